@@ -1,0 +1,30 @@
+# What a newcomer types: `make demo` and `make test`. Both set up what they need.
+VENV := .venv
+STAMP := $(VENV)/.ready
+
+.PHONY: help setup test unit lint clean
+
+help:
+	@echo "make test    set up, then every check and test"
+	@echo "make unit    the tests that need no engine"
+	@echo "make lint    ruff and mypy"
+
+setup: $(STAMP)
+
+$(STAMP): scripts/setup.sh pyproject.toml
+	@bash scripts/setup.sh $(VENV)
+	@touch $@
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+unit: setup
+	$(VENV)/bin/pytest tests/unit -q
+
+test: lint
+	$(VENV)/bin/pytest -q
+
+clean:
+	rm -rf $(VENV) dist build

@@ -1,0 +1,194 @@
+"""The only place that starts a process: argument lists, a small environment, no shell.
+
+Every command is logged shell-quoted at debug level. Arguments must hold no secrets (they are
+seen in the process list); secrets go through standard input or files of mode 0600.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from portkit.errors import ToolError
+
+log = logging.getLogger("portkit.process")
+
+PIPE = subprocess.PIPE
+DEVNULL = subprocess.DEVNULL
+
+# What programs may see of our environment; everything else could change what they do.
+_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "TERM", "TMPDIR", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR",
+         "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "http_proxy", "https_proxy", "no_proxy")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a finished command left: exit code, standard output and error as bytes."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode("utf-8", "replace")
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment that started programs get: a few of ours, C.UTF-8, and `extra`."""
+    env = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    env.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    env["LC_ALL"] = "C.UTF-8"
+    env.update(extra or {})
+    return env
+
+
+def _memory_limit(limit: int | None) -> Sequence[str]:
+    # prlimit(1) of util-linux rather than preexec_fn, which is unsafe beside threads.
+    return () if limit is None else ("prlimit", f"--as={limit}", "--")
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    input: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float | None = None,
+    memory_bytes: int | None = None,
+    check: bool = True,
+    stdout: int | IO[bytes] = PIPE,
+    stderr: int | IO[bytes] = PIPE,
+) -> Completed:
+    """Run a command to its end.
+
+    input: bytes for its standard input (else /dev/null). timeout: seconds. memory_bytes: limit of
+    its address space. Raises ToolError when it is missing, overruns, or (with check) fails.
+    """
+    with popen(
+        argv,
+        env=env,
+        cwd=cwd,
+        memory_bytes=memory_bytes,
+        stdin=DEVNULL if input is None else PIPE,
+        stdout=stdout,
+        stderr=stderr,
+    ) as process:
+        try:
+            out, err = process.communicate(input, timeout)
+        except subprocess.TimeoutExpired as error:
+            raise ToolError(
+                f"{_name(argv)} did not finish within {timeout:g} s",
+                details=quote(argv),
+                resolution="See whether the machine is overloaded or the program hangs.",
+            ) from error
+    done = Completed(process.returncode, out or b"", err or b"")
+    if check and done.code != 0:
+        raise failed(argv, done.code, done.stderr or done.stdout)
+    return done
+
+
+@contextmanager
+def popen(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    memory_bytes: int | None = None,
+    stdin: int | IO[bytes] = DEVNULL,
+    stdout: int | IO[bytes] = PIPE,
+    stderr: int | IO[bytes] = PIPE,
+    pass_fds: Sequence[int] = (),
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command in its own process group; the group is ended when the block is left."""
+    process = spawn(
+        [*_memory_limit(memory_bytes), *argv],
+        env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        end(process)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None and not stream.closed:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    log.debug("%s closed its input early", _name(argv))
+
+
+def spawn(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: int | IO[bytes] = DEVNULL,
+    stdout: int | IO[bytes] = PIPE,
+    stderr: int | IO[bytes] = PIPE,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a command that outlives the call, as leader of its own session. See `end`."""
+    words = [str(word) for word in argv]
+    log.debug("+ %s", shlex.join(words))
+    try:
+        return subprocess.Popen(
+            words,
+            env=environment(env),
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+    except FileNotFoundError as error:
+        raise ToolError(
+            f"{words[0]} is not installed",
+            details=quote(argv),
+            resolution="Run `portkit doctor`: it names the package for it.",
+        ) from error
+
+
+def end(process: subprocess.Popen[bytes], grace: float = 5.0) -> int:
+    """Stop a process and its group: SIGTERM, `grace` seconds, SIGKILL. Its exit code."""
+    if process.poll() is None:
+        _signal_group(process, signal.SIGTERM)
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            _signal_group(process, signal.SIGKILL)
+    return process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        log.debug("process %d had already gone", process.pid)
+
+
+def failed(argv: Sequence[str | Path], code: int, output: bytes) -> ToolError:
+    """The error for a command that ended with `code`; the last 4 KiB of its output are kept."""
+    tail = output[-4096:].decode("utf-8", "replace").strip()
+    return ToolError(
+        f"{_name(argv)} failed with exit code {code}",
+        details=f"{quote(argv)}\n{tail}".strip(),
+        resolution="See its output above; --debug shows every command.",
+    )
+
+
+def quote(argv: Sequence[str | Path]) -> str:
+    """The command as one could type it."""
+    return shlex.join(str(word) for word in argv)
+
+
+def _name(argv: Sequence[str | Path]) -> str:
+    return Path(str(argv[0])).name

@@ -1,0 +1,86 @@
+"""What happens, told to whoever wants to know. The library never prints."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TextIO
+
+log = logging.getLogger("portkit")
+
+
+class Observer(Protocol):
+    """Receives the events of a long job. Methods must not raise."""
+
+    def phase(self, name: str) -> None:
+        """A phase begins ("package:image", "transfer:disk", ...)."""
+
+    def message(self, text: str) -> None:
+        """Something the user should read, one line."""
+
+    def bytes(self, name: str, done: int, total: int | None) -> None:
+        """`done` of `total` bytes of `name` have gone; total None = unknown."""
+
+
+class NullObserver:
+    def phase(self, name: str) -> None: ...
+    def message(self, text: str) -> None: ...
+    def bytes(self, name: str, done: int, total: int | None) -> None: ...
+
+
+class LoggingObserver:
+    """Tells the "portkit" logger."""
+
+    def phase(self, name: str) -> None:
+        log.info("phase %s", name)
+
+    def message(self, text: str) -> None:
+        log.info("%s", text)
+
+    def bytes(self, name: str, done: int, total: int | None) -> None:
+        log.debug("%s: %d of %s bytes", name, done, total)
+
+
+class JsonObserver:
+    """One JSON object a line: {"t": seconds, "event": "phase"|"message"|"bytes", ...}.
+
+    Byte counts are told at most every `every_s` seconds, and always when complete.
+    """
+
+    def __init__(self, stream: TextIO, every_s: float = 0.5) -> None:
+        self._stream = stream
+        self._every = every_s
+        self._start = time.monotonic()
+        self._last = -every_s
+
+    def _write(self, event: str, **values: object) -> None:
+        row = {"t": round(time.monotonic() - self._start, 3), "event": event, **values}
+        self._stream.write(json.dumps(row) + "\n")
+        self._stream.flush()
+
+    def phase(self, name: str) -> None:
+        self._write("phase", name=name)
+
+    def message(self, text: str) -> None:
+        self._write("message", text=text)
+
+    def bytes(self, name: str, done: int, total: int | None) -> None:
+        now = time.monotonic() - self._start
+        if done != total and now - self._last < self._every:
+            return
+        self._last = now
+        self._write("bytes", name=name, done=done, total=total)
+
+
+@contextmanager
+def phase(observer: Observer, name: str) -> Iterator[None]:
+    """Tell that a phase begins; log how long it took."""
+    observer.phase(name)
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        log.debug("phase %s took %.3f s", name, time.monotonic() - started)

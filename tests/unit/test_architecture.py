@@ -1,0 +1,44 @@
+"""The import rules of docs/architecture.md, read from the code itself."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+STAGES = {"app", "package", "transfer", "boot", "compat", "measure", "report"}
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def test_library_never_imports_the_terminal() -> None:
+    for path in modules("portkit"):
+        roots = {name.split(".")[0] for name in imports(path)}
+        assert not roots & {"click", "rich", "portkit_cli"}, path
+
+
+def test_stages_do_not_import_each_other() -> None:
+    for path in modules("portkit"):
+        room = path.relative_to(ROOT / "portkit").parts[0].removesuffix(".py")
+        if room not in STAGES:
+            continue
+        used = {name.split(".")[1] for name in imports(path) if name.startswith("portkit.")}
+        assert not used & (STAGES - {room}), path
+
+
+def test_only_process_starts_processes() -> None:
+    for path in modules("portkit") + modules("cli"):
+        # The remote half is one file of the standard library that runs on another host.
+        if path.name == "process.py" or "remote" in path.parts:
+            continue
+        assert "subprocess" not in imports(path), path
