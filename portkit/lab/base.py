@@ -1,0 +1,80 @@
+"""debian:bookworm-slim for machines without a registry. For the lab only: it holds this machine's
+package sources and certificate authorities, so that `docker build --network host` works in it."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+from portkit import process
+from portkit.errors import EngineError
+from portkit.lab import apt, roots
+from portkit.lab.control import host, locked
+from portkit.lab.plan import Lab, current
+from portkit.progress import NullObserver, Observer
+
+RELEASE = "bookworm"
+TAG = "debian:bookworm-slim"
+
+# What Debian's own slim images leave out.
+_SLIM = (
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/groff/*",
+    "/usr/share/lintian/*",
+)
+_PIP = b"[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n"
+# Every build of the same recipe has the same file times.
+_EPOCH = "1700000000"
+
+
+def base_image(
+    release: str = RELEASE, *, lab: Lab | None = None, observer: Observer | None = None
+) -> Path:
+    """A tarball of a small Debian root, made once. In it: apt sources, CA bundle, /etc/pip.conf."""
+    lab = lab or current()
+    observer = observer or NullObserver()
+    with locked(lab):
+        sources = apt.read(release)
+        bundle = roots.machine_bundle()
+        key = roots.recipe(release, _SLIM, sources, bundle)
+
+        def build(part: Path) -> None:
+            observer.message(f"making the Debian {release} base image (once)")
+            options = [f"--dpkgopt=path-exclude={pattern}" for pattern in _SLIM]
+            roots.mmdebstrap(release, part, sources, options=["--format=tar", *options])
+            _append(part, {str(roots.CA_BUNDLE): bundle, "etc/pip.conf": _PIP} if bundle else {})
+
+        return roots.cached(lab, f"base-{release}-{key}.tar", build)
+
+
+def _append(path: Path, files: dict[str, bytes]) -> None:
+    """Add files to an uncompressed tar."""
+    with tarfile.open(path, "a:") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(f"./{name}")
+            info.size, info.mode, info.mtime = len(data), 0o644, int(_EPOCH)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def load_base(name: str, *, lab: Lab | None = None, observer: Observer | None = None) -> str:
+    """Import debian:bookworm-slim on a host of the lab unless the tag is there. Returns the tag."""
+    lab = lab or current()
+    tarball = base_image(lab=lab, observer=observer)
+    ssh = ["ssh", "-F", str(host(name, lab=lab).ssh_config), f"lab-{name}"]
+    seen = process.run([*ssh, f"docker image inspect {TAG} >/dev/null"], check=False, timeout=60)
+    if seen.code == 0:
+        return TAG
+    command = f"docker import --change 'CMD [\"bash\"]' - {TAG}"
+    with tarball.open("rb") as stream, process.popen([*ssh, command], stdin=stream) as importing:
+        _, errors = importing.communicate(timeout=300)
+        if importing.returncode != 0:
+            raise EngineError(
+                f"{TAG} could not be imported on {name}",
+                details=errors.decode("utf-8", "replace").strip(),
+                resolution=f"See /var/log/dockerd.log there: portkit lab ssh {name}",
+            )
+    return TAG

@@ -1,0 +1,142 @@
+"""Who is in the lab, and every name, address and folder that follows from it. Pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from portkit.errors import LabError
+
+STATE = Path("/var/lib/portkit/lab")
+
+_ENGINES = (
+    "docker.io", "qemu-system-x86", "qemu-utils", "ovmf", "libvirt-daemon-system",
+    "libvirt-clients", "dnsmasq-base", "passt", "openssh-server", "python3", "zstd", "iproute2",
+    "iptables", "ca-certificates",
+)  # fmt: skip
+# From Debian 13 the client is no part of docker.io, and BuildKit's client no part of either.
+_CLIENTS = ("docker-cli", "docker-buildx")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One practice host: its Debian release, the packages of its root, its last address byte."""
+
+    name: str
+    release: str
+    number: int
+    packages: tuple[str, ...]
+    containerd_store: bool = False
+
+
+MEMBERS: Mapping[str, Member] = {
+    "alpha": Member("alpha", "bookworm", 11, _ENGINES),
+    "beta": Member("beta", "trixie", 12, _ENGINES + _CLIENTS),
+    "gamma": Member("gamma", "testing", 13, _ENGINES + _CLIENTS, containerd_store=True),
+}
+DEFAULT_NAMES = ("alpha", "beta")
+
+
+def member(name: str) -> Member:
+    """The member called `name`; LabError when there is none."""
+    try:
+        return MEMBERS[name]
+    except KeyError:
+        raise LabError(
+            f"The lab has no host {name!r}",
+            details=f"It knows {', '.join(MEMBERS)}.",
+            resolution="Use one of these names.",
+        ) from None
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab. `number` (0 to 9) sets its names and network apart; roots are shared by `state`."""
+
+    state: Path = STATE
+    number: int = 0
+
+    @property
+    def prefix(self) -> str:
+        return f"pk{self.number}"
+
+    @property
+    def bridge(self) -> str:
+        return self.prefix
+
+    @property
+    def network(self) -> str:
+        return f"10.{77 + self.number}.0.0/24"
+
+    @property
+    def gateway(self) -> str:
+        """This machine's address in the lab."""
+        return f"10.{77 + self.number}.0.1"
+
+    @property
+    def tag(self) -> str:
+        """The comment on every firewall rule of this lab."""
+        return f"portkit-lab-{self.prefix}"
+
+    @property
+    def folder(self) -> Path:
+        return self.state / self.prefix
+
+    @property
+    def roots(self) -> Path:
+        return self.state / "roots"
+
+    @property
+    def identity(self) -> Path:
+        return self.folder / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known_hosts"
+
+    @property
+    def ssh_config(self) -> Path:
+        return self.folder / "ssh_config"
+
+    def address(self, name: str) -> str:
+        return f"10.{77 + self.number}.0.{member(name).number}"
+
+    def mac(self, name: str) -> str:
+        # Constant, so that nobody's neighbour table is wrong after a reboot.
+        return f"02:70:6b:{self.number:02x}:00:{member(name).number:02x}"
+
+    def link(self, name: str) -> str:
+        """This machine's end of the host's veth; the other end is eth0 in the host."""
+        return f"{self.prefix}-{name}"
+
+    def netns(self, name: str) -> str:
+        return f"{self.prefix}-{name}"
+
+    def cgroup(self, name: str) -> str:
+        """Its cgroup, directly below the top of every hierarchy."""
+        return f"portkit-lab{self.number}-{name}"
+
+    def host_folder(self, name: str) -> Path:
+        return self.folder / name
+
+
+def current(environ: Mapping[str, str] = os.environ) -> Lab:
+    """The lab that PORTKIT_LAB (its folder) and PORTKIT_LAB_NUMBER (0 to 9) ask for."""
+    number = environ.get("PORTKIT_LAB_NUMBER", "0")
+    if len(number) != 1 or number not in "0123456789":
+        raise LabError(
+            "PORTKIT_LAB_NUMBER is not a digit",
+            details=f"It is {number!r}.",
+            resolution="Unset it, or set it to 0 to 9.",
+        )
+    state = Path(environ.get("PORTKIT_LAB") or STATE)
+    if not state.is_absolute() or set(str(state)) & set(",:\\ \n"):
+        # overlayfs takes its folders as mount options, where these characters separate.
+        raise LabError(
+            "PORTKIT_LAB is not a usable folder",
+            details=f"It is {str(state)!r}.",
+            resolution="Give an absolute path without commas, colons, backslashes or spaces.",
+        )
+    return Lab(state, int(number))

@@ -1,0 +1,114 @@
+"""Debian roots made once by mmdebstrap and kept, each under the hash of its recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from portkit import process
+from portkit.errors import LabError, ToolError
+from portkit.lab import apt
+from portkit.lab.plan import Lab, Member
+from portkit.progress import Observer
+
+CA_BUNDLE = Path("etc/ssl/certs/ca-certificates.crt")
+
+# Change it when this module puts something else into a root.
+_VERSION = 1
+_DEADLINE_S = 1200.0
+_APT_OPTIONS = (
+    # A snapshot or a mirror that lags has lists that are out of date; testing's always are there.
+    'Acquire::Check-Valid-Until "false"',
+    'Acquire::Languages "none"',
+    'APT::Install-Recommends "false"',
+)
+
+
+def machine_bundle() -> bytes:
+    """The certificate authorities that this machine trusts; empty when it keeps no bundle."""
+    path = "/" / CA_BUNDLE
+    return path.read_bytes() if path.is_file() else b""
+
+
+def recipe(
+    release: str,
+    packages: Sequence[str],
+    sources: Sequence[apt.Source],
+    bundle: bytes,
+    version: int = _VERSION,
+) -> str:
+    """The key of a root: 16 hex digits over everything that goes into it."""
+    value = [
+        version, release, list(packages), [source.line() for source in sources],
+        hashlib.sha256(bundle).hexdigest(), list(_APT_OPTIONS),
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def mmdebstrap(
+    release: str,
+    target: Path,
+    sources: Sequence[apt.Source],
+    *,
+    packages: Sequence[str] = (),
+    options: Sequence[str] = (),
+) -> None:
+    """Make a minbase root. LabError carries the end of mmdebstrap's output."""
+    argv = ["mmdebstrap", "--mode=root", "--variant=minbase"]
+    argv += [f"--aptopt={option}" for option in _APT_OPTIONS]
+    argv += [f"--include={','.join(packages)}"] if packages else []
+    argv += [*options, release, str(target), *(source.line() for source in sources)]
+    try:
+        process.run(argv, timeout=_DEADLINE_S)
+    except ToolError as error:
+        raise LabError(
+            f"A Debian {release} root could not be made",
+            details=error.details,
+            resolution="See whether `apt-get update` works on this machine, then try again.",
+        ) from error
+
+
+def cached(lab: Lab, name: str, build: Callable[[Path], None]) -> Path:
+    """roots/`name`, built beside it and renamed when whole. The caller holds the lab's lock."""
+    path = lab.roots / name
+    if not path.exists():
+        part = path.with_name(f"{name}.part")
+        discard(part)
+        build(part)
+        part.rename(path)
+    return path
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a whole tree, never crossing into what is mounted there."""
+    if path.is_dir() and not path.is_symlink():
+        process.run(["rm", "-rf", "--one-file-system", "--", path])
+    else:
+        path.unlink(missing_ok=True)
+
+
+def root(lab: Lab, member: Member, observer: Observer) -> Path:
+    """The cached root of a member, made now if it is not there."""
+    sources = apt.read(member.release)
+    bundle = machine_bundle()
+    key = recipe(member.release, member.packages, sources, bundle)
+
+    def build(part: Path) -> None:
+        observer.message(f"making the Debian {member.release} root of {member.name} (once)")
+        mmdebstrap(member.release, part, sources, packages=member.packages)
+        if bundle:
+            (part / CA_BUNDLE).write_bytes(bundle)
+        # Keys made by the package are the same for every host of this root: each gets its own.
+        for stale in (part / "etc/ssh").glob("ssh_host_*"):
+            stale.unlink()
+
+    return cached(lab, f"{member.release}-{key}", build)
+
+
+def purge(lab: Lab) -> None:
+    """Forget every cached root and base image."""
+    if lab.roots.exists():
+        shutil.rmtree(lab.roots)
