@@ -1,0 +1,54 @@
+"""The command line: parses, calls the library, renders. No logic lives here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import click
+
+import portkit
+from portkit.errors import PortkitError
+from portkit_cli.commands.doctor import doctor
+from portkit_cli.commands.lab import lab
+from portkit_cli.render import print_error
+
+
+class PortkitGroup(click.Group):
+    """Turns library errors into three readable parts and their exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the chosen verb; PortkitError ends the program with the error's own exit code."""
+        try:
+            return super().invoke(ctx)
+        except PortkitError as error:
+            if ctx.params.get("debug"):
+                raise
+            print_error(error)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=PortkitGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(portkit.__version__, prog_name="portkit")
+@click.option("--debug", is_flag=True, help="Log every command; show tracebacks.")
+def main(debug: bool) -> None:
+    """Move an application between hosts as a container image and as a bootable disk.
+
+    \b
+    Examples:
+      portkit doctor                     what this machine can do, what is missing
+      portkit lab up                     practice hosts on this machine
+    """
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(asctime)s %(name)s %(message)s",
+    )
+
+
+main.add_command(doctor)
+main.add_command(lab)

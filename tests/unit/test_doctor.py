@@ -1,0 +1,37 @@
+from pathlib import Path
+
+from portkit import doctor
+from portkit.doctor import Check, Tool
+from portkit.process import Completed
+
+
+def test_a_missing_tool_names_its_package() -> None:
+    check = doctor.check_tool(Tool("no-such-program-here", "some-package", "a reason"))
+    assert not check.ok
+    assert check.mend == "apt-get install some-package"
+    assert "a reason" in check.found
+
+
+def test_a_present_tool_tells_where() -> None:
+    check = doctor.check_tool(Tool("sh", "dash", "shells"))
+    assert check.ok
+    assert check.found.endswith("/sh")
+
+
+def test_only_what_is_needed_stops_us() -> None:
+    assert doctor.ready([Check("a", True, True, ""), Check("b", False, False, "")])
+    assert not doctor.ready([Check("a", True, True, ""), Check("b", False, True, "")])
+
+
+def test_no_device_is_no_kvm(tmp_path: Path) -> None:
+    assert not doctor.check_kvm(tmp_path / "kvm").ok
+
+
+def test_kvm_is_believed_only_when_a_kernel_was_heard() -> None:
+    assert doctor.judge_kvm(Completed(0, b"[0.0] Linux version 6.1", b""), "x").ok
+    silent = doctor.judge_kvm(Completed(0, b"", b""), "x")
+    assert not silent.ok
+    assert "not heard" in silent.found
+    failed = doctor.judge_kvm(Completed(1, b"Linux version", b"no KVM for you"), "x")
+    assert not failed.ok
+    assert "no KVM for you" in failed.found
