@@ -26,9 +26,8 @@ _SLIM = (
     "/usr/share/groff/*",
     "/usr/share/lintian/*",
 )
+_EPOCH = 1_700_000_000
 _PIP = b"[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n"
-# Every build of the same recipe has the same file times.
-_EPOCH = "1700000000"
 
 
 def base_image(
@@ -38,6 +37,7 @@ def base_image(
     lab = lab or current()
     observer = observer or NullObserver()
     with locked(lab):
+        lab.roots.mkdir(mode=0o700, exist_ok=True)
         sources = apt.read(release)
         bundle = roots.machine_bundle()
         key = roots.recipe(release, _SLIM, sources, bundle)
@@ -56,7 +56,7 @@ def _append(path: Path, files: dict[str, bytes]) -> None:
     with tarfile.open(path, "a:") as archive:
         for name, data in files.items():
             info = tarfile.TarInfo(f"./{name}")
-            info.size, info.mode, info.mtime = len(data), 0o644, int(_EPOCH)
+            info.size, info.mode, info.mtime = len(data), 0o644, _EPOCH
             archive.addfile(info, io.BytesIO(data))
 
 

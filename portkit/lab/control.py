@@ -125,6 +125,7 @@ def down(lab: Lab | None = None, *, purge: bool = False) -> None:
             hosts.destroy(lab, name)
         net.remove(lab)
         roots.discard(lab.folder)
+        roots.sweep(lab)
         if purge:
             roots.purge(lab)
 

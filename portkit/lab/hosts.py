@@ -13,7 +13,6 @@ from portkit.lab import cgroups, net, roots, texts
 from portkit.lab.plan import Lab, Member
 from portkit.progress import Observer
 
-_INSIDE = Path(__file__).parent / "inside"
 _SUPERVISOR = "usr/local/lib/portkit-lab/supervisor.py"
 _STATE = ("docker", "containerd", "libvirt", "portkit")
 _READY_S = 90.0
@@ -69,7 +68,7 @@ def _configure(lab: Lab, member: Member, folder: Path) -> None:
         "etc/ssh/sshd_config": texts.SSHD,
         "etc/ssh/ssh_host_ed25519_key": key.read_text(),
         "root/.ssh/authorized_keys": lab.identity.with_suffix(".pub").read_text(),
-        _SUPERVISOR: (_INSIDE / "supervisor.py").read_text(),
+        _SUPERVISOR: (roots.INSIDE / "supervisor.py").read_text(),
     }
     for name, text in files.items():
         path = upper / name
@@ -116,9 +115,13 @@ def start(lab: Lab, member: Member, observer: Observer, rate: str | None, linked
     ]
     with (folder / "console.log").open("ab") as console:
         process.run(
-            # Its parent must be this machine's init, not us: we would have to reap it.
-            ["setsid", "--fork", "sh", _INSIDE / "start.sh", lab.cgroup(name), lab.netns(name),
-             root, folder, name, *mounts],
+            # setsid: its parent must be this machine's init, not us, who would have to reap it.
+            # nsenter, not `ip netns exec`: that remounts /sys and hides the cgroups from dockerd.
+            ["setsid", "--fork", "sh", roots.JOIN, lab.cgroup(name),
+             "nsenter", f"--net=/run/netns/{lab.netns(name)}",
+             "unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup",
+             "--fork", "--kill-child", "--propagation", "private",
+             "sh", roots.INSIDE / "enter.sh", root, folder, name, *mounts],
             stdout=console, stderr=console, timeout=30,
         )  # fmt: skip
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from portkit import process
 from portkit.errors import LabError, ToolError
-from portkit.lab import apt
+from portkit.lab import apt, cgroups
 from portkit.lab.plan import Lab, Member
 from portkit.progress import Observer
 
+INSIDE = Path(__file__).parent / "inside"
+JOIN = INSIDE / "join.sh"
 CA_BUNDLE = Path("etc/ssl/certs/ca-certificates.crt")
 
 # Change it when this module puts something else into a root.
 _VERSION = 1
+
+_TEMPORARY = "tmp"
 _DEADLINE_S = 1200.0
 _APT_OPTIONS = (
     # A snapshot or a mirror that lags has lists that are out of date; testing's always are there.
@@ -48,6 +51,11 @@ def recipe(
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
+def _build_group(folder: Path) -> str:
+    """mmdebstrap's own cgroup: it goes on when we are killed, and must be found."""
+    return f"portkit-lab-build-{hashlib.sha256(bytes(folder)).hexdigest()[:8]}"
+
+
 def mmdebstrap(
     release: str,
     target: Path,
@@ -61,25 +69,46 @@ def mmdebstrap(
     argv += [f"--aptopt={option}" for option in _APT_OPTIONS]
     argv += [f"--include={','.join(packages)}"] if packages else []
     argv += [*options, release, str(target), *(source.line() for source in sources)]
+    temporary = target.parent / _TEMPORARY
+    temporary.mkdir(exist_ok=True)
+    group = _build_group(target.parent)
+    cgroups.create(group)
     try:
-        process.run(argv, timeout=_DEADLINE_S)
+        process.run(
+            ["sh", JOIN, group, *argv],
+            env={"TMPDIR": str(temporary)},
+            timeout=_DEADLINE_S,
+        )
     except ToolError as error:
         raise LabError(
             f"A Debian {release} root could not be made",
             details=error.details,
             resolution="See whether `apt-get update` works on this machine, then try again.",
         ) from error
+    finally:
+        cgroups.kill(group)
+        cgroups.remove(group)
+        discard(temporary)
 
 
 def cached(lab: Lab, name: str, build: Callable[[Path], None]) -> Path:
     """roots/`name`, built beside it and renamed when whole. The caller holds the lab's lock."""
     path = lab.roots / name
     if not path.exists():
+        sweep(lab)
         part = path.with_name(f"{name}.part")
-        discard(part)
         build(part)
         part.rename(path)
     return path
+
+
+def sweep(lab: Lab) -> None:
+    """End and remove what a killed build left. The caller holds the lab's lock: no other builds."""
+    group = _build_group(lab.roots)
+    cgroups.kill(group)
+    cgroups.remove(group)
+    for part in [*lab.roots.glob("*.part"), lab.roots / _TEMPORARY]:
+        discard(part)
 
 
 def discard(path: Path) -> None:
@@ -109,6 +138,12 @@ def root(lab: Lab, member: Member, observer: Observer) -> Path:
 
 
 def purge(lab: Lab) -> None:
-    """Forget every cached root and base image."""
-    if lab.roots.exists():
-        shutil.rmtree(lab.roots)
+    """Forget every cached root and base image; LabError while another lab stands on them."""
+    others = [path.name for path in lab.state.glob("pk[0-9]") if path != lab.folder]
+    if others:
+        raise LabError(
+            "The cached roots are in use by another lab",
+            details=f"{lab.state}: {', '.join(sorted(others))}",
+            resolution="Take that lab down first: PORTKIT_LAB_NUMBER=N portkit lab down",
+        )
+    discard(lab.roots)
