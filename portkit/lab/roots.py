@@ -75,7 +75,8 @@ def mmdebstrap(
     cgroups.create(group)
     try:
         process.run(
-            ["sh", JOIN, group, *argv],
+            # Killed, it leaves its mounts behind, unless they are in a namespace of their own.
+            ["sh", JOIN, group, "unshare", "--mount", "--propagation", "private", *argv],
             env={"TMPDIR": str(temporary)},
             timeout=_DEADLINE_S,
         )
