@@ -72,7 +72,6 @@ def status(output: str) -> None:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(name: str, command: tuple[str, ...]) -> None:
     """A shell on a host, or one command there: portkit lab ssh alpha -- docker ps."""
-    # ssh -F reads no file of the user; BatchMode is for programs, not for a person's shell.
     argv = ["ssh", "-F", str(lab_room.ssh_config()), f"lab-{name}", *command]
     sys.stdout.flush()
     os.execvp("ssh", argv)  # noqa: S606, S607
