@@ -109,6 +109,9 @@ def saved_rules(lab: Lab) -> list[tuple[str, list[str]]]:
 def ensure(lab: Lab) -> None:
     """Bridge, address, firewall rules and forwarding, each only if it is missing."""
     if not exists(lab.bridge):
+        if not any(_LINKS.glob("pk[0-9]")):
+            # Of a lab that ended with the machine; what it found then says nothing about now.
+            _forwarding_mark(lab).unlink(missing_ok=True)
         _ip("link", "add", lab.bridge, "type", "bridge")
     _ip("addr", "replace", f"{lab.gateway}/24", "dev", lab.bridge)
     _ip("link", "set", lab.bridge, "up")

@@ -1,5 +1,6 @@
 """The lab itself: real engines answer, links obey, and nothing is left whatever was killed."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -35,8 +36,9 @@ def test_a_dropping_forward_policy_does_not_part_the_hosts(lab: Lab) -> None:
 def pid_of(lab: Lab, name: str, program: str) -> int:
     """A process of the host by the name of its program, as this machine numbers it."""
     for pid in cgroups.processes(lab.cgroup(name)):
-        if Path(f"/proc/{pid}/comm").read_text().strip() == program:
-            return pid
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            if Path(f"/proc/{pid}/comm").read_text().strip() == program:
+                return pid
     raise AssertionError(f"{program} does not run on {name}")
 
 
