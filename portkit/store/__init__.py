@@ -1,0 +1,286 @@
+"""A Store: content by its sha256 in an OCI image layout, and what is known about it.
+
+    ROOT/oci-layout, index.json, blobs/sha256/HEX      source: OCI image-spec v1.1, image-layout.md
+    ROOT/tmp/                                          what is being written
+    ROOT/lock                                          held while index.json is changed
+
+Image layers are kept uncompressed, so that their digest is their diffID. A disk's blob is its raw
+content; its holes stay holes. Folders are 0700 and files 0600, whatever the umask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from portkit.errors import PortkitError, SpaceError, VerifyError
+from portkit.model import Artifact, Blob, check_digest
+from portkit.store.manifest import artifact_from, manifest_of
+from portkit.store.sparse import copy_sparse, hash_sparse
+
+__all__ = ["Store", "Writer", "default_root"]
+
+_INDEX_LIMIT = 16 * 1024**2
+_KEY = "dev.portkit.key"
+
+
+def default_root() -> Path:
+    """Where the Store is unless told: $PORTKIT_STORE, else root's and the user's data folder."""
+    if told := os.environ.get("PORTKIT_STORE"):
+        return Path(told)
+    if os.geteuid() == 0:
+        return Path("/var/lib/portkit/store")
+    from platformdirs import user_data_path
+
+    return user_data_path("portkit") / "store"
+
+
+class Writer:
+    """Receives the bytes of one blob; `commit` checks them and gives the blob its name."""
+
+    def __init__(self, store: Store, path: Path) -> None:
+        self._store = store
+        self._path = path
+        self._file = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+        os.fchmod(self._file.fileno(), 0o600)
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Append; SpaceError when the disk is full."""
+        self._hash.update(data)
+        self.size += len(data)
+        with self._store.space():
+            return self._file.write(data)
+
+    def commit(self, expected: str | None = None, size: int | None = None) -> Blob:
+        """Keep what was written. VerifyError when it is not `expected` (or not `size` bytes)."""
+        digest = "sha256:" + self._hash.hexdigest()
+        if size is not None and size != self.size:
+            raise VerifyError(
+                "a blob has not the size it was announced with",
+                details=f"{self.size} bytes came, {size} were announced",
+                resolution="Try again; if it stays, the source is damaged.",
+            )
+        _expect(digest, expected)
+        with self._store.space():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._store.adopt(self._path, digest)
+        return Blob(digest, self.size)
+
+    def close(self) -> None:
+        """Forget what was not committed."""
+        with contextlib.suppress(OSError):  # a full disk may speak up again here
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _expect(digest: str, expected: str | None) -> None:
+    if expected is not None and digest != check_digest(expected):
+        raise VerifyError(
+            "content does not match its digest",
+            details=f"is {digest}, should be {expected}",
+            resolution="Try again; if it stays, the source is damaged or was altered.",
+        )
+
+
+class Store:
+    """A folder of blobs. Made on first use; several processes may share it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def _prepare(self) -> Path:
+        blobs = self.root / "blobs" / "sha256"
+        for folder in (self.root, self.root / "blobs", blobs, self.root / "tmp"):
+            if not folder.is_dir():
+                with self.space():
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.chmod(0o700)
+        layout = self.root / "oci-layout"
+        if not layout.exists():
+            self._write_small(layout, b'{"imageLayoutVersion":"1.0.0"}\n')
+        return blobs
+
+    @contextmanager
+    def space(self) -> Iterator[None]:
+        """A full or read-only disk becomes a SpaceError."""
+        try:
+            yield
+        except OSError as error:
+            import errno
+
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            raise SpaceError(
+                f"the Store cannot be written: {error.strerror}",
+                details=str(self.root),
+                resolution="Make room there, or set PORTKIT_STORE to a folder with room.",
+            ) from error
+
+    # ---------------------------------------------------------------- blobs
+
+    def path(self, digest: str) -> Path:
+        """Where the blob is or would be. VerifyError when `digest` is malformed."""
+        return self.root / "blobs" / "sha256" / check_digest(digest).removeprefix("sha256:")
+
+    def has(self, digest: str) -> bool:
+        return self.path(digest).is_file()
+
+    def size(self, digest: str) -> int:
+        """Bytes of the raw content; VerifyError when it is not here."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError as error:
+            raise self._missing(digest) from error
+
+    def _missing(self, digest: str) -> VerifyError:
+        return VerifyError(
+            "a blob is not in the Store",
+            details=f"{digest} in {self.root}",
+            resolution="Pack the App again.",
+        )
+
+    @contextmanager
+    def writer(self) -> Iterator[Writer]:
+        """A blob to be written; gone again when the block is left without `commit`."""
+        writer = Writer(self, self.temporary())
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+    def temporary(self, suffix: str = "") -> Path:
+        """A name inside the Store that nobody can predict; the caller makes and removes it."""
+        self._prepare()
+        return self.root / "tmp" / (secrets.token_hex(16) + suffix)
+
+    def put_bytes(self, data: bytes) -> Blob:
+        with self.writer() as writer:
+            writer.write(data)
+            return writer.commit()
+
+    def read_bytes(self, digest: str, limit: int) -> bytes:
+        """The content of a small blob; VerifyError when it is over `limit` or altered."""
+        if self.size(digest) > limit:
+            raise VerifyError(
+                "a blob is larger than it may be",
+                details=f"{digest}: {self.size(digest)} bytes, at most {limit}",
+                resolution="It was made by something else than portkit; pack the App again.",
+            )
+        data = self.path(digest).read_bytes()
+        _expect("sha256:" + hashlib.sha256(data).hexdigest(), digest)
+        return data
+
+    def add_file(self, path: Path, expected: str | None = None, *, move: bool = False) -> Blob:
+        """Take a file in as a blob; holes stay holes. `move`: the file itself, same file system."""
+        target = path
+        if not move:
+            target = self.temporary()
+            with self.space():
+                copy_sparse(path, target)
+        try:
+            digest = "sha256:" + hash_sparse(target)
+            _expect(digest, expected)
+            size = target.stat().st_size
+            self._prepare()
+            with self.space(), target.open("rb") as file:
+                os.fsync(file.fileno())
+            self.adopt(target, digest)
+        finally:
+            if not move:
+                target.unlink(missing_ok=True)
+        return Blob(digest, size)
+
+    def adopt(self, path: Path, digest: str) -> None:
+        """Give a finished file of this file system, already hashed and synced, its final name."""
+        self._prepare()
+        path.chmod(0o600)
+        path.replace(self.path(digest))
+        _sync_folder(self.root / "blobs" / "sha256")
+
+    def remove(self, digest: str) -> None:
+        self.path(digest).unlink(missing_ok=True)
+
+    # ---------------------------------------------------------------- what is known
+
+    def save(self, artifact: Artifact, key: str) -> None:
+        """Remember an Artifact under `key`; what had that key before is forgotten."""
+        manifest = self.put_bytes(json.dumps(manifest_of(artifact), sort_keys=True).encode())
+        with self._locked():
+            rows = [row for row in self._index() if row.get("annotations", {}).get(_KEY) != key]
+            rows.append(
+                {
+                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "digest": manifest.digest,
+                    "size": manifest.size,
+                    "annotations": {_KEY: key},
+                }
+            )
+            index = {"schemaVersion": 2, "manifests": rows}
+            self._write_small(self.root / "index.json", json.dumps(index, indent=1).encode())
+
+    def find(self, key: str) -> Artifact | None:
+        """The Artifact of that key, if it is known and all its blobs are here."""
+        for row in self._index():
+            if row.get("annotations", {}).get(_KEY) != key:
+                continue
+            if not self.has(row["digest"]):
+                return None
+            artifact = artifact_from(self.read_bytes(row["digest"], _INDEX_LIMIT))
+            here = all(self.has(b.digest) and self.size(b.digest) == b.size for b in artifact.blobs)
+            return artifact if here else None
+        return None
+
+    def _index(self) -> list[dict[str, Any]]:
+        path = self.root / "index.json"
+        if not path.exists():
+            return []
+        try:
+            rows = json.loads(path.read_bytes())["manifests"]
+            if not all(isinstance(row["digest"], str) for row in rows):
+                raise TypeError("digest")
+        except (ValueError, KeyError, TypeError) as error:
+            raise PortkitError(
+                "the Store's index cannot be read",
+                details=f"{path}: {error}",
+                resolution=f"Move {path} away: artifacts are then packed again.",
+            ) from error
+        return list(rows)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._prepare()
+        with (self.root / "lock").open("a") as file:
+            os.fchmod(file.fileno(), 0o600)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _write_small(self, path: Path, data: bytes) -> None:
+        temporary = path.with_name(f".{secrets.token_hex(8)}")
+        with self.space():
+            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), 0o600)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

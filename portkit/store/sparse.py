@@ -1,0 +1,72 @@
+"""Files with holes: where their data is, their sha256, copies that keep the holes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_CHUNK = 1 << 20
+_ZEROS = bytes(_CHUNK)
+
+
+def extents(descriptor: int) -> Iterator[tuple[int, int]]:
+    """(offset, length) of each run of data, in order; source: lseek(2), SEEK_DATA/SEEK_HOLE."""
+    size = os.fstat(descriptor).st_size
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(descriptor, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole from here on
+                return
+            raise
+        position = os.lseek(descriptor, start, os.SEEK_HOLE)
+        yield start, position - start
+
+
+def hash_sparse(path: Path) -> str:
+    """sha256 (hex) of the whole content; holes count as the zeros they read as."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        descriptor = file.fileno()
+        done = 0
+        for start, length in extents(descriptor):
+            _zeros(total, start - done)
+            for chunk in _read(descriptor, start, length):
+                total.update(chunk)
+            done = start + length
+        _zeros(total, os.fstat(descriptor).st_size - done)
+    return total.hexdigest()
+
+
+def _zeros(total: hashlib._Hash, count: int) -> None:
+    while count > 0:
+        total.update(_ZEROS[: min(count, _CHUNK)])
+        count -= _CHUNK
+
+
+def _read(descriptor: int, start: int, length: int) -> Iterator[bytes]:
+    while length > 0:
+        chunk = os.pread(descriptor, min(length, _CHUNK), start)
+        if not chunk:
+            raise OSError(errno.EIO, "a file became shorter while it was read")
+        yield chunk
+        start += len(chunk)
+        length -= len(chunk)
+
+
+def copy_sparse(source: Path, target: Path) -> None:
+    """Copy to a new file of mode 0600; holes stay holes. An existing target is an error."""
+    with source.open("rb") as file:
+        out = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        try:
+            os.ftruncate(out, os.fstat(file.fileno()).st_size)
+            for start, length in extents(file.fileno()):
+                for chunk in _read(file.fileno(), start, length):
+                    os.pwrite(out, chunk, start)
+                    start += len(chunk)
+        finally:
+            os.close(out)
