@@ -1,0 +1,139 @@
+"""Streaming compression with what every host has: zstd by Python 3.14 or libzstd, else zlib."""
+
+from __future__ import annotations
+
+import ctypes
+import zlib
+from typing import Any, Optional, Tuple
+
+_OUT = 1 << 17
+
+
+class _InBuffer(ctypes.Structure):
+    _fields_ = [("src", ctypes.c_void_p), ("size", ctypes.c_size_t), ("pos", ctypes.c_size_t)]
+
+
+class _OutBuffer(ctypes.Structure):
+    _fields_ = [("dst", ctypes.c_void_p), ("size", ctypes.c_size_t), ("pos", ctypes.c_size_t)]
+
+
+def _load() -> Optional[Any]:  # noqa: UP007, UP045
+    try:
+        lib = ctypes.CDLL("libzstd.so.1")
+    except OSError:
+        return None
+    for name in ("ZSTD_createDCtx", "ZSTD_createCCtx"):
+        getattr(lib, name).restype = ctypes.c_void_p
+    for name in ("ZSTD_decompressStream", "ZSTD_compressStream2", "ZSTD_CCtx_setParameter"):
+        getattr(lib, name).restype = ctypes.c_size_t
+    lib.ZSTD_isError.argtypes = [ctypes.c_size_t]
+    return lib
+
+
+_LIB = _load()
+
+
+def encodings() -> Tuple[str, ...]:  # noqa: UP006
+    """What this side can read and write, best first."""
+    return ("zstd", "zlib", "raw") if _LIB is not None else ("zlib", "raw")
+
+
+class _Zstd:
+    """One direction of libzstd's streaming API (zstd.h, v1.4 or newer)."""
+
+    def __init__(self, level: Optional[int]) -> None:  # noqa: UP007, UP045
+        assert _LIB is not None
+        self._compress = level is not None
+        make = _LIB.ZSTD_createCCtx if self._compress else _LIB.ZSTD_createDCtx
+        self._free = _LIB.ZSTD_freeCCtx if self._compress else _LIB.ZSTD_freeDCtx
+        self._context = ctypes.c_void_p(make())
+        if level is not None:
+            self._check(_LIB.ZSTD_CCtx_setParameter(self._context, 100, level))  # c_compressionLevel
+        self._space = ctypes.create_string_buffer(_OUT)
+        self.ended = False
+
+    def __del__(self) -> None:
+        self._free(self._context)
+
+    @staticmethod
+    def _check(code: int) -> int:
+        if _LIB is not None and _LIB.ZSTD_isError(code):
+            raise ValueError("zstd refuses the data")
+        return code
+
+    def _step(self, source: _InBuffer, out: _OutBuffer, last: bool) -> int:
+        assert _LIB is not None
+        if self._compress:
+            directive = 2 if last else 0  # ZSTD_e_end, ZSTD_e_continue
+            return self._check(
+                _LIB.ZSTD_compressStream2(
+                    self._context, ctypes.byref(out), ctypes.byref(source), directive
+                )
+            )
+        return self._check(
+            _LIB.ZSTD_decompressStream(self._context, ctypes.byref(out), ctypes.byref(source))
+        )
+
+    def feed(self, data: bytes, last: bool = False) -> bytes:
+        """Everything that comes out for `data`."""
+        source = _InBuffer(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p), len(data), 0)
+        parts = []
+        while True:
+            out = _OutBuffer(ctypes.cast(self._space, ctypes.c_void_p), _OUT, 0)
+            left = self._step(source, out, last)
+            parts.append(ctypes.string_at(self._space, out.pos))
+            if not self._compress and left == 0 and out.pos < _OUT:
+                self.ended = True
+            full = out.pos == _OUT
+            if self._compress and last:
+                if left == 0:
+                    break
+            elif source.pos == len(data) and not full:
+                break
+        return b"".join(parts)
+
+
+class Decompressor:
+    """feed() compressed bytes, get content; finish() raises ValueError when the end is missing."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._zstd = _Zstd(None) if encoding == "zstd" else None
+        self._zlib = zlib.decompressobj() if encoding == "zlib" else None
+        if encoding not in ("zstd", "zlib", "raw"):
+            raise ValueError("unknown encoding")
+
+    def feed(self, data: bytes) -> bytes:
+        if self._zstd is not None:
+            return self._zstd.feed(data)
+        if self._zlib is not None:
+            try:
+                return self._zlib.decompress(data)
+            except zlib.error as error:
+                raise ValueError(str(error)) from error
+        return data
+
+    def finish(self) -> None:
+        ended = self._zstd.ended if self._zstd is not None else True
+        if self._zlib is not None:
+            ended = self._zlib.eof
+        if not ended:
+            raise ValueError("the compressed stream is not complete")
+
+
+class Compressor:
+    """feed() content, get compressed bytes; finish() gives the rest."""
+
+    def __init__(self, encoding: str, level: int = 3) -> None:
+        self._zstd = _Zstd(level) if encoding == "zstd" else None
+        self._zlib = zlib.compressobj(level) if encoding == "zlib" else None
+
+    def feed(self, data: bytes) -> bytes:
+        if self._zstd is not None:
+            return self._zstd.feed(data)
+        return self._zlib.compress(data) if self._zlib is not None else data
+
+    def finish(self) -> bytes:
+        if self._zstd is not None:
+            return self._zstd.feed(b"", last=True)
+        return self._zlib.flush() if self._zlib is not None else b""

@@ -1,0 +1,81 @@
+"""The frames of both directions, and the error that travels in them.
+
+A frame: one byte of kind, four bytes of length (big endian), payload.
+J: a JSON object, at most 4 MiB. D: data, at most 1 MiB. E: end of data. A: data given up.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any, BinaryIO, Dict, Optional, Tuple
+
+VERSION = 1
+MAGIC = b"PORTKIT-REMOTE/1 "
+JSON_LIMIT = 4 << 20
+DATA_LIMIT = 1 << 20
+_LIMITS = {b"J": JSON_LIMIT, b"D": DATA_LIMIT, b"E": 0, b"A": 0}
+
+
+class FrameError(Exception):
+    """The other side does not speak the protocol, or the connection ended within a frame."""
+
+
+class RemoteError(Exception):
+    """A verb failed: `kind` names the class of portkit.errors, the rest are its three parts."""
+
+    def __init__(self, kind: str, brief: str, details: str = "", resolution: str = "") -> None:
+        super().__init__(brief)
+        self.kind = kind
+        self.brief = brief
+        self.details = details
+        self.resolution = resolution
+
+
+def read_exactly(stream: BinaryIO, count: int) -> bytes:
+    """`count` bytes; FrameError when the stream ends before."""
+    parts = []
+    while count > 0:
+        part = stream.read(count)
+        if not part:
+            raise FrameError("the connection ended")
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def read_frame(stream: BinaryIO) -> Optional[Tuple[bytes, bytes]]:  # noqa: UP006, UP007, UP045
+    """(kind, payload), or None at an orderly end of the stream."""
+    kind = stream.read(1)
+    if not kind:
+        return None
+    if kind not in _LIMITS:
+        raise FrameError("unknown kind of frame %r" % kind)
+    (length,) = struct.unpack(">I", read_exactly(stream, 4))
+    if length > _LIMITS[kind]:
+        raise FrameError("a frame of %d bytes is over the limit" % length)
+    return kind, read_exactly(stream, length)
+
+
+def write_frame(stream: BinaryIO, kind: bytes, payload: bytes = b"") -> None:
+    """Write and flush one frame."""
+    if len(payload) > _LIMITS[kind]:
+        raise FrameError("a frame of %d bytes is over the limit" % len(payload))
+    stream.write(kind + struct.pack(">I", len(payload)))
+    stream.write(payload)
+    stream.flush()
+
+
+def write_json(stream: BinaryIO, value: Dict[str, Any]) -> None:  # noqa: UP006
+    write_frame(stream, b"J", json.dumps(value, separators=(",", ":")).encode())
+
+
+def parse_json(payload: bytes) -> Dict[str, Any]:  # noqa: UP006
+    """A JSON object; FrameError for anything else."""
+    try:
+        value = json.loads(payload)
+    except ValueError as error:
+        raise FrameError("a frame holds no JSON") from error
+    if not isinstance(value, dict):
+        raise FrameError("a frame holds no JSON object")
+    return value

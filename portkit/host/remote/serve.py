@@ -1,0 +1,137 @@
+"""The loop of the remote half: reads a call, runs its verb, answers; ends with the connection."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from typing import Any, BinaryIO, Dict, Iterator
+
+from portkit.host.remote import codec, facts, frames, images, instances, store
+from portkit.host.remote.frames import RemoteError
+
+VERBS = {
+    "facts": facts.gather,
+    "store.has": store.has,
+    "store.put": store.put,
+    "store.remove": store.remove,
+    "image.list": images.listing,
+    "image.save": images.save,
+    "image.load": images.load,
+    "image.tag": images.tag,
+    "image.remove": images.remove,
+    "image.build": images.build,
+    "image.containers": images.containers,
+    "instance.create": instances.create,
+    "instance.remove": instances.remove,
+    "instance.list": instances.listing,
+    "instance.log": instances.log,
+}
+
+
+class Channel:
+    """What a verb may do with the connection while it runs."""
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+        self._source = source
+        self._sink = sink
+        self._open = False
+
+    def expect_data(self) -> None:
+        self._open = True
+
+    def receive(self) -> Iterator[bytes]:
+        """The data that the caller sends with this call, chunk by chunk, as it was encoded."""
+        while self._open:
+            frame = frames.read_frame(self._source)
+            if frame is None:
+                raise frames.FrameError("the connection ended")
+            kind, payload = frame
+            if kind == b"D":
+                yield payload
+            elif kind in (b"E", b"A"):
+                self._open = False
+                if kind == b"A":
+                    raise RemoteError("TransferError", "the sender gave up")
+            else:
+                raise frames.FrameError("data was expected")
+
+    def send(self, data: bytes) -> None:
+        for start in range(0, len(data), frames.DATA_LIMIT):
+            frames.write_frame(self._sink, b"D", data[start : start + frames.DATA_LIMIT])
+
+    def tell(self, text: str) -> None:
+        """A line of progress for the user."""
+        frames.write_json(self._sink, {"event": "message", "text": text[:2000]})
+
+    def drain(self) -> None:
+        """After a verb failed: what is still coming is read and dropped."""
+        try:
+            for _ in self.receive():
+                pass
+        except RemoteError:
+            pass
+
+
+def answer(channel: Channel, call: Dict[str, Any]) -> Dict[str, Any]:  # noqa: UP006
+    """Run one verb; every failure becomes an error row."""
+    verb = VERBS.get(call.get("verb", ""))
+    if verb is None:
+        return {"error": ["TransferError", "the remote half knows no such verb", "", ""]}
+    if call.get("data"):
+        channel.expect_data()
+    try:
+        return {"ok": verb(call["args"], channel)}
+    except RemoteError as error:
+        row = [error.kind, error.brief, error.details, error.resolution]
+    except OSError as error:
+        row = _from_os(error)
+    channel.drain()
+    return {"error": [text[:16000] for text in row]}
+
+
+def _from_os(error: OSError) -> "list[str]":
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ["SpaceError", "the host's disk is full", str(error), "Make room on the host."]
+    if error.errno == errno.EROFS:
+        return ["SpaceError", "the host's disk is read-only", str(error), "Make it writable."]
+    return ["HostError", "the remote half could not go on", str(error), "See the details."]
+
+
+def main(nonce: str) -> int:
+    """Serve on standard input and output until the input ends."""
+    source = sys.stdin.buffer
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # nothing that prints by accident may come between the frames
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+    os.umask(0o077)
+    sink.write(b"\n" + frames.MAGIC + nonce.encode() + b"\n")
+    hello = {"python": sys.version.split()[0], "encodings": list(codec.encodings())}
+    hello["uid"] = os.geteuid()  # type: ignore[assignment]
+    frames.write_json(sink, hello)
+    channel = Channel(source, sink)
+    try:
+        while True:
+            frame = frames.read_frame(source)
+            if frame is None:
+                return 0
+            if frame[0] != b"J":
+                raise frames.FrameError("a call was expected")
+            frames.write_json(sink, answer(channel, frames.parse_json(frame[1])))
+    except (frames.FrameError, BrokenPipeError) as error:
+        sys.stderr.write("portkit: %s\n" % error)
+        return 1
+    finally:
+        for folder in store.TEMPORARY:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def loads_object(data: bytes) -> Dict[str, Any]:  # noqa: UP006
+    """A JSON object from an engine."""
+    value = json.loads(data)
+    return value if isinstance(value, dict) else {}
