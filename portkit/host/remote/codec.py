@@ -17,7 +17,7 @@ class _OutBuffer(ctypes.Structure):
     _fields_ = [("dst", ctypes.c_void_p), ("size", ctypes.c_size_t), ("pos", ctypes.c_size_t)]
 
 
-def _load() -> Optional[Any]:  # noqa: UP007, UP045
+def _load() -> Optional[Any]:
     try:
         lib = ctypes.CDLL("libzstd.so.1")
     except OSError:
@@ -33,7 +33,7 @@ def _load() -> Optional[Any]:  # noqa: UP007, UP045
 _LIB = _load()
 
 
-def encodings() -> Tuple[str, ...]:  # noqa: UP006
+def encodings() -> Tuple[str, ...]:
     """What this side can read and write, best first."""
     return ("zstd", "zlib", "raw") if _LIB is not None else ("zlib", "raw")
 
@@ -41,14 +41,15 @@ def encodings() -> Tuple[str, ...]:  # noqa: UP006
 class _Zstd:
     """One direction of libzstd's streaming API (zstd.h, v1.4 or newer)."""
 
-    def __init__(self, level: Optional[int]) -> None:  # noqa: UP007, UP045
+    def __init__(self, level: Optional[int]) -> None:
         assert _LIB is not None
         self._compress = level is not None
         make = _LIB.ZSTD_createCCtx if self._compress else _LIB.ZSTD_createDCtx
         self._free = _LIB.ZSTD_freeCCtx if self._compress else _LIB.ZSTD_freeDCtx
         self._context = ctypes.c_void_p(make())
         if level is not None:
-            self._check(_LIB.ZSTD_CCtx_setParameter(self._context, 100, level))  # c_compressionLevel
+            level_key = 100  # ZSTD_c_compressionLevel
+            self._check(_LIB.ZSTD_CCtx_setParameter(self._context, level_key, level))
         self._space = ctypes.create_string_buffer(_OUT)
         self.ended = False
 

@@ -44,7 +44,7 @@ def read_exactly(stream: BinaryIO, count: int) -> bytes:
     return b"".join(parts)
 
 
-def read_frame(stream: BinaryIO) -> Optional[Tuple[bytes, bytes]]:  # noqa: UP006, UP007, UP045
+def read_frame(stream: BinaryIO) -> Optional[Tuple[bytes, bytes]]:
     """(kind, payload), or None at an orderly end of the stream."""
     kind = stream.read(1)
     if not kind:
@@ -66,11 +66,11 @@ def write_frame(stream: BinaryIO, kind: bytes, payload: bytes = b"") -> None:
     stream.flush()
 
 
-def write_json(stream: BinaryIO, value: Dict[str, Any]) -> None:  # noqa: UP006
+def write_json(stream: BinaryIO, value: Dict[str, Any]) -> None:
     write_frame(stream, b"J", json.dumps(value, separators=(",", ":")).encode())
 
 
-def parse_json(payload: bytes) -> Dict[str, Any]:  # noqa: UP006
+def parse_json(payload: bytes) -> Dict[str, Any]:
     """A JSON object; FrameError for anything else."""
     try:
         value = json.loads(payload)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -75,7 +74,7 @@ class Channel:
             pass
 
 
-def answer(channel: Channel, call: Dict[str, Any]) -> Dict[str, Any]:  # noqa: UP006
+def answer(channel: Channel, call: Dict[str, Any]) -> Dict[str, Any]:
     """Run one verb; every failure becomes an error row."""
     verb = VERBS.get(call.get("verb", ""))
     if verb is None:
@@ -83,7 +82,9 @@ def answer(channel: Channel, call: Dict[str, Any]) -> Dict[str, Any]:  # noqa: U
     if call.get("data"):
         channel.expect_data()
     try:
-        return {"ok": verb(call["args"], channel)}
+        result = verb(call["args"], channel)
+        channel.drain()
+        return {"ok": result}
     except RemoteError as error:
         row = [error.kind, error.brief, error.details, error.resolution]
     except OSError as error:
@@ -129,9 +130,3 @@ def main(nonce: str) -> int:
     finally:
         for folder in store.TEMPORARY:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def loads_object(data: bytes) -> Dict[str, Any]:  # noqa: UP006
-    """A JSON object from an engine."""
-    value = json.loads(data)
-    return value if isinstance(value, dict) else {}

@@ -14,7 +14,7 @@ from portkit.host.remote import codec
 from portkit.host.remote.frames import RemoteError
 
 ROOT = Path(os.environ.get("PORTKIT_REMOTE_STORE", "/var/lib/portkit/store"))
-TEMPORARY: List[Path] = []  # noqa: UP006 - removed when the connection ends
+TEMPORARY: List[Path] = []  # removed when the connection ends
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _BLOCK = 1 << 16
 _ZEROS = bytes(_BLOCK)
@@ -64,7 +64,7 @@ def decoded(channel: Any, encoding: str, size: int) -> Iterator[bytes]:
         )
 
 
-def has(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:  # noqa: UP006
+def has(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Which of the digests are here, with their sizes."""
     found = {}
     for digest in args["digests"]:
@@ -74,7 +74,7 @@ def has(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:  # noqa: UP006
     return {"have": found}
 
 
-def put(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:  # noqa: UP006
+def put(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Receive one blob; it gets its name only when its sha256 is right."""
     target = path_of(args["digest"])
     path = receive_file(args, channel)
@@ -88,7 +88,7 @@ def put(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:  # noqa: UP006
     return {"size": args["size"]}
 
 
-def receive_file(args: Dict[str, Any], channel: Any) -> Path:  # noqa: UP006
+def receive_file(args: Dict[str, Any], channel: Any) -> Path:
     """The call's data as a verified temporary file; blocks of zeros become holes."""
     size = int(args["size"])
     path = temporary()
@@ -130,7 +130,7 @@ def _write_sparse(descriptor: int, data: bytes, position: int) -> None:
         start += length
 
 
-def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:  # noqa: UP006
+def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     for digest in args["digests"]:
         path = path_of(digest)
         if path.exists():

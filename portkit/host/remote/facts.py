@@ -1,0 +1,184 @@
+"""What this host is and has, read without changing anything."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from portkit.host.remote import engine, store
+
+_KVM_SECONDS = 15.0
+_UEFI = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd")
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def gather(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """The fields of portkit.model.Facts but for host and endpoint."""
+    release = _os_release()
+    memory = _meminfo()
+    row: Dict[str, Any] = {
+        "os_id": release.get("ID", "unknown"),
+        "os_version": release.get("VERSION_ID", release.get("VERSION_CODENAME", "")),
+        "os_name": release.get("PRETTY_NAME", "unknown"),
+        "architecture": _MACHINES.get(platform.machine(), platform.machine()),
+        "kernel": platform.release(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_bytes": memory.get("MemTotal", 0),
+        "memory_available_bytes": memory.get("MemAvailable", 0),
+        "store_free_bytes": _free(store.ROOT),
+        "python": sys.version.split()[0],
+        "uefi": any(os.path.exists(path) for path in _UEFI),
+        "listening": _listening(),
+    }
+    row.update(_docker())
+    row.update(_virtual())
+    row["accelerator"], row["accelerator_note"] = accelerator(row["qemu_binary"])
+    del row["qemu_binary"]
+    return row
+
+
+def _os_release() -> Dict[str, str]:
+    """os-release(5), values without their quotes."""
+    try:
+        text = Path("/etc/os-release").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return {}
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {key: value.strip("\"'") for key, value in pairs}
+
+
+def _meminfo() -> Dict[str, int]:
+    """/proc/meminfo in bytes."""
+    rows = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) == 3}
+
+
+def _free(path: Path) -> int:
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(str(path)).free
+
+
+def _docker() -> Dict[str, Any]:
+    info = engine.info()
+    if info is None:
+        return {}
+    root = Path(info.get("DockerRootDir") or "/")
+    return {
+        "docker_version": info.get("ServerVersion"),
+        "docker_store": "containerd" if engine.containerd_store(info) else info.get("Driver"),
+        "docker_free_bytes": _free(root),
+        "docker_buildx": bool(_output(["docker", "buildx", "version"])),
+    }
+
+
+def _output(argv: List[str]) -> str:
+    """Standard output of a short command, "" when it fails or is absent."""
+    try:
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else ""
+
+
+def _virtual() -> Dict[str, Any]:
+    name = "qemu-system-" + platform.machine()
+    binary = shutil.which(name)
+    row: Dict[str, Any] = {"qemu_binary": binary}
+    if binary:
+        words = _output([binary, "--version"]).split()
+        row["qemu_version"] = words[3] if len(words) > 3 else None
+    if libvirt_socket():
+        text = _output(["virsh", "-c", "qemu:///system", "version", "--daemon"])
+        lines = [line for line in text.splitlines() if line.startswith("Running against daemon")]
+        row["libvirt_version"] = lines[0].split()[-1] if lines else (text and "unknown") or None
+    row["qemu_user"], row["qemu_group"] = qemu_account()
+    return row
+
+
+def libvirt_socket() -> Optional[str]:
+    """The monolithic daemon's socket, else the modular one's."""
+    for path in ("/var/run/libvirt/libvirt-sock", "/var/run/libvirt/virtqemud-sock"):
+        if os.path.exists(path):
+            return path
+    return None
+
+
+def qemu_account() -> Tuple[Optional[str], Optional[str]]:
+    """User and group that libvirt runs QEMU as: qemu.conf, else the distribution's own."""
+    import grp
+    import pwd
+
+    users = {entry.pw_name for entry in pwd.getpwall()}
+    groups = {entry.gr_name for entry in grp.getgrall()}
+    user: Optional[str] = next((name for name in ("libvirt-qemu", "qemu") if name in users), None)
+    group: Optional[str] = next(
+        (name for name in ("libvirt-qemu", "qemu", "kvm") if name in groups), None
+    )
+    try:
+        lines = Path("/etc/libvirt/qemu.conf").read_text(errors="replace").splitlines()
+    except (FileNotFoundError, PermissionError):
+        lines = []
+    for line in lines:
+        key, _, value = line.partition("=")
+        name = value.strip().strip('"').lstrip("+")
+        if key.strip() == "user" and name:
+            user = name
+        elif key.strip() == "group" and name:
+            group = name
+    return user, group
+
+
+def accelerator(binary: Optional[str]) -> Tuple[str, str]:
+    """("kvm" or "tcg", why). KVM counts only where a guest ran under it to its end.
+
+    The guest is a boot sector of three instructions that leaves QEMU through isa-debug-exit:
+    /dev/kvm may open, and answer its version, on machines where every guest hangs.
+    """
+    if not os.path.exists("/dev/kvm"):
+        return "tcg", "/dev/kvm is not there"
+    if not binary or platform.machine() != "x86_64":
+        return "tcg", "a guest under KVM was not tried"
+    # mov al,0x10 ; out 0xf4,al ; hlt - isa-debug-exit leaves with (0x10 << 1) | 1 = 33
+    sector = b"\xb0\x10\xe6\xf4\xf4".ljust(510, b"\0") + b"\x55\xaa"
+    with tempfile.TemporaryDirectory() as folder:
+        disk = os.path.join(folder, "boot")
+        with open(disk, "wb") as file:
+            file.write(sector)
+        argv = [binary, "-accel", "kvm", "-display", "none", "-nodefaults", "-no-reboot"]
+        argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
+        argv += ["-drive", "file=%s,format=raw,if=ide" % disk]
+        try:
+            code = subprocess.run(argv, capture_output=True, timeout=_KVM_SECONDS).returncode
+        except subprocess.TimeoutExpired:
+            return "tcg", "a guest under KVM did not end within %d s" % _KVM_SECONDS
+    if code == 33:
+        return "kvm", "a guest ran under it"
+    return "tcg", "QEMU could not run a guest under KVM"
+
+
+def _listening() -> List[Tuple[str, int]]:
+    """TCP sockets in LISTEN, from /proc/net/tcp{,6} (proc(5)): little-endian hex addresses."""
+    found = set()
+    for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        try:
+            lines = Path("/proc/net/" + name).read_text().splitlines()[1:]
+        except FileNotFoundError:
+            continue
+        for line in lines:
+            columns = line.split()
+            if columns[3] != "0A":
+                continue
+            address, port = columns[1].split(":")
+            words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
+            packed = struct.pack("=%dI" % len(words), *words)
+            found.add((socket.inet_ntop(family, packed), int(port, 16)))
+    return sorted(found)

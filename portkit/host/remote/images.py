@@ -1,0 +1,238 @@
+"""Images of the host's Docker Engine: list, save, load and read back, tag, build."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from typing import Any, Dict, List
+from urllib.parse import quote, urlencode
+
+from portkit.host.remote import archive, codec, engine, store
+from portkit.host.remote.frames import DATA_LIMIT, RemoteError
+
+_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,511}")
+
+
+def _checked(reference: Any) -> str:
+    if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
+        raise RemoteError("AppError", "an image reference is malformed", repr(reference)[:200])
+    return reference
+
+
+def inspect(reference: str) -> Dict[str, Any]:
+    """The engine's own record of an image; AppError when it has none of that name."""
+    try:
+        row = engine.get("/images/%s/json" % quote(_checked(reference), safe="/:@"))
+    except RemoteError as error:
+        if ": 404 " not in error.details:
+            raise
+        raise RemoteError(
+            "AppError",
+            "the image is not on the source host",
+            reference,
+            "Pull or build it there; `docker images` shows what there is.",
+        ) from error
+    return dict(row)
+
+
+def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Every image (or the one of `reference`): id, tags, diff_ids; and the engine's store."""
+    containerd = engine.containerd_store(engine.get("/info"))
+    if "reference" in args:
+        names = [args["reference"]]
+    else:
+        names = sorted({row["Id"] for row in engine.get("/images/json?all=1")})
+    rows = []
+    for name in names:
+        row = inspect(name)
+        layers = (row.get("RootFS") or {}).get("Layers") or []
+        rows.append(
+            {
+                "id": row["Id"],
+                "tags": row.get("RepoTags") or [],
+                "diff_ids": layers,
+                "size": row.get("Size") or 0,
+                "architecture": row.get("Architecture") or "",
+            }
+        )
+    return {"images": rows, "containerd": containerd}
+
+
+def save(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Send `docker save` of an image, compressed."""
+    packer = codec.Compressor(args["encoding"], args.get("level", 3))
+    path = "/images/%s/get" % quote(_checked(args["reference"]), safe="/:@")
+    size = 0
+    with engine.request("GET", path) as response:
+        while True:
+            data = response.read(DATA_LIMIT)
+            if not data:
+                break
+            size += len(data)
+            channel.send(packer.feed(data))
+    channel.send(packer.finish())
+    return {"size": size}
+
+
+def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Load an image whose blobs are in the Store or in the engine, read it back, hold it.
+
+    args: config digest, layers (diffIDs, bottom first), hold (the name to hold it by).
+    """
+    config, layers, hold = args["config"], args["layers"], _checked(args["hold"])
+    containerd = engine.containerd_store(engine.get("/info"))
+    known = listing({}, channel)["images"]
+    # An overlay2 engine needs no file for layers whose chain it has.
+    start = 0 if containerd else archive.shared_prefix(layers, [row["diff_ids"] for row in known])
+    files = archive.gather(layers[start:], known)
+    make = archive.oci_layout if containerd else archive.docker_archive
+    stream, expected = make(store.path_of(config), layers, files, hold)
+    with engine.request("POST", "/images/load?quiet=1", body=stream) as response:
+        said = response.read(1 << 20).decode("utf-8", "replace")
+    if '"error"' in said:
+        raise RemoteError(
+            "EngineError", "the engine did not load the image", said[-2000:], "See its words above."
+        )
+    _read_back(hold, expected, layers, said)
+    for digest in {*layers, config}:
+        store.path_of(digest).unlink(missing_ok=True)
+    return {"id": expected}
+
+
+def _read_back(hold: str, expected: str, layers: List[str], said: str) -> None:
+    row = inspect(hold)
+    if row["Id"] == expected and (row.get("RootFS") or {}).get("Layers") == layers:
+        return
+    remove({"reference": hold}, None)
+    raise RemoteError(
+        "VerifyError",
+        "the engine loaded something else than what was sent",
+        "has %s, should have %s\n%s" % (row["Id"], expected, said[-1000:]),
+        "Try again; nothing was started.",
+    )
+
+
+def tag(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Name an image where the name is free or already its own; never move a name."""
+    reference, wanted = _checked(args["reference"]), _checked(args["tag"])
+    target = inspect(reference)["Id"]
+    try:
+        current = inspect(wanted)["Id"]
+    except RemoteError as error:
+        if error.kind != "AppError":
+            raise
+        name, _, label = (
+            wanted.rpartition(":") if ":" in wanted.split("/")[-1] else (wanted, "", "")
+        )
+        query = urlencode({"repo": name, "tag": label or "latest"})
+        with engine.request("POST", "/images/%s/tag?%s" % (quote(target, safe=":"), query)):
+            return {"tagged": True, "moved_from": None}
+    return {"tagged": current == target, "taken_by": current}
+
+
+def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Take a name away; the image goes with its last name."""
+    path = "/images/%s" % quote(_checked(args["reference"]), safe="/:@")
+    try:
+        with engine.request("DELETE", path):
+            return {"removed": True}
+    except RemoteError as error:
+        if ": 404 " in error.details:
+            return {"removed": False}
+        raise
+
+
+def containers(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Names of the running containers that were made from this image."""
+    row = inspect(args["reference"])
+    names = [
+        each["Names"][0].lstrip("/")
+        for each in engine.get("/containers/json")
+        if each["ImageID"] == row["Id"] or each["Image"] == args["reference"]
+    ]
+    return {"running": names}
+
+
+def build(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Build from the context that comes as a tar; BuildKit where this host has it."""
+    folder = store.temporary_folder()
+    context = store.temporary()
+    with context.open("wb") as file:
+        for chunk in store.decoded(channel, args["encoding"], args["size"]):
+            file.write(chunk)
+    identity = folder / "iid"
+    if identity.exists():
+        identity.unlink()
+    buildkit = _buildkit()
+    if args["needs_buildkit"] and not buildkit:
+        raise RemoteError(
+            "EngineError",
+            "this Dockerfile needs BuildKit, which the source host lacks",
+            args["needs_buildkit"],
+            "Install docker-buildx on the source host.",
+        )
+    argv = ["docker", "build", "--iidfile", str(identity), "--file", args["dockerfile"]]
+    if buildkit:
+        argv += ["--progress", "plain"]
+    for option in ("network", "target"):
+        if args.get(option):
+            argv += ["--%s" % option, args[option]]
+    env = dict(os.environ, DOCKER_BUILDKIT="1" if buildkit else "0")
+    env["DOCKER_HOST"] = "unix://" + engine.SOCKET
+    env["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # else the containerd store makes an index of two
+    for name, value in args["args"].items():
+        env[name] = value  # by name only: values would be seen in the process list
+        argv += ["--build-arg", name]
+    try:
+        _run_build([*argv, "-"], env, context, channel)
+        return {"id": identity.read_text().strip()}
+    finally:
+        context.unlink()
+
+
+def _buildkit() -> bool:
+    """buildx, or a docker.io 20.10, whose client drives BuildKit by itself."""
+    try:
+        buildx = subprocess.run(["docker", "buildx", "version"], capture_output=True, timeout=60)
+        version = subprocess.run(
+            ["docker", "version", "-f", "{{.Client.Version}}"], capture_output=True, timeout=60
+        )
+    except FileNotFoundError as error:
+        raise RemoteError(
+            "EngineError",
+            "the docker command is not on the source host",
+            "docker build is run there",
+            "Install docker-cli on the source host.",
+        ) from error
+    major = version.stdout.split(b".")[0]
+    return buildx.returncode == 0 or (major.isdigit() and 19 <= int(major) < 23)
+
+
+def _run_build(argv: "list[str]", env: Dict[str, str], context: Any, channel: Any) -> None:
+    tail: List[str] = []
+    with tempfile.TemporaryDirectory(dir=str(store.temporary_folder())) as config:
+        env.setdefault("DOCKER_CONFIG", config)
+        with (
+            context.open("rb") as file,
+            subprocess.Popen(
+                argv, env=env, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ) as process,
+        ):
+            try:
+                for raw in process.stdout or ():
+                    line = raw.decode("utf-8", "replace").rstrip()
+                    if line:
+                        tail = [*tail, line][-30:]
+                        channel.tell(line)
+            except BaseException:
+                process.kill()
+                raise
+    if process.returncode != 0:
+        raise RemoteError(
+            "EngineError",
+            "the image could not be built",
+            "\n".join(tail),
+            "Mend the Dockerfile; its output is above.",
+        )

@@ -1,0 +1,185 @@
+"""Folders of Instances in the disk Form: a shared read-only base, an overlay, their small disks.
+
+/var/lib/portkit/instances/base/HEX.raw    root:QEMU-GROUP 0440, verified content
+/var/lib/portkit/instances/ID/             0711: disk.qcow2, config.raw, NAME.raw, serial.log
+"""
+
+from __future__ import annotations
+
+import base64
+import grp
+import os
+import pwd
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+from portkit.host.remote import facts, store
+from portkit.host.remote.frames import RemoteError
+from portkit.store import sparse
+
+ROOT = Path(os.environ.get("PORTKIT_INSTANCES", "/var/lib/portkit/instances"))
+_ID = re.compile(r"pk-[0-9a-f]{12}(-[0-9]{1,3})?")
+_NAME = re.compile(r"pkv[0-9]{1,3}")
+
+
+def _folder(identity: Any) -> Path:
+    if not isinstance(identity, str) or not _ID.fullmatch(identity):
+        raise RemoteError("HostError", "an Instance's id is malformed", repr(identity)[:100])
+    return ROOT / identity
+
+
+def _owner() -> Tuple[int, int]:
+    user, group = facts.qemu_account()
+    if user is None or group is None:
+        raise RemoteError(
+            "EngineError",
+            "this host has no user for QEMU",
+            "neither qemu.conf nor the passwd file names one",
+            "Install libvirt-daemon-system there.",
+        )
+    return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+
+
+def create(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Make an Instance's folder.
+
+    args: id, disk (digest in the Store), overlay_bytes, config (base64), volumes (name, bytes).
+    """
+    folder = _folder(args["id"])
+    owner = _owner()
+    ROOT.mkdir(mode=0o711, parents=True, exist_ok=True)
+    for path in (ROOT.parent, ROOT):
+        path.chmod(0o711)
+    if folder.exists():
+        raise RemoteError(
+            "ConflictError",
+            "an Instance of this id is on the host already",
+            str(folder),
+            "portkit rm %s --on THIS-HOST takes it away." % args["id"],
+        )
+    base = _base(args["disk"], owner[1])
+    folder.mkdir(mode=0o711)
+    folder.chmod(0o711)
+    try:
+        return _fill(folder, base, args, owner)
+    except BaseException:
+        shutil.rmtree(str(folder), ignore_errors=True)
+        _drop_unused_bases()
+        raise
+
+
+def _fill(folder: Path, base: Path, args: Dict[str, Any], owner: Tuple[int, int]) -> Dict[str, Any]:
+    overlay = folder / "disk.qcow2"
+    _tool(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)]
+        + ([str(args["overlay_bytes"])] if args.get("overlay_bytes") else [])
+    )
+    (folder / "base").write_text(base.name)
+    config = folder / "config.raw"
+    config.write_bytes(base64.b64decode(args["config"]))
+    serial = folder / "serial.log"
+    serial.touch()
+    volumes = {}
+    for row in args.get("volumes", ()):
+        if not _NAME.fullmatch(row["name"]):
+            raise RemoteError("HostError", "a volume's name is malformed", repr(row["name"])[:100])
+        path = folder / (row["name"] + ".raw")
+        with path.open("wb") as file:
+            file.truncate(int(row["bytes"]))
+        _tool(["mkfs.ext4", "-q", "-F", "-m", "0", "-L", row["name"], str(path)])
+        volumes[row["name"]] = str(path)
+    for path in folder.iterdir():
+        path.chmod(0o600)
+        os.chown(str(path), *owner)
+    return {
+        "dir": str(folder),
+        "base": str(base),
+        "overlay": str(overlay),
+        "config": str(config),
+        "serial": str(serial),
+        "volumes": volumes,
+    }
+
+
+def _tool(argv: List[str]) -> None:
+    env = dict(os.environ)
+    env["PATH"] = env.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
+    try:
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
+    except FileNotFoundError as error:
+        raise RemoteError(
+            "EngineError",
+            "%s is not on the host" % argv[0],
+            "it is needed to make an Instance's disks",
+            "Install qemu-utils and e2fsprogs there.",
+        ) from error
+    if done.returncode != 0:
+        said = done.stdout.decode("utf-8", "replace")[-2000:]
+        kind = "SpaceError" if "No space left" in said else "EngineError"
+        raise RemoteError(kind, "%s failed on the host" % argv[0], said, "See its words above.")
+
+
+def _base(digest: Any, group: int) -> Path:
+    """The verified blob as a read-only file that QEMU may open; a link, else a sparse copy."""
+    blob = store.path_of(digest)
+    folder = ROOT / "base"
+    folder.mkdir(mode=0o711, exist_ok=True)
+    folder.chmod(0o711)
+    base = folder / (blob.name + ".raw")
+    if base.exists():
+        return base
+    if not blob.is_file():
+        raise RemoteError(
+            "TransferError", "the disk is not in the host's Store", str(digest), "Send it first."
+        )
+    fresh = folder / (blob.name + ".new")
+    fresh.unlink(missing_ok=True)
+    try:
+        os.link(str(blob), str(fresh))
+    except OSError:  # another file system
+        sparse.copy_sparse(blob, fresh)
+    os.chown(str(fresh), 0, group)
+    fresh.chmod(0o440)
+    fresh.replace(base)
+    return base
+
+
+def _drop_unused_bases() -> None:
+    used = set()
+    for mark in ROOT.glob("pk-*/base"):
+        used.add(mark.read_text())
+    for path in (ROOT / "base").glob("*.raw"):
+        if path.name not in used:
+            path.unlink()
+
+
+def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Take an Instance's folder away, and the base when no other Instance needs it."""
+    folder = _folder(args["id"])
+    existed = folder.exists()
+    if existed:
+        shutil.rmtree(str(folder))
+        _drop_unused_bases()
+    return {"removed": existed}
+
+
+def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """The ids of the folders that are there."""
+    if not ROOT.is_dir():
+        return {"instances": []}
+    return {"instances": sorted(p.name for p in ROOT.iterdir() if _ID.fullmatch(p.name))}
+
+
+def log(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """The end of the serial log, at most `limit` bytes (1 MiB), as text."""
+    path = _folder(args["id"]) / "serial.log"
+    limit = min(int(args.get("limit", 65536)), 1 << 20)
+    if not path.exists():
+        return {"text": ""}
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - limit))
+        return {"text": file.read(limit).decode("utf-8", "replace")}
