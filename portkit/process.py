@@ -29,6 +29,9 @@ _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "TERM", "TMPDIR", "SSH_AUTH_SOCK", "
          "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "http_proxy", "https_proxy", "no_proxy")  # fmt: skip
 
 
+Process = subprocess.Popen[bytes]
+
+
 @dataclass(frozen=True)
 class Completed:
     """What a finished command left: exit code, standard output and error as bytes."""
@@ -155,6 +158,14 @@ def spawn(
             details=quote(argv),
             resolution="Run `portkit doctor`: it names the package for it.",
         ) from error
+
+
+def wait(process: Process, seconds: float) -> int | None:
+    """The exit code, or None when it still runs after so many seconds."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def end(process: subprocess.Popen[bytes], grace: float = 5.0) -> int:

@@ -1,0 +1,170 @@
+"""Hosts: where things run. Everything to one host goes over one ssh connection.
+
+`connect` gives a Host for an ssh alias, `[user@]host[:port]`, `ssh://...`, `lab:NAME`, or `local`.
+Nothing is installed on a host: the remote half is sent over the connection and ends with it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from portkit import process
+from portkit.errors import EngineError, HostError
+from portkit.host import names
+from portkit.host.ssh import Counters, Session
+from portkit.host.wire import BOOT, Remote
+from portkit.model import Facts
+from portkit.progress import NullObserver, Observer
+
+__all__ = ["Counters", "Host", "connect"]
+
+_DOCKER_SOCKET = "/var/run/docker.sock"
+# python3 as root, whoever logs in; -n: sudo must never ask.
+_AS_ROOT = (
+    'if [ "$(id -u)" = 0 ]; then exec python3 -I -c "$1"; fi; exec sudo -n python3 -I -c "$1"'
+)
+
+
+class Host:
+    """A connected host. Made by `connect`.
+
+    name: as the user gave it. endpoint: what it resolved to. remote: calls to its remote half.
+    """
+
+    def __init__(self, name: str, session: Session | None, remote: Remote) -> None:
+        self.name = name
+        self.remote = remote
+        self._session = session
+        self.endpoint = session.describe() if session else "local"
+        self._sockets: dict[str, Path] = {}
+        self._libvirt: str | None = None
+
+    def facts(self) -> Facts:
+        """What the host is and has now; nothing is changed. HostError when it answers nonsense."""
+        row = self.remote.call("facts", {})
+        self._libvirt = row.pop("libvirt_socket", None)
+        return parse_facts({**row, "host": self.name, "endpoint": self.endpoint})
+
+    def docker_socket(self) -> Path:
+        """A unix socket on this machine that leads to the host's Docker Engine."""
+        return self._forwarded("docker", _DOCKER_SOCKET)
+
+    def libvirt_uri(self) -> str:
+        """A libvirt URI that leads to the host's system daemon; EngineError where none runs."""
+        if self._libvirt is None:
+            self.facts()
+        if self._libvirt is None:
+            raise EngineError(
+                f"libvirt does not run on {self.name}",
+                details="neither libvirt-sock nor virtqemud-sock is in /var/run/libvirt",
+                resolution="Install libvirt-daemon-system there and start libvirtd.",
+            )
+        if self._session is None:
+            return f"qemu+unix:///system?socket={self._libvirt}"
+        return f"qemu+unix:///system?socket={self._forwarded('libvirt', self._libvirt)}"
+
+    def _forwarded(self, name: str, remote: str) -> Path:
+        if self._session is None:
+            return Path(remote)
+        if name not in self._sockets:
+            local = self._session.folder / name
+            self._session.forward(str(local), remote)
+            self._sockets[name] = local
+        return self._sockets[name]
+
+    def counters(self) -> Counters:
+        """Bytes sent to and received from the host so far, ssh included where it can be seen."""
+        if self._session is None:
+            return Counters(0, 0, "local")
+        seen = self._session.counters()
+        return seen or Counters(self.remote.written, self.remote.read_bytes, "written")
+
+    def address(self) -> str:
+        """Where the host's published ports are, unless a jump host or firewall is in between."""
+        return "127.0.0.1" if self._session is None else self._session.hostname
+
+    def forward(self, port: int) -> tuple[str, int]:
+        """(address, port) on this machine that leads to the host's port through ssh."""
+        return ("127.0.0.1", port) if self._session is None else self._session.forward_port(port)
+
+
+def parse_facts(row: dict[str, Any]) -> Facts:
+    """Facts from what the remote half told; HostError when a value has a wrong type."""
+    from pydantic import TypeAdapter, ValidationError
+
+    known = {field.name for field in fields(Facts)}
+    try:
+        wanted = {key: value for key, value in row.items() if key in known}
+        return TypeAdapter(Facts).validate_python(wanted)
+    except ValidationError as error:
+        raise HostError(
+            "the host's facts make no sense",
+            details=str(error)[:2000],
+            resolution="Check python3 and /proc on the host.",
+        ) from error
+
+
+@contextmanager
+def connect(name: str, observer: Observer | None = None) -> Iterator[Host]:
+    """Connect to a host; everything over the connection ends with the block.
+
+    Raises HostError when the name is malformed or the host unknown, unreachable, not trusted
+    or without python3 and root; LabError for a lab host that does not run.
+    """
+    endpoint = _endpoint(name)
+    observer = observer or NullObserver()
+    with ExitStack() as stack:
+        if endpoint.local:
+            yield Host(name, None, _local(stack, observer))
+            return
+        session = Session(name, endpoint)
+        stack.callback(session.close)
+        observer.message(f"{name} is {session.describe()}")
+        child = session.start("exec " + shlex.join(["sh", "-c", _AS_ROOT, "sh", BOOT]))
+        yield Host(name, session, Remote(child, observer, session.said))
+
+
+def _endpoint(name: str) -> names.Endpoint:
+    if not name.startswith("lab:"):
+        return names.parse(name)
+    from portkit import lab
+
+    host = lab.host(name.removeprefix("lab:"))
+    if not host.running:
+        raise HostError(
+            f"{name} is not up",
+            details=f"the lab host {host.name} does not run",
+            resolution=f"Start it: portkit lab up {host.name}",
+        )
+    return names.Endpoint(f"lab-{host.name}", config=host.ssh_config)
+
+
+def _local(stack: ExitStack, observer: Observer) -> Remote:
+    argv = [sys.executable, "-I", "-c", BOOT]
+    if os.geteuid() != 0:
+        argv = ["sudo", "-n", "python3", "-I", "-c", BOOT]
+    stderr = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+    child = stack.enter_context(process.popen(argv, stdin=process.PIPE, stderr=stderr))
+
+    def said() -> str:
+        stderr.seek(0)
+        return stderr.read(4096).decode("utf-8", "replace").strip()
+
+    remote = Remote(child, observer, said)
+    stack.callback(_finish, child)
+    return remote
+
+
+def _finish(child: process.Process) -> None:
+    """Let the remote half end by itself: it removes its temporary files then."""
+    if child.stdin is not None:
+        child.stdin.close()
+    process.wait(child, 5.0)

@@ -42,6 +42,7 @@ def gather(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     row.update(_virtual())
     row["accelerator"], row["accelerator_note"] = accelerator(row["qemu_binary"])
     del row["qemu_binary"]
+    row["libvirt_socket"] = libvirt_socket()
     return row
 
 

@@ -66,7 +66,7 @@ class Channel:
         frames.write_json(self._sink, {"event": "message", "text": text[:2000]})
 
     def drain(self) -> None:
-        """After a verb failed: what is still coming is read and dropped."""
+        """What is still coming for a call that was answered is read and dropped."""
         try:
             for _ in self.receive():
                 pass
@@ -82,14 +82,11 @@ def answer(channel: Channel, call: Dict[str, Any]) -> Dict[str, Any]:
     if call.get("data"):
         channel.expect_data()
     try:
-        result = verb(call["args"], channel)
-        channel.drain()
-        return {"ok": result}
+        return {"ok": verb(call["args"], channel)}
     except RemoteError as error:
         row = [error.kind, error.brief, error.details, error.resolution]
     except OSError as error:
         row = _from_os(error)
-    channel.drain()
     return {"error": [text[:16000] for text in row]}
 
 
@@ -124,6 +121,7 @@ def main(nonce: str) -> int:
             if frame[0] != b"J":
                 raise frames.FrameError("a call was expected")
             frames.write_json(sink, answer(channel, frames.parse_json(frame[1])))
+            channel.drain()  # after the answer: a caller that sends sees it and stops
     except (frames.FrameError, BrokenPipeError) as error:
         sys.stderr.write("portkit: %s\n" % error)
         return 1

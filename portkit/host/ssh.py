@@ -1,0 +1,220 @@
+"""One OpenSSH master connection to a host, and what is multiplexed over it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import socket
+import struct
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from portkit import process
+from portkit.errors import HostError, TransferError
+from portkit.host.names import Endpoint
+
+_OPTIONS = (
+    "-oBatchMode=yes",
+    "-oForwardAgent=no",
+    "-oForwardX11=no",
+    "-oPermitLocalCommand=no",
+    "-oRemoteCommand=none",
+    "-oRequestTTY=no",
+    "-oConnectTimeout=20",
+    "-oServerAliveInterval=10",
+    "-oServerAliveCountMax=3",
+    "-oExitOnForwardFailure=yes",
+    "-oStreamLocalBindUnlink=yes",
+    "-oControlPersist=no",
+)
+_CONNECT_SECONDS = 60.0
+_PIDFD_GETFD = 438  # the same number on every architecture (Linux 5.6)
+
+# What ssh says, what it means, what to do about it.
+_FAILURES = (
+    (
+        "Could not resolve hostname",
+        "the host's name is unknown",
+        "Check the name; ~/.ssh/config and DNS are asked.",
+    ),
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "the host's key is not the one that is known",
+        "If the change is right, remove the old key: ssh-keygen -R HOST.",
+    ),
+    (
+        "Host key verification failed",
+        "the host's key is not known",
+        "Connect once with ssh and check the fingerprint.",
+    ),
+    (
+        "Permission denied",
+        "the host refused the login",
+        "Check the user and that the key is in your agent or ~/.ssh.",
+    ),
+    (
+        "Connection refused",
+        "nothing answers at the host's ssh port",
+        "Check the port, and that sshd runs there.",
+    ),
+    ("timed out", "the host does not answer", "Check that it runs and can be reached from here."),
+    ("No route to host", "the host cannot be reached", "Check the network between here and there."),
+)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Bytes of a connection so far. source: tcp_info | written | local."""
+
+    sent: int
+    received: int
+    source: str
+
+
+def failure(name: str, said: str) -> HostError:
+    """The error for an ssh that did not connect, from what it said."""
+    for mark, brief, resolution in _FAILURES:
+        if mark in said:
+            return HostError(f"{brief}: {name}", details=said, resolution=resolution)
+    return HostError(
+        f"no ssh connection to {name}",
+        details=said or "ssh said nothing",
+        resolution="Try `ssh HOST true`; portkit uses the same settings.",
+    )
+
+
+class Session:
+    """A running master; `close` ends it and everything over it."""
+
+    def __init__(self, name: str, endpoint: Endpoint) -> None:
+        self.name = name
+        self._endpoint = endpoint
+        self._settings = self._resolve()
+        # Short: a unix socket's path has 108 bytes, and ssh appends to it while it binds.
+        self.folder = Path(tempfile.mkdtemp(prefix="pk-", dir="/tmp"))
+        self._socket = self.folder / "s"
+        self._stderr = self.folder / "stderr"
+        self._children: list[process.Process] = []
+        try:
+            with self._stderr.open("wb") as stderr:
+                self._master = process.spawn(
+                    self._ssh("-oControlMaster=yes", "-N"), stdout=stderr, stderr=stderr
+                )
+            self._wait()
+        except BaseException:
+            self.close()
+            raise
+
+    def _ssh(self, *options: str) -> list[str]:
+        return ["ssh", *_OPTIONS, "-S", str(self._socket), *options, *self._endpoint.arguments()]
+
+    def _resolve(self) -> dict[str, str]:
+        done = process.run(["ssh", "-G", *self._endpoint.arguments()], timeout=20, check=False)
+        if done.code != 0:
+            raise failure(self.name, done.stderr.decode("utf-8", "replace").strip())
+        rows = (line.partition(" ") for line in done.text.splitlines())
+        return {key: value for key, _, value in rows}
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + _CONNECT_SECONDS
+        while not self._socket.exists():
+            if process.wait(self._master, 0.02) is not None or time.monotonic() > deadline:
+                raise failure(self.name, self.said())
+
+    def said(self) -> str:
+        """What ssh wrote to standard error so far."""
+        if not self._stderr.exists():
+            return ""
+        return self._stderr.read_bytes()[-4096:].decode("utf-8", "replace").strip()
+
+    @property
+    def hostname(self) -> str:
+        """The address behind the alias."""
+        return self._settings.get("hostname", self._endpoint.host)
+
+    def describe(self) -> str:
+        port = self._settings.get("port", "22")
+        return f"ssh://{self._settings.get('user', '')}@{self.hostname}:{port}"
+
+    def start(self, command: str) -> process.Process:
+        """Run a command on the host, with pipes for input and output; ended by `close`."""
+        with self._stderr.open("ab") as stderr:
+            child = process.spawn(
+                [*self._ssh("-oControlMaster=no"), command], stdin=process.PIPE, stderr=stderr
+            )
+        self._children.append(child)
+        return child
+
+    def forward(self, local: str, remote: str) -> None:
+        """Let a local socket (path, or address:port) lead to one on the host."""
+        argv = self._ssh("-O", "forward", f"-L{local}:{remote}")
+        done = process.run(argv, timeout=30, check=False)
+        if done.code != 0:
+            raise TransferError(
+                "ssh could not forward a socket",
+                details=f"{self.name}: {remote}\n{done.stderr.decode('utf-8', 'replace').strip()}",
+                resolution="Allow AllowTcpForwarding and AllowStreamLocalForwarding in its sshd.",
+            )
+
+    def forward_port(self, port: int) -> tuple[str, int]:
+        """A local address that leads to the host's own 127.0.0.1:port."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            free = int(probe.getsockname()[1])
+        self.forward(f"127.0.0.1:{free}", f"127.0.0.1:{port}")
+        return "127.0.0.1", free
+
+    def counters(self) -> Counters | None:
+        """Bytes of the master's TCP socket; None where a proxy or a permission hides it."""
+        if self._settings.get("proxycommand", "none") != "none" or "proxyjump" in self._settings:
+            return None
+        return tcp_counters(self._master.pid)
+
+    def close(self) -> None:
+        """End what runs over the master, the master, and remove its folder."""
+        for child in self._children:
+            if child.stdin is not None and not child.stdin.closed:
+                try:
+                    child.stdin.close()  # the remote half cleans up at the end of its input
+                except BrokenPipeError:
+                    continue
+            process.wait(child, 5.0)
+            process.end(child)
+        if hasattr(self, "_master"):
+            process.end(self._master)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def tcp_counters(pid: int) -> Counters | None:
+    """TCP_INFO of the one TCP socket of a process (tcp(7); linux/tcp.h, struct tcp_info).
+
+    tcpi_bytes_received is at offset 128, tcpi_bytes_sent (Linux 4.19) at 200, both 64 bits.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            if not str(entry.readlink()).startswith("socket:"):
+                continue
+            copy = libc.syscall(_PIDFD_GETFD, pidfd, int(entry.name), 0)
+            if copy < 0:
+                return None
+            with socket.socket(fileno=copy) as found:
+                inet = found.family in (socket.AF_INET, socket.AF_INET6)
+                if inet and found.type == socket.SOCK_STREAM:
+                    info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                    if len(info) >= 208:
+                        (received,) = struct.unpack_from("=Q", info, 128)
+                        (sent,) = struct.unpack_from("=Q", info, 200)
+                        return Counters(sent, received, "tcp_info")
+    except PermissionError:
+        return None
+    finally:
+        os.close(pidfd)
+    return None

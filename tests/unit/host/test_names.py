@@ -1,0 +1,64 @@
+"""HOST arguments: what is understood, and what never reaches a command line."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portkit.errors import HostError
+from portkit.host.names import Endpoint, parse
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("local", Endpoint("")),
+        ("web1", Endpoint("web1")),
+        ("root@web1.example:2222", Endpoint("web1.example", "root", 2222)),
+        ("ssh://ops@10.0.0.1:22", Endpoint("10.0.0.1", "ops", 22)),
+        ("ssh://web1/", Endpoint("web1")),
+        ("[fe80::1]:2200", Endpoint("fe80::1", None, 2200)),
+        ("fe80::1", Endpoint("fe80::1")),
+    ],
+)
+def test_understood(name: str, wanted: Endpoint) -> None:
+    assert parse(name) == wanted
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "-oProxyCommand=touch /tmp/x",
+        "ssh://-oProxyCommand=x",
+        "root@-x",
+        "-x@host",
+        "a b",
+        "host:",
+        "host:0",
+        "host:65536",
+        "host:٣",
+        "host;id",
+        "$(id)",
+        "h\nost",
+        "ssh://host/path",
+        "ssh://user:secret@host",
+        "[::1",
+        "[::1]22",
+    ],
+)
+def test_refused(name: str) -> None:
+    with pytest.raises(HostError):
+        parse(name)
+
+
+@given(st.text(max_size=60))
+def test_no_name_becomes_an_option(name: str) -> None:
+    try:
+        endpoint = parse(name)
+    except HostError:
+        return
+    words = endpoint.arguments()
+    if not endpoint.local:
+        assert words[-2] == "--"
+        assert not words[-1].startswith("-")
+        assert not set(words[-1]) & set(" \t\n;&|$`'\"\\<>()")

@@ -1,0 +1,132 @@
+"""The remote half over plain pipes: the same program, the same frames, no engine."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portkit import process
+from portkit.errors import HostError, TransferError, VerifyError
+from portkit.host import parse_facts
+from portkit.host.remote import codec, frames
+from portkit.host.ssh import failure
+from portkit.host.wire import BOOT, Remote
+from portkit.progress import NullObserver
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Iterator[Remote]:
+    env = {"PORTKIT_REMOTE_STORE": str(tmp_path / "store"), "PATH": os.environ["PATH"]}
+    argv = [sys.executable, "-I", "-c", BOOT]
+    with process.popen(argv, stdin=process.PIPE, env=env) as child:
+        yield Remote(child, NullObserver(), lambda: "")
+
+
+def digest_of(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("encoding", codec.encodings())
+def test_a_blob_arrives(remote: Remote, tmp_path: Path, encoding: str) -> None:
+    data = b"x" * 100_000 + bytes(3 << 20) + os.urandom(70_000)
+    packer = codec.Compressor(encoding)
+    args = {"digest": digest_of(data), "size": len(data), "encoding": encoding}
+    remote.call("store.put", args, send=[packer.feed(data), packer.finish()])
+    path = tmp_path / "store/blobs/sha256" / args["digest"][7:]  # type: ignore[index]
+    assert path.read_bytes() == data
+    assert path.stat().st_blocks * 512 < 1 << 20, "zeros are holes"
+    assert path.stat().st_mode & 0o777 == 0o600
+    here = remote.call("store.has", {"digests": [args["digest"], "sha256:" + "0" * 64]})
+    assert here == {"have": {args["digest"]: len(data)}}
+
+
+@pytest.mark.parametrize("change", ["flip", "short", "long", "damaged"])
+def test_nothing_false_gets_a_name(remote: Remote, tmp_path: Path, change: str) -> None:
+    data = os.urandom(300_000)
+    packer = codec.Compressor("zstd")
+    stream = packer.feed(data) + packer.finish()
+    args = {"digest": digest_of(data), "size": len(data), "encoding": "zstd"}
+    if change == "flip":
+        args["digest"] = digest_of(data + b"!")
+    elif change == "short":
+        args["size"] = len(data) + 1
+    elif change == "long":
+        args["size"] = len(data) - 1
+    else:
+        stream = stream[:1000]
+    with pytest.raises(VerifyError):
+        remote.call("store.put", args, send=[stream])
+    assert not [p for p in (tmp_path / "store").rglob("*") if p.is_file()]
+    assert remote.call("store.has", {"digests": []}) == {"have": {}}, "the next call works"
+
+
+def test_a_refusal_comes_before_all_was_sent(remote: Remote) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        for _ in range(100_000):
+            sent += 1
+            yield bytes(1 << 16)
+
+    args = {"digest": "sha256:" + "0" * 64, "size": 10, "encoding": "zstd"}
+    with pytest.raises(VerifyError):
+        remote.call("store.put", args, send=endless())
+    assert sent < 100_000
+
+
+def test_a_hostile_digest_is_no_path(remote: Remote) -> None:
+    args = {"digest": "sha256:../../../../etc/passwd", "size": 1, "encoding": "raw"}
+    with pytest.raises(VerifyError):
+        remote.call("store.put", args, send=[b"x"])
+
+
+def test_unknown_verb(remote: Remote) -> None:
+    with pytest.raises(TransferError):
+        remote.call("store.nonsense", {})
+
+
+@pytest.mark.parametrize(
+    "script", ["print('hello')", "import sys; sys.stdin.readline(); print('x' * 100000)"]
+)
+def test_a_host_that_answers_nonsense(script: str) -> None:
+    with (
+        process.popen([sys.executable, "-c", script], stdin=process.PIPE) as child,
+        pytest.raises(TransferError),
+    ):
+        Remote(child, NullObserver(), lambda: "")
+
+
+@given(st.binary(max_size=64))
+def test_frames_from_noise(data: bytes) -> None:
+    import io
+
+    try:
+        frame = frames.read_frame(io.BytesIO(data))
+    except frames.FrameError:
+        return
+    assert frame is None or data.startswith(frame[0])
+
+
+@given(st.binary(max_size=5000), st.sampled_from(codec.encodings()), st.integers(1, 700))
+def test_codec_round_trip(data: bytes, encoding: str, step: int) -> None:
+    packer, unpacker = codec.Compressor(encoding), codec.Decompressor(encoding)
+    stream = packer.feed(data) + packer.finish()
+    out = b"".join(unpacker.feed(stream[i : i + step]) for i in range(0, len(stream), step))
+    unpacker.finish()
+    assert out == data
+
+
+def test_ssh_words_become_errors() -> None:
+    assert "refused the login" in failure("h", "root@h: Permission denied (publickey).").brief
+    assert "no ssh connection" in failure("h", "something new").brief
+
+
+def test_facts_are_checked() -> None:
+    with pytest.raises(HostError):
+        parse_facts({"host": "h", "endpoint": "e", "cpus": "many"})
