@@ -61,9 +61,14 @@ class Writer:
         with self._store.space():
             return self._file.write(data)
 
+    @property
+    def digest(self) -> str:
+        """Of what was written so far."""
+        return "sha256:" + self._hash.hexdigest()
+
     def commit(self, expected: str | None = None, size: int | None = None) -> Blob:
         """Keep what was written. VerifyError when it is not `expected` (or not `size` bytes)."""
-        digest = "sha256:" + self._hash.hexdigest()
+        digest = self.digest
         if size is not None and size != self.size:
             raise VerifyError(
                 "a blob has not the size it was announced with",

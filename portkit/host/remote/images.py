@@ -79,7 +79,8 @@ def save(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Load an image whose blobs are in the Store or in the engine, read it back, hold it.
 
-    args: config digest, layers (diffIDs, bottom first), hold (the name to hold it by).
+    args: config digest, layers (diffIDs, bottom first), hold (the name to hold it by),
+    discard (blobs that came for this load alone: the engine has them afterwards).
     """
     config, layers, hold = args["config"], args["layers"], _checked(args["hold"])
     containerd = engine.containerd_store(engine.get("/info"))
@@ -96,8 +97,7 @@ def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
             "EngineError", "the engine did not load the image", said[-2000:], "See its words above."
         )
     _read_back(hold, expected, layers, said)
-    for digest in {*layers, config}:
-        store.path_of(digest).unlink(missing_ok=True)
+    store.remove({"digests": args.get("discard", ())}, channel)
     return {"id": expected}
 
 

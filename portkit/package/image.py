@@ -1,0 +1,79 @@
+"""The image Form: built on a host's engine, fetched from there, checked, kept in the Store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portkit.errors import AppError, VerifyError
+from portkit.host import Host
+from portkit.host.remote import codec
+from portkit.model import Artifact, Blob, Form
+from portkit.package import archive
+from portkit.progress import NullObserver, Observer
+from portkit.store import Store
+
+
+def fetch(host: Host, reference: str, store: Store, observer: Observer | None = None) -> Artifact:
+    """The image of that name or id on the host, as an Artifact whose blobs are in the Store.
+
+    Raises AppError when the host has no such image or it is not one for Linux, VerifyError when
+    what came is not the image that the engine named.
+    """
+    observer = observer or NullObserver()
+    listed = host.remote.call("image.list", {"reference": reference})
+    row = listed["images"][0]
+    key = f"image {row['id']}"
+    known = store.find(key)
+    if known is not None:
+        observer.message(f"{reference} is in the Store already")
+        return known
+    spool = store.temporary(".tar")
+    try:
+        _receive(host, reference, spool, store, int(row.get("size") or 0), observer)
+        config, blob = archive.read(spool, store, lambda _: None)
+    finally:
+        spool.unlink(missing_ok=True)
+    if list(config.diff_ids) != row["diff_ids"]:
+        raise VerifyError(
+            "the image changed while it was fetched",
+            details=f"{reference}: the engine names other layers than it sent",
+            resolution="Try again.",
+        )
+    if config.os != "linux":
+        raise AppError(
+            "the image is not one for Linux",
+            details=f"{reference} is for {config.os}",
+            resolution="portkit moves Linux apps.",
+        )
+    layers = tuple(Blob(digest, store.size(digest)) for digest in config.diff_ids)
+    total = blob.size + sum({layer.digest: layer.size for layer in layers}.values())
+    artifact = Artifact(Form.IMAGE, config.digest, config, (blob, *layers), total, total)
+    store.save(artifact, key)
+    return artifact
+
+
+def _receive(
+    host: Host, reference: str, path: Path, store: Store, size: int, observer: Observer
+) -> None:
+    encoding = host.remote.encodings[0] if host.name != "local" else "raw"
+    decoder = codec.Decompressor(encoding)
+    done = 0
+    with store.space(), path.open("xb") as out:
+        path.chmod(0o600)
+
+        def take(data: bytes) -> None:
+            nonlocal done
+            part = decoder.feed(data)
+            done += len(part)
+            out.write(part)
+            observer.bytes("fetch", done, max(size, done))
+
+        args = {"reference": reference, "encoding": encoding}
+        told = host.remote.call("image.save", args, receive=take)
+        decoder.finish()
+    if told.get("size") != done:
+        raise VerifyError(
+            "the image came incomplete",
+            details=f"{done} bytes of {told.get('size')}",
+            resolution="Try again.",
+        )
