@@ -1,0 +1,123 @@
+"""YAML as compose reads it: 1.2's plain scalars, merge keys, every value with its line. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from portkit.errors import AppError
+
+LIMIT = 1 << 20  # bytes of a compose file
+_NODES = 50_000  # values after aliases are expanded: a file of nested aliases ends here
+_INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A scalar, a list of Values, or a dict of Values by name; and where it stands."""
+
+    data: Any
+    line: int
+    quoted: bool = False
+
+    def plain(self) -> Any:
+        """The value without lines."""
+        if isinstance(self.data, dict):
+            return {key: value.plain() for key, value in self.data.items()}
+        if isinstance(self.data, list):
+            return [value.plain() for value in self.data]
+        return self.data
+
+
+def parse(text: bytes, name: str) -> Value:
+    """The one document of a file; AppError with the line when it is no YAML or repeats a key."""
+    import yaml
+
+    if len(text) > LIMIT:
+        raise AppError(f"{name} is too big", details=f"{len(text)} bytes, at most {LIMIT}")
+    try:
+        node = yaml.compose(text.decode("utf-8"), Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise AppError(f"{name} is not UTF-8", details=str(error)) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise AppError(
+            f"{name} is not valid YAML",
+            details=str(error)[:2000],
+            resolution="Mend the file at that line.",
+        ) from error
+    if node is None:
+        raise AppError(f"{name} is empty", resolution="It needs at least `services:`.")
+    return _Converter(name).convert(node, 0)
+
+
+class _Converter:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._count = 0
+
+    def _error(self, node: Any, why: str) -> AppError:
+        return AppError(
+            f"{self._name} cannot be read",
+            details=f"{self._name}:{node.start_mark.line + 1}: {why}",
+            resolution="Mend the file at that line.",
+        )
+
+    def convert(self, node: Any, depth: int) -> Value:
+        import yaml
+
+        self._count += 1
+        if self._count > _NODES or depth > 100:
+            raise self._error(node, "it expands to too many values")
+        line = node.start_mark.line + 1
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, line)
+        if isinstance(node, yaml.SequenceNode):
+            return Value([self.convert(each, depth + 1) for each in node.value], line)
+        return Value(self._mapping(node, depth), line)
+
+    def _scalar(self, node: Any, line: int) -> Value:
+        text = node.value
+        if "\0" in text:
+            raise self._error(node, "a value holds a NUL byte")
+        if node.style is not None or node.tag == "tag:yaml.org,2002:binary":
+            return Value(text, line, quoted=True)
+        if not node.tag.startswith("tag:yaml.org,2002:"):
+            raise self._error(node, f"the tag {node.tag[:50]} is not understood")
+        if text.lower() in _CONSTANTS:
+            return Value(_CONSTANTS[text.lower()], line)
+        if _INT.fullmatch(text):
+            base = {"0x": 16, "0o": 8}.get(text[:2], 10)
+            return Value(int(text, base), line)
+        if _FLOAT.fullmatch(text):
+            return Value(float(text), line)
+        return Value(text, line)
+
+    def _mapping(self, node: Any, depth: int) -> dict[str, Value]:
+        import yaml
+
+        own: dict[str, Value] = {}
+        merged: dict[str, Value] = {}
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                for each in self._merged(value, depth):
+                    merged = {**each, **merged}
+                continue
+            if not isinstance(key, yaml.ScalarNode):
+                raise self._error(key, "a key is not a word")
+            name = str(key.value)
+            if name in own:
+                raise self._error(key, f"the key {name[:80]!r} stands here twice")
+            own[name] = self.convert(value, depth + 1)
+        return {**merged, **own}
+
+    def _merged(self, node: Any, depth: int) -> list[dict[str, Value]]:
+        import yaml
+
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        found = [self.convert(each, depth + 1).data for each in nodes]
+        if not all(isinstance(each, dict) for each in found):
+            raise self._error(node, "<< wants mappings")
+        return found

@@ -1,0 +1,149 @@
+"""Compose's `${VAR}` interpolation and its env files. Pure.
+
+Source: compose-spec, 12-interpolation.md and 05-services.md (env_file format).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from portkit.errors import AppError
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OPERATOR = re.compile(r":?[-?+]")
+
+
+def interpolate(
+    text: str, environ: Mapping[str, str], unset: Callable[[str], None] = lambda _: None
+) -> str:
+    """`text` with $VAR, ${VAR}, ${VAR:-x}, ${VAR-x}, ${VAR:?x}, ${VAR?x}, ${VAR:+x}, ${VAR+x}
+    and $$ carried out. `unset` hears of names that had no value. ValueError when it is malformed.
+    """
+    out = []
+    position = 0
+    while (dollar := text.find("$", position)) >= 0:
+        out.append(text[position:dollar])
+        rest = text[dollar + 1 :]
+        if rest.startswith("$"):
+            out.append("$")
+            position = dollar + 2
+        elif rest.startswith("{"):
+            end = _closing(text, dollar + 2)
+            out.append(_braced(text[dollar + 2 : end], environ, unset))
+            position = end + 1
+        elif match := _NAME.match(rest):
+            out.append(_value(match[0], environ, unset))
+            position = dollar + 1 + match.end()
+        else:
+            raise ValueError(f"a lone $ in {text[:80]!r}; write $$ for the sign itself")
+    out.append(text[position:])
+    return "".join(out)
+
+
+def _closing(text: str, start: int) -> int:
+    depth = 1
+    for position in range(start, len(text)):
+        if text.startswith("${", position):
+            depth += 1
+        elif text[position] == "}":
+            depth -= 1
+            if depth == 0:
+                return position
+    raise ValueError(f"a ${{ without its }} in {text[:80]!r}")
+
+
+def _value(name: str, environ: Mapping[str, str], unset: Callable[[str], None]) -> str:
+    if name not in environ:
+        unset(name)
+    return environ.get(name, "")
+
+
+def _braced(text: str, environ: Mapping[str, str], unset: Callable[[str], None]) -> str:
+    match = _NAME.match(text)
+    if match is None:
+        raise ValueError(f"${{{text[:80]}}} names no variable")
+    name, rest = match[0], text[match.end() :]
+    if not rest:
+        return _value(name, environ, unset)
+    operator = _OPERATOR.match(rest)
+    if operator is None:
+        raise ValueError(f"${{{text[:80]}}} is not understood")
+    word = rest[operator.end() :]
+    empty_counts = operator[0].startswith(":")
+    present = bool(environ.get(name)) if empty_counts else name in environ
+    kind = operator[0][-1]
+    if kind == "+":
+        return interpolate(word, environ, unset) if present else ""
+    if present:
+        return environ[name]
+    if kind == "?":
+        raise ValueError(f"{name} is required: {interpolate(word, environ, unset) or 'not set'}")
+    return interpolate(word, environ, unset)
+
+
+def parse_env_file(text: str, name: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """KEY=VALUE lines: comments, `export`, single quotes (as they are), double quotes (escapes).
+
+    A key without `=` takes its value from `environ`. AppError with the line for anything else.
+    """
+    found: dict[str, str] = {}
+    position, line = 0, 1
+    pattern = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*(=|(?=\n|$))")
+    while position < len(text):
+        end = text.find("\n", position)
+        end = len(text) if end < 0 else end
+        row = text[position:end].strip()
+        if not row or row.startswith("#"):
+            position, line = end + 1, line + 1
+            continue
+        match = pattern.match(text, position)
+        if match is None or "\0" in row:
+            raise AppError(
+                f"{name} cannot be read",
+                details=f"{name}:{line}: {row[:20]!r}... is not KEY=VALUE",
+                resolution="Mend the file at that line.",
+            )
+        if match[2] != "=":
+            if match[1] in environ:
+                found[match[1]] = environ[match[1]]
+            position, line = end + 1, line + 1
+            continue
+        try:
+            value, after = _env_value(text, match.end(), {**environ, **found})
+        except ValueError as error:
+            raise AppError(
+                f"{name} cannot be read",
+                details=f"{name}:{line}: {error}",
+                resolution="Mend the file at that line.",
+            ) from error
+        found[match[1]] = value
+        line += text.count("\n", position, after) + 1
+        position = after + 1
+    return found
+
+
+def _env_value(text: str, start: int, environ: Mapping[str, str]) -> tuple[str, int]:
+    """(value, position of the line's end)."""
+    while start < len(text) and text[start] in " \t":
+        start += 1
+    mark = text[start : start + 1]
+    if mark in ("'", '"') and mark:
+        end = start + 1
+        while end < len(text) and text[end] != mark:
+            end += 2 if mark == '"' and text[end] == "\\" else 1
+        if end >= len(text):
+            raise ValueError("a quote is not closed")
+        line_end = text.find("\n", end)
+        inner = text[start + 1 : end]
+        value = inner if mark == "'" else interpolate(_unescape(inner), environ)
+        return value, len(text) if line_end < 0 else line_end
+    line_end = text.find("\n", start)
+    line_end = len(text) if line_end < 0 else line_end
+    raw = re.split(r"(?:^|[ \t]+)#", text[start:line_end], maxsplit=1)[0].strip()
+    return interpolate(raw, environ), line_end
+
+
+def _unescape(text: str) -> str:
+    letters = {"n": "\n", "r": "\r", "t": "\t", "$": "$$"}
+    return re.sub(r"\\(.)", lambda m: letters.get(m[1], m[1]), text, flags=re.DOTALL)
