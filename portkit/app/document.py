@@ -12,6 +12,10 @@ LIMIT = 1 << 20  # bytes of a compose file
 _NODES = 50_000  # values after aliases are expanded: a file of nested aliases ends here
 _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_TAGS = {
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("str", "int", "float", "bool", "null", "timestamp", "value")
+}
 _CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
@@ -82,10 +86,10 @@ class _Converter:
         text = node.value
         if "\0" in text:
             raise self._error(node, "a value holds a NUL byte")
-        if node.style is not None or node.tag == "tag:yaml.org,2002:binary":
-            return Value(text, line, quoted=True)
-        if not node.tag.startswith("tag:yaml.org,2002:"):
+        if node.tag not in _TAGS:
             raise self._error(node, f"the tag {node.tag[:50]} is not understood")
+        if node.style is not None or node.tag == "tag:yaml.org,2002:str":
+            return Value(text, line, quoted=node.style is not None)
         if text.lower() in _CONSTANTS:
             return Value(_CONSTANTS[text.lower()], line)
         if _INT.fullmatch(text):

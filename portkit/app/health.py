@@ -1,0 +1,86 @@
+"""The `x-portkit` block: what a VM needs and how the app's right answer is known.
+
+x-portkit:
+  memory: 512m        # of the VM
+  cpus: 1
+  disk: 2g            # of the root disk; default: the image and a quarter more
+  health:
+    scheme: http      # http, https, tcp
+    path: /           # of the health URL
+    port: 80          # the container's; default: the first published TCP port
+    contains: text    # that the right answer holds
+    ca_file: ca.pem   # for https with a CA of one's own
+    timeout: 60s
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portkit.app import values
+from portkit.app.document import Value
+from portkit.model import HealthProbe, Machine
+
+if TYPE_CHECKING:
+    from portkit.app.compose import Reader
+
+_MIN_MEMORY = 64 << 20
+
+
+def _block(reader: Reader, extra: Value, known: set[str]) -> dict[str, Value]:
+    row = reader.mapping(extra)
+    for key, value in row.items():
+        if key not in known:
+            raise reader.error(value, f"x-portkit knows no {key[:80]!r}")
+    return row
+
+
+def machine_of(reader: Reader, extra: Value) -> Machine:
+    """The VM's memory, processors and disk."""
+    row = _block(reader, extra, {"memory", "cpus", "disk", "health"})
+    default = Machine()
+    memory = reader.use(row["memory"], values.size) if "memory" in row else default.memory_bytes
+    if memory < _MIN_MEMORY:
+        raise reader.error(row["memory"], "a VM needs at least 64m of memory")
+    cpus = reader.use(row["cpus"], _count) if "cpus" in row else default.cpus
+    disk = reader.use(row["disk"], values.size) if "disk" in row else None
+    return Machine(memory, cpus, disk)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 256:
+        raise ValueError("cpus is a number from 1 to 256")
+    return value
+
+
+def _port(value: Any) -> int:
+    return values.ports(str(value))[0].target
+
+
+def health_of(reader: Reader, extra: Value, folder: Path) -> HealthProbe:
+    """How the app is asked from outside."""
+    outer = _block(reader, extra, {"memory", "cpus", "disk", "health"})
+    known = {"scheme", "path", "port", "contains", "ca_file", "timeout"}
+    block = outer.get("health", Value({}, extra.line))
+    row = _block(reader, block, known)
+    scheme = reader.text(row["scheme"]) if "scheme" in row else "http"
+    if scheme not in ("http", "https", "tcp"):
+        raise reader.error(row["scheme"], "scheme is http, https or tcp")
+    path = reader.text(row["path"]) if "path" in row else "/"
+    if not path.startswith("/") or any(ord(c) <= 32 or ord(c) > 126 for c in path):
+        raise reader.error(row["path"], "path begins with / and has no spaces")
+    port = (
+        reader.use(row["port"], lambda v: values.ports(str(v))[0].target) if "port" in row else None
+    )
+    ca_file = folder / reader.text(row["ca_file"]) if "ca_file" in row else None
+    if ca_file is not None and not ca_file.is_file():
+        raise reader.error(row["ca_file"], f"{ca_file} is not there")
+    return HealthProbe(
+        scheme=scheme,
+        path=path,
+        port=port,
+        contains=reader.text(row["contains"]) if "contains" in row else "",
+        ca_file=ca_file,
+        timeout_s=reader.use(row["timeout"], values.duration) if "timeout" in row else 60.0,
+    )

@@ -1,0 +1,34 @@
+"""Names that go into engines: checked, or made from what there is. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from portkit.errors import AppError
+
+_APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_SERVICE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
+
+
+def app_name(text: str) -> str:
+    """The name if it is one that compose allows for a project; AppError otherwise."""
+    if not _APP.fullmatch(text):
+        raise AppError(
+            "an App's name is malformed",
+            details=f"{text[:80]!r} is not lower-case letters, digits, - and _",
+            resolution="Give it a name of its own: `name:` in compose.yaml.",
+        )
+    return text
+
+
+def made_name(text: str) -> str:
+    """A name from a folder's or an image's, as compose makes a project's name."""
+    made = re.sub(r"[^a-z0-9_-]", "", text.lower()).lstrip("_-")[:63]
+    return made or "app"
+
+
+def service_name(text: str) -> str:
+    """ValueError when a service's name is malformed."""
+    if not _SERVICE.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is not a service's name")
+    return text

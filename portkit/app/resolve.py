@@ -1,0 +1,162 @@
+"""A Service and its image -> RunSpec: what the process sees, in both forms. Pure.
+
+The rules are Docker's: an entrypoint of the service drops the image's command, the service's
+environment comes over the image's, VOLUMEs of the image that nothing else covers are anonymous.
+"""
+
+from __future__ import annotations
+
+import re
+
+from portkit.errors import AppError
+from portkit.model import App, ImageConfig, Mount, Port, RunSpec, Service, Ulimit
+
+# What Docker gives a container (moby, oci/caps/defaults.go).
+_DEFAULT_CAPABILITIES = (
+    *("CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID"),
+    *("CAP_KILL", "CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP"),
+    *("CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT"),
+)
+# linux/capability.h, in the order of their numbers (Linux 5.9: 0 to 40).
+_NUMBERED = """
+CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
+NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT
+SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE
+AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ
+PERFMON BPF CHECKPOINT_RESTORE
+"""
+ALL_CAPABILITIES = tuple("CAP_" + name for name in _NUMBERED.split())
+# Where Docker's own depends on how its daemon was started, portkit says it for both forms.
+DEFAULT_ULIMITS = {
+    "nofile": Ulimit(1 << 20, 1 << 20),
+    "nproc": Ulimit(-1, -1),
+    "core": Ulimit(-1, -1),
+    "memlock": Ulimit(8 << 20, 8 << 20),
+    "sigpending": Ulimit(1 << 16, 1 << 16),
+}
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
+
+
+def resolve(app: App, image: ImageConfig) -> RunSpec:
+    """What the app's process sees. AppError when nothing says what to run, or a value is bad."""
+    service = app.service
+    return RunSpec(
+        app=app.name,
+        argv=_argv(service, image),
+        env=_env(service, image),
+        cwd=_cwd(service.working_dir or image.working_dir or "/"),
+        user=service.user if service.user is not None else image.user,
+        group_add=service.group_add,
+        hostname=_hostname(service.hostname or app.name.replace("_", "-").strip("-")),
+        umask=0o022,
+        ulimits={**DEFAULT_ULIMITS, **service.ulimits},
+        capabilities=_capabilities(service),
+        mounts=_mounts(service, image),
+        ports=_ports(app, image),
+        stop_signal=service.stop_signal or image.stop_signal or "SIGTERM",
+        stop_grace_period_s=service.stop_grace_period_s,
+        restart=service.restart,
+        health=service.health,
+        machine=service.machine,
+        healthcheck=service.healthcheck or image.healthcheck,
+        labels=service.labels,
+        init=service.init,
+        read_only=service.read_only,
+        cpus=service.cpus,
+        mem_limit_bytes=service.mem_limit_bytes,
+        privileged=service.privileged,
+    )
+
+
+def defaults(image: ImageConfig, name: str) -> RunSpec:
+    """What the image alone asks for: a disk boots on it when no Instance says otherwise."""
+    return resolve(App(name, (Service(name),), name), image)
+
+
+def _argv(service: Service, image: ImageConfig) -> tuple[str, ...]:
+    if service.entrypoint is not None:
+        argv = service.entrypoint + (service.command or ())
+    else:
+        argv = image.entrypoint + (image.cmd if service.command is None else service.command)
+    if not argv:
+        raise AppError(
+            "nothing says what to run",
+            details=f"{service.name}: neither the image nor the service has a command",
+            resolution="Give the service a `command:`.",
+        )
+    return argv
+
+
+def _env(service: Service, image: ImageConfig) -> tuple[tuple[str, str], ...]:
+    merged = {}
+    for row in image.env:
+        key, _, value = row.partition("=")
+        merged[key] = value
+    merged.update(service.environment)
+    merged.setdefault("PATH", _DEFAULT_PATH)
+    return tuple(merged.items())
+
+
+def _cwd(path: str) -> str:
+    if not path.startswith("/"):
+        raise AppError("the working folder is not absolute", details=path[:200])
+    return path
+
+
+def _hostname(text: str) -> str:
+    if not _HOSTNAME.fullmatch(text):
+        raise AppError(
+            "the hostname is malformed",
+            details=repr(text[:80]),
+            resolution="Letters, digits and -, at most 63 of them: `hostname:` of the service.",
+        )
+    return text
+
+
+def _capabilities(service: Service) -> tuple[str, ...]:
+    known = set(ALL_CAPABILITIES)
+    current = set(_DEFAULT_CAPABILITIES)
+    if service.privileged:
+        return ALL_CAPABILITIES
+    add = [_capability(name) for name in service.cap_add]
+    drop = [_capability(name) for name in service.cap_drop]
+    # As moby's TweakCapabilities: ALL first, whichever list it stands in.
+    if "ALL" in add:
+        current = set(known)
+    if "ALL" in drop:
+        current = set()
+    current |= set(add) - {"ALL"}
+    current -= set(drop) - {"ALL"} - set(add)
+    return tuple(name for name in ALL_CAPABILITIES if name in current)
+
+
+def _capability(name: str) -> str:
+    full = name.upper()
+    if full == "ALL":
+        return full
+    full = full if full.startswith("CAP_") else "CAP_" + full
+    if full not in ALL_CAPABILITIES:
+        raise AppError(
+            "a capability is unknown",
+            details=name[:80],
+            resolution="capabilities(7) lists them.",
+        )
+    return full
+
+
+def _mounts(service: Service, image: ImageConfig) -> tuple[Mount, ...]:
+    covered = {mount.target.rstrip("/") for mount in service.volumes}
+    anonymous = tuple(
+        Mount("volume", path) for path in image.volumes if path.rstrip("/") not in covered
+    )
+    return service.volumes + anonymous
+
+
+def _ports(app: App, image: ImageConfig) -> tuple[Port, ...]:
+    """The published ports; a Dockerfile or image alone publishes what it EXPOSEs."""
+    ports = app.service.ports
+    if not ports and not app.source.endswith((".yaml", ".yml")):
+        exposed = (text.partition("/") for text in image.exposed_ports)
+        ports = tuple(Port(int(n), None, kind or "tcp") for n, _, kind in exposed if n.isdecimal())
+    return tuple(Port(p.target, p.host_port, p.protocol, p.host_ip) for p in ports)
