@@ -112,6 +112,7 @@ class Build:
     dockerfile: str = "Dockerfile"
     args: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
+    network: str | None = None  # of RUN steps: "host", "none", ...
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ import click
 import portkit
 from portkit.errors import PortkitError
 from portkit_cli.commands.doctor import doctor
+from portkit_cli.commands.instances import COMMANDS
 from portkit_cli.commands.lab import lab
+from portkit_cli.commands.move import check, move
 from portkit_cli.render import print_error
 
 
@@ -42,6 +44,7 @@ def main(debug: bool) -> None:
     Examples:
       portkit doctor                     what this machine can do, what is missing
       portkit lab up                     practice hosts on this machine
+      portkit move ./app --to web2       carry an app there as a container image
     """
     logging.basicConfig(
         stream=sys.stderr,
@@ -52,3 +55,5 @@ def main(debug: bool) -> None:
 
 main.add_command(doctor)
 main.add_command(lab)
+for command in (move, check, *COMMANDS):
+    main.add_command(command)

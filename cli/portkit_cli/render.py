@@ -6,9 +6,11 @@ import sys
 import unicodedata
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from portkit.errors import PortkitError
+from portkit.report import Report
 
 
 def clean(text: str) -> str:
@@ -31,3 +33,38 @@ def print_error(error: PortkitError) -> None:
         console.print(Text("  " + line))
     if error.resolution:
         console.print(Text(clean(error.resolution)))
+
+
+def print_report(report: Report) -> None:
+    """A Move as a person reads it: what it cost, then what was noticed."""
+    from portkit_cli.observers import size
+
+    console = stdout()
+    title = f"{report.app.name}: {report.source.host} -> {report.target.host}"
+    console.print(Text(clean(title), "bold"))
+    console.print(Text(clean(f"{report.target.os_name}, {report.target.architecture}")))
+    table = Table(box=None, pad_edge=False)
+    for name in ("form", "verdict", "content", "sent", "reused", "transfer", "ttfr", "from move"):
+        table.add_column(name)
+    for form in report.forms:
+        sent = form.transfer
+        table.add_row(
+            form.form.value,
+            form.verdict.value,
+            size(form.artifact.logical_bytes),
+            size(sent.sent_bytes) if sent else "",
+            size(sent.reused_bytes) if sent else "",
+            f"{sent.seconds:.1f} s" if sent else "",
+            ", ".join(f"{seconds:.2f}" for seconds in form.from_boot_s) + " s" * bool(sent),
+            f"{form.from_move_s:.1f} s" if form.from_move_s else "",
+        )
+    console.print(table)
+    for form in report.forms:
+        for finding in form.findings:
+            text = f"{finding.severity.value} {finding.rule}: {finding.message}"
+            console.print(
+                Text(clean(text + (f" ({finding.evidence})" if finding.evidence else "")))
+            )
+        if form.boot:
+            text = f"{form.form.value} {form.state}: {form.boot.url} {form.instance}"
+            console.print(Text(clean(text)))

@@ -228,7 +228,7 @@ class Reader:
             return Build(self._context(value))
         row = self.mapping(value)
         for key, each in row.items():
-            if key not in ("context", "dockerfile", "args", "target"):
+            if key not in ("context", "dockerfile", "args", "target", "network"):
                 message = f"'build.{key}' is not carried out"
                 self.note("compose-not-carried", each, message, Severity.WARNING)
         return Build(
@@ -236,6 +236,7 @@ class Reader:
             dockerfile=self.text(row["dockerfile"]) if "dockerfile" in row else "Dockerfile",
             args=self._pairs(row["args"]) if "args" in row else {},
             target=self.text(row["target"]) if "target" in row else None,
+            network=self.text(row["network"]) if "network" in row else None,
         )
 
     def _context(self, value: Value) -> Path:

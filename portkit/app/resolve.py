@@ -26,13 +26,14 @@ AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK
 PERFMON BPF CHECKPOINT_RESTORE
 """
 ALL_CAPABILITIES = tuple("CAP_" + name for name in _NUMBERED.split())
-# Where Docker's own depends on how its daemon was started, portkit says it for both forms.
+# Where Docker's own depends on how its daemon was started, portkit says it for both forms. Low
+# enough for engines that may not raise limits (an engine in a container has no CAP_SYS_RESOURCE).
 DEFAULT_ULIMITS = {
-    "nofile": Ulimit(1 << 20, 1 << 20),
-    "nproc": Ulimit(-1, -1),
-    "core": Ulimit(-1, -1),
-    "memlock": Ulimit(8 << 20, 8 << 20),
-    "sigpending": Ulimit(1 << 16, 1 << 16),
+    "nofile": Ulimit(16384, 16384),
+    "nproc": Ulimit(16384, 16384),
+    "core": Ulimit(0, 0),
+    "memlock": Ulimit(64 << 10, 64 << 10),
+    "sigpending": Ulimit(16384, 16384),
 }
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")

@@ -1,0 +1,129 @@
+"""Stage 6: all that one Move measured, as one JSON document (docs/report.schema.json). Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from portkit.model import App, Artifact, Facts, Finding, Form, Verdict
+
+SCHEMA = "portkit.report/1"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """start_s: from the first action of the Move. Both in seconds."""
+
+    name: str
+    start_s: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Bytes of the connection to the target in this form's phases. counter: where from."""
+
+    sent_bytes: int
+    received_bytes: int
+    reused_bytes: int
+    seconds: float
+    counter: str
+
+
+@dataclass(frozen=True)
+class Boot:
+    engine: str
+    version: str
+    accelerator: str
+    url: str
+    status: int
+
+
+@dataclass(frozen=True)
+class FormReport:
+    """What one Form cost. from_boot_s: one value for each start, in order."""
+
+    form: Form
+    artifact: Artifact
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    phases: tuple[Phase, ...] = ()
+    transfer: Transfer | None = None
+    boot: Boot | None = None
+    from_move_s: float | None = None
+    from_boot_s: tuple[float, ...] = ()
+    vantage: str = ""
+    poll_s: float = 0.0
+    instance: str = ""
+    state: str = ""  # running | ready | removed
+
+
+@dataclass(frozen=True)
+class Report:
+    """One Move. links: bytes both ways over each host's connection, from begin to end."""
+
+    move: str
+    app: App
+    source: Facts
+    target: Facts
+    source_link_bytes: int
+    target_link_bytes: int
+    phases: tuple[Phase, ...]
+    forms: tuple[FormReport, ...]
+    dry_run: bool = False
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The document, as docs/report.schema.json describes it. No environment, no arguments in it:
+    they may hold secrets."""
+    service = report.app.service
+    return {
+        "schema": SCHEMA,
+        "move": report.move,
+        "dry_run": report.dry_run,
+        "app": {
+            "name": report.app.name,
+            "source": report.app.source,
+            "service": service.name,
+            "image": service.image,
+            "built": service.build is not None,
+        },
+        "source": _facts(report.source),
+        "target": _facts(report.target),
+        "links": {"source": report.source_link_bytes, "target": report.target_link_bytes},
+        "phases": [asdict(phase) for phase in report.phases],
+        "forms": [_form(form) for form in report.forms],
+    }
+
+
+def _facts(facts: Facts) -> dict[str, Any]:
+    row = asdict(facts)
+    row["listening"] = [list(pair) for pair in facts.listening]
+    return row
+
+
+def _form(form: FormReport) -> dict[str, Any]:
+    artifact = form.artifact
+    return {
+        "form": form.form.value,
+        "artifact": {
+            "digest": artifact.digest,
+            "logical_bytes": artifact.logical_bytes,
+            "stored_bytes": artifact.stored_bytes,
+        },
+        "transfer": None if form.transfer is None else asdict(form.transfer),
+        "phases": [asdict(phase) for phase in form.phases],
+        "ttfr": {
+            "from_move_s": form.from_move_s,
+            "from_boot_s": list(form.from_boot_s),
+            "vantage": form.vantage,
+            "poll_s": form.poll_s,
+        },
+        "boot": None if form.boot is None else asdict(form.boot),
+        "instance": form.instance,
+        "state": form.state,
+        "compat": {
+            "verdict": form.verdict.value,
+            "findings": [{**asdict(f), "severity": f.severity.value} for f in form.findings],
+        },
+    }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from portkit.errors import EngineError
 from portkit.host import Host
 from portkit.host.remote import codec
 from portkit.model import Artifact, Blob, Form
@@ -65,6 +66,15 @@ def tag(host: Host, reference: str, wanted: str) -> bool:
     """Give a held image a user's tag where it is free or already the same image; never move one."""
     row = host.remote.call("image.tag", {"reference": reference, "tag": wanted})
     return bool(row.get("tagged"))
+
+
+def release(host: Host, reference: str) -> None:
+    """Take a held name away; it stays while a container is made from it, or when it is gone."""
+    try:
+        host.remote.call("image.remove", {"reference": reference})
+    except EngineError as error:
+        if ": 409 " not in error.details:  # 409 Conflict: a container needs it
+            raise
 
 
 def held_name(artifact: Artifact) -> str:

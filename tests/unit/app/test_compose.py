@@ -119,7 +119,7 @@ def test_resolved_like_docker_does(tmp_path: Path) -> None:
     assert [m.target for m in spec.mounts] == ["/data", "/logs"]
     assert (spec.stop_signal, spec.cwd, spec.umask) == ("SIGQUIT", "/w", 0o022)
     assert "CAP_CHOWN" in spec.capabilities
-    assert spec.ulimits["nofile"] == Ulimit(1 << 20, 1 << 20)
+    assert spec.ulimits["nofile"] == Ulimit(16384, 16384)
     spec = apps.resolve(load(tmp_path, "services: {a: {image: x, entrypoint: /e}}"), config)
     assert spec.argv == ("/e",), "an entrypoint drops the image's command"
     text = "services: {a: {image: x, cap_add: [net_admin], cap_drop: [ALL]}}"

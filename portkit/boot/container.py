@@ -1,0 +1,44 @@
+"""The image Form: containers on the host's Docker Engine."""
+
+from __future__ import annotations
+
+from portkit.engines.docker import Docker
+from portkit.host import Host
+from portkit.model import Artifact, Form, Instance, RunSpec
+
+
+class Containers:
+    """A Runner. See `portkit.boot.Runner`."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._engine = Docker(host.docker_socket(), host.name)
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def create(self, artifact: Artifact, held: str, spec: RunSpec, identity: str) -> Instance:
+        self._engine.create(held, spec, identity)
+        return Instance(identity, spec.app, Form.IMAGE, self._host.name, "created")
+
+    def start(self, identity: str) -> None:
+        self._engine.start(identity)
+
+    def stop(self, identity: str, grace_s: float) -> int | None:
+        return self._engine.stop(identity, grace_s)
+
+    def state(self, identity: str) -> tuple[str, int | None]:
+        return self._engine.state(identity)
+
+    def commit(self, identity: str, restart: str) -> None:
+        self._engine.restart_policy(identity, restart)
+
+    def remove(self, identity: str) -> None:
+        """The container and its volumes; `transfer.release` takes the image's name."""
+        self._engine.remove(identity)
+
+    def logs(self, identity: str, tail: int = 100) -> str:
+        return self._engine.logs(identity, tail)
+
+    def instances(self) -> tuple[Instance, ...]:
+        return self._engine.instances()

@@ -1,0 +1,223 @@
+"""Docker's API through its SDK: containers only; images go through the remote half."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from portkit.errors import ConflictError, EngineError
+from portkit.model import Form, Instance, Mount, RunSpec
+
+_LABELS = ("portkit.move", "portkit.app", "portkit.form")
+
+
+def volume_name(identity: str, index: int) -> str:
+    """The i-th volume of an Instance."""
+    return f"portkit-{identity.removeprefix('pk-')}-{index}"
+
+
+class Docker:
+    """One engine behind a unix socket. `close` when done."""
+
+    def __init__(self, socket: Path, host: str) -> None:
+        import docker
+
+        self._host = host
+        with self._errors("reach the engine"):
+            self._api = docker.APIClient(base_url=f"unix://{socket}", version="auto", timeout=120)
+
+    def close(self) -> None:
+        self._api.close()
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        import docker.errors
+        import requests
+
+        try:
+            yield
+        except docker.errors.APIError as error:
+            said = str(error.explanation or error)
+            taken = "port is already allocated" in said or "address already in use" in said
+            raise (ConflictError if taken else EngineError)(
+                f"Docker could not {what}",
+                details=f"{self._host}: {said[:2000]}",
+                resolution="Free the port, or publish another one."
+                if taken
+                else "See the engine's own words above.",
+            ) from error
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise EngineError(
+                f"Docker could not {what}",
+                details=f"{self._host}: {error}",
+                resolution="Check that the engine runs there: docker info.",
+            ) from error
+
+    # ------------------------------------------------------------ containers
+
+    def create(self, image: str, spec: RunSpec, identity: str) -> str:
+        """A created container that does not start by itself; its name."""
+        name = f"portkit-{spec.app}-{identity.removeprefix('pk-')}"
+        labels = dict(zip(_LABELS, (identity, spec.app, Form.IMAGE.value), strict=True))
+        with self._errors("create the container"):
+            for index in range(sum(mount.type == "volume" for mount in spec.mounts)):
+                self._api.create_volume(volume_name(identity, index), labels={**labels})
+            self._api.create_container(
+                image=image,
+                name=name,
+                entrypoint=list(spec.argv),
+                environment=[f"{key}={value}" for key, value in spec.env],
+                working_dir=spec.cwd,
+                user=spec.user,
+                hostname=spec.hostname,
+                ports=[(port.target, port.protocol) for port in spec.ports],
+                labels={**spec.labels, **labels},
+                stop_signal=spec.stop_signal,
+                healthcheck=_healthcheck(spec),
+                host_config=self._host_config(spec, identity),
+            )
+        return name
+
+    def _host_config(self, spec: RunSpec, identity: str) -> Any:
+        from docker.types import Ulimit
+
+        capabilities = [name.removeprefix("CAP_") for name in spec.capabilities]
+        limits = [
+            Ulimit(name=name, soft=limit.soft, hard=limit.hard)
+            for name, limit in sorted(spec.ulimits.items())
+        ]
+        bindings: dict[int | str, Any] = {}
+        for port in spec.ports:
+            where = (port.host_ip, port.host_port) if port.host_ip else port.host_port
+            bindings.setdefault(f"{port.target}/{port.protocol}", []).append(where)
+        return self._api.create_host_config(
+            cap_drop=None if spec.privileged else ["ALL"],
+            cap_add=None if spec.privileged else capabilities,
+            privileged=spec.privileged,
+            ulimits=limits,
+            port_bindings=bindings,
+            mounts=_mounts(spec.mounts, identity),
+            read_only=spec.read_only,
+            init=spec.init,
+            group_add=list(spec.group_add),
+            mem_limit=spec.mem_limit_bytes,
+            nano_cpus=None if spec.cpus is None else int(spec.cpus * 1e9),
+            restart_policy={"Name": "no"},
+        )
+
+    def start(self, identity: str) -> None:
+        with self._errors("start the container"):
+            self._api.start(self._row(identity)["Id"])
+
+    def stop(self, identity: str, grace_s: float) -> int | None:
+        """Stop signal, `grace_s` seconds, SIGKILL; the exit code."""
+        container = self._row(identity)["Id"]
+        with self._errors("stop the container"):
+            self._api.stop(container, timeout=math.ceil(grace_s))
+            state = self._api.inspect_container(container)["State"]
+        return int(state["ExitCode"])
+
+    def restart_policy(self, identity: str, policy: str) -> None:
+        """Let the engine start it by itself as compose's `restart` says."""
+        kind, _, count = policy.partition(":")
+        value: Any = {"Name": kind, "MaximumRetryCount": int(count or 0)}
+        with self._errors("set the restart policy"):
+            self._api.update_container(self._row(identity)["Id"], restart_policy=value)
+
+    def remove(self, identity: str) -> None:
+        """The container and its volumes; nothing else. Fine when it is gone."""
+        with self._errors("remove the container"):
+            for row in self._rows(identity):
+                self._api.remove_container(row["Id"], force=True)
+            wanted = {"label": f"portkit.move={identity}"}
+            for volume in self._api.volumes(filters=wanted)["Volumes"] or ():
+                self._api.remove_volume(volume["Name"])
+
+    def logs(self, identity: str, tail: int) -> str:
+        """The end of what it wrote, both streams."""
+        with self._errors("read the logs"):
+            data: bytes = self._api.logs(self._row(identity)["Id"], tail=tail)
+        return data.decode("utf-8", "replace")
+
+    def state(self, identity: str) -> tuple[str, int | None]:
+        """(created | running | exited, exit code)."""
+        with self._errors("look at the container"):
+            state = self._api.inspect_container(self._row(identity)["Id"])["State"]
+        status = str(state["Status"])
+        if status in ("created", "running"):
+            return status, None
+        return ("running" if status == "restarting" else "exited"), int(state["ExitCode"])
+
+    def instances(self) -> tuple[Instance, ...]:
+        """Every container that portkit made here."""
+        found = []
+        for row in self._rows(None):
+            labels = row["Labels"]
+            status, code = self.state(labels["portkit.move"])
+            found.append(
+                Instance(
+                    labels["portkit.move"],
+                    labels.get("portkit.app", ""),
+                    Form.IMAGE,
+                    self._host,
+                    status,
+                    code,
+                    _url(row.get("Ports") or ()),
+                )
+            )
+        return tuple(found)
+
+    def _rows(self, identity: str | None) -> list[dict[str, Any]]:
+        label = "portkit.move" if identity is None else f"portkit.move={identity}"
+        with self._errors("list containers"):
+            return list(self._api.containers(all=True, filters={"label": label}))
+
+    def _row(self, identity: str) -> dict[str, Any]:
+        rows = self._rows(identity)
+        if not rows:
+            raise EngineError(
+                "the container is not there any more",
+                details=f"{identity} on {self._host}",
+                resolution="portkit ps shows what there is.",
+            )
+        return rows[0]
+
+
+def _url(ports: Any) -> str:
+    published = sorted({row["PublicPort"] for row in ports if row.get("PublicPort")})
+    return " ".join(f":{port}" for port in published)
+
+
+def _mounts(mounts: tuple[Mount, ...], identity: str) -> list[Any]:
+    from docker.types import Mount as DockerMount
+
+    found = []
+    index = 0
+    for mount in mounts:
+        if mount.type == "tmpfs":
+            found.append(DockerMount(mount.target, None, "tmpfs", tmpfs_size=mount.tmpfs_bytes))
+            continue
+        name = volume_name(identity, index)
+        found.append(DockerMount(mount.target, name, "volume", read_only=mount.read_only))
+        index += 1
+    return found
+
+
+def _healthcheck(spec: RunSpec) -> dict[str, Any] | None:
+    check = spec.healthcheck
+    if check is None:
+        return None
+    row: dict[str, Any] = {"test": list(check.test)}
+    for key, seconds in (
+        ("interval", check.interval_s),
+        ("timeout", check.timeout_s),
+        ("start_period", check.start_period_s),
+    ):
+        if seconds is not None:
+            row[key] = int(seconds * 1e9)
+    if check.retries is not None:
+        row["retries"] = check.retries
+    return row
