@@ -34,8 +34,10 @@ class Containers:
         self._engine.restart_policy(identity, restart)
 
     def remove(self, identity: str) -> None:
-        """The container and its volumes; `transfer.release` takes the image's name."""
-        self._engine.remove(identity)
+        """The container, its volumes, and the held image when no other container needs it."""
+        for image in self._engine.remove(identity):
+            if image.startswith("portkit/held:"):
+                self._host.remote.call("image.remove", {"reference": image})
 
     def logs(self, identity: str, tail: int = 100) -> str:
         return self._engine.logs(identity, tail)

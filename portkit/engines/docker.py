@@ -127,14 +127,16 @@ class Docker:
         with self._errors("set the restart policy"):
             self._api.update_container(self._row(identity)["Id"], restart_policy=value)
 
-    def remove(self, identity: str) -> None:
-        """The container and its volumes; nothing else. Fine when it is gone."""
+    def remove(self, identity: str) -> set[str]:
+        """The container and its volumes; nothing else. The names of the images it was made from."""
         with self._errors("remove the container"):
-            for row in self._rows(identity):
+            rows = self._rows(identity)
+            for row in rows:
                 self._api.remove_container(row["Id"], force=True)
             wanted = {"label": f"portkit.move={identity}"}
             for volume in self._api.volumes(filters=wanted)["Volumes"] or ():
                 self._api.remove_volume(volume["Name"])
+        return {str(row["Image"]) for row in rows}
 
     def logs(self, identity: str, tail: int) -> str:
         """The end of what it wrote, both streams."""

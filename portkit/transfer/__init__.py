@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from portkit.errors import EngineError
 from portkit.host import Host
 from portkit.host.remote import codec
 from portkit.model import Artifact, Blob, Form
@@ -69,12 +68,8 @@ def tag(host: Host, reference: str, wanted: str) -> bool:
 
 
 def release(host: Host, reference: str) -> None:
-    """Take a held name away; it stays while a container is made from it, or when it is gone."""
-    try:
-        host.remote.call("image.remove", {"reference": reference})
-    except EngineError as error:
-        if ": 409 " not in error.details:  # 409 Conflict: a container needs it
-            raise
+    """Take a held name away; it stays while a container is made from it."""
+    host.remote.call("image.remove", {"reference": reference})
 
 
 def held_name(artifact: Artifact) -> str:

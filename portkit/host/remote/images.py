@@ -133,13 +133,13 @@ def tag(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 
 
 def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
-    """Take a name away; the image goes with its last name."""
+    """Take a name away; the image goes with its last name, and stays while a container needs it."""
     path = "/images/%s" % quote(_checked(args["reference"]), safe="/:@")
     try:
         with engine.request("DELETE", path):
             return {"removed": True}
     except RemoteError as error:
-        if ": 404 " in error.details:
+        if ": 404 " in error.details or ": 409 " in error.details:  # gone; in use
             return {"removed": False}
         raise
 

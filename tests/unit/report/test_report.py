@@ -1,0 +1,42 @@
+"""The report is what its published schema says, and holds no secret."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portkit import report
+from portkit.model import App, Artifact, Finding, Form, ImageConfig, Service, Severity, Verdict
+from portkit.report import Boot, FormReport, Phase, Report, Transfer
+from tests.unit.compat.test_compat import FACTS
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs/report.schema.json").read_text())
+SECONDS = st.floats(0, 1e6, allow_nan=False)
+DIGEST = "sha256:" + "0" * 64
+ARTIFACT = Artifact(Form.IMAGE, DIGEST, ImageConfig(DIGEST, "amd64", "linux", ()), (), 10, 10)
+
+
+@given(
+    st.builds(
+        FormReport,
+        form=st.sampled_from(Form),
+        artifact=st.just(ARTIFACT),
+        verdict=st.sampled_from(Verdict),
+        findings=st.just((Finding("x", Severity.INFO, "m"),)),
+        phases=st.just((Phase("boot", 1.0, 2.0),)),
+        transfer=st.none() | st.just(Transfer(1, 2, 3, 0.5, "tcp_info")),
+        boot=st.none() | st.just(Boot("docker", "26", "none", "http://h:80/", 200)),
+        from_move_s=st.none() | SECONDS,
+        from_boot_s=st.lists(SECONDS, max_size=3).map(tuple),
+        vantage=st.sampled_from(["direct", "ssh", ""]),
+        state=st.sampled_from(["running", "ready", "removed", ""]),
+    )
+)
+def test_schema(form: FormReport) -> None:
+    app = App("a", (Service("a", environment={"PASSWORD": "hunter2"}),), "compose.yaml")
+    made = Report("pk-" + "0" * 12, app, FACTS, FACTS, 1, 2, (), (form,))
+    document = json.loads(json.dumps(report.to_json(made)))
+    jsonschema.validate(document, SCHEMA)
+    assert "hunter2" not in json.dumps(document)
