@@ -2,9 +2,10 @@
 VENV := .venv
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup test unit lint clean
+.PHONY: help setup demo test unit lint clean
 
 help:
+	@echo "make demo    set up, raise the lab, move an app between two hosts in it"
 	@echo "make test    set up, then every check and test"
 	@echo "make unit    the tests that need no engine"
 	@echo "make lint    ruff and mypy"
@@ -14,6 +15,9 @@ setup: $(STAMP)
 $(STAMP): scripts/setup.sh pyproject.toml
 	@bash scripts/setup.sh $(VENV)
 	@touch $@
+
+demo: setup
+	@bash scripts/demo.sh $(VENV)
 
 lint: setup
 	$(VENV)/bin/ruff check .
