@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import secrets
 import socket
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from portkit import app as apps
-from portkit import boot, compat, measure, report, transfer
-from portkit.errors import AppError, BootError, ConflictError, IncompatibleError
+from portkit import boot, compat, measure, process, report, transfer
+from portkit.errors import AppError, BootError, ConflictError, IncompatibleError, PortkitError
 from portkit.host import Host
 from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec, Severity
 from portkit.package import image as images
@@ -172,12 +173,13 @@ def _form(
     clock, spec, identity = packed.clock, packed.spec, packed.move
     held = transfer.held_name(packed.artifact)
     with clock.phase("transfer"):
-        stack.callback(transfer.release, target, held)
+        stack.callback(_undo, packed, target, lambda: transfer.release(target, held))
         sent = transfer.send(packed.artifact, store, target, clock.observer)
     with boot.runner(target, Form.IMAGE) as runner:
         with clock.phase("create"):
-            stack.callback(_remove, target, identity)
-            runner.create(packed.artifact, held, spec, identity)
+            stack.callback(_undo, packed, target, lambda: _remove(target, identity))
+            with process.uninterrupted():  # a container must not appear after it was looked for
+                runner.create(packed.artifact, held, spec, identity)
         address, vantage = _vantage(target, spec)
         answers: list[measure.Answer] = []
         from_move = 0.0
@@ -216,6 +218,19 @@ def _form(
         instance=identity,
         state="running" if keep else "removed",
     )
+
+
+def _undo(packed: Packed, target: Host, step: Callable[[], None]) -> None:
+    """A step back. When it fails, the error that led here stays the one that is raised."""
+    try:
+        step()
+    except PortkitError as error:
+        if sys.exc_info()[0] is None:
+            raise
+        packed.clock.observer.message(
+            f"could not clean up on {target.name}: {error.brief}; "
+            f"later: portkit rm {packed.move} --on {target.name}"
+        )
 
 
 def _remove(target: Host, identity: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from typing import Any
 
@@ -17,6 +18,14 @@ from portkit_cli.commands.move import check, move
 from portkit_cli.render import print_error
 
 
+class Terminated(BaseException):
+    """SIGTERM: the program ends as with Ctrl-C, cleaning up on its way."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
 class PortkitGroup(click.Group):
     """Turns library errors into three readable parts and their exit code."""
 
@@ -29,9 +38,9 @@ class PortkitGroup(click.Group):
                 raise
             print_error(error)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated) as stop:
             click.echo("\ninterrupted", err=True)
-            ctx.exit(130)
+            ctx.exit(143 if isinstance(stop, Terminated) else 130)
 
 
 @click.group(cls=PortkitGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,6 +55,7 @@ def main(debug: bool) -> None:
       portkit lab up                     practice hosts on this machine
       portkit move ./app --to web2       carry an app there as a container image
     """
+    signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if debug else logging.WARNING,

@@ -6,6 +6,7 @@ Nothing is installed on a host: the remote half is sent over the connection and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -128,8 +129,9 @@ def connect(name: str, observer: Observer | None = None) -> Iterator[Host]:
         session = Session(name, endpoint)
         stack.callback(session.close)
         observer.message(f"{name} is {session.describe()}")
-        child = session.start("exec " + shlex.join(["sh", "-c", _AS_ROOT, "sh", BOOT]))
-        yield Host(name, session, Remote(child, observer, session.said))
+        command = "exec " + shlex.join(["sh", "-c", _AS_ROOT, "sh", BOOT])
+        remote = Remote(lambda: session.start(command), observer, session.said)
+        yield Host(name, session, remote)
 
 
 def _endpoint(name: str) -> names.Endpoint:
@@ -152,19 +154,22 @@ def _local(stack: ExitStack, observer: Observer) -> Remote:
     if os.geteuid() != 0:
         argv = ["sudo", "-n", "python3", "-I", "-c", BOOT]
     stderr = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
-    child = stack.enter_context(process.popen(argv, stdin=process.PIPE, stderr=stderr))
+
+    def start() -> process.Process:
+        child = stack.enter_context(process.popen(argv, stdin=process.PIPE, stderr=stderr))
+        stack.callback(_finish, child)
+        return child
 
     def said() -> str:
         stderr.seek(0)
         return stderr.read(4096).decode("utf-8", "replace").strip()
 
-    remote = Remote(child, observer, said)
-    stack.callback(_finish, child)
-    return remote
+    return Remote(start, observer, said)
 
 
 def _finish(child: process.Process) -> None:
     """Let the remote half end by itself: it removes its temporary files then."""
     if child.stdin is not None:
-        child.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.close()
     process.wait(child, 5.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -100,9 +101,11 @@ class Session:
         self._children: list[process.Process] = []
         try:
             with self._stderr.open("wb") as stderr:
+                # cat, not -N: when this process is killed, its input ends and the master with it.
                 self._master = process.spawn(
-                    self._ssh("-oControlMaster=yes", "-N"), stdout=stderr, stderr=stderr
-                )
+                    [*self._ssh("-oControlMaster=yes"), "exec cat"],
+                    stdin=process.PIPE, stdout=stderr, stderr=stderr,
+                )  # fmt: skip
             self._wait()
         except BaseException:
             self.close()
@@ -177,14 +180,15 @@ class Session:
         """End what runs over the master, the master, and remove its folder."""
         for child in self._children:
             if child.stdin is not None and not child.stdin.closed:
-                try:
-                    child.stdin.close()  # the remote half cleans up at the end of its input
-                except BrokenPipeError:
-                    continue
+                # The remote half cleans up at the end of its input.
+                with contextlib.suppress(BrokenPipeError):
+                    child.stdin.close()
             process.wait(child, 5.0)
             process.end(child)
         if hasattr(self, "_master"):
             process.end(self._master)
+            if self._master.stdin is not None:
+                self._master.stdin.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import select
@@ -19,6 +20,7 @@ from portkit.progress import Observer
 # Reads its length, then the loader: a command line short enough for any shell.
 BOOT = "import sys,zlib;b=sys.stdin.buffer;exec(zlib.decompress(b.read(int(b.readline()))))"
 _BANNER_LIMIT = 64 * 1024
+_ENDING_S = 120.0
 _MODULES = (
     "archive",
     "codec",
@@ -68,20 +70,30 @@ class Remote:
     """Calls to the remote half over a process's pipes. One call at a time.
 
     encodings: what it can compress with, best first. written, read: bytes through the pipes.
+    A call that was broken off (Ctrl-C) leaves the pipes in mid-frame: the next one starts the
+    remote half anew, so that cleaning up still works.
     """
 
-    def __init__(self, process: Process, observer: Observer, stderr: Callable[[], str]) -> None:
+    def __init__(
+        self, start: Callable[[], Process], observer: Observer, stderr: Callable[[], str]
+    ) -> None:
+        self._start = start
+        self._observer = observer
+        self._stderr = stderr
+        self.written = 0
+        self.read_bytes = 0
+        self._connect()
+
+    def _connect(self) -> None:
+        process = self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         # Unbuffered: `select` has to see all that has come.
         self._in: Any = getattr(process.stdin, "raw", process.stdin)
         self._out: Any = getattr(process.stdout, "raw", process.stdout)
-        self._observer = observer
-        self._stderr = stderr
         self._process = process
+        self._busy = False
         self.encodings: tuple[str, ...] = ()
-        self.written = 0
-        self.read_bytes = 0
         nonce = secrets.token_hex(16)
         self._greet(nonce)
         hello = frames.parse_json(self._frame()[1])
@@ -158,19 +170,23 @@ class Remote:
         Raises the class of portkit.errors that the host names; TransferError when the
         connection breaks.
         """
+        if self._busy:
+            with contextlib.suppress(OSError):
+                self._in.close()
+            # What it was doing (an engine's load) must not come to its end after the next call.
+            wait(self._process, _ENDING_S)
+            self._connect()
         row = {"verb": verb, "args": args, "data": send is not None}
         payload = json.dumps(row, separators=(",", ":")).encode()
         if len(payload) > frames.JSON_LIMIT:
             raise TransferError("a call to the host is too big", details=verb)
+        self._busy = True
         self._send_frame(b"J", payload)
-        if send is not None:
-            early = self._send_data(send)
-            if early is not None:
-                return self._result(verb, early)
-        while True:
+        answer = None if send is None else self._send_data(send)
+        while answer is None:
             answer = self._next(receive)
-            if answer is not None:
-                return self._result(verb, answer)
+        self._busy = False
+        return self._result(verb, answer)
 
     def _send_data(self, send: Iterable[bytes]) -> dict[str, Any] | None:
         """Send until the end, or until the host answers early: then it has refused."""

@@ -1,6 +1,8 @@
 """The main job over the command line, with real apps between real hosts of the lab."""
 
 import json
+import os
+import signal
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -181,3 +183,24 @@ def test_dry_run_and_check_change_nothing(lab: Lab, store: Path) -> None:
     assert report["forms"][0]["compat"]["verdict"] == "native"
     assert portkit("check", *words, "--on", "lab:beta", store=store).code == 0
     assert ours(lab, "beta") == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("phase", ["transfer", "load", "create", "boot"])
+def test_interrupted_anywhere_leaves_nothing(
+    lab: Lab, tmp_path: Path, store: Path, phase: str, number: signal.Signals
+) -> None:
+    before = ours(lab, "beta"), on(lab, "beta", "docker images -aq; docker volume ls -q")
+    folder = write_app(tmp_path / "slow", "    command: [sleep, '99']\n    ports: ['8099:80']\n")
+    words = ("move", str(folder), "--from", "lab:alpha", "--to", "lab:beta", "--progress", "json")
+    with process.popen([PORTKIT, *words], env={"PORTKIT_STORE": str(store)}) as child:
+        assert child.stderr is not None
+        for row in child.stderr:
+            if json.loads(row).get("name") == phase:
+                break
+        os.kill(child.pid, number)
+        rest = child.stderr.read()
+        assert child.wait(60) == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+        assert b"Traceback" not in rest
+    after = ours(lab, "beta"), on(lab, "beta", "docker images -aq; docker volume ls -q")
+    assert after == before

@@ -1,4 +1,5 @@
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -58,3 +59,13 @@ def test_memory_limit_holds() -> None:
     done = process.run(argv, memory_bytes=512 * 1024**2, check=False)
     assert done.code != 0
     assert b"MemoryError" in done.stderr
+
+
+def test_uninterrupted_holds_signals_back() -> None:
+    done = False
+    with pytest.raises(KeyboardInterrupt), process.uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        done = True
+    assert done
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,12 @@ from portkit.progress import NullObserver
 def remote(tmp_path: Path) -> Iterator[Remote]:
     env = {"PORTKIT_REMOTE_STORE": str(tmp_path / "store"), "PATH": os.environ["PATH"]}
     argv = [sys.executable, "-I", "-c", BOOT]
-    with process.popen(argv, stdin=process.PIPE, env=env) as child:
-        yield Remote(child, NullObserver(), lambda: "")
+    with ExitStack() as stack:
+
+        def start() -> process.Process:
+            return stack.enter_context(process.popen(argv, stdin=process.PIPE, env=env))
+
+        yield Remote(start, NullObserver(), lambda: "")
 
 
 def digest_of(data: bytes) -> str:
@@ -99,7 +104,7 @@ def test_a_host_that_answers_nonsense(script: str) -> None:
         process.popen([sys.executable, "-c", script], stdin=process.PIPE) as child,
         pytest.raises(TransferError),
     ):
-        Remote(child, NullObserver(), lambda: "")
+        Remote(lambda: child, NullObserver(), lambda: "")
 
 
 @given(st.binary(max_size=64))
@@ -130,3 +135,14 @@ def test_ssh_words_become_errors() -> None:
 def test_facts_are_checked() -> None:
     with pytest.raises(HostError):
         parse_facts({"host": "h", "endpoint": "e", "cpus": "many"})
+
+
+def test_the_next_call_works_after_one_was_broken_off(remote: Remote, tmp_path: Path) -> None:
+    def interrupted() -> Iterator[bytes]:
+        yield b"x" * 1000
+        raise KeyboardInterrupt
+
+    args = {"digest": "sha256:" + "0" * 64, "size": 10_000, "encoding": "raw"}
+    with pytest.raises(KeyboardInterrupt):
+        remote.call("store.put", args, send=interrupted())
+    assert remote.call("store.has", {"digests": []}) == {"have": {}}
