@@ -9,7 +9,7 @@ python=${1:-.venv}/bin/python
 echo "== two hosts on this machine: alpha (Debian 12) and beta (Debian 13)"
 "$portkit" lab up alpha beta
 "$portkit" lab shape beta --rate 100mbit
-trap '"$portkit" lab shape beta none' EXIT
+trap '"$portkit" lab shape beta --rate none' EXIT
 
 # A demo that ran before left its app on beta; its port is wanted again.
 for old in $("$portkit" ps --on lab:beta --output json | "$python" -c '
@@ -22,7 +22,7 @@ echo "== portkit move fixtures/apps/radicale --from lab:alpha --to lab:beta --re
 "$portkit" move fixtures/apps/radicale --from lab:alpha --to lab:beta --repeat 3
 
 echo "== an event is written on beta and read back"
-address=$("$portkit" lab ssh beta -- hostname -I | cut -d' ' -f1)
+address=$("$portkit" lab status | awk '$1 == "beta" { print $3 }')
 "$python" scripts/caldav.py "http://$address:5232"
 
 cat <<END

@@ -22,7 +22,9 @@ def clean(text: str) -> str:
 
 def stdout() -> Console:
     """The console for results. rich itself respects NO_COLOR and pipes."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    terminal = sys.stdout.isatty()
+    # A file or a pipe has no width to fit into.
+    return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else 200)
 
 
 def print_error(error: PortkitError) -> None:

@@ -79,9 +79,14 @@ def ssh(name: str, command: tuple[str, ...]) -> None:
 
 @lab.command()
 @_NAME
-@click.argument("rate")
+@click.option("--rate", required=True, help="Such as 100mbit; `none` takes the limit away.")
 def shape(name: str, rate: str) -> None:
-    """Limit a host's link both ways to RATE (100mbit), or `none`."""
+    """Limit a host's link, both ways.
+
+    \b
+    Example:
+      portkit lab shape beta --rate 100mbit
+    """
     lab_room.shape(name, None if rate == "none" else rate)
 
 
