@@ -1,0 +1,115 @@
+"""The guest's configuration: what src/config.c reads. Pure.
+
+"PORTKIT1", length and CRC-32 (zlib) of the body as little-endian 32-bit words, then records of a
+tag (one byte), a length (32 bits) and that many bytes; zeros up to a multiple of 512.
+"""
+
+from __future__ import annotations
+
+import signal
+import struct
+import zlib
+
+from portkit.errors import AppError
+from portkit.model import RunSpec
+
+MAGIC = b"PORTKIT1"
+LIMIT = 4 << 20  # bytes of the body; src/config.c has the same
+# linux/capability.h: the position of a name is its number (resolve.ALL_CAPABILITIES is that list).
+_RLIMITS = {  # asm-generic/resource.h
+    "cpu": 0,
+    "fsize": 1,
+    "data": 2,
+    "stack": 3,
+    "core": 4,
+    "rss": 5,
+    "nproc": 6,
+    "nofile": 7,
+    "memlock": 8,
+    "as": 9,
+    "locks": 10,
+    "sigpending": 11,
+    "msgqueue": 12,
+    "nice": 13,
+    "rtprio": 14,
+    "rttime": 15,
+}
+_UNLIMITED = (1 << 64) - 1
+
+
+def encode_config(spec: RunSpec, capabilities: tuple[str, ...]) -> bytes:
+    """The bytes of an Instance's configuration disk.
+
+    capabilities: every name in the kernel's order, for the numbers. AppError when the
+    configuration is too big or names a limit or signal that Linux has not.
+    """
+    records = [(b"A", word.encode()) for word in spec.argv]
+    records += [(b"E", f"{key}={value}".encode()) for key, value in spec.env]
+    records += [(b"G", group.encode()) for group in spec.group_add]
+    records += [(b"W", spec.cwd.encode()), (b"U", spec.user.encode())]
+    records += [(b"H", spec.hostname.encode()), (b"N", _numbers(spec, capabilities))]
+    records += [(b"L", _limit(spec, name)) for name in sorted(spec.ulimits)]
+    records += [(b"V", row) for row in _mounts(spec)]
+    body = b"".join(tag + struct.pack("<I", len(data)) + data for tag, data in records)
+    if len(body) > LIMIT:
+        raise AppError(
+            "the App's environment and command are too big for a disk",
+            details=f"{len(body)} bytes, at most {LIMIT}",
+            resolution="Put large values into files.",
+        )
+    whole = MAGIC + struct.pack("<II", len(body), zlib.crc32(body)) + body
+    return whole + bytes(-len(whole) % 512)
+
+
+def signal_number(name: str) -> int:
+    """The number of SIGTERM, TERM, 15 or SIGRTMIN+3, as Linux counts; AppError for others."""
+    text = name.upper().removeprefix("SIG")
+    if text.isdecimal() and 0 < int(text) < 65:
+        return int(text)
+    base, plus, offset = text.partition("+")
+    if base == "RTMIN" and (not plus or offset.isdecimal()):
+        return 34 + int(offset or 0)
+    try:
+        return int(signal.Signals[f"SIG{text}"])
+    except KeyError as error:
+        raise AppError("the stop signal is unknown", details=name[:80]) from error
+
+
+def _numbers(spec: RunSpec, capabilities: tuple[str, ...]) -> bytes:
+    kind, _, count = spec.restart.partition(":")
+    restart = {"always": 1, "unless-stopped": 1, "on-failure": 2}.get(kind, 0)
+    mask = sum(1 << number for number, name in enumerate(capabilities) if name in spec.capabilities)
+    return struct.pack(
+        "<IIIIIIIQ",
+        spec.umask,
+        signal_number(spec.stop_signal),
+        min(int(spec.stop_grace_period_s * 1000), 0xFFFFFFFF),
+        restart,
+        int(count or 0),
+        spec.read_only,
+        spec.privileged,
+        mask,
+    )
+
+
+def _limit(spec: RunSpec, name: str) -> bytes:
+    if name not in _RLIMITS:
+        raise AppError("a limit is unknown", details=name[:80], resolution="See getrlimit(2).")
+    limit = spec.ulimits[name]
+    pair = [_UNLIMITED if value < 0 else value for value in (limit.soft, limit.hard)]
+    return struct.pack("<IQQ", _RLIMITS[name], *pair)
+
+
+def _mounts(spec: RunSpec) -> list[bytes]:
+    rows, volume = [], 0
+    # Parents first: a volume below another one is mounted into it.
+    numbered = []
+    for mount in spec.mounts:
+        number = -1
+        if mount.type == "volume":
+            number, volume = volume, volume + 1
+        numbered.append((number, mount))
+    for number, mount in sorted(numbered, key=lambda row: row[1].target.count("/")):
+        head = struct.pack("<iIQ", number, mount.read_only, mount.tmpfs_bytes or 0)
+        rows.append(head + mount.target.encode())
+    return rows

@@ -1,0 +1,175 @@
+"""The GuestKit: kernel and initrd that every disk of one architecture shares."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from portkit import process
+from portkit.errors import AppError, ToolError
+from portkit.guest.initrd import cpio
+
+# Debian's kernel for virtual machines: ext4 and serial are built in, virtio is modules.
+_METAPACKAGES = {"amd64": "linux-image-cloud-amd64", "arm64": "linux-image-cloud-arm64"}
+_TARGETS = {"amd64": "x86_64-linux-musl", "arm64": "aarch64-linux-musl"}
+# virtio-rng: without it some programs wait a second for random numbers; evdev and button: stop.
+_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio-rng", "evdev", "button")
+_PACKAGE = re.compile(r"linux-image-[0-9][a-z0-9.+-]*")
+
+
+@dataclass(frozen=True)
+class GuestKit:
+    """digest: sha256 over kernel and initrd, the kit's identity. release: of the kernel."""
+
+    digest: str
+    architecture: str
+    release: str
+    kernel: Path
+    initrd: Path
+    modules: Path
+
+    @property
+    def size(self) -> int:
+        """Bytes that it adds to a disk."""
+        return self.kernel.stat().st_size + self.initrd.stat().st_size
+
+
+def cache_root() -> Path:
+    """Where kernels and compiled inits are kept: $PORTKIT_CACHE, else root's or the user's."""
+    if told := os.environ.get("PORTKIT_CACHE"):
+        return Path(told)
+    if os.geteuid() == 0:
+        return Path("/var/cache/portkit")
+    from platformdirs import user_cache_path
+
+    return user_cache_path("portkit")
+
+
+def build_kit(cache: Path | None = None, architecture: str = "amd64") -> GuestKit:
+    """The kit, from the cache where nothing changed.
+
+    The kernel comes from Debian's archive through apt, the init is compiled from src/ for musl.
+    Raises AppError for an architecture that has none, ToolError when apt or the compiler fails.
+    """
+    cache = cache or cache_root()
+    if architecture not in _TARGETS:
+        raise AppError(
+            "portkit makes no disks for this architecture",
+            details=architecture,
+            resolution="Use the image form.",
+        )
+    cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+    tree = _kernel_tree(cache, architecture)
+    (kernel,) = (tree / "boot").glob("vmlinuz-*")
+    release = kernel.name.removeprefix("vmlinuz-")
+    modules = tree / "lib/modules" / release
+    data = _initrd(_init(cache, architecture), modules)
+    total = hashlib.sha256(hashlib.sha256(kernel.read_bytes()).digest())
+    total.update(hashlib.sha256(data).digest())
+    digest = "sha256:" + total.hexdigest()
+    initrd = cache / f"initrd-{total.hexdigest()[:16]}"
+    if not initrd.exists():
+        fresh = initrd.with_suffix(f".{os.getpid()}")
+        fresh.write_bytes(data)
+        fresh.replace(initrd)
+    return GuestKit(digest, architecture, release, kernel, initrd, modules)
+
+
+def _kernel_tree(cache: Path, architecture: str) -> Path:
+    """The unpacked kernel package, the newest that apt knows."""
+    listed = process.run(
+        ["apt-cache", "depends", "--important", _METAPACKAGES[architecture]], timeout=60
+    )
+    names = [word for word in listed.text.split() if _PACKAGE.fullmatch(word)]
+    if not names:
+        raise ToolError(
+            "apt knows no kernel for the guest",
+            details=f"{_METAPACKAGES[architecture]} has no dependency that is a kernel",
+            resolution="Run apt-get update; for another architecture: dpkg --add-architecture.",
+        )
+    tree = cache / "kernels" / names[0]
+    if tree.is_dir():
+        return tree
+    tree.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=tree.parent) as folder:
+        # apt downloads as its own user where it can.
+        Path(folder).chmod(0o755)
+        process.run(["apt-get", "download", "-q", names[0]], cwd=Path(folder), timeout=600)
+        (package,) = Path(folder).glob("*.deb")
+        process.run(["dpkg-deb", "-x", package, Path(folder) / "tree"], timeout=300)
+        if not tree.exists():
+            (Path(folder) / "tree").replace(tree)
+    return tree
+
+
+def _init(cache: Path, architecture: str) -> Path:
+    """The compiled init; again only when a source or the compiler changed."""
+    import ziglang
+
+    source = resources.files("portkit.guest") / "src"
+    files = sorted(
+        (f for f in source.iterdir() if f.name[-2:] in (".c", ".h")), key=lambda f: f.name
+    )
+    total = hashlib.sha256(Path(ziglang.__file__).parent.name.encode())
+    for file in files:
+        total.update(file.name.encode() + b"\0" + file.read_bytes())
+    made = cache / f"init-{architecture}-{total.hexdigest()[:16]}"
+    if made.exists():
+        return made
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        out = Path(folder) / "init"
+        zig = Path(ziglang.__file__).parent / "zig"
+        argv: list[str | Path] = [
+            zig,
+            "cc",
+            "-target",
+            _TARGETS[architecture],
+            "-static",
+            "-Os",
+            "-s",
+        ]
+        argv += ["-Wall", "-Wextra", "-Werror", "-o", out]
+        argv += [str(file) for file in files if file.name.endswith(".c")]
+        env = {"ZIG_GLOBAL_CACHE_DIR": str(cache / "zig"), "ZIG_LOCAL_CACHE_DIR": folder}
+        process.run(argv, env=env, timeout=600)
+        shutil.move(out, made)
+    return made
+
+
+def _initrd(init: Path, modules: Path) -> bytes:
+    names = list(dict.fromkeys(_with_needs(_MODULES, modules)))
+    files = {f"modules/{name}.ko": (0o644, _module(name, modules).read_bytes()) for name in names}
+    order = "".join(f"{name}.ko\n" for name in names).encode()
+    return cpio({"init": (0o755, init.read_bytes()), "modules/order": (0o644, order), **files})
+
+
+def _module(name: str, modules: Path) -> Path:
+    for spelled in (name, name.replace("_", "-"), name.replace("-", "_")):
+        for path in modules.rglob(f"{spelled}.ko"):
+            return path
+    raise ToolError(
+        "the kernel lacks a module that a disk needs",
+        details=f"{name} in {modules}",
+        resolution="Update portkit: the kernel's layout has changed.",
+    )
+
+
+def _with_needs(names: tuple[str, ...], modules: Path) -> Iterator[str]:
+    """The modules, each behind the ones that its .modinfo section says it depends on."""
+    from elftools.elf.elffile import ELFFile
+
+    for name in names:
+        with _module(name, modules).open("rb") as file:
+            section = ELFFile(file).get_section_by_name(".modinfo")
+            data = section.data() if section is not None else b""
+        rows = dict(row.partition(b"=")[::2] for row in data.split(b"\0") if b"=" in row)
+        needs = rows.get(b"depends", b"").decode()
+        yield from _with_needs(tuple(n for n in needs.split(",") if n), modules)
+        yield name

@@ -1,0 +1,209 @@
+/* The app's own world: PID 1 of a namespace, its root, its ids, limits and capabilities. */
+#define _GNU_SOURCE
+#include "init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NOT_FOUND 127
+#define NOT_STARTED 126
+
+struct person { uid_t uid; gid_t gid; gid_t groups[256]; size_t count; char home[1024]; };
+
+static void give_up(const char *what) {
+    say("cannot %s: %s", what, strerror(errno));
+    _exit(NOT_STARTED);
+}
+
+static int number(const char *text, unsigned *value) {
+    char *end;
+    errno = 0;
+    unsigned long found = strtoul(text, &end, 10);
+    if (!*text || *end || errno || found > 0x7fffffff || *text == '-') return 0;
+    *value = (unsigned)found;
+    return 1;
+}
+
+/* The fields of a line of passwd(5) or group(5); how many there are. */
+static size_t split(char *line, char **fields, size_t most) {
+    size_t count = 0;
+    line[strcspn(line, "\n")] = 0;
+    while (count < most && line) fields[count++] = strsep(&line, ":");
+    return count;
+}
+
+static void group_add(struct person *person, gid_t gid) {
+    for (size_t i = 0; i < person->count; i++)
+        if (person->groups[i] == gid) return;
+    if (person->count < 256) person->groups[person->count++] = gid;
+}
+
+/* Ids of "user[:group]", each a name or a number, by the image's own files, as Docker does it. */
+static void passwd_read(const char *user, struct person *person, char *name, size_t size) {
+    char line[4096], *fields[7];
+    unsigned wanted = 0;
+    int numeric = number(user, &wanted), found = 0;
+    FILE *file = fopen("/etc/passwd", "re");
+    person->uid = numeric ? wanted : 0;
+    strcpy(person->home, "/");
+    while (file && !found && fgets(line, sizeof line, file)) {
+        unsigned uid, gid;
+        if (split(line, fields, 7) < 6 || !number(fields[2], &uid) || !number(fields[3], &gid))
+            continue;
+        found = numeric ? uid == wanted : !strcmp(fields[0], user);
+        if (!found) continue;
+        person->uid = uid, person->gid = gid;
+        snprintf(person->home, sizeof person->home, "%s", fields[5]);
+        snprintf(name, size, "%s", fields[0]);
+    }
+    if (file) fclose(file);
+    if (!found && !numeric) {
+        errno = ENOENT;
+        give_up(user);
+    }
+}
+
+/* Groups that name the user, the one asked for, and the additional ones. */
+static void groups_read(const char *name, const char *asked, char *const *more,
+                        struct person *person) {
+    char line[65536], *fields[4];
+    unsigned gid;
+    int found = !*asked;
+    FILE *file = fopen("/etc/group", "re");
+    while (file && fgets(line, sizeof line, file)) {
+        if (split(line, fields, 4) < 3 || !number(fields[2], &gid)) continue;
+        if (*asked && !strcmp(fields[0], asked)) person->gid = gid, found = 1;
+        for (size_t i = 0; more[i]; i++)
+            if (!strcmp(more[i], fields[0])) group_add(person, gid);
+        char *members = fields[3], *member;
+        if (*asked) continue; /* a group that is asked for stands alone */
+        while (*name && members && (member = strsep(&members, ",")))
+            if (!strcmp(member, name)) group_add(person, gid);
+    }
+    if (file) fclose(file);
+    if (*asked && number(asked, &gid)) person->gid = gid, found = 1;
+    for (size_t i = 0; more[i]; i++)
+        if (number(more[i], &gid)) group_add(person, gid);
+    if (!found) {
+        errno = ENOENT;
+        give_up(asked);
+    }
+}
+
+static void person_find(const struct config *config, struct person *person) {
+    char user[512], name[256] = "";
+    snprintf(user, sizeof user, "%s", *config->user ? config->user : "0");
+    char *group = strchr(user, ':');
+    if (group) *group++ = 0;
+    passwd_read(*user ? user : "0", person, name, sizeof name);
+    groups_read(name, group ? group : "", config->groups, person);
+    group_add(person, person->gid);
+}
+
+static void limits_set(const struct config *config) {
+    for (size_t i = 0; i < config->limitc; i++) {
+        const struct limit_row *row = &config->limits[i];
+        struct rlimit limit = {row->soft, row->hard};
+        if (setrlimit((int)row->resource, &limit)) give_up("set a limit");
+    }
+}
+
+/* Bounding set, then ids, then the sets that are left: none for a user that is not root. */
+static void rights_set(const struct config *config, const struct person *person) {
+    for (int one = 0; prctl(PR_CAPBSET_READ, one) >= 0; one++)
+        if (!(config->capabilities >> one & 1) && prctl(PR_CAPBSET_DROP, one))
+            give_up("drop a capability");
+    if (setgroups(person->count, person->groups)) give_up("set the groups");
+    if (prctl(PR_SET_KEEPCAPS, 0) || setresgid(person->gid, person->gid, person->gid) ||
+        setresuid(person->uid, person->uid, person->uid))
+        give_up("set the ids");
+    uint64_t mask = person->uid ? 0 : config->capabilities;
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2] = {
+        {(uint32_t)mask, (uint32_t)mask, 0},
+        {(uint32_t)(mask >> 32), (uint32_t)(mask >> 32), 0}};
+    if (syscall(SYS_capset, &head, data)) give_up("set the capabilities");
+}
+
+/* What runc masks and makes read-only of /proc. */
+static void proc_guard(void) {
+    static const char *const masked[] = {"/proc/acpi", "/proc/kcore", "/proc/keys",
+        "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug", "/proc/scsi",
+        "/sys/firmware"};
+    static const char *const fixed[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+        "/proc/sysrq-trigger"};
+    struct stat found;
+    for (size_t i = 0; i < sizeof masked / sizeof *masked; i++) {
+        if (stat(masked[i], &found)) continue;
+        if (S_ISDIR(found.st_mode)) mount("tmpfs", masked[i], "tmpfs", MS_RDONLY, "size=0k");
+        else mount("/dev/null", masked[i], NULL, MS_BIND, NULL);
+    }
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+        mount(fixed[i], fixed[i], NULL, MS_BIND | MS_REC, NULL);
+        mount(NULL, fixed[i], NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV |
+              MS_NOEXEC, NULL);
+    }
+}
+
+static void world_enter(const struct config *config) {
+    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+    /* The initrd cannot be pivoted away: the root is moved over it. */
+    if (chdir(ROOT) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
+        give_up("enter the root");
+    if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
+        give_up("mount /proc");
+    if (!config->privileged) proc_guard();
+    if (config->read_only) mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
+}
+
+static void environment_set(const struct config *config, const struct person *person) {
+    clearenv();
+    for (size_t i = 0; i < config->envc; i++) putenv(config->env[i]);
+    setenv("HOSTNAME", config->hostname, 0);
+    setenv("HOME", person->home, 0);
+}
+
+static void app_exec(const struct config *config, int out) {
+    static struct person person;
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setsid();
+    world_enter(config);
+    person_find(config, &person);
+    environment_set(config, &person);
+    limits_set(config);
+    umask((mode_t)config->umask);
+    int console = fcntl(2, F_DUPFD_CLOEXEC, 10);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (mkdir(config->cwd, 0755) && errno != EEXIST) say("%s: %s", config->cwd, strerror(errno));
+    rights_set(config, &person);
+    if (chdir(config->cwd)) give_up("enter the working folder");
+    dup2(null, 0), dup2(out, 1), dup2(out, 2);
+    execvp(config->argv[0], config->argv);
+    int code = errno == ENOENT ? NOT_FOUND : NOT_STARTED;
+    dprintf(console, "portkit: cannot run %s: %s\r\n", config->argv[0], strerror(errno));
+    _exit(code);
+}
+
+pid_t app_start(const struct config *config, int out) {
+    /* clone(2) without a stack of its own is a fork into new namespaces. */
+    long flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | SIGCHLD;
+    pid_t app = (pid_t)syscall(SYS_clone, flags, 0, 0, 0, 0);
+    if (app < 0) fail("start the app");
+    if (app == 0) app_exec(config, out);
+    return app;
+}
