@@ -8,6 +8,7 @@ python=${1:-.venv}/bin/python
 
 echo "== two hosts on this machine: alpha (Debian 12) and beta (Debian 13)"
 "$portkit" lab up alpha beta
+"$portkit" lab base alpha
 "$portkit" lab shape beta --rate 100mbit
 trap '"$portkit" lab shape beta --rate none' EXIT
 

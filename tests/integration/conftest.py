@@ -50,6 +50,7 @@ def lab(_able: None) -> Iterator[Lab]:
         lab_room.down()  # what a killed lab left is no measure of how the machine was
     before = snapshot()
     lab_room.up(NAMES)
+    lab_room.load_base("alpha")  # what the fixtures are built on
     yield lab_room.current()
     if found or os.environ.get("PORTKIT_LAB_KEEP") == "1":
         return
