@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from portkit.errors import BootError
 from portkit.model import HealthProbe
@@ -17,7 +19,7 @@ _ALIVE_S = 0.5
 # A port may accept and stay silent before the app listens behind it: short first, then patient.
 _FIRST_TIMEOUT_S = 0.5
 _LONGEST_TIMEOUT_S = 10.0
-_BODY_LIMIT = 1 << 20
+_ANSWER_LIMIT = 64 << 10  # bytes of one answer, headers included, that are looked at
 
 
 @dataclass(frozen=True)
@@ -42,20 +44,22 @@ def ttfr(
     """Ask until a 2xx or 3xx comes that holds the identity; tcp: until a connection stands.
 
     started: time.monotonic() of the beginning. alive: raises when the Instance is gone; asked
-    twice a second. BootError when `probe.timeout_s` have passed since this call.
+    twice a second. BootError when `probe.timeout_s` have passed since this call, however the
+    app answers; of one answer 64 KiB are read, and redirects are answers, not followed.
     """
     url, tries, last = url_of(probe, address), 0, "nothing was tried"
     deadline = time.monotonic() + probe.timeout_s
-    checked, timeout = time.monotonic(), _FIRST_TIMEOUT_S
+    checked, patience = time.monotonic(), _FIRST_TIMEOUT_S
     while True:
         tries += 1
+        timeout = max(POLL_S, min(patience, deadline - time.monotonic()))
         try:
             status, last = _ask(probe, address, timeout)
             if status is not None:
                 return Answer(time.monotonic() - started, status, tries, url)
         except TimeoutError:
-            last = f"no answer within {timeout:g} s"
-            timeout = min(timeout * 2, _LONGEST_TIMEOUT_S)
+            last = f"no answer within {timeout:.3g} s"
+            patience = min(patience * 2, _LONGEST_TIMEOUT_S)
         except ssl.SSLCertVerificationError as error:
             raise BootError(
                 "the app answers with a certificate that is not trusted",
@@ -63,7 +67,7 @@ def ttfr(
                 resolution="Name its CA: x-portkit.health.ca_file.",
             ) from error
         except (OSError, http.client.HTTPException) as error:
-            last = str(error) or type(error).__name__
+            last = str(error)[:500] or type(error).__name__
         now = time.monotonic()
         if now - checked > _ALIVE_S:
             alive()
@@ -78,27 +82,94 @@ def ttfr(
 
 
 def _ask(probe: HealthProbe, address: tuple[str, int], timeout: float) -> tuple[int | None, str]:
-    """(status of a right answer or None, what was seen)."""
-    if probe.scheme == "tcp":
-        with socket.create_connection(address, timeout):
+    """(status of a right answer or None, what was seen), within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    with socket.create_connection(address, timeout) as plain:
+        if probe.scheme == "tcp":
             return 0, "connected"
-    if probe.scheme == "https":
-        # The probe goes to an address: the chain is checked, the name in it only for public CAs.
-        context = ssl.create_default_context(cafile=probe.ca_file)
-        context.check_hostname = probe.ca_file is None
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            *address, timeout=timeout, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(*address, timeout=timeout)
+        connection = http.client.HTTPConnection(*address)
+        if probe.scheme == "https":
+            # Asked at an address: the chain is checked, the name in it only for public CAs.
+            context = ssl.create_default_context(cafile=probe.ca_file)
+            context.check_hostname = probe.ca_file is None
+            plain.settimeout(_left(deadline))
+            with context.wrap_socket(plain, server_hostname=address[0]) as secure:
+                return _exchange(probe, connection, secure, deadline)
+        return _exchange(probe, connection, plain, deadline)
+
+
+def _exchange(
+    probe: HealthProbe, connection: http.client.HTTPConnection, sock: socket.socket, deadline: float
+) -> tuple[int | None, str]:
+    connection.sock = _Bounded(sock, deadline)
+    connection.request("GET", probe.path, headers={"User-Agent": "portkit"})
+    wanted = probe.contains.encode()
+    with connection.getresponse() as response:
+        if not 200 <= response.status < 400:
+            return None, f"HTTP {response.status}"
+        if wanted and not _holds(response, wanted):
+            return None, f"HTTP {response.status}, but the answer lacks {probe.contains[:80]!r}"
+        return response.status, f"HTTP {response.status}"
+
+
+def _holds(response: http.client.HTTPResponse, wanted: bytes) -> bool:
+    body = b""
     try:
-        connection.request("GET", probe.path, headers={"User-Agent": "portkit"})
-        response = connection.getresponse()
-        body = response.read(_BODY_LIMIT) if probe.contains else b""
-    finally:
-        connection.close()
-    if not 200 <= response.status < 400:
-        return None, f"HTTP {response.status}"
-    if probe.contains.encode() not in body:
-        return None, f"HTTP {response.status}, but the answer lacks {probe.contains[:80]!r}"
-    return response.status, f"HTTP {response.status}"
+        while part := response.read1(_ANSWER_LIMIT):
+            body += part
+            if wanted in body:
+                return True
+    except _TooLongError:
+        pass
+    return False
+
+
+class _TooLongError(OSError):
+    pass
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+class _Bounded:
+    """A socket for http.client whose whole answer ends at a deadline and at a size.
+
+    A timeout of the socket alone counts from byte to byte: an app that drips, or that says
+    "100 Continue" for ever, would never run into it.
+    """
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def sendall(self, data: Any) -> None:
+        self._sock.settimeout(_left(self._deadline))
+        self._sock.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Reader(self._sock, self._deadline))
+
+    def close(self) -> None:
+        """Left to the one who made the socket."""
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+        self._room = _ANSWER_LIMIT
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._room <= 0:
+            raise _TooLongError(f"the answer is over {_ANSWER_LIMIT} bytes")
+        self._sock.settimeout(_left(self._deadline))
+        count = self._sock.recv_into(buffer, min(len(buffer), self._room))
+        self._room -= count
+        return count

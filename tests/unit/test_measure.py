@@ -1,11 +1,16 @@
 """The probe against real sockets of this process."""
 
+import contextlib
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from portkit.errors import BootError
 from portkit.measure import ttfr, url_of
@@ -74,3 +79,150 @@ def test_an_app_that_died_is_not_waited_for() -> None:
 def test_urls() -> None:
     assert url_of(HealthProbe(scheme="https", path="/x"), ("::1", 443)) == "https://[::1]:443/x"
     assert url_of(HealthProbe(scheme="tcp"), ("a", 1)) == "tcp://a:1"
+
+
+@contextmanager
+def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
+    """A listener that does to every connection what `talk` says; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken, _ = listener.accept()
+                    with taken, contextlib.suppress(OSError):
+                        taken.settimeout(5)
+                        taken.recv(4096)
+                        talk(taken)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+def drip(what: bytes, then: bytes = b"") -> Callable[[socket.socket], None]:
+    """Say `what`, then `then` again and again, slowly."""
+
+    def talk(taken: socket.socket) -> None:
+        taken.sendall(what)
+        if not then:
+            taken.recv(1)
+            return
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            time.sleep(0.02)
+            taken.sendall(then)
+
+    return talk
+
+
+def flood(what: bytes, then: bytes) -> Callable[[socket.socket], None]:
+    def talk(taken: socket.socket) -> None:
+        taken.sendall(what)
+        for _ in range(1 << 20):
+            taken.sendall(then)
+
+    return talk
+
+
+# hostile input 35: no answer, however slow or long, keeps the probe beyond its deadline
+@pytest.mark.parametrize(
+    "talk",
+    [
+        drip(b"", b"H"),
+        drip(HEAD, b"A: b\r\n"),
+        drip(HEAD + b"\r\n", b"x"),
+        drip(HEAD + b"Content-Length: 5\r\n\r\nab"),
+        drip(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+        flood(HEAD, b"X" * 65536),
+        flood(HEAD, b"A: " + b"b" * 1000 + b"\r\n"),
+        flood(HEAD + b"\r\n", b"x" * 65536),
+        flood(HEAD + b"Content-Length: 999999999999\r\n\r\n", b"x" * 65536),
+    ],
+    ids=[
+        *("status drips", "headers drip", "body drips", "body stops", "chunks drip"),
+        *("endless continue", "long line", "endless headers", "endless body", "huge body"),
+    ],
+)
+def test_slow_and_endless_answers_end_at_the_deadline(
+    talk: Callable[[socket.socket], None],
+) -> None:
+    probe = HealthProbe(contains="never said", timeout_s=0.3)
+    with raw_server(talk) as address:
+        begun = time.monotonic()
+        with pytest.raises(BootError, match=r"within 0\.3 s"):
+            ttfr(probe, address, started=begun, alive=fine)
+        assert time.monotonic() - begun < 0.9
+
+
+def test_only_64_kib_of_an_answer_are_read() -> None:  # hostile input 35
+    def talk(taken: socket.socket) -> None:
+        taken.sendall(HEAD + b"\r\n" + b"x" * offset + b"here")
+
+    probe = HealthProbe(contains="here", timeout_s=0.2)
+    offset = 60_000
+    with raw_server(talk) as address:
+        assert ttfr(probe, address, started=0, alive=fine).status == 200
+        offset = 66_000
+        with pytest.raises(BootError, match="did not answer"):
+            ttfr(probe, address, started=0, alive=fine)
+
+
+def test_a_redirect_is_not_followed(server: HTTPServer) -> None:  # hostile input 35
+    asked = []
+    Handler.answers = [(200, b"the right text")]
+
+    def talk(taken: socket.socket) -> None:
+        asked.append(1)
+        where = f"http://127.0.0.1:{server.server_port}/".encode()
+        taken.sendall(
+            b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + where + b"\r\n\r\n"
+        )
+
+    with raw_server(talk) as address:
+        probe = HealthProbe(contains="the right text", timeout_s=0.2)
+        with pytest.raises(BootError, match="did not answer"):
+            ttfr(probe, address, started=0, alive=fine)
+    assert asked
+
+
+def test_tls_that_never_shakes_hands() -> None:  # hostile input 35
+    with raw_server(drip(b"\x16", b"\x03")) as address:
+        begun = time.monotonic()
+        with pytest.raises(BootError):
+            ttfr(HealthProbe(scheme="https", timeout_s=0.3), address, started=0, alive=fine)
+        assert time.monotonic() - begun < 0.9
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.binary(max_size=200), st.booleans())
+def test_any_answer_ends_in_an_answer_or_an_error(data: bytes, right: bool) -> None:
+    """hostile input 35: whatever bytes come, the result is typed."""
+
+    def talk(taken: socket.socket) -> None:
+        taken.sendall((HEAD if right else b"") + data)
+
+    with raw_server(talk) as address:
+        try:
+            ttfr(HealthProbe(contains="x", timeout_s=0.05), address, started=0, alive=fine)
+        except BootError:
+            return
+
+
+def test_an_app_that_flaps_is_asked_until_its_end(server: HTTPServer) -> None:
+    """hostile input 48: right once and it counts; wrong for ever and the deadline ends it."""
+    address = ("127.0.0.1", server.server_port)
+    Handler.answers = [(503, b""), (500, b""), (503, b""), (200, b""), (503, b"")]
+    assert ttfr(HealthProbe(timeout_s=5), address, started=0, alive=fine).tries == 4
+    begun = time.monotonic()
+    with pytest.raises(BootError, match=r"within 0\.2 s"):
+        ttfr(HealthProbe(timeout_s=0.2), address, started=0, alive=fine)
+    assert time.monotonic() - begun < 1.5
