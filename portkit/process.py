@@ -180,6 +180,31 @@ def uninterrupted() -> Iterator[None]:
         signal.raise_signal(signal.Signals(came[0]))
 
 
+@contextmanager
+def deadline(process: Process, seconds: float) -> Iterator[None]:
+    """End a process that is still running after so many seconds, while its output is read;
+    ToolError then."""
+    overrun = threading.Event()
+
+    def stop() -> None:
+        overrun.set()
+        end(process)
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if overrun.is_set():
+        raise ToolError(
+            f"{_name(process.args)} did not finish within {seconds:g} s",  # type: ignore[arg-type]
+            details=quote(process.args),  # type: ignore[arg-type]
+            resolution="See whether the machine is overloaded or the program hangs.",
+        )
+
+
 def wait(process: Process, seconds: float) -> int | None:
     """The exit code, or None when it still runs after so many seconds."""
     try:

@@ -11,8 +11,8 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 packages=(
   python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev
   python3-guestfs guestfsd
-  qemu-system-x86 qemu-utils seabios ovmf
-  syslinux-common systemd-boot-efi
+  qemu-system-x86 qemu-utils seabios ovmf kmod util-linux
+  syslinux syslinux-common systemd-boot-efi
   mmdebstrap iproute2 iptables openssh-client zstd e2fsprogs ca-certificates
 )
 missing=()
@@ -39,4 +39,6 @@ site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("pureli
 for file in /usr/lib/python3/dist-packages/guestfs.py /usr/lib/python3/dist-packages/libguestfsmod*.so; do
   ln -sf "$file" "$site/"
 done
+# supermin, which builds the appliance of libguestfs, wants the folder even where no kernel is installed.
+mkdir -p /lib/modules
 echo "setup: ready"

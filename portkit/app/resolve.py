@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from portkit.errors import AppError
-from portkit.model import App, ImageConfig, Mount, Port, RunSpec, Service, Ulimit
+from portkit.model import CAPABILITIES, App, ImageConfig, Mount, Port, RunSpec, Service, Ulimit
 
 # What Docker gives a container (moby, oci/caps/defaults.go).
 _DEFAULT_CAPABILITIES = (
@@ -17,15 +17,6 @@ _DEFAULT_CAPABILITIES = (
     *("CAP_KILL", "CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP"),
     *("CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT"),
 )
-# linux/capability.h, in the order of their numbers (Linux 5.9: 0 to 40).
-_NUMBERED = """
-CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
-NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT
-SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE
-AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ
-PERFMON BPF CHECKPOINT_RESTORE
-"""
-ALL_CAPABILITIES = tuple("CAP_" + name for name in _NUMBERED.split())
 # Where Docker's own depends on how its daemon was started, portkit says it for both forms. Low
 # enough for engines that may not raise limits (an engine in a container has no CAP_SYS_RESOURCE).
 DEFAULT_ULIMITS = {
@@ -116,10 +107,10 @@ def _hostname(text: str) -> str:
 
 
 def _capabilities(service: Service) -> tuple[str, ...]:
-    known = set(ALL_CAPABILITIES)
+    known = set(CAPABILITIES)
     current = set(_DEFAULT_CAPABILITIES)
     if service.privileged:
-        return ALL_CAPABILITIES
+        return CAPABILITIES
     add = [_capability(name) for name in service.cap_add]
     drop = [_capability(name) for name in service.cap_drop]
     # As moby's TweakCapabilities: ALL first, whichever list it stands in.
@@ -129,7 +120,7 @@ def _capabilities(service: Service) -> tuple[str, ...]:
         current = set()
     current |= set(add) - {"ALL"}
     current -= set(drop) - {"ALL"} - set(add)
-    return tuple(name for name in ALL_CAPABILITIES if name in current)
+    return tuple(name for name in CAPABILITIES if name in current)
 
 
 def _capability(name: str) -> str:
@@ -137,7 +128,7 @@ def _capability(name: str) -> str:
     if full == "ALL":
         return full
     full = full if full.startswith("CAP_") else "CAP_" + full
-    if full not in ALL_CAPABILITIES:
+    if full not in CAPABILITIES:
         raise AppError(
             "a capability is unknown",
             details=name[:80],

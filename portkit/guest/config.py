@@ -11,11 +11,10 @@ import struct
 import zlib
 
 from portkit.errors import AppError
-from portkit.model import RunSpec
+from portkit.model import CAPABILITIES, RunSpec
 
 MAGIC = b"PORTKIT1"
 LIMIT = 4 << 20  # bytes of the body; src/config.c has the same
-# linux/capability.h: the position of a name is its number (resolve.ALL_CAPABILITIES is that list).
 _RLIMITS = {  # asm-generic/resource.h
     "cpu": 0,
     "fsize": 1,
@@ -37,17 +36,16 @@ _RLIMITS = {  # asm-generic/resource.h
 _UNLIMITED = (1 << 64) - 1
 
 
-def encode_config(spec: RunSpec, capabilities: tuple[str, ...]) -> bytes:
+def encode_config(spec: RunSpec) -> bytes:
     """The bytes of an Instance's configuration disk.
 
-    capabilities: every name in the kernel's order, for the numbers. AppError when the
-    configuration is too big or names a limit or signal that Linux has not.
+    AppError when the configuration is too big or names a limit or signal that Linux has not.
     """
     records = [(b"A", word.encode()) for word in spec.argv]
     records += [(b"E", f"{key}={value}".encode()) for key, value in spec.env]
     records += [(b"G", group.encode()) for group in spec.group_add]
     records += [(b"W", spec.cwd.encode()), (b"U", spec.user.encode())]
-    records += [(b"H", spec.hostname.encode()), (b"N", _numbers(spec, capabilities))]
+    records += [(b"H", spec.hostname.encode()), (b"N", _numbers(spec))]
     records += [(b"L", _limit(spec, name)) for name in sorted(spec.ulimits)]
     records += [(b"V", row) for row in _mounts(spec)]
     body = b"".join(tag + struct.pack("<I", len(data)) + data for tag, data in records)
@@ -75,10 +73,10 @@ def signal_number(name: str) -> int:
         raise AppError("the stop signal is unknown", details=name[:80]) from error
 
 
-def _numbers(spec: RunSpec, capabilities: tuple[str, ...]) -> bytes:
+def _numbers(spec: RunSpec) -> bytes:
     kind, _, count = spec.restart.partition(":")
     restart = {"always": 1, "unless-stopped": 1, "on-failure": 2}.get(kind, 0)
-    mask = sum(1 << number for number, name in enumerate(capabilities) if name in spec.capabilities)
+    mask = sum(1 << number for number, name in enumerate(CAPABILITIES) if name in spec.capabilities)
     return struct.pack(
         "<IIIIIIIQ",
         spec.umask,

@@ -21,6 +21,9 @@ _METAPACKAGES = {"amd64": "linux-image-cloud-amd64", "arm64": "linux-image-cloud
 _TARGETS = {"amd64": "x86_64-linux-musl", "arm64": "aarch64-linux-musl"}
 # virtio-rng: without it some programs wait a second for random numbers; evdev and button: stop.
 _MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio-rng", "evdev", "button")
+# Where Debian's syslinux-common and systemd-boot-efi have them.
+BIOS_LOADER = Path("/usr/lib/syslinux/mbr/gptmbr.bin")
+UEFI_LOADER = Path("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
 _PACKAGE = re.compile(r"linux-image-[0-9][a-z0-9.+-]*")
 
 
@@ -104,6 +107,9 @@ def _kernel_tree(cache: Path, architecture: str) -> Path:
         process.run(["apt-get", "download", "-q", names[0]], cwd=Path(folder), timeout=600)
         (package,) = Path(folder).glob("*.deb")
         process.run(["dpkg-deb", "-x", package, Path(folder) / "tree"], timeout=300)
+        # modules.dep, which the package's own installation would make: libguestfs reads it.
+        release = names[0].removeprefix("linux-image-")
+        process.run(["depmod", "-b", Path(folder) / "tree", release], timeout=120)
         if not tree.exists():
             (Path(folder) / "tree").replace(tree)
     return tree
