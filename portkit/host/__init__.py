@@ -124,6 +124,7 @@ def connect(name: str, observer: Observer | None = None) -> Iterator[Host]:
     observer = observer or NullObserver()
     with ExitStack() as stack:
         if endpoint.local:
+            _refuse_tcp_engine(os.environ.get("DOCKER_HOST", ""))
             yield Host(name, None, _local(stack, observer))
             return
         session = Session(name, endpoint)
@@ -147,6 +148,16 @@ def _endpoint(name: str) -> names.Endpoint:
             resolution=f"Start it: portkit lab up {host.name}",
         )
     return names.Endpoint(f"lab-{host.name}", config=host.ssh_config)
+
+
+def _refuse_tcp_engine(told: str) -> None:
+    """portkit would take this machine's own engine, not the one that the user has in mind."""
+    if told and not told.startswith("unix://"):
+        raise HostError(
+            "an engine is reached through its unix socket or ssh only",
+            details=f"DOCKER_HOST is {told[:200]!r}",
+            resolution="Unset DOCKER_HOST for this machine's engine, or name the other host.",
+        )
 
 
 def _local(stack: ExitStack, observer: Observer) -> Remote:

@@ -39,8 +39,17 @@ def parse(name: str) -> Endpoint:
     """Endpoint of "local", an alias, `[user@]host[:port]`, `ssh://...`; HostError for others."""
     if name == "local":
         return Endpoint("")
+    if any(ord(character) <= 32 or ord(character) == 127 for character in name):
+        # urlsplit would drop some of them without a word.
+        raise _malformed(name, "there is white space or a control character in it")
     if name.startswith("ssh://"):
         return _from_url(name)
+    if "://" in name:
+        raise HostError(
+            "an engine is reached through ssh only",
+            details=f"{name[:200]!r}: an engine's own port is open to everyone on the way to it",
+            resolution="Name the host for ssh: [user@]host[:port].",
+        )
     user, at, rest = name.rpartition("@")
     host, port = _split_port(rest, name)
     return _checked(name, host, user if at else None, port)

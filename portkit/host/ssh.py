@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from portkit import process
 from portkit.errors import HostError, TransferError
@@ -19,6 +20,8 @@ from portkit.host.names import Endpoint
 
 _OPTIONS = (
     "-oBatchMode=yes",
+    # Also where the user's own ssh_config trusts new keys: nobody sees ssh's warning here.
+    "-oStrictHostKeyChecking=yes",
     "-oForwardAgent=no",
     "-oForwardX11=no",
     "-oPermitLocalCommand=no",
@@ -32,6 +35,7 @@ _OPTIONS = (
     "-oControlPersist=no",
 )
 _CONNECT_SECONDS = 60.0
+_SAID_LIMIT = 4096  # bytes
 _PIDFD_GETFD = 438  # the same number on every architecture (Linux 5.6)
 
 # What ssh says, what it means, what to do about it.
@@ -44,12 +48,13 @@ _FAILURES = (
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
         "the host's key is not the one that is known",
-        "If the change is right, remove the old key: ssh-keygen -R HOST.",
+        "If the change is right, remove the old key (ssh-keygen -R HOST), then connect once with "
+        "ssh and check the new fingerprint.",
     ),
     (
         "Host key verification failed",
         "the host's key is not known",
-        "Connect once with ssh and check the fingerprint.",
+        "Connect once with `ssh HOST` and accept the key when its fingerprint is right.",
     ),
     (
         "Permission denied",
@@ -100,7 +105,7 @@ class Session:
         self._stderr = self.folder / "stderr"
         self._children: list[process.Process] = []
         try:
-            with self._stderr.open("wb") as stderr:
+            with self._stderr_file() as stderr:
                 # cat, not -N: when this process is killed, its input ends and the master with it.
                 self._master = process.spawn(
                     [*self._ssh("-oControlMaster=yes"), "exec cat"],
@@ -127,11 +132,17 @@ class Session:
             if process.wait(self._master, 0.02) is not None or time.monotonic() > deadline:
                 raise failure(self.name, self.said())
 
+    def _stderr_file(self) -> BinaryIO:
+        flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY
+        return os.fdopen(os.open(self._stderr, flags, 0o600), "ab")
+
     def said(self) -> str:
-        """What ssh wrote to standard error so far."""
+        """The end of what ssh wrote to standard error so far."""
         if not self._stderr.exists():
             return ""
-        return self._stderr.read_bytes()[-4096:].decode("utf-8", "replace").strip()
+        with self._stderr.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _SAID_LIMIT))
+            return file.read(_SAID_LIMIT).decode("utf-8", "replace").strip()
 
     @property
     def hostname(self) -> str:
@@ -144,7 +155,7 @@ class Session:
 
     def start(self, command: str) -> process.Process:
         """Run a command on the host, with pipes for input and output; ended by `close`."""
-        with self._stderr.open("ab") as stderr:
+        with self._stderr_file() as stderr:
             child = process.spawn(
                 [*self._ssh("-oControlMaster=no"), command], stdin=process.PIPE, stderr=stderr
             )

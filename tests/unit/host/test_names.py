@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portkit.errors import HostError
+from portkit.errors import HostError, PortkitError
+from portkit.host import connect
 from portkit.host.names import Endpoint, parse
 
 
@@ -24,10 +25,30 @@ def test_understood(name: str, wanted: Endpoint) -> None:
     assert parse(name) == wanted
 
 
+# hostile input 24
 @pytest.mark.parametrize(
     "name",
     [
         "",
+        " host",
+        "host ",
+        "host\n",
+        "\thost",
+        "h\0ost",
+        "ho'st",
+        'ho"st',
+        "h$ost",
+        "h`id`",
+        "h\\ost",
+        "hоst",  # the o is Cyrillic  # noqa: RUF001
+        "ssh://ho\nst",
+        "ssh://h\tost",
+        "ssh://h%0aost",
+        "ssh://-x@host",
+        "root\n@host",
+        "ro ot@host",
+        "$(id)@host",
+        "x" * 300,
         "-oProxyCommand=touch /tmp/x",
         "ssh://-oProxyCommand=x",
         "root@-x",
@@ -51,7 +72,8 @@ def test_refused(name: str) -> None:
         parse(name)
 
 
-@given(st.text(max_size=60))
+# hostile inputs 24, 25
+@given(st.text(max_size=60) | st.text(max_size=60).map(lambda text: f"ssh://{text}"))
 def test_no_name_becomes_an_option(name: str) -> None:
     try:
         endpoint = parse(name)
@@ -61,4 +83,11 @@ def test_no_name_becomes_an_option(name: str) -> None:
     if not endpoint.local:
         assert words[-2] == "--"
         assert not words[-1].startswith("-")
-        assert not set(words[-1]) & set(" \t\n;&|$`'\"\\<>()")
+        for word in words:
+            assert not set(word) & set(" \t\n\0;&|$`'\"\\<>()")
+
+
+@pytest.mark.parametrize("name", ["lab:../alpha", "lab:-x", "lab:", "lab:a\n", "lab:nowhere"])
+def test_no_such_lab_host(name: str) -> None:  # hostile input 24
+    with pytest.raises(PortkitError), connect(name):
+        pass

@@ -1,0 +1,147 @@
+"""What ssh is told, and what becomes of its words. The ssh here is a script, or only asked -G."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from portkit import process
+from portkit.errors import HostError
+from portkit.host import connect
+from portkit.host.names import Endpoint
+from portkit.host.ssh import _OPTIONS, Session, failure
+
+# OpenSSH 9.2, word for word.
+UNKNOWN = """\
+No ED25519 host key is known for 10.77.0.11 and you have requested strict checking.
+Host key verification failed."""
+CHANGED = """\
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!
+Host key for 10.77.0.11 has changed and you have requested strict checking.
+Host key verification failed."""
+
+FAKE = """\
+#!/bin/sh
+umask 000
+printf '%s\\n' "$@" >> "$HOME/argv"
+for word; do
+    [ "$word" = -G ] && { echo "hostname 192.0.2.1"; echo "user ops"; echo "port 22"; exit 0; }
+done
+while [ "$1" != -S ]; do shift; done
+python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$2"
+head -c 100000 /dev/zero | tr '\\0' x >&2
+printf '\\nthe end' >&2
+exec cat
+"""
+
+
+@pytest.fixture
+def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An `ssh` that writes its arguments, a line each, to the file that is returned."""
+    program = tmp_path / "bin/ssh"
+    program.parent.mkdir()
+    program.write_text(FAKE)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path / "argv"
+
+
+@contextmanager
+def umask(value: int) -> Iterator[None]:
+    before = os.umask(value)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+# hostile inputs 26, 29: whatever the user's own file says
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        ("StrictHostKeyChecking no", "stricthostkeychecking true"),
+        ("StrictHostKeyChecking accept-new", "stricthostkeychecking true"),
+        ("ForwardAgent yes", "forwardagent no"),
+        ("ForwardX11 yes", "forwardx11 no"),
+        ("PermitLocalCommand yes", "permitlocalcommand no"),
+        ("BatchMode no", "batchmode yes"),
+    ],
+)
+def test_our_options_win(tmp_path: Path, config: str, wanted: str) -> None:
+    file = tmp_path / "config"
+    file.write_text(f"Host *\n    {config}\n")
+    endpoint = Endpoint("web1", config=file)
+    said = process.run(["ssh", "-G", *_OPTIONS, *endpoint.arguments()]).text
+    assert wanted in said.splitlines()
+
+
+# hostile input 26
+@pytest.mark.parametrize(
+    ("said", "brief", "todo"),
+    [
+        (UNKNOWN, "the host's key is not known", "ssh HOST"),
+        (CHANGED, "the host's key is not the one that is known", "ssh-keygen -R HOST"),
+    ],
+)
+def test_a_key_that_is_not_trusted(said: str, brief: str, todo: str) -> None:
+    error = failure("web1", said)
+    assert error.brief == f"{brief}: web1"
+    assert todo in error.resolution
+    assert "fingerprint" in error.resolution
+
+
+def test_every_ssh_gets_the_options(fake_ssh: Path) -> None:  # hostile inputs 25, 26, 29
+    session = Session("web1", Endpoint("web1", "ops"))
+    try:
+        session.start("exec sh -c 'echo hi'")
+        session.forward("/tmp/a b", "/var/run/docker.sock")
+    finally:
+        session.close()
+    calls = fake_ssh.read_text().split("--\nweb1\n")
+    assert len(calls) == 5
+    for call in calls[1:4]:
+        words = call.splitlines()
+        assert {"-oStrictHostKeyChecking=yes", "-oForwardAgent=no", "-oBatchMode=yes"} <= {*words}
+        assert not {"-A", "-X", "-Y"} & {*words}
+
+
+def test_modes_and_size_of_what_ssh_leaves(fake_ssh: Path) -> None:
+    """hostile inputs 28, 60: private under umask 000; of endless words only the end is read."""
+    with umask(0):
+        session = Session("web1", Endpoint("web1"))
+    try:
+        assert stat.S_IMODE(session.folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE((session.folder / "stderr").stat().st_mode) == 0o600
+        for _ in range(100):
+            if session.said().endswith("the end"):
+                break
+            process.wait(session._master, 0.05)
+        assert session.said().endswith("x\nthe end")
+        assert len(session.said()) <= 4096
+    finally:
+        session.close()
+    assert not session.folder.exists()
+
+
+# hostile input 30
+@pytest.mark.parametrize("name", ["tcp://10.0.0.1:2375", "http://h:2375", "qemu+tcp://h/system"])
+def test_an_engine_over_tcp_is_no_host(name: str) -> None:
+    with pytest.raises(HostError, match="through ssh only") as caught, connect(name):
+        pass
+    assert name in caught.value.details
+
+
+# hostile input 30
+@pytest.mark.parametrize("told", ["tcp://10.0.0.1:2375", "http://10.0.0.1:2375", "10.0.0.1:2375"])
+def test_docker_host_over_tcp_is_refused(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    monkeypatch.setenv("DOCKER_HOST", told)
+    with pytest.raises(HostError, match="unix socket or ssh") as caught, connect("local"):
+        pass
+    assert told in caught.value.details
