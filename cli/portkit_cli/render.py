@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
 
 from rich.console import Console
 from rich.table import Table
@@ -11,13 +10,12 @@ from rich.text import Text
 
 from portkit.errors import PortkitError
 from portkit.report import Report
+from portkit.text import printable
 
 
 def clean(text: str) -> str:
     """Drop escape codes and other control characters, keeping newlines and tabs."""
-    return "".join(
-        c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs")
-    )
+    return printable(text)
 
 
 def stdout() -> Console:

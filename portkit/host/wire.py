@@ -6,6 +6,7 @@ import contextlib
 import json
 import secrets
 import select
+import time
 import zlib
 from collections.abc import Callable, Iterable
 from importlib import resources
@@ -16,10 +17,14 @@ from portkit.errors import HostError, PortkitError, TransferError
 from portkit.host.remote import frames
 from portkit.process import Process, wait
 from portkit.progress import Observer
+from portkit.text import printable
 
 # Reads its length, then the loader: a command line short enough for any shell.
 BOOT = "import sys,zlib;b=sys.stdin.buffer;exec(zlib.decompress(b.read(int(b.readline()))))"
 _BANNER_LIMIT = 64 * 1024
+_GREETING_S = 60.0  # a login that asks something waits for ever
+_MESSAGE_LIMIT = 2000
+_ERROR_LIMIT = 16_000  # characters of each part of an error
 _ENDING_S = 120.0
 _MODULES = (
     "archive",
@@ -96,18 +101,28 @@ class Remote:
         self.encodings: tuple[str, ...] = ()
         nonce = secrets.token_hex(16)
         self._greet(nonce)
-        hello = frames.parse_json(self._frame()[1])
-        known = ("zstd", "zlib", "raw")
-        self.encodings = tuple(e for e in known if e in list(hello.get("encodings") or ()))
+        offered = self._row(self._frame()[1]).get("encodings")
+        offered = offered if isinstance(offered, list) else []
+        self.encodings = tuple(e for e in ("zstd", "zlib", "raw") if e in offered)
         if not self.encodings:
-            raise TransferError("the remote half offers no encoding", details=str(hello)[:500])
+            raise TransferError(
+                "the remote half offers no encoding",
+                details=repr(offered)[:500],
+                resolution="Check what python3 is on the host.",
+            )
 
     def _greet(self, nonce: str) -> None:
         """Send the program; skip what the host's shell says before it answers."""
-        self._write(loader(nonce))
+        with contextlib.suppress(BrokenPipeError):  # why it ended is still to be read
+            self._push(loader(nonce))
         wanted = b"\n" + frames.MAGIC + nonce.encode() + b"\n"
         seen = b""
+        deadline = time.monotonic() + _GREETING_S
         while not seen.endswith(wanted):
+            left = max(0.0, deadline - time.monotonic())
+            if not select.select([self._out], [], [], left)[0]:
+                why = f"the remote half did not start within {_GREETING_S:g} s"
+                raise self._broken(why, seen[-2000:])
             byte = self._out.read(1)
             if not byte or len(seen) > _BANNER_LIMIT:
                 raise self._broken("the remote half did not start", seen[-2000:])
@@ -116,7 +131,8 @@ class Remote:
 
     def _broken(self, brief: str, said: bytes = b"") -> PortkitError:
         wait(self._process, 3.0)  # what it has to say may still be on its way
-        details = "\n".join((said.decode("utf-8", "replace"), self._stderr())).strip()
+        details = "\n".join((said.decode("utf-8", "replace"), self._stderr()))
+        details = printable(details.strip(), _ERROR_LIMIT)
         if "sudo:" in details:
             return HostError(
                 "root is needed on the host and sudo asks for a password",
@@ -133,13 +149,22 @@ class Remote:
             brief, details=details or "the connection ended", resolution="Try again."
         )
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
+    def _row(self, payload: bytes) -> dict[str, Any]:
         try:
-            while view:
-                count = self._in.write(view)
-                self.written += count
-                view = view[count:]
+            return frames.parse_json(payload)
+        except frames.FrameError as error:
+            raise self._broken(f"the remote half is out of protocol: {error}") from error
+
+    def _push(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            count = self._in.write(view)
+            self.written += count
+            view = view[count:]
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._push(data)
         except BrokenPipeError as error:
             raise self._broken("the connection to the host broke") from error
 
@@ -209,22 +234,28 @@ class Remote:
             return None
         if kind != b"J":
             raise self._broken("the remote half is out of protocol: unexpected data")
-        try:
-            row = frames.parse_json(payload)
-        except frames.FrameError as error:
-            raise self._broken(f"the remote half is out of protocol: {error}") from error
+        row = self._row(payload)
         if row.get("event") == "message":
-            self._observer.message(str(row.get("text", "")))
+            self._observer.message(printable(str(row.get("text", "")), _MESSAGE_LIMIT))
             return None
         return row
 
     def _result(self, verb: str, row: dict[str, Any]) -> dict[str, Any]:
+        from portkit.host import answers  # pydantic
+
         if isinstance(row.get("ok"), dict):
+            if why := answers.wrong(verb, row["ok"]):
+                raise TransferError(
+                    "the host's answer makes no sense",
+                    details=why,
+                    resolution="Try again; if it stays, look who answers on the host.",
+                )
             return dict(row["ok"])
         told = row.get("error")
         if not isinstance(told, list) or len(told) != 4:
             raise self._broken(f"the remote half is out of protocol: no answer to {verb}")
-        kind, brief, details, resolution = (str(part) for part in told)
+        kind, *parts = (printable(str(part), _ERROR_LIMIT) for part in told)
+        brief, details, resolution = parts
         found = getattr(errors, kind, None)
         if not (isinstance(found, type) and issubclass(found, PortkitError)):
             found = HostError

@@ -74,7 +74,7 @@ def parse_json(payload: bytes) -> Dict[str, Any]:
     """A JSON object; FrameError for anything else."""
     try:
         value = json.loads(payload)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FrameError("a frame holds no JSON") from error
     if not isinstance(value, dict):
         raise FrameError("a frame holds no JSON object")

@@ -87,6 +87,10 @@ def answer(channel: Channel, call: Dict[str, Any]) -> Dict[str, Any]:
         row = [error.kind, error.brief, error.details, error.resolution]
     except OSError as error:
         row = _from_os(error)
+    except (KeyError, TypeError, ValueError) as error:
+        # Of the exception only its kind: its text may quote what was in the call.
+        said = "%s: %s" % (call["verb"], type(error).__name__)
+        row = ["TransferError", "the remote half could not carry out a call", said, ""]
     return {"error": [text[:16000] for text in row]}
 
 

@@ -50,6 +50,7 @@ def test_a_blob_arrives(remote: Remote, tmp_path: Path, encoding: str) -> None:
     assert here == {"have": {args["digest"]: len(data)}}
 
 
+# hostile input 17
 @pytest.mark.parametrize("change", ["flip", "short", "long", "damaged"])
 def test_nothing_false_gets_a_name(remote: Remote, tmp_path: Path, change: str) -> None:
     data = os.urandom(300_000)
@@ -85,10 +86,53 @@ def test_a_refusal_comes_before_all_was_sent(remote: Remote) -> None:
     assert sent < 100_000
 
 
-def test_a_hostile_digest_is_no_path(remote: Remote) -> None:
-    args = {"digest": "sha256:../../../../etc/passwd", "size": 1, "encoding": "raw"}
+# hostile input 18
+@pytest.mark.parametrize(
+    "digest",
+    [
+        "sha256:../../../../etc/passwd",
+        "md5:" + "0" * 32,
+        "sha256:" + "0" * 63,
+        "sha256:" + "0" * 65,
+        "sha256:" + "0" * 64 + "\n",
+        "sha256:" + "A" * 64,
+        "0" * 64,
+        5,
+    ],
+)
+def test_a_hostile_digest_is_no_path(remote: Remote, tmp_path: Path, digest: object) -> None:
     with pytest.raises(VerifyError):
-        remote.call("store.put", args, send=[b"x"])
+        remote.call("store.put", {"digest": digest, "size": 1, "encoding": "raw"}, send=[b"x"])
+    for verb in ("store.has", "store.remove"):
+        with pytest.raises(VerifyError):
+            remote.call(verb, {"digests": [digest]})
+    assert not [p for p in (tmp_path / "store").rglob("*") if p.is_file()]
+
+
+def test_the_size_is_told_before_the_digest(remote: Remote) -> None:  # hostile input 17
+    args = {"digest": "sha256:" + "0" * 64, "size": 4, "encoding": "raw"}
+    for data in (b"abc", b"abcde"):
+        with pytest.raises(VerifyError, match="size"):
+            remote.call("store.put", args, send=[data])
+    with pytest.raises(VerifyError, match="digest"):
+        remote.call("store.put", args, send=[b"abcd"])
+
+
+def test_the_hosts_store_is_private_under_any_umask(tmp_path: Path) -> None:  # hostile input 60
+    env = {"PORTKIT_REMOTE_STORE": str(tmp_path / "a/store"), "PATH": os.environ["PATH"]}
+    before = os.umask(0)
+    try:
+        argv = [sys.executable, "-I", "-c", BOOT]
+        with process.popen(argv, stdin=process.PIPE, env=env) as child:
+            remote = Remote(lambda: child, NullObserver(), lambda: "")
+            args = {"digest": digest_of(b"x"), "size": 1, "encoding": "raw"}
+            remote.call("store.put", args, send=[b"x"])
+            found = list((tmp_path / "a").rglob("*"))
+            assert found
+            for path in [tmp_path / "a", *found]:
+                assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+    finally:
+        os.umask(before)
 
 
 def test_unknown_verb(remote: Remote) -> None:

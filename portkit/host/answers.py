@@ -1,0 +1,104 @@
+"""What the remote half may answer: a schema for each verb. A host's word is input, not fact."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+_Word = Annotated[str, Field(max_length=4096)]
+_Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+_Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Have(_Answer):
+    have: dict[_Digest, _Bytes]
+
+
+class _Size(_Answer):
+    size: _Bytes
+
+
+class _Image(_Answer):
+    id: _Digest
+    tags: list[_Word]
+    diff_ids: list[_Word]
+    size: _Bytes
+    architecture: _Word
+
+
+class _Images(_Answer):
+    images: list[_Image]
+    containerd: bool
+
+
+class _Identity(_Answer):
+    id: _Digest
+
+
+class _Tagged(_Answer):
+    tagged: bool
+
+
+class _Removed(_Answer):
+    removed: bool
+
+
+class _Running(_Answer):
+    running: list[_Word]
+
+
+class _Folder(_Answer):
+    dir: _Word
+    base: _Word
+    overlay: _Word
+    config: _Word
+    serial: _Word
+    volumes: dict[_Word, _Word]
+
+
+class _Instances(_Answer):
+    instances: list[Annotated[str, Field(pattern=r"^pk-[0-9a-f]{12}(-[0-9]{1,3})?$")]]
+
+
+class _Log(_Answer):
+    text: Annotated[str, Field(max_length=1 << 20)]
+
+
+# `facts` has a schema of its own: portkit.host.parse_facts.
+_SCHEMAS: dict[str, type[_Answer]] = {
+    "facts": _Answer,
+    "store.has": _Have,
+    "store.put": _Size,
+    "store.remove": _Answer,
+    "image.list": _Images,
+    "image.save": _Size,
+    "image.load": _Identity,
+    "image.tag": _Tagged,
+    "image.remove": _Removed,
+    "image.build": _Identity,
+    "image.containers": _Running,
+    "instance.create": _Folder,
+    "instance.config": _Answer,
+    "instance.remove": _Removed,
+    "instance.list": _Instances,
+    "instance.log": _Log,
+}
+
+
+def wrong(verb: str, row: dict[str, Any]) -> str:
+    """What in the answer to a verb is not as it should be; "" when all is well."""
+    schema = _SCHEMAS.get(verb)
+    if schema is None:
+        return f"{verb} has no schema"
+    try:
+        schema.model_validate(row)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part)[:80] for part in first["loc"][:4])
+        return f"{verb}: {place}: {first['msg']}"[:500]
+    return ""

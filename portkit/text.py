@@ -1,0 +1,15 @@
+"""Text from elsewhere before it is shown."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Control, format (such as right-to-left overrides) and lone surrogates.
+_UNSHOWN = ("Cc", "Cf", "Cs")
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """`text` without escape codes and other control characters but newlines and tabs; the first
+    `limit` characters of it."""
+    text = text if limit is None else text[:limit]
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in _UNSHOWN)

@@ -1,0 +1,211 @@
+"""A host that lies: banners, other shells, forged, huge and coloured answers."""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portkit import host as host_room
+from portkit import process
+from portkit.errors import HostError, PortkitError, TransferError
+from portkit.host import answers, wire
+from portkit.host.remote import frames, serve
+from portkit.host.wire import BOOT, Remote
+from portkit.progress import NullObserver
+
+# Greets as the remote half does; then says FRAMES after each call, whatever it was.
+FORGER = """
+import re, sys, zlib
+read = sys.stdin.buffer
+code = zlib.decompress(read.read(int(read.readline())))
+nonce = re.findall(rb"serve.main\\('([0-9a-f]{32})'\\)", code)[0]
+out = sys.stdout.buffer
+frame = lambda kind, data: kind + len(data).to_bytes(4, "big") + data
+out.write(b"\\n" + b"PORTKIT-REMOTE/1 " + nonce + b"\\n" + frame(b"J", HELLO))
+out.flush()
+while kind := read.read(1):
+    read.read(int.from_bytes(read.read(4), "big"))
+    for row in FRAMES:
+        out.write(frame(*row))
+    out.flush()
+"""
+HELLO = b'{"encodings": ["raw"]}'
+
+
+SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish", "csh")
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A liar goes on running; nobody waits for its last words here."""
+    monkeypatch.setattr(wire, "wait", lambda *_: None)
+
+
+class Listener(NullObserver):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.heard.append(text)
+
+
+@contextmanager
+def started(argv: list[str], observer: Listener | None = None) -> Iterator[Remote]:
+    with process.popen(argv, stdin=process.PIPE) as child:
+        yield Remote(lambda: child, observer or Listener(), lambda: "")
+
+
+@contextmanager
+def forger(
+    *rows: tuple[bytes, bytes], hello: bytes = HELLO, observer: Listener | None = None
+) -> Iterator[Remote]:
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(FORGER.replace("HELLO", repr(hello)).replace("FRAMES", repr(rows)))
+        file.flush()
+        with started([sys.executable, file.name], observer) as remote:
+            yield remote
+
+
+def ok(value: Any) -> tuple[bytes, bytes]:
+    return b"J", json.dumps({"ok": value}).encode()
+
+
+# hostile input 27
+@pytest.mark.parametrize("shell", [name for name in SHELLS if shutil.which(name)])
+def test_any_shell_and_its_banner(shell: str) -> None:
+    command = "exec " + shlex.join(["sh", "-c", 'exec python3 -I -c "$1"', "sh", BOOT])
+    noisy = f"printf 'Welcome!\\nPORTKIT-REMOTE/1 0\\n\\033[2J'; {command}"
+    with started([shell, "-c", noisy]) as remote:
+        assert remote.call("store.has", {"digests": []}) == {"have": {}}
+
+
+def test_the_command_means_the_same_to_every_shell() -> None:
+    """hostile inputs 25, 27: nothing that csh or fish reads inside quotes, and one word each."""
+    words = ["sh", "-c", host_room._AS_ROOT, "sh", BOOT]
+    assert shlex.split(shlex.join(words)) == words
+    for word in words:
+        assert not set(word) & set("!\\'\n\r\0")
+
+
+# hostile input 27: a login that waits for an answer, one that talks for ever, one that ends
+@pytest.mark.parametrize(
+    ("script", "word"),
+    [
+        ("echo 'Press a key'; sleep 30", "did not start within"),
+        ("while :; do echo Welcome; done", "did not start"),
+        ("echo 'This account is currently not available.'; exit 1", "not available"),
+        ("echo 'sudo: a password is required'; exit 1", "sudo asks for a password"),
+        ("echo 'exec: python3: not found'; exit 127", "no python3"),
+    ],
+)
+def test_a_login_that_never_gets_there(
+    monkeypatch: pytest.MonkeyPatch, script: str, word: str
+) -> None:
+    monkeypatch.setattr(wire, "_GREETING_S", 0.3)
+    with pytest.raises(PortkitError) as caught, started(["sh", "-c", script]):
+        pass
+    assert word in str(caught.value)
+
+
+# hostile input 28
+@pytest.mark.parametrize(
+    "hello",
+    [b"no json", b"[]", b"[" * 200_000, b"{}", b'{"encodings": 5}', b'{"encodings": ["rot13"]}'],
+)
+def test_a_forged_hello(hello: bytes) -> None:
+    with pytest.raises(TransferError), forger(hello=hello):
+        pass
+
+
+# hostile input 28
+@pytest.mark.parametrize(
+    "row",
+    [
+        ok([]),
+        ok({"images": 5, "containerd": True}),
+        ok({"images": [{"id": "../x"}], "containerd": False}),
+        ok({"images": [], "containerd": "yes"}),
+        (b"J", b"{}"),
+        (b"J", b'{"error": ["x"]}'),
+        (b"J", b"[" * 200_000),
+        (b"D", b"data"),
+        (b"X", b""),
+    ],
+)
+def test_a_forged_answer(row: tuple[bytes, bytes]) -> None:
+    with forger(row) as remote, pytest.raises(TransferError):
+        remote.call("image.list", {})
+
+
+def test_a_frame_over_the_limit() -> None:  # hostile input 28
+    with forger((b"J", b"x" * (frames.JSON_LIMIT + 1))) as remote:
+        with pytest.raises(TransferError, match="over the limit"):
+            remote.call("image.list", {})
+        assert remote.read_bytes < 1000
+
+
+def test_words_are_stripped_and_cut() -> None:  # hostile input 28
+    observer = Listener()
+    message = {"event": "message", "text": "\x1b[31mred\x9b2J\u202e" + "x" * 100_000}
+    error = {"error": ["nonsense", "\x1b]0;title\x07b", "d\r" * 50_000, "r\x00"]}
+    rows = [(b"J", json.dumps(row).encode()) for row in (message, error)]
+    with forger(*rows, observer=observer) as remote, pytest.raises(HostError) as caught:
+        remote.call("image.list", {})
+    assert observer.heard[0].startswith("[31mred2J")
+    assert len(observer.heard[0]) <= 2000
+    assert caught.value.brief == "]0;titleb"
+    assert caught.value.resolution == "r"
+    assert set(caught.value.details) == {"d"}
+    assert len(caught.value.details) <= 16_000
+
+
+def test_an_error_names_no_class_but_ours() -> None:  # hostile input 28
+    for kind in ("PortkitError", "ClassVar", "__builtins__", "annotations"):
+        row = b"J", json.dumps({"error": [kind, "b", "", ""]}).encode()
+        with forger(row) as remote, pytest.raises(PortkitError, match="b"):
+            remote.call("store.has", {"digests": []})
+
+
+def test_every_verb_has_a_schema() -> None:
+    """hostile input 28: a verb without one would let through whatever a host says."""
+    assert set(serve.VERBS) <= set(answers._SCHEMAS)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(sorted(answers._SCHEMAS)), st.dictionaries(st.text(max_size=8), JSON))
+def test_any_answer_is_judged(verb: str, row: dict[str, Any]) -> None:  # hostile input 28
+    assert len(answers.wrong(verb, row)) <= 500
+
+
+@given(st.binary(max_size=300))
+def test_any_frame_is_json_or_refused(payload: bytes) -> None:  # hostile input 28
+    try:
+        assert isinstance(frames.parse_json(payload), dict)
+    except frames.FrameError:
+        return
+
+
+def test_a_bad_call_does_not_end_the_remote_half() -> None:
+    """hostile input 59: the error tells the kind of exception, never the call's values."""
+    env = {"PATH": os.environ["PATH"], "PORTKIT_REMOTE_STORE": "/nonexistent"}
+    with process.popen([sys.executable, "-I", "-c", BOOT], stdin=process.PIPE, env=env) as child:
+        remote = Remote(lambda: child, NullObserver(), lambda: "")
+        with pytest.raises(TransferError) as caught:
+            remote.call("store.put", {"digest": "sha256:" + "0" * 64, "size": "hunter2"})
+        assert "hunter2" not in str(caught.value)
+        assert remote.call("store.has", {"digests": []}) == {"have": {}}
