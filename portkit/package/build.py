@@ -21,6 +21,15 @@ _BUILDKIT = re.compile(
     r"|(RUN|COPY|ADD)\s[^#\n]*<<-?\s*[\"']?[A-Za-z_])",
     re.IGNORECASE | re.MULTILINE,
 )
+# The docker command reads these itself: as build arguments they would make it something else.
+_CLIENTS_OWN = re.compile(
+    r"PATH|HOME|TMPDIR|LD_\w+|GLIBC_TUNABLES|GODEBUG|SSL_CERT_\w+|SSH_AUTH_SOCK|XDG_\w+"
+    r"|DOCKER_(HOST|CONTEXT|CONFIG|CERT_PATH|TLS\w*|API_VERSION|CONTENT_TRUST\w*|BUILDKIT"
+    r"|DEFAULT_PLATFORM|CLI_\w+|CUSTOM_HEADERS|AUTH_CONFIG)"
+    r"|BUILDX_(BUILDER|CONFIG|GIT_\w+|NO_DEFAULT_\w+|METADATA_\w+)"
+    r"|BUILDKIT_(HOST|PROGRESS|COLORS)|OTEL_EXPORTER_\w+"
+)
+_ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 def build(host: Host, what: Build, observer: Observer | None = None) -> str:
@@ -32,6 +41,7 @@ def build(host: Host, what: Build, observer: Observer | None = None) -> str:
     from docker.utils.build import exclude_paths
 
     observer = observer or NullObserver()
+    _check_arguments(what)
     dockerfile = what.context / what.dockerfile
     if not dockerfile.is_file():
         raise AppError(
@@ -66,6 +76,16 @@ def build(host: Host, what: Build, observer: Observer | None = None) -> str:
             "needs_buildkit": needs[0].strip() if needs else "",
         }
         return str(host.remote.call("image.build", args, send=chunks())["id"])
+
+
+def _check_arguments(what: Build) -> None:
+    for name in what.args:
+        if not _ARGUMENT.fullmatch(name) or _CLIENTS_OWN.fullmatch(name):
+            raise AppError(
+                "a build argument cannot have that name",
+                details=f"{name[:80]!r} is no name, or one that the docker command itself reads",
+                resolution="Give it another name in build.args and in the Dockerfile.",
+            )
 
 
 def _write(bundle: BinaryIO, context: Path, names: list[str], dockerfile: str) -> None:

@@ -179,12 +179,12 @@ def build(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     for option in ("network", "target"):
         if args.get(option):
             argv += ["--%s" % option, args[option]]
-    env = dict(os.environ, DOCKER_BUILDKIT="1" if buildkit else "0")
-    env["DOCKER_HOST"] = "unix://" + engine.SOCKET
-    env["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # else the containerd store makes an index of two
-    for name, value in args["args"].items():
-        env[name] = value  # by name only: values would be seen in the process list
+    # By name only: values would be seen in the process list. Ours come last and stay.
+    env = dict(os.environ, **args["args"])
+    for name in args["args"]:
         argv += ["--build-arg", name]
+    env.update(_client(), DOCKER_BUILDKIT="1" if buildkit else "0")
+    env["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # else the containerd store makes an index of two
     try:
         _run_build([*argv, "-"], env, context, channel)
         return {"id": identity.read_text().strip()}
@@ -192,13 +192,20 @@ def build(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
         context.unlink()
 
 
+def _client() -> Dict[str, str]:
+    """What binds the docker command to this host's engine, whatever its user's contexts say."""
+    return {"DOCKER_HOST": "unix://" + engine.SOCKET}
+
+
 def _buildkit() -> bool:
     """buildx, or a docker.io 20.10, whose client drives BuildKit by itself."""
+    env = dict(os.environ, **_client())
+    asked = ["docker", "version", "-f", "{{.Client.Version}}"]
     try:
-        buildx = subprocess.run(["docker", "buildx", "version"], capture_output=True, timeout=60)
-        version = subprocess.run(
-            ["docker", "version", "-f", "{{.Client.Version}}"], capture_output=True, timeout=60
+        buildx = subprocess.run(
+            ["docker", "buildx", "version"], capture_output=True, timeout=60, env=env
         )
+        version = subprocess.run(asked, capture_output=True, timeout=60, env=env)
     except FileNotFoundError as error:
         raise RemoteError(
             "EngineError",

@@ -1,0 +1,121 @@
+"""A build on a host whose docker is a script: what it is told, and how."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portkit import process
+from portkit.errors import AppError, EngineError
+from portkit.host import Host
+from portkit.host.wire import BOOT, Remote
+from portkit.model import Build
+from portkit.package.build import build
+from portkit.progress import NullObserver
+
+# Writes its arguments and environment down; the image's id goes where --iidfile says.
+DOCKER = """\
+#!{python}
+import json, os, sys
+with open({log!r}, "a") as file:
+    file.write(json.dumps([sys.argv[1:], dict(os.environ)]) + "\\n")
+if sys.argv[1:3] == ["buildx", "version"]:
+    sys.exit(0)
+if "build" in sys.argv:
+    sys.stdin.buffer.read()
+    if os.environ.get("FAIL"):
+        print("step 1 failed")
+        sys.exit(1)
+    with open(sys.argv[sys.argv.index("--iidfile") + 1], "w") as file:
+        file.write("sha256:" + "a" * 64)
+"""
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM scratch\n")
+    return folder
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Any:
+    """Builds with a fake docker; every [argv, environment] that it was started with."""
+    log = tmp_path / "calls"
+    program = tmp_path / "bin/docker"
+    program.parent.mkdir()
+    program.write_text(DOCKER.format(python=sys.executable, log=str(log)))
+    program.chmod(0o755)
+
+    def run(what: Build, **more: str) -> list[tuple[list[str], dict[str, str]]]:
+        env = {
+            "PATH": f"{program.parent}:{os.environ['PATH']}",
+            "PORTKIT_REMOTE_STORE": str(tmp_path / "store"),
+            "DOCKER_HOST": "tcp://192.0.2.1:2375",
+            **more,
+        }
+        argv = [sys.executable, "-I", "-c", BOOT]
+        with process.popen(argv, stdin=process.PIPE, env=env) as child:
+            build(Host("local", None, Remote(lambda: child, NullObserver(), str)), what)
+        return [json.loads(row) for row in log.read_text().splitlines()]
+
+    return run
+
+
+def test_values_of_arguments_are_no_words_of_the_command(context: Path, calls: Any) -> None:
+    """hostile input 59: the process list shows the names of build arguments alone."""
+    rows = calls(Build(context, args={"TOKEN": "hunter2"}))
+    argv, env = rows[-1]
+    assert env["TOKEN"] == "hunter2"
+    assert argv[argv.index("--build-arg") + 1] == "TOKEN"
+    assert not any("hunter2" in word for row in rows for word in row[0])
+
+
+def test_docker_is_bound_to_the_hosts_own_socket(context: Path, calls: Any) -> None:
+    """hostile input 30: whatever the environment or a context says."""
+    for _, env in calls(Build(context)):
+        assert env["DOCKER_HOST"].startswith("unix://")
+
+
+# hostile input 25
+@pytest.mark.parametrize(
+    "hostile", ["-rf", "--push", "a b; touch /x", "$(id)", "--output=type=local"]
+)
+def test_every_word_stays_one(context: Path, calls: Any, hostile: str) -> None:
+    (context / hostile.replace("/", "_")).write_text("FROM scratch\n")
+    what = Build(context, hostile.replace("/", "_"), target=hostile, network=hostile)
+    argv, _ = calls(what)[-1]
+    for option in ("--target", "--network"):
+        assert argv[argv.index(option) + 1] == hostile
+    assert argv[argv.index("--file") + 1] == what.dockerfile
+    assert argv[0] == "build"
+    assert argv[-1] == "-"
+
+
+# hostile input 25: a build argument is a variable of the client's environment, too
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PATH", "LD_PRELOAD", "DOCKER_HOST", "DOCKER_CONFIG", "BUILDX_BUILDER", "HOME"),
+        *("", "a b", "-x", "A=B", "A\0", "n" * 200),
+    ],
+)
+def test_arguments_that_would_steer_the_client(context: Path, calls: Any, name: str) -> None:
+    with pytest.raises(AppError, match="build argument"):
+        calls(Build(context, args={name: "/tmp/evil"}))
+
+
+@pytest.mark.parametrize("name", ["GO_VERSION", "DOCKER_VERSION", "http_proxy", "BUILDKIT_SYNTAX"])
+def test_usual_arguments(context: Path, calls: Any, name: str) -> None:
+    assert calls(Build(context, args={name: "1"}))[-1][1][name] == "1"
+
+
+def test_a_failed_build_tells_no_value(context: Path, calls: Any) -> None:  # hostile input 59
+    with pytest.raises(EngineError, match="could not be built") as caught:
+        calls(Build(context, args={"TOKEN": "hunter2"}), FAIL="1")
+    assert "step 1 failed" in caught.value.details
+    assert "hunter2" not in str(caught.value)
