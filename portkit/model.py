@@ -1,4 +1,7 @@
-"""The words of portkit as frozen values. Imports no sibling but errors."""
+"""The words of portkit as frozen values. Imports no sibling but errors.
+
+Environments and build arguments may hold passwords: they are left out of every repr.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +122,7 @@ class Build:
 
     context: Path
     dockerfile: str = "Dockerfile"
-    args: Mapping[str, str] = field(default_factory=dict)
+    args: Mapping[str, str] = field(default_factory=dict, repr=False)
     target: str | None = None
     network: str | None = None  # of RUN steps: "host", "none", ...
 
@@ -166,7 +169,7 @@ class Service:
     build: Build | None = None
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     user: str | None = None
     group_add: tuple[str, ...] = ()
     working_dir: str | None = None
@@ -220,7 +223,7 @@ class ImageConfig:
     architecture: str
     os: str
     diff_ids: tuple[str, ...]
-    env: tuple[str, ...] = ()
+    env: tuple[str, ...] = field(default=(), repr=False)
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
     user: str = ""
@@ -307,7 +310,7 @@ class RunSpec:
 
     app: str
     argv: tuple[str, ...]
-    env: tuple[tuple[str, str], ...]
+    env: tuple[tuple[str, str], ...] = field(repr=False)
     cwd: str
     user: str
     group_add: tuple[str, ...]

@@ -7,14 +7,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from portkit.app.names import made_name
+from portkit.app.names import image_reference, made_name
 from portkit.app.resolve import defaults, resolve
 from portkit.errors import AppError
 from portkit.model import App, Build, Finding, Service, Severity
 
 __all__ = ["defaults", "load", "resolve"]
-
-_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,511}")
 
 
 def load(source: str | Path, *, environ: Mapping[str, str] | None = None) -> App:
@@ -24,22 +22,32 @@ def load(source: str | Path, *, environ: Mapping[str, str] | None = None) -> App
     Raises AppError, with file and line where there is one.
     """
     environ = dict(os.environ) if environ is None else environ
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _folder(path.resolve(), str(source), environ)
-    if path.is_file():
+    text = str(source)
+    try:
+        path = Path(source).expanduser()
+        folder, file = path.is_dir(), path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, no such user
+        raise _no_app(text, str(error)) from error
+    if folder:
+        return _folder(path.resolve(), text, environ)
+    if file:
         from portkit.app import compose
 
         return compose.load(path.resolve(), made_name(path.resolve().parent.name), environ)
-    text = str(source)
-    if text.startswith((".", "/", "~")) or not _REFERENCE.fullmatch(text):
-        raise AppError(
-            "there is no such App",
-            details=f"{text[:200]!r} is no folder, no file and no image reference",
-            resolution="Give a folder with compose.yaml or Dockerfile, or an image's name.",
-        )
+    try:
+        image_reference(text)
+    except ValueError as error:
+        raise _no_app(text, "it is no folder, no file and no image reference") from error
     name = made_name(re.split(r"[:@]", text.rsplit("/", 1)[-1])[0])
     return App(name, (Service(name, image=text),), text)
+
+
+def _no_app(text: str, why: str) -> AppError:
+    return AppError(
+        "there is no such App",
+        details=f"{text[:200]!r}: {why}",
+        resolution="Give a folder with compose.yaml or Dockerfile, or an image's name.",
+    )
 
 
 def _folder(path: Path, source: str, environ: Mapping[str, str]) -> App:

@@ -10,6 +10,7 @@ from portkit.errors import AppError
 
 LIMIT = 1 << 20  # bytes of a compose file
 _NODES = 50_000  # values after aliases are expanded: a file of nested aliases ends here
+_DEPTH = 100
 _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _TAGS = {
@@ -21,11 +22,15 @@ _CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 @dataclass(frozen=True)
 class Value:
-    """A scalar, a list of Values, or a dict of Values by name; and where it stands."""
+    """A scalar, a list of Values, or a dict of Values by name; and where it stands.
+
+    written: a plain number as it stands in the file, where 1.10 is not 1.1.
+    """
 
     data: Any
     line: int
     quoted: bool = False
+    written: str = ""
 
     def plain(self) -> Any:
         """The value without lines."""
@@ -41,20 +46,58 @@ def parse(text: bytes, name: str) -> Value:
     import yaml
 
     if len(text) > LIMIT:
-        raise AppError(f"{name} is too big", details=f"{len(text)} bytes, at most {LIMIT}")
-    try:
-        node = yaml.compose(text.decode("utf-8"), Loader=yaml.SafeLoader)
-    except UnicodeDecodeError as error:
-        raise AppError(f"{name} is not UTF-8", details=str(error)) from error
-    except (yaml.YAMLError, RecursionError) as error:
         raise AppError(
-            f"{name} is not valid YAML",
-            details=str(error)[:2000],
-            resolution="Mend the file at that line.",
-        ) from error
+            f"{name} is too big",
+            details=f"over {LIMIT} bytes",
+            resolution="Check that it is a compose file.",
+        )
+    try:
+        node = _compose(text.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise AppError(
+            f"{name} is not UTF-8",
+            details=f"{name}:{text.count(bytes([10]), 0, error.start) + 1}: {error.reason}",
+            resolution="Save it as UTF-8.",
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        # Not its own text, and no chain: both quote the line, which may hold a password.
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        raise _invalid(name, f"{name}:{line}: {said}") from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        # A character that YAML forbids, an escape beyond Unicode.
+        raise _invalid(name, f"{name}: {getattr(error, 'reason', type(error).__name__)}") from None
     if node is None:
         raise AppError(f"{name} is empty", resolution="It needs at least `services:`.")
     return _Converter(name).convert(node, 0)
+
+
+def _invalid(name: str, details: str) -> AppError:
+    return AppError(
+        f"{name} is not valid YAML",
+        details=details[:2000],
+        resolution="Mend the file at that line.",
+    )
+
+
+def _compose(text: str) -> Any:
+    """The tree of nodes; it ends early where the nesting is too deep for anyone's recursion."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        depth = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.depth += 1
+            if self.depth > _DEPTH:
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                raise yaml.composer.ComposerError(None, None, "nested too deeply", mark)
+            try:
+                return super().compose_node(parent, index)
+            finally:
+                self.depth -= 1
+
+    return yaml.compose(text, Loader=Loader)
 
 
 class _Converter:
@@ -73,7 +116,7 @@ class _Converter:
         import yaml
 
         self._count += 1
-        if self._count > _NODES or depth > 100:
+        if self._count > _NODES or depth > _DEPTH:
             raise self._error(node, "it expands to too many values")
         line = node.start_mark.line + 1
         if isinstance(node, yaml.ScalarNode):
@@ -84,8 +127,8 @@ class _Converter:
 
     def _scalar(self, node: Any, line: int) -> Value:
         text = node.value
-        if "\0" in text:
-            raise self._error(node, "a value holds a NUL byte")
+        if "\0" in text or not _encodable(text):
+            raise self._error(node, "a value holds a NUL byte or half a character")
         if node.tag not in _TAGS:
             raise self._error(node, f"the tag {node.tag[:50]} is not understood")
         if node.style is not None or node.tag == "tag:yaml.org,2002:str":
@@ -93,10 +136,12 @@ class _Converter:
         if text.lower() in _CONSTANTS:
             return Value(_CONSTANTS[text.lower()], line)
         if _INT.fullmatch(text):
+            if len(text) > 40:
+                raise self._error(node, "a number is too long")
             base = {"0x": 16, "0o": 8}.get(text[:2], 10)
-            return Value(int(text, base), line)
+            return Value(int(text, base), line, written=text)
         if _FLOAT.fullmatch(text):
-            return Value(float(text), line)
+            return Value(float(text), line, written=text)
         return Value(text, line)
 
     def _mapping(self, node: Any, depth: int) -> dict[str, Value]:
@@ -112,6 +157,8 @@ class _Converter:
             if not isinstance(key, yaml.ScalarNode):
                 raise self._error(key, "a key is not a word")
             name = str(key.value)
+            if not _encodable(name):
+                raise self._error(key, "a key holds half a character")
             if name in own:
                 raise self._error(key, f"the key {name[:80]!r} stands here twice")
             own[name] = self.convert(value, depth + 1)
@@ -125,3 +172,8 @@ class _Converter:
         if not all(isinstance(each, dict) for each in found):
             raise self._error(node, "<< wants mappings")
         return found
+
+
+def _encodable(text: str) -> bool:
+    """Whether it is without the lone surrogates that an escape such as \\ud800 makes."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)

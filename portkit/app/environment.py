@@ -1,17 +1,22 @@
 """Compose's `${VAR}` interpolation and its env files. Pure.
 
+No error quotes what stands in a value: it may be a password.
+
 Source: compose-spec, 12-interpolation.md and 05-services.md (env_file format).
 """
 
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 
 from portkit.errors import AppError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-?+]")
+_LIMIT = 1 << 20  # characters of a value: A=$B$B, B=$C$C, ... would grow without end
+_NESTED = 20
 
 
 def interpolate(
@@ -20,23 +25,26 @@ def interpolate(
     """`text` with $VAR, ${VAR}, ${VAR:-x}, ${VAR-x}, ${VAR:?x}, ${VAR?x}, ${VAR:+x}, ${VAR+x}
     and $$ carried out. `unset` hears of names that had no value. ValueError when it is malformed.
     """
-    out = []
-    position = 0
+    out: list[str] = []
+    position, size = 0, len(text)
     while (dollar := text.find("$", position)) >= 0:
         out.append(text[position:dollar])
-        rest = text[dollar + 1 :]
-        if rest.startswith("$"):
+        after = dollar + 1
+        if text.startswith("$", after):
             out.append("$")
-            position = dollar + 2
-        elif rest.startswith("{"):
-            end = _closing(text, dollar + 2)
-            out.append(_braced(text[dollar + 2 : end], environ, unset))
+            position = after + 1
+        elif text.startswith("{", after):
+            end = _closing(text, after + 1)
+            out.append(_braced(text[after + 1 : end], environ, unset))
             position = end + 1
-        elif match := _NAME.match(rest):
+        elif match := _NAME.match(text, after):
             out.append(_value(match[0], environ, unset))
-            position = dollar + 1 + match.end()
+            position = match.end()
         else:
-            raise ValueError(f"a lone $ in {text[:80]!r}; write $$ for the sign itself")
+            raise ValueError(f"a lone $ at character {after}; write $$ for the sign itself")
+        size += len(out[-1])
+        if size > _LIMIT:
+            raise ValueError(f"a value grows over {_LIMIT} characters")
     out.append(text[position:])
     return "".join(out)
 
@@ -46,11 +54,13 @@ def _closing(text: str, start: int) -> int:
     for position in range(start, len(text)):
         if text.startswith("${", position):
             depth += 1
+            if depth > _NESTED:
+                raise ValueError(f"${{...}} nested more than {_NESTED} deep")
         elif text[position] == "}":
             depth -= 1
             if depth == 0:
                 return position
-    raise ValueError(f"a ${{ without its }} in {text[:80]!r}")
+    raise ValueError(f"a ${{ without its }} at character {start - 1}")
 
 
 def _value(name: str, environ: Mapping[str, str], unset: Callable[[str], None]) -> str:
@@ -62,13 +72,13 @@ def _value(name: str, environ: Mapping[str, str], unset: Callable[[str], None]) 
 def _braced(text: str, environ: Mapping[str, str], unset: Callable[[str], None]) -> str:
     match = _NAME.match(text)
     if match is None:
-        raise ValueError(f"${{{text[:80]}}} names no variable")
+        raise ValueError("a ${...} names no variable")
     name, rest = match[0], text[match.end() :]
     if not rest:
         return _value(name, environ, unset)
     operator = _OPERATOR.match(rest)
     if operator is None:
-        raise ValueError(f"${{{text[:80]}}} is not understood")
+        raise ValueError("what follows the name in a ${...} is not understood")
     word = rest[operator.end() :]
     empty_counts = operator[0].startswith(":")
     present = bool(environ.get(name)) if empty_counts else name in environ
@@ -88,7 +98,8 @@ def parse_env_file(text: str, name: str, environ: Mapping[str, str]) -> dict[str
     A key without `=` takes its value from `environ`. AppError with the line for anything else.
     """
     found: dict[str, str] = {}
-    position, line = 0, 1
+    told = dict(environ)
+    position, line, size = 0, 1, 0
     pattern = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*(=|(?=\n|$))")
     while position < len(text):
         end = text.find("\n", position)
@@ -101,7 +112,7 @@ def parse_env_file(text: str, name: str, environ: Mapping[str, str]) -> dict[str
         if match is None or "\0" in row:
             raise AppError(
                 f"{name} cannot be read",
-                details=f"{name}:{line}: {row[:20]!r}... is not KEY=VALUE",
+                details=f"{name}:{line}: this is not KEY=VALUE",
                 resolution="Mend the file at that line.",
             )
         if match[2] != "=":
@@ -110,7 +121,10 @@ def parse_env_file(text: str, name: str, environ: Mapping[str, str]) -> dict[str
             position, line = end + 1, line + 1
             continue
         try:
-            value, after = _env_value(text, match.end(), {**environ, **found})
+            value, after = _env_value(text, match.end(), ChainMap(found, told))
+            size += len(value)
+            if size > _LIMIT:
+                raise ValueError(f"the values grow over {_LIMIT} characters")
         except ValueError as error:
             raise AppError(
                 f"{name} cannot be read",

@@ -54,10 +54,6 @@ def _count(value: Any) -> int:
     return value
 
 
-def _port(value: Any) -> int:
-    return values.ports(str(value))[0].target
-
-
 def health_of(reader: Reader, extra: Value, folder: Path) -> HealthProbe:
     """How the app is asked from outside."""
     outer = _block(reader, extra, {"memory", "cpus", "disk", "health"})
@@ -70,9 +66,7 @@ def health_of(reader: Reader, extra: Value, folder: Path) -> HealthProbe:
     path = reader.text(row["path"]) if "path" in row else "/"
     if not path.startswith("/") or any(ord(c) <= 32 or ord(c) > 126 for c in path):
         raise reader.error(row["path"], "path begins with / and has no spaces")
-    port = (
-        reader.use(row["port"], lambda v: values.ports(str(v))[0].target) if "port" in row else None
-    )
+    port = reader.use(row["port"], values.port) if "port" in row else None
     ca_file = folder / reader.text(row["ca_file"]) if "ca_file" in row else None
     if ca_file is not None and not ca_file.is_file():
         raise reader.error(row["ca_file"], f"{ca_file} is not there")

@@ -12,7 +12,7 @@ CARRIED = frozenset(
     ]
 )
 # They say how compose handles the service, not what its process sees.
-HARMLESS = frozenset(["attach", "container_name", "expose", "profiles", "pull_policy", "scale"])
+HARMLESS = frozenset(["attach", "container_name", "expose", "profiles", "pull_policy"])
 
 KNOWN = (
     CARRIED
@@ -27,7 +27,7 @@ KNOWN = (
             *("isolation", "label_file", "links", "logging", "mac_address", "mem_reservation"),
             *("mem_swappiness", "memswap_limit", "models", "network_mode", "networks"),
             *("oom_kill_disable", "oom_score_adj", "pid", "pids_limit", "platform", "post_start"),
-            *("pre_stop", "provider", "runtime", "secrets", "security_opt", "shm_size"),
+            *("pre_stop", "provider", "runtime", "scale", "secrets", "security_opt", "shm_size"),
             *("stdin_open", "storage_opt", "sysctls", "tty", "use_api_socket", "userns_mode"),
             *("uts", "volumes_from"),
         ]

@@ -7,6 +7,9 @@ import re
 from portkit.errors import AppError
 
 _APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,254}")
+# As useradd allows, and names of domains (DOMAIN\\user, user@domain).
+_ACCOUNT = re.compile(r"\w[\w.@\\$-]{0,127}(:\w[\w.@\\$-]{0,127})?", re.ASCII)
 _SERVICE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
 
 
@@ -31,4 +34,18 @@ def service_name(text: str) -> str:
     """ValueError when a service's name is malformed."""
     if not _SERVICE.fullmatch(text):
         raise ValueError(f"{text[:80]!r} is not a service's name")
+    return text
+
+
+def image_reference(text: str) -> str:
+    """ValueError when it cannot be an image's name or id."""
+    if not _REFERENCE.fullmatch(text) or ".." in text or "//" in text:
+        raise ValueError(f"{text[:80]!r} is not an image's name")
+    return text
+
+
+def account(text: str) -> str:
+    """A user or group, by name or number, or USER:GROUP; ValueError when it is malformed."""
+    if not _ACCOUNT.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is not a user or group")
     return text

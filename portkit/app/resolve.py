@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from portkit.app import values
 from portkit.errors import AppError
 from portkit.model import CAPABILITIES, App, ImageConfig, Mount, Port, RunSpec, Service, Ulimit
 
@@ -84,6 +85,11 @@ def _env(service: Service, image: ImageConfig) -> tuple[tuple[str, str], ...]:
     merged = {}
     for row in image.env:
         key, _, value = row.partition("=")
+        if not key:  # the engine would refuse it, and quote the value
+            raise AppError(
+                "the image's environment holds a value without a name",
+                resolution="Build the image with another ENV.",
+            )
         merged[key] = value
     merged.update(service.environment)
     merged.setdefault("PATH", _DEFAULT_PATH)
@@ -139,16 +145,38 @@ def _capability(name: str) -> str:
 
 def _mounts(service: Service, image: ImageConfig) -> tuple[Mount, ...]:
     covered = {mount.target.rstrip("/") for mount in service.volumes}
-    anonymous = tuple(
-        Mount("volume", path) for path in image.volumes if path.rstrip("/") not in covered
-    )
-    return service.volumes + anonymous
+    own = dict.fromkeys(_own_volume(path) for path in image.volumes)
+    return service.volumes + tuple(mount for mount in own if mount.target not in covered)
+
+
+def _own_volume(path: str) -> Mount:
+    try:
+        return values.checked_mount(Mount("volume", path))
+    except ValueError as error:
+        raise AppError(
+            "the image declares a volume that no App may have",
+            details=str(error),
+            resolution="Build the image without that VOLUME.",
+        ) from error
 
 
 def _ports(app: App, image: ImageConfig) -> tuple[Port, ...]:
     """The published ports; a Dockerfile or image alone publishes what it EXPOSEs."""
     ports = app.service.ports
     if not ports and not app.source.endswith((".yaml", ".yml")):
-        exposed = (text.partition("/") for text in image.exposed_ports)
-        ports = tuple(Port(int(n), None, kind or "tcp") for n, _, kind in exposed if n.isdecimal())
+        ports = tuple(dict.fromkeys(_exposed(text) for text in image.exposed_ports))
     return tuple(Port(p.target, p.host_port, p.protocol, p.host_ip) for p in ports)
+
+
+def _exposed(text: str) -> Port:
+    number, _, kind = text.partition("/")
+    try:
+        if kind not in ("", "tcp", "udp"):
+            raise ValueError(f"{text[:40]!r} is not of tcp or udp")
+        return Port(values.port(number), None, kind or "tcp")
+    except ValueError as error:
+        raise AppError(
+            "the image exposes a port that is none",
+            details=str(error),
+            resolution="Write a compose.yaml that says which `ports` are published.",
+        ) from error

@@ -140,7 +140,7 @@ def write_app(folder: Path, lines: str) -> Path:
         ("    command: [/no/such]\n    ports: ['8099:80']\n", 5, "no such file"),
         ("    command: [sleep, '99']\n    ports: ['22:80']\n", 10, "port 22 is taken"),
         ("    command: [sleep, '99']\n", 3, "no published TCP port"),
-        ("    command: [sleep, '9']\n    volumes: ['/etc:/e']\n", 9, "would not travel"),
+        ("    command: [sleep, '9']\n    volumes: ['./e:/e']\n", 9, "would not travel"),
     ],
 )
 def test_what_fails_leaves_nothing(

@@ -1,0 +1,107 @@
+"""Compose's `volumes` and `tmpfs`: each place once, and none that is the host's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from portkit.app import values
+from portkit.app.document import Value
+from portkit.model import Mount, Severity
+
+if TYPE_CHECKING:
+    from portkit.app.compose import Reader
+
+_KNOWN = {"type", "source", "target", "read_only", "tmpfs", "volume", "bind", "consistency"}
+
+
+def read(reader: Reader, value: Value) -> tuple[Mount, ...]:
+    """The mounts of `volumes`. A bind mount is a Finding that stops the Move; one of the root,
+    of a folder of the system or of an engine's socket is an AppError."""
+    found = []
+    for each in reader.list_of(value):
+        mount = _long(reader, each) if isinstance(each.data, dict) else _short(reader, each)
+        if mount.type == "bind":
+            _bind(reader, each, mount)
+        found.append(mount)
+    return _once(reader, value, found)
+
+
+def tmpfs(reader: Reader, value: Value) -> tuple[Mount, ...]:
+    """The mounts of `tmpfs`: PATH[:size=SIZE,...]."""
+    found = []
+    for each in reader.list_of(value):
+        target, _, options = reader.text(each).partition(":")
+        sizes = [o.partition("=")[2] for o in options.split(",") if o.startswith("size=")]
+        size = reader.use(Value(sizes[0], each.line), values.size) if sizes else None
+        found.append(_checked(reader, each, Mount("tmpfs", target, tmpfs_bytes=size)))
+    return _once(reader, value, found)
+
+
+def volumes(reader: Reader, value: Value) -> None:
+    """The top level's `volumes`: portkit makes a new one wherever the App goes."""
+    for name, row in reader.mapping(value).items():
+        for key, each in reader.mapping(row).items():
+            if key not in ("name", "labels"):
+                message = f"'volumes.{name[:80]}.{key[:80]}' is not carried out"
+                reader.note("compose-not-carried", each, message, Severity.WARNING)
+
+
+def _short(reader: Reader, each: Value) -> Mount:
+    return reader.use(each, lambda data: values.mount(str(data)))
+
+
+def _long(reader: Reader, each: Value) -> Mount:
+    row = reader.mapping(each)
+    if unknown := set(row) - _KNOWN:
+        raise reader.error(each, f"a volume has no {sorted(unknown)[0]!r}")
+
+    def text(key: str) -> str:
+        value = row.get(key)
+        return "" if value is None or value.data is None else reader.text(value)
+
+    if text("type") not in ("volume", "bind", "tmpfs"):
+        raise reader.error(each, "a volume's type is volume, bind or tmpfs here")
+    for key in ("volume", "bind"):
+        for option, value in reader.mapping(row[key]).items() if key in row else ():
+            message = f"'volumes.{key}.{option[:80]}' is not carried out"
+            reader.note("compose-not-carried", value, message, Severity.WARNING)
+    options = reader.mapping(row["tmpfs"]) if "tmpfs" in row else {}
+    mount = Mount(
+        text("type"),
+        text("target"),
+        text("source"),
+        reader.flag(row["read_only"]) if "read_only" in row else False,
+        reader.use(options["size"], values.size) if "size" in options else None,
+    )
+    return _checked(reader, each, mount)
+
+
+def _checked(reader: Reader, each: Value, mount: Mount) -> Mount:
+    return reader.use(each, lambda _: values.checked_mount(mount))
+
+
+def _bind(reader: Reader, each: Value, mount: Mount) -> None:
+    source = mount.source
+    if not source.startswith(("/", "~")):
+        source = str(reader.path.parent / source)
+    if source.startswith("~"):
+        source = str(Path.home()) + source.removeprefix("~")
+    reader.use(each, lambda _: values.checked_source(source))
+    message = f"the folder {mount.source[:200]} on the host would not travel with the App"
+    reader.note("bind-not-carried", each, message, Severity.ERROR)
+
+
+def _once(reader: Reader, value: Value, found: list[Mount]) -> tuple[Mount, ...]:
+    targets = [mount.target for mount in found]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise reader.error(value, f"{target[:80]} is mounted twice")
+    return tuple(found)
+
+
+def once(
+    reader: Reader, one: tuple[Mount, ...], other: tuple[Mount, ...], value: Value
+) -> tuple[Mount, ...]:
+    """Both lists as one; AppError when they share a place."""
+    return _once(reader, value, [*one, *other])
