@@ -8,7 +8,9 @@ sha256 is a diffID of the configuration, so that is how layers are found.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from typing import IO, Any
 
 from portkit.errors import SpaceError, VerifyError
 from portkit.image_config import LIMIT, parse_image_config
-from portkit.model import Blob, ImageConfig
+from portkit.model import Blob, ImageConfig, check_digest
 from portkit.store import Store
 
 _CHUNK = 1 << 20
@@ -56,6 +58,8 @@ def _members(bundle: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
     for count, member in enumerate(bundle):
         if count > _MEMBERS:
             raise _malformed(f"it has more than {_MEMBERS} members")
+        if member.name.startswith("/") or ".." in member.name.split("/"):
+            raise _malformed(f"{member.name[:200]!r} leads out of it")
         if member.name in found or member.name in links:
             raise _malformed(f"{member.name[:200]!r} is in it twice")
         if member.isreg():
@@ -65,8 +69,9 @@ def _members(bundle: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
     # Older engines link a layer that occurs twice: HEX/layer.tar -> ../HEX/layer.tar
     for name, target in links.items():
         pointed = found.get(target.removeprefix("../"))
-        if pointed is not None:
-            found[name] = pointed
+        if pointed is None:
+            raise _malformed(f"{name[:200]!r} links to {target[:200]!r}, which is not in it")
+        found[name] = pointed
     return found
 
 
@@ -87,15 +92,43 @@ def _config(bundle: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> byt
         rows = _parse(_small(bundle, members, "manifest.json"))
         if not isinstance(rows, list) or len(rows) != 1 or not isinstance(rows[0], dict):
             raise _malformed("its manifest.json does not name exactly one image")
-        return _small(bundle, members, str(rows[0].get("Config")))
+        return _named_config(bundle, members, str(rows[0].get("Config")))
     row = _parse(_small(bundle, members, "index.json"))
     for _ in range(4):  # an index may point to an index
         row = _pick(row)
-        digest, kind = str(row.get("digest")), row.get("mediaType")
-        row = _parse(_blob(bundle, members, digest))
+        kind = row.get("mediaType")
+        row = _object(_parse(_blob(bundle, members, row)))
         if kind in _MANIFESTS:
-            return _blob(bundle, members, str(dict(row.get("config") or {}).get("digest")))
+            _layer_sizes(members, row.get("layers"))
+            return _blob(bundle, members, _object(row.get("config")))
     raise _malformed("its index leads to no image")
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _malformed("a part of it that should be a JSON object is none")
+    return value
+
+
+def _named_config(bundle: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str) -> bytes:
+    """The configuration; engines name it by its digest, then it has to match."""
+    data = _small(bundle, members, name)
+    stem = name.rpartition("/")[2].removesuffix(".json")
+    if re.fullmatch("[0-9a-f]{64}", stem) and hashlib.sha256(data).hexdigest() != stem:
+        raise _malformed(f"{name[:200]!r} does not match its digest")
+    return data
+
+
+def _layer_sizes(members: dict[str, tarfile.TarInfo], rows: Any) -> None:
+    """Every layer that is here has the size that its descriptor says; `urls` are never read."""
+    if not isinstance(rows, list):
+        raise _malformed("its manifest has no layers")
+    for row in map(_object, rows):
+        member = members.get(_blob_name(row))
+        if member is not None and member.size != row.get("size"):
+            raise _malformed(
+                f"a layer has {member.size} bytes, its descriptor says {row.get('size')!r}"[:300]
+            )
 
 
 def _pick(index: Any) -> dict[str, Any]:
@@ -109,19 +142,32 @@ def _pick(index: Any) -> dict[str, Any]:
         for row in rows
         if isinstance(row, dict)
         and row.get("mediaType") in kinds
-        and dict(row.get("platform") or {}).get("os") != "unknown"
+        and _object(row.get("platform") or {}).get("os") != "unknown"
     ]
     if len({str(row.get("digest")) for row in images}) != 1:
         raise _malformed("its index does not name exactly one image")
     return images[0]
 
 
-def _blob(bundle: tarfile.TarFile, members: dict[str, tarfile.TarInfo], digest: str) -> bytes:
-    import hashlib
+def _blob_name(descriptor: dict[str, Any]) -> str:
+    return "blobs/" + check_digest(str(descriptor.get("digest"))).replace(":", "/", 1)
 
-    data = _small(bundle, members, "blobs/" + digest.replace(":", "/", 1))
+
+def _blob(
+    bundle: tarfile.TarFile, members: dict[str, tarfile.TarInfo], descriptor: dict[str, Any]
+) -> bytes:
+    """A small blob; its size is held against the descriptor first, then its digest."""
+    name, digest = _blob_name(descriptor), str(descriptor.get("digest"))
+    member = members.get(name)
+    if member is not None and member.size != descriptor.get("size"):
+        raise _malformed(
+            f"{digest} has {member.size} bytes, its descriptor says {descriptor.get('size')!r}"[
+                :300
+            ]
+        )
+    data = _small(bundle, members, name)
     if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
-        raise _malformed(f"{digest[:80]} does not match its digest")
+        raise _malformed(f"{digest} does not match its digest")
     return data
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portkit.errors import AppError, VerifyError
+from portkit.errors import AppError, TransferError, VerifyError
 from portkit.host import Host
 from portkit.host.remote import codec
 from portkit.model import Artifact, Blob, Form
@@ -21,6 +21,12 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
     """
     observer = observer or NullObserver()
     listed = host.remote.call("image.list", {"reference": reference})
+    if len(listed["images"]) != 1:
+        raise TransferError(
+            "the host's answer makes no sense",
+            details=f"{reference} is {len(listed['images'])} images",
+            resolution="Name the image by its id.",
+        )
     row = listed["images"][0]
     key = f"image {row['id']}"
     known = store.find(key)
@@ -33,10 +39,12 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
         config, blob = archive.read(spool, store, lambda _: None)
     finally:
         spool.unlink(missing_ok=True)
-    if list(config.diff_ids) != row["diff_ids"]:
+    # An image's id is its configuration's digest, but in the containerd store its manifest's.
+    other = not listed["containerd"] and row["id"] != config.digest
+    if other or list(config.diff_ids) != row["diff_ids"]:
         raise VerifyError(
             "the image changed while it was fetched",
-            details=f"{reference}: the engine names other layers than it sent",
+            details=f"{reference}: the engine names another image than it sent",
             resolution="Try again.",
         )
     if config.os != "linux":
