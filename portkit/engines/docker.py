@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from portkit.errors import ConflictError, EngineError
+from portkit.errors import ConflictError, EngineError, PortkitError
 from portkit.model import Form, Instance, Mount, RunSpec
 
 _LABELS = ("portkit.move", "portkit.app", "portkit.form")
+_ID = re.compile(r"pk-[0-9a-f]{12}")
+_APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_LOG_LIMIT = 1 << 20  # bytes of a log that are kept
+_LOG_READ = 64 << 20  # bytes after which an engine is not listened to any more
 
 
 def volume_name(identity: str, index: int) -> str:
@@ -40,19 +45,17 @@ class Docker:
         try:
             yield
         except docker.errors.APIError as error:
-            said = str(error.explanation or error)
-            taken = "port is already allocated" in said or "address already in use" in said
-            raise (ConflictError if taken else EngineError)(
+            said = str(error.explanation or error)[:2000]
+            kind, resolution = _meaning(said)
+            raise kind(
                 f"Docker could not {what}",
-                details=f"{self._host}: {said[:2000]}",
-                resolution="Free the port, or publish another one."
-                if taken
-                else "See the engine's own words above.",
+                details=f"{self._host}: {said}",
+                resolution=resolution,
             ) from error
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise EngineError(
                 f"Docker could not {what}",
-                details=f"{self._host}: {error}",
+                details=f"{self._host}: {str(error)[:2000]}",
                 resolution="Check that the engine runs there: docker info.",
             ) from error
 
@@ -78,6 +81,8 @@ class Docker:
                 stop_signal=spec.stop_signal,
                 healthcheck=_healthcheck(spec),
                 host_config=self._host_config(spec, identity),
+                # Else ~/.docker/config.json of this machine gets into the app's environment.
+                use_config_proxy=False,
             )
         return name
 
@@ -139,10 +144,18 @@ class Docker:
         return {str(row["Image"]) for row in rows}
 
     def logs(self, identity: str, tail: int) -> str:
-        """The end of what it wrote, both streams."""
+        """The end of what it wrote, both streams: so many lines, at most 1 MiB."""
+        kept, seen = bytearray(), 0
         with self._errors("read the logs"):
-            data: bytes = self._api.logs(self._row(identity)["Id"], tail=tail)
-        return data.decode("utf-8", "replace")
+            rows = self._api.logs(self._row(identity)["Id"], tail=tail, stream=True, follow=False)
+            for data in rows:
+                kept += data
+                del kept[:-_LOG_LIMIT]
+                seen += len(data)
+                if seen > _LOG_READ:
+                    rows.close()
+                    break
+        return kept.decode("utf-8", "replace")
 
     def state(self, identity: str) -> tuple[str, int | None]:
         """(created | running | exited, exit code)."""
@@ -154,10 +167,14 @@ class Docker:
         return ("running" if status == "restarting" else "exited"), int(state["ExitCode"])
 
     def instances(self) -> tuple[Instance, ...]:
-        """Every container that portkit made here."""
+        """Every container that portkit made here; not those with labels it would never write."""
         found = []
         for row in self._rows(None):
             labels = row["Labels"]
+            if not _ID.fullmatch(labels["portkit.move"]):
+                continue
+            if not _APP.fullmatch(labels.get("portkit.app", "")):
+                continue
             status, code = self.state(labels["portkit.move"])
             found.append(
                 Instance(
@@ -186,6 +203,15 @@ class Docker:
                 resolution="portkit ps shows what there is.",
             )
         return rows[0]
+
+
+def _meaning(said: str) -> tuple[type[PortkitError], str]:
+    """The class of an engine's refusal and what can be done; words of Docker 20.10 to 29."""
+    if "port is already allocated" in said or "address already in use" in said:
+        return ConflictError, "Free the port, or publish another one."
+    if "is already in use by container" in said:
+        return ConflictError, "Remove or rename what has that name there."
+    return EngineError, "See the engine's own words above."
 
 
 def _url(ports: Any) -> str:

@@ -12,11 +12,17 @@ from urllib.parse import quote, urlencode
 from portkit.host.remote import archive, codec, engine, store
 from portkit.host.remote.frames import DATA_LIMIT, RemoteError
 
-_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,511}")
+_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,254}")
 
 
 def _checked(reference: Any) -> str:
-    if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
+    # It becomes a part of a URL's path: ".." would lead to another object of the engine.
+    if (
+        not isinstance(reference, str)
+        or not _REFERENCE.fullmatch(reference)
+        or ".." in reference
+        or "//" in reference
+    ):
         raise RemoteError("AppError", "an image reference is malformed", repr(reference)[:200])
     return reference
 

@@ -1,0 +1,69 @@
+"""An engine on a unix socket that answers as it is told and remembers what it was asked."""
+
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+VERSION = {"ApiVersion": "1.41", "Version": "20.10.24"}
+
+
+class FakeEngine:
+    """answers: {"GET /containers/json": (status, JSON value or bytes)}; the path without query.
+
+    requests: (method, path with query, JSON of the body or None), in order.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self.answers: dict[str, tuple[int, Any]] = {"GET /version": (200, VERSION)}
+        self.requests: list[tuple[str, str, Any]] = []
+
+    def asked(self, method: str, part: str) -> list[Any]:
+        """The bodies of the requests of that method whose path holds `part`."""
+        return [body for how, path, body in self.requests if how == method and part in path]
+
+
+@contextmanager
+def fake_engine(folder: Path) -> Iterator[FakeEngine]:
+    engine = FakeEngine(folder / "engine.sock")
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            data = self.rfile.read(length)
+            path = self.path.partition("?")[0]
+            if path.startswith("/v1."):
+                path = path[path.index("/", 1) :]
+            engine.requests.append((self.command, self.path, json.loads(data) if data else None))
+            status, value = engine.answers.get(f"{self.command} {path}", (404, {"message": "no"}))
+            body = value if isinstance(value, bytes) else json.dumps(value).encode()
+            self.send_response(status)
+            kind = "octet-stream" if isinstance(value, bytes) else "json"
+            self.send_header("Content-Type", f"application/{kind}")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_DELETE = answer
+
+        def address_string(self) -> str:
+            return "unix"
+
+        def log_message(self, *_: object) -> None: ...
+
+    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+        daemon_threads = True
+
+    with Server(str(engine.socket), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield engine
+        finally:
+            server.shutdown()
+            thread.join()
