@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from portkit.errors import AppError, TransferError, VerifyError
@@ -66,8 +67,8 @@ def _receive(
     encoding = host.remote.encodings[0] if host.name != "local" else "raw"
     decoder = codec.Decompressor(encoding)
     done = 0
-    with store.space(), path.open("xb") as out:
-        path.chmod(0o600)
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    with store.space(), os.fdopen(os.open(path, flags, 0o600), "wb") as out:
 
         def take(data: bytes) -> None:
             nonlocal done

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,10 +108,8 @@ class Store:
     def _prepare(self) -> Path:
         blobs = self.root / "blobs" / "sha256"
         for folder in (self.root, self.root / "blobs", blobs, self.root / "tmp"):
-            if not folder.is_dir():
-                with self.space():
-                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                folder.chmod(0o700)
+            with self.space():
+                _private_folder(folder)
         layout = self.root / "oci-layout"
         if not layout.exists():
             self._write_small(layout, b'{"imageLayoutVersion":"1.0.0"}\n')
@@ -281,6 +280,23 @@ class Store:
                 os.fsync(file.fileno())
             temporary.replace(path)
             _sync_folder(path.parent)
+
+
+def _private_folder(folder: Path) -> None:
+    """Make it, or tighten it. PortkitError when somebody else could plant something in it."""
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)  # whatever the umask took away
+    # A link of our own may lead to a larger disk.
+    owners = {folder.lstat().st_uid, folder.stat().st_uid}
+    if owners != {os.geteuid()}:
+        raise PortkitError(
+            "the Store's folder cannot be trusted",
+            details=f"{folder}: it belongs to user {max(owners - {os.geteuid()})}",
+            resolution="Set PORTKIT_STORE to a folder of your own.",
+        )
+    if stat.S_IMODE(folder.stat().st_mode) != 0o700:
+        folder.chmod(0o700)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -63,6 +63,7 @@ def copy_sparse(source: Path, target: Path) -> None:
     with source.open("rb") as file:
         out = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
+            os.fchmod(out, 0o600)  # whatever the umask took away
             os.ftruncate(out, os.fstat(file.fileno()).st_size)
             for start, length in extents(file.fileno()):
                 for chunk in _read(file.fileno(), start, length):
