@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -15,7 +16,14 @@ from portkit_cli.commands.doctor import doctor
 from portkit_cli.commands.instances import COMMANDS
 from portkit_cli.commands.lab import lab
 from portkit_cli.commands.move import check, move
-from portkit_cli.render import print_error
+from portkit_cli.render import clean, print_error
+
+
+class CleanFormatter(logging.Formatter):
+    """Log lines without the control characters that a host's words may hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return clean(super().format(record))
 
 
 class Terminated(BaseException):
@@ -35,7 +43,8 @@ class PortkitGroup(click.Group):
             return super().invoke(ctx)
         except PortkitError as error:
             if ctx.params.get("debug"):
-                raise
+                # Its text may hold what a host said, and Python would print that as it is.
+                click.echo(clean(traceback.format_exc()), err=True)
             print_error(error)
             ctx.exit(error.exit_code)
         except (KeyboardInterrupt, Terminated) as stop:
@@ -56,11 +65,9 @@ def main(debug: bool) -> None:
       portkit move ./app --to web2       carry an app there as a container image
     """
     signal.signal(signal.SIGTERM, _terminate)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if debug else logging.WARNING,
-        format="%(asctime)s %(name)s %(message)s",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(CleanFormatter("%(asctime)s %(name)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.WARNING)
 
 
 main.add_command(doctor)
