@@ -1,13 +1,19 @@
 """Hosts over real ssh, in the lab."""
 
+import os
+import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
+from portkit import process
 from portkit.errors import HostError
 from portkit.host import connect
-from portkit.lab import counters
+from portkit.host.names import Endpoint
+from portkit.host.ssh import Session
+from portkit.lab import Lab, counters
 
 pytestmark = pytest.mark.lab
 
@@ -51,3 +57,44 @@ def test_unknown_host_is_a_clear_error() -> None:
     assert shutil.which("ssh")
     with pytest.raises(HostError, match="unknown"), connect("no-such-host.invalid"):
         pass
+
+
+# hostile input 26: a real sshd, and a known_hosts without its key or with another one
+@pytest.mark.parametrize(
+    ("known", "word"), [("", "is not known"), ("another", "is not the one that is known")]
+)
+@pytest.mark.parametrize("strict", ["yes", "no", "accept-new"])
+def test_keys_are_never_trusted_silently(
+    lab: Lab, tmp_path: Path, known: str, word: str, strict: str
+) -> None:
+    hosts = tmp_path / "known_hosts"
+    address = lab.address("beta")
+    if known:
+        process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"])
+        hosts.write_text(f"{address} {(tmp_path / 'key.pub').read_text()}")
+    before = hosts.read_text() if known else None
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host *\n  HostName {address}\n  User root\n  IdentityFile {lab.identity}\n"
+        f"  UserKnownHostsFile {hosts}\n  GlobalKnownHostsFile /dev/null\n"
+        f"  StrictHostKeyChecking {strict}\n  ForwardAgent yes\n"
+    )
+    with pytest.raises(HostError, match=word) as caught:
+        Session("web1", Endpoint("web1", config=config))
+    assert "fingerprint" in caught.value.resolution
+    assert (hosts.read_text() if hosts.exists() else None) == before
+
+
+def test_no_agent_is_there_on_the_host(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hostile input 29: with an agent here, and a configuration that would forward it."""
+    with connect("lab:beta") as host:
+        assert host._session is not None
+        said = process.run(["ssh-agent", "-s"]).text
+        agent = dict(re.findall(r"(SSH_\w+)=([^;]+);", said))
+        monkeypatch.setenv("SSH_AUTH_SOCK", agent["SSH_AUTH_SOCK"])
+        try:
+            child = host._session.start('echo "[$SSH_AUTH_SOCK]"')
+            assert child.stdout is not None
+            assert child.stdout.read() == b"[]\n"
+        finally:
+            os.kill(int(agent["SSH_AGENT_PID"]), signal.SIGTERM)
