@@ -20,6 +20,7 @@ from typing import Any
 from portkit import process
 from portkit.errors import EngineError, HostError
 from portkit.host import names
+from portkit.host.remote.facts import LIBVIRT_SOCKETS
 from portkit.host.ssh import Counters, Session
 from portkit.host.wire import BOOT, Remote
 from portkit.model import Facts
@@ -51,7 +52,15 @@ class Host:
     def facts(self) -> Facts:
         """What the host is and has now; nothing is changed. HostError when it answers nonsense."""
         row = self.remote.call("facts", {})
-        self._libvirt = row.pop("libvirt_socket", None)
+        told = row.pop("libvirt_socket", None)
+        # A host's word: in ssh's -L, anything else could lead somewhere else.
+        if told is not None and told not in LIBVIRT_SOCKETS:
+            raise HostError(
+                "the host's facts make no sense",
+                details=f"libvirt's socket is said to be {str(told)[:100]!r}",
+                resolution="Check who answers on the host.",
+            )
+        self._libvirt = told
         return parse_facts({**row, "host": self.name, "endpoint": self.endpoint})
 
     def docker_socket(self) -> Path:

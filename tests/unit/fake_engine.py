@@ -59,6 +59,9 @@ def fake_engine(folder: Path) -> Iterator[FakeEngine]:
     class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         daemon_threads = True
 
+        def handle_error(self, *_: object) -> None:
+            """A client that hangs up early is none."""
+
     with Server(str(engine.socket), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

@@ -17,6 +17,7 @@ from portkit.host.remote import engine, store
 
 _KVM_SECONDS = 15.0
 _UEFI = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd")
+LIBVIRT_SOCKETS = ("/var/run/libvirt/libvirt-sock", "/var/run/libvirt/virtqemud-sock")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -107,7 +108,7 @@ def _virtual() -> Dict[str, Any]:
 
 def libvirt_socket() -> Optional[str]:
     """The monolithic daemon's socket, else the modular one's."""
-    for path in ("/var/run/libvirt/libvirt-sock", "/var/run/libvirt/virtqemud-sock"):
+    for path in LIBVIRT_SOCKETS:
         if os.path.exists(path):
             return path
     return None

@@ -175,6 +175,18 @@ def test_an_error_names_no_class_but_ours() -> None:  # hostile input 28
             remote.call("store.has", {"digests": []})
 
 
+# hostile inputs 25, 28, 30: it becomes a part of ssh's -L and of a URI
+@pytest.mark.parametrize(
+    "path", ["10.0.0.1:2375", "/run/x", "/var/run/libvirt/libvirt-sock:x", "-x", "a b", 5, [], ""]
+)
+def test_a_forged_socket(path: object) -> None:
+    with forger(ok({"libvirt_socket": path})) as remote:
+        host = host_room.Host("web1", None, remote)
+        for ask in (host.facts, host.libvirt_uri):
+            with pytest.raises(HostError, match="no sense"):
+                ask()
+
+
 def test_every_verb_has_a_schema() -> None:
     """hostile input 28: a verb without one would let through whatever a host says."""
     assert set(serve.VERBS) <= set(answers._SCHEMAS)
