@@ -157,7 +157,8 @@ class Machine:
 
     memory_bytes: int = 512 * 1024**2
     cpus: int = 1
-    disk_bytes: int | None = None  # None: what the image needs and a quarter more
+    disk_bytes: int | None = None  # None: the image, a quarter and 512 MiB more
+    firmware: Firmware = Firmware.BIOS
 
 
 @dataclass(frozen=True)
@@ -292,6 +293,8 @@ class Facts:
     accelerator: str = "tcg"  # "kvm" only where a guest ran under it
     accelerator_note: str = ""
     uefi: bool = False
+    missing_tools: tuple[str, ...] = ()  # that a disk's Instance needs on the host
+    unprivileged_port_start: int = 1024  # QEMU may publish ports from here on
     qemu_user: str | None = None
     qemu_group: str | None = None
     listening: tuple[tuple[str, int], ...] = ()  # (address, port) of TCP sockets that listen

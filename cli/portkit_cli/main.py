@@ -15,7 +15,7 @@ from portkit.errors import PortkitError
 from portkit_cli.commands.doctor import doctor
 from portkit_cli.commands.instances import COMMANDS
 from portkit_cli.commands.lab import lab
-from portkit_cli.commands.move import check, move
+from portkit_cli.commands.move import check, move, pack
 from portkit_cli.render import clean, print_error
 
 
@@ -62,7 +62,8 @@ def main(debug: bool) -> None:
     Examples:
       portkit doctor                     what this machine can do, what is missing
       portkit lab up                     practice hosts on this machine
-      portkit move ./app --to web2       carry an app there as a container image
+      portkit move ./app --to web2       carry an app there, as an image and as a disk
+      portkit pack ./app                 the same as files
     """
     signal.signal(signal.SIGTERM, _terminate)
     handler = logging.StreamHandler(sys.stderr)
@@ -72,5 +73,5 @@ def main(debug: bool) -> None:
 
 main.add_command(doctor)
 main.add_command(lab)
-for command in (move, check, *COMMANDS):
+for command in (move, check, pack, *COMMANDS):
     main.add_command(command)

@@ -51,7 +51,7 @@ def print_report(report: Report) -> None:
         table.add_row(
             form.form.value,
             form.verdict.value,
-            size(form.artifact.logical_bytes),
+            size(form.artifact.stored_bytes) if form.artifact else "",
             size(sent.sent_bytes) if sent else "",
             size(sent.reused_bytes) if sent else "",
             f"{sent.seconds:.1f} s" if sent else "",

@@ -3,7 +3,8 @@
 x-portkit:
   memory: 512m        # of the VM
   cpus: 1
-  disk: 2g            # of the root disk; default: the image and a quarter more
+  disk: 2g            # of the root disk; default: the image, a quarter and 512 MiB more
+  firmware: bios      # bios, uefi
   health:
     scheme: http      # http, https, tcp
     path: /           # of the health URL
@@ -20,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from portkit.app import values
 from portkit.app.document import Value
-from portkit.model import HealthProbe, Machine
+from portkit.model import Firmware, HealthProbe, Machine
 
 if TYPE_CHECKING:
     from portkit.app.compose import Reader
 
+_KEYS = {"memory", "cpus", "disk", "firmware", "health"}
 _MIN_MEMORY = 64 << 20
 
 
@@ -38,14 +40,15 @@ def _block(reader: Reader, extra: Value, known: set[str]) -> dict[str, Value]:
 
 def machine_of(reader: Reader, extra: Value) -> Machine:
     """The VM's memory, processors and disk."""
-    row = _block(reader, extra, {"memory", "cpus", "disk", "health"})
+    row = _block(reader, extra, _KEYS)
     default = Machine()
     memory = reader.use(row["memory"], values.size) if "memory" in row else default.memory_bytes
     if memory < _MIN_MEMORY:
         raise reader.error(row["memory"], "a VM needs at least 64m of memory")
     cpus = reader.use(row["cpus"], _count) if "cpus" in row else default.cpus
     disk = reader.use(row["disk"], values.size) if "disk" in row else None
-    return Machine(memory, cpus, disk)
+    firmware = reader.use(row["firmware"], Firmware) if "firmware" in row else default.firmware
+    return Machine(memory, cpus, disk, firmware)
 
 
 def _count(value: Any) -> int:
@@ -56,7 +59,7 @@ def _count(value: Any) -> int:
 
 def health_of(reader: Reader, extra: Value, folder: Path) -> HealthProbe:
     """How the app is asked from outside."""
-    outer = _block(reader, extra, {"memory", "cpus", "disk", "health"})
+    outer = _block(reader, extra, _KEYS)
     known = {"scheme", "path", "port", "contains", "ca_file", "timeout"}
     block = outer.get("health", Value({}, extra.line))
     row = _block(reader, block, known)

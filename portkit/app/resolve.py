@@ -62,9 +62,13 @@ def resolve(app: App, image: ImageConfig) -> RunSpec:
     )
 
 
-def defaults(image: ImageConfig, name: str) -> RunSpec:
-    """What the image alone asks for: a disk boots on it when no Instance says otherwise."""
-    return resolve(App(name, (Service(name),), name), image)
+def defaults(image: ImageConfig) -> RunSpec | None:
+    """What the image alone asks for: a disk boots on it when no Instance says otherwise.
+
+    None for an image that names no command."""
+    if not image.entrypoint + image.cmd:
+        return None
+    return resolve(App("portkit", (Service("portkit"),), "portkit"), image)
 
 
 def _argv(service: Service, image: ImageConfig) -> tuple[str, ...]:

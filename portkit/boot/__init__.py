@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from portkit.errors import AppError
 from portkit.host import Host
-from portkit.model import Artifact, Form, Instance, RunSpec
+from portkit.model import Artifact, Facts, Form, Instance, RunSpec
 
 
 class Runner(Protocol):
     """What every engine can do with Instances; ids are the Move's."""
 
-    def create(self, artifact: Artifact, held: str, spec: RunSpec, identity: str) -> Instance:
-        """Created, not started; nothing starts it by itself before `commit`."""
+    def create(
+        self, artifact: Artifact, reference: str, spec: RunSpec, identity: str, facts: Facts
+    ) -> Instance:
+        """Created, not started; nothing starts it by itself before `commit`.
+
+        reference: the name that holds an image on the host; "" for a disk."""
 
     def start(self, identity: str) -> None:
         """Start it; returns when the engine has."""
@@ -26,7 +30,7 @@ class Runner(Protocol):
     def state(self, identity: str) -> tuple[str, int | None]:
         """(created | running | exited, exit code)."""
 
-    def commit(self, identity: str, restart: str) -> None:
+    def commit(self, identity: str, spec: RunSpec) -> None:
         """Let the host start it by itself as compose's `restart` says."""
 
     def remove(self, identity: str) -> None:
@@ -35,37 +39,85 @@ class Runner(Protocol):
     def logs(self, identity: str, tail: int = 100) -> str:
         """The last lines that it wrote."""
 
+    def follow(self, identity: str, write: Callable[[bytes], object]) -> None:
+        """What it writes from now on, until it ends."""
+
     def instances(self) -> tuple[Instance, ...]:
         """What portkit has here in this Form."""
+
+
+class _Closable(Runner, Protocol):
+    def close(self) -> None: ...
 
 
 @contextmanager
 def runner(host: Host, form: Form) -> Iterator[Runner]:
     """The Runner of a Form on a host; EngineError when its engine does not answer."""
-    if form is not Form.IMAGE:
-        raise AppError(
-            "portkit boots images only for now",
-            details=f"the form asked for is {form}",
-            resolution="Use --form image.",
-        )
-    from portkit.boot.container import Containers
-
-    containers = Containers(host)
+    opened = _open(host, form)
     try:
-        yield containers
+        yield opened
     finally:
-        containers.close()
+        opened.close()
 
 
-def find(runner: Runner, wanted: str) -> Instance:
-    """The Instance of that id, or the only one of that App; AppError otherwise."""
-    every = runner.instances()
-    found = [each for each in every if wanted in (each.id, each.app)]
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(f"{each.id} ({each.app})" for each in found or every) or "none"
-    raise AppError(
+def _open(host: Host, form: Form) -> _Closable:
+    # Imported where they are used: an engine's library may be absent where nobody needs it.
+    match form:
+        case Form.IMAGE:
+            from portkit.boot.container import Containers
+
+            return Containers(host)
+        case Form.DISK:
+            from portkit.boot.domain import Domains
+
+            return Domains(host)
+        case _:
+            assert_never(form)
+
+
+def instances(host: Host) -> tuple[Instance, ...]:
+    """What portkit has on a host, in the Forms whose engine is there."""
+    facts = host.facts()
+    here = {Form.IMAGE: facts.docker_version, Form.DISK: facts.libvirt_version}
+    rows: list[Instance] = []
+    for form, version in here.items():
+        if version is not None:
+            with runner(host, form) as opened:
+                rows += opened.instances()
+    return tuple(rows)
+
+
+def together(
+    every: Sequence[Instance], wanted: str, form: Form | None = None
+) -> tuple[Instance, ...]:
+    """Every Form of the one Move whose id or App that is; AppError for none or several Moves."""
+    found = _named(every, wanted, form)
+    if len({each.id for each in found}) != 1:
+        raise _unclear(every, found, wanted)
+    return found
+
+
+def _named(every: Sequence[Instance], wanted: str, form: Form | None) -> tuple[Instance, ...]:
+    return tuple(
+        each for each in every if wanted in (each.id, each.app) and form in (None, each.form)
+    )
+
+
+def _unclear(every: Sequence[Instance], found: Sequence[Instance], wanted: str) -> AppError:
+    names = ", ".join(f"{e.id} ({e.app}, {e.form}, {e.status})" for e in found or every) or "none"
+    return AppError(
         "more than one Instance has that name" if found else "there is no such Instance",
         details=f"{wanted[:80]!r}; there: {names}",
-        resolution="Name it by its id; portkit ps shows them.",
+        resolution="Name it by its id and --form; portkit ps shows them.",
     )
+
+
+def find(every: Sequence[Instance], wanted: str, form: Form | None = None) -> Instance:
+    """The Instance of that id, or the only one of that App; of one Move's two Forms the one that
+    runs. AppError when none or several are left."""
+    found = _named(every, wanted, form)
+    if len({each.id for each in found}) == 1 and len(found) > 1:
+        found = tuple(each for each in found if each.status == "running") or found
+    if len(found) != 1:
+        raise _unclear(every, found, wanted)
+    return found[0]

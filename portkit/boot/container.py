@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from portkit.engines.docker import Docker
 from portkit.host import Host
-from portkit.model import Artifact, Form, Instance, RunSpec
+from portkit.model import Artifact, Facts, Form, Instance, RunSpec
 
 
 class Containers:
@@ -17,8 +19,10 @@ class Containers:
     def close(self) -> None:
         self._engine.close()
 
-    def create(self, artifact: Artifact, held: str, spec: RunSpec, identity: str) -> Instance:
-        self._engine.create(held, spec, identity)
+    def create(
+        self, artifact: Artifact, reference: str, spec: RunSpec, identity: str, facts: Facts
+    ) -> Instance:
+        self._engine.create(reference, spec, identity)
         return Instance(identity, spec.app, Form.IMAGE, self._host.name, "created")
 
     def start(self, identity: str) -> None:
@@ -30,8 +34,8 @@ class Containers:
     def state(self, identity: str) -> tuple[str, int | None]:
         return self._engine.state(identity)
 
-    def commit(self, identity: str, restart: str) -> None:
-        self._engine.restart_policy(identity, restart)
+    def commit(self, identity: str, spec: RunSpec) -> None:
+        self._engine.restart_policy(identity, spec.restart)
 
     def remove(self, identity: str) -> None:
         """The container, its volumes, and the held image when no other container needs it."""
@@ -41,6 +45,9 @@ class Containers:
 
     def logs(self, identity: str, tail: int = 100) -> str:
         return self._engine.logs(identity, tail)
+
+    def follow(self, identity: str, write: Callable[[bytes], object]) -> None:
+        self._engine.follow(identity, write)
 
     def instances(self) -> tuple[Instance, ...]:
         return self._engine.instances()

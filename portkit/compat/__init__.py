@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from portkit.model import Facts, Finding, Form, ImageConfig, RunSpec, Severity, Verdict
+from portkit.model import Facts, Finding, Firmware, Form, ImageConfig, RunSpec, Severity, Verdict
 
 _ERROR, _WARNING, _INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
+_VOLUMES = 24  # vdc to vdz
 _ANY = {"0.0.0.0", "::"}  # noqa: S104 - read from the host
 
 
@@ -21,6 +22,7 @@ def check(
         *_space(facts, form, need_bytes),
         *_ports(spec, facts),
         *_privilege(spec, form),
+        *(_guest(spec, facts) if form is Form.DISK else ()),
     )
 
 
@@ -36,6 +38,11 @@ def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:
 
 
 def _architecture(image: ImageConfig, facts: Facts, form: Form) -> Iterator[Finding]:
+    if form is Form.DISK and image.architecture != "amd64":
+        yield Finding(
+            "kit", _ERROR, f"portkit makes no disks for {image.architecture}", "",
+            "Move the image.",
+        )  # fmt: skip
     if image.architecture != facts.architecture:
         yield Finding(
             "architecture",
@@ -105,6 +112,50 @@ def _ports(spec: RunSpec, facts: Facts) -> Iterator[Finding]:
                     "Publish another port, or stop what listens there.",
                 )  # fmt: skip
                 break
+
+
+def _guest(spec: RunSpec, facts: Facts) -> Iterator[Finding]:
+    """What only a VM lacks or needs."""
+    for port in spec.ports:
+        if port.host_port < facts.unprivileged_port_start:
+            yield Finding(
+                "port-low", _ERROR,
+                f"QEMU runs without rights and cannot publish port {port.host_port}",
+                f"{facts.host}: ip_unprivileged_port_start is {facts.unprivileged_port_start}",
+                f"Publish {facts.unprivileged_port_start} or more, or on the host: "
+                f"sysctl net.ipv4.ip_unprivileged_port_start={port.host_port}",
+            )  # fmt: skip
+        if ":" in port.host_ip:
+            yield Finding(
+                "port-ipv6", _ERROR, "user-mode networking publishes on IPv4 addresses only",
+                f"{port.host_ip} is asked for", "Publish on an IPv4 address, or move the image.",
+            )  # fmt: skip
+    volumes = sum(mount.type == "volume" for mount in spec.mounts)
+    if volumes > _VOLUMES:
+        yield Finding(
+            "volumes", _ERROR, f"a VM takes at most {_VOLUMES} volumes", f"{volumes} are asked for",
+            "Put several folders into one volume, or move the image.",
+        )  # fmt: skip
+    if facts.missing_tools:
+        yield Finding(
+            "tools", _ERROR, f"the host lacks {' and '.join(facts.missing_tools)}", facts.host,
+            "Install qemu-utils and e2fsprogs there.",
+        )  # fmt: skip
+    if spec.machine.firmware is Firmware.UEFI and not facts.uefi:
+        yield Finding(
+            "firmware", _ERROR, "the host has no UEFI firmware for guests", facts.host,
+            "Install ovmf there, or leave x-portkit.firmware out.",
+        )  # fmt: skip
+    if spec.healthcheck is not None and spec.healthcheck.test[:1] not in ((), ("NONE",)):
+        yield Finding(
+            "healthcheck", _INFO, "the guest does not run the healthcheck",
+            " ".join(spec.healthcheck.test)[:80], "Watch the health URL from outside.",
+        )  # fmt: skip
+    if spec.init:
+        yield Finding(
+            "init", _INFO, "the guest runs the app itself as PID 1, without a small init", "",
+            "Leave `init:` out, or put one into the image.",
+        )  # fmt: skip
 
 
 def _privilege(spec: RunSpec, form: Form) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,13 @@ class Docker:
                     rows.close()
                     break
         return kept.decode("utf-8", "replace")
+
+    def follow(self, identity: str, write: Callable[[bytes], object]) -> None:
+        """What it writes from now on, until it ends."""
+        container = self._row(identity)["Id"]
+        with self._errors("follow the logs"):
+            for data in self._api.logs(container, stream=True, follow=True, tail=0):
+                write(data)
 
     def state(self, identity: str) -> tuple[str, int | None]:
         """(created | running | exited, exit code)."""

@@ -67,6 +67,7 @@ class _Instances(_Answer):
 
 class _Log(_Answer):
     text: Annotated[str, Field(max_length=1 << 20)]
+    size: _Bytes
 
 
 # `facts` has a schema of its own: portkit.host.parse_facts.

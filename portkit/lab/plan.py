@@ -12,7 +12,7 @@ from portkit.errors import LabError
 STATE = Path("/var/lib/portkit/lab")
 
 _ENGINES = (
-    "docker.io", "qemu-system-x86", "qemu-utils", "ovmf", "libvirt-daemon-system",
+    "docker.io", "qemu-system-x86", "qemu-utils", "e2fsprogs", "ovmf", "libvirt-daemon-system",
     "libvirt-clients", "dnsmasq-base", "passt", "openssh-server", "python3", "zstd", "iproute2",
     "iptables", "ca-certificates",
 )  # fmt: skip

@@ -44,7 +44,7 @@ class FormReport:
     """What one Form cost. from_boot_s: one value for each start, in order."""
 
     form: Form
-    artifact: Artifact
+    artifact: Artifact | None  # None where a check did not make one
     verdict: Verdict
     findings: tuple[Finding, ...]
     phases: tuple[Phase, ...] = ()
@@ -106,7 +106,8 @@ def _form(form: FormReport) -> dict[str, Any]:
     artifact = form.artifact
     return {
         "form": form.form.value,
-        "artifact": {
+        "artifact": artifact
+        and {
             "digest": artifact.digest,
             "logical_bytes": artifact.logical_bytes,
             "stored_bytes": artifact.stored_bytes,

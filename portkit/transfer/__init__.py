@@ -6,7 +6,7 @@ The seam for a delta engine is `_put`: it sends one blob that the target lacks.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _CHUNK = 1 << 20
 class TransferResult:
     """What a transfer cost. Bytes of the connection, both ways, by `counter`; seconds.
 
-    reused_bytes: content that the target had. image_ref: the name that holds the image there.
+    reused_bytes: content that the target had.
     """
 
     sent_bytes: int
@@ -31,23 +31,39 @@ class TransferResult:
     reused_bytes: int
     seconds: float
     counter: str
-    image_ref: str | None = None
+
+
+def missing(artifact: Artifact, host: Host) -> tuple[Blob, ...]:
+    """The blobs that neither the host's engine nor its Store has, each once."""
+    blobs = tuple({blob.digest: blob for blob in artifact.blobs}.values())
+    if artifact.form is Form.IMAGE:
+        listed = host.remote.call("image.list", {})["images"]
+        there = {digest for row in listed for digest in row["diff_ids"]}
+        blobs = tuple(blob for blob in blobs if blob.digest not in there)
+    have = host.remote.call("store.has", {"digests": [blob.digest for blob in blobs]})["have"]
+    return tuple(blob for blob in blobs if blob.digest not in have)
 
 
 def send(
-    artifact: Artifact, store: Store, host: Host, observer: Observer | None = None
+    artifact: Artifact,
+    store: Store,
+    host: Host,
+    observer: Observer | None = None,
+    *,
+    new: Sequence[Blob] | None = None,
 ) -> TransferResult:
     """Bring an Artifact to a host: an image into its engine, a disk into its Store.
 
-    Raises VerifyError when something else arrived than was sent, SpaceError when the host is
-    full, TransferError when the connection broke, EngineError when its engine refused.
+    new: what `missing` said, when it was asked. Raises VerifyError when something else arrived
+    than was sent, SpaceError when the host is full, TransferError when the connection broke,
+    EngineError when its engine refused.
     """
     observer = observer or NullObserver()
     begun, before = time.monotonic(), host.counters()
+    new = missing(artifact, host) if new is None else new
+    _send(new, store, host, observer)
     if artifact.form is Form.IMAGE:
-        new, reference = _image(artifact, store, host, observer)
-    else:
-        new, reference = _blobs(artifact.blobs, store, host, observer), None
+        _load(artifact, new, host, observer)
     whole = {blob.digest: blob.size for blob in artifact.blobs}
     reused = sum(whole.values()) - sum(blob.size for blob in new)
     after = host.counters()
@@ -57,7 +73,6 @@ def send(
         reused_bytes=reused,
         seconds=time.monotonic() - begun,
         counter=after.source,
-        image_ref=reference,
     )
 
 
@@ -67,23 +82,21 @@ def tag(host: Host, reference: str, wanted: str) -> bool:
     return bool(row.get("tagged"))
 
 
-def release(host: Host, reference: str) -> None:
-    """Take a held name away; it stays while a container is made from it."""
-    host.remote.call("image.remove", {"reference": reference})
+def release(artifact: Artifact, host: Host, brought: Sequence[Blob]) -> None:
+    """Take back what a transfer brought; an image stays while a container is made from it."""
+    if artifact.form is Form.IMAGE:
+        host.remote.call("image.remove", {"reference": held_name(artifact)})
+    host.remote.call("store.remove", {"digests": [blob.digest for blob in brought]})
 
 
 def held_name(artifact: Artifact) -> str:
     """The portkit name that keeps an image on a host, whatever happens to the user's tags."""
+    if artifact.form is not Form.IMAGE:
+        return ""
     return "portkit/held:" + artifact.config.digest.removeprefix("sha256:")[:12]
 
 
-def _image(
-    artifact: Artifact, store: Store, host: Host, observer: Observer
-) -> tuple[list[Blob], str]:
-    listed = host.remote.call("image.list", {})["images"]
-    there = {digest for row in listed for digest in row["diff_ids"]}
-    wanted = [blob for blob in artifact.blobs if blob.digest not in there]
-    new = _blobs(tuple(wanted), store, host, observer)
+def _load(artifact: Artifact, new: Sequence[Blob], host: Host, observer: Observer) -> None:
     observer.phase("load")
     args = {
         "config": artifact.config.digest,
@@ -92,23 +105,17 @@ def _image(
         "discard": [blob.digest for blob in new],
     }
     host.remote.call("image.load", args)
-    return new, held_name(artifact)
 
 
-def _blobs(blobs: tuple[Blob, ...], store: Store, host: Host, observer: Observer) -> list[Blob]:
-    """Send those that the host's Store lacks; they are returned."""
-    unique = list({blob.digest: blob for blob in blobs}.values())
-    have = host.remote.call("store.has", {"digests": [blob.digest for blob in unique]})["have"]
-    new = [blob for blob in unique if blob.digest not in have]
-    total, done = sum(blob.size for blob in new), 0
-    for blob in new:
+def _send(blobs: Sequence[Blob], store: Store, host: Host, observer: Observer) -> None:
+    total, done = sum(blob.size for blob in blobs), 0
+    for blob in blobs:
 
         def told(count: int, before: int = done) -> None:
             observer.bytes("transfer", before + count, total)
 
         _put(blob, store, host, told)
         done += blob.size
-    return new
 
 
 def _put(blob: Blob, store: Store, host: Host, told: Callable[[int], None]) -> None:

@@ -1,8 +1,9 @@
-"""portkit ps, logs, stop, start, rm: what portkit runs on a host"""
+"""portkit ps, logs, console, stop, start, rm: what portkit runs on a host"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,31 +13,35 @@ from rich.table import Table
 
 from portkit import boot
 from portkit.boot import Runner
-from portkit.host import connect
+from portkit.host import Host, connect
 from portkit.model import Form, Instance
 from portkit_cli.options import on_host, output
 from portkit_cli.render import clean, stdout
 
-
-@contextmanager
-def _runner(host: str) -> Iterator[Runner]:
-    with connect(host) as there, boot.runner(there, Form.IMAGE) as runner:
-        yield runner
+_form = click.option("--form", type=click.Choice([form.value for form in Form]),
+                     help="Which of a Move's two.")  # fmt: skip
 
 
 @contextmanager
-def _found(host: str, name: str) -> Iterator[tuple[Runner, Instance]]:
-    with _runner(host) as runner:
-        yield runner, boot.find(runner, name)
+def _found(host: str, name: str, form: str | None) -> Iterator[tuple[Runner, Instance]]:
+    with connect(host) as there:
+        one = boot.find(boot.instances(there), name, Form(form) if form else None)
+        with boot.runner(there, one.form) as runner:
+            yield runner, one
 
 
 @click.command()
 @on_host
 @output
 def ps(host: str, output: str) -> None:
-    """List what portkit has on HOST."""
-    with _runner(host) as runner:
-        rows = runner.instances()
+    """List what portkit has on HOST, in both forms.
+
+    \b
+    Example:
+      portkit ps --on web2 --output json
+    """
+    with connect(host) as there:
+        rows = boot.instances(there)
     if output == "json":
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return
@@ -52,31 +57,71 @@ def ps(host: str, output: str) -> None:
 @click.command()
 @click.argument("instance")
 @on_host
+@_form
 @click.option("--tail", type=click.IntRange(1, 100_000), default=100, show_default=True)
-def logs(instance: str, host: str, tail: int) -> None:
-    """Show the last lines that INSTANCE (an id or an App's name) wrote."""
-    with _found(host, instance) as (runner, one):
+def logs(instance: str, host: str, form: str | None, tail: int) -> None:
+    """Show the last lines that INSTANCE (an id or an App's name) wrote.
+
+    Of a disk that is the serial console of its last boot.
+
+    \b
+    Example:
+      portkit logs radicale --on web2 --tail 20
+    """
+    with _found(host, instance, form) as (runner, one):
         click.echo(clean(runner.logs(one.id, tail)), nl=False)
 
 
 @click.command()
 @click.argument("instance")
 @on_host
-@click.option("--time", "grace", type=click.FloatRange(0, 3600), default=10.0, show_default=True,
-              help="Seconds it gets to finish.")  # fmt: skip
-def stop(instance: str, host: str, grace: float) -> None:
-    """Stop INSTANCE and tell its exit code."""
-    with _found(host, instance) as (runner, one):
-        code = runner.stop(one.id, grace)
-    click.echo(f"{one.id} exited with code {code}")
+@_form
+def console(instance: str, host: str, form: str | None) -> None:
+    """Follow what INSTANCE writes from now on; Ctrl-C leaves, it goes on running.
+
+    \b
+    Example:
+      portkit console radicale --on web2
+    """
+    with _found(host, instance, form) as (runner, one):
+        runner.follow(one.id, _write)
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.write(clean(data.decode("utf-8", "replace").replace("\r", "")))
+    sys.stdout.flush()
 
 
 @click.command()
 @click.argument("instance")
 @on_host
-def start(instance: str, host: str) -> None:
-    """Start INSTANCE again."""
-    with _found(host, instance) as (runner, one):
+@_form
+@click.option("--time", "grace", type=click.FloatRange(0, 3600), default=10.0, show_default=True,
+              help="Seconds it gets to finish.")  # fmt: skip
+def stop(instance: str, host: str, form: str | None, grace: float) -> None:
+    """Stop INSTANCE and tell its exit code.
+
+    \b
+    Example:
+      portkit stop radicale --on web2 --time 30
+    """
+    with _found(host, instance, form) as (runner, one):
+        code = runner.stop(one.id, grace)
+    click.echo(f"{one.id} exited" + ("" if code is None else f" with code {code}"))
+
+
+@click.command()
+@click.argument("instance")
+@on_host
+@_form
+def start(instance: str, host: str, form: str | None) -> None:
+    """Start INSTANCE again.
+
+    \b
+    Example:
+      portkit start radicale --on web2 --form disk
+    """
+    with _found(host, instance, form) as (runner, one):
         runner.start(one.id)
     click.echo(f"{one.id} started")
 
@@ -84,14 +129,29 @@ def start(instance: str, host: str) -> None:
 @click.command()
 @click.argument("instance")
 @on_host
+@_form
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def rm(instance: str, host: str, yes: bool) -> None:
-    """Remove INSTANCE with its volumes from HOST."""
-    with _found(host, instance) as (runner, one):
+def rm(instance: str, host: str, form: str | None, yes: bool) -> None:
+    """Remove INSTANCE with its volumes from HOST: all that its Move left there, or one form.
+
+    \b
+    Example:
+      portkit rm pk-0123456789ab --on web2
+    """
+    wanted = Form(form) if form else None
+    with connect(host) as there:
+        rows = boot.together(boot.instances(there), instance, wanted)
+        names = ", ".join(f"{row.id} ({row.app}, {row.form.value})" for row in rows)
         if not yes:
-            click.confirm(f"Remove {one.id} ({one.app}) and its volumes from {host}?", abort=True)
-        runner.remove(one.id)
-    click.echo(f"{one.id} removed")
+            click.confirm(f"Remove {clean(names)} and its volumes from {host}?", abort=True)
+        for row in rows:
+            _remove(there, row)
+    click.echo(f"{rows[0].id} removed")
 
 
-COMMANDS = (ps, logs, stop, start, rm)
+def _remove(there: Host, row: Instance) -> None:
+    with boot.runner(there, row.form) as runner:
+        runner.remove(row.id)
+
+
+COMMANDS = (ps, logs, console, stop, start, rm)

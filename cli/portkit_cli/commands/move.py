@@ -1,9 +1,10 @@
-"""portkit move, portkit check"""
+"""portkit move, check, pack, measure"""
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import click
 
@@ -11,20 +12,28 @@ from portkit import app as apps
 from portkit import move as moves
 from portkit.host import connect
 from portkit.model import Form
+from portkit.package.save import save
 from portkit.report import Report
+from portkit.store import Store, default_root
+from portkit_cli.observers import observer, size
 from portkit_cli.options import output, progress
 from portkit_cli.render import print_report
 
-_KEEP = {"image": Form.IMAGE, "none": None}
+_FORMS = {"image": (Form.IMAGE,), "disk": (Form.DISK,), "both": moves.BOTH}
+_KEEP = {"image": Form.IMAGE, "disk": Form.DISK, "none": None}
+_form = click.option("--form", type=click.Choice(list(_FORMS)), default="both", show_default=True,
+                     help="A container image, a bootable disk, or both.")  # fmt: skip
+_source = click.option("--from", "source", default="local", show_default=True, metavar="HOST",
+                       help="Where the image is, or is built.")  # fmt: skip
 
 
 @click.command()
 @click.argument("app")
 @click.option("--to", "target", required=True, metavar="HOST", help="Where it goes.")
-@click.option("--from", "source", default="local", show_default=True, metavar="HOST")
-@click.option("--form", type=click.Choice(["image"]), default="image", show_default=True)
+@_source
+@_form
 @click.option("--keep", type=click.Choice(list(_KEEP)), default="image", show_default=True,
-              help="What goes on running on the target.")  # fmt: skip
+              help="What goes on running on the target; the other form stays ready.")  # fmt: skip
 @click.option("--repeat", type=click.IntRange(1, 100), default=1, show_default=True,
               help="Start it that often, with full stops between; report every time.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Package and check; change nothing on the target.")
@@ -42,19 +51,20 @@ def move(
     \b
     Examples:
       portkit move fixtures/apps/radicale --from lab:alpha --to lab:beta
+      portkit move ./shop --to web2 --form disk --keep disk
       portkit move registry:2 --to ops@10.0.0.7 --repeat 5 --output json
       portkit move ./shop --to web2 --dry-run
     """
-    from portkit_cli.observers import observer
-
     told = observer(progress)
     loaded = apps.load(app)
     with connect(source, told) as origin, connect(target, told) as there:
         if dry_run:
-            report = moves.plan(loaded, source=origin, target=there, observer=told)
+            report = moves.plan(
+                loaded, source=origin, target=there, forms=_FORMS[form], observer=told
+            )
         else:
             report = moves.run(
-                loaded, source=origin, target=there, forms=[Form(form)], keep=_KEEP[keep],
+                loaded, source=origin, target=there, forms=_FORMS[form], keep=_KEEP[keep],
                 repeat=repeat, observer=told,
             )  # fmt: skip
     _show(report, output)
@@ -63,29 +73,65 @@ def move(
 @click.command()
 @click.argument("app")
 @click.option("--on", "targets", required=True, multiple=True, metavar="HOST")
-@click.option("--from", "source", default="local", show_default=True, metavar="HOST")
+@_source
+@_form
 @output
 @progress
-def check(app: str, targets: tuple[str, ...], source: str, output: str, progress: str) -> None:
+def check(
+    app: str, targets: tuple[str, ...], source: str, form: str, output: str, progress: str
+) -> None:
     """Tell whether APP can run on each HOST; nothing is changed there.
 
     \b
-    Exit code 1 when some host cannot run it.
+    Exit code 1 when some host cannot run it in a form that was asked for.
     Example:
       portkit check ./shop --on web1 --on lab:gamma
     """
-    from portkit_cli.observers import observer
-
     told = observer(progress)
     loaded, wrong = apps.load(app), False
     with connect(source, told) as origin:
         for target in targets:
             with connect(target, told) as there:
-                report = moves.plan(loaded, source=origin, target=there, observer=told)
+                report = moves.plan(
+                    loaded, source=origin, target=there, forms=_FORMS[form], pack_disk=False,
+                    observer=told,
+                )  # fmt: skip
             _show(report, output)
-            wrong = wrong or report.forms[0].verdict == "incompatible"
+            wrong = wrong or any(each.verdict == "incompatible" for each in report.forms)
     if wrong:
         sys.exit(1)
+
+
+@click.command()
+@click.argument("app")
+@_source
+@_form
+@click.option("-o", "folder", type=click.Path(file_okay=False, path_type=Path), default=".",
+              metavar="FOLDER", help="Where the files go.  [default: this folder]")  # fmt: skip
+@progress
+def pack(app: str, source: str, form: str, folder: Path, progress: str) -> None:
+    """Make files of APP: NAME.tar for `docker load`, NAME.qcow2 that boots on its own.
+
+    The disk boots under BIOS and UEFI on what the image itself says; QEMU's user-mode network is
+    what it expects.
+
+    \b
+    Examples:
+      portkit pack ./shop -o /media/usb
+      portkit pack ./shop --form disk
+      qemu-system-x86_64 -M q35 -m 512 -nographic -drive file=shop.qcow2,if=virtio \\
+        -nic user,model=virtio-net-pci,hostfwd=tcp::8080-:80
+    """
+    told = observer(progress)
+    loaded, store = apps.load(app), Store(default_root())
+    with connect(source, told) as origin:
+        made = moves.pack(loaded, source=origin, forms=_FORMS[form], store=store, observer=told)
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, artifact in made.items():
+        path = folder / (loaded.name + (".tar" if kind is Form.IMAGE else ".qcow2"))
+        told.phase(f"write {path}")
+        save(artifact, store, path, loaded.name)
+        click.echo(f"{path}  {size(path.stat().st_size)}  {artifact.digest}")
 
 
 def _show(report: Report, output: str) -> None:

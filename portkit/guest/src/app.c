@@ -165,7 +165,7 @@ static void world_enter(const struct config *config) {
         give_up("enter the root");
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
         give_up("mount /proc");
-    if (!config->privileged) proc_guard();
+    if (!config->privileged && !config->init_system) proc_guard();
     if (config->read_only) mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
 }
 
@@ -197,6 +197,16 @@ static void app_exec(const struct config *config, int out) {
     int code = errno == ENOENT ? NOT_FOUND : NOT_STARTED;
     dprintf(console, "portkit: cannot run %s: %s\r\n", config->argv[0], strerror(errno));
     _exit(code);
+}
+
+void app_become(const struct config *config) {
+    static struct person person;
+    strcpy(person.home, "/root");
+    world_enter(config);
+    environment_set(config, &person);
+    umask(0);
+    execv(config->argv[0], config->argv);
+    fail(config->argv[0]);
 }
 
 pid_t app_start(const struct config *config, int out) {

@@ -5,12 +5,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define HEAD 16
+#define NUMBERS 36 /* bytes of the record N */
 #define MOST (4u << 20)
 
 static uint32_t word(const unsigned char *at) {
@@ -78,7 +81,7 @@ static void record(struct config *config, char tag, const unsigned char *data, u
     case 'U': config->user = text(data, size); break;
     case 'H': config->hostname = text(data, size); break;
     case 'N': /* umask, stop signal, grace, restart, retries, read only, privileged, capabilities */
-        if (size != 36) break;
+        if (size != NUMBERS) break;
         config->umask = word(data), config->stop_signal = word(data + 4);
         config->grace_ms = word(data + 8), config->restart = (int)word(data + 12);
         config->retries = word(data + 16), config->read_only = (int)word(data + 20);
@@ -99,27 +102,57 @@ static void record(struct config *config, char tag, const unsigned char *data, u
     }
 }
 
+static char device[32];
+
+/* only: the one tag that is wanted, 0 for all. */
+static void records(struct config *config, const unsigned char *body, uint32_t size, char only) {
+    for (uint32_t at = 0; at + 5 <= size;) {
+        uint32_t length = word(body + at + 1);
+        if (length > size - at - 5) break;
+        if (!only || body[at] == only) record(config, (char)body[at], body + at + 5, length);
+        at += 5 + length;
+    }
+}
+
+void config_restart(struct config *config) {
+    static struct config fresh;
+    uint32_t size = 0;
+    int file = *device ? open(device, O_RDONLY | O_CLOEXEC) : -1;
+    if (file < 0) return;
+    ioctl(file, BLKFLSBUF); /* what was read at the start is no news */
+    close(file);
+    memset(&fresh, 0, sizeof fresh);
+    unsigned char *body = load(device, &size);
+    if (body) records(&fresh, body, size, 'N');
+    free(body);
+    config->restart = fresh.restart, config->retries = fresh.retries;
+}
+
+static int is_init_system(const char *path) {
+    static const char *const known[] = {"/sbin/init", "/usr/sbin/init", "/lib/systemd/systemd",
+                                        "/usr/lib/systemd/systemd"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(path, known[i])) return 1;
+    return 0;
+}
+
 void config_load(struct config *config) {
-    char path[32];
     uint32_t size = 0;
     unsigned char *body = NULL;
     for (char letter = 'a'; letter <= 'z' && !body; letter++) {
-        snprintf(path, sizeof path, "/dev/vd%c", letter);
-        body = load(path, &size);
+        snprintf(device, sizeof device, "/dev/vd%c", letter);
+        body = load(device, &size);
     }
-    if (!body) body = load("/default", &size);
+    if (!body) *device = 0, body = load("/default", &size);
     if (!body) {
         errno = ENOENT;
         fail("find a configuration");
     }
-    for (uint32_t at = 0; at + 5 <= size;) {
-        uint32_t length = word(body + at + 1);
-        if (length > size - at - 5) break;
-        record(config, (char)body[at], body + at + 5, length);
-        at += 5 + length;
-    }
+    records(config, body, size, 0);
     if (!config->argc || !config->cwd || !config->user || !config->hostname) {
         errno = EINVAL;
         fail("use the configuration");
     }
+    config->init_system = is_init_system(config->argv[0]);
+    free(body);
 }

@@ -56,7 +56,7 @@ void root_mount(void) {
         }
         nanosleep(&moment, NULL);
     }
-    if (mount(path, ROOT, "ext4", 0, NULL)) fail("mount the root");
+    if (mount(path, ROOT, "ext4", 0, "noinit_itable")) fail("mount the root");
 }
 
 /* Make the folders of a path below the root, without following a link out of it. */
@@ -141,7 +141,6 @@ static void devices_make(void) {
         {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
         {"/proc/kcore", "core"}};
     char path[64];
-    mkdir(ROOT "/dev", 0755);
     if (mount("tmpfs", ROOT "/dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k"))
         fail("mount /dev");
     mkdir(ROOT "/dev/pts", 0755), mkdir(ROOT "/dev/shm", 01777), mkdir(ROOT "/dev/mqueue", 01777);
@@ -176,11 +175,13 @@ static void file_over(const char *name, const char *content) {
 
 void world_mount(const struct config *config) {
     char text[512];
-    devices_make();
+    mkdir(ROOT "/dev", 0755);
+    if (!config->init_system) devices_make();
+    else if (mount("/dev", ROOT "/dev", NULL, MS_MOVE, NULL)) fail("move /dev");
     mkdir(ROOT "/proc", 0755), mkdir(ROOT "/sys", 0755), mkdir("/run", 0755);
     mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m");
     mount("sysfs", ROOT "/sys", "sysfs",
-          MS_NOSUID | MS_NODEV | MS_NOEXEC | (config->privileged ? 0 : MS_RDONLY), NULL);
+          MS_NOSUID | MS_NODEV | MS_NOEXEC | (config->privileged || config->init_system ? 0 : MS_RDONLY), NULL);
     snprintf(text, sizeof text, "%s\n", config->hostname);
     file_over("hostname", text);
     snprintf(text, sizeof text,

@@ -131,7 +131,7 @@ static int again(const struct config *config, int code, uint32_t tries) {
     return config->restart == 2 && code && (!config->retries || tries < config->retries);
 }
 
-static void run_app(const struct config *config) {
+static void run_app(struct config *config) {
     sigset_t mask;
     sigemptyset(&mask);
     sigaddset(&mask, SIGCHLD);
@@ -149,6 +149,7 @@ static void run_app(const struct config *config) {
         while (forward(run.out)) continue;
         int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         say("app exited with code %d", code);
+        config_restart(config);
         if (run.stopping || !again(config, code, tries)) return;
         if (now_ms() - begun > HEALTHY_MS) wait = BACKOFF_FIRST_MS;
         struct timespec pause = {wait / 1000, wait % 1000 * 1000000};
@@ -174,6 +175,7 @@ int main(void) {
     volumes_mount(&config);
     world_mount(&config);
     say("starting %s", config.argv[0]);
+    if (config.init_system) app_become(&config);
     run_app(&config);
     power_off();
 }

@@ -24,6 +24,7 @@ struct config {
     size_t mountc;
     int restart;             /* 0 no, 1 always, 2 on failure */
     int read_only, privileged;
+    int init_system;         /* the app is one: it becomes PID 1 itself */
 };
 
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -33,6 +34,8 @@ int read_text(const char *path, char *buffer, size_t size);
 void power_off(void) __attribute__((noreturn));
 
 void config_load(struct config *config);
+/* The restart policy as the configuration disk has it now: a Move puts it into force last. */
+void config_restart(struct config *config);
 
 void modules_load(void);
 /* Path of the block device whose sysfs `file` holds the line `wanted`; 0 when there is none. */
@@ -48,5 +51,8 @@ void tree_copy(const char *from, const char *to);
 
 /* Start the app as PID 1 of its own world; its pid as init sees it. */
 pid_t app_start(const struct config *config, int out);
+
+/* Become the app, an init system that brings its own world up. */
+void app_become(const struct config *config) __attribute__((noreturn));
 
 #endif

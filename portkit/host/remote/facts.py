@@ -17,6 +17,7 @@ from portkit.host.remote import engine, store
 
 _KVM_SECONDS = 15.0
 _UEFI = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd")
+TOOLS = ("qemu-img", "mkfs.ext4")  # what instances.py runs
 LIBVIRT_SOCKETS = ("/var/run/libvirt/libvirt-sock", "/var/run/libvirt/virtqemud-sock")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -37,6 +38,8 @@ def gather(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
         "store_free_bytes": _free(store.ROOT),
         "python": sys.version.split()[0],
         "uefi": any(os.path.exists(path) for path in _UEFI),
+        "missing_tools": [name for name in TOOLS if shutil.which(name, path=tool_path()) is None],
+        "unprivileged_port_start": _unprivileged_port_start(),
         "listening": _listening(),
     }
     row.update(_docker())
@@ -45,6 +48,11 @@ def gather(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     del row["qemu_binary"]
     row["libvirt_socket"] = libvirt_socket()
     return row
+
+
+def tool_path() -> str:
+    """A login's PATH may lack the folders of the administrator's tools."""
+    return os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 
 
 def _os_release() -> Dict[str, str]:
@@ -61,6 +69,14 @@ def _meminfo() -> Dict[str, int]:
     """/proc/meminfo in bytes."""
     rows = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) == 3}
+
+
+def _unprivileged_port_start() -> int:
+    """ip(7): the first port that a program without rights may bind."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return 1024
 
 
 def _free(path: Path) -> int:

@@ -105,8 +105,7 @@ def _fill(folder: Path, base: Path, args: Dict[str, Any], owner: Tuple[int, int]
 
 
 def _tool(argv: List[str]) -> None:
-    env = dict(os.environ)
-    env["PATH"] = env.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
+    env = dict(os.environ, PATH=facts.tool_path())
     try:
         done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
     except FileNotFoundError as error:
@@ -147,6 +146,21 @@ def _base(digest: Any, group: int) -> Path:
     return base
 
 
+def configure(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Write the configuration disk anew, in place: a guest that runs may have it open."""
+    data = base64.b64decode(args["config"])
+    path = _folder(args["id"]) / "config.raw"
+    descriptor = os.open(str(path), os.O_WRONLY | os.O_NOFOLLOW)
+    try:
+        if len(data) != os.fstat(descriptor).st_size:
+            raise RemoteError("HostError", "the configuration has another size than before")
+        os.pwrite(descriptor, data, 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return {}
+
+
 def _drop_unused_bases() -> None:
     used = set()
     for mark in ROOT.glob("pk-*/base"):
@@ -154,6 +168,7 @@ def _drop_unused_bases() -> None:
     for path in (ROOT / "base").glob("*.raw"):
         if path.name not in used:
             path.unlink()
+            store.path_of("sha256:" + path.name[: -len(".raw")]).unlink(missing_ok=True)
 
 
 def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
@@ -174,12 +189,15 @@ def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 
 
 def log(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
-    """The end of the serial log, at most `limit` bytes (1 MiB), as text."""
+    """The serial log from `offset` on, at most its last `limit` bytes (1 MiB), as text.
+
+    A log that is shorter than `offset` was begun anew by a boot: all of it is news."""
     path = _folder(args["id"]) / "serial.log"
     limit = min(int(args.get("limit", 65536)), 1 << 20)
     if not path.exists():
-        return {"text": ""}
+        return {"text": "", "size": 0}
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - limit))
-        return {"text": file.read(limit).decode("utf-8", "replace")}
+        offset = int(args.get("offset", 0))
+        file.seek(max(0, size - limit, offset if offset <= size else 0))
+        return {"text": file.read(limit).decode("utf-8", "replace"), "size": size}

@@ -24,6 +24,7 @@ VERBS = {
     "image.build": images.build,
     "image.containers": images.containers,
     "instance.create": instances.create,
+    "instance.config": instances.configure,
     "instance.remove": instances.remove,
     "instance.list": instances.listing,
     "instance.log": instances.log,

@@ -1,0 +1,159 @@
+"""Domain XML of an Instance, and portkit's mark in it. Pure.
+
+Source: libvirt.org/formatdomain.html; every value goes in as an attribute or text of a tree, so
+that markup in it is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lxml import etree
+
+from portkit.model import Firmware, Port
+
+MARK = "urn:portkit:instance:1"
+_QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
+_NAMES = {"id", "app", "restart", "ports"}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What a domain is made from. Paths are the host's; volumes in the order of their numbers."""
+
+    identity: str
+    app: str
+    overlay: str
+    base: str
+    config: str
+    serial: str
+    memory_bytes: int
+    cpus: int
+    ports: tuple[Port, ...]
+    volumes: tuple[str, ...] = ()
+    owner: str = ""  # "user:group" of QEMU, owner of the files
+    kvm: bool = False
+    firmware: Firmware = Firmware.BIOS
+    reboots: bool = False  # the guest may reboot itself (an init system); else that is an end
+    mark: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"portkit-{self.app}-{self.identity.removeprefix('pk-')}"
+
+
+def domain_xml(domain: Domain) -> str:
+    """The document for virDomainDefineXML."""
+    root = etree.Element("domain", {"type": "kvm" if domain.kvm else "qemu"}, {"qemu": _QEMU})
+    _text(root, "name", domain.name)
+    metadata = etree.SubElement(root, "metadata")
+    about = {"id": domain.identity, "app": domain.app, "restart": "no", **domain.mark}
+    metadata.append(etree.fromstring(mark_xml(about)))
+    _text(root, "memory", str(domain.memory_bytes), unit="b")
+    _text(root, "vcpu", str(domain.cpus))
+    uefi = {"firmware": "efi"} if domain.firmware is Firmware.UEFI else {}
+    boot = etree.SubElement(root, "os", uefi)
+    _text(boot, "type", "hvm", arch="x86_64", machine="q35")
+    if uefi:
+        firmware = etree.SubElement(boot, "firmware")
+        etree.SubElement(firmware, "feature", enabled="no", name="secure-boot")
+    etree.SubElement(boot, "boot", dev="hd")
+    features = etree.SubElement(root, "features")
+    etree.SubElement(features, "acpi")
+    etree.SubElement(features, "apic")
+    _processor(root, domain)
+    etree.SubElement(root, "clock", offset="utc")
+    _text(root, "on_poweroff", "destroy")
+    _text(root, "on_reboot", "restart" if domain.reboots else "destroy")
+    _text(root, "on_crash", "destroy")
+    _devices(root, domain)
+    if domain.owner:
+        # The files were given to QEMU's user when they were made; libvirt need not touch them.
+        label = etree.SubElement(root, "seclabel", type="static", model="dac", relabel="no")
+        _text(label, "label", domain.owner)
+    _network(root, domain)
+    return etree.tostring(root, encoding="unicode", pretty_print=True)
+
+
+def mark_xml(about: Mapping[str, str]) -> str:
+    """The element by which portkit knows its own domains again."""
+    mark = etree.Element(f"{{{MARK}}}instance", dict(about), {"portkit": MARK})
+    return etree.tostring(mark, encoding="unicode")
+
+
+def plain_mark(about: Mapping[str, str]) -> str:
+    """The same without its namespace, as virDomainSetMetadata wants it."""
+    return etree.tostring(etree.Element("instance", dict(about)), encoding="unicode")
+
+
+def instance_of(xml: str) -> dict[str, str] | None:
+    """What the mark of a domain says; None for a domain that is not ours."""
+    # Other people's domains are read too: no entities, no network.
+    parser = etree.XMLParser(resolve_entities=False, no_network=True)
+    mark = etree.fromstring(xml.encode(), parser).find(f"metadata/{{{MARK}}}instance")
+    if mark is None or not {"id", "app"} <= set(mark.keys()):
+        return None
+    return {str(key): str(value) for key, value in mark.items() if key in _NAMES}
+
+
+def _text(parent: etree._Element, name: str, text: str, **attributes: str) -> etree._Element:
+    made = etree.SubElement(parent, name, attributes)
+    made.text = text
+    return made
+
+
+def _processor(root: etree._Element, domain: Domain) -> None:
+    if domain.kvm:
+        etree.SubElement(root, "cpu", mode="host-passthrough", migratable="on")
+        return
+    cpu = etree.SubElement(root, "cpu", mode="maximum")
+    # Five levels of page tables cost an emulated processor time and give nothing here.
+    etree.SubElement(cpu, "feature", policy="disable", name="la57")
+
+
+def _devices(root: etree._Element, domain: Domain) -> None:
+    devices = etree.SubElement(root, "devices")
+    disk = _disk(devices, domain.overlay, "qcow2", "vda")
+    backing = etree.SubElement(disk, "backingStore", type="file")
+    etree.SubElement(backing, "format", type="raw")
+    etree.SubElement(backing, "source", file=domain.base)
+    etree.SubElement(backing, "backingStore")
+    config = _disk(devices, domain.config, "raw", "vdb")
+    etree.SubElement(config, "readonly")
+    _text(config, "serial", "pkconfig")
+    for number, path in enumerate(domain.volumes):
+        volume = _disk(devices, path, "raw", f"vd{chr(ord('c') + number)}")
+        _text(volume, "serial", f"pkv{number}")
+    etree.SubElement(devices, "controller", type="usb", model="none")
+    serial = etree.SubElement(devices, "serial", type="pty")
+    etree.SubElement(serial, "log", file=domain.serial, append="off")
+    random = etree.SubElement(devices, "rng", model="virtio")
+    _text(random, "backend", "/dev/urandom", model="random")
+    etree.SubElement(devices, "memballoon", model="none")
+    etree.SubElement(etree.SubElement(devices, "video"), "model", type="none")
+
+
+def _disk(devices: etree._Element, path: str, kind: str, target: str) -> etree._Element:
+    disk = etree.SubElement(devices, "disk", type="file", device="disk")
+    etree.SubElement(disk, "driver", name="qemu", type=kind, discard="unmap")
+    etree.SubElement(disk, "source", file=path)
+    etree.SubElement(disk, "target", dev=target, bus="virtio")
+    return disk
+
+
+def _network(root: etree._Element, domain: Domain) -> None:
+    """User-mode networking that forwards the published ports: part of the domain itself, so that
+    it survives reboots and needs no rule on the host. The guest is 10.0.2.15."""
+    line = etree.SubElement(root, f"{{{_QEMU}}}commandline")
+    rules = "".join(
+        f",hostfwd={p.protocol}:{p.host_ip}:{p.host_port}-:{p.target}" for p in domain.ports
+    )
+    for word in (
+        "-netdev",
+        f"user,id=portkit{rules}",
+        "-device",
+        # A fixed slot that libvirt leaves free on q35's root bus.
+        "virtio-net-pci,netdev=portkit,bus=pcie.0,addr=0x10",
+    ):
+        etree.SubElement(line, f"{{{_QEMU}}}arg", value=word)

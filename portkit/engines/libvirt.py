@@ -1,0 +1,161 @@
+"""libvirt through libvirt-python: domains that carry portkit's mark, and no other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from portkit.engines.domain_xml import MARK, Domain, domain_xml, instance_of, plain_mark
+from portkit.errors import ConflictError, EngineError
+from portkit.model import Form, Instance
+
+_AGAIN_S = 2.0  # a guest that is still booting does not hear the power button
+_TAKEN = ("Could not set up host forwarding rule", "address already in use", "Address already")
+
+
+class Libvirt:
+    """One system daemon behind a URI. `close` when done."""
+
+    def __init__(self, uri: str, host: str) -> None:
+        try:
+            import libvirt
+        except ImportError as error:
+            raise EngineError(
+                "libvirt-python is not installed",
+                details=str(error),
+                resolution="pip install 'portkit[disk]'; portkit doctor says what it needs first.",
+            ) from error
+        self._libvirt = libvirt
+        self._host = host
+        # Errors are raised; libvirt need not print them as well.
+        libvirt.registerErrorHandler(lambda *_: None, None)
+        with self._errors("reach libvirt"):
+            self._connection = libvirt.open(uri)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except self._libvirt.libvirtError as error:
+            said = str(error)
+            taken = any(mark in said for mark in _TAKEN)
+            raise (ConflictError if taken else EngineError)(
+                f"libvirt could not {what}",
+                details=f"{self._host}: {said[:2000]}",
+                resolution="Free the port, or publish another one."
+                if taken
+                else "See libvirt's own words above; /var/log/libvirt on the host has more.",
+            ) from error
+
+    def create(self, domain: Domain) -> None:
+        """Define it; it is not started, and does not start by itself."""
+        with self._errors("define the domain"):
+            self._connection.defineXML(domain_xml(domain))
+
+    def start(self, identity: str) -> None:
+        """Start it, and let it come up with the host again where its policy says so."""
+        found = self._find(identity)
+        with self._errors("start the domain"):
+            found.create()
+            self._autostart(found, start=True)
+
+    def stop(self, identity: str, grace_s: float) -> bool:
+        """Press the power button; False when it had to be cut off after `grace_s` seconds."""
+        found = self._find(identity)
+        end, pressed = time.monotonic() + grace_s, 0.0
+        with self._errors("stop the domain"):
+            self._autostart(found, start=False)
+            while found.isActive():
+                now = time.monotonic()
+                if now > end:
+                    self._destroy(found)
+                    return False
+                if now - pressed > _AGAIN_S:
+                    self._tolerant(found.shutdown)
+                    pressed = now
+                time.sleep(0.05)
+        return True
+
+    def commit(self, identity: str, restart: str) -> None:
+        """Keep compose's `restart`; always and unless-stopped start it with the host."""
+        found = self._find(identity)
+        with self._errors("set the restart policy"):
+            about = instance_of(found.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE))
+            assert about is not None, "_find saw it"
+            self._mark(found, {**about, "restart": restart})
+            self._autostart(found, start=bool(found.isActive()))
+
+    def _mark(self, found: Any, about: dict[str, str]) -> None:
+        flags = self._libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        if found.isActive():
+            flags |= self._libvirt.VIR_DOMAIN_AFFECT_LIVE
+        kind = self._libvirt.VIR_DOMAIN_METADATA_ELEMENT
+        # libvirt puts the element into the namespace itself.
+        found.setMetadata(kind, plain_mark(about), "portkit", MARK, flags)
+
+    def _autostart(self, found: Any, *, start: bool) -> None:
+        """As Docker's daemon: `always` comes back even when it was stopped by hand."""
+        about = instance_of(found.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE)) or {}
+        policy = about.get("restart", "no")
+        wanted = policy == "always" or (policy == "unless-stopped" and start)
+        found.setAutostart(int(wanted))
+
+    def remove(self, identity: str) -> None:
+        """Cut it off and forget it, with its firmware's variables; fine when it is gone."""
+        for found, about in self._ours():
+            if about["id"] != identity:
+                continue
+            with self._errors("remove the domain"):
+                if found.isActive():
+                    self._destroy(found)
+                found.undefineFlags(self._libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+
+    def _destroy(self, found: Any) -> None:
+        self._tolerant(found.destroy)
+
+    def _tolerant(self, act: Callable[[], object]) -> None:
+        """A domain may have ended by itself in between."""
+        try:
+            act()
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() != self._libvirt.VIR_ERR_OPERATION_INVALID:
+                raise
+
+    def active(self, identity: str) -> bool:
+        found = self._find(identity)
+        with self._errors("look at the domain"):
+            return bool(found.isActive())
+
+    def instances(self) -> tuple[Instance, ...]:
+        """Every domain that portkit made here; the exit code is not libvirt's to know."""
+        found = []
+        for domain, about in self._ours():
+            with self._errors("look at the domain"):
+                status = "running" if domain.isActive() else "exited"
+            url = about.get("ports", "")
+            row = (about["id"], about["app"], Form.DISK, self._host, status, None, url)
+            found.append(Instance(*row))
+        return tuple(found)
+
+    def _ours(self) -> list[tuple[Any, dict[str, str]]]:
+        with self._errors("list domains"):
+            flags = self._libvirt.VIR_DOMAIN_XML_INACTIVE
+            rows = [
+                (row, instance_of(row.XMLDesc(flags))) for row in self._connection.listAllDomains()
+            ]
+        return [(row, about) for row, about in rows if about is not None]
+
+    def _find(self, identity: str) -> Any:
+        for row, about in self._ours():
+            if about["id"] == identity:
+                return row
+        raise EngineError(
+            "the domain is not there any more",
+            details=f"{identity} on {self._host}",
+            resolution="portkit ps shows what there is.",
+        )

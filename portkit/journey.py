@@ -1,0 +1,217 @@
+"""One Form's way to the target: transferred, booted, measured, kept. `move` composes them."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from portkit import boot, compat, measure, process, transfer
+from portkit.errors import AppError, BootError, PortkitError
+from portkit.host import Host
+from portkit.model import Artifact, Facts, Finding, Form, RunSpec
+from portkit.progress import Observer
+from portkit.report import Boot, FormReport, Phase, Transfer
+from portkit.store import Store
+
+
+@dataclass
+class Clock:
+    """One monotonic clock for a whole Move; phases are told to the observer and kept."""
+
+    observer: Observer
+    started: float = field(default_factory=time.monotonic)
+    phases: list[Phase] = field(default_factory=list)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time one phase, also when it fails."""
+        self.observer.phase(name)
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = time.monotonic() - begun
+            row = Phase(name, round(begun - self.started, 3), round(seconds, 3))
+            self.phases.append(row)
+
+    def take(self) -> tuple[Phase, ...]:
+        """The phases since the last call."""
+        taken, self.phases = tuple(self.phases), []
+        return taken
+
+
+@dataclass
+class Journey:
+    """An Artifact and what its Move has measured so far; `stack` takes back what it does."""
+
+    move: str
+    spec: RunSpec
+    artifact: Artifact
+    facts: Facts
+    target: Host
+    clock: Clock
+    stack: ExitStack
+    phases: list[Phase] = field(default_factory=list)
+    sent: transfer.TransferResult | None = None
+    answers: list[measure.Answer] = field(default_factory=list)
+    from_move_s: float = 0.0
+    vantage: str = ""
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        with self.clock.phase(name):
+            yield
+        self.phases += self.clock.take()
+
+    def send(self, store: Store) -> None:
+        """The Artifact into the target's engine or Store, verified there."""
+        with self._phase("transfer"):
+            new = transfer.missing(self.artifact, self.target)
+            self._take_back(lambda: transfer.release(self.artifact, self.target, new))
+            self.sent = transfer.send(
+                self.artifact, store, self.target, self.clock.observer, new=new
+            )
+
+    def start(self, repeat: int, *, keep: bool) -> None:
+        """Create, then start and measure `repeat` times; it ends stopped unless it is kept."""
+        with boot.runner(self.target, self.artifact.form) as runner:
+            with self._phase("create"):
+                self._take_back(self._remove)
+                with process.uninterrupted():  # none must appear after it was looked for
+                    runner.create(
+                        self.artifact,
+                        transfer.held_name(self.artifact),
+                        self.spec,
+                        self.move,
+                        self.facts,
+                    )
+            address, self.vantage = vantage(self.target, self.spec)
+            for number in range(1, repeat + 1):
+                with self._phase(f"boot {self.artifact.form}" + f" {number}" * (number > 1)):
+                    started = time.monotonic()
+                    runner.start(self.move)
+                    self.answers.append(self._answer(runner, address, started))
+                if number == 1:
+                    self.from_move_s = time.monotonic() - self.clock.started
+                if number < repeat or not keep:
+                    with self._phase("stop"):
+                        runner.stop(self.move, self.spec.stop_grace_period_s)
+
+    def commit(self, name: str | None) -> None:
+        """It starts by itself from now on, and an image gets the user's name where it is free."""
+        with boot.runner(self.target, self.artifact.form) as runner:
+            runner.commit(self.move, self.spec)
+        held = transfer.held_name(self.artifact)
+        if not held or not name or name.startswith("sha256:"):
+            return
+        if not transfer.tag(self.target, held, name):
+            self.clock.observer.message(
+                f"{name} is another image on {self.target.name}; that name was left alone"
+            )
+
+    def report(self, findings: tuple[Finding, ...], state: str) -> FormReport:
+        """What was measured, as a part of the Move's Report."""
+        assert self.sent is not None
+        form, facts, sent = self.artifact.form, self.facts, self.sent
+        engine = ("docker", facts.docker_version, "none")
+        if form is Form.DISK:
+            engine = ("libvirt", facts.libvirt_version, facts.accelerator)
+        first = self.answers[0]
+        return FormReport(
+            form=form,
+            artifact=self.artifact,
+            verdict=compat.verdict(findings, facts, form),
+            findings=findings,
+            phases=tuple(self.phases),
+            transfer=Transfer(
+                sent.sent_bytes,
+                sent.received_bytes,
+                sent.reused_bytes,
+                round(sent.seconds, 3),
+                sent.counter,
+            ),
+            boot=Boot(engine[0], engine[1] or "", engine[2], first.url, first.status),
+            from_move_s=round(self.from_move_s, 3),
+            from_boot_s=tuple(round(answer.seconds, 3) for answer in self.answers),
+            vantage=self.vantage,
+            poll_s=measure.POLL_S,
+            instance=self.move,
+            state=state,
+        )
+
+    def _answer(
+        self, runner: boot.Runner, address: tuple[str, int], started: float
+    ) -> measure.Answer:
+        def alive() -> None:
+            status, code = runner.state(self.move)
+            if status != "exited":
+                return
+            if code is None:
+                raise BootError("the guest ended before it ran the app")
+            raise BootError(f"the app exited with code {code} before it answered")
+
+        try:
+            return measure.ttfr(self.spec.health, address, started=started, alive=alive)
+        except BootError as error:
+            said = runner.logs(self.move, 30).strip()
+            parts = (error.details, "its last words:", said)
+            raise BootError(
+                error.brief,
+                details="\n".join(part for part in parts if part),
+                resolution=error.resolution or "See its last words above.",
+            ) from error
+
+    def _take_back(self, step: Callable[[], None]) -> None:
+        """A step for the way back. When it fails there, the error that led to it stays the one
+        that is raised."""
+
+        def undo() -> None:
+            failing = sys.exception() is not None
+            try:
+                step()
+            except PortkitError as error:
+                if not failing:
+                    raise
+                self.clock.observer.message(
+                    f"could not clean up on {self.target.name}: {error.brief}; "
+                    f"later: portkit rm {self.move} --on {self.target.name}"
+                )
+
+        self.stack.callback(undo)
+
+    def _remove(self) -> None:
+        with boot.runner(self.target, self.artifact.form) as runner:
+            runner.remove(self.move)
+
+
+def vantage(target: Host, spec: RunSpec) -> tuple[tuple[str, int], str]:
+    """Where the health URL is asked, and how that place is reached from here: direct or ssh."""
+    tcp = [port for port in spec.ports if port.protocol == "tcp"]
+    wanted = [port for port in tcp if spec.health.port in (None, port.target)]
+    if not wanted:
+        raise AppError(
+            "no published TCP port leads to the app",
+            details=f"published: {', '.join(str(p.host_port) for p in tcp) or 'none'}",
+            resolution="Publish one with `ports:`; x-portkit.health.port chooses among several.",
+        )
+    port = wanted[0]
+    loopback = port.host_ip.startswith("127.") or port.host_ip == "::1"
+    address = port.host_ip if port.host_ip and not loopback else target.address()
+    if target.name == "local" or (not loopback and _reachable(address, port.host_port)):
+        return (address, port.host_port), "direct"
+    return target.forward(port.host_port), "ssh"
+
+
+def _reachable(address: str, port: int) -> bool:
+    """A refusal comes from the host itself: nothing is in the way. Silence is a firewall."""
+    try:
+        with socket.create_connection((address, port), 2.0):
+            return True
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
