@@ -93,7 +93,8 @@ def held_name(artifact: Artifact) -> str:
     """The portkit name that keeps an image on a host, whatever happens to the user's tags."""
     if artifact.form is not Form.IMAGE:
         return ""
-    return "portkit/held:" + artifact.config.digest.removeprefix("sha256:")[:12]
+    # 128 bits: two images that share 12 digits are quickly made, and the name would move.
+    return "portkit/held:" + artifact.config.digest.removeprefix("sha256:")[:32]
 
 
 def _load(artifact: Artifact, new: Sequence[Blob], host: Host, observer: Observer) -> None:
