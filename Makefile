@@ -32,3 +32,7 @@ test: lint
 
 clean:
 	rm -rf $(VENV) dist build
+
+# The page is made also when a bar is missed.
+bench-%: setup
+	$(VENV)/bin/python -m bench.$*; status=$$?; $(VENV)/bin/python -m bench.page; exit $$status

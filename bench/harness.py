@@ -1,0 +1,121 @@
+"""Runs `ours` and `peer` in turns, keeps every value, and writes bench/results/NAME.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+Run = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. limit: what the ratio of the medians may be at most; None = no bar."""
+
+    row: str
+    unit: str
+    ours: tuple[float, ...]
+    peer: tuple[float, ...] = ()
+    limit: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """median(ours) / median(peer); None without a peer."""
+        return statistics.median(self.ours) / statistics.median(self.peer) if self.peer else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bar is met; None where there is none."""
+        if self.limit is None or self.ratio is None:
+            return None
+        return self.ratio <= self.limit
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in the results; "ours" and "peer" are the medians of "runs"."""
+        ratio = self.ratio
+        return {
+            "row": self.row,
+            "ours": round(statistics.median(self.ours), 4),
+            "peer": round(statistics.median(self.peer), 4) if self.peer else None,
+            "ratio": None if ratio is None else round(ratio, 4),
+            "limit": self.limit,
+            "unit": self.unit,
+            "runs": {
+                "ours": [round(value, 4) for value in self.ours],
+                "peer": [round(value, 4) for value in self.peer],
+            },
+        }
+
+
+def compare(
+    name: str, *, ours: Run, peer: Run | None, unit: str, limit: float | None, repeat: int = 1
+) -> Row:
+    """Each `repeat` times, in turns: what else the machine does then falls on both alike.
+
+    Who goes first changes with every turn, so that neither always finds what the other left.
+    """
+    values: dict[str, list[float]] = {"ours": [], "peer": []}
+    runs = [("ours", ours)] + ([("peer", peer)] if peer is not None else [])
+    for turn in range(repeat):
+        for side, run in runs if turn % 2 == 0 else reversed(runs):
+            values[side].append(run())
+            tell(f"{name}: {side} {turn + 1}/{repeat}: {values[side][-1]:.4g} {unit}")
+    return Row(name, unit, tuple(values["ours"]), tuple(values["peer"]), limit)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on: {"cpu", "cores", "memory_gib", "kernel"}."""
+    model = re.search(r"^model name\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
+    return {
+        "cpu": model.group(1) if model else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(int(memory.group(1)) / 1024**2, 1) if memory else None,
+        "kernel": platform.release(),
+    }
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text(errors="replace")
+
+
+def save(name: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:
+    """Write NAME.json: one object a row, each with the date, the machine and the command."""
+    made = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": f"make bench-{name}",
+        "machine": machine(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps([row.document() | made for row in rows], indent=1) + "\n")
+    return path
+
+
+def finish(name: str, rows: Sequence[Row]) -> int:
+    """Save, tell, and the exit code: 1 when a bar is missed."""
+    save(name, rows)
+    for row in rows:
+        document = row.document()
+        bar = {None: "no bar", True: f"at most {row.limit}", False: f"MISSED, {row.limit}"}
+        tell(
+            f"{row.row}: ours {document['ours']} {row.unit}, peer {document['peer']}, "
+            f"ratio {document['ratio']} ({bar[row.met]})"
+        )
+    return 1 if any(row.met is False for row in rows) else 0
+
+
+def tell(text: str) -> None:
+    sys.stderr.write(f"bench: {text}\n")
+    sys.stderr.flush()

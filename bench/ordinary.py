@@ -1,0 +1,194 @@
+"""A Debian VM made the ordinary way, with radicale as a service: what portkit's disks meet.
+
+Debian 12 with systemd, journald, logind, dbus, networkd (DHCP), timesyncd, cron and sshd; the
+kernel package that the GuestKit takes, Debian's own initramfs, GRUB without a menu's wait; ext4.
+Booted once, so that nothing of a first boot is measured, and shut down cleanly.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench import vm
+from bench.harness import tell
+from portkit import process
+from portkit.errors import BootError, VerifyError
+from portkit.guest.kit import GuestKit, build_kit, cache_root
+from portkit.lab import apt, roots
+
+RELEASE = "bookworm"
+PORT = 5232
+CONFIG = Path(__file__).parents[1] / "fixtures/apps/radicale/config"
+
+# Change it when this module or its worker makes something else of the same packages.
+_VERSION = 1
+_UUID = "5f0b7a52-6c1e-4f0e-9a55-0d1f4f1c7a01"
+_DISK_BYTES = 2 << 30
+_MEMORY_MIB = 768
+_DEADLINE_S = 900.0
+
+# What every Debian VM has, by default or as what its packages recommend, and nobody minds.
+_PACKAGES = (
+    "systemd-sysv", "dbus", "libpam-systemd", "systemd-timesyncd", "udev", "kmod", "iproute2",
+    "initramfs-tools", "logsave", "grub-pc", "openssh-server", "cron", "ca-certificates",
+    "radicale",
+)  # fmt: skip
+# Before the packages: the initramfs looks up how the root's file system is checked.
+_FSTAB = {"etc/fstab": f"UUID={_UUID} / ext4 errors=remount-ro 0 1\n"}
+_FILES = {
+    "etc/hostname": "ordinary\n",
+    "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 ordinary\n::1 localhost ip6-localhost\n",
+    "etc/resolv.conf": "nameserver 10.0.2.3\n",
+    "etc/systemd/network/20-wired.network": "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n",
+    "etc/default/grub": (
+        "GRUB_DEFAULT=0\n"
+        "GRUB_TIMEOUT=0\n"
+        "GRUB_TIMEOUT_STYLE=hidden\n"
+        "GRUB_DISTRIBUTOR=Debian\n"
+        'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n'
+        'GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200"\n'
+        # The graphical terminal reads fonts and video modules through the BIOS first.
+        "GRUB_TERMINAL=console\n"
+    ),
+}
+
+
+def ordinary_disk() -> Path:
+    """The VM's raw disk, from the cache where nothing changed.
+
+    Raises LabError when its root cannot be made, VerifyError when its kernel is another one than
+    the kit's, ToolError when libguestfs fails, BootError when it does not answer.
+    """
+    kit = build_kit()
+    folder = cache_root() / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"ordinary-{_recipe(kit)}.raw"
+    with _locked(folder):
+        if not path.exists():
+            part = path.with_suffix(".part")
+            try:
+                _build(kit, part)
+                _first_boot(part)
+                part.rename(path)
+            finally:
+                part.unlink(missing_ok=True)
+    return path
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _recipe(kit: GuestKit) -> str:
+    kernel = hashlib.sha256(kit.kernel.read_bytes()).hexdigest()
+    sources = [source.line() for source in apt.read(RELEASE)]
+    value = [_VERSION, kit.release, kernel, _PACKAGES, _FSTAB, _FILES, CONFIG.read_text()]
+    return hashlib.sha256(json.dumps([*value, _UUID, sources]).encode()).hexdigest()[:16]
+
+
+def _build(kit: GuestKit, disk: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="ordinary-", dir=disk.parent) as name:
+        folder = Path(name)
+        root = folder / "root.tar"
+        tell("making the ordinary VM's root (once)")
+        _debian(kit, root)
+        _same_kernel(kit, root)
+        with disk.open("wb") as file:
+            file.truncate(_DISK_BYTES)
+        tell("writing the ordinary VM's disk (once)")
+        plan = {"disk": str(disk), "root_tar": str(root), "root_uuid": _UUID}
+        process.run(
+            [sys.executable, "-m", "bench._ordinary_worker"],
+            input=json.dumps(plan | {"memory_mib": _MEMORY_MIB}).encode(),
+            env=_appliance(kit, folder),
+            cwd=Path(__file__).parents[1],
+            timeout=_DEADLINE_S,
+        )
+
+
+def _appliance(kit: GuestKit, folder: Path) -> dict[str, str]:
+    """libguestfs's environment: the kit's kernel, as for portkit's own disks."""
+    cache = cache_root() / "appliance"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    return {
+        "LIBGUESTFS_BACKEND": "direct",
+        # A KVM that opens and does nothing would hang it.
+        "LIBGUESTFS_BACKEND_SETTINGS": "force_tcg",
+        "LIBGUESTFS_CACHEDIR": str(cache),
+        "TMPDIR": str(folder),
+        "SUPERMIN_KERNEL": str(kit.kernel),
+        "SUPERMIN_KERNEL_VERSION": kit.release,
+        "SUPERMIN_MODULES": str(kit.modules),
+    }
+
+
+def _debian(kit: GuestKit, root: Path) -> None:
+    """A tar of the root, by mmdebstrap with this machine's own package sources."""
+    early, late = root.with_name("early.tar"), root.with_name("late.tar")
+    _tar(early, _FSTAB)
+    _tar(late, _FILES | {"etc/radicale/config": CONFIG.read_text()})
+    roots.mmdebstrap(
+        RELEASE,
+        root,
+        apt.read(RELEASE),
+        packages=[*_PACKAGES, f"linux-image-{kit.release}"],
+        options=[
+            "--format=tar",
+            f"--essential-hook=tar-in {early} /",
+            f"--customize-hook=tar-in {late} /",
+            '--customize-hook=chroot "$1" systemctl enable systemd-networkd radicale',
+        ],
+    )
+
+
+def _tar(path: Path, files: Mapping[str, str]) -> None:
+    with tarfile.open(path, "w") as out:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode, info.mtime = len(text.encode()), 0o644, int(time.time())
+            out.addfile(info, io.BytesIO(text.encode()))
+
+
+def _same_kernel(kit: GuestKit, root: Path) -> None:
+    with tarfile.open(root) as archive:
+        file = archive.extractfile(f"./boot/vmlinuz-{kit.release}")
+        same = file is not None and file.read() == kit.kernel.read_bytes()
+    if not same:
+        raise VerifyError(
+            "the ordinary VM's kernel is not the GuestKit's",
+            details=f"both are called {kit.release}",
+            resolution=f"Remove {kit.kernel.parents[1]} and run it again.",
+        )
+
+
+def _first_boot(disk: Path) -> None:
+    """Once through, on the disk itself: machine id, host keys, journal; then a clean stop."""
+    tell("booting the ordinary VM for the first time")
+    with vm.boot(disk, "raw", guest_port=PORT) as machine:
+        answer = machine.answer("/.web/", "Radicale")
+        tell(f"first boot answered after {answer.seconds:.1f} s")
+        # The getty comes with the last units.
+        deadline = time.monotonic() + 120
+        while "login:" not in machine.console():
+            machine.alive()
+            if time.monotonic() > deadline:
+                raise BootError("no login prompt came", details=machine.console()[-2000:])
+            time.sleep(0.2)
+        machine.power_off()
+
+
+if __name__ == "__main__":
+    tell(f"ready: {ordinary_disk()}")
