@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from portkit import boot, compat, measure, process, transfer
 from portkit.errors import AppError, BootError, PortkitError
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Finding, Form, RunSpec
+from portkit.model import Artifact, Facts, Finding, Form, Port, RunSpec
 from portkit.progress import Observer
 from portkit.report import Boot, FormReport, Phase, Transfer
 from portkit.store import Store
@@ -158,11 +158,11 @@ class Journey:
             return measure.ttfr(self.spec.health, address, started=started, alive=alive)
         except BootError as error:
             said = runner.logs(self.move, 30).strip()
-            parts = (error.details, "its last words:", said)
+            parts = (error.details, "its last words:", said) if said else (error.details,)
             raise BootError(
                 error.brief,
                 details="\n".join(part for part in parts if part),
-                resolution=error.resolution or "See its last words above.",
+                resolution=error.resolution or "See its last words above, and portkit check.",
             ) from error
 
     def _take_back(self, step: Callable[[], None]) -> None:
@@ -188,17 +188,22 @@ class Journey:
             runner.remove(self.move)
 
 
+def health_port(spec: RunSpec) -> Port:
+    """The published port where the app is asked; AppError when there is none."""
+    tcp = [port for port in spec.ports if port.protocol == "tcp"]
+    for port in tcp:
+        if spec.health.port in (None, port.target):
+            return port
+    raise AppError(
+        "no published TCP port leads to the app",
+        details=f"published: {', '.join(str(p.host_port) for p in tcp) or 'none'}",
+        resolution="Publish one with `ports:`; x-portkit.health.port chooses among several.",
+    )
+
+
 def vantage(target: Host, spec: RunSpec) -> tuple[tuple[str, int], str]:
     """Where the health URL is asked, and how that place is reached from here: direct or ssh."""
-    tcp = [port for port in spec.ports if port.protocol == "tcp"]
-    wanted = [port for port in tcp if spec.health.port in (None, port.target)]
-    if not wanted:
-        raise AppError(
-            "no published TCP port leads to the app",
-            details=f"published: {', '.join(str(p.host_port) for p in tcp) or 'none'}",
-            resolution="Publish one with `ports:`; x-portkit.health.port chooses among several.",
-        )
-    port = wanted[0]
+    port = health_port(spec)
     loopback = port.host_ip.startswith("127.") or port.host_ip == "::1"
     address = port.host_ip if port.host_ip and not loopback else target.address()
     if target.name == "local" or (not loopback and _reachable(address, port.host_port)):

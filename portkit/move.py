@@ -18,7 +18,7 @@ from portkit import compat, report
 from portkit.errors import AppError, ConflictError, IncompatibleError
 from portkit.guest.kit import build_kit
 from portkit.host import Host
-from portkit.journey import Clock, Journey
+from portkit.journey import Clock, Journey, health_port
 from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec, Severity
 from portkit.package import disk as disks
 from portkit.package import image as images
@@ -185,6 +185,7 @@ def _package(
         facts = source.facts(), target.facts()
     image = _image(app, source, store, clock)
     spec = apps.resolve(app, image.config)
+    health_port(spec)  # an App that cannot be asked cannot be moved and measured
     findings, artifacts = {}, {}
     for form in forms:
         need = image.logical_bytes + (_KIT_BYTES if form is Form.DISK else 0)

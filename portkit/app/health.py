@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from portkit.app.compose import Reader
 
 _KEYS = {"memory", "cpus", "disk", "firmware", "health"}
-_MIN_MEMORY = 64 << 20
+_MIN_MEMORY = 96 << 20  # with 64 MiB the boot loader found no room for the kernel
 
 
 def _block(reader: Reader, extra: Value, known: set[str]) -> dict[str, Value]:
@@ -44,7 +44,7 @@ def machine_of(reader: Reader, extra: Value) -> Machine:
     default = Machine()
     memory = reader.use(row["memory"], values.size) if "memory" in row else default.memory_bytes
     if memory < _MIN_MEMORY:
-        raise reader.error(row["memory"], "a VM needs at least 64m of memory")
+        raise reader.error(row["memory"], "a VM needs at least 96m of memory")
     cpus = reader.use(row["cpus"], _count) if "cpus" in row else default.cpus
     disk = reader.use(row["disk"], values.size) if "disk" in row else None
     firmware = reader.use(row["firmware"], Firmware) if "firmware" in row else default.firmware

@@ -24,7 +24,7 @@ from portkit.package.flatten import flatten
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 
-_VERSION = 1  # of what a disk holds beside image and kit: a new one makes disks anew
+_VERSION = 2  # of what a disk holds beside image and kit: a new one makes disks anew
 _MIB = 1 << 20
 _SECTOR = 512
 _BOOT_MIB = 48  # kernel 14, initrd 1; room for one of twice that size
@@ -172,7 +172,7 @@ def _boot_files(kit: GuestKit, default: bytes, folder: Path) -> list[tuple[Path,
         (folder / "default.img").write_bytes(cpio({"default": (0o600, default)}))
         files.append((folder / "default.img", _PATHS["default"]))
     texts["/syslinux.cfg"] = (
-        "DEFAULT portkit\nPROMPT 0\nTIMEOUT 0\nLABEL portkit\n"
+        "SERIAL 0 115200\nDEFAULT portkit\nPROMPT 0\nTIMEOUT 0\nLABEL portkit\n"
         f"  LINUX {_PATHS['kernel']}\n  INITRD {','.join(initrds)}\n  APPEND {_KERNEL_LINE}\n"
     )
     # Boot Loader Specification (UAPI.1), type 1 entries.

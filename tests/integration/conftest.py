@@ -61,6 +61,12 @@ def lab(_able: None) -> Iterator[Lab]:
     assert not any(new.values()), new
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Store of this machine for all tests: an App's disk takes a minute to make."""
+    return tmp_path_factory.mktemp("store")
+
+
 @pytest.fixture
 def own_lab(_able: None) -> Iterator[Lab]:
     """A lab beside the other, for tests that break it; the same cached roots. Nothing runs yet."""

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,20 +51,18 @@ def ours(lab: Lab, name: str) -> str:
         lab,
         name,
         "for what in 'ps -a' 'volume ls'; do docker $what -q --filter label=portkit.move; done;"
-        " docker images -q portkit/held; ls /var/lib/portkit/store/tmp",
+        " docker images -q portkit/held; virsh -q list --all --name | grep portkit;"
+        " ls /var/lib/portkit/store/tmp /var/lib/portkit/store/blobs/sha256"
+        " /var/lib/portkit/instances/* | grep -v :",
         check=False,
     ).strip()
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
 @contextmanager
-def moved(app: str, target: str, store: Path, *more: str) -> Iterator[dict[str, Any]]:
+def moved(app: str | Path, target: str, store: Path, *more: str) -> Iterator[dict[str, Any]]:
     """The report of a Move from alpha; what it left running is removed at the end."""
-    words = ("move", f"fixtures/apps/{app}", "--from", "lab:alpha", "--to", f"lab:{target}")
+    folder = app if isinstance(app, Path) else ROOT / "fixtures/apps" / app
+    words = ("move", str(folder), "--from", "lab:alpha", "--to", f"lab:{target}")
     report = json.loads(portkit(*words, "--output", "json", *more, store=store).text)
     try:
         yield report
@@ -77,45 +76,117 @@ def ask(url: str, method: str = "GET", data: bytes | None = None, **headers: str
         return bytes(answer.read())
 
 
-@pytest.mark.parametrize("target", ["beta", "gamma"])
+def write_event(address: str) -> None:
+    """Write an event to a Radicale and read it back."""
+    calendar = f"http://{address}:5232/user/cal"
+    who = {"Authorization": "Basic dXNlcjp4"}  # user:x; every name is let in
+    ask(f"{calendar}/", "MKCALENDAR", **who)
+    ask(f"{calendar}/one.ics", "PUT", EVENT, **who, **{"Content-Type": "text/calendar"})
+    assert b"Carried over" in ask(f"{calendar}/one.ics", **who)
+
+
+def statuses(target: str, move: str, store: Path) -> dict[str, str]:
+    rows = json.loads(portkit("ps", "--on", f"lab:{target}", "--output", "json", store=store).text)
+    return {row["form"]: row["status"] for row in rows if row["id"] == move}
+
+
+def wait_for(url: str, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            ask(url)
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"{url} did not answer"
+            time.sleep(0.2)
+
+
+@pytest.mark.parametrize("target", ["beta", "gamma", "alpha"])
 def test_radicale(lab: Lab, store: Path, target: str) -> None:
     before, link = ours(lab, target), lab_room.counters(target)[0]
     with moved("radicale", target, store, "--repeat", "2") as report:
         grown = lab_room.counters(target)[0] - link
         jsonschema.validate(report, SCHEMA)
-        (form,) = report["forms"]
-        assert form["boot"]["status"] == 200
-        assert len(form["ttfr"]["from_boot_s"]) == 2
-        assert form["ttfr"]["vantage"] == "direct"
-        # Ethernet, IP and TCP take 66 bytes of each frame of 1514; the probes travel beside it.
-        sent = form["transfer"]["sent_bytes"]
-        assert sent * 1514 / 1448 == pytest.approx(grown, rel=0.01, abs=150_000)
-        calendar = f"http://{lab.address(target)}:5232/user/cal"
-        who = {"Authorization": "Basic dXNlcjp4"}  # user:x; every name is let in
-        ask(f"{calendar}/", "MKCALENDAR", **who)
-        ask(f"{calendar}/one.ics", "PUT", EVENT, **who, **{"Content-Type": "text/calendar"})
-        assert b"Carried over" in ask(f"{calendar}/one.ics", **who)
-        rows = json.loads(
-            portkit("ps", "--on", f"lab:{target}", "--output", "json", store=store).text
+        image, disk = report["forms"]
+        assert (image["form"], image["state"], disk["form"], disk["state"]) == (
+            *("image", "running"),
+            *("disk", "ready"),
         )
-        assert [row["status"] for row in rows if row["id"] == report["move"]] == ["running"]
-        stopped = portkit("stop", report["move"], "--on", f"lab:{target}", store=store).text
-        assert "exited with code" in stopped
-        portkit("start", report["move"], "--on", f"lab:{target}", store=store)
+        for form in (image, disk):
+            assert form["boot"]["status"] == 200
+            assert len(form["ttfr"]["from_boot_s"]) == 2
+            assert form["ttfr"]["vantage"] == "direct"
+        # Ethernet, IP and TCP take 66 bytes of each frame of 1514; the probes travel beside it.
+        sent = sum(form["transfer"]["sent_bytes"] for form in report["forms"])
+        if target != "alpha":
+            assert sent * 1514 / 1448 == pytest.approx(grown, rel=0.01, abs=150_000)
+        url = f"http://{lab.address(target)}:5232/.web/"
+        move, on_target = report["move"], ("--on", f"lab:{target}")
+        assert statuses(target, move, store) == {"image": "running", "disk": "exited"}
+        write_event(lab.address(target))
+        assert "exited with code 0" in portkit("stop", move, *on_target, store=store).text
+        portkit("start", move, *on_target, "--form", "disk", store=store)
+        wait_for(url)
+        write_event(lab.address(target))
+        assert statuses(target, move, store) == {"image": "exited", "disk": "running"}
+        assert "starting" in portkit("logs", move, *on_target, store=store).text
+        assert "exited with code 0" in portkit("stop", move, *on_target, store=store).text
+        assert "app exited" in portkit("logs", move, *on_target, "--form", "disk", store=store).text
+        portkit("start", move, *on_target, "--form", "image", store=store)
     assert ours(lab, target) == before
+
+
+@pytest.mark.parametrize("target", ["alpha", "beta", "gamma"])
+def test_uefi(lab: Lab, store: Path, tmp_path: Path, target: str) -> None:
+    folder = tmp_path / "radicale"
+    folder.mkdir()
+    text = (ROOT / "fixtures/apps/radicale/compose.yaml").read_text()
+    text = text.replace("context: .", f"context: {ROOT}/fixtures/apps/radicale")
+    text = text.replace("memory: 384m", "memory: 384m\n      firmware: uefi")
+    (folder / "compose.yaml").write_text(text)
+    before = ours(lab, target)
+    with moved(folder, target, store, "--form", "disk") as report:
+        (form,) = report["forms"]
+        assert form["state"] == "running"
+        assert "firmware='efi'" in on(lab, target, "virsh dumpxml --inactive $(virsh list --name)")
+        write_event(lab.address(target))
+    assert ours(lab, target) == before
+
+
+@pytest.mark.parametrize("keep", ["image", "disk"])
+def test_back_after_a_reboot(lab: Lab, store: Path, keep: str) -> None:
+    """`restart: unless-stopped` brings the kept one back, and only that one."""
+    url = f"http://{lab.address('beta')}:5232/.web/"
+    with moved("radicale", "beta", store, "--keep", keep) as report:
+        write_event(lab.address("beta"))
+        lab_room.reboot("beta")
+        wait_for(url)
+        running = statuses("beta", report["move"], store)
+        assert [form for form, status in running.items() if status == "running"] == [keep]
+        portkit("stop", report["move"], "--on", "lab:beta", store=store)
+        lab_room.reboot("beta")
+        assert "running" not in statuses("beta", report["move"], store).values()
+    # A killed host forgets nothing that it had on its disks.
+    assert "radicale" not in ours(lab, "beta")
 
 
 @pytest.mark.parametrize("target", ["beta", "gamma"])
 def test_registry_takes_an_image(lab: Lab, store: Path, target: str) -> None:
     with moved("registry", target, store) as report:
-        (form,) = report["forms"]
-        assert form["boot"]["url"].endswith(":5000/v2/")
-        name = "127.0.0.1:5000/pushed:1"
+        name, address = "127.0.0.1:5000/pushed:1", lab.address(target)
         held = on(lab, target, "docker images -q portkit/held | head -1").strip()
-        on(lab, target, f"docker tag {held} {name} && docker push -q {name}")
-        on(lab, target, f"docker rmi {name} && docker pull -q {name} && docker rmi {name}")
-        listed = ask(f"http://{lab.address(target)}:5000/v2/_catalog")
-        assert json.loads(listed) == {"repositories": ["pushed"]}
+        for form in report["forms"]:
+            assert form["boot"]["url"].endswith(":5000/v2/")
+        for form in ("image", "disk"):
+            on(lab, target, f"docker tag {held} {name} && docker push -q {name}")
+            on(lab, target, f"docker rmi {name} && docker pull -q {name} && docker rmi {name}")
+            listed = ask(f"http://{address}:5000/v2/_catalog")
+            assert json.loads(listed) == {"repositories": ["pushed"]}
+            portkit("stop", report["move"], "--on", f"lab:{target}", store=store)
+            if form == "image":
+                words = ("start", report["move"], "--on", f"lab:{target}", "--form", "disk")
+                portkit(*words, store=store)
+                wait_for(f"http://{address}:5000/v2/")
     assert "portkit/held" not in on(lab, target, "docker images")
 
 
@@ -127,32 +198,43 @@ def write_app(folder: Path, lines: str) -> Path:
     return folder
 
 
+SLEEP = "    command: [sleep, '99']\n"
+PUBLISHED = "    ports: ['8099:80']\n"
+
+
 @pytest.mark.parametrize(
-    ("lines", "code", "word"),
+    ("form", "lines", "code", "words"),
     [
-        ("    command: ['false']\n    ports: ['8099:80']\n", 8, "exited with code 1"),
+        ("image", f"    command: ['false']\n{PUBLISHED}", 8, ["exited with code 1"]),
+        ("disk", f"    command: ['false']\n{PUBLISHED}", 8, ["exited with code 1", "portkit:"]),
         (
-            "    command: [sleep, '99']\n    ports: ['8099:80']\n"
-            "    x-portkit: {health: {timeout: 2s}}\n",
-            8,
-            "did not answer within 2 s",
+            "both",
+            SLEEP + PUBLISHED + "    x-portkit: {health: {timeout: 15s}}\n",
+            *(8, ["did not answer within 15 s", "starting sleep"]),
         ),
-        ("    command: [/no/such]\n    ports: ['8099:80']\n", 5, "no such file"),
-        ("    command: [sleep, '99']\n    ports: ['22:80']\n", 10, "port 22 is taken"),
-        ("    command: [sleep, '99']\n", 3, "no published TCP port"),
-        ("    command: [sleep, '9']\n    volumes: ['./e:/e']\n", 9, "would not travel"),
+        ("image", f"    command: [/no/such]\n{PUBLISHED}", 5, ["no such file"]),
+        ("disk", f"    command: [/no/such]\n{PUBLISHED}", 8, ["cannot run /no/such", "code 127"]),
+        ("both", f"{SLEEP}    ports: ['22:80']\n", 10, ["port 22 is taken"]),
+        ("disk", f"{SLEEP}    ports: ['81:80']\n", 9, ["cannot publish port 81", "sysctl"]),
+        ("both", SLEEP, 3, ["no published TCP port"]),
+        ("both", f"{SLEEP}    volumes: ['./e:/e']\n", 9, ["would not travel"]),
+        ("both", f"{SLEEP}{PUBLISHED}    x-portkit: {{disk: 60m}}\n", 3, ["too small"]),
     ],
 )
 def test_what_fails_leaves_nothing(
-    lab: Lab, store: Path, tmp_path: Path, lines: str, code: int, word: str
+    lab: Lab, store: Path, tmp_path: Path, form: str, lines: str, code: int, words: list[str]
 ) -> None:
     before = ours(lab, "beta"), on(lab, "beta", "docker images -aq; docker volume ls -q")
     folder = write_app(tmp_path / "bad", lines)
     done = portkit(
-        *("move", str(folder), "--from", "lab:alpha", "--to", "lab:beta"), store=store, check=False
+        *("move", str(folder), "--from", "lab:alpha", "--to", "lab:beta", "--form", form),
+        *("--progress", "quiet"),
+        store=store,
+        check=False,
     )
     assert done.code == code, done.stderr.decode()
-    assert word in done.stderr.decode()
+    for word in words:
+        assert word in done.stderr.decode()
     assert b"Traceback" not in done.stderr
     after = ours(lab, "beta"), on(lab, "beta", "docker images -aq; docker volume ls -q")
     assert after == before
@@ -186,14 +268,21 @@ def test_dry_run_and_check_change_nothing(lab: Lab, store: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("phase", ["transfer", "load", "create", "boot"])
+@pytest.mark.parametrize(
+    ("form", "phase"),
+    [
+        *(("image", name) for name in ("transfer", "load", "create", "boot image")),
+        *(("disk", name) for name in ("package disk", "transfer", "create", "boot disk")),
+    ],
+)
 def test_interrupted_anywhere_leaves_nothing(
-    lab: Lab, tmp_path: Path, store: Path, phase: str, number: signal.Signals
+    lab: Lab, tmp_path: Path, store: Path, form: str, phase: str, number: signal.Signals
 ) -> None:
     before = ours(lab, "beta"), on(lab, "beta", "docker images -aq; docker volume ls -q")
-    folder = write_app(tmp_path / "slow", "    command: [sleep, '99']\n    ports: ['8099:80']\n")
-    words = ("move", str(folder), "--from", "lab:alpha", "--to", "lab:beta", "--progress", "json")
-    with process.popen([PORTKIT, *words], env={"PORTKIT_STORE": str(store)}) as child:
+    folder = write_app(tmp_path / "slow", SLEEP + PUBLISHED)
+    words = ("move", str(folder), "--from", "lab:alpha", "--to", "lab:beta", "--form", form)
+    argv = [PORTKIT, *words, "--progress", "json"]
+    with process.popen(argv, env={"PORTKIT_STORE": str(store)}) as child:
         assert child.stderr is not None
         for row in child.stderr:
             if json.loads(row).get("name") == phase:

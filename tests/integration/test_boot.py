@@ -1,0 +1,90 @@
+"""Guests that go wrong on their way up, on a real libvirt."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from portkit import app as apps
+from portkit import move as moves
+from portkit import process
+from portkit.errors import BootError
+from portkit.guest.kit import build_kit
+from portkit.host import connect
+from portkit.journey import Clock, Journey
+from portkit.lab import Lab
+from portkit.model import Artifact, Blob, Form
+from portkit.progress import NullObserver
+from portkit.store import Store
+from portkit.store.sparse import copy_sparse
+
+pytestmark = pytest.mark.lab
+
+
+def on(lab: Lab, name: str, command: str) -> str:
+    return process.run(["ssh", "-F", lab.ssh_config, f"lab-{name}", command]).text
+
+
+def write_app(folder: Path) -> Path:
+    (folder / "compose.yaml").write_text(
+        "services:\n  bad:\n    image: debian:bookworm-slim\n    command: [sleep, '99']\n"
+        "    ports: ['8099:80']\n    x-portkit: {health: {timeout: 40s}}\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def disk(lab: Lab, store: Path, tmp_path: Path) -> Iterator[tuple[Store, Artifact, Path]]:
+    """The base image's disk, and a copy of it that may be damaged."""
+    kept = Store(store)
+    app = apps.load(write_app(tmp_path))
+    with connect("lab:alpha") as source:
+        artifact = moves.pack(app, source=source, forms=[Form.DISK], store=kept)[Form.DISK]
+    copy = tmp_path / "copy.raw"
+    copy_sparse(kept.path(artifact.digest), copy)
+    yield Store(tmp_path / "store"), artifact, copy
+
+
+def boot(store: Store, artifact: Artifact, raw: Path, folder: Path) -> None:
+    """Send that content as the disk and start it on beta; all of it is taken back."""
+    blob: Blob = store.add_file(raw)
+    bad = Artifact(Form.DISK, blob.digest, artifact.config, (blob,), blob.size, blob.size)
+    spec = apps.resolve(apps.load(folder), artifact.config)
+    with connect("lab:beta") as target, ExitStack() as stack:
+        clock = Clock(NullObserver())
+        journey = Journey(moves.new_id(), spec, bad, target.facts(), target, clock, stack)
+        journey.send(store)
+        journey.start(1, keep=False)
+
+
+def test_a_guest_that_panics_is_shown(
+    lab: Lab, disk: tuple[Store, Artifact, Path], tmp_path: Path
+) -> None:
+    """Hostile input 49: without its initrd the kernel finds no root; the console says so."""
+    store, artifact, raw = disk
+    head = build_kit().initrd.read_bytes()[:4096]
+    with raw.open("r+b") as file:
+        boot_partition = file.read(64 << 20)
+        file.seek(boot_partition.index(head))
+        file.write(bytes(len(head)))
+    with pytest.raises(BootError, match="ended before it ran the app") as caught:
+        boot(store, artifact, raw, tmp_path)
+    assert "panic" in caught.value.details
+    assert "portkit-" not in on(lab, "beta", "virsh list --all --name")
+
+
+def test_a_guest_without_a_loader_is_given_up(
+    lab: Lab, disk: tuple[Store, Artifact, Path], tmp_path: Path
+) -> None:
+    """Hostile input 49: firmware that finds nothing to boot waits for ever; we do not."""
+    store, artifact, raw = disk
+    (tmp_path / "compose.yaml").write_text(
+        (tmp_path / "compose.yaml").read_text().replace("timeout: 40s", "timeout: 5s")
+    )
+    with raw.open("r+b") as file:
+        file.write(os.urandom(512))
+    with pytest.raises(BootError, match="did not answer within 5 s"):
+        boot(store, artifact, raw, tmp_path)
+    assert "portkit-" not in on(lab, "beta", "virsh list --all --name")
