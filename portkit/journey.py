@@ -104,6 +104,14 @@ class Journey:
     def commit(self, name: str | None) -> None:
         """It starts by itself from now on, and an image gets the user's name where it is free."""
         with boot.runner(self.target, self.artifact.form) as runner:
+            status, code = runner.state(self.move)
+            if status != "running":  # it answered and ended: no host to leave it on
+                raise BootError(
+                    "the app ended after its first answer"
+                    + ("" if code is None else f", with code {code}"),
+                    details=runner.logs(self.move, 30).strip(),
+                    resolution="See its last words above.",
+                )
             runner.commit(self.move, self.spec)
         held = transfer.held_name(self.artifact)
         if not held or not name or name.startswith("sha256:"):

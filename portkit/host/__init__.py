@@ -12,7 +12,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -122,15 +122,18 @@ def parse_facts(row: dict[str, Any]) -> Facts:
         ) from error
 
 
-@contextmanager
-def connect(name: str, observer: Observer | None = None) -> Iterator[Host]:
-    """Connect to a host; everything over the connection ends with the block.
+def connect(name: str, observer: Observer | None = None) -> AbstractContextManager[Host]:
+    """Connect to a host with the block; everything over the connection ends with it.
 
-    Raises HostError when the name is malformed or the host unknown, unreachable, not trusted
-    or without python3 and root; LabError for a lab host that does not run.
+    Raises HostError when the name is malformed (at the call, before anything is started) or the
+    host unknown, unreachable, not trusted or without python3 and root; LabError for a lab host
+    that does not run.
     """
-    endpoint = _endpoint(name)
-    observer = observer or NullObserver()
+    return _connected(name, _endpoint(name), observer or NullObserver())
+
+
+@contextmanager
+def _connected(name: str, endpoint: names.Endpoint, observer: Observer) -> Iterator[Host]:
     with ExitStack() as stack:
         if endpoint.local:
             _refuse_tcp_engine(os.environ.get("DOCKER_HOST", ""))

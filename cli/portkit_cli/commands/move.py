@@ -57,7 +57,8 @@ def move(
     """
     told = observer(progress)
     loaded = apps.load(app)
-    with connect(source, told) as origin, connect(target, told) as there:
+    ends = connect(source, told), connect(target, told)  # both names are read before either is used
+    with ends[0] as origin, ends[1] as there:
         if dry_run:
             report = moves.plan(
                 loaded, source=origin, target=there, forms=_FORMS[form], observer=told
@@ -89,9 +90,10 @@ def check(
     """
     told = observer(progress)
     loaded, wrong = apps.load(app), False
-    with connect(source, told) as origin:
-        for target in targets:
-            with connect(target, told) as there:
+    begin, ends = connect(source, told), [connect(target, told) for target in targets]
+    with begin as origin:
+        for end in ends:
+            with end as there:
                 report = moves.plan(
                     loaded, source=origin, target=there, forms=_FORMS[form], pack_disk=False,
                     observer=told,

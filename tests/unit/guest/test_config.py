@@ -1,0 +1,96 @@
+"""The configuration disk, read back by a reader that knows only its description."""
+
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portkit.app.resolve import defaults
+from portkit.errors import AppError
+from portkit.guest.config import LIMIT, encode_config, signal_number
+from portkit.guest.initrd import cpio
+from portkit.model import ImageConfig, Mount, RunSpec
+
+
+def spec(**changed: object) -> RunSpec:
+    made = defaults(ImageConfig("sha256:" + "0" * 64, "amd64", "linux", (), cmd=("run",)))
+    assert made is not None
+    return RunSpec(**{**made.__dict__, **changed})  # type: ignore[arg-type]
+
+
+def records(data: bytes) -> list[tuple[bytes, bytes]]:
+    magic, length, checksum = struct.unpack_from("<8sII", data)
+    body = data[16 : 16 + length]
+    assert magic == b"PORTKIT1"
+    assert zlib.crc32(body) == checksum
+    assert not any(data[16 + length :])
+    assert len(data) % 512 == 0
+    found = []
+    while body:
+        size = int.from_bytes(body[1:5], "little")
+        found.append((body[:1], body[5 : 5 + size]))
+        body = body[5 + size :]
+    return found
+
+
+WORD = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
+
+
+@given(st.lists(WORD, min_size=1), st.dictionaries(WORD, WORD))
+def test_words_come_back_as_they_were(argv: list[str], env: dict[str, str]) -> None:
+    found = records(encode_config(spec(argv=tuple(argv), env=tuple(env.items()))))
+    assert [value.decode() for tag, value in found if tag == b"A"] == argv
+    assert [value.decode() for tag, value in found if tag == b"E"] == [
+        f"{key}={value}" for key, value in env.items()
+    ]
+
+
+def test_parents_are_mounted_first_and_volumes_numbered() -> None:
+    mounts = (Mount("volume", "/a/b"), Mount("tmpfs", "/a", tmpfs_bytes=7), Mount("volume", "/c"))
+    rows = [value for tag, value in records(encode_config(spec(mounts=mounts))) if tag == b"V"]
+    assert [(struct.unpack_from("<iIQ", row), row[16:]) for row in rows] == [
+        *(((-1, 0, 7), b"/a"), ((1, 0, 0), b"/c"), ((0, 0, 0), b"/a/b")),
+    ]
+
+
+def test_the_restart_policy_changes_no_size() -> None:
+    """It is written in place at the commit, while the guest may read it."""
+    before = encode_config(spec(restart="no"))
+    after = encode_config(spec(restart="on-failure:3"))
+    assert len(before) == len(after)
+    assert before != after
+
+
+def test_signals_by_every_name() -> None:
+    assert [signal_number(name) for name in ("SIGTERM", "term", "15", "SIGRTMIN+3")] == [
+        *(15, 15, 15, 37),
+    ]
+    with pytest.raises(AppError):
+        signal_number("SIGNOTHING")
+
+
+def test_too_much_is_refused() -> None:
+    with pytest.raises(AppError, match="too big"):
+        encode_config(spec(argv=("x" * (LIMIT + 1),)))
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8})?", fullmatch=True), st.binary()))
+def test_an_initrd_holds_its_files(files: dict[str, bytes]) -> None:
+    tops = {name for name in files if "/" not in name}
+    files = {name: data for name, data in files.items() if name.partition("/")[0] not in tops
+             or "/" not in name}  # fmt: skip
+    data = cpio({name: (0o644, content) for name, content in files.items()})
+    assert len(data) % 512 == 0
+    found, at = {}, 0
+    while True:
+        fields = [int(data[at + 6 + 8 * i : at + 14 + 8 * i], 16) for i in range(13)]
+        name = data[at + 110 : at + 110 + fields[11] - 1].decode()
+        at += -(-(110 + fields[11]) // 4) * 4
+        if name == "TRAILER!!!":
+            break
+        if fields[1] & 0o170000 == 0o100000:
+            found[name] = data[at : at + fields[6]]
+        at += -(-fields[6] // 4) * 4
+    assert found == files

@@ -1,0 +1,60 @@
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portkit.errors import AppError, VerifyError
+from portkit.package.disk import layout
+from portkit.package.save import check_header
+
+MIB = 1 << 20
+
+
+@given(st.integers(0, 1 << 44))
+def test_partitions_fit_and_do_not_touch(content: int) -> None:
+    found = layout(content)
+    assert found.size % MIB == 0
+    assert found.boot[0] * 512 == MIB
+    assert found.boot[1] < found.root[0]
+    assert found.root[0] % 2048 == 0
+    assert (found.root[1] + 1) * 512 <= found.size - 34 * 512, "room for GPT's second copy"
+    assert (found.root[1] - found.root[0] + 1) * 512 > content * 1.2 + 400 * MIB
+
+
+def test_what_was_asked_for_is_kept_or_refused() -> None:
+    assert layout(100 * MIB, 1024 * MIB).size == 1024 * MIB
+    with pytest.raises(AppError, match="too small"):
+        layout(100 * MIB, 120 * MIB)
+
+
+def header(**changed: Any) -> bytes:
+    row = {"magic": b"QFI\xfb", "version": 3, "backing": 0, "bits": 18, "features": 8, "kind": 1}
+    row |= changed
+    head = struct.pack(">4sIQII", row["magic"], row["version"], row["backing"], 0, row["bits"])
+    return head.ljust(72, b"\0") + struct.pack(
+        ">QQQIIB7x", row["features"], 0, 0, 4, 112, row["kind"]
+    )
+
+
+def test_the_header_that_pack_asks_for() -> None:
+    check_header(header())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"magic": b"QFI\0"}, {"version": 2}, {"backing": 4096}, {"bits": 16}),
+        *({"features": 0}, {"features": 9}, {"features": 12}, {"features": 24}, {"kind": 0}),
+    ],
+)
+def test_any_other_header_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(VerifyError):
+        check_header(header(**changed))
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused(data: bytes) -> None:
+    with pytest.raises(VerifyError):
+        check_header(data)
