@@ -103,6 +103,7 @@ class Mount:
     source: str = ""
     read_only: bool = False
     tmpfs_bytes: int | None = None
+    tmpfs_mode: int | None = None  # None: of the image's folder at that place, else 1777
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ class Runner(Protocol):
     def start(self, identity: str) -> None:
         """Start it; returns when the engine has."""
 
-    def stop(self, identity: str, grace_s: float) -> int | None:
-        """Stop signal, time to finish, force; the exit code where one is known."""
+    def stop(self, identity: str, grace_s: float | None = None) -> int | None:
+        """Stop signal, time to finish (None: the App's own), force; the exit code where one is
+        known."""
 
     def state(self, identity: str) -> tuple[str, int | None]:
         """(created | running | exited, exit code)."""

@@ -28,7 +28,7 @@ class Containers:
     def start(self, identity: str) -> None:
         self._engine.start(identity)
 
-    def stop(self, identity: str, grace_s: float) -> int | None:
+    def stop(self, identity: str, grace_s: float | None = None) -> int | None:
         return self._engine.stop(identity, grace_s)
 
     def state(self, identity: str) -> tuple[str, int | None]:

@@ -64,7 +64,10 @@ class Domains:
                 owner=f"{facts.qemu_user}:{facts.qemu_group}",
                 kvm=facts.accelerator == "kvm",
                 firmware=spec.machine.firmware,
-                mark={"ports": " ".join(f":{port.host_port}" for port in spec.ports)},
+                mark={
+                    "ports": " ".join(f":{port.host_port}" for port in spec.ports),
+                    "grace": str(spec.stop_grace_period_s),
+                },
             )
         )
         return Instance(identity, spec.app, Form.DISK, self._host.name, "created")
@@ -72,8 +75,8 @@ class Domains:
     def start(self, identity: str) -> None:
         self._engine.start(identity)
 
-    def stop(self, identity: str, grace_s: float) -> int | None:
-        self._engine.stop(identity, grace_s + _FIRMWARE_S)
+    def stop(self, identity: str, grace_s: float | None = None) -> int | None:
+        self._engine.stop(identity, grace_s, _FIRMWARE_S)
         return exit_code(self._log(identity))
 
     def state(self, identity: str) -> tuple[str, int | None]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from portkit.engines.marks import ours
 from portkit.errors import ConflictError, EngineError, PortkitError
 from portkit.model import Form, Instance, Mount, RunSpec
 
 _LABELS = ("portkit.move", "portkit.app", "portkit.form")
-_ID = re.compile(r"pk-[0-9a-f]{12}")
-_APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LOG_LIMIT = 1 << 20  # bytes of a log that are kept
 _LOG_READ = 64 << 20  # bytes after which an engine is not listened to any more
 
@@ -79,6 +77,7 @@ class Docker:
                 ports=[(port.target, port.protocol) for port in spec.ports],
                 labels={**spec.labels, **labels},
                 stop_signal=spec.stop_signal,
+                stop_timeout=math.ceil(spec.stop_grace_period_s),
                 healthcheck=_healthcheck(spec),
                 host_config=self._host_config(spec, identity),
                 # Else ~/.docker/config.json of this machine gets into the app's environment.
@@ -117,10 +116,12 @@ class Docker:
         with self._errors("start the container"):
             self._api.start(self._row(identity)["Id"])
 
-    def stop(self, identity: str, grace_s: float) -> int | None:
-        """Stop signal, `grace_s` seconds, SIGKILL; the exit code."""
+    def stop(self, identity: str, grace_s: float | None = None) -> int | None:
+        """Stop signal, `grace_s` seconds (None: the App's own), SIGKILL; the exit code."""
         container = self._row(identity)["Id"]
         with self._errors("stop the container"):
+            if grace_s is None:  # told to the SDK: it waits no longer for the answer than that
+                grace_s = self._api.inspect_container(container)["Config"].get("StopTimeout", 10)
             self._api.stop(container, timeout=math.ceil(grace_s))
             state = self._api.inspect_container(container)["State"]
         return int(state["ExitCode"])
@@ -178,15 +179,14 @@ class Docker:
         found = []
         for row in self._rows(None):
             labels = row["Labels"]
-            if not _ID.fullmatch(labels["portkit.move"]):
+            identity, app = labels["portkit.move"], labels.get("portkit.app", "")
+            if not ours(identity, app):
                 continue
-            if not _APP.fullmatch(labels.get("portkit.app", "")):
-                continue
-            status, code = self.state(labels["portkit.move"])
+            status, code = self.state(identity)
             found.append(
                 Instance(
-                    labels["portkit.move"],
-                    labels.get("portkit.app", ""),
+                    identity,
+                    app,
                     Form.IMAGE,
                     self._host,
                     status,
@@ -233,7 +233,8 @@ def _mounts(mounts: tuple[Mount, ...], identity: str) -> list[Any]:
     index = 0
     for mount in mounts:
         if mount.type == "tmpfs":
-            found.append(DockerMount(mount.target, None, "tmpfs", tmpfs_size=mount.tmpfs_bytes))
+            size, mode = mount.tmpfs_bytes, mount.tmpfs_mode
+            found.append(DockerMount(mount.target, None, "tmpfs", tmpfs_size=size, tmpfs_mode=mode))
             continue
         name = volume_name(identity, index)
         found.append(DockerMount(mount.target, name, "volume", read_only=mount.read_only))

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
+from portkit.engines.marks import ours
 from portkit.model import Firmware, Port
 
 MARK = "urn:portkit:instance:1"
 _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
-_NAMES = {"id", "app", "restart", "ports"}
+_NAMES = {"id", "app", "restart", "ports", "grace"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def instance_of(xml: str) -> dict[str, str] | None:
     # Other people's domains are read too: no entities, no network.
     parser = etree.XMLParser(resolve_entities=False, no_network=True)
     mark = etree.fromstring(xml.encode(), parser).find(f"metadata/{{{MARK}}}instance")
-    if mark is None or not {"id", "app"} <= set(mark.keys()):
+    if mark is None or not ours(str(mark.get("id", "")), str(mark.get("app", ""))):
         return None
     return {str(key): str(value) for key, value in mark.items() if key in _NAMES}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from portkit.errors import ConflictError, EngineError
 from portkit.model import Form, Instance
 
 _AGAIN_S = 2.0  # a guest that is still booting does not hear the power button
+_GRACE_S = 10.0  # compose's own stop_grace_period
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 _TAKEN = ("Could not set up host forwarding rule", "address already in use", "Address already")
 
 
@@ -64,10 +67,15 @@ class Libvirt:
             found.create()
             self._autostart(found, start=True)
 
-    def stop(self, identity: str, grace_s: float) -> bool:
-        """Press the power button; False when it had to be cut off after `grace_s` seconds."""
+    def stop(self, identity: str, grace_s: float | None, firmware_s: float = 0.0) -> bool:
+        """Press the power button; False when it had to be cut off after `grace_s` (None: what its
+        App asks for) and `firmware_s` seconds."""
         found = self._find(identity)
-        end, pressed = time.monotonic() + grace_s, 0.0
+        if grace_s is None:
+            about = instance_of(found.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE)) or {}
+            told = about.get("grace", "")
+            grace_s = float(told) if _SECONDS.fullmatch(told) else _GRACE_S
+        end, pressed = time.monotonic() + grace_s + firmware_s, 0.0
         with self._errors("stop the domain"):
             self._autostart(found, start=False)
             while found.isActive():

@@ -96,9 +96,9 @@ def _write(data: bytes) -> None:
 @click.argument("instance")
 @on_host
 @_form
-@click.option("--time", "grace", type=click.FloatRange(0, 3600), default=10.0, show_default=True,
-              help="Seconds it gets to finish.")  # fmt: skip
-def stop(instance: str, host: str, form: str | None, grace: float) -> None:
+@click.option("--time", "grace", type=click.FloatRange(0, 3600),
+              help="Seconds it gets to finish.  [default: its stop_grace_period]")  # fmt: skip
+def stop(instance: str, host: str, form: str | None, grace: float | None) -> None:
     """Stop INSTANCE and tell its exit code.
 
     \b
