@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from portkit.app.compose import Reader
 
 _KNOWN = {"type", "source", "target", "read_only", "tmpfs", "volume", "bind", "consistency"}
+_TMPFS_ALWAYS = {"rw", "noexec", "nosuid", "nodev"}  # as Docker mounts one anyway
 
 
 def read(reader: Reader, value: Value) -> tuple[Mount, ...]:
@@ -28,13 +29,15 @@ def read(reader: Reader, value: Value) -> tuple[Mount, ...]:
 
 
 def tmpfs(reader: Reader, value: Value) -> tuple[Mount, ...]:
-    """The mounts of `tmpfs`: PATH[:size=SIZE,...]."""
+    """The mounts of `tmpfs`: PATH[:size=SIZE,mode=OCTAL]; other options are Findings."""
     found = []
     for each in reader.list_of(value):
         target, _, options = reader.text(each).partition(":")
-        sizes = [o.partition("=")[2] for o in options.split(",") if o.startswith("size=")]
-        size = reader.use(Value(sizes[0], each.line), values.size) if sizes else None
-        found.append(_checked(reader, each, Mount("tmpfs", target, tmpfs_bytes=size)))
+        rows = dict(word.partition("=")[::2] for word in options.split(",") if word)
+        told = {key: Value(text, each.line) for key, text in rows.items()}
+        size, mode = _tmpfs(reader, told)
+        mount = Mount("tmpfs", target, tmpfs_bytes=size, tmpfs_mode=mode)
+        found.append(_checked(reader, each, mount))
     return _once(reader, value, found)
 
 
@@ -72,9 +75,30 @@ def _long(reader: Reader, each: Value) -> Mount:
         text("target"),
         text("source"),
         reader.flag(row["read_only"]) if "read_only" in row else False,
-        reader.use(options["size"], values.size) if "size" in options else None,
+        *_tmpfs(reader, options),
     )
     return _checked(reader, each, mount)
+
+
+def _tmpfs(reader: Reader, options: dict[str, Value]) -> tuple[int | None, int | None]:
+    """Bytes and mode of a tmpfs."""
+    for key, value in options.items():
+        if key not in ("size", "mode", *_TMPFS_ALWAYS):
+            message = f"the option {key[:80]!r} of a tmpfs is not carried out"
+            reader.note("compose-not-carried", value, message, Severity.WARNING)
+    size, mode = options.get("size"), options.get("mode")
+    return (
+        reader.use(size, values.size) if size else None,
+        reader.use(mode, _mode) if mode else None,
+    )
+
+
+def _mode(value: object) -> int:
+    """Permissions; YAML 1.2 has read 0o1777 as a number, an option's text is octal."""
+    number = int(value, 8) if isinstance(value, str) else value
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 0o7777:
+        raise ValueError(f"{str(value)[:40]!r} is no mode of a folder")
+    return number
 
 
 def _checked(reader: Reader, each: Value, mount: Mount) -> Mount:

@@ -20,12 +20,14 @@ _DEFAULT_CAPABILITIES = (
 )
 # Where Docker's own depends on how its daemon was started, portkit says it for both forms. Low
 # enough for engines that may not raise limits (an engine in a container has no CAP_SYS_RESOURCE).
+_UNLIMITED = Ulimit(-1, -1)
 DEFAULT_ULIMITS = {
-    "nofile": Ulimit(16384, 16384),
-    "nproc": Ulimit(16384, 16384),
-    "core": Ulimit(0, 0),
+    **dict.fromkeys(("cpu", "fsize", "data", "rss", "as", "locks", "rttime"), _UNLIMITED),
+    **dict.fromkeys(("nofile", "nproc", "sigpending"), Ulimit(16384, 16384)),
+    **dict.fromkeys(("core", "nice", "rtprio"), Ulimit(0, 0)),
+    "stack": Ulimit(8 << 20, -1),
     "memlock": Ulimit(64 << 10, 64 << 10),
-    "sigpending": Ulimit(16384, 16384),
+    "msgqueue": Ulimit(819200, 819200),
 }
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -34,14 +36,15 @@ _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 def resolve(app: App, image: ImageConfig) -> RunSpec:
     """What the app's process sees. AppError when nothing says what to run, or a value is bad."""
     service = app.service
+    hostname = _hostname(service.hostname or app.name.replace("_", "-").strip("-"))
     return RunSpec(
         app=app.name,
         argv=_argv(service, image),
-        env=_env(service, image),
+        env=_env(service, image, hostname),
         cwd=_cwd(service.working_dir or image.working_dir or "/"),
         user=service.user if service.user is not None else image.user,
         group_add=service.group_add,
-        hostname=_hostname(service.hostname or app.name.replace("_", "-").strip("-")),
+        hostname=hostname,
         umask=0o022,
         ulimits={**DEFAULT_ULIMITS, **service.ulimits},
         capabilities=_capabilities(service),
@@ -85,7 +88,7 @@ def _argv(service: Service, image: ImageConfig) -> tuple[str, ...]:
     return argv
 
 
-def _env(service: Service, image: ImageConfig) -> tuple[tuple[str, str], ...]:
+def _env(service: Service, image: ImageConfig, hostname: str) -> tuple[tuple[str, str], ...]:
     merged = {}
     for row in image.env:
         key, _, value = row.partition("=")
@@ -96,8 +99,9 @@ def _env(service: Service, image: ImageConfig) -> tuple[tuple[str, str], ...]:
             )
         merged[key] = value
     merged.update(service.environment)
-    merged.setdefault("PATH", _DEFAULT_PATH)
-    return tuple(merged.items())
+    # Docker's daemon puts these two first, whoever gave them.
+    first = {"PATH": _DEFAULT_PATH, "HOSTNAME": hostname}
+    return tuple({**first, **merged}.items())
 
 
 def _cwd(path: str) -> str:

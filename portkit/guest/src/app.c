@@ -81,13 +81,13 @@ static void groups_read(const char *name, const char *asked, char *const *more,
                         struct person *person) {
     char line[65536], *fields[4];
     unsigned gid;
-    int found = !*asked;
+    int found = !*asked, met[64] = {0};
     FILE *file = fopen("/etc/group", "re");
     while (file && fgets(line, sizeof line, file)) {
         if (split(line, fields, 4) < 3 || !number(fields[2], &gid)) continue;
         if (*asked && !strcmp(fields[0], asked)) person->gid = gid, found = 1;
         for (size_t i = 0; more[i]; i++)
-            if (!strcmp(more[i], fields[0])) group_add(person, gid);
+            if (!strcmp(more[i], fields[0])) group_add(person, gid), met[i] = 1;
         char *members = fields[3], *member;
         if (*asked) continue; /* a group that is asked for stands alone */
         while (*name && members && (member = strsep(&members, ",")))
@@ -95,8 +95,13 @@ static void groups_read(const char *name, const char *asked, char *const *more,
     }
     if (file) fclose(file);
     if (*asked && number(asked, &gid)) person->gid = gid, found = 1;
-    for (size_t i = 0; more[i]; i++)
-        if (number(more[i], &gid)) group_add(person, gid);
+    for (size_t i = 0; more[i]; i++) {
+        if (!met[i] && !number(more[i], &gid)) {
+            errno = ENOENT;
+            give_up(more[i]);
+        }
+        if (!met[i]) group_add(person, gid);
+    }
     if (!found) {
         errno = ENOENT;
         give_up(asked);
@@ -140,9 +145,9 @@ static void rights_set(const struct config *config, const struct person *person)
 
 /* What runc masks and makes read-only of /proc. */
 static void proc_guard(void) {
-    static const char *const masked[] = {"/proc/acpi", "/proc/kcore", "/proc/keys",
-        "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug", "/proc/scsi",
-        "/sys/firmware"};
+    static const char *const masked[] = {"/proc/acpi", "/proc/asound", "/proc/kcore",
+        "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+        "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"};
     static const char *const fixed[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
         "/proc/sysrq-trigger"};
     struct stat found;
@@ -158,6 +163,16 @@ static void proc_guard(void) {
     }
 }
 
+/* As mkdir -p; what cannot be made shows when it is entered. */
+static void folders_make(const char *path) {
+    char part[4096];
+    for (size_t i = 1; path[i - 1] && i < sizeof part; i++) {
+        if (path[i] && path[i] != '/') continue;
+        memcpy(part, path, i), part[i] = 0;
+        mkdir(part, 0755);
+    }
+}
+
 static void world_enter(const struct config *config) {
     mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
     /* The initrd cannot be pivoted away: the root is moved over it. */
@@ -166,6 +181,7 @@ static void world_enter(const struct config *config) {
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
         give_up("mount /proc");
     if (!config->privileged && !config->init_system) proc_guard();
+    folders_make(config->cwd);
     if (config->read_only) mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
 }
 
@@ -173,7 +189,8 @@ static void environment_set(const struct config *config, const struct person *pe
     clearenv();
     for (size_t i = 0; i < config->envc; i++) putenv(config->env[i]);
     setenv("HOSTNAME", config->hostname, 0);
-    setenv("HOME", person->home, 0);
+    const char *home = getenv("HOME");
+    if (!home || !*home) setenv("HOME", person->home, 1);
 }
 
 static void app_exec(const struct config *config, int out) {
@@ -189,7 +206,8 @@ static void app_exec(const struct config *config, int out) {
     umask((mode_t)config->umask);
     int console = fcntl(2, F_DUPFD_CLOEXEC, 10);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (mkdir(config->cwd, 0755) && errno != EEXIST) say("%s: %s", config->cwd, strerror(errno));
+    /* So that /dev/stdout can be opened again, by a user without rights too. */
+    if (fchown(out, person.uid, (gid_t)-1)) give_up("give the output away");
     rights_set(config, &person);
     if (chdir(config->cwd)) give_up("enter the working folder");
     dup2(null, 0), dup2(out, 1), dup2(out, 2);

@@ -73,6 +73,7 @@ static char *text(const unsigned char *data, uint32_t size) {
 static void record(struct config *config, char tag, const unsigned char *data, uint32_t size) {
     struct mount_row *mount = &config->mounts[config->mountc];
     struct limit_row *limit = &config->limits[config->limitc];
+    uint32_t flags;
     switch (tag) {
     case 'A': if (config->argc < MAX_LIST - 1) config->argv[config->argc++] = text(data, size); break;
     case 'E': if (config->envc < MAX_LIST - 1) config->env[config->envc++] = text(data, size); break;
@@ -92,9 +93,11 @@ static void record(struct config *config, char tag, const unsigned char *data, u
         limit->resource = word(data), limit->soft = wide(data + 4), limit->hard = wide(data + 12);
         config->limitc++;
         break;
-    case 'V': /* number of the volume disk (-1: a tmpfs), read only, bytes of a tmpfs, target */
+    case 'V': /* number of the volume disk (-1: a tmpfs), flags, bytes of a tmpfs, target; flags: 1
+               * read only, 2 a tmpfs' mode is told, which is in the upper half */
         if (size < 17 || config->mountc == 256) break;
-        mount->volume = (int32_t)word(data), mount->read_only = (int)word(data + 4);
+        mount->volume = (int32_t)word(data), flags = word(data + 4);
+        mount->read_only = flags & 1, mount->mode_told = flags >> 1 & 1, mount->mode = flags >> 16;
         mount->bytes = wide(data + 8), mount->target = text(data + 16, size - 16);
         config->mountc++;
         break;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -42,6 +43,25 @@ static void file_copy(const char *from, const char *to) {
     if (close(out)) fail(to);
 }
 
+/* Where the first name of an inode went; the others become links to it. */
+struct inode { dev_t device; ino_t number; char *path; struct inode *next; };
+static struct inode *inodes[1024];
+
+static int linked(const struct stat *found, const char *to) {
+    struct inode **list = &inodes[found->st_ino % 1024], *one;
+    if (found->st_nlink < 2) return 0;
+    for (one = *list; one; one = one->next)
+        if (one->number == found->st_ino && one->device == found->st_dev) {
+            if (link(one->path, to)) fail(to);
+            return 1;
+        }
+    one = malloc(sizeof *one);
+    if (!one || !(one->path = strdup(to))) fail(to);
+    one->number = found->st_ino, one->device = found->st_dev, one->next = *list;
+    *list = one;
+    return 0;
+}
+
 static void entry_copy(const char *from, const char *to) {
     struct stat found;
     char link[PATH_MAX];
@@ -51,6 +71,7 @@ static void entry_copy(const char *from, const char *to) {
         tree_copy(from, to);
         return;
     }
+    if (linked(&found, to)) return;
     if (S_ISREG(found.st_mode)) {
         file_copy(from, to);
     } else if (S_ISLNK(found.st_mode)) {

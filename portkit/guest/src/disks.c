@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,17 +60,25 @@ void root_mount(void) {
     if (mount(path, ROOT, "ext4", 0, "noinit_itable")) fail("mount the root");
 }
 
-/* Make the folders of a path below the root, without following a link out of it. */
+/* Make the folders of a path below the root; the image's links lead nowhere else than in it. */
+static int folder_made; /* whether the last one was not there before */
+
 static int folder_open(const char *target) {
-    char path[4096];
-    snprintf(path, sizeof path, "%s", target);
-    int at = open(ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    for (char *name = strtok(path, "/"); name && at >= 0; name = strtok(NULL, "/")) {
-        mkdirat(at, name, 0755);
-        int next = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
+    char path[4096] = "";
+    int root = open(ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int at = fcntl(root, F_DUPFD_CLOEXEC, 0);
+    char *rest = strdup(target), *more = rest;
+    for (char *name; at >= 0 && (name = strsep(&more, "/"));) {
+        if (!*name) continue;
+        if (strlen(path) + strlen(name) + 2 > sizeof path) break;
+        folder_made = !mkdirat(at, name, 0755);
+        strcat(strcat(path, "/"), name);
         close(at);
-        at = next;
+        at = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
     }
+    free(rest);
+    close(root);
     return at;
 }
 
@@ -110,13 +119,19 @@ static void volume_mount(const struct mount_row *row) {
     }
 }
 
+/* A folder of the image that it covers gives it its mode, as runc does. */
 static void tmpfs_mount(const struct mount_row *row) {
-    char path[64], options[64] = "mode=1777";
+    char path[64], options[64];
+    struct stat found;
     int at = folder_open(row->target);
-    if (at < 0) fail(row->target);
-    if (row->bytes)
-        snprintf(options, sizeof options, "mode=1777,size=%llu", (unsigned long long)row->bytes);
     snprintf(path, sizeof path, "/proc/self/fd/%d", at);
+    if (at >= 0 && folder_made) chmod(path, 01777); /* the next boot finds it so */
+    if (at < 0 || fstat(at, &found)) fail(row->target);
+    unsigned mode = row->mode_told ? row->mode : found.st_mode & 07777;
+    snprintf(options, sizeof options, "mode=%04o", mode);
+    if (row->bytes)
+        snprintf(options, sizeof options, "mode=%04o,size=%llu", mode,
+                 (unsigned long long)row->bytes);
     if (mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)) fail(row->target);
     close(at);
 }
@@ -158,7 +173,7 @@ static void devices_make(void) {
 }
 
 /* A file over one of the image: hostname, hosts and resolv.conf belong to the run. */
-static void file_over(const char *name, const char *content) {
+static void file_over(const char *name, const char *content, int read_only) {
     char from[64], to[64];
     snprintf(from, sizeof from, "/run/%s", name);
     snprintf(to, sizeof to, ROOT "/etc/%s", name);
@@ -171,6 +186,7 @@ static void file_over(const char *name, const char *content) {
     file = open(to, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (file >= 0) close(file);
     if (mount(from, to, NULL, MS_BIND, NULL)) fail(to);
+    if (read_only) mount(NULL, to, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
 }
 
 void world_mount(const struct config *config) {
@@ -179,15 +195,18 @@ void world_mount(const struct config *config) {
     if (!config->init_system) devices_make();
     else if (mount("/dev", ROOT "/dev", NULL, MS_MOVE, NULL)) fail("move /dev");
     mkdir(ROOT "/proc", 0755), mkdir(ROOT "/sys", 0755), mkdir("/run", 0755);
-    mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m");
-    mount("sysfs", ROOT "/sys", "sysfs",
-          MS_NOSUID | MS_NODEV | MS_NOEXEC | (config->privileged || config->init_system ? 0 : MS_RDONLY), NULL);
+    mount("tmpfs", "/run", "tmpfs", 0, "mode=0755,size=1m");
+    unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    if (!config->privileged && !config->init_system) flags |= MS_RDONLY;
+    mount("sysfs", ROOT "/sys", "sysfs", flags, NULL);
+    if (!config->init_system) mount("cgroup", ROOT "/sys/fs/cgroup", "cgroup2", flags, NULL);
     snprintf(text, sizeof text, "%s\n", config->hostname);
-    file_over("hostname", text);
+    file_over("hostname", text, config->read_only);
     snprintf(text, sizeof text,
              "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
              "fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\n"
              "ff02::2\tip6-allrouters\n10.0.2.15\t%s\n", config->hostname);
-    file_over("hosts", text);
-    file_over("resolv.conf", "nameserver 10.0.2.3\n");
+    file_over("hosts", text, config->read_only);
+    file_over("resolv.conf", "nameserver 10.0.2.3\n", config->read_only);
+    if (symlink("/proc/mounts", ROOT "/etc/mtab") && errno != EEXIST) say("no /etc/mtab");
 }

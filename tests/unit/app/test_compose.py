@@ -115,7 +115,7 @@ def test_resolved_like_docker_does(tmp_path: Path) -> None:
     text = "services: {a_b: {image: x, volumes: ['v:/data'], environment: {A: mine}}}"
     spec = apps.resolve(load(tmp_path, text), config)
     assert spec.argv == ("/entry", "cmd")
-    assert spec.env == (("PATH", "/bin"), ("A", "mine"))
+    assert spec.env == (("PATH", "/bin"), ("HOSTNAME", spec.hostname), ("A", "mine"))
     assert [m.target for m in spec.mounts] == ["/data", "/logs"]
     assert (spec.stop_signal, spec.cwd, spec.umask) == ("SIGQUIT", "/w", 0o022)
     assert "CAP_CHOWN" in spec.capabilities
