@@ -16,7 +16,7 @@ def main(source: str, target: str, sources: list[str]) -> None:
                 print(f"{name:30} cannot be planned: {error.brief}")
                 continue
             for form in report.forms:
-                megabytes = form.artifact.logical_bytes / 1e6
+                megabytes = form.artifact.stored_bytes / 1e6 if form.artifact else 0.0
                 notes = "; ".join(finding.message for finding in form.findings)
                 print(f"{name:30} {form.form:6} {form.verdict:13} {megabytes:8.1f} MB  {notes}")
 

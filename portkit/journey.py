@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from portkit import boot, compat, measure, process, transfer
 from portkit.errors import AppError, BootError, PortkitError
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Finding, Form, Port, RunSpec
+from portkit.model import Artifact, Facts, Finding, Form, HealthProbe, Port, RunSpec
 from portkit.progress import Observer
 from portkit.report import Boot, FormReport, Phase, Transfer
 from portkit.store import Store
@@ -89,12 +89,15 @@ class Journey:
                         self.move,
                         self.facts,
                     )
-            address, self.vantage = vantage(self.target, self.spec)
+            port = health_port(self.spec.ports, self.spec.health)
+            address, self.vantage = vantage(self.target, port)
             for number in range(1, repeat + 1):
                 with self._phase(f"boot {self.artifact.form}" + f" {number}" * (number > 1)):
                     started = time.monotonic()
                     runner.start(self.move)
-                    self.answers.append(self._answer(runner, address, started))
+                    self.answers.append(
+                        first_answer(runner, self.move, self.spec.health, address, started)
+                    )
                 if number == 1:
                     self.from_move_s = time.monotonic() - self.clock.started
                 if number < repeat or not keep:
@@ -151,28 +154,6 @@ class Journey:
             state=state,
         )
 
-    def _answer(
-        self, runner: boot.Runner, address: tuple[str, int], started: float
-    ) -> measure.Answer:
-        def alive() -> None:
-            status, code = runner.state(self.move)
-            if status != "exited":
-                return
-            if code is None:
-                raise BootError("the guest ended before it ran the app")
-            raise BootError(f"the app exited with code {code} before it answered")
-
-        try:
-            return measure.ttfr(self.spec.health, address, started=started, alive=alive)
-        except BootError as error:
-            said = runner.logs(self.move, 30).strip()
-            parts = (error.details, "its last words:", said) if said else (error.details,)
-            raise BootError(
-                error.brief,
-                details="\n".join(part for part in parts if part),
-                resolution=error.resolution or "See its last words above, and portkit check.",
-            ) from error
-
     def _take_back(self, step: Callable[[], None]) -> None:
         """A step for the way back. When it fails there, the error that led to it stays the one
         that is raised."""
@@ -196,11 +177,40 @@ class Journey:
             runner.remove(self.move)
 
 
-def health_port(spec: RunSpec) -> Port:
+def first_answer(
+    runner: boot.Runner,
+    identity: str,
+    health: HealthProbe,
+    address: tuple[str, int],
+    started: float,
+) -> measure.Answer:
+    """The first right answer of what was started at `started`; BootError holds its last words."""
+
+    def alive() -> None:
+        status, code = runner.state(identity)
+        if status != "exited":
+            return
+        if code is None:
+            raise BootError("the guest ended before it ran the app")
+        raise BootError(f"the app exited with code {code} before it answered")
+
+    try:
+        return measure.ttfr(health, address, started=started, alive=alive)
+    except BootError as error:
+        said = runner.logs(identity, 30).strip()
+        parts = (error.details, "its last words:", said) if said else (error.details,)
+        raise BootError(
+            error.brief,
+            details="\n".join(part for part in parts if part),
+            resolution=error.resolution or "See its last words above, and portkit check.",
+        ) from error
+
+
+def health_port(ports: Sequence[Port], health: HealthProbe) -> Port:
     """The published port where the app is asked; AppError when there is none."""
-    tcp = [port for port in spec.ports if port.protocol == "tcp"]
+    tcp = [port for port in ports if port.protocol == "tcp"]
     for port in tcp:
-        if spec.health.port in (None, port.target):
+        if health.port in (None, port.target):
             return port
     raise AppError(
         "no published TCP port leads to the app",
@@ -209,9 +219,8 @@ def health_port(spec: RunSpec) -> Port:
     )
 
 
-def vantage(target: Host, spec: RunSpec) -> tuple[tuple[str, int], str]:
-    """Where the health URL is asked, and how that place is reached from here: direct or ssh."""
-    port = health_port(spec)
+def vantage(target: Host, port: Port) -> tuple[tuple[str, int], str]:
+    """Where a published port is asked, and how that place is reached from here: direct or ssh."""
     loopback = port.host_ip.startswith("127.") or port.host_ip == "::1"
     address = port.host_ip if port.host_ip and not loopback else target.address()
     if target.name == "local" or (not loopback and _reachable(address, port.host_port)):

@@ -9,17 +9,28 @@ own on the target when it fails, whatever the reason.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portkit import app as apps
-from portkit import compat, report
+from portkit import boot, compat, measure, report
 from portkit.errors import AppError, ConflictError, IncompatibleError
 from portkit.guest.kit import build_kit
 from portkit.host import Host
-from portkit.journey import Clock, Journey, health_port
-from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec, Severity
+from portkit.journey import Clock, Journey, first_answer, health_port, vantage
+from portkit.model import (
+    App,
+    Artifact,
+    Facts,
+    Finding,
+    Form,
+    Instance,
+    Port,
+    RunSpec,
+    Severity,
+)
 from portkit.package import disk as disks
 from portkit.package import image as images
 from portkit.package.build import build
@@ -146,6 +157,39 @@ def run(
     return _report(packed, source, target, before, found)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """TTFR of an Instance that was there: seconds from the call that started it, one each time."""
+
+    instance: Instance
+    from_boot_s: tuple[float, ...]
+    url: str
+    vantage: str
+    poll_s: float = measure.POLL_S
+
+
+def measure_again(app: App, target: Host, *, form: Form | None = None, repeat: int = 1) -> Measured:
+    """Stop an App's Instance on a host, start it and ask, `repeat` times; it ends running.
+
+    AppError when the host has none, or more than one that could be meant.
+    """
+    one = boot.find(boot.instances(target), app.name, form)
+    health, ports = app.service.health, app.service.ports
+    if not ports:  # a Dockerfile's or an image's: what the engine says is published
+        ports = tuple(Port(int(text.removeprefix(":"))) for text in one.url.split())
+    address, seen_from = vantage(target, health_port(ports, health))
+    answers = []
+    with boot.runner(target, one.form) as runner:
+        for _ in range(repeat):
+            runner.stop(one.id)
+            started = time.monotonic()
+            runner.start(one.id)
+            answers.append(first_answer(runner, one.id, health, address, started))
+    seconds = tuple(round(answer.seconds, 3) for answer in answers)
+    return Measured(replace(one, status="running", exit_code=None), seconds, answers[0].url,
+                    seen_from)  # fmt: skip
+
+
 def _image(app: App, source: Host, store: Store, clock: Clock) -> Artifact:
     reference = app.service.image
     if app.service.build is not None:
@@ -185,7 +229,7 @@ def _package(
         facts = source.facts(), target.facts()
     image = _image(app, source, store, clock)
     spec = apps.resolve(app, image.config)
-    health_port(spec)  # an App that cannot be asked cannot be moved and measured
+    health_port(spec.ports, spec.health)  # an App that cannot be asked cannot be moved and measured
     findings, artifacts = {}, {}
     for form in forms:
         need = image.logical_bytes + (_KIT_BYTES if form is Form.DISK else 0)

@@ -1,6 +1,7 @@
 """Write an event to a Radicale and read it back. Usage: caldav.py http://HOST:PORT"""
 
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -28,8 +29,22 @@ def ask(url: str, method: str, text: str = "") -> tuple[int, str]:
         return error.code, ""
 
 
+def wait(address: str, seconds: float = 120.0) -> None:
+    """Until it answers at all: a VM takes some seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            ask(f"{address}/.web/", "GET")
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                sys.exit(f"{address} does not answer")
+            time.sleep(0.2)
+
+
 def main(address: str) -> None:
     """Exit with an error when the event does not come back."""
+    wait(address)
     calendar = f"{address}/demo/calendar"
     ask(f"{calendar}/", "MKCALENDAR")
     wrote, _ = ask(f"{calendar}/event.ics", "PUT", EVENT)

@@ -22,16 +22,24 @@ done
 echo "== portkit move fixtures/apps/radicale --from lab:alpha --to lab:beta --repeat 3"
 "$portkit" move fixtures/apps/radicale --from lab:alpha --to lab:beta --repeat 3
 
-echo "== an event is written on beta and read back"
 address=$("$portkit" lab status | awk '$1 == "beta" { print $3 }')
+echo "== the container on beta: an event is written and read back"
 "$python" scripts/caldav.py "http://$address:5232"
+
+echo "== the same port, now the VM: stop the container, start the disk, write and read again"
+"$portkit" stop radicale --on lab:beta
+"$portkit" start radicale --on lab:beta --form disk
+"$python" scripts/caldav.py "http://$address:5232"
+"$portkit" stop radicale --on lab:beta
+"$portkit" start radicale --on lab:beta --form image
 
 cat <<END
 
-Radicale runs on beta now. Next:
+Radicale runs on beta now, as a container; its VM stands ready there. Next:
   $portkit ps --on lab:beta
-  $portkit logs radicale --on lab:beta
+  $portkit logs radicale --on lab:beta --form disk
   $portkit move fixtures/apps/registry --from lab:alpha --to lab:beta --dry-run
+  $portkit pack fixtures/apps/radicale --from lab:alpha --form disk -o /tmp
   $portkit rm radicale --on lab:beta
   $portkit lab down
 END

@@ -15,7 +15,7 @@ from portkit.errors import PortkitError
 from portkit_cli.commands.doctor import doctor
 from portkit_cli.commands.instances import COMMANDS
 from portkit_cli.commands.lab import lab
-from portkit_cli.commands.move import check, move, pack
+from portkit_cli.commands.move import check, measure_command, move, pack
 from portkit_cli.render import clean, print_error
 
 
@@ -73,5 +73,5 @@ def main(debug: bool) -> None:
 
 main.add_command(doctor)
 main.add_command(lab)
-for command in (move, check, pack, *COMMANDS):
+for command in (move, check, pack, measure_command, *COMMANDS):
     main.add_command(command)

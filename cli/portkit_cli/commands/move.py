@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -134,6 +135,33 @@ def pack(app: str, source: str, form: str, folder: Path, progress: str) -> None:
         told.phase(f"write {path}")
         save(artifact, store, path, loaded.name)
         click.echo(f"{path}  {size(path.stat().st_size)}  {artifact.digest}")
+
+
+@click.command("measure")
+@click.argument("app")
+@click.option("--on", "host", required=True, metavar="HOST", help="Where it is.")
+@click.option("--form", type=click.Choice([form.value for form in Form]),
+              help="Which of a Move's two; the one that runs.")  # fmt: skip
+@click.option("--repeat", type=click.IntRange(1, 100), default=3, show_default=True)
+@output
+def measure_command(app: str, host: str, form: str | None, repeat: int, output: str) -> None:
+    """Start what portkit has of APP on HOST again and measure the time to its first answer.
+
+    It is stopped before each start and runs afterwards: its users notice.
+
+    \b
+    Example:
+      portkit measure ./shop --on web2 --repeat 5 --output json
+    """
+    loaded = apps.load(app)
+    with connect(host) as there:
+        found = moves.measure_again(loaded, there, form=Form(form) if form else None, repeat=repeat)
+    if output == "json":
+        click.echo(json.dumps(asdict(found), indent=2))
+        return
+    seconds = ", ".join(f"{value:.2f}" for value in found.from_boot_s)
+    one = found.instance
+    click.echo(f"{one.id} {one.form.value} {found.url}: {seconds} s from the boot")
 
 
 def _show(report: Report, output: str) -> None:
