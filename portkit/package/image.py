@@ -72,9 +72,9 @@ def _receive(
 
         def take(data: bytes) -> None:
             nonlocal done
-            part = decoder.feed(data)
-            done += len(part)
-            out.write(part)
+            for part in decoder.feed(data):
+                done += len(part)
+                out.write(part)
             observer.bytes("fetch", done, max(size, done))
 
         args = {"reference": reference, "encoding": encoding}

@@ -97,7 +97,7 @@ def _plain(file: Any) -> Iterator[bytes]:
     elif head == b"\x28\xb5\x2f\xfd":
         decoder = codec.Decompressor("zstd")
         for data in iter(lambda: rest.read(_CHUNK), b""):
-            yield decoder.feed(data)
+            yield from decoder.feed(data)
     else:
         yield from iter(lambda: rest.read(_CHUNK), b"")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from typing import Any, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 _OUT = 1 << 17
+WINDOW = 27  # 128 MiB, what `zstd --long` makes; a larger one costs the reader its memory
 
 
 class _InBuffer(ctypes.Structure):
@@ -24,8 +25,11 @@ def _load() -> Optional[Any]:
         return None
     for name in ("ZSTD_createDCtx", "ZSTD_createCCtx"):
         getattr(lib, name).restype = ctypes.c_void_p
-    for name in ("ZSTD_decompressStream", "ZSTD_compressStream2", "ZSTD_CCtx_setParameter"):
+    for name in ("ZSTD_decompressStream", "ZSTD_compressStream2"):
         getattr(lib, name).restype = ctypes.c_size_t
+    for name in ("ZSTD_CCtx_setParameter", "ZSTD_DCtx_setParameter"):
+        getattr(lib, name).restype = ctypes.c_size_t
+        getattr(lib, name).argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
     lib.ZSTD_isError.argtypes = [ctypes.c_size_t]
     return lib
 
@@ -39,9 +43,12 @@ def encodings() -> Tuple[str, ...]:
 
 
 class _Zstd:
-    """One direction of libzstd's streaming API (zstd.h, v1.4 or newer)."""
+    """One direction of libzstd's streaming API (zstd.h, v1.4 or newer).
 
-    def __init__(self, level: Optional[int]) -> None:
+    level: to compress; None decompresses, and refuses windows of more than 2^`window` bytes.
+    """
+
+    def __init__(self, level: Optional[int], window: int = WINDOW) -> None:
         assert _LIB is not None
         self._compress = level is not None
         make = _LIB.ZSTD_createCCtx if self._compress else _LIB.ZSTD_createDCtx
@@ -50,6 +57,9 @@ class _Zstd:
         if level is not None:
             level_key = 100  # ZSTD_c_compressionLevel
             self._check(_LIB.ZSTD_CCtx_setParameter(self._context, level_key, level))
+        else:
+            window_key = 100  # ZSTD_d_windowLogMax
+            self._check(_LIB.ZSTD_DCtx_setParameter(self._context, window_key, window))
         self._space = ctypes.create_string_buffer(_OUT)
         self.ended = False
 
@@ -75,44 +85,60 @@ class _Zstd:
             _LIB.ZSTD_decompressStream(self._context, ctypes.byref(out), ctypes.byref(source))
         )
 
-    def feed(self, data: bytes, last: bool = False) -> bytes:
-        """Everything that comes out for `data`."""
+    def feed(self, data: bytes, last: bool = False) -> Iterator[bytes]:
+        """What comes out for `data`, in pieces of at most _OUT bytes."""
         source = _InBuffer(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p), len(data), 0)
-        parts = []
         while True:
             out = _OutBuffer(ctypes.cast(self._space, ctypes.c_void_p), _OUT, 0)
             left = self._step(source, out, last)
-            parts.append(ctypes.string_at(self._space, out.pos))
-            if not self._compress and left == 0 and out.pos < _OUT:
-                self.ended = True
-            full = out.pos == _OUT
-            if self._compress and last:
-                if left == 0:
-                    break
-            elif source.pos == len(data) and not full:
-                break
-        return b"".join(parts)
+            self.ended = left == 0
+            if out.pos:
+                yield ctypes.string_at(self._space, out.pos)
+            done = source.pos == len(data) and out.pos < _OUT
+            if self.ended if last else done or (self.ended and source.pos == len(data)):
+                return
 
 
 class Decompressor:
-    """feed() compressed bytes, get content; finish() raises ValueError when the end is missing."""
+    """feed() compressed bytes and take the content; finish() raises when the end is missing.
 
-    def __init__(self, encoding: str) -> None:
-        self._encoding = encoding
-        self._zstd = _Zstd(None) if encoding == "zstd" else None
+    What comes out of one feed() may be thousands of times its input: it comes in pieces of at most
+    128 KiB, made as they are taken. ValueError for damaged data and for what follows the end.
+    """
+
+    def __init__(self, encoding: str, window: int = WINDOW) -> None:
+        self._zstd = _Zstd(None, window) if encoding == "zstd" else None
         self._zlib = zlib.decompressobj() if encoding == "zlib" else None
         if encoding not in ("zstd", "zlib", "raw"):
             raise ValueError("unknown encoding")
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The content of the next compressed bytes; take all of it before the next call."""
+        if not data:
+            return
         if self._zstd is not None:
-            return self._zstd.feed(data)
-        if self._zlib is not None:
+            yield from self._zstd.feed(data)
+        elif self._zlib is not None:
+            yield from self._inflate(self._zlib, data)
+        else:
+            yield data
+
+    @staticmethod
+    def _inflate(inflater: Any, data: bytes) -> Iterator[bytes]:
+        if inflater.eof:
+            raise ValueError("something follows the end of the compressed stream")
+        while True:
             try:
-                return self._zlib.decompress(data)
+                piece = inflater.decompress(data, _OUT)
             except zlib.error as error:
                 raise ValueError(str(error)) from error
-        return data
+            if inflater.unused_data:
+                raise ValueError("something follows the end of the compressed stream")
+            if piece:
+                yield piece
+            data = inflater.unconsumed_tail
+            if not data and len(piece) < _OUT:
+                return
 
     def finish(self) -> None:
         ended = self._zstd.ended if self._zstd is not None else True
@@ -131,10 +157,10 @@ class Compressor:
 
     def feed(self, data: bytes) -> bytes:
         if self._zstd is not None:
-            return self._zstd.feed(data)
+            return b"".join(self._zstd.feed(data))
         return self._zlib.compress(data) if self._zlib is not None else data
 
     def finish(self) -> bytes:
         if self._zstd is not None:
-            return self._zstd.feed(b"", last=True)
+            return b"".join(self._zstd.feed(b"", last=True))
         return self._zlib.flush() if self._zlib is not None else b""

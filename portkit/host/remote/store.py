@@ -47,11 +47,13 @@ def decoded(channel: Any, encoding: str, size: int) -> Iterator[bytes]:
     done = 0
     try:
         for chunk in channel.receive():
-            data = decoder.feed(chunk)
-            done += len(data)
+            for data in decoder.feed(chunk):
+                done += len(data)
+                if done > size:
+                    break
+                yield data
             if done > size:
                 break
-            yield data
         if done == size:
             decoder.finish()
     except ValueError as error:

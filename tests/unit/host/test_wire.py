@@ -166,9 +166,44 @@ def test_frames_from_noise(data: bytes) -> None:
 def test_codec_round_trip(data: bytes, encoding: str, step: int) -> None:
     packer, unpacker = codec.Compressor(encoding), codec.Decompressor(encoding)
     stream = packer.feed(data) + packer.finish()
-    out = b"".join(unpacker.feed(stream[i : i + step]) for i in range(0, len(stream), step))
+    parts = [unpacker.feed(stream[i : i + step]) for i in range(0, len(stream), step)]
+    assert b"".join(piece for part in parts for piece in part) == data
     unpacker.finish()
-    assert out == data
+
+
+# hostile input 15
+@pytest.mark.parametrize("encoding", ["zstd", "zlib"])
+def test_a_bomb_comes_out_in_small_pieces(encoding: str) -> None:
+    packer = codec.Compressor(encoding)
+    stream = b"".join(packer.feed(bytes(1 << 20)) for _ in range(64)) + packer.finish()
+    assert len(stream) < 1 << 20
+    unpacker = codec.Decompressor(encoding)
+    pieces = unpacker.feed(stream)
+    assert len(next(pieces)) <= 1 << 17, "made as it is taken"
+    assert max(map(len, pieces)) <= 1 << 17
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "zlib"])
+def test_nothing_may_follow_the_end(encoding: str) -> None:
+    packer = codec.Compressor(encoding)
+    stream = packer.feed(b"x" * 1000) + packer.finish()
+    for parts in ([stream + b"more"], [stream, b"more"]):
+        unpacker = codec.Decompressor(encoding)
+        with pytest.raises(ValueError):
+            for part in parts:
+                list(unpacker.feed(part))
+            unpacker.finish()
+
+
+def test_a_window_over_the_limit_is_refused() -> None:
+    import zstandard
+
+    wide = zstandard.ZstdCompressionParameters.from_level(3, window_log=28)
+    stream = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    data = stream.compress(bytes(1000)) + stream.flush()
+    with pytest.raises(ValueError):
+        list(codec.Decompressor("zstd").feed(data))
+    assert b"".join(codec.Decompressor("zstd", 28).feed(data)) == bytes(1000)
 
 
 def test_ssh_words_become_errors() -> None:
