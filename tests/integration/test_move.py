@@ -39,10 +39,16 @@ def on(lab: Lab, name: str, command: str, *, check: bool = True) -> str:
     return process.run(argv, check=check).text
 
 
+def told(store: Path) -> dict[str, str]:
+    """What the command is to know of our environment: the Store, and which lab."""
+    return {
+        "PORTKIT_STORE": str(store),
+        **{name: value for name, value in os.environ.items() if name.startswith("PORTKIT_LAB")},
+    }
+
+
 def portkit(*words: str, store: Path, check: bool = True) -> process.Completed:
-    return process.run(
-        [PORTKIT, *words], env={"PORTKIT_STORE": str(store)}, check=check, timeout=300
-    )
+    return process.run([PORTKIT, *words], env=told(store), check=check, timeout=300)
 
 
 def ours(lab: Lab, name: str) -> str:
@@ -282,7 +288,7 @@ def test_interrupted_anywhere_leaves_nothing(
     folder = write_app(tmp_path / "slow", SLEEP + PUBLISHED)
     words = ("move", str(folder), "--from", "lab:alpha", "--to", "lab:beta", "--form", form)
     argv = [PORTKIT, *words, "--progress", "json"]
-    with process.popen(argv, env={"PORTKIT_STORE": str(store)}) as child:
+    with process.popen(argv, env=told(store)) as child:
         assert child.stderr is not None
         for row in child.stderr:
             if json.loads(row).get("name") == phase:
