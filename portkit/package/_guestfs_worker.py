@@ -29,7 +29,8 @@ def write(plan: dict[str, Any]) -> None:
     boot, root = f"{device}1", f"{device}2"
     _partition(g, device, plan)
     _tell("writing the boot partition")
-    g.mkfs("vfat", boot, label="PORTKIT")
+    # Clusters of the size of a page: what is in them lies where a transfer looks for it.
+    g.mkfs("vfat", boot, label="PORTKIT", blocksize=4096)
     g.syslinux(boot)
     g.mount(boot, "/")
     for source, target in plan["boot_files"]:

@@ -24,7 +24,7 @@ from portkit.package.flatten import flatten
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 
-_VERSION = 2  # of what a disk holds beside image and kit: a new one makes disks anew
+_VERSION = 3  # of what a disk holds beside image and kit: a new one makes disks anew
 _MIB = 1 << 20
 _SECTOR = 512
 _BOOT_MIB = 48  # kernel 14, initrd 1; room for one of twice that size
@@ -189,8 +189,9 @@ def _boot_files(kit: GuestKit, default: bytes, folder: Path) -> list[tuple[Path,
     return files
 
 
-def _guestfs(row: dict[str, Any], kit: GuestKit, folder: Path, observer: Observer) -> None:
-    """Run the worker to its end; its lines become messages."""
+def guestfs_env(kit: GuestKit, folder: Path) -> dict[str, str]:
+    """What libguestfs needs of the environment; folder: for its own files. EngineError when it
+    could not start here."""
     cache = cache_root()
     (cache / "appliance").mkdir(mode=0o700, exist_ok=True)
     env = {
@@ -210,6 +211,12 @@ def _guestfs(row: dict[str, Any], kit: GuestKit, folder: Path, observer: Observe
             details="supermin looks there even when it is told another place",
             resolution="mkdir /lib/modules",
         )
+    return env
+
+
+def _guestfs(row: dict[str, Any], kit: GuestKit, folder: Path, observer: Observer) -> None:
+    """Run the worker to its end; its lines become messages."""
+    env = guestfs_env(kit, folder)
     argv = [sys.executable, "-m", "portkit.package._guestfs_worker"]
     said: list[str] = []
     with process.popen(argv, env=env, stdin=process.PIPE, stdout=process.DEVNULL) as worker:
