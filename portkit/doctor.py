@@ -36,6 +36,9 @@ TOOLS = (
     Tool("qemu-img", "qemu-utils", "writing qcow2"),
     Tool("apt-get", "apt", "fetching the kernel of the GuestKit"),
     Tool("qemu-system-x86_64", "qemu-system-x86", "booting disks on this machine"),
+    Tool("syslinux", "syslinux", "the boot loader that libguestfs puts into disks"),
+    Tool("depmod", "kmod", "the kernel of the GuestKit"),
+    Tool("fallocate", "util-linux", "holes in disks"),
     Tool("mmdebstrap", "mmdebstrap", "making lab hosts", needed=False),
     Tool("ip", "iproute2", "the lab's network", needed=False),
     Tool("docker", "docker.io", "building images on this machine", needed=False),
@@ -50,7 +53,6 @@ MODULES = (
 FILES = (
     (BIOS_LOADER, "syslinux-common", "BIOS boot"),
     (UEFI_LOADER, "systemd-boot-efi", "UEFI boot"),
-    (Path("/usr/bin/syslinux"), "syslinux", "libguestfs installs it into disks"),
 )
 
 KERNELS = Path("/boot")

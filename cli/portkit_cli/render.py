@@ -44,11 +44,13 @@ def print_report(report: Report) -> None:
     console.print(Text(clean(title), "bold"))
     console.print(Text(clean(f"{report.target.os_name}, {report.target.architecture}")))
     table = Table(box=None, pad_edge=False)
-    for name in ("form", "verdict", "content", "sent", "reused", "transfer", "ttfr", "from move"):
+    columns = ["form", "verdict", "content"]
+    columns += [] if report.dry_run else ["sent", "reused", "transfer", "ttfr", "from move"]
+    for name in columns:
         table.add_column(name)
     for form in report.forms:
         sent = form.transfer
-        table.add_row(
+        row = [
             form.form.value,
             form.verdict.value,
             size(form.artifact.stored_bytes) if form.artifact else "",
@@ -57,14 +59,14 @@ def print_report(report: Report) -> None:
             f"{sent.seconds:.1f} s" if sent else "",
             ", ".join(f"{seconds:.2f}" for seconds in form.from_boot_s) + " s" * bool(sent),
             f"{form.from_move_s:.1f} s" if form.from_move_s else "",
-        )
+        ]
+        table.add_row(*row[: len(columns)])
     console.print(table)
+    # What is true of both forms is said once.
+    for finding in dict.fromkeys(each for form in report.forms for each in form.findings):
+        text = f"{finding.severity.value} {finding.rule}: {finding.message}"
+        console.print(Text(clean(text + (f" ({finding.evidence})" if finding.evidence else ""))))
     for form in report.forms:
-        for finding in form.findings:
-            text = f"{finding.severity.value} {finding.rule}: {finding.message}"
-            console.print(
-                Text(clean(text + (f" ({finding.evidence})" if finding.evidence else "")))
-            )
         if form.boot:
             text = f"{form.form.value} {form.state}: {form.boot.url} {form.instance}"
             console.print(Text(clean(text)))
