@@ -1,0 +1,76 @@
+"""A packed disk under plain QEMU, which knows nothing of portkit."""
+
+import json
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from portkit import process
+from portkit.lab import Lab
+from tests.integration.test_move import ROOT, ask, portkit, wait_for
+
+pytestmark = pytest.mark.lab
+OVMF = Path("/usr/share/OVMF")
+
+
+@pytest.fixture(scope="module")
+def packed(lab: Lab, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed")
+    app = str(ROOT / "fixtures/apps/probe")
+    portkit("pack", app, "--from", "lab:alpha", "--form", "disk", "-o", str(folder), store=store)
+    return folder / "probe.qcow2"
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def qemu(disk: Path, folder: Path, port: int, *more: str) -> Iterator[process.Process]:
+    """The disk as it is, changes thrown away; its serial console is in `folder`."""
+    argv: list[str | Path] = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max"]
+    argv += ["-m", "384", "-display", "none", "-monitor", "stdio"]
+    argv += ["-serial", f"file:{folder}/serial.log"]
+    argv += ["-drive", f"file={disk},if=virtio,format=qcow2,snapshot=on"]
+    argv += ["-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:8077", *more]
+    with process.popen(argv, stdin=process.PIPE, stdout=process.DEVNULL) as guest:
+        yield guest
+
+
+def firmware(kind: str, folder: Path) -> list[str]:
+    if kind == "bios":
+        return []
+    shutil.copy(OVMF / "OVMF_VARS_4M.fd", folder / "vars.fd")
+    code = f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"
+    return ["-drive", code, "-drive", f"if=pflash,format=raw,file={folder}/vars.fd"]
+
+
+def test_its_encoding(packed: Path) -> None:
+    about = json.loads(process.run(["qemu-img", "info", "--output", "json", packed]).text)
+    assert about["cluster-size"] == 256 << 10
+    assert about["format-specific"]["data"]["compat"] == "1.1"  # qemu-img's name of version 3
+    assert about["format-specific"]["data"]["compression-type"] == "zstd"
+
+
+@pytest.mark.parametrize("kind", ["bios", "uefi"])
+def test_it_boots_on_its_own(packed: Path, tmp_path: Path, kind: str) -> None:
+    port = free_port()
+    with qemu(packed, tmp_path, port, *firmware(kind, tmp_path)) as guest:
+        wait_for(f"http://127.0.0.1:{port}/", 120)
+        told = json.loads(ask(f"http://127.0.0.1:{port}/"))
+        assert guest.stdin is not None
+        guest.stdin.write(b"system_powerdown\n")
+        guest.stdin.flush()
+        assert guest.wait(60) == 0
+    # What the image itself says, and nothing of compose.yaml.
+    assert told["argv"] == ["python3", "-I", "/usr/local/bin/probe.py"]
+    assert (told["uid"][0], told["cwd"], told["hostname"]) == (3000, "/srv/probe", "portkit")
+    assert "OVER=image" in told["environment"]
+    serial = (tmp_path / "serial.log").read_text(errors="replace")
+    assert "portkit: app exited with code 0" in serial
