@@ -23,6 +23,11 @@ class _Size(_Answer):
     size: _Bytes
 
 
+class _Part(_Answer):
+    size: _Bytes
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class _Image(_Answer):
     id: _Digest
     tags: list[_Word]
@@ -75,6 +80,8 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "facts": _Answer,
     "store.has": _Have,
     "store.put": _Size,
+    "store.part": _Part,
+    "store.apply": _Size,
     "store.remove": _Answer,
     "image.list": _Images,
     "image.save": _Size,

@@ -34,6 +34,8 @@ _MODULES = (
     "frames",
     "images",
     "instances",
+    "parts",
+    "recipe",
     "serve",
     "store",
 )
@@ -76,7 +78,8 @@ class Remote:
 
     encodings: what it can compress with, best first. written, read: bytes through the pipes.
     A call that was broken off (Ctrl-C) leaves the pipes in mid-frame: the next one starts the
-    remote half anew, so that cleaning up still works.
+    remote half anew, so that cleaning up still works. So does one after the connection broke:
+    lost says that it did.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Remote:
         self._stderr = stderr
         self.written = 0
         self.read_bytes = 0
+        self.lost = False
         self._connect()
 
     def _connect(self) -> None:
@@ -110,6 +114,7 @@ class Remote:
                 details=repr(offered)[:500],
                 resolution="Check what python3 is on the host.",
             )
+        self.lost = False
 
     def _greet(self, nonce: str) -> None:
         """Send the program; skip what the host's shell says before it answers."""
@@ -130,6 +135,7 @@ class Remote:
         self.read_bytes += len(seen)
 
     def _broken(self, brief: str, said: bytes = b"") -> PortkitError:
+        self.lost = True
         wait(self._process, 3.0)  # what it has to say may still be on its way
         details = "\n".join((said.decode("utf-8", "replace"), self._stderr()))
         details = printable(details.strip(), _ERROR_LIMIT)

@@ -8,13 +8,15 @@ import signal
 import sys
 from typing import Any, BinaryIO, Dict, Iterator
 
-from portkit.host.remote import codec, facts, frames, images, instances, store
+from portkit.host.remote import codec, facts, frames, images, instances, parts, store
 from portkit.host.remote.frames import RemoteError
 
 VERBS = {
     "facts": facts.gather,
     "store.has": store.has,
     "store.put": store.put,
+    "store.part": parts.offer,
+    "store.apply": parts.apply,
     "store.remove": store.remove,
     "image.list": images.listing,
     "image.save": images.save,

@@ -82,12 +82,16 @@ def put(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     path = receive_file(args, channel)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.replace(target)
-    folder = os.open(str(target.parent), os.O_RDONLY)
+    sync_folder(target.parent)
+    return {"size": args["size"]}
+
+
+def sync_folder(path: Path) -> None:
+    folder = os.open(str(path), os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
-    return {"size": args["size"]}
 
 
 def receive_file(args: Dict[str, Any], channel: Any) -> Path:

@@ -1,0 +1,204 @@
+"""Receiving a blob as a recipe, and going on where a cut connection ended.
+
+ROOT/parts/HEX.KEY    the compressed bytes of a recipe that came so far; KEY names how it was made
+
+A part is read again from its start by the connection that goes on with it, so nothing but its
+bytes has to be remembered. The stream ends with the sha256 of all its compressed bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence
+
+from portkit.host.remote import archive, codec, images, recipe, store
+from portkit.host.remote.frames import RemoteError
+
+_KEY = re.compile(r"[0-9a-f]{32}")
+_CHUNK = 1 << 20
+_TRAILER = 32  # sha256 of the compressed bytes before it
+_STALE_S = 86400.0
+_BASES = 4096
+_GATHERED: Dict[str, Path] = {}  # layers out of the engine, as long as the connection
+
+
+def _folder() -> Path:
+    folder = store.ROOT / "parts"
+    store.temporary_folder()  # makes ROOT, private
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
+def _part(args: Dict[str, Any]) -> Path:
+    digest, key = store.path_of(args["digest"]).name, args["key"]
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise RemoteError("VerifyError", "a part's key is malformed", repr(key)[:100])
+    return _folder() / (digest + "." + key)
+
+
+def sweep(now: float) -> None:
+    """Remove the parts that nobody went on with for a day."""
+    for path in _folder().iterdir():
+        try:
+            if now - path.stat().st_mtime > _STALE_S:
+                path.unlink()
+        except FileNotFoundError:  # another connection did it
+            continue
+
+
+def offer(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """How much of a blob's recipe is here: bytes and their sha256. Takes it over, so that a
+    connection that hangs cannot write to it any more.
+
+    args: digest, key, room (bytes that the blob will take here).
+    """
+    part = _part(args)
+    sweep(time.time())
+    for other in part.parent.glob(part.name[:64] + ".*"):
+        if other != part:  # made otherwise: it fits nothing that comes now
+            other.unlink(missing_ok=True)
+    _check_room(int(args["room"]))
+    fresh = store.temporary()
+    total = hashlib.sha256()
+    size = 0
+    with fresh.open("xb") as out:
+        if part.exists():
+            with part.open("rb") as file:
+                for data in iter(lambda: file.read(_CHUNK), b""):
+                    total.update(data)
+                    out.write(data)
+                    size += len(data)
+    fresh.replace(part)
+    return {"size": size, "sha256": total.hexdigest()}
+
+
+def _check_room(wanted: int) -> None:
+    found = os.statvfs(str(store.ROOT))
+    free = found.f_bavail * found.f_frsize
+    if wanted > free:
+        raise RemoteError(
+            "SpaceError",
+            "the host has too little room for what is to be sent",
+            "%d bytes needed, %d free in %s" % (wanted, free, store.ROOT),
+            "Make room on the host.",
+        )
+
+
+def apply(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Make a blob from its recipe; it gets its name only when its sha256 is right.
+
+    args: digest, size, encoding, key, offset (where in the stream the call's data begins; what is
+    before is in the part), bases (rows of digest and size: blobs of the Store, or layers that the
+    engine has).
+    """
+    target, size = store.path_of(args["digest"]), int(args["size"])
+    part = _part(args)
+    made = store.temporary()
+    descriptor = os.open(str(made), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with part.open("a+b") as kept, ExitStack() as stack:
+            bases = [stack.enter_context(path.open("rb")) for path in _bases(args["bases"])]
+            try:
+                _make(args, channel, bases, kept, recipe.Target(descriptor, size))
+            except ValueError as error:
+                _forget(part, kept)
+                raise RemoteError(
+                    "VerifyError", "what arrived is damaged", str(error), "Try again."
+                ) from error
+            os.fsync(descriptor)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            made.replace(target)
+            store.sync_folder(target.parent)
+            _forget(part, kept)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    return {"size": size}
+
+
+def _forget(part: Path, kept: BinaryIO) -> None:
+    """Remove a part, unless another connection has taken it over."""
+    mine = os.fstat(kept.fileno())
+    try:
+        found = part.stat()
+    except FileNotFoundError:
+        return
+    if (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino):
+        part.unlink()
+
+
+def _make(
+    args: Dict[str, Any],
+    channel: Any,
+    bases: Sequence[BinaryIO],
+    kept: BinaryIO,
+    target: recipe.Target,
+) -> None:
+    offset = int(args["offset"])
+    if not 0 <= offset <= os.fstat(kept.fileno()).st_size:
+        raise ValueError("the sender goes on behind the end of what is here")
+    os.ftruncate(kept.fileno(), offset)
+    came = _arriving(kept, channel)
+    recipe.apply(_plain(_checked(came), args["encoding"]), bases, target)
+    if target.digest() != args["digest"]:
+        raise ValueError("is %s, should be %s" % (target.digest(), args["digest"]))
+
+
+def _arriving(kept: BinaryIO, channel: Any) -> Iterator[bytes]:
+    """The bytes that were here, then those that come; these are kept before they are used."""
+    kept.seek(0)
+    yield from iter(lambda: kept.read(_CHUNK), b"")
+    for chunk in channel.receive():
+        kept.write(chunk)
+        kept.flush()
+        yield chunk
+
+
+def _checked(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """All but the trailer, held against it at the end."""
+    total = hashlib.sha256()
+    tail = b""
+    for chunk in chunks:
+        data = tail + chunk
+        data, tail = data[:-_TRAILER], data[-_TRAILER:]
+        total.update(data)
+        if data:
+            yield data
+    if tail != total.digest():
+        raise ValueError("the stream is not what was sent")
+
+
+def _plain(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codec.Decompressor(encoding)
+    for chunk in chunks:
+        yield from decoder.feed(chunk)
+    decoder.finish()
+
+
+def _bases(rows: List[Dict[str, Any]]) -> List[Path]:
+    """A file for each base; VerifyError when one is not what was declared."""
+    if len(rows) > _BASES:
+        raise RemoteError("VerifyError", "the recipe has too many bases", str(len(rows)))
+    known: Optional[List[Dict[str, Any]]] = None
+    found = []
+    for row in rows:
+        digest = row["digest"]
+        path = store.path_of(digest)
+        if not path.is_file():
+            if digest not in _GATHERED or not _GATHERED[digest].is_file():
+                known = images.listing({}, None)["images"] if known is None else known
+                wanted = [each["digest"] for each in rows if each["digest"] not in _GATHERED]
+                _GATHERED.update(archive.gather(wanted, known))
+            path = _GATHERED[digest]
+        if path.stat().st_size != row["size"]:
+            raise RemoteError("VerifyError", "a base has not the size that was declared", digest)
+        found.append(path)
+    return found
