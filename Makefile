@@ -29,7 +29,7 @@ unit: setup
 	$(VENV)/bin/pytest tests/unit -q
 
 test: lint
-	$(VENV)/bin/pytest -q
+	$(VENV)/bin/pytest -q -m ""
 
 clean:
 	rm -rf $(VENV) dist build

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,13 +44,18 @@ def _part(args: Dict[str, Any]) -> Path:
 
 
 def sweep(now: float) -> None:
-    """Remove the parts that nobody went on with for a day."""
-    for path in _folder().iterdir():
+    """Remove the parts that nobody went on with for a day, and what killed connections left."""
+    for path in [*_folder().iterdir(), *(store.ROOT / "tmp").iterdir()]:
         try:
-            if now - path.stat().st_mtime > _STALE_S:
-                path.unlink()
-        except FileNotFoundError:  # another connection did it
+            used = max(each.stat().st_mtime for each in (path, *path.glob("*")))
+        except FileNotFoundError:  # its owner is at work
             continue
+        if now - used <= _STALE_S or path in store.TEMPORARY:
+            continue
+        if path.is_dir():
+            shutil.rmtree(str(path), ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def offer(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
@@ -74,7 +80,10 @@ def offer(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
                     total.update(data)
                     out.write(data)
                     size += len(data)
-    fresh.replace(part)
+    if size:
+        fresh.replace(part)
+    else:
+        fresh.unlink()
     return {"size": size, "sha256": total.hexdigest()}
 
 
@@ -102,8 +111,9 @@ def apply(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     made = store.temporary()
     descriptor = os.open(str(made), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
-        with part.open("a+b") as kept, ExitStack() as stack:
+        with ExitStack() as stack:
             bases = [stack.enter_context(path.open("rb")) for path in _bases(args["bases"])]
+            kept = stack.enter_context(part.open("a+b"))
             try:
                 _make(args, channel, bases, kept, recipe.Target(descriptor, size))
             except ValueError as error:

@@ -20,7 +20,7 @@ from portkit.transfer.cuts import BLOCK, segments
 from portkit.transfer.index import Index
 
 settings.register_profile(
-    "disk", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150
+    "disk", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60
 )
 files_on_disk = settings(settings.get_profile("disk"))
 
