@@ -23,6 +23,7 @@ _XATTR = "SCHILY.xattr."
 _LINKS = 40  # as the kernel: more symlinks on the way to a file are a loop
 _ENTRIES = 5_000_000
 _CHUNK = 1 << 20
+_LAST_TIME = (1 << 63) // 10**9  # Go's: 64 bits of nanoseconds
 
 
 @dataclass(eq=False)
@@ -201,6 +202,8 @@ def _header(node: _Node, path: str) -> tarfile.TarInfo:
     info = copy.copy(node.info)
     info.name = path
     info.uname = info.gname = ""
+    if not 0 <= info.mtime <= _LAST_TIME:
+        info.mtime = 0  # as Docker does
     if not info.isreg() and not info.issym():
         info.linkname = ""
     if info.isreg():

@@ -164,3 +164,16 @@ def test_noise(data: bytes) -> None:
             flatten([Path(file.name)], io.BytesIO())
         except VerifyError:
             return
+
+
+@pytest.mark.parametrize(("told", "kept"), [(-5.0, 0), (1e11, 0), (7.5, 7.5)])
+def test_times_are_those_that_an_engine_can_set(tmp_path: Path, told: float, kept: float) -> None:
+    with tarfile.open(tmp_path / "0", "w", format=tarfile.PAX_FORMAT) as bundle:
+        info = tarfile.TarInfo("x")
+        info.mtime = told
+        bundle.addfile(info)
+    out = io.BytesIO()
+    flatten([tmp_path / "0"], out)
+    out.seek(0)
+    with tarfile.open(fileobj=out) as bundle:
+        assert bundle.getmember("x").mtime == kept
