@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from portkit.engines.domain_xml import Domain
 from portkit.engines.libvirt import Libvirt
-from portkit.guest.config import encode_config
+from portkit.guest.config import encode_config, is_init_system
 from portkit.host import Host
 from portkit.model import Artifact, Facts, Form, Instance, RunSpec
 
@@ -64,6 +64,7 @@ class Domains:
                 owner=f"{facts.qemu_user}:{facts.qemu_group}",
                 kvm=facts.accelerator == "kvm",
                 firmware=spec.machine.firmware,
+                reboots=is_init_system(spec),
                 mark={
                     "ports": " ".join(f":{port.host_port}" for port in spec.ports),
                     "grace": str(spec.stop_grace_period_s),

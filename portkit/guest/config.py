@@ -34,6 +34,10 @@ _RLIMITS = {  # asm-generic/resource.h
     "rttime": 15,
 }
 _UNLIMITED = (1 << 64) - 1
+# What becomes PID 1 of the guest itself; src/config.c has the same.
+_INIT_SYSTEMS = {
+    *("/sbin/init", "/usr/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd"),
+}
 
 
 def encode_config(spec: RunSpec) -> bytes:
@@ -57,6 +61,11 @@ def encode_config(spec: RunSpec) -> bytes:
         )
     whole = MAGIC + struct.pack("<II", len(body), zlib.crc32(body)) + body
     return whole + bytes(-len(whole) % 512)
+
+
+def is_init_system(spec: RunSpec) -> bool:
+    """Whether the App brings its own world up, and may reboot it."""
+    return spec.argv[0] in _INIT_SYSTEMS
 
 
 def signal_number(name: str) -> int:

@@ -71,7 +71,10 @@ static int folder_open(const char *target) {
     char *rest = strdup(target), *more = rest;
     for (char *name; at >= 0 && (name = strsep(&more, "/"));) {
         if (!*name) continue;
-        if (strlen(path) + strlen(name) + 2 > sizeof path) break;
+        if (strlen(path) + strlen(name) + 2 > sizeof path) {
+            errno = ENAMETOOLONG;
+            return -1;
+        }
         folder_made = !mkdirat(at, name, 0755);
         strcat(strcat(path, "/"), name);
         close(at);

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from portkit.app.resolve import defaults
 from portkit.errors import AppError
-from portkit.guest.config import LIMIT, encode_config, signal_number
+from portkit.guest.config import LIMIT, encode_config, is_init_system, signal_number
 from portkit.guest.initrd import cpio
 from portkit.model import ImageConfig, Mount, RunSpec
 
@@ -53,6 +53,17 @@ def test_parents_are_mounted_first_and_volumes_numbered() -> None:
     assert [(struct.unpack_from("<iIQ", row), row[16:]) for row in rows] == [
         *(((-1, 0, 7), b"/a"), ((1, 0, 0), b"/c"), ((0, 0, 0), b"/a/b")),
     ]
+
+
+def test_a_mode_and_read_only_are_flags() -> None:
+    mounts = (Mount("tmpfs", "/a", tmpfs_mode=0o1770), Mount("volume", "/b", read_only=True))
+    rows = [value for tag, value in records(encode_config(spec(mounts=mounts))) if tag == b"V"]
+    assert [struct.unpack_from("<iI", row)[1] for row in rows] == [2 | 0o1770 << 16, 1]
+
+
+def test_an_init_system_is_known_by_its_name() -> None:
+    assert is_init_system(spec(argv=("/sbin/init",)))
+    assert not is_init_system(spec(argv=("/usr/bin/init",)))
 
 
 def test_the_restart_policy_changes_no_size() -> None:
