@@ -235,3 +235,19 @@ def test_values_end_in_a_value_or_valueerror(text: str) -> None:
             read(text)
         except ValueError:
             continue
+
+
+def test_a_tmpfs_with_options(tmp_path: Path) -> None:
+    text = (
+        "services:\n  a:\n    image: x\n    tmpfs: ['/a:mode=1770,size=1m,noexec', '/b:uid=7']\n"
+        "    volumes: [{type: tmpfs, target: /c, tmpfs: {mode: 0o700}}]\n"
+    )
+    app = load(tmp_path, text)
+    assert set(app.service.volumes) == {
+        Mount("tmpfs", "/a", tmpfs_bytes=1 << 20, tmpfs_mode=0o1770),
+        Mount("tmpfs", "/b"),
+        Mount("tmpfs", "/c", tmpfs_mode=0o700),
+    }
+    assert [(f.rule, "'uid'" in f.message) for f in app.findings] == [("compose-not-carried", True)]
+    with pytest.raises(AppError, match="compose file cannot"):
+        load(tmp_path, text.replace("1770", "8"))
