@@ -28,8 +28,8 @@ _OPTIONS = (
     "-oRemoteCommand=none",
     "-oRequestTTY=no",
     "-oConnectTimeout=20",
-    "-oServerAliveInterval=10",
-    "-oServerAliveCountMax=3",
+    "-oServerAliveInterval=5",  # a dead link is noticed after 25 s
+    "-oServerAliveCountMax=4",
     "-oExitOnForwardFailure=yes",
     "-oStreamLocalBindUnlink=yes",
     "-oControlPersist=no",
@@ -93,7 +93,10 @@ def failure(name: str, said: str) -> HostError:
 
 
 class Session:
-    """A running master; `close` ends it and everything over it."""
+    """A running master; `close` ends it and everything over it.
+
+    When the master has ended, `start` makes a new one, with the forwards that the old one had.
+    """
 
     def __init__(self, name: str, endpoint: Endpoint) -> None:
         self.name = name
@@ -104,17 +107,41 @@ class Session:
         self._socket = self.folder / "s"
         self._stderr = self.folder / "stderr"
         self._children: list[process.Process] = []
+        self._forwards: list[tuple[str, str]] = []
+        self._past = self._seen = Counters(0, 0, "tcp_info")  # of masters that ended; of this one
         try:
-            with self._stderr_file() as stderr:
-                # cat, not -N: when this process is killed, its input ends and the master with it.
-                self._master = process.spawn(
-                    [*self._ssh("-oControlMaster=yes"), "exec cat"],
-                    stdin=process.PIPE, stdout=stderr, stderr=stderr,
-                )  # fmt: skip
-            self._wait()
+            self._open()
         except BaseException:
             self.close()
             raise
+
+    def _open(self) -> None:
+        with self._stderr_file() as stderr:
+            # cat, not -N: when this process is killed, its input ends and the master with it.
+            self._master = process.spawn(
+                [*self._ssh("-oControlMaster=yes"), "exec cat"],
+                stdin=process.PIPE, stdout=stderr, stderr=stderr,
+            )  # fmt: skip
+        self._wait()
+
+    def _answers(self) -> bool:
+        """Whether the master is there: without it ssh would connect by itself, uncounted."""
+        if self._master.poll() is not None:
+            return False
+        return process.run(self._ssh("-O", "check"), timeout=20, check=False).code == 0
+
+    def _reopen(self) -> None:
+        """A new master after the old one ended; HostError while the host cannot be reached."""
+        process.end(self._master)
+        if self._master.stdin is not None:
+            self._master.stdin.close()
+        self._past, self._seen = _added(self._past, self._seen), Counters(0, 0, "tcp_info")
+        self._socket.unlink(missing_ok=True)
+        with self._stderr_file() as stderr:
+            stderr.truncate(0)  # what it says from now on is about the new one
+        self._open()
+        for local, remote in self._forwards:
+            self._forward(local, remote)
 
     def _ssh(self, *options: str) -> list[str]:
         return ["ssh", *_OPTIONS, "-S", str(self._socket), *options, *self._endpoint.arguments()]
@@ -155,6 +182,8 @@ class Session:
 
     def start(self, command: str) -> process.Process:
         """Run a command on the host, with pipes for input and output; ended by `close`."""
+        if self._children and not self._answers():
+            self._reopen()
         with self._stderr_file() as stderr:
             child = process.spawn(
                 [*self._ssh("-oControlMaster=no"), command], stdin=process.PIPE, stderr=stderr
@@ -164,6 +193,10 @@ class Session:
 
     def forward(self, local: str, remote: str) -> None:
         """Let a local socket (path, or address:port) lead to one on the host."""
+        self._forward(local, remote)
+        self._forwards.append((local, remote))
+
+    def _forward(self, local: str, remote: str) -> None:
         argv = self._ssh("-O", "forward", f"-L{local}:{remote}")
         done = process.run(argv, timeout=30, check=False)
         if done.code != 0:
@@ -182,10 +215,15 @@ class Session:
         return "127.0.0.1", free
 
     def counters(self) -> Counters | None:
-        """Bytes of the master's TCP socket; None where a proxy or a permission hides it."""
+        """Bytes of the master's TCP socket; None where a proxy or a permission hides it. Of a
+        master that ended, up to when it was last asked for."""
         if self._settings.get("proxycommand", "none") != "none" or "proxyjump" in self._settings:
             return None
-        return tcp_counters(self._master.pid)
+        seen = tcp_counters(self._master.pid) if self._master.poll() is None else self._seen
+        if seen is None:
+            return None
+        self._seen = seen
+        return _added(self._past, seen)
 
     def close(self) -> None:
         """End what runs over the master, the master, and remove its folder."""
@@ -201,6 +239,10 @@ class Session:
             if self._master.stdin is not None:
                 self._master.stdin.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _added(left: Counters, right: Counters) -> Counters:
+    return Counters(left.sent + right.sent, left.received + right.received, right.source)
 
 
 def tcp_counters(pid: int) -> Counters | None:

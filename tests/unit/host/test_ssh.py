@@ -145,3 +145,28 @@ def test_docker_host_over_tcp_is_refused(monkeypatch: pytest.MonkeyPatch, told: 
     with pytest.raises(HostError, match="unix socket or ssh") as caught, connect("local"):
         pass
     assert told in caught.value.details
+
+
+def test_a_master_that_ended_is_replaced(fake_ssh: Path) -> None:
+    """`start` makes a new one, with the forwards that the old one had."""
+    session = Session("h", Endpoint("h"))
+    try:
+        first = session._master
+        session.start("one")
+        session.forward("/tmp/local", "/run/remote")
+        process.end(first)
+        fake_ssh.write_text("")
+        child = session.start("two")
+        assert session._master is not first
+        assert session._master.poll() is None
+        assert child.poll() is None
+        told = fake_ssh.read_text().splitlines()
+        assert told.index("-oControlMaster=yes") < told.index("-L/tmp/local:/run/remote")
+    finally:
+        session.close()
+
+
+def test_counters_go_on_behind_a_master_that_ended() -> None:
+    from portkit.host.ssh import Counters, _added
+
+    assert _added(Counters(1, 2, "tcp_info"), Counters(3, 4, "tcp_info")).received == 6
