@@ -39,11 +39,13 @@ class Host:
     """A connected host. Made by `connect`.
 
     name: as the user gave it. endpoint: what it resolved to. remote: calls to its remote half.
+    rate: of the way there, bytes a second, once a transfer has measured it.
     """
 
     def __init__(self, name: str, session: Session | None, remote: Remote) -> None:
         self.name = name
         self.remote = remote
+        self.rate: float | None = None
         self._session = session
         self.endpoint = session.describe() if session else "local"
         self._sockets: dict[str, Path] = {}

@@ -215,6 +215,17 @@ class Store:
     def remove(self, digest: str) -> None:
         self.path(digest).unlink(missing_ok=True)
 
+    def newest(self, limit: int, least: int = 0) -> list[Blob]:
+        """At most `limit` blobs of at least so many bytes, the last written first."""
+        found = []
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.scandir(self.root / "blobs" / "sha256"):
+                with contextlib.suppress(FileNotFoundError):
+                    row = entry.stat()
+                    if len(entry.name) == 64 and row.st_size >= least:
+                        found.append((row.st_mtime, "sha256:" + entry.name, row.st_size))
+        return [Blob(digest, size) for _, digest, size in sorted(found, reverse=True)[:limit]]
+
     # ---------------------------------------------------------------- what is known
 
     def save(self, artifact: Artifact, key: str) -> None:

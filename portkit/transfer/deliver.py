@@ -19,12 +19,12 @@ from portkit.progress import Observer
 from portkit.store import Store
 from portkit.transfer import price, recipe
 from portkit.transfer.index import Index
+from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.stream import Stream
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds, as long as nothing more arrives
 _SAMPLE, _SAMPLES = 1 << 16, 16
-_MEASURED_S = 0.4  # of sending, before a link's rate means something
 _FORMAT = 1
 
 
@@ -47,6 +47,7 @@ class Link:
     """
 
     remote: Caller
+    encodings: tuple[str, ...] = ()  # what may be used of the remote's; empty is all
     sent: Callable[[], int | None] = lambda: None
     rate: float | None = None
     pause: Callable[[float], None] = time.sleep
@@ -118,7 +119,7 @@ class _Job:
         self._bases, self._observer, self._told = bases, observer, told
         self._resumed = 0
         self._content = 1  # bytes of the recipe, about
-        self._began: tuple[float, int] | None = None
+        self._meter = Meter()
 
     def run(self) -> Delivery:
         folder = self._store.temporary().parent
@@ -167,20 +168,13 @@ class _Job:
         # Until it is known, as if for a fast link: on a slow one little is lost by it.
         rate = 40e6 if unknown else self._link.rate or price.UNKNOWN_RATE
         cores = len(os.sched_getaffinity(0))
-        return price.packing(self._link.remote.encodings, literal, rate, cores, packed)
+        encodings = self._link.encodings or self._link.remote.encodings
+        return price.packing(encodings, literal, rate, cores, packed)
 
     def _adapted(self, literal: int, packed: bool) -> Packing | None:
         """How to go on, once the link's rate is known."""
-        self._measure()
+        self._link.rate = self._link.rate or self._meter.rate()
         return None if self._link.rate is None else self._packing(literal, packed)
-
-    def _measure(self) -> None:
-        sent = self._link.sent()
-        if self._began is None or sent is None or self._link.rate is not None:
-            return
-        seconds = time.monotonic() - self._began[0]
-        if seconds >= _MEASURED_S and sent > self._began[1]:
-            self._link.rate = (sent - self._began[1]) / seconds
 
     # ---------------------------------------------------------------- sending
 
@@ -221,12 +215,13 @@ class _Job:
         return digest in self._link.remote.call("store.has", {"digests": [digest]})["have"]
 
     def _sent(self, stream: Stream, offset: int) -> Iterator[bytes]:
-        self._began = (time.monotonic(), self._link.sent() or 0)
+        self._meter = Meter()
         for data in stream.read(offset):
+            self._meter.count(time.monotonic(), len(data), self._link.sent())
             yield data
             share = min(1.0, stream.eaten / self._content)
             self._told(int(self._blob.size * share))
-        self._measure()
+        self._link.rate = self._meter.rate() or self._link.rate
         self._told(self._blob.size)
 
 

@@ -11,6 +11,7 @@ _TYPICAL = 0.42
 # Reading a layer out of an engine (`docker save`, a file written), bytes a second.
 _ENGINE_RATE = 150_000_000.0
 _PACKED = 0.95  # samples that shrink to no less are compressed already
+_BYTES_FIRST = 10.0  # so many times as long
 _WITHIN = 1.03  # a smaller stream may take so much longer
 
 
@@ -77,6 +78,7 @@ def is_packed(samples: list[bytes]) -> bool:
 
 
 def worth(copied: int, base_size: int, rate: float, *, in_engine: bool) -> bool:
-    """Whether what a base gives travels more slowly than the base is made ready there."""
+    """Whether a base is used: what it gives must not take much longer to make ready there than to
+    send. Bytes count for more than seconds."""
     saved = copied * _TYPICAL / rate
-    return saved > (base_size / _ENGINE_RATE if in_engine else 0.0005)
+    return _BYTES_FIRST * saved > (base_size / _ENGINE_RATE if in_engine else 0.0)

@@ -40,8 +40,8 @@ def gather(layers: Sequence[str], known: Sequence[Dict[str, Any]]) -> Dict[str, 
     files = {}
     missing = set()
     for digest in layers:
-        path = store.path_of(digest)
-        if path.is_file():
+        path = store.find(digest)
+        if path is not None:
             files[digest] = path
         else:
             missing.add(digest)

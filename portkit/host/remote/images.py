@@ -86,7 +86,8 @@ def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Load an image whose blobs are in the Store or in the engine, read it back, hold it.
 
     args: config digest, layers (diffIDs, bottom first), hold (the name to hold it by),
-    discard (blobs that came for this load alone: the engine has them afterwards).
+    discard (blobs that came for this load alone: the engine has them afterwards; here the
+    layers stay for what else this connection brings).
     """
     config, layers, hold = args["config"], args["layers"], _checked(args["hold"])
     containerd = engine.containerd_store(engine.get("/info"))
@@ -103,7 +104,9 @@ def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
             "EngineError", "the engine did not load the image", said[-2000:], "See its words above."
         )
     _read_back(hold, expected, layers, said)
-    store.remove({"digests": args.get("discard", ())}, channel)
+    discard = args.get("discard", ())
+    store.retire(digest for digest in discard if digest in layers)
+    store.remove({"digests": [digest for digest in discard if digest not in layers]}, channel)
     return {"id": expected}
 
 

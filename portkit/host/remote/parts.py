@@ -15,7 +15,7 @@ import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence
+from typing import Any, BinaryIO, Dict, Iterator, List, Sequence
 
 from portkit.host.remote import archive, codec, images, recipe, store
 from portkit.host.remote.frames import RemoteError
@@ -25,7 +25,6 @@ _CHUNK = 1 << 20
 _TRAILER = 32  # sha256 of the compressed bytes before it
 _STALE_S = 86400.0
 _BASES = 4096
-_GATHERED: Dict[str, Path] = {}  # layers out of the engine, as long as the connection
 
 
 def _folder() -> Path:
@@ -197,17 +196,15 @@ def _bases(rows: List[Dict[str, Any]]) -> List[Path]:
     """A file for each base; VerifyError when one is not what was declared."""
     if len(rows) > _BASES:
         raise RemoteError("VerifyError", "the recipe has too many bases", str(len(rows)))
-    known: Optional[List[Dict[str, Any]]] = None
     found = []
     for row in rows:
         digest = row["digest"]
-        path = store.path_of(digest)
-        if not path.is_file():
-            if digest not in _GATHERED or not _GATHERED[digest].is_file():
-                known = images.listing({}, None)["images"] if known is None else known
-                wanted = [each["digest"] for each in rows if each["digest"] not in _GATHERED]
-                _GATHERED.update(archive.gather(wanted, known))
-            path = _GATHERED[digest]
+        path = store.find(digest)
+        if path is None:
+            wanted = [each["digest"] for each in rows if store.find(each["digest"]) is None]
+            # As long as this connection: the next blob is likely to be made from them as well.
+            store.RETIRED.update(archive.gather(wanted, images.listing({}, None)["images"]))
+            path = store.RETIRED[digest]
         if path.stat().st_size != row["size"]:
             raise RemoteError("VerifyError", "a base has not the size that was declared", digest)
         found.append(path)

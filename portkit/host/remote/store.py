@@ -8,13 +8,14 @@ import re
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterable, Iterator, List, Optional
 
 from portkit.host.remote import codec
 from portkit.host.remote.frames import RemoteError
 
 ROOT = Path(os.environ.get("PORTKIT_REMOTE_STORE", "/var/lib/portkit/store"))
 TEMPORARY: List[Path] = []  # removed when the connection ends
+RETIRED: Dict[str, Path] = {}  # blobs that are kept as long, to make others from
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _BLOCK = 1 << 16
 _ZEROS = bytes(_BLOCK)
@@ -66,12 +67,29 @@ def decoded(channel: Any, encoding: str, size: int) -> Iterator[bytes]:
         )
 
 
+def find(digest: Any) -> Optional[Path]:
+    """The file of a blob that is here, if only for this connection."""
+    for path in (path_of(digest), RETIRED.get(digest)):
+        if path is not None and path.is_file():
+            return path
+    return None
+
+
+def retire(digests: Iterable[str]) -> None:
+    """Take blobs out of the Store when the connection ends: others may be made from them."""
+    for digest in digests:
+        path = path_of(digest)
+        if path.is_file():
+            RETIRED[digest] = temporary_folder() / path.name
+            path.replace(RETIRED[digest])
+
+
 def has(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Which of the digests are here, with their sizes."""
     found = {}
     for digest in args["digests"]:
-        path = path_of(digest)
-        if path.is_file():
+        path = find(digest)
+        if path is not None:
             found[digest] = path.stat().st_size
     return {"have": found}
 
@@ -138,7 +156,7 @@ def _write_sparse(descriptor: int, data: bytes, position: int) -> None:
 
 def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     for digest in args["digests"]:
-        path = path_of(digest)
-        if path.exists():
-            path.unlink()
+        for path in (path_of(digest), RETIRED.pop(digest, None)):
+            if path is not None:
+                path.unlink(missing_ok=True)
     return {}

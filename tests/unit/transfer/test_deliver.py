@@ -15,8 +15,7 @@ from portkit.host.remote import recipe as ops
 from portkit.model import Blob
 from portkit.progress import NullObserver
 from portkit.store import Store
-from portkit.transfer import deliver as engine
-from portkit.transfer.deliver import Base, Delivery, Link, deliver
+from portkit.transfer.deliver import Base, Delivery, Link, _key, deliver
 from portkit.transfer.price import Packing
 from portkit.transfer.stream import Stream
 from tests.unit.transfer.conftest import Far
@@ -420,9 +419,9 @@ def test_a_stream_can_be_read_again_from_any_byte(near: Store) -> None:
 def test_the_key_names_all_that_the_stream_depends_on() -> None:
     blob, base = Blob("sha256:" + "0" * 64, 5), Base("sha256:" + "1" * 64, 9)
     keys = {
-        engine._key(blob, LEVELS[0], [base]),
-        engine._key(blob, LEVELS[1], [base]),
-        engine._key(blob, LEVELS[0], []),
-        engine._key(Blob(blob.digest, 6), LEVELS[0], [base]),
+        _key(blob, LEVELS[0], [base]),
+        _key(blob, LEVELS[1], [base]),
+        _key(blob, LEVELS[0], []),
+        _key(Blob(blob.digest, 6), LEVELS[0], [base]),
     }
     assert len(keys) == 4
