@@ -103,7 +103,8 @@ class Mount:
     source: str = ""
     read_only: bool = False
     tmpfs_bytes: int | None = None
-    tmpfs_mode: int | None = None  # None: of the image's folder at that place, else 1777
+    # Engines disagree where none is told: runc takes that of the image's folder, or not.
+    tmpfs_mode: int = 0o1777
 
 
 @dataclass(frozen=True)
