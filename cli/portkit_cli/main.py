@@ -13,6 +13,7 @@ import click
 import portkit
 from portkit.errors import PortkitError
 from portkit_cli.commands.doctor import doctor
+from portkit_cli.commands.gc import gc
 from portkit_cli.commands.instances import COMMANDS
 from portkit_cli.commands.lab import lab
 from portkit_cli.commands.move import check, measure_command, move, pack
@@ -73,5 +74,5 @@ def main(debug: bool) -> None:
 
 main.add_command(doctor)
 main.add_command(lab)
-for command in (move, check, pack, measure_command, *COMMANDS):
+for command in (move, check, pack, measure_command, gc, *COMMANDS):
     main.add_command(command)

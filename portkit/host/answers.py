@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -75,6 +75,20 @@ class _Log(_Answer):
     size: _Bytes
 
 
+class _Garbage(_Answer):
+    kind: Literal["blob", "base", "part", "tmp"]
+    name: Annotated[str, Field(max_length=256)]
+    bytes: _Bytes
+
+
+class _Collected(_Answer):
+    removed: list[_Garbage]
+    count: _Bytes
+    bytes: _Bytes
+    kept_bytes: _Bytes
+    busy: _Bytes
+
+
 # `facts` has a schema of its own: portkit.host.parse_facts.
 _SCHEMAS: dict[str, type[_Answer]] = {
     "facts": _Answer,
@@ -83,6 +97,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "store.part": _Part,
     "store.apply": _Size,
     "store.remove": _Answer,
+    "store.gc": _Collected,
     "image.list": _Images,
     "image.save": _Size,
     "image.load": _Identity,

@@ -32,6 +32,7 @@ _MODULES = (
     "engine",
     "facts",
     "frames",
+    "gc",
     "images",
     "instances",
     "parts",
