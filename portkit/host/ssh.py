@@ -185,9 +185,9 @@ class Session:
         if self._children and not self._answers():
             self._reopen()
         with self._stderr_file() as stderr:
-            child = process.spawn(
-                [*self._ssh("-oControlMaster=no"), command], stdin=process.PIPE, stderr=stderr
-            )
+            # Without the master ssh would connect by itself, past the counters: it cannot then.
+            alone = ("-oControlMaster=no", "-oProxyCommand=false")
+            child = process.spawn([*self._ssh(*alone), command], stdin=process.PIPE, stderr=stderr)
         self._children.append(child)
         return child
 
