@@ -14,8 +14,9 @@ from portkit.errors import AppError, BootError, PortkitError
 from portkit.host import Host
 from portkit.model import Artifact, Facts, Finding, Form, HealthProbe, Port, RunSpec
 from portkit.progress import Observer
-from portkit.report import Boot, FormReport, Phase, Transfer
+from portkit.report import Boot, FormReport, Phase, Sent, Transfer
 from portkit.store import Store
+from portkit.transfer.deliver import Delivery
 
 
 @dataclass
@@ -144,6 +145,7 @@ class Journey:
                 sent.reused_bytes,
                 round(sent.seconds, 3),
                 sent.counter,
+                tuple(_sent(delivery) for delivery in sent.deliveries),
             ),
             boot=Boot(engine[0], engine[1] or "", engine[2], first.url, first.status),
             from_move_s=round(self.from_move_s, 3),
@@ -175,6 +177,21 @@ class Journey:
     def _remove(self) -> None:
         with boot.runner(self.target, self.artifact.form) as runner:
             runner.remove(self.move)
+
+
+def _sent(row: Delivery) -> Sent:
+    return Sent(
+        row.digest,
+        row.size,
+        row.literal,
+        row.copied,
+        row.zero,
+        row.sent,
+        row.packing.level,
+        row.packing.window,
+        row.reason,
+        row.resumed,
+    )
 
 
 def first_answer(

@@ -20,6 +20,23 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Sent:
+    """How one blob travelled: bytes of its content that were new, copied from what both ends
+    hold, or zero; sent: of the compressed stream. resumed: connections that broke on the way."""
+
+    digest: str
+    size: int
+    literal: int
+    copied: int
+    zero: int
+    sent: int
+    level: int
+    window: int
+    reason: str
+    resumed: int
+
+
+@dataclass(frozen=True)
 class Transfer:
     """Bytes of the connection to the target in this form's phases. counter: where from."""
 
@@ -28,6 +45,7 @@ class Transfer:
     reused_bytes: int
     seconds: float
     counter: str
+    blobs: tuple[Sent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,6 +120,10 @@ def _facts(facts: Facts) -> dict[str, Any]:
     return row
 
 
+def _transfer(transfer: Transfer) -> dict[str, Any]:
+    return {**asdict(transfer), "blobs": [asdict(blob) for blob in transfer.blobs]}
+
+
 def _form(form: FormReport) -> dict[str, Any]:
     artifact = form.artifact
     return {
@@ -112,7 +134,7 @@ def _form(form: FormReport) -> dict[str, Any]:
             "logical_bytes": artifact.logical_bytes,
             "stored_bytes": artifact.stored_bytes,
         },
-        "transfer": None if form.transfer is None else asdict(form.transfer),
+        "transfer": None if form.transfer is None else _transfer(form.transfer),
         "phases": [asdict(phase) for phase in form.phases],
         "ttfr": {
             "from_move_s": form.from_move_s,

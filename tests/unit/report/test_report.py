@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from portkit import report
 from portkit.model import App, Artifact, Finding, Form, ImageConfig, Service, Severity, Verdict
-from portkit.report import Boot, FormReport, Phase, Report, Transfer
+from portkit.report import Boot, FormReport, Phase, Report, Sent, Transfer
 from tests.unit.compat.test_compat import FACTS
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/report.schema.json").read_text())
 SECONDS = st.floats(0, 1e6, allow_nan=False)
 DIGEST = "sha256:" + "0" * 64
+SENT = Sent(DIGEST, 9, 4, 3, 2, 5, 3, 27, "a reason", 1)
 ARTIFACT = Artifact(Form.IMAGE, DIGEST, ImageConfig(DIGEST, "amd64", "linux", ()), (), 10, 10)
 
 
@@ -26,7 +27,7 @@ ARTIFACT = Artifact(Form.IMAGE, DIGEST, ImageConfig(DIGEST, "amd64", "linux", ()
         verdict=st.sampled_from(Verdict),
         findings=st.just((Finding("x", Severity.INFO, "m"),)),
         phases=st.just((Phase("boot", 1.0, 2.0),)),
-        transfer=st.none() | st.just(Transfer(1, 2, 3, 0.5, "tcp_info")),
+        transfer=st.none() | st.just(Transfer(1, 2, 3, 0.5, "tcp_info", (SENT,))),
         boot=st.none() | st.just(Boot("docker", "26", "none", "http://h:80/", 200)),
         from_move_s=st.none() | SECONDS,
         from_boot_s=st.lists(SECONDS, max_size=3).map(tuple),
