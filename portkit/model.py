@@ -103,8 +103,7 @@ class Mount:
     source: str = ""
     read_only: bool = False
     tmpfs_bytes: int | None = None
-    # Engines disagree where none is told: runc takes that of the image's folder, or not.
-    tmpfs_mode: int = 0o1777
+    tmpfs_mode: int | None = None  # None: of the image's folder there, else 1777
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _long(reader: Reader, each: Value) -> Mount:
     return _checked(reader, each, mount)
 
 
-def _tmpfs(reader: Reader, options: dict[str, Value]) -> tuple[int | None, int]:
+def _tmpfs(reader: Reader, options: dict[str, Value]) -> tuple[int | None, int | None]:
     """Bytes and mode of a tmpfs."""
     for key, value in options.items():
         if key not in ("size", "mode", *_TMPFS_ALWAYS):
@@ -89,7 +89,7 @@ def _tmpfs(reader: Reader, options: dict[str, Value]) -> tuple[int | None, int]:
     size, mode = options.get("size"), options.get("mode")
     return (
         reader.use(size, values.size) if size else None,
-        reader.use(mode, _mode) if mode else 0o1777,
+        reader.use(mode, _mode) if mode else None,
     )
 
 

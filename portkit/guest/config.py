@@ -117,7 +117,9 @@ def _mounts(spec: RunSpec) -> list[bytes]:
             number, volume = volume, volume + 1
         numbered.append((number, mount))
     for number, mount in sorted(numbered, key=lambda row: row[1].target.count("/")):
-        flags = int(mount.read_only) | mount.tmpfs_mode << 16
+        flags = int(mount.read_only)
+        if mount.tmpfs_mode is not None:
+            flags |= 2 | mount.tmpfs_mode << 16
         head = struct.pack("<iIQ", number, flags, mount.tmpfs_bytes or 0)
         rows.append(head + mount.target.encode())
     return rows

@@ -93,11 +93,11 @@ static void record(struct config *config, char tag, const unsigned char *data, u
         limit->resource = word(data), limit->soft = wide(data + 4), limit->hard = wide(data + 12);
         config->limitc++;
         break;
-    case 'V': /* number of the volume disk (-1: a tmpfs), read only and in the upper half the mode of
-               * a tmpfs, bytes of a tmpfs, target */
+    case 'V': /* number of the volume disk (-1: a tmpfs), flags, bytes of a tmpfs, target; flags: 1
+               * read only, 2 a tmpfs' mode is told, which is in the upper half */
         if (size < 17 || config->mountc == 256) break;
         mount->volume = (int32_t)word(data), flags = word(data + 4);
-        mount->read_only = flags & 1, mount->mode = flags >> 16;
+        mount->read_only = flags & 1, mount->mode_told = flags >> 1 & 1, mount->mode = flags >> 16;
         mount->bytes = wide(data + 8), mount->target = text(data + 16, size - 16);
         config->mountc++;
         break;

@@ -61,6 +61,8 @@ void root_mount(void) {
 }
 
 /* Make the folders of a path below the root; the image's links lead nowhere else than in it. */
+static int folder_made; /* whether the last one was not there before */
+
 static int folder_open(const char *target) {
     struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
     char path[4096] = "";
@@ -73,7 +75,7 @@ static int folder_open(const char *target) {
             errno = ENAMETOOLONG;
             return -1;
         }
-        mkdirat(at, name, 0755);
+        folder_made = !mkdirat(at, name, 0755);
         strcat(strcat(path, "/"), name);
         close(at);
         at = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
@@ -120,15 +122,19 @@ static void volume_mount(const struct mount_row *row) {
     }
 }
 
+/* A folder of the image that it covers gives it its mode, as runc does. */
 static void tmpfs_mount(const struct mount_row *row) {
     char path[64], options[64];
+    struct stat found;
     int at = folder_open(row->target);
-    if (at < 0) fail(row->target);
-    int length = snprintf(options, sizeof options, "mode=%04o", row->mode);
-    if (row->bytes)
-        snprintf(options + length, sizeof options - (size_t)length, ",size=%llu",
-                 (unsigned long long)row->bytes);
     snprintf(path, sizeof path, "/proc/self/fd/%d", at);
+    if (at >= 0 && folder_made) chmod(path, 01777); /* the next boot finds it so */
+    if (at < 0 || fstat(at, &found)) fail(row->target);
+    unsigned mode = row->mode_told ? row->mode : found.st_mode & 07777;
+    snprintf(options, sizeof options, "mode=%04o", mode);
+    if (row->bytes)
+        snprintf(options, sizeof options, "mode=%04o,size=%llu", mode,
+                 (unsigned long long)row->bytes);
     if (mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)) fail(row->target);
     close(at);
 }

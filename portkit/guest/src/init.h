@@ -10,7 +10,7 @@
 #define MAX_LIST 4096
 
 /* As portkit/guest/config.py writes it. Lists end with NULL. */
-struct mount_row { char *target; int volume; int read_only; uint64_t bytes; uint32_t mode; };
+struct mount_row { char *target; int volume; int read_only; uint64_t bytes; int mode_told; uint32_t mode; };
 struct limit_row { uint32_t resource; uint64_t soft, hard; };
 struct config {
     char *argv[MAX_LIST], *env[MAX_LIST], *groups[64];

@@ -13,8 +13,6 @@ from portkit.guest.config import LIMIT, encode_config, is_init_system, signal_nu
 from portkit.guest.initrd import cpio
 from portkit.model import ImageConfig, Mount, RunSpec
 
-_MODE = 0o1777 << 16  # beside "read only": of a tmpfs that was told none
-
 
 def spec(**changed: object) -> RunSpec:
     made = defaults(ImageConfig("sha256:" + "0" * 64, "amd64", "linux", (), cmd=("run",)))
@@ -53,14 +51,14 @@ def test_parents_are_mounted_first_and_volumes_numbered() -> None:
     mounts = (Mount("volume", "/a/b"), Mount("tmpfs", "/a", tmpfs_bytes=7), Mount("volume", "/c"))
     rows = [value for tag, value in records(encode_config(spec(mounts=mounts))) if tag == b"V"]
     assert [(struct.unpack_from("<iIQ", row), row[16:]) for row in rows] == [
-        *(((-1, _MODE, 7), b"/a"), ((1, _MODE, 0), b"/c"), ((0, _MODE, 0), b"/a/b")),
+        *(((-1, 0, 7), b"/a"), ((1, 0, 0), b"/c"), ((0, 0, 0), b"/a/b")),
     ]
 
 
 def test_a_mode_and_read_only_are_flags() -> None:
     mounts = (Mount("tmpfs", "/a", tmpfs_mode=0o1770), Mount("volume", "/b", read_only=True))
     rows = [value for tag, value in records(encode_config(spec(mounts=mounts))) if tag == b"V"]
-    assert [struct.unpack_from("<iI", row)[1] for row in rows] == [0o1770 << 16, 1 | 0o1777 << 16]
+    assert [struct.unpack_from("<iI", row)[1] for row in rows] == [2 | 0o1770 << 16, 1]
 
 
 def test_an_init_system_is_known_by_its_name() -> None:
