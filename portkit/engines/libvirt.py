@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from portkit.engines.domain_xml import MARK, Domain, domain_xml, instance_of, plain_mark
@@ -144,19 +145,34 @@ class Libvirt:
         found = []
         for domain, about in self._ours():
             with self._errors("look at the domain"):
-                status = "running" if domain.isActive() else "exited"
+                active = self._unless_gone(domain.isActive)
+            if active is None:
+                continue
+            status = "running" if active else "exited"
             url = about.get("ports", "")
             row = (about["id"], about["app"], Form.DISK, self._host, status, None, url)
             found.append(Instance(*row))
         return tuple(found)
 
     def _ours(self) -> list[tuple[Any, dict[str, str]]]:
+        found: list[tuple[Any, dict[str, str]]] = []
         with self._errors("list domains"):
             flags = self._libvirt.VIR_DOMAIN_XML_INACTIVE
-            rows = [
-                (row, instance_of(row.XMLDesc(flags))) for row in self._connection.listAllDomains()
-            ]
-        return [(row, about) for row, about in rows if about is not None]
+            for row in self._connection.listAllDomains():
+                xml = self._unless_gone(partial(row.XMLDesc, flags))
+                about = None if xml is None else instance_of(xml)
+                if about is not None:
+                    found.append((row, about))
+        return found
+
+    def _unless_gone(self, ask: Callable[[], Any]) -> Any:
+        """The answer; None when somebody removed the domain after it was listed."""
+        try:
+            return ask()
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() != self._libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+        return None
 
     def _find(self, identity: str) -> Any:
         for row, about in self._ours():
