@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from portkit.engines.marks import ours
 from portkit.errors import ConflictError, EngineError, PortkitError
 from portkit.model import Form, Instance, Mount, RunSpec
 
+# Docker's states; all others are ends.
+_STATES = {"created": "created", "running": "running", "paused": "running", "restarting": "running"}
+_EXITED = re.compile(r"Exited \((\d{1,3})\)")
 _LABELS = ("portkit.move", "portkit.app", "portkit.form")
 _LOG_LIMIT = 1 << 20  # bytes of a log that are kept
 _LOG_READ = 64 << 20  # bytes after which an engine is not listened to any more
@@ -169,10 +173,8 @@ class Docker:
         """(created | running | exited, exit code)."""
         with self._errors("look at the container"):
             state = self._api.inspect_container(self._row(identity)["Id"])["State"]
-        status = str(state["Status"])
-        if status in ("created", "running"):
-            return status, None
-        return ("running" if status == "restarting" else "exited"), int(state["ExitCode"])
+        status = _STATES.get(str(state["Status"]), "exited")
+        return status, int(state["ExitCode"]) if status == "exited" else None
 
     def instances(self) -> tuple[Instance, ...]:
         """Every container that portkit made here; not those with labels it would never write."""
@@ -182,18 +184,10 @@ class Docker:
             identity, app = labels["portkit.move"], labels.get("portkit.app", "")
             if not ours(identity, app):
                 continue
-            status, code = self.state(identity)
-            found.append(
-                Instance(
-                    identity,
-                    app,
-                    Form.IMAGE,
-                    self._host,
-                    status,
-                    code,
-                    _url(row.get("Ports") or ()),
-                )
-            )
+            # From the list itself: a container may be gone before it could be looked at.
+            status, code = _listed(str(row.get("State", "")), str(row.get("Status", "")))
+            url = _url(row.get("Ports") or ())
+            found.append(Instance(identity, app, Form.IMAGE, self._host, status, code, url))
         return tuple(found)
 
     def _rows(self, identity: str | None) -> list[dict[str, Any]]:
@@ -219,6 +213,13 @@ def _meaning(said: str) -> tuple[type[PortkitError], str]:
     if "is already in use by container" in said:
         return ConflictError, "Remove or rename what has that name there."
     return EngineError, "See the engine's own words above."
+
+
+def _listed(state: str, told: str) -> tuple[str, int | None]:
+    """Status and exit code of a row of the list, which tells it as "Exited (3) 2 minutes ago"."""
+    match = _EXITED.match(told)
+    status = _STATES.get(state, "exited")
+    return status, int(match[1]) if match and status == "exited" else None
 
 
 def _url(ports: Any) -> str:
