@@ -42,6 +42,7 @@ class Domains:
             {
                 "id": identity,
                 "disk": artifact.digest,
+                "kit": [b.digest for b in artifact.blobs if b.digest != artifact.digest],
                 "config": _encoded(replace(spec, restart="no")),
                 "volumes": [
                     {"name": f"pkv{number}", "bytes": VOLUME_BYTES}

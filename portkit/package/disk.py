@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def build(
     known = store.find(key)
     if known is not None:
         observer.message("the disk is in the Store already")
-        return known
+        return _with_kit(known, kit, store)
     _check_tools()
     raw = store.temporary(".raw")
     try:
@@ -108,7 +108,14 @@ def build(
         kit=kit.digest,
     )
     store.save(artifact, key)
-    return artifact
+    return _with_kit(artifact, kit, store)
+
+
+def _with_kit(artifact: Artifact, kit: GuestKit, store: Store) -> Artifact:
+    """Kernel and initrd as blobs before the disk, which holds them too: a host gets them once,
+    and every disk is made from them there."""
+    files = tuple(store.add_file(path) for path in (kit.kernel, kit.initrd))
+    return replace(artifact, blobs=(*files, *artifact.blobs))
 
 
 def _stored(store: Store, blob: Blob) -> int:

@@ -27,7 +27,8 @@ _ASKED = 100  # of the Store here; each costs 75 bytes on the way
 class TransferResult:
     """What a transfer cost. Bytes of the connection, both ways, by `counter`; seconds.
 
-    reused_bytes: content that the target had. deliveries: how each blob travelled, and why.
+    reused_bytes: content that the target had, as blobs or inside others.
+    deliveries: how each blob travelled, and why.
     """
 
     sent_bytes: int
@@ -71,6 +72,7 @@ def send(
         _load(artifact, new, host, observer)
     whole = {blob.digest: blob.size for blob in artifact.blobs}
     reused = sum(whole.values()) - sum(blob.size for blob in new)
+    reused += sum(delivery.copied for delivery in deliveries)
     after = host.counters()
     return TransferResult(
         sent_bytes=after.sent - before.sent,

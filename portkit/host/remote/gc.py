@@ -90,9 +90,10 @@ def _candidates(blobs: bool) -> Iterator[Tuple[str, Path]]:
 
 
 def _instances() -> Set[str]:
-    """Digests (hex) of the disks that Instances boot from."""
-    marks = instances.ROOT.glob("pk-*/base") if instances.ROOT.is_dir() else ()
-    return {mark.read_text()[:64] for mark in marks}
+    """Digests (hex) of the disks that Instances boot from, and of the kits that are in them."""
+    folders = list(instances.ROOT.glob("pk-*")) if instances.ROOT.is_dir() else []
+    marks = (folder / "base" for folder in folders)
+    return {mark.read_text()[:64] for mark in marks if mark.is_file()} | instances.kits(folders)
 
 
 def _held() -> Set[str]:

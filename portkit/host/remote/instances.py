@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterable, List, Set, Tuple
 
 from portkit.host.remote import facts, store
 from portkit.host.remote.frames import RemoteError
@@ -46,7 +46,8 @@ def _owner() -> Tuple[int, int]:
 def create(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Make an Instance's folder.
 
-    args: id, disk (digest in the Store), overlay_bytes, config (base64), volumes (name, bytes).
+    args: id, disk (digest in the Store), kit (digests of blobs that stay beside it), overlay_bytes,
+    config (base64), volumes (name, bytes).
     """
     folder = _folder(args["id"])
     owner = _owner()
@@ -78,6 +79,8 @@ def _fill(folder: Path, base: Path, args: Dict[str, Any], owner: Tuple[int, int]
         + ([str(args["overlay_bytes"])] if args.get("overlay_bytes") else [])
     )
     (folder / "base").write_text(base.name)
+    kit = [store.path_of(digest).name for digest in args.get("kit", ())]
+    (folder / "kit").write_text("\n".join(kit))
     config = folder / "config.raw"
     config.write_bytes(base64.b64decode(args["config"]))
     serial = folder / "serial.log"
@@ -171,13 +174,23 @@ def _drop_unused_bases() -> None:
             store.path_of("sha256:" + path.name[: -len(".raw")]).unlink(missing_ok=True)
 
 
+def kits(folders: Iterable[Path]) -> Set[str]:
+    """Blobs (hex digests) of the guest kits that Instances brought: the next disk is made from
+    them, and they go with the last one."""
+    marks = (folder / "kit" for folder in folders)
+    return {name for mark in marks if mark.is_file() for name in mark.read_text().split()}
+
+
 def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Take an Instance's folder away, and the base when no other Instance needs it."""
     folder = _folder(args["id"])
     existed = folder.exists()
     if existed:
+        kit = kits([folder])
         shutil.rmtree(str(folder))
         _drop_unused_bases()
+        for name in kit - kits(ROOT.glob("pk-*")):
+            store.path_of("sha256:" + name).unlink(missing_ok=True)
     return {"removed": existed}
 
 
