@@ -26,6 +26,8 @@ from portkit.transfer.stream import Stream
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds, as long as nothing more arrives
 _SAMPLE, _SAMPLES = 1 << 16, 16
 _FORMAT = 1
+# Until a link has been measured it is taken for a fast one: on a slow one little is lost by it.
+_PRESUMED = 40e6
 
 
 class Caller(Protocol):
@@ -119,7 +121,6 @@ class _Job:
         self._bases, self._observer, self._told = bases, observer, told
         self._resumed = 0
         self._content = 1  # bytes of the recipe, about
-        self._meter = Meter()
 
     def run(self) -> Delivery:
         folder = self._store.temporary().parent
@@ -128,24 +129,24 @@ class _Job:
             target = stack.enter_context(path.open("rb")).fileno()
             rows = [row for row in self._bases if self._store.has(row.digest)]
             script = stack.enter_context(self._scan(target, rows, folder))
-            rate = self._link.rate or price.UNKNOWN_RATE
-            dropped = [
-                number
-                for number, copied in script.copied.items()
-                if not price.worth(
-                    copied, rows[number].size, rate, in_engine=rows[number].in_engine
-                )
-            ]
-            used = [rows[number] for number in script.used(dropped)]
-            copied = sum(script.copied[number] for number in script.used(dropped))
+            dropped = [n for n, row in enumerate(rows) if not self._worth(script.copied[n], row)]
+            kept = script.used(dropped)
+            copied = sum(script.copied[number] for number in kept)
+            used = [rows[number] for number in kept]
             literal = script.size - script.zero - copied
             self._content = max(1, literal)
             packed = price.is_packed(list(_samples(script, target)))
-            first = self._packing(literal, packed, unknown=self._link.rate is None)
-            again = None if self._link.rate else lambda: self._adapted(literal, packed)
+
+            def packing(rate: float) -> Packing:
+                return self._packing(literal, rate, packed)
+
+            first = packing(self._link.rate or _PRESUMED)
+            key = _key(self._blob, first, used)
+            pace = Pace(self._link, packing, folder / f"{key}.how")
             pieces = recipe.render(script, target, dropped)
-            stream = stack.enter_context(Stream(pieces, first, folder, again))
-            self._transmit(stream, first, used)
+            stream = stack.enter_context(Stream(pieces, first, folder, pace.again))
+            self._transmit(stream, first, used, key, pace)
+            pace.forget()
             return Delivery(
                 self._blob.digest, script.size, literal, copied, script.zero, stream.made,
                 tuple(row.digest for row in used), stream.how,
@@ -162,29 +163,21 @@ class _Job:
                 stack.callback(index.close)
             return recipe.scan(target, numbers, index, folder)
 
-    # ---------------------------------------------------------------- how hard to compress
+    def _worth(self, copied: int, base: Base) -> bool:
+        rate = self._link.rate or price.UNKNOWN_RATE
+        return copied > 0 and price.worth(copied, base.size, rate, in_engine=base.in_engine)
 
-    def _packing(self, literal: int, packed: bool, *, unknown: bool = False) -> Packing:
-        # Until it is known, as if for a fast link: on a slow one little is lost by it.
-        rate = 40e6 if unknown else self._link.rate or price.UNKNOWN_RATE
-        cores = len(os.sched_getaffinity(0))
+    def _packing(self, literal: int, rate: float, packed: bool) -> Packing:
         encodings = self._link.encodings or self._link.remote.encodings
-        return price.packing(encodings, literal, rate, cores, packed)
-
-    def _adapted(self, literal: int, packed: bool) -> Packing | None:
-        """How to go on, once the link's rate is known."""
-        self._link.rate = self._link.rate or self._meter.rate()
-        return None if self._link.rate is None else self._packing(literal, packed)
+        return price.packing(encodings, literal, rate, len(os.sched_getaffinity(0)), packed)
 
     # ---------------------------------------------------------------- sending
 
-    def _transmit(self, stream: Stream, packing: Packing, used: Sequence[Base]) -> None:
+    def _transmit(
+        self, stream: Stream, packing: Packing, used: Sequence[Base], key: str, pace: Pace
+    ) -> None:
         """Until it has arrived; the pauses begin anew when more of it is there than before."""
-        args = {
-            "digest": self._blob.digest,
-            "size": self._blob.size,
-            "key": _key(self._blob, packing, used),
-        }
+        args = {"digest": self._blob.digest, "size": self._blob.size, "key": key}
         bases = [{"digest": row.digest, "size": row.size} for row in used]
         apply = {**args, "encoding": packing.encoding, "bases": bases}
         room = min(self._blob.size, self._store.path(self._blob.digest).stat().st_blocks * 512)
@@ -198,7 +191,7 @@ class _Job:
                     most, pauses = found["size"], iter(self._link.pauses)
                 fits = stream.starts_with(found["size"], found["sha256"])
                 offset = found["size"] if fits else 0
-                sent = self._sent(stream, offset)
+                sent = self._sent(stream, offset, pace)
                 self._link.remote.call("store.apply", {**apply, "offset": offset}, send=sent)
                 return
             except PortkitError as error:
@@ -214,15 +207,52 @@ class _Job:
         digest = self._blob.digest
         return digest in self._link.remote.call("store.has", {"digests": [digest]})["have"]
 
-    def _sent(self, stream: Stream, offset: int) -> Iterator[bytes]:
-        self._meter = Meter()
-        for data in stream.read(offset):
-            self._meter.count(time.monotonic(), len(data), self._link.sent())
+    def _sent(self, stream: Stream, offset: int, pace: Pace) -> Iterator[bytes]:
+        for data in pace.measured(stream.read(offset)):
             yield data
             share = min(1.0, stream.eaten / self._content)
             self._told(int(self._blob.size * share))
-        self._link.rate = self._meter.rate() or self._link.rate
         self._told(self._blob.size)
+
+
+class Pace:
+    """Measures the link while a stream goes over it, and says how to go on compressing.
+
+    What it said is noted in a file, so that the same command again makes the same stream.
+    """
+
+    def __init__(self, link: Link, packing: Callable[[float], Packing], note: Path) -> None:
+        self._link, self._packing, self._note = link, packing, note
+        self._meter = Meter()
+        self._told = _noted(note)
+        self._known = link.rate is not None
+
+    def measured(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        self._meter = Meter()
+        for data in chunks:
+            self._meter.count(time.monotonic(), len(data), self._link.sent())
+            yield data
+        self._link.rate = self._meter.rate() or self._link.rate
+
+    def again(self, eaten: int) -> Packing | None:
+        """How to go on behind so many bytes of the recipe; None is as before."""
+        if self._told is None and not self._known:
+            self._link.rate = self._link.rate or self._meter.rate()
+            if self._link.rate is not None:
+                self._told = (eaten, self._packing(self._link.rate))
+                self._note.write_text(json.dumps([eaten, asdict(self._told[1])]))
+        return self._told[1] if self._told is not None and self._told[0] == eaten else None
+
+    def forget(self) -> None:
+        self._note.unlink(missing_ok=True)
+
+
+def _noted(path: Path) -> tuple[int, Packing] | None:
+    try:
+        eaten, row = json.loads(path.read_bytes())
+        return int(eaten), Packing(**row)
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _samples(script: recipe.Script, target: int) -> Iterator[bytes]:

@@ -54,9 +54,9 @@ def packer(how: Packing) -> _Packer:
 class Stream:
     """The compressed bytes of `pieces`, made as they are read. `close` removes the file.
 
-    again: asked after each piece until it says how to go on; when that is otherwise than before,
-    what follows is a second zstd frame. eaten: bytes of the recipe that went in so far.
-    made: compressed bytes that came out.
+    again: told how much of the recipe went in, until it says how to go on; when that is otherwise
+    than before, what follows is a second zstd frame. eaten: bytes of the recipe that went in so
+    far. made: compressed bytes that came out.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Stream:
         pieces: Iterator[bytes],
         how: Packing,
         folder: Path,
-        again: Callable[[], Packing | None] | None = None,
+        again: Callable[[int], Packing | None] | None = None,
     ) -> None:
         self._pieces = pieces
         self.how = how
@@ -98,14 +98,16 @@ class Stream:
         else:
             self._ended = True
         data = self._packer.compress(b"".join(parts))
-        how = self._again() if self._again is not None and not self._ended else None
+        self.eaten += length
+        how = None
+        if self._again is not None and not self._ended:
+            how = self._again(self.eaten)
         if how is not None:
             self._again = None
         if self._ended or how not in (None, self.how):
             data += self._packer.flush()
         if how is not None and how != self.how:
             self.how, self._packer = how, packer(how)
-        self.eaten += length
         self._hash.update(data)
         if self._ended:
             data += self._hash.digest()

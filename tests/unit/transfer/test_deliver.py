@@ -16,6 +16,7 @@ from portkit.model import Blob
 from portkit.progress import NullObserver
 from portkit.store import Store
 from portkit.transfer.deliver import Base, Delivery, Link, _key, deliver
+from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.stream import Stream
 from tests.unit.transfer.conftest import Far
@@ -204,6 +205,25 @@ def test_the_same_command_again_goes_on(near: Store, far: Far) -> None:
     again = Cutting(far, [])
     sent(near, far, data, link=Link(again))
     assert again.data < 420_000
+
+
+def test_the_same_command_again_goes_on_behind_another_level(
+    near: Store, far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link was measured on the way; that is not measured again, but known."""
+    rates = [None, None, 12e6]
+    monkeypatch.setattr(Meter, "rate", lambda self: rates.pop(0) if rates else 1e6)
+    data = b"".join(b"%d %s" % (n, CHANCE.randbytes(20).hex().encode()) for n in range(150_000))
+    blob = near.put_bytes(data)
+    link = Link(Cutting(far, [3_000_000]), pauses=())
+    with pytest.raises(TransferError):
+        deliver(blob, near, link, (), NullObserver(), lambda count: None)
+    assert rates == []
+    monkeypatch.setattr(Meter, "rate", lambda self: None)
+    again = Cutting(far, [])
+    _, done = sent(near, far, data, link=Link(again))
+    assert done.packing.level == 9
+    assert again.data < done.sent - 2_500_000
 
 
 @pytest.mark.parametrize("change", ["flipped", "longer", "nonsense"])
@@ -405,7 +425,8 @@ def test_a_bomb_ends_at_the_size_that_was_announced(near: Store, far: Far) -> No
 def test_a_stream_can_be_read_again_from_any_byte(near: Store) -> None:
     pieces = [CHANCE.randbytes(5000) for _ in range(800)]
     how = [None, Packing("zstd", 9)]
-    with Stream(iter(pieces), LEVELS[0], near.temporary().parent, lambda: how.pop(0)) as stream:
+    folder = near.temporary().parent
+    with Stream(iter(pieces), LEVELS[0], folder, lambda eaten: how.pop(0)) as stream:
         whole = b"".join(stream.read())
         for offset in (0, 1, 4096, len(whole) - 1, len(whole)):
             assert b"".join(stream.read(offset)) == whole[offset:]
