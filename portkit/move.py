@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from portkit import app as apps
 from portkit import boot, compat, measure, report
+from portkit.bundle import Bundle
 from portkit.errors import AppError, ConflictError, IncompatibleError
 from portkit.guest.kit import build_kit
 from portkit.host import Host
@@ -75,13 +76,13 @@ def pack(
     clock = Clock(observer or NullObserver())
     image = _image(app, source, store, clock)
     spec = apps.resolve(app, image.config)
-    return {form: _artifact(form, image, spec, store, clock) for form in forms}
+    return {form: _artifact(form, source, image, spec, store, clock) for form in forms}
 
 
 def plan(
     app: App,
     *,
-    source: Host,
+    source: Host | Bundle,
     target: Host,
     forms: Sequence[Form] = BOTH,
     pack_disk: bool = True,
@@ -90,7 +91,8 @@ def plan(
 ) -> Report:
     """A dry run: the App is packaged on the source and here, the target is only read.
 
-    pack_disk: False spares the time that making the disk takes; its FormReport has no artifact.
+    source: a host, or a bundle. pack_disk: False spares the time that making the disk takes; its
+    FormReport has no artifact.
     """
     store, clock = store or Store(default_root()), Clock(observer or NullObserver())
     packed = _package(app, source, target, store, clock, forms, pack_disk=pack_disk)
@@ -109,7 +111,7 @@ def plan(
 def run(
     app: App,
     *,
-    source: Host,
+    source: Host | Bundle,
     target: Host,
     forms: Sequence[Form] = BOTH,
     keep: Form | None = Form.IMAGE,
@@ -119,6 +121,7 @@ def run(
 ) -> Report:
     """Move an App: package, transfer, boot, measure. It runs on the target afterwards.
 
+    source: where the image is or is built, or a bundle (`app` is its own then).
     forms: booted one after the other on the same port. keep: the one that goes on running there
     (the only one, where it is not among them), the other stays ready; None removes everything
     after measuring. repeat: how often each is started and measured, with a full stop between.
@@ -190,7 +193,12 @@ def measure_again(app: App, target: Host, *, form: Form | None = None, repeat: i
                     seen_from)  # fmt: skip
 
 
-def _image(app: App, source: Host, store: Store, clock: Clock) -> Artifact:
+def _image(app: App, source: Host | Bundle, store: Store, clock: Clock) -> Artifact:
+    if isinstance(source, Bundle):
+        with clock.phase("unpack"):
+            if Form.IMAGE not in source.forms:
+                return source.described(Form.IMAGE)
+            return source.artifact(Form.IMAGE, store, clock.observer)
     reference = app.service.image
     if app.service.build is not None:
         with clock.phase("build"):
@@ -201,9 +209,14 @@ def _image(app: App, source: Host, store: Store, clock: Clock) -> Artifact:
         return images.fetch(source, reference, store, clock.observer)
 
 
-def _artifact(form: Form, image: Artifact, spec: RunSpec, store: Store, clock: Clock) -> Artifact:
+def _artifact(
+    form: Form, source: Host | Bundle, image: Artifact, spec: RunSpec, store: Store, clock: Clock
+) -> Artifact:
     if form is Form.IMAGE:
         return image
+    if isinstance(source, Bundle):
+        with clock.phase("unpack disk"):
+            return source.artifact(form, store, clock.observer)
     with clock.phase("package disk"):
         return disks.build(
             image,
@@ -217,7 +230,7 @@ def _artifact(form: Form, image: Artifact, spec: RunSpec, store: Store, clock: C
 
 def _package(
     app: App,
-    source: Host,
+    source: Host | Bundle,
     target: Host,
     store: Store,
     clock: Clock,
@@ -225,6 +238,8 @@ def _package(
     *,
     pack_disk: bool = True,
 ) -> Packed:
+    if isinstance(source, Bundle):
+        source.require(forms)
     with clock.phase("look at the hosts"):
         facts = source.facts(), target.facts()
     image = _image(app, source, store, clock)
@@ -238,7 +253,7 @@ def _package(
         hopeless = any(finding.severity is Severity.ERROR for finding in found)
         # A disk takes time to make: not for a host that could never boot it.
         skipped = form is Form.DISK and (hopeless or not pack_disk)
-        artifacts[form] = None if skipped else _artifact(form, image, spec, store, clock)
+        artifacts[form] = None if skipped else _artifact(form, source, image, spec, store, clock)
     return Packed(new_id(), app, spec, image, artifacts, *facts, findings)
 
 
@@ -266,7 +281,7 @@ def _refuse(findings: Sequence[Finding]) -> None:
 
 def _report(
     packed: Packed,
-    source: Host,
+    source: Host | Bundle,
     target: Host,
     phases: tuple[Phase, ...],
     forms: Sequence[FormReport],

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from portkit import app as apps
 from portkit import move as moves
-from portkit.host import connect
-from portkit.model import Form
+from portkit.bundle import Bundle, is_bundle, write
+from portkit.host import Host, connect
+from portkit.model import App, Form
 from portkit.package.save import save
+from portkit.progress import Observer
 from portkit.report import Report
 from portkit.store import Store, default_root
 from portkit_cli.observers import observer, size
@@ -24,6 +29,35 @@ _FORMS = {"image": (Form.IMAGE,), "disk": (Form.DISK,), "both": moves.BOTH}
 _KEEP = {"image": Form.IMAGE, "disk": Form.DISK, "none": None}
 _form = click.option("--form", type=click.Choice(list(_FORMS)), default="both", show_default=True,
                      help="A container image, a bootable disk, or both.")  # fmt: skip
+
+
+@contextmanager
+def _begun(app: str, source: str, told: Observer) -> Iterator[tuple[App, Host | Bundle]]:
+    """The App and where its image comes from: a host, or the bundle that APP names."""
+    if not is_bundle(app):
+        loaded = apps.load(app)
+        with connect(source, told) as host:
+            yield loaded, host
+        return
+    if _given("source"):
+        raise click.UsageError("a bundle has no source host: leave --from out")
+    with Bundle(Path(app)) as bundle:
+        yield bundle.app, bundle
+
+
+def _given(name: str) -> bool:
+    """Whether an option was on the command line."""
+    found = click.get_current_context().get_parameter_source(name)
+    return found is not ParameterSource.DEFAULT
+
+
+def _asked(form: str, origin: Host | Bundle) -> tuple[Form, ...]:
+    """The forms that were asked for; of a bundle, unless told, those that it has."""
+    if isinstance(origin, Bundle) and not _given("form"):
+        return origin.forms
+    return _FORMS[form]
+
+
 _source = click.option("--from", "source", default="local", show_default=True, metavar="HOST",
                        help="Where the image is, or is built.")  # fmt: skip
 
@@ -46,8 +80,9 @@ def move(
 ) -> None:  # fmt: skip
     """Carry APP to another host, boot it there, and say what that cost.
 
-    APP is a folder with compose.yaml or Dockerfile, a compose file, or an image's name on the
-    source host. HOST is an ssh alias, [user@]host[:port], ssh://..., lab:NAME or local.
+    APP is a folder with compose.yaml or Dockerfile, a compose file, an image's name on the source
+    host, or a bundle (NAME.portkit) that `portkit pack` wrote. HOST is an ssh
+    alias, [user@]host[:port], ssh://..., lab:NAME or local.
 
     \b
     Examples:
@@ -55,18 +90,17 @@ def move(
       portkit move ./shop --to web2 --form disk --keep disk
       portkit move registry:2 --to ops@10.0.0.7 --repeat 5 --output json
       portkit move ./shop --to web2 --dry-run
+      portkit move /media/usb/shop.portkit --to web2
     """
     told = observer(progress)
-    loaded = apps.load(app)
-    ends = connect(source, told), connect(target, told)  # both names are read before either is used
-    with ends[0] as origin, ends[1] as there:
+    there = connect(target, told)  # the name is read before a host is asked
+    with _begun(app, source, told) as (loaded, origin), there as host:
+        forms = _asked(form, origin)
         if dry_run:
-            report = moves.plan(
-                loaded, source=origin, target=there, forms=_FORMS[form], observer=told
-            )
+            report = moves.plan(loaded, source=origin, target=host, forms=forms, observer=told)
         else:
             report = moves.run(
-                loaded, source=origin, target=there, forms=_FORMS[form], keep=_KEEP[keep],
+                loaded, source=origin, target=host, forms=forms, keep=_KEEP[keep],
                 repeat=repeat, observer=told,
             )  # fmt: skip
     _show(report, output)
@@ -90,14 +124,13 @@ def check(
       portkit check ./shop --on web1 --on lab:gamma
     """
     told = observer(progress)
-    loaded, wrong = apps.load(app), False
-    begin, ends = connect(source, told), [connect(target, told) for target in targets]
-    with begin as origin:
+    wrong, ends = False, [connect(target, told) for target in targets]
+    with _begun(app, source, told) as (loaded, origin):
         for end in ends:
             with end as there:
                 report = moves.plan(
-                    loaded, source=origin, target=there, forms=_FORMS[form], pack_disk=False,
-                    observer=told,
+                    loaded, source=origin, target=there, forms=_asked(form, origin),
+                    pack_disk=False, observer=told,
                 )  # fmt: skip
             _show(report, output)
             wrong = wrong or any(each.verdict == "incompatible" for each in report.forms)
@@ -109,11 +142,12 @@ def check(
 @click.argument("app")
 @_source
 @_form
-@click.option("-o", "folder", type=click.Path(file_okay=False, path_type=Path), default=".",
-              metavar="FOLDER", help="Where the files go.  [default: this folder]")  # fmt: skip
+@click.option("-o", "place", type=click.Path(path_type=Path), default=".", metavar="PATH",
+              help="A folder for the files, or FILE.portkit.  [default: this folder]")  # fmt: skip
 @progress
-def pack(app: str, source: str, form: str, folder: Path, progress: str) -> None:
-    """Make files of APP: NAME.tar for `docker load`, NAME.qcow2 that boots on its own.
+def pack(app: str, source: str, form: str, place: Path, progress: str) -> None:
+    """Make files of APP: NAME.tar for `docker load`, NAME.qcow2 that boots on its own; or one
+    file, FILE.portkit, that `portkit move` takes instead of APP.
 
     The disk boots under BIOS and UEFI on what the image itself says; QEMU's user-mode network is
     what it expects.
@@ -121,17 +155,25 @@ def pack(app: str, source: str, form: str, folder: Path, progress: str) -> None:
     \b
     Examples:
       portkit pack ./shop -o /media/usb
+      portkit pack ./shop -o /media/usb/shop.portkit
       portkit pack ./shop --form disk
       qemu-system-x86_64 -M q35 -m 512 -nographic -drive file=shop.qcow2,if=virtio \\
         -nic user,model=virtio-net-pci,hostfwd=tcp::8080-:80
     """
     told = observer(progress)
     loaded, store = apps.load(app), Store(default_root())
+    alone = place.suffix == ".portkit" and not place.is_dir()
     with connect(source, told) as origin:
+        facts = origin.facts() if alone else None
         made = moves.pack(loaded, source=origin, forms=_FORMS[form], store=store, observer=told)
-    folder.mkdir(parents=True, exist_ok=True)
+    if facts is not None:
+        told.phase(f"write {place}")
+        count = write(place, loaded, made, store, facts, told)
+        click.echo(f"{place}  {size(count)}")
+        return
+    place.mkdir(parents=True, exist_ok=True)
     for kind, artifact in made.items():
-        path = folder / (loaded.name + (".tar" if kind is Form.IMAGE else ".qcow2"))
+        path = place / (loaded.name + (".tar" if kind is Form.IMAGE else ".qcow2"))
         told.phase(f"write {path}")
         save(artifact, store, path, loaded.name)
         click.echo(f"{path}  {size(path.stat().st_size)}  {artifact.digest}")

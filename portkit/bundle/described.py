@@ -1,0 +1,173 @@
+"""An App as a compose document and back.
+
+What comes back goes through the reader of compose files with all its checks: a bundle may be
+anybody's. Environment values are in it, they are needed to run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from portkit.errors import AppError
+from portkit.model import App, HealthProbe, Machine, Mount, Port, Service
+
+# What YAML wants escaped and JSON does not.
+_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+_CA = "ca.pem"
+_CA_LIMIT = 1 << 20
+
+
+def render(app: App, image: str) -> tuple[str, str]:
+    """The document, and the PEM of the health probe's own CA ("" without one).
+
+    image: the id that stands for an image that was built. AppError when the document does not
+    read back as the same App.
+    """
+    service = app.service
+    row = {key: value for key, value in _service(service, image).items() if value is not None}
+    document = {"name": app.name, "services": {service.name: row}}
+    text = json.dumps(_escaped(document), ensure_ascii=False, indent=1)
+    text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    ca = "" if service.health.ca_file is None else _pem(service.health.ca_file)
+    if read(text, ca, app.source, app).service != _portable(service, image):
+        raise AppError(
+            "the App cannot be described in a bundle",
+            details=f"{app.source}: its description reads back as another one",
+            resolution="Move it from host to host.",
+        )
+    return text, ca
+
+
+def read(text: str, ca: str, source: str, told: App | None = None) -> App:
+    """The App of a document; AppError where a compose file would be refused.
+
+    source: what was packed. told: whose findings it has beside those of the reader.
+    """
+    from portkit.app import compose
+
+    with tempfile.TemporaryDirectory(prefix="portkit-") as name:
+        folder = Path(name)
+        (folder / _CA).write_text(ca)
+        (folder / compose.FILES[0]).write_text(text, encoding="utf-8", newline="")
+        app = compose.load(folder / compose.FILES[0], "app", {})
+    health = replace(app.service.health, ca_file=Path(_CA) if app.service.health.ca_file else None)
+    service = replace(app.service, health=health)
+    if service.build is not None:
+        raise AppError("a bundle's App is to be built", resolution="Pack the App again.")
+    findings = app.findings if told is None else told.findings
+    return replace(app, services=(service,), source=source, findings=findings)
+
+
+def _portable(service: Service, image: str) -> Service:
+    health = service.health
+    health = replace(health, ca_file=Path(_CA) if health.ca_file else None)
+    return replace(service, build=None, image=service.image or image, health=health)
+
+
+def _pem(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(_CA_LIMIT + 1)
+    if len(data) > _CA_LIMIT:
+        raise AppError("the health probe's CA file is too big", details=str(path))
+    return data.decode("ascii", "replace")
+
+
+def _escaped(value: Any) -> Any:
+    """The same with every `$` doubled: the reader would put variables there."""
+    if isinstance(value, dict):
+        return {key: _escaped(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(each) for each in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value
+
+
+def _service(service: Service, image: str) -> dict[str, Any]:
+    check = service.healthcheck
+    return {
+        "image": service.image or image,
+        "command": service.command,
+        "entrypoint": service.entrypoint,
+        "environment": dict(service.environment),
+        "user": service.user,
+        "group_add": service.group_add,
+        "working_dir": service.working_dir,
+        "hostname": service.hostname,
+        "ports": [_port(port) for port in service.ports],
+        "volumes": [_mount(mount) for mount in service.volumes],
+        "healthcheck": None
+        if check is None
+        else _told(
+            test=check.test or None,
+            interval=_seconds(check.interval_s),
+            timeout=_seconds(check.timeout_s),
+            retries=check.retries,
+            start_period=_seconds(check.start_period_s),
+        ),
+        "restart": service.restart,
+        "stop_signal": service.stop_signal,
+        "stop_grace_period": _seconds(service.stop_grace_period_s),
+        "ulimits": {
+            key: {"soft": limit.soft, "hard": limit.hard} for key, limit in service.ulimits.items()
+        },
+        "cap_add": service.cap_add,
+        "cap_drop": service.cap_drop,
+        "privileged": service.privileged,
+        "read_only": service.read_only,
+        "init": service.init,
+        "cpus": service.cpus,
+        "mem_limit": service.mem_limit_bytes,
+        "labels": dict(service.labels),
+        "x-portkit": _extra(service.health, service.machine),
+    }
+
+
+def _told(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _seconds(value: float | None) -> str | None:
+    # Every digit, no exponent.
+    return None if value is None else f"{Decimal(repr(value)):f}s"
+
+
+def _port(port: Port) -> dict[str, Any]:
+    return _told(
+        target=port.target,
+        published=port.published,
+        protocol=port.protocol,
+        host_ip=port.host_ip or None,
+    )
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    tmpfs = _told(size=mount.tmpfs_bytes, mode=mount.tmpfs_mode)
+    return _told(
+        type=mount.type,
+        target=mount.target,
+        source=mount.source or None,
+        read_only=mount.read_only,
+        tmpfs=tmpfs if mount.type == "tmpfs" and tmpfs else None,
+    )
+
+
+def _extra(health: HealthProbe, machine: Machine) -> dict[str, Any]:
+    return _told(
+        memory=machine.memory_bytes,
+        cpus=machine.cpus,
+        disk=machine.disk_bytes,
+        firmware=machine.firmware.value,
+        health=_told(
+            scheme=health.scheme,
+            path=health.path,
+            port=health.port,
+            contains=health.contains,
+            ca_file=None if health.ca_file is None else _CA,
+            timeout=_seconds(health.timeout_s),
+        ),
+    )

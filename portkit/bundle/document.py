@@ -1,0 +1,139 @@
+"""What a bundle says about itself: one JSON document, named by the annotation in index.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from portkit.bundle.tar import malformed
+from portkit.model import Finding, Severity
+
+SCHEMA = "portkit.bundle/1"
+LIMIT = 16 << 20
+ANNOTATION = "dev.portkit.bundle"
+_Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+_Bytes = Annotated[int, Field(ge=0, lt=1 << 50)]
+_Text = Annotated[str, Field(max_length=4096)]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Base(_Row):
+    """Something that a recipe copies from."""
+
+    digest: _Digest
+    size: _Bytes
+
+
+class Content(_Row):
+    """A blob of an Artifact: its digest and size, and what of it is in the bundle.
+
+    encoding: zstd (packed is its content), recipe (packed is a recipe against `bases`, in zstd),
+    absent (the target has it).
+    """
+
+    digest: _Digest
+    size: _Bytes
+    encoding: Literal["zstd", "recipe", "absent"]
+    packed: _Digest | None = None
+    packed_size: _Bytes = 0
+    bases: Annotated[list[Base], Field(max_length=4096)] = []
+
+
+class Noted(_Row):
+    """A Finding of the App."""
+
+    rule: _Text
+    severity: Literal["error", "warning", "info"]
+    message: _Text
+    evidence: _Text
+    remedy: _Text
+
+    def finding(self) -> Finding:
+        return Finding(self.rule, Severity(self.severity), self.message, self.evidence, self.remedy)
+
+
+class Disk(_Row):
+    """kit: digest of its GuestKit. data_bytes: without its holes."""
+
+    content: Content
+    kit: _Digest | None
+    data_bytes: _Bytes
+
+
+class Document(_Row):
+    """app: a compose document. ca: PEM. source: what was packed. facts: of the host where.
+
+    config, layers: of the image, in the order of its diffIDs, each once; layers without `packed`
+    and not absent do not exist: a bundle of the disk alone has none.
+    """
+
+    schema_: Literal["portkit.bundle/1"] = Field(alias="schema")
+    app: Annotated[str, Field(max_length=LIMIT)]
+    ca: Annotated[str, Field(max_length=1 << 20)]
+    source: _Text
+    findings: Annotated[list[Noted], Field(max_length=10_000)]
+    facts: dict[str, Any]
+    config: _Digest
+    layers: Annotated[list[Content], Field(max_length=1000)]
+    forms: Annotated[list[Literal["image", "disk"]], Field(min_length=1, max_length=2)]
+    disk: Disk | None
+    made_for: _Text = ""
+
+    def contents(self) -> list[Content]:
+        """Layers, then the disk: each after its bases."""
+        return [*self.layers, *([self.disk.content] if self.disk else [])]
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For json.loads: ValueError for a key that stands twice."""
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        raise ValueError("a key stands twice in an object")
+    return row
+
+
+def parse(data: bytes) -> Document:
+    """VerifyError when it is malformed, or does not fit together."""
+    try:
+        # JSON's own arrays pass for lists in strict mode either way; keys are checked first.
+        document = Document.model_validate(json.loads(data, object_pairs_hook=once))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part)[:80] for part in first["loc"][:4])
+        raise malformed(f"its document: {place}: {first['msg']}"[:500]) from error
+    except (ValueError, RecursionError) as error:
+        raise malformed(f"its document is no JSON: {type(error).__name__}") from error
+    _check(document)
+    return document
+
+
+def _check(document: Document) -> None:
+    if ("disk" in document.forms) != (document.disk is not None):
+        raise malformed("its document names a disk that is not there, or the other way round")
+    if len(set(document.forms)) != len(document.forms):
+        raise malformed("its document names a form twice")
+    seen: set[str] = set()
+    for content in document.contents():
+        if content.digest in seen:
+            raise malformed(f"{content.digest} is in its document twice")
+        if (content.packed is None) != (content.encoding == "absent"):
+            raise malformed(f"{content.digest} is neither in it nor absent")
+        if content.bases and content.encoding != "recipe":
+            raise malformed(f"{content.digest} has bases and needs none")
+        if not document.made_for and not {base.digest for base in content.bases} <= seen:
+            raise malformed(f"{content.digest} is made from what is not in it")
+        seen.add(content.digest)
+
+
+def encode(document: Document) -> bytes:
+    return json.dumps(document.model_dump(by_alias=True), sort_keys=True, indent=1).encode()
+
+
+def digest_of(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()

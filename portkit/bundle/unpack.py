@@ -1,0 +1,103 @@
+"""Contents of a bundle into the Store: expanded to the declared size and no further, verified."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, BinaryIO
+
+from portkit.bundle.tar import content, malformed
+from portkit.errors import SpaceError
+from portkit.host.remote import codec
+from portkit.host.remote import recipe as ops
+from portkit.progress import Observer
+from portkit.store import Store
+
+if TYPE_CHECKING:
+    from portkit.bundle.document import Content
+
+_Members = Mapping[str, tuple[int, int]]
+
+
+def unpack(
+    wanted: Sequence[Content],
+    file: BinaryIO,
+    members: _Members,
+    store: Store,
+    observer: Observer,
+) -> None:
+    """Every content that is in the bundle and not yet in the Store, in order; absent ones and
+    what is made from absent ones that are not in the Store either are passed over."""
+    missing = [each for each in wanted if each.packed and not _here(each.digest, each.size, store)]
+    _check_room(missing, store)
+    whole, done = sum(each.packed_size for each in missing), 0
+    for each in missing:
+        if not all(store.has(base.digest) for base in each.bases):
+            continue
+        observer.bytes("unpack", done, whole)
+        try:
+            with store.space():
+                _one(each, file, members, store)
+        except ValueError as error:
+            raise malformed(f"{each.digest}: {error}"[:500]) from error
+        done += each.packed_size
+        observer.bytes("unpack", done, whole)
+
+
+def _here(digest: str, size: int, store: Store) -> bool:
+    return store.has(digest) and store.size(digest) == size
+
+
+def _check_room(missing: Sequence[Content], store: Store) -> None:
+    # A recipe's zeros take no room, its copies may: what it will take is not known before.
+    need = sum(each.size for each in missing if each.encoding == "zstd")
+    free = shutil.disk_usage(store.temporary().parent).free
+    if need > free:
+        raise SpaceError(
+            "the bundle unpacks to more than there is room for",
+            details=f"{need} bytes needed, {free} free in {store.root}",
+            resolution="Make room there, or set PORTKIT_STORE to a folder with room.",
+        )
+
+
+def _one(each: Content, file: BinaryIO, members: _Members, store: Store) -> None:
+    assert each.packed is not None
+    pieces = plain(each, file, members)
+    if each.encoding == "zstd":
+        with store.writer() as writer:
+            for data in pieces:
+                if writer.size + len(data) > each.size:
+                    raise ValueError("it unpacks to more than is declared")
+                writer.write(data)
+            writer.commit(each.digest, each.size)
+        return
+    path = store.temporary()
+    try:
+        with ExitStack() as stack:
+            bases = [stack.enter_context(store.path(base.digest).open("rb")) for base in each.bases]
+            out = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            stack.callback(os.close, out)
+            target = ops.Target(out, each.size)
+            ops.apply(pieces, bases, target)
+            if target.digest() != each.digest:
+                raise ValueError("what its recipe makes does not match the digest")
+            os.fsync(out)
+        store.adopt(path, each.digest)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def plain(each: Content, file: BinaryIO, members: _Members) -> Iterator[bytes]:
+    """The content or recipe out of its zstd; ValueError when it is damaged."""
+    assert each.packed is not None
+    total = hashlib.sha256()
+    decoder = codec.Decompressor("zstd")
+    for data in content(file, members["blobs/sha256/" + each.packed[7:]]):
+        total.update(data)
+        yield from decoder.feed(data)
+    decoder.finish()
+    if "sha256:" + total.hexdigest() != each.packed:
+        raise ValueError("its packed bytes do not match their digest")

@@ -1,0 +1,270 @@
+"""App and Artifacts -> one file: a tar of an OCI image layout.
+
+Layers are tar+zstd, as any tool reads them. The disk is a recipe against the layers, or against
+what the target is known to have; both are artifacts beside the image in the index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from portkit.bundle import described, tar
+from portkit.errors import ConflictError
+from portkit.model import App, Artifact, Facts, Form
+from portkit.progress import NullObserver, Observer
+from portkit.store import Store
+from portkit.transfer import recipe
+from portkit.transfer.index import Index
+from portkit.transfer.price import Packing
+from portkit.transfer.stream import packer
+
+if TYPE_CHECKING:
+    from portkit.bundle.document import Content
+
+BUNDLE_TYPE = "application/vnd.portkit.bundle.v1"
+EMPTY = b"{}"
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_DISK_TYPE = "application/vnd.portkit.disk.v1"
+_MEDIA = {
+    "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
+    "absent": "application/vnd.oci.image.layer.v1.tar",
+    "recipe": "application/vnd.portkit.recipe.v1+zstd",
+}
+_CHUNK = 1 << 20
+_LEVEL, _WINDOW = 9, 27  # read on hosts with 128 MiB for it; packed once, carried by hand
+
+
+def write(
+    path: Path,
+    app: App,
+    artifacts: Mapping[Form, Artifact],
+    store: Store,
+    facts: Facts,
+    observer: Observer | None = None,
+    *,
+    have: Collection[str] = (),
+    made_for: str = "",
+) -> int:
+    """Make a bundle of Artifacts that are in the Store; its size in bytes. Mode 0600: the App's
+    environment is in it.
+
+    facts: of the host where it was packed. have: digests that the target has, they are left out.
+    Raises ConflictError when the file is there, AppError when the App cannot be described.
+    """
+    from portkit.bundle import document
+
+    if path.exists():
+        raise ConflictError(
+            "the file is there already",
+            details=str(path),
+            resolution="Remove it, or choose another place with -o.",
+        )
+    any_form = next(iter(artifacts.values()))
+    text, ca = described.render(app, any_form.config.digest)
+    with store.space(), _fresh(path) as file:
+        packer = _Packer(file, store, observer or NullObserver(), have)
+        packer.small(b'{"imageLayoutVersion":"1.0.0"}', "oci-layout")
+        layers = packer.layers(any_form) if Form.IMAGE in artifacts else []
+        disk = artifacts.get(Form.DISK)
+        config = packer.small(store.read_bytes(any_form.config.digest, 4 << 20))
+        row = document.Document.model_validate(
+            {
+                "schema": document.SCHEMA,
+                "app": text,
+                "ca": ca,
+                "source": app.source[:4096],
+                "findings": [_words(asdict(finding)) for finding in app.findings],
+                "facts": json.loads(json.dumps(asdict(facts))),
+                "config": config["digest"],
+                "layers": layers,
+                "forms": [form.value for form in artifacts],
+                "disk": None if disk is None else packer.disk(disk),
+                "made_for": made_for,
+            }
+        )
+        packer.finish(app, any_form, row)
+    return path.stat().st_size
+
+
+def _words(row: dict[str, Any]) -> dict[str, str]:
+    return {key: str(value)[:4096] for key, value in row.items()}
+
+
+@contextmanager
+def _fresh(path: Path) -> Iterator[BinaryIO]:
+    """A new file that gets its name when it is whole."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        with os.fdopen(descriptor, "w+b") as file:
+            os.fchmod(descriptor, 0o600)
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+        fresh.rename(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+class _Packer:
+    """Writes members one after the other; a header is filled in when its blob's digest is known."""
+
+    def __init__(
+        self, file: BinaryIO, store: Store, observer: Observer, have: Collection[str]
+    ) -> None:
+        self._file = file
+        self._store = store
+        self._observer = observer
+        self._have = have
+        self._names: set[str] = set()
+        # What a recipe may be made against, in order.
+        self._bases = [digest for digest in sorted(have) if store.has(digest)]
+
+    def layers(self, image: Artifact) -> list[Content]:
+        """All layers, each once, bottom first."""
+        return [
+            self._content(d, against=bool(self._have)) for d in dict.fromkeys(image.config.diff_ids)
+        ]
+
+    def disk(self, disk: Artifact) -> Any:
+        from portkit.bundle.document import Disk
+
+        content = self._content(disk.digest, against=True)
+        return Disk(content=content, kit=disk.kit, data_bytes=disk.stored_bytes)
+
+    def _content(self, digest: str, *, against: bool) -> Content:
+        from portkit.bundle.document import Base, Content
+
+        size = self._store.size(digest)
+        if digest in self._have:
+            return Content(digest=digest, size=size, encoding="absent")
+        self._observer.phase(f"pack {digest[7:19]}")
+        with ExitStack() as stack:
+            target = stack.enter_context(self._store.path(digest).open("rb"))
+            used: list[str] = []
+            pieces: Iterable[bytes] = iter(lambda: target.read(_CHUNK), b"")
+            if against:
+                script = stack.enter_context(self._scan(target.fileno()))
+                used = [self._bases[number] for number in script.used()]
+                pieces = recipe.render(script, target.fileno())
+            row = self._stream(self._told(pieces, size))
+        if digest not in self._bases:
+            self._bases.append(digest)
+        return Content(
+            digest=digest,
+            size=size,
+            encoding="recipe" if against else "zstd",
+            packed=row["digest"],
+            packed_size=row["size"],
+            bases=[Base(digest=base, size=self._store.size(base)) for base in used],
+        )
+
+    def _scan(self, target: int) -> recipe.Script:
+        folder = self._store.temporary().parent
+        with ExitStack() as stack:
+            files = [
+                stack.enter_context(self._store.path(digest).open("rb")).fileno()
+                for digest in self._bases
+            ]
+            index = None
+            if files:
+                index = Index(files, folder)
+                stack.callback(index.close)
+            return recipe.scan(target, files, index, folder)
+
+    def _told(self, pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+        done = 0
+        for piece in pieces:
+            yield piece
+            done = min(size, done + len(piece))
+            self._observer.bytes("pack", done, size)
+
+    def _stream(self, pieces: Iterable[bytes]) -> dict[str, Any]:
+        """A member of the pieces in zstd; its digest and size."""
+        threads = min(4, len(os.sched_getaffinity(0)))
+        compress = packer(Packing("zstd", _LEVEL, _WINDOW, threads if threads > 1 else 0))
+        start = self._file.seek(0, os.SEEK_END)
+        self._file.write(tar.header("index.json", 0))  # its place
+        total, size = hashlib.sha256(), 0
+        for data in _chain(compress, pieces):
+            total.update(data)
+            size += self._file.write(data)
+        name = f"blobs/sha256/{total.hexdigest()}"
+        if name in self._names:  # two contents that pack to the same: one member
+            self._file.truncate(start)
+        else:
+            self._file.write(tar.padding(size))
+            self._file.seek(start)
+            self._file.write(tar.header(name, size))
+            self._names.add(name)
+        return {"digest": f"sha256:{total.hexdigest()}", "size": size}
+
+    def small(self, data: bytes, name: str = "") -> dict[str, Any]:
+        """A member as it is; blobs are named by their digest."""
+        digest = hashlib.sha256(data).hexdigest()
+        name = name or f"blobs/sha256/{digest}"
+        if name not in self._names:
+            self._file.seek(0, os.SEEK_END)
+            self._file.write(tar.header(name, len(data)) + data + tar.padding(len(data)))
+            self._names.add(name)
+        return {"digest": f"sha256:{digest}", "size": len(data)}
+
+    def finish(self, app: App, artifact: Artifact, row: Any) -> None:
+        """The manifests, the index and the end."""
+        from portkit.bundle import document
+
+        empty = {"mediaType": "application/vnd.oci.empty.v1+json", **self.small(EMPTY)}
+        config = self.small(self._store.read_bytes(artifact.config.digest, 4 << 20))
+        manifests = []
+        if "image" in row.forms:
+            known = {content.digest: _descriptor(content) for content in row.layers}
+            told = {
+                "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **config},
+                "layers": [known[digest] for digest in artifact.config.diff_ids],
+            }
+            platform = {"architecture": artifact.config.architecture, "os": artifact.config.os}
+            name = {"org.opencontainers.image.ref.name": app.name}
+            manifests.append({**self._manifest(told), "platform": platform, "annotations": name})
+        if row.disk is not None:
+            told = {"config": empty, "layers": [_descriptor(row.disk.content)]}
+            manifests.append(self._manifest({"artifactType": _DISK_TYPE, **told}))
+        mine = {"mediaType": f"{BUNDLE_TYPE}+json", **self.small(document.encode(row))}
+        told = {"artifactType": BUNDLE_TYPE, "config": mine, "layers": [empty]}
+        manifests.append(self._manifest(told))
+        index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json"}
+        self.small(_json({**index, "manifests": manifests}), "index.json")
+        self._file.seek(0, os.SEEK_END)
+        self._file.write(tar.end())
+
+    def _manifest(self, told: dict[str, Any]) -> dict[str, Any]:
+        row = self.small(_json({"schemaVersion": 2, "mediaType": _MANIFEST, **told}))
+        kind = {"artifactType": told["artifactType"]} if "artifactType" in told else {}
+        return {"mediaType": _MANIFEST, **kind, **row}
+
+
+def _chain(compress: Any, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield compress.compress(piece)
+    yield compress.flush()
+
+
+def _descriptor(content: Content) -> dict[str, Any]:
+    packed = content.packed is not None
+    return {
+        "mediaType": _MEDIA[content.encoding],
+        "digest": content.packed if packed else content.digest,
+        "size": content.packed_size if packed else content.size,
+        "annotations": {"dev.portkit.digest": content.digest},
+    }
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

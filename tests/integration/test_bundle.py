@@ -1,0 +1,49 @@
+"""An App as one file: packed at one end, moved at the other without its source."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from portkit.lab import Lab
+from tests.integration.test_move import ROOT, SCHEMA, ask, ours, portkit
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def bundle(lab: Lab, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "registry.portkit"
+    app = str(ROOT / "fixtures/apps/registry")
+    portkit("pack", app, "--from", "lab:alpha", "-o", str(path), store=store)
+    assert path.stat().st_mode & 0o777 == 0o600
+    return path
+
+
+@pytest.mark.parametrize("target", ["beta", "gamma"])
+def test_both_forms(lab: Lab, bundle: Path, tmp_path: Path, target: str) -> None:
+    before, store = ours(lab, target), tmp_path / "store"
+    words = ("move", str(bundle), "--to", f"lab:{target}", "--output", "json")
+    report = json.loads(portkit(*words, store=store).text)
+    try:
+        jsonschema.validate(report, SCHEMA)
+        assert report["source"]["host"] == "lab:alpha"
+        assert report["links"]["source"] == 0
+        assert [form["form"] for form in report["forms"]] == ["image", "disk"]
+        listed = ask(f"http://{lab.address(target)}:5000/v2/_catalog")
+        assert json.loads(listed) == {"repositories": []}
+    finally:
+        portkit("rm", "--yes", report["move"], "--on", f"lab:{target}", store=store)
+    assert ours(lab, target) == before
+
+
+def test_a_damaged_one_touches_nothing(lab: Lab, bundle: Path, tmp_path: Path) -> None:
+    before, data = ours(lab, "beta"), bytearray(bundle.read_bytes())
+    data[len(data) // 2] ^= 1
+    path = tmp_path / "bad.portkit"
+    path.write_bytes(data)
+    done = portkit("move", str(path), "--to", "lab:beta", store=tmp_path / "store", check=False)
+    assert done.code == 7
+    assert b"Traceback" not in done.stderr
+    assert ours(lab, "beta") == before

@@ -1,0 +1,266 @@
+"""Artifacts through a file, and files that are none of portkit's making."""
+
+import io
+import json
+import os
+import random
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portkit.bundle import Bundle, is_bundle, tar, write
+from portkit.bundle.document import digest_of
+from portkit.errors import AppError, ConflictError, PortkitError, VerifyError
+from portkit.model import Artifact, Form
+from portkit.store import Store
+from tests.unit.bundle.conftest import APP, FACTS, SECRET
+
+
+def parts(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as bundle:
+        return {member.name: bundle.extractfile(member).read() for member in bundle}  # type: ignore[union-attr]
+
+
+def build(path: Path, members: dict[str, bytes]) -> Path:
+    rows = [
+        tar.header(name, len(data)) + data + tar.padding(len(data))
+        for name, data in members.items()
+    ]
+    path.write_bytes(b"".join(rows) + tar.end())
+    return path
+
+
+def altered(path: Path, change: Any) -> Path:
+    """The bundle with another document, all digests right."""
+    members = parts(path)
+    index = json.loads(members["index.json"])
+    row = index["manifests"][-1]
+    manifest = json.loads(members.pop(blob_name(row["digest"])))
+    document = json.loads(members.pop(blob_name(manifest["config"]["digest"])))
+    data = change(document)
+    data = data if isinstance(data, bytes) else json.dumps(document).encode()
+    manifest["config"] |= {"digest": digest_of(data), "size": len(data)}
+    members[blob_name(digest_of(data))] = data
+    told = json.dumps(manifest).encode()
+    row |= {"digest": digest_of(told), "size": len(told)}
+    members[blob_name(digest_of(told))] = told
+    members["index.json"] = json.dumps(index).encode()
+    return build(path, members)
+
+
+def blob_name(digest: str) -> str:
+    return "blobs/sha256/" + digest[7:]
+
+
+def unpacked(path: Path, store: Store) -> dict[Form, Artifact]:
+    with Bundle(path) as bundle:
+        return {form: bundle.artifact(form, store) for form in bundle.forms}
+
+
+def refused(path: Path, store: Store, kind: type[PortkitError] = VerifyError) -> str:
+    with pytest.raises(kind) as caught:
+        unpacked(path, store)
+    assert not list((store.root / "tmp").glob("*"))
+    return caught.value.details
+
+
+def test_there_and_back(path: Path, artifacts: dict[Form, Artifact], tmp_path: Path) -> None:
+    far = Store(tmp_path / "far")
+    assert is_bundle(path)
+    with Bundle(path) as bundle:
+        assert bundle.app.service == APP.service
+        assert bundle.app.source == "./shop"
+        assert bundle.facts() == FACTS
+    assert unpacked(path, far) == artifacts
+    for artifact in artifacts.values():
+        for blob in artifact.blobs:
+            assert far.size(blob.digest) == blob.size
+    assert path.stat().st_mode & 0o777 == 0o600
+    # The disk's files are the layers' files.
+    assert path.stat().st_size < 1.2 * artifacts[Form.IMAGE].logical_bytes
+    assert unpacked(path, far) == artifacts
+
+
+def test_one_form(near: Store, artifacts: dict[Form, Artifact], tmp_path: Path) -> None:
+    for form, artifact in artifacts.items():
+        path, far = tmp_path / f"{form}.portkit", Store(tmp_path / form)
+        write(path, APP, {form: artifact}, near, FACTS)
+        assert unpacked(path, far) == {form: artifact}
+        with Bundle(path) as bundle, pytest.raises(AppError, match="has no"):
+            bundle.artifact(next(each for each in Form if each is not form), far)
+
+
+def test_any_tool_reads_the_image(path: Path, artifacts: dict[Form, Artifact]) -> None:
+    members = parts(path)
+    assert json.loads(members["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
+    image = json.loads(members["index.json"])["manifests"][0]
+    manifest = json.loads(members[blob_name(image["digest"])])
+    assert manifest["config"]["digest"] == artifacts[Form.IMAGE].digest
+    assert {row["mediaType"][-8:] for row in manifest["layers"]} == {"tar+zstd"}
+    for name, data in members.items():
+        if name.startswith("blobs/"):
+            assert blob_name(digest_of(data)) == name
+
+
+def test_what_is_there_stays(path: Path, near: Store, artifacts: dict[Form, Artifact]) -> None:
+    with pytest.raises(ConflictError):
+        write(path, APP, artifacts, near, FACTS)
+    assert [each.name for each in path.parent.glob("*.portkit*")] == ["shop.portkit"]
+
+
+def test_secrets_are_told_to_nobody(path: Path, tmp_path: Path) -> None:
+    def broken(row: dict[str, Any]) -> None:
+        row["app"] = row["app"].replace('"image"', '"imag"')
+
+    altered(path, broken)
+    with pytest.raises(PortkitError) as caught:
+        Bundle(path)
+    assert SECRET not in str(caught.value)
+    assert SECRET not in repr(caught.value)
+
+
+# hostile inputs 15, 16, 17, 45
+def test_every_flipped_byte(path: Path, tmp_path: Path, artifacts: dict[Form, Artifact]) -> None:
+    data, chance = path.read_bytes(), random.Random(3)
+    names = tar.members(io.BytesIO(data))
+    headers = [place[0] - 512 + chance.randrange(512) for place in names.values()]
+    small = [
+        chance.randrange(place[0], place[0] + place[1])
+        for place in names.values()
+        for _ in range(4)
+    ]
+    anywhere = [chance.randrange(len(data)) for _ in range(60)]
+    for number, at in enumerate([*headers, *small, *anywhere]):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :])
+        far = Store(tmp_path / f"far{number}")
+        try:
+            found = unpacked(path, far)
+        except PortkitError:
+            continue
+        # Padding, and what no digest is over and nothing is taken from.
+        assert found == artifacts, at
+
+
+@pytest.mark.parametrize("change", ["cut", "added", "empty", "no end", "text"])
+def test_a_tail(path: Path, tmp_path: Path, change: str) -> None:
+    data = path.read_bytes()
+    new = {"cut": data[:-2000], "added": data + bytes(512), "empty": b"", "no end": data[:-512]}
+    path.write_bytes(new.get(change, b"hello " * 1000))
+    refused(path, Store(tmp_path / "far"))
+
+
+# hostile input 13
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "blobs/sha256/../x", "x", "-rf"])
+def test_names(path: Path, tmp_path: Path, name: str) -> None:
+    members = parts(path)
+    assert "no place" in refused(build(path, {**members, name: b"1"}), Store(tmp_path / "far"))
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.XHDTYPE]
+)
+def test_kinds(path: Path, tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("oci-layout")
+    info.type, info.linkname = kind, "/etc/passwd"
+    path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + path.read_bytes())
+    assert "not a plain file" in refused(path, Store(tmp_path / "far"))
+
+
+@pytest.mark.parametrize("size", [-1, 1 << 62, 1 << 40])
+def test_sizes(path: Path, tmp_path: Path, size: int) -> None:
+    info = tarfile.TarInfo("oci-layout")
+    info.size, info.mode = size, 0o600
+    path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + path.read_bytes())
+    refused(path, Store(tmp_path / "far"))
+
+
+def test_a_member_twice_or_unnamed(path: Path, tmp_path: Path) -> None:
+    data, far = path.read_bytes(), Store(tmp_path / "far")
+    first = tar.header("oci-layout", 0)
+    path.write_bytes(first + data)
+    assert "twice" in refused(path, far)
+    members = parts(build(path, {**parts_of(data, tmp_path), blob_name(digest_of(b"1")): b"1"}))
+    assert "nothing in it names" in refused(build(path, members), far)
+
+
+def parts_of(data: bytes, folder: Path) -> dict[str, bytes]:
+    (folder / "copy").write_bytes(data)
+    return parts(folder / "copy")
+
+
+def test_a_million_members(tmp_path: Path) -> None:
+    path = tmp_path / "x.portkit"
+    path.write_bytes(b"".join(tar.header(f"blobs/sha256/{n:064x}", 0) for n in range(5000)))
+    assert "more than 4096" in refused(path, Store(tmp_path / "far"))
+
+
+def test_documents(path: Path, tmp_path: Path) -> None:
+    data, far = path.read_bytes(), Store(tmp_path / "far")
+
+    def larger(row: dict[str, Any]) -> None:
+        row["layers"][0]["size"] += 1
+
+    def smaller(row: dict[str, Any]) -> None:
+        row["layers"][0]["size"] -= 1
+
+    def small_disk(row: dict[str, Any]) -> None:
+        row["disk"]["content"]["size"] -= 4096
+
+    def other_digest(row: dict[str, Any]) -> None:
+        row["disk"]["content"]["digest"] = "sha256:" + "5" * 64
+
+    def outside(row: dict[str, Any]) -> None:
+        row["disk"]["content"]["digest"] = "sha256:../x"
+
+    def wrong_kind(row: dict[str, Any]) -> None:
+        row["layers"][0]["digest"] = "md5:" + "5" * 32
+
+    def other_base(row: dict[str, Any]) -> None:
+        row["disk"]["content"]["bases"][0]["digest"] = "sha256:" + "6" * 64
+
+    def no_base(row: dict[str, Any]) -> None:
+        row["disk"]["content"]["bases"] = []
+
+    def layer_twice(row: dict[str, Any]) -> None:
+        row["layers"].append(row["layers"][0])
+
+    def layer_less(row: dict[str, Any]) -> None:
+        del row["layers"][0]
+
+    def absent(row: dict[str, Any]) -> None:
+        row["layers"][0] |= {"encoding": "absent"}
+
+    def unknown_key(row: dict[str, Any]) -> None:
+        row["urls"] = ["http://example.com"]
+
+    def key_twice(row: dict[str, Any]) -> bytes:
+        return json.dumps(row).encode()[:-1] + b', "source": "x"}'
+
+    def no_facts(row: dict[str, Any]) -> None:
+        row["facts"] = {"cpus": "many"}
+
+    changes = [larger, smaller, small_disk, other_digest, outside, wrong_kind, other_base]
+    for change in [*changes, no_base, layer_twice, layer_less, absent, unknown_key, key_twice]:
+        path.write_bytes(data)
+        refused(altered(path, change), far)
+    path.write_bytes(data)
+    with Bundle(altered(path, no_facts)) as bundle, pytest.raises(PortkitError):
+        bundle.facts()
+
+
+# hostile input 15: what unpacks to more than was declared ends there
+def test_a_bomb(path: Path, tmp_path: Path) -> None:
+    def bomb(row: dict[str, Any]) -> None:
+        for content in [*row["layers"], row["disk"]["content"]]:
+            content["size"] = 10
+
+    far = Store(tmp_path / "far")
+    refused(altered(path, bomb), far)
+    assert sum(each.stat().st_size for each in far.root.rglob("*") if each.is_file()) < 10_000
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.portkit")
+    assert not is_bundle(tmp_path / "x.portkit")

@@ -1,0 +1,107 @@
+"""An App goes into a bundle and comes out the same; what no compose file may say is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portkit import app as apps
+from portkit.bundle import described
+from portkit.errors import AppError
+from portkit.model import App, Service
+
+ROOT = Path(__file__).parents[3]
+IMAGE = "sha256:" + "1" * 64
+APPS = sorted((ROOT / "fixtures/apps").glob("*/*.yaml"))
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
+MANY = """
+services:
+  web:
+    image: registry:2
+    command: ["a $$b", "", "1.10"]
+    entrypoint: [run]
+    environment: {A: "$$HOME", B: "no", C: "22:22", D: "x=y"}
+    user: "0"
+    group_add: ["7"]
+    working_dir: /srv
+    hostname: web
+    ports: ["127.0.0.1:8080:80", "53:53/udp", "[::1]:81:81", "90"]
+    volumes: [data:/data:ro, /more, {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: 0o700}}]
+    healthcheck: {test: [CMD, x], interval: 1m30s, timeout: 1.5s, retries: 3, start_period: 5us}
+    restart: on-failure:3
+    stop_signal: SIGINT
+    stop_grace_period: 1m
+    ulimits: {nofile: {soft: 10, hard: 20}, core: -1}
+    cap_add: [NET_ADMIN]
+    cap_drop: [ALL]
+    read_only: true
+    init: true
+    cpus: 0.5
+    mem_limit: 64m
+    labels: {a.b: c}
+    x-portkit:
+      memory: 128m
+      cpus: 2
+      disk: 3g
+      firmware: uefi
+      health: {scheme: https, path: /x, port: 80, contains: "$$", ca_file: own.pem, timeout: 5s}
+"""
+
+
+def back(app: App) -> Service:
+    text, ca = described.render(app, IMAGE)
+    return described.read(text, ca, app.source).service
+
+
+@pytest.mark.parametrize("path", APPS, ids=str)
+def test_the_fixtures(path: Path) -> None:
+    app = apps.load(path)
+    service = back(app)
+    assert service == replace(app.service, build=None, image=app.service.image or IMAGE)
+
+
+def test_every_key(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(MANY)
+    (tmp_path / "own.pem").write_text("a CA")
+    app = apps.load(tmp_path)
+    health = replace(app.service.health, ca_file=Path("ca.pem"))
+    assert back(app) == replace(app.service, health=health)
+    assert described.render(app, IMAGE)[1] == "a CA"
+
+
+@given(
+    st.lists(TEXT, max_size=4), st.dictionaries(st.from_regex("[A-Z]{1,5}", fullmatch=True), TEXT)
+)
+def test_any_words(words: list[str], environment: dict[str, str]) -> None:
+    service = Service("s", image="i", command=tuple(words), environment=environment)
+    assert back(App("a", (service,), "i")) == service
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"volumes": [{"type": "volume", "target": "/etc"}]},
+        {"volumes": [{"type": "bind", "source": "/var/run/docker.sock", "target": "/x"}]},
+        {"ports": [{"target": 0}]},
+        {"restart": "-rf"},
+        {"image": "../x"},
+        {"user": "-rf"},
+        {"build": "."},
+        {"unknown": 1},
+        {"env_file": "/etc/passwd"},
+        {"ulimits": {"nofile": 1 << 80}},
+    ],
+)
+def test_a_hostile_description(row: dict[str, object]) -> None:
+    text = json.dumps({"name": "a", "services": {"s": {"image": "i", **row}}})
+    with pytest.raises(AppError):
+        described.read(text, "", "x")
+
+
+def test_a_bind_mount_stays_a_finding() -> None:
+    row = {"image": "i", "volumes": [{"type": "bind", "source": "/home/x", "target": "/x"}]}
+    app = described.read(json.dumps({"name": "a", "services": {"s": row}}), "", "x")
+    assert [finding.rule for finding in app.findings] == ["bind-not-carried"]
