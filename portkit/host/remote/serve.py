@@ -108,6 +108,19 @@ def _from_os(error: OSError) -> "list[str]":
     return ["HostError", "the remote half could not go on", str(error), "See the details."]
 
 
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer calls until the source ends; FrameError when it is out of protocol."""
+    channel = Channel(source, sink)
+    while True:
+        frame = frames.read_frame(source)
+        if frame is None:
+            return
+        if frame[0] != b"J":
+            raise frames.FrameError("a call was expected")
+        frames.write_json(sink, answer(channel, frames.parse_json(frame[1])))
+        channel.drain()  # after the answer: a caller that sends sees it and stops
+
+
 def main(nonce: str) -> int:
     """Serve on standard input and output until the input ends."""
     source = sys.stdin.buffer
@@ -120,16 +133,9 @@ def main(nonce: str) -> int:
     hello = {"python": sys.version.split()[0], "encodings": list(codec.encodings())}
     hello["uid"] = os.geteuid()  # type: ignore[assignment]
     frames.write_json(sink, hello)
-    channel = Channel(source, sink)
     try:
-        while True:
-            frame = frames.read_frame(source)
-            if frame is None:
-                return 0
-            if frame[0] != b"J":
-                raise frames.FrameError("a call was expected")
-            frames.write_json(sink, answer(channel, frames.parse_json(frame[1])))
-            channel.drain()  # after the answer: a caller that sends sees it and stops
+        serve(source, sink)
+        return 0
     except (frames.FrameError, BrokenPipeError) as error:
         sys.stderr.write("portkit: %s\n" % error)
         return 1
