@@ -74,7 +74,7 @@ def test_a_guest_that_panics_is_shown(
     with pytest.raises(BootError, match="ended before it ran the app") as caught:
         boot(store, artifact, raw, tmp_path)
     assert "panic" in caught.value.details
-    assert "portkit-" not in on(lab, "beta", "virsh list --all --name")
+    assert f"portkit-{apps.load(tmp_path).name}-" not in on(lab, "beta", "virsh list --all --name")
 
 
 def test_a_guest_without_a_loader_is_given_up(
@@ -89,4 +89,4 @@ def test_a_guest_without_a_loader_is_given_up(
         file.write(os.urandom(512))
     with pytest.raises(BootError, match="did not answer within 5 s"):
         boot(store, artifact, raw, tmp_path)
-    assert "portkit-" not in on(lab, "beta", "virsh list --all --name")
+    assert f"portkit-{apps.load(tmp_path).name}-" not in on(lab, "beta", "virsh list --all --name")
