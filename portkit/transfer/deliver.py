@@ -27,7 +27,7 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds, as long as nothing mo
 _SAMPLE, _SAMPLES = 1 << 16, 16
 _FORMAT = 1
 # Until a link has been measured it is taken for a fast one: on a slow one little is lost by it.
-_PRESUMED = 40e6
+_PRESUMED = 80e6
 
 
 class Caller(Protocol):
