@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from portkit.errors import PortkitError, SpaceError, TransferError, VerifyError
 from portkit.host.remote import recipe as ops
@@ -20,7 +22,7 @@ from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.stream import Stream
 from tests.unit.transfer.conftest import Far
-from tests.unit.transfer.test_recipe import bundle_of, some_files
+from tests.unit.transfer.test_recipe import bundle_of, contents, some_files, tars
 
 CHANCE = random.Random(7)
 LEVELS = [Packing("zstd", 1), Packing("zstd", 3, 20, 2), Packing("zlib", 6), Packing("raw", 0)]
@@ -69,6 +71,19 @@ def test_a_host_without_zstd(near: Store, far: Far, encoding: str) -> None:
     _, done = sent(near, far, bundle_of(files, 5), bundle_of(files))
     assert done.packing.encoding == encoding
     assert done.copied
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(contents | tars(), st.lists(contents | tars(), max_size=2))
+def test_anything_against_anything(
+    near: Store, far: Far, target: bytes, bases: list[bytes]
+) -> None:
+    far.store.remove(near.put_bytes(target).digest)
+    sent(near, far, target, *(base for base in bases if base != target))
 
 
 def test_holes_stay_holes(near: Store, far: Far, tmp_path: Path) -> None:

@@ -72,11 +72,11 @@ def applied(pieces: Sequence[bytes], bases: Sequence[object], size: int) -> byte
 _block = st.sampled_from(
     [bytes(BLOCK), b"a" * BLOCK, random.Random(1).randbytes(BLOCK), random.Random(2).randbytes(700)]
 )
-_content = st.lists(_block | st.binary(max_size=60), max_size=12).map(b"".join)
+contents = st.lists(_block | st.binary(max_size=60), max_size=12).map(b"".join)
 
 
 @files_on_disk
-@given(_content, st.lists(_content, max_size=3), st.booleans())
+@given(contents, st.lists(contents, max_size=3), st.booleans())
 def test_any_bytes(target: bytes, bases: list[bytes], drop: bool) -> None:
     made(target, bases, drop)
 
@@ -97,7 +97,7 @@ def tars(draw: st.DrawFn) -> bytes:
                 continue
             if form == tarfile.PAX_FORMAT and draw(st.booleans()):
                 info.pax_headers = {"SCHILY.xattr.user.a": "b"}
-            content = draw(_content)
+            content = draw(contents)
             info.size = len(content)
             bundle.addfile(info, io.BytesIO(content))
     return out.getvalue()
@@ -227,7 +227,7 @@ def test_noise_is_refused_or_whole(data: bytes) -> None:
 
 
 @files_on_disk
-@given(_content.filter(bool), _content, st.data())
+@given(contents.filter(bool), contents, st.data())
 def test_a_truncated_recipe_is_refused(target: bytes, base: bytes, data: st.DataObject) -> None:
     recipe_bytes = b"".join(made(target, [base], drop=True))
     cut = data.draw(st.integers(0, len(recipe_bytes) - 1))
