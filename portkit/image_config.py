@@ -12,9 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from portkit.errors import VerifyError
-from portkit.model import Healthcheck, ImageConfig, check_digest
+from portkit.model import CONFIG_LIMIT, Healthcheck, ImageConfig, check_digest
 
-LIMIT = 4 << 20  # bytes; the distribution spec's advice for manifests
 _NANO = 1_000_000_000
 _Strings = list[str] | None
 
@@ -58,8 +57,8 @@ class _Config(BaseModel):
 
 def parse_image_config(data: bytes) -> ImageConfig:
     """ImageConfig of a configuration blob; VerifyError when it is none, or says a thing twice."""
-    if len(data) > LIMIT:
-        raise _malformed(f"{len(data)} bytes, at most {LIMIT}")
+    if len(data) > CONFIG_LIMIT:
+        raise _malformed(f"{len(data)} bytes, at most {CONFIG_LIMIT}")
     try:
         row = _Config.model_validate(json.loads(data, object_pairs_hook=_once))
     except (ValueError, RecursionError) as error:  # ValidationError is a ValueError

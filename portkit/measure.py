@@ -33,9 +33,10 @@ class Answer:
 
 
 def url_of(probe: HealthProbe, address: tuple[str, int]) -> str:
-    """The health URL as one could type it."""
+    """The health URL as one could type it, but for its query: it may hold a token."""
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    return f"{probe.scheme}://{host}:{address[1]}{'' if probe.scheme == 'tcp' else probe.path}"
+    path = "" if probe.scheme == "tcp" else probe.path.partition("?")[0]
+    return f"{probe.scheme}://{host}:{address[1]}{path}"
 
 
 def ttfr(

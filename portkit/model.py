@@ -22,6 +22,7 @@ SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_C
 AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ
 PERFMON BPF CHECKPOINT_RESTORE
 """
+CONFIG_LIMIT = 4 << 20  # bytes of an image configuration; the distribution spec's advice
 CAPABILITIES = tuple("CAP_" + name for name in _NUMBERED.split())
 
 
@@ -299,6 +300,7 @@ class Facts:
     qemu_user: str | None = None
     qemu_group: str | None = None
     listening: tuple[tuple[str, int], ...] = ()  # (address, port) of TCP sockets that listen
+    listening_udp: tuple[tuple[str, int], ...] = ()
 
 
 # ------------------------------------------------------------------ what runs

@@ -101,10 +101,8 @@ def _space(facts: Facts, form: Form, need: int) -> Iterator[Finding]:
 
 def _ports(spec: RunSpec, facts: Facts) -> Iterator[Finding]:
     for port in spec.ports:
-        if port.protocol != "tcp":
-            continue
         wanted = {port.host_ip} | _ANY if port.host_ip else None
-        for address, number in facts.listening:
+        for address, number in facts.listening_udp if port.protocol == "udp" else facts.listening:
             if number == port.host_port and (wanted is None or address in wanted):
                 yield Finding(
                     "port-free", _ERROR, f"port {number} is taken on the host",
@@ -148,8 +146,8 @@ def _guest(spec: RunSpec, facts: Facts) -> Iterator[Finding]:
         )  # fmt: skip
     if spec.healthcheck is not None and spec.healthcheck.test[:1] not in ((), ("NONE",)):
         yield Finding(
-            "healthcheck", _INFO, "the guest does not run the healthcheck",
-            " ".join(spec.healthcheck.test)[:80], "Watch the health URL from outside.",
+            "healthcheck", _INFO, "the guest does not run the healthcheck", "",
+            "Watch the health URL from outside.",
         )  # fmt: skip
     if spec.init:
         yield Finding(

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 
 from portkit import process
@@ -123,7 +123,7 @@ def _init(cache: Path, architecture: str) -> Path:
     files = sorted(
         (f for f in source.iterdir() if f.name[-2:] in (".c", ".h")), key=lambda f: f.name
     )
-    total = hashlib.sha256(Path(ziglang.__file__).parent.name.encode())
+    total = hashlib.sha256(metadata.version("ziglang").encode())
     for file in files:
         total.update(file.name.encode() + b"\0" + file.read_bytes())
     made = cache / f"init-{architecture}-{total.hexdigest()[:16]}"

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from portkit.errors import SpaceError, VerifyError
-from portkit.image_config import LIMIT, parse_image_config
-from portkit.model import Blob, ImageConfig, check_digest
+from portkit.model import CONFIG_LIMIT, Blob, ImageConfig, check_digest
 from portkit.store import Store
 
 _CHUNK = 1 << 20
@@ -44,6 +43,8 @@ def read(path: Path, store: Store, progress: Callable[[int], None]) -> tuple[Ima
         with tarfile.open(path, mode="r:") as bundle:
             members = _members(bundle)
             data = _config(bundle, members)
+            from portkit.image_config import parse_image_config  # pydantic: not for an import
+
             config = parse_image_config(data)
             _layers(bundle, members, config, store, progress)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
@@ -79,8 +80,8 @@ def _small(bundle: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: s
     member = members.get(name)
     if member is None:
         raise _malformed(f"{name[:200]!r} is not in it")
-    if member.size > LIMIT:
-        raise _malformed(f"{name[:200]!r} has {member.size} bytes, at most {LIMIT}")
+    if member.size > CONFIG_LIMIT:
+        raise _malformed(f"{name[:200]!r} has {member.size} bytes, at most {CONFIG_LIMIT}")
     file = bundle.extractfile(member)
     assert file is not None
     return file.read()

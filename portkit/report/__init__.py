@@ -117,6 +117,7 @@ def to_json(report: Report) -> dict[str, Any]:
 def _facts(facts: Facts) -> dict[str, Any]:
     row = asdict(facts)
     row["listening"] = [list(pair) for pair in facts.listening]
+    row["listening_udp"] = [list(pair) for pair in facts.listening_udp]
     return row
 
 

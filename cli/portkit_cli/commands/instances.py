@@ -15,7 +15,7 @@ from portkit import boot
 from portkit.boot import Runner
 from portkit.host import Host, connect
 from portkit.model import Form, Instance
-from portkit_cli.options import on_host, output
+from portkit_cli.options import Endpoint, on_host, output
 from portkit_cli.render import clean, stdout
 
 _form = click.option("--form", type=click.Choice([form.value for form in Form]),
@@ -24,7 +24,7 @@ _form = click.option("--form", type=click.Choice([form.value for form in Form]),
 
 @contextmanager
 def _found(host: str, name: str, form: str | None) -> Iterator[tuple[Runner, Instance]]:
-    with connect(host) as there:
+    with connect(host, Endpoint()) as there:
         one = boot.find(boot.instances(there), name, Form(form) if form else None)
         with boot.runner(there, one.form) as runner:
             yield runner, one
@@ -40,7 +40,7 @@ def ps(host: str, output: str) -> None:
     Example:
       portkit ps --on web2 --output json
     """
-    with connect(host) as there:
+    with connect(host, Endpoint()) as there:
         rows = boot.instances(there)
     if output == "json":
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
@@ -139,7 +139,7 @@ def rm(instance: str, host: str, form: str | None, yes: bool) -> None:
       portkit rm pk-0123456789ab --on web2
     """
     wanted = Form(form) if form else None
-    with connect(host) as there:
+    with connect(host, Endpoint()) as there:
         rows = boot.together(boot.instances(there), instance, wanted)
         names = ", ".join(f"{row.id} ({row.app}, {row.form.value})" for row in rows)
         if not yes:

@@ -16,6 +16,7 @@ from portkit.host.remote import engine, store
 
 _KVM_SECONDS = 15.0
 _UEFI = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd")
+_TCP_LISTEN, _UDP_BOUND = "0A", "07"  # include/net/tcp_states.h
 TOOLS = ("qemu-img", "mkfs.ext4")  # what instances.py runs
 LIBVIRT_SOCKETS = ("/var/run/libvirt/libvirt-sock", "/var/run/libvirt/virtqemud-sock")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -39,7 +40,8 @@ def gather(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
         "uefi": any(os.path.exists(path) for path in _UEFI),
         "missing_tools": [name for name in TOOLS if shutil.which(name, path=tool_path()) is None],
         "unprivileged_port_start": _unprivileged_port_start(),
-        "listening": _listening(),
+        "listening": _listening("tcp", _TCP_LISTEN),
+        "listening_udp": _listening("udp", _UDP_BOUND),
     }
     row.update(_docker())
     row.update(_virtual())
@@ -177,17 +179,17 @@ def accelerator(binary: Optional[str]) -> Tuple[str, str]:
     return "tcg", "QEMU could not run a kernel under KVM"
 
 
-def _listening() -> List[Tuple[str, int]]:
-    """TCP sockets in LISTEN, from /proc/net/tcp{,6} (proc(5)): little-endian hex addresses."""
+def _listening(kind: str, state: str) -> List[Tuple[str, int]]:
+    """Sockets of a state, from /proc/net/{tcp,udp}{,6} (proc(5)): little-endian hex addresses."""
     found = set()
-    for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+    for name, family in ((kind, socket.AF_INET), (kind + "6", socket.AF_INET6)):
         try:
             lines = Path("/proc/net/" + name).read_text().splitlines()[1:]
         except FileNotFoundError:
             continue
         for line in lines:
             columns = line.split()
-            if columns[3] != "0A":
+            if columns[3] != state:
                 continue
             address, port = columns[1].split(":")
             words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]

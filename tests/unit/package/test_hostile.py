@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from portkit.errors import TransferError, VerifyError
 from portkit.host import Host
-from portkit.image_config import LIMIT, parse_image_config
-from portkit.model import Artifact, Form
+from portkit.image_config import parse_image_config
+from portkit.model import CONFIG_LIMIT, Artifact, Form
 from portkit.package import archive, image
 from portkit.package.flatten import flatten
 from portkit.store import Store
@@ -267,4 +267,4 @@ def test_what_was_fetched_is_what_was_named(tmp_path: Path) -> None:
 
 def test_a_config_over_4_mib() -> None:  # hostile input 21
     with pytest.raises(VerifyError, match="malformed"):
-        parse_image_config(CONFIG[:-1] + b" " * (LIMIT + 1) + b"}")
+        parse_image_config(CONFIG[:-1] + b" " * (CONFIG_LIMIT + 1) + b"}")
