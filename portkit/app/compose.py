@@ -119,12 +119,14 @@ class Reader:
         """The values of a list, or the value alone."""
         return value.data if isinstance(value.data, list) else [value]
 
-    def text(self, value: Value) -> str:
-        """A string; a plain number only where it is the same as its text."""
+    def text(self, value: Value, key: str = "") -> str:
+        """A string; a plain number only where it is the same as its text. No error quotes it:
+        it may be a secret. `key`: what to call it."""
+        what = f"{key[:120]}: " if key else ""
         if value.written and value.written != str(value.data):
-            raise self.error(value, f"{value.written} would become {value.data}: put it in quotes")
+            raise self.error(value, f"{what}a plain number would change here: put it in quotes")
         if isinstance(value.data, bool) or not isinstance(value.data, str | int | float):
-            raise self.error(value, "a string is wanted here")
+            raise self.error(value, f"{what}a string is wanted here")
         return str(value.data)
 
     def flag(self, value: Value) -> bool:
@@ -132,12 +134,12 @@ class Reader:
             raise self.error(value, "true or false is wanted here")
         return value.data
 
-    def _pairs(self, value: Value) -> dict[str, str]:
+    def pairs(self, value: Value, what: str) -> dict[str, str]:
         """A mapping, or a list of KEY=VALUE; a key without a value asks the environment."""
         rows: list[tuple[str, Value, str | None]] = []
         if isinstance(value.data, list):
             for each in value.data:
-                key, equals, text = self.text(each).partition("=")
+                key, equals, text = self.text(each, what).partition("=")
                 rows.append((key, each, text if equals else None))
         else:
             for key, each in self.mapping(value).items():
@@ -145,12 +147,16 @@ class Reader:
                 if isinstance(data, bool):
                     rows.append((key, each, "true" if data else "false"))
                 else:
-                    rows.append((key, each, None if data is None else self.text(each)))
+                    name = f"{what}.{key}".partition("=")[0]
+                    rows.append((key, each, None if data is None else self.text(each, name)))
         found = {}
         for key, each, told in rows:
             text_or_none = self.environ.get(key) if told is None else told
             if not key or "\0" in key or "=" in key:
-                raise self.error(each, f"{key[:40]!r} is not a name")
+                told_name = key.partition("=")[0]  # what follows may be a secret
+                raise self.error(
+                    each, f"{what}: a name is empty, or holds = after {told_name[:40]!r}"
+                )
             if text_or_none is not None:
                 found[key] = text_or_none
         return found
@@ -227,7 +233,7 @@ class Reader:
             init=get("init", self.flag, False),
             cpus=cpus,
             mem_limit_bytes=memory,
-            labels=get("labels", self._pairs, {}),
+            labels=get("labels", lambda each: self.pairs(each, "labels"), {}),
             health=health_of(self, extra, self.path.parent),
             machine=machine_of(self, extra),
         )
@@ -258,7 +264,7 @@ class Reader:
             file = self.path.parent / self.text(path)
             found.update(self._env_file(file, {**self.environ, **found}, required=required))
         if "environment" in row:
-            found.update(self._pairs(row["environment"]))
+            found.update(self.pairs(row["environment"], "environment"))
         return found
 
     def _build(self, value: Value) -> Build:
@@ -269,7 +275,7 @@ class Reader:
             if key not in ("context", "dockerfile", "args", "target", "network"):
                 message = f"'build.{key}' is not carried out"
                 self.note("compose-not-carried", each, message, Severity.WARNING)
-        args = self._pairs(row["args"]) if "args" in row else {}
+        args = self.pairs(row["args"], "build.args") if "args" in row else {}
         for name in filter(_SECRET.search, args):
             message = f"the build argument {name[:80]} stays readable in the image's history"
             self.note("build-arg-kept", row["args"], message, Severity.WARNING)

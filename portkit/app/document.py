@@ -11,6 +11,8 @@ from portkit.errors import AppError
 LIMIT = 1 << 20  # bytes of a compose file
 _NODES = 50_000  # values after aliases are expanded: a file of nested aliases ends here
 _DEPTH = 100
+# `P: *x` names x in the error; it may be a password.
+_NAMED = re.compile(r"((?:alias|anchor|tag handle)) (?:'.*'|\".*\")", re.DOTALL)
 _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _TAGS = {
@@ -63,6 +65,7 @@ def parse(text: bytes, name: str) -> Value:
         # Not its own text, and no chain: both quote the line, which may hold a password.
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         said = ", ".join(part for part in (error.context, error.problem) if part)
+        said = _NAMED.sub(r"\1", said)
         raise _invalid(name, f"{name}:{line}: {said}") from None
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         # A character that YAML forbids, an escape beyond Unicode.
@@ -130,7 +133,10 @@ class _Converter:
         if "\0" in text or not _encodable(text):
             raise self._error(node, "a value holds a NUL byte or half a character")
         if node.tag not in _TAGS:
-            raise self._error(node, f"the tag {node.tag[:50]} is not understood")
+            # Not which: a password that begins with ! is one.
+            raise self._error(
+                node, "a tag is not understood; a text that begins with ! wants quotes"
+            )
         if node.style is not None or node.tag == "tag:yaml.org,2002:str":
             return Value(text, line, quoted=node.style is not None)
         if text.lower() in _CONSTANTS:

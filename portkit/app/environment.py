@@ -88,8 +88,23 @@ def _braced(text: str, environ: Mapping[str, str], unset: Callable[[str], None])
     if present:
         return environ[name]
     if kind == "?":
-        raise ValueError(f"{name} is required: {interpolate(word, environ, unset) or 'not set'}")
+        raise ValueError(f"{name} is required: {_names(word) or 'not set'}")
     return interpolate(word, environ, unset)
+
+
+def _names(text: str) -> str:
+    """A message as it stands in the file; of a variable in it the name alone, of no default."""
+    out, position = "", 0
+    while (dollar := text.find("$", position)) >= 0:
+        out += text[position:dollar] + "$"
+        position = dollar + 1
+        if text.startswith("$", position):
+            position += 1
+        elif text.startswith("{", position):
+            name = _NAME.match(text, position + 1)
+            out += name[0] if name else ""
+            position = _closing(text, position + 1) + 1
+    return out + text[position:]
 
 
 def parse_env_file(text: str, name: str, environ: Mapping[str, str]) -> dict[str, str]:

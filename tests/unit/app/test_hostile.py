@@ -281,18 +281,45 @@ def test_ports_of_an_image(text: str) -> None:
         "    environment: ['=" + SECRET + "']\n",
         "    environment: {P: " + SECRET + ", P: " + SECRET + "}\n",
         "    env_file: bad.env\n",
+        "    environment: {P: !" + SECRET + "}\n",
+        "    environment: {P: *" + SECRET + "}\n",
+        "    environment: {'P=" + SECRET + "': x}\n",
+        "    environment: {P: '${A:?need ${B} $B ${C:-" + SECRET + "}}'}\n",
     ],
 )
 def test_errors_do_not_repeat_values(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.env").write_text(f"A=1\n{SECRET} no pair\n")
     with pytest.raises(AppError) as caught:
-        load(tmp_path, HEAD + text)
+        load(tmp_path, HEAD + text, B=SECRET)
     error = caught.value
     shown = "".join(traceback.format_exception(error))
     # Lines of this file stand in the traceback; what was raised must not hold the value.
     said = [line for line in shown.splitlines() if SECRET in line]
     assert said == []
     assert SECRET not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("    environment: {PIN: 0123}\n", "environment.PIN"),
+        ("    environment: {PIN: 123.0e+2}\n", "environment.PIN"),
+        ("    environment: [A=1, 0123]\n", "environment"),
+        ("    build: {context: ., args: {PIN: 0123}}\n", "build.args.PIN"),
+        ("    labels: {PIN: 0123}\n", "labels.PIN"),
+        ("    command: [login, 0123]\n", ""),
+    ],
+)
+def test_a_number_is_named_and_not_repeated(tmp_path: Path, text: str, name: str) -> None:
+    said = refused(tmp_path, HEAD + text).replace(str(tmp_path), "")
+    assert f"compose.yaml:4: {name}" in said
+    assert "123" not in said
+
+
+def test_a_required_variable_is_told_by_its_names(tmp_path: Path) -> None:
+    text = "    environment: {P: '${A:?need ${B:-x} or $C for 5$$}'}\n"
+    said = refused(tmp_path, HEAD + text, B="blue", C="clear")
+    assert "A is required: need $B or $C for 5$" in said
 
 
 @given(st.text(alphabet="ab$${}:-?+'\"\\=\n #", max_size=60))
