@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ from portkit.progress import Observer
 from portkit.report import Boot, FormReport, Phase, Sent, Transfer
 from portkit.store import Store
 from portkit.transfer.deliver import Delivery
+from portkit.transfer.forward import Parcel
 
 
 @dataclass
@@ -68,13 +69,13 @@ class Journey:
             yield
         self.phases += self.clock.take()
 
-    def send(self, store: Store) -> None:
+    def send(self, store: Store, parcels: Mapping[str, Parcel]) -> None:
         """The Artifact into the target's engine or Store, verified there."""
         with self._phase("transfer"):
             new = transfer.missing(self.artifact, self.target)
             self._take_back(lambda: transfer.release(self.artifact, self.target, new))
             self.sent = transfer.send(
-                self.artifact, store, self.target, self.clock.observer, new=new
+                self.artifact, store, self.target, self.clock.observer, new=new, parcels=parcels
             )
 
     def start(self, repeat: int, *, keep: bool) -> None:

@@ -38,6 +38,7 @@ from portkit.package.build import build
 from portkit.progress import NullObserver, Observer
 from portkit.report import FormReport, Phase, Report
 from portkit.store import Store, default_root
+from portkit.transfer.forward import held
 
 BOTH = (Form.IMAGE, Form.DISK)
 # What a kit adds to a disk, for checks before one is made; a real one had 15 MB.
@@ -136,6 +137,7 @@ def run(
     packed = _package(app, source, target, store, clock, forms)
     before = clock.take()
     _refuse([finding for form in forms for finding in packed.findings[form]])
+    parcels = source.parcels(store) if isinstance(source, Bundle) else {}
     with ExitStack() as stack:
         journeys = {}
         for form, artifact in packed.artifacts.items():
@@ -143,7 +145,7 @@ def run(
             journeys[form] = Journey(
                 packed.move, packed.spec, artifact, packed.target, target, clock, stack
             )
-            journeys[form].send(store)
+            journeys[form].send(store, parcels)
         # The one that is kept comes last: it need not be started once more.
         for form in sorted(forms, key=lambda form: form is keep):
             journeys[form].start(repeat, keep=form is keep)
@@ -240,6 +242,7 @@ def _package(
 ) -> Packed:
     if isinstance(source, Bundle):
         source.require(forms)
+        _refuse_lacking(source, target, store)
     with clock.phase("look at the hosts"):
         facts = source.facts(), target.facts()
     image = _image(app, source, store, clock)
@@ -255,6 +258,19 @@ def _package(
         skipped = form is Form.DISK and (hopeless or not pack_disk)
         artifacts[form] = None if skipped else _artifact(form, source, image, spec, store, clock)
     return Packed(new_id(), app, spec, image, artifacts, *facts, findings)
+
+
+def _refuse_lacking(bundle: Bundle, target: Host, store: Store) -> None:
+    """IncompatibleError when the target has not what was left out of the bundle."""
+    needs = bundle.needs(store)
+    lacking = sorted(set(needs) - held(target, needs))
+    if lacking:
+        raise IncompatibleError(
+            f"the bundle was made for {bundle.document.made_for or 'another host'}, and "
+            f"{target.name} lacks what was left out of it",
+            details="\n".join(f"{digest}, {needs[digest]} bytes" for digest in lacking[:50]),
+            resolution="Pack it without --for, or for this host's own inventory.",
+        )
 
 
 def _refuse_running(source: Host, reference: str) -> None:

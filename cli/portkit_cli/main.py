@@ -15,6 +15,7 @@ from portkit.errors import PortkitError
 from portkit_cli.commands.doctor import doctor
 from portkit_cli.commands.gc import gc
 from portkit_cli.commands.instances import COMMANDS
+from portkit_cli.commands.inventory import inventory
 from portkit_cli.commands.lab import lab
 from portkit_cli.commands.move import check, measure_command, move, pack
 from portkit_cli.render import clean, print_error
@@ -74,5 +75,5 @@ def main(debug: bool) -> None:
 
 main.add_command(doctor)
 main.add_command(lab)
-for command in (move, check, pack, measure_command, gc, *COMMANDS):
+for command in (move, check, pack, measure_command, gc, inventory, *COMMANDS):
     main.add_command(command)

@@ -59,10 +59,12 @@ class Noted(_Row):
 
 
 class Disk(_Row):
-    """kit: digest of its GuestKit. data_bytes: without its holes."""
+    """kit: digest of its GuestKit; files: of the kit, which it is made from on the target.
+    data_bytes: without its holes."""
 
     content: Content
     kit: _Digest | None
+    files: Annotated[list[Content], Field(max_length=16)] = []
     data_bytes: _Bytes
 
 
@@ -86,8 +88,8 @@ class Document(_Row):
     made_for: _Text = ""
 
     def contents(self) -> list[Content]:
-        """Layers, then the disk: each after its bases."""
-        return [*self.layers, *([self.disk.content] if self.disk else [])]
+        """Layers, the kit, then the disk: each after its bases."""
+        return [*self.layers, *([*self.disk.files, self.disk.content] if self.disk else [])]
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

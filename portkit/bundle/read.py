@@ -10,31 +10,33 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from portkit.bundle import described, tar
+from portkit.bundle import described, parts, tar
 from portkit.bundle.tar import malformed
-from portkit.bundle.unpack import unpack
+from portkit.bundle.unpack import plain, unpack
 from portkit.bundle.write import BUNDLE_TYPE, EMPTY
 from portkit.errors import AppError
 from portkit.model import App, Artifact, Blob, Facts, Form, check_digest
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
+from portkit.transfer.forward import Parcel
 
 if TYPE_CHECKING:
     from portkit.bundle.document import Content, Document
     from portkit.host import Counters
 
-_NAME = re.compile(r".+\.portkit")
+_NAME = re.compile(r".+\.portkit(\.001)?")
 _SMALL = 4 << 20
 
 
 def is_bundle(path: str | Path) -> bool:
-    """Whether an App's name is the name of a bundle that is there."""
+    """Whether an App's name is the name of a bundle, or of its first part, that is there."""
     try:
         return bool(_NAME.fullmatch(Path(path).name)) and Path(path).is_file()
     except (OSError, ValueError):
@@ -52,7 +54,10 @@ class Bundle:
         self.path = path
         self._stack = ExitStack()
         try:
-            self._file = self._stack.enter_context(_opened(path))
+            if parts.FIRST.fullmatch(path.name):
+                self._file = parts.joined(path, self._stack)
+            else:
+                self._file = self._stack.enter_context(_opened(path))
             self._members = tar.members(self._file)
             self.document = self._document()
             self.app = self._app()
@@ -109,9 +114,12 @@ class Bundle:
         row = self.document
         if form is Form.DISK:
             assert row.disk is not None
+            kit = tuple(Blob(each.digest, each.size) for each in row.disk.files)
             blob = Blob(row.disk.content.digest, row.disk.content.size)
             data = row.disk.data_bytes
-            return Artifact(form, blob.digest, self._config, (blob,), blob.size, data, row.disk.kit)
+            return Artifact(
+                form, blob.digest, self._config, (*kit, blob), blob.size, data, row.disk.kit
+            )
         sizes = {content.digest: content.size for content in row.layers}
         config = Blob(row.config, self._size(row.config))
         layers = tuple(Blob(d, sizes[d]) for d in self._config.diff_ids if d in sizes)
@@ -201,9 +209,40 @@ class Bundle:
         health = replace(app.service.health, ca_file=path)
         return replace(app, services=(replace(app.service, health=health),))
 
-    def absent(self) -> list[Content]:
-        """What was left out: the target is said to have it."""
-        return [content for content in self.document.contents() if content.encoding == "absent"]
+    # ---------------------------------------------------------------- what the target has to have
+
+    def needs(self, store: Store) -> dict[str, int]:
+        """Digests and sizes of what is neither in it nor in the Store here."""
+        rows = self.document.contents()
+        packed = {content.digest for content in rows if content.packed}
+        wanted = {content.digest: content.size for content in rows if not content.packed}
+        for content in rows:
+            if not store.has(content.digest):
+                wanted |= {base.digest: base.size for base in content.bases}
+        return {
+            digest: size
+            for digest, size in wanted.items()
+            if digest not in packed and not store.has(digest)
+        }
+
+    def parcels(self, store: Store) -> dict[str, Parcel]:
+        """What can be made on the target alone, by digest: recipes whose bases are not here."""
+        found = {}
+        for content in self.document.contents():
+            if content.encoding == "recipe" and not store.has(content.digest):
+                found[content.digest] = Parcel(
+                    Blob(content.digest, content.size),
+                    tuple(Blob(base.digest, base.size) for base in content.bases),
+                    content.packed_size,
+                    partial(self._pieces, content),
+                )
+        return found
+
+    def _pieces(self, content: Content) -> Iterator[bytes]:
+        try:
+            yield from plain(content, self._file, self._members)
+        except ValueError as error:
+            raise malformed(f"{content.digest}: {error}"[:500]) from error
 
 
 def _opened(path: Path) -> BinaryIO:

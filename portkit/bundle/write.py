@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from portkit.bundle import described, tar
+from portkit.bundle.parts import split
 from portkit.errors import ConflictError
 from portkit.model import App, Artifact, Facts, Form
 from portkit.progress import NullObserver, Observer
@@ -52,25 +53,47 @@ def write(
     *,
     have: Collection[str] = (),
     made_for: str = "",
-) -> int:
-    """Make a bundle of Artifacts that are in the Store; its size in bytes. Mode 0600: the App's
-    environment is in it.
+    part_bytes: int | None = None,
+) -> list[Path]:
+    """Make a bundle of Artifacts that are in the Store; the files that were made. Mode 0600: the
+    App's environment is in it.
 
     facts: of the host where it was packed. have: digests that the target has, they are left out.
+    part_bytes: cut it into parts of at most so many bytes.
     Raises ConflictError when the file is there, AppError when the App cannot be described.
     """
-    from portkit.bundle import document
-
     if path.exists():
         raise ConflictError(
             "the file is there already",
             details=str(path),
             resolution="Remove it, or choose another place with -o.",
         )
+    whole = path if part_bytes is None else store.temporary()
+    try:
+        with store.space():
+            _write(whole, app, artifacts, store, facts, observer or NullObserver(), have, made_for)
+            return [path] if part_bytes is None else split(whole, path, part_bytes)
+    finally:
+        if whole != path:
+            whole.unlink(missing_ok=True)
+
+
+def _write(
+    path: Path,
+    app: App,
+    artifacts: Mapping[Form, Artifact],
+    store: Store,
+    facts: Facts,
+    observer: Observer,
+    have: Collection[str],
+    made_for: str,
+) -> None:
+    from portkit.bundle import document
+
     any_form = next(iter(artifacts.values()))
     text, ca = described.render(app, any_form.config.digest)
-    with store.space(), _fresh(path) as file:
-        packer = _Packer(file, store, observer or NullObserver(), have)
+    with _fresh(path) as file:
+        packer = _Packer(file, store, observer, have)
         packer.small(b'{"imageLayoutVersion":"1.0.0"}', "oci-layout")
         layers = packer.layers(any_form) if Form.IMAGE in artifacts else []
         disk = artifacts.get(Form.DISK)
@@ -91,7 +114,6 @@ def write(
             }
         )
         packer.finish(app, any_form, row)
-    return path.stat().st_size
 
 
 def _words(row: dict[str, Any]) -> dict[str, str]:
@@ -137,8 +159,10 @@ class _Packer:
     def disk(self, disk: Artifact) -> Any:
         from portkit.bundle.document import Disk
 
+        kit = [blob.digest for blob in disk.blobs if blob.digest != disk.digest]
+        files = [self._content(digest, against=False) for digest in dict.fromkeys(kit)]
         content = self._content(disk.digest, against=True)
-        return Disk(content=content, kit=disk.kit, data_bytes=disk.stored_bytes)
+        return Disk(content=content, files=files, kit=disk.kit, data_bytes=disk.stored_bytes)
 
     def _content(self, digest: str, *, against: bool) -> Content:
         from portkit.bundle.document import Base, Content
@@ -234,7 +258,8 @@ class _Packer:
             name = {"org.opencontainers.image.ref.name": app.name}
             manifests.append({**self._manifest(told), "platform": platform, "annotations": name})
         if row.disk is not None:
-            told = {"config": empty, "layers": [_descriptor(row.disk.content)]}
+            disk = (*row.disk.files, row.disk.content)
+            told = {"config": empty, "layers": [_descriptor(each) for each in disk]}
             manifests.append(self._manifest({"artifactType": _DISK_TYPE, **told}))
         mine = {"mediaType": f"{BUNDLE_TYPE}+json", **self.small(document.encode(row))}
         told = {"artifactType": BUNDLE_TYPE, "config": mine, "layers": [empty]}

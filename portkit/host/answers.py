@@ -98,6 +98,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "store.apply": _Size,
     "store.remove": _Answer,
     "store.gc": _Collected,
+    "store.list": _Have,
     "image.list": _Images,
     "image.save": _Size,
     "image.load": _Identity,

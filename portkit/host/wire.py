@@ -35,6 +35,7 @@ _MODULES = (
     "gc",
     "images",
     "instances",
+    "inventory",
     "parts",
     "recipe",
     "serve",

@@ -6,7 +6,7 @@ A blob that the target lacks goes as a recipe against what both ends hold: `deli
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from portkit.errors import EngineError
@@ -15,6 +15,7 @@ from portkit.model import Artifact, Blob, Form
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer.deliver import Base, Delivery, Link, deliver
+from portkit.transfer.forward import Parcel, bring
 
 # Beside the layers of the same image: candidates for bases, the newest of what both ends hold.
 _MORE_BASES = 12
@@ -57,17 +58,19 @@ def send(
     observer: Observer | None = None,
     *,
     new: Sequence[Blob] | None = None,
+    parcels: Mapping[str, Parcel] | None = None,
 ) -> TransferResult:
     """Bring an Artifact to a host: an image into its engine, a disk into its Store.
 
-    new: what `missing` said, when it was asked. Raises VerifyError when something else arrived
+    new: what `missing` said, when it was asked. parcels: blobs that are not in the Store here but
+    can be made there. Raises VerifyError when something else arrived
     than was sent, SpaceError when the host is full, TransferError when the connection broke,
     EngineError when its engine refused.
     """
     observer = observer or NullObserver()
     begun, before = time.monotonic(), host.counters()
     new = missing(artifact, host) if new is None else new
-    deliveries = _send(artifact, new, store, host, observer)
+    deliveries = _send(artifact, new, store, host, observer, parcels or {})
     if artifact.form is Form.IMAGE:
         _load(artifact, new, host, observer)
     whole = {blob.digest: blob.size for blob in artifact.blobs}
@@ -117,7 +120,12 @@ def _load(artifact: Artifact, new: Sequence[Blob], host: Host, observer: Observe
 
 
 def _send(
-    artifact: Artifact, blobs: Sequence[Blob], store: Store, host: Host, observer: Observer
+    artifact: Artifact,
+    blobs: Sequence[Blob],
+    store: Store,
+    host: Host,
+    observer: Observer,
+    parcels: Mapping[str, Parcel],
 ) -> tuple[Delivery, ...]:
     total, done = sum(blob.size for blob in blobs), 0
     link = _link(host)
@@ -129,7 +137,10 @@ def _send(
         def told(count: int, before: int = done) -> None:
             observer.bytes("transfer", before + count, total)
 
-        deliveries.append(deliver(blob, store, link, bases, observer, told))
+        if blob.digest in parcels:
+            deliveries += bring(blob, parcels, store, host, link, observer, told)
+        else:
+            deliveries.append(deliver(blob, store, link, bases, observer, told))
         host.rate = link.rate
         if blob.size >= _LEAST_BASE:
             bases.append(Base(blob.digest, blob.size))

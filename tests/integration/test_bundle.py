@@ -47,3 +47,40 @@ def test_a_damaged_one_touches_nothing(lab: Lab, bundle: Path, tmp_path: Path) -
     assert done.code == 7
     assert b"Traceback" not in done.stderr
     assert ours(lab, "beta") == before
+
+
+def test_parts_without_what_the_host_has(
+    lab: Lab, bundle: Path, store: Path, tmp_path: Path
+) -> None:
+    """beta has the image: its layers do not travel, gamma lacks them and is not touched."""
+    app, quiet = str(ROOT / "fixtures/apps/registry"), ("--output", "json")
+    before, empty = ours(lab, "beta"), tmp_path / "store"
+    words = ("move", app, "--from", "lab:alpha", "--to", "lab:beta", "--form", "image", *quiet)
+    first = json.loads(portkit(*words, store=store).text)["move"]
+    try:
+        told = portkit("inventory", "lab:beta", store=store).text
+        (tmp_path / "beta.json").write_text(told)
+        assert json.loads(told)["layers"]
+        portkit("stop", first, "--on", "lab:beta", store=store)
+        portkit(
+            *("pack", app, "--from", "lab:alpha", "-o", str(tmp_path / "small.portkit")),
+            *("--for", str(tmp_path / "beta.json"), "--split", "4m"),
+            store=store,
+        )
+        parts = sorted(tmp_path.glob("small.portkit.*"))
+        assert len(parts) > 1
+        # Of 73 MB the kit is left.
+        assert sum(path.stat().st_size for path in parts) < bundle.stat().st_size / 3
+        elsewhere = ours(lab, "gamma")
+        words = ("move", str(parts[0]), "--to", "lab:gamma", *quiet)
+        done = portkit(*words, store=empty, check=False)
+        assert done.code == 9, done.stderr
+        assert b"made for lab:beta" in done.stderr
+        assert ours(lab, "gamma") == elsewhere
+        words = ("move", str(parts[0]), "--to", "lab:beta", "--keep", "none", *quiet)
+        report = json.loads(portkit(*words, store=empty).text)
+        jsonschema.validate(report, SCHEMA)
+        assert [form["state"] for form in report["forms"]] == ["removed", "removed"]
+    finally:
+        portkit("rm", "--yes", first, "--on", "lab:beta", store=store)
+    assert ours(lab, "beta") == before

@@ -13,9 +13,12 @@ import click
 from click.core import ParameterSource
 
 from portkit import app as apps
+from portkit import inventory
 from portkit import move as moves
+from portkit.app import values
 from portkit.bundle import Bundle, is_bundle, write
 from portkit.host import Host, connect
+from portkit.inventory import Inventory
 from portkit.model import App, Form
 from portkit.package.save import save
 from portkit.progress import Observer
@@ -144,10 +147,17 @@ def check(
 @_form
 @click.option("-o", "place", type=click.Path(path_type=Path), default=".", metavar="PATH",
               help="A folder for the files, or FILE.portkit.  [default: this folder]")  # fmt: skip
+@click.option("--for", "made_for", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              metavar="INVENTORY", help="Leave out what that host has.")  # fmt: skip
+@click.option("--split", "part", type=values.size, metavar="SIZE",
+              help="Parts of at most SIZE (650m, 4g): FILE.portkit.001 and so on.")  # fmt: skip
 @progress
-def pack(app: str, source: str, form: str, place: Path, progress: str) -> None:
+def pack(
+    app: str, source: str, form: str, place: Path, made_for: Path | None, part: int | None,
+    progress: str,
+) -> None:  # fmt: skip
     """Make files of APP: NAME.tar for `docker load`, NAME.qcow2 that boots on its own; or one
-    file, FILE.portkit, that `portkit move` takes instead of APP.
+    file, FILE.portkit, that `portkit move` takes instead of APP (docs/bundle.md).
 
     The disk boots under BIOS and UEFI on what the image itself says; QEMU's user-mode network is
     what it expects.
@@ -156,6 +166,7 @@ def pack(app: str, source: str, form: str, place: Path, progress: str) -> None:
     Examples:
       portkit pack ./shop -o /media/usb
       portkit pack ./shop -o /media/usb/shop.portkit
+      portkit pack ./shop -o /media/usb/shop.portkit --for web2.json --split 650m
       portkit pack ./shop --form disk
       qemu-system-x86_64 -M q35 -m 512 -nographic -drive file=shop.qcow2,if=virtio \\
         -nic user,model=virtio-net-pci,hostfwd=tcp::8080-:80
@@ -163,13 +174,17 @@ def pack(app: str, source: str, form: str, place: Path, progress: str) -> None:
     told = observer(progress)
     loaded, store = apps.load(app), Store(default_root())
     alone = place.suffix == ".portkit" and not place.is_dir()
+    if not alone and (made_for or part):
+        raise click.UsageError("--for and --split are for a bundle: -o FILE.portkit")
+    known = Inventory("", "") if made_for is None else inventory.read(made_for)
     with connect(source, told) as origin:
         facts = origin.facts() if alone else None
         made = moves.pack(loaded, source=origin, forms=_FORMS[form], store=store, observer=told)
     if facts is not None:
         told.phase(f"write {place}")
-        count = write(place, loaded, made, store, facts, told)
-        click.echo(f"{place}  {size(count)}")
+        for path in write(place, loaded, made, store, facts, told, have=known.digests,
+                          made_for=known.host, part_bytes=part):  # fmt: skip
+            click.echo(f"{path}  {size(path.stat().st_size)}")
         return
     place.mkdir(parents=True, exist_ok=True)
     for kind, artifact in made.items():

@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any, BinaryIO, Dict, Iterator
 
-from portkit.host.remote import codec, facts, frames, gc, images, instances, parts, store
+from portkit.host.remote import codec, facts, frames, gc, images, instances, inventory, parts, store
 from portkit.host.remote.frames import RemoteError
 
 VERBS = {
@@ -19,6 +19,7 @@ VERBS = {
     "store.apply": parts.apply,
     "store.remove": store.remove,
     "store.gc": gc.collect,
+    "store.list": inventory.listing,
     "image.list": images.listing,
     "image.save": images.save,
     "image.load": images.load,

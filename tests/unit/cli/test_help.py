@@ -9,7 +9,7 @@ VERBS = sorted(main.commands)
 
 
 def test_the_verbs() -> None:
-    wanted = "check console doctor gc lab logs measure move pack ps rm start stop"
+    wanted = "check console doctor gc inventory lab logs measure move pack ps rm start stop"
     assert " ".join(VERBS) == wanted
 
 

@@ -1,0 +1,25 @@
+"""portkit inventory: what a host has, for bundles that leave it out"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from portkit.host import connect
+from portkit.inventory import take, to_json
+
+
+@click.command()
+@click.argument("host")
+def inventory(host: str) -> None:
+    """Record what HOST has, as JSON: layers in its engine, blobs in its Store, versions.
+
+    Nothing is changed there. `portkit pack --for FILE` makes a bundle without what is there.
+
+    \b
+    Example:
+      portkit inventory web2 > web2.json
+    """
+    with connect(host) as there:
+        click.echo(json.dumps(to_json(take(there)), indent=1))

@@ -1,0 +1,84 @@
+"""What a host has, as a file: a bundle that is made for it leaves that out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from portkit.errors import AppError, EngineError
+from portkit.host import Host
+from portkit.text import printable
+
+SCHEMA = "portkit.inventory/1"
+_LIMIT = 16 << 20
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """layers: diffIDs in the host's engine. blobs: digest to size, of its Store."""
+
+    host: str
+    architecture: str
+    docker_version: str | None = None
+    docker_store: str | None = None
+    libvirt_version: str | None = None
+    qemu_version: str | None = None
+    layers: tuple[str, ...] = ()
+    blobs: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Everything that need not be carried there."""
+        return frozenset(self.layers) | frozenset(self.blobs)
+
+
+def take(host: Host) -> Inventory:
+    """The inventory of a host; nothing is changed there."""
+    facts = host.facts()
+    try:
+        rows = host.remote.call("image.list", {})["images"]
+    except EngineError:  # none runs there
+        rows = []
+    return Inventory(
+        host=host.name,
+        architecture=facts.architecture,
+        docker_version=facts.docker_version,
+        docker_store=facts.docker_store,
+        libvirt_version=facts.libvirt_version,
+        qemu_version=facts.qemu_version,
+        layers=tuple(sorted({digest for row in rows for digest in row["diff_ids"]})),
+        blobs=dict(sorted(host.remote.call("store.list", {})["have"].items())),
+    )
+
+
+def to_json(inventory: Inventory) -> dict[str, Any]:
+    return {"schema": SCHEMA, **asdict(inventory)}
+
+
+def read(path: Path) -> Inventory:
+    """The inventory in a file; AppError when it is none."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from portkit.model import check_digest
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LIMIT + 1)
+        if len(data) > _LIMIT:
+            raise ValueError("it is too big")
+        row = json.loads(data)
+        if not isinstance(row, dict) or row.pop("schema", None) != SCHEMA:
+            raise ValueError(f"its schema is not {SCHEMA}")
+        found = TypeAdapter(Inventory).validate_python(row)
+    except (OSError, ValueError, RecursionError) as error:
+        why = str(error).splitlines()[0] if isinstance(error, ValidationError) else str(error)
+        raise AppError(
+            "the inventory cannot be read",
+            details=printable(f"{path}: {why}", 500),
+            resolution="Make it with: portkit inventory HOST > FILE",
+        ) from error
+    for digest in found.digests:
+        check_digest(digest)
+    return found

@@ -1,0 +1,121 @@
+"""Bundles without what a host has, to the real remote half."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from portkit import inventory, move, transfer
+from portkit.bundle import Bundle, write
+from portkit.errors import AppError, IncompatibleError, PortkitError
+from portkit.host import Host
+from portkit.inventory import Inventory
+from portkit.model import Artifact, Form
+from portkit.store import Store
+from portkit.transfer.forward import held
+from tests.unit.bundle.conftest import APP, FACTS, layer
+from tests.unit.transfer.conftest import Far
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[Far]:
+    with ExitStack() as stack:
+        yield Far(tmp_path / "far", stack)
+
+
+@pytest.fixture
+def host(far: Far) -> Host:
+    return Host("far", None, far.remote)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def made(tmp_path: Path, near: Store, artifacts: dict[Form, Artifact]) -> Path:
+    """For a host that has the lower layer."""
+    lower = artifacts[Form.IMAGE].config.diff_ids[0]
+    path = tmp_path / "web2.portkit"
+    write(path, APP, artifacts, near, FACTS, have=[lower], made_for="web2")
+    return path
+
+
+def test_it_is_smaller_and_says_what_it_needs(
+    path: Path, made: Path, artifacts: dict[Form, Artifact], tmp_path: Path
+) -> None:
+    lower = artifacts[Form.IMAGE].blobs[1]
+    assert made.stat().st_size < path.stat().st_size - lower.size // 2
+    with Bundle(made) as bundle:
+        assert bundle.needs(Store(tmp_path / "empty")) == {lower.digest: lower.size}
+        assert bundle.described(Form.DISK) == artifacts[Form.DISK]
+
+
+def test_the_disk_is_made_there(
+    made: Path, far: Far, host: Host, artifacts: dict[Form, Artifact], tmp_path: Path
+) -> None:
+    here = Store(tmp_path / "empty")
+    lower, upper = artifacts[Form.IMAGE].blobs[1:]
+    far.store.put_bytes(layer(1))
+    with Bundle(made) as bundle:
+        assert held(host, bundle.needs(here)) == {lower.digest}
+        move._refuse_lacking(bundle, host, here)
+        artifact = bundle.artifact(Form.DISK, here)
+        assert here.has(upper.digest)
+        assert not here.has(artifact.digest)
+        parcels = bundle.parcels(here)
+        assert list(parcels) == [artifact.digest]
+        done = transfer.send(artifact, here, host, parcels=parcels)
+    assert far.store.size(artifact.digest) == artifact.blobs[-1].size
+    assert not far.store.has(upper.digest)  # it went there for the recipe alone
+    assert len(done.deliveries) == 2
+    assert not [name for name in far.files() if name.startswith("parts/")]
+
+
+def test_what_is_missing_is_told_first(
+    made: Path, far: Far, host: Host, artifacts: dict[Form, Artifact], tmp_path: Path
+) -> None:
+    before = far.files()
+    with Bundle(made) as bundle, pytest.raises(IncompatibleError) as caught:
+        move._refuse_lacking(bundle, host, Store(tmp_path / "empty"))
+    assert artifacts[Form.IMAGE].blobs[1].digest in caught.value.details
+    assert "web2" in caught.value.brief
+    assert far.files() == before
+
+
+def test_what_is_here_need_not_be_there(
+    made: Path, near: Store, host: Host, artifacts: dict[Form, Artifact]
+) -> None:
+    with Bundle(made) as bundle:
+        assert bundle.needs(near) == {}
+        assert bundle.parcels(near) == {}
+        move._refuse_lacking(bundle, host, near)
+
+
+def test_an_inventory(far: Far, host: Host, tmp_path: Path) -> None:
+    blob = far.store.put_bytes(b"blob")
+    (far.store.root / "blobs/sha256/x").write_bytes(b"no blob")
+    found = inventory.take(host)
+    assert found.blobs == {blob.digest: 4}
+    assert found.digests == {blob.digest}
+    path = tmp_path / "far.json"
+    path.write_text(json.dumps(inventory.to_json(found)))
+    assert inventory.read(path) == found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": "x"},
+        {"host": None},
+        {"layers": ["sha256:../x"]},
+        {"blobs": {"md5:1": 1}},
+        {"blobs": []},
+    ],
+)
+def test_an_inventory_that_is_none(tmp_path: Path, change: dict[str, object]) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({**inventory.to_json(Inventory("h", "amd64")), **change}))
+    with pytest.raises(PortkitError):
+        inventory.read(path)
+    path.write_text("[" * 10_000)
+    with pytest.raises(AppError):
+        inventory.read(path)
