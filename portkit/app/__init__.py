@@ -30,6 +30,8 @@ def load(source: str | Path, *, environ: Mapping[str, str] | None = None) -> App
         raise _no_app(text, str(error)) from error
     if folder:
         return _folder(path.resolve(), text, environ)
+    if file and path.name.partition(".")[0] == "Dockerfile":
+        raise _dockerfile(path, text)
     if file:
         from portkit.app import compose
 
@@ -47,6 +49,16 @@ def _no_app(text: str, why: str) -> AppError:
         "there is no such App",
         details=f"{text[:200]!r}: {why}",
         resolution="Give a folder with compose.yaml or Dockerfile, or an image's name.",
+    )
+
+
+def _dockerfile(path: Path, text: str) -> AppError:
+    plain = path.name == "Dockerfile"
+    more = f", with `dockerfile: {path.name[:80]}` under `build:` in its compose.yaml"
+    return AppError(
+        "a Dockerfile alone is no App",
+        details=f"{text[:200]}: portkit builds from the folder that it stands in",
+        resolution=f"Give the folder: {str(path.parent)[:200]}{'' if plain else more}.",
     )
 
 

@@ -8,23 +8,37 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from portkit.app import environment, limits, mounts, ports, values
+from portkit.app import build, environment, limits, mounts, ports, values
 from portkit.app.document import Value, parse
 from portkit.app.health import health_of, machine_of
-from portkit.app.keys import CARRIED, HARMLESS, KNOWN, TOP_CARRIED, TOP_KNOWN
+from portkit.app.keys import CARRIED, HARMLESS, KNOWN, LEVELS, TOP_CARRIED, TOP_KNOWN
 from portkit.app.names import account, app_name, image_reference, service_name
 from portkit.errors import AppError
-from portkit.model import App, Build, Finding, Mount, Service, Severity
+from portkit.model import App, Finding, Mount, Service, Severity
 
 T = TypeVar("T")
 _VERSION = re.compile(r"[123](\.[0-9]{1,2})?")
 _GROWN_LIMIT = 8 << 20  # characters of all values that hold variables
-_SECRET = re.compile(r"passw|secret|token|credential|private|api_?key", re.IGNORECASE)
+_MEND = "Mend the file at that line; docs/compose.md lists what is carried out."
+_MERGE = "Run `docker compose config > merged.yaml` beside it and give portkit that file."
+_OVERRIDES = (
+    *("compose.override.yaml", "compose.override.yml"),
+    *("docker-compose.override.yaml", "docker-compose.override.yml"),
+)
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 
 
 def load(path: Path, name: str, environ: Mapping[str, str]) -> App:
     """The App of a compose file. `environ` wins over the .env file beside it."""
+    if path.name in FILES:
+        for other in _OVERRIDES:
+            if (path.parent / other).exists():
+                raise AppError(
+                    "the compose file cannot be used alone",
+                    details=f"{path.parent / other}: compose merges it into {path.name}, "
+                    "portkit would carry another App",
+                    resolution=_MERGE,
+                )
     return Reader(path, environ).app(name)
 
 
@@ -36,16 +50,17 @@ class Reader:
         self.findings: list[Finding] = []
         self._grown = 0
         dotenv = path.parent / ".env"
-        self.environ = {**self._env_file(dotenv, environ, required=False), **environ}
+        told = _text(dotenv) if dotenv.is_file() else ""
+        self.environ = {**environment.parse_env_file(told, str(dotenv), environ), **environ}
 
     # ------------------------------------------------------------ errors and findings
 
-    def error(self, value: Value | None, why: str) -> AppError:
+    def error(self, value: Value | None, why: str, resolution: str = _MEND) -> AppError:
         where = f"{self.path}:{value.line}" if value else str(self.path)
         return AppError(
             "the compose file cannot be used",
             details=f"{where}: {why}",
-            resolution="Mend the file at that line; docs/compose.md lists what is carried out.",
+            resolution=resolution,
         )
 
     def note(self, rule: str, value: Value, message: str, severity: Severity) -> None:
@@ -115,6 +130,20 @@ class Reader:
             raise self.error(value, "a mapping is wanted here")
         return value.data
 
+    def level(self, value: Value, name: str, shown: str = "") -> dict[str, Value]:
+        """A mapping inside a service or volume: an unknown key is an error, a known one that is
+        not carried out a Finding. `name`: of keys.LEVELS; `shown`: what to call it."""
+        row = self.mapping(value)
+        level = LEVELS[name]
+        for key, each in row.items():
+            full = f"{shown or name}.{key[:80]}"
+            if key in level.noted:
+                message = f"{full!r} is not carried out"
+                self.note("compose-not-carried", each, message, Severity.WARNING)
+            elif key not in level.carried and not key.startswith("x-"):
+                raise self.error(each, f"compose knows no {full!r}")
+        return row
+
     def list_of(self, value: Value) -> list[Value]:
         """The values of a list, or the value alone."""
         return value.data if isinstance(value.data, list) else [value]
@@ -167,16 +196,6 @@ class Reader:
             return tuple(self.text(each) for each in value.data)
         return self.use(value, values.words)
 
-    def _env_file(
-        self, path: Path, environ: Mapping[str, str], *, required: bool = True
-    ) -> dict[str, str]:
-        if not path.is_file():
-            if required:
-                raise self.error(None, f"the env_file {path} is not there")
-            return {}
-        text = _read(path).decode("utf-8", "replace")
-        return environment.parse_env_file(text, str(path), environ)
-
     # ------------------------------------------------------------ one service
 
     def _service(self, name: str, value: Value, top: dict[str, Value]) -> Service:
@@ -184,9 +203,12 @@ class Reader:
         for key, each in row.items():
             if key not in KNOWN and not key.startswith("x-"):
                 raise self.error(each, f"compose knows no service key {key[:80]!r}")
-            if key in KNOWN - CARRIED - HARMLESS:
-                message = f"{key!r} is not carried out"
-                self.note("compose-not-carried", each, message, Severity.WARNING)
+            if key == "extends":
+                why = "portkit does not follow `extends` and would carry another App"
+                raise self.error(each, why, _MERGE)
+            if key in KNOWN - CARRIED:
+                weight = Severity.INFO if key in HARMLESS else Severity.WARNING
+                self.note("compose-not-carried", each, f"{key!r} is not carried out", weight)
         if "image" not in row and "build" not in row:
             raise self.error(value, f"the service {name} has neither image nor build")
         extra = row.get("x-portkit") or top.get("x-portkit") or Value({}, value.line)
@@ -206,7 +228,7 @@ class Reader:
         return Service(
             name=self.use(Value(name, value.line), service_name),
             image=get("image", self._image, None),
-            build=get("build", self._build, None),
+            build=get("build", by(build.read), None),
             command=get("command", self.words, None),
             entrypoint=get("entrypoint", self.words, None),
             environment=self._environment(row),
@@ -223,11 +245,11 @@ class Reader:
             ),
             healthcheck=get("healthcheck", by(limits.healthcheck), None),
             restart=get("restart", self._restart, "no"),
-            stop_signal=get("stop_signal", self.text, None),
+            stop_signal=get("stop_signal", by(limits.stop_signal), None),
             stop_grace_period_s=get("stop_grace_period", using(values.duration), 10.0),
             ulimits=get("ulimits", by(limits.ulimits), {}),
-            cap_add=get("cap_add", self._strings, ()),
-            cap_drop=get("cap_drop", self._strings, ()),
+            cap_add=get("cap_add", by(limits.capabilities), ()),
+            cap_drop=get("cap_drop", by(limits.capabilities), ()),
             privileged=get("privileged", self.flag, False),
             read_only=get("read_only", self.flag, False),
             init=get("init", self.flag, False),
@@ -235,11 +257,8 @@ class Reader:
             mem_limit_bytes=memory,
             labels=get("labels", lambda each: self.pairs(each, "labels"), {}),
             health=health_of(self, extra, self.path.parent),
-            machine=machine_of(self, extra),
+            machine=machine_of(self, extra, cpus, memory),
         )
-
-    def _strings(self, value: Value) -> tuple[str, ...]:
-        return tuple(self.text(each) for each in self.list_of(value))
 
     def _image(self, value: Value) -> str:
         return self.use(value, lambda _: image_reference(self.text(value)))
@@ -253,45 +272,26 @@ class Reader:
     def _environment(self, row: dict[str, Value]) -> dict[str, str]:
         found: dict[str, str] = {}
         for each in self.list_of(row["env_file"]) if "env_file" in row else []:
-            required = True
+            required, raw = True, False
             path = each
             if isinstance(each.data, dict):
-                for key, option in each.data.items():
-                    if key not in ("path", "required"):
-                        raise self.error(option, f"portkit knows no env_file.{key[:40]}")
+                self.level(each, "env_file")
+                form = each.data.get("format")
+                raw = form is not None and form.data is not None
+                if form is not None and raw and self.text(form) != "raw":
+                    raise self.error(form, "portkit knows no format of env_file but raw")
                 path = each.data.get("path", each)
                 required = "required" not in each.data or self.flag(each.data["required"])
             file = self.path.parent / self.text(path)
-            found.update(self._env_file(file, {**self.environ, **found}, required=required))
+            if not file.is_file():
+                if required:
+                    raise self.error(path, f"the env_file {file} is not there")
+                continue
+            parse_file = environment.parse_raw if raw else environment.parse_env_file
+            found.update(parse_file(_text(file), str(file), {**self.environ, **found}))
         if "environment" in row:
             found.update(self.pairs(row["environment"], "environment"))
         return found
-
-    def _build(self, value: Value) -> Build:
-        if not isinstance(value.data, dict):
-            return Build(self._context(value))
-        row = self.mapping(value)
-        for key, each in row.items():
-            if key not in ("context", "dockerfile", "args", "target", "network"):
-                message = f"'build.{key}' is not carried out"
-                self.note("compose-not-carried", each, message, Severity.WARNING)
-        args = self.pairs(row["args"], "build.args") if "args" in row else {}
-        for name in filter(_SECRET.search, args):
-            message = f"the build argument {name[:80]} stays readable in the image's history"
-            self.note("build-arg-kept", row["args"], message, Severity.WARNING)
-        return Build(
-            context=self._context(row.get("context", Value(".", value.line))),
-            dockerfile=self.text(row["dockerfile"]) if "dockerfile" in row else "Dockerfile",
-            args=args,
-            target=self.text(row["target"]) if "target" in row else None,
-            network=self.text(row["network"]) if "network" in row else None,
-        )
-
-    def _context(self, value: Value) -> Path:
-        path = (self.path.parent / Path(self.text(value)).expanduser()).resolve()
-        if not path.is_dir():
-            raise self.error(value, f"the build context {path} is not a folder")
-        return path
 
     def _restart(self, value: Value) -> str:
         text = "no" if value.data is False else self.text(value)
@@ -303,6 +303,10 @@ class Reader:
         if text not in ("no", "always", "unless-stopped"):
             raise self.error(value, f"{text[:40]!r} is no restart policy")
         return text
+
+
+def _text(path: Path) -> str:
+    return _read(path).decode("utf-8", "replace")
 
 
 def _read(path: Path) -> bytes:

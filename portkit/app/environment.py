@@ -152,6 +152,27 @@ def parse_env_file(text: str, name: str, environ: Mapping[str, str]) -> dict[str
     return found
 
 
+def parse_raw(text: str, name: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """KEY=VALUE lines whose values are taken as they stand (`format: raw` of env_file)."""
+    found: dict[str, str] = {}
+    for line, row in enumerate(text.split("\n"), 1):
+        row = row.removesuffix("\r").lstrip()
+        if not row or row.startswith("#"):
+            continue
+        key, equals, value = row.partition("=")
+        if not key or len(key.split()) != 1 or key != key.strip() or "\0" in row:
+            raise AppError(
+                f"{name} cannot be read",
+                details=f"{name}:{line}: this is not KEY=VALUE",
+                resolution="Mend the file at that line.",
+            )
+        if equals:
+            found[key] = value
+        elif key in environ:
+            found[key] = environ[key]
+    return found
+
+
 def _env_value(text: str, start: int, environ: Mapping[str, str]) -> tuple[str, int]:
     """(value, position of the line's end)."""
     while start < len(text) and text[start] in " \t":

@@ -1,8 +1,8 @@
 """The `x-portkit` block: what a VM needs and how the app's right answer is known.
 
 x-portkit:
-  memory: 512m        # of the VM
-  cpus: 1
+  memory: 512m        # of the VM; default: mem_limit, at least 96m
+  cpus: 1             # default: cpus of the service, rounded up
   disk: 2g            # of the root disk; default: the image, a quarter and 512 MiB more
   firmware: bios      # bios, uefi
   health:
@@ -16,6 +16,7 @@ x-portkit:
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from portkit.app.compose import Reader
 
 _KEYS = {"memory", "cpus", "disk", "firmware", "health"}
+_MAX_CPUS = 256
 _MIN_MEMORY = 96 << 20  # with 64 MiB the boot loader found no room for the kernel
 
 
@@ -38,10 +40,14 @@ def _block(reader: Reader, extra: Value, known: set[str]) -> dict[str, Value]:
     return row
 
 
-def machine_of(reader: Reader, extra: Value) -> Machine:
-    """The VM's memory, processors and disk."""
+def machine_of(reader: Reader, extra: Value, cpus_told: float | None, limit: int | None) -> Machine:
+    """The VM's memory, processors and disk. Where x-portkit is silent, the limits of the
+    service size it: what the container may use at most, the VM has."""
     row = _block(reader, extra, _KEYS)
-    default = Machine()
+    default = Machine(
+        memory_bytes=max(limit, _MIN_MEMORY) if limit else Machine.memory_bytes,
+        cpus=min(math.ceil(cpus_told), _MAX_CPUS) if cpus_told else Machine.cpus,
+    )
     memory = reader.use(row["memory"], values.size) if "memory" in row else default.memory_bytes
     if memory < _MIN_MEMORY:
         raise reader.error(row["memory"], "a VM needs at least 96m of memory")
@@ -52,8 +58,8 @@ def machine_of(reader: Reader, extra: Value) -> Machine:
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 256:
-        raise ValueError("cpus is a number from 1 to 256")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MAX_CPUS:
+        raise ValueError(f"cpus is a number from 1 to {_MAX_CPUS}")
     return value
 
 

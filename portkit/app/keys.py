@@ -1,4 +1,9 @@
-"""The compose-spec's keys: known, carried out by portkit, and without effect on a Move."""
+"""The compose-spec's keys: known, carried out by portkit, and without effect on a Move.
+
+Source: compose-spec, schema/compose-spec.json.
+"""
+
+from dataclasses import dataclass
 
 TOP_CARRIED = frozenset(["name", "services", "version", "volumes"])
 TOP_KNOWN = TOP_CARRIED | {"configs", "include", "models", "networks", "secrets"}
@@ -33,3 +38,38 @@ KNOWN = (
         ]
     )
 )
+
+
+@dataclass(frozen=True)
+class Level:
+    """The keys of a mapping inside a service or volume. Others than these are errors."""
+
+    carried: frozenset[str]
+    noted: frozenset[str] = frozenset()
+
+
+def _level(carried: str, noted: str = "") -> Level:
+    return Level(frozenset(carried.split()), frozenset(noted.split()))
+
+
+LEVELS = {
+    "build": _level(
+        "context dockerfile args target network",
+        "additional_contexts cache_from cache_to dockerfile_inline entitlements extra_hosts"
+        " isolation labels no_cache no_cache_filter platforms privileged provenance pull sbom"
+        " secrets shm_size ssh tags ulimits",
+    ),
+    "deploy": _level(
+        "resources",
+        "endpoint_mode labels mode placement replicas restart_policy rollback_config update_config",
+    ),
+    "deploy.resources": _level("limits", "reservations"),
+    "deploy.resources.limits": _level("cpus memory", "pids"),
+    "env_file": _level("path required format"),
+    "volumes": _level("name labels", "driver driver_opts external"),  # the top level's
+    "volumes[]": _level("type source target read_only tmpfs volume bind image", "consistency"),
+    "volumes[].volume": _level("", "nocopy subpath labels"),
+    "volumes[].bind": _level("", "create_host_path propagation recursive selinux"),
+    "volumes[].image": _level("", "subpath"),
+    "volumes[].tmpfs": _level("size mode"),
+}

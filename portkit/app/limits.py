@@ -1,19 +1,20 @@
-"""Compose's `ulimits`, `cpus`, `mem_limit`, `deploy` and `healthcheck`."""
+"""Compose's `ulimits`, `cpus`, `mem_limit`, `deploy`, `healthcheck`, `stop_signal`, `cap_add`."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from portkit.app import values
 from portkit.app.document import Value
+from portkit.app.resolve import DEFAULT_ULIMITS, capability
+from portkit.errors import AppError
+from portkit.guest.config import signal_number
 from portkit.model import Healthcheck, Severity, Ulimit
 
 if TYPE_CHECKING:
     from portkit.app.compose import Reader
 
 _HEALTH = {"test", "interval", "timeout", "retries", "start_period", "start_interval", "disable"}
-_ULIMIT = re.compile(r"[a-z]{1,32}")
 
 
 def healthcheck(reader: Reader, value: Value) -> Healthcheck:
@@ -59,7 +60,9 @@ def ulimits(reader: Reader, value: Value) -> dict[str, Ulimit]:
             soft, hard = row.get("soft"), row.get("hard")
             if set(row) - {"soft", "hard"}:
                 raise reader.error(each, f"the limit {key[:40]} has soft and hard, nothing else")
-        if not (_ULIMIT.fullmatch(key) and _limit(soft) and _limit(hard)):
+        if key not in DEFAULT_ULIMITS:  # it has every limit of Linux
+            raise reader.error(each, f"{key[:40]!r} is no limit of Linux: see getrlimit(2)")
+        if not (_limit(soft) and _limit(hard)):
             raise reader.error(each, f"the limit {key[:40]} is a number, or soft and hard")
         found[key] = Ulimit(soft, hard)
     return found
@@ -72,25 +75,45 @@ def _limit(number: Any) -> bool:
 
 def resources(reader: Reader, row: dict[str, Value]) -> tuple[float | None, int | None]:
     """cpus and bytes of memory, from the service's own keys or deploy.resources.limits."""
-    cpus, memory = row.get("cpus"), row.get("mem_limit")
+    cpus, memory = _told(row, "cpus"), _told(row, "mem_limit")
     if "deploy" in row:
-        deploy = _carried(reader, row["deploy"], "deploy", {"resources"})
+        deploy = reader.level(row["deploy"], "deploy")
         outer = deploy.get("resources", Value({}, 1))
-        inner = _carried(reader, outer, "deploy.resources", {"limits"})
+        inner = reader.level(outer, "deploy.resources")
         bounds = inner.get("limits", Value({}, 1))
-        told = _carried(reader, bounds, "deploy.resources.limits", {"cpus", "memory"})
-        cpus, memory = cpus or told.get("cpus"), memory or told.get("memory")
+        told = reader.level(bounds, "deploy.resources.limits")
+        cpus, memory = cpus or _told(told, "cpus"), memory or _told(told, "memory")
     return (
-        reader.use(cpus, values.processors) if cpus and cpus.data is not None else None,
-        reader.use(memory, values.size) if memory and memory.data is not None else None,
+        reader.use(cpus, values.processors) if cpus else None,
+        reader.use(memory, values.size) if memory else None,
     )
 
 
-def _carried(reader: Reader, value: Value, name: str, known: set[str]) -> dict[str, Value]:
-    """The mapping; each of its other keys is a Finding."""
-    row = reader.mapping(value)
-    for key, each in row.items():
-        if key not in known:
-            message = f"'{name}.{key[:80]}' is not carried out"
-            reader.note("compose-not-carried", each, message, Severity.WARNING)
-    return row
+def _told(row: dict[str, Value], key: str) -> Value | None:
+    value = row.get(key)
+    return None if value is None or value.data is None else value
+
+
+def stop_signal(reader: Reader, value: Value) -> str:
+    """A signal as it is written, of those that the guest can send."""
+    text = reader.text(value)
+    try:
+        known = signal_number(text) < 65
+    except (AppError, ValueError):
+        known = False
+    if not known:
+        raise reader.error(value, f"{text[:40]!r} is no signal of Linux")
+    return text
+
+
+def capabilities(reader: Reader, value: Value) -> tuple[str, ...]:
+    """Names as they are written, each of a capability or ALL."""
+    found = []
+    for each in reader.list_of(value):
+        text = reader.text(each)
+        try:
+            capability(text)
+        except AppError as error:
+            raise reader.error(each, f"{text[:40]!r} is no capability of Linux") from error
+        found.append(text)
+    return tuple(found)

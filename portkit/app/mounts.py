@@ -12,7 +12,6 @@ from portkit.model import Mount, Severity
 if TYPE_CHECKING:
     from portkit.app.compose import Reader
 
-_KNOWN = {"type", "source", "target", "read_only", "tmpfs", "volume", "bind", "consistency"}
 _TMPFS_ALWAYS = {"rw", "noexec", "nosuid", "nodev"}  # as Docker mounts one anyway
 
 
@@ -44,20 +43,20 @@ def tmpfs(reader: Reader, value: Value) -> tuple[Mount, ...]:
 def volumes(reader: Reader, value: Value) -> None:
     """The top level's `volumes`: portkit makes a new one wherever the App goes."""
     for name, row in reader.mapping(value).items():
-        for key, each in reader.mapping(row).items():
-            if key not in ("name", "labels"):
-                message = f"'volumes.{name[:80]}.{key[:80]}' is not carried out"
-                reader.note("compose-not-carried", each, message, Severity.WARNING)
+        reader.level(row, "volumes", f"volumes.{name[:80]}")
 
 
 def _short(reader: Reader, each: Value) -> Mount:
-    return reader.use(each, lambda data: values.mount(str(data)))
+    mount = reader.use(each, lambda data: values.mount(str(data)))
+    for option in str(each.data).rpartition(":")[2].split(","):
+        if option in values.MOUNT_OPTIONS - {"ro", "rw"}:
+            message = f"the option {option!r} of a volume is not carried out"
+            reader.note("compose-not-carried", each, message, Severity.WARNING)
+    return mount
 
 
 def _long(reader: Reader, each: Value) -> Mount:
-    row = reader.mapping(each)
-    if unknown := set(row) - _KNOWN:
-        raise reader.error(each, f"a volume has no {sorted(unknown)[0]!r}")
+    row = reader.level(each, "volumes[]", "volumes")
 
     def text(key: str) -> str:
         value = row.get(key)
@@ -65,11 +64,12 @@ def _long(reader: Reader, each: Value) -> Mount:
 
     if text("type") not in ("volume", "bind", "tmpfs"):
         raise reader.error(each, "a volume's type is volume, bind or tmpfs here")
-    for key in ("volume", "bind"):
-        for option, value in reader.mapping(row[key]).items() if key in row else ():
-            message = f"'volumes.{key}.{option[:80]}' is not carried out"
-            reader.note("compose-not-carried", value, message, Severity.WARNING)
-    options = reader.mapping(row["tmpfs"]) if "tmpfs" in row else {}
+    for key in ("volume", "bind", "image"):
+        if key in row:
+            reader.level(row[key], f"volumes[].{key}", f"volumes.{key}")
+    options = (
+        reader.level(row["tmpfs"], "volumes[].tmpfs", "volumes.tmpfs") if "tmpfs" in row else {}
+    )
     mount = Mount(
         text("type"),
         text("target"),
@@ -83,7 +83,7 @@ def _long(reader: Reader, each: Value) -> Mount:
 def _tmpfs(reader: Reader, options: dict[str, Value]) -> tuple[int | None, int | None]:
     """Bytes and mode of a tmpfs."""
     for key, value in options.items():
-        if key not in ("size", "mode", *_TMPFS_ALWAYS):
+        if key not in ("size", "mode", *_TMPFS_ALWAYS) and not key.startswith("x-"):
             message = f"the option {key[:80]!r} of a tmpfs is not carried out"
             reader.note("compose-not-carried", value, message, Severity.WARNING)
     size, mode = options.get("size"), options.get("mode")

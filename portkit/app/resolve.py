@@ -125,8 +125,8 @@ def _capabilities(service: Service) -> tuple[str, ...]:
     current = set(_DEFAULT_CAPABILITIES)
     if service.privileged:
         return CAPABILITIES
-    add = [_capability(name) for name in service.cap_add]
-    drop = [_capability(name) for name in service.cap_drop]
+    add = [capability(name) for name in service.cap_add]
+    drop = [capability(name) for name in service.cap_drop]
     # As moby's TweakCapabilities: ALL first, whichever list it stands in.
     if "ALL" in add:
         current = set(known)
@@ -137,7 +137,8 @@ def _capabilities(service: Service) -> tuple[str, ...]:
     return tuple(name for name in CAPABILITIES if name in current)
 
 
-def _capability(name: str) -> str:
+def capability(name: str) -> str:
+    """CAP_NAME of a capability's name, or ALL; AppError when Linux has none of it."""
     full = name.upper()
     if full == "ALL":
         return full

@@ -7,12 +7,14 @@ import posixpath
 import re
 import shlex
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 from portkit.model import Mount, Port
 
-_SIZE = re.compile(r"([0-9]+)\s*(b|k|kb|m|mb|g|gb|kib|mib|gib)?", re.IGNORECASE)
-_FACTORS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*(b|[kmgt]i?b?)?", re.IGNORECASE | re.ASCII)
+_FACTORS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+MOUNT_OPTIONS = frozenset(["ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent"])
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:us|ms|s|m|h|d))+")
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h|d)")
 _LONGEST_S = 366 * 86400.0
@@ -41,13 +43,13 @@ _SOCKETS = frozenset(
 
 
 def size(value: Any) -> int:
-    """Bytes of 512, "64k", "1gb" (powers of 1024, as compose counts)."""
+    """Bytes of 512, "64k", "1gb", "0.5g" (powers of 1024, as compose counts)."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return _in_64_bits(value)
     match = _SIZE.fullmatch(str(value).strip())
     if match is None or len(match[1]) > 18:
         raise ValueError(f"{str(value)[:40]!r} is not a size such as 512m")
-    return _in_64_bits(int(match[1]) * _FACTORS[(match[2] or "b").lower()[0]])
+    return _in_64_bits(int(Fraction(match[1]) * _FACTORS[(match[2] or "b").lower()[0]]))
 
 
 def _in_64_bits(value: int) -> int:
@@ -159,7 +161,7 @@ def mount(text: str) -> Mount:
     options: set[str] = set()
     if len(parts) == 3 or (len(parts) == 2 and not parts[1].startswith("/")):
         options = set(parts.pop().split(","))
-        if options - {"ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent"}:
+        if options - MOUNT_OPTIONS:
             raise ValueError(f"{text[:80]!r}: the options are not understood")
     source, target = parts if len(parts) == 2 else ("", parts[0])
     bind = source.startswith(("/", ".", "~"))

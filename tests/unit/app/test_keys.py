@@ -1,0 +1,202 @@
+"""Keys at every level, what sizes the VM, and files that compose would read otherwise."""
+
+from pathlib import Path
+
+import pytest
+
+from portkit import app as apps
+from portkit.app.environment import parse_raw
+from portkit.app.resolve import DEFAULT_ULIMITS
+from portkit.app.values import size
+from portkit.errors import AppError
+from portkit.guest import config
+from portkit.model import App, Machine, Severity
+
+HEAD = "services:\n  a:\n    image: x\n"
+MIB = 1 << 20
+
+
+def load(folder: Path, text: str, name: str = "compose.yaml") -> App:
+    (folder / name).write_text(text)
+    return apps.load(folder / name, environ={"GIVEN": "g"})
+
+
+def refused(folder: Path, text: str) -> str:
+    with pytest.raises(AppError) as caught:
+        load(folder, text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "machine"),
+    [
+        ("mem_limit: 1g", Machine(1024 * MIB)),
+        ("mem_limit: 8m", Machine(96 * MIB)),
+        ("mem_limit: 0", Machine()),
+        ("mem_limit: 0.5g", Machine(512 * MIB)),
+        ("cpus: 1.5", Machine(cpus=2)),
+        ("cpus: 0.1", Machine(cpus=1)),
+        ("cpus: 4096", Machine(cpus=256)),
+        ("deploy: {resources: {limits: {cpus: '3', memory: 2g}}}", Machine(2048 * MIB, 3)),
+        ("mem_limit:\n    deploy: {resources: {limits: {memory: 2g}}}", Machine(2048 * MIB)),
+        ("mem_limit: 1g\n    cpus: 4\n    x-portkit: {memory: 200m, cpus: 2}",
+         Machine(200 * MIB, 2)),
+        ("mem_limit: 1g\n    cpus: 4\n    x-portkit: {memory: 200m}", Machine(200 * MIB, 4)),
+        ("labels: {a: b}", Machine()),
+    ],
+)  # fmt: skip
+def test_the_limits_size_the_vm(tmp_path: Path, text: str, machine: Machine) -> None:
+    assert load(tmp_path, HEAD + f"    {text}\n").service.machine == machine
+
+
+@pytest.mark.parametrize("override", ["compose.override.yaml", "compose.override.yml",
+                                      "docker-compose.override.yaml",
+                                      "docker-compose.override.yml"])  # fmt: skip
+def test_an_override_beside_the_file(tmp_path: Path, override: str) -> None:
+    (tmp_path / override).write_text("services: {a: {environment: {A: b}}}\n")
+    for given in (tmp_path, tmp_path / "compose.yaml"):
+        (tmp_path / "compose.yaml").write_text(HEAD)
+        with pytest.raises(AppError, match=override) as caught:
+            apps.load(given, environ={})
+        assert "docker compose config > merged.yaml" in caught.value.resolution
+    assert load(tmp_path, HEAD, "merged.yaml").service.image == "x"
+
+
+MERGED = """
+name: shop
+services:
+  a:
+    command: null
+    cpus: 0.5
+    deploy: {resources: {limits: {cpus: 2, memory: "268435456"}}, placement: {}}
+    entrypoint: null
+    image: x
+    mem_limit: "268435456"
+    networks: {default: null}
+    ports: [{mode: ingress, target: 80, published: "8080", protocol: tcp}]
+    volumes:
+      - {type: volume, source: data, target: /data, volume: {}}
+      - {type: tmpfs, target: /t, tmpfs: {size: "67108864", mode: 511}}
+networks: {default: {name: shop_default}}
+volumes: {data: {name: shop_data}}
+"""
+
+
+def test_what_compose_config_writes_can_be_given(tmp_path: Path) -> None:
+    app = load(tmp_path, MERGED, "merged.yaml")
+    assert app.service.mem_limit_bytes == 256 * MIB
+    assert {finding.severity for finding in app.findings} == {Severity.WARNING}
+
+
+def test_extends(tmp_path: Path) -> None:
+    said = refused(tmp_path, HEAD + "    extends: {service: b}\n")
+    assert "compose.yaml:4:" in said
+    assert "docker compose config > merged.yaml" in said
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["attach: false", "container_name: c", "expose: [80]", "profiles: [p]", "pull_policy: never"],
+)
+def test_what_the_process_does_not_see_is_information(tmp_path: Path, row: str) -> None:
+    (finding,) = load(tmp_path, HEAD + f"    {row}\n").findings
+    assert (finding.rule, finding.severity) == ("compose-not-carried", Severity.INFO)
+    assert finding.evidence == "compose.yaml:4"
+    assert repr(row.partition(":")[0]) in finding.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD + "    build:\n      future: 1\n",
+        HEAD + "    deploy:\n      future: 1\n",
+        HEAD + "    deploy:\n      {resources: {future: 1}}\n",
+        HEAD + "    deploy:\n      {resources: {limits: {future: 1}}}\n",
+        HEAD + "    volumes:\n      - {type: volume, target: /d, volume: {future: 1}}\n",
+        HEAD + "    volumes:\n      - {type: bind, source: /s/x, target: /d, bind: {future: 1}}\n",
+        HEAD + "    volumes:\n      - {type: tmpfs, target: /d, tmpfs: {future: 1}}\n",
+        HEAD + "    env_file:\n      - {path: e, future: 1}\n",
+        "services: {a: {image: x}}\nvolumes:\n\n  data:\n    future: 1\n",
+    ],
+)
+def test_unknown_keys_inside(tmp_path: Path, text: str) -> None:
+    said = refused(tmp_path, text)
+    assert "compose.yaml:5:" in said
+    assert "future'" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("build: {context: ., ssh: [default], x-a: 1}", "'build.ssh'"),
+        ("deploy: {mode: global, x-a: 1}", "'deploy.mode'"),
+        ("volumes: ['v:/d:nocopy']", "'nocopy'"),
+        ("volumes: ['/d:ro,z']", "'z'"),
+        ("volumes: [{type: volume, target: /d, volume: {nocopy: true}}]",
+         "'volumes.volume.nocopy'"),
+        ("volumes: [{type: volume, target: /d, consistency: cached}]", "'volumes.consistency'"),
+    ],
+)  # fmt: skip
+def test_known_keys_inside(tmp_path: Path, text: str, word: str) -> None:
+    (finding,) = load(tmp_path, HEAD + f"    {text}\n").findings
+    assert (finding.rule, finding.severity) == ("compose-not-carried", Severity.WARNING)
+    assert finding.evidence == "compose.yaml:4"
+    assert word in finding.message
+
+
+def test_an_env_file_in_its_long_form(tmp_path: Path) -> None:
+    (tmp_path / "e").write_text("A='1' # $X\n# no\nGIVEN\nNOT\nB=\r\n C= c \n")
+    raw = "    env_file: [{path: e, format: raw}, {path: f, required: false}]\n"
+    wanted = {"A": "'1' # $X", "GIVEN": "g", "B": "", "C": " c "}
+    assert load(tmp_path, HEAD + raw).service.environment == wanted
+    assert "compose.yaml:4:" in refused(tmp_path, HEAD + raw.replace("raw", "toml"))
+    assert "compose.yaml:4:" in refused(tmp_path, HEAD + "    env_file: [{path: f}]\n")
+    for text in ("=hunter2", "A hunter2=x", "hunter2 x", "A=hunter2\0"):
+        with pytest.raises(AppError) as caught:
+            parse_raw("A=1\n" + text, "f", {})
+        assert "f:2:" in str(caught.value)
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("0.5g", 512 * MIB), (".5k", 512), ("1.5 GiB", 1536 * MIB), ("1t", MIB * MIB), ("0.1b", 0),
+     (1.5, 1), ("0.3g", 322122547)],
+)  # fmt: skip
+def test_sizes_may_be_fractions(text: object, wanted: int) -> None:
+    assert size(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["1.g", "1.2.3g", "-1g", ".", "1e3", "nan", "٣g", "9" * 30, "1ib"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(ValueError, match="size"):
+        size(text)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *("stop_signal: SIGFOO", "stop_signal: 0", "stop_signal: 65", "stop_signal: RTMIN+31"),
+        *("stop_signal: 'RTMIN+" + "9" * 5000 + "'", "ulimits: {zork: 1}", "ulimits: {NOFILE: 1}"),
+        *("cap_add: [ZORK]", "cap_drop: [NET_ADMIN, CAP_]"),
+    ],
+)
+def test_words_that_linux_has_not(tmp_path: Path, row: str) -> None:
+    assert "compose.yaml:4:" in refused(tmp_path, HEAD + f"    {row}\n")
+
+
+def test_words_that_linux_has(tmp_path: Path) -> None:
+    text = "    stop_signal: RTMIN+3\n    cap_add: [all, cap_sys_time]\n    cap_drop: [MKNOD]\n"
+    text += "    ulimits: {" + ", ".join(f"{name}: 1" for name in DEFAULT_ULIMITS) + "}\n"
+    service = load(tmp_path, HEAD + text).service
+    assert (service.stop_signal, service.cap_add) == ("RTMIN+3", ("all", "cap_sys_time"))
+    assert set(DEFAULT_ULIMITS) == set(config._RLIMITS)
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.prod"])
+def test_a_dockerfile_is_given(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("FROM x\n")
+    with pytest.raises(AppError) as caught:
+        apps.load(tmp_path / name, environ={})
+    assert "compose file" not in str(caught.value)
+    assert f"Give the folder: {tmp_path}" in caught.value.resolution
