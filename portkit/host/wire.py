@@ -14,6 +14,7 @@ from typing import Any
 
 from portkit import errors
 from portkit.errors import HostError, PortkitError, TransferError
+from portkit.host.limit import Bucket
 from portkit.host.remote import frames
 from portkit.process import Process, wait
 from portkit.progress import Observer
@@ -93,6 +94,7 @@ class Remote:
         self.written = 0
         self.read_bytes = 0
         self.lost = False
+        self.limit: Bucket | None = None  # of what goes with calls
         self._connect()
 
     def _connect(self) -> None:
@@ -223,7 +225,8 @@ class Remote:
 
     def _send_data(self, send: Iterable[bytes]) -> dict[str, Any] | None:
         """Send until the end, or until the host answers early: then it has refused."""
-        for data in send:
+        pieces = send if self.limit is None else self.limit.passing(send)
+        for data in pieces:
             for start in range(0, len(data), frames.DATA_LIMIT):
                 self._send_frame(b"D", data[start : start + frames.DATA_LIMIT])
             if select.select([self._out], [], [], 0)[0]:

@@ -18,6 +18,7 @@ from portkit import move as moves
 from portkit.app import values
 from portkit.bundle import Bundle, is_bundle, write
 from portkit.host import Host, connect
+from portkit.host.limit import Bucket, rate
 from portkit.inventory import Inventory
 from portkit.model import App, Form
 from portkit.package.save import save
@@ -74,12 +75,14 @@ _source = click.option("--from", "source", default="local", show_default=True, m
               help="What goes on running on the target; the other form stays ready.")  # fmt: skip
 @click.option("--repeat", type=click.IntRange(1, 100), default=1, show_default=True,
               help="Start it that often, with full stops between; report every time.")  # fmt: skip
+@click.option("--limit-rate", "limit", type=rate, metavar="RATE",
+              help="Send no faster: 10mbit, 2MB (a second).")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Package and check; change nothing on the target.")
 @output
 @progress
 def move(
-    app: str, target: str, source: str, form: str, keep: str, repeat: int, dry_run: bool,
-    output: str, progress: str,
+    app: str, target: str, source: str, form: str, keep: str, repeat: int,
+    limit: float | None, dry_run: bool, output: str, progress: str,
 ) -> None:  # fmt: skip
     """Carry APP to another host, boot it there, and say what that cost.
 
@@ -99,6 +102,7 @@ def move(
     there = connect(target, told)  # the name is read before a host is asked
     with _begun(app, source, told) as (loaded, origin), there as host:
         forms = _asked(form, origin)
+        host.remote.limit = None if limit is None else Bucket(limit)
         if dry_run:
             report = moves.plan(loaded, source=origin, target=host, forms=forms, observer=told)
         else:
