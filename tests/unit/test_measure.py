@@ -2,16 +2,20 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portkit import process
 from portkit.errors import BootError
 from portkit.measure import ttfr, url_of
 from portkit.model import HealthProbe
@@ -226,3 +230,68 @@ def test_an_app_that_flaps_is_asked_until_its_end(server: HTTPServer) -> None:
     with pytest.raises(BootError, match=r"within 0\.2 s"):
         ttfr(HealthProbe(timeout_s=0.2), address, started=0, alive=fine)
     assert time.monotonic() - begun < 1.5
+
+
+def openssl(folder: Path, *words: str) -> None:
+    process.run(["openssl", *words], cwd=folder, timeout=60)
+
+
+def certified(folder: Path) -> Path:
+    """A CA of our own, ca.pem, and an app's certificate by it, app.pem; for no name we ask at."""
+    folder.mkdir()
+    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    ca = ("-x509", "-subj", "/CN=our own CA", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem")
+    openssl(folder, *new, *ca)
+    openssl(folder, *new, "-subj", "/CN=app.example", "-keyout", "app.key", "-out", "app.csr")
+    sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "1")
+    openssl(folder, "x509", "-req", "-in", "app.csr", *sign, "-out", "app.pem")
+    return folder
+
+
+@contextmanager
+def tls_server(folder: Path) -> Iterator[tuple[str, int]]:
+    """An app that speaks TLS with app.pem of the folder; its address."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "app.pem", folder / "app.key")
+
+    def talk(taken: socket.socket) -> None:
+        with context.wrap_socket(taken, server_side=True) as secure:
+            secure.recv(4096)
+            secure.sendall(HEAD + b"Content-Length: 4\r\n\r\nshop")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken, _ = listener.accept()
+                    with taken, contextlib.suppress(OSError):
+                        taken.settimeout(5)
+                        talk(taken)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_https_by_a_ca_of_ones_own(tmp_path: Path) -> None:
+    ours, theirs = certified(tmp_path / "ours"), certified(tmp_path / "theirs")
+    with tls_server(ours) as address:
+        probe = HealthProbe(scheme="https", contains="shop", timeout_s=10)
+        trusting = replace(probe, ca_file=ours / "ca.pem")
+        answer = ttfr(trusting, address, started=time.monotonic(), alive=fine)
+        assert (answer.status, answer.url) == (200, f"https://127.0.0.1:{address[1]}/")
+        for wrong in (None, theirs / "ca.pem"):
+            begun = time.monotonic()
+            with pytest.raises(BootError, match="certificate that is not trusted") as caught:
+                ttfr(replace(probe, ca_file=wrong), address, started=begun, alive=fine)
+            assert "certificate" in caught.value.details
+            assert answer.url in caught.value.details
+            assert "x-portkit.health.ca_file" in caught.value.resolution
+            assert time.monotonic() - begun < 5, "it is told at once"
+        # The port alone is asked: no certificate matters.
+        assert ttfr(HealthProbe(scheme="tcp"), address, started=0, alive=fine).status == 0
