@@ -66,10 +66,6 @@ class _Folder(_Answer):
     volumes: dict[_Word, _Word]
 
 
-class _Instances(_Answer):
-    instances: list[Annotated[str, Field(pattern=r"^pk-[0-9a-f]{12}(-[0-9]{1,3})?$")]]
-
-
 class _Log(_Answer):
     text: Annotated[str, Field(max_length=1 << 20)]
     size: _Bytes
@@ -109,7 +105,6 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "instance.create": _Folder,
     "instance.config": _Answer,
     "instance.remove": _Removed,
-    "instance.list": _Instances,
     "instance.log": _Log,
 }
 

@@ -11,6 +11,7 @@ import grp
 import os
 import pwd
 import re
+import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,8 +22,11 @@ from portkit.host.remote.frames import RemoteError
 from portkit.store import sparse
 
 ROOT = Path(os.environ.get("PORTKIT_INSTANCES", "/var/lib/portkit/instances"))
-_ID = re.compile(r"pk-[0-9a-f]{12}(-[0-9]{1,3})?")
+_ID = re.compile(r"pk-[0-9a-f]{12}")
 _NAME = re.compile(r"pkv[0-9]{1,3}")
+# hostile input 12: what makes disks from foreign input ends in time and in memory.
+_TOOL_SECONDS = 600.0
+_TOOL_MEMORY = 4 << 30
 
 
 def _folder(identity: Any) -> Path:
@@ -46,7 +50,7 @@ def _owner() -> Tuple[int, int]:
 def create(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Make an Instance's folder.
 
-    args: id, disk (digest in the Store), kit (digests of blobs that stay beside it), overlay_bytes,
+    args: id, disk (digest in the Store), kit (digests of blobs that stay beside it),
     config (base64), volumes (name, bytes).
     """
     folder = _folder(args["id"])
@@ -74,10 +78,7 @@ def create(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 
 def _fill(folder: Path, base: Path, args: Dict[str, Any], owner: Tuple[int, int]) -> Dict[str, Any]:
     overlay = folder / "disk.qcow2"
-    _tool(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)]
-        + ([str(args["overlay_bytes"])] if args.get("overlay_bytes") else [])
-    )
+    _tool(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)])
     (folder / "base").write_text(base.name)
     kit = [store.path_of(digest).name for digest in args.get("kit", ())]
     (folder / "kit").write_text("\n".join(kit))
@@ -107,16 +108,37 @@ def _fill(folder: Path, base: Path, args: Dict[str, Any], owner: Tuple[int, int]
     }
 
 
+def _limit_memory() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = _TOOL_MEMORY if hard == resource.RLIM_INFINITY else min(_TOOL_MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
 def _tool(argv: List[str]) -> None:
     env = dict(os.environ, PATH=facts.tool_path())
     try:
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,  # ours is the connection
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=env,
+            timeout=_TOOL_SECONDS,
+            preexec_fn=_limit_memory,  # safe: this half has one thread
+        )
     except FileNotFoundError as error:
         raise RemoteError(
             "EngineError",
             "%s is not on the host" % argv[0],
             "it is needed to make an Instance's disks",
             "Install qemu-utils and e2fsprogs there.",
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise RemoteError(
+            "EngineError",
+            "%s did not finish within %g s on the host" % (argv[0], _TOOL_SECONDS),
+            " ".join(argv)[:2000],
+            "See whether the host or its disk is overloaded.",
         ) from error
     if done.returncode != 0:
         said = done.stdout.decode("utf-8", "replace")[-2000:]
@@ -192,13 +214,6 @@ def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
         for name in kit - kits(ROOT.glob("pk-*")):
             store.path_of("sha256:" + name).unlink(missing_ok=True)
     return {"removed": existed}
-
-
-def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
-    """The ids of the folders that are there."""
-    if not ROOT.is_dir():
-        return {"instances": []}
-    return {"instances": sorted(p.name for p in ROOT.iterdir() if _ID.fullmatch(p.name))}
 
 
 def log(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:

@@ -30,7 +30,6 @@ VERBS = {
     "instance.create": instances.create,
     "instance.config": instances.configure,
     "instance.remove": instances.remove,
-    "instance.list": instances.listing,
     "instance.log": instances.log,
 }
 

@@ -1,0 +1,66 @@
+"""The tools that make an Instance's disks, held to a time and to memory."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from portkit.host.remote import facts, instances
+from portkit.host.remote.frames import RemoteError
+
+
+def tool(folder: Path, name: str, code: str) -> list[str]:
+    path = folder / name
+    path.write_text(f"#!{sys.executable} -I\n{code}\n")
+    path.chmod(0o755)
+    return [str(path)]
+
+
+def test_a_tool_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hostile input 12"""
+    monkeypatch.setattr(instances, "_TOOL_SECONDS", 0.5)
+    argv = tool(
+        tmp_path,
+        "mkfs.ext4",
+        "import os, time\nopen(__file__ + '.pid', 'w').write(str(os.getpid()))\ntime.sleep(60)",
+    )
+    begun = time.monotonic()
+    with pytest.raises(RemoteError, match=r"mkfs\.ext4 did not finish within 0\.5 s") as caught:
+        instances._tool(argv)
+    assert caught.value.kind == "EngineError"
+    assert time.monotonic() - begun < 10
+    assert not Path("/proc", (tmp_path / "mkfs.ext4.pid").read_text()).exists(), "it was reaped"
+
+
+def test_a_tool_has_a_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hostile input 12"""
+    greedy = tool(tmp_path, "qemu-img", "import mmap\nmmap.mmap(-1, 3 << 30)")
+    instances._tool(greedy)
+    monkeypatch.setattr(instances, "_TOOL_MEMORY", 2 << 30)
+    with pytest.raises(RemoteError, match="failed on the host") as caught:
+        instances._tool(greedy)
+    assert "Cannot allocate memory" in caught.value.details
+    said = "import resource\nraise SystemExit(str(resource.getrlimit(resource.RLIMIT_AS)))"
+    with pytest.raises(RemoteError) as caught:
+        instances._tool(tool(tmp_path, "mkfs.ext4", said))
+    assert str((2 << 30, 2 << 30)) in caught.value.details
+
+
+def test_what_a_tool_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = tool(tmp_path, "mkfs.ext4", "raise SystemExit('mkfs: No space left on device')")
+    with pytest.raises(RemoteError, match="failed") as caught:
+        instances._tool(argv)
+    assert (caught.value.kind, "No space left" in caught.value.details) == ("SpaceError", True)
+    monkeypatch.setattr(facts, "tool_path", lambda: str(tmp_path))
+    with pytest.raises(RemoteError, match="qemu-img is not on the host"):
+        instances._tool(["qemu-img"])
+    instances._tool(tool(tmp_path, "qemu-img", "pass")[:1])
+
+
+@pytest.mark.parametrize(
+    "identity", ["", "pk-0123456789ab-1", "pk-0123456789AB", "../pk-0123456789ab", 7, None]
+)
+def test_ids_that_are_none(identity: object) -> None:
+    with pytest.raises(RemoteError, match="malformed"):
+        instances._folder(identity)
