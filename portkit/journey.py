@@ -73,7 +73,11 @@ class Journey:
         """The Artifact into the target's engine or Store, verified there."""
         with self._phase("transfer"):
             new = transfer.missing(self.artifact, self.target)
-            self._take_back(lambda: transfer.release(self.artifact, self.target, new))
+            unhold = not transfer.is_held(self.artifact, self.target)
+            self._take_back(
+                lambda: transfer.release(self.artifact, self.target, new, unhold=unhold),
+                f"portkit gc --on {self.target.name}",
+            )
             self.sent = transfer.send(
                 self.artifact, store, self.target, self.clock.observer, new=new, parcels=parcels
             )
@@ -82,7 +86,8 @@ class Journey:
         """Create, then start and measure `repeat` times; it ends stopped unless it is kept."""
         with boot.runner(self.target, self.artifact.form) as runner:
             with self._phase("create"):
-                self._take_back(self._remove)
+                later = f"portkit rm {self.move} --on {self.target.name}"
+                self._take_back(self._remove, later)
                 with process.uninterrupted():  # none must appear after it was looked for
                     runner.create(
                         self.artifact,
@@ -157,9 +162,9 @@ class Journey:
             state=state,
         )
 
-    def _take_back(self, step: Callable[[], None]) -> None:
+    def _take_back(self, step: Callable[[], None], later: str) -> None:
         """A step for the way back. When it fails there, the error that led to it stays the one
-        that is raised."""
+        that is raised, and `later` is the command that does it."""
 
         def undo() -> None:
             failing = sys.exception() is not None
@@ -169,8 +174,7 @@ class Journey:
                 if not failing:
                     raise
                 self.clock.observer.message(
-                    f"could not clean up on {self.target.name}: {error.brief}; "
-                    f"later: portkit rm {self.move} --on {self.target.name}"
+                    f"could not clean up on {self.target.name}: {error.brief}; later: {later}"
                 )
 
         self.stack.callback(undo)

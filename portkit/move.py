@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from portkit import app as apps
-from portkit import boot, compat, measure, report
+from portkit import boot, compat, measure, report, transfer
 from portkit.bundle import Bundle
 from portkit.errors import AppError, ConflictError, IncompatibleError
 from portkit.guest.kit import build_kit
@@ -207,7 +207,6 @@ def _image(app: App, source: Host | Bundle, store: Store, clock: Clock) -> Artif
             reference = build(source, app.service.build, clock.observer)
     assert reference is not None, "the readers give every service an image or a build"
     with clock.phase("package image"):
-        _refuse_running(source, reference)
         return images.fetch(source, reference, store, clock.observer)
 
 
@@ -248,10 +247,13 @@ def _package(
     image = _image(app, source, store, clock)
     spec = apps.resolve(app, image.config)
     health_port(spec.ports, spec.health)  # an App that cannot be asked cannot be moved and measured
+    running = () if isinstance(source, Bundle) else _running(app, source)
     findings, artifacts = {}, {}
     for form in forms:
-        need = image.logical_bytes + (_KIT_BYTES if form is Form.DISK else 0)
-        found = compat.check(spec, image.config, facts[1], form, need_bytes=need)
+        need = image.logical_bytes + _KIT_BYTES
+        if form is Form.IMAGE and facts[1].docker_version is not None:
+            need = sum(blob.size for blob in transfer.missing(image, target))
+        found = running + compat.check(spec, image.config, facts[1], form, need_bytes=need)
         findings[form] = app.findings + found
         hopeless = any(finding.severity is Severity.ERROR for finding in found)
         # A disk takes time to make: not for a host that could never boot it.
@@ -273,21 +275,37 @@ def _refuse_lacking(bundle: Bundle, target: Host, store: Store) -> None:
         )
 
 
-def _refuse_running(source: Host, reference: str) -> None:
-    running = source.remote.call("image.containers", {"reference": reference})["running"]
-    if running:
-        raise ConflictError(
+def _running(app: App, source: Host) -> tuple[Finding, ...]:
+    """The App as it runs on the source, started by compose, by portkit or, for an image's bare
+    name, by anybody: moving it as well would make two owners."""
+    args = {
+        "reference": app.service.image if app.service.image == app.source else None,
+        "app": app.name,
+        "service": app.service.name,
+    }
+    names = list(source.remote.call("image.containers", args)["running"])
+    for row in boot.instances(source):
+        if row.app == app.name and row.status == "running" and row.form is Form.DISK:
+            names.append(row.id)
+    if not names:
+        return ()
+    return (
+        Finding(
+            "running",
+            Severity.ERROR,
             "the App is running on the source",
-            details=f"{source.name}: {', '.join(running)}",
-            resolution="Stop it there first; portkit does not move a running App's state yet.",
-        )
+            f"{source.name}: {', '.join(names)}",
+            "Stop it there first; portkit does not move a running App's state yet.",
+        ),
+    )
 
 
 def _refuse(findings: Sequence[Finding]) -> None:
     wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
     if not wrong:
         return
-    kind = ConflictError if {f.rule for f in wrong} == {"port-free"} else IncompatibleError
+    conflicts = {f.rule for f in wrong} <= {"port-free", "running"}
+    kind = ConflictError if conflicts else IncompatibleError
     raise kind(
         "; ".join(dict.fromkeys(finding.message for finding in wrong)),
         details="\n".join(dict.fromkeys(f"{f.rule}: {f.evidence}" for f in wrong if f.evidence)),

@@ -36,6 +36,15 @@ def _terminate(*_: object) -> None:
     raise Terminated
 
 
+def _from_os(error: OSError) -> PortkitError:
+    """A file or folder of the user's that cannot be used: no fault of portkit's, no traceback."""
+    return PortkitError(
+        f"the system refused: {error.strerror or error}",
+        details=str(error.filename or ""),
+        resolution="Check that path, its owner and its mode; --debug shows where it was used.",
+    )
+
+
 class PortkitGroup(click.Group):
     """Turns library errors into three readable parts and their exit code."""
 
@@ -49,6 +58,11 @@ class PortkitGroup(click.Group):
                 click.echo(clean(traceback.format_exc()), err=True)
             print_error(error)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if ctx.params.get("debug"):
+                click.echo(clean(traceback.format_exc()), err=True)
+            print_error(_from_os(error))
+            ctx.exit(1)
         except (KeyboardInterrupt, Terminated) as stop:
             click.echo("\ninterrupted", err=True)
             ctx.exit(143 if isinstance(stop, Terminated) else 130)

@@ -93,9 +93,21 @@ def tag(host: Host, reference: str, wanted: str) -> bool:
     return bool(row.get("tagged"))
 
 
-def release(artifact: Artifact, host: Host, brought: Sequence[Blob]) -> None:
-    """Take back what a transfer brought; an image stays while a container is made from it."""
-    if artifact.form is Form.IMAGE:
+def is_held(artifact: Artifact, host: Host) -> bool:
+    """Whether an earlier Move holds this image there already."""
+    if artifact.form is not Form.IMAGE:
+        return False
+    rows = host.remote.call("image.list", {})["images"]
+    return any(held_name(artifact) in row["tags"] for row in rows)
+
+
+def release(
+    artifact: Artifact, host: Host, brought: Sequence[Blob], *, unhold: bool = True
+) -> None:
+    """Take back what a transfer brought; an image stays while a container is made from it.
+
+    unhold: False leaves the name that holds an image: an earlier Move's."""
+    if artifact.form is Form.IMAGE and unhold:
         host.remote.call("image.remove", {"reference": held_name(artifact)})
     host.remote.call("store.remove", {"digests": [blob.digest for blob in brought]})
 

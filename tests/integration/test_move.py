@@ -248,8 +248,12 @@ def test_what_fails_leaves_nothing(
 
 def test_a_running_app_is_refused(lab: Lab, store: Path, tmp_path: Path) -> None:
     folder = write_app(tmp_path / "running", "    command: [sleep, '99']\n    ports: ['8099:80']\n")
-    name = on(lab, "alpha", "docker run -d debian:bookworm-slim sleep 600").strip()
+    labels = "--label com.docker.compose.project=running --label com.docker.compose.service=bad"
+    name = on(lab, "alpha", f"docker run -d {labels} debian:bookworm-slim sleep 600").strip()
     try:
+        said = portkit("check", str(folder), "--from", "lab:alpha", "--on", "lab:beta", store=store,
+                       check=False)  # fmt: skip
+        assert "the App is running on the source" in said.text
         done = portkit(
             *("move", str(folder), "--from", "lab:alpha", "--to", "lab:beta"),
             store=store,
@@ -269,7 +273,8 @@ def test_dry_run_and_check_change_nothing(lab: Lab, store: Path) -> None:
     jsonschema.validate(report, SCHEMA)
     assert report["dry_run"]
     assert report["forms"][0]["compat"]["verdict"] == "native"
-    assert portkit("check", *words, "--on", "lab:beta", store=store).code == 0
+    checked = json.loads(portkit("check", *words, "--on", "lab:beta", store=store).text)
+    assert [form["artifact"] is None for form in checked[0]["forms"]] == [False, True]
     assert ours(lab, "beta") == before
 
 

@@ -126,12 +126,13 @@ def check(
     """Tell whether APP can run on each HOST; nothing is changed there.
 
     \b
-    Exit code 1 when some host cannot run it in a form that was asked for.
+    Exit code 1 when some host cannot run it in a form that was asked for. The JSON is a list of
+    reports, one a host.
     Example:
       portkit check ./shop --on web1 --on lab:gamma
     """
     told = observer(progress)
-    wrong, ends = False, [connect(target, told) for target in targets]
+    reports, ends = [], [connect(target, told) for target in targets]
     with _begun(app, source, told) as (loaded, origin):
         for end in ends:
             with end as there:
@@ -139,9 +140,12 @@ def check(
                     loaded, source=origin, target=there, forms=_asked(form, origin),
                     pack_disk=False, observer=told,
                 )  # fmt: skip
-            _show(report, output)
-            wrong = wrong or any(each.verdict == "incompatible" for each in report.forms)
-    if wrong:
+            reports.append(report)
+            if output == "table":
+                print_report(report)
+    if output == "json":
+        click.echo(json.dumps([moves.to_json(report) for report in reports], indent=2))
+    if any(form.verdict == "incompatible" for report in reports for form in report.forms):
         sys.exit(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from typing import Any, Dict, List
@@ -12,6 +13,7 @@ from urllib.parse import quote, urlencode
 from portkit.host.remote import archive, codec, engine, store
 from portkit.host.remote.frames import DATA_LIMIT, RemoteError
 
+_SERVICE = "com.docker.compose.service"
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,254}")
 
 
@@ -137,8 +139,8 @@ def tag(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
         )
         query = urlencode({"repo": name, "tag": label or "latest"})
         with engine.request("POST", "/images/%s/tag?%s" % (quote(target, safe=":"), query)):
-            return {"tagged": True, "moved_from": None}
-    return {"tagged": current == target, "taken_by": current}
+            return {"tagged": True}
+    return {"tagged": current == target}
 
 
 def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
@@ -154,18 +156,34 @@ def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 
 
 def containers(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
-    """Names of the running containers that were made from this image."""
-    row = inspect(args["reference"])
-    names = [
-        each["Names"][0].lstrip("/")
-        for each in engine.get("/containers/json")
-        if each["ImageID"] == row["Id"] or each["Image"] == args["reference"]
-    ]
+    """Names of the running containers that are an App: by the labels of compose or of portkit,
+    and, for an image's bare name, those that were made from it.
+
+    args: reference (None: only what has labels counts), app, service.
+    """
+    wanted = args["reference"]
+    identity = inspect(wanted)["Id"] if wanted else None
+    names = []
+    for each in engine.get("/containers/json"):
+        labels = each.get("Labels") or {}
+        project = labels.get("com.docker.compose.project")
+        mine = project == args["app"] and labels.get(_SERVICE) == args["service"]
+        mine = mine or labels.get("portkit.app") == args["app"]
+        if mine or (wanted and (each["ImageID"] == identity or each["Image"] == wanted)):
+            names.append(each["Names"][0].lstrip("/"))
     return {"running": names}
 
 
 def build(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Build from the context that comes as a tar; BuildKit where this host has it."""
+    engine.get("/info")  # an engine that does not answer is no fault of the Dockerfile
+    if shutil.which("docker") is None:
+        raise RemoteError(
+            "EngineError",
+            "the source host has no docker command to build with",
+            "only an image that is there already can be moved from it",
+            "Install docker-cli (or docker.io) there.",
+        )
     folder = store.temporary_folder()
     context = store.temporary()
     with context.open("wb") as file:
