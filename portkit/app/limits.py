@@ -21,7 +21,7 @@ def healthcheck(reader: Reader, value: Value) -> Healthcheck:
     """The engine's own check; `disable` is ("NONE",)."""
     row = reader.mapping(value)
     for key, each in row.items():
-        if key not in _HEALTH:
+        if key not in _HEALTH and not key.startswith("x-"):
             raise reader.error(each, f"a healthcheck has no {key[:80]!r}")
     if "start_interval" in row:
         message = "'healthcheck.start_interval' is not carried out"

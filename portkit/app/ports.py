@@ -33,7 +33,7 @@ def _short(reader: Reader, each: Value) -> list[Port]:
 
 def _long(reader: Reader, each: Value) -> list[Port]:
     row = each.plain()
-    if unknown := set(row) - _KNOWN:
+    if unknown := {key for key in row if not key.startswith("x-")} - _KNOWN:
         raise reader.error(each, f"a port has no {sorted(unknown)[0]!r}")
     if "target" not in row:
         raise reader.error(each, "a port needs a target")

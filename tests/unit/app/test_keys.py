@@ -144,6 +144,12 @@ def test_known_keys_inside(tmp_path: Path, text: str, word: str) -> None:
     assert word in finding.message
 
 
+def test_keys_of_ones_own(tmp_path: Path) -> None:
+    text = "    healthcheck: {x-a: 1}\n    ports: [{target: 80, x-a: 1}]\n    x-a: 1\n"
+    text += "    volumes: [{type: tmpfs, target: /t, x-a: 1, tmpfs: {x-a: 1}}]\n"
+    assert load(tmp_path, HEAD + text + "x-b: 1\n").findings == ()
+
+
 def test_an_env_file_in_its_long_form(tmp_path: Path) -> None:
     (tmp_path / "e").write_text("A='1' # $X\n# no\nGIVEN\nNOT\nB=\r\n C= c \n")
     raw = "    env_file: [{path: e, format: raw}, {path: f, required: false}]\n"
