@@ -11,7 +11,7 @@ import pytest
 
 from portkit import process
 from portkit.lab import Lab
-from tests.integration.test_move import ROOT, ask, portkit, wait_for
+from tests.integration.test_move import ROOT, ask, on, portkit, wait_for
 
 pytestmark = pytest.mark.lab
 OVMF = Path("/usr/share/OVMF")
@@ -74,3 +74,20 @@ def test_it_boots_on_its_own(packed: Path, tmp_path: Path, kind: str) -> None:
     assert "OVER=image" in told["environment"]
     serial = (tmp_path / "serial.log").read_text(errors="replace")
     assert "portkit: app exited with code 0" in serial
+
+
+def test_the_image_is_loaded(lab: Lab, store: Path, tmp_path: Path) -> None:
+    """`docker load` takes the tar, and what it has then is the image of the same digest."""
+    app = str(ROOT / "fixtures/apps/probe")
+    words = ("pack", app, "--from", "lab:alpha", "--form", "image", "-o", str(tmp_path))
+    digest = portkit(*words, store=store).text.split()[-1]
+    name = f"portkit/probe:{digest.removeprefix('sha256:')[:12]}"
+    before = on(lab, "beta", "docker images -aq --no-trunc | sort")
+    argv = ["ssh", "-F", lab.ssh_config, "lab-beta", "docker load"]
+    try:
+        done = process.run(argv, input=(tmp_path / "probe.tar").read_bytes(), timeout=120)
+        assert f"Loaded image: {name}" in done.text
+        assert on(lab, "beta", f"docker image inspect -f '{{{{.Id}}}}' {name}").strip() == digest
+    finally:
+        on(lab, "beta", f"docker rmi {name}", check=False)
+    assert on(lab, "beta", "docker images -aq --no-trunc | sort") == before
