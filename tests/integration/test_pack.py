@@ -11,7 +11,7 @@ import pytest
 
 from portkit import process
 from portkit.lab import Lab
-from tests.integration.test_move import ROOT, ask, on, portkit, wait_for
+from tests.integration.test_move import ROOT, ask, portkit, wait_for
 
 pytestmark = pytest.mark.lab
 OVMF = Path("/usr/share/OVMF")
@@ -82,12 +82,16 @@ def test_the_image_is_loaded(lab: Lab, store: Path, tmp_path: Path) -> None:
     words = ("pack", app, "--from", "lab:alpha", "--form", "image", "-o", str(tmp_path))
     digest = portkit(*words, store=store).text.split()[-1]
     name = f"portkit/probe:{digest.removeprefix('sha256:')[:12]}"
-    before = on(lab, "beta", "docker images -aq --no-trunc | sort")
-    argv = ["ssh", "-F", lab.ssh_config, "lab-beta", "docker load"]
+
+    def beta(command: str, data: bytes | None = None, check: bool = True) -> str:
+        argv = ["ssh", "-F", lab.ssh_config, "lab-beta", command]
+        return process.run(argv, input=data, timeout=120, check=check).text
+
+    before = beta("docker images -aq --no-trunc | sort")
     try:
-        done = process.run(argv, input=(tmp_path / "probe.tar").read_bytes(), timeout=120)
-        assert f"Loaded image: {name}" in done.text
-        assert on(lab, "beta", f"docker image inspect -f '{{{{.Id}}}}' {name}").strip() == digest
+        loaded = beta("docker load", (tmp_path / "probe.tar").read_bytes())
+        assert f"Loaded image: {name}" in loaded
+        assert beta(f"docker image inspect -f '{{{{.Id}}}}' {name}").strip() == digest
     finally:
-        on(lab, "beta", f"docker rmi {name}", check=False)
-    assert on(lab, "beta", "docker images -aq --no-trunc | sort") == before
+        beta(f"docker rmi {name}", check=False)
+    assert beta("docker images -aq --no-trunc | sort") == before

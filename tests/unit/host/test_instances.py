@@ -35,16 +35,16 @@ def test_a_tool_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_tool_has_a_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """hostile input 12"""
-    greedy = tool(tmp_path, "qemu-img", "import mmap\nmmap.mmap(-1, 3 << 30)")
+    greedy = tool(tmp_path, "qemu-img", "import mmap\nmmap.mmap(-1, 1 << 30)")
     instances._tool(greedy)
-    monkeypatch.setattr(instances, "_TOOL_MEMORY", 2 << 30)
+    monkeypatch.setattr(instances, "_TOOL_MEMORY", 1 << 29)
     with pytest.raises(RemoteError, match="failed on the host") as caught:
         instances._tool(greedy)
     assert "Cannot allocate memory" in caught.value.details
     said = "import resource\nraise SystemExit(str(resource.getrlimit(resource.RLIMIT_AS)))"
     with pytest.raises(RemoteError) as caught:
         instances._tool(tool(tmp_path, "mkfs.ext4", said))
-    assert str((2 << 30, 2 << 30)) in caught.value.details
+    assert str((1 << 29, 1 << 29)) in caught.value.details
 
 
 def test_what_a_tool_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
