@@ -247,11 +247,11 @@ def _package(
     image = _image(app, source, store, clock)
     spec = apps.resolve(app, image.config)
     health_port(spec.ports, spec.health)  # an App that cannot be asked cannot be moved and measured
-    running = () if isinstance(source, Bundle) else _running(app, source)
+    running = () if isinstance(source, Bundle) else _running(app, source, facts[0])
     findings, artifacts = {}, {}
     for form in forms:
         need = image.logical_bytes + _KIT_BYTES
-        if form is Form.IMAGE and facts[1].docker_version is not None:
+        if form is Form.IMAGE and 2 * need > facts[1].store_free_bytes:  # then exactly
             need = sum(blob.size for blob in transfer.missing(image, target))
         found = running + compat.check(spec, image.config, facts[1], form, need_bytes=need)
         findings[form] = app.findings + found
@@ -275,7 +275,7 @@ def _refuse_lacking(bundle: Bundle, target: Host, store: Store) -> None:
         )
 
 
-def _running(app: App, source: Host) -> tuple[Finding, ...]:
+def _running(app: App, source: Host, facts: Facts) -> tuple[Finding, ...]:
     """The App as it runs on the source, started by compose, by portkit or, for an image's bare
     name, by anybody: moving it as well would make two owners."""
     args = {
@@ -284,9 +284,10 @@ def _running(app: App, source: Host) -> tuple[Finding, ...]:
         "service": app.service.name,
     }
     names = list(source.remote.call("image.containers", args)["running"])
-    for row in boot.instances(source):
-        if row.app == app.name and row.status == "running" and row.form is Form.DISK:
-            names.append(row.id)
+    if facts.libvirt_version is not None:
+        with boot.runner(source, Form.DISK) as domains:
+            found = domains.instances()
+        names += [row.id for row in found if row.app == app.name and row.status == "running"]
     if not names:
         return ()
     return (

@@ -48,7 +48,7 @@ def refused(tmp_path: Path, facts: Facts, **config: Any) -> tuple[PortkitError, 
     image = ImageConfig(blob.digest, config.get("architecture", "amd64"), "linux", (), cmd=("x",))
     artifact = Artifact(Form.IMAGE, blob.digest, image, (Blob(blob.digest, 2),), 2, 2)
     store.save(artifact, f"image {blob.digest}")
-    source: Any = FakeHost("old", FACTS, artifact)
+    source: Any = FakeHost("old", replace(FACTS, libvirt_version=None), artifact)
     target: Any = FakeHost("new", facts)
     app = App("shop", (Service("shop", image="shop:1", ports=(Port(80, 8080),)),), "compose.yaml")
     with pytest.raises(PortkitError) as caught:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from typing import Any, Dict, List
@@ -162,7 +161,7 @@ def containers(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     args: reference (None: only what has labels counts), app, service.
     """
     wanted = args["reference"]
-    identity = inspect(wanted)["Id"] if wanted else None
+    identity = None if wanted is None else inspect(wanted)["Id"]
     names = []
     for each in engine.get("/containers/json"):
         labels = each.get("Labels") or {}
@@ -176,14 +175,6 @@ def containers(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 
 def build(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Build from the context that comes as a tar; BuildKit where this host has it."""
-    engine.get("/info")  # an engine that does not answer is no fault of the Dockerfile
-    if shutil.which("docker") is None:
-        raise RemoteError(
-            "EngineError",
-            "the source host has no docker command to build with",
-            "only an image that is there already can be moved from it",
-            "Install docker-cli (or docker.io) there.",
-        )
     folder = store.temporary_folder()
     context = store.temporary()
     with context.open("wb") as file:
@@ -214,6 +205,16 @@ def build(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     env["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # else the containerd store makes an index of two
     try:
         _run_build([*argv, "-"], env, context, channel)
+    except FileNotFoundError as error:
+        if error.filename != "docker":
+            raise
+        raise RemoteError(
+            "EngineError",
+            "the source host has no docker command to build with",
+            str(error),
+            "Install docker-cli (docker.io before Debian 13) there.",
+        ) from error
+    else:
         return {"id": identity.read_text().strip()}
     finally:
         context.unlink()
@@ -264,6 +265,8 @@ def _run_build(argv: "list[str]", env: Dict[str, str], context: Any, channel: An
                 process.kill()
                 raise
     if process.returncode != 0:
+        if any("Cannot connect to the Docker daemon" in line for line in tail):
+            engine.get("/info")  # says what is wrong with it: no fault of the Dockerfile
         raise RemoteError(
             "EngineError",
             "the image could not be built",
