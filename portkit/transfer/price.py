@@ -12,7 +12,7 @@ _TYPICAL = 0.42
 _ENGINE_RATE = 150_000_000.0
 _PACKED = 0.95  # samples that shrink to no less are compressed already
 _BYTES_FIRST = 10.0  # so many times as long
-_WITHIN = 1.03  # a smaller stream may take so much longer
+_WITHIN, _SPARE_S = 1.03, 0.2  # so much longer may a smaller stream take
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,16 @@ def packing(
     threads = min(cores, 4) if cores > 1 and size > 16 << 20 else 0
     # Two threads on two cores are 1.5 times as fast as one: long matches are found by one alone.
     gain = 1 + 0.5 * max(0, threads - 1)
-    best: tuple[float, _Step] | None = None
-    for step in _STEPS:
-        seconds = max(size / (step.speed * gain), size * _TYPICAL * step.ratio / rate)
-        if best is None or seconds < best[0] * _WITHIN:
-            best = (min(seconds, best[0]) if best else seconds, step)
-    assert best is not None
-    window = best[1].window
+    seconds = {
+        step: max(size / (step.speed * gain), size * _TYPICAL * step.ratio / rate)
+        for step in _STEPS
+    }
+    enough = min(seconds.values()) * _WITHIN + _SPARE_S
+    best = [step for step in _STEPS if seconds[step] <= enough][-1]
+    window = best.window
     if window and size < 1 << window:
         window = max(10, min(window, (size - 1).bit_length())) if size > 1 else 10
-    return Packing("zstd", best[1].level, window, threads)
+    return Packing("zstd", best.level, window, threads)
 
 
 def is_packed(samples: list[bytes]) -> bool:

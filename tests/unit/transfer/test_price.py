@@ -19,6 +19,11 @@ def test_a_slow_link_gets_a_small_stream_and_a_fast_one_an_early_one() -> None:
     assert all(left >= right for left, right in pairwise(levels))
 
 
+def test_little_is_always_made_small() -> None:
+    """Metadata of a disk: nobody waits for it."""
+    assert packing(ZSTD, 10 * MB, 1e9, 2, False).level == 9
+
+
 def test_compressed_content_is_not_compressed_again() -> None:
     assert packing(ZSTD, 300 * MB, 1e6, 2, True).level == 1
     assert is_packed([os.urandom(5000)])
