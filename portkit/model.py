@@ -255,7 +255,7 @@ class Artifact:
 
     digest: of its config (image) or of the disk's raw content (disk).
     blobs: everything that has to be in the target's Store or engine, in order
-    (image: config, then layers bottom first; disk: the raw disk).
+    (image: config, then layers bottom first; disk: kernel and initrd of its kit, the raw disk).
     """
 
     form: Form
