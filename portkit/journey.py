@@ -69,7 +69,7 @@ class Journey:
             yield
         self.phases += self.clock.take()
 
-    def send(self, store: Store, parcels: Mapping[str, Parcel]) -> None:
+    def send(self, store: Store, parcels: Mapping[str, Parcel] | None = None) -> None:
         """The Artifact into the target's engine or Store, verified there."""
         with self._phase("transfer"):
             new = transfer.missing(self.artifact, self.target)
@@ -79,7 +79,7 @@ class Journey:
                 f"portkit gc --on {self.target.name}",
             )
             self.sent = transfer.send(
-                self.artifact, store, self.target, self.clock.observer, new=new, parcels=parcels
+                self.artifact, store, self.target, self.clock.observer, new=new, parcels=parcels or {}
             )
 
     def start(self, repeat: int, *, keep: bool) -> None:
