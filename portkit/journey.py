@@ -79,8 +79,9 @@ class Journey:
                 f"portkit gc --on {self.target.name}",
             )
             self.sent = transfer.send(
-                self.artifact, store, self.target, self.clock.observer, new=new, parcels=parcels or {}
-            )
+                self.artifact, store, self.target, self.clock.observer,
+                new=new, parcels=parcels or {},
+            )  # fmt: skip
 
     def start(self, repeat: int, *, keep: bool) -> None:
         """Create, then start and measure `repeat` times; it ends stopped unless it is kept."""
