@@ -14,8 +14,9 @@ from portkit.host import Host
 from portkit.model import Artifact, Blob, Form
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
-from portkit.transfer.deliver import Base, Delivery, Link, deliver
+from portkit.transfer.deliver import Base, Delivery, deliver
 from portkit.transfer.forward import Parcel, bring
+from portkit.transfer.resume import Link
 
 # Beside the layers of the same image: candidates for bases, the newest of what both ends hold.
 _MORE_BASES = 12

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -10,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-from portkit.errors import PortkitError, TransferError, VerifyError
+from portkit.errors import TransferError, VerifyError
 from portkit.host.remote import recipe as ops
 from portkit.model import Blob
 from portkit.progress import Observer
@@ -21,39 +19,12 @@ from portkit.transfer import price, recipe
 from portkit.transfer.index import Index
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
+from portkit.transfer.resume import Link, Sending, transmit
 from portkit.transfer.stream import Stream
 
-PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds, as long as nothing more arrives
 _SAMPLE, _SAMPLES = 1 << 16, 16
-_FORMAT = 1
 # Until a link has been measured it is taken for a fast one: on a slow one little is lost by it.
 _PRESUMED = 80e6
-
-
-class Caller(Protocol):
-    """What is used of `portkit.host.wire.Remote`."""
-
-    encodings: tuple[str, ...]
-    lost: bool
-
-    def call(
-        self, verb: str, args: dict[str, Any], *, send: Any = None, receive: Any = None
-    ) -> dict[str, Any]: ...
-
-
-@dataclass
-class Link:
-    """The way to a host. rate: bytes a second, None until it was measured.
-
-    sent: bytes that went over it so far; None where nothing counts them.
-    """
-
-    remote: Caller
-    encodings: tuple[str, ...] = ()  # what may be used of the remote's; empty is all
-    sent: Callable[[], int | None] = lambda: None
-    rate: float | None = None
-    pause: Callable[[float], None] = time.sleep
-    pauses: Sequence[float] = PAUSES
 
 
 @dataclass(frozen=True)
@@ -119,7 +90,6 @@ class _Job:
     ) -> None:
         self._blob, self._store, self._link = blob, store, link
         self._bases, self._observer, self._told = bases, observer, told
-        self._resumed = 0
         self._content = 1  # bytes of the recipe, about
 
     def run(self) -> Delivery:
@@ -141,16 +111,21 @@ class _Job:
                 return self._packing(literal, rate, packed)
 
             first = packing(self._link.rate or _PRESUMED)
-            key = _key(self._blob, first, used)
-            pace = Pace(self._link, packing, folder / f"{key}.how")
+            room = min(self._blob.size, path.stat().st_blocks * 512)
+            blobs = [Blob(row.digest, row.size) for row in used]
+            sending = Sending(self._blob, first, blobs, room)
+            pace = Pace(self._link, packing, folder / f"{sending.key}.how")
             pieces = recipe.render(script, target, dropped)
             stream = stack.enter_context(Stream(pieces, first, folder, pace.again))
-            self._transmit(stream, first, used, key, pace)
+            resumed = transmit(
+                sending, stream, self._link, self._observer,
+                lambda offset: self._sent(stream, offset, pace),
+            )  # fmt: skip
             pace.forget()
             return Delivery(
                 self._blob.digest, script.size, literal, copied, script.zero, stream.made,
                 tuple(row.digest for row in used), stream.how,
-                _reason(stream.how, packed, self._link.rate, copied), self._resumed,
+                _reason(stream.how, packed, self._link.rate, copied), resumed,
             )  # fmt: skip
 
     def _scan(self, target: int, rows: Sequence[Base], folder: Path) -> recipe.Script:
@@ -172,40 +147,6 @@ class _Job:
         return price.packing(encodings, literal, rate, len(os.sched_getaffinity(0)), packed)
 
     # ---------------------------------------------------------------- sending
-
-    def _transmit(
-        self, stream: Stream, packing: Packing, used: Sequence[Base], key: str, pace: Pace
-    ) -> None:
-        """Until it has arrived; the pauses begin anew when more of it is there than before."""
-        args = {"digest": self._blob.digest, "size": self._blob.size, "key": key}
-        bases = [{"digest": row.digest, "size": row.size} for row in used]
-        apply = {**args, "encoding": packing.encoding, "bases": bases}
-        room = min(self._blob.size, self._store.path(self._blob.digest).stat().st_blocks * 512)
-        most, pauses = -1, iter(self._link.pauses)
-        while True:
-            try:
-                if self._resumed and self._arrived():
-                    return
-                found = self._link.remote.call("store.part", {**args, "room": room})
-                if found["size"] > most:
-                    most, pauses = found["size"], iter(self._link.pauses)
-                fits = stream.starts_with(found["size"], found["sha256"])
-                offset = found["size"] if fits else 0
-                sent = self._sent(stream, offset, pace)
-                self._link.remote.call("store.apply", {**apply, "offset": offset}, send=sent)
-                return
-            except PortkitError as error:
-                pause = next(pauses, None) if self._link.remote.lost else None
-                if pause is None:
-                    raise
-                self._resumed += 1
-                self._observer.message(f"{error.brief}; again in {pause:g} s")
-                self._link.pause(pause)
-
-    def _arrived(self) -> bool:
-        """Whether only the answer was lost."""
-        digest = self._blob.digest
-        return digest in self._link.remote.call("store.has", {"digests": [digest]})["have"]
 
     def _sent(self, stream: Stream, offset: int, pace: Pace) -> Iterator[bytes]:
         for data in pace.measured(stream.read(offset)):
@@ -266,12 +207,6 @@ def _samples(script: recipe.Script, target: int) -> Iterator[bytes]:
                 passed += step
             passed -= length
         done += length
-
-
-def _key(blob: Blob, packing: Packing, used: Sequence[Base]) -> str:
-    """Names all that the stream depends on."""
-    row = [_FORMAT, blob.digest, blob.size, asdict(packing), [base.digest for base in used]]
-    return hashlib.sha256(json.dumps(row).encode()).hexdigest()[:32]
 
 
 def _reason(how: Packing, packed: bool, rate: float | None, copied: int) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from portkit.errors import EngineError, PortkitError
+from portkit.errors import EngineError
 from portkit.host import Host
 from portkit.model import Blob
 from portkit.progress import Observer
 from portkit.store import Store
 from portkit.transfer import price
-from portkit.transfer.deliver import Delivery, Link, deliver
+from portkit.transfer.deliver import Delivery, deliver
+from portkit.transfer.resume import Link, Sending, transmit
 from portkit.transfer.stream import Stream
 
 
@@ -77,56 +76,18 @@ def forward(
     rate = link.rate or price.UNKNOWN_RATE
     cores = len(os.sched_getaffinity(0))
     how = price.packing(encodings, parcel.packed_size, rate, cores, packed=False)
-    row = [1, parcel.blob.digest, asdict(how), [base.digest for base in parcel.bases]]
-    key = hashlib.sha256(json.dumps(row).encode()).hexdigest()[:32]
+    sending = Sending(parcel.blob, how, parcel.bases, min(parcel.blob.size, parcel.packed_size))
     with ExitStack() as stack:
         folder = store.temporary().parent
         stream = stack.enter_context(Stream(parcel.pieces(), how, folder))
-        resumed = _transmit(parcel, stream, key, link, observer, told)
+        resumed = transmit(
+            sending, stream, link, observer, lambda offset: _sent(stream, offset, parcel, told)
+        )
         bases = tuple(base.digest for base in parcel.bases)
         return Delivery(
             *(parcel.blob.digest, parcel.blob.size, stream.eaten, 0, 0, stream.made),
             *(bases, stream.how, "a recipe that came in a bundle", resumed),
         )
-
-
-def _transmit(
-    parcel: Parcel,
-    stream: Stream,
-    key: str,
-    link: Link,
-    observer: Observer,
-    told: Callable[[int], None],
-) -> int:
-    """Until it has arrived; how often the connection was made again."""
-    blob, bases = parcel.blob, _rows(parcel.bases)
-    args = {"digest": blob.digest, "size": blob.size, "key": key}
-    apply = {**args, "encoding": stream.how.encoding, "bases": bases}
-    resumed, most, pauses = 0, -1, iter(link.pauses)
-    while True:
-        try:
-            if resumed and link.remote.call("store.has", {"digests": [blob.digest]})["have"]:
-                return resumed
-            part = {**args, "room": min(blob.size, parcel.packed_size)}
-            found = link.remote.call("store.part", part)
-            if found["size"] > most:
-                most, pauses = found["size"], iter(link.pauses)
-            fits = stream.starts_with(found["size"], found["sha256"])
-            offset = found["size"] if fits else 0
-            sent = _sent(stream, offset, parcel, told)
-            link.remote.call("store.apply", {**apply, "offset": offset}, send=sent)
-            return resumed
-        except PortkitError as error:
-            pause = next(pauses, None) if link.remote.lost else None
-            if pause is None:
-                raise
-            resumed += 1
-            observer.message(f"{error.brief}; again in {pause:g} s")
-            link.pause(pause)
-
-
-def _rows(bases: Sequence[Blob]) -> list[dict[str, object]]:
-    return [{"digest": base.digest, "size": base.size} for base in bases]
 
 
 def _sent(

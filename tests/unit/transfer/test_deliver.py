@@ -17,9 +17,10 @@ from portkit.host.remote import recipe as ops
 from portkit.model import Blob
 from portkit.progress import NullObserver
 from portkit.store import Store
-from portkit.transfer.deliver import Base, Delivery, Link, _key, deliver
+from portkit.transfer.deliver import Base, Delivery, deliver
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
+from portkit.transfer.resume import Link, Sending
 from portkit.transfer.stream import Stream
 from tests.unit.transfer.conftest import Far
 from tests.unit.transfer.test_recipe import bundle_of, contents, some_files, tars
@@ -453,11 +454,11 @@ def test_a_stream_can_be_read_again_from_any_byte(near: Store) -> None:
 
 
 def test_the_key_names_all_that_the_stream_depends_on() -> None:
-    blob, base = Blob("sha256:" + "0" * 64, 5), Base("sha256:" + "1" * 64, 9)
+    blob, base = Blob("sha256:" + "0" * 64, 5), Blob("sha256:" + "1" * 64, 9)
     keys = {
-        _key(blob, LEVELS[0], [base]),
-        _key(blob, LEVELS[1], [base]),
-        _key(blob, LEVELS[0], []),
-        _key(Blob(blob.digest, 6), LEVELS[0], [base]),
+        Sending(blob, LEVELS[0], [base], room=0).key,
+        Sending(blob, LEVELS[1], [base], room=0).key,
+        Sending(blob, LEVELS[0], [], room=0).key,
+        Sending(Blob(blob.digest, 6), LEVELS[0], [base], room=0).key,
     }
     assert len(keys) == 4
