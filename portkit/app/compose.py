@@ -198,8 +198,8 @@ class Reader:
 
     # ------------------------------------------------------------ one service
 
-    def _service(self, name: str, value: Value, top: dict[str, Value]) -> Service:
-        row = self.mapping(value)
+    def _known(self, row: dict[str, Value]) -> None:
+        """Every key of a service is one of compose's; what is not carried out is told."""
         for key, each in row.items():
             if key not in KNOWN and not key.startswith("x-"):
                 raise self.error(each, f"compose knows no service key {key[:80]!r}")
@@ -209,6 +209,10 @@ class Reader:
             if key in KNOWN - CARRIED:
                 weight = Severity.INFO if key in HARMLESS else Severity.WARNING
                 self.note("compose-not-carried", each, f"{key!r} is not carried out", weight)
+
+    def _service(self, name: str, value: Value, top: dict[str, Value]) -> Service:
+        row = self.mapping(value)
+        self._known(row)
         if "image" not in row and "build" not in row:
             raise self.error(value, f"the service {name} has neither image nor build")
         extra = row.get("x-portkit") or top.get("x-portkit") or Value({}, value.line)
