@@ -8,20 +8,22 @@ import platform
 import re
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 RESULTS = Path(__file__).parent / "results"
 
 Run = Callable[[], float]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. limit: what the ratio of the medians may be at most; None = no bar."""
+    """One comparison. limit: what the ratio of the medians may be at most, without a peer what the
+    median itself may be; None = no bar."""
 
     row: str
     unit: str
@@ -37,9 +39,10 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether the bar is met; None where there is none."""
-        if self.limit is None or self.ratio is None:
+        if self.limit is None:
             return None
-        return self.ratio <= self.limit
+        value = statistics.median(self.ours) if self.ratio is None else self.ratio
+        return value <= self.limit
 
     def document(self) -> dict[str, Any]:
         """As it stands in the results; "ours" and "peer" are the medians of "runs"."""
@@ -58,20 +61,24 @@ class Row:
         }
 
 
+def turns(runs: Mapping[str, Callable[[], T]], repeat: int = 1) -> dict[str, tuple[T, ...]]:
+    """What each run gave, `repeat` times, in turns: what else the machine does then falls on all
+    alike. Who goes first changes with every turn, so that none always finds what another left."""
+    values: dict[str, list[T]] = {name: [] for name in runs}
+    for turn in range(repeat):
+        for name in list(runs) if turn % 2 == 0 else reversed(runs):
+            values[name].append(runs[name]())
+            tell(f"{name} {turn + 1}/{repeat}: {values[name][-1]}")
+    return {name: tuple(found) for name, found in values.items()}
+
+
 def compare(
     name: str, *, ours: Run, peer: Run | None, unit: str, limit: float | None, repeat: int = 1
 ) -> Row:
-    """Each `repeat` times, in turns: what else the machine does then falls on both alike.
-
-    Who goes first changes with every turn, so that neither always finds what the other left.
-    """
-    values: dict[str, list[float]] = {"ours": [], "peer": []}
-    runs = [("ours", ours)] + ([("peer", peer)] if peer is not None else [])
-    for turn in range(repeat):
-        for side, run in runs if turn % 2 == 0 else reversed(runs):
-            values[side].append(run())
-            tell(f"{name}: {side} {turn + 1}/{repeat}: {values[side][-1]:.4g} {unit}")
-    return Row(name, unit, tuple(values["ours"]), tuple(values["peer"]), limit)
+    """One figure of ours against a peer's, in turns."""
+    runs = {f"{name}, ours": ours} | ({f"{name}, peer": peer} if peer is not None else {})
+    values = list(turns(runs, repeat).values())
+    return Row(name, unit, values[0], values[1] if peer is not None else (), limit)
 
 
 def machine() -> dict[str, Any]:
@@ -90,22 +97,27 @@ def _read(path: str) -> str:
     return Path(path).read_text(errors="replace")
 
 
-def save(name: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:
-    """Write NAME.json: one object a row, each with the date, the machine and the command."""
+def save(name: str, rows: Sequence[Row], folder: Path = RESULTS, *, command: str = "") -> Path:
+    """Write NAME.json: one object a row, each with the date, the machine and the command.
+
+    command: where it made only some rows; the others stay as they are.
+    """
     made = {
         "date": datetime.now(UTC).date().isoformat(),
-        "command": f"make bench-{name}",
+        "command": command or f"make bench-{name}",
         "machine": machine(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    path.write_text(json.dumps([row.document() | made for row in rows], indent=1) + "\n")
+    old = json.loads(path.read_text()) if command and path.exists() else []
+    found = {row["row"]: row for row in old} | {row.row: row.document() | made for row in rows}
+    path.write_text(json.dumps([found[key] for key in sorted(found)], indent=1) + "\n")
     return path
 
 
-def finish(name: str, rows: Sequence[Row]) -> int:
+def finish(name: str, rows: Sequence[Row], *, command: str = "") -> int:
     """Save, tell, and the exit code: 1 when a bar is missed."""
-    save(name, rows)
+    save(name, rows, command=command)
     for row in rows:
         document = row.document()
         bar = {None: "no bar", True: f"at most {row.limit}", False: f"MISSED, {row.limit}"}

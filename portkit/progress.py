@@ -31,19 +31,6 @@ class NullObserver:
     def bytes(self, name: str, done: int, total: int | None) -> None: ...
 
 
-class LoggingObserver:
-    """Tells the "portkit" logger."""
-
-    def phase(self, name: str) -> None:
-        log.info("phase %s", name)
-
-    def message(self, text: str) -> None:
-        log.info("%s", text)
-
-    def bytes(self, name: str, done: int, total: int | None) -> None:
-        log.debug("%s: %d of %s bytes", name, done, total)
-
-
 class JsonObserver:
     """One JSON object a line: {"t": seconds, "event": "phase"|"message"|"bytes", ...}.
 

@@ -31,7 +31,6 @@ class Value:
 
     data: Any
     line: int
-    quoted: bool = False
     written: str = ""
 
     def plain(self) -> Any:
@@ -138,7 +137,7 @@ class _Converter:
                 node, "a tag is not understood; a text that begins with ! wants quotes"
             )
         if node.style is not None or node.tag == "tag:yaml.org,2002:str":
-            return Value(text, line, quoted=node.style is not None)
+            return Value(text, line)
         if text.lower() in _CONSTANTS:
             return Value(_CONSTANTS[text.lower()], line)
         if _INT.fullmatch(text):

@@ -1,4 +1,4 @@
-"""What a bundle says about itself: one JSON document, named by the annotation in index.json."""
+"""What a bundle says about itself: one JSON document, named by its type in index.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from portkit.model import Finding, Severity
 
 SCHEMA = "portkit.bundle/1"
 LIMIT = 16 << 20
-ANNOTATION = "dev.portkit.bundle"
 _Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 _Bytes = Annotated[int, Field(ge=0, lt=1 << 50)]
 _Text = Annotated[str, Field(max_length=4096)]

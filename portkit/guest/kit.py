@@ -38,11 +38,6 @@ class GuestKit:
     initrd: Path
     modules: Path
 
-    @property
-    def size(self) -> int:
-        """Bytes that it adds to a disk."""
-        return self.kernel.stat().st_size + self.initrd.stat().st_size
-
 
 def cache_root() -> Path:
     """Where kernels and compiled inits are kept: $PORTKIT_CACHE, else root's or the user's."""

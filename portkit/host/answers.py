@@ -89,7 +89,6 @@ class _Collected(_Answer):
 _SCHEMAS: dict[str, type[_Answer]] = {
     "facts": _Answer,
     "store.has": _Have,
-    "store.put": _Size,
     "store.part": _Part,
     "store.apply": _Size,
     "store.remove": _Answer,

@@ -212,9 +212,6 @@ class Store:
         path.replace(self.path(digest))
         _sync_folder(self.root / "blobs" / "sha256")
 
-    def remove(self, digest: str) -> None:
-        self.path(digest).unlink(missing_ok=True)
-
     def newest(self, limit: int, least: int = 0) -> list[Blob]:
         """At most `limit` blobs of at least so many bytes, the last written first."""
         found = []

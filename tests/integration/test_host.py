@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from portkit import process
-from portkit.errors import HostError
+from portkit.errors import HostError, VerifyError
 from portkit.host import connect
 from portkit.host.names import Endpoint
+from portkit.host.remote.recipe import Writer
 from portkit.host.ssh import Session
 from portkit.lab import Lab, counters
 
@@ -38,8 +39,10 @@ def test_counters_are_of_the_wire(lab: object) -> None:
         before, link = host.counters(), counters("beta")[0]
         assert before.source == "tcp_info"
         args = {"digest": "sha256:" + "0" * 64, "size": 8 << 20, "encoding": "raw"}
-        with pytest.raises(Exception, match="digest"):
-            host.remote.call("store.put", args, send=[bytes(1 << 20)] * 8)
+        args |= {"key": "0" * 32, "offset": 0, "bases": []}
+        begin = Writer().literal(8 << 20)
+        with pytest.raises(VerifyError, match="not what was sent"):  # it has no trailer
+            host.remote.call("store.apply", args, send=[begin, *[bytes(1 << 20)] * 8])
         grown = host.counters().sent - before.sent
         assert grown >= 8 << 20
         # The link counts 66 bytes of Ethernet, IP and TCP headers to 1448 of payload.

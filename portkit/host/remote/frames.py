@@ -10,7 +10,6 @@ import json
 import struct
 from typing import Any, BinaryIO, Dict, Optional, Tuple
 
-VERSION = 1
 MAGIC = b"PORTKIT-REMOTE/1 "
 JSON_LIMIT = 4 << 20
 DATA_LIMIT = 1 << 20

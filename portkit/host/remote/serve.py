@@ -14,7 +14,6 @@ from portkit.host.remote.frames import RemoteError
 VERBS = {
     "facts": facts.gather,
     "store.has": store.has,
-    "store.put": store.put,
     "store.part": parts.offer,
     "store.apply": parts.apply,
     "store.remove": store.remove,

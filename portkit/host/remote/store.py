@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import secrets
@@ -17,8 +16,6 @@ ROOT = Path(os.environ.get("PORTKIT_REMOTE_STORE", "/var/lib/portkit/store"))
 TEMPORARY: List[Path] = []  # removed when the connection ends
 RETIRED: Dict[str, Path] = {}  # blobs that are kept as long, to make others from
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_BLOCK = 1 << 16
-_ZEROS = bytes(_BLOCK)
 
 
 def path_of(digest: Any) -> Path:
@@ -94,64 +91,12 @@ def has(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     return {"have": found}
 
 
-def put(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
-    """Receive one blob; it gets its name only when its sha256 is right."""
-    target = path_of(args["digest"])
-    path = receive_file(args, channel)
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.replace(target)
-    sync_folder(target.parent)
-    return {"size": args["size"]}
-
-
 def sync_folder(path: Path) -> None:
     folder = os.open(str(path), os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def receive_file(args: Dict[str, Any], channel: Any) -> Path:
-    """The call's data as a verified temporary file; blocks of zeros become holes."""
-    size = int(args["size"])
-    path = temporary()
-    descriptor = os.open(str(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    total = hashlib.sha256()
-    position = 0
-    try:
-        os.ftruncate(descriptor, size)
-        for data in decoded(channel, args["encoding"], size):
-            total.update(data)
-            _write_sparse(descriptor, data, position)
-            position += len(data)
-        digest = "sha256:" + total.hexdigest()
-        if digest != args["digest"]:
-            raise RemoteError(
-                "VerifyError",
-                "what arrived does not match its digest",
-                "is %s, should be %s" % (digest, args["digest"]),
-                "Try again; nothing was started.",
-            )
-        os.fsync(descriptor)
-    except BaseException:
-        path.unlink()
-        raise
-    finally:
-        os.close(descriptor)
-    return path
-
-
-def _write_sparse(descriptor: int, data: bytes, position: int) -> None:
-    view = memoryview(data)
-    start = 0
-    while start < len(view):
-        # Cut at block bounds of the file, so that whole blocks of zeros stay holes.
-        length = min(_BLOCK - (position + start) % _BLOCK, len(view) - start)
-        part = view[start : start + length]
-        if part != _ZEROS[:length]:
-            os.pwrite(descriptor, part, position + start)
-        start += length
 
 
 def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:

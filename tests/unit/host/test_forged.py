@@ -218,6 +218,6 @@ def test_a_bad_call_does_not_end_the_remote_half() -> None:
     with process.popen([sys.executable, "-I", "-c", BOOT], stdin=process.PIPE, env=env) as child:
         remote = Remote(lambda: child, NullObserver(), lambda: "")
         with pytest.raises(TransferError) as caught:
-            remote.call("store.put", {"digest": "sha256:" + "0" * 64, "size": "hunter2"})
+            remote.call("store.apply", {"digest": "sha256:" + "0" * 64, "size": "hunter2"})
         assert "hunter2" not in str(caught.value)
         assert remote.call("store.has", {"digests": []}) == {"have": {}}

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from portkit import process
 from portkit.errors import HostError, TransferError, VerifyError
 from portkit.host import parse_facts
 from portkit.host.remote import codec, frames
+from portkit.host.remote import recipe as ops
 from portkit.host.ssh import failure
 from portkit.host.wire import BOOT, Remote
 from portkit.progress import NullObserver
@@ -36,13 +38,33 @@ def digest_of(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def order(digest: object, size: object, encoding: str = "raw") -> dict[str, Any]:
+    """What asks for a blob that is made from no others."""
+    row = {"digest": digest, "size": size, "encoding": encoding}
+    return {**row, "key": "0" * 32, "offset": 0, "bases": []}
+
+
+def recipe_of(data: bytes) -> bytes:
+    writer = ops.Writer()
+    return writer.literal(len(data)) + data + writer.end()
+
+
+def sealed(stream: bytes) -> bytes:
+    """A stream with the trailer that belongs to it."""
+    return stream + hashlib.sha256(stream).digest()
+
+
+def packed(data: bytes, encoding: str) -> bytes:
+    packer = codec.Compressor(encoding)
+    return packer.feed(data) + packer.finish()
+
+
 @pytest.mark.parametrize("encoding", codec.encodings())
 def test_a_blob_arrives(remote: Remote, tmp_path: Path, encoding: str) -> None:
     data = b"x" * 100_000 + bytes(3 << 20) + os.urandom(70_000)
-    packer = codec.Compressor(encoding)
-    args = {"digest": digest_of(data), "size": len(data), "encoding": encoding}
-    remote.call("store.put", args, send=[packer.feed(data), packer.finish()])
-    path = tmp_path / "store/blobs/sha256" / args["digest"][7:]  # type: ignore[index]
+    args = order(digest_of(data), len(data), encoding)
+    remote.call("store.apply", args, send=[sealed(packed(recipe_of(data), encoding))])
+    path = tmp_path / "store/blobs/sha256" / args["digest"][7:]
     assert path.read_bytes() == data
     assert path.stat().st_blocks * 512 < 1 << 20, "zeros are holes"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -51,38 +73,44 @@ def test_a_blob_arrives(remote: Remote, tmp_path: Path, encoding: str) -> None:
 
 
 # hostile input 17
-@pytest.mark.parametrize("change", ["flip", "short", "long", "damaged"])
+@pytest.mark.parametrize("change", ["flip", "short", "long", "cut", "damaged"])
 def test_nothing_false_gets_a_name(remote: Remote, tmp_path: Path, change: str) -> None:
     data = os.urandom(300_000)
-    packer = codec.Compressor("zstd")
-    stream = packer.feed(data) + packer.finish()
-    args = {"digest": digest_of(data), "size": len(data), "encoding": "zstd"}
+    content = packed(recipe_of(data), "zstd")
+    stream = sealed(content)
+    args = order(digest_of(data), len(data), "zstd")
     if change == "flip":
         args["digest"] = digest_of(data + b"!")
     elif change == "short":
         args["size"] = len(data) + 1
     elif change == "long":
         args["size"] = len(data) - 1
-    else:
+    elif change == "cut":
         stream = stream[:1000]
+    else:
+        stream = sealed(content[:1000])
     with pytest.raises(VerifyError):
-        remote.call("store.put", args, send=[stream])
+        remote.call("store.apply", args, send=[stream])
     assert not [p for p in (tmp_path / "store").rglob("*") if p.is_file()]
     assert remote.call("store.has", {"digests": []}) == {"have": {}}, "the next call works"
 
 
-def test_a_refusal_comes_before_all_was_sent(remote: Remote) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "begin"), [("zstd", b""), ("raw", b""), ("raw", ops.Writer().literal(1 << 40))]
+)
+def test_a_refusal_comes_before_all_was_sent(remote: Remote, encoding: str, begin: bytes) -> None:
     sent = 0
 
     def endless() -> Iterator[bytes]:
         nonlocal sent
+        yield begin
         for _ in range(100_000):
             sent += 1
             yield bytes(1 << 16)
 
-    args = {"digest": "sha256:" + "0" * 64, "size": 10, "encoding": "zstd"}
+    args = order("sha256:" + "0" * 64, 10, encoding)
     with pytest.raises(VerifyError):
-        remote.call("store.put", args, send=endless())
+        remote.call("store.apply", args, send=endless())
     assert sent < 100_000
 
 
@@ -102,7 +130,9 @@ def test_a_refusal_comes_before_all_was_sent(remote: Remote) -> None:
 )
 def test_a_hostile_digest_is_no_path(remote: Remote, tmp_path: Path, digest: object) -> None:
     with pytest.raises(VerifyError):
-        remote.call("store.put", {"digest": digest, "size": 1, "encoding": "raw"}, send=[b"x"])
+        remote.call("store.apply", order(digest, 1), send=[sealed(recipe_of(b"x"))])
+    with pytest.raises(VerifyError):
+        remote.call("store.part", {**order(digest, 1), "room": 1})
     for verb in ("store.has", "store.remove"):
         with pytest.raises(VerifyError):
             remote.call(verb, {"digests": [digest]})
@@ -110,12 +140,12 @@ def test_a_hostile_digest_is_no_path(remote: Remote, tmp_path: Path, digest: obj
 
 
 def test_the_size_is_told_before_the_digest(remote: Remote) -> None:  # hostile input 17
-    args = {"digest": "sha256:" + "0" * 64, "size": 4, "encoding": "raw"}
-    for data in (b"abc", b"abcde"):
-        with pytest.raises(VerifyError, match="size"):
-            remote.call("store.put", args, send=[data])
-    with pytest.raises(VerifyError, match="digest"):
-        remote.call("store.put", args, send=[b"abcd"])
+    args = order("sha256:" + "0" * 64, 4)
+    for data, word in ((b"abc", "3 bytes of 4"), (b"abcde", "more than was announced")):
+        with pytest.raises(VerifyError, match=word):
+            remote.call("store.apply", args, send=[sealed(recipe_of(data))])
+    with pytest.raises(VerifyError, match="should be sha256:0000"):
+        remote.call("store.apply", args, send=[sealed(recipe_of(b"abcd"))])
 
 
 def test_the_hosts_store_is_private_under_any_umask(tmp_path: Path) -> None:  # hostile input 60
@@ -125,8 +155,8 @@ def test_the_hosts_store_is_private_under_any_umask(tmp_path: Path) -> None:  # 
         argv = [sys.executable, "-I", "-c", BOOT]
         with process.popen(argv, stdin=process.PIPE, env=env) as child:
             remote = Remote(lambda: child, NullObserver(), lambda: "")
-            args = {"digest": digest_of(b"x"), "size": 1, "encoding": "raw"}
-            remote.call("store.put", args, send=[b"x"])
+            args = order(digest_of(b"x"), 1)
+            remote.call("store.apply", args, send=[sealed(recipe_of(b"x"))])
             found = list((tmp_path / "a").rglob("*"))
             assert found
             for path in [tmp_path / "a", *found]:
@@ -218,10 +248,10 @@ def test_facts_are_checked() -> None:
 
 def test_the_next_call_works_after_one_was_broken_off(remote: Remote, tmp_path: Path) -> None:
     def interrupted() -> Iterator[bytes]:
-        yield b"x" * 1000
+        yield recipe_of(b"x" * 10_000)[:1000]
         raise KeyboardInterrupt
 
-    args = {"digest": "sha256:" + "0" * 64, "size": 10_000, "encoding": "raw"}
+    args = order("sha256:" + "0" * 64, 10_000)
     with pytest.raises(KeyboardInterrupt):
-        remote.call("store.put", args, send=interrupted())
+        remote.call("store.apply", args, send=interrupted())
     assert remote.call("store.has", {"digests": []}) == {"have": {}}
