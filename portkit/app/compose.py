@@ -63,6 +63,10 @@ class Reader:
             resolution=resolution,
         )
 
+    def _elsewhere(self, key: str, value: Value) -> AppError:
+        why = f"portkit does not follow `{key}` and would carry another App"
+        return self.error(value, why, _MERGE)
+
     def note(self, rule: str, value: Value, message: str, severity: Severity) -> None:
         where = f"{self.path.name}:{value.line}"
         self.findings.append(Finding(rule, severity, message, where, "See docs/compose.md."))
@@ -82,6 +86,8 @@ class Reader:
         for key, value in top.items():
             if key not in TOP_KNOWN and not key.startswith("x-"):
                 raise self.error(value, f"compose knows no top-level key {key[:80]!r}")
+            if key == "include":
+                raise self._elsewhere(key, value)
             if key in TOP_KNOWN - TOP_CARRIED:
                 message = f"the top-level key {key!r} is not carried out"
                 self.note("compose-not-carried", value, message, Severity.WARNING)
@@ -137,9 +143,9 @@ class Reader:
         level = LEVELS[name]
         for key, each in row.items():
             full = f"{shown or name}.{key[:80]}"
-            if key in level.noted:
-                message = f"{full!r} is not carried out"
-                self.note("compose-not-carried", each, message, Severity.WARNING)
+            if key in level.noted | level.harmless:
+                weight = Severity.INFO if key in level.harmless else Severity.WARNING
+                self.note("compose-not-carried", each, f"{full!r} is not carried out", weight)
             elif key not in level.carried and not key.startswith("x-"):
                 raise self.error(each, f"compose knows no {full!r}")
         return row
@@ -204,8 +210,7 @@ class Reader:
             if key not in KNOWN and not key.startswith("x-"):
                 raise self.error(each, f"compose knows no service key {key[:80]!r}")
             if key == "extends":
-                why = "portkit does not follow `extends` and would carry another App"
-                raise self.error(each, why, _MERGE)
+                raise self._elsewhere(key, each)
             if key in KNOWN - CARRIED:
                 weight = Severity.INFO if key in HARMLESS else Severity.WARNING
                 self.note("compose-not-carried", each, f"{key!r} is not carried out", weight)

@@ -35,7 +35,7 @@ _MIN_MEMORY = 96 << 20  # with 64 MiB the boot loader found no room for the kern
 def _block(reader: Reader, extra: Value, known: set[str]) -> dict[str, Value]:
     row = reader.mapping(extra)
     for key, value in row.items():
-        if key not in known:
+        if key not in known and not key.startswith("x-"):
             raise reader.error(value, f"x-portkit knows no {key[:80]!r}")
     return row
 

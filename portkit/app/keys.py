@@ -42,14 +42,18 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Level:
-    """The keys of a mapping inside a service or volume. Others than these are errors."""
+    """The keys of a mapping inside a service or volume. Others than these are errors.
+
+    noted: not carried out. harmless: neither, and the process does not see it.
+    """
 
     carried: frozenset[str]
     noted: frozenset[str] = frozenset()
+    harmless: frozenset[str] = frozenset()
 
 
-def _level(carried: str, noted: str = "") -> Level:
-    return Level(frozenset(carried.split()), frozenset(noted.split()))
+def _level(carried: str, noted: str = "", harmless: str = "") -> Level:
+    return Level(*(frozenset(words.split()) for words in (carried, noted, harmless)))
 
 
 LEVELS = {
@@ -66,6 +70,9 @@ LEVELS = {
     "deploy.resources": _level("limits", "reservations"),
     "deploy.resources.limits": _level("cpus memory", "pids"),
     "env_file": _level("path required format"),
+    "healthcheck": _level("test interval timeout retries start_period disable", "start_interval"),
+    "ports[]": _level("target published protocol host_ip mode", "", "name app_protocol"),
+    "ulimits[]": _level("soft hard"),
     "volumes": _level("name labels", "driver driver_opts external"),  # the top level's
     "volumes[]": _level("type source target read_only tmpfs volume bind image", "consistency"),
     "volumes[].volume": _level("", "nocopy subpath labels"),

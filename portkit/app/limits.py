@@ -9,23 +9,15 @@ from portkit.app.document import Value
 from portkit.app.resolve import DEFAULT_ULIMITS, capability
 from portkit.errors import AppError
 from portkit.guest.config import signal_number
-from portkit.model import Healthcheck, Severity, Ulimit
+from portkit.model import Healthcheck, Ulimit
 
 if TYPE_CHECKING:
     from portkit.app.compose import Reader
 
-_HEALTH = {"test", "interval", "timeout", "retries", "start_period", "start_interval", "disable"}
-
 
 def healthcheck(reader: Reader, value: Value) -> Healthcheck:
     """The engine's own check; `disable` is ("NONE",)."""
-    row = reader.mapping(value)
-    for key, each in row.items():
-        if key not in _HEALTH and not key.startswith("x-"):
-            raise reader.error(each, f"a healthcheck has no {key[:80]!r}")
-    if "start_interval" in row:
-        message = "'healthcheck.start_interval' is not carried out"
-        reader.note("compose-not-carried", row["start_interval"], message, Severity.WARNING)
+    row = reader.level(value, "healthcheck")
     if "disable" in row and reader.flag(row["disable"]):
         return Healthcheck(("NONE",))
 
@@ -57,9 +49,8 @@ def ulimits(reader: Reader, value: Value) -> dict[str, Ulimit]:
         row = each.plain()
         soft, hard = (row, row)
         if isinstance(row, dict):
+            reader.level(each, "ulimits[]", f"ulimits.{key[:40]}")
             soft, hard = row.get("soft"), row.get("hard")
-            if set(row) - {"soft", "hard"}:
-                raise reader.error(each, f"the limit {key[:40]} has soft and hard, nothing else")
         if key not in DEFAULT_ULIMITS:  # it has every limit of Linux
             raise reader.error(each, f"{key[:40]!r} is no limit of Linux: see getrlimit(2)")
         if not (_limit(soft) and _limit(hard)):

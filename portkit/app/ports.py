@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 from portkit.app import values
 from portkit.app.document import Value
-from portkit.model import Port
+from portkit.model import Port, Severity
 
 if TYPE_CHECKING:
     from portkit.app.compose import Reader
-
-_KNOWN = {"target", "published", "protocol", "host_ip", "mode", "name", "app_protocol"}
 
 
 def read(reader: Reader, value: Value) -> tuple[Port, ...]:
@@ -32,17 +30,28 @@ def _short(reader: Reader, each: Value) -> list[Port]:
 
 
 def _long(reader: Reader, each: Value) -> list[Port]:
+    told = reader.level(each, "ports[]", "ports")
     row = each.plain()
-    if unknown := {key for key in row if not key.startswith("x-")} - _KNOWN:
-        raise reader.error(each, f"a port has no {sorted(unknown)[0]!r}")
     if "target" not in row:
         raise reader.error(each, "a port needs a target")
+    _mode(reader, told.get("mode"))
     # 0 is no port; absent and empty mean "the same number".
     published = "" if row.get("published") in (None, "") else f"{row['published']}:"
     text = f"{published}{row['target']}/{row.get('protocol', 'tcp')}"
     host_ip = reader.use(each, lambda data: values.address_of(str(data.get("host_ip") or "")))
     new = reader.use(replace(each, data=text), values.ports)
     return [replace(port, host_ip=host_ip) for port in new]
+
+
+def _mode(reader: Reader, value: Value | None) -> None:
+    """`host` is what portkit does. `ingress`, which `docker compose config` writes into every
+    port, means something only to several engines together."""
+    if value is None or value.data in (None, "", "host"):
+        return
+    if value.data != "ingress":
+        raise reader.error(value, "a port's mode is host or ingress")
+    message = "'ports.mode: ingress' is not carried out: the host itself publishes the port"
+    reader.note("compose-not-carried", value, message, Severity.INFO)
 
 
 def _clash(one: Port, other: Port) -> bool:

@@ -85,24 +85,47 @@ volumes: {data: {name: shop_data}}
 def test_what_compose_config_writes_can_be_given(tmp_path: Path) -> None:
     app = load(tmp_path, MERGED, "merged.yaml")
     assert app.service.mem_limit_bytes == 256 * MIB
-    assert {finding.severity for finding in app.findings} == {Severity.WARNING}
+    assert {finding.severity for finding in app.findings} == {Severity.WARNING, Severity.INFO}
 
 
-def test_extends(tmp_path: Path) -> None:
-    said = refused(tmp_path, HEAD + "    extends: {service: b}\n")
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("extends", "    extends: {service: b}\n"),
+        *[("include", f"include: {form}\n") for form in ("[b.yaml]", "[{path: b.yaml}]", "[]")],
+    ],
+)
+def test_what_stands_in_another_file(tmp_path: Path, key: str, text: str) -> None:
+    said = refused(tmp_path, HEAD + text)
     assert "compose.yaml:4:" in said
+    assert f"does not follow `{key}`" in said
     assert "docker compose config > merged.yaml" in said
 
 
 @pytest.mark.parametrize(
     "row",
-    ["attach: false", "container_name: c", "expose: [80]", "profiles: [p]", "pull_policy: never"],
+    [
+        *("attach: false", "container_name: c", "expose: [80]", "profiles: [p]"),
+        *("pull_policy: never", "ports: [{target: 80, name: web}]"),
+        *("ports: [{target: 80, mode: ingress}]", "ports: [{target: 80, app_protocol: http}]"),
+    ],
 )
 def test_what_the_process_does_not_see_is_information(tmp_path: Path, row: str) -> None:
     (finding,) = load(tmp_path, HEAD + f"    {row}\n").findings
     assert (finding.rule, finding.severity) == ("compose-not-carried", Severity.INFO)
     assert finding.evidence == "compose.yaml:4"
-    assert repr(row.partition(":")[0]) in finding.message
+    name = row.replace(": [{target: 80, ", ".").partition(":")[0]
+    assert f"'{name}" in finding.message
+
+
+def test_a_ports_mode(tmp_path: Path) -> None:
+    for mode in ("host", "''", "null"):
+        app = load(tmp_path, HEAD + f"    ports:\n    - {{target: 80, mode: {mode}}}\n")
+        assert app.findings == ()
+        assert [port.host_port for port in app.service.ports] == [80]
+    for mode in ("hots", "5", "[ingress]"):
+        said = refused(tmp_path, HEAD + f"    ports:\n    - {{target: 80, mode: {mode}}}\n")
+        assert "compose.yaml:5: a port's mode is host or ingress" in said
 
 
 @pytest.mark.parametrize(
@@ -116,6 +139,11 @@ def test_what_the_process_does_not_see_is_information(tmp_path: Path, row: str) 
         HEAD + "    volumes:\n      - {type: bind, source: /s/x, target: /d, bind: {future: 1}}\n",
         HEAD + "    volumes:\n      - {type: tmpfs, target: /d, tmpfs: {future: 1}}\n",
         HEAD + "    env_file:\n      - {path: e, future: 1}\n",
+        HEAD + "    healthcheck:\n      {test: x, future: 1}\n",
+        HEAD + "    ports:\n      - {target: 80, future: 1}\n",
+        HEAD + "    ulimits:\n      nofile: {soft: 1, hard: 1, future: 1}\n",
+        HEAD + "    x-portkit:\n      future: 1\n",
+        HEAD + "    x-portkit:\n      health: {future: 1}\n",
         "services: {a: {image: x}}\nvolumes:\n\n  data:\n    future: 1\n",
     ],
 )
@@ -134,6 +162,8 @@ def test_unknown_keys_inside(tmp_path: Path, text: str) -> None:
         ("volumes: ['/d:ro,z']", "'z'"),
         ("volumes: [{type: volume, target: /d, volume: {nocopy: true}}]",
          "'volumes.volume.nocopy'"),
+        ("healthcheck: {test: x, start_interval: 1s}", "'healthcheck.start_interval'"),
+        ("deploy: {resources: {reservations: {memory: 1g}}}", "'deploy.resources.reservations'"),
         ("volumes: [{type: volume, target: /d, consistency: cached}]", "'volumes.consistency'"),
     ],
 )  # fmt: skip
@@ -146,6 +176,8 @@ def test_known_keys_inside(tmp_path: Path, text: str, word: str) -> None:
 
 def test_keys_of_ones_own(tmp_path: Path) -> None:
     text = "    healthcheck: {x-a: 1}\n    ports: [{target: 80, x-a: 1}]\n    x-a: 1\n"
+    text += "    ulimits: {core: {soft: 0, hard: 0, x-a: 1}}\n"
+    text += "    x-portkit: {x-a: 1, health: {x-a: 1}}\n"
     text += "    volumes: [{type: tmpfs, target: /t, x-a: 1, tmpfs: {x-a: 1}}]\n"
     assert load(tmp_path, HEAD + text + "x-b: 1\n").findings == ()
 
