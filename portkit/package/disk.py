@@ -32,6 +32,8 @@ _ROOT_START_MIB = 1 + _BOOT_MIB
 _SPARE_BYTES = 512 * _MIB  # what the app may write beside its image; holes cost nothing
 _DEADLINE_S = 1800.0
 _MEMORY_MIB = 512
+# -P: the folder that the user stands in is often the App's; no module comes from there.
+_WORKER = (sys.executable, "-P", "-m", "portkit.package._guestfs_worker")
 # The last console= is /dev/console. -1: a panic ends the guest at once.
 _KERNEL_LINE = "console=tty0 console=ttyS0 quiet panic=-1 random.trust_cpu=on"
 _PATHS = {"kernel": "/vmlinuz", "initrd": "/initrd", "default": "/default.img"}
@@ -224,9 +226,8 @@ def guestfs_env(kit: GuestKit, folder: Path) -> dict[str, str]:
 def _guestfs(row: dict[str, Any], kit: GuestKit, folder: Path, observer: Observer) -> None:
     """Run the worker to its end; its lines become messages."""
     env = guestfs_env(kit, folder)
-    argv = [sys.executable, "-m", "portkit.package._guestfs_worker"]
     said: list[str] = []
-    with process.popen(argv, env=env, stdin=process.PIPE, stdout=process.DEVNULL) as worker:
+    with process.popen(_WORKER, env=env, stdin=process.PIPE, stdout=process.DEVNULL) as worker:
         assert worker.stdin is not None
         assert worker.stderr is not None
         worker.stdin.write(json.dumps(row).encode())

@@ -1,12 +1,14 @@
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portkit import process
 from portkit.errors import AppError, VerifyError
-from portkit.package.disk import layout
+from portkit.package.disk import _WORKER, layout
 from portkit.package.save import check_header
 
 MIB = 1 << 20
@@ -27,6 +29,15 @@ def test_what_was_asked_for_is_kept_or_refused() -> None:
     assert layout(100 * MIB, 1024 * MIB).size == 1024 * MIB
     with pytest.raises(AppError, match="too small"):
         layout(100 * MIB, 120 * MIB)
+
+
+def test_the_worker_runs_nothing_of_the_folder_that_the_user_is_in(tmp_path: Path) -> None:
+    for name in ("json", "guestfs", "portkit"):
+        (tmp_path / f"{name}.py").write_text("print('ran')\nraise SystemExit(9)\n")
+    done = process.run(_WORKER, cwd=tmp_path, input=b"no plan", check=False)
+    assert done.code == 1
+    assert b"JSONDecodeError" in done.stderr, "it has read its plan with the real json"
+    assert done.stdout == b""
 
 
 def header(**changed: Any) -> bytes:
