@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from portkit import kvm
+from portkit import kvm, process
+from portkit.errors import ToolError
 from portkit.guest.kit import BIOS_LOADER, UEFI_LOADER, cache_root
+from portkit.text import printable
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,11 @@ FILES = (
 )
 
 KERNELS = Path("/boot")
+_IMPORT_S = 30.0
 
 
 def examine() -> list[Check]:
-    """Look at everything; takes a second, or kvm.DEADLINE_S where KVM hangs."""
+    """Look at everything; takes some seconds, or kvm.DEADLINE_S where KVM hangs."""
     return [
         *(check_tool(tool) for tool in TOOLS),
         *(check_module(name, mend) for name, mend in MODULES),
@@ -84,9 +87,19 @@ def check_tool(tool: Tool) -> Check:
     )
 
 
-def check_module(name: str, mend: str) -> Check:
-    spec = importlib.util.find_spec(name)
-    return Check(f"python {name}", spec is not None, True, "importable" if spec else "absent", mend)
+def check_module(name: str, mend: str, env: Mapping[str, str] | None = None) -> Check:
+    """Whether it can be imported: a guestfs.py whose library is of another Python is found too.
+
+    In a process of its own: a library that does not fit may end it.
+    """
+    argv = [sys.executable, "-P", "-c", f"import {name}"]
+    try:
+        done = process.run(argv, env=env, timeout=_IMPORT_S, check=False)
+        said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.code}"
+        ok, found = done.code == 0, printable(said.splitlines()[-1], 300)
+    except ToolError as error:
+        ok, found = False, error.brief
+    return Check(f"python {name}", ok, True, "importable" if ok else found, mend)
 
 
 def check_file(path: Path, package: str, why: str) -> Check:

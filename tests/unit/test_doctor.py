@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from portkit import doctor
 from portkit.doctor import Check, Tool
 
@@ -15,6 +17,38 @@ def test_a_present_tool_tells_where() -> None:
     check = doctor.check_tool(Tool("sh", "dash", "shells"))
     assert check.ok
     assert check.found.endswith("/sh")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import ctypes\nctypes.CDLL('no-such-library.so.0')", "OSError: no-such-library.so.0: "),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("raise ImportError('two\\nlines \\x1b[31m')", "lines [31m"),
+        ("import os\nos.abort()", "exit code -6"),
+        ("import time\ntime.sleep(60)", "did not finish within 0.5 s"),
+    ],
+)
+def test_a_module_that_is_there_and_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, found: str
+) -> None:
+    (tmp_path / "pk_broken.py").write_text(text)
+    if "sleep" in text:
+        monkeypatch.setattr(doctor, "_IMPORT_S", 0.5)
+    check = doctor.check_module("pk_broken", "mend it", {"PYTHONPATH": str(tmp_path)})
+    assert not check.ok
+    assert check.needed
+    assert found in check.found
+    assert "\n" not in check.found
+
+
+def test_modules_that_are_there_and_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pk_here.py").write_text("")
+    assert doctor.check_module("json", "").found == "importable"
+    check = doctor.check_module("pk_here", "")
+    assert not check.ok, "the folder that we stand in is not looked at"
+    assert check.found == "ModuleNotFoundError: No module named 'pk_here'"
 
 
 def test_only_what_is_needed_stops_us() -> None:
