@@ -161,6 +161,7 @@ class Machine:
     cpus: int = 1
     disk_bytes: int | None = None  # None: the image, a quarter and 512 MiB more
     firmware: Firmware = Firmware.BIOS
+    volume_bytes: int = 8 << 30  # of each volume's disk; sparse
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ x-portkit:
   cpus: 1             # default: cpus of the service, rounded up
   disk: 2g            # of the root disk; default: the image, a quarter and 512 MiB more
   firmware: bios      # bios, uefi
+  volume: 8g          # of the disk that each volume is in a VM
   health:
     scheme: http      # http, https, tcp
     path: /           # of the health URL
@@ -27,8 +28,9 @@ from portkit.model import Firmware, HealthProbe, Machine
 if TYPE_CHECKING:
     from portkit.app.compose import Reader
 
-_KEYS = {"memory", "cpus", "disk", "firmware", "health"}
+_KEYS = {"memory", "cpus", "disk", "firmware", "volume", "health"}
 _MAX_CPUS = 256
+_VOLUME = range(64 << 20, (8 << 40) + 1)  # a host's ext4 takes such a file
 _MIN_MEMORY = 96 << 20  # with 64 MiB the boot loader found no room for the kernel
 
 
@@ -54,7 +56,10 @@ def machine_of(reader: Reader, extra: Value, cpus_told: float | None, limit: int
     cpus = reader.use(row["cpus"], _count) if "cpus" in row else default.cpus
     disk = reader.use(row["disk"], values.size) if "disk" in row else None
     firmware = reader.use(row["firmware"], Firmware) if "firmware" in row else default.firmware
-    return Machine(memory, cpus, disk, firmware)
+    volume = reader.use(row["volume"], values.size) if "volume" in row else default.volume_bytes
+    if volume not in _VOLUME:
+        raise reader.error(row["volume"], "a volume's disk has from 64m to 8t")
+    return Machine(memory, cpus, disk, firmware, volume)
 
 
 def _count(value: Any) -> int:

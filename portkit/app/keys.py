@@ -73,7 +73,7 @@ LEVELS = {
     "healthcheck": _level("test interval timeout retries start_period disable", "start_interval"),
     "ports[]": _level("target published protocol host_ip mode", "", "name app_protocol"),
     "ulimits[]": _level("soft hard"),
-    "volumes": _level("name labels", "driver driver_opts external"),  # the top level's
+    "volumes": _level("name", "driver driver_opts external", "labels"),  # the top level's
     "volumes[]": _level("type source target read_only tmpfs volume bind image", "consistency"),
     "volumes[].volume": _level("", "nocopy subpath labels"),
     "volumes[].bind": _level("", "create_host_path propagation recursive selinux"),

@@ -14,8 +14,6 @@ from portkit.guest.config import encode_config, is_init_system
 from portkit.host import Host
 from portkit.model import Artifact, Facts, Form, Instance, RunSpec
 
-# Sparse, as the disk is: it takes what the app writes.
-VOLUME_BYTES = 8 << 30
 _FIRMWARE_S = 10.0  # what a guest takes to power off beyond the app's own time
 _LOG_BYTES = 1 << 20
 _FOLLOW_S = 0.3
@@ -45,7 +43,7 @@ class Domains:
                 "kit": [b.digest for b in artifact.blobs if b.digest != artifact.digest],
                 "config": _encoded(replace(spec, restart="no")),
                 "volumes": [
-                    {"name": f"pkv{number}", "bytes": VOLUME_BYTES}
+                    {"name": f"pkv{number}", "bytes": spec.machine.volume_bytes}
                     for number in range(len(volumes))
                 ],
             },

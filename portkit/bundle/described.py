@@ -162,6 +162,7 @@ def _extra(health: HealthProbe, machine: Machine) -> dict[str, Any]:
         cpus=machine.cpus,
         disk=machine.disk_bytes,
         firmware=machine.firmware.value,
+        volume=machine.volume_bytes,
         health=_told(
             scheme=health.scheme,
             path=health.path,

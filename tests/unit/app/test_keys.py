@@ -43,10 +43,19 @@ def refused(folder: Path, text: str) -> str:
          Machine(200 * MIB, 2)),
         ("mem_limit: 1g\n    cpus: 4\n    x-portkit: {memory: 200m}", Machine(200 * MIB, 4)),
         ("labels: {a: b}", Machine()),
+        ("x-portkit: {volume: 20g}", Machine(volume_bytes=20 << 30)),
+        ("x-portkit: {volume: 64m}", Machine(volume_bytes=64 * MIB)),
+        ("x-portkit: {volume: 8t}", Machine(volume_bytes=8 << 40)),
     ],
 )  # fmt: skip
 def test_the_limits_size_the_vm(tmp_path: Path, text: str, machine: Machine) -> None:
     assert load(tmp_path, HEAD + f"    {text}\n").service.machine == machine
+
+
+@pytest.mark.parametrize("size", ["63m", "8193g", "0", "-1", "big", "[8g]", "null"])
+def test_a_volume_that_is_no_disk(tmp_path: Path, size: str) -> None:
+    said = refused(tmp_path, HEAD + f"    x-portkit:\n      volume: {size}\n")
+    assert "compose.yaml:5:" in said
 
 
 @pytest.mark.parametrize("override", ["compose.override.yaml", "compose.override.yml",
@@ -116,6 +125,13 @@ def test_what_the_process_does_not_see_is_information(tmp_path: Path, row: str) 
     assert finding.evidence == "compose.yaml:4"
     name = row.replace(": [{target: 80, ", ".").partition(":")[0]
     assert f"'{name}" in finding.message
+
+
+def test_the_labels_of_a_volume(tmp_path: Path) -> None:
+    text = "volumes: {data: {name: mine, labels: {a: b}}}\n" + HEAD
+    (finding,) = load(tmp_path, text).findings
+    assert finding.severity == Severity.INFO
+    assert "'volumes.data.labels'" in finding.message
 
 
 def test_a_ports_mode(tmp_path: Path) -> None:

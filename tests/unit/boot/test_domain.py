@@ -1,4 +1,31 @@
-from portkit.boot.domain import exit_code, plain
+from types import SimpleNamespace
+from typing import Any
+
+from portkit.boot.domain import Domains, exit_code, plain
+from portkit.model import Artifact, Form, Machine, Mount
+from tests.unit.compat.test_compat import FACTS, IMAGE
+from tests.unit.guest.test_config import spec
+
+
+def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def call(verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        asked.append(args)
+        made = {row["name"]: f"/i/{row['name']}.raw" for row in args["volumes"]}
+        return {"overlay": "o", "base": "b", "config": "c", "serial": "s", "volumes": made}
+
+    runner = Domains.__new__(Domains)
+    runner._host = SimpleNamespace(name="web2", remote=SimpleNamespace(call=call))  # type: ignore[assignment]
+    runner._engine = SimpleNamespace(create=lambda domain: None)  # type: ignore[assignment]
+    mounts = (Mount("volume", "/a"), Mount("tmpfs", "/t"), Mount("volume", "/b", "b"))
+    disk = Artifact(Form.DISK, "sha256:" + "1" * 64, IMAGE, (), 0, 0)
+    for machine in (Machine(), Machine(volume_bytes=20 << 30)):
+        wanted = spec(mounts=mounts, machine=machine)
+        runner.create(disk, "", wanted, "pk-0123456789ab", FACTS)
+    assert [row["volumes"] for row in asked] == [
+        [{"name": f"pkv{number}", "bytes": size << 30} for number in range(2)] for size in (8, 20)
+    ]
 
 
 def test_the_exit_code_is_what_init_said_last() -> None:

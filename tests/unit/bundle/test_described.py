@@ -47,6 +47,7 @@ services:
       cpus: 2
       disk: 3g
       firmware: uefi
+      volume: 20g
       health: {scheme: https, path: /x, port: 80, contains: "$$", ca_file: own.pem, timeout: 5s}
 """
 
