@@ -17,7 +17,13 @@ from dataclasses import dataclass, replace
 from portkit import app as apps
 from portkit import boot, compat, measure, report, transfer
 from portkit.bundle import Bundle
-from portkit.errors import AppError, ConflictError, IncompatibleError
+from portkit.errors import (
+    AppError,
+    ConflictError,
+    IncompatibleError,
+    PortkitError,
+    SpaceError,
+)
 from portkit.guest.kit import build_kit
 from portkit.host import Host
 from portkit.journey import Clock, Journey, first_answer, health_port, vantage
@@ -126,8 +132,8 @@ def run(
     forms: booted one after the other on the same port. keep: the one that goes on running there
     (the only one, where it is not among them), the other stays ready; None removes everything
     after measuring. repeat: how often each is started and measured, with a full stop between.
-    Raises IncompatibleError or ConflictError before bytes move, and the error of the stage
-    that failed; then everything of this Move is off the target again.
+    Raises IncompatibleError, ConflictError or SpaceError before bytes move, and the error of the
+    stage that failed; then everything of this Move is off the target again.
     """
     store, clock = store or Store(default_root()), Clock(observer or NullObserver())
     if not forms or len(set(forms)) != len(forms):
@@ -248,18 +254,40 @@ def _package(
     spec = apps.resolve(app, image.config)
     health_port(spec.ports, spec.health)  # an App that cannot be asked cannot be moved and measured
     running = () if isinstance(source, Bundle) else _running(app, source, facts[0])
-    findings, artifacts = {}, {}
+    findings: dict[Form, tuple[Finding, ...]] = {}
+    artifacts: dict[Form, Artifact | None] = {}
     for form in forms:
-        need = image.logical_bytes + _KIT_BYTES
-        if form is Form.IMAGE and 2 * need > facts[1].store_free_bytes:  # then exactly
-            need = sum(blob.size for blob in transfer.missing(image, target))
-        found = running + compat.check(spec, image.config, facts[1], form, need_bytes=need)
+        found = running + compat.check(spec, image.config, facts[1], form)
         findings[form] = app.findings + found
-        hopeless = any(finding.severity is Severity.ERROR for finding in found)
         # A disk takes time to make: not for a host that could never boot it.
-        skipped = form is Form.DISK and (hopeless or not pack_disk)
+        skipped = form is Form.DISK and (_hopeless(found) or not pack_disk)
         artifacts[form] = None if skipped else _artifact(form, source, image, spec, store, clock)
+    full = _space(artifacts, findings, image, facts[1], target)
+    findings = {form: found + full for form, found in findings.items()}
     return Packed(new_id(), app, spec, image, artifacts, *facts, findings)
+
+
+def _hopeless(findings: Sequence[Finding]) -> bool:
+    return any(finding.severity is Severity.ERROR for finding in findings)
+
+
+def _space(
+    artifacts: Mapping[Form, Artifact | None],
+    findings: Mapping[Form, tuple[Finding, ...]],
+    image: Artifact,
+    facts: Facts,
+    target: Host,
+) -> tuple[Finding, ...]:
+    """Whether the target has room for all forms at once; it is not asked for what is refused."""
+    new, more = [], 0
+    for form, artifact in artifacts.items():
+        if _hopeless(findings[form]):
+            continue
+        if artifact is None:
+            more += image.stored_bytes + _KIT_BYTES
+        else:
+            new.append((artifact, transfer.missing(artifact, target)))
+    return compat.space(facts, new, more)
 
 
 def _refuse_lacking(bundle: Bundle, target: Host, store: Store) -> None:
@@ -305,13 +333,17 @@ def _refuse(findings: Sequence[Finding]) -> None:
     wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
     if not wrong:
         return
-    conflicts = {f.rule for f in wrong} <= {"port-free", "running"}
-    kind = ConflictError if conflicts else IncompatibleError
-    raise kind(
+    raise _kind({finding.rule for finding in wrong})(
         "; ".join(dict.fromkeys(finding.message for finding in wrong)),
         details="\n".join(dict.fromkeys(f"{f.rule}: {f.evidence}" for f in wrong if f.evidence)),
         resolution=" ".join(dict.fromkeys(f.remedy for f in wrong if f.remedy)),
     )
+
+
+def _kind(rules: set[str]) -> type[PortkitError]:
+    if rules == {"space"}:
+        return SpaceError
+    return ConflictError if rules <= {"port-free", "running"} else IncompatibleError
 
 
 def _report(

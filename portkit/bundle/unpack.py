@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
 from portkit.bundle.tar import content, malformed
-from portkit.errors import SpaceError
 from portkit.host.remote import codec
 from portkit.host.remote import recipe as ops
 from portkit.progress import Observer
@@ -54,13 +52,7 @@ def _here(digest: str, size: int, store: Store) -> bool:
 def _check_room(missing: Sequence[Content], store: Store) -> None:
     # A recipe's zeros take no room, its copies may: what it will take is not known before.
     need = sum(each.size for each in missing if each.encoding == "zstd")
-    free = shutil.disk_usage(store.temporary().parent).free
-    if need > free:
-        raise SpaceError(
-            "the bundle unpacks to more than there is room for",
-            details=f"{need} bytes needed, {free} free in {store.root}",
-            resolution="Make room there, or set PORTKIT_STORE to a folder with room.",
-        )
+    store.require(need, "the bundle unpacks to more than there is room for")
 
 
 def _one(each: Content, file: BinaryIO, members: _Members, store: Store) -> None:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from portkit.model import Facts, Finding, Firmware, Form, ImageConfig, RunSpec, Severity, Verdict
+from portkit.model import (
+    Artifact,
+    Blob,
+    Facts,
+    Finding,
+    Firmware,
+    Form,
+    ImageConfig,
+    RunSpec,
+    Severity,
+    Verdict,
+)
 
 _ERROR, _WARNING, _INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 _VOLUMES = 24  # vdc to vdz
 _ANY = {"0.0.0.0", "::"}  # noqa: S104 - read from the host
+# One file system's free bytes, read twice within a moment, are no further apart.
+_APART = 64 << 20
 
 
-def check(
-    spec: RunSpec, image: ImageConfig, facts: Facts, form: Form, *, need_bytes: int = 0
-) -> tuple[Finding, ...]:
-    """Findings of an App in a Form on a host. need_bytes: what the Artifact takes there."""
+def check(spec: RunSpec, image: ImageConfig, facts: Facts, form: Form) -> tuple[Finding, ...]:
+    """Findings of an App in a Form on a host, but for `space`."""
     return (
         *_architecture(image, facts, form),
         *_engine(facts, form),
         *_memory(spec, facts, form),
-        *_space(facts, form, need_bytes),
         *_ports(spec, facts),
         *_privilege(spec, form),
         *(_guest(spec, facts) if form is Form.DISK else ()),
@@ -35,6 +45,53 @@ def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:
     if form is Form.DISK and facts.accelerator != "kvm":
         return Verdict.EMULATED
     return Verdict.NATIVE
+
+
+def space(
+    facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]], more: int = 0
+) -> tuple[Finding, ...]:
+    """Whether a host has room for all that is to come at once.
+
+    new: Artifacts with those of their blobs that the host lacks. more: bytes of the Store beside
+    them, of disks that are not made yet.
+    """
+    store, engine = _needs(facts, new)
+    store += more
+    free, room = facts.store_free_bytes, facts.docker_free_bytes
+    if room is None or abs(free - room) <= _APART:  # one file system
+        free = free if room is None else min(free, room)
+        fits = store + engine <= free
+        seen = f"{free} are free on the host"
+    else:
+        fits = store <= free and engine <= room
+        seen = f"the Store: {store} of {free} free; the Docker Engine: {engine} of {room} free"
+    if fits:
+        return ()
+    return (
+        Finding(
+            "space", _ERROR, f"{store + engine} bytes of disk are needed", seen,
+            "Make room there, or move less at once.",
+        ),
+    )  # fmt: skip
+
+
+def _needs(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> tuple[int, int]:
+    """Bytes that the Store and the Docker Engine take at most. What two have in common is taken
+    once; the Store keeps what is loaded until the connection ends."""
+    sizes: dict[str, int] = {}
+    layers = largest = 0
+    for artifact, blobs in new:
+        fresh = {blob.digest: blob.size for blob in blobs if blob.digest not in sizes}
+        if artifact.form is Form.DISK:  # its holes take no room
+            fresh = {digest: min(size, artifact.stored_bytes) for digest, size in fresh.items()}
+        else:
+            own = sum(fresh.get(digest, 0) for digest in set(artifact.config.diff_ids))
+            layers, largest = layers + own, max(largest, own)
+        sizes |= fresh
+    # The containerd store keeps a layer as it came and unpacked; other engines unpack the whole
+    # archive beside their layers while they load it (moby, image/tarexport).
+    twice = layers if facts.docker_store == "containerd" else largest
+    return sum(sizes.values()), layers + twice
 
 
 def _architecture(image: ImageConfig, facts: Facts, form: Form) -> Iterator[Finding]:
@@ -83,19 +140,6 @@ def _memory(spec: RunSpec, facts: Facts, form: Form) -> Iterator[Finding]:
         yield Finding(
             "memory", _WARNING, f"{need} bytes of memory are asked for, not all of it is free",
             f"{facts.memory_available_bytes} bytes are available on the host", "Free some there.",
-        )  # fmt: skip
-
-
-def _space(facts: Facts, form: Form, need: int) -> Iterator[Finding]:
-    free = facts.store_free_bytes
-    if form is Form.IMAGE and facts.docker_free_bytes is not None:
-        free = min(free, facts.docker_free_bytes)
-    # An image is in the Store and in the engine while it is loaded.
-    need = 2 * need if form is Form.IMAGE else need
-    if need > free:
-        yield Finding(
-            "space", _ERROR, f"{need} bytes of disk are needed", f"{free} are free on the host",
-            "Make room there.",
         )  # fmt: skip
 
 

@@ -139,12 +139,14 @@ def _write(
     image: Artifact, default: bytes, kit: GuestKit, store: Store, raw: Path, folder: Path,
     disk_bytes: int | None, observer: Observer,
 ) -> None:  # fmt: skip
-    tree = folder / "root.tar"
+    tree, full = folder / "root.tar", "the disk has no room in the Store of this machine"
+    store.require(image.logical_bytes, full)  # the tree has hardly less
     observer.message("laying the image's layers over each other")
     with tree.open("xb") as out:
         entries = flatten([store.path(digest) for digest in image.config.diff_ids], out)
     # A file takes whole blocks and an inode of 256 bytes beside them.
     content = tree.stat().st_size + entries * 4096
+    store.require(tree.stat().st_size, full)
     bounds = layout(content, disk_bytes)
     with raw.open("xb") as file:
         raw.chmod(0o600)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from portkit.errors import AppError, TransferError, VerifyError
 from portkit.host import Host
@@ -34,6 +35,7 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
     if known is not None:
         observer.message(f"{reference} is in the Store already")
         return known
+    _require(row, store, containerd=listed["containerd"])
     spool = store.temporary(".tar")
     try:
         _receive(host, reference, spool, store, int(row.get("size") or 0), observer)
@@ -59,6 +61,15 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
     artifact = Artifact(Form.IMAGE, config.digest, config, (blob, *layers), total, total)
     store.save(artifact, key)
     return artifact
+
+
+def _require(row: dict[str, Any], store: Store, *, containerd: bool) -> None:
+    """SpaceError when the archive and the layers out of it have no room in the Store."""
+    size = int(row.get("size") or 0)
+    there = sum(store.size(digest) for digest in set(row["diff_ids"]) if store.has(digest))
+    # What the containerd store's size counts is not the same in every version: once is the least.
+    need = size * (1 if containerd else 2) - there
+    store.require(need, "the image has no room in the Store of this machine")
 
 
 def _receive(

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,6 +131,16 @@ class Store:
                 details=str(self.root),
                 resolution="Make room there, or set PORTKIT_STORE to a folder with room.",
             ) from error
+
+    def require(self, need: int, brief: str) -> None:
+        """SpaceError with that brief when so many bytes more plainly do not fit."""
+        free = shutil.disk_usage(self._prepare()).free
+        if need > free:
+            raise SpaceError(
+                brief,
+                details=f"{need} bytes needed, {free} free in {self.root}",
+                resolution="Make room there, or set PORTKIT_STORE to a folder with room.",
+            )
 
     # ---------------------------------------------------------------- blobs
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from portkit import move as moves
-from portkit.errors import ConflictError, IncompatibleError, PortkitError
+from portkit.errors import ConflictError, IncompatibleError, PortkitError, SpaceError
 from portkit.host import Counters
 from portkit.model import App, Artifact, Blob, Facts, Form, ImageConfig, Port, Service
 from portkit.store import Store
@@ -15,7 +15,8 @@ from tests.unit.compat.test_compat import FACTS
 
 
 class FakeHost:
-    """A host with Facts and, as a source, one image; every other call is a failure."""
+    """A host with Facts and, as a source, one image; else it has nothing, and is asked nothing
+    but what it has."""
 
     def __init__(self, name: str, facts: Facts, image: Artifact | None = None) -> None:
         self.name = name
@@ -32,11 +33,14 @@ class FakeHost:
 
     def call(self, verb: str, args: dict[str, Any], **_: Any) -> dict[str, Any]:
         self.calls.append(verb)
-        assert self._image is not None, f"{verb} on {self.name}"
-        row = {"id": self._image.digest, "diff_ids": list(self._image.config.diff_ids)}
+        images = []
+        if self._image is not None:
+            row = {"id": self._image.digest, "diff_ids": list(self._image.config.diff_ids)}
+            images = [row]
         answers: dict[str, dict[str, Any]] = {
-            "image.list": {"images": [row], "containerd": False},
+            "image.list": {"images": images, "containerd": False},
             "image.containers": {"running": []},
+            "store.has": {"have": {}},
         }
         return answers[verb]
 
@@ -71,3 +75,11 @@ def test_a_port_that_is_taken_is_told_before_bytes_move(tmp_path: Path) -> None:
     assert isinstance(error, ConflictError)
     assert "8080" in error.brief
     assert calls == []
+
+
+def test_too_little_room_is_told_before_bytes_move(tmp_path: Path) -> None:
+    """hostile input 40"""
+    error, calls = refused(tmp_path, replace(FACTS, store_free_bytes=1))
+    assert isinstance(error, SpaceError)
+    assert "2 of 1 free" in error.details
+    assert set(calls) == {"image.list", "store.has"}

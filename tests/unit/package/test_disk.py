@@ -1,15 +1,17 @@
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from portkit import process
-from portkit.errors import AppError, VerifyError
-from portkit.package.disk import _WORKER, layout
+from portkit.errors import AppError, SpaceError, VerifyError
+from portkit.model import Artifact, Form, ImageConfig
+from portkit.package.disk import _WORKER, _write, layout
 from portkit.package.save import check_header
+from portkit.store import Store
 
 MIB = 1 << 20
 
@@ -38,6 +40,16 @@ def test_the_worker_runs_nothing_of_the_folder_that_the_user_is_in(tmp_path: Pat
     assert done.code == 1
     assert b"JSONDecodeError" in done.stderr, "it has read its plan with the real json"
     assert done.stdout == b""
+
+
+def test_a_disk_that_has_no_room_here_is_not_begun(tmp_path: Path) -> None:
+    """hostile input 40"""
+    config, unused = ImageConfig("x", "amd64", "linux", ()), cast(Any, None)
+    image = Artifact(Form.IMAGE, "x", config, (), 1 << 60, 1 << 60)
+    store = Store(tmp_path / "store")
+    with pytest.raises(SpaceError, match="no room in the Store of this machine"):
+        _write(image, b"", unused, store, tmp_path / "raw", tmp_path, None, unused)
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def header(**changed: Any) -> bytes:

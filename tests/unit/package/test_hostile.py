@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import socket
 import tarfile
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portkit.errors import TransferError, VerifyError
+from portkit.errors import SpaceError, TransferError, VerifyError
 from portkit.host import Host
 from portkit.image_config import parse_image_config
 from portkit.model import CONFIG_LIMIT, Artifact, Form
@@ -263,6 +264,16 @@ def test_what_was_fetched_is_what_was_named(tmp_path: Path) -> None:
         with pytest.raises(TransferError):
             fetch(tmp_path, images=images)
     assert list((tmp_path / "store/tmp").iterdir()) == []
+
+
+def test_an_image_that_has_no_room_here_is_not_fetched(tmp_path: Path) -> None:
+    """hostile input 40"""
+    free = shutil.disk_usage(tmp_path).free
+    for containerd, size in ((False, free * 3 // 4), (True, free * 2)):
+        with pytest.raises(SpaceError, match="no room in the Store of this machine"):
+            fetch(tmp_path, size=size, containerd=containerd)
+    assert list((tmp_path / "store/tmp").iterdir()) == []
+    assert fetch(tmp_path, size=free * 3 // 4, containerd=True).form is Form.IMAGE
 
 
 def test_a_config_over_4_mib() -> None:  # hostile input 21
