@@ -45,7 +45,7 @@ def image_of(name: str) -> Artifact:
         return image.fetch(source, reference, store(), observer)
 
 
-def disk_of(picture: Artifact, kit: GuestKit) -> Artifact:
-    """The disk of an image, in the Store. It boots on the image's own defaults."""
+def disk_of(picture: Artifact, kit: GuestKit, where: Store | None = None) -> Artifact:
+    """The disk of an image, in the Store (`where`). It boots on the image's own defaults."""
     defaults = apps.defaults(picture.config)
-    return disk.build(picture, defaults, kit, store(), observer=Teller())
+    return disk.build(picture, defaults, kit, where or store(), observer=Teller())

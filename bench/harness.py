@@ -66,7 +66,7 @@ def turns(runs: Mapping[str, Callable[[], T]], repeat: int = 1) -> dict[str, tup
     alike. Who goes first changes with every turn, so that none always finds what another left."""
     values: dict[str, list[T]] = {name: [] for name in runs}
     for turn in range(repeat):
-        for name in list(runs) if turn % 2 == 0 else reversed(runs):
+        for name in list(runs) if turn % 2 == 0 else reversed(list(runs)):
             values[name].append(runs[name]())
             tell(f"{name} {turn + 1}/{repeat}: {values[name][-1]}")
     return {name: tuple(found) for name, found in values.items()}

@@ -17,8 +17,8 @@ _HEAD = """\
 # Benchmarks
 
 Made by `python -m bench.page` from bench/results/*.json; change nothing here by hand. Figures are
-medians. `ratio` is ours divided by peer, `bar` what it may be at most (without a peer: what ours may
-be). Ours and peer run in turns on the same machine; each run's value stands below the table.
+medians. `ratio` is ours divided by peer, `bar` what it may be at most (without a peer: what ours
+may be). Ours and peer run in turns on the same machine; each run's value stands below the table.
 """
 
 Document = dict[str, Any]

@@ -1,0 +1,118 @@
+"""The benchmark's own practice hosts: alpha, where images are built, and beta, where they go.
+
+A lab beside the user's (number 8), so that nothing of anybody is on the hosts. One that is up
+stays up; else it is taken down at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from bench.apps import Teller
+from portkit import lab, process
+from portkit.host import Host, connect
+
+SOURCE, TARGET = "alpha", "beta"
+NUMBER = "8"
+SHAPED = "100mbit"
+_HERE = ("rsync", "casync")
+_KEY = "/root/.ssh/bench"
+_SETTLE_S = 0.5  # the last acknowledgements and the connection's end
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What went over the target's link, both ways, headers included; seconds until it was done."""
+
+    bytes: int
+    seconds: float
+
+
+@contextmanager
+def ground() -> Iterator[lab.Lab]:
+    """alpha and beta of the benchmark's lab, with debian:bookworm-slim and the peers' programs."""
+    os.environ.setdefault("PORTKIT_LAB_NUMBER", NUMBER)
+    found = any(host.running for host in lab.status())
+    try:
+        lab.up((SOURCE, TARGET), Teller())
+        lab.load_base(SOURCE, observer=Teller())
+        _install()
+        _trust()
+        yield lab.current()
+    finally:
+        if not found:
+            lab.down()
+
+
+def on(name: str, command: str, *, timeout: float = _HOUR) -> str:
+    """Run a shell command on a host; its output. ToolError when it fails."""
+    return process.run([*ssh(name), command], timeout=timeout).text
+
+
+def ssh(name: str) -> list[str]:
+    return ["ssh", "-F", str(lab.ssh_config()), f"lab-{name}"]
+
+
+def to_target() -> str:
+    """From the source to the target, without this machine in between."""
+    return f"ssh -i {_KEY} -o BatchMode=yes root@{lab.host(TARGET).address}"
+
+
+def _install() -> None:
+    """The peers: on the hosts and, for what starts from a file here, on this machine."""
+    get = "apt-get update -qq && apt-get install -y -qq --no-install-recommends"
+    for name, tools in ((SOURCE, ()), (TARGET, (*_HERE, "docker-registry"))):
+        have = "".join(f" && command -v {tool}" for tool in tools)
+        on(name, f"(true{have}) >/dev/null || ({get} {' '.join(tools)} >/dev/null)")
+    if not all(map(shutil.which, _HERE)):
+        process.run(["sh", "-c", f"{get} {' '.join(_HERE)}"])
+
+
+def _trust() -> None:
+    """alpha may log in to beta, with the lab's own key."""
+    key = lab.current().identity.read_bytes()
+    store = f"umask 077; mkdir -p /root/.ssh; cat > {_KEY}"
+    process.run([*ssh(SOURCE), store], input=key, timeout=60)
+    known = lab.current().known_hosts.read_bytes()
+    process.run([*ssh(SOURCE), "cat > /root/.ssh/known_hosts"], input=known, timeout=60)
+
+
+@contextmanager
+def shaped(rate: str | None = SHAPED) -> Iterator[None]:
+    """The target's link at that rate, while the block runs."""
+    lab.shape(TARGET, rate)
+    try:
+        yield
+    finally:
+        lab.shape(TARGET, None)
+
+
+def cost(action: Callable[[], object], rate: str | None = SHAPED) -> Cost:
+    """What an action costs on the target's link."""
+    with shaped(rate):
+        before, begun = sum(lab.counters(TARGET)), time.monotonic()
+        action()
+        seconds = time.monotonic() - begun
+        time.sleep(_SETTLE_S)
+        return Cost(sum(lab.counters(TARGET)) - before, seconds)
+
+
+def target() -> AbstractContextManager[Host]:
+    """A new connection to the target, as each command makes one."""
+    return connect(f"lab:{TARGET}")
+
+
+def clear() -> None:
+    """Nothing of any app on the target, neither in its engine nor in its Store."""
+    on(
+        TARGET,
+        "docker ps -qa | xargs -r docker rm -f; docker images -qa | sort -u | xargs -r docker rmi "
+        "-f; docker image prune -af; rm -rf /var/lib/portkit/store",
+    )
+    os.sync()  # what was written must not be written to the disk in someone else's time
