@@ -26,7 +26,17 @@ class Clock:
 
     observer: Observer
     started: float = field(default_factory=time.monotonic)
+    stopped: float = field(default_factory=time.monotonic)
     phases: list[Phase] = field(default_factory=list)
+
+    @contextmanager
+    def going(self) -> Iterator[None]:
+        """The time from the end of such a block to the next one is not the Move's own."""
+        self.started += time.monotonic() - self.stopped
+        try:
+            yield
+        finally:
+            self.stopped = time.monotonic()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -3,71 +3,43 @@
     App -> package -> Artifact -> transfer -> boot -> Instance -> measure -> Report
 
 `plan` says what `run` would meet and changes nothing on the target. `run` leaves nothing of its
-own on the target when it fails, whatever the reason.
+own on the target when it fails, whatever the reason. `prepare` is the part before the first byte.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from portkit import app as apps
-from portkit import boot, compat, measure, report, transfer
+from portkit import app as app_room
+from portkit import boot, compat, measure
+from portkit import report as report_room
 from portkit.bundle import Bundle
-from portkit.errors import (
-    AppError,
-    ConflictError,
-    IncompatibleError,
-    PortkitError,
-    SpaceError,
-)
-from portkit.guest.kit import build_kit
+from portkit.errors import AppError, PortkitError
 from portkit.host import Host
 from portkit.journey import Clock, Journey, first_answer, health_port, vantage
-from portkit.model import (
-    App,
-    Artifact,
-    Facts,
-    Finding,
-    Form,
-    Instance,
-    Port,
-    RunSpec,
-    Severity,
-)
-from portkit.package import disk as disks
-from portkit.package import image as images
-from portkit.package.build import build
+from portkit.model import App, Artifact, Form, Instance, Port
+from portkit.prepare import Job, Packed, artifact_of, image_of, new_id, prepare
 from portkit.progress import NullObserver, Observer
 from portkit.report import FormReport, Phase, Report
 from portkit.store import Store, default_root
-from portkit.transfer.forward import held
+
+__all__ = [
+    "BOTH",
+    "Measured",
+    "measure_again",
+    "new_id",
+    "pack",
+    "plan",
+    "plan_all",
+    "run",
+    "run_all",
+    "to_json",
+]
 
 BOTH = (Form.IMAGE, Form.DISK)
-# What a kit adds to a disk, for checks before one is made; a real one had 15 MB.
-_KIT_BYTES = 64 << 20
-
-
-@dataclass(frozen=True)
-class Packed:
-    """What is known before a byte goes to the target. findings: of the App and of each Form."""
-
-    move: str
-    app: App
-    spec: RunSpec
-    image: Artifact
-    artifacts: Mapping[Form, Artifact | None]
-    source: Facts
-    target: Facts
-    findings: Mapping[Form, tuple[Finding, ...]]
-
-
-def new_id() -> str:
-    """A Move's id: "pk-" and 12 hex digits, not to be guessed."""
-    return "pk-" + secrets.token_hex(6)
 
 
 def pack(
@@ -81,9 +53,9 @@ def pack(
     """The Artifacts of an App in the Store here; built on the source's engine where it says so."""
     store = store or Store(default_root())
     clock = Clock(observer or NullObserver())
-    image = _image(app, source, store, clock)
-    spec = apps.resolve(app, image.config)
-    return {form: _artifact(form, source, image, spec, store, clock) for form in forms}
+    image = image_of(app, source, store, clock)
+    spec = app_room.resolve(app, image.config)
+    return {form: artifact_of(form, source, image, spec, store, clock) for form in forms}
 
 
 def plan(
@@ -101,18 +73,26 @@ def plan(
     source: a host, or a bundle. pack_disk: False spares the time that making the disk takes; its
     FormReport has no artifact.
     """
-    store, clock = store or Store(default_root()), Clock(observer or NullObserver())
-    packed = _package(app, source, target, store, clock, forms, pack_disk=pack_disk)
-    found = [
-        FormReport(
-            form,
-            packed.artifacts[form],
-            compat.verdict(packed.findings[form], packed.target, form),
-            packed.findings[form],
-        )
-        for form in forms
-    ]
-    return _report(packed, source, target, clock.take(), found, dry_run=True)
+    return plan_all((app,), source=source, target=target, forms=forms, pack_disk=pack_disk,
+                    store=store, observer=observer)[0]  # fmt: skip
+
+
+def plan_all(
+    apps: Sequence[App],
+    *,
+    source: Host | Bundle,
+    target: Host,
+    forms: Sequence[Form] = BOTH,
+    pack_disk: bool = True,
+    store: Store | None = None,
+    observer: Observer | None = None,
+) -> tuple[Report, ...]:
+    """`plan` of several Apps: also whether they can be on the target together."""
+    job = _job(apps, source, target, forms, store, observer)
+    return tuple(
+        _report(packed, packed.turn.clock.take(), _foreseen(packed), dry_run=True)
+        for packed in prepare(job, refusing=False, pack_disk=pack_disk)
+    )
 
 
 def run(
@@ -135,37 +115,98 @@ def run(
     Raises IncompatibleError, ConflictError or SpaceError before bytes move, and the error of the
     stage that failed; then everything of this Move is off the target again.
     """
-    store, clock = store or Store(default_root()), Clock(observer or NullObserver())
+    return run_all((app,), source=source, target=target, forms=forms, keep=keep, repeat=repeat,
+                   store=store, observer=observer)[0]  # fmt: skip
+
+
+def run_all(
+    apps: Sequence[App],
+    *,
+    source: Host | Bundle,
+    target: Host,
+    forms: Sequence[Form] = BOTH,
+    keep: Form | None = Form.IMAGE,
+    repeat: int = 1,
+    store: Store | None = None,
+    observer: Observer | None = None,
+    moved: Callable[[Report], None] = lambda report: None,
+) -> tuple[Report, ...]:
+    """Move several Apps as `run` does, one after the other over the same connections.
+
+    All are packaged and checked, alone and together, before a byte goes for any. Each is a Move of
+    its own: when one fails, those before it stay, and those after it are not tried; the error says
+    which. moved: gets each Report when its Move has ended well.
+    """
     if not forms or len(set(forms)) != len(forms):
         raise AppError("no form to move, or one twice", details=", ".join(forms) or "none")
     if keep is not None and keep not in forms:
         keep = forms[-1]
-    packed = _package(app, source, target, store, clock, forms)
-    before = clock.take()
-    _refuse([finding for form in forms for finding in packed.findings[form]])
-    parcels = source.parcels(store) if isinstance(source, Bundle) else {}
-    with ExitStack() as stack:
-        journeys = {}
+    job = _job(apps, source, target, forms, store, observer)
+    done: list[Report] = []
+    for packed in prepare(job, refusing=True):
+        try:
+            with job.about(packed.app, "moved"):
+                report = _carry(packed, job, keep, repeat)
+        except BaseException as error:
+            _say_how_far(error, job, len(done))
+            raise
+        done.append(report)
+        moved(report)
+    return tuple(done)
+
+
+def _job(
+    apps: Sequence[App],
+    source: Host | Bundle,
+    target: Host,
+    forms: Sequence[Form],
+    store: Store | None,
+    observer: Observer | None,
+) -> Job:
+    if not apps:
+        raise AppError("no App to move")
+    store, observer = store or Store(default_root()), observer or NullObserver()
+    return Job(tuple(apps), source, target, tuple(forms), store, observer)
+
+
+def _carry(packed: Packed, job: Job, keep: Form | None, repeat: int) -> Report:
+    """A Move from the first byte to the Report; it takes itself back when it fails."""
+    before = packed.turn.clock.take()
+    parcels = job.source.parcels(job.store) if isinstance(job.source, Bundle) else {}
+    journeys = {}
+    with packed.turn.taken() as clock, ExitStack() as stack:
         for form, artifact in packed.artifacts.items():
             assert artifact is not None, "only a plan leaves one out"
             journeys[form] = Journey(
-                packed.move, packed.spec, artifact, packed.target, target, clock, stack
+                packed.move, packed.spec, artifact, packed.target, job.target, clock, stack
             )
-            journeys[form].send(store, parcels)
+            journeys[form].send(job.store, parcels)
         # The one that is kept comes last: it need not be started once more.
-        for form in sorted(forms, key=lambda form: form is keep):
+        for form in sorted(journeys, key=lambda form: form is keep):
             journeys[form].start(repeat, keep=form is keep)
         if keep is not None:
             journeys[keep].commit(packed.app.service.image)
             stack.pop_all()
     found = [
-        journeys[form].report(
+        journey.report(
             packed.findings[form],
             "removed" if keep is None else "running" if form is keep else "ready",
         )
-        for form in forms
+        for form, journey in journeys.items()
     ]
-    return _report(packed, source, target, before, found)
+    return _report(packed, before, found)
+
+
+def _say_how_far(error: BaseException, job: Job, done: int) -> None:
+    """Of several Apps: which are on the target, and which are not."""
+    names = [app.name for app in job.apps]
+    if len(names) == 1:
+        return
+    text = f"moved: {', '.join(names[:done]) or 'none'}; not moved: {', '.join(names[done:])}"
+    if isinstance(error, PortkitError):
+        error.details = "\n".join(part for part in (error.details, text) if part)
+    else:
+        job.observer.message(text)
 
 
 @dataclass(frozen=True)
@@ -201,172 +242,32 @@ def measure_again(app: App, target: Host, *, form: Form | None = None, repeat: i
                     seen_from)  # fmt: skip
 
 
-def _image(app: App, source: Host | Bundle, store: Store, clock: Clock) -> Artifact:
-    if isinstance(source, Bundle):
-        with clock.phase("unpack"):
-            if Form.IMAGE not in source.forms:
-                return source.described(Form.IMAGE)
-            return source.artifact(Form.IMAGE, store, clock.observer)
-    reference = app.service.image
-    if app.service.build is not None:
-        with clock.phase("build"):
-            reference = build(source, app.service.build, clock.observer)
-    assert reference is not None, "the readers give every service an image or a build"
-    with clock.phase("package image"):
-        return images.fetch(source, reference, store, clock.observer)
-
-
-def _artifact(
-    form: Form, source: Host | Bundle, image: Artifact, spec: RunSpec, store: Store, clock: Clock
-) -> Artifact:
-    if form is Form.IMAGE:
-        return image
-    if isinstance(source, Bundle):
-        with clock.phase("unpack disk"):
-            return source.artifact(form, store, clock.observer)
-    with clock.phase("package disk"):
-        return disks.build(
-            image,
-            apps.defaults(image.config),
-            build_kit(architecture=image.config.architecture),
-            store,
-            disk_bytes=spec.machine.disk_bytes,
-            observer=clock.observer,
-        )
-
-
-def _package(
-    app: App,
-    source: Host | Bundle,
-    target: Host,
-    store: Store,
-    clock: Clock,
-    forms: Sequence[Form],
-    *,
-    pack_disk: bool = True,
-) -> Packed:
-    if isinstance(source, Bundle):
-        source.require(forms)
-        _refuse_lacking(source, target, store)
-    with clock.phase("look at the hosts"):
-        facts = source.facts(), target.facts()
-    image = _image(app, source, store, clock)
-    spec = apps.resolve(app, image.config)
-    health_port(spec.ports, spec.health)  # an App that cannot be asked cannot be moved and measured
-    running = () if isinstance(source, Bundle) else _running(app, source, facts[0])
-    findings: dict[Form, tuple[Finding, ...]] = {}
-    artifacts: dict[Form, Artifact | None] = {}
-    for form in forms:
-        found = running + compat.check(spec, image.config, facts[1], form)
-        findings[form] = app.findings + found
-        # A disk takes time to make: not for a host that could never boot it.
-        skipped = form is Form.DISK and (_hopeless(found) or not pack_disk)
-        artifacts[form] = None if skipped else _artifact(form, source, image, spec, store, clock)
-    full = _space(artifacts, findings, image, facts[1], target)
-    findings = {form: found + full for form, found in findings.items()}
-    return Packed(new_id(), app, spec, image, artifacts, *facts, findings)
-
-
-def _hopeless(findings: Sequence[Finding]) -> bool:
-    return any(finding.severity is Severity.ERROR for finding in findings)
-
-
-def _space(
-    artifacts: Mapping[Form, Artifact | None],
-    findings: Mapping[Form, tuple[Finding, ...]],
-    image: Artifact,
-    facts: Facts,
-    target: Host,
-) -> tuple[Finding, ...]:
-    """Whether the target has room for all forms at once; it is not asked for what is refused."""
-    new, more = [], 0
-    for form, artifact in artifacts.items():
-        if _hopeless(findings[form]):
-            continue
-        if artifact is None:
-            more += image.stored_bytes + _KIT_BYTES
-        else:
-            new.append((artifact, transfer.missing(artifact, target)))
-    return compat.space(facts, new, more)
-
-
-def _refuse_lacking(bundle: Bundle, target: Host, store: Store) -> None:
-    """IncompatibleError when the target has not what was left out of the bundle."""
-    needs = bundle.needs(store)
-    lacking = sorted(set(needs) - held(target, needs))
-    if lacking:
-        raise IncompatibleError(
-            f"the bundle was made for {bundle.document.made_for or 'another host'}, and "
-            f"{target.name} lacks what was left out of it",
-            details="\n".join(f"{digest}, {needs[digest]} bytes" for digest in lacking[:50]),
-            resolution="Pack it without --for, or for this host's own inventory.",
-        )
-
-
-def _running(app: App, source: Host, facts: Facts) -> tuple[Finding, ...]:
-    """The App as it runs on the source, started by compose, by portkit or, for an image's bare
-    name, by anybody: moving it as well would make two owners."""
-    args = {
-        "reference": app.service.image if app.service.image == app.source else None,
-        "app": app.name,
-        "service": app.service.name,
-    }
-    names = list(source.remote.call("image.containers", args)["running"])
-    if facts.libvirt_version is not None:
-        with boot.runner(source, Form.DISK) as domains:
-            found = domains.instances()
-        names += [row.id for row in found if row.app == app.name and row.status == "running"]
-    if not names:
-        return ()
-    return (
-        Finding(
-            "running",
-            Severity.ERROR,
-            "the App is running on the source",
-            f"{source.name}: {', '.join(names)}",
-            "Stop it there first; portkit does not move a running App's state yet.",
-        ),
-    )
-
-
-def _refuse(findings: Sequence[Finding]) -> None:
-    wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
-    if not wrong:
-        return
-    raise _kind({finding.rule for finding in wrong})(
-        "; ".join(dict.fromkeys(finding.message for finding in wrong)),
-        details="\n".join(dict.fromkeys(f"{f.rule}: {f.evidence}" for f in wrong if f.evidence)),
-        resolution=" ".join(dict.fromkeys(f.remedy for f in wrong if f.remedy)),
-    )
-
-
-def _kind(rules: set[str]) -> type[PortkitError]:
-    if rules == {"space"}:
-        return SpaceError
-    return ConflictError if rules <= {"port-free", "running"} else IncompatibleError
+def _foreseen(packed: Packed) -> list[FormReport]:
+    rows = []
+    for form, artifact in packed.artifacts.items():
+        found = packed.findings[form]
+        rows.append(FormReport(form, artifact, compat.verdict(found, packed.target, form), found))
+    return rows
 
 
 def _report(
     packed: Packed,
-    source: Host | Bundle,
-    target: Host,
     phases: tuple[Phase, ...],
     forms: Sequence[FormReport],
     *,
     dry_run: bool = False,
 ) -> Report:
-    ends = source.counters(), target.counters()
     return Report(
         move=packed.move,
         app=packed.app,
         source=packed.source,
         target=packed.target,
-        source_link_bytes=ends[0].sent + ends[0].received,
-        target_link_bytes=ends[1].sent + ends[1].received,
+        source_link_bytes=packed.turn.source_bytes,
+        target_link_bytes=packed.turn.target_bytes,
         phases=phases,
         forms=tuple(forms),
         dry_run=dry_run,
     )
 
 
-to_json = report.to_json
+to_json = report_room.to_json

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 
 from portkit.model import (
     Artifact,
@@ -12,6 +13,7 @@ from portkit.model import (
     Firmware,
     Form,
     ImageConfig,
+    Port,
     RunSpec,
     Severity,
     Verdict,
@@ -19,7 +21,7 @@ from portkit.model import (
 
 _ERROR, _WARNING, _INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 _VOLUMES = 24  # vdc to vdz
-_ANY = {"0.0.0.0", "::"}  # noqa: S104 - read from the host
+_ANY = {"", "0.0.0.0", "::"}  # noqa: S104 - read from the host or an App
 # One file system's free bytes, read twice within a moment, are no further apart.
 _APART = 64 << 20
 
@@ -94,6 +96,33 @@ def _needs(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> tupl
     return sum(sizes.values()), layers + twice
 
 
+def clashes(ports: Mapping[str, Sequence[Port]]) -> dict[str, tuple[Finding, ...]]:
+    """What Apps that go to one host publish twice, told to both; ports: by the App's name."""
+    found: dict[str, list[Finding]] = {name: [] for name in ports}
+    for (one, first), (other, second) in combinations(ports.items(), 2):
+        for mine in first:
+            for theirs in second:
+                if (mine.host_port, mine.protocol) != (theirs.host_port, theirs.protocol):
+                    continue
+                if not _meet(mine.host_ip, theirs.host_ip):
+                    continue
+                row = Finding(
+                    "port-shared", _ERROR,
+                    f"port {mine.host_port} is published by {one} and by {other}",
+                    f"{mine.protocol} on {mine.host_ip or 'every address'} and on "
+                    f"{theirs.host_ip or 'every address'}",
+                    "Publish another port, or move one of them to another host.",
+                )  # fmt: skip
+                found[one].append(row)
+                found[other].append(row)
+    return {name: tuple(dict.fromkeys(rows)) for name, rows in found.items()}
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two addresses to listen on have one in common."""
+    return one == other or not _ANY.isdisjoint((one, other))
+
+
 def _architecture(image: ImageConfig, facts: Facts, form: Form) -> Iterator[Finding]:
     if form is Form.DISK and image.architecture != "amd64":
         yield Finding(
@@ -145,9 +174,8 @@ def _memory(spec: RunSpec, facts: Facts, form: Form) -> Iterator[Finding]:
 
 def _ports(spec: RunSpec, facts: Facts) -> Iterator[Finding]:
     for port in spec.ports:
-        wanted = {port.host_ip} | _ANY if port.host_ip else None
         for address, number in facts.listening_udp if port.protocol == "udp" else facts.listening:
-            if number == port.host_port and (wanted is None or address in wanted):
+            if number == port.host_port and _meet(port.host_ip, address):
                 yield Finding(
                     "port-free", _ERROR, f"port {number} is taken on the host",
                     f"something listens on {address}:{number}",

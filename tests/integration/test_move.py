@@ -196,6 +196,31 @@ def test_registry_takes_an_image(lab: Lab, store: Path, target: str) -> None:
     assert "portkit/held" not in on(lab, target, "docker images")
 
 
+def test_two_apps_over_one_connection(lab: Lab, store: Path) -> None:
+    """What they have in common goes once."""
+    before = ours(lab, "beta")
+    told = "docker image inspect -f '{{index .RootFS.Layers 0}}' debian:bookworm-slim"
+    base = on(lab, "alpha", told).strip()
+    folders = [str(ROOT / "fixtures/apps" / name) for name in ("radicale", "probe")]
+    words = ("move", *folders, "--from", "lab:alpha", "--to", "lab:beta", "--form", "image")
+    reports = json.loads(portkit(*words, "--output", "json", store=store).text)
+    try:
+        for report in reports:
+            jsonschema.validate(report, SCHEMA)
+        assert [report["app"]["name"] for report in reports] == ["radicale", "probe"]
+        first, second = (report["forms"][0]["transfer"] for report in reports)
+        sizes = [{row["digest"]: row["size"] for row in form["blobs"]} for form in (first, second)]
+        assert base in sizes[0]
+        assert not set(sizes[0]) & set(sizes[1])
+        assert second["reused_bytes"] >= sizes[0][base]
+        write_event(lab.address("beta"))
+        assert b"environment" in ask(f"http://{lab.address('beta')}:8077/")
+    finally:
+        for report in reports:
+            portkit("rm", "--yes", report["move"], "--on", "lab:beta", store=store)
+    assert ours(lab, "beta") == before
+
+
 def write_app(folder: Path, lines: str) -> Path:
     folder.mkdir()
     (folder / "compose.yaml").write_text(

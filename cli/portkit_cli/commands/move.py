@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -36,17 +36,21 @@ _form = click.option("--form", type=click.Choice(list(_FORMS)), default="both", 
 
 
 @contextmanager
-def _begun(app: str, source: str, told: Observer) -> Iterator[tuple[App, Host | Bundle]]:
-    """The App and where its image comes from: a host, or the bundle that APP names."""
-    if not is_bundle(app):
-        loaded = apps.load(app)
+def _begun(
+    names: Sequence[str], source: str, told: Observer
+) -> Iterator[tuple[tuple[App, ...], Host | Bundle]]:
+    """The Apps and where their images come from: a host, or the bundle that APP names."""
+    if not any(is_bundle(name) for name in names):
+        loaded = tuple(apps.load(name) for name in names)
         with connect(source, told) as host:
             yield loaded, host
         return
+    if len(names) > 1:
+        raise click.UsageError("a bundle goes alone: name no other APP beside it")
     if _given("source"):
         raise click.UsageError("a bundle has no source host: leave --from out")
-    with Bundle(Path(app)) as bundle:
-        yield bundle.app, bundle
+    with Bundle(Path(names[0])) as bundle:
+        yield (bundle.app,), bundle
 
 
 def _given(name: str) -> bool:
@@ -66,8 +70,11 @@ _source = click.option("--from", "source", default="local", show_default=True, m
                        help="Where the image is, or is built.")  # fmt: skip
 
 
+_apps = click.argument("names", metavar="APP...", nargs=-1, required=True)
+
+
 @click.command()
-@click.argument("app")
+@_apps
 @click.option("--to", "target", required=True, metavar="HOST", help="Where it goes.")
 @_source
 @_form
@@ -81,70 +88,84 @@ _source = click.option("--from", "source", default="local", show_default=True, m
 @output
 @progress
 def move(
-    app: str, target: str, source: str, form: str, keep: str, repeat: int,
+    names: tuple[str, ...], target: str, source: str, form: str, keep: str, repeat: int,
     limit: float | None, dry_run: bool, output: str, progress: str,
 ) -> None:  # fmt: skip
-    """Carry APP to another host, boot it there, and say what that cost.
+    """Carry each APP to another host, boot it there, and say what that cost.
 
     APP is a folder with compose.yaml or Dockerfile, a compose file, an image's name on the source
     host, or a bundle (NAME.portkit) that `portkit pack` wrote. HOST is an ssh
     alias, [user@]host[:port], ssh://..., lab:NAME or local.
 
+    Several APPs are all checked before anything is sent, then go one after the other; what they
+    share goes once. When one fails, those before it stay there and those after it are not tried.
+    The JSON of several is a list.
+
     \b
     Examples:
       portkit move fixtures/apps/radicale --from lab:alpha --to lab:beta
       portkit move ./shop --to web2 --form disk --keep disk
+      portkit move ./shop ./blog ./wiki --from web1 --to web2
       portkit move registry:2 --to ops@10.0.0.7 --repeat 5 --output json
       portkit move ./shop --to web2 --dry-run
       portkit move /media/usb/shop.portkit --to web2
     """
     told = observer(progress)
     there = connect(target, told)  # the name is read before a host is asked
-    with _begun(app, source, told) as (loaded, origin), there as host:
-        forms = _asked(form, origin)
-        host.remote.limit = None if limit is None else Bucket(limit)
-        if dry_run:
-            report = moves.plan(loaded, source=origin, target=host, forms=forms, observer=told)
-        else:
-            report = moves.run(
-                loaded, source=origin, target=host, forms=forms, keep=_KEEP[keep],
-                repeat=repeat, observer=told,
-            )  # fmt: skip
-    _show(report, output)
+    reports: list[Report] = []
+    try:
+        with _begun(names, source, told) as (loaded, origin), there as host:
+            forms = _asked(form, origin)
+            host.remote.limit = None if limit is None else Bucket(limit)
+            if dry_run:
+                reports += moves.plan_all(
+                    loaded, source=origin, target=host, forms=forms, observer=told
+                )
+            else:
+                moves.run_all(
+                    loaded, source=origin, target=host, forms=forms, keep=_KEEP[keep],
+                    repeat=repeat, observer=told, moved=reports.append,
+                )  # fmt: skip
+    finally:  # of several, also when a later one failed
+        if reports:
+            _show(reports, output, several=len(names) > 1)
 
 
 @click.command()
-@click.argument("app")
+@_apps
 @click.option("--on", "targets", required=True, multiple=True, metavar="HOST")
 @_source
 @_form
 @output
 @progress
 def check(
-    app: str, targets: tuple[str, ...], source: str, form: str, output: str, progress: str
-) -> None:
-    """Tell whether APP can run on each HOST; nothing is changed there.
+    names: tuple[str, ...], targets: tuple[str, ...], source: str, form: str, output: str,
+    progress: str,
+) -> None:  # fmt: skip
+    """Tell whether the APPs can run on each HOST, together; nothing is changed there.
 
     \b
-    Exit code 1 when some host cannot run it in a form that was asked for. The JSON is a list of
-    reports, one a host.
-    Example:
+    Exit code 1 when some host cannot run one in a form that was asked for. The JSON is a list of
+    reports, one for each host and APP.
+    Examples:
       portkit check ./shop --on web1 --on lab:gamma
+      portkit check ./shop ./blog --from web1 --on web2
     """
     told = observer(progress)
-    reports, ends = [], [connect(target, told) for target in targets]
-    with _begun(app, source, told) as (loaded, origin):
+    reports: list[Report] = []
+    ends = [connect(target, told) for target in targets]
+    with _begun(names, source, told) as (loaded, origin):
         for end in ends:
             with end as there:
-                report = moves.plan(
+                found = moves.plan_all(
                     loaded, source=origin, target=there, forms=_asked(form, origin),
                     pack_disk=False, observer=told,
                 )  # fmt: skip
-            reports.append(report)
+            reports += found
             if output == "table":
-                print_report(report)
+                _show(found, output)
     if output == "json":
-        click.echo(json.dumps([moves.to_json(report) for report in reports], indent=2))
+        _show(reports, output)
     if any(form.verdict == "incompatible" for report in reports for form in report.forms):
         sys.exit(1)
 
@@ -229,8 +250,11 @@ def measure_command(app: str, host: str, form: str | None, repeat: int, output: 
     click.echo(f"{one.id} {one.form.value} {found.url}: {seconds} s from the boot")
 
 
-def _show(report: Report, output: str) -> None:
+def _show(reports: Sequence[Report], output: str, *, several: bool = True) -> None:
+    """several: False makes the JSON of the one report a document, not a list."""
     if output == "json":
-        click.echo(json.dumps(moves.to_json(report), indent=2))
-    else:
+        rows = [moves.to_json(report) for report in reports]
+        click.echo(json.dumps(rows if several else rows[0], indent=2))
+        return
+    for report in reports:
         print_report(report)

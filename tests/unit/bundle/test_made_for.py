@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portkit import inventory, move, transfer
+from portkit import inventory, prepare, transfer
 from portkit.bundle import Bundle, write
 from portkit.errors import AppError, IncompatibleError, PortkitError
 from portkit.host import Host
@@ -57,7 +57,7 @@ def test_the_disk_is_made_there(
     far.store.put_bytes(layer(1))
     with Bundle(made) as bundle:
         assert held(host, bundle.needs(here)) == {lower.digest}
-        move._refuse_lacking(bundle, host, here)
+        prepare.refuse_lacking(bundle, host, here)
         artifact = bundle.artifact(Form.DISK, here)
         assert here.has(upper.digest)
         assert not here.has(artifact.digest)
@@ -75,7 +75,7 @@ def test_what_is_missing_is_told_first(
 ) -> None:
     before = far.files()
     with Bundle(made) as bundle, pytest.raises(IncompatibleError) as caught:
-        move._refuse_lacking(bundle, host, Store(tmp_path / "empty"))
+        prepare.refuse_lacking(bundle, host, Store(tmp_path / "empty"))
     assert artifacts[Form.IMAGE].blobs[1].digest in caught.value.details
     assert "web2" in caught.value.brief
     assert far.files() == before
@@ -87,7 +87,7 @@ def test_what_is_here_need_not_be_there(
     with Bundle(made) as bundle:
         assert bundle.needs(near) == {}
         assert bundle.parcels(near) == {}
-        move._refuse_lacking(bundle, host, near)
+        prepare.refuse_lacking(bundle, host, near)
 
 
 def test_an_inventory(far: Far, host: Host, tmp_path: Path) -> None:

@@ -1,0 +1,302 @@
+"""What comes before the first byte: Apps packaged and checked, each alone and all together.
+
+Several Apps take turns over the same two connections. Whatever stands in the way of one of them is
+told before anything on the target is changed for any.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from portkit import app as app_room
+from portkit import boot, compat, transfer
+from portkit.bundle import Bundle
+from portkit.errors import ConflictError, IncompatibleError, PortkitError, SpaceError
+from portkit.guest.kit import build_kit
+from portkit.host import Host
+from portkit.journey import Clock, health_port
+from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec, Severity
+from portkit.package import disk as disks
+from portkit.package import image as images
+from portkit.package.build import build
+from portkit.progress import Observer
+from portkit.store import Store
+from portkit.transfer.forward import held
+
+# What a kit adds to a disk, for checks before one is made; a real one had 15 MB.
+_KIT_BYTES = 64 << 20
+_CONFLICTS = {"port-free", "port-shared", "running"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the Moves of one call have in common."""
+
+    apps: tuple[App, ...]
+    source: Host | Bundle
+    target: Host
+    forms: tuple[Form, ...]
+    store: Store
+    observer: Observer
+
+    @contextmanager
+    def about(self, app: App, doing: str) -> Iterator[None]:
+        """Of several Apps, progress and an error say which one it is."""
+        several = len(self.apps) > 1
+        if several:
+            self.observer.message(f"{app.name}: {doing}")
+        try:
+            yield
+        except PortkitError as error:
+            error.brief = f"{app.name}: {error.brief}" if several else error.brief
+            raise
+
+
+@dataclass
+class Links:
+    """Bytes of both connections; each is told once, to the Move that was at work."""
+
+    source: Host | Bundle
+    target: Host
+    told: tuple[int, int] = (0, 0)
+
+    def take(self) -> tuple[int, int]:
+        """What went over them, both ways, since the last call; before the first, all."""
+        ends, before = (self.source.counters(), self.target.counters()), self.told
+        self.told = (ends[0].sent + ends[0].received, ends[1].sent + ends[1].received)
+        return self.told[0] - before[0], self.told[1] - before[1]
+
+
+@dataclass
+class Turn:
+    """One Move's clock and its bytes; both stand still while the others are at work."""
+
+    clock: Clock
+    links: Links
+    source_bytes: int = 0
+    target_bytes: int = 0
+
+    @contextmanager
+    def taken(self) -> Iterator[Clock]:
+        """This Move is at work."""
+        with self.clock.going():
+            yield self.clock
+        source, target = self.links.take()
+        self.source_bytes += source
+        self.target_bytes += target
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What is known before a byte goes to the target. findings: of the App and of each Form."""
+
+    move: str
+    app: App
+    spec: RunSpec
+    image: Artifact
+    artifacts: Mapping[Form, Artifact | None]
+    source: Facts
+    target: Facts
+    findings: Mapping[Form, tuple[Finding, ...]]
+    turn: Turn
+
+    def hopeless(self, form: Form) -> bool:
+        """Whether it cannot go in that Form."""
+        return any(finding.severity is Severity.ERROR for finding in self.findings[form])
+
+    def also(self, found: Sequence[Finding]) -> Packed:
+        """With findings that are true of every Form."""
+        rows = {form: (*known, *found) for form, known in self.findings.items()}
+        return replace(self, findings=rows)
+
+
+def new_id() -> str:
+    """A Move's id: "pk-" and 12 hex digits, not to be guessed."""
+    return "pk-" + secrets.token_hex(6)
+
+
+def prepare(job: Job, *, refusing: bool, pack_disk: bool = True) -> tuple[Packed, ...]:
+    """Every App packaged and checked; the target is only read.
+
+    refusing: raise what stands in the way of any as soon as it is known, else it is in the
+    findings alone. pack_disk: False leaves disks out; they count in the space with an estimate.
+    """
+    _distinct(job.apps)
+    links = Links(job.source, job.target)
+    turns = [Turn(Clock(job.observer), links) for _ in job.apps]
+    with turns[0].taken() as clock:
+        if isinstance(job.source, Bundle):
+            job.source.require(job.forms)
+            refuse_lacking(job.source, job.target, job.store)
+        with clock.phase("look at the hosts"):
+            facts = job.source.facts(), job.target.facts()
+    packed = [_look(app, job, facts, turn) for app, turn in zip(job.apps, turns, strict=True)]
+    shared = compat.clashes({each.app.name: each.spec.ports for each in packed})
+    packed = [each.also(shared[each.app.name]) for each in packed]
+    if refusing:
+        _refuse(packed)
+    if pack_disk and Form.DISK in job.forms:
+        packed = [_with_disk(each, job) for each in packed]
+    full = _space(packed, facts[1], job.target)
+    packed = [each.also(full) for each in packed]
+    if refusing:
+        _refuse(packed)
+    return tuple(packed)
+
+
+def image_of(app: App, source: Host | Bundle, store: Store, clock: Clock) -> Artifact:
+    """The App's image in the Store here; built on the source's engine where the App says so."""
+    if isinstance(source, Bundle):
+        with clock.phase("unpack"):
+            if Form.IMAGE not in source.forms:
+                return source.described(Form.IMAGE)
+            return source.artifact(Form.IMAGE, store, clock.observer)
+    reference = app.service.image
+    if app.service.build is not None:
+        with clock.phase("build"):
+            reference = build(source, app.service.build, clock.observer)
+    assert reference is not None, "the readers give every service an image or a build"
+    with clock.phase("package image"):
+        return images.fetch(source, reference, store, clock.observer)
+
+
+def artifact_of(
+    form: Form, source: Host | Bundle, image: Artifact, spec: RunSpec, store: Store, clock: Clock
+) -> Artifact:
+    """An image in a Form, in the Store here."""
+    if form is Form.IMAGE:
+        return image
+    if isinstance(source, Bundle):
+        with clock.phase("unpack disk"):
+            return source.artifact(form, store, clock.observer)
+    with clock.phase("package disk"):
+        return disks.build(
+            image,
+            app_room.defaults(image.config),
+            build_kit(architecture=image.config.architecture),
+            store,
+            disk_bytes=spec.machine.disk_bytes,
+            observer=clock.observer,
+        )
+
+
+def _distinct(apps: Sequence[App]) -> None:
+    names = [app.name for app in apps]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConflictError(
+                f"several Apps are called {name}",
+                details=", ".join(app.source for app in apps if app.name == name),
+                resolution="Give each a name of its own: `name:` in compose.yaml.",
+            )
+
+
+def _look(app: App, job: Job, facts: tuple[Facts, Facts], turn: Turn) -> Packed:
+    """An App with its image and what is found by looking at it alone; no disk yet."""
+    with turn.taken() as clock, job.about(app, "packaged"):
+        image = image_of(app, job.source, job.store, clock)
+        spec = app_room.resolve(app, image.config)
+        # An App that cannot be asked cannot be moved and measured.
+        health_port(spec.ports, spec.health)
+        running = () if isinstance(job.source, Bundle) else _running(app, job.source, facts[0])
+    told = app.findings + running
+    findings = {form: told + compat.check(spec, image.config, facts[1], form) for form in job.forms}
+    artifacts = {form: image if form is Form.IMAGE else None for form in job.forms}
+    return Packed(new_id(), app, spec, image, artifacts, *facts, findings, turn)
+
+
+def _with_disk(packed: Packed, job: Job) -> Packed:
+    """A disk takes time to make: not for a host that could never boot it."""
+    if packed.hopeless(Form.DISK):
+        return packed
+    with packed.turn.taken() as clock, job.about(packed.app, "its disk"):
+        disk = artifact_of(Form.DISK, job.source, packed.image, packed.spec, job.store, clock)
+    return replace(packed, artifacts={**packed.artifacts, Form.DISK: disk})
+
+
+def _space(packed: Sequence[Packed], facts: Facts, target: Host) -> tuple[Finding, ...]:
+    """Whether the target has room for all at once; it is not asked for what is refused."""
+    new, more = [], 0
+    for each in packed:
+        for form, artifact in each.artifacts.items():
+            if each.hopeless(form):
+                continue
+            if artifact is None:
+                more += each.image.stored_bytes + _KIT_BYTES
+            else:
+                new.append((artifact, transfer.missing(artifact, target)))
+    return compat.space(facts, new, more)
+
+
+def refuse_lacking(bundle: Bundle, target: Host, store: Store) -> None:
+    """IncompatibleError when the target has not what was left out of the bundle."""
+    needs = bundle.needs(store)
+    lacking = sorted(set(needs) - held(target, needs))
+    if lacking:
+        raise IncompatibleError(
+            f"the bundle was made for {bundle.document.made_for or 'another host'}, and "
+            f"{target.name} lacks what was left out of it",
+            details="\n".join(f"{digest}, {needs[digest]} bytes" for digest in lacking[:50]),
+            resolution="Pack it without --for, or for this host's own inventory.",
+        )
+
+
+def _running(app: App, source: Host, facts: Facts) -> tuple[Finding, ...]:
+    """The App as it runs on the source, started by compose, by portkit or, for an image's bare
+    name, by anybody: moving it as well would make two owners."""
+    args = {
+        "reference": app.service.image if app.service.image == app.source else None,
+        "app": app.name,
+        "service": app.service.name,
+    }
+    names = list(source.remote.call("image.containers", args)["running"])
+    if facts.libvirt_version is not None:
+        with boot.runner(source, Form.DISK) as domains:
+            found = domains.instances()
+        names += [row.id for row in found if row.app == app.name and row.status == "running"]
+    if not names:
+        return ()
+    return (
+        Finding(
+            "running",
+            Severity.ERROR,
+            "the App is running on the source",
+            f"{source.name}: {', '.join(names)}",
+            "Stop it there first; portkit does not move a running App's state yet.",
+        ),
+    )
+
+
+def _refuse(packed: Sequence[Packed]) -> None:
+    """One error for all that stands in the way; what is not true of every App names its own."""
+    owners: dict[Finding, list[str]] = {}
+    for each in packed:
+        found = dict.fromkeys(row for rows in each.findings.values() for row in rows)
+        for finding in found:
+            if finding.severity is Severity.ERROR:
+                owners.setdefault(finding, []).append(each.app.name)
+    if not owners:
+        return
+
+    def named(finding: Finding, text: str) -> str:
+        names = owners[finding]
+        return text if len(names) == len(packed) else f"{', '.join(names)}: {text}"
+
+    briefs = dict.fromkeys(named(row, row.message) for row in owners)
+    seen = dict.fromkeys(
+        named(row, f"{row.rule}: {row.evidence}") for row in owners if row.evidence
+    )
+    raise _kind({finding.rule for finding in owners})(
+        "; ".join(briefs),
+        details="\n".join(seen),
+        resolution=" ".join(dict.fromkeys(row.remedy for row in owners if row.remedy)),
+    )
+
+
+def _kind(rules: set[str]) -> type[PortkitError]:
+    if rules == {"space"}:
+        return SpaceError
+    return ConflictError if rules <= _CONFLICTS else IncompatibleError

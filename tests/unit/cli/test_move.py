@@ -1,0 +1,92 @@
+"""`portkit move` of one App and of several: what is asked for, what is printed."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from portkit_cli.commands import move as command
+from portkit_cli.main import main
+
+from portkit import move as moves
+from portkit.errors import BootError
+from portkit.model import App
+from portkit.report import Report
+from tests.unit.compat.test_compat import FACTS
+
+
+class FakeHost:
+    def __init__(self) -> None:
+        self.remote = self
+        self.limit: object = None
+
+
+@pytest.fixture(autouse=True)
+def _hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts without a connection, and Moves that end at once: an App called "bad" does badly."""
+
+    @contextmanager
+    def connect(*_: object) -> Iterator[FakeHost]:
+        yield FakeHost()
+
+    def report(app: App) -> Report:
+        return Report(f"pk-{app.name}", app, FACTS, FACTS, 0, 0, (), ())
+
+    def run_all(apps: Sequence[App], *, moved: Any, **_: object) -> None:
+        for app in apps:
+            if app.name == "bad":
+                raise BootError("bad: it did not start")
+            moved(report(app))
+
+    monkeypatch.setattr(command, "connect", connect)
+    monkeypatch.setattr(moves, "run_all", run_all)
+    monkeypatch.setattr(moves, "plan_all", lambda apps, **_: tuple(map(report, apps)))
+
+
+def portkit(*words: str) -> Result:
+    return CliRunner().invoke(main, [*words, "--progress", "quiet"])
+
+
+def moved(*words: str) -> Any:
+    return json.loads(portkit("move", *words, "--to", "web2", "--output", "json").stdout)
+
+
+def test_one_is_a_document_and_several_are_a_list() -> None:
+    assert moved("shop:1")["move"] == "pk-shop"
+    assert [row["move"] for row in moved("shop:1", "blog:1")] == ["pk-shop", "pk-blog"]
+    assert [row["move"] for row in moved("shop:1", "blog:1", "--dry-run")] == ["pk-shop", "pk-blog"]
+
+
+def test_a_table_for_each() -> None:
+    done = portkit("move", "shop:1", "blog:1", "--to", "web2")
+    assert done.exit_code == 0
+    assert done.stdout.index("shop: web2") < done.stdout.index("blog: web2")
+
+
+def test_what_was_moved_is_told_when_a_later_one_fails() -> None:
+    done = portkit("move", "shop:1", "bad:1", "blog:1", "--to", "web2", "--output", "json")
+    assert done.exit_code == BootError.exit_code
+    assert [row["move"] for row in json.loads(done.stdout)] == ["pk-shop"]
+    assert "bad: it did not start" in done.stderr
+    assert portkit("move", "bad:1", "--to", "web2", "--output", "json").stdout == ""
+
+
+def test_check_tells_each_host_and_app() -> None:
+    words = ("shop:1", "blog:1", "--on", "web1", "--on", "web2", "--output", "json")
+    rows = json.loads(portkit("check", *words).stdout)
+    assert [row["move"] for row in rows] == ["pk-shop", "pk-blog"] * 2
+
+
+def test_a_bundle_goes_alone(tmp_path: Path) -> None:
+    bundle = tmp_path / "shop.portkit"
+    bundle.write_bytes(b"")
+    done = portkit("move", "blog:1", str(bundle), "--to", "web2")
+    assert done.exit_code == 2
+    assert "a bundle goes alone" in done.stderr
+
+
+def test_no_app_is_a_wrong_usage() -> None:
+    assert portkit("move", "--to", "web2").exit_code == 2

@@ -1,0 +1,224 @@
+"""Several Apps at once: checked together before the first byte, moved one after the other."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portkit import move as moves
+from portkit.errors import AppError, BootError, ConflictError, IncompatibleError, SpaceError
+from portkit.host import Counters
+from portkit.model import (
+    App,
+    Artifact,
+    Blob,
+    Facts,
+    Finding,
+    Form,
+    ImageConfig,
+    Port,
+    Service,
+    Severity,
+    Verdict,
+)
+from portkit.report import FormReport, Report
+from portkit.store import Store
+from tests.unit.compat.test_compat import FACTS
+
+
+class FakeHost:
+    """A host with Facts and images by name; it remembers what it was asked. Each call of
+    `counters` finds ten bytes more each way."""
+
+    def __init__(self, name: str, facts: Facts, images: dict[str, Artifact]) -> None:
+        self.name, self._facts, self._images = name, facts, images
+        self.remote = self
+        self.calls: list[str] = []
+        self.bytes = 0
+
+    def facts(self) -> Facts:
+        return self._facts
+
+    def counters(self) -> Counters:
+        self.bytes += 10
+        return Counters(self.bytes, self.bytes, "local")
+
+    def call(self, verb: str, args: dict[str, Any], **_: Any) -> dict[str, Any]:
+        self.calls.append(verb)
+        found = [image for name, image in self._images.items() if name == args.get("reference")]
+        rows = [{"id": each.digest, "diff_ids": list(each.config.diff_ids)} for each in found]
+        answers: dict[str, dict[str, Any]] = {
+            "image.list": {"images": rows, "containerd": False},
+            "image.containers": {"running": []},
+            "store.has": {"have": {}},
+        }
+        return answers[verb]
+
+
+class FakeJourney:
+    """What a Journey does, noted; the App called "bad" does not start."""
+
+    done: list[str]
+
+    def __init__(self, move: str, spec: Any, artifact: Artifact, *more: Any) -> None:
+        self.move, self.app, self.artifact, self.stack = move, spec.app, artifact, more[3]
+
+    def send(self, *_: Any) -> None:
+        self.done.append(f"send {self.app}")
+        self.stack.callback(lambda: self.done.append(f"take back {self.app}"))
+
+    def start(self, *_: Any, **__: Any) -> None:
+        if self.app == "bad":
+            raise BootError("it did not start", details="its last words")
+
+    def commit(self, _: object) -> None:
+        self.done.append(f"commit {self.app}")
+
+    def report(self, findings: tuple[Finding, ...], state: str) -> FormReport:
+        return FormReport(self.artifact.form, self.artifact, Verdict.NATIVE, findings, state=state)
+
+
+class Lot:
+    """Apps of the given names, each with a layer of its own and one that all share."""
+
+    def __init__(self, folder: Path, *names: str, target: Facts = FACTS) -> None:
+        self.store = Store(folder / "store")
+        base, images = self.store.put_bytes(bytes(1000)), {}
+        for name in names:
+            config, own = (self.store.put_bytes(text.encode() * 100) for text in (name, name + "!"))
+            parts = ImageConfig(config.digest, "amd64", "linux", (base.digest, own.digest),
+                                cmd=("x",))  # fmt: skip
+            blobs = (config, Blob(base.digest, 1000), own)
+            images[name] = Artifact(Form.IMAGE, config.digest, parts, blobs, 2000, 2000)
+            self.store.save(images[name], f"image {config.digest}")
+        self.source = FakeHost("old", replace(FACTS, libvirt_version=None), images)
+        self.target = FakeHost("new", target, {})
+        self.apps = tuple(app(name, 8000 + number) for number, name in enumerate(names))
+
+    def run(self, *apps: App, **more: Any) -> tuple[Report, ...]:
+        ends: dict[str, Any] = {"source": self.source, "target": self.target}
+        return moves.run_all(
+            apps or self.apps, **ends, forms=(Form.IMAGE,), store=self.store, **more
+        )
+
+    def plan(self, *apps: App) -> tuple[Report, ...]:
+        ends: dict[str, Any] = {"source": self.source, "target": self.target}
+        return moves.plan_all(
+            apps or self.apps, **ends, store=self.store, pack_disk=False
+        )  # fmt: skip
+
+
+def app(name: str, *ports: int, address: str = "", protocol: str = "tcp") -> App:
+    published = tuple(Port(80, port, protocol, address) for port in ports)
+    if protocol != "tcp":
+        published += (Port(80, 9000 + len(name)),)
+    return App(name, (Service(name, image=name, ports=published),), f"./{name}")
+
+
+@pytest.fixture(autouse=True)
+def _journeys(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeJourney.done = []
+    monkeypatch.setattr(moves, "Journey", FakeJourney)
+
+
+def test_one_after_the_other_each_a_move_of_its_own(tmp_path: Path) -> None:
+    lot, told = Lot(tmp_path, "shop", "blog"), []
+    reports = lot.run(moved=told.append)
+    assert [report.app.name for report in reports] == ["shop", "blog"]
+    assert list(reports) == told
+    assert len({report.move for report in reports}) == 2
+    assert FakeJourney.done == ["send shop", "commit shop", "send blog", "commit blog"]
+    assert sum(report.target_link_bytes for report in reports) == 2 * lot.target.bytes, "each once"
+    assert sum(report.source_link_bytes for report in reports) == 2 * lot.source.bytes
+    assert all(report.target_link_bytes > 0 for report in reports)
+
+
+def test_what_was_moved_before_one_that_fails_stays(tmp_path: Path) -> None:
+    lot, told = Lot(tmp_path, "shop", "bad", "blog"), []
+    with pytest.raises(BootError) as caught:
+        lot.run(moved=told.append)
+    assert caught.value.brief == "bad: it did not start"
+    assert caught.value.details == "its last words\nmoved: shop; not moved: bad, blog"
+    assert [report.app.name for report in told] == ["shop"]
+    assert FakeJourney.done == ["send shop", "commit shop", "send bad", "take back bad"]
+
+
+def test_the_error_of_one_app_is_as_ever(tmp_path: Path) -> None:
+    lot = Lot(tmp_path, "bad")
+    with pytest.raises(BootError) as caught:
+        lot.run()
+    assert (caught.value.brief, caught.value.details) == ("it did not start", "its last words")
+    with pytest.raises(AppError, match="no App"):
+        moves.run_all((), source=lot.source, target=lot.target)  # type: ignore[arg-type]
+
+
+def test_two_of_one_name_are_refused(tmp_path: Path) -> None:
+    lot = Lot(tmp_path, "shop", "blog")
+    twin = replace(lot.apps[0], source="./other")
+    with pytest.raises(ConflictError, match="several Apps are called shop") as caught:
+        lot.run(*lot.apps, twin)
+    assert caught.value.details == "./shop, ./other"
+    assert lot.source.calls == lot.target.calls == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "clash"),
+    [
+        ({}, {}, True),
+        ({"address": "10.0.0.1"}, {"address": "0.0.0.0"}, True),
+        ({"address": "10.0.0.1"}, {}, True),
+        ({"address": "10.0.0.1"}, {"address": "10.0.0.2"}, False),
+        ({"protocol": "udp"}, {}, False),
+        ({"protocol": "udp"}, {"protocol": "udp"}, True),
+    ],
+)
+def test_one_port_for_two(
+    tmp_path: Path, one: dict[str, str], other: dict[str, str], clash: bool
+) -> None:
+    lot = Lot(tmp_path, "a", "bb")
+    pair = app("a", 8080, **one), app("bb", 8080, **other)
+    told = {finding.rule for report in lot.plan(*pair) for finding in report.forms[0].findings}
+    assert told == ({"port-shared"} if clash else set())
+    if not clash:
+        assert len(lot.run(*pair)) == 2
+        return
+    with pytest.raises(ConflictError, match="port 8080 is published by a and by bb"):
+        lot.run(*pair)
+    assert lot.target.calls == []
+    assert FakeJourney.done == []
+
+
+def test_one_that_cannot_go_holds_all(tmp_path: Path) -> None:
+    lot = Lot(tmp_path, "shop", "blog", "wiki")
+    wrong = Finding("volume", Severity.ERROR, "it would not travel", "./data", "Copy it.")
+    with pytest.raises(IncompatibleError) as caught:
+        lot.run(lot.apps[0], replace(lot.apps[1], findings=(wrong,)), lot.apps[2])
+    assert caught.value.brief == "blog: it would not travel"
+    assert caught.value.details == "blog: volume: ./data"
+    assert lot.target.calls == []
+    assert FakeJourney.done == []
+
+
+def test_space_is_that_of_all_together(tmp_path: Path) -> None:
+    """In the Store 1000 of the base, and 400 and 500 of one App's configuration and layer each."""
+    names = ("shop", "blog")
+    need = 1000 + 2 * (400 + 500)
+    exact = replace(FACTS, store_free_bytes=need, docker_free_bytes=10 << 30)
+    assert len(Lot(tmp_path, *names, target=exact).run()) == 2
+    less = Lot(tmp_path, *names, target=replace(exact, store_free_bytes=need - 1))
+    FakeJourney.done = []
+    with pytest.raises(SpaceError, match="bytes of disk are needed") as caught:
+        less.run()
+    assert f"the Store: {need} of {need - 1} free" in caught.value.details
+    assert FakeJourney.done == []
+    assert len(less.run(less.apps[0])) == 1, "one of them has room"
+
+
+def test_a_check_counts_disks_that_are_not_made(tmp_path: Path) -> None:
+    lot = Lot(tmp_path, "shop", "blog", target=replace(FACTS, store_free_bytes=100 << 20))
+    (report,) = lot.plan(lot.apps[0])
+    assert [form.verdict for form in report.forms] == [Verdict.NATIVE, Verdict.EMULATED]
+    assert [form.artifact is None for form in report.forms] == [False, True]
+    for report in lot.plan():
+        assert {form.verdict for form in report.forms} == {Verdict.INCOMPATIBLE}
