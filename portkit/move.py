@@ -145,7 +145,7 @@ def run_all(
     done: list[Report] = []
     for packed in prepare(job, refusing=True):
         try:
-            with job.about(packed.app, "moved"):
+            with job.about(packed.app, "moving"):
                 report = _carry(packed, job, keep, repeat)
         except BaseException as error:
             _say_how_far(error, job, len(done))

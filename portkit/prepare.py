@@ -196,7 +196,7 @@ def _distinct(apps: Sequence[App]) -> None:
 
 def _look(app: App, job: Job, facts: tuple[Facts, Facts], turn: Turn) -> Packed:
     """An App with its image and what is found by looking at it alone; no disk yet."""
-    with turn.taken() as clock, job.about(app, "packaged"):
+    with turn.taken() as clock, job.about(app, "packaging"):
         image = image_of(app, job.source, job.store, clock)
         spec = app_room.resolve(app, image.config)
         # An App that cannot be asked cannot be moved and measured.
@@ -212,7 +212,7 @@ def _with_disk(packed: Packed, job: Job) -> Packed:
     """A disk takes time to make: not for a host that could never boot it."""
     if packed.hopeless(Form.DISK):
         return packed
-    with packed.turn.taken() as clock, job.about(packed.app, "its disk"):
+    with packed.turn.taken() as clock, job.about(packed.app, "making its disk"):
         disk = artifact_of(Form.DISK, job.source, packed.image, packed.spec, job.store, clock)
     return replace(packed, artifacts={**packed.artifacts, Form.DISK: disk})
 

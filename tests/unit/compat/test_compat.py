@@ -66,6 +66,16 @@ def test_a_port_is_taken_where_it_would_be_bound() -> None:
     assert rules(taken, ports=(Port(9, 81, "tcp", "10.0.0.5"),)) == {"error:port-free"}
     assert rules(taken, ports=(Port(9, 82, "tcp", "10.0.0.6"),)) == {"error:port-free"}
     assert rules(taken, ports=(Port(80, 80, "udp"),)) == set()
+    assert rules(taken, ports=(Port(9, 81, "tcp", "0.0.0.0"),)) == {"error:port-free"}
+
+
+def test_ports_of_several_apps() -> None:
+    ports = {"a": [Port(80, 8080)], "b": [Port(1, 8080), Port(2, 8081)], "c": [Port(3, 8081)]}
+    found = compat.clashes(ports)
+    assert {name: len(rows) for name, rows in found.items()} == {"a": 1, "b": 2, "c": 1}
+    assert found["a"][0] == found["b"][0]
+    assert "8080 is published by a and by b" in found["a"][0].message
+    assert compat.clashes({"a": ports["a"], "c": ports["c"]}) == {"a": (), "c": ()}
 
 
 GIB = 1 << 30
