@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
 from portkit.bundle.tar import content, malformed
-from portkit.host.remote import codec
+from portkit.host.remote import codec, sources
 from portkit.host.remote import recipe as ops
 from portkit.progress import Observer
 from portkit.store import Store
@@ -69,7 +69,9 @@ def _one(each: Content, file: BinaryIO, members: _Members, store: Store) -> None
     path = store.temporary()
     try:
         with ExitStack() as stack:
-            bases = [stack.enter_context(store.path(base.digest).open("rb")) for base in each.bases]
+            bases = [sources.Plain(store.path(base.digest)) for base in each.bases]
+            for base in bases:
+                stack.callback(base.close)
             out = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             stack.callback(os.close, out)
             target = ops.Target(out, each.size)

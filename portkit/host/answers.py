@@ -39,6 +39,7 @@ class _Image(_Answer):
 class _Images(_Answer):
     images: list[_Image]
     containerd: bool
+    readable: list[_Digest] = []
 
 
 class _Identity(_Answer):

@@ -40,6 +40,7 @@ _MODULES = (
     "parts",
     "recipe",
     "serve",
+    "sources",
     "store",
 )
 
@@ -205,7 +206,7 @@ class Remote:
         Raises the class of portkit.errors that the host names; TransferError when the
         connection breaks.
         """
-        if self._busy:
+        if self._busy or self.lost:
             with contextlib.suppress(OSError):
                 self._in.close()
             # What it was doing (an engine's load) must not come to its end after the next call.

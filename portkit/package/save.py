@@ -8,7 +8,7 @@ from pathlib import Path
 
 from portkit import process
 from portkit.errors import ConflictError, VerifyError
-from portkit.host.remote import archive
+from portkit.host.remote import archive, sources
 from portkit.model import Artifact, Form
 from portkit.store import Store
 
@@ -46,14 +46,20 @@ def save(artifact: Artifact, store: Store, path: Path, name: str) -> None:
 
 def _docker_archive(artifact: Artifact, store: Store, path: Path, name: str) -> None:
     layers = list(artifact.config.diff_ids)
-    files = {digest: store.path(digest) for digest in layers}
+    files: dict[str, sources.Source] = {
+        digest: sources.Plain(store.path(digest)) for digest in dict.fromkeys(layers)
+    }
     hold = f"portkit/{name}:{artifact.digest.removeprefix('sha256:')[:12]}"
     config = store.path(artifact.config.digest)
     stream, _ = archive.docker_archive(config, layers, files, hold)
-    with path.open("xb") as out:
-        path.chmod(0o600)
-        for data in stream:
-            out.write(data)
+    try:
+        with path.open("xb") as out:
+            path.chmod(0o600)
+            for data in stream:
+                out.write(data)
+    finally:
+        for source in files.values():
+            source.close()
 
 
 def _qcow2(raw: Path, path: Path) -> None:

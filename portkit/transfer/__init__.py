@@ -8,15 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from portkit.errors import EngineError
+from portkit.errors import EngineError, PortkitError
 from portkit.host import Host
 from portkit.model import Artifact, Blob, Form
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
-from portkit.transfer.deliver import Base, Delivery, deliver
+from portkit.transfer.bases import Base, Bases
+from portkit.transfer.deliver import Delivery, deliver
 from portkit.transfer.forward import Parcel, bring
-from portkit.transfer.resume import Link
+from portkit.transfer.resume import Link, persist
 
 # Beside the layers of the same image: candidates for bases, the newest of what both ends hold.
 _MORE_BASES = 12
@@ -41,14 +43,15 @@ class TransferResult:
     deliveries: tuple[Delivery, ...] = ()
 
 
-def missing(artifact: Artifact, host: Host) -> tuple[Blob, ...]:
+def missing(artifact: Artifact, host: Host, observer: Observer | None = None) -> tuple[Blob, ...]:
     """The blobs that neither the host's engine nor its Store has, each once."""
     blobs = tuple({blob.digest: blob for blob in artifact.blobs}.values())
     if artifact.form is Form.IMAGE:
-        listed = host.remote.call("image.list", {})["images"]
+        listed = _ask(host, "image.list", {}, observer)["images"]
         there = {digest for row in listed for digest in row["diff_ids"]}
         blobs = tuple(blob for blob in blobs if blob.digest not in there)
-    have = host.remote.call("store.has", {"digests": [blob.digest for blob in blobs]})["have"]
+    asked = {"digests": [blob.digest for blob in blobs]}
+    have = _ask(host, "store.has", asked, observer)["have"]
     return tuple(blob for blob in blobs if blob.digest not in have)
 
 
@@ -70,7 +73,7 @@ def send(
     """
     observer = observer or NullObserver()
     begun, before = time.monotonic(), host.counters()
-    new = missing(artifact, host) if new is None else new
+    new = missing(artifact, host, observer) if new is None else new
     deliveries = _send(artifact, new, store, host, observer, parcels or {})
     if artifact.form is Form.IMAGE:
         _load(artifact, new, host, observer)
@@ -98,7 +101,7 @@ def is_held(artifact: Artifact, host: Host) -> bool:
     """Whether an earlier Move holds this image there already."""
     if artifact.form is not Form.IMAGE:
         return False
-    rows = host.remote.call("image.list", {})["images"]
+    rows = _ask(host, "image.list", {})["images"]
     return any(held_name(artifact) in row["tags"] for row in rows)
 
 
@@ -121,15 +124,37 @@ def held_name(artifact: Artifact) -> str:
     return "portkit/held:" + artifact.config.digest.removeprefix("sha256:")[:32]
 
 
+def _ask(
+    host: Host, verb: str, args: dict[str, Any], observer: Observer | None = None
+) -> dict[str, Any]:
+    """A call that changes nothing, again where the connection broke."""
+    link = Link(host.remote)
+    return persist(lambda: host.remote.call(verb, args), link, observer or NullObserver())
+
+
 def _load(artifact: Artifact, new: Sequence[Blob], host: Host, observer: Observer) -> None:
     observer.phase("load")
+    discard = [blob.digest for blob in new]
     args = {
         "config": artifact.config.digest,
         "layers": list(artifact.config.diff_ids),
         "hold": held_name(artifact),
-        "discard": [blob.digest for blob in new],
+        "discard": discard,
     }
-    host.remote.call("image.load", args)
+    tries = 0
+
+    def load() -> None:
+        nonlocal tries
+        tries += 1
+        try:
+            host.remote.call("image.load", args)
+        except PortkitError:
+            # What an earlier try began goes on in the engine when its connection breaks.
+            if tries == 1 or host.remote.lost or not is_held(artifact, host):
+                raise
+            host.remote.call("store.remove", {"digests": discard})
+
+    persist(load, Link(host.remote), observer)
 
 
 def _send(
@@ -143,21 +168,22 @@ def _send(
     total, done = sum(blob.size for blob in blobs), 0
     link = _link(host)
     large = any(blob.size >= _LEAST_BASE for blob in blobs)
-    bases = _bases(artifact, store, host) if large else []
+    rows = _bases(artifact, store, host, observer) if large else []
     deliveries = []
-    for blob in blobs:
+    with Bases(store, rows) as bases:
+        for blob in blobs:
 
-        def told(count: int, before: int = done) -> None:
-            observer.bytes("transfer", before + count, total)
+            def told(count: int, before: int = done) -> None:
+                observer.bytes("transfer", before + count, total)
 
-        if blob.digest in parcels:
-            deliveries += bring(blob, parcels, store, host, link, observer, told)
-        else:
-            deliveries.append(deliver(blob, store, link, bases, observer, told))
-        host.rate = link.rate
-        if blob.size >= _LEAST_BASE:
-            bases.append(Base(blob.digest, blob.size))
-        done += blob.size
+            if blob.digest in parcels:
+                deliveries += bring(blob, parcels, store, host, link, observer, told)
+            else:
+                deliveries.append(deliver(blob, store, link, bases, observer, told))
+            host.rate = link.rate
+            if blob.size >= _LEAST_BASE:
+                bases.add(Base(blob.digest, blob.size))
+            done += blob.size
     return tuple(deliveries)
 
 
@@ -172,13 +198,13 @@ def _link(host: Host) -> Link:
     return Link(host.remote, sent=sent, rate=host.rate)
 
 
-def _bases(artifact: Artifact, store: Store, host: Host) -> list[Base]:
+def _bases(artifact: Artifact, store: Store, host: Host, observer: Observer) -> list[Base]:
     """What both ends hold: layers of the same image first, then the newest blobs."""
-    engine = _layers(host)
+    engine, readable = _layers(host, observer)
     newest = store.newest(_ASKED, _LEAST_BASE)
     own = [digest for digest in artifact.config.diff_ids if store.has(digest)]
     asked = list(dict.fromkeys([*own, *(blob.digest for blob in newest)]))
-    have = host.remote.call("store.has", {"digests": asked})["have"]
+    have = _ask(host, "store.has", {"digests": asked}, observer)["have"]
     bases: list[Base] = []
     bytes_left = _MORE_BYTES
     for digest in asked:
@@ -189,14 +215,17 @@ def _bases(artifact: Artifact, store: Store, host: Host) -> list[Base]:
             if size > bytes_left or len(bases) >= len(own) + _MORE_BASES:
                 continue
             bytes_left -= size
-        bases.append(Base(digest, size, in_engine=digest not in have))
+        whole = digest not in have and digest not in readable
+        bases.append(Base(digest, size, in_engine=whole))
     return bases
 
 
-def _layers(host: Host) -> set[str]:
-    """diffIDs of the layers that the host's engine has; none where no engine runs."""
+def _layers(host: Host, observer: Observer) -> tuple[set[str], set[str]]:
+    """diffIDs of the layers that the host's engine has, and of those that can be read there
+    without the rest of an image; none where no engine runs."""
     try:
-        rows = host.remote.call("image.list", {})["images"]
+        found = _ask(host, "image.list", {}, observer)
     except EngineError:
-        return set()
-    return {digest for row in rows for digest in row["diff_ids"]}
+        return set(), set()
+    layers = {digest for row in found["images"] for digest in row["diff_ids"]}
+    return layers, layers & set(found.get("readable", ()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from portkit.model import Blob
 from portkit.progress import Observer
 from portkit.store import Store
 from portkit.transfer import price, recipe
-from portkit.transfer.index import Index
+from portkit.transfer.bases import Base, Bases
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, Sending, transmit
@@ -25,15 +25,6 @@ from portkit.transfer.stream import Stream
 _SAMPLE, _SAMPLES = 1 << 16, 16
 # Until a link has been measured it is taken for a fast one: on a slow one little is lost by it.
 _PRESUMED = 80e6
-
-
-@dataclass(frozen=True)
-class Base:
-    """A blob that both ends hold. in_engine: there it is to be read out of the Docker Engine."""
-
-    digest: str
-    size: int
-    in_engine: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +48,7 @@ def deliver(
     blob: Blob,
     store: Store,
     link: Link,
-    bases: Sequence[Base],
+    bases: Bases | None,
     observer: Observer,
     told: Callable[[int], None],
 ) -> Delivery:
@@ -72,10 +63,10 @@ def deliver(
             return _Job(blob, store, link, bases, observer, told).run()
         except (VerifyError, TransferError) as error:
             # A base may have been removed there meanwhile, or altered at rest.
-            if link.remote.lost or not bases:
+            if link.remote.lost or bases is None or not bases.rows:
                 raise
             observer.message(f"{error.brief}; once more, without what the host has")
-            return _Job(blob, store, link, (), observer, told).run()
+            return _Job(blob, store, link, None, observer, told).run()
 
 
 class _Job:
@@ -84,12 +75,13 @@ class _Job:
         blob: Blob,
         store: Store,
         link: Link,
-        bases: Sequence[Base],
+        bases: Bases | None,
         observer: Observer,
         told: Callable[[int], None],
     ) -> None:
         self._blob, self._store, self._link = blob, store, link
-        self._bases, self._observer, self._told = bases, observer, told
+        self._bases = bases or Bases(store)
+        self._observer, self._told = observer, told
         self._content = 1  # bytes of the recipe, about
 
     def run(self) -> Delivery:
@@ -97,8 +89,8 @@ class _Job:
         with ExitStack() as stack:
             path = self._store.path(self._blob.digest)
             target = stack.enter_context(path.open("rb")).fileno()
-            rows = [row for row in self._bases if self._store.has(row.digest)]
-            script = stack.enter_context(self._scan(target, rows, folder))
+            script = stack.enter_context(self._bases.scan(target, folder))
+            rows = self._bases.rows
             dropped = [n for n, row in enumerate(rows) if not self._worth(script.copied[n], row)]
             kept = script.used(dropped)
             copied = sum(script.copied[number] for number in kept)
@@ -127,16 +119,6 @@ class _Job:
                 tuple(row.digest for row in used), stream.how,
                 _reason(stream.how, packed, self._link.rate, copied), resumed,
             )  # fmt: skip
-
-    def _scan(self, target: int, rows: Sequence[Base], folder: Path) -> recipe.Script:
-        with ExitStack() as stack:
-            files = [stack.enter_context(self._store.path(row.digest).open("rb")) for row in rows]
-            numbers = [file.fileno() for file in files]
-            index = None
-            if numbers:
-                index = Index(numbers, folder)
-                stack.callback(index.close)
-            return recipe.scan(target, numbers, index, folder)
 
     def _worth(self, copied: int, base: Base) -> bool:
         rate = self._link.rate or price.UNKNOWN_RATE

@@ -53,7 +53,7 @@ def bring(
     """A blob that is a parcel; bases of it that the host lacks go before it and are removed there
     afterwards. VerifyError when one of them is nowhere."""
     if blob.digest not in parcels:
-        return [deliver(blob, store, link, (), observer, lambda count: None)]
+        return [deliver(blob, store, link, None, observer, lambda count: None)]
     parcel = parcels[blob.digest]
     there = held(host, {base.digest for base in parcel.bases})
     lacking = [base for base in parcel.bases if base.digest not in there]

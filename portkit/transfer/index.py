@@ -28,13 +28,21 @@ class Index:
 
     def __init__(self, bases: Sequence[int], folder: Path) -> None:
         """bases: descriptors. folder: for the table, 32 bytes for each 4 KiB of the bases."""
-        blocks = sum(_data_bytes(base) // BLOCK + 64 for base in bases)
         self._folder = folder
-        self._open(1 << max(10, (2 * blocks).bit_length()))
-        for number, base in enumerate(bases[:MOST_BASES]):
-            self._add(number, base)
+        self.count = 0  # of the bases in it
+        self._open(_slots(bases))
+        self.extend(bases)
 
-    def _open(self, slots: int) -> None:
+    def extend(self, bases: Sequence[int]) -> None:
+        """More bases; where they have what is in it already, they are not looked at."""
+        if _slots(bases) > self._slots - self._used:
+            self._grow(max(2 * self._slots, self._used + _slots(bases)))
+        for base in bases[: MOST_BASES - self.count]:
+            self._add(self.count, base)
+            self.count += 1
+
+    def _open(self, least: int) -> None:
+        slots = 1 << (least - 1).bit_length()
         with tempfile.TemporaryFile(dir=self._folder) as file:
             file.truncate(16 * slots)
             self._map = mmap.mmap(file.fileno(), 16 * slots)
@@ -45,9 +53,9 @@ class Index:
         self._table.release()
         self._map.close()
 
-    def _grow(self) -> None:
+    def _grow(self, least: int) -> None:
         before, mapped, slots = self._table, self._map, self._slots
-        self._open(2 * slots)
+        self._open(least)
         for at in range(0, 2 * slots, 2):
             if before[at]:
                 slot = self._slot(before[at])
@@ -76,7 +84,7 @@ class Index:
 
     def _put(self, block: bytes, number: int, offset: int, length: int) -> None:
         if 4 * self._used > 3 * self._slots:  # many small files: it has been sized by bytes
-            self._grow()
+            self._grow(2 * self._slots)
         key = hash(block) & _MASK or 1
         slot = self._slot(key)
         if self._table[slot] or offset >= UNIT << _OFFSET_BITS:
@@ -101,6 +109,11 @@ class Index:
                         block = block.ljust(BLOCK, b"\0")
                     if block != _ZERO_BLOCK:
                         self._put(block, number, start + at, length)
+
+
+def _slots(bases: Sequence[int]) -> int:
+    """So many are needed for them, with room: two a block."""
+    return max(1 << 10, 2 * sum(_data_bytes(base) // BLOCK + 64 for base in bases))
 
 
 def _data_bytes(descriptor: int) -> int:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from portkit.errors import PortkitError
 from portkit.model import Blob
@@ -17,6 +17,7 @@ from portkit.transfer.stream import Stream
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds, as long as nothing more arrives
 _FORMAT = 1
+T = TypeVar("T")
 
 
 class Caller(Protocol):
@@ -62,6 +63,39 @@ class Sending:
         return hashlib.sha256(json.dumps(row).encode()).hexdigest()[:32]
 
 
+class Retries:
+    """Tries of what a broken connection ended, with growing pauses. count: how many there were."""
+
+    def __init__(self, link: Link, observer: Observer) -> None:
+        self._link, self._observer = link, observer
+        self.count = 0
+        self.renew()
+
+    def renew(self) -> None:
+        """It got further than before: the pauses begin anew."""
+        self._pauses = iter(self._link.pauses)
+
+    def after(self, error: PortkitError) -> None:
+        """Wait for the next try; raises the error when there is none, or the connection is whole:
+        then the host has refused."""
+        pause = next(self._pauses, None) if self._link.remote.lost else None
+        if pause is None:
+            raise error
+        self.count += 1
+        self._observer.message(f"{error.brief}; again in {pause:g} s")
+        self._link.pause(pause)
+
+
+def persist(action: Callable[[], T], link: Link, observer: Observer) -> T:
+    """The result of an action that may be repeated, whatever became of the connection."""
+    retries = Retries(link, observer)
+    while True:
+        try:
+            return action()
+        except PortkitError as error:
+            retries.after(error)
+
+
 def transmit(
     sending: Sending,
     stream: Stream,
@@ -78,23 +112,20 @@ def transmit(
     args = {"digest": digest, "size": sending.blob.size, "key": sending.key}
     bases = [{"digest": base.digest, "size": base.size} for base in sending.bases]
     apply = {**args, "encoding": sending.packing.encoding, "bases": bases}
-    resumed, most, pauses = 0, -1, iter(link.pauses)
+    retries, most = Retries(link, observer), -1
     while True:
         try:
             # Only the answer may have been lost.
-            if resumed and digest in link.remote.call("store.has", {"digests": [digest]})["have"]:
-                return resumed
+            asked = {"digests": [digest]}
+            if retries.count and digest in link.remote.call("store.has", asked)["have"]:
+                return retries.count
             found = link.remote.call("store.part", {**args, "room": sending.room})
             if found["size"] > most:
-                most, pauses = found["size"], iter(link.pauses)
+                most = found["size"]
+                retries.renew()
             fits = stream.starts_with(found["size"], found["sha256"])
             offset = found["size"] if fits else 0
             link.remote.call("store.apply", {**apply, "offset": offset}, send=sent(offset))
-            return resumed
+            return retries.count
         except PortkitError as error:
-            pause = next(pauses, None) if link.remote.lost else None
-            if pause is None:
-                raise
-            resumed += 1
-            observer.message(f"{error.brief}; again in {pause:g} s")
-            link.pause(pause)
+            retries.after(error)

@@ -9,17 +9,16 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import tarfile
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 from urllib.parse import quote
 
-from portkit.host.remote import codec, engine, store
+from portkit.host.remote import codec, engine, sources, store
 from portkit.host.remote.frames import RemoteError
 
 _CHUNK = 1 << 20
-Member = Tuple[str, Union[bytes, Path]]
+Member = Tuple[str, Union[bytes, sources.Source]]
 
 
 def shared_prefix(layers: Sequence[str], known: Iterable[Sequence[str]]) -> int:
@@ -35,21 +34,26 @@ def shared_prefix(layers: Sequence[str], known: Iterable[Sequence[str]]) -> int:
     return best
 
 
-def gather(layers: Sequence[str], known: Sequence[Dict[str, Any]]) -> Dict[str, Path]:
-    """A file for each layer: from the Store, else out of an image of the engine that has it."""
-    files = {}
-    missing = set()
-    for digest in layers:
+def gather(layers: Sequence[str]) -> Dict[str, sources.Source]:
+    """What each layer is read from, to be closed: the Store, else the engine's own files, else
+    an image of the engine that has it (kept as long as this connection: others need it as well)."""
+    found: Dict[str, sources.Source] = {}
+    places: Optional[Dict[str, Path]] = None
+    for digest in dict.fromkeys(layers):
         path = store.find(digest)
-        if path is not None:
-            files[digest] = path
-        else:
-            missing.add(digest)
-    for image in known:
-        if missing & set(image["diff_ids"]):
-            found = _extract(image["id"], missing)
-            files.update(found)
-            missing -= set(found)
+        source: Optional[sources.Source] = None if path is None else sources.Plain(path)
+        if source is None:
+            places = sources.places(engine.get("/info")) if places is None else places
+            source = sources.of_engine(digest, places)
+        if source is not None:
+            found[digest] = source
+    missing = {digest for digest in layers if digest not in found}
+    for image in _images() if missing else ():
+        if missing & set(image[1]):
+            extracted = _extract(image[0], missing)
+            store.RETIRED.update(extracted)
+            found.update({digest: sources.Plain(path) for digest, path in extracted.items()})
+            missing -= set(extracted)
     if missing:
         raise RemoteError(
             "TransferError",
@@ -57,7 +61,14 @@ def gather(layers: Sequence[str], known: Sequence[Dict[str, Any]]) -> Dict[str, 
             ", ".join(sorted(missing)),
             "Try again; what was there may have been removed meanwhile.",
         )
-    return files
+    return found
+
+
+def _images() -> Iterator[Tuple[str, List[str]]]:
+    """Id and layers of each image of the engine."""
+    for name in sorted({row["Id"] for row in engine.get("/images/json?all=1")}):
+        row = engine.get("/images/%s/json" % quote(name, safe=":"))
+        yield name, (row.get("RootFS") or {}).get("Layers") or []
 
 
 def _extract(image: str, wanted: "set[str]") -> Dict[str, Path]:
@@ -117,13 +128,13 @@ class _Joined:
 
 
 def docker_archive(
-    config: Path, layers: Sequence[str], files: Dict[str, Path], hold: str
+    config: Path, layers: Sequence[str], files: Dict[str, sources.Source], hold: str
 ) -> Tuple[Iterator[bytes], str]:
     """The stream of an archive as `docker save` made it before 25, and the id to expect."""
     digest = "sha256:" + config.name
     names = [layer[7:] + "/layer.tar" for layer in layers]
     rows = [{"Config": config.name + ".json", "RepoTags": [hold], "Layers": names}]
-    members: List[Member] = [(config.name + ".json", config)]
+    members: List[Member] = [(config.name + ".json", config.read_bytes())]
     for layer in dict.fromkeys(layers):
         if layer in files:
             members.append((layer[7:] + "/layer.tar", files[layer]))
@@ -132,14 +143,14 @@ def docker_archive(
 
 
 def oci_layout(
-    config: Path, layers: Sequence[str], files: Dict[str, Path], hold: str
+    config: Path, layers: Sequence[str], files: Dict[str, sources.Source], hold: str
 ) -> Tuple[Iterator[bytes], str]:
     """The stream of an OCI image layout (image-spec 1.1), and the manifest digest to expect."""
     descriptors = [
         {
             "mediaType": "application/vnd.oci.image.layer.v1.tar",
             "digest": layer,
-            "size": files[layer].stat().st_size,
+            "size": files[layer].size,
         }
         for layer in layers
     ]
@@ -170,7 +181,7 @@ def oci_layout(
         ("oci-layout", b'{"imageLayoutVersion": "1.0.0"}'),
         ("index.json", index),
         ("blobs/sha256/" + digest[7:], manifest),
-        ("blobs/sha256/" + config.name, config),
+        ("blobs/sha256/" + config.name, config.read_bytes()),
     ]
     members += [("blobs/sha256/" + each[7:], files[each]) for each in dict.fromkeys(layers)]
     return _tar(members), digest
@@ -188,9 +199,8 @@ def _tar(members: Sequence[Member]) -> Iterator[bytes]:
             info.size = len(content)
             yield info.tobuf(tarfile.PAX_FORMAT) + content
         else:
-            info.size = os.stat(content).st_size
+            info.size = content.size
             yield info.tobuf(tarfile.PAX_FORMAT)
-            with content.open("rb") as file:
-                yield from iter(lambda: file.read(_CHUNK), b"")
+            yield from sources.pieces(content)
         yield bytes(-info.size % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)

@@ -9,7 +9,7 @@ import tempfile
 from typing import Any, Dict, List
 from urllib.parse import quote, urlencode
 
-from portkit.host.remote import archive, codec, engine, store
+from portkit.host.remote import archive, codec, engine, sources, store
 from portkit.host.remote.frames import DATA_LIMIT, RemoteError
 
 _SERVICE = "com.docker.compose.service"
@@ -45,8 +45,9 @@ def inspect(reference: str) -> Dict[str, Any]:
 
 
 def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
-    """Every image (or the one of `reference`): id, tags, diff_ids; and the engine's store."""
-    containerd = engine.containerd_store(engine.get("/info"))
+    """Every image (or the one of `reference`): id, tags, diff_ids; the engine's store; and the
+    layers that can be read without asking the engine for a whole image."""
+    info = engine.get("/info")
     if "reference" in args:
         names = [args["reference"]]
     else:
@@ -64,7 +65,10 @@ def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
                 "architecture": row.get("Architecture") or "",
             }
         )
-    return {"images": rows, "containerd": containerd}
+    listed = {digest for row in rows for digest in row["diff_ids"]}
+    readable = sorted(listed & set(sources.places(info)))
+    containerd = engine.containerd_store(info)
+    return {"images": rows, "containerd": containerd, "readable": readable}
 
 
 def save(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
@@ -95,11 +99,15 @@ def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     known = listing({}, channel)["images"]
     # An overlay2 engine needs no file for layers whose chain it has.
     start = 0 if containerd else archive.shared_prefix(layers, [row["diff_ids"] for row in known])
-    files = archive.gather(layers[start:], known)
-    make = archive.oci_layout if containerd else archive.docker_archive
-    stream, expected = make(store.path_of(config), layers, files, hold)
-    with engine.request("POST", "/images/load?quiet=1", body=stream) as response:
-        said = response.read(1 << 20).decode("utf-8", "replace")
+    files = archive.gather(layers[start:])
+    try:
+        make = archive.oci_layout if containerd else archive.docker_archive
+        stream, expected = make(store.path_of(config), layers, files, hold)
+        with engine.request("POST", "/images/load?quiet=1", body=stream) as response:
+            said = response.read(1 << 20).decode("utf-8", "replace")
+    finally:
+        for source in files.values():
+            source.close()
     if '"error"' in said:
         raise RemoteError(
             "EngineError", "the engine did not load the image", said[-2000:], "See its words above."

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, Iterator, List, Sequence
 
-from portkit.host.remote import archive, codec, images, recipe, store
+from portkit.host.remote import archive, codec, recipe, sources, store
 from portkit.host.remote.frames import RemoteError
 
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -111,7 +111,7 @@ def apply(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     descriptor = os.open(str(made), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         with ExitStack() as stack:
-            bases = [stack.enter_context(path.open("rb")) for path in _bases(args["bases"])]
+            bases = _bases(args["bases"], stack)
             kept = stack.enter_context(part.open("a+b"))
             try:
                 _make(args, channel, bases, kept, recipe.Target(descriptor, size))
@@ -147,7 +147,7 @@ def _forget(part: Path, kept: BinaryIO) -> None:
 def _make(
     args: Dict[str, Any],
     channel: Any,
-    bases: Sequence[BinaryIO],
+    bases: Sequence[sources.Source],
     kept: BinaryIO,
     target: recipe.Target,
 ) -> None:
@@ -192,20 +192,15 @@ def _plain(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     decoder.finish()
 
 
-def _bases(rows: List[Dict[str, Any]]) -> List[Path]:
-    """A file for each base; VerifyError when one is not what was declared."""
+def _bases(rows: List[Dict[str, Any]], stack: ExitStack) -> List[sources.Source]:
+    """What each base is read from; VerifyError when one is not what was declared."""
     if len(rows) > _BASES:
         raise RemoteError("VerifyError", "the recipe has too many bases", str(len(rows)))
-    found = []
+    found = archive.gather([row["digest"] for row in rows])
+    for source in found.values():
+        stack.callback(source.close)
     for row in rows:
-        digest = row["digest"]
-        path = store.find(digest)
-        if path is None:
-            wanted = [each["digest"] for each in rows if store.find(each["digest"]) is None]
-            # As long as this connection: the next blob is likely to be made from them as well.
-            store.RETIRED.update(archive.gather(wanted, images.listing({}, None)["images"]))
-            path = store.RETIRED[digest]
-        if path.stat().st_size != row["size"]:
-            raise RemoteError("VerifyError", "a base has not the size that was declared", digest)
-        found.append(path)
-    return found
+        if found[row["digest"]].size != row["size"]:
+            why = "a base has not the size that was declared"
+            raise RemoteError("VerifyError", why, row["digest"])
+    return [found[row["digest"]] for row in rows]

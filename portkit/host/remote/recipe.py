@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any, Iterator, List, Sequence, Tuple
+from typing import Any, Iterator, Sequence, Tuple
 
 END, ZERO, LITERAL, COPY, COPY_FROM = range(5)
 _CHUNK = 1 << 20
@@ -191,9 +191,8 @@ def _write_all(descriptor: int, view: memoryview, position: int) -> None:
 
 
 def apply(pieces: Iterator[bytes], bases: Sequence[Any], target: Target) -> None:
-    """Carry out a recipe. bases: files open for reading, with a `fileno`."""
+    """Carry out a recipe. bases: with `size` and `pread`, as in sources.py."""
     reader = Reader(pieces)
-    sizes: List[int] = [os.fstat(base.fileno()).st_size for base in bases]
     while True:
         kind, number_of, offset, length = reader.operation()
         if kind == END:
@@ -207,14 +206,17 @@ def apply(pieces: Iterator[bytes], bases: Sequence[Any], target: Target) -> None
                 target.write(data)
                 length -= len(data)
         else:
-            if number_of >= len(sizes) or offset + length > sizes[number_of]:
+            if number_of >= len(bases) or offset + length > bases[number_of].size:
                 raise RecipeError("the recipe points outside its bases")
-            _copy(bases[number_of].fileno(), offset, length, target)
+            _copy(bases[number_of], offset, length, target)
 
 
-def _copy(descriptor: int, offset: int, length: int, target: Target) -> None:
+def _copy(base: Any, offset: int, length: int, target: Target) -> None:
     while length > 0:
-        data = os.pread(descriptor, min(length, _CHUNK), offset)
+        try:
+            data = base.pread(min(length, _CHUNK), offset)
+        except OSError as error:
+            raise RecipeError("a base cannot be read any more: %s" % error) from error
         if not data:
             raise RecipeError("a base became shorter while it was read")
         target.write(data)

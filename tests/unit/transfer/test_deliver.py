@@ -17,7 +17,8 @@ from portkit.host.remote import recipe as ops
 from portkit.model import Blob
 from portkit.progress import NullObserver
 from portkit.store import Store
-from portkit.transfer.deliver import Base, Delivery, deliver
+from portkit.transfer.bases import Base, Bases
+from portkit.transfer.deliver import Delivery, deliver
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, Sending
@@ -40,7 +41,8 @@ def sent(
         found = far.store.put_bytes(base)
         rows.append(Base(found.digest, found.size))
     link = link or Link(far.remote)
-    done = deliver(blob, near, link, rows, NullObserver(), lambda count: None)
+    with Bases(near, rows) as known:
+        done = deliver(blob, near, link, known, NullObserver(), lambda count: None)
     path = far.store.path(blob.digest)
     assert path.read_bytes() == data
     assert path.stat().st_mode & 0o777 == 0o600
@@ -93,7 +95,7 @@ def test_holes_stay_holes(near: Store, far: Far, tmp_path: Path) -> None:
         file.seek(1 << 27)
         file.write(CHANCE.randbytes(10_000))
     blob = near.add_file(tmp_path / "disk")
-    done = deliver(blob, near, Link(far.remote), (), NullObserver(), lambda count: None)
+    done = deliver(blob, near, Link(far.remote), None, NullObserver(), lambda count: None)
     assert far.store.path(blob.digest).stat().st_blocks * 512 < 1 << 20
     assert done.sent < 12_000
     assert far.store.add_file(far.store.path(blob.digest)).digest == blob.digest
@@ -114,7 +116,8 @@ def test_a_base_that_is_rotten_there_is_done_without(near: Store, far: Far) -> N
     path.write_bytes(flipped(path.read_bytes(), 8 * 70_000))
     blob = near.put_bytes(data)
     rows = [Base(base.digest, base.size)]
-    done = deliver(blob, near, Link(far.remote), rows, NullObserver(), lambda count: None)
+    with Bases(near, rows) as known:
+        done = deliver(blob, near, Link(far.remote), known, NullObserver(), lambda count: None)
     assert done.copied == 0
     assert far.store.path(blob.digest).read_bytes() == data
 
@@ -124,9 +127,9 @@ def test_a_base_that_is_gone_there_is_done_without(near: Store, far: Far) -> Non
     base = near.put_bytes(data[:150_000])
     blob = near.put_bytes(data)
     far.remote.call("store.has", {"digests": []})
-    rows = [Base(base.digest, base.size)]
-    with pytest.raises(PortkitError):  # there is no engine to ask for it
-        deliver(blob, near, Link(far.remote), rows, NullObserver(), lambda count: None)
+    known = Bases(near, [Base(base.digest, base.size)])
+    with known, pytest.raises(PortkitError):  # there is no engine to ask for it
+        deliver(blob, near, Link(far.remote), known, NullObserver(), lambda count: None)
     assert far.files() == []
 
 
@@ -135,7 +138,7 @@ def test_a_blob_that_is_rotten_here_is_refused(near: Store, far: Far) -> None:
     path = near.path(blob.digest)
     path.write_bytes(flipped(path.read_bytes(), 12_345))
     with pytest.raises(VerifyError):
-        deliver(blob, near, Link(far.remote), (), NullObserver(), lambda count: None)
+        deliver(blob, near, Link(far.remote), None, NullObserver(), lambda count: None)
     assert far.files() == []
 
 
@@ -205,7 +208,7 @@ def test_pauses_grow_and_end(near: Store, far: Far) -> None:
     pauses: list[float] = []
     link = Link(Cutting(far, [0] * 99), pause=pauses.append, pauses=(1.0, 2.0, 4.0))
     with pytest.raises(TransferError):
-        deliver(blob, near, link, (), NullObserver(), lambda count: None)
+        deliver(blob, near, link, None, NullObserver(), lambda count: None)
     assert pauses == [1.0, 2.0, 4.0]
 
 
@@ -214,7 +217,7 @@ def test_the_same_command_again_goes_on(near: Store, far: Far) -> None:
     blob = near.put_bytes(data)
     link = Link(Cutting(far, [700_000]), pauses=())
     with pytest.raises(TransferError):
-        deliver(blob, near, link, (), NullObserver(), lambda count: None)
+        deliver(blob, near, link, None, NullObserver(), lambda count: None)
     assert [name.split("/")[0] for name in far.files()] == ["parts"]
     part = far.store.root / far.files()[0]
     assert part.stat().st_mode & 0o777 == 0o600
@@ -233,7 +236,7 @@ def test_the_same_command_again_goes_on_behind_another_level(
     blob = near.put_bytes(data)
     link = Link(Cutting(far, [3_000_000]), pauses=())
     with pytest.raises(TransferError):
-        deliver(blob, near, link, (), NullObserver(), lambda count: None)
+        deliver(blob, near, link, None, NullObserver(), lambda count: None)
     assert rates == []
     monkeypatch.setattr(Meter, "rate", lambda self: None)
     again = Cutting(far, [])
@@ -248,7 +251,7 @@ def test_a_part_that_does_not_fit_is_thrown_away(near: Store, far: Far, change: 
     blob = near.put_bytes(data)
     with pytest.raises(TransferError):
         link = Link(Cutting(far, [300_000]), pauses=())
-        deliver(blob, near, link, (), NullObserver(), lambda count: None)
+        deliver(blob, near, link, None, NullObserver(), lambda count: None)
     part = far.store.root / far.files()[0]
     held = part.read_bytes()
     change_to = {"flipped": flipped(held, 99_999), "longer": held + data, "nonsense": b"x" * 9}
@@ -275,7 +278,7 @@ def test_old_and_foreign_parts_go(near: Store, far: Far) -> None:
         (folder / "x").write_bytes(b"x")
         os.utime(folder, (day_ago, day_ago))
     os.utime(killed / "x", (day_ago, day_ago))
-    deliver(blob, near, Link(far.remote), (), NullObserver(), lambda count: None)
+    deliver(blob, near, Link(far.remote), None, NullObserver(), lambda count: None)
     assert list(parts.iterdir()) == [fresh]
     assert alive.is_dir() and not killed.exists()
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portkit.host.remote import recipe as ops
+from portkit.host.remote import sources
 from portkit.transfer import recipe
 from portkit.transfer.cuts import BLOCK, segments
 from portkit.transfer.index import Index
@@ -59,10 +60,15 @@ def made(target: bytes | Path, bases: Sequence[bytes | Path], drop: bool = False
     return pieces
 
 
-def applied(pieces: Sequence[bytes], bases: Sequence[object], size: int) -> bytes:
+def applied(pieces: Sequence[bytes], bases: Sequence[io.BufferedReader], size: int) -> bytes:
     with tempfile.TemporaryFile() as out:
         target = ops.Target(out.fileno(), size)
-        ops.apply(iter(pieces), bases, target)
+        read = [sources.Plain(Path(f"/proc/self/fd/{base.fileno()}")) for base in bases]
+        try:
+            ops.apply(iter(pieces), read, target)
+        finally:
+            for each in read:
+                each.close()
         content = os.pread(out.fileno(), size + 1, 0)
         assert target.digest() == "sha256:" + hashlib.sha256(content).hexdigest()
     return content

@@ -1,0 +1,181 @@
+"""Where content is read from: a file, or what the Docker Engine keeps of a layer.
+
+An engine can be asked for a layer with `docker save` alone: all of an image is read and written
+for it. So layers are read where the engine has them, where that place is known:
+
+- overlay2 keeps a layer's files in a folder and beside it, as lines of JSON, what of the tar is no
+  file's content, in order: type 2 is bytes ("payload", base64), type 1 the content of a file
+  ("name", or "name_raw" in base64, and "size"). Sources: moby, layer/filestore.go; tar-split,
+  tar/storage/entry.go and getter.go.
+- the containerd store keeps blobs as they were loaded; a layer that portkit brought is a plain tar.
+
+Nothing of it is trusted: what is made of it is hashed before it is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import stat
+from array import array
+from bisect import bisect_right
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Union
+
+from portkit.host.remote import engine, store
+
+_CHUNK = 1 << 20
+_LINE_LIMIT = 64 << 20
+_FILE, _BYTES = 1, 2
+
+
+class Plain:
+    """A file. `pread` gives at least one byte, but at its end none."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(str(path), os.O_RDONLY)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def pread(self, length: int, offset: int) -> bytes:
+        return os.pread(self._descriptor, length, offset)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class Split:
+    """A layer's tar, put together from a folder and what is beside it. Memory: 17 bytes for each
+    piece; names and headers are kept in a file."""
+
+    def __init__(self, split: Path, tree: Path) -> None:
+        """ValueError or OSError when it makes no sense."""
+        self._tree = os.fsencode(tree)
+        self._starts = array("Q")
+        self._places = array("Q")  # in the file of names and headers
+        self._lengths = array("I")  # there
+        self._kinds = bytearray()
+        self._open: "tuple[int, int]" = (-1, -1)  # piece, descriptor
+        self.size = 0
+        path = store.temporary()
+        self._kept = os.open(str(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        path.unlink()
+        try:
+            self._read(split)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, split: Path) -> None:
+        done = 0
+        with os.fdopen(os.dup(self._kept), "wb") as out, gzip.open(str(split), "rb") as lines:
+            for line in iter(lambda: lines.readline(_LINE_LIMIT), b""):
+                row = json.loads(line)
+                if row["type"] == _BYTES:
+                    data = base64.b64decode(row["payload"], validate=True)
+                    length = len(data)
+                else:
+                    raw = row.get("name_raw")
+                    data = base64.b64decode(raw) if raw else row["name"].encode()
+                    length = int(row.get("size") or 0)
+                if length <= 0 or not data:
+                    continue
+                self._starts.append(self.size)
+                self._places.append(done)
+                self._lengths.append(len(data))
+                self._kinds.append(row["type"])
+                self.size += length
+                done += len(data)
+                out.write(data)
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """As `Plain.pread`; OSError when a file of the layer has gone."""
+        if not 0 <= offset < self.size:
+            return b""
+        piece = bisect_right(self._starts, offset) - 1
+        inside = offset - self._starts[piece]
+        last = piece + 1 == len(self._starts)
+        end = self.size if last else self._starts[piece + 1]
+        length = min(length, end - offset)
+        if self._kinds[piece] == _BYTES:
+            return os.pread(self._kept, length, self._places[piece] + inside)
+        return os.pread(self._file(piece), length, inside)
+
+    def _file(self, piece: int) -> int:
+        if self._open[0] != piece:
+            name = os.pread(self._kept, self._lengths[piece], self._places[piece])
+            self._close_file()
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(os.path.join(self._tree, name.lstrip(b"/")), flags)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+                raise OSError("a file of the layer is none any more")
+            self._open = piece, descriptor
+        return self._open[1]
+
+    def _close_file(self) -> None:
+        if self._open[1] >= 0:
+            os.close(self._open[1])
+        self._open = (-1, -1)
+
+    def close(self) -> None:
+        self._close_file()
+        os.close(self._kept)
+
+
+Source = Union[Plain, Split]
+
+
+def pieces(source: Source) -> Iterator[bytes]:
+    """All of it; OSError when it became shorter."""
+    done = 0
+    while done < source.size:
+        data = source.pread(_CHUNK, done)
+        if not data:
+            raise OSError("content became shorter while it was read")
+        yield data
+        done += len(data)
+
+
+def places(info: Any) -> Dict[str, Path]:
+    """diffID -> where the engine keeps that layer, for those that can be read there."""
+    root = Path(str(info.get("DockerRootDir") or "/var/lib/docker"))
+    if engine.containerd_store(info):
+        found = {}
+        for place in (root / "containerd/daemon", Path("/var/lib/containerd")):
+            blobs = place / "io.containerd.content.v1.content/blobs/sha256"
+            if blobs.is_dir():
+                found.update({"sha256:" + path.name: path for path in blobs.iterdir()})
+        return found
+    return _overlay2(root) if info.get("Driver") == "overlay2" else {}
+
+
+def _overlay2(root: Path) -> Dict[str, Path]:
+    found = {}
+    layers = root / "image/overlay2/layerdb/sha256"
+    for folder in layers.iterdir() if layers.is_dir() else ():
+        try:
+            digest = (folder / "diff").read_text().strip()
+        except OSError:  # it is being made or removed
+            continue
+        if (folder / "tar-split.json.gz").is_file():
+            found[digest] = folder
+    return found
+
+
+def of_engine(digest: str, known: Dict[str, Path]) -> Optional[Source]:
+    """A layer where the engine keeps it; None where it cannot be read. known: of `places`."""
+    path = known.get(digest)
+    if path is None:
+        return None
+    try:
+        if not path.is_dir():
+            return Plain(path)
+        root = path.parents[4]
+        name = (path / "cache-id").read_text().strip()
+        if not name.isalnum():
+            return None
+        return Split(path / "tar-split.json.gz", root / "overlay2" / name / "diff")
+    except (OSError, ValueError, KeyError, EOFError):
+        return None  # `docker save` will tell

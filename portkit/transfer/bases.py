@@ -1,0 +1,60 @@
+"""What both ends hold, open and indexed here: the candidates that blobs are described against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from portkit.store import Store
+from portkit.transfer import recipe
+from portkit.transfer.index import MOST_BASES, Index
+
+
+@dataclass(frozen=True)
+class Base:
+    """A blob that both ends hold. in_engine: there it is to be read out of the Docker Engine with
+    the whole of an image."""
+
+    digest: str
+    size: int
+    in_engine: bool = False
+
+
+class Bases:
+    """The likeliest first; what has arrived is added. One index serves every blob of a transfer.
+
+    `close` frees files and index.
+    """
+
+    def __init__(self, store: Store, rows: Iterable[Base] = ()) -> None:
+        self._store = store
+        self._stack = ExitStack()
+        self.rows: list[Base] = []
+        self._files: list[int] = []
+        self._index: Index | None = None
+        for row in rows:
+            self.add(row)
+
+    def __enter__(self) -> Bases:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def add(self, row: Base) -> None:
+        """A candidate, where it is in the Store here."""
+        if self._store.has(row.digest) and len(self.rows) < MOST_BASES:
+            file = self._stack.enter_context(self._store.path(row.digest).open("rb"))
+            self._files.append(file.fileno())
+            self.rows.append(row)
+
+    def scan(self, target: int, folder: Path) -> recipe.Script:
+        """How a file can be made from them; the bases' numbers are those of `rows`."""
+        if self._index is not None:
+            self._index.extend(self._files[self._index.count :])
+        elif self._files:
+            self._index = Index(self._files, folder)
+            self._stack.callback(self._index.close)
+        return recipe.scan(target, self._files, self._index, folder)

@@ -1,0 +1,165 @@
+"""A layer put together from what an engine keeps of it; anything odd is left to `docker save`."""
+
+import base64
+import gzip
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from portkit.host.remote import sources, store
+
+CHAIN = "1" * 64
+DIGEST = "sha256:" + "2" * 64
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "ROOT", tmp_path / "store")
+    monkeypatch.setattr(store, "TEMPORARY", [])
+    monkeypatch.setattr(store, "RETIRED", {})
+
+
+def engine(root: Path, data: bytes) -> Path:
+    """A data root of an overlay2 engine that has the tar as a layer; as Docker would write it."""
+    layer = root / "image/overlay2/layerdb/sha256" / CHAIN
+    tree = root / "overlay2/cache1/diff"
+    for folder in (layer, tree):
+        folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    done = 0
+
+    def raw(end: int) -> None:
+        payload = base64.b64encode(data[done:end]).decode()
+        rows.append({"type": 2, "payload": payload, "position": len(rows)})
+
+    with tarfile.open(fileobj=io.BytesIO(data)) as bundle:
+        for member in bundle:
+            raw(member.offset_data)
+            done = member.offset_data
+            row: dict[str, Any] = {"type": 1, "payload": None, "position": len(rows)}
+            name = member.name.encode("utf-8", "surrogateescape")
+            try:
+                row["name"] = name.decode()
+            except UnicodeDecodeError:
+                row["name_raw"] = base64.b64encode(name).decode()
+            if member.size:
+                row["size"] = member.size
+                path = tree / os.fsdecode(name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data[done : done + member.size])
+                done += member.size
+            rows.append(row)
+    raw(len(data))
+    (layer / "diff").write_text(DIGEST)
+    (layer / "cache-id").write_text("cache1")
+    with gzip.open(layer / "tar-split.json.gz", "wt") as out:
+        out.writelines(json.dumps(row) + "\n" for row in rows)
+    return tree
+
+
+def layer_of(files: dict[bytes, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as bundle:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name.decode("utf-8", "surrogateescape"))
+            info.size = len(content)
+            bundle.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def found(root: Path) -> sources.Source | None:
+    info = {"DockerRootDir": str(root), "Driver": "overlay2", "DriverStatus": []}
+    return sources.of_engine(DIGEST, sources.places(info))
+
+
+names = st.binary(min_size=1, max_size=8).map(lambda name: b"f" + name.hex().encode())
+
+
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    max_examples=40,
+)
+@given(st.dictionaries(names, st.binary(max_size=2000), max_size=6), st.data())
+def test_the_same_bytes_as_the_tar(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[bytes, bytes], data: st.DataObject
+) -> None:
+    root = tmp_path_factory.mktemp("docker")
+    tar = layer_of(files)
+    engine(root, tar)
+    source = found(root)
+    assert source is not None
+    assert source.size == len(tar)
+    assert b"".join(sources.pieces(source)) == tar
+    offset = data.draw(st.integers(0, len(tar) - 1))
+    part = source.pread(100, offset)
+    assert part
+    assert tar[offset:].startswith(part)
+    assert source.pread(1, len(tar)) == b""
+    source.close()
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    tar = layer_of({b"caf\xe9": b"x" * 600, b"a/b": b"y"})
+    engine(tmp_path, tar)
+    source = found(tmp_path)
+    assert source is not None
+    assert b"".join(sources.pieces(source)) == tar
+    source.close()
+
+
+def test_a_file_that_is_gone_or_something_else(tmp_path: Path) -> None:
+    tree = engine(tmp_path, layer_of({b"a": b"x" * 600}))
+    source = found(tmp_path)
+    assert source is not None
+    (tree / "a").unlink()
+    with pytest.raises(OSError):
+        list(sources.pieces(source))
+    os.mkfifo(tree / "a")  # must not wait for a writer
+    with pytest.raises(OSError):
+        list(sources.pieces(source))
+    (tree / "a").unlink()
+    (tree / "a").symlink_to("/etc/passwd")
+    with pytest.raises(OSError):
+        list(sources.pieces(source))
+    (tree / "a").unlink()
+    (tree / "a").write_bytes(b"x" * 10)
+    with pytest.raises(OSError, match="shorter"):
+        list(sources.pieces(source))
+    source.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"no gzip", gzip.compress(b"no json\n"), gzip.compress(b'{"type": 2}\n'),
+     gzip.compress(b'{"type": 2, "payload": "*"}\n'), gzip.compress(b"{}\n" * 9)[:-9]],
+)  # fmt: skip
+def test_what_cannot_be_read_is_left_to_the_engine(tmp_path: Path, damage: bytes) -> None:
+    engine(tmp_path, layer_of({b"a": b"x"}))
+    split = tmp_path / "image/overlay2/layerdb/sha256" / CHAIN / "tar-split.json.gz"
+    split.write_bytes(damage)
+    source = found(tmp_path)
+    assert source is None or source.size == 0
+    (split.parent / "cache-id").write_text("../../..")
+    assert found(tmp_path) is None
+    assert sources.of_engine("sha256:" + "3" * 64, {}) is None
+
+
+def test_other_drivers_and_the_containerd_store(tmp_path: Path) -> None:
+    info: dict[str, Any] = {"DockerRootDir": str(tmp_path), "Driver": "btrfs"}
+    assert sources.places(info) == {}
+    blobs = tmp_path / "containerd/daemon/io.containerd.content.v1.content/blobs/sha256"
+    blobs.mkdir(parents=True)
+    (blobs / DIGEST[7:]).write_bytes(b"layer")
+    info["DriverStatus"] = [["driver-type", "io.containerd.snapshotter.v1"]]
+    source = sources.of_engine(DIGEST, sources.places(info))
+    assert source is not None
+    assert b"".join(sources.pieces(source)) == b"layer"
+    source.close()
