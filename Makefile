@@ -9,7 +9,7 @@ help:
 	@echo "make test    set up, then every check and test"
 	@echo "make unit    the tests that need no engine"
 	@echo "make lint    ruff and mypy"
-	@echo "make bench-boot, bench-pack: against the usual ways; docs/benchmarks.md"
+	@echo "make bench-boot, bench-pack, bench-transfer: against the usual ways; docs/benchmarks.md"
 
 setup: $(STAMP)
 

@@ -33,6 +33,21 @@ def save_load(image: str) -> None:
     on(SOURCE, f"docker save {image} | {to_target()} docker load")
 
 
+def carry(image: str) -> None:
+    """The whole image as a file on the target: what loading costs there without any link."""
+    on(TARGET, f"mkdir -p {_FOLDER}")
+    on(SOURCE, f"docker save {image} | {to_target()} 'cat > {_FOLDER}/image.tar'")
+
+
+def load() -> None:
+    """`docker load` of that file, on the target."""
+    on(TARGET, f"docker load -q -i {_FOLDER}/image.tar")
+
+
+def unload(image: str) -> None:
+    on(TARGET, f"docker rmi {image}")
+
+
 def convert(raw: Path) -> Path:
     """The disk as `qemu-img convert -c` makes it (zlib clusters), beside it; made once."""
     made = raw.with_suffix(".qcow2")

@@ -176,21 +176,33 @@ def rebuilt(apps: Apps) -> list[harness.Row]:
 
         return run
 
+    def load() -> Cost:
+        found = cost(peers.load)
+        peers.unload(again.reference)
+        return found
+
     with peers.registry(first.reference), peers.web(folder) as url:
+        peers.carry(again.reference)
         found = harness.turns(
             {
                 "rebuilt, ours": lambda: sending(apps.store, *again.both),
+                "rebuilt, disk, ours": lambda: sending(apps.store, again.disk),
                 "rebuilt, push": push,
                 "rebuilt, rsync": disk(lambda: peers.rsync(apps.raw(again))),
                 "rebuilt, casync": disk(lambda: peers.casync(url, "new")),
+                "rebuilt, docker load": load,
             },
             REPEAT,
         )
-    ours, pushed, rsynced, chunked = found.values()
+    ours, alone, pushed, rsynced, chunked, loaded = found.values()
+    names = ("h: rebuilt, disk alone, rsync", "h: rebuilt, docker load of a file there, time")
     return [
         harness.Row("g: rebuilt, docker push", "bytes", _bytes(ours), _bytes(pushed), 0.05),
         harness.Row("h: rebuilt, rsync", "bytes", _bytes(ours), _bytes(rsynced), 0.5),
         harness.Row("h: rebuilt, rsync, time", "s", _seconds(ours), _seconds(rsynced), 1.0),
+        harness.Row(names[0], "bytes", _bytes(alone), _bytes(rsynced), 0.5),
+        harness.Row(f"{names[0]}, time", "s", _seconds(alone), _seconds(rsynced), 1.0),
+        harness.Row(names[1], "s", _seconds(loaded), _seconds(rsynced)),
         harness.Row("i: rebuilt, casync", "bytes", _bytes(ours), _bytes(chunked), 0.7),
     ]
 

@@ -20,6 +20,7 @@ from typing import Any
 from portkit import process
 from portkit.errors import EngineError, HostError
 from portkit.host import names
+from portkit.host.limit import Bucket
 from portkit.host.remote.facts import LIBVIRT_SOCKETS
 from portkit.host.ssh import Counters, Session
 from portkit.host.wire import BOOT, Remote
@@ -98,6 +99,10 @@ class Host:
             return Counters(0, 0, "local")
         seen = self._session.counters()
         return seen or Counters(self.remote.written, self.remote.read_bytes, "written")
+
+    def limit(self, rate: float | None) -> None:
+        """Send no faster than so many bytes a second; None takes the limit away."""
+        self.remote.limit = None if rate is None else Bucket(rate)
 
     def address(self) -> str:
         """Where the host's published ports are, unless a jump host or firewall is in between."""

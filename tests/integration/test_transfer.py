@@ -68,6 +68,21 @@ def test_whole_on_every_engine_and_no_layer_twice(
         assert tags <= {tag for row in after for tag in row["tags"]}
 
 
+def test_no_faster_than_the_limit(lab: Lab, store: Store, app: tuple[Artifact, Artifact]) -> None:
+    """It can only be slower, whatever else the machine does."""
+    rate = 10e6
+    with connect("lab:beta") as host:
+        new = transfer.missing(app[1], host)
+        host.limit(rate)
+        done = transfer.send(app[1], store, host)
+        try:
+            sent = sum(each.sent for each in done.deliveries)
+            assert sent > rate
+            assert done.seconds >= sent / rate
+        finally:
+            transfer.release(app[1], host, new)
+
+
 def test_a_tag_never_moves(lab: Lab, store: Store, app: tuple[Artifact, Artifact]) -> None:
     base = app[0]
     with connect("lab:beta") as host:

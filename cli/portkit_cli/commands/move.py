@@ -18,7 +18,7 @@ from portkit import move as moves
 from portkit.app import values
 from portkit.bundle import Bundle, is_bundle, write
 from portkit.host import Host, connect
-from portkit.host.limit import Bucket, rate
+from portkit.host.limit import rate
 from portkit.inventory import Inventory
 from portkit.model import App, Form
 from portkit.package.save import save
@@ -116,7 +116,7 @@ def move(
     try:
         with _begun(names, source, told) as (loaded, origin), there as host:
             forms = _asked(form, origin)
-            host.remote.limit = None if limit is None else Bucket(limit)
+            host.limit(limit)
             if dry_run:
                 reports += moves.plan_all(
                     loaded, source=origin, target=host, forms=forms, observer=told
