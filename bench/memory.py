@@ -52,19 +52,10 @@ def peak(store: Store, size: str) -> Peak:
     with context() as folder, shaped():
         text = _COMPOSE.format(mebibytes=_BULK_MIB[size])
         (folder / "compose.yaml").write_text(text)
-        words = [
-            "-m",
-            "portkit_cli.main",
-            "move",
-            str(folder),
-            "--keep",
-            "none",
-            "--output",
-            "json",
-        ]
+        words = ["move", str(folder), "--keep", "none", "--output", "json"]
         ends = ["--from", f"lab:{SOURCE}", "--to", f"lab:{TARGET}", "--progress", "quiet"]
         told = {"PORTKIT_STORE": str(store.root), "PORTKIT_LAB_NUMBER": str(lab.current().number)}
-        argv = [sys.executable, *words, *ends, "--output", "json"]
+        argv = [str(Path(sys.executable).parent / "portkit"), *words, *ends]
         with (
             tempfile.TemporaryFile() as out,
             tempfile.TemporaryFile() as errors,

@@ -1,0 +1,89 @@
+"""Calls around a transfer: again after a cut, not after a refusal; a load is not done twice."""
+
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from portkit import transfer
+from portkit.errors import EngineError, PortkitError, TransferError
+from portkit.host import Host
+from portkit.model import Artifact, Blob, Form
+from portkit.progress import NullObserver
+from portkit.transfer.resume import Link, persist
+
+
+class Broken:
+    """A remote whose calls end as the script says: "cut", an error, or an answer."""
+
+    encodings = ("zstd",)
+
+    def __init__(self, *script: Any) -> None:
+        self.lost = False
+        self.script = list(script)
+        self.calls: list[str] = []
+
+    def call(self, verb: str, args: dict[str, Any], **_: Any) -> dict[str, Any]:
+        self.calls.append(verb)
+        step = self.script.pop(0)
+        self.lost = step == "cut"
+        if step == "cut":
+            raise TransferError("the connection to the host broke")
+        if isinstance(step, PortkitError):
+            raise step
+        return dict(step)
+
+
+def asked(remote: Broken, pauses: tuple[float, ...], waited: list[float]) -> dict[str, Any]:
+    link = Link(remote, pause=waited.append, pauses=pauses)
+    return persist(lambda: remote.call("store.has", {}), link, NullObserver())
+
+
+def test_again_after_cuts() -> None:
+    waited: list[float] = []
+    assert asked(Broken("cut", "cut", {"have": {}}), (1, 2, 3), waited) == {"have": {}}
+    assert waited == [1, 2]
+
+
+def test_it_ends() -> None:
+    remote = Broken("cut", "cut", "cut", {"have": {}})
+    with pytest.raises(TransferError):
+        asked(remote, (1, 2), [])
+    assert len(remote.calls) == 3
+
+
+def test_a_refusal_is_final() -> None:
+    remote = Broken("cut", EngineError("no"), {"have": {}})
+    with pytest.raises(EngineError):
+        asked(remote, (1, 2), [])
+    assert len(remote.calls) == 2
+
+
+def image() -> Artifact:
+    digest = "sha256:" + "a" * 64
+    config = SimpleNamespace(digest=digest, diff_ids=("sha256:" + "b" * 64,))
+    return cast(Artifact, SimpleNamespace(form=Form.IMAGE, config=config, blobs=()))
+
+
+def loaded(monkeypatch: pytest.MonkeyPatch, *script: Any) -> list[str]:
+    remote = Broken(*script)
+    host = cast(Host, SimpleNamespace(remote=remote, name="there"))
+    monkeypatch.setattr(transfer, "Link", partial(Link, pause=lambda _: None))
+    new = (Blob("sha256:" + "b" * 64, 5),)
+    transfer._load(image(), new, host, NullObserver())
+    return remote.calls
+
+
+def test_a_load_whose_answer_was_lost_is_found_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = {"images": [{"tags": [transfer.held_name(image())], "diff_ids": []}]}
+    gone = TransferError("layers of the image are neither in the Store nor in the engine")
+    calls = loaded(monkeypatch, "cut", gone, held, {})
+    assert calls == ["image.load", "image.load", "image.list", "store.remove"]
+
+
+def test_a_load_that_is_refused_stays_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError):
+        loaded(monkeypatch, EngineError("full"))
+    with pytest.raises(EngineError):
+        loaded(monkeypatch, "cut", EngineError("full"), {"images": []})
