@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
+import threading
 import traceback
 from typing import Any
 
@@ -32,8 +34,24 @@ class Terminated(BaseException):
     """SIGTERM: the program ends as with Ctrl-C, cleaning up on its way."""
 
 
+_AGAIN_S = 0.02
+
+
 def _terminate(*_: object) -> None:
     raise Terminated
+
+
+def _again(lost: sys.UnraisableHookArgs) -> None:
+    """An interrupt that came while Python freed an object (a generator, say) is only reported and
+    then forgotten: it is sent once more. From a thread: here it would be lost in the same way."""
+    numbers = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}
+    number = numbers.get(lost.exc_type)
+    if number is None:
+        sys.__unraisablehook__(lost)
+        return
+    timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+    timer.daemon = True
+    timer.start()
 
 
 def _from_os(error: OSError) -> PortkitError:
@@ -82,6 +100,7 @@ def main(debug: bool) -> None:
       portkit pack ./app                 the same as files
     """
     signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _again
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(CleanFormatter("%(asctime)s %(name)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.WARNING)

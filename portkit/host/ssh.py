@@ -256,7 +256,7 @@ def tcp_counters(pid: int) -> Counters | None:
         return None
     libc = ctypes.CDLL(None, use_errno=True)
     try:
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
+        for entry in list(Path(f"/proc/{pid}/fd").iterdir()):
             if not str(entry.readlink()).startswith("socket:"):
                 continue
             copy = libc.syscall(_PIDFD_GETFD, pidfd, int(entry.name), 0)
