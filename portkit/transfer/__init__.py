@@ -52,7 +52,7 @@ def missing(artifact: Artifact, host: Host, observer: Observer | None = None) ->
         blobs = tuple(blob for blob in blobs if blob.digest not in there)
     asked = {"digests": [blob.digest for blob in blobs]}
     have = _ask(host, "store.has", asked, observer)["have"]
-    return tuple(blob for blob in blobs if blob.digest not in have)
+    return tuple(blob for blob in blobs if have.get(blob.digest) != blob.size)
 
 
 def send(

@@ -38,6 +38,16 @@ def gather(layers: Sequence[str]) -> Dict[str, sources.Source]:
     """What each layer is read from, to be closed: the Store, else the engine's own files, else
     an image of the engine that has it (kept as long as this connection: others need it as well)."""
     found: Dict[str, sources.Source] = {}
+    try:
+        _gather(layers, found)
+    except BaseException:
+        for source in found.values():
+            source.close()
+        raise
+    return found
+
+
+def _gather(layers: Sequence[str], found: Dict[str, sources.Source]) -> None:
     places: Optional[Dict[str, Path]] = None
     for digest in dict.fromkeys(layers):
         path = store.find(digest)
@@ -61,7 +71,6 @@ def gather(layers: Sequence[str]) -> Dict[str, sources.Source]:
             ", ".join(sorted(missing)),
             "Try again; what was there may have been removed meanwhile.",
         )
-    return found
 
 
 def _images() -> Iterator[Tuple[str, List[str]]]:

@@ -154,11 +154,14 @@ def _base(digest: Any, group: int) -> Path:
     folder.chmod(0o711)
     base = folder / (blob.name + ".raw")
     if base.exists():
+        _verify(digest, base, blob)
         return base
     if not blob.is_file():
         raise RemoteError(
             "TransferError", "the disk is not in the host's Store", str(digest), "Send it first."
         )
+    if digest not in store.VERIFIED:
+        _verify(digest, blob)
     fresh = folder / (blob.name + ".new")
     fresh.unlink(missing_ok=True)
     try:
@@ -169,6 +172,21 @@ def _base(digest: Any, group: int) -> Path:
     fresh.chmod(0o440)
     fresh.replace(base)
     return base
+
+
+def _verify(digest: str, path: Path, *others: Path) -> None:
+    """What was here before this connection may have been altered at rest since. VerifyError then;
+    its names are taken away, so that it is sent anew."""
+    if "sha256:" + sparse.hash_sparse(path) == digest:
+        return
+    for each in (path, *others):
+        each.unlink(missing_ok=True)
+    raise RemoteError(
+        "VerifyError",
+        "the disk that the host had is not what its name says",
+        "%s: %s" % (path, digest),
+        "Run the same command again: it is sent anew. See whether the host's disk is sound.",
+    )
 
 
 def configure(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:

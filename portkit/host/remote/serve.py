@@ -90,7 +90,9 @@ def answer(channel: Channel, call: Dict[str, Any]) -> Dict[str, Any]:
         row = [error.kind, error.brief, error.details, error.resolution]
     except OSError as error:
         row = _from_os(error)
-    except (KeyError, TypeError, ValueError) as error:
+    except frames.FrameError:
+        raise
+    except Exception as error:  # noqa: BLE001 - it answers, whatever a call or a file made of it
         # Of the exception only its kind: its text may quote what was in the call.
         said = "%s: %s" % (call["verb"], type(error).__name__)
         row = ["TransferError", "the remote half could not carry out a call", said, ""]

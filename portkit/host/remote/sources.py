@@ -28,7 +28,7 @@ from portkit.host.remote import engine, store
 
 _CHUNK = 1 << 20
 _LINE_LIMIT = 64 << 20
-_FILE, _BYTES = 1, 2
+_BYTES = 2
 
 
 class Plain:
@@ -46,7 +46,7 @@ class Plain:
 
 
 class Split:
-    """A layer's tar, put together from a folder and what is beside it. Memory: 17 bytes for each
+    """A layer's tar, put together from a folder and what is beside it. Memory: 21 bytes for each
     piece; names and headers are kept in a file."""
 
     def __init__(self, split: Path, tree: Path) -> None:
@@ -106,12 +106,7 @@ class Split:
         if self._open[0] != piece:
             name = os.pread(self._kept, self._lengths[piece], self._places[piece])
             self._close_file()
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-            descriptor = os.open(os.path.join(self._tree, name.lstrip(b"/")), flags)
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                os.close(descriptor)
-                raise OSError("a file of the layer is none any more")
-            self._open = piece, descriptor
+            self._open = piece, _beneath(self._tree, name)
         return self._open[1]
 
     def _close_file(self) -> None:
@@ -122,6 +117,25 @@ class Split:
     def close(self) -> None:
         self._close_file()
         os.close(self._kept)
+
+
+def _beneath(folder: bytes, name: bytes) -> int:
+    """A file below a folder, open for reading; OSError where a link leads elsewhere or it is no
+    file: to open a device is to use it already."""
+    steps = [step for step in name.split(b"/") if step not in (b"", b".")]
+    if not steps or b".." in steps:
+        raise OSError("a name of the layer leads out of it")
+    here = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for step in steps:
+            found = os.open(step, os.O_PATH | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = found
+        if not stat.S_ISREG(os.fstat(here).st_mode):
+            raise OSError("a file of the layer is none any more")
+        return os.open("/proc/self/fd/%d" % here, os.O_RDONLY)
+    finally:
+        os.close(here)
 
 
 Source = Union[Plain, Split]
@@ -157,7 +171,7 @@ def _overlay2(root: Path) -> Dict[str, Path]:
     for folder in layers.iterdir() if layers.is_dir() else ():
         try:
             digest = (folder / "diff").read_text().strip()
-        except OSError:  # it is being made or removed
+        except (OSError, ValueError):  # it is being made or removed, or damaged
             continue
         if (folder / "tar-split.json.gz").is_file():
             found[digest] = folder
@@ -177,5 +191,5 @@ def of_engine(digest: str, known: Dict[str, Path]) -> Optional[Source]:
         if not name.isalnum():
             return None
         return Split(path / "tar-split.json.gz", root / "overlay2" / name / "diff")
-    except (OSError, ValueError, KeyError, EOFError):
-        return None  # `docker save` will tell
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, `docker save` will tell
+        return None

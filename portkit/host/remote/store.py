@@ -7,7 +7,7 @@ import re
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
 
 from portkit.host.remote import codec
 from portkit.host.remote.frames import RemoteError
@@ -15,6 +15,7 @@ from portkit.host.remote.frames import RemoteError
 ROOT = Path(os.environ.get("PORTKIT_REMOTE_STORE", "/var/lib/portkit/store"))
 TEMPORARY: List[Path] = []  # removed when the connection ends
 RETIRED: Dict[str, Path] = {}  # blobs that are kept as long, to make others from
+VERIFIED: Set[str] = set()  # blobs that this connection has made, and hashed while it did
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 

@@ -1,12 +1,14 @@
 """The tools that make an Instance's disks, held to a time and to memory."""
 
+import hashlib
+import os
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from portkit.host.remote import facts, instances
+from portkit.host.remote import facts, instances, store
 from portkit.host.remote.frames import RemoteError
 
 
@@ -64,3 +66,44 @@ def test_what_a_tool_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.Monke
 def test_ids_that_are_none(identity: object) -> None:
     with pytest.raises(RemoteError, match="malformed"):
         instances._folder(identity)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The digest of a disk that is in the host's Store since an earlier connection."""
+    monkeypatch.setattr(store, "ROOT", tmp_path / "store")
+    monkeypatch.setattr(store, "VERIFIED", set())
+    monkeypatch.setattr(instances, "ROOT", tmp_path / "instances")
+    instances.ROOT.mkdir()
+    data = b"disk" * 5000
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    store.path_of(digest).parent.mkdir(parents=True)
+    store.path_of(digest).write_bytes(data)
+    return digest
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[777] ^= 16
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+def test_a_disk_that_was_there_is_hashed_before_it_boots(disk: str) -> None:
+    base = instances._base(disk, os.getgid())
+    assert base.read_bytes() == store.path_of(disk).read_bytes()
+    assert instances._base(disk, os.getgid()) == base, "a second Instance"
+    flip(base)
+    with pytest.raises(RemoteError, match="not what its name says") as caught:
+        instances._base(disk, os.getgid())
+    assert caught.value.kind == "VerifyError"
+    assert not base.exists()
+    assert not store.path_of(disk).exists(), "it is sent anew"
+
+
+def test_an_altered_blob_is_not_linked(disk: str) -> None:
+    flip(store.path_of(disk))
+    with pytest.raises(RemoteError, match="not what its name says"):
+        instances._base(disk, os.getgid())
+    assert not list((instances.ROOT / "base").iterdir())
+    assert not store.path_of(disk).exists()

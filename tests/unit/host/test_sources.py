@@ -136,6 +136,43 @@ def test_a_file_that_is_gone_or_something_else(tmp_path: Path) -> None:
     source.close()
 
 
+def test_no_way_out_of_the_layer(tmp_path: Path) -> None:
+    """A device would be used by the opening alone."""
+    tree = engine(tmp_path, layer_of({b"d/secret": b"x" * 600}))
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_bytes(b"y" * 600)
+    (tree / "d/secret").unlink()
+    (tree / "d").rmdir()
+    (tree / "d").symlink_to(tmp_path / "outside")
+    source = found(tmp_path)
+    assert source is not None
+    with pytest.raises(OSError):
+        list(sources.pieces(source))
+    source.close()
+    with pytest.raises(OSError, match="out of it"):
+        sources._beneath(os.fsencode(tree), b"a/../../outside/secret")
+
+
+def test_flipped_bits_of_what_the_engine_keeps(tmp_path: Path) -> None:
+    """They cost bytes on the way, never the remote half."""
+    tar = layer_of({b"a": b"x" * 600, b"b": b"y"})
+    engine(tmp_path, tar)
+    split = tmp_path / "image/overlay2/layerdb/sha256" / CHAIN / "tar-split.json.gz"
+    whole = split.read_bytes()
+    for bit in range(8 * len(whole)):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << bit % 8
+        split.write_bytes(data)
+        source = found(tmp_path)
+        if source is not None:
+            source.close()
+    for strange in (b"[1]", b'{"type": 1, "name": [], "size": 5}', b"[" * 100_000, b"7"):
+        split.write_bytes(gzip.compress(strange))
+        assert found(tmp_path) is None
+    (split.parent / "diff").write_bytes(b"\xff\xfe")
+    assert found(tmp_path) is None
+
+
 @pytest.mark.parametrize(
     "damage",
     [b"", b"no gzip", gzip.compress(b"no json\n"), gzip.compress(b'{"type": 2}\n'),
@@ -147,7 +184,11 @@ def test_what_cannot_be_read_is_left_to_the_engine(tmp_path: Path, damage: bytes
     split.write_bytes(damage)
     source = found(tmp_path)
     assert source is None or source.size == 0
-    (split.parent / "cache-id").write_text("../../..")
+
+
+def test_a_cache_id_that_is_none(tmp_path: Path) -> None:
+    engine(tmp_path, layer_of({b"a": b"x"}))
+    (tmp_path / "image/overlay2/layerdb/sha256" / CHAIN / "cache-id").write_text("../../..")
     assert found(tmp_path) is None
     assert sources.of_engine("sha256:" + "3" * 64, {}) is None
 
