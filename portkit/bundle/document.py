@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from portkit.bundle.tar import malformed
 from portkit.model import Finding, Severity
+from portkit.transfer.bases import MOST_OPEN
 
 SCHEMA = "portkit.bundle/1"
 LIMIT = 16 << 20
 _Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-_Bytes = Annotated[int, Field(ge=0, lt=1 << 50)]
+_Bytes = Annotated[int, Field(ge=0, lt=1 << 44)]  # below 16 TiB: ext4 ends there
 _Text = Annotated[str, Field(max_length=4096)]
 
 
@@ -41,7 +42,7 @@ class Content(_Row):
     encoding: Literal["zstd", "recipe", "absent"]
     packed: _Digest | None = None
     packed_size: _Bytes = 0
-    bases: Annotated[list[Base], Field(max_length=4096)] = []
+    bases: Annotated[list[Base], Field(max_length=MOST_OPEN)] = []
 
 
 class Noted(_Row):
@@ -119,16 +120,21 @@ def _check(document: Document) -> None:
         raise malformed("its document names a disk that is not there, or the other way round")
     if len(set(document.forms)) != len(document.forms):
         raise malformed("its document names a form twice")
+    packed = {content.digest for content in document.contents() if content.packed}
     seen: set[str] = set()
     for content in document.contents():
+        bases = {base.digest for base in content.bases}
         if content.digest in seen:
             raise malformed(f"{content.digest} is in its document twice")
         if (content.packed is None) != (content.encoding == "absent"):
             raise malformed(f"{content.digest} is neither in it nor absent")
         if content.bases and content.encoding != "recipe":
             raise malformed(f"{content.digest} has bases and needs none")
-        if not document.made_for and not {base.digest for base in content.bases} <= seen:
-            raise malformed(f"{content.digest} is made from what is not in it")
+        if len(bases) != len(content.bases):
+            raise malformed(f"{content.digest} has a base twice")
+        # Made for a host, it may be made from what is there, but not from what follows or itself.
+        if not (bases & packed if document.made_for else bases) <= seen:
+            raise malformed(f"{content.digest} is made from what is not in it, or not before it")
         seen.add(content.digest)
 
 

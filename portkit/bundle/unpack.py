@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,12 +70,13 @@ def _one(each: Content, file: BinaryIO, members: _Members, store: Store) -> None
     path = store.temporary()
     try:
         with ExitStack() as stack:
-            bases = [sources.Plain(store.path(base.digest)) for base in each.bases]
-            for base in bases:
-                stack.callback(base.close)
+            bases = []
+            for base in each.bases:
+                bases.append(sources.Plain(store.path(base.digest)))
+                stack.callback(bases[-1].close)
             out = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             stack.callback(os.close, out)
-            target = ops.Target(out, each.size)
+            target = _target(out, each.size)
             ops.apply(pieces, bases, target)
             if target.digest() != each.digest:
                 raise ValueError("what its recipe makes does not match the digest")
@@ -82,6 +84,16 @@ def _one(each: Content, file: BinaryIO, members: _Members, store: Store) -> None
         store.adopt(path, each.digest)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _target(out: int, size: int) -> ops.Target:
+    try:
+        return ops.Target(out, size)
+    except OSError as error:
+        if error.errno not in (errno.EFBIG, errno.EINVAL):
+            raise
+        # A hole takes no room: the file system has no file of that size.
+        raise ValueError(f"a file of {size} bytes cannot be made here") from error
 
 
 def plain(each: Content, file: BinaryIO, members: _Members) -> Iterator[bytes]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from portkit.store import Store
 from portkit.transfer import recipe
-from portkit.transfer.index import MOST_BASES, Index
+from portkit.transfer.index import Index
+
+MOST_OPEN = 512  # files at once, here and there: a process may have 1024
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Bases:
 
     def add(self, row: Base) -> None:
         """A candidate, where it is in the Store here."""
-        if self._store.has(row.digest) and len(self.rows) < MOST_BASES:
+        if self._store.has(row.digest) and len(self.rows) < MOST_OPEN:
             file = self._stack.enter_context(self._store.path(row.digest).open("rb"))
             self._files.append(file.fileno())
             self.rows.append(row)

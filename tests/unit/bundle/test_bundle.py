@@ -1,5 +1,6 @@
 """Artifacts through a file, and files that are none of portkit's making."""
 
+import errno
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import pytest
 from portkit.bundle import Bundle, is_bundle, tar, write
 from portkit.bundle.document import digest_of
 from portkit.errors import AppError, ConflictError, PortkitError, VerifyError
+from portkit.host.remote import sources
 from portkit.model import Artifact, Form
 from portkit.store import Store
 from tests.unit.bundle.conftest import APP, FACTS, SECRET
@@ -248,6 +250,83 @@ def test_documents(path: Path, tmp_path: Path) -> None:
     path.write_bytes(data)
     with Bundle(altered(path, no_facts)) as bundle, pytest.raises(PortkitError):
         bundle.facts()
+
+
+@pytest.mark.parametrize("made_for", ["", "web2"])
+def test_bases_are_before_what_is_made_of_them(path: Path, tmp_path: Path, made_for: str) -> None:
+    """A blob that is made from itself, or two from each other, would never end."""
+
+    def itself(row: dict[str, Any]) -> None:
+        content = row["disk"]["content"]
+        content["bases"] = [{"digest": content["digest"], "size": content["size"]}]
+        row["made_for"] = made_for
+
+    def each_other(row: dict[str, Any]) -> None:
+        first, second = row["layers"]
+        for one, other in ((first, second), (second, first)):
+            one["encoding"] = "recipe"
+            one["bases"] = [{"digest": other["digest"], "size": other["size"]}]
+        row["made_for"] = made_for
+
+    data = path.read_bytes()
+    for change in (itself, each_other):
+        path.write_bytes(data)
+        assert "not before it" in refused(altered(path, change), Store(tmp_path / "far"))
+
+
+def test_a_base_twice(path: Path, tmp_path: Path) -> None:
+    def repeated(row: dict[str, Any]) -> None:
+        row["disk"]["content"]["bases"] *= 100
+
+    assert "a base twice" in refused(altered(path, repeated), Store(tmp_path / "far"))
+
+
+def test_too_many_bases(path: Path, tmp_path: Path) -> None:
+    def many(row: dict[str, Any]) -> None:
+        rows = [{"digest": f"sha256:{number:064x}", "size": 1} for number in range(600)]
+        row["disk"]["content"]["bases"] += rows
+        row["made_for"] = "web2"
+
+    assert "at most 512" in refused(altered(path, many), Store(tmp_path / "far"))
+
+
+def test_a_disk_of_a_petabyte(path: Path, tmp_path: Path) -> None:
+    def huge(row: dict[str, Any]) -> None:
+        row["disk"]["content"]["size"] = 1 << 44
+
+    assert "disk.content.size" in refused(altered(path, huge), Store(tmp_path / "far"))
+
+
+def test_a_size_that_no_file_has(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ftruncate(*_: int) -> None:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(os, "ftruncate", ftruncate)
+    assert "cannot be made here" in refused(path, Store(tmp_path / "far"))
+
+
+def test_no_file_stays_open(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base that cannot be opened leaves those before it closed."""
+    opened: list[Any] = []
+
+    class Plain(sources.Plain):
+        def __init__(self, place: Path) -> None:
+            if opened:
+                raise OSError(errno.EMFILE, "Too many open files")
+            super().__init__(place)
+            self.closed = False
+            opened.append(self)
+
+        def close(self) -> None:
+            super().close()
+            self.closed = True
+
+    monkeypatch.setattr(sources, "Plain", Plain)
+    with pytest.raises(OSError, match="Too many"):
+        unpacked(path, Store(tmp_path / "far"))
+    assert [each.closed for each in opened] == [True]
 
 
 # hostile input 15: what unpacks to more than was declared ends there
