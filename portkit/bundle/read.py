@@ -226,8 +226,10 @@ class Bundle:
         }
 
     def parcels(self, store: Store) -> dict[str, Parcel]:
-        """What can be made on the target alone, by digest: recipes whose bases are not here."""
+        """What can be made on the target alone, by digest: recipes whose bases are not here. Each
+        comes after those that it is made from."""
         found = {}
+        disk = self.document.disk
         for content in self.document.contents():
             if content.encoding == "recipe" and not store.has(content.digest):
                 found[content.digest] = Parcel(
@@ -235,6 +237,7 @@ class Bundle:
                     tuple(Blob(base.digest, base.size) for base in content.bases),
                     content.packed_size,
                     partial(self._pieces, content),
+                    disk.data_bytes if disk and content is disk.content else None,
                 )
         return found
 

@@ -3,42 +3,62 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from portkit.errors import EngineError
+from portkit.errors import EngineError, PortkitError, VerifyError
 from portkit.host import Host
 from portkit.model import Blob
-from portkit.progress import Observer
+from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer import price
 from portkit.transfer.deliver import Delivery, deliver
-from portkit.transfer.resume import Link, Sending, transmit
+from portkit.transfer.resume import Link, Sending, persist, transmit
 from portkit.transfer.stream import Stream
 
 
 @dataclass(frozen=True)
 class Parcel:
     """A blob as its recipe. pieces: the recipe's bytes, anew at each call; packed_size: about how
-    many of them travel."""
+    many of them travel; data_bytes: of the blob without its holes, None is all of it."""
 
     blob: Blob
     bases: tuple[Blob, ...]
     packed_size: int
     pieces: Callable[[], Iterator[bytes]]
+    data_bytes: int | None = None
+
+    @property
+    def room(self) -> int:
+        """What it takes on the host: copies are written as well."""
+        size = self.blob.size
+        return size if self.data_bytes is None else min(size, self.data_bytes)
 
 
-def held(host: Host, digests: Collection[str]) -> set[str]:
-    """Which of them the host has, in its Store or as layers in its engine."""
-    if not digests:
+def held(
+    host: Host,
+    sizes: Mapping[str, int],
+    link: Link | None = None,
+    observer: Observer | None = None,
+) -> set[str]:
+    """Which digests the host has, in its Store with that size or as layers in its engine; asked
+    again where the connection broke."""
+    if not sizes:
         return set()
-    found = set(host.remote.call("store.has", {"digests": sorted(digests)})["have"])
+    link, observer = link or Link(host.remote), observer or NullObserver()
+
+    def ask(verb: str, args: dict[str, Any]) -> Any:
+        return persist(lambda: host.remote.call(verb, args), link, observer)
+
+    have = ask("store.has", {"digests": sorted(sizes)})["have"]
+    found = {digest for digest, size in sizes.items() if have.get(digest) == size}
     try:
-        rows = host.remote.call("image.list", {})["images"]
+        rows = ask("image.list", {})["images"]
     except EngineError:
         return found
-    return found | ({digest for row in rows for digest in row["diff_ids"]} & set(digests))
+    return found | {digest for row in rows for digest in row["diff_ids"]} & set(sizes)
 
 
 def bring(
@@ -51,33 +71,79 @@ def bring(
     told: Callable[[int], None],
 ) -> list[Delivery]:
     """A blob that is a parcel; bases of it that the host lacks go before it and are removed there
-    afterwards. VerifyError when one of them is nowhere."""
-    if blob.digest not in parcels:
-        return [deliver(blob, store, link, None, observer, lambda count: None)]
-    parcel = parcels[blob.digest]
-    there = held(host, {base.digest for base in parcel.bases})
-    lacking = [base for base in parcel.bases if base.digest not in there]
+    afterwards. VerifyError when one of them is nowhere.
+
+    parcels: in an order in which each comes after those that it is made from.
+    """
+    bases = _in_order(blob, parcels, ())[:-1]
+    there = held(host, {base.digest: base.size for base in bases}, link, observer)
+    order = _in_order(blob, parcels, there)
+    for each in order:
+        if each.digest not in parcels and not store.has(each.digest):
+            raise VerifyError(
+                "what a blob of the bundle is made from is neither here nor on the host",
+                details=f"{each.digest}, {each.size} bytes, for {blob.digest}",
+                resolution="Pack the App again without --for, or for this host's own inventory.",
+            )
     made: list[Delivery] = []
+    with _lent([base.digest for base in order[:-1]], link, observer):
+        for each in order[:-1]:
+            if each.digest in parcels:
+                made.append(forward(parcels[each.digest], store, link, observer, _unseen))
+            else:
+                made.append(deliver(each, store, link, None, observer, _unseen))
+        return [*made, forward(parcels[blob.digest], store, link, observer, told)]
+
+
+def _unseen(count: int) -> None:
+    """Progress of what is sent for another blob's sake."""
+
+
+def _in_order(blob: Blob, parcels: Mapping[str, Parcel], there: Collection[str]) -> list[Blob]:
+    """What is to be sent so that the blob can be made, each after its bases; itself the last."""
+    wanted = {blob.digest: blob}
+    queue = [blob]
+    for each in queue:
+        for base in parcels[each.digest].bases if each.digest in parcels else ():
+            if base.digest not in there and base.digest not in wanted:
+                wanted[base.digest] = base
+                queue.append(base)
+    place = {digest: number for number, digest in enumerate(parcels)}
+    return sorted(wanted.values(), key=lambda each: place.get(each.digest, -1))
+
+
+@contextmanager
+def _lent(digests: Sequence[str], link: Link, observer: Observer) -> Iterator[None]:
+    """They are removed on the host afterwards, whatever happens."""
+
+    def remove() -> None:
+        if digests:
+            link.remote.call("store.remove", {"digests": list(digests)})
+
     try:
-        for base in lacking:
-            made += bring(base, parcels, store, host, link, observer, told)
-        return [*made, forward(parcel, store, link, observer, told)]
-    finally:
-        if made and not link.remote.lost:
-            host.remote.call("store.remove", {"digests": [base.digest for base in lacking]})
+        yield
+    except BaseException:
+        try:
+            if not link.remote.lost:
+                remove()
+        except PortkitError as error:  # the one that is under way says more
+            observer.message(f"blobs that were sent for a recipe stay on the host: {error.brief}")
+        raise
+    persist(remove, link, observer)
 
 
 def forward(
     parcel: Parcel, store: Store, link: Link, observer: Observer, told: Callable[[int], None]
 ) -> Delivery:
     """Send it; the blob is in the host's Store afterwards, verified there. Goes on after a cut as
-    `deliver` does. VerifyError when a base is not there or the recipe is damaged."""
+    `deliver` does. VerifyError when a base is not there or the recipe is damaged, SpaceError when
+    there or here is no room."""
     encodings = link.encodings or link.remote.encodings
     rate = link.rate or price.UNKNOWN_RATE
     cores = len(os.sched_getaffinity(0))
     how = price.packing(encodings, parcel.packed_size, rate, cores, packed=False)
-    sending = Sending(parcel.blob, how, parcel.bases, min(parcel.blob.size, parcel.packed_size))
-    with ExitStack() as stack:
+    sending = Sending(parcel.blob, how, parcel.bases, parcel.room)
+    with store.space(), ExitStack() as stack:
         folder = store.temporary().parent
         stream = stack.enter_context(Stream(parcel.pieces(), how, folder))
         resumed = transmit(

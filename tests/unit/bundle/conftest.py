@@ -4,14 +4,18 @@ import io
 import json
 import random
 import tarfile
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from portkit.bundle import write
+from portkit.host import Host
 from portkit.image_config import parse_image_config
 from portkit.model import App, Artifact, Facts, Form, Port, Service
 from portkit.store import Store
+from tests.unit.transfer.conftest import Far
 
 SECRET = "hunter2"
 FACTS = Facts(
@@ -87,3 +91,23 @@ def path(tmp_path: Path, near: Store, artifacts: dict[Form, Artifact]) -> Path:
     found = tmp_path / "shop.portkit"
     write(found, APP, artifacts, near, FACTS)
     return found
+
+
+@pytest.fixture
+def made(tmp_path: Path, near: Store, artifacts: dict[Form, Artifact]) -> Path:
+    """For a host that has the lower layer."""
+    lower = artifacts[Form.IMAGE].config.diff_ids[0]
+    path = tmp_path / "web2.portkit"
+    write(path, APP, artifacts, near, FACTS, have=[lower], made_for="web2")
+    return path
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[Far]:
+    with ExitStack() as stack:
+        yield Far(tmp_path / "far", stack)
+
+
+@pytest.fixture
+def host(far: Far) -> Host:
+    return Host("far", None, far.remote)  # type: ignore[arg-type]

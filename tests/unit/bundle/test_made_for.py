@@ -1,42 +1,20 @@
 """Bundles without what a host has, to the real remote half."""
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from portkit import inventory, prepare, transfer
-from portkit.bundle import Bundle, write
+from portkit.bundle import Bundle
 from portkit.errors import AppError, IncompatibleError, PortkitError
 from portkit.host import Host
 from portkit.inventory import Inventory
 from portkit.model import Artifact, Form
 from portkit.store import Store
 from portkit.transfer.forward import held
-from tests.unit.bundle.conftest import APP, FACTS, layer
+from tests.unit.bundle.conftest import layer
 from tests.unit.transfer.conftest import Far
-
-
-@pytest.fixture
-def far(tmp_path: Path) -> Iterator[Far]:
-    with ExitStack() as stack:
-        yield Far(tmp_path / "far", stack)
-
-
-@pytest.fixture
-def host(far: Far) -> Host:
-    return Host("far", None, far.remote)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def made(tmp_path: Path, near: Store, artifacts: dict[Form, Artifact]) -> Path:
-    """For a host that has the lower layer."""
-    lower = artifacts[Form.IMAGE].config.diff_ids[0]
-    path = tmp_path / "web2.portkit"
-    write(path, APP, artifacts, near, FACTS, have=[lower], made_for="web2")
-    return path
 
 
 def test_it_is_smaller_and_says_what_it_needs(
