@@ -123,6 +123,7 @@ def apply(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
             os.fsync(descriptor)
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             made.replace(target)
+            store.VERIFIED.add(args["digest"])
             store.sync_folder(target.parent)
             _forget(part, kept)
     except BaseException:
