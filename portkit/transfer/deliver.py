@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from portkit.errors import TransferError, VerifyError
@@ -19,12 +20,13 @@ from portkit.transfer import price, recipe
 from portkit.transfer.bases import Base, Bases
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
-from portkit.transfer.resume import Link, Sending, transmit
+from portkit.transfer.resume import Link, Sending, persist, transmit
 from portkit.transfer.stream import Stream
 
 _SAMPLE, _SAMPLES = 1 << 16, 16
 # Until a link has been measured it is taken for a fast one: on a slow one little is lost by it.
 _PRESUMED = 80e6
+_STALE_S = 86400.0  # as long as the host keeps a part that nobody goes on with
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,18 @@ class _Job:
 
     def run(self) -> Delivery:
         folder = self._store.temporary().parent
+        note = Note(folder, self._blob.digest, self._link.name)
         with ExitStack() as stack:
             path = self._store.path(self._blob.digest)
             target = stack.enter_context(path.open("rb")).fileno()
-            script = stack.enter_context(self._bases.scan(target, folder))
-            rows = self._bases.rows
-            dropped = [n for n, row in enumerate(rows) if not self._worth(script.copied[n], row)]
-            kept = script.used(dropped)
-            copied = sum(script.copied[number] for number in kept)
-            used = [rows[number] for number in kept]
+            begun = self._begun(note)
+            bases = self._bases
+            if begun is not None:  # made again as it was, so with no other candidates
+                bases = stack.enter_context(Bases(self._store, self._rows(begun)))
+            script = stack.enter_context(bases.scan(target, folder))
+            found = [n for n in range(len(bases.rows)) if script.copied[n]]
+            dropped = [n for n in found if self._dropped(begun, bases.rows[n], script.copied[n])]
+            copied = sum(script.copied[n] for n in script.used(dropped))
             literal = script.size - script.zero - copied
             self._content = max(1, literal)
             packed = price.is_packed(list(_samples(script, target)))
@@ -102,31 +107,69 @@ class _Job:
             def packing(rate: float) -> Packing:
                 return self._packing(literal, rate, packed)
 
-            first = packing(self._link.rate or _PRESUMED)
+            plan = Plan(
+                begun.first if begun else packing(self._link.rate or _PRESUMED),
+                tuple((bases.rows[n].digest, n not in dropped) for n in found),
+                begun.change if begun else None,
+            )
             room = min(self._blob.size, path.stat().st_blocks * 512)
-            blobs = [Blob(row.digest, row.size) for row in used]
-            sending = Sending(self._blob, first, blobs, room)
-            pace = Pace(self._link, packing, folder / f"{sending.key}.how")
+            pace = Pace(self._link, packing, plan, note)
             pieces = recipe.render(script, target, dropped)
-            stream = stack.enter_context(Stream(pieces, first, folder, pace.again))
+            stream = stack.enter_context(Stream(pieces, plan.first, folder, pace.again))
             resumed = transmit(
-                sending, stream, self._link, self._observer,
+                self._sending(plan, room), stream, self._link, self._observer,
                 lambda offset: self._sent(stream, offset, pace),
             )  # fmt: skip
-            pace.forget()
+            note.forget()
             return Delivery(
                 self._blob.digest, script.size, literal, copied, script.zero, stream.made,
-                tuple(row.digest for row in used), stream.how,
+                plan.used, stream.how,
                 _reason(stream.how, packed, self._link.rate, copied), resumed,
             )  # fmt: skip
+
+    # ---------------------------------------------------------------- what is chosen
+
+    def _begun(self, note: Note) -> Plan | None:
+        """How an earlier command began, where it can be gone on with: all that it found content
+        in is a candidate again, and the host has some of its stream."""
+        plan = note.read()
+        if plan is None or plan.first.encoding not in self._encodings:
+            return None
+        candidates = {row.digest for row in self._bases.rows}
+        if any(digest not in candidates for digest, _ in plan.found):
+            return None
+        key = self._sending(plan, 0).key
+        args = {"digest": self._blob.digest, "key": key, "peek": True}
+        link = self._link
+        row = persist(lambda: link.remote.call("store.part", args), link, self._observer)
+        return plan if row["size"] else None
+
+    def _rows(self, plan: Plan) -> list[Base]:
+        rows = {row.digest: row for row in self._bases.rows}
+        return [rows[digest] for digest, _ in plan.found]
+
+    def _sending(self, plan: Plan, room: int) -> Sending:
+        sizes = {row.digest: row.size for row in self._bases.rows}
+        bases = [Blob(digest, sizes[digest]) for digest in plan.used]
+        found = [digest for digest, _ in plan.found]
+        return Sending(self._blob, plan.first, bases, room, found)
+
+    def _dropped(self, begun: Plan | None, row: Base, copied: int) -> bool:
+        if begun is not None:
+            return row.digest not in begun.used
+        return not self._worth(copied, row)
 
     def _worth(self, copied: int, base: Base) -> bool:
         rate = self._link.rate or price.UNKNOWN_RATE
         return copied > 0 and price.worth(copied, base.size, rate, in_engine=base.in_engine)
 
     def _packing(self, literal: int, rate: float, packed: bool) -> Packing:
-        encodings = self._link.encodings or self._link.remote.encodings
-        return price.packing(encodings, literal, rate, len(os.sched_getaffinity(0)), packed)
+        cores = len(os.sched_getaffinity(0))
+        return price.packing(self._encodings, literal, rate, cores, packed)
+
+    @property
+    def _encodings(self) -> tuple[str, ...]:
+        return self._link.encodings or self._link.remote.encodings
 
     # ---------------------------------------------------------------- sending
 
@@ -138,20 +181,67 @@ class _Job:
         self._told(self._blob.size)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a stream depends on beside the blob. first: how it is packed at the beginning. found:
+    digests of the candidates that have some of the content, in order, and whether each is used.
+    change: behind how many bytes of the recipe it is packed otherwise, and how."""
+
+    first: Packing
+    found: tuple[tuple[str, bool], ...]
+    change: tuple[int, Packing] | None = None
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        return tuple(digest for digest, used in self.found if used)
+
+
+class Note:
+    """The Plan of a blob that is on its way to a host, in a file: the same command again makes the
+    same stream, although it knows another rate and other candidates."""
+
+    def __init__(self, folder: Path, digest: str, host: str) -> None:
+        name = hashlib.sha256(f"{digest} {host}".encode()).hexdigest()
+        self._path = folder / f"{name}.how"
+        for path in folder.glob("*.how"):
+            with suppress(FileNotFoundError):  # another command was sooner
+                if time.time() - path.stat().st_mtime > _STALE_S:
+                    path.unlink()
+
+    def read(self) -> Plan | None:
+        try:
+            row = json.loads(self._path.read_bytes())
+            change = row["change"]
+            return Plan(
+                Packing(**row["first"]),
+                tuple((str(digest), bool(used)) for digest, used in row["found"]),
+                None if change is None else (int(change[0]), Packing(**change[1])),
+            )
+        except (OSError, ValueError, TypeError, KeyError, IndexError):
+            return None
+
+    def write(self, plan: Plan) -> None:
+        self._path.touch(mode=0o600)
+        self._path.write_text(json.dumps(asdict(plan)))
+
+    def forget(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
 class Pace:
-    """Measures the link while a stream goes over it, and says how to go on compressing.
+    """Measures the link while a stream goes over it, and says how to go on compressing."""
 
-    What it said is noted in a file, so that the same command again makes the same stream.
-    """
-
-    def __init__(self, link: Link, packing: Callable[[float], Packing], note: Path) -> None:
+    def __init__(
+        self, link: Link, packing: Callable[[float], Packing], plan: Plan, note: Note
+    ) -> None:
         self._link, self._packing, self._note = link, packing, note
         self._meter = Meter()
-        self._told = _noted(note)
+        self._plan = plan
         self._known = link.rate is not None
 
     def measured(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         self._meter = Meter()
+        self._note.write(self._plan)  # at each connection, so that it does not become stale
         for data in chunks:
             self._meter.count(time.monotonic(), len(data), self._link.sent())
             yield data
@@ -159,23 +249,13 @@ class Pace:
 
     def again(self, eaten: int) -> Packing | None:
         """How to go on behind so many bytes of the recipe; None is as before."""
-        if self._told is None and not self._known:
+        if self._plan.change is None and not self._known:
             self._link.rate = self._link.rate or self._meter.rate()
             if self._link.rate is not None:
-                self._told = (eaten, self._packing(self._link.rate))
-                self._note.write_text(json.dumps([eaten, asdict(self._told[1])]))
-        return self._told[1] if self._told is not None and self._told[0] == eaten else None
-
-    def forget(self) -> None:
-        self._note.unlink(missing_ok=True)
-
-
-def _noted(path: Path) -> tuple[int, Packing] | None:
-    try:
-        eaten, row = json.loads(path.read_bytes())
-        return int(eaten), Packing(**row)
-    except (OSError, ValueError, TypeError):
-        return None
+                self._plan = replace(self._plan, change=(eaten, self._packing(self._link.rate)))
+                self._note.write(self._plan)
+        change = self._plan.change
+        return change[1] if change is not None and change[0] == eaten else None
 
 
 def _samples(script: recipe.Script, target: int) -> Iterator[bytes]:

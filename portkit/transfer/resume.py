@@ -16,7 +16,7 @@ from portkit.transfer.price import Packing
 from portkit.transfer.stream import Stream
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds, as long as nothing more arrives
-_FORMAT = 1
+_FORMAT = 2
 T = TypeVar("T")
 
 
@@ -35,7 +35,7 @@ class Caller(Protocol):
 class Link:
     """The way to a host. rate: bytes a second, None until it was measured.
 
-    sent: bytes that went over it so far; None where nothing counts them.
+    sent: bytes that went over it so far; None where nothing counts them. name: the host's.
     """
 
     remote: Caller
@@ -44,22 +44,29 @@ class Link:
     rate: float | None = None
     pause: Callable[[float], None] = time.sleep
     pauses: Sequence[float] = PAUSES
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Sending:
-    """A blob on its way. packing: of the stream's beginning. room: bytes that it takes there."""
+    """A blob on its way. packing: of the stream's beginning. room: bytes that it takes there.
+
+    found: digests of all in which the blob's content was found, in order. One that is no base
+    hides what those behind it have as well, so the stream depends on it too.
+    """
 
     blob: Blob
     packing: Packing
     bases: Sequence[Blob]
     room: int
+    found: Sequence[str] = ()
 
     @property
     def key(self) -> str:
-        """Names all that the stream depends on."""
+        """Names what the stream's beginning depends on."""
         bases = [base.digest for base in self.bases]
         row = [_FORMAT, self.blob.digest, self.blob.size, asdict(self.packing), bases]
+        row.append(list(self.found))
         return hashlib.sha256(json.dumps(row).encode()).hexdigest()[:32]
 
 

@@ -61,16 +61,19 @@ def offer(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """How much of a blob's recipe is here: bytes and their sha256. Takes it over, so that a
     connection that hangs cannot write to it any more.
 
-    args: digest, key, room (bytes that the blob will take here).
+    args: digest, key, room (bytes that the blob will take here). With peek only the size is told
+    (the sha256 is that of nothing), and nothing is done.
     """
     part = _part(args)
+    total = hashlib.sha256()
+    if args.get("peek"):
+        return {"size": part.stat().st_size if part.exists() else 0, "sha256": total.hexdigest()}
     sweep(time.time())
     for other in part.parent.glob(part.name[:64] + ".*"):
         if other != part:  # made otherwise: it fits nothing that comes now
             other.unlink(missing_ok=True)
     _check_room(int(args["room"]))
     fresh = store.temporary()
-    total = hashlib.sha256()
     size = 0
     with fresh.open("xb") as out:
         if part.exists():
