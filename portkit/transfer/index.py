@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import tempfile
@@ -44,7 +45,7 @@ class Index:
     def _open(self, least: int) -> None:
         slots = 1 << (least - 1).bit_length()
         with tempfile.TemporaryFile(dir=self._folder) as file:
-            file.truncate(16 * slots)
+            _set_aside(file.fileno(), 16 * slots)
             self._map = mmap.mmap(file.fileno(), 16 * slots)
         self._table = memoryview(self._map).cast("Q")
         self._slots, self._used = slots, 0
@@ -109,6 +110,19 @@ class Index:
                         block = block.ljust(BLOCK, b"\0")
                     if block != _ZERO_BLOCK:
                         self._put(block, number, start + at, length)
+
+
+def _set_aside(file: int, size: int) -> None:
+    """Room for a file, in fact: writing to a hole through a map would end in SIGBUS on a full
+    disk. OSError when there is none."""
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        done = 0
+        while done < size:
+            done += os.pwrite(file, bytes(min(_WINDOW, size - done)), done)
 
 
 def _slots(bases: Sequence[int]) -> int:
