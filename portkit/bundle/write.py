@@ -23,7 +23,7 @@ from portkit.model import App, Artifact, Facts, Form
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer import recipe
-from portkit.transfer.index import Index
+from portkit.transfer.bases import LEAST_BASE, Base, Bases, likeliest
 from portkit.transfer.price import Packing
 from portkit.transfer.stream import packer
 
@@ -40,6 +40,7 @@ _MEDIA = {
     "recipe": "application/vnd.portkit.recipe.v1+zstd",
 }
 _CHUNK = 1 << 20
+_ALL = 1 << 30  # blobs of the Store: nobody is asked about them
 _LEVEL, _WINDOW = 9, 27  # read on hosts with 128 MiB for it; packed once, carried by hand
 
 
@@ -71,7 +72,8 @@ def write(
     whole = path if part_bytes is None else store.temporary()
     try:
         with store.space():
-            _write(whole, app, artifacts, store, facts, observer or NullObserver(), have, made_for)
+            told = observer or NullObserver()
+            _write(whole, app, artifacts, store, facts, told, frozenset(have), made_for)
             return [path] if part_bytes is None else split(whole, path, part_bytes)
     finally:
         if whole != path:
@@ -92,8 +94,8 @@ def _write(
 
     any_form = next(iter(artifacts.values()))
     text, ca = described.render(app, any_form.config.digest)
-    with _fresh(path) as file:
-        packer = _Packer(file, store, observer, have)
+    with _fresh(path) as file, Bases(store, _both_have(any_form, store, have)) as bases:
+        packer = _Packer(file, store, observer, have, bases)
         packer.small(b'{"imageLayoutVersion":"1.0.0"}', "oci-layout")
         layers = packer.layers(any_form) if Form.IMAGE in artifacts else []
         disk = artifacts.get(Form.DISK)
@@ -114,6 +116,16 @@ def _write(
             }
         )
         packer.finish(app, any_form, row)
+
+
+def _both_have(artifact: Artifact, store: Store, have: Collection[str]) -> list[Base]:
+    """What a recipe may be made against at first, as it is chosen for a transfer."""
+    layers = dict.fromkeys(artifact.config.diff_ids)
+    own = [digest for digest in layers if digest in have and store.has(digest)]
+    newest = store.newest(_ALL, LEAST_BASE) if have else []
+    more = (each for each in newest if each.digest in have and each.digest not in own)
+    rows = [Base(digest, store.size(digest)) for digest in own]
+    return likeliest([*rows, *(Base(each.digest, each.size) for each in more)], own)
 
 
 def _words(row: dict[str, Any]) -> dict[str, str]:
@@ -140,15 +152,19 @@ class _Packer:
     """Writes members one after the other; a header is filled in when its blob's digest is known."""
 
     def __init__(
-        self, file: BinaryIO, store: Store, observer: Observer, have: Collection[str]
+        self,
+        file: BinaryIO,
+        store: Store,
+        observer: Observer,
+        have: Collection[str],
+        bases: Bases,
     ) -> None:
         self._file = file
         self._store = store
         self._observer = observer
         self._have = have
         self._names: set[str] = set()
-        # What a recipe may be made against, in order.
-        self._bases = [digest for digest in sorted(have) if store.has(digest)]
+        self._bases = bases
 
     def layers(self, image: Artifact) -> list[Content]:
         """All layers, each once, bottom first."""
@@ -165,44 +181,32 @@ class _Packer:
         return Disk(content=content, files=files, kit=disk.kit, data_bytes=disk.stored_bytes)
 
     def _content(self, digest: str, *, against: bool) -> Content:
-        from portkit.bundle.document import Base, Content
+        from portkit.bundle import document
 
         size = self._store.size(digest)
         if digest in self._have:
-            return Content(digest=digest, size=size, encoding="absent")
+            return document.Content(digest=digest, size=size, encoding="absent")
         self._observer.phase(f"pack {digest[7:19]}")
         with ExitStack() as stack:
             target = stack.enter_context(self._store.path(digest).open("rb"))
-            used: list[str] = []
+            used: list[Base] = []
             pieces: Iterable[bytes] = iter(lambda: target.read(_CHUNK), b"")
             if against:
-                script = stack.enter_context(self._scan(target.fileno()))
-                used = [self._bases[number] for number in script.used()]
+                folder = self._store.temporary().parent
+                script = stack.enter_context(self._bases.scan(target.fileno(), folder))
+                used = [self._bases.rows[number] for number in script.used()]
                 pieces = recipe.render(script, target.fileno())
             row = self._stream(self._told(pieces, size))
-        if digest not in self._bases:
-            self._bases.append(digest)
-        return Content(
+        if size >= LEAST_BASE:
+            self._bases.add(Base(digest, size))
+        return document.Content(
             digest=digest,
             size=size,
             encoding="recipe" if against else "zstd",
             packed=row["digest"],
             packed_size=row["size"],
-            bases=[Base(digest=base, size=self._store.size(base)) for base in used],
+            bases=[document.Base(digest=base.digest, size=base.size) for base in used],
         )
-
-    def _scan(self, target: int) -> recipe.Script:
-        folder = self._store.temporary().parent
-        with ExitStack() as stack:
-            files = [
-                stack.enter_context(self._store.path(digest).open("rb")).fileno()
-                for digest in self._bases
-            ]
-            index = None
-            if files:
-                index = Index(files, folder)
-                stack.callback(index.close)
-            return recipe.scan(target, files, index, folder)
 
     def _told(self, pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
         done = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,10 @@ from portkit.transfer import recipe
 from portkit.transfer.index import Index
 
 MOST_OPEN = 512  # files at once, here and there: a process may have 1024
+LEAST_BASE = 1 << 14
+# Beside the layers of the same image: the newest of what both ends hold.
+_MORE_BASES = 12
+_MORE_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,22 @@ class Base:
     digest: str
     size: int
     in_engine: bool = False
+
+
+def likeliest(rows: Iterable[Base], own: Collection[str]) -> list[Base]:
+    """Those that are worth being opened and indexed: all of the same image, `own`, and of the
+    others as many of the first as the limits allow."""
+    found: list[Base] = []
+    bytes_left = _MORE_BYTES
+    for row in rows:
+        if row.size < LEAST_BASE:
+            continue
+        if row.digest not in own:
+            if row.size > bytes_left or len(found) >= len(own) + _MORE_BASES:
+                continue
+            bytes_left -= row.size
+        found.append(row)
+    return found
 
 
 class Bases:

@@ -1,19 +1,23 @@
 """Bundles without what a host has, to the real remote half."""
 
 import json
+import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from portkit import inventory, prepare, transfer
-from portkit.bundle import Bundle
+from portkit.bundle import Bundle, write
 from portkit.errors import AppError, IncompatibleError, PortkitError
 from portkit.host import Host
 from portkit.inventory import Inventory
 from portkit.model import Artifact, Form
 from portkit.store import Store
+from portkit.transfer.bases import LEAST_BASE, Base, likeliest
 from portkit.transfer.forward import held
-from tests.unit.bundle.conftest import layer
+from portkit.transfer.index import Index
+from tests.unit.bundle.conftest import APP, FACTS, layer
 from tests.unit.transfer.conftest import Far
 
 
@@ -66,6 +70,51 @@ def test_what_is_here_need_not_be_there(
         assert bundle.needs(near) == {}
         assert bundle.parcels(near) == {}
         prepare.refuse_lacking(bundle, host, near)
+
+
+def test_a_store_of_many_blobs_that_the_host_has(
+    near: Store, artifacts: dict[Form, Artifact], tmp_path: Path
+) -> None:
+    """Not all of them are opened: there may be more than files can be."""
+    lower = artifacts[Form.IMAGE].config.diff_ids[0]
+    have = [near.put_bytes(bytes([number]) * LEAST_BASE).digest for number in range(100)]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(list(Path("/proc/self/fd").iterdir())) + 50
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
+    try:
+        path = tmp_path / "web2.portkit"
+        write(path, APP, artifacts, near, FACTS, have=[lower, *have], made_for="web2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with Bundle(path) as bundle:
+        assert bundle.document.disk is not None
+        bases = {base.digest for base in bundle.document.disk.content.bases}
+    assert bases == set(artifacts[Form.IMAGE].config.diff_ids)
+
+
+def test_one_index_for_a_bundle(
+    near: Store, artifacts: dict[Form, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Index] = []
+
+    class Noted(Index):
+        def __init__(self, *args: Any) -> None:
+            made.append(self)
+            super().__init__(*args)
+
+    monkeypatch.setattr("portkit.transfer.bases.Index", Noted)
+    have = [artifacts[Form.IMAGE].config.diff_ids[0]]
+    write(tmp_path / "x.portkit", APP, artifacts, near, FACTS, have=have, made_for="web2")
+    assert len(made) == 1
+
+
+def test_which_bases_are_likely() -> None:
+    rows = [Base(f"sha256:{number:064x}", LEAST_BASE) for number in range(30)]
+    own = [row.digest for row in rows[:3]]
+    assert likeliest(rows, own) == rows[:15]
+    small, large = Base("small", LEAST_BASE - 1), Base("large", (4 << 30) + 1)
+    assert likeliest([small, large, *rows[:3]], own) == rows[:3]
+    assert likeliest([large], ["large"]) == [large]
 
 
 def test_an_inventory(far: Far, host: Host, tmp_path: Path) -> None:
