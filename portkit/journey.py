@@ -203,6 +203,8 @@ def _sent(row: Delivery) -> Sent:
         row.copied,
         row.zero,
         row.sent,
+        row.bases,
+        row.packing.encoding,
         row.packing.level,
         row.packing.window,
         row.reason,

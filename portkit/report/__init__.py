@@ -22,7 +22,8 @@ class Phase:
 @dataclass(frozen=True)
 class Sent:
     """How one blob travelled: bytes of its content that were new, copied from what both ends
-    hold, or zero; sent: of the compressed stream. resumed: connections that broke on the way."""
+    hold, or zero; sent: of the compressed stream. bases: digests. resumed: connections that broke
+    on the way. One that was there already is copied as a whole, with nothing sent."""
 
     digest: str
     size: int
@@ -30,6 +31,8 @@ class Sent:
     copied: int
     zero: int
     sent: int
+    bases: tuple[str, ...]
+    encoding: str  # zstd | zlib | raw; empty where nothing was sent
     level: int
     window: int
     reason: str
@@ -38,7 +41,9 @@ class Sent:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Bytes of the connection to the target in this form's phases. counter: where from."""
+    """Bytes of the connection to the target in this form's phases. counter: where from.
+
+    blobs: each of the Artifact, and those that were sent for a recipe's sake."""
 
     sent_bytes: int
     received_bytes: int

@@ -15,11 +15,16 @@ from portkit.host import Host
 from portkit.model import Artifact, Blob, Form
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
-from portkit.transfer.bases import LEAST_BASE, Base, Bases, likeliest
+from portkit.transfer.bases import Base, Bases
 from portkit.transfer.deliver import Delivery, deliver
 from portkit.transfer.forward import Parcel, bring
+from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, persist
 
+# Beside the layers of the same image: candidates for bases, the newest of what both ends hold.
+_MORE_BASES = 12
+_MORE_BYTES = 4 << 30
+_LEAST_BASE = 1 << 14
 _ASKED = 100  # of the Store here; each costs 75 bytes on the way
 
 
@@ -28,7 +33,7 @@ class TransferResult:
     """What a transfer cost. Bytes of the connection, both ways, by `counter`; seconds.
 
     reused_bytes: content that the target had, as blobs or inside others.
-    deliveries: how each blob travelled, and why.
+    deliveries: how each blob travelled, and why; those that were there come first.
     """
 
     sent_bytes: int
@@ -70,20 +75,28 @@ def send(
     observer = observer or NullObserver()
     begun, before = time.monotonic(), host.counters()
     new = missing(artifact, host, observer) if new is None else new
-    deliveries = _send(artifact, new, store, host, observer, parcels or {})
+    there = _already_there(artifact, new)
+    deliveries = there + _send(artifact, new, store, host, observer, parcels or {})
     if artifact.form is Form.IMAGE:
         _load(artifact, new, host, observer)
-    whole = {blob.digest: blob.size for blob in artifact.blobs}
-    reused = sum(whole.values()) - sum(blob.size for blob in new)
-    reused += sum(delivery.copied for delivery in deliveries)
     after = host.counters()
     return TransferResult(
         sent_bytes=after.sent - before.sent,
         received_bytes=after.received - before.received,
-        reused_bytes=reused,
+        reused_bytes=sum(delivery.copied for delivery in deliveries),
         seconds=time.monotonic() - begun,
         counter=after.source,
         deliveries=deliveries,
+    )
+
+
+def _already_there(artifact: Artifact, new: Sequence[Blob]) -> tuple[Delivery, ...]:
+    """Rows of the blobs that need not travel, each once."""
+    lacking = {blob.digest for blob in new}
+    sizes = {blob.digest: blob.size for blob in artifact.blobs if blob.digest not in lacking}
+    return tuple(
+        Delivery(digest, size, 0, size, 0, 0, (), Packing("", 0), "already there", 0)
+        for digest, size in sizes.items()
     )
 
 
@@ -163,7 +176,7 @@ def _send(
 ) -> tuple[Delivery, ...]:
     total, done = sum(blob.size for blob in blobs), 0
     link = _link(host)
-    large = any(blob.size >= LEAST_BASE for blob in blobs)
+    large = any(blob.size >= _LEAST_BASE for blob in blobs)
     rows = _bases(artifact, store, host, observer) if large else []
     deliveries = []
     with Bases(store, rows) as bases:
@@ -177,7 +190,7 @@ def _send(
             else:
                 deliveries.append(deliver(blob, store, link, bases, observer, told))
             host.rate = link.rate
-            if blob.size >= LEAST_BASE:
+            if blob.size >= _LEAST_BASE:
                 bases.add(Base(blob.digest, blob.size))
             done += blob.size
     return tuple(deliveries)
@@ -197,17 +210,23 @@ def _link(host: Host) -> Link:
 def _bases(artifact: Artifact, store: Store, host: Host, observer: Observer) -> list[Base]:
     """What both ends hold: layers of the same image first, then the newest blobs."""
     engine, readable = _layers(host, observer)
-    newest = store.newest(_ASKED, LEAST_BASE)
+    newest = store.newest(_ASKED, _LEAST_BASE)
     own = [digest for digest in artifact.config.diff_ids if store.has(digest)]
     asked = list(dict.fromkeys([*own, *(blob.digest for blob in newest)]))
     have = _ask(host, "store.has", {"digests": asked}, observer)["have"]
-    bases = []
+    bases: list[Base] = []
+    bytes_left = _MORE_BYTES
     for digest in asked:
         size = store.size(digest)
-        if have.get(digest) == size or digest in engine:
-            whole = digest not in have and digest not in readable
-            bases.append(Base(digest, size, in_engine=whole))
-    return likeliest(bases, own)
+        if size < _LEAST_BASE or (have.get(digest) != size and digest not in engine):
+            continue
+        if digest not in own:
+            if size > bytes_left or len(bases) >= len(own) + _MORE_BASES:
+                continue
+            bytes_left -= size
+        whole = digest not in have and digest not in readable
+        bases.append(Base(digest, size, in_engine=whole))
+    return bases
 
 
 def _layers(host: Host, observer: Observer) -> tuple[set[str], set[str]]:

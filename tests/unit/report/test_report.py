@@ -1,9 +1,11 @@
 """The report is what its published schema says, and holds no secret."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import jsonschema
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,8 @@ from tests.unit.compat.test_compat import FACTS
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/report.schema.json").read_text())
 SECONDS = st.floats(0, 1e6, allow_nan=False)
 DIGEST = "sha256:" + "0" * 64
-SENT = Sent(DIGEST, 9, 4, 3, 2, 5, 3, 27, "a reason", 1)
+SENT = Sent(DIGEST, 9, 4, 3, 2, 5, (DIGEST,), "zstd", 3, 27, "a reason", 1)
+THERE = Sent(DIGEST, 9, 0, 9, 0, 0, (), "", 0, 0, "already there", 0)
 ARTIFACT = Artifact(Form.IMAGE, DIGEST, ImageConfig(DIGEST, "amd64", "linux", ()), (), 10, 10)
 
 
@@ -27,7 +30,7 @@ ARTIFACT = Artifact(Form.IMAGE, DIGEST, ImageConfig(DIGEST, "amd64", "linux", ()
         verdict=st.sampled_from(Verdict),
         findings=st.just((Finding("x", Severity.INFO, "m"),)),
         phases=st.just((Phase("boot", 1.0, 2.0),)),
-        transfer=st.none() | st.just(Transfer(1, 2, 3, 0.5, "tcp_info", (SENT,))),
+        transfer=st.none() | st.just(Transfer(1, 2, 3, 0.5, "tcp_info", (SENT, THERE))),
         boot=st.none() | st.just(Boot("docker", "26", "none", "http://h:80/", 200)),
         from_move_s=st.none() | SECONDS,
         from_boot_s=st.lists(SECONDS, max_size=3).map(tuple),
@@ -41,3 +44,13 @@ def test_schema(form: FormReport) -> None:
     document = json.loads(json.dumps(report.to_json(made)))
     jsonschema.validate(document, SCHEMA)
     assert "hunter2" not in json.dumps(document)
+
+
+def test_a_blob_names_its_bases_and_encoding() -> None:
+    blob = {"$ref": "#/$defs/sent", "$defs": SCHEMA["$defs"]}
+    row = json.loads(json.dumps(asdict(SENT)))
+    assert (row["bases"], row["encoding"]) == ([DIGEST], "zstd")
+    jsonschema.validate(row, blob)
+    for wrong in ({"bases": ["web1"]}, {"encoding": "gzip"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**row, **wrong}, blob)
