@@ -15,16 +15,12 @@ from portkit.host import Host
 from portkit.model import Artifact, Blob, Form
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
-from portkit.transfer.bases import Base, Bases
+from portkit.transfer.bases import LEAST_BASE, Base, Bases, likeliest
 from portkit.transfer.deliver import Delivery, deliver
 from portkit.transfer.forward import Parcel, bring
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, persist
 
-# Beside the layers of the same image: candidates for bases, the newest of what both ends hold.
-_MORE_BASES = 12
-_MORE_BYTES = 4 << 30
-_LEAST_BASE = 1 << 14
 _ASKED = 100  # of the Store here; each costs 75 bytes on the way
 
 
@@ -176,7 +172,7 @@ def _send(
 ) -> tuple[Delivery, ...]:
     total, done = sum(blob.size for blob in blobs), 0
     link = _link(host)
-    large = any(blob.size >= _LEAST_BASE for blob in blobs)
+    large = any(blob.size >= LEAST_BASE for blob in blobs)
     rows = _bases(artifact, store, host, observer) if large else []
     deliveries = []
     with Bases(store, rows) as bases:
@@ -190,7 +186,7 @@ def _send(
             else:
                 deliveries.append(deliver(blob, store, link, bases, observer, told))
             host.rate = link.rate
-            if blob.size >= _LEAST_BASE:
+            if blob.size >= LEAST_BASE:
                 bases.add(Base(blob.digest, blob.size))
             done += blob.size
     return tuple(deliveries)
@@ -210,23 +206,17 @@ def _link(host: Host) -> Link:
 def _bases(artifact: Artifact, store: Store, host: Host, observer: Observer) -> list[Base]:
     """What both ends hold: layers of the same image first, then the newest blobs."""
     engine, readable = _layers(host, observer)
-    newest = store.newest(_ASKED, _LEAST_BASE)
+    newest = store.newest(_ASKED, LEAST_BASE)
     own = [digest for digest in artifact.config.diff_ids if store.has(digest)]
     asked = list(dict.fromkeys([*own, *(blob.digest for blob in newest)]))
     have = _ask(host, "store.has", {"digests": asked}, observer)["have"]
-    bases: list[Base] = []
-    bytes_left = _MORE_BYTES
+    bases = []
     for digest in asked:
         size = store.size(digest)
-        if size < _LEAST_BASE or (have.get(digest) != size and digest not in engine):
-            continue
-        if digest not in own:
-            if size > bytes_left or len(bases) >= len(own) + _MORE_BASES:
-                continue
-            bytes_left -= size
-        whole = digest not in have and digest not in readable
-        bases.append(Base(digest, size, in_engine=whole))
-    return bases
+        if have.get(digest) == size or digest in engine:
+            whole = digest not in have and digest not in readable
+            bases.append(Base(digest, size, in_engine=whole))
+    return likeliest(bases, own)
 
 
 def _layers(host: Host, observer: Observer) -> tuple[set[str], set[str]]:
