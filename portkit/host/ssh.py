@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import socket
@@ -123,6 +124,7 @@ class Session:
                 stdin=process.PIPE, stdout=stderr, stderr=stderr,
             )  # fmt: skip
         self._wait()
+        self.counters()  # it may end before anyone asks: what counts must not change then
 
     def _answers(self) -> bool:
         """Whether the master is there: without it ssh would connect by itself, uncounted."""
@@ -131,17 +133,26 @@ class Session:
         return process.run(self._ssh("-O", "check"), timeout=20, check=False).code == 0
 
     def _reopen(self) -> None:
-        """A new master after the old one ended; HostError while the host cannot be reached."""
-        process.end(self._master)
-        if self._master.stdin is not None:
-            self._master.stdin.close()
+        """A new master after the old one ended; HostError while the host cannot be reached,
+        TransferError when a forward fails."""
+        self._end()
         self._past, self._seen = _added(self._past, self._seen), Counters(0, 0, "tcp_info")
         self._socket.unlink(missing_ok=True)
         with self._stderr_file() as stderr:
             stderr.truncate(0)  # what it says from now on is about the new one
-        self._open()
-        for local, remote in self._forwards:
-            self._forward(local, remote)
+        try:
+            self._open()
+            for local, remote in self._forwards:
+                self._forward(local, remote)
+        except BaseException:
+            # The next `start` asks only whether the master answers, not what it forwards.
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        process.end(self._master)
+        if self._master.stdin is not None:
+            self._master.stdin.close()
 
     def _ssh(self, *options: str) -> list[str]:
         return ["ssh", *_OPTIONS, "-S", str(self._socket), *options, *self._endpoint.arguments()]
@@ -216,14 +227,15 @@ class Session:
 
     def counters(self) -> Counters | None:
         """Bytes of the master's TCP socket; None where a proxy or a permission hides it. Of a
-        master that ended, up to when it was last asked for."""
+        master that ended or is about to, up to when it was last asked for."""
         if self._settings.get("proxycommand", "none") != "none" or "proxyjump" in self._settings:
             return None
-        seen = tcp_counters(self._master.pid) if self._master.poll() is None else self._seen
-        if seen is None:
+        seen = tcp_counters(self._master.pid) if self._master.poll() is None else None
+        if seen is not None:
+            self._seen = seen
+        elif not self._past.sent + self._seen.sent:  # never seen: it is hidden
             return None
-        self._seen = seen
-        return _added(self._past, seen)
+        return _added(self._past, self._seen)
 
     def close(self) -> None:
         """End what runs over the master, the master, and remove its folder."""
@@ -235,9 +247,7 @@ class Session:
             process.wait(child, 5.0)
             process.end(child)
         if hasattr(self, "_master"):
-            process.end(self._master)
-            if self._master.stdin is not None:
-                self._master.stdin.close()
+            self._end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -246,7 +256,8 @@ def _added(left: Counters, right: Counters) -> Counters:
 
 
 def tcp_counters(pid: int) -> Counters | None:
-    """TCP_INFO of the one TCP socket of a process (tcp(7); linux/tcp.h, struct tcp_info).
+    """TCP_INFO of the one TCP socket of a process (tcp(7); linux/tcp.h, struct tcp_info); None
+    where it cannot be seen, or the process is ending.
 
     tcpi_bytes_received is at offset 128, tcpi_bytes_sent (Linux 4.19) at 200, both 64 bits.
     """
@@ -257,9 +268,14 @@ def tcp_counters(pid: int) -> Counters | None:
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         for entry in list(Path(f"/proc/{pid}/fd").iterdir()):
-            if not str(entry.readlink()).startswith("socket:"):
+            try:
+                if not str(entry.readlink()).startswith("socket:"):
+                    continue
+            except FileNotFoundError:  # closed since it was listed
                 continue
             copy = libc.syscall(_PIDFD_GETFD, pidfd, int(entry.name), 0)
+            if copy < 0 and ctypes.get_errno() == errno.EBADF:
+                continue
             if copy < 0:
                 return None
             with socket.socket(fileno=copy) as found:
@@ -270,7 +286,7 @@ def tcp_counters(pid: int) -> Counters | None:
                         (received,) = struct.unpack_from("=Q", info, 128)
                         (sent,) = struct.unpack_from("=Q", info, 200)
                         return Counters(sent, received, "tcp_info")
-    except PermissionError:
+    except OSError:
         return None
     finally:
         os.close(pidfd)

@@ -1,6 +1,7 @@
 """What ssh is told, and what becomes of its words. The ssh here is a script, or only asked -G."""
 
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from portkit import process
-from portkit.errors import HostError
-from portkit.host import connect
+from portkit.errors import HostError, TransferError
+from portkit.host import connect, ssh
 from portkit.host.names import Endpoint
-from portkit.host.ssh import _OPTIONS, Session, failure
+from portkit.host.ssh import _OPTIONS, Counters, Session, failure, tcp_counters
 
 # OpenSSH 9.2, word for word.
 UNKNOWN = """\
@@ -34,6 +35,7 @@ for word; do
     [ "$word" = -G ] && { echo "hostname 192.0.2.1"; echo "user ops"; echo "port 22"; exit 0; }
 done
 while [ "$1" != -S ]; do shift; done
+[ "$4" = forward ] && [ -e "$HOME/refuse" ] && exit 255
 python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$2"
 head -c 100000 /dev/zero | tr '\\0' x >&2
 printf '\\nthe end' >&2
@@ -167,6 +169,77 @@ def test_a_master_that_ended_is_replaced(fake_ssh: Path) -> None:
 
 
 def test_counters_go_on_behind_a_master_that_ended() -> None:
-    from portkit.host.ssh import Counters, _added
+    assert ssh._added(Counters(1, 2, "tcp_info"), Counters(3, 4, "tcp_info")).received == 6
 
-    assert _added(Counters(1, 2, "tcp_info"), Counters(3, 4, "tcp_info")).received == 6
+
+def test_a_forward_that_fails_ends_the_new_master(fake_ssh: Path) -> None:
+    """The next `start` makes the master and every forward anew."""
+    session = Session("h", Endpoint("h"))
+    refuse = fake_ssh.parent / "refuse"
+    try:
+        session.start("one")
+        session.forward("/tmp/first", "/run/first")
+        session.forward("/tmp/second", "/run/second")
+        process.end(session._master)
+        refuse.touch()
+        with pytest.raises(TransferError, match="could not forward"):
+            session.start("two")
+        assert session._master.poll() is not None
+        refuse.unlink()
+        fake_ssh.write_text("")
+        session.start("three")
+        told = fake_ssh.read_text().splitlines()
+        assert {"-L/tmp/first:/run/first", "-L/tmp/second:/run/second"} <= {*told}
+    finally:
+        session.close()
+
+
+def test_a_counter_that_is_gone_stays_where_it_was(
+    fake_ssh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A master that is dying shows no socket; its bytes were counted all the same."""
+    found: list[Counters | None] = [Counters(5, 6, "tcp_info")]
+    monkeypatch.setattr(ssh, "tcp_counters", lambda pid: found[0])
+    session = Session("h", Endpoint("h"))
+    try:
+        session.start("one")
+        assert session.counters() == Counters(5, 6, "tcp_info")
+        found[0] = None
+        assert session.counters() == Counters(5, 6, "tcp_info")
+        process.end(session._master)
+        assert session.counters() == Counters(5, 6, "tcp_info")
+        session.start("two")
+        assert session.counters() == Counters(5, 6, "tcp_info")
+        found[0] = Counters(1, 2, "tcp_info")
+        assert session.counters() == Counters(6, 8, "tcp_info")
+    finally:
+        session.close()
+
+
+def test_what_was_never_seen_is_not_counted(
+    fake_ssh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "tcp_counters", lambda pid: None)
+    session = Session("h", Endpoint("h"))
+    try:
+        assert session.counters() is None
+        process.end(session._master)
+        assert session.counters() is None
+    finally:
+        session.close()
+
+
+def test_descriptors_that_close_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is gone hides no other; when all are, nothing is told."""
+    real, gone = Path.readlink, {"0"}
+
+    def readlink(path: Path) -> Path:
+        if not gone or path.name in gone:
+            raise FileNotFoundError(path)
+        return real(path)
+
+    monkeypatch.setattr(Path, "readlink", readlink)
+    with socket.create_server(("127.0.0.1", 0)):
+        assert tcp_counters(os.getpid()) is not None
+        gone.clear()
+        assert tcp_counters(os.getpid()) is None
