@@ -112,7 +112,8 @@ class _Job:
                 tuple((bases.rows[n].digest, n not in dropped) for n in found),
                 begun.change if begun else None,
             )
-            room = min(self._blob.size, path.stat().st_blocks * 512)
+            # While the blob is made, what has arrived of its stream lies beside it.
+            room = min(self._blob.size, path.stat().st_blocks * 512) + literal
             pace = Pace(self._link, packing, plan, note)
             pieces = recipe.render(script, target, dropped)
             stream = stack.enter_context(Stream(pieces, plan.first, folder, pace.again))

@@ -61,18 +61,19 @@ def offer(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """How much of a blob's recipe is here: bytes and their sha256. Takes it over, so that a
     connection that hangs cannot write to it any more.
 
-    args: digest, key, room (bytes that the blob will take here). With peek only the size is told
-    (the sha256 is that of nothing), and nothing is done.
+    args: digest, key, room (bytes that blob and stream will take here). With peek the size is told
+    alone (the sha256 is that of nothing), and nothing taken over.
     """
     part = _part(args)
-    total = hashlib.sha256()
-    if args.get("peek"):
-        return {"size": part.stat().st_size if part.exists() else 0, "sha256": total.hexdigest()}
     sweep(time.time())
+    total = hashlib.sha256()
+    held = part.stat().st_size if part.exists() else 0
+    if args.get("peek"):
+        return {"size": held, "sha256": total.hexdigest()}
     for other in part.parent.glob(part.name[:64] + ".*"):
         if other != part:  # made otherwise: it fits nothing that comes now
             other.unlink(missing_ok=True)
-    _check_room(int(args["room"]))
+    _check_room(max(int(args["room"]) - held, held))  # it is copied
     fresh = store.temporary()
     size = 0
     with fresh.open("xb") as out:
