@@ -28,6 +28,7 @@ from portkit.transfer.forward import held
 
 # What a kit adds to a disk, for checks before one is made; a real one had 15 MB.
 _KIT_BYTES = 64 << 20
+_TOLD = 50  # blobs that the target lacks
 _CONFLICTS = {"port-free", "port-shared", "running"}
 
 
@@ -127,15 +128,20 @@ def prepare(job: Job, *, refusing: bool, pack_disk: bool = True) -> tuple[Packed
     _distinct(job.apps)
     links = Links(job.source, job.target)
     turns = [Turn(Clock(job.observer), links) for _ in job.apps]
+    lacks: tuple[Finding, ...] = ()
     with turns[0].taken() as clock:
         if isinstance(job.source, Bundle):
             job.source.require(job.forms)
-            refuse_lacking(job.source, job.target, job.store)
+            lacks = lacking(job.source, job.target, job.store)
+            if refusing and lacks:  # before anything is unpacked
+                (lack,) = lacks
+                seen = lack.evidence.replace("; ", "\n")
+                raise IncompatibleError(lack.message, details=seen, resolution=lack.remedy)
         with clock.phase("look at the hosts"):
             facts = job.source.facts(), job.target.facts()
     packed = [_look(app, job, facts, turn) for app, turn in zip(job.apps, turns, strict=True)]
     shared = compat.clashes({each.app.name: each.spec.ports for each in packed})
-    packed = [each.also(shared[each.app.name]) for each in packed]
+    packed = [each.also((*lacks, *shared[each.app.name])) for each in packed]
     if refusing:
         _refuse(packed)
     if pack_disk and Form.DISK in job.forms:
@@ -231,17 +237,25 @@ def _space(packed: Sequence[Packed], facts: Facts, target: Host) -> tuple[Findin
     return compat.space(facts, new, more)
 
 
-def refuse_lacking(bundle: Bundle, target: Host, store: Store) -> None:
-    """IncompatibleError when the target has not what was left out of the bundle."""
+def lacking(bundle: Bundle, target: Host, store: Store) -> tuple[Finding, ...]:
+    """What was left out of the bundle and is neither on the target nor here."""
     needs = bundle.needs(store)
-    lacking = sorted(set(needs) - held(target, needs))
-    if lacking:
-        raise IncompatibleError(
+    missing = sorted(set(needs) - held(target, needs))
+    if not missing:
+        return ()
+    rows = [f"{digest}, {needs[digest]} bytes" for digest in missing[:_TOLD]]
+    if len(missing) > _TOLD:
+        rows.append(f"{len(missing) - _TOLD} more")
+    return (
+        Finding(
+            "bundle-lacks",
+            Severity.ERROR,
             f"the bundle was made for {bundle.document.made_for or 'another host'}, and "
             f"{target.name} lacks what was left out of it",
-            details="\n".join(f"{digest}, {needs[digest]} bytes" for digest in lacking[:50]),
-            resolution="Pack it without --for, or for this host's own inventory.",
-        )
+            "; ".join(rows),
+            "Pack it without --for, or for this host's own inventory.",
+        ),
+    )
 
 
 def _running(app: App, source: Host, facts: Facts) -> tuple[Finding, ...]:

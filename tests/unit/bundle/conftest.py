@@ -62,6 +62,7 @@ def packed(store: Store, seeds: tuple[int, ...] = (1, 2)) -> dict[Form, Artifact
     config = {
         "architecture": "amd64",
         "os": "linux",
+        "config": {"Cmd": ["/f0"]},
         "rootfs": {"type": "layers", "diff_ids": [blob.digest for blob in layers]},
     }
     text = json.dumps(config).encode()

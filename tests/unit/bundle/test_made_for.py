@@ -7,18 +7,34 @@ from typing import Any
 
 import pytest
 
-from portkit import inventory, prepare, transfer
+from portkit import inventory, move, prepare, transfer
 from portkit.bundle import Bundle, write
 from portkit.errors import AppError, IncompatibleError, PortkitError
 from portkit.host import Host
 from portkit.inventory import Inventory
-from portkit.model import Artifact, Form
+from portkit.model import Artifact, Facts, Form, Severity, Verdict
+from portkit.report import FormReport
 from portkit.store import Store
 from portkit.transfer.bases import LEAST_BASE, Base, likeliest
 from portkit.transfer.forward import held
 from portkit.transfer.index import Index
 from tests.unit.bundle.conftest import APP, FACTS, layer
+from tests.unit.compat.test_compat import FACTS as CAPABLE
+from tests.unit.test_move import FakeHost
 from tests.unit.transfer.conftest import Far
+
+
+class Having(FakeHost):
+    """A host with those blobs in its Store."""
+
+    def __init__(self, name: str, facts: Facts, have: dict[str, int]) -> None:
+        super().__init__(name, facts, {})
+        self._have = have
+
+    def call(self, verb: str, args: dict[str, Any], **more: Any) -> dict[str, Any]:
+        if verb == "store.has":
+            return {"have": {d: self._have[d] for d in args["digests"] if d in self._have}}
+        return super().call(verb, args, **more)
 
 
 def test_it_is_smaller_and_says_what_it_needs(
@@ -39,7 +55,7 @@ def test_the_disk_is_made_there(
     far.store.put_bytes(layer(1))
     with Bundle(made) as bundle:
         assert held(host, bundle.needs(here)) == {lower.digest}
-        prepare.refuse_lacking(bundle, host, here)
+        assert prepare.lacking(bundle, host, here) == ()
         artifact = bundle.artifact(Form.DISK, here)
         assert here.has(upper.digest)
         assert not here.has(artifact.digest)
@@ -56,11 +72,39 @@ def test_what_is_missing_is_told_first(
     made: Path, far: Far, host: Host, artifacts: dict[Form, Artifact], tmp_path: Path
 ) -> None:
     before = far.files()
+    here = Store(tmp_path / "empty")
     with Bundle(made) as bundle, pytest.raises(IncompatibleError) as caught:
-        prepare.refuse_lacking(bundle, host, Store(tmp_path / "empty"))
+        move.run(bundle.app, source=bundle, target=host, store=here)
     assert artifacts[Form.IMAGE].blobs[1].digest in caught.value.details
     assert "web2" in caught.value.brief
     assert far.files() == before
+    assert not here.root.exists()
+
+
+def test_a_check_tells_it_of_every_host(
+    made: Path, artifacts: dict[Form, Artifact], tmp_path: Path
+) -> None:
+    lower = artifacts[Form.IMAGE].blobs[1]
+
+    def found(name: str, have: dict[str, int], pack_disk: bool) -> list[FormReport]:
+        host, here = Having(name, CAPABLE, have), Store(tmp_path / name)
+        with Bundle(made) as bundle:
+            report = move.plan(
+                bundle.app,
+                source=bundle,
+                target=host,  # type: ignore[arg-type]
+                store=here,
+                pack_disk=pack_disk,
+            )
+        return list(report.forms)
+
+    for form in [*found("a", {}, False), *found("b", {}, True)]:
+        assert form.verdict is Verdict.INCOMPATIBLE
+        (finding,) = (each for each in form.findings if each.rule == "bundle-lacks")
+        assert finding.severity is Severity.ERROR
+        assert finding.evidence == f"{lower.digest}, {lower.size} bytes"
+    for form in found("c", {lower.digest: lower.size}, False):
+        assert not [each for each in form.findings if each.rule == "bundle-lacks"]
 
 
 def test_what_is_here_need_not_be_there(
@@ -69,7 +113,7 @@ def test_what_is_here_need_not_be_there(
     with Bundle(made) as bundle:
         assert bundle.needs(near) == {}
         assert bundle.parcels(near) == {}
-        prepare.refuse_lacking(bundle, host, near)
+        assert prepare.lacking(bundle, host, near) == ()
 
 
 def test_a_store_of_many_blobs_that_the_host_has(
