@@ -200,7 +200,9 @@ def _link(host: Host) -> Link:
         counters = host.counters()
         return counters.sent if counters.source == "tcp_info" else None
 
-    return Link(host.remote, sent=sent, rate=host.rate, name=host.name)
+    limit = getattr(host.remote, "limit", None)
+    most = None if limit is None else limit.rate
+    return Link(host.remote, sent=sent, rate=host.rate, name=host.name, limit=most)
 
 
 def _bases(artifact: Artifact, store: Store, host: Host, observer: Observer) -> list[Base]:

@@ -108,7 +108,7 @@ class _Job:
                 return self._packing(literal, rate, packed)
 
             plan = Plan(
-                begun.first if begun else packing(self._link.rate or _PRESUMED),
+                begun.first if begun else packing(self._link.rate or self._link.held(_PRESUMED)),
                 tuple((bases.rows[n].digest, n not in dropped) for n in found),
                 begun.change if begun else None,
             )
@@ -161,7 +161,7 @@ class _Job:
         return not self._worth(copied, row)
 
     def _worth(self, copied: int, base: Base) -> bool:
-        rate = self._link.rate or price.UNKNOWN_RATE
+        rate = self._link.rate or self._link.held(price.UNKNOWN_RATE)
         return copied > 0 and price.worth(copied, base.size, rate, in_engine=base.in_engine)
 
     def _packing(self, literal: int, rate: float, packed: bool) -> Packing:
@@ -246,12 +246,13 @@ class Pace:
         for data in chunks:
             self._meter.count(time.monotonic(), len(data), self._link.sent())
             yield data
-        self._link.rate = self._meter.rate() or self._link.rate
+        self._link.learn(self._meter.rate())
 
     def again(self, eaten: int) -> Packing | None:
         """How to go on behind so many bytes of the recipe; None is as before."""
         if self._plan.change is None and not self._known:
-            self._link.rate = self._link.rate or self._meter.rate()
+            if self._link.rate is None:
+                self._link.learn(self._meter.rate())
             if self._link.rate is not None:
                 self._plan = replace(self._plan, change=(eaten, self._packing(self._link.rate)))
                 self._note.write(self._plan)

@@ -36,6 +36,8 @@ class Link:
     """The way to a host. rate: bytes a second, None until it was measured.
 
     sent: bytes that went over it so far; None where nothing counts them. name: the host's.
+    limit: bytes a second that it is held to. Data waits for that before the link sees it, which
+    then seems to keep up with anything.
     """
 
     remote: Caller
@@ -45,6 +47,19 @@ class Link:
     pause: Callable[[float], None] = time.sleep
     pauses: Sequence[float] = PAUSES
     name: str = ""
+    limit: float | None = None
+
+    def __post_init__(self) -> None:
+        self.learn(self.rate)
+
+    def learn(self, rate: float | None) -> None:
+        """A rate that was measured; None tells nothing new."""
+        if rate is not None:
+            self.rate = self.held(rate)
+
+    def held(self, rate: float) -> float:
+        """What is left of a rate by the limit."""
+        return rate if self.limit is None else min(rate, self.limit)
 
 
 @dataclass(frozen=True)
