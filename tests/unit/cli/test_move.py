@@ -21,7 +21,10 @@ from tests.unit.compat.test_compat import FACTS
 class FakeHost:
     def __init__(self) -> None:
         self.remote = self
-        self.limit: object = None
+        self.rate: float | None = None
+
+    def limit(self, rate: float | None) -> None:
+        self.rate = rate
 
 
 @pytest.fixture(autouse=True)
