@@ -142,11 +142,11 @@ def transmit(
             if retries.count and digest in link.remote.call("store.has", asked)["have"]:
                 return retries.count
             found = link.remote.call("store.part", {**args, "room": sending.room})
-            if found["size"] > most:
-                most = found["size"]
-                retries.renew()
             fits = stream.starts_with(found["size"], found["sha256"])
             offset = found["size"] if fits else 0
+            if offset > most:
+                most = offset
+                retries.renew()
             link.remote.call("store.apply", {**apply, "offset": offset}, send=sent(offset))
             return retries.count
         except PortkitError as error:
