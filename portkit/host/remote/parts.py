@@ -160,16 +160,22 @@ def _make(
     if not 0 <= offset <= os.fstat(kept.fileno()).st_size:
         raise ValueError("the sender goes on behind the end of what is here")
     os.ftruncate(kept.fileno(), offset)
-    came = _arriving(kept, channel)
+    came = _arriving(kept, channel, offset)
     recipe.apply(_plain(_checked(came), args["encoding"]), bases, target)
     if target.digest() != args["digest"]:
         raise ValueError("is %s, should be %s" % (target.digest(), args["digest"]))
 
 
-def _arriving(kept: BinaryIO, channel: Any) -> Iterator[bytes]:
-    """The bytes that were here, then those that come; these are kept before they are used."""
-    kept.seek(0)
-    yield from iter(lambda: kept.read(_CHUNK), b"")
+def _arriving(kept: BinaryIO, channel: Any, held: int) -> Iterator[bytes]:
+    """The `held` bytes that were here, then those that come; these are kept before they are used.
+    What else is in the file, a connection has written that had it open before."""
+    done = 0
+    while done < held:
+        data = os.pread(kept.fileno(), min(_CHUNK, held - done), done)
+        if not data:
+            raise ValueError("what is here became shorter while it was read")
+        yield data
+        done += len(data)
     for chunk in channel.receive():
         kept.write(chunk)
         kept.flush()
