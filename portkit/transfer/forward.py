@@ -32,9 +32,11 @@ class Parcel:
 
     @property
     def room(self) -> int:
-        """What it takes on the host: copies are written as well."""
+        """What it takes on the host: copies are written as well, and while it is made the stream
+        lies beside it."""
         size = self.blob.size
-        return size if self.data_bytes is None else min(size, self.data_bytes)
+        made = size if self.data_bytes is None else min(size, self.data_bytes)
+        return made + self.packed_size
 
 
 def held(
