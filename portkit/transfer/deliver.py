@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from portkit.errors import TransferError, VerifyError
+from portkit.errors import EngineError, TransferError, VerifyError
 from portkit.host.remote import recipe as ops
 from portkit.model import Blob
 from portkit.progress import Observer
@@ -61,11 +61,13 @@ def deliver(
     SpaceError when the host is full, TransferError or HostError when the connection stays broken.
     """
     with store.space():
+        job = _Job(blob, store, link, bases, observer, told)
         try:
-            return _Job(blob, store, link, bases, observer, told).run()
-        except (VerifyError, TransferError) as error:
-            # A base may have been removed there meanwhile, or altered at rest.
-            if link.remote.lost or bases is None or not bases.rows:
+            return job.run()
+        except (VerifyError, TransferError, EngineError) as error:
+            # A base may have been removed there meanwhile, or altered at rest; where there is no
+            # engine, it is one that is asked for it in vain.
+            if link.remote.lost or not job.used:
                 raise
             observer.message(f"{error.brief}; once more, without what the host has")
             return _Job(blob, store, link, None, observer, told).run()
@@ -85,6 +87,7 @@ class _Job:
         self._bases = bases or Bases(store)
         self._observer, self._told = observer, told
         self._content = 1  # bytes of the recipe, about
+        self.used: tuple[str, ...] = ()  # bases, once it is known
 
     def run(self) -> Delivery:
         folder = self._store.temporary().parent
@@ -112,6 +115,7 @@ class _Job:
                 tuple((bases.rows[n].digest, n not in dropped) for n in found),
                 begun.change if begun else None,
             )
+            self.used = plan.used
             # While the blob is made, what has arrived of its stream lies beside it.
             room = min(self._blob.size, path.stat().st_blocks * 512) + literal
             pace = Pace(self._link, packing, plan, note)

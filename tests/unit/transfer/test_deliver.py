@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portkit.errors import PortkitError, SpaceError, TransferError, VerifyError
+from portkit.errors import EngineError, PortkitError, SpaceError, TransferError, VerifyError
 from portkit.host.remote import recipe as ops
 from portkit.model import Blob
 from portkit.progress import NullObserver
@@ -123,14 +123,40 @@ def test_a_base_that_is_rotten_there_is_done_without(near: Store, far: Far) -> N
 
 
 def test_a_base_that_is_gone_there_is_done_without(near: Store, far: Far) -> None:
+    """There is no engine that could be asked for it either."""
     data = CHANCE.randbytes(200_000)
     base = near.put_bytes(data[:150_000])
     blob = near.put_bytes(data)
-    far.remote.call("store.has", {"digests": []})
-    known = Bases(near, [Base(base.digest, base.size)])
-    with known, pytest.raises(PortkitError):  # there is no engine to ask for it
-        deliver(blob, near, Link(far.remote), known, NullObserver(), lambda count: None)
-    assert far.files() == []
+    with Bases(near, [Base(base.digest, base.size)]) as known:
+        done = deliver(blob, near, Link(far.remote), known, NullObserver(), lambda count: None)
+    assert (done.copied, done.bases) == (0, ())
+    assert far.store.path(blob.digest).read_bytes() == data
+
+
+def test_what_fails_without_bases_is_not_tried_again(near: Store) -> None:
+    blob, other = near.put_bytes(b"some data"), near.put_bytes(CHANCE.randbytes(50_000))
+    for refusal in (EngineError("no engine"), VerifyError("damaged")):
+        remote = Refusing(refusal)
+        known = Bases(near, [Base(other.digest, other.size)])
+        with known, pytest.raises(type(refusal)):
+            deliver(blob, near, Link(remote), known, NullObserver(), lambda count: None)
+        assert remote.calls == ["store.part", "store.apply"]
+
+
+class Refusing:
+    """A host that takes no recipe."""
+
+    encodings, lost = ("zstd",), False
+
+    def __init__(self, refusal: PortkitError) -> None:
+        self._refusal = refusal
+        self.calls: list[str] = []
+
+    def call(self, verb: str, args: dict[str, Any], **_: Any) -> dict[str, Any]:
+        self.calls.append(verb)
+        if verb == "store.apply":
+            raise self._refusal
+        return {"size": 0, "sha256": hashlib.sha256().hexdigest()}
 
 
 def test_a_blob_that_is_rotten_here_is_refused(near: Store, far: Far) -> None:
