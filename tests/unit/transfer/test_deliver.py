@@ -413,6 +413,7 @@ def flips(near: Store, far: Far, count: int) -> None:
         trial = prepared(near, far, how)
         base = far.store.path(trial.base.digest)
         whole = base.read_bytes()
+        bits: set[int] = set()
         for number in range(count // len(LEVELS)):
             cut = CHANCE.randrange(len(trial.stream))
             if number % 4:
@@ -420,9 +421,12 @@ def flips(near: Store, far: Far, count: int) -> None:
                     flipped(trial.stream, CHANCE.randrange(8 * len(trial.stream))), cut=cut
                 )
                 continue
-            base.write_bytes(flipped(whole, 8 * CHANCE.randrange(5100) + number % 8))
+            bit = number // 4 % 8
+            bits.add(bit)
+            base.write_bytes(flipped(whole, 8 * CHANCE.randrange(5100) + bit))
             trial.refused(trial.stream, cut=cut)
             base.write_bytes(whole)
+        assert bits == set(range(8))
         trial.works()
         base.unlink()
 
