@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from portkit.errors import EngineError, TransferError, VerifyError
 from portkit.host.remote import recipe as ops
-from portkit.model import Blob
+from portkit.model import Blob, check_digest
 from portkit.progress import Observer
 from portkit.store import Store
 from portkit.transfer import price, recipe
@@ -70,6 +71,7 @@ def deliver(
             if link.remote.lost or not job.used:
                 raise
             observer.message(f"{error.brief}; once more, without what the host has")
+            job.note.forget()
             return _Job(blob, store, link, None, observer, told).run()
 
 
@@ -85,17 +87,19 @@ class _Job:
     ) -> None:
         self._blob, self._store, self._link = blob, store, link
         self._bases = bases or Bases(store)
+        self._candidates = {row.digest: row for row in self._bases.rows}
+        self._folder = store.temporary().parent
+        self.note = Note(self._folder, blob.digest, link.name)
         self._observer, self._told = observer, told
         self._content = 1  # bytes of the recipe, about
         self.used: tuple[str, ...] = ()  # bases, once it is known
 
     def run(self) -> Delivery:
-        folder = self._store.temporary().parent
-        note = Note(folder, self._blob.digest, self._link.name)
+        folder, note = self._folder, self.note
         with ExitStack() as stack:
             path = self._store.path(self._blob.digest)
             target = stack.enter_context(path.open("rb")).fileno()
-            begun = self._begun(note)
+            begun = self._begun()
             bases = self._bases
             if begun is not None:  # made again as it was, so with no other candidates
                 bases = stack.enter_context(Bases(self._store, self._rows(begun)))
@@ -134,27 +138,34 @@ class _Job:
 
     # ---------------------------------------------------------------- what is chosen
 
-    def _begun(self, note: Note) -> Plan | None:
-        """How an earlier command began, where it can be gone on with: all that it found content
-        in is a candidate again, and the host has some of its stream."""
-        plan = note.read()
-        if plan is None or plan.first.encoding not in self._encodings:
+    def _begun(self) -> Plan | None:
+        """How an earlier command began, where it can be gone on with: both ends have all that it
+        found content in, and the host has some of its stream."""
+        plan = self.note.read()
+        if plan is None or plan.first.encoding not in self._encodings or not self._both_have(plan):
             return None
-        candidates = {row.digest for row in self._bases.rows}
-        if any(digest not in candidates for digest, _ in plan.found):
-            return None
-        key = self._sending(plan, 0).key
-        args = {"digest": self._blob.digest, "key": key, "peek": True}
+        args = {"digest": self._blob.digest, "key": self._sending(plan, 0).key, "peek": True}
+        return plan if self._ask("store.part", args)["size"] else None
+
+    def _both_have(self, plan: Plan) -> bool:
+        """What has arrived meanwhile is a candidate, and may have taken the place of another."""
+        wanted = [digest for digest, _ in plan.found if digest not in self._candidates]
+        if not all(map(self._store.has, wanted)):
+            return False
+        have = self._ask("store.has", {"digests": wanted})["have"] if wanted else {}
+        rows = [Base(digest, self._store.size(digest)) for digest in wanted]
+        self._candidates.update({row.digest: row for row in rows})
+        return all(have.get(row.digest) == row.size for row in rows)
+
+    def _ask(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
         link = self._link
-        row = persist(lambda: link.remote.call("store.part", args), link, self._observer)
-        return plan if row["size"] else None
+        return persist(lambda: link.remote.call(verb, args), link, self._observer)
 
     def _rows(self, plan: Plan) -> list[Base]:
-        rows = {row.digest: row for row in self._bases.rows}
-        return [rows[digest] for digest, _ in plan.found]
+        return [self._candidates[digest] for digest, _ in plan.found]
 
     def _sending(self, plan: Plan, room: int) -> Sending:
-        sizes = {row.digest: row.size for row in self._bases.rows}
+        sizes = {row.digest: row.size for row in self._candidates.values()}
         bases = [Blob(digest, sizes[digest]) for digest in plan.used]
         found = [digest for digest, _ in plan.found]
         return Sending(self._blob, plan.first, bases, room, found)
@@ -214,15 +225,16 @@ class Note:
                     path.unlink()
 
     def read(self) -> Plan | None:
+        """None where there is none that makes sense."""
         try:
             row = json.loads(self._path.read_bytes())
             change = row["change"]
             return Plan(
                 Packing(**row["first"]),
-                tuple((str(digest), bool(used)) for digest, used in row["found"]),
+                tuple((check_digest(digest), bool(used)) for digest, used in row["found"]),
                 None if change is None else (int(change[0]), Packing(**change[1])),
             )
-        except (OSError, ValueError, TypeError, KeyError, IndexError):
+        except (OSError, ValueError, TypeError, KeyError, IndexError, VerifyError):
             return None
 
     def write(self, plan: Plan) -> None:

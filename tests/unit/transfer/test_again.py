@@ -21,6 +21,7 @@ from tests.unit.transfer.test_deliver import Cutting
 
 CHANCE = random.Random(11)
 CUT = 900_000
+FALSE = '{"first": {"encoding": "zstd", "level": 1}, "found": [["../../x", true]], "change": null}'
 
 
 def by_rate(_: object, size: int, rate: float, cores: int, packed: bool) -> Packing:
@@ -73,7 +74,7 @@ def mixed(near: Store, far: Far) -> tuple[bytes, list[Base]]:
     return first + common + news + common[4096:] + text(20_000), rows
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 1]])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0], []])
 def test_another_rate_and_another_order_of_bases(near: Store, far: Far, order: list[int]) -> None:
     data, rows = mixed(near, far)
     blob = near.put_bytes(data)
@@ -101,14 +102,28 @@ def test_the_change_of_the_level_is_known_too(
     assert again.data < done.sent - 1_400_000
 
 
-def test_a_base_that_is_no_candidate_any_more(near: Store, far: Far) -> None:
+@pytest.mark.parametrize("end", ["here", "there"])
+def test_a_base_that_is_gone(near: Store, far: Far, end: str) -> None:
     data, rows = mixed(near, far)
     blob = near.put_bytes(data)
     cut(near, far, blob, rows)
+    (near if end == "here" else far.store).path(rows[1].digest).unlink()
     done = send(near, blob, Link(far.remote), rows[2:])
     assert done.bases == (rows[2].digest,)
     assert far.store.path(blob.digest).read_bytes() == data
     assert notes(near) == []
+
+
+def test_a_base_that_became_rotten_there(near: Store, far: Far) -> None:
+    """The blob goes without bases, and not as the note says."""
+    data, rows = mixed(near, far)
+    blob = near.put_bytes(data)
+    cut(near, far, blob, rows)
+    path = far.store.path(rows[1].digest)
+    path.write_bytes(bytes(path.stat().st_size))
+    done = send(near, blob, Link(far.remote), rows)
+    assert done.bases == ()
+    assert far.store.path(blob.digest).read_bytes() == data
 
 
 def test_without_a_part_there_it_is_decided_anew(near: Store, far: Far) -> None:
@@ -130,7 +145,7 @@ def test_a_note_is_of_one_host(near: Store, far: Far) -> None:
     assert len(notes(near)) == 2
 
 
-@pytest.mark.parametrize("note", ["", "[]", "{}", '{"first": 1}', "\0"])
+@pytest.mark.parametrize("note", ["", "[]", "{}", '{"first": 1}', "\0", FALSE])
 def test_a_note_that_makes_no_sense(near: Store, far: Far, note: str) -> None:
     blob = near.put_bytes(text(60_000))
     cut(near, far, blob, [])

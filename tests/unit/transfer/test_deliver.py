@@ -493,5 +493,6 @@ def test_the_key_names_all_that_the_stream_depends_on() -> None:
         Sending(blob, LEVELS[1], [base], room=0).key,
         Sending(blob, LEVELS[0], [], room=0).key,
         Sending(Blob(blob.digest, 6), LEVELS[0], [base], room=0).key,
+        Sending(blob, LEVELS[0], [base], room=0, found=[base.digest]).key,
     }
-    assert len(keys) == 4
+    assert len(keys) == 5
