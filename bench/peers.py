@@ -76,8 +76,7 @@ def registry(image: str) -> Iterator[None]:
     tunnel = [*ssh(SOURCE), "-tt", f"exec {to_target()} -N -o ExitOnForwardFailure=yes "
               "-L 5000:127.0.0.1:5000"]  # fmt: skip
     with _held(served), _held(tunnel):
-        wait = "for n in $(seq 100); do curl -s localhost:5000/v2/ && exit; sleep 0.2; done; exit 1"
-        on(SOURCE, wait.replace("curl -s localhost:5000/v2/", _ASK))
+        on(SOURCE, f"for n in $(seq 100); do {_ASK} && exit; sleep 0.2; done; exit 1")
         push(image)
         on(TARGET, f"rm -rf {_FOLDER}/kept; cp -a {_FOLDER}/registry {_FOLDER}/kept")
         yield

@@ -80,13 +80,8 @@ def send(store: Store, artifacts: Sequence[Artifact]) -> None:
             transfer.send(artifact, store, host)
 
 
-def sending(
-    store: Store, *artifacts: Artifact, rate: str | None = SHAPED, known: Sequence[Artifact] = ()
-) -> Cost:
-    """What it costs to send them to a target that has `known` and nothing else.
-
-    Known ones that are there already stay: only what a run brought is taken away before the next.
-    """
+def sending(store: Store, *artifacts: Artifact, rate: str | None = SHAPED) -> Cost:
+    """What it costs to send them; what was there stays, what they brought is taken away again."""
     with target() as host:
         before = {artifact.digest: transfer.missing(artifact, host) for artifact in artifacts}
     found = cost(lambda: send(store, artifacts), rate)

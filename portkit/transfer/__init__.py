@@ -19,7 +19,7 @@ from portkit.transfer.bases import LEAST_BASE, Base, Bases, likeliest
 from portkit.transfer.deliver import Delivery, deliver
 from portkit.transfer.forward import Parcel, bring
 from portkit.transfer.price import Packing
-from portkit.transfer.resume import Link, persist
+from portkit.transfer.resume import Link, ask, persist
 
 _ASKED = 100  # of the Store here; each costs 75 bytes on the way
 
@@ -132,9 +132,8 @@ def held_name(artifact: Artifact) -> str:
 def _ask(
     host: Host, verb: str, args: dict[str, Any], observer: Observer | None = None
 ) -> dict[str, Any]:
-    """A call that changes nothing, again where the connection broke."""
-    link = Link(host.remote)
-    return persist(lambda: host.remote.call(verb, args), link, observer or NullObserver())
+    """A call that changes nothing."""
+    return ask(Link(host.remote), verb, args, observer or NullObserver())
 
 
 def _load(artifact: Artifact, new: Sequence[Blob], host: Host, observer: Observer) -> None:

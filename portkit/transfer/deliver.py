@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from portkit.errors import EngineError, TransferError, VerifyError
 from portkit.host.remote import recipe as ops
@@ -21,7 +20,7 @@ from portkit.transfer import price, recipe
 from portkit.transfer.bases import Base, Bases
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
-from portkit.transfer.resume import Link, Sending, persist, transmit
+from portkit.transfer.resume import Link, Sending, ask, transmit
 from portkit.transfer.stream import Stream
 
 _SAMPLE, _SAMPLES = 1 << 16, 16
@@ -145,21 +144,19 @@ class _Job:
         if plan is None or plan.first.encoding not in self._encodings or not self._both_have(plan):
             return None
         args = {"digest": self._blob.digest, "key": self._sending(plan, 0).key, "peek": True}
-        return plan if self._ask("store.part", args)["size"] else None
+        return plan if ask(self._link, "store.part", args, self._observer)["size"] else None
 
     def _both_have(self, plan: Plan) -> bool:
         """What has arrived meanwhile is a candidate, and may have taken the place of another."""
         wanted = [digest for digest, _ in plan.found if digest not in self._candidates]
         if not all(map(self._store.has, wanted)):
             return False
-        have = self._ask("store.has", {"digests": wanted})["have"] if wanted else {}
+        have: dict[str, int] = {}
+        if wanted:
+            have = ask(self._link, "store.has", {"digests": wanted}, self._observer)["have"]
         rows = [Base(digest, self._store.size(digest)) for digest in wanted]
         self._candidates.update({row.digest: row for row in rows})
         return all(have.get(row.digest) == row.size for row in rows)
-
-    def _ask(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
-        link = self._link
-        return persist(lambda: link.remote.call(verb, args), link, self._observer)
 
     def _rows(self, plan: Plan) -> list[Base]:
         return [self._candidates[digest] for digest, _ in plan.found]

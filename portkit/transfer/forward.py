@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from portkit.errors import EngineError, PortkitError, VerifyError
 from portkit.host import Host
@@ -15,7 +14,7 @@ from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer import price
 from portkit.transfer.deliver import Delivery, deliver
-from portkit.transfer.resume import Link, Sending, persist, transmit
+from portkit.transfer.resume import Link, Sending, ask, persist, transmit
 from portkit.transfer.stream import Stream
 
 
@@ -51,13 +50,10 @@ def held(
         return set()
     link, observer = link or Link(host.remote), observer or NullObserver()
 
-    def ask(verb: str, args: dict[str, Any]) -> Any:
-        return persist(lambda: host.remote.call(verb, args), link, observer)
-
-    have = ask("store.has", {"digests": sorted(sizes)})["have"]
+    have = ask(link, "store.has", {"digests": sorted(sizes)}, observer)["have"]
     found = {digest for digest, size in sizes.items() if have.get(digest) == size}
     try:
-        rows = ask("image.list", {})["images"]
+        rows = ask(link, "image.list", {}, observer)["images"]
     except EngineError:
         return found
     return found | {digest for row in rows for digest in row["diff_ids"]} & set(sizes)

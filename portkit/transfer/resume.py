@@ -118,6 +118,11 @@ def persist(action: Callable[[], T], link: Link, observer: Observer) -> T:
             retries.after(error)
 
 
+def ask(link: Link, verb: str, args: dict[str, Any], observer: Observer) -> dict[str, Any]:
+    """The answer to a call that may be repeated, again where the connection broke."""
+    return persist(lambda: link.remote.call(verb, args), link, observer)
+
+
 def transmit(
     sending: Sending,
     stream: Stream,

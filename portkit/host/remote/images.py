@@ -95,8 +95,8 @@ def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     layers stay for what else this connection brings).
     """
     config, layers, hold = args["config"], args["layers"], _checked(args["hold"])
-    containerd = engine.containerd_store(engine.get("/info"))
-    known = listing({}, channel)["images"]
+    listed = listing({}, channel)
+    known, containerd = listed["images"], listed["containerd"]
     # An overlay2 engine needs no file for layers whose chain it has.
     start = 0 if containerd else archive.shared_prefix(layers, [row["diff_ids"] for row in known])
     files = archive.gather(layers[start:])
