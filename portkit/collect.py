@@ -1,4 +1,4 @@
-"""What Moves left in a host's Store, told and removed; see portkit/host/remote/gc.py."""
+"""What Moves left in a host's Store, told and removed; see portkit/remote/gc.py."""
 
 from __future__ import annotations
 

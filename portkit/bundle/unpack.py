@@ -10,10 +10,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
 from portkit.bundle.tar import content, malformed
-from portkit.host.remote import codec, sources
-from portkit.host.remote import recipe as ops
 from portkit.progress import Observer
 from portkit.store import Store
+from portkit.wire import codec
+from portkit.wire import recipe as ops
+from portkit.wire.content import Plain
 
 if TYPE_CHECKING:
     from portkit.bundle.document import Content
@@ -72,7 +73,7 @@ def _one(each: Content, file: BinaryIO, members: _Members, store: Store) -> None
         with ExitStack() as stack:
             bases = []
             for base in each.bases:
-                bases.append(sources.Plain(store.path(base.digest)))
+                bases.append(Plain(store.path(base.digest)))
                 stack.callback(bases[-1].close)
             out = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             stack.callback(os.close, out)

@@ -19,13 +19,13 @@ from typing import Any
 
 from portkit import process
 from portkit.errors import EngineError, HostError
-from portkit.host import names
+from portkit.host import endpoint as endpoints
+from portkit.host.calls import BOOT, Remote
 from portkit.host.limit import Bucket
-from portkit.host.remote.facts import LIBVIRT_SOCKETS
 from portkit.host.ssh import Counters, Session
-from portkit.host.wire import BOOT, Remote
 from portkit.model import Facts
 from portkit.progress import NullObserver, Observer
+from portkit.remote.facts import LIBVIRT_SOCKETS
 
 __all__ = ["Counters", "Host", "connect"]
 
@@ -140,7 +140,7 @@ def connect(name: str, observer: Observer | None = None) -> AbstractContextManag
 
 
 @contextmanager
-def _connected(name: str, endpoint: names.Endpoint, observer: Observer) -> Iterator[Host]:
+def _connected(name: str, endpoint: endpoints.Endpoint, observer: Observer) -> Iterator[Host]:
     with ExitStack() as stack:
         if endpoint.local:
             _refuse_tcp_engine(os.environ.get("DOCKER_HOST", ""))
@@ -154,9 +154,9 @@ def _connected(name: str, endpoint: names.Endpoint, observer: Observer) -> Itera
         yield Host(name, session, remote)
 
 
-def _endpoint(name: str) -> names.Endpoint:
+def _endpoint(name: str) -> endpoints.Endpoint:
     if not name.startswith("lab:"):
-        return names.parse(name)
+        return endpoints.parse(name)
     from portkit import lab
 
     host = lab.host(name.removeprefix("lab:"))
@@ -166,7 +166,7 @@ def _endpoint(name: str) -> names.Endpoint:
             details=f"the lab host {host.name} does not run",
             resolution=f"Start it: portkit lab up {host.name}",
         )
-    return names.Endpoint(f"lab-{host.name}", config=host.ssh_config)
+    return endpoints.Endpoint(f"lab-{host.name}", config=host.ssh_config)
 
 
 def _refuse_tcp_engine(told: str) -> None:

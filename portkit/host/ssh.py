@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from portkit import process
 from portkit.errors import HostError, TransferError
-from portkit.host.names import Endpoint
+from portkit.host.endpoint import Endpoint
 
 _OPTIONS = (
     "-oBatchMode=yes",

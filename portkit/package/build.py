@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 from portkit.errors import AppError
 from portkit.host import Host
-from portkit.host.remote import codec
 from portkit.model import Build
 from portkit.progress import NullObserver, Observer
+from portkit.wire import codec
 
 # Only BuildKit knows these: mounts and networks of RUN, links and modes of COPY, here-documents.
 _BUILDKIT = re.compile(

@@ -8,11 +8,11 @@ from typing import Any
 
 from portkit.errors import AppError, TransferError, VerifyError
 from portkit.host import Host
-from portkit.host.remote import codec
 from portkit.model import Artifact, Blob, Form
 from portkit.package import archive
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
+from portkit.wire import codec
 
 
 def fetch(host: Host, reference: str, store: Store, observer: Observer | None = None) -> Artifact:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from portkit import process
 from portkit.errors import ConflictError, VerifyError
-from portkit.host.remote import archive, sources
 from portkit.model import Artifact, Form
 from portkit.store import Store
+from portkit.wire import image_archive
+from portkit.wire.content import Content, Plain
 
 # A limit of address space and of time for every call of qemu-img.
 _MEMORY_BYTES = 4 << 30
@@ -46,12 +47,12 @@ def save(artifact: Artifact, store: Store, path: Path, name: str) -> None:
 
 def _docker_archive(artifact: Artifact, store: Store, path: Path, name: str) -> None:
     layers = list(artifact.config.diff_ids)
-    files: dict[str, sources.Source] = {
-        digest: sources.Plain(store.path(digest)) for digest in dict.fromkeys(layers)
+    files: dict[str, Content] = {
+        digest: Plain(store.path(digest)) for digest in dict.fromkeys(layers)
     }
     hold = f"portkit/{name}:{artifact.digest.removeprefix('sha256:')[:12]}"
     config = store.path(artifact.config.digest)
-    stream, _ = archive.docker_archive(config, layers, files, hold)
+    stream, _ = image_archive.docker_archive(config, layers, files, hold)
     try:
         with path.open("xb") as out:
             path.chmod(0o600)

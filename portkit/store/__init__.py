@@ -26,7 +26,7 @@ from typing import Any
 from portkit.errors import PortkitError, SpaceError, VerifyError
 from portkit.model import Artifact, Blob, check_digest
 from portkit.store.manifest import artifact_from, manifest_of
-from portkit.store.sparse import copy_sparse, hash_sparse
+from portkit.wire.sparse import copy_sparse, hash_sparse
 
 __all__ = ["Store", "Writer", "default_root"]
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from portkit.store.sparse import extents
+from portkit.wire.sparse import extents
 
 BLOCK = 4096
 UNIT = 512  # blocks begin at multiples of this: tar's record, a disk's sector

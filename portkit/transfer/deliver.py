@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from portkit.errors import EngineError, TransferError, VerifyError
-from portkit.host.remote import recipe as ops
 from portkit.model import Blob, check_digest
 from portkit.progress import Observer
 from portkit.store import Store
@@ -22,6 +21,7 @@ from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, Sending, ask, transmit
 from portkit.transfer.stream import Stream
+from portkit.wire import recipe as ops
 
 _SAMPLE, _SAMPLES = 1 << 16, 16
 # Until a link has been measured it is taken for a fast one: on a slow one little is lost by it.

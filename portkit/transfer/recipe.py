@@ -1,7 +1,7 @@
 """Target and bases -> a recipe: which bytes are copies, which are zeros, which are new.
 
 `scan` finds out and writes a script: the operations without the new bytes. `render` makes the
-recipe of it, in the format of `portkit.host.remote.recipe`. Between the two it can be decided
+recipe of it, in the format of `portkit.wire.recipe`. Between the two it can be decided
 which bases are worth their trouble. Nothing here grows with the size of the content.
 """
 
@@ -14,9 +14,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from portkit.errors import VerifyError
-from portkit.host.remote import recipe as ops
 from portkit.transfer.cuts import BLOCK, UNIT, Segment, segments
 from portkit.transfer.index import Index
+from portkit.wire import recipe as ops
 
 _WINDOW = 1 << 20  # a multiple of BLOCK
 _ZEROS = bytes(_WINDOW)

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Caller(Protocol):
-    """What is used of `portkit.host.wire.Remote`."""
+    """What is used of `portkit.host.calls.Remote`."""
 
     encodings: tuple[str, ...]
     lost: bool

@@ -1,7 +1,7 @@
 """A recipe as one compressed stream that can be sent again from any byte.
 
 What was made is kept in a file until it has arrived; the stream ends with the sha256 of its
-compressed bytes (docs: portkit/host/remote/parts.py).
+compressed bytes (docs: portkit/remote/parts.py).
 """
 
 from __future__ import annotations

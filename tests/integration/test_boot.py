@@ -17,7 +17,7 @@ from portkit.lab import Lab
 from portkit.model import Artifact, Blob, Form
 from portkit.progress import NullObserver
 from portkit.store import Store
-from portkit.store.sparse import copy_sparse
+from portkit.wire.sparse import copy_sparse
 
 CPIO = b"070701"
 pytestmark = pytest.mark.lab

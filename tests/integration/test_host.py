@@ -11,10 +11,10 @@ import pytest
 from portkit import process
 from portkit.errors import HostError, VerifyError
 from portkit.host import connect
-from portkit.host.names import Endpoint
-from portkit.host.remote.recipe import Writer
+from portkit.host.endpoint import Endpoint
 from portkit.host.ssh import Session
 from portkit.lab import Lab, counters
+from portkit.wire.recipe import Writer
 
 pytestmark = pytest.mark.lab
 

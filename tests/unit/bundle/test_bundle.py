@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from portkit.bundle import Bundle, is_bundle, tar, write
+from portkit.bundle import Bundle, is_bundle, tar, unpack, write
 from portkit.bundle.document import digest_of
 from portkit.errors import AppError, ConflictError, PortkitError, VerifyError
-from portkit.host.remote import sources
 from portkit.model import Artifact, Form
 from portkit.store import Store
+from portkit.wire.content import Plain
 from tests.unit.bundle.conftest import APP, FACTS, SECRET
 
 
@@ -311,7 +311,7 @@ def test_no_file_stays_open(path: Path, tmp_path: Path, monkeypatch: pytest.Monk
     """A base that cannot be opened leaves those before it closed."""
     opened: list[Any] = []
 
-    class Plain(sources.Plain):
+    class Counted(Plain):
         def __init__(self, place: Path) -> None:
             if opened:
                 raise OSError(errno.EMFILE, "Too many open files")
@@ -323,7 +323,7 @@ def test_no_file_stays_open(path: Path, tmp_path: Path, monkeypatch: pytest.Monk
             super().close()
             self.closed = True
 
-    monkeypatch.setattr(sources, "Plain", Plain)
+    monkeypatch.setattr(unpack, "Plain", Counted)
     with pytest.raises(OSError, match="Too many"):
         unpacked(path, Store(tmp_path / "far"))
     assert [each.closed for each in opened] == [True]

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from portkit import host as host_room
 from portkit import process
 from portkit.errors import HostError, PortkitError, TransferError
-from portkit.host import answers, wire
-from portkit.host.remote import frames, serve
-from portkit.host.wire import BOOT, Remote
+from portkit.host import answers, calls
+from portkit.host.calls import BOOT, Remote
 from portkit.progress import NullObserver
+from portkit.remote import serve
+from portkit.wire import frames
 
 # Greets as the remote half does; then says FRAMES after each call, whatever it was.
 FORGER = """
@@ -47,7 +48,7 @@ SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish", "csh")
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A liar goes on running; nobody waits for its last words here."""
-    monkeypatch.setattr(wire, "wait", lambda *_: None)
+    monkeypatch.setattr(calls, "wait", lambda *_: None)
 
 
 class Listener(NullObserver):
@@ -110,7 +111,7 @@ def test_the_command_means_the_same_to_every_shell() -> None:
 def test_a_login_that_never_gets_there(
     monkeypatch: pytest.MonkeyPatch, script: str, word: str
 ) -> None:
-    monkeypatch.setattr(wire, "_GREETING_S", 0.3)
+    monkeypatch.setattr(calls, "_GREETING_S", 0.3)
     with pytest.raises(PortkitError) as caught, started(["sh", "-c", script]):
         pass
     assert word in str(caught.value)

@@ -9,7 +9,7 @@ import pytest
 
 from portkit import process
 from portkit.errors import AppError, EngineError, PortkitError
-from portkit.host.wire import BOOT, Remote
+from portkit.host.calls import BOOT, Remote
 from portkit.progress import NullObserver
 from tests.unit.fake_engine import FakeEngine, fake_engine
 

@@ -12,7 +12,7 @@ import pytest
 from portkit import process
 from portkit.errors import HostError, TransferError
 from portkit.host import connect, ssh
-from portkit.host.names import Endpoint
+from portkit.host.endpoint import Endpoint
 from portkit.host.ssh import _OPTIONS, Counters, Session, failure, tcp_counters
 
 # OpenSSH 9.2, word for word.

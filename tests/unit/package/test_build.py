@@ -11,7 +11,7 @@ import pytest
 from portkit import process
 from portkit.errors import AppError, EngineError
 from portkit.host import Host
-from portkit.host.wire import BOOT, Remote
+from portkit.host.calls import BOOT, Remote
 from portkit.model import Build
 from portkit.package.build import build
 from portkit.progress import NullObserver

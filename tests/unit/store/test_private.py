@@ -12,7 +12,7 @@ import pytest
 from portkit.errors import PortkitError, VerifyError
 from portkit.model import Artifact, Form, ImageConfig
 from portkit.store import Store
-from portkit.store.sparse import copy_sparse
+from portkit.wire.sparse import copy_sparse
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from portkit.errors import PortkitError, VerifyError
 from portkit.model import Artifact, Blob, Form, Healthcheck, ImageConfig
 from portkit.store import Store
-from portkit.store.sparse import copy_sparse, extents, hash_sparse
+from portkit.wire.sparse import copy_sparse, extents, hash_sparse
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from portkit import process
-from portkit.host.wire import BOOT, Remote
+from portkit.host.calls import BOOT, Remote
 from portkit.progress import NullObserver
 from portkit.store import Store
 

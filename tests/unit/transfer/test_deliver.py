@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portkit.errors import EngineError, PortkitError, SpaceError, TransferError, VerifyError
-from portkit.host.remote import recipe as ops
 from portkit.model import Blob
 from portkit.progress import NullObserver
 from portkit.store import Store
@@ -23,6 +22,7 @@ from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, Sending
 from portkit.transfer.stream import Stream
+from portkit.wire import recipe as ops
 from tests.unit.transfer.conftest import Far
 from tests.unit.transfer.test_recipe import bundle_of, contents, some_files, tars
 

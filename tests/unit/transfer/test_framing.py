@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from portkit.host.remote import frames, serve, store
-from portkit.host.remote import recipe as ops
+from portkit.remote import serve, store
 from portkit.store import Store
 from portkit.transfer.price import Packing
 from portkit.transfer.stream import Stream
+from portkit.wire import frames
+from portkit.wire import recipe as ops
 
 CHANCE = random.Random(11)
 

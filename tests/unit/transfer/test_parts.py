@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portkit.host.remote import parts
+from portkit.remote import receive as parts
 
 
 class Channel:

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portkit.host.remote import recipe as ops
-from portkit.host.remote import sources
 from portkit.transfer import recipe
 from portkit.transfer.cuts import BLOCK, segments
 from portkit.transfer.index import Index
+from portkit.wire import recipe as ops
+from portkit.wire.content import Plain
 
 settings.register_profile(
     "disk", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60
@@ -63,7 +63,7 @@ def made(target: bytes | Path, bases: Sequence[bytes | Path], drop: bool = False
 def applied(pieces: Sequence[bytes], bases: Sequence[io.BufferedReader], size: int) -> bytes:
     with tempfile.TemporaryFile() as out:
         target = ops.Target(out.fileno(), size)
-        read = [sources.Plain(Path(f"/proc/self/fd/{base.fileno()}")) for base in bases]
+        read = [Plain(Path(f"/proc/self/fd/{base.fileno()}")) for base in bases]
         try:
             ops.apply(iter(pieces), read, target)
         finally:

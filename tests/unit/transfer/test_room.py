@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from portkit.host.remote import parts
-from portkit.host.remote import store as there
 from portkit.progress import NullObserver
+from portkit.remote import receive as parts
+from portkit.remote import store as there
 from portkit.store import Store
 from portkit.transfer.bases import Base, Bases
 from portkit.transfer.deliver import deliver

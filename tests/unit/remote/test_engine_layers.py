@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portkit.host.remote import sources, store
+from portkit.remote import engine_layers, store
+from portkit.wire.content import Content, pieces
 
 CHAIN = "1" * 64
 DIGEST = "sha256:" + "2" * 64
@@ -74,9 +75,9 @@ def layer_of(files: dict[bytes, bytes]) -> bytes:
     return out.getvalue()
 
 
-def found(root: Path) -> sources.Source | None:
+def found(root: Path) -> Content | None:
     info = {"DockerRootDir": str(root), "Driver": "overlay2", "DriverStatus": []}
-    return sources.of_engine(DIGEST, sources.places(info))
+    return engine_layers.of_engine(DIGEST, engine_layers.places(info))
 
 
 names = st.binary(min_size=1, max_size=8).map(lambda name: b"f" + name.hex().encode())
@@ -97,7 +98,7 @@ def test_the_same_bytes_as_the_tar(
     source = found(root)
     assert source is not None
     assert source.size == len(tar)
-    assert b"".join(sources.pieces(source)) == tar
+    assert b"".join(pieces(source)) == tar
     offset = data.draw(st.integers(0, len(tar) - 1))
     part = source.pread(100, offset)
     assert part
@@ -111,7 +112,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     engine(tmp_path, tar)
     source = found(tmp_path)
     assert source is not None
-    assert b"".join(sources.pieces(source)) == tar
+    assert b"".join(pieces(source)) == tar
     source.close()
 
 
@@ -121,18 +122,18 @@ def test_a_file_that_is_gone_or_something_else(tmp_path: Path) -> None:
     assert source is not None
     (tree / "a").unlink()
     with pytest.raises(OSError):
-        list(sources.pieces(source))
+        list(pieces(source))
     os.mkfifo(tree / "a")  # must not wait for a writer
     with pytest.raises(OSError):
-        list(sources.pieces(source))
+        list(pieces(source))
     (tree / "a").unlink()
     (tree / "a").symlink_to("/etc/passwd")
     with pytest.raises(OSError):
-        list(sources.pieces(source))
+        list(pieces(source))
     (tree / "a").unlink()
     (tree / "a").write_bytes(b"x" * 10)
     with pytest.raises(OSError, match="shorter"):
-        list(sources.pieces(source))
+        list(pieces(source))
     source.close()
 
 
@@ -147,10 +148,10 @@ def test_no_way_out_of_the_layer(tmp_path: Path) -> None:
     source = found(tmp_path)
     assert source is not None
     with pytest.raises(OSError):
-        list(sources.pieces(source))
+        list(pieces(source))
     source.close()
     with pytest.raises(OSError, match="out of it"):
-        sources._beneath(os.fsencode(tree), b"a/../../outside/secret")
+        engine_layers._beneath(os.fsencode(tree), b"a/../../outside/secret")
 
 
 def test_flipped_bits_of_what_the_engine_keeps(tmp_path: Path) -> None:
@@ -190,17 +191,17 @@ def test_a_cache_id_that_is_none(tmp_path: Path) -> None:
     engine(tmp_path, layer_of({b"a": b"x"}))
     (tmp_path / "image/overlay2/layerdb/sha256" / CHAIN / "cache-id").write_text("../../..")
     assert found(tmp_path) is None
-    assert sources.of_engine("sha256:" + "3" * 64, {}) is None
+    assert engine_layers.of_engine("sha256:" + "3" * 64, {}) is None
 
 
 def test_other_drivers_and_the_containerd_store(tmp_path: Path) -> None:
     info: dict[str, Any] = {"DockerRootDir": str(tmp_path), "Driver": "btrfs"}
-    assert sources.places(info) == {}
+    assert engine_layers.places(info) == {}
     blobs = tmp_path / "containerd/daemon/io.containerd.content.v1.content/blobs/sha256"
     blobs.mkdir(parents=True)
     (blobs / DIGEST[7:]).write_bytes(b"layer")
     info["DriverStatus"] = [["driver-type", "io.containerd.snapshotter.v1"]]
-    source = sources.of_engine(DIGEST, sources.places(info))
+    source = engine_layers.of_engine(DIGEST, engine_layers.places(info))
     assert source is not None
-    assert b"".join(sources.pieces(source)) == b"layer"
+    assert b"".join(pieces(source)) == b"layer"
     source.close()

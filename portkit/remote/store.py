@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
 
-from portkit.host.remote import codec
-from portkit.host.remote.frames import RemoteError
+from portkit.wire import codec
+from portkit.wire.frames import RemoteError
 
 ROOT = Path(os.environ.get("PORTKIT_REMOTE_STORE", "/var/lib/portkit/store"))
 TEMPORARY: List[Path] = []  # removed when the connection ends

@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any, Dict
 
-from portkit.host.remote import store
+from portkit.remote import store
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MOST = 20_000  # an answer holds no more

@@ -1,4 +1,4 @@
-"""Where content is read from: a file, or what the Docker Engine keeps of a layer.
+"""What the Docker Engine keeps of a layer, read in place.
 
 An engine can be asked for a layer with `docker save` alone: all of an image is read and written
 for it. So layers are read where the engine has them, where that place is known:
@@ -22,27 +22,13 @@ import stat
 from array import array
 from bisect import bisect_right
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Union
+from typing import Any, Dict, Optional
 
-from portkit.host.remote import engine, store
+from portkit.remote import engine, store
+from portkit.wire.content import Content, Plain
 
-_CHUNK = 1 << 20
 _LINE_LIMIT = 64 << 20
 _BYTES = 2
-
-
-class Plain:
-    """A file. `pread` gives at least one byte, but at its end none."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(str(path), os.O_RDONLY)
-        self.size = os.fstat(self._descriptor).st_size
-
-    def pread(self, length: int, offset: int) -> bytes:
-        return os.pread(self._descriptor, length, offset)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
 
 
 class Split:
@@ -90,7 +76,7 @@ class Split:
                 out.write(data)
 
     def pread(self, length: int, offset: int) -> bytes:
-        """As `Plain.pread`; OSError when a file of the layer has gone."""
+        """As `Content.pread`; OSError when a file of the layer has gone."""
         if not 0 <= offset < self.size:
             return b""
         piece = bisect_right(self._starts, offset) - 1
@@ -138,20 +124,6 @@ def _beneath(folder: bytes, name: bytes) -> int:
         os.close(here)
 
 
-Source = Union[Plain, Split]
-
-
-def pieces(source: Source) -> Iterator[bytes]:
-    """All of it; OSError when it became shorter."""
-    done = 0
-    while done < source.size:
-        data = source.pread(_CHUNK, done)
-        if not data:
-            raise OSError("content became shorter while it was read")
-        yield data
-        done += len(data)
-
-
 def places(info: Any) -> Dict[str, Path]:
     """diffID -> where the engine keeps that layer, for those that can be read there."""
     root = Path(str(info.get("DockerRootDir") or "/var/lib/docker"))
@@ -178,7 +150,7 @@ def _overlay2(root: Path) -> Dict[str, Path]:
     return found
 
 
-def of_engine(digest: str, known: Dict[str, Path]) -> Optional[Source]:
+def of_engine(digest: str, known: Dict[str, Path]) -> Optional[Content]:
     """A layer where the engine keeps it; None where it cannot be read. known: of `places`."""
     path = known.get(digest)
     if path is None:

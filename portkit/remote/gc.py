@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
-from portkit.host.remote import images, instances, store
-from portkit.host.remote.frames import RemoteError
+from portkit.remote import images, instances, store
+from portkit.wire.frames import RemoteError
 
 _YOUNG_S = 3600.0
 _STALE_S = 86400.0

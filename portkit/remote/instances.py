@@ -17,9 +17,9 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Set, Tuple
 
-from portkit.host.remote import facts, store
-from portkit.host.remote.frames import RemoteError
-from portkit.store import sparse
+from portkit.remote import facts, store
+from portkit.wire import sparse
+from portkit.wire.frames import RemoteError
 
 ROOT = Path(os.environ.get("PORTKIT_INSTANCES", "/var/lib/portkit/instances"))
 _ID = re.compile(r"pk-[0-9a-f]{12}")

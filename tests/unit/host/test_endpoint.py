@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from portkit.errors import HostError, PortkitError
 from portkit.host import connect
-from portkit.host.names import Endpoint, parse
+from portkit.host.endpoint import Endpoint, parse
 
 
 @pytest.mark.parametrize(

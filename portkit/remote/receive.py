@@ -17,8 +17,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, Iterator, List, Sequence
 
-from portkit.host.remote import archive, codec, recipe, sources, store
-from portkit.host.remote.frames import RemoteError
+from portkit.remote import layers, store
+from portkit.wire import codec, recipe
+from portkit.wire.content import Content
+from portkit.wire.frames import RemoteError
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _CHUNK = 1 << 20
@@ -152,7 +154,7 @@ def _forget(part: Path, kept: BinaryIO) -> None:
 def _make(
     args: Dict[str, Any],
     channel: Any,
-    bases: Sequence[sources.Source],
+    bases: Sequence[Content],
     kept: BinaryIO,
     target: recipe.Target,
 ) -> None:
@@ -203,11 +205,11 @@ def _plain(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     decoder.finish()
 
 
-def _bases(rows: List[Dict[str, Any]], stack: ExitStack) -> List[sources.Source]:
+def _bases(rows: List[Dict[str, Any]], stack: ExitStack) -> List[Content]:
     """What each base is read from; VerifyError when one is not what was declared."""
     if len(rows) > _BASES:
         raise RemoteError("VerifyError", "the recipe has too many bases", str(len(rows)))
-    found = archive.gather([row["digest"] for row in rows])
+    found = layers.gather([row["digest"] for row in rows])
     for source in found.values():
         stack.callback(source.close)
     for row in rows:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from portkit.host.remote import gc, images, instances, store
-from portkit.host.remote.frames import RemoteError
+from portkit.remote import gc, images, instances, store
 from portkit.store import Store
+from portkit.wire.frames import RemoteError
 
 HOUR = 3600.0
 
@@ -109,7 +109,7 @@ def process(number: int, *words: str, opened: Path | None = None) -> None:
 
 
 def test_a_connection_at_work(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from portkit.host.wire import BOOT
+    from portkit.host.calls import BOOT
 
     blob = here.put_bytes(b"blob")
     (here.root / "tmp/dead").mkdir()

@@ -8,17 +8,18 @@ import signal
 import sys
 from typing import Any, BinaryIO, Dict, Iterator
 
-from portkit.host.remote import codec, facts, frames, gc, images, instances, inventory, parts, store
-from portkit.host.remote.frames import RemoteError
+from portkit.remote import facts, gc, images, instances, listing, receive, store
+from portkit.wire import codec, frames
+from portkit.wire.frames import RemoteError
 
 VERBS = {
     "facts": facts.gather,
     "store.has": store.has,
-    "store.part": parts.offer,
-    "store.apply": parts.apply,
+    "store.part": receive.offer,
+    "store.apply": receive.apply,
     "store.remove": store.remove,
     "store.gc": gc.collect,
-    "store.list": inventory.listing,
+    "store.list": listing.listing,
     "image.list": images.listing,
     "image.save": images.save,
     "image.load": images.load,

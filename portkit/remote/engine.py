@@ -9,7 +9,7 @@ import socket
 from contextlib import contextmanager
 from typing import Any, Iterator, Optional
 
-from portkit.host.remote.frames import RemoteError
+from portkit.wire.frames import RemoteError
 
 SOCKET = os.environ.get("PORTKIT_DOCKER_SOCKET", "/var/run/docker.sock")
 _JSON_LIMIT = 64 << 20

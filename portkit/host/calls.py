@@ -15,10 +15,10 @@ from typing import Any
 from portkit import errors
 from portkit.errors import HostError, PortkitError, TransferError
 from portkit.host.limit import Bucket
-from portkit.host.remote import frames
 from portkit.process import Process, wait
 from portkit.progress import Observer
 from portkit.text import printable
+from portkit.wire import frames
 
 # Reads its length, then the loader: a command line short enough for any shell.
 BOOT = "import sys,zlib;b=sys.stdin.buffer;exec(zlib.decompress(b.read(int(b.readline()))))"
@@ -27,23 +27,6 @@ _GREETING_S = 60.0  # a login that asks something waits for ever
 _MESSAGE_LIMIT = 2000
 _ERROR_LIMIT = 16_000  # characters of each part of an error
 _ENDING_S = 120.0
-_MODULES = (
-    "archive",
-    "codec",
-    "engine",
-    "facts",
-    "frames",
-    "gc",
-    "images",
-    "instances",
-    "inventory",
-    "parts",
-    "recipe",
-    "serve",
-    "sources",
-    "store",
-)
-
 _LOADER = """
 import importlib.machinery, json, sys
 SOURCES = json.loads(%s)
@@ -60,19 +43,20 @@ class Room:
 if sys.version_info < (3, 9):
     sys.exit("portkit: python3 of this host is older than 3.9: " + sys.version)
 sys.meta_path.insert(0, Room())
-from portkit.host.remote import serve
+from portkit.remote import serve
 sys.exit(serve.main(%r))
 """
 
 
 def loader(nonce: str) -> bytes:
     """The program that is sent: its length in a line, then deflated Python with every module."""
-    sources = {"portkit": "", "portkit.host": "", "portkit.store": "", "portkit.host.remote": ""}
-    for name in _MODULES:
-        file = resources.files("portkit.host.remote") / f"{name}.py"
-        sources[f"portkit.host.remote.{name}"] = file.read_text(encoding="utf-8")
-    file = resources.files("portkit.store") / "sparse.py"
-    sources["portkit.store.sparse"] = file.read_text(encoding="utf-8")
+    sources = {"portkit": ""}
+    for package in ("portkit.wire", "portkit.remote"):
+        sources[package] = ""
+        for file in resources.files(package).iterdir():
+            if file.name.endswith(".py") and file.name != "__init__.py":
+                name = file.name.removesuffix(".py")
+                sources[f"{package}.{name}"] = file.read_text(encoding="utf-8")
     code = zlib.compress((_LOADER % (json.dumps(json.dumps(sources)), nonce)).encode())
     return f"{len(code)}\n".encode() + code
 

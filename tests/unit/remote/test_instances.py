@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from portkit.host.remote import facts, instances, store
-from portkit.host.remote.frames import RemoteError
+from portkit.remote import facts, instances, store
+from portkit.wire.frames import RemoteError
 
 
 def tool(folder: Path, name: str, code: str) -> list[str]:

@@ -9,8 +9,10 @@ import tempfile
 from typing import Any, Dict, List
 from urllib.parse import quote, urlencode
 
-from portkit.host.remote import archive, codec, engine, sources, store
-from portkit.host.remote.frames import DATA_LIMIT, RemoteError
+from portkit.remote import engine, engine_layers, store
+from portkit.remote.layers import gather
+from portkit.wire import codec, image_archive
+from portkit.wire.frames import DATA_LIMIT, RemoteError
 
 _SERVICE = "com.docker.compose.service"
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,254}")
@@ -66,7 +68,7 @@ def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
             }
         )
     listed = {digest for row in rows for digest in row["diff_ids"]}
-    readable = sorted(listed & set(sources.places(info)))
+    readable = sorted(listed & set(engine_layers.places(info)))
     containerd = engine.containerd_store(info)
     return {"images": rows, "containerd": containerd, "readable": readable}
 
@@ -98,10 +100,12 @@ def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     listed = listing({}, channel)
     known, containerd = listed["images"], listed["containerd"]
     # An overlay2 engine needs no file for layers whose chain it has.
-    start = 0 if containerd else archive.shared_prefix(layers, [row["diff_ids"] for row in known])
-    files = archive.gather(layers[start:])
+    start = (
+        0 if containerd else image_archive.shared_prefix(layers, [row["diff_ids"] for row in known])
+    )
+    files = gather(layers[start:])
     try:
-        make = archive.oci_layout if containerd else archive.docker_archive
+        make = image_archive.oci_layout if containerd else image_archive.docker_archive
         stream, expected = make(store.path_of(config), layers, files, hold)
         with engine.request("POST", "/images/load?quiet=1", body=stream) as response:
             said = response.read(1 << 20).decode("utf-8", "replace")

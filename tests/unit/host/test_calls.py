@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from portkit import process
 from portkit.errors import HostError, TransferError, VerifyError
 from portkit.host import parse_facts
-from portkit.host.remote import codec, frames
-from portkit.host.remote import recipe as ops
+from portkit.host.calls import BOOT, Remote
 from portkit.host.ssh import failure
-from portkit.host.wire import BOOT, Remote
 from portkit.progress import NullObserver
+from portkit.wire import codec, frames
+from portkit.wire import recipe as ops
 
 
 @pytest.fixture

@@ -1,0 +1,119 @@
+"""The layers of an image, from wherever this host has them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tarfile
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from urllib.parse import quote
+
+from portkit.remote import engine, engine_layers, store
+from portkit.wire import codec
+from portkit.wire.content import Content, Plain
+from portkit.wire.frames import RemoteError
+
+_CHUNK = 1 << 20
+
+
+def gather(layers: Sequence[str]) -> Dict[str, Content]:
+    """What each layer is read from, to be closed: the Store, else the engine's own files, else
+    an image of the engine that has it (kept as long as this connection: others need it as well)."""
+    found: Dict[str, Content] = {}
+    try:
+        _gather(layers, found)
+    except BaseException:
+        for source in found.values():
+            source.close()
+        raise
+    return found
+
+
+def _gather(layers: Sequence[str], found: Dict[str, Content]) -> None:
+    places: Optional[Dict[str, Path]] = None
+    for digest in dict.fromkeys(layers):
+        path = store.find(digest)
+        source: Optional[Content] = None if path is None else Plain(path)
+        if source is None:
+            places = engine_layers.places(engine.get("/info")) if places is None else places
+            source = engine_layers.of_engine(digest, places)
+        if source is not None:
+            found[digest] = source
+    missing = {digest for digest in layers if digest not in found}
+    for image in _images() if missing else ():
+        if missing & set(image[1]):
+            extracted = _extract(image[0], missing)
+            store.RETIRED.update(extracted)
+            found.update({digest: Plain(path) for digest, path in extracted.items()})
+            missing -= set(extracted)
+    if missing:
+        raise RemoteError(
+            "TransferError",
+            "layers of the image are neither in the Store nor in the engine",
+            ", ".join(sorted(missing)),
+            "Try again; what was there may have been removed meanwhile.",
+        )
+
+
+def _images() -> Iterator[Tuple[str, List[str]]]:
+    """Id and layers of each image of the engine."""
+    for name in sorted({row["Id"] for row in engine.get("/images/json?all=1")}):
+        row = engine.get("/images/%s/json" % quote(name, safe=":"))
+        yield name, (row.get("RootFS") or {}).get("Layers") or []
+
+
+def _extract(image: str, wanted: "set[str]") -> Dict[str, Path]:
+    """Those members of `docker save` whose uncompressed sha256 is wanted."""
+    found: Dict[str, Path] = {}
+    path = "/images/%s/get" % quote(image, safe=":")
+    with engine.request("GET", path) as bulk, tarfile.open(fileobj=bulk, mode="r|") as bundle:
+        for member in bundle:
+            file = bundle.extractfile(member) if member.isreg() else None
+            if file is None or member.size < 1024:
+                continue
+            out = store.temporary()
+            digest = _unpack(file, out)
+            if digest in wanted:
+                found[digest] = out
+            else:
+                out.unlink()
+    return found
+
+
+def _unpack(file: Any, path: Path) -> str:
+    """Write `file` without its gzip or zstd to `path`; the digest of what was written."""
+    total = hashlib.sha256()
+    with path.open("wb") as out:
+        for data in _plain(file):
+            total.update(data)
+            out.write(data)
+    return "sha256:" + total.hexdigest()
+
+
+def _plain(file: Any) -> Iterator[bytes]:
+    head = file.read(4)
+    rest: Any = _Joined(head, file)
+    if head[:2] == b"\x1f\x8b":
+        with gzip.GzipFile(fileobj=rest) as unpacked:
+            yield from iter(lambda: unpacked.read(_CHUNK), b"")
+    elif head == b"\x28\xb5\x2f\xfd":
+        decoder = codec.Decompressor("zstd")
+        for data in iter(lambda: rest.read(_CHUNK), b""):
+            yield from decoder.feed(data)
+    else:
+        yield from iter(lambda: rest.read(_CHUNK), b"")
+
+
+class _Joined:
+    """The bytes that were looked at, then the rest of the stream."""
+
+    def __init__(self, head: bytes, file: Any) -> None:
+        self._head = head
+        self._file = file
+
+    def read(self, count: int = _CHUNK) -> bytes:
+        if self._head:
+            part, self._head = self._head[:count], self._head[count:]
+            return part
+        return bytes(self._file.read(count))
