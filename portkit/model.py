@@ -24,6 +24,23 @@ PERFMON BPF CHECKPOINT_RESTORE
 """
 CONFIG_LIMIT = 4 << 20  # bytes of an image configuration; the distribution spec's advice
 CAPABILITIES = tuple("CAP_" + name for name in _NUMBERED.split())
+# What Docker gives a container (moby, oci/caps/defaults.go).
+DEFAULT_CAPABILITIES = (
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+)
 
 
 def check_digest(text: str) -> str:
@@ -68,13 +85,14 @@ class Verdict(StrEnum):
 class Finding:
     """One compatibility statement.
 
-    rule: stable name such as "port-free"; evidence: what was read; remedy: what to do.
+    rule: stable name such as "port-free"; evidence: one string for each thing that was read;
+    remedy: what to do.
     """
 
     rule: str
     severity: Severity
     message: str
-    evidence: str = ""
+    evidence: tuple[str, ...] = ()
     remedy: str = ""
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from portkit import app as app_room
 from portkit import boot, compat, transfer
 from portkit.bundle import Bundle
-from portkit.errors import ConflictError, IncompatibleError, PortkitError, SpaceError
+from portkit.errors import ConflictError, PortkitError
 from portkit.guest.kit import build_kit
 from portkit.host import Host
 from portkit.journey import Clock, health_port
@@ -28,8 +28,6 @@ from portkit.transfer.forward import held
 
 # What a kit adds to a disk, for checks before one is made; a real one had 15 MB.
 _KIT_BYTES = 64 << 20
-_TOLD = 50  # blobs that the target lacks
-_CONFLICTS = {"port-free", "port-shared", "running"}
 
 
 @dataclass(frozen=True)
@@ -133,10 +131,8 @@ def prepare(job: Job, *, refusing: bool, pack_disk: bool = True) -> tuple[Packed
         if isinstance(job.source, Bundle):
             job.source.require(job.forms)
             lacks = lacking(job.source, job.target, job.store)
-            if refusing and lacks:  # before anything is unpacked
-                (lack,) = lacks
-                seen = lack.evidence.replace("; ", "\n")
-                raise IncompatibleError(lack.message, details=seen, resolution=lack.remedy)
+            if refusing and (error := compat.refusal({"": lacks})):  # before unpacking anything
+                raise error
         with clock.phase("look at the hosts"):
             facts = job.source.facts(), job.target.facts()
     packed = [_look(app, job, facts, turn) for app, turn in zip(job.apps, turns, strict=True)]
@@ -240,22 +236,9 @@ def _space(packed: Sequence[Packed], facts: Facts, target: Host) -> tuple[Findin
 def lacking(bundle: Bundle, target: Host, store: Store) -> tuple[Finding, ...]:
     """What was left out of the bundle and is neither on the target nor here."""
     needs = bundle.needs(store)
-    missing = sorted(set(needs) - held(target, needs))
-    if not missing:
-        return ()
-    rows = [f"{digest}, {needs[digest]} bytes" for digest in missing[:_TOLD]]
-    if len(missing) > _TOLD:
-        rows.append(f"{len(missing) - _TOLD} more")
-    return (
-        Finding(
-            "bundle-lacks",
-            Severity.ERROR,
-            f"the bundle was made for {bundle.document.made_for or 'another host'}, and "
-            f"{target.name} lacks what was left out of it",
-            "; ".join(rows),
-            "Pack it without --for, or for this host's own inventory.",
-        ),
-    )
+    missing = set(needs) - held(target, needs)
+    sizes = {digest: needs[digest] for digest in missing}
+    return compat.lacking(bundle.document.made_for, target.name, sizes)
 
 
 def _running(app: App, source: Host, facts: Facts) -> tuple[Finding, ...]:
@@ -271,46 +254,13 @@ def _running(app: App, source: Host, facts: Facts) -> tuple[Finding, ...]:
         with boot.runner(source, Form.DISK) as domains:
             found = domains.instances()
         names += [row.id for row in found if row.app == app.name and row.status == "running"]
-    if not names:
-        return ()
-    return (
-        Finding(
-            "running",
-            Severity.ERROR,
-            "the App is running on the source",
-            f"{source.name}: {', '.join(names)}",
-            "Stop it there first; portkit does not move a running App's state yet.",
-        ),
-    )
+    return compat.running(source.name, names)
 
 
 def _refuse(packed: Sequence[Packed]) -> None:
-    """One error for all that stands in the way; what is not true of every App names its own."""
-    owners: dict[Finding, list[str]] = {}
-    for each in packed:
-        found = dict.fromkeys(row for rows in each.findings.values() for row in rows)
-        for finding in found:
-            if finding.severity is Severity.ERROR:
-                owners.setdefault(finding, []).append(each.app.name)
-    if not owners:
-        return
-
-    def named(finding: Finding, text: str) -> str:
-        names = owners[finding]
-        return text if len(names) == len(packed) else f"{', '.join(names)}: {text}"
-
-    briefs = dict.fromkeys(named(row, row.message) for row in owners)
-    seen = dict.fromkeys(
-        named(row, f"{row.rule}: {row.evidence}") for row in owners if row.evidence
-    )
-    raise _kind({finding.rule for finding in owners})(
-        "; ".join(briefs),
-        details="\n".join(seen),
-        resolution=" ".join(dict.fromkeys(row.remedy for row in owners if row.remedy)),
-    )
-
-
-def _kind(rules: set[str]) -> type[PortkitError]:
-    if rules == {"space"}:
-        return SpaceError
-    return ConflictError if rules <= _CONFLICTS else IncompatibleError
+    """One error for everything that stands in the way of any App."""
+    found = {
+        each.app.name: [row for rows in each.findings.values() for row in rows] for each in packed
+    }
+    if error := compat.refusal(found):
+        raise error

@@ -65,7 +65,8 @@ def print_report(report: Report) -> None:
     # What is true of both forms is said once.
     for finding in dict.fromkeys(each for form in report.forms for each in form.findings):
         text = f"{finding.severity.value} {finding.rule}: {finding.message}"
-        console.print(Text(clean(text + (f" ({finding.evidence})" if finding.evidence else ""))))
+        evidence = f" ({', '.join(finding.evidence)})" if finding.evidence else ""
+        console.print(Text(clean(text + evidence)))
     for form in report.forms:
         if form.boot:
             text = f"{form.form.value} {form.state}: {form.boot.url} {form.instance}"

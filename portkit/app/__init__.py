@@ -78,7 +78,7 @@ def _folder(path: Path, source: str, environ: Mapping[str, str]) -> App:
         "ports-from-expose",
         Severity.INFO,
         "every port that the Dockerfile EXPOSEs is published under its own number",
-        str(path / "Dockerfile"),
+        (str(path / "Dockerfile"),),
         "Write a compose.yaml to choose others.",
     )
     service = Service(made_name(path.name), build=Build(path))

@@ -69,7 +69,7 @@ class Reader:
 
     def note(self, rule: str, value: Value, message: str, severity: Severity) -> None:
         where = f"{self.path.name}:{value.line}"
-        self.findings.append(Finding(rule, severity, message, where, "See docs/compose.md."))
+        self.findings.append(Finding(rule, severity, message, (where,), "See docs/compose.md."))
 
     def use(self, value: Value, read: Callable[[Any], T]) -> T:
         """`read` of the plain value; its ValueError gets the line."""

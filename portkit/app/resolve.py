@@ -10,14 +10,18 @@ import re
 
 from portkit.app import values
 from portkit.errors import AppError
-from portkit.model import CAPABILITIES, App, ImageConfig, Mount, Port, RunSpec, Service, Ulimit
-
-# What Docker gives a container (moby, oci/caps/defaults.go).
-_DEFAULT_CAPABILITIES = (
-    *("CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID"),
-    *("CAP_KILL", "CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP"),
-    *("CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT"),
+from portkit.model import (
+    CAPABILITIES,
+    DEFAULT_CAPABILITIES,
+    App,
+    ImageConfig,
+    Mount,
+    Port,
+    RunSpec,
+    Service,
+    Ulimit,
 )
+
 # Where Docker's own depends on how its daemon was started, portkit says it for both forms. Low
 # enough for engines that may not raise limits (an engine in a container has no CAP_SYS_RESOURCE).
 _UNLIMITED = Ulimit(-1, -1)
@@ -122,7 +126,7 @@ def _hostname(text: str) -> str:
 
 def _capabilities(service: Service) -> tuple[str, ...]:
     known = set(CAPABILITIES)
-    current = set(_DEFAULT_CAPABILITIES)
+    current = set(DEFAULT_CAPABILITIES)
     if service.privileged:
         return CAPABILITIES
     add = [capability(name) for name in service.cap_add]

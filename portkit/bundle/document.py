@@ -16,7 +16,9 @@ SCHEMA = "portkit.bundle/1"
 LIMIT = 16 << 20
 _Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 _Bytes = Annotated[int, Field(ge=0, lt=1 << 44)]  # below 16 TiB: ext4 ends there
-_Text = Annotated[str, Field(max_length=4096)]
+MAX_TEXT = 4096  # characters
+MAX_EVIDENCE = 1000  # texts in one finding
+_Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 
 class _Row(BaseModel):
@@ -51,11 +53,23 @@ class Noted(_Row):
     rule: _Text
     severity: Literal["error", "warning", "info"]
     message: _Text
-    evidence: _Text
+    evidence: Annotated[list[_Text], Field(max_length=MAX_EVIDENCE)]
     remedy: _Text
 
+    @classmethod
+    def of(cls, finding: Finding) -> Noted:
+        """A Finding with every text cut to what this document may hold."""
+        return cls(
+            rule=finding.rule[:MAX_TEXT],
+            severity=finding.severity.value,
+            message=finding.message[:MAX_TEXT],
+            evidence=[text[:MAX_TEXT] for text in finding.evidence[:MAX_EVIDENCE]],
+            remedy=finding.remedy[:MAX_TEXT],
+        )
+
     def finding(self) -> Finding:
-        return Finding(self.rule, Severity(self.severity), self.message, self.evidence, self.remedy)
+        evidence = tuple(self.evidence)
+        return Finding(self.rule, Severity(self.severity), self.message, evidence, self.remedy)
 
 
 class Disk(_Row):

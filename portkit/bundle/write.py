@@ -106,7 +106,7 @@ def _write(
                 "app": text,
                 "ca": ca,
                 "source": app.source[:4096],
-                "findings": [_words(asdict(finding)) for finding in app.findings],
+                "findings": [document.Noted.of(finding).model_dump() for finding in app.findings],
                 "facts": json.loads(json.dumps(asdict(facts))),
                 "config": config["digest"],
                 "layers": layers,
@@ -126,10 +126,6 @@ def _both_have(artifact: Artifact, store: Store, have: Collection[str]) -> list[
     more = (each for each in newest if each.digest in have and each.digest not in own)
     rows = [Base(digest, store.size(digest)) for digest in own]
     return likeliest([*rows, *(Base(each.digest, each.size) for each in more)], own)
-
-
-def _words(row: dict[str, Any]) -> dict[str, str]:
-    return {key: str(value)[:4096] for key, value in row.items()}
 
 
 @contextmanager

@@ -191,7 +191,7 @@ def test_one_port_for_two(
 
 def test_one_that_cannot_go_holds_all(tmp_path: Path) -> None:
     lot = Lot(tmp_path, "shop", "blog", "wiki")
-    wrong = Finding("volume", Severity.ERROR, "it would not travel", "./data", "Copy it.")
+    wrong = Finding("volume", Severity.ERROR, "it would not travel", ("./data",), "Copy it.")
     with pytest.raises(IncompatibleError) as caught:
         lot.run(lot.apps[0], replace(lot.apps[1], findings=(wrong,)), lot.apps[2])
     assert caught.value.brief == "blog: it would not travel"

@@ -100,7 +100,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert web.machine == Machine(300 << 20)
     assert web.health == HealthProbe(path="/ok", contains="hello", timeout_s=30)
     told = {(f.rule, f.severity, f.evidence) for f in app.findings}
-    assert told == {("compose-not-carried", Severity.WARNING, "compose.yaml:36")}
+    assert told == {("compose-not-carried", Severity.WARNING, ("compose.yaml:36",))}
 
 
 def test_resolved_like_docker_does(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_what_is_known_and_not_carried_out_is_told(tmp_path: Path, text: str, ke
     (finding,) = load(tmp_path, text).findings
     assert finding.rule == "compose-not-carried"
     assert f"'{key}'" in finding.message
-    assert finding.evidence.startswith("compose.yaml:")
+    assert finding.evidence[0].startswith("compose.yaml:")
 
 
 @pytest.mark.parametrize(

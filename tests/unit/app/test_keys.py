@@ -122,7 +122,7 @@ def test_what_stands_in_another_file(tmp_path: Path, key: str, text: str) -> Non
 def test_what_the_process_does_not_see_is_information(tmp_path: Path, row: str) -> None:
     (finding,) = load(tmp_path, HEAD + f"    {row}\n").findings
     assert (finding.rule, finding.severity) == ("compose-not-carried", Severity.INFO)
-    assert finding.evidence == "compose.yaml:4"
+    assert finding.evidence == ("compose.yaml:4",)
     name = row.replace(": [{target: 80, ", ".").partition(":")[0]
     assert f"'{name}" in finding.message
 
@@ -186,7 +186,7 @@ def test_unknown_keys_inside(tmp_path: Path, text: str) -> None:
 def test_known_keys_inside(tmp_path: Path, text: str, word: str) -> None:
     (finding,) = load(tmp_path, HEAD + f"    {text}\n").findings
     assert (finding.rule, finding.severity) == ("compose-not-carried", Severity.WARNING)
-    assert finding.evidence == "compose.yaml:4"
+    assert finding.evidence == ("compose.yaml:4",)
     assert word in finding.message
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from portkit.bundle import Bundle, is_bundle, tar, unpack, write
 from portkit.bundle.document import digest_of
 from portkit.errors import AppError, ConflictError, PortkitError, VerifyError
-from portkit.model import Artifact, Form
+from portkit.model import Artifact, Finding, Form, Severity
 from portkit.store import Store
 from portkit.wire.content import Plain
 from tests.unit.bundle.conftest import APP, FACTS, SECRET
@@ -54,6 +55,23 @@ def altered(path: Path, change: Any) -> Path:
 
 def blob_name(digest: str) -> str:
     return "blobs/sha256/" + digest[7:]
+
+
+def test_findings_there_and_back(
+    near: Store, artifacts: dict[Form, Artifact], tmp_path: Path
+) -> None:
+    whole = Finding("own", Severity.WARNING, "seen", ("one; part", "two"), "Look.")
+    long = Finding("own", Severity.INFO, "m" * 9000, ("e" * 9000,) * 2000)
+    path = tmp_path / "noted.portkit"
+    write(path, replace(APP, findings=(whole, long)), artifacts, near, FACTS)
+    with Bundle(path) as bundle:
+        first, second = bundle.app.findings
+    assert first == whole
+    assert (len(second.message), len(second.evidence), len(second.evidence[0])) == (
+        4096,
+        1000,
+        4096,
+    )
 
 
 def unpacked(path: Path, store: Store) -> dict[Form, Artifact]:

@@ -102,7 +102,7 @@ def test_a_check_tells_it_of_every_host(
         assert form.verdict is Verdict.INCOMPATIBLE
         (finding,) = (each for each in form.findings if each.rule == "bundle-lacks")
         assert finding.severity is Severity.ERROR
-        assert finding.evidence == f"{lower.digest}, {lower.size} bytes"
+        assert finding.evidence == (f"{lower.digest}, {lower.size} bytes",)
     for form in found("c", {lower.digest: lower.size}, False):
         assert not [each for each in form.findings if each.rule == "bundle-lacks"]
 

@@ -1,16 +1,25 @@
 """Compatibility: each rule says what it found, and the verdict follows."""
 
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from portkit import app as apps
 from portkit import compat
+from portkit.errors import ConflictError, IncompatibleError, PortkitError, SpaceError
 from portkit.model import (
     App,
     Artifact,
     Blob,
     Facts,
+    Finding,
+    Firmware,
     Form,
+    Healthcheck,
     ImageConfig,
+    Machine,
+    Mount,
     Port,
     Service,
     Severity,
@@ -51,12 +60,142 @@ def test_all_is_well() -> None:
 
 def test_each_rule() -> None:
     assert rules(replace(FACTS, architecture="arm64")) == {"error:architecture"}
-    assert rules(replace(FACTS, docker_version=None)) == {"error:engine"}
+    assert rules(replace(FACTS, docker_version=None)) == {"error:docker"}
     no_vm = replace(FACTS, libvirt_version=None, accelerator="kvm")
-    assert rules(no_vm, Form.DISK) == {"error:engine"}
+    assert rules(no_vm, Form.DISK) == {"error:libvirt"}
     assert rules(no_vm) == set()
-    assert rules(FACTS, mem_limit_bytes=8 << 30) == {"warning:memory"}
+    assert rules(FACTS, mem_limit_bytes=8 << 30) == {"warning:memory-limit"}
+    assert rules(FACTS, mem_limit_bytes=7 << 29) == {"warning:memory-free"}
     assert rules(FACTS, privileged=True) == {"warning:privileged"}
+
+
+def test_each_rule_of_the_disk() -> None:
+    kvm = replace(FACTS, accelerator="kvm", missing_tools=("mkfs.ext4",))
+
+    def disk(**service: object) -> set[str]:
+        return rules(kvm, Form.DISK, **service) - {"error:tools"}
+
+    assert rules(kvm, Form.DISK) == {"error:tools"}
+    assert rules(FACTS, Form.DISK) == {"warning:accelerator"}
+    assert disk(machine=Machine(memory_bytes=8 << 30)) == {"error:memory"}
+    assert disk(machine=Machine(memory_bytes=7 << 29)) == {"warning:memory-free"}
+    assert disk(machine=Machine(firmware=Firmware.UEFI)) == {"error:firmware"}
+    assert disk(ports=(Port(80),)) == {"error:port-low"}
+    assert disk(ports=(Port(8080, host_ip="::1"),)) == {"error:port-ipv6"}
+    assert disk(healthcheck=Healthcheck(("CMD", "true"))) == {"info:healthcheck"}
+    assert disk(healthcheck=Healthcheck(("NONE",))) == set()
+    assert disk(init=True) == {"info:init"}
+    volumes = tuple(Mount("volume", f"/data/{number}") for number in range(25))
+    assert disk(volumes=volumes[1:]) == set()
+    assert disk(volumes=volumes) == {"error:volumes"}
+
+
+@pytest.mark.parametrize("form", Form)
+def test_every_capability_beyond_the_default_is_found(form: Form) -> None:
+    def extra(**service: object) -> tuple[str, ...]:
+        spec = apps.resolve(App("a", (Service("a", **service),), "c.yaml"), IMAGE)  # type: ignore[arg-type]
+        found = [
+            each for each in compat.check(spec, IMAGE, FACTS, form) if each.rule == "capabilities"
+        ]
+        assert all(each.severity is Severity.WARNING for each in found)
+        return tuple(text for each in found for text in each.evidence)
+
+    assert extra() == extra(cap_add=("CHOWN",)) == extra(cap_drop=("ALL",)) == ()
+    assert extra(cap_add=("SYS_ADMIN", "net_admin")) == ("CAP_NET_ADMIN", "CAP_SYS_ADMIN")
+    assert len(extra(cap_add=("ALL",))) == 41 - 14
+    assert extra(cap_add=("ALL",), cap_drop=("SYS_ADMIN",)).count("CAP_SYS_ADMIN") == 0
+    assert extra(privileged=True) == (), "that has a rule of its own"
+
+
+def test_the_table_is_in_order() -> None:
+    ids = [rule.id for rule in compat.RULES]
+    assert len(set(ids)) == len(ids)
+    for rule in compat.RULES:
+        assert rule.forms
+        assert rule.look.__doc__
+        assert rule.error is IncompatibleError or rule.severity is Severity.ERROR, rule.id
+
+
+def test_the_page_of_rules_is_the_table() -> None:
+    page = (Path(__file__).parents[3] / "docs/compatibility.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
+    told = [[row[0], row[1], row[2], row[3], row[5]] for row in rows if len(row) == 6][2:]
+    wanted = [
+        [
+            rule.id,
+            rule.severity.value,
+            rule.scope.value,
+            "both" if len(rule.forms) == 2 else next(iter(rule.forms)).value,
+            str(rule.error.exit_code) if rule.severity is Severity.ERROR else "",
+        ]
+        for rule in compat.RULES
+    ]
+    assert told == wanted
+
+
+def test_the_scope_says_what_a_rule_looks_at() -> None:
+    """A rule of scope `app` finds the same in every Form and on every host; one of scope `form` on
+    every host."""
+    bare = Facts(
+        *("web9", "ssh://web9", "debian", "13", "Debian 13", "arm64", "6.12"),
+        cpus=1,
+        memory_bytes=1,
+        memory_available_bytes=1,
+        store_free_bytes=1,
+        python="3.13",
+    )
+    service = Service("a", privileged=True, init=True, ports=(Port(80, host_ip="::"),))
+    able = replace(service, privileged=False, cap_add=("ALL",))
+    for each in (service, able):
+        spec = apps.resolve(App("a", (each,), "compose.yaml"), IMAGE)
+        for rule in compat.table.CASE_RULES:
+            seen = {
+                form: [rule.judge(compat.Case(spec, IMAGE, facts, form)) for facts in (FACTS, bare)]
+                for form in Form
+            }
+            if rule.scope is not compat.Scope.HOST:
+                assert all(rows[0] == rows[1] for rows in seen.values()), rule.id
+            if rule.scope is compat.Scope.APP:
+                assert seen[Form.IMAGE] == seen[Form.DISK], rule.id
+
+
+def finding(rule: str, message: str = "no", *evidence: str) -> Finding:
+    return Finding(rule, Severity.ERROR, message, evidence, "Do it.")
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    [
+        (("space",), SpaceError),
+        (("port-free", "port-shared", "running"), ConflictError),
+        (("port-free", "space"), IncompatibleError),
+        (("architecture",), IncompatibleError),
+        (("bind-not-carried",), IncompatibleError),
+        (("space", "bind-not-carried"), IncompatibleError),
+    ],
+)
+def test_the_error_is_a_part_of_the_rule(ids: tuple[str, ...], kind: type[PortkitError]) -> None:
+    error = compat.refusal({"a": [finding(each) for each in ids]})
+    assert type(error) is kind
+
+
+def test_a_refusal_says_everything_once() -> None:
+    both, own = finding("space", "no room", "a; b", "c"), finding("port-free", "taken", "x")
+    notes = Finding("init", Severity.INFO, "a note")
+    error = compat.refusal({"shop": [both, own, both, notes], "blog": [both]})
+    assert error is not None
+    assert error.brief == "no room; shop: taken"
+    assert error.details == "space: a; b\nspace: c\nshop: port-free: x"
+    assert error.resolution == "Do it."
+    assert compat.refusal({"shop": [notes], "blog": []}) is None
+
+
+def test_a_bundle_that_lacks_much_lists_some() -> None:
+    (found,) = compat.lacking("", "web2", {f"sha256:{number:064}": 7 for number in range(60)})
+    assert len(found.evidence) == 51
+    assert found.evidence[0] == f"sha256:{0:064}, 7 bytes"
+    assert found.evidence[-1] == "10 more"
+    assert compat.lacking("web1", "web2", {}) == compat.running("web1", []) == ()
 
 
 def test_a_port_is_taken_where_it_would_be_bound() -> None:
@@ -97,7 +236,7 @@ def test_space_for_an_image_in_the_store_and_twice_in_the_engine() -> None:
     (found,) = compat.space(one_disk(9 * GIB - 1), [image])
     assert (found.rule, found.severity) == ("space", Severity.ERROR)
     assert str(9 * GIB) in found.message
-    assert str(9 * GIB - 1) in found.evidence
+    assert str(9 * GIB - 1) in found.evidence[0]
     assert compat.space(one_disk(9 * GIB), [image]) == ()
     assert compat.space(FACTS, []) == ()
 
@@ -107,7 +246,7 @@ def test_space_on_two_file_systems() -> None:
     apart = replace(FACTS, store_free_bytes=5 * GIB, docker_free_bytes=6 * GIB)
     assert compat.space(apart, [image, disk]) == (), "a disk's holes take no room"
     (found,) = compat.space(apart, [image, disk], more=1)
-    assert "the Store" in found.evidence
+    assert [text.partition(":")[0] for text in found.evidence] == ["the Store", "the Docker Engine"]
     assert compat.space(replace(apart, docker_free_bytes=6 * GIB - 1), [image, disk])
     assert compat.space(replace(apart, docker_free_bytes=None), [disk]) == ()
 

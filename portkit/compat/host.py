@@ -1,0 +1,60 @@
+"""What the host must have: an architecture, an engine, tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portkit.compat.rule import Case, Found
+from portkit.model import Firmware
+
+
+def architecture(case: Case) -> Iterator[Found]:
+    """The image's machine code must be the host's."""
+    wanted, has = case.image.architecture, case.facts.architecture
+    if wanted != has:
+        yield Found(
+            f"the image is for {wanted}, the host is {has}",
+            (f"{case.facts.host}: {has}",),
+            f"Build the image for {has}.",
+        )
+
+
+def kit(case: Case) -> Iterator[Found]:
+    """A disk needs a kernel and an init, which portkit makes for amd64 only."""
+    if case.image.architecture != "amd64":
+        yield Found(f"portkit makes no disks for {case.image.architecture}")
+
+
+def docker(case: Case) -> Iterator[Found]:
+    """A container needs a Docker Engine that answers."""
+    if case.facts.docker_version is None:
+        yield Found("no Docker Engine answers on the host", (case.facts.host,))
+
+
+def libvirt(case: Case) -> Iterator[Found]:
+    """A VM needs libvirt and QEMU."""
+    if case.facts.libvirt_version is None or case.facts.qemu_version is None:
+        yield Found("libvirt with QEMU is not on the host", (case.facts.host,))
+
+
+def accelerator(case: Case) -> Iterator[Found]:
+    """Without KVM the guest's processor is emulated."""
+    if case.facts.accelerator != "kvm":
+        note = case.facts.accelerator_note
+        yield Found(
+            "the VM's processor would be emulated, which is about ten times slower",
+            (note,) if note else (),
+        )
+
+
+def tools(case: Case) -> Iterator[Found]:
+    """The programs that make an Instance's overlay, configuration and volumes."""
+    missing = case.facts.missing_tools
+    if missing:
+        yield Found(f"the host lacks {' and '.join(missing)}", (case.facts.host,))
+
+
+def firmware(case: Case) -> Iterator[Found]:
+    """A UEFI guest needs firmware files on the host."""
+    if case.spec.machine.firmware is Firmware.UEFI and not case.facts.uefi:
+        yield Found("the host has no UEFI firmware for guests", (case.facts.host,))

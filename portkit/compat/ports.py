@@ -1,0 +1,81 @@
+"""Published ports: free on the host, possible for QEMU, not wanted by two Apps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from portkit.compat.rule import Case, Found
+from portkit.model import Port
+
+_ANY = {"", "0.0.0.0", "::"}  # noqa: S104 - read from the host or an App
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two Apps that go to one host, with what each of them publishes."""
+
+    one: str
+    ports: Sequence[Port]
+    other: str
+    other_ports: Sequence[Port]
+
+
+def free(case: Case) -> Iterator[Found]:
+    """Something on the host already listens on a port that the App publishes."""
+    facts = case.facts
+    for port in case.spec.ports:
+        for address, number in facts.listening_udp if port.protocol == "udp" else facts.listening:
+            if number == port.host_port and _overlap(port.host_ip, address):
+                yield Found(
+                    f"port {number} is taken on the host",
+                    (f"something listens on {address}:{number}",),
+                )
+                break
+
+
+def low(case: Case) -> Iterator[Found]:
+    """QEMU runs without rights and may bind only from `unprivileged_port_start` on."""
+    start = case.facts.unprivileged_port_start
+    for port in case.spec.ports:
+        if port.host_port < start:
+            yield Found(
+                f"QEMU runs without rights and cannot publish port {port.host_port}",
+                (f"{case.facts.host}: ip_unprivileged_port_start is {start}",),
+                f"Publish {start} or more, or on the host: "
+                f"sysctl net.ipv4.ip_unprivileged_port_start={port.host_port}",
+            )
+
+
+def ipv6(case: Case) -> Iterator[Found]:
+    """QEMU's user-mode network (`hostfwd`) listens on IPv4 addresses only."""
+    for port in case.spec.ports:
+        if ":" in port.host_ip:
+            yield Found(
+                "user-mode networking publishes on IPv4 addresses only",
+                (f"{port.host_ip} is asked for",),
+            )
+
+
+def shared(pair: Pair) -> Iterator[Found]:
+    """Two Apps that go to one host publish the same port."""
+    for mine in pair.ports:
+        for theirs in pair.other_ports:
+            if _clash(mine, theirs):
+                yield Found(
+                    f"port {mine.host_port} is published by {pair.one} and by {pair.other}",
+                    (
+                        f"{pair.one}: {mine.protocol} on {mine.host_ip or 'every address'}",
+                        f"{pair.other}: {theirs.protocol} on {theirs.host_ip or 'every address'}",
+                    ),
+                )
+
+
+def _clash(one: Port, other: Port) -> bool:
+    same = (one.host_port, one.protocol) == (other.host_port, other.protocol)
+    return same and _overlap(one.host_ip, other.host_ip)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two addresses to listen on have one in common."""
+    return one == other or not _ANY.isdisjoint((one, other))

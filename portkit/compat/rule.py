@@ -1,0 +1,67 @@
+"""What a compatibility rule is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from portkit.errors import IncompatibleError, PortkitError
+from portkit.model import Facts, Finding, Form, ImageConfig, RunSpec, Severity
+
+S = TypeVar("S")
+BOTH = frozenset(Form)
+
+
+class Scope(StrEnum):
+    """What a rule looks at: the App alone, the App in one Form, or also the target host."""
+
+    APP = "app"
+    FORM = "form"
+    HOST = "host"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One App in one Form on one host: what most rules judge."""
+
+    spec: RunSpec
+    image: ImageConfig
+    facts: Facts
+    form: Form
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a rule's function saw. evidence: one string for each thing that was read; remedy: only
+    where the rule's own does not fit."""
+
+    message: str
+    evidence: tuple[str, ...] = ()
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Rule(Generic[S]):
+    """One named compatibility rule.
+
+    look: a pure function from what is judged (most often a Case) to what it found.
+    forms: those in which the rule matters. error: the exception that a Move raises when this rule
+    refuses it; only rules of severity `error` refuse.
+    """
+
+    id: str
+    severity: Severity
+    scope: Scope
+    look: Callable[[S], Iterable[Found]]
+    remedy: str = ""
+    forms: frozenset[Form] = BOTH
+    error: type[PortkitError] = IncompatibleError
+
+    def judge(self, subject: S) -> tuple[Finding, ...]:
+        """The findings of this rule about `subject`."""
+        return tuple(
+            Finding(self.id, self.severity, row.message, row.evidence, row.remedy or self.remedy)
+            for row in self.look(subject)
+        )

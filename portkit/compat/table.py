@@ -1,0 +1,182 @@
+"""The table of compatibility rules. To add one: write its function, and give it a row here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portkit.compat import host, owner, ports, process, room
+from portkit.compat.owner import Lacking, Running
+from portkit.compat.ports import Pair
+from portkit.compat.room import Load
+from portkit.compat.rule import Case, Rule, Scope
+from portkit.errors import ConflictError, SpaceError
+from portkit.model import Form, Severity
+
+_IMAGE, _DISK = frozenset({Form.IMAGE}), frozenset({Form.DISK})
+
+# Judged of each App in each Form on each host.
+CASE_RULES: tuple[Rule[Case], ...] = (
+    Rule(
+        "kit",
+        Severity.ERROR,
+        Scope.FORM,
+        host.kit,
+        remedy="Move the image.",
+        forms=_DISK,
+    ),
+    Rule("architecture", Severity.ERROR, Scope.HOST, host.architecture),
+    Rule(
+        "docker",
+        Severity.ERROR,
+        Scope.HOST,
+        host.docker,
+        remedy="Install docker.io there, or start it: systemctl start docker.",
+        forms=_IMAGE,
+    ),
+    Rule(
+        "libvirt",
+        Severity.ERROR,
+        Scope.HOST,
+        host.libvirt,
+        remedy="Install libvirt-daemon-system and qemu-system-x86 there.",
+        forms=_DISK,
+    ),
+    Rule(
+        "accelerator",
+        Severity.WARNING,
+        Scope.HOST,
+        host.accelerator,
+        remedy="Use a host with working KVM where speed matters.",
+        forms=_DISK,
+    ),
+    Rule(
+        "memory",
+        Severity.ERROR,
+        Scope.HOST,
+        room.guest_memory,
+        remedy="Ask for less: x-portkit.memory or mem_limit.",
+        forms=_DISK,
+    ),
+    Rule(
+        "memory-limit",
+        Severity.WARNING,
+        Scope.HOST,
+        room.memory_limit,
+        remedy="Ask for less: mem_limit.",
+        forms=_IMAGE,
+    ),
+    Rule(
+        "memory-free",
+        Severity.WARNING,
+        Scope.HOST,
+        room.memory_free,
+        remedy="Free some memory there.",
+    ),
+    Rule(
+        "port-free",
+        Severity.ERROR,
+        Scope.HOST,
+        ports.free,
+        remedy="Publish another port, or stop what listens there.",
+        error=ConflictError,
+    ),
+    Rule("port-low", Severity.ERROR, Scope.HOST, ports.low, forms=_DISK),
+    Rule(
+        "port-ipv6",
+        Severity.ERROR,
+        Scope.FORM,
+        ports.ipv6,
+        remedy="Publish on an IPv4 address, or move the image.",
+        forms=_DISK,
+    ),
+    Rule(
+        "privileged",
+        Severity.WARNING,
+        Scope.FORM,
+        process.privileged,
+        remedy="Name the capabilities that it needs: cap_add.",
+        forms=_IMAGE,
+    ),
+    Rule(
+        "capabilities",
+        Severity.WARNING,
+        Scope.APP,
+        process.capabilities,
+        remedy="Leave those out of cap_add that the app does not need.",
+    ),
+    Rule(
+        "volumes",
+        Severity.ERROR,
+        Scope.FORM,
+        room.volumes,
+        remedy="Put several folders into one volume, or move the image.",
+        forms=_DISK,
+    ),
+    Rule(
+        "tools",
+        Severity.ERROR,
+        Scope.HOST,
+        host.tools,
+        remedy="Install qemu-utils and e2fsprogs there.",
+        forms=_DISK,
+    ),
+    Rule(
+        "firmware",
+        Severity.ERROR,
+        Scope.HOST,
+        host.firmware,
+        remedy="Install ovmf there, or leave x-portkit.firmware out.",
+        forms=_DISK,
+    ),
+    Rule(
+        "healthcheck",
+        Severity.INFO,
+        Scope.FORM,
+        process.healthcheck,
+        remedy="Watch the health URL from outside.",
+        forms=_DISK,
+    ),
+    Rule(
+        "init",
+        Severity.INFO,
+        Scope.FORM,
+        process.init,
+        remedy="Leave `init:` out, or put one into the image.",
+        forms=_DISK,
+    ),
+)
+
+# Judged once for a Move, or for several Moves to one host together.
+SPACE: Rule[Load] = Rule(
+    "space",
+    Severity.ERROR,
+    Scope.HOST,
+    room.space,
+    remedy="Make room there, or move less at once.",
+    error=SpaceError,
+)
+PORT_SHARED: Rule[Pair] = Rule(
+    "port-shared",
+    Severity.ERROR,
+    Scope.APP,
+    ports.shared,
+    remedy="Publish another port, or move one of them to another host.",
+    error=ConflictError,
+)
+RUNNING: Rule[Running] = Rule(
+    "running",
+    Severity.ERROR,
+    Scope.APP,
+    owner.running,
+    remedy="Stop it there first; portkit does not move a running App's state yet.",
+    error=ConflictError,
+)
+BUNDLE_LACKS: Rule[Lacking] = Rule(
+    "bundle-lacks",
+    Severity.ERROR,
+    Scope.HOST,
+    owner.bundle_lacks,
+    remedy="Pack it without --for, or for this host's own inventory.",
+)
+
+RULES: tuple[Rule[Any], ...] = (*CASE_RULES, SPACE, PORT_SHARED, RUNNING, BUNDLE_LACKS)
