@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from portkit import boot, compat, measure, process, transfer
-from portkit.errors import AppError, BootError, PortkitError
+from portkit import boot, compat, health, measure, process, transfer
+from portkit import watch as watching
+from portkit.errors import BootError, PortkitError
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Finding, Form, HealthProbe, Port, RunSpec
+from portkit.model import Artifact, Facts, Finding, Form, RunSpec
 from portkit.progress import Observer
 from portkit.report import Boot, FormReport, Phase, Sent, Transfer
 from portkit.store import Store
@@ -71,7 +71,7 @@ class Journey:
     sent: transfer.TransferResult | None = None
     answers: list[measure.Answer] = field(default_factory=list)
     from_move_s: float = 0.0
-    vantage: str = ""
+    way: health.Way | None = None
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -107,20 +107,26 @@ class Journey:
                         self.move,
                         self.facts,
                     )
-            port = health_port(self.spec.ports, self.spec.health)
-            address, self.vantage = vantage(self.target, port)
+            watch = self._watch(runner)
             for number in range(1, repeat + 1):
                 with self._phase(f"boot {self.artifact.form}" + f" {number}" * (number > 1)):
                     started = time.monotonic()
                     runner.start(self.move)
-                    self.answers.append(
-                        first_answer(runner, self.move, self.spec.health, address, started)
-                    )
+                    self.answers.append(watch.first_answer(started))
                 if number == 1:
                     self.from_move_s = time.monotonic() - self.clock.started
+                if number == repeat:
+                    with self._phase("settle"):
+                        watch.settle()
                 if number < repeat or not keep:
                     with self._phase("stop"):
                         runner.stop(self.move, self.spec.stop_grace_period_s)
+
+    def _watch(self, runner: boot.Runner) -> watching.Watch:
+        self.way = health.way_of(self.spec, self.artifact.form)
+        return watching.watch(
+            runner, self.move, self.target, self.spec.health, self.way, self.spec.healthcheck
+        )
 
     def commit(self, name: str | None) -> None:
         """It starts by itself from now on, and an image gets the user's name where it is free."""
@@ -145,6 +151,7 @@ class Journey:
     def report(self, findings: tuple[Finding, ...], state: str) -> FormReport:
         """What was measured, as a part of the Move's Report."""
         assert self.sent is not None
+        assert self.way is not None
         form, facts, sent = self.artifact.form, self.facts, self.sent
         engine = ("docker", facts.docker_version, "none")
         if form is Form.DISK:
@@ -164,11 +171,19 @@ class Journey:
                 sent.counter,
                 tuple(_sent(delivery) for delivery in sent.deliveries),
             ),
-            boot=Boot(engine[0], engine[1] or "", engine[2], first.url, first.status),
+            boot=Boot(
+                engine=engine[0],
+                version=engine[1] or "",
+                accelerator=engine[2],
+                url=first.url,
+                status=first.status,
+                method=first.method,
+                reason="; ".join(self.way.reasons),
+                vantage=first.vantage,
+                poll_s=first.poll_s,
+            ),
             from_move_s=round(self.from_move_s, 3),
             from_boot_s=tuple(round(answer.seconds, 3) for answer in self.answers),
-            vantage=self.vantage,
-            poll_s=measure.POLL_S,
             instance=self.move,
             state=state,
         )
@@ -210,65 +225,3 @@ def _sent(row: Delivery) -> Sent:
         row.reason,
         row.resumed,
     )
-
-
-def first_answer(
-    runner: boot.Runner,
-    identity: str,
-    health: HealthProbe,
-    address: tuple[str, int],
-    started: float,
-) -> measure.Answer:
-    """The first right answer of what was started at `started`; BootError holds its last words."""
-
-    def alive() -> None:
-        status, code = runner.state(identity)
-        if status != "exited":
-            return
-        if code is None:
-            raise BootError("the guest ended before it ran the app")
-        raise BootError(f"the app exited with code {code} before it answered")
-
-    try:
-        return measure.ttfr(health, address, started=started, alive=alive)
-    except BootError as error:
-        said = runner.logs(identity, 30).strip()
-        parts = (error.details, "its last words:", said) if said else (error.details,)
-        raise BootError(
-            error.brief,
-            details="\n".join(part for part in parts if part),
-            resolution=error.resolution or "See its last words above, and portkit check.",
-        ) from error
-
-
-def health_port(ports: Sequence[Port], health: HealthProbe) -> Port:
-    """The published port where the app is asked; AppError when there is none."""
-    tcp = [port for port in ports if port.protocol == "tcp"]
-    for port in tcp:
-        if health.port in (None, port.target):
-            return port
-    raise AppError(
-        "no published TCP port leads to the app",
-        details=f"published: {', '.join(str(p.host_port) for p in tcp) or 'none'}",
-        resolution="Publish one with `ports:`; x-portkit.health.port chooses among several.",
-    )
-
-
-def vantage(target: Host, port: Port) -> tuple[tuple[str, int], str]:
-    """Where a published port is asked, and how that place is reached from here: direct or ssh."""
-    loopback = port.host_ip.startswith("127.") or port.host_ip == "::1"
-    address = port.host_ip if port.host_ip and not loopback else target.address()
-    if target.name == "local" or (not loopback and _reachable(address, port.host_port)):
-        return (address, port.host_port), "direct"
-    return target.forward(port.host_port), "ssh"
-
-
-def _reachable(address: str, port: int) -> bool:
-    """A refusal comes from the host itself: nothing is in the way. Silence is a firewall."""
-    try:
-        with socket.create_connection((address, port), 2.0):
-            return True
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return False

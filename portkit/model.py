@@ -155,12 +155,24 @@ class Ulimit:
     hard: int
 
 
+class Method(StrEnum):
+    """How it is known that an App is up; the time to the first answer says which one it was."""
+
+    PUBLISHED = "published"  # asked on a port that the host publishes
+    HOST = "host"  # asked at an address that only the host can reach
+    HEALTHCHECK = "healthcheck"  # the engine says that the App's own healthcheck passes
+    RUNNING = "running"  # it has been running for some seconds
+
+
 @dataclass(frozen=True)
 class HealthProbe:
-    """How to ask the app from outside whether it answers (x-portkit.health).
+    """How to find out whether the app is up (x-portkit.health).
 
     scheme: http, https or tcp. port: the container's port, None = the first published TCP port.
     contains: text that the right answer holds (identity), "" = any. ca_file: PEM of an own CA.
+    method: None = the best one that the App allows. running_s: how long an App that cannot be
+    asked has to run until it counts as up. settle_s: how long after its first answer the App has
+    to be running still, and to answer again.
     """
 
     scheme: str = "http"
@@ -169,6 +181,9 @@ class HealthProbe:
     contains: str = ""
     ca_file: Path | None = None
     timeout_s: float = 60.0
+    method: Method | None = None
+    running_s: float = 10.0
+    settle_s: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -370,3 +385,21 @@ class Instance:
     status: str  # created | running | exited
     exit_code: int | None = None
     url: str = ""
+
+
+@dataclass(frozen=True)
+class Life:
+    """An Instance as its engine sees it now.
+
+    started: a text that changes with every start, "" before the app was started. restarts: how
+    often the app was started again since then without being asked for. health: what the engine
+    says of the App's own healthcheck (starting, healthy, unhealthy), "" where it runs none.
+    address: where only the host reaches it, or "".
+    """
+
+    status: str  # created | running | exited
+    exit_code: int | None = None
+    started: str = ""
+    restarts: int = 0
+    health: str = ""
+    address: str = ""

@@ -14,13 +14,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from portkit import app as app_room
-from portkit import boot, compat, measure
+from portkit import boot, compat
 from portkit import report as report_room
+from portkit import watch as watching
 from portkit.bundle import Bundle
 from portkit.errors import AppError, PortkitError
+from portkit.health import choose, runs_check
 from portkit.host import Host
-from portkit.journey import Clock, Journey, first_answer, health_port, vantage
-from portkit.model import App, Artifact, Form, Instance, Port
+from portkit.journey import Clock, Journey
+from portkit.model import App, Artifact, Form, Instance, Method, Port
 from portkit.prepare import Job, Packed, artifact_of, image_of, new_id, prepare
 from portkit.progress import NullObserver, Observer
 from portkit.report import FormReport, Phase, Report
@@ -217,7 +219,9 @@ class Measured:
     from_boot_s: tuple[float, ...]
     url: str
     vantage: str
-    poll_s: float = measure.POLL_S
+    poll_s: float
+    method: Method
+    reason: str
 
 
 def measure_again(app: App, target: Host, *, form: Form | None = None, repeat: int = 1) -> Measured:
@@ -229,17 +233,27 @@ def measure_again(app: App, target: Host, *, form: Form | None = None, repeat: i
     health, ports = app.service.health, app.service.ports
     if not ports:  # a Dockerfile's or an image's: what the engine says is published
         ports = tuple(Port(int(text.removeprefix(":"))) for text in one.url.split())
-    address, seen_from = vantage(target, health_port(ports, health))
     answers = []
     with boot.runner(target, one.form) as runner:
+        # The engine knows of a healthcheck in an image, which is not read here.
+        checks = runs_check(app.service.healthcheck) or runner.life(one.id).health != ""
+        way = choose(ports, health, one.form, checks_itself=checks)
+        watch = watching.watch(runner, one.id, target, health, way, app.service.healthcheck)
         for _ in range(repeat):
             runner.stop(one.id)
             started = time.monotonic()
             runner.start(one.id)
-            answers.append(first_answer(runner, one.id, health, address, started))
-    seconds = tuple(round(answer.seconds, 3) for answer in answers)
-    return Measured(replace(one, status="running", exit_code=None), seconds, answers[0].url,
-                    seen_from)  # fmt: skip
+            answers.append(watch.first_answer(started))
+        watch.settle()
+    return Measured(
+        instance=replace(one, status="running", exit_code=None),
+        from_boot_s=tuple(round(answer.seconds, 3) for answer in answers),
+        url=answers[0].url,
+        vantage=answers[0].vantage,
+        poll_s=answers[0].poll_s,
+        method=way.method,
+        reason="; ".join(way.reasons),
+    )
 
 
 def _foreseen(packed: Packed) -> list[FormReport]:

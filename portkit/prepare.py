@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from portkit import app as app_room
-from portkit import boot, compat, transfer
+from portkit import boot, compat, health, transfer
 from portkit.bundle import Bundle
 from portkit.errors import ConflictError, PortkitError
 from portkit.guest.kit import build_kit
 from portkit.host import Host
-from portkit.journey import Clock, health_port
+from portkit.journey import Clock
 from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec, Severity
 from portkit.package import disk as disks
 from portkit.package import image as images
@@ -201,8 +201,8 @@ def _look(app: App, job: Job, facts: tuple[Facts, Facts], turn: Turn) -> Packed:
     with turn.taken() as clock, job.about(app, "packaging"):
         image = image_of(app, job.source, job.store, clock)
         spec = app_room.resolve(app, image.config)
-        # An App that cannot be asked cannot be moved and measured.
-        health_port(spec.ports, spec.health)
+        for form in job.forms:  # one that names a method it does not allow is not moved
+            health.way_of(spec, form)
         running = () if isinstance(job.source, Bundle) else _running(app, job.source, facts[0])
     told = app.findings + running
     findings = {form: told + compat.check(spec, image.config, facts[1], form) for form in job.forms}

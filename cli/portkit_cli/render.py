@@ -45,7 +45,7 @@ def print_report(report: Report) -> None:
     console.print(Text(clean(f"{report.target.os_name}, {report.target.architecture}")))
     table = Table(box=None, pad_edge=False)
     columns = ["form", "verdict", "content"]
-    columns += [] if report.dry_run else ["sent", "reused", "transfer", "ttfr", "from move"]
+    columns += [] if report.dry_run else ["sent", "reused", "transfer", "ttfr", "by", "from move"]
     for name in columns:
         table.add_column(name)
     for form in report.forms:
@@ -58,6 +58,7 @@ def print_report(report: Report) -> None:
             size(sent.reused_bytes) if sent else "",
             f"{sent.seconds:.1f} s" if sent else "",
             ", ".join(f"{seconds:.2f}" for seconds in form.from_boot_s) + " s" * bool(sent),
+            form.boot.method.value if form.boot else "",
             f"{form.from_move_s:.1f} s" if form.from_move_s else "",
         ]
         table.add_row(*row[: len(columns)])
@@ -69,5 +70,6 @@ def print_report(report: Report) -> None:
         console.print(Text(clean(text + evidence)))
     for form in report.forms:
         if form.boot:
-            text = f"{form.form.value} {form.state}: {form.boot.url} {form.instance}"
+            where = f"{form.boot.url} " if form.boot.url else ""
+            text = f"{form.form.value} {form.state}: {where}{form.instance}"
             console.print(Text(clean(text)))

@@ -13,6 +13,9 @@ x-portkit:
     contains: text    # that the right answer holds
     ca_file: ca.pem   # for https with a CA of one's own
     timeout: 60s
+    method: published # published, host, healthcheck, running; default: the best that is possible
+    running: 10s      # how long an app that cannot be asked has to run until it counts as up
+    settle: 3s        # how long after the first answer it is watched, and then asked again
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from portkit.app import values
 from portkit.app.document import Value
-from portkit.model import Firmware, HealthProbe, Machine
+from portkit.model import Firmware, HealthProbe, Machine, Method
 
 if TYPE_CHECKING:
     from portkit.app.compose import Reader
@@ -72,6 +75,7 @@ def health_of(reader: Reader, extra: Value, folder: Path) -> HealthProbe:
     """How the app is asked from outside."""
     outer = _block(reader, extra, _KEYS)
     known = {"scheme", "path", "port", "contains", "ca_file", "timeout"}
+    known |= {"method", "running", "settle"}
     block = outer.get("health", Value({}, extra.line))
     row = _block(reader, block, known)
     scheme = reader.text(row["scheme"]) if "scheme" in row else "http"
@@ -90,5 +94,12 @@ def health_of(reader: Reader, extra: Value, folder: Path) -> HealthProbe:
         port=port,
         contains=reader.text(row["contains"]) if "contains" in row else "",
         ca_file=ca_file,
-        timeout_s=reader.use(row["timeout"], values.duration) if "timeout" in row else 60.0,
+        timeout_s=_seconds(reader, row, "timeout", HealthProbe.timeout_s),
+        method=reader.use(row["method"], Method) if "method" in row else None,
+        running_s=_seconds(reader, row, "running", HealthProbe.running_s),
+        settle_s=_seconds(reader, row, "settle", HealthProbe.settle_s),
     )
+
+
+def _seconds(reader: Reader, row: dict[str, Value], key: str, default: float) -> float:
+    return reader.use(row[key], values.duration) if key in row else default

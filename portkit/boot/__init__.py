@@ -8,7 +8,7 @@ from typing import Protocol, assert_never
 
 from portkit.errors import AppError
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Form, Instance, RunSpec
+from portkit.model import Artifact, Facts, Form, Instance, Life, RunSpec
 
 
 class Runner(Protocol):
@@ -30,6 +30,9 @@ class Runner(Protocol):
 
     def state(self, identity: str) -> tuple[str, int | None]:
         """(created | running | exited, exit code)."""
+
+    def life(self, identity: str) -> Life:
+        """What the engine says of it now: whether it runs, since when, its health."""
 
     def commit(self, identity: str, spec: RunSpec) -> None:
         """Let the host start it by itself as compose's `restart` says."""

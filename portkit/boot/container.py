@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from portkit.engines.docker import Docker
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Form, Instance, RunSpec
+from portkit.model import Artifact, Facts, Form, Instance, Life, RunSpec
 
 
 class Containers:
@@ -32,7 +32,11 @@ class Containers:
         return self._engine.stop(identity, grace_s)
 
     def state(self, identity: str) -> tuple[str, int | None]:
-        return self._engine.state(identity)
+        life = self._engine.life(identity)
+        return life.status, life.exit_code
+
+    def life(self, identity: str) -> Life:
+        return self._engine.life(identity)
 
     def commit(self, identity: str, spec: RunSpec) -> None:
         self._engine.restart_policy(identity, spec.restart)

@@ -12,12 +12,14 @@ from portkit.engines.domain_xml import Domain
 from portkit.engines.libvirt import Libvirt
 from portkit.guest.config import encode_config, is_init_system
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Form, Instance, RunSpec
+from portkit.model import Artifact, Facts, Form, Instance, Life, RunSpec
 
 _FIRMWARE_S = 10.0  # what a guest takes to power off beyond the app's own time
 _LOG_BYTES = 1 << 20
+_LIFE_BYTES = 64 << 10  # of the log's end, which is read often
 _FOLLOW_S = 0.3
 _EXITED = re.compile(r"^portkit: app exited with code (\d+)", re.MULTILINE)
+_STARTING = re.compile(r"^portkit: starting ", re.MULTILINE)
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])")
 
 
@@ -84,6 +86,20 @@ class Domains:
             return "running", None
         return _ended(self._log(identity))
 
+    def life(self, identity: str) -> Life:
+        """The end of the serial log says whether and how often the app was started in this boot."""
+        active = self._engine.active(identity)
+        text, size = self._read(identity, 0, _LIFE_BYTES)
+        said = plain(text)
+        starts, ends = len(_STARTING.findall(said)), len(_EXITED.findall(said))
+        restarts = max(starts - 1, ends)
+        if not active:
+            status, code = _ended(said)
+            return Life(status, code, restarts=restarts)
+        # Of a longer log the first start is not seen any more.
+        begun = starts or size > _LIFE_BYTES
+        return Life("running", started="this boot" if begun else "", restarts=restarts)
+
     def commit(self, identity: str, spec: RunSpec) -> None:
         """The guest reads its policy again when the app ends; libvirt keeps the rest."""
         args = {"id": identity, "config": _encoded(spec)}
@@ -120,9 +136,9 @@ class Domains:
     def _log(self, identity: str) -> str:
         return self._read(identity, 0)[0]
 
-    def _read(self, identity: str, offset: int) -> tuple[str, int]:
-        """The log from `offset` on (at most its last MiB), and where it ends now."""
-        args = {"id": identity, "limit": _LOG_BYTES, "offset": offset}
+    def _read(self, identity: str, offset: int, limit: int = _LOG_BYTES) -> tuple[str, int]:
+        """The log from `offset` on (at most its last `limit` bytes), and where it ends now."""
+        args = {"id": identity, "limit": limit, "offset": offset}
         row = self._host.remote.call("instance.log", args)
         return str(row["text"]), int(row["size"])
 

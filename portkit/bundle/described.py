@@ -170,5 +170,8 @@ def _extra(health: HealthProbe, machine: Machine) -> dict[str, Any]:
             contains=health.contains,
             ca_file=None if health.ca_file is None else _CA,
             timeout=_seconds(health.timeout_s),
+            method=None if health.method is None else health.method.value,
+            running=_seconds(health.running_s),
+            settle=_seconds(health.settle_s),
         ),
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portkit.compat.rule import Case, Found
-from portkit.model import DEFAULT_CAPABILITIES
+from portkit.health import runs_check, way_of
+from portkit.model import DEFAULT_CAPABILITIES, Method
 
 
 def privileged(case: Case) -> Iterator[Found]:
@@ -21,10 +22,21 @@ def capabilities(case: Case) -> Iterator[Found]:
         yield Found("the app gets capabilities beyond the engine's default", tuple(more))
 
 
+def health(case: Case) -> Iterator[Found]:
+    """Whether the app itself can be asked for its first answer."""
+    way = way_of(case.spec, case.form)
+    means = {
+        Method.HOST: "it is asked at an address that only the host reaches",
+        Method.HEALTHCHECK: "its own healthcheck says when it is up",
+        Method.RUNNING: f"it counts as up when it has run for {case.spec.health.running_s:g} s",
+    }
+    if way.method is not Method.PUBLISHED:
+        yield Found(f"the app is not asked on a published port: {means[way.method]}", way.reasons)
+
+
 def healthcheck(case: Case) -> Iterator[Found]:
     """The guest's init starts the app and nothing else."""
-    check = case.spec.healthcheck
-    if check is not None and check.test[:1] not in ((), ("NONE",)):
+    if runs_check(case.spec.healthcheck):
         yield Found("the guest does not run the healthcheck")
 
 

@@ -129,6 +129,13 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         forms=_DISK,
     ),
     Rule(
+        "health",
+        Severity.INFO,
+        Scope.FORM,
+        process.health,
+        remedy="Publish a TCP port, or name one in x-portkit.health.",
+    ),
+    Rule(
         "healthcheck",
         Severity.INFO,
         Scope.FORM,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 from portkit.engines.marks import ours
 from portkit.errors import ConflictError, EngineError, PortkitError
-from portkit.model import Form, Instance, Mount, RunSpec
+from portkit.model import Form, Instance, Life, Mount, RunSpec
 
 # Docker's states; all others are ends.
 _STATES = {"created": "created", "running": "running", "paused": "running", "restarting": "running"}
@@ -169,12 +170,11 @@ class Docker:
             for data in self._api.logs(container, stream=True, follow=True, tail=0):
                 write(data)
 
-    def state(self, identity: str) -> tuple[str, int | None]:
-        """(created | running | exited, exit code)."""
+    def life(self, identity: str) -> Life:
+        """What the engine says of the container now."""
         with self._errors("look at the container"):
-            state = self._api.inspect_container(self._row(identity)["Id"])["State"]
-        status = _STATES.get(str(state["Status"]), "exited")
-        return status, int(state["ExitCode"]) if status == "exited" else None
+            row = self._api.inspect_container(self._row(identity)["Id"])
+        return _life(row)
 
     def instances(self) -> tuple[Instance, ...]:
         """Every container that portkit made here; not those with labels it would never write."""
@@ -220,6 +220,32 @@ def _listed(state: str, told: str) -> tuple[str, int | None]:
     match = _EXITED.match(told)
     status = _STATES.get(state, "exited")
     return status, int(match[1]) if match and status == "exited" else None
+
+
+def _life(row: Any) -> Life:
+    """A container's inspection as a Life; EngineError where it is malformed."""
+    try:
+        state = row["State"]
+        said = str(state["Status"])
+        status = _STATES.get(said, "exited")
+        networks = (row.get("NetworkSettings") or {}).get("Networks") or {}
+        addresses = [str((each or {}).get("IPAddress") or "") for each in networks.values()]
+        health = str((state.get("Health") or {}).get("Status") or "none")
+        return Life(
+            status=status,
+            exit_code=int(state["ExitCode"]) if status == "exited" else None,
+            # While it waits to be started again, the time of its last start is still there.
+            started=str(state["StartedAt"]) if said == "running" else "",
+            restarts=int(row.get("RestartCount") or 0),
+            health="" if health == "none" else health,
+            address=next((str(ipaddress.IPv4Address(text)) for text in addresses if text), ""),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise EngineError(
+            "Docker's description of a container is malformed",
+            details=f"{type(error).__name__} in the answer to an inspect",
+            resolution="Check the engine there: docker inspect.",
+        ) from error
 
 
 def _url(ports: Any) -> str:

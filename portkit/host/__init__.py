@@ -108,9 +108,12 @@ class Host:
         """Where the host's published ports are, unless a jump host or firewall is in between."""
         return "127.0.0.1" if self._session is None else self._session.hostname
 
-    def forward(self, port: int) -> tuple[str, int]:
-        """(address, port) on this machine that leads to the host's port through ssh."""
-        return ("127.0.0.1", port) if self._session is None else self._session.forward_port(port)
+    def forward(self, port: int, address: str = "127.0.0.1") -> tuple[str, int]:
+        """(address, port) on this machine that leads through ssh to a port at an address that the
+        host reaches."""
+        if self._session is None:
+            return address, port
+        return self._session.forward_port(port, address)
 
 
 def parse_facts(row: dict[str, Any]) -> Facts:

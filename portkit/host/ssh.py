@@ -217,12 +217,12 @@ class Session:
                 resolution="Allow AllowTcpForwarding and AllowStreamLocalForwarding in its sshd.",
             )
 
-    def forward_port(self, port: int) -> tuple[str, int]:
-        """A local address that leads to the host's own 127.0.0.1:port."""
+    def forward_port(self, port: int, address: str = "127.0.0.1") -> tuple[str, int]:
+        """A local address that leads to that port at an address that the host reaches."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             free = int(probe.getsockname()[1])
-        self.forward(f"127.0.0.1:{free}", f"127.0.0.1:{port}")
+        self.forward(f"127.0.0.1:{free}", f"{address}:{port}")
         return "127.0.0.1", free
 
     def counters(self) -> Counters | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from portkit.model import App, Artifact, Facts, Finding, Form, Verdict
+from portkit.model import App, Artifact, Facts, Finding, Form, Method, Verdict
 
 SCHEMA = "portkit.report/1"
+_BOOT_KEYS = ("engine", "version", "accelerator", "url", "status")
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,18 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Boot:
+    """How the app was found to be up. method, reason: what told it, and why not the app itself on a
+    published port. vantage: from where: direct, ssh or engine. poll_s: between two questions."""
+
     engine: str
     version: str
     accelerator: str
     url: str
     status: int
+    method: Method = Method.PUBLISHED
+    reason: str = ""
+    vantage: str = ""
+    poll_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,6 @@ class FormReport:
     boot: Boot | None = None
     from_move_s: float | None = None
     from_boot_s: tuple[float, ...] = ()
-    vantage: str = ""
-    poll_s: float = 0.0
     instance: str = ""
     state: str = ""  # running | ready | removed
 
@@ -130,8 +136,21 @@ def _transfer(transfer: Transfer) -> dict[str, Any]:
     return {**asdict(transfer), "blobs": [asdict(blob) for blob in transfer.blobs]}
 
 
+def _measured(boot: Boot | None) -> dict[str, Any]:
+    """How the times were measured; nothing of it where none was."""
+    if boot is None:
+        return {"method": "", "reason": "", "vantage": "", "poll_s": 0.0}
+    return {
+        "method": boot.method.value,
+        "reason": boot.reason,
+        "vantage": boot.vantage,
+        "poll_s": boot.poll_s,
+    }
+
+
 def _form(form: FormReport) -> dict[str, Any]:
     artifact = form.artifact
+    boot = None if form.boot is None else asdict(form.boot)
     return {
         "form": form.form.value,
         "artifact": artifact
@@ -145,10 +164,9 @@ def _form(form: FormReport) -> dict[str, Any]:
         "ttfr": {
             "from_move_s": form.from_move_s,
             "from_boot_s": list(form.from_boot_s),
-            "vantage": form.vantage,
-            "poll_s": form.poll_s,
+            **_measured(form.boot),
         },
-        "boot": None if form.boot is None else asdict(form.boot),
+        "boot": None if boot is None else {key: boot[key] for key in _BOOT_KEYS},
         "instance": form.instance,
         "state": form.state,
         "compat": {

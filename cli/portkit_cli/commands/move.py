@@ -247,7 +247,8 @@ def measure_command(app: str, host: str, form: str | None, repeat: int, output: 
         return
     seconds = ", ".join(f"{value:.2f}" for value in found.from_boot_s)
     one = found.instance
-    click.echo(f"{one.id} {one.form.value} {found.url}: {seconds} s from the boot")
+    where = found.url or found.method.value
+    click.echo(f"{one.id} {one.form.value} {where}: {seconds} s from the boot")
 
 
 def _show(reports: Sequence[Report], output: str, *, several: bool = True) -> None:

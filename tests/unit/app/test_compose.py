@@ -10,7 +10,17 @@ from portkit import app as apps
 from portkit.app import values
 from portkit.app.environment import interpolate, parse_env_file
 from portkit.errors import AppError, PortkitError
-from portkit.model import App, HealthProbe, ImageConfig, Machine, Mount, Port, Severity, Ulimit
+from portkit.model import (
+    App,
+    HealthProbe,
+    ImageConfig,
+    Machine,
+    Method,
+    Mount,
+    Port,
+    Severity,
+    Ulimit,
+)
 
 WHOLE = """
 name: shop
@@ -50,7 +60,7 @@ services:
     networks: [front]
     x-portkit:
       memory: 300m
-      health: {path: /ok, contains: hello, timeout: 30s}
+      health: {path: /ok, contains: hello, timeout: 30s, method: host, running: 5s, settle: 0s}
 """
 
 
@@ -98,7 +108,14 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert web.ulimits == {"nofile": Ulimit(1024, 2048), "nproc": Ulimit(100, 100)}
     assert (web.cpus, web.mem_limit_bytes) == (0.5, 256 << 20)
     assert web.machine == Machine(300 << 20)
-    assert web.health == HealthProbe(path="/ok", contains="hello", timeout_s=30)
+    assert web.health == HealthProbe(
+        path="/ok",
+        contains="hello",
+        timeout_s=30,
+        method=Method.HOST,
+        running_s=5,
+        settle_s=0,
+    )
     told = {(f.rule, f.severity, f.evidence) for f in app.findings}
     assert told == {("compose-not-carried", Severity.WARNING, ("compose.yaml:36",))}
 

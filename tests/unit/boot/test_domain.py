@@ -1,8 +1,10 @@
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from portkit.boot.domain import Domains, exit_code, plain
-from portkit.model import Artifact, Form, Machine, Mount
+from portkit.model import Artifact, Form, Life, Machine, Mount
 from tests.unit.compat.test_compat import FACTS, IMAGE
 from tests.unit.guest.test_config import spec
 
@@ -41,3 +43,33 @@ def test_no_word_no_code() -> None:
 
 def test_what_firmware_draws_is_gone() -> None:
     assert plain("\x1b[2J\x1b[01;01Hhello\r\n\x1b[=3h") == "hello\n"
+
+
+BEGUN = "portkit: starting sh\r\n"
+ENDED = "portkit: app exited with code 3\r\n"
+AGAIN = "portkit: starting the app again\r\n"
+THIS = Life("running", started="this boot")
+
+
+@pytest.mark.parametrize(
+    ("active", "log", "size", "wanted"),
+    [
+        (True, "", 0, Life("running")),
+        (True, "Linux version 6.1\r\n", 19, Life("running")),
+        (True, BEGUN + "the app said: portkit: starting \r\n", 50, THIS),
+        (True, "of a long log the end alone\r\n", 1 << 20, THIS),
+        (True, BEGUN + ENDED, 50, Life("running", started="this boot", restarts=1)),
+        (True, BEGUN + ENDED + AGAIN, 80, Life("running", started="this boot", restarts=1)),
+        (True, BEGUN + BEGUN, 40, Life("running", started="this boot", restarts=1)),
+        (False, "", 0, Life("created")),
+        (False, BEGUN + ENDED, 50, Life("exited", 3, restarts=1)),
+        (False, BEGUN, 20, Life("exited")),
+    ],
+)
+def test_the_life_of_a_guest_is_in_its_log(active: bool, log: str, size: int, wanted: Life) -> None:
+    runner = Domains.__new__(Domains)
+    row = {"text": log, "size": size}
+    remote = SimpleNamespace(call=lambda verb, args: row)
+    runner._host = SimpleNamespace(name="web2", remote=remote)  # type: ignore[assignment]
+    runner._engine = SimpleNamespace(active=lambda identity: active)  # type: ignore[assignment]
+    assert runner.life("pk-0123456789ab") == wanted

@@ -48,7 +48,8 @@ services:
       disk: 3g
       firmware: uefi
       volume: 20g
-      health: {scheme: https, path: /x, port: 80, contains: "$$", ca_file: own.pem, timeout: 5s}
+      health: {scheme: https, path: /x, port: 80, contains: "$$", ca_file: own.pem, timeout: 5s,
+               method: healthcheck, running: 1m, settle: 1500ms}
 """
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from portkit import app as apps
 from portkit.engines.docker import Docker
 from portkit.errors import ConflictError, EngineError, PortkitError
-from portkit.model import App, ImageConfig, RunSpec, Service
+from portkit.model import App, ImageConfig, Life, RunSpec, Service
 from tests.unit.fake_engine import FakeEngine, fake_engine
 
 ID = "pk-0123456789ab"
@@ -132,6 +133,55 @@ def test_of_a_huge_log_the_end_is_kept(engine: FakeEngine, docker: Docker) -> No
     assert text.endswith("xlast")
     engine.answers["GET /containers/c1/logs"] = 200, frame * 1100
     assert len(docker.logs(ID, 10)) == 1 << 20
+
+
+STATE = {"Status": "running", "ExitCode": 0, "StartedAt": "2026-01-01T00:00:00.1Z"}
+NETWORKS = {"Networks": {"none": None, "bridge": {"IPAddress": "172.17.0.2"}}}
+UP = Life("running", started=str(STATE["StartedAt"]))
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "wanted"),
+    [
+        ({}, {}, UP),
+        ({"Health": {"Status": "starting"}}, {}, replace(UP, health="starting")),
+        ({"Health": {"Status": "none"}}, {"NetworkSettings": None}, UP),
+        ({}, {"RestartCount": 2}, replace(UP, restarts=2)),
+        ({"Status": "restarting"}, {"RestartCount": 2}, Life("running", restarts=2)),
+        ({"Status": "exited", "ExitCode": 3}, {}, Life("exited", 3)),
+        ({"Status": "created"}, {}, Life("created")),
+        ({}, {"NetworkSettings": {"Networks": {"b": {"IPAddress": ""}}}}, UP),
+        ({}, {"NetworkSettings": NETWORKS}, replace(UP, address="172.17.0.2")),
+    ],
+)
+def test_the_life_of_a_container(
+    engine: FakeEngine, docker: Docker, state: dict[str, Any], more: dict[str, Any], wanted: Life
+) -> None:
+    engine.answers["GET /containers/json"] = 200, [row(**{"portkit.move": ID})]
+    engine.answers["GET /containers/c1/json"] = 200, {"State": {**STATE, **state}, **more}
+    assert docker.life(ID) == wanted
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        [],
+        {"State": None},
+        {"State": {**STATE, "Status": "exited", "ExitCode": "x"}},
+        {"State": {**STATE, "Health": 7}},
+        {"State": STATE, "RestartCount": [1]},
+        {"State": STATE, "NetworkSettings": {"Networks": [1]}},
+        {"State": STATE, "NetworkSettings": {"Networks": {"b": {"IPAddress": "-oProxy"}}}},
+    ],
+)
+def test_a_malformed_description_of_a_container(
+    engine: FakeEngine, docker: Docker, answer: Any
+) -> None:
+    engine.answers["GET /containers/json"] = 200, [row(**{"portkit.move": ID})]
+    engine.answers["GET /containers/c1/json"] = 200, answer
+    with pytest.raises(EngineError, match="malformed"):
+        docker.life(ID)
 
 
 def test_an_engine_that_is_not_there(tmp_path: Path) -> None:

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portkit import report
-from portkit.model import App, Artifact, Finding, Form, ImageConfig, Service, Severity, Verdict
+from portkit.model import (
+    App,
+    Artifact,
+    Finding,
+    Form,
+    ImageConfig,
+    Method,
+    Service,
+    Severity,
+    Verdict,
+)
 from portkit.report import Boot, FormReport, Phase, Report, Sent, Transfer
 from tests.unit.compat.test_compat import FACTS
 
@@ -31,10 +41,21 @@ ARTIFACT = Artifact(Form.IMAGE, DIGEST, ImageConfig(DIGEST, "amd64", "linux", ()
         findings=st.just((Finding("x", Severity.INFO, "m", ("one; part", "two")),)),
         phases=st.just((Phase("boot", 1.0, 2.0),)),
         transfer=st.none() | st.just(Transfer(1, 2, 3, 0.5, "tcp_info", (SENT, THERE))),
-        boot=st.none() | st.just(Boot("docker", "26", "none", "http://h:80/", 200)),
+        boot=st.none()
+        | st.builds(
+            Boot,
+            engine=st.just("docker"),
+            version=st.just("26"),
+            accelerator=st.just("none"),
+            url=st.just("http://h:80/"),
+            status=st.just(200),
+            method=st.sampled_from(Method),
+            reason=st.text(),
+            vantage=st.sampled_from(["direct", "ssh", "engine"]),
+            poll_s=st.just(0.02),
+        ),
         from_move_s=st.none() | SECONDS,
         from_boot_s=st.lists(SECONDS, max_size=3).map(tuple),
-        vantage=st.sampled_from(["direct", "ssh", ""]),
         state=st.sampled_from(["running", "ready", "removed", ""]),
     )
 )

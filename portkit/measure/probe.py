@@ -1,4 +1,10 @@
-"""Stage 5: the time to the first right answer, on this machine's monotonic clock."""
+"""Ask an app over the network until the right answer comes.
+
+http.client over a socket of our own, and not requests: a timeout of requests counts from one byte
+to the next, so an app that drips its headers would hold the probe for hours, and requests has no
+place where a whole answer ends at a deadline and at a size. It also takes proxies from this
+machine's environment, and cannot check a certificate's chain without the name in it.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +14,17 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from portkit.errors import BootError
+from portkit.measure.answer import POLL_S, Answer
 from portkit.model import HealthProbe
 
-POLL_S = 0.02
 _ALIVE_S = 0.5
 # A port may accept and stay silent before the app listens behind it: short first, then patient.
 _FIRST_TIMEOUT_S = 0.5
 _LONGEST_TIMEOUT_S = 10.0
 _ANSWER_LIMIT = 64 << 10  # bytes of one answer, headers included, that are looked at
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The first right answer. seconds: from `started`; status 0 where only TCP was asked."""
-
-    seconds: float
-    status: int
-    tries: int
-    url: str
 
 
 def url_of(probe: HealthProbe, address: tuple[str, int]) -> str:
@@ -40,7 +35,7 @@ def url_of(probe: HealthProbe, address: tuple[str, int]) -> str:
 
 
 def ttfr(
-    probe: HealthProbe, address: tuple[str, int], *, started: float, alive: Callable[[], None]
+    probe: HealthProbe, address: tuple[str, int], *, started: float, alive: Callable[[], object]
 ) -> Answer:
     """Ask until a 2xx or 3xx comes that holds the identity; tcp: until a connection stands.
 

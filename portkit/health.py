@@ -1,0 +1,81 @@
+"""Which method can tell that an App is up, in which Form. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from portkit.errors import AppError
+from portkit.model import Form, Healthcheck, HealthProbe, Method, Port, RunSpec
+
+
+@dataclass(frozen=True)
+class Way:
+    """The method, and why not a better one. port: the published one; inner: the container's."""
+
+    method: Method
+    reasons: tuple[str, ...] = ()
+    port: Port | None = None
+    inner: int = 0
+
+
+def choose(ports: Sequence[Port], health: HealthProbe, form: Form, *, checks_itself: bool) -> Way:
+    """The method that the App names (x-portkit.health.method), else the best that is possible.
+
+    checks_itself: whether it has a healthcheck of its own. AppError when the App names the
+    published port and has none.
+    """
+    seen = tuple(_ways(ports, health, form, checks_itself=checks_itself))
+    possible = {way.method: way for way in seen if isinstance(way, Way)}
+    if health.method in possible:
+        return replace(possible[health.method], reasons=("x-portkit.health.method names it",))
+    if health.method is Method.PUBLISHED:
+        raise _unpublished(ports)
+    best = next(iter(possible.values()))
+    before = seen[: seen.index(best)]
+    return replace(best, reasons=tuple(why for why in before if isinstance(why, str)))
+
+
+def way_of(spec: RunSpec, form: Form) -> Way:
+    """`choose` for an App whose image is known."""
+    return choose(spec.ports, spec.health, form, checks_itself=runs_check(spec.healthcheck))
+
+
+def runs_check(check: Healthcheck | None) -> bool:
+    """Whether a healthcheck says what to run; an empty one and NONE do not."""
+    return check is not None and check.test[:1] not in ((), ("NONE",))
+
+
+def _ways(
+    ports: Sequence[Port], health: HealthProbe, form: Form, *, checks_itself: bool
+) -> Iterator[Way | str]:
+    """Every method in order: it as a Way, or the reason why it is not possible."""
+    guest = form is Form.DISK
+    published = [port for port in ports if port.protocol == "tcp"]
+    leading = [port for port in published if health.port in (None, port.target)]
+    if leading:
+        yield Way(Method.PUBLISHED, port=leading[0])
+    else:
+        yield "no published TCP port leads to the app"
+    if health.port is None:
+        yield "x-portkit.health.port is not set"
+    elif guest:
+        yield f"a VM's network is reached through published ports only, not at port {health.port}"
+    else:
+        yield Way(Method.HOST, inner=health.port)
+    if not checks_itself:
+        yield "the app has no healthcheck"
+    elif guest:
+        yield "the guest does not run the app's healthcheck"
+    else:
+        yield Way(Method.HEALTHCHECK)
+    yield Way(Method.RUNNING)
+
+
+def _unpublished(ports: Sequence[Port]) -> AppError:
+    numbers = ", ".join(str(port.host_port) for port in ports if port.protocol == "tcp")
+    return AppError(
+        "no published TCP port leads to the app",
+        details=f"published: {numbers or 'none'}",
+        resolution="Publish one with `ports:`, or leave x-portkit.health.method out.",
+    )

@@ -1,0 +1,102 @@
+"""What the engine on the target says of an Instance, where the app itself is not asked.
+
+`look` returns the Instance's Life now, and raises BootError when it has ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from portkit.errors import BootError
+from portkit.measure.answer import Answer
+from portkit.model import Healthcheck, Life, Method
+
+ENGINE_POLL_S = 0.1  # each question is a request to the engine, over ssh for most targets
+_SETTLE_POLL_S = 0.5
+# What Docker takes where a healthcheck does not say it (moby, daemon/health.go).
+_INTERVAL_S = _TIMEOUT_S = 30.0
+_RETRIES = 3
+Look = Callable[[], Life]
+
+
+def until_healthy(look: Look, *, started: float, timeout_s: float) -> Answer:
+    """Until the engine says that the App's own healthcheck passes; BootError when it says that the
+    check fails, or nothing for `timeout_s` seconds."""
+    deadline, tries = time.monotonic() + timeout_s, 0
+    while True:
+        tries += 1
+        health = look().health
+        if health == "healthy":
+            return _answer(started, tries, Method.HEALTHCHECK)
+        if health == "unhealthy":
+            raise BootError(
+                "the app's own healthcheck fails",
+                resolution="See its log; docker inspect shows what the check wrote.",
+            )
+        if time.monotonic() > deadline:
+            raise BootError(
+                f"the app's own healthcheck did not pass within {timeout_s:g} s",
+                details=f"the engine says: {health or 'no healthcheck'}",
+                resolution="See its log; x-portkit.health sets the method and the timeout.",
+            )
+        time.sleep(ENGINE_POLL_S)
+
+
+def check_timeout(check: Healthcheck | None, timeout_s: float) -> float:
+    """How long to wait for a healthcheck: at least until the engine itself would give up."""
+    if check is None:
+        return timeout_s
+    interval = check.interval_s or _INTERVAL_S
+    once = interval + (check.timeout_s or _TIMEOUT_S)
+    return max(timeout_s, (check.start_period_s or 0.0) + once * (check.retries or _RETRIES))
+
+
+def until_running(look: Look, *, started: float, seconds: float, timeout_s: float) -> Answer:
+    """Until it has been running for `seconds` without a new start; BootError when that has not
+    begun to be true after `timeout_s`."""
+    deadline, tries = time.monotonic() + timeout_s + seconds, 0
+    mark: tuple[str, int] | None = None
+    since = time.monotonic()
+    while True:
+        tries += 1
+        life, now = look(), time.monotonic()
+        if not life.started or mark_of(life) != mark:
+            since = now
+        mark = mark_of(life)
+        if life.started and now - since >= seconds:
+            return _answer(started, tries, Method.RUNNING)
+        if now > deadline:
+            raise BootError(
+                f"the app did not stay up for {seconds:g} s",
+                details=f"started again {life.restarts} times" if life.started else "not started",
+                resolution="See its log.",
+            )
+        time.sleep(ENGINE_POLL_S)
+
+
+def stays(look: Look, before: Life, seconds: float) -> None:
+    """For `seconds`, it goes on running as it does; BootError for an end or a new start."""
+    end = time.monotonic() + seconds
+    while True:
+        life = look()
+        if mark_of(life) != mark_of(before):
+            raise BootError(
+                "the app ended after its first answer and was started again",
+                details=f"watched for {seconds:g} s (x-portkit.health.settle)",
+                resolution="See its log.",
+            )
+        left = end - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(left, _SETTLE_POLL_S))
+
+
+def mark_of(life: Life) -> tuple[str, int]:
+    """What changes when the app was started again."""
+    return life.started, life.restarts
+
+
+def _answer(started: float, tries: int, method: Method) -> Answer:
+    seconds = time.monotonic() - started
+    return Answer(seconds, 0, tries, "", method, "engine", ENGINE_POLL_S)
