@@ -21,6 +21,8 @@ from portkit.package.build import build
 from portkit.store import Store
 
 CONTEXT = Path(__file__).parent / "context"
+# Each holds its images under names of its own: what was known before stays when a run is undone.
+_KNOWN, _MEASURED = "pk-000000000000", "pk-000000000001"
 
 
 @dataclass(frozen=True)
@@ -73,28 +75,30 @@ def pair(
     return Pair(reference, made, apps.disk_of(made, kit, store))
 
 
-def send(store: Store, artifacts: Sequence[Artifact]) -> None:
+def send(store: Store, artifacts: Sequence[Artifact], move: str) -> None:
     """As `portkit move` does it after packaging: one connection, until all is verified there."""
     with target() as host:
         for artifact in artifacts:
-            transfer.send(artifact, store, host)
+            transfer.send(artifact, store, host, move=move)
 
 
 def sending(store: Store, *artifacts: Artifact, rate: str | None = SHAPED) -> Cost:
     """What it costs to send them; what was there stays, what they brought is taken away again."""
     with target() as host:
         before = {artifact.digest: transfer.missing(artifact, host) for artifact in artifacts}
-    found = cost(lambda: send(store, artifacts), rate)
+    found = cost(lambda: send(store, artifacts, _MEASURED), rate)
     with target() as host:
         for artifact in reversed(artifacts):
-            transfer.release(artifact, host, before[artifact.digest])
+            brought = [blob.digest for blob in before[artifact.digest]]
+            hold = transfer.held_name(artifact, _MEASURED)
+            transfer.release(hold, host, brought, move=_MEASURED)
     return found
 
 
 def prepare(store: Store, *known: Artifact) -> None:
     """A target that has these and nothing else."""
     clear()
-    send(store, known)
+    send(store, known, _KNOWN)
 
 
 def packed(blobs: Sequence[Blob], store: Store) -> int:

@@ -386,6 +386,10 @@ class Instance:
     exit_code: int | None = None
     url: str = ""
 
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
+
 
 @dataclass(frozen=True)
 class Life:

@@ -14,6 +14,7 @@ import click
 
 import portkit
 from portkit.errors import PortkitError
+from portkit_cli.commands import moves as moves_commands
 from portkit_cli.commands.doctor import doctor
 from portkit_cli.commands.gc import gc
 from portkit_cli.commands.instances import COMMANDS
@@ -108,5 +109,14 @@ def main(debug: bool) -> None:
 
 main.add_command(doctor)
 main.add_command(lab)
-for command in (move, check, pack, measure_command, gc, inventory, *COMMANDS):
+for command in (
+    move,
+    check,
+    pack,
+    measure_command,
+    gc,
+    inventory,
+    *COMMANDS,
+    *moves_commands.COMMANDS,
+):
     main.add_command(command)

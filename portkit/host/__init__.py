@@ -40,13 +40,15 @@ class Host:
     """A connected host. Made by `connect`.
 
     name: as the user gave it. endpoint: what it resolved to. remote: calls to its remote half.
-    rate: of the way there, bytes a second, once a transfer has measured it.
+    rate: of the way there, bytes a second, once a transfer has measured it. rate_limit: what it is
+    held to, None for no limit.
     """
 
     def __init__(self, name: str, session: Session | None, remote: Remote) -> None:
         self.name = name
         self.remote = remote
         self.rate: float | None = None
+        self.rate_limit: float | None = None
         self._session = session
         self.endpoint = session.describe() if session else "local"
         self._sockets: dict[str, Path] = {}
@@ -102,6 +104,7 @@ class Host:
 
     def limit(self, rate: float | None) -> None:
         """Send no faster than so many bytes a second; None takes the limit away."""
+        self.rate_limit = rate
         self.remote.limit = None if rate is None else Bucket(rate)
 
     def address(self) -> str:

@@ -86,6 +86,24 @@ class _Collected(_Answer):
     busy: _Bytes
 
 
+class _Begun(_Answer):
+    brought: list[_Digest]
+
+
+class _Marker(_Answer):
+    id: Annotated[str, Field(pattern=r"^pk-[0-9a-f]{12}$")]
+    app: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    role: Literal["source", "target"]
+    about: dict[_Word, _Word]
+    hold: _Word
+    brought: list[_Digest]
+    live: bool
+
+
+class _Moves(_Answer):
+    moves: list[_Marker]
+
+
 # `facts` has a schema of its own: portkit.host.parse_facts.
 _SCHEMAS: dict[str, type[_Answer]] = {
     "facts": _Answer,
@@ -106,6 +124,9 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "instance.config": _Answer,
     "instance.remove": _Removed,
     "instance.log": _Log,
+    "move.begin": _Begun,
+    "move.end": _Removed,
+    "move.list": _Moves,
 }
 
 

@@ -68,6 +68,9 @@ class Remote:
     A call that was broken off (Ctrl-C) leaves the pipes in mid-frame: the next one starts the
     remote half anew, so that cleaning up still works. So does one after the connection broke:
     lost says that it did.
+
+    standing: calls (verb and arguments) that hold for as long as the connection does, such as a
+    lock; they are made again on each new one.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Remote:
         self.read_bytes = 0
         self.lost = False
         self.limit: Bucket | None = None  # of what goes with calls
+        self.standing: list[tuple[str, dict[str, Any]]] = []
         self._connect()
 
     def _connect(self) -> None:
@@ -196,6 +200,17 @@ class Remote:
             # What it was doing (an engine's load) must not come to its end after the next call.
             wait(self._process, _ENDING_S)
             self._connect()
+            for held in self.standing:
+                self._run(*held, None, None)
+        return self._run(verb, args, send, receive)
+
+    def _run(
+        self,
+        verb: str,
+        args: dict[str, Any],
+        send: Iterable[bytes] | None,
+        receive: Callable[[bytes], None] | None,
+    ) -> dict[str, Any]:
         row = {"verb": verb, "args": args, "data": send is not None}
         payload = json.dumps(row, separators=(",", ":")).encode()
         if len(payload) > frames.JSON_LIMIT:

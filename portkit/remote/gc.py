@@ -1,7 +1,8 @@
 """What Moves left in the host's Store and nothing needs any more.
 
-Kept, whatever its age: what an Instance boots from, what a held image is made of, what the index
-of a Store names that this host packs in itself, what any process has open. While another
+Kept, whatever its age: what an Instance boots from, what a Move needs that is at work or was left
+unfinished, what a held image is made of, what the index of a Store names that this host packs in
+itself, what any process has open. While another
 connection is at work, only what nobody touched for a day goes.
 """
 
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
-from portkit.remote import images, instances, store
+from portkit.remote import images, instances, leases, store
 from portkit.wire.frames import RemoteError
 
 _YOUNG_S = 3600.0
@@ -76,7 +77,7 @@ def _candidates(blobs: bool) -> Iterator[Tuple[str, Path]]:
             yield "tmp", path
     if not blobs:
         return
-    needed = _instances()
+    needed = of_instances() | leases.needed()
     for path in _entries(instances.ROOT / "base"):
         if path.name[:64] not in needed:
             yield "base", path
@@ -89,7 +90,7 @@ def _candidates(blobs: bool) -> Iterator[Tuple[str, Path]]:
             yield "blob", path
 
 
-def _instances() -> Set[str]:
+def of_instances() -> Set[str]:
     """Digests (hex) of the disks that Instances boot from, and of the kits that are in them."""
     folders = list(instances.ROOT.glob("pk-*")) if instances.ROOT.is_dir() else []
     marks = (folder / "base" for folder in folders)
@@ -110,7 +111,8 @@ def _held() -> Set[str]:
         if not held:
             continue
         needed |= {digest[7:] for digest in row["diff_ids"]}
-        for short in held:  # the first half of the configuration's digest
+        for name in held:  # the first half of the configuration's digest, then the Move's
+            short = name.partition("-")[0]
             needed |= {path.name for path in _entries(_blobs()) if path.name.startswith(short)}
     return needed
 

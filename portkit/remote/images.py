@@ -9,7 +9,7 @@ import tempfile
 from typing import Any, Dict, List
 from urllib.parse import quote, urlencode
 
-from portkit.remote import engine, engine_layers, store
+from portkit.remote import engine, engine_layers, leases, store
 from portkit.remote.layers import gather
 from portkit.wire import codec, image_archive
 from portkit.wire.frames import DATA_LIMIT, RemoteError
@@ -92,9 +92,10 @@ def save(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Load an image whose blobs are in the Store or in the engine, read it back, hold it.
 
-    args: config digest, layers (diffIDs, bottom first), hold (the name to hold it by),
-    discard (blobs that came for this load alone: the engine has them afterwards; here the
-    layers stay for what else this connection brings).
+    args: config digest, layers (diffIDs, bottom first), hold (the name to hold it by), move (whose
+    it is, or ""), discard (blobs that came for this load alone: the engine has them afterwards;
+    here the layers stay for what else this connection brings, and all stay that another Move
+    needs).
     """
     config, layers, hold = args["config"], args["layers"], _checked(args["hold"])
     listed = listing({}, channel)
@@ -117,9 +118,11 @@ def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
             "EngineError", "the engine did not load the image", said[-2000:], "See its words above."
         )
     _read_back(hold, expected, layers, said)
-    discard = args.get("discard", ())
-    store.retire(digest for digest in discard if digest in layers)
-    store.remove({"digests": [digest for digest in discard if digest not in layers]}, channel)
+    with leases.locked():
+        names = [store.path_of(digest).name for digest in args.get("discard", ())]
+        free = ["sha256:" + name for name in leases.hand_over(str(args.get("move", "")), names)]
+        store.retire(digest for digest in free if digest in layers)
+        store.remove({"digests": [digest for digest in free if digest not in layers]}, channel)
     return {"id": expected}
 
 
@@ -155,15 +158,35 @@ def tag(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 
 
 def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
-    """Take a name away; the image goes with its last name, and stays while a container needs it."""
-    path = "/images/%s" % quote(_checked(args["reference"]), safe="/:@")
+    """Take a name away; the image goes with its last name, and stays while a container needs it.
+
+    args: reference, move (whose name it is: what a Move at work holds, no other takes away),
+    same_as (take it away only while it names the same image as this one).
+    """
+    reference = _checked(args["reference"])
+    with leases.locked():
+        for marker in leases.markers():
+            if marker["hold"] == reference and marker["id"] != args.get("move"):
+                return {"removed": False}
+    if args.get("same_as") and not _same(reference, args["same_as"]):
+        return {"removed": False}
     try:
-        with engine.request("DELETE", path):
+        with engine.request("DELETE", "/images/%s" % quote(reference, safe="/:@")):
             return {"removed": True}
     except RemoteError as error:
         if ": 404 " in error.details or ": 409 " in error.details:  # gone; in use
             return {"removed": False}
         raise
+
+
+def _same(left: str, right: str) -> bool:
+    """Whether two names are of one image; False when one of them is gone."""
+    try:
+        return bool(inspect(left)["Id"] == inspect(right)["Id"])
+    except RemoteError as error:
+        if error.kind != "AppError":
+            raise
+        return False
 
 
 def containers(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:

@@ -17,7 +17,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Set, Tuple
 
-from portkit.remote import facts, store
+from portkit.remote import facts, leases, store
 from portkit.wire import sparse
 from portkit.wire.frames import RemoteError
 
@@ -72,7 +72,8 @@ def create(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
         return _fill(folder, base, args, owner)
     except BaseException:
         shutil.rmtree(str(folder), ignore_errors=True)
-        _drop_unused_bases()
+        with leases.locked():
+            drop_unused_bases(leases.needed())
         raise
 
 
@@ -204,12 +205,11 @@ def configure(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     return {}
 
 
-def _drop_unused_bases() -> None:
-    used = set()
-    for mark in ROOT.glob("pk-*/base"):
-        used.add(mark.read_text())
+def drop_unused_bases(needed: Set[str]) -> None:
+    """Remove the bases that no Instance stands on, but for those (hex digests) that are needed."""
+    used = {mark.read_text() for mark in ROOT.glob("pk-*/base")}
     for path in (ROOT / "base").glob("*.raw"):
-        if path.name not in used:
+        if path.name not in used and path.name[: -len(".raw")] not in needed:
             path.unlink()
             store.path_of("sha256:" + path.name[: -len(".raw")]).unlink(missing_ok=True)
 
@@ -228,9 +228,11 @@ def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     if existed:
         kit = kits([folder])
         shutil.rmtree(str(folder))
-        _drop_unused_bases()
-        for name in kit - kits(ROOT.glob("pk-*")):
-            store.path_of("sha256:" + name).unlink(missing_ok=True)
+        with leases.locked():
+            needed = leases.needed()  # of its own Move as well, while that is at work
+            drop_unused_bases(needed)
+            for name in kit - kits(ROOT.glob("pk-*")) - needed:
+                store.path_of("sha256:" + name).unlink(missing_ok=True)
     return {"removed": existed}
 
 

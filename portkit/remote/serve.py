@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any, BinaryIO, Dict, Iterator
 
-from portkit.remote import facts, gc, images, instances, listing, receive, store
+from portkit.remote import facts, gc, images, instances, listing, moves, receive, store
 from portkit.wire import codec, frames
 from portkit.wire.frames import RemoteError
 
@@ -17,7 +17,7 @@ VERBS = {
     "store.has": store.has,
     "store.part": receive.offer,
     "store.apply": receive.apply,
-    "store.remove": store.remove,
+    "store.remove": moves.remove,
     "store.gc": gc.collect,
     "store.list": listing.listing,
     "image.list": images.listing,
@@ -31,6 +31,9 @@ VERBS = {
     "instance.config": instances.configure,
     "instance.remove": instances.remove,
     "instance.log": instances.log,
+    "move.begin": moves.begin,
+    "move.end": moves.end,
+    "move.list": moves.listing,
 }
 
 
@@ -86,7 +89,8 @@ def answer(channel: Channel, call: Dict[str, Any]) -> Dict[str, Any]:
     if call.get("data"):
         channel.expect_data()
     try:
-        return {"ok": verb(call["args"], channel)}
+        with moves.lasting(call["verb"]):
+            return {"ok": verb(call["args"], channel)}
     except RemoteError as error:
         row = [error.kind, error.brief, error.details, error.resolution]
     except OSError as error:

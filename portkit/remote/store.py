@@ -101,6 +101,7 @@ def sync_folder(path: Path) -> None:
 
 
 def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Remove blobs, whoever needs them: see `portkit.remote.moves.remove`."""
     for digest in args["digests"]:
         for path in (path_of(digest), RETIRED.pop(digest, None)):
             if path is not None:

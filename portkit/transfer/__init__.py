@@ -58,15 +58,16 @@ def send(
     host: Host,
     observer: Observer | None = None,
     *,
+    move: str,
     new: Sequence[Blob] | None = None,
     parcels: Mapping[str, Parcel] | None = None,
 ) -> TransferResult:
-    """Bring an Artifact to a host: an image into its engine, a disk into its Store.
+    """Bring an image into the host's engine, a disk into its Store.
 
-    new: what `missing` said, when it was asked. parcels: blobs that are not in the Store here but
-    can be made there. Raises VerifyError when something else arrived
-    than was sent, SpaceError when the host is full, TransferError when the connection broke,
-    EngineError when its engine refused.
+    move: the id of the Move whose it is; an image is held under a name with that id. new: what
+    `missing` returned, when it was asked. parcels: blobs that are not in the Store here but can be
+    made there. Raises VerifyError when something else arrived than was sent, SpaceError when the
+    host is full, TransferError when the connection broke, EngineError when its engine refused.
     """
     observer = observer or NullObserver()
     begun, before = time.monotonic(), host.counters()
@@ -74,7 +75,7 @@ def send(
     there = _already_there(artifact, new)
     deliveries = there + _send(artifact, new, store, host, observer, parcels or {})
     if artifact.form is Form.IMAGE:
-        _load(artifact, new, host, observer)
+        _load(artifact, new, host, move, observer)
     after = host.counters()
     return TransferResult(
         sent_bytes=after.sent - before.sent,
@@ -102,31 +103,24 @@ def tag(host: Host, reference: str, wanted: str) -> bool:
     return bool(row.get("tagged"))
 
 
-def is_held(artifact: Artifact, host: Host) -> bool:
-    """Whether an earlier Move holds this image there already."""
-    if artifact.form is not Form.IMAGE:
-        return False
-    rows = _ask(host, "image.list", {})["images"]
-    return any(held_name(artifact) in row["tags"] for row in rows)
+def release(hold: str, host: Host, brought: Sequence[str], *, move: str) -> None:
+    """Take back what a Move's transfer brought: its name for the image and the blobs (digests).
+
+    hold: of `held_name`; "" for a disk. An image stays while a container is made from it or
+    another name holds it; a blob stays while an Instance or another Move needs it."""
+    if hold:
+        host.remote.call("image.remove", {"reference": hold, "move": move})
+    host.remote.call("store.remove", {"digests": list(brought), "move": move})
 
 
-def release(
-    artifact: Artifact, host: Host, brought: Sequence[Blob], *, unhold: bool = True
-) -> None:
-    """Take back what a transfer brought; an image stays while a container is made from it.
-
-    unhold: False leaves the name that holds an image: an earlier Move's."""
-    if artifact.form is Form.IMAGE and unhold:
-        host.remote.call("image.remove", {"reference": held_name(artifact)})
-    host.remote.call("store.remove", {"digests": [blob.digest for blob in brought]})
-
-
-def held_name(artifact: Artifact) -> str:
-    """The portkit name that keeps an image on a host, whatever happens to the user's tags."""
+def held_name(artifact: Artifact, move: str) -> str:
+    """The name under which a Move holds an image on a host, whatever happens to the user's tags
+    and to other Moves of the same image; "" for a disk."""
     if artifact.form is not Form.IMAGE:
         return ""
     # 128 bits: two images that share 12 digits are quickly made, and the name would move.
-    return "portkit/held:" + artifact.config.digest.removeprefix("sha256:")[:32]
+    short = artifact.config.digest.removeprefix("sha256:")[:32]
+    return f"portkit/held:{short}-{move.removeprefix('pk-')}"
 
 
 def _ask(
@@ -136,16 +130,23 @@ def _ask(
     return ask(Link(host.remote), verb, args, observer or NullObserver())
 
 
-def _load(artifact: Artifact, new: Sequence[Blob], host: Host, observer: Observer) -> None:
+def _load(
+    artifact: Artifact, new: Sequence[Blob], host: Host, move: str, observer: Observer
+) -> None:
     observer.phase("load")
-    discard = [blob.digest for blob in new]
+    hold, discard = held_name(artifact, move), [blob.digest for blob in new]
     args = {
         "config": artifact.config.digest,
         "layers": list(artifact.config.diff_ids),
-        "hold": held_name(artifact),
+        "hold": hold,
+        "move": move,
         "discard": discard,
     }
     tries = 0
+
+    def is_held() -> bool:
+        images = _ask(host, "image.list", {})["images"]
+        return any(hold in image["tags"] for image in images)
 
     def load() -> None:
         nonlocal tries
@@ -154,9 +155,9 @@ def _load(artifact: Artifact, new: Sequence[Blob], host: Host, observer: Observe
             host.remote.call("image.load", args)
         except PortkitError:
             # What an earlier try began goes on in the engine when its connection breaks.
-            if tries == 1 or host.remote.lost or not is_held(artifact, host):
+            if tries == 1 or host.remote.lost or not is_held():
                 raise
-            host.remote.call("store.remove", {"digests": discard})
+            host.remote.call("store.remove", {"digests": discard, "move": move})
 
     persist(load, Link(host.remote), observer)
 

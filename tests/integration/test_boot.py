@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,15 @@ import pytest
 from portkit import app as apps
 from portkit import move as moves
 from portkit import process
+from portkit.clock import Clock
 from portkit.errors import BootError
 from portkit.host import connect
-from portkit.journey import Clock, Journey
 from portkit.lab import Lab
 from portkit.model import Artifact, Blob, Form
+from portkit.move.carry import carry_out
+from portkit.move.prepare import Job, Links, Packed, Turn
 from portkit.progress import NullObserver
+from portkit.source import OnHost
 from portkit.store import Store
 from portkit.wire.sparse import copy_sparse
 
@@ -41,7 +43,7 @@ def disk(lab: Lab, store: Path, tmp_path: Path) -> Iterator[tuple[Store, Artifac
     kept = Store(store)
     app = apps.load(write_app(tmp_path))
     with connect("lab:alpha") as source:
-        artifact = moves.pack(app, source=source, forms=[Form.DISK], store=kept)[Form.DISK]
+        artifact = moves.pack(app, source=OnHost(source), forms=[Form.DISK], store=kept)[Form.DISK]
     copy = tmp_path / "copy.raw"
     copy_sparse(kept.path(artifact.digest), copy)
     yield Store(tmp_path / "store"), artifact, copy
@@ -51,12 +53,22 @@ def boot(store: Store, artifact: Artifact, raw: Path, folder: Path) -> None:
     """Send that content as the disk and start it on beta; all of it is taken back."""
     blob: Blob = store.add_file(raw)
     bad = Artifact(Form.DISK, blob.digest, artifact.config, (blob,), blob.size, blob.size)
-    spec = apps.resolve(apps.load(folder), artifact.config)
-    with connect("lab:beta") as target, ExitStack() as stack:
-        clock = Clock(NullObserver())
-        journey = Journey(moves.new_id(), spec, bad, target.facts(), target, clock, stack)
-        journey.send(store)
-        journey.start(1, keep=False)
+    app = apps.load(folder)
+    with connect("lab:alpha") as origin, connect("lab:beta") as target:
+        source, observer = OnHost(origin), NullObserver()
+        packed = Packed(
+            move=moves.new_id(),
+            app=app,
+            spec=apps.resolve(app, artifact.config),
+            image=bad,
+            artifacts={Form.DISK: bad},
+            source=source.facts(),
+            target=target.facts(),
+            findings={Form.DISK: ()},
+            turn=Turn(Clock(observer), Links(source, target)),
+        )
+        job = Job((app,), source, target, (Form.DISK,), store, observer)
+        carry_out(packed, job, moves.Journal(), None, 1)
 
 
 def test_a_guest_that_panics_is_shown(

@@ -25,6 +25,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(tmp_path_factory.mktemp("store"))
 
 
+MOVE = "pk-0123456789ab"
+
+
 @pytest.fixture(scope="module")
 def app(lab: Lab, store: Store) -> tuple[Artifact, Artifact]:
     """The base image, and one built on it with a layer and a command of its own."""
@@ -35,7 +38,9 @@ def app(lab: Lab, store: Store) -> tuple[Artifact, Artifact]:
 
 
 def has(host: Host, artifact: Artifact) -> dict[str, object]:
-    rows = host.remote.call("image.list", {"reference": transfer.held_name(artifact)})["images"]
+    rows = host.remote.call("image.list", {"reference": transfer.held_name(artifact, MOVE)})[
+        "images"
+    ]
     return dict(rows[0])
 
 
@@ -47,22 +52,22 @@ def test_whole_on_every_engine_and_no_layer_twice(
     with connect(f"lab:{target}") as host:
         before = host.remote.call("image.list", {})["images"]
         for artifact in app:
-            host.remote.call("image.remove", {"reference": transfer.held_name(artifact)})
-        transfer.send(base, store, host)
-        second = transfer.send(built, store, host)
+            host.remote.call("image.remove", {"reference": transfer.held_name(artifact, MOVE)})
+        transfer.send(base, store, host, move=MOVE)
+        second = transfer.send(built, store, host, move=MOVE)
         assert second.reused_bytes == base.blobs[1].size
         assert second.sent_bytes < 300_000 * 1.05 + 20_000, "the base did not travel"
         assert second.counter == "tcp_info"
         assert has(host, built)["diff_ids"] == list(built.config.diff_ids)
-        again = transfer.send(built, store, host)
+        again = transfer.send(built, store, host, move=MOVE)
         assert again.sent_bytes < 20_000
         assert again.reused_bytes == built.logical_bytes - built.blobs[0].size
-        held = transfer.held_name(built)
+        held = transfer.held_name(built, MOVE)
         assert on(lab, target, f"docker run --rm {held} stat -c %s /news").strip() == "300000"
         left = on(lab, target, "ls /var/lib/portkit/store/blobs/sha256 /var/lib/portkit/store/tmp")
         assert not [row for row in left.split() if len(row) >= 32 and ":" not in row]
         for artifact in app:
-            host.remote.call("image.remove", {"reference": transfer.held_name(artifact)})
+            host.remote.call("image.remove", {"reference": transfer.held_name(artifact, MOVE)})
         tags = {tag for row in before for tag in row["tags"] if not tag.startswith("portkit/")}
         after = host.remote.call("image.list", {})["images"]
         assert tags <= {tag for row in after for tag in row["tags"]}
@@ -74,21 +79,23 @@ def test_no_faster_than_the_limit(lab: Lab, store: Store, app: tuple[Artifact, A
     with connect("lab:beta") as host:
         new = transfer.missing(app[1], host)
         host.limit(rate)
-        done = transfer.send(app[1], store, host)
+        done = transfer.send(app[1], store, host, move=MOVE)
         try:
             sent = sum(each.sent for each in done.deliveries)
             assert sent > rate
             assert done.seconds >= sent / rate
         finally:
-            transfer.release(app[1], host, new)
+            transfer.release(
+                transfer.held_name(app[1], MOVE), host, [blob.digest for blob in new], move=MOVE
+            )
 
 
 def test_a_tag_never_moves(lab: Lab, store: Store, app: tuple[Artifact, Artifact]) -> None:
     base = app[0]
     with connect("lab:beta") as host:
         for artifact in app:
-            transfer.send(artifact, store, host)
-        held_base, held_built = map(transfer.held_name, app)
+            transfer.send(artifact, store, host, move=MOVE)
+        held_base, held_built = (transfer.held_name(each, MOVE) for each in app)
         try:
             assert transfer.tag(host, held_base, "transfer-test/taken:1")
             assert transfer.tag(host, held_base, "transfer-test/taken:1"), "the same image"

@@ -17,13 +17,14 @@ from portkit import inventory
 from portkit import move as moves
 from portkit.app import values
 from portkit.bundle import Bundle, is_bundle, write
-from portkit.host import Host, connect
+from portkit.host import connect
 from portkit.host.limit import rate
 from portkit.inventory import Inventory
 from portkit.model import App, Form
 from portkit.package.save import save
 from portkit.progress import Observer
 from portkit.report import Report
+from portkit.source import InBundle, OnHost, Source
 from portkit.store import Store, default_root
 from portkit_cli.observers import observer, size
 from portkit_cli.options import output, progress
@@ -38,19 +39,19 @@ _form = click.option("--form", type=click.Choice(list(_FORMS)), default="both", 
 @contextmanager
 def _begun(
     names: Sequence[str], source: str, told: Observer
-) -> Iterator[tuple[tuple[App, ...], Host | Bundle]]:
+) -> Iterator[tuple[tuple[App, ...], Source]]:
     """The Apps and where their images come from: a host, or the bundle that APP names."""
     if not any(is_bundle(name) for name in names):
         loaded = tuple(apps.load(name) for name in names)
         with connect(source, told) as host:
-            yield loaded, host
+            yield loaded, OnHost(host)
         return
     if len(names) > 1:
         raise click.UsageError("a bundle goes alone: name no other APP beside it")
     if _given("source"):
         raise click.UsageError("a bundle has no source host: leave --from out")
     with Bundle(Path(names[0])) as bundle:
-        yield (bundle.app,), bundle
+        yield (bundle.app,), InBundle(bundle)
 
 
 def _given(name: str) -> bool:
@@ -59,11 +60,9 @@ def _given(name: str) -> bool:
     return found is not ParameterSource.DEFAULT
 
 
-def _asked(form: str, origin: Host | Bundle) -> tuple[Form, ...]:
-    """The forms that were asked for; of a bundle, unless told, those that it has."""
-    if isinstance(origin, Bundle) and not _given("form"):
-        return origin.forms
-    return _FORMS[form]
+def _asked(form: str, origin: Source) -> tuple[Form, ...]:
+    """The forms that were asked for; unless told, those that the source has."""
+    return _FORMS[form] if _given("form") else origin.forms
 
 
 _source = click.option("--from", "source", default="local", show_default=True, metavar="HOST",
@@ -208,7 +207,9 @@ def pack(
     known = Inventory("", "") if made_for is None else inventory.read(made_for)
     with connect(source, told) as origin:
         facts = origin.facts() if alone else None
-        made = moves.pack(loaded, source=origin, forms=_FORMS[form], store=store, observer=told)
+        made = moves.pack(
+            loaded, source=OnHost(origin), forms=_FORMS[form], store=store, observer=told
+        )
     if facts is not None:
         told.phase(f"write {place}")
         for path in write(place, loaded, made, store, facts, told, have=known.digests,

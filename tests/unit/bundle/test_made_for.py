@@ -7,20 +7,21 @@ from typing import Any
 
 import pytest
 
-from portkit import inventory, move, prepare, transfer
+from portkit import inventory, move, transfer
 from portkit.bundle import Bundle, write
 from portkit.errors import AppError, IncompatibleError, PortkitError
 from portkit.host import Host
 from portkit.inventory import Inventory
 from portkit.model import Artifact, Facts, Form, Severity, Verdict
 from portkit.report import FormReport
+from portkit.source import InBundle
 from portkit.store import Store
 from portkit.transfer.bases import LEAST_BASE, Base, likeliest
 from portkit.transfer.forward import held
 from portkit.transfer.index import Index
 from tests.unit.bundle.conftest import APP, FACTS, layer
 from tests.unit.compat.test_compat import FACTS as CAPABLE
-from tests.unit.test_move import FakeHost
+from tests.unit.move.test_move import FakeHost
 from tests.unit.transfer.conftest import Far
 
 
@@ -55,13 +56,13 @@ def test_the_disk_is_made_there(
     far.store.put_bytes(layer(1))
     with Bundle(made) as bundle:
         assert held(host, bundle.needs(here)) == {lower.digest}
-        assert prepare.lacking(bundle, host, here) == ()
+        assert InBundle(bundle).lacking(host, here) == ()
         artifact = bundle.artifact(Form.DISK, here)
         assert here.has(upper.digest)
         assert not here.has(artifact.digest)
         parcels = bundle.parcels(here)
         assert list(parcels) == [artifact.digest]
-        done = transfer.send(artifact, here, host, parcels=parcels)
+        done = transfer.send(artifact, here, host, move="pk-0123456789ab", parcels=parcels)
     assert far.store.size(artifact.digest) == artifact.blobs[-1].size
     assert not far.store.has(upper.digest)  # it went there for the recipe alone
     assert len(done.deliveries) == 2
@@ -74,7 +75,7 @@ def test_what_is_missing_is_told_first(
     before = far.files()
     here = Store(tmp_path / "empty")
     with Bundle(made) as bundle, pytest.raises(IncompatibleError) as caught:
-        move.run(bundle.app, source=bundle, target=host, store=here)
+        move.run(bundle.app, source=InBundle(bundle), target=host, store=here)
     assert artifacts[Form.IMAGE].blobs[1].digest in caught.value.details
     assert "web2" in caught.value.brief
     assert far.files() == before
@@ -91,7 +92,7 @@ def test_a_check_tells_it_of_every_host(
         with Bundle(made) as bundle:
             report = move.plan(
                 bundle.app,
-                source=bundle,
+                source=InBundle(bundle),
                 target=host,  # type: ignore[arg-type]
                 store=here,
                 pack_disk=pack_disk,
@@ -113,7 +114,7 @@ def test_what_is_here_need_not_be_there(
     with Bundle(made) as bundle:
         assert bundle.needs(near) == {}
         assert bundle.parcels(near) == {}
-        assert prepare.lacking(bundle, host, near) == ()
+        assert InBundle(bundle).lacking(host, near) == ()
 
 
 def test_a_store_of_many_blobs_that_the_host_has(

@@ -9,7 +9,10 @@ VERBS = sorted(main.commands)
 
 
 def test_the_verbs() -> None:
-    wanted = "check console doctor gc inventory lab logs measure move pack ps rm start stop"
+    wanted = (
+        "check console doctor forget gc inventory lab logs measure move moves pack ps resume rm "
+        "rollback show start stop"
+    )
     assert " ".join(VERBS) == wanted
 
 

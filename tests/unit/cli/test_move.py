@@ -20,6 +20,7 @@ from tests.unit.compat.test_compat import FACTS
 
 class FakeHost:
     def __init__(self) -> None:
+        self.name = "fake"
         self.remote = self
         self.rate: float | None = None
 

@@ -25,6 +25,8 @@ class Far:
     def _start(self) -> process.Process:
         env = {"PORTKIT_REMOTE_STORE": str(self.store.root), "PATH": os.environ["PATH"]}
         env["PORTKIT_DOCKER_SOCKET"] = str(self.store.root / "no-engine")
+        env["PORTKIT_MOVES"] = str(self.store.root.parent / f"{self.store.root.name}-moves")
+        env["PORTKIT_INSTANCES"] = str(self.store.root.parent / f"{self.store.root.name}-instances")
         argv = [sys.executable, "-I", "-c", BOOT]
         self.process = self._stack.enter_context(
             process.popen(argv, stdin=process.PIPE, env=env, stderr=process.DEVNULL)

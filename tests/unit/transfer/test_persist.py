@@ -60,6 +60,9 @@ def test_a_refusal_is_final() -> None:
     assert len(remote.calls) == 2
 
 
+MOVE = "pk-0123456789ab"
+
+
 def image() -> Artifact:
     digest = "sha256:" + "a" * 64
     config = SimpleNamespace(digest=digest, diff_ids=("sha256:" + "b" * 64,))
@@ -71,12 +74,12 @@ def loaded(monkeypatch: pytest.MonkeyPatch, *script: Any) -> list[str]:
     host = cast(Host, SimpleNamespace(remote=remote, name="there"))
     monkeypatch.setattr(transfer, "Link", partial(Link, pause=lambda _: None))
     new = (Blob("sha256:" + "b" * 64, 5),)
-    transfer._load(image(), new, host, NullObserver())
+    transfer._load(image(), new, host, MOVE, NullObserver())
     return remote.calls
 
 
 def test_a_load_whose_answer_was_lost_is_found_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = {"images": [{"tags": [transfer.held_name(image())], "diff_ids": []}]}
+    held = {"images": [{"tags": [transfer.held_name(image(), MOVE)], "diff_ids": []}]}
     gone = TransferError("layers of the image are neither in the Store nor in the engine")
     calls = loaded(monkeypatch, "cut", gone, held, {})
     assert calls == ["image.load", "image.load", "image.list", "store.remove"]

@@ -21,7 +21,7 @@ def test_a_row_for_each_blob(near: Store, far: Far) -> None:
     kernel, made = near.put_bytes(data), near.put_bytes(data + os.urandom(50_000))
     far.store.put_bytes(data)
     artifact = disk(kernel, kernel, made)
-    done = transfer.send(artifact, near, host)
+    done = transfer.send(artifact, near, host, move="pk-0123456789ab")
     there, sent = done.deliveries
     assert (there.digest, there.size, there.copied) == (kernel.digest, kernel.size, kernel.size)
     assert (there.sent, there.literal, there.zero, there.bases) == (0, 0, 0, ())
@@ -30,7 +30,7 @@ def test_a_row_for_each_blob(near: Store, far: Far) -> None:
     assert 0 < sent.copied <= kernel.size
     assert done.reused_bytes == kernel.size + sent.copied
 
-    again = transfer.send(artifact, near, host)
+    again = transfer.send(artifact, near, host, move="pk-0123456789ab")
     assert [row.digest for row in again.deliveries] == [kernel.digest, made.digest]
     assert {row.reason for row in again.deliveries} == {"already there"}
     assert again.reused_bytes == kernel.size + made.size

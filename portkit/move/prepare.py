@@ -12,19 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from portkit import app as app_room
-from portkit import boot, compat, health, transfer
-from portkit.bundle import Bundle
+from portkit import compat, health, transfer
+from portkit.clock import Clock
 from portkit.errors import ConflictError, PortkitError
-from portkit.guest.kit import build_kit
 from portkit.host import Host
-from portkit.journey import Clock
 from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec, Severity
-from portkit.package import disk as disks
-from portkit.package import image as images
-from portkit.package.build import build
 from portkit.progress import Observer
+from portkit.report import FormReport, Phase, Report
+from portkit.source import Source
 from portkit.store import Store
-from portkit.transfer.forward import held
 
 # What a kit adds to a disk, for checks before one is made; a real one had 15 MB.
 _KIT_BYTES = 64 << 20
@@ -35,7 +31,7 @@ class Job:
     """What the Moves of one call have in common."""
 
     apps: tuple[App, ...]
-    source: Host | Bundle
+    source: Source
     target: Host
     forms: tuple[Form, ...]
     store: Store
@@ -58,7 +54,7 @@ class Job:
 class Links:
     """Bytes of both connections; each is told once, to the Move that was at work."""
 
-    source: Host | Bundle
+    source: Source
     target: Host
     told: tuple[int, int] = (0, 0)
 
@@ -106,6 +102,22 @@ class Packed:
         """Whether it cannot go in that Form."""
         return any(finding.severity is Severity.ERROR for finding in self.findings[form])
 
+    def report(
+        self, phases: tuple[Phase, ...], forms: Sequence[FormReport], *, dry_run: bool = False
+    ) -> Report:
+        """The Report of this Move. phases: what came before the forms' own."""
+        return Report(
+            move=self.move,
+            app=self.app,
+            source=self.source,
+            target=self.target,
+            source_link_bytes=self.turn.source_bytes,
+            target_link_bytes=self.turn.target_bytes,
+            phases=phases,
+            forms=tuple(forms),
+            dry_run=dry_run,
+        )
+
     def also(self, found: Sequence[Finding]) -> Packed:
         """With findings that are true of every Form."""
         rows = {form: (*known, *found) for form, known in self.findings.items()}
@@ -126,13 +138,11 @@ def prepare(job: Job, *, refusing: bool, pack_disk: bool = True) -> tuple[Packed
     _distinct(job.apps)
     links = Links(job.source, job.target)
     turns = [Turn(Clock(job.observer), links) for _ in job.apps]
-    lacks: tuple[Finding, ...] = ()
     with turns[0].taken() as clock:
-        if isinstance(job.source, Bundle):
-            job.source.require(job.forms)
-            lacks = lacking(job.source, job.target, job.store)
-            if refusing and (error := compat.refusal({"": lacks})):  # before unpacking anything
-                raise error
+        job.source.require(job.forms)
+        lacks = job.source.lacking(job.target, job.store)
+        if refusing and (error := compat.refusal({"": lacks})):  # before unpacking anything
+            raise error
         with clock.phase("look at the hosts"):
             facts = job.source.facts(), job.target.facts()
     packed = [_look(app, job, facts, turn) for app, turn in zip(job.apps, turns, strict=True)]
@@ -149,42 +159,6 @@ def prepare(job: Job, *, refusing: bool, pack_disk: bool = True) -> tuple[Packed
     return tuple(packed)
 
 
-def image_of(app: App, source: Host | Bundle, store: Store, clock: Clock) -> Artifact:
-    """The App's image in the Store here; built on the source's engine where the App says so."""
-    if isinstance(source, Bundle):
-        with clock.phase("unpack"):
-            if Form.IMAGE not in source.forms:
-                return source.described(Form.IMAGE)
-            return source.artifact(Form.IMAGE, store, clock.observer)
-    reference = app.service.image
-    if app.service.build is not None:
-        with clock.phase("build"):
-            reference = build(source, app.service.build, clock.observer)
-    assert reference is not None, "the readers give every service an image or a build"
-    with clock.phase("package image"):
-        return images.fetch(source, reference, store, clock.observer)
-
-
-def artifact_of(
-    form: Form, source: Host | Bundle, image: Artifact, spec: RunSpec, store: Store, clock: Clock
-) -> Artifact:
-    """An image in a Form, in the Store here."""
-    if form is Form.IMAGE:
-        return image
-    if isinstance(source, Bundle):
-        with clock.phase("unpack disk"):
-            return source.artifact(form, store, clock.observer)
-    with clock.phase("package disk"):
-        return disks.build(
-            image,
-            app_room.defaults(image.config),
-            build_kit(architecture=image.config.architecture),
-            store,
-            disk_bytes=spec.machine.disk_bytes,
-            observer=clock.observer,
-        )
-
-
 def _distinct(apps: Sequence[App]) -> None:
     names = [app.name for app in apps]
     for name in names:
@@ -199,11 +173,11 @@ def _distinct(apps: Sequence[App]) -> None:
 def _look(app: App, job: Job, facts: tuple[Facts, Facts], turn: Turn) -> Packed:
     """An App with its image and what is found by looking at it alone; no disk yet."""
     with turn.taken() as clock, job.about(app, "packaging"):
-        image = image_of(app, job.source, job.store, clock)
+        image = job.source.image(app, job.store, clock)
         spec = app_room.resolve(app, image.config)
         for form in job.forms:  # one that names a method it does not allow is not moved
             health.way_of(spec, form)
-        running = () if isinstance(job.source, Bundle) else _running(app, job.source, facts[0])
+        running = job.source.running(app, facts[0])
     told = app.findings + running
     findings = {form: told + compat.check(spec, image.config, facts[1], form) for form in job.forms}
     artifacts = {form: image if form is Form.IMAGE else None for form in job.forms}
@@ -215,7 +189,7 @@ def _with_disk(packed: Packed, job: Job) -> Packed:
     if packed.hopeless(Form.DISK):
         return packed
     with packed.turn.taken() as clock, job.about(packed.app, "making its disk"):
-        disk = artifact_of(Form.DISK, job.source, packed.image, packed.spec, job.store, clock)
+        disk = job.source.disk(packed.image, packed.spec, job.store, clock)
     return replace(packed, artifacts={**packed.artifacts, Form.DISK: disk})
 
 
@@ -231,30 +205,6 @@ def _space(packed: Sequence[Packed], facts: Facts, target: Host) -> tuple[Findin
             else:
                 new.append((artifact, transfer.missing(artifact, target)))
     return compat.space(facts, new, more)
-
-
-def lacking(bundle: Bundle, target: Host, store: Store) -> tuple[Finding, ...]:
-    """What was left out of the bundle and is neither on the target nor here."""
-    needs = bundle.needs(store)
-    missing = set(needs) - held(target, needs)
-    sizes = {digest: needs[digest] for digest in missing}
-    return compat.lacking(bundle.document.made_for, target.name, sizes)
-
-
-def _running(app: App, source: Host, facts: Facts) -> tuple[Finding, ...]:
-    """The App as it runs on the source, started by compose, by portkit or, for an image's bare
-    name, by anybody: moving it as well would make two owners."""
-    args = {
-        "reference": app.service.image if app.service.image == app.source else None,
-        "app": app.name,
-        "service": app.service.name,
-    }
-    names = list(source.remote.call("image.containers", args)["running"])
-    if facts.libvirt_version is not None:
-        with boot.runner(source, Form.DISK) as domains:
-            found = domains.instances()
-        names += [row.id for row in found if row.app == app.name and row.status == "running"]
-    return compat.running(source.name, names)
 
 
 def _refuse(packed: Sequence[Packed]) -> None:

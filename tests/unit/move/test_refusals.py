@@ -10,6 +10,7 @@ from portkit import move as moves
 from portkit.errors import ConflictError, IncompatibleError, PortkitError, SpaceError
 from portkit.host import Counters
 from portkit.model import App, Artifact, Blob, Facts, Form, ImageConfig, Port, Service
+from portkit.source import OnHost
 from portkit.store import Store
 from tests.unit.compat.test_compat import FACTS
 
@@ -56,7 +57,7 @@ def refused(tmp_path: Path, facts: Facts, **config: Any) -> tuple[PortkitError, 
     target: Any = FakeHost("new", facts)
     app = App("shop", (Service("shop", image="shop:1", ports=(Port(80, 8080),)),), "compose.yaml")
     with pytest.raises(PortkitError) as caught:
-        moves.run(app, source=source, target=target, forms=(Form.IMAGE,), store=store)
+        moves.run(app, source=OnHost(source), target=target, forms=(Form.IMAGE,), store=store)
     return caught.value, target.calls
 
 

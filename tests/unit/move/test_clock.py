@@ -2,8 +2,9 @@
 
 import pytest
 
-from portkit import journey
-from portkit.journey import Clock
+from portkit import clock as clock_room
+from portkit.clock import Clock
+from portkit.move import steps
 from portkit.progress import NullObserver
 from portkit.report import Sent
 from portkit.transfer.deliver import Delivery
@@ -12,7 +13,7 @@ from portkit.transfer.price import Packing
 
 def test_the_clock_stands_still_between_its_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(journey.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(clock_room.time, "monotonic", lambda: now[0])
     clock = Clock(NullObserver(), now[0], now[0])
     now[0] = 150.0  # another Move is at work
     with clock.going(), clock.phase("package image"):
@@ -29,4 +30,4 @@ def test_a_blob_in_the_report_keeps_what_was_chosen() -> None:
     packing = Packing("zlib", 6)
     row = Delivery("sha256:a", 9, 4, 3, 2, 5, ("sha256:b",), packing, "a reason", 1)
     wanted = Sent("sha256:a", 9, 4, 3, 2, 5, ("sha256:b",), "zlib", 6, 0, "a reason", 1)
-    assert journey._sent(row) == wanted
+    assert steps._sent(row) == wanted

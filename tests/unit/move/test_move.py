@@ -1,8 +1,8 @@
 """Several Apps at once: checked together before the first byte, moved one after the other."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,7 +22,10 @@ from portkit.model import (
     Severity,
     Verdict,
 )
-from portkit.report import FormReport, Report
+from portkit.move import carry
+from portkit.move.steps import Ground
+from portkit.report import Boot, Report, Transfer
+from portkit.source import OnHost
 from portkit.store import Store
 from tests.unit.compat.test_compat import FACTS
 
@@ -34,6 +37,7 @@ class FakeHost:
     def __init__(self, name: str, facts: Facts, images: dict[str, Artifact]) -> None:
         self.name, self._facts, self._images = name, facts, images
         self.remote = self
+        self.rate_limit: float | None = None
         self.calls: list[str] = []
         self.bytes = 0
 
@@ -56,27 +60,38 @@ class FakeHost:
         return answers[verb]
 
 
-class FakeJourney:
-    """What a Journey does, noted; the App called "bad" does not start."""
+class FakeSteps:
+    """What the steps of a Move do, noted; the App called "bad" does not start."""
 
-    done: list[str]
+    done: ClassVar[list[str]] = []
 
-    def __init__(self, move: str, spec: Any, artifact: Artifact, *more: Any) -> None:
-        self.move, self.app, self.artifact, self.stack = move, spec.app, artifact, more[3]
+    def __init__(self, ground: Ground, name: str) -> None:
+        self._app, self.name = ground.plan.app, name
+        self.needs, self.renewed = (), False
 
-    def send(self, *_: Any) -> None:
-        self.done.append(f"send {self.app}")
-        self.stack.callback(lambda: self.done.append(f"take back {self.app}"))
+    def before(self) -> dict[str, Any]:
+        return {}
 
-    def start(self, *_: Any, **__: Any) -> None:
-        if self.app == "bad":
+    def do(self) -> dict[str, Any]:
+        if self.name == "boot image" and self._app == "bad":
             raise BootError("it did not start", details="its last words")
+        if self.name in ("transfer image", "commit"):
+            self.done.append(f"{'send' if self.name != 'commit' else self.name} {self._app}")
+        return RESULTS.get(self.name, {})
 
-    def commit(self, _: object) -> None:
-        self.done.append(f"commit {self.app}")
+    def undo(self) -> None:
+        if self.name == "transfer image":
+            self.done.append(f"take back {self._app}")
 
-    def report(self, findings: tuple[Finding, ...], state: str) -> FormReport:
-        return FormReport(self.artifact.form, self.artifact, Verdict.NATIVE, findings, state=state)
+
+RESULTS: dict[str, dict[str, Any]] = {
+    "transfer image": {"transfer": asdict(Transfer(1, 2, 3, 0.5, "local"))},
+    "boot image": {
+        "boot": asdict(Boot("docker", "1", "none", "http://new:8000/", 200)),
+        "from_move_s": 1.0,
+        "from_boot_s": [0.5],
+    },
+}
 
 
 class Lot:
@@ -97,13 +112,15 @@ class Lot:
         self.apps = tuple(app(name, 8000 + number) for number, name in enumerate(names))
 
     def run(self, *apps: App, **more: Any) -> tuple[Report, ...]:
-        ends: dict[str, Any] = {"source": self.source, "target": self.target}
+        source: Any = self.source
+        ends: dict[str, Any] = {"source": OnHost(source), "target": self.target}
         return moves.run_all(
             apps or self.apps, **ends, forms=(Form.IMAGE,), store=self.store, **more
         )
 
     def plan(self, *apps: App) -> tuple[Report, ...]:
-        ends: dict[str, Any] = {"source": self.source, "target": self.target}
+        source: Any = self.source
+        ends: dict[str, Any] = {"source": OnHost(source), "target": self.target}
         return moves.plan_all(
             apps or self.apps, **ends, store=self.store, pack_disk=False
         )  # fmt: skip
@@ -118,8 +135,10 @@ def app(name: str, *ports: int, address: str = "", protocol: str = "tcp") -> App
 
 @pytest.fixture(autouse=True)
 def _journeys(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeJourney.done = []
-    monkeypatch.setattr(moves, "Journey", FakeJourney)
+    FakeSteps.done = []
+    monkeypatch.setattr(
+        carry, "steps_of", lambda ground: [FakeSteps(ground, name) for name in ground.plan.steps()]
+    )
 
 
 def test_one_after_the_other_each_a_move_of_its_own(tmp_path: Path) -> None:
@@ -128,7 +147,12 @@ def test_one_after_the_other_each_a_move_of_its_own(tmp_path: Path) -> None:
     assert [report.app.name for report in reports] == ["shop", "blog"]
     assert list(reports) == told
     assert len({report.move for report in reports}) == 2
-    assert FakeJourney.done == ["send shop", "commit shop", "send blog", "commit blog"]
+    assert FakeSteps.done == [
+        "send shop",
+        "commit shop",
+        "send blog",
+        "commit blog",
+    ]
     assert sum(report.target_link_bytes for report in reports) == 2 * lot.target.bytes, "each once"
     assert sum(report.source_link_bytes for report in reports) == 2 * lot.source.bytes
     assert all(report.target_link_bytes > 0 for report in reports)
@@ -141,7 +165,12 @@ def test_what_was_moved_before_one_that_fails_stays(tmp_path: Path) -> None:
     assert caught.value.brief == "bad: it did not start"
     assert caught.value.details == "its last words\nmoved: shop; not moved: bad, blog"
     assert [report.app.name for report in told] == ["shop"]
-    assert FakeJourney.done == ["send shop", "commit shop", "send bad", "take back bad"]
+    assert FakeSteps.done == [
+        "send shop",
+        "commit shop",
+        "send bad",
+        "take back bad",
+    ]
 
 
 def test_the_error_of_one_app_is_as_ever(tmp_path: Path) -> None:
@@ -186,7 +215,7 @@ def test_one_port_for_two(
     with pytest.raises(ConflictError, match="port 8080 is published by a and by bb"):
         lot.run(*pair)
     assert lot.target.calls == []
-    assert FakeJourney.done == []
+    assert FakeSteps.done == []
 
 
 def test_one_that_cannot_go_holds_all(tmp_path: Path) -> None:
@@ -197,7 +226,7 @@ def test_one_that_cannot_go_holds_all(tmp_path: Path) -> None:
     assert caught.value.brief == "blog: it would not travel"
     assert caught.value.details == "blog: volume: ./data"
     assert lot.target.calls == []
-    assert FakeJourney.done == []
+    assert FakeSteps.done == []
 
 
 def test_space_is_that_of_all_together(tmp_path: Path) -> None:
@@ -207,11 +236,11 @@ def test_space_is_that_of_all_together(tmp_path: Path) -> None:
     exact = replace(FACTS, store_free_bytes=need, docker_free_bytes=10 << 30)
     assert len(Lot(tmp_path, *names, target=exact).run()) == 2
     less = Lot(tmp_path, *names, target=replace(exact, store_free_bytes=need - 1))
-    FakeJourney.done = []
+    FakeSteps.done = []
     with pytest.raises(SpaceError, match="bytes of disk are needed") as caught:
         less.run()
     assert f"the Store: {need} of {need - 1} free" in caught.value.details
-    assert FakeJourney.done == []
+    assert FakeSteps.done == []
     assert len(less.run(less.apps[0])) == 1, "one of them has room"
 
 

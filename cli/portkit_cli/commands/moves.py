@@ -1,0 +1,182 @@
+"""portkit moves, show, resume, rollback, forget: the Moves that were made from this machine"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+from rich.table import Table
+
+from portkit import move as library
+from portkit.errors import PortkitError
+from portkit.host import connect
+from portkit.move import Entry, Journal
+from portkit.move.plan import plan_from
+from portkit.move.walk import StepState
+from portkit_cli.observers import observer
+from portkit_cli.options import Endpoint, output, progress
+from portkit_cli.render import clean, print_report, stdout
+
+_identity = click.argument("identity", metavar="ID")
+
+
+@click.command()
+@click.option("--all", "every", is_flag=True, help="Also those that were rolled back.")
+@output
+def moves(every: bool, output: str) -> None:
+    """List the Moves that were made from this machine, the newest first.
+
+    A Move that is UNFINISHED was cut off: end it with `portkit resume ID` or `portkit rollback ID`.
+
+    \b
+    Examples:
+      portkit moves
+      portkit moves --all --output json
+    """
+    entries = [
+        entry
+        for entry in Journal().moves()
+        if every or entry.state is not library.MoveState.ROLLED_BACK
+    ]
+    if output == "json":
+        click.echo(json.dumps([_document(entry) for entry in entries], indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("ID", "APP", "FROM", "TO", "STARTED", "STATE"):
+        table.add_column(name)
+    for entry in entries:
+        texts = (entry.id, entry.app, entry.source, entry.target, _when(entry.started))
+        table.add_row(*map(clean, texts), _state(entry))
+    stdout().print(table)
+
+
+@click.command()
+@_identity
+@output
+def show(identity: str, output: str) -> None:
+    """Print one Move: what was planned, how far it came, and how it ended.
+
+    \b
+    Example:
+      portkit show pk-6e4b06d66696
+    """
+    journal = Journal()
+    entry = journal.get(identity)
+    known = {name: (state, at) for name, state, at in journal.record(identity).entries()}
+    names = plan_from(entry.plan).steps()
+    if output == "json":
+        steps = [
+            {"name": name, "state": known[name][0] if name in known else StepState.PENDING}
+            for name in names
+        ]
+        click.echo(json.dumps({**_document(entry), "steps": steps}, indent=2))
+        return
+    click.echo(clean(f"{entry.id}: {entry.app}, {entry.source} -> {entry.target}"))
+    ended = f", ended {_when(entry.ended)}" if entry.ended else ""
+    click.echo(f"{_state(entry)}, started {_when(entry.started)}{ended}")
+    if entry.error:
+        click.echo(clean(f"because: {entry.error}"))
+    table = Table(box=None, pad_edge=False)
+    for column in ("STEP", "STATE", "AT"):
+        table.add_column(column)
+    for name in names:
+        state, at = known.get(name, (StepState.PENDING, None))
+        table.add_row(name, state.value, _when(at) if at else "")
+    stdout().print(table)
+    if entry.unfinished:
+        click.echo(f"\nGo on with it: portkit resume {entry.id}")
+        click.echo(f"Take it back:  portkit rollback {entry.id}")
+
+
+@click.command()
+@_identity
+@output
+@progress
+def resume(identity: str, output: str, progress: str) -> None:
+    """Go on with a Move that was left unfinished, to its end.
+
+    The App is read again from where it was, and must not have changed. What has been sent is not
+    sent again. When the Move fails now, it is rolled back as any other.
+
+    \b
+    Example:
+      portkit resume pk-6e4b06d66696
+    """
+    ended = library.resume(identity, observer=observer(progress))
+    assert ended.report is not None, "a Move that was resumed has a Report"
+    if output == "json":
+        click.echo(json.dumps(library.to_json(ended.report), indent=2))
+    else:
+        print_report(ended.report)
+
+
+@click.command()
+@_identity
+@click.option("--on", "host", metavar="HOST", help="Where a Move from elsewhere left something.")
+@progress
+def rollback(identity: str, host: str | None, progress: str) -> None:
+    """Take a Move that was left unfinished back: nothing of it stays on the target.
+
+    With --on, the Move may have been started on another machine: what it left on HOST is known
+    from the marker there. Name its target, then its source.
+
+    \b
+    Examples:
+      portkit rollback pk-6e4b06d66696
+      portkit rollback pk-6e4b06d66696 --on web2
+    """
+    if host is None:
+        library.rollback(identity, observer=observer(progress))
+        click.echo(f"{identity} is rolled back", err=True)
+        return
+    with connect(host, Endpoint()) as there:
+        if not library.rollback_on(identity, there):
+            raise PortkitError(
+                "no Move of that id has a marker on the host",
+                details=f"{identity[:80]!r} on {host}",
+                resolution="Nothing was left unfinished there; portkit ps shows what runs.",
+            )
+    click.echo(f"nothing of {identity} is left on {host}", err=True)
+
+
+@click.command()
+@_identity
+def forget(identity: str) -> None:
+    """Remove a Move that has ended from the list; nothing on any host is changed.
+
+    \b
+    Example:
+      portkit forget pk-6e4b06d66696
+    """
+    Journal().forget(identity)
+
+
+def _document(entry: Entry) -> dict[str, Any]:
+    """A Move as JSON. Times: seconds since 1970."""
+    return {
+        "id": entry.id,
+        "app": entry.app,
+        "from": entry.source,
+        "to": entry.target,
+        "state": entry.state.value,
+        "live": entry.live,
+        "unfinished": entry.unfinished,
+        "started": round(entry.started, 3),
+        "ended": None if entry.ended is None else round(entry.ended, 3),
+        "error": entry.error,
+    }
+
+
+def _state(entry: Entry) -> str:
+    if entry.unfinished:
+        return f"UNFINISHED ({entry.state})"
+    return entry.state.value
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+COMMANDS = (moves, show, resume, rollback, forget)

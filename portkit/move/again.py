@@ -1,0 +1,57 @@
+"""The time to the first answer of an App that is on a host already, measured again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from portkit import boot
+from portkit import watch as watching
+from portkit.health import choose, runs_check
+from portkit.host import Host
+from portkit.model import App, Form, Instance, Method, Port
+
+
+@dataclass(frozen=True)
+class Measured:
+    """TTFR of an Instance that was there: seconds from the call that started it, one each time."""
+
+    instance: Instance
+    from_boot_s: tuple[float, ...]
+    url: str
+    vantage: str
+    poll_s: float
+    method: Method
+    reason: str
+
+
+def measure_again(app: App, target: Host, *, form: Form | None = None, repeat: int = 1) -> Measured:
+    """Stop an App's Instance on a host, start it and ask, `repeat` times; it ends running.
+
+    AppError when the host has none, or more than one that could be meant.
+    """
+    one = boot.find(boot.instances(target), app.name, form)
+    health, ports = app.service.health, app.service.ports
+    if not ports:  # a Dockerfile's or an image's: what the engine says is published
+        ports = tuple(Port(int(text.removeprefix(":"))) for text in one.url.split())
+    answers = []
+    with boot.runner(target, one.form) as runner:
+        # The engine knows of a healthcheck in an image, which is not read here.
+        checks = runs_check(app.service.healthcheck) or runner.life(one.id).health != ""
+        way = choose(ports, health, one.form, checks_itself=checks)
+        watch = watching.watch(runner, one.id, target, health, way, app.service.healthcheck)
+        for _ in range(repeat):
+            runner.stop(one.id)
+            started = time.monotonic()
+            runner.start(one.id)
+            answers.append(watch.first_answer(started))
+        watch.settle()
+    return Measured(
+        instance=replace(one, status="running", exit_code=None),
+        from_boot_s=tuple(round(answer.seconds, 3) for answer in answers),
+        url=answers[0].url,
+        vantage=answers[0].vantage,
+        poll_s=answers[0].poll_s,
+        method=way.method,
+        reason="; ".join(way.reasons),
+    )

@@ -1,0 +1,309 @@
+"""The journal: every Move that was made from this machine, with each of its steps, in sqlite.
+
+FOLDER/moves.sqlite3    private; what a Move's resume or rollback needs, and no secret
+FOLDER/running/ID       held (flock) by the process that is at work on the Move
+FOLDER/key              of the fingerprints by which a changed App is noticed
+
+A Move whose state is `running` or `rolling back`, and that no process holds, was left unfinished.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from portkit.errors import ConflictError, PortkitError
+from portkit.move.walk import StepState
+
+_VERSION = 1
+_BUSY_S = 60.0  # another portkit writes one row at a time; a slow disk may take seconds for it
+_SCHEMA = """
+create table moves (
+  id text primary key, app text not null, source text not null, target text not null,
+  state text not null, started real not null, ended real, plan text not null,
+  error text not null default ''
+) strict;
+create table steps (
+  move text not null references moves (id) on delete cascade, name text not null,
+  state text not null, result text not null, at real not null, primary key (move, name)
+) strict;
+"""
+
+
+class MoveState(StrEnum):
+    """Where a Move is. `measured`: it ended well and was asked to leave nothing on the target."""
+
+    RUNNING = "running"
+    ROLLING_BACK = "rolling back"
+    DONE = "done"
+    MEASURED = "measured"
+    ROLLED_BACK = "rolled back"
+
+
+OPEN = (MoveState.RUNNING, MoveState.ROLLING_BACK)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One Move. started, ended: seconds since 1970, by this machine's clock. plan: as
+    `portkit.move.plan` wrote it. error: what ended it, in one line. live: a process is at work."""
+
+    id: str
+    app: str
+    source: str
+    target: str
+    state: MoveState
+    started: float
+    ended: float | None
+    plan: Mapping[str, Any]
+    error: str
+    live: bool
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether somebody has to end it: `portkit resume` or `portkit rollback`."""
+        return self.state in OPEN and not self.live
+
+
+def default_folder() -> Path:
+    """PORTKIT_STATE, else the user's state folder (~/.local/state/portkit)."""
+    if told := os.environ.get("PORTKIT_STATE"):
+        return Path(told)
+    from platformdirs import user_state_path
+
+    return user_state_path("portkit")
+
+
+class Journal:
+    """The journal in a folder; made when it is first written to."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or default_folder()
+        self._path = self.folder / "moves.sqlite3"
+
+    # ------------------------------------------------------------ Moves
+
+    def add(
+        self, identity: str, *, app: str, source: str, target: str, plan: Mapping[str, Any]
+    ) -> None:
+        """A Move that begins now."""
+        values = (identity, app, source, target, MoveState.RUNNING, time.time(), json.dumps(plan))
+        with self._database() as database:
+            database.execute(
+                "insert into moves (id, app, source, target, state, started, plan)"
+                " values (?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
+
+    def moves(self) -> tuple[Entry, ...]:
+        """Every Move, the newest first."""
+        if not self._path.exists():
+            return ()
+        with self._database() as database:
+            found = database.execute("select * from moves order by started desc, id").fetchall()
+        return tuple(self._entry(row) for row in found)
+
+    def get(self, identity: str) -> Entry:
+        """The Move of that id; PortkitError when the journal has none."""
+        for entry in self.moves():
+            if entry.id == identity:
+                return entry
+        raise PortkitError(
+            "the journal of this machine has no such Move",
+            details=f"{identity[:80]!r} in {self._path}",
+            resolution="`portkit moves` lists them. For a Move that was started elsewhere, run "
+            "`portkit rollback ID --on HOST`.",
+        )
+
+    def settle(self, identity: str, state: MoveState, error: str = "") -> None:
+        """Record how a Move stands or has ended; `error` in one line, without secrets."""
+        ended = None if state in OPEN else time.time()
+        with self._database() as database:
+            database.execute(
+                "update moves set state = ?, ended = ?, error = ? where id = ?",
+                (state, ended, error[:1000], identity),
+            )
+
+    def forget(self, identity: str) -> None:
+        """Remove a Move that has ended from the journal; nothing on any host is changed."""
+        entry = self.get(identity)
+        if entry.state in OPEN:
+            raise ConflictError(
+                "a Move that has not ended is not forgotten",
+                details=f"{identity} is {entry.state}",
+                resolution=f"End it first: portkit rollback {identity}",
+            )
+        with self._database() as database:
+            database.execute("delete from moves where id = ?", (identity,))
+        self._lock(identity).unlink(missing_ok=True)
+
+    @contextmanager
+    def held(self, identity: str) -> Iterator[None]:
+        """This process is at work on the Move; ConflictError while another one is."""
+        path = self._lock(identity)
+        _private(path.parent)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            if not _locked(descriptor):
+                raise ConflictError(
+                    "another portkit is at work on this Move",
+                    details=identity,
+                    resolution="Wait until it has ended; `portkit moves` shows it.",
+                )
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _lock(self, identity: str) -> Path:
+        return self.folder / "running" / identity
+
+    def _live(self, identity: str) -> bool:
+        try:
+            descriptor = os.open(self._lock(identity), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _locked(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _entry(self, row: sqlite3.Row) -> Entry:
+        state = MoveState(row["state"])
+        live = state in OPEN and self._live(row["id"])
+        return Entry(
+            id=row["id"],
+            app=row["app"],
+            source=row["source"],
+            target=row["target"],
+            state=state,
+            started=row["started"],
+            ended=row["ended"],
+            plan=json.loads(row["plan"]),
+            error=row["error"],
+            live=live,
+        )
+
+    # ------------------------------------------------------------ steps
+
+    def record(self, identity: str) -> Steps:
+        """The steps of a Move."""
+        return Steps(self, identity)
+
+    # ------------------------------------------------------------ the file
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        """A connection, with everything in one transaction that is on the disk afterwards."""
+        _private(self.folder)
+        try:
+            with closing(sqlite3.connect(self._path, timeout=_BUSY_S)) as database:
+                self._path.chmod(0o600)
+                database.row_factory = sqlite3.Row
+                database.execute("pragma foreign_keys = on")
+                database.execute("pragma synchronous = full")
+                with database:
+                    database.execute("begin immediate")
+                    self._schema(database)
+                    yield database
+        except (sqlite3.Error, ValueError) as error:
+            raise PortkitError(
+                "the journal of Moves cannot be used",
+                details=f"{self._path}: {error}",
+                resolution="Move that file away; a Move that it knew is then ended with "
+                "`portkit rollback ID --on HOST`.",
+            ) from error
+
+    def _schema(self, database: sqlite3.Connection) -> None:
+        (version,) = database.execute("pragma user_version").fetchone()
+        if version == 0:
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                database.execute(statement)
+            database.execute(f"pragma user_version = {_VERSION}")
+        elif version != _VERSION:
+            raise ValueError(f"it has version {version}, this portkit writes {_VERSION}")
+
+    def fingerprint(self, text: str) -> str:
+        """A keyed hash: it tells whether a text has changed, and nothing about the text."""
+        path = self.folder / "key"
+        _private(self.folder)
+        if not path.exists():
+            fresh = self.folder / f".{secrets.token_hex(8)}"
+            descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(32))
+            try:
+                os.link(fresh, path)  # whoever comes second keeps the first one's key
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink()
+        return hmac.new(path.read_bytes(), text.encode(), hashlib.sha256).hexdigest()
+
+
+class Steps:
+    """A `portkit.move.walk.Record` in the journal."""
+
+    def __init__(self, journal: Journal, identity: str) -> None:
+        self._journal = journal
+        self._identity = identity
+
+    def state(self, step: str) -> StepState:
+        row = self._row(step)
+        return StepState.PENDING if row is None else StepState(row["state"])
+
+    def result(self, step: str) -> dict[str, Any]:
+        """What the step recorded of itself last; empty when there is nothing."""
+        row = self._row(step)
+        return {} if row is None else dict(json.loads(row["result"]))
+
+    def note(self, step: str, state: StepState, result: dict[str, Any] | None = None) -> None:
+        known = self.result(step)
+        merged = json.dumps(known if result is None else {**known, **result})
+        with self._journal._database() as database:
+            database.execute(
+                "insert into steps (move, name, state, result, at) values (?, ?, ?, ?, ?)"
+                " on conflict (move, name) do update set state = excluded.state,"
+                " result = excluded.result, at = excluded.at",
+                (self._identity, step, state, merged, time.time()),
+            )
+
+    def entries(self) -> tuple[tuple[str, StepState, float], ...]:
+        """(name, state, time) of every step that was begun, in that order."""
+        with self._journal._database() as database:
+            rows = database.execute(
+                "select name, state, at from steps where move = ? order by rowid", (self._identity,)
+            ).fetchall()
+        return tuple((row["name"], StepState(row["state"]), row["at"]) for row in rows)
+
+    def _row(self, step: str) -> sqlite3.Row | None:
+        with self._journal._database() as database:
+            query = "select state, result from steps where move = ? and name = ?"
+            found = database.execute(query, (self._identity, step)).fetchone()
+        return found if isinstance(found, sqlite3.Row) else None
+
+
+def _locked(descriptor: int) -> bool:
+    """Take an open file's lock, which ends with the descriptor; False while another has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)

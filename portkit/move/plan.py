@@ -1,0 +1,76 @@
+"""What a Move is going to do, as plain data: its steps follow from it, and the journal keeps it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from portkit.errors import PortkitError
+from portkit.model import Finding, Form, Port
+
+_SCHEMA = "portkit.plan/1"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One Move of one App.
+
+    app_source: what the App is read from again when the Move is resumed. source: a host's name, or
+    None for a bundle. keep: the form that runs on the target in the end; None: nothing stays there.
+    manifests: of each form's Artifact, by digest in the Store here. blobs: digests of each form.
+    hold: the name under which the Move holds its image on the target. tag: the user's name for it.
+    fingerprint: of what the process will see, keyed; no value of it can be read from here.
+    findings: of each form, as they were before the first byte.
+    """
+
+    move: str
+    app: str
+    app_source: str
+    source: str | None
+    target: str
+    forms: tuple[Form, ...]
+    keep: Form | None
+    repeat: int
+    limit: float | None
+    manifests: Mapping[Form, str]
+    blobs: Mapping[Form, tuple[str, ...]]
+    ports: tuple[Port, ...]
+    hold: str
+    tag: str | None
+    fingerprint: str
+    findings: Mapping[Form, tuple[Finding, ...]]
+
+    @property
+    def order(self) -> tuple[Form, ...]:
+        """The forms as they boot: the one that is kept comes last, so that it goes on running."""
+        return tuple(sorted(self.forms, key=lambda form: form is self.keep))
+
+    def steps(self) -> tuple[str, ...]:
+        """The names of the steps, in order."""
+        names = ["reserve", *(f"transfer {form}" for form in self.forms)]
+        for form in self.order:
+            names += [f"create {form}", f"boot {form}"]
+        return (*names, "discard" if self.keep is None else "commit", "release")
+
+    def to_json(self) -> dict[str, Any]:
+        """For the journal."""
+        return {"schema": _SCHEMA, **json.loads(json.dumps(asdict(self)))}
+
+
+def plan_from(document: Mapping[str, Any]) -> Plan:
+    """The Plan that `to_json` wrote; PortkitError when it is from another version."""
+    from pydantic import TypeAdapter, ValidationError
+
+    fields = {key: value for key, value in document.items() if key != "schema"}
+    try:
+        if document.get("schema") != _SCHEMA:
+            raise ValueError("schema")
+        return TypeAdapter(Plan).validate_python(fields)
+    except (ValidationError, ValueError) as error:
+        raise PortkitError(
+            "a Move in the journal was planned by another version of portkit",
+            details=str(document.get("move", ""))[:100],
+            resolution="Roll it back with that version, or with `portkit rollback ID --on HOST`.",
+        ) from error

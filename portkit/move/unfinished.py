@@ -1,0 +1,245 @@
+"""Moves that were left unfinished: refused a second time, resumed, or rolled back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from portkit import app as apps
+from portkit import boot, transfer
+from portkit import host as hosts
+from portkit.bundle import Bundle
+from portkit.clock import Clock
+from portkit.errors import AppError, ConflictError, PortkitError
+from portkit.host import Host
+from portkit.model import App, Artifact, Form
+from portkit.move import walk
+from portkit.move.carry import (
+    fingerprint,
+    form_reports,
+    say_what_is_left,
+    walk_backward,
+    walk_forward,
+)
+from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps
+from portkit.move.plan import Plan, plan_from
+from portkit.move.prepare import Links, Packed, Turn
+from portkit.move.steps import Cargo, Ground, steps_of
+from portkit.progress import NullObserver, Observer
+from portkit.report import Report
+from portkit.source import InBundle, OnHost, Source
+from portkit.store import Store, default_root
+from portkit.store.manifest import artifact_from
+
+Connect = Callable[[str, Observer], AbstractContextManager[Host]]
+_MANIFEST_LIMIT = 16 << 20
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A Move that was ended: how, and the Report where it was resumed."""
+
+    move: str
+    state: MoveState
+    report: Report | None = None
+
+
+def refuse(journal: Journal, app: str, target: str) -> None:
+    """ConflictError when a Move of that App to that target is at work, or was left unfinished."""
+    for entry in journal.moves():
+        if entry.app != app or entry.target != target or entry.state not in OPEN:
+            continue
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started))
+        details = f"{entry.id}: {entry.source} -> {entry.target}, started {started}"
+        if entry.live:
+            raise ConflictError(
+                f"another Move of {app} is at work",
+                details=details,
+                resolution="Wait until it has ended; `portkit moves` shows it.",
+            )
+        raise ConflictError(
+            f"an earlier Move of {app} was left unfinished",
+            details=details,
+            resolution=f"Go on with it: portkit resume {entry.id}\n"
+            f"Or take it back: portkit rollback {entry.id}",
+        )
+
+
+def resume(
+    identity: str,
+    *,
+    journal: Journal | None = None,
+    store: Store | None = None,
+    observer: Observer | None = None,
+    connect: Connect = hosts.connect,
+) -> Ended:
+    """Go on with a Move that was left unfinished, to its end; nothing that is done is done again.
+
+    The App is read again from where it was; AppError when it has changed since. When the Move
+    fails now, it is rolled back as any other.
+    """
+    journal, observer = journal or Journal(), observer or NullObserver()
+    store = store or Store(default_root())
+    entry = _open_entry(journal, identity)
+    plan = plan_from(entry.plan)
+    artifacts = {form: _artifact(plan, form, store) for form in plan.forms}
+    with (
+        journal.held(identity),
+        _source(plan, observer, connect) as (app, source),
+        connect(plan.target, observer) as target,
+    ):
+        target.limit(plan.limit)
+        packed = _packed(plan, app, source, target, artifacts, observer)
+        if fingerprint(journal, packed.spec) != plan.fingerprint:
+            raise AppError(
+                "the App has changed since the Move began",
+                details=f"{plan.app_source}: its settings, or variables that they are made from",
+                resolution=f"Put them back as they were, or take the Move back: portkit rollback "
+                f"{identity}",
+            )
+        steps = journal.record(identity)
+        with packed.turn.taken() as clock:
+            cargo = Cargo(packed.spec, artifacts, packed.target, store, source.parcels(store))
+            ground = Ground(plan, steps, target, source.host, clock, cargo, from_start=False)
+            journal.settle(identity, MoveState.RUNNING)
+            walk_forward(ground, journal, steps)
+        report = packed.report((), form_reports(plan, steps, packed, artifacts))
+    return Ended(identity, journal.get(identity).state, report)
+
+
+def rollback(
+    identity: str,
+    *,
+    journal: Journal | None = None,
+    observer: Observer | None = None,
+    connect: Connect = hosts.connect,
+) -> Ended:
+    """Take a Move that was left unfinished back: nothing of it is on the target afterwards.
+
+    Raises the error of the first step that could not be undone; the others are, and the same call
+    can be made again.
+    """
+    journal, observer = journal or Journal(), observer or NullObserver()
+    entry = _open_entry(journal, identity)
+    plan = plan_from(entry.plan)
+    with (
+        journal.held(identity),
+        connect(plan.target, observer) as target,
+        _source_host(plan, observer, connect) as source,
+    ):
+        steps = journal.record(identity)
+        ground = Ground(plan, steps, target, source, Clock(observer))
+        _lock_again(ground, steps)
+        journal.settle(identity, MoveState.ROLLING_BACK, entry.error)
+        left = walk_backward(ground, journal, steps, entry.error or "rolled back by hand")
+    if left:
+        say_what_is_left(observer, identity, left)
+        raise left[0].error
+    return Ended(identity, MoveState.ROLLED_BACK)
+
+
+def rollback_on(identity: str, host: Host) -> bool:
+    """Take a Move back by its marker on the target alone: for one that was started elsewhere.
+
+    False when the host has no such marker; ConflictError while the Move is at work.
+    """
+    markers = host.remote.call("move.list", {})["moves"]
+    found = next((marker for marker in markers if marker["id"] == identity), None)
+    if found is None:
+        return False
+    if found["live"]:
+        raise ConflictError(
+            "the Move is at work",
+            details=f"{identity} of {found['app']}, by {found['about'].get('holder', '?')}",
+            resolution="Stop that portkit first, with Ctrl-C.",
+        )
+    if found["role"] == "target":
+        facts = host.facts()
+        engines = {Form.IMAGE: facts.docker_version, Form.DISK: facts.libvirt_version}
+        for form, version in engines.items():
+            if version is not None:
+                with boot.runner(host, form) as runner:
+                    runner.remove(identity)
+        transfer.release(found["hold"], host, found["brought"], move=identity)
+    host.remote.call("move.end", {"id": identity, "app": found["app"]})
+    return True
+
+
+def _open_entry(journal: Journal, identity: str) -> Entry:
+    entry = journal.get(identity)
+    if entry.state in OPEN:
+        return entry
+    done = entry.state is MoveState.DONE
+    raise ConflictError(
+        f"the Move has ended: it is {entry.state}",
+        details=f"{identity} of {entry.app}, {entry.source} -> {entry.target}",
+        resolution=f"To remove what it brought: portkit rm {identity} --on {entry.target}"
+        if done
+        else "Nothing of it is on the target.",
+    )
+
+
+def _lock_again(ground: Ground, steps: Steps) -> None:
+    """The lock of the process that died is gone: a rollback holds it as well."""
+    reserve = steps_of(ground)[0]
+    if steps.state(reserve.name) not in (walk.StepState.PENDING, walk.StepState.UNDONE):
+        reserve.do()
+
+
+def _artifact(plan: Plan, form: Form, store: Store) -> Artifact:
+    try:
+        artifact = artifact_from(store.read_bytes(plan.manifests[form], _MANIFEST_LIMIT))
+        for blob in artifact.blobs:
+            store.size(blob.digest)
+    except PortkitError as error:
+        raise PortkitError(
+            f"the {form} that the Move carries is not here any more",
+            details=str(error.details),
+            resolution=f"Take the Move back and make it anew: portkit rollback {plan.move}",
+        ) from error
+    return artifact
+
+
+@contextmanager
+def _source(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tuple[App, Source]]:
+    if plan.source is None:
+        with Bundle(Path(plan.app_source)) as bundle:
+            yield bundle.app, InBundle(bundle)
+        return
+    app = apps.load(plan.app_source)
+    with connect(plan.source, observer) as host:
+        yield app, OnHost(host)
+
+
+@contextmanager
+def _source_host(plan: Plan, observer: Observer, connect: Connect) -> Iterator[Host | None]:
+    if plan.source is None:
+        yield None
+        return
+    with connect(plan.source, observer) as host:
+        yield host
+
+
+def _packed(
+    plan: Plan,
+    app: App,
+    source: Source,
+    target: Host,
+    artifacts: dict[Form, Artifact],
+    observer: Observer,
+) -> Packed:
+    config = next(iter(artifacts.values())).config
+    return Packed(
+        move=plan.move,
+        app=app,
+        spec=apps.resolve(app, config),
+        image=artifacts[plan.forms[0]],
+        artifacts=artifacts,
+        source=source.facts(),
+        target=target.facts(),
+        findings=plan.findings,
+        turn=Turn(Clock(observer), Links(source, target)),
+    )

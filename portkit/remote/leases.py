@@ -1,0 +1,113 @@
+"""What each Move at work needs of this host's Store, so that no other takes it away.
+
+ROOT/pk-ID.json    the marker of a Move: who makes it, what it needs here and what it has brought,
+                   from before its first byte until it is ended or rolled back
+
+A blob that a Move has brought is removed with it, unless something else needs the blob by then:
+another Move takes over what it is left, as if it had brought it itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
+
+from portkit.remote import store
+from portkit.wire.frames import RemoteError
+
+ROOT = Path(os.environ.get("PORTKIT_MOVES", "/var/lib/portkit/moves"))
+_ID = re.compile(r"pk-[0-9a-f]{12}")
+_LIMIT = 16 << 20  # bytes of a marker; one of 10,000 blobs has 2 MB
+
+
+def is_id(identity: Any) -> bool:
+    """Whether that is a Move's id, as portkit makes them."""
+    return isinstance(identity, str) and bool(_ID.fullmatch(identity))
+
+
+def path_of(identity: Any) -> Path:
+    """Where the marker of a Move is or would be."""
+    if not is_id(identity):
+        raise RemoteError("HostError", "a Move's id is malformed", repr(identity)[:100])
+    return ROOT / ("%s.json" % identity)
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Markers are read and written by one connection at a time."""
+    ROOT.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ROOT.chmod(0o700)
+    with open(str(ROOT / "lock"), "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def read(identity: str) -> Optional[Dict[str, Any]]:
+    """A Move's marker, or None when it has none. HostError when it cannot be read."""
+    path = path_of(identity)
+    try:
+        if path.stat().st_size > _LIMIT:
+            raise ValueError("it is too big")
+        marker = json.loads(path.read_bytes())
+        if not isinstance(marker, dict) or marker.get("id") != identity:
+            raise ValueError("it is not the marker of that Move")
+        marker["needs"] = [store.path_of(each).name for each in marker["needs"]]
+        marker["brought"] = [store.path_of(each).name for each in marker["brought"]]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, RemoteError) as error:
+        raise RemoteError(
+            "HostError",
+            "the marker of a Move on the host cannot be read",
+            "%s: %s" % (path, type(error).__name__),
+            "See what is in that file; without it portkit forgets what that Move left there.",
+        ) from error
+    return marker
+
+
+def write(marker: Dict[str, Any]) -> None:
+    """Write a marker; it is there as a whole or as it was before. `needs` and `brought` are hex."""
+    row = dict(marker)
+    for key in ("needs", "brought"):
+        row[key] = sorted("sha256:" + name for name in set(marker[key]))
+    path = path_of(marker["id"])
+    fresh = ROOT / (".%s" % secrets.token_hex(8))
+    descriptor = os.open(str(fresh), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(json.dumps(row, sort_keys=True).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    store.sync_folder(ROOT)
+
+
+def markers() -> List[Dict[str, Any]]:
+    """The marker of every Move that is at work here or was left unfinished."""
+    found = (read(path.name[: -len(".json")]) for path in sorted(ROOT.glob("pk-*.json")))
+    return [marker for marker in found if marker is not None]
+
+
+def needed(beside: str = "") -> Set[str]:
+    """Hex digests that Moves need, but for the one called `beside`."""
+    return {name for marker in markers() if marker["id"] != beside for name in marker["needs"]}
+
+
+def hand_over(identity: str, names: Iterable[str]) -> Set[str]:
+    """A Move gives up blobs: those (hex) that no other Move needs and that may go.
+
+    What another one needs counts as brought by it as well from now on. Hold the lock.
+    """
+    free = set(names)
+    for marker in markers():
+        wanted = free & set(marker["needs"])
+        if wanted and marker["id"] != identity:
+            marker["brought"] = sorted(set(marker["brought"]) | wanted)
+            write(marker)
+            free -= wanted
+    return free

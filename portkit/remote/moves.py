@@ -1,0 +1,304 @@
+"""Moves at work on this host: one of an App at a time, each with a marker of what it needs.
+
+ROOT/locks/APP    held (flock) by the remote half of a Move's connection, and gone with it
+
+The first byte of a lock says whether its holder may be ended: "-", or "+" while it is in a call
+that an engine would finish without it. Behind it are the holder's Move, role and process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional
+
+from portkit.remote import gc, instances, leases, store
+from portkit.wire.frames import RemoteError
+
+_APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_TEXT = re.compile(r"[^\x00-\x1f\x7f]{0,300}")
+_HELD: Dict[str, int] = {}  # App -> descriptor of the lock that this connection holds
+# An engine that was told to load or build goes on when its caller ends: it is waited for.
+_LASTING = {"image.load", "image.build", "instance.create"}
+_LASTING_S = 300.0
+_ENDING_S = 20.0  # what the remote half of a broken connection has to clean up
+
+
+def begin(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Take the App's lock for this connection and mark the Move; ConflictError names who has it.
+
+    args: id, app, role (source or target), about (source, target, holder, started, forms: texts
+    for those who meet the marker), needs (digests), ports (rows of address, number, protocol),
+    hold (the name that will hold its image, or ""). Beginning again is fine: a new connection of
+    the same Move takes the lock over from one that broke.
+    Answers the digests that the Move will have brought.
+    """
+    app, role, identity = str(args["app"]), str(args["role"]), args["id"]
+    if not _APP.fullmatch(app) or role not in ("source", "target"):
+        raise RemoteError("AppError", "an App's name is malformed", repr(app)[:100])
+    about = {str(key): str(value) for key, value in args["about"].items()}
+    if not all(map(_TEXT.fullmatch, about.values())):
+        raise RemoteError("AppError", "what is said about a Move is malformed")
+    needs = [store.path_of(digest).name for digest in args["needs"]]
+    with leases.locked():
+        held = app in _HELD
+        _take(app, identity, role)
+        try:
+            marker = _mark(args, app, role, about, needs)
+        except BaseException:
+            if not held:
+                _let_go(app)
+            raise
+    return {"brought": sorted("sha256:" + name for name in marker["brought"])}
+
+
+def _mark(
+    args: Dict[str, Any], app: str, role: str, about: Dict[str, str], needs: List[str]
+) -> Dict[str, Any]:
+    """Write the Move's marker; ConflictError when another Move is in its way."""
+    identity = args["id"]
+    old = leases.read(identity)
+    _alone(app, identity, args["ports"])
+    absent = [name for name in needs if store.find("sha256:" + name) is None]
+    marker = {
+        "id": identity,
+        "app": app,
+        "role": role,
+        "about": about,
+        "ports": args["ports"],
+        "hold": str(args.get("hold", "")),
+        "needs": needs,
+        "brought": sorted(set(absent) | set(old["brought"] if old else ())),
+    }
+    # Where one host is both ends, the target's marker is the one that holds what is needed.
+    if old is None or role in ("target", old["role"]):
+        leases.write(marker)
+    return marker
+
+
+def end(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Remove a Move's marker and let its lock go; fine when it has ended before."""
+    with leases.locked():
+        path = leases.path_of(args["id"])
+        existed = path.exists()
+        path.unlink(missing_ok=True)
+        _let_go(str(args["app"]))
+    return {"removed": existed}
+
+
+def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Every marker, and whether its Move is at work now."""
+    rows = []
+    with leases.locked():
+        for marker in leases.markers():
+            holder = _holder(marker["app"])
+            rows.append(
+                {
+                    "id": marker["id"],
+                    "app": marker["app"],
+                    "role": marker["role"],
+                    "about": marker["about"],
+                    "hold": marker["hold"],
+                    "brought": ["sha256:" + name for name in marker["brought"]],
+                    "live": holder is not None and holder.get("id") == marker["id"],
+                }
+            )
+    return {"moves": rows}
+
+
+def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Remove blobs from the Store, but none that an Instance or another Move needs.
+
+    args: digests, move (whose they are, or "").
+    """
+    identity = str(args.get("move", ""))
+    with leases.locked():
+        names = [store.path_of(digest).name for digest in args["digests"]]
+        free = leases.hand_over(identity, names) - gc.of_instances()
+        store.remove({"digests": ["sha256:" + name for name in sorted(free)]}, channel)
+        instances.drop_unused_bases(leases.needed(beside=identity))
+    return {}
+
+
+@contextmanager
+def lasting(verb: str) -> Iterator[None]:
+    """While a verb runs that an engine would finish alone, whoever takes the lock over waits."""
+    if verb in _LASTING:
+        _say(b"+")
+    try:
+        yield
+    finally:
+        if verb in _LASTING:
+            _say(b"-")
+
+
+def _say(mark: bytes) -> None:
+    for descriptor in _HELD.values():
+        os.pwrite(descriptor, mark, 0)
+
+
+# ---------------------------------------------------------------- the lock
+
+
+def lock_of(app: str) -> Path:
+    """Where an App's lock is."""
+    return leases.ROOT / "locks" / app
+
+
+def _take(app: str, identity: str, role: str) -> None:
+    """Hold the App's lock; ConflictError names the Move that does."""
+    if app in _HELD:
+        return
+    folder = leases.ROOT / "locks"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    deadline = None
+    while True:
+        descriptor = _open(lock_of(app))
+        if descriptor is not None:
+            break
+        holder = _holder(app) or {}
+        if holder.get("id") != identity:
+            raise _busy(app, holder)
+        if holder.get("role") != role:
+            return  # this host is both ends of one Move, and the other end holds it
+        # A connection of this very Move that broke, and has not noticed yet.
+        now = time.monotonic()
+        if deadline is None:
+            lasts = holder.get("lasting")
+            deadline = now + (_LASTING_S if lasts else _ENDING_S)
+            if not lasts:
+                _stop(holder, signal.SIGTERM)
+        elif now > deadline:
+            raise _busy(app, holder)
+        time.sleep(0.1)
+    row = {"id": identity, "role": role, "pid": os.getpid(), "start": _started(os.getpid())}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, b"-" + json.dumps(row).encode(), 0)
+    _HELD[app] = descriptor
+
+
+def _let_go(app: str) -> None:
+    """Release the App's lock where this connection holds it."""
+    if app in _HELD:
+        lock_of(app).unlink(missing_ok=True)
+        os.close(_HELD.pop(app))
+
+
+def _open(path: Path) -> Optional[int]:
+    """The lock's descriptor once it is ours, or None while another process holds it."""
+    while True:
+        descriptor = os.open(str(path), os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        # Its last holder may have removed the file between the two calls.
+        if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
+            return descriptor
+        os.close(descriptor)
+
+
+def _holder(app: str) -> Optional[Dict[str, Any]]:
+    """What the holder of an App's lock wrote into it; None when nobody holds it."""
+    path = lock_of(app)
+    if app in _HELD:
+        return _words(os.pread(_HELD[app], 4096, 0))
+    try:
+        descriptor = os.open(str(path), os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _words(os.pread(descriptor, 4096, 0))
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _words(data: bytes) -> Dict[str, Any]:
+    try:
+        row = json.loads(data[1:])
+    except ValueError:  # it has only just been taken
+        return {}
+    return {**row, "lasting": data[:1] == b"+"} if isinstance(row, dict) else {}
+
+
+def _stop(holder: Dict[str, Any], number: int) -> None:
+    """Signal the process that the lock names, if it is still that one."""
+    pid = holder.get("pid")
+    if isinstance(pid, int) and pid > 1 and _started(pid) == holder.get("start"):
+        os.kill(pid, number)
+
+
+def _started(pid: int) -> str:
+    """When a process started, in clock ticks since boot (proc(5), field 22); "" when it is gone."""
+    try:
+        text = Path("/proc/%d/stat" % pid).read_text()
+    except OSError:
+        return ""
+    return text.rpartition(")")[2].split()[19]
+
+
+# ---------------------------------------------------------------- others
+
+
+def _busy(app: str, holder: Dict[str, Any]) -> RemoteError:
+    identity = str(holder.get("id", "unknown"))[:20]
+    marker = leases.read(identity) if leases.is_id(identity) else None
+    return RemoteError(
+        "ConflictError",
+        "another Move of %s is at work" % app,
+        _described(marker) if marker else "Move %s" % identity,
+        "Wait until it has ended; `portkit moves` shows it where it was started.",
+    )
+
+
+def _described(marker: Dict[str, Any]) -> str:
+    about = marker["about"]
+    return "Move %s of %s, %s -> %s, started %s by %s" % (
+        marker["id"],
+        marker["app"],
+        about.get("source", "?"),
+        about.get("target", "?"),
+        about.get("started", "?"),
+        about.get("holder", "?"),
+    )
+
+
+def _alone(app: str, identity: str, ports: List[Any]) -> None:
+    """ConflictError when another Move of the App was left unfinished, or one has a port."""
+    for marker in leases.markers():
+        if marker["id"] == identity:
+            continue
+        if marker["app"] == app:
+            raise RemoteError(
+                "ConflictError",
+                "an earlier Move of %s was left unfinished" % app,
+                _described(marker),
+                "Where it was started, run `portkit resume %s` or `portkit rollback %s`; from "
+                "elsewhere, `portkit rollback %s --on` this host." % ((marker["id"],) * 3),
+            )
+        shared = [mine for mine in ports for other in marker["ports"] if _overlap(mine, other)]
+        if shared:
+            raise RemoteError(
+                "ConflictError",
+                "port %d is taken by another Move" % shared[0][1],
+                _described(marker),
+                "Wait until it has ended, or publish another port.",
+            )
+
+
+def _overlap(mine: List[Any], other: List[Any]) -> bool:
+    """Whether two published ports cannot be had at once; "" and the unspecified addresses are all
+    addresses."""
+    every = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    alike = mine[0] == other[0] or mine[0] in every or other[0] in every
+    return bool(alike and mine[1:] == other[1:])

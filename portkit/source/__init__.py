@@ -1,0 +1,59 @@
+"""Where an App comes from: one protocol, with a file for each kind of source.
+
+`OnHost` takes images from, or builds them on, a host's engine; `InBundle` takes what was packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from portkit.clock import Clock
+from portkit.host import Counters, Host
+from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec
+from portkit.source.bundle import InBundle
+from portkit.source.host import OnHost
+from portkit.store import Store
+from portkit.transfer.forward import Parcel
+
+__all__ = ["InBundle", "OnHost", "Source"]
+
+
+class Source(Protocol):
+    """What a Move asks of the place that an App comes from."""
+
+    @property
+    def name(self) -> str:
+        """As the user gave it."""
+
+    @property
+    def host(self) -> Host | None:
+        """The host that is marked while an App moves off it; None where there is none."""
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """The forms that it can give."""
+
+    def facts(self) -> Facts:
+        """Of the host where the images are, or were when they were packed."""
+
+    def counters(self) -> Counters:
+        """Bytes that went over the connection to the source so far."""
+
+    def require(self, forms: Sequence[Form]) -> None:
+        """AppError when the source cannot give one of the forms."""
+
+    def lacking(self, target: Host, store: Store) -> tuple[Finding, ...]:
+        """What is neither in the source nor on the target nor in the Store here."""
+
+    def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
+        """The App as it runs at the source: moving it as well would make two owners."""
+
+    def image(self, app: App, store: Store, clock: Clock) -> Artifact:
+        """The App's image, in the Store here; built where the App says so."""
+
+    def disk(self, image: Artifact, spec: RunSpec, store: Store, clock: Clock) -> Artifact:
+        """The image as a disk, in the Store here."""
+
+    def parcels(self, store: Store) -> Mapping[str, Parcel]:
+        """Blobs, by digest, that are not here but can be made on the target from what it has."""

@@ -1,0 +1,55 @@
+"""Apps that were packed into a bundle: there is no host to ask, and nothing runs there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from portkit import compat
+from portkit.bundle import Bundle
+from portkit.clock import Clock
+from portkit.host import Counters, Host
+from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec
+from portkit.store import Store
+from portkit.transfer.forward import Parcel, held
+
+
+class InBundle:
+    """A Source. See `portkit.source.Source`."""
+
+    host = None
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self.name = str(bundle.path)
+        self.forms = bundle.forms
+
+    def facts(self) -> Facts:
+        return self._bundle.facts()
+
+    def counters(self) -> Counters:
+        return Counters(0, 0, "bundle")
+
+    def require(self, forms: Sequence[Form]) -> None:
+        self._bundle.require(forms)
+
+    def lacking(self, target: Host, store: Store) -> tuple[Finding, ...]:
+        needs = self._bundle.needs(store)
+        missing = set(needs) - held(target, needs)
+        sizes = {digest: needs[digest] for digest in missing}
+        return compat.lacking(self._bundle.document.made_for, target.name, sizes)
+
+    def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
+        return ()
+
+    def image(self, app: App, store: Store, clock: Clock) -> Artifact:
+        with clock.phase("unpack"):
+            if Form.IMAGE not in self._bundle.forms:
+                return self._bundle.described(Form.IMAGE)
+            return self._bundle.artifact(Form.IMAGE, store, clock.observer)
+
+    def disk(self, image: Artifact, spec: RunSpec, store: Store, clock: Clock) -> Artifact:
+        with clock.phase("unpack disk"):
+            return self._bundle.artifact(Form.DISK, store, clock.observer)
+
+    def parcels(self, store: Store) -> Mapping[str, Parcel]:
+        return self._bundle.parcels(store)

@@ -1,0 +1,77 @@
+"""Apps whose images are in the Docker Engine of a host, or are built there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from portkit import app as apps
+from portkit import boot, compat
+from portkit.clock import Clock
+from portkit.guest.kit import build_kit
+from portkit.host import Counters, Host
+from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec
+from portkit.package import disk as disks
+from portkit.package import image as images
+from portkit.package.build import build
+from portkit.store import Store
+from portkit.transfer.forward import Parcel
+
+
+class OnHost:
+    """A Source. See `portkit.source.Source`."""
+
+    forms = (Form.IMAGE, Form.DISK)
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.name = host.name
+
+    def facts(self) -> Facts:
+        return self.host.facts()
+
+    def counters(self) -> Counters:
+        return self.host.counters()
+
+    def require(self, forms: Sequence[Form]) -> None:
+        """Every form can be made of an image."""
+
+    def lacking(self, target: Host, store: Store) -> tuple[Finding, ...]:
+        return ()
+
+    def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
+        """Containers started by compose, by portkit or, for an image's bare name, by anybody; and
+        virtual machines that portkit made."""
+        args = {
+            "reference": app.service.image if app.service.image == app.source else None,
+            "app": app.name,
+            "service": app.service.name,
+        }
+        names = list(self.host.remote.call("image.containers", args)["running"])
+        if facts.libvirt_version is not None:
+            with boot.runner(self.host, Form.DISK) as domains:
+                entries = domains.instances()
+            names += [each.id for each in entries if each.app == app.name and each.running]
+        return compat.running(self.name, names)
+
+    def image(self, app: App, store: Store, clock: Clock) -> Artifact:
+        reference = app.service.image
+        if app.service.build is not None:
+            with clock.phase("build"):
+                reference = build(self.host, app.service.build, clock.observer)
+        assert reference is not None, "the readers give every service an image or a build"
+        with clock.phase("package image"):
+            return images.fetch(self.host, reference, store, clock.observer)
+
+    def disk(self, image: Artifact, spec: RunSpec, store: Store, clock: Clock) -> Artifact:
+        with clock.phase("package disk"):
+            return disks.build(
+                image,
+                apps.defaults(image.config),
+                build_kit(architecture=image.config.architecture),
+                store,
+                disk_bytes=spec.machine.disk_bytes,
+                observer=clock.observer,
+            )
+
+    def parcels(self, store: Store) -> Mapping[str, Parcel]:
+        return {}

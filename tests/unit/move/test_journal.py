@@ -1,0 +1,120 @@
+"""The journal: private, whole after a kill, and clear when it cannot be read."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from portkit import process
+from portkit.errors import ConflictError, PortkitError
+from portkit.move import unfinished
+from portkit.move.journal import Journal, MoveState
+from portkit.move.walk import StepState
+
+ID = "pk-0123456789ab"
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    made = Journal(tmp_path / "state")
+    made.add(ID, app="shop", source="old", target="new", plan={"repeat": 1})
+    return made
+
+
+def test_a_move_and_its_steps(journal: Journal) -> None:
+    (entry,) = journal.moves()
+    assert (entry.id, entry.app, entry.source, entry.target) == (ID, "shop", "old", "new")
+    assert entry.state is MoveState.RUNNING
+    assert entry.plan == {"repeat": 1}
+    steps = journal.record(ID)
+    assert steps.state("reserve") is StepState.PENDING
+    steps.note("reserve", StepState.DOING, {"named": True})
+    steps.note("reserve", StepState.DONE, {"brought": ["sha256:1"]})
+    again = Journal(journal.folder).record(ID)
+    assert again.state("reserve") is StepState.DONE
+    assert again.result("reserve") == {"named": True, "brought": ["sha256:1"]}
+    assert [(name, state) for name, state, _ in again.entries()] == [("reserve", StepState.DONE)]
+
+
+def test_everything_is_private_under_any_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        journal = Journal(tmp_path / "state")
+        journal.add(ID, app="shop", source="old", target="new", plan={})
+        journal.fingerprint("x")
+        with journal.held(ID):
+            found = [path for path in journal.folder.rglob("*") if path.is_file()]
+            assert {stat.S_IMODE(path.stat().st_mode) for path in found} == {0o600}
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(journal.folder.stat().st_mode) == 0o700
+
+
+def test_who_died_is_unfinished(journal: Journal) -> None:
+    with journal.held(ID):
+        assert journal.get(ID).live
+        with pytest.raises(ConflictError, match="another portkit is at work"), journal.held(ID):
+            pass
+        with pytest.raises(ConflictError, match="another Move of shop is at work"):
+            unfinished.refuse(journal, "shop", "new")
+    assert journal.get(ID).unfinished
+    with pytest.raises(ConflictError, match="left unfinished") as caught:
+        unfinished.refuse(journal, "shop", "new")
+    assert f"portkit resume {ID}" in caught.value.resolution
+    assert f"portkit rollback {ID}" in caught.value.resolution
+    unfinished.refuse(journal, "shop", "elsewhere")
+    unfinished.refuse(journal, "blog", "new")
+    journal.settle(ID, MoveState.ROLLED_BACK)
+    unfinished.refuse(journal, "shop", "new")
+
+
+def test_a_killed_holder_holds_nothing(journal: Journal) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path;"
+        "from portkit.move.journal import Journal\n"
+        f"with Journal(Path(sys.argv[1])).held({ID!r}):\n"
+        " os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    argv = [os.sys.executable, "-c", code, str(journal.folder)]  # type: ignore[attr-defined]
+    assert process.run(argv, check=False, env=dict(os.environ)).code == -9
+    assert journal.get(ID).unfinished
+    with journal.held(ID):
+        assert journal.get(ID).live
+
+
+@pytest.mark.parametrize("data", [b"", b"torn", b"SQLite format 3\0" + bytes(200)])
+def test_torn_or_empty(journal: Journal, data: bytes) -> None:
+    path = journal.folder / "moves.sqlite3"
+    path.write_bytes(data)
+    if not data:
+        assert journal.moves() == (), "an empty file is an empty journal"
+        return
+    with pytest.raises(PortkitError, match="journal of Moves cannot be used") as caught:
+        journal.moves()
+    assert "rollback ID --on HOST" in caught.value.resolution
+    assert path.read_bytes() == data, "nothing is thrown away"
+
+
+def test_of_another_version(journal: Journal) -> None:
+    with journal._database() as database:
+        database.execute("pragma user_version = 99")
+    with pytest.raises(PortkitError, match="cannot be used") as caught:
+        journal.moves()
+    assert "version 99" in caught.value.details
+
+
+def test_only_what_has_ended_is_forgotten(journal: Journal) -> None:
+    with pytest.raises(ConflictError):
+        journal.forget(ID)
+    journal.settle(ID, MoveState.DONE)
+    journal.forget(ID)
+    assert journal.moves() == ()
+    with pytest.raises(PortkitError, match="no such Move"):
+        journal.get(ID)
+
+
+def test_a_fingerprint_is_keyed(journal: Journal, tmp_path: Path) -> None:
+    assert journal.fingerprint("a") == Journal(journal.folder).fingerprint("a")
+    assert journal.fingerprint("a") != journal.fingerprint("b")
+    assert journal.fingerprint("a") != Journal(tmp_path / "other").fingerprint("a")

@@ -1,0 +1,208 @@
+"""Moves at once on one host: locks, markers, and what is whose. Through the real remote half."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portkit.errors import ConflictError, PortkitError
+from portkit.model import Blob
+from portkit.store import Store
+from portkit.transfer.deliver import deliver
+from portkit.transfer.resume import Link
+from tests.unit.transfer.conftest import Far
+
+A, B = "pk-" + "a" * 12, "pk-" + "b" * 12
+Connect = Callable[[], Far]
+
+
+@pytest.fixture
+def near(tmp_path: Path) -> Store:
+    return Store(tmp_path / "near")
+
+
+@pytest.fixture
+def connect(tmp_path: Path) -> Iterator[Connect]:
+    """Another connection to the same host, each time."""
+    with ExitStack() as stack:
+        yield lambda: Far(tmp_path / "far", stack)
+
+
+def begin(far: Far, identity: str, app: str = "shop", **more: Any) -> list[str]:
+    about = {"source": "old", "target": "new", "holder": "ops@desk", "started": "today"}
+    row = {"id": identity, "app": app, "role": "target", "about": about, "needs": [], "ports": []}
+    call = ("move.begin", {**row, **more})
+    brought: list[str] = far.remote.call(*call)["brought"]
+    far.remote.standing = [call]
+    return brought
+
+
+def end(far: Far, identity: str, app: str = "shop") -> None:
+    far.remote.standing = []
+    far.remote.call("move.end", {"id": identity, "app": app})
+
+
+def markers(far: Far) -> dict[str, bool]:
+    return {row["id"]: row["live"] for row in far.remote.call("move.list", {})["moves"]}
+
+
+def send(far: Far, near: Store, data: bytes) -> Blob:
+    from portkit.progress import NullObserver
+
+    blob = near.put_bytes(data)
+    deliver(blob, near, Link(far.remote), None, NullObserver(), lambda done: None)
+    return blob
+
+
+def kill(far: Far) -> None:
+    """The connection and its remote half end at once, as with SIGKILL of portkit and a reboot."""
+    far.process.send_signal(signal.SIGKILL)
+    far.process.wait()
+
+
+def test_one_move_of_an_app_at_a_time(connect: Connect) -> None:
+    one, other = connect(), connect()
+    begin(one, A)
+    with pytest.raises(ConflictError, match="another Move of shop is at work") as caught:
+        begin(other, B)
+    assert A in caught.value.details
+    assert "ops@desk" in caught.value.details
+    begin(other, B, app="blog")
+    assert markers(one) == {A: True, B: True}
+    end(one, A)
+    end(other, B, app="blog")
+    begin(other, B)
+    assert markers(one) == {B: True}
+
+
+def test_a_killed_move_is_unfinished_and_can_be_gone_on_with(connect: Connect) -> None:
+    one, other = connect(), connect()
+    begin(one, A)
+    kill(one)
+    assert markers(other) == {A: False}
+    with pytest.raises(ConflictError, match="left unfinished") as caught:
+        begin(other, B)
+    assert f"portkit rollback {A} --on" in caught.value.resolution
+    begin(other, A)
+    assert markers(other) == {A: True}
+
+
+def test_a_connection_that_hangs_is_taken_over_by_its_own_move(connect: Connect) -> None:
+    one, other = connect(), connect()
+    begin(one, A)
+    one.process.send_signal(signal.SIGSTOP)  # as one whose network is gone; it dies of SIGTERM
+    one.process.send_signal(signal.SIGCONT)
+    begin(other, A)
+    assert markers(other) == {A: True}
+    assert one.process.wait(10) == 1
+
+
+def test_the_lock_is_taken_again_with_a_new_connection(connect: Connect) -> None:
+    one, other = connect(), connect()
+    begin(one, A)
+    kill(one)
+    with pytest.raises(PortkitError):
+        one.remote.call("store.has", {"digests": []})
+    one.remote.call("store.has", {"digests": []})  # a new connection
+    assert markers(other) == {A: True}
+    with pytest.raises(ConflictError, match="another Move of shop is at work"):
+        begin(other, B)
+
+
+def test_both_ends_on_one_host(connect: Connect) -> None:
+    source, target, other = connect(), connect(), connect()
+    begin(target, A)
+    begin(source, A, role="source")
+    with pytest.raises(ConflictError):
+        begin(other, B)
+    end(source, A)
+    end(target, A)
+    assert markers(other) == {}
+    begin(other, B)
+
+
+@pytest.mark.parametrize(
+    ("mine", "yours", "clash"),
+    [
+        (["", 80, "tcp"], ["10.0.0.1", 80, "tcp"], True),
+        (["10.0.0.2", 80, "tcp"], ["10.0.0.1", 80, "tcp"], False),
+        (["", 80, "udp"], ["", 80, "tcp"], False),
+        (["", 81, "tcp"], ["", 80, "tcp"], False),
+    ],
+)
+def test_a_port_is_reserved_before_the_bytes(
+    connect: Connect, mine: list[Any], yours: list[Any], clash: bool
+) -> None:
+    one, other = connect(), connect()
+    begin(one, A, ports=[mine])
+    if not clash:
+        begin(other, B, app="blog", ports=[yours])
+        return
+    with pytest.raises(ConflictError, match="port 80 is taken by another Move") as caught:
+        begin(other, B, app="blog", ports=[yours])
+    assert A in caught.value.details
+    assert markers(one) == {A: True}, "the one that was refused left nothing"
+    end(one, A)
+    begin(other, B, app="blog", ports=[yours])
+
+
+def test_a_blob_goes_with_the_last_move_that_needs_it(connect: Connect, near: Store) -> None:
+    one, other = connect(), connect()
+    digest = near.put_bytes(b"shared").digest
+    assert begin(one, A, needs=[digest]) == [digest]
+    send(one, near, b"shared")
+    assert begin(other, B, app="blog", needs=[digest]) == [], "it was there"
+    one.remote.call("store.remove", {"digests": [digest], "move": A})
+    end(one, A)
+    assert one.store.has(digest), "the other one needs it"
+    (row,) = other.remote.call("move.list", {})["moves"]
+    assert row["brought"] == [digest], "and would have to bring it now"
+    other.remote.call("store.remove", {"digests": [digest], "move": B})
+    assert not one.store.has(digest)
+
+
+def test_what_was_there_before_is_not_brought(connect: Connect, near: Store) -> None:
+    one = connect()
+    blob = send(one, near, b"a user's own")
+    assert begin(one, A, needs=[blob.digest]) == []
+
+
+def test_what_an_instance_needs_stays(connect: Connect, near: Store, tmp_path: Path) -> None:
+    one = connect()
+    blob = send(one, near, b"a disk")
+    folder = tmp_path / "far-instances" / B
+    folder.mkdir(parents=True)
+    (folder / "base").write_text(blob.digest[7:] + ".raw")
+    begin(one, A, needs=[blob.digest])
+    one.remote.call("store.remove", {"digests": [blob.digest], "move": A})
+    assert one.store.has(blob.digest)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"id": "pk-bbbbbbbbbbbb"}'])
+def test_a_torn_marker_is_told(connect: Connect, tmp_path: Path, text: str) -> None:
+    one = connect()
+    begin(one, A)
+    (tmp_path / "far-moves" / f"{B}.json").write_text(text)
+    with pytest.raises(PortkitError, match="marker of a Move on the host cannot be read") as caught:
+        begin(one, A)
+    assert B in caught.value.details
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"id": "pk-../../etc"},
+        {"app": "../x"},
+        {"role": "owner"},
+        {"needs": ["sha256:x"]},
+        {"about": {"source": "a\nb"}},
+    ],
+)
+def test_malformed(connect: Connect, args: dict[str, Any], tmp_path: Path) -> None:
+    one = connect()
+    with pytest.raises(PortkitError):
+        begin(one, **{"identity": args.pop("id", A), **args})
+    assert not list((tmp_path / "far-moves").glob("pk-*"))
