@@ -34,7 +34,4 @@ def read(reader: Reader, value: Value) -> Build:
 
 
 def _context(reader: Reader, value: Value) -> Path:
-    path = (reader.path.parent / Path(reader.text(value)).expanduser()).resolve()
-    if not path.is_dir():
-        raise reader.error(value, f"the build context {path} is not a folder")
-    return path
+    return reader.use(value, lambda _: reader.files.context(reader.text(value)))

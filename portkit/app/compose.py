@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from portkit.app import build, environment, limits, mounts, ports, values
 from portkit.app.document import Value, parse
+from portkit.app.files import Files, Folder, Sealed, read_file
 from portkit.app.health import health_of, machine_of
 from portkit.app.keys import CARRIED, HARMLESS, KNOWN, LEVELS, TOP_CARRIED, TOP_KNOWN
 from portkit.app.names import account, app_name, image_reference, service_name
@@ -39,19 +40,32 @@ def load(path: Path, name: str, environ: Mapping[str, str]) -> App:
                     "portkit would carry another App",
                     resolution=_MERGE,
                 )
-    return Reader(path, environ).app(name)
+    return Reader(path, Folder(path.parent), environ).app(read_file(path), name)
+
+
+def read(document: bytes, source: str, attached: Iterable[str] = ()) -> App:
+    """The App of a document that came from elsewhere. No file of this machine is read, looked
+    for or named by it, and no variable of the environment is seen.
+
+    `env_file`, `build`, bind mounts and every `ca_file` but those of `attached` (which stay in
+    the App as they are written) are an AppError. source: what to call the document in errors.
+    """
+    return Reader(Path(source), Sealed(frozenset(attached)), {}).app(document, "app")
 
 
 class Reader:
     """Reads one file; every error names its line, every key that is not carried is a Finding."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, files: Files, environ: Mapping[str, str]) -> None:
         self.path = path
+        self.files = files
         self.findings: list[Finding] = []
         self._grown = 0
-        dotenv = path.parent / ".env"
-        told = _text(dotenv) if dotenv.is_file() else ""
-        self.environ = {**environment.parse_env_file(told, str(dotenv), environ), **environ}
+        self.environ = dict(environ)
+        if isinstance(files, Folder):
+            dotenv = path.parent / ".env"
+            told = _text(read_file(dotenv)) if dotenv.is_file() else ""
+            self.environ = {**environment.parse_env_file(told, str(dotenv), environ), **environ}
 
     # ------------------------------------------------------------ errors and findings
 
@@ -80,8 +94,9 @@ class Reader:
 
     # ------------------------------------------------------------ the document
 
-    def app(self, name: str) -> App:
-        document = self._interpolated(parse(_read(self.path), str(self.path)))
+    def app(self, text: bytes, name: str) -> App:
+        """The App that the file's text describes; `name`: where the text gives none."""
+        document = self._interpolated(parse(text, str(self.path)))
         top = self.mapping(document)
         for key, value in top.items():
             if key not in TOP_KNOWN and not key.startswith("x-"):
@@ -265,7 +280,7 @@ class Reader:
             cpus=cpus,
             mem_limit_bytes=memory,
             labels=get("labels", lambda each: self.pairs(each, "labels"), {}),
-            health=health_of(self, extra, self.path.parent),
+            health=health_of(self, extra),
             machine=machine_of(self, extra, cpus, memory),
         )
 
@@ -291,13 +306,14 @@ class Reader:
                     raise self.error(form, "portkit knows no format of env_file but raw")
                 path = each.data.get("path", each)
                 required = "required" not in each.data or self.flag(each.data["required"])
-            file = self.path.parent / self.text(path)
-            if not file.is_file():
+            file = self.text(path)
+            data = self.use(replace(path, data=file), self.files.read)
+            if data is None:
                 if required:
-                    raise self.error(path, f"the env_file {file} is not there")
+                    raise self.error(path, f"the env_file {file[:200]} does not exist")
                 continue
             parse_file = environment.parse_raw if raw else environment.parse_env_file
-            found.update(parse_file(_text(file), str(file), {**self.environ, **found}))
+            found.update(parse_file(_text(data), file, {**self.environ, **found}))
         if "environment" in row:
             found.update(self.pairs(row["environment"], "environment"))
         return found
@@ -314,17 +330,5 @@ class Reader:
         return text
 
 
-def _text(path: Path) -> str:
-    return _read(path).decode("utf-8", "replace")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read((1 << 20) + 1)
-    except OSError as error:
-        raise AppError(
-            f"{path} cannot be read",
-            details=str(error),
-            resolution="Check the path and its permissions.",
-        ) from error
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

@@ -21,7 +21,6 @@ x-portkit:
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portkit.app import values
@@ -71,7 +70,7 @@ def _count(value: Any) -> int:
     return value
 
 
-def health_of(reader: Reader, extra: Value, folder: Path) -> HealthProbe:
+def health_of(reader: Reader, extra: Value) -> HealthProbe:
     """How the app is asked from outside."""
     outer = _block(reader, extra, _KEYS)
     known = {"scheme", "path", "port", "contains", "ca_file", "timeout"}
@@ -85,9 +84,7 @@ def health_of(reader: Reader, extra: Value, folder: Path) -> HealthProbe:
     if not path.startswith("/") or any(ord(c) <= 32 or ord(c) > 126 for c in path):
         raise reader.error(row["path"], "path begins with / and has no spaces")
     port = reader.use(row["port"], values.port) if "port" in row else None
-    ca_file = folder / reader.text(row["ca_file"]) if "ca_file" in row else None
-    if ca_file is not None and not ca_file.is_file():
-        raise reader.error(row["ca_file"], f"{ca_file} is not there")
+    ca_file = reader.use(row["ca_file"], reader.files.certificate) if "ca_file" in row else None
     return HealthProbe(
         scheme=scheme,
         path=path,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portkit.app import values
@@ -106,12 +105,7 @@ def _checked(reader: Reader, each: Value, mount: Mount) -> Mount:
 
 
 def _bind(reader: Reader, each: Value, mount: Mount) -> None:
-    source = mount.source
-    if not source.startswith(("/", "~")):
-        source = str(reader.path.parent / source)
-    if source.startswith("~"):
-        source = str(Path.home()) + source.removeprefix("~")
-    reader.use(each, lambda _: values.checked_source(source))
+    reader.use(each, lambda _: values.checked_source(reader.files.bind(mount.source)))
     message = f"the folder {mount.source[:200]} on the host would not travel with the App"
     reader.note("bind-not-carried", each, message, Severity.ERROR)
 

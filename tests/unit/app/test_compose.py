@@ -169,7 +169,7 @@ def test_dockerfile_folder_and_reference(tmp_path: Path) -> None:
         ("services: {a: {image: x, volumes: ['v:/']}}", "mounted on /"),
         ("services: {a: {image: x, volumes: ['v:/a/../b']}}", "not an absolute path"),
         ("services: {a: {image: x, stop_grace_period: 10}}", "not a duration"),
-        ("services: {a: {image: x, env_file: nope.env}}", "is not there"),
+        ("services: {a: {image: x, env_file: nope.env}}", "does not exist"),
         ("services: {a: {image: x, x-portkit: {helth: 1}}}", "knows no 'helth'"),
         ("services: {a: {image: !!python/object:os.system x}}", "not understood"),
         ("services: [", "flow node"),

@@ -1,0 +1,126 @@
+"""What a compose file may read from the machine that opens it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from portkit.errors import AppError
+
+LIMIT = 1 << 20  # bytes of a compose file, an env file or .env
+# Their files are regular ones for stat(2), but reading them can block for ever (/proc/kmsg), have
+# effects, or show the secrets of other processes.
+_KERNEL = (Path("/proc"), Path("/sys"))
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files beside a compose file that the user gave."""
+
+    path: Path
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a regular file, None where there is none.
+
+        ValueError when it cannot be read, is a device, or has over LIMIT bytes.
+        """
+        try:
+            return _content((self.path / Path(name).expanduser()).resolve())
+        except FileNotFoundError:
+            return None
+        except (OSError, RuntimeError) as error:  # a name too long, no permission, no such user
+            raise ValueError(f"{name[:200]!r} cannot be read: {_reason(error)}") from None
+
+    def context(self, name: str) -> Path:
+        """The folder of a build; ValueError where there is none."""
+        try:
+            path = (self.path / Path(name).expanduser()).resolve()
+            there = path.is_dir()
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"the build context {name[:200]!r}: {_reason(error)}") from None
+        if not there:
+            raise ValueError(f"the build context {str(path)[:200]} is not a folder")
+        return path
+
+    def certificate(self, name: str) -> Path:
+        """The path of a CA's file; ValueError where there is none."""
+        try:
+            path = self.path / name
+            there = path.is_file()
+        except OSError as error:
+            raise ValueError(f"the file {name[:200]!r}: {_reason(error)}") from None
+        if not there:
+            raise ValueError(f"the file {str(path)[:200]} does not exist")
+        return path
+
+    def bind(self, source: str) -> str:
+        """The absolute path of a folder to bind, with links and `..` left in it."""
+        try:
+            return str(self.path / Path(source).expanduser())
+        except RuntimeError as error:
+            raise ValueError(f"{source[:200]!r}: {_reason(error)}") from None
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """For a document that came from elsewhere: nothing on this machine is read or named by it.
+
+    attached: names of files that came with the document and may be its `ca_file`.
+    """
+
+    attached: frozenset[str] = frozenset()
+
+    def read(self, name: str) -> bytes | None:
+        raise _refused("env_file", name)
+
+    def context(self, name: str) -> Path:
+        raise _refused("build", name)
+
+    def certificate(self, name: str) -> Path:
+        """`name` as it stands, if it is one of those that came with the document."""
+        if name not in self.attached:
+            raise _refused("ca_file", name)
+        return Path(name)
+
+    def bind(self, source: str) -> str:
+        raise _refused("a bind mount", source)
+
+
+Files = Folder | Sealed
+
+
+def _refused(key: str, name: str) -> ValueError:
+    return ValueError(f"{key}: {name[:200]!r} names a file outside of the document")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a compose file; AppError when it cannot be read or is too big."""
+    try:
+        return _content(path.resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        why = str(error) if isinstance(error, ValueError) else _reason(error)
+        raise AppError(
+            "the file cannot be read",
+            details=f"{str(path)[:300]}: {why}",
+            resolution="Check the path and its permissions.",
+        ) from None
+
+
+def _content(path: Path) -> bytes:
+    if any(path.is_relative_to(folder) for folder in _KERNEL):
+        raise ValueError(f"{str(path)[:200]} belongs to the kernel and is not read")
+    # Without O_NONBLOCK, opening a FIFO waits for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{str(path)[:200]} is not a regular file")
+        data = file.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise ValueError(f"{str(path)[:200]} has over {LIMIT} bytes")
+    return data
