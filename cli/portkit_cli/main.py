@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 import portkit
+from portkit import runtime
 from portkit.errors import PortkitError
 from portkit_cli.commands import moves as moves_commands
 from portkit_cli.commands.doctor import doctor
@@ -100,11 +101,14 @@ def main(debug: bool) -> None:
       portkit move ./app --to web2       carry an app there, as an image and as a disk
       portkit pack ./app                 the same as files
     """
+    before = os.umask(0o077)  # whatever is written from now on may hold secrets
+    click.get_current_context().call_on_close(lambda: os.umask(before))
     signal.signal(signal.SIGTERM, _terminate)
     sys.unraisablehook = _again
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(CleanFormatter("%(asctime)s %(name)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.WARNING)
+    runtime.sweep()  # what killed commands left
 
 
 main.add_command(doctor)

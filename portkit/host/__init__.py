@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from portkit import process
+from portkit import process, runtime
 from portkit.errors import EngineError, HostError
 from portkit.host import endpoint as endpoints
 from portkit.host.calls import BOOT, Remote
@@ -189,7 +189,7 @@ def _local(stack: ExitStack, observer: Observer) -> Remote:
     argv = [sys.executable, "-I", "-c", BOOT]
     if os.geteuid() != 0:
         argv = ["sudo", "-n", "python3", "-I", "-c", BOOT]
-    stderr = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+    stderr = stack.enter_context(tempfile.TemporaryFile(dir=runtime.folder()))  # noqa: SIM115 - the stack closes it
 
     def start() -> process.Process:
         child = stack.enter_context(process.popen(argv, stdin=process.PIPE, stderr=stderr))

@@ -9,13 +9,12 @@ import os
 import shutil
 import socket
 import struct
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from portkit import process
+from portkit import process, runtime
 from portkit.errors import HostError, TransferError
 from portkit.host.endpoint import Endpoint
 
@@ -103,8 +102,7 @@ class Session:
         self.name = name
         self._endpoint = endpoint
         self._settings = self._resolve()
-        # Short: a unix socket's path has 108 bytes, and ssh appends to it while it binds.
-        self.folder = Path(tempfile.mkdtemp(prefix="pk-", dir="/tmp"))
+        self.folder = runtime.subfolder()
         self._socket = self.folder / "s"
         self._stderr = self.folder / "stderr"
         self._children: list[process.Process] = []
@@ -121,8 +119,12 @@ class Session:
             # cat, not -N: when this process is killed, its input ends and the master with it.
             self._master = process.spawn(
                 [*self._ssh("-oControlMaster=yes"), "exec cat"],
-                stdin=process.PIPE, stdout=stderr, stderr=stderr,
-            )  # fmt: skip
+                stdin=process.PIPE,
+                stdout=stderr,
+                stderr=stderr,
+            )
+        # Over a link that is down, it would not notice the end of its input for a while.
+        runtime.record(self._master.pid)
         self._wait()
         self.counters()  # it may end before anyone asks: what counts must not change then
 
@@ -151,6 +153,7 @@ class Session:
 
     def _end(self) -> None:
         process.end(self._master)
+        runtime.forget(self._master.pid)
         if self._master.stdin is not None:
             self._master.stdin.close()
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 from portkit.remote import images, instances, leases, store
+from portkit.wire import claims
 from portkit.wire.frames import RemoteError
 
 _YOUNG_S = 3600.0
@@ -73,7 +74,7 @@ def _candidates(blobs: bool) -> Iterator[Tuple[str, Path]]:
     for path in _entries(store.ROOT / "parts"):
         yield "part", path
     for path in _entries(store.ROOT / "tmp"):
-        if path not in store.TEMPORARY:
+        if not claims.is_held(path):
             yield "tmp", path
     if not blobs:
         return

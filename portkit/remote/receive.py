@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Dict, Iterator, List, Sequence
 
 from portkit.remote import layers, store
-from portkit.wire import codec, recipe
+from portkit.wire import claims, codec, recipe
 from portkit.wire.content import Content
 from portkit.wire.frames import RemoteError
 
@@ -51,7 +51,7 @@ def sweep(now: float) -> None:
             used = max(each.stat().st_mtime for each in (path, *path.glob("*")))
         except FileNotFoundError:  # its owner is at work
             continue
-        if now - used <= _STALE_S or path in store.TEMPORARY:
+        if now - used <= _STALE_S or claims.is_held(path):
             continue
         if path.is_dir():
             shutil.rmtree(str(path), ignore_errors=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
 
-from portkit.wire import codec
+from portkit.wire import claims, codec
 from portkit.wire.frames import RemoteError
 
 ROOT = Path(os.environ.get("PORTKIT_REMOTE_STORE", "/var/lib/portkit/store"))
@@ -32,7 +31,8 @@ def temporary_folder() -> Path:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (ROOT, base):
             folder.chmod(0o700)
-        TEMPORARY.append(Path(tempfile.mkdtemp(dir=str(base))))
+        # Locked as long as this process lives: others may remove what has no owner.
+        TEMPORARY.append(claims.make(base)[0])
     return TEMPORARY[0]
 
 

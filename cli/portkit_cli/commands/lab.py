@@ -27,6 +27,7 @@ _NAME = click.argument("name", type=click.Choice(list(lab_room.MEMBERS)))
 @click.group()
 def lab() -> None:
     """Practice hosts on this machine, with real engines. Needs root."""
+    os.umask(0o022)  # the roots of hosts are made here: their services run as users of their own
 
 
 def _table(hosts: tuple[LabHost, ...]) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from portkit.remote import gc, images, instances, store
 from portkit.store import Store
+from portkit.wire import claims
 from portkit.wire.frames import RemoteError
 
 HOUR = 3600.0
@@ -121,6 +122,16 @@ def test_a_connection_at_work(here: Store, monkeypatch: pytest.MonkeyPatch) -> N
     assert collect(monkeypatch, all=True) == []
     assert collect(monkeypatch, 25 * HOUR, all=True) == ["tmp dead"]
     assert here.has(blob.digest)
+
+
+def test_a_folder_whose_owner_runs_stays_whatever_its_age(
+    here: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.put_bytes(b"makes the Store")
+    mine, lock = claims.make(here.root / "tmp")
+    assert f"tmp {mine.name}" not in collect(monkeypatch, 1000 * HOUR, all=True)
+    os.close(lock)
+    assert collect(monkeypatch, 1000 * HOUR, all=True) == [f"tmp {mine.name}"]
 
 
 def test_open_files_stay(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
