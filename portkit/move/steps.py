@@ -49,7 +49,8 @@ class Cargo:
 class Ground:
     """Where a Move is at work: live connections, and what it carries.
 
-    from_start: this process began the Move, so that its clock knows when that was.
+    from_start: this process began the Move, so that its clock knows when that was. for_good: nobody
+    is going to make this Move again, so that also what came of a blob that was cut is not kept.
     """
 
     plan: Plan
@@ -59,6 +60,7 @@ class Ground:
     clock: Clock
     cargo: Cargo | None = None
     from_start: bool = True
+    for_good: bool = False
     ends: list[tuple[str, Host]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -159,6 +161,7 @@ class Send(_FormStep):
             self.ground.target,
             sorted(brought & set(plan.blobs[self.form])),
             move=plan.move,
+            parts=plan.blobs[self.form] if self.ground.for_good else (),
         )
 
 

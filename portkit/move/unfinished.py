@@ -131,7 +131,7 @@ def rollback(
         _source_host(plan, observer, connect) as source,
     ):
         steps = journal.record(identity)
-        ground = Ground(plan, steps, target, source, Clock(observer))
+        ground = Ground(plan, steps, target, source, Clock(observer), for_good=True)
         _lock_again(ground, steps)
         journal.settle(identity, MoveState.ROLLING_BACK, entry.error)
         left = walk_backward(ground, journal, steps, entry.error or "rolled back by hand")
@@ -163,7 +163,8 @@ def rollback_on(identity: str, host: Host) -> bool:
             if version is not None:
                 with boot.runner(host, form) as runner:
                     runner.remove(identity)
-        transfer.release(found["hold"], host, found["brought"], move=identity)
+        brought = found["brought"]
+        transfer.release(found["hold"], host, brought, move=identity, parts=brought)
     host.remote.call("move.end", {"id": identity, "app": found["app"]})
     return True
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
-from portkit.remote import gc, instances, leases, store
+from portkit.remote import gc, instances, leases, receive, store
 from portkit.wire.frames import RemoteError
 
 _APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -115,14 +115,18 @@ def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Remove blobs from the Store, but none that an Instance or another Move needs.
 
-    args: digests, move (whose they are, or "").
+    args: digests, move (whose they are, or ""), parts (digests of which no part is kept either).
     """
     identity = str(args.get("move", ""))
     with leases.locked():
         names = [store.path_of(digest).name for digest in args["digests"]]
         free = leases.hand_over(identity, names) - gc.of_instances()
         store.remove({"digests": ["sha256:" + name for name in sorted(free)]}, channel)
-        instances.drop_unused_bases(leases.needed(beside=identity))
+        needed = leases.needed(beside=identity)
+        instances.drop_unused_bases(needed)
+        for digest in args.get("parts", ()):
+            if store.path_of(digest).name not in needed:
+                receive.forget(digest)
     return {}
 
 

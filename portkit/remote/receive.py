@@ -59,6 +59,12 @@ def sweep(now: float) -> None:
             path.unlink(missing_ok=True)
 
 
+def forget(digest: str) -> None:
+    """Remove what has come of a blob whose transfer was cut."""
+    for part in _folder().glob(store.path_of(digest).name + ".*"):
+        part.unlink(missing_ok=True)
+
+
 def offer(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """How much of a blob's recipe is here: bytes and their sha256. Takes it over, so that a
     connection that hangs cannot write to it any more.

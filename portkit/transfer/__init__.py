@@ -103,14 +103,19 @@ def tag(host: Host, reference: str, wanted: str) -> bool:
     return bool(row.get("tagged"))
 
 
-def release(hold: str, host: Host, brought: Sequence[str], *, move: str) -> None:
+def release(
+    hold: str, host: Host, brought: Sequence[str], *, move: str, parts: Sequence[str] = ()
+) -> None:
     """Take back what a Move's transfer brought: its name for the image and the blobs (digests).
 
-    hold: of `held_name`; "" for a disk. An image stays while a container is made from it or
-    another name holds it; a blob stays while an Instance or another Move needs it."""
+    hold: of `held_name`; "" for a disk. parts: blobs of which nothing is kept either that came
+    before a connection was cut; the next transfer begins them anew. An image stays while a
+    container is made from it or another name holds it; a blob stays while an Instance or another
+    Move needs it."""
     if hold:
         host.remote.call("image.remove", {"reference": hold, "move": move})
-    host.remote.call("store.remove", {"digests": list(brought), "move": move})
+    args = {"digests": list(brought), "move": move, "parts": list(parts)}
+    host.remote.call("store.remove", args)
 
 
 def held_name(artifact: Artifact, move: str) -> str:
