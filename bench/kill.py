@@ -171,7 +171,7 @@ def play(ground: Ground, each: Round, forms: Sequence[str]) -> str:
         return f"{each.ending} ended with {ended.code}: {ended.stderr[-2000:]!r}"
     state = ground.journal.get(entry.id).state
     if each.ending == "rollback":
-        return _same(before, there()) if state == "rolled back" else f"it is {state}"
+        return same(before, there()) if state == "rolled back" else f"it is {state}"
     if state != "done":
         return f"it is {state}"
     shown = ground.run("ps", "--on", f"lab:{hosts.TARGET}", "--output", "json")
@@ -185,13 +185,14 @@ def _removed(ground: Ground, identity: str, before: str) -> str:
     gone = ground.run("rm", "--yes", identity, "--on", f"lab:{hosts.TARGET}")
     untagged = f"docker rmi -f debian:bookworm-slim >/dev/null 2>&1; rm -f {_PARTS}/*"
     hosts.on(hosts.TARGET, untagged)
-    return _same(before, there()) if gone.code == 0 else f"rm: {gone.stderr[-800:]!r}"
+    return same(before, there()) if gone.code == 0 else f"rm: {gone.stderr[-800:]!r}"
 
 
 _PARTS = "/var/lib/portkit/store/parts"
 
 
-def _same(before: str, after: str) -> str:
+def same(before: str, after: str) -> str:
+    """What differs on the target; empty when it is as it was."""
     left = sorted(set(after.splitlines()) - set(before.splitlines()))
     gone = sorted(set(before.splitlines()) - set(after.splitlines()))
     return "" if not left and not gone else f"left: {left}; gone: {gone}"

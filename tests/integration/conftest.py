@@ -14,24 +14,22 @@ from portkit.lab import Lab, cgroups
 NAMES = ("alpha", "beta", "gamma")
 
 
-def snapshot() -> dict[str, set[str]]:
-    """What a lab could leave on this machine: links, namespaces, mounts, rules, cgroups."""
+def snapshot(lab: Lab) -> dict[str, set[str]]:
+    """What this lab could leave on the machine: links, namespaces, mounts, rules, cgroups. Another
+    lab may be up beside it, and may come and go."""
     netns = Path("/run/netns")
     rules = process.run(["iptables-save"]).text.splitlines()
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
     return {
-        "links": {path.name for path in Path("/sys/class/net").iterdir()},
-        "netns": {path.name for path in netns.iterdir()} if netns.exists() else set(),
-        "mounts": {
-            " ".join(row.split()[:3]) for row in Path("/proc/self/mounts").read_text().splitlines()
-        },
-        "rules": {row for row in rules if row.startswith("-A")},
+        "links": {path.name for path in Path("/sys/class/net").glob(f"{lab.prefix}*")},
+        "netns": {path.name for path in netns.glob(f"{lab.prefix}*")},
+        "mounts": {" ".join(row.split()[:3]) for row in mounts if str(lab.folder) in row},
+        "rules": {row for row in rules if lab.tag in row},
         "cgroups": {
             str(path)
             for hierarchy in cgroups.hierarchies()
-            for path in hierarchy.folder.iterdir()
-            if path.is_dir()
+            for path in hierarchy.folder.glob(f"portkit-lab{lab.number}-*")
         },
-        "forwarding": {Path("/proc/sys/net/ipv4/ip_forward").read_text().strip()},
     }
 
 
@@ -43,22 +41,20 @@ def _able() -> None:
 
 @pytest.fixture(scope="session")
 def lab(_able: None) -> Iterator[Lab]:
-    """alpha, beta and gamma, running. A lab that was up before stays up, as with
-    PORTKIT_LAB_KEEP=1; else it is taken down and must have left nothing."""
-    found = any(host.running for host in lab_room.status())
-    if not found:
-        lab_room.down()  # what a killed lab left is no measure of how the machine was
-    before = snapshot()
+    """alpha, beta and gamma of the tests' own lab, new and running; in the end it is taken down and
+    must have left nothing. With PORTKIT_LAB_KEEP=1 it stays up, and is used again as it is."""
+    own, keep = lab_room.current(), os.environ.get("PORTKIT_LAB_KEEP") == "1"
+    if not keep:
+        lab_room.down()  # what a killed run left
     lab_room.up(NAMES)
     lab_room.load_base("alpha")  # what the fixtures are built on
-    yield lab_room.current()
-    if found or os.environ.get("PORTKIT_LAB_KEEP") == "1":
+    yield own
+    if keep:
         return
     lab_room.down()
     assert lab_room.leftovers() == []
-    after = snapshot()
-    new = {kind: sorted(after[kind] - before[kind]) for kind in after}
-    assert not any(new.values()), new
+    left = {kind: sorted(found) for kind, found in snapshot(own).items() if found}
+    assert left == {}
 
 
 @pytest.fixture(scope="session")

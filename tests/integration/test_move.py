@@ -40,11 +40,9 @@ def on(lab: Lab, name: str, command: str, *, check: bool = True) -> str:
 
 
 def told(store: Path) -> dict[str, str]:
-    """What the command is to know of our environment: the Store, and which lab."""
-    return {
-        "PORTKIT_STORE": str(store),
-        **{name: value for name, value in os.environ.items() if name.startswith("PORTKIT_LAB")},
-    }
+    """What the command is to know of our environment: the Store, the journal, and which lab."""
+    own = {name: value for name, value in os.environ.items() if name.startswith("PORTKIT_")}
+    return {**own, "PORTKIT_STORE": str(store)}
 
 
 def portkit(*words: str, store: Path, check: bool = True) -> process.Completed:

@@ -1,0 +1,176 @@
+"""Two Moves at once that want the same: the App, the image, the port, or what the other takes back.
+
+Two processes start a random time apart. What may come out is known for each pair: two that end
+well, or one that does and one typed refusal (exit code 10) which names the first. Afterwards the
+ones that ended well answer, and once they are removed nothing of any is on the target.
+
+Ours is how many of the rounds came out otherwise; the bar is none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import harness, hosts, kill
+from portkit import lab, process
+
+NAME = "race"
+ROUNDS = 30
+SEED = 20261125
+# What the second one is to the first, and the exit codes that a pair may have.
+BOTH = {(0, 0)}
+ONE = {(0, 10), (10, 0)}
+KINDS = {
+    "same app": ONE,
+    "same image": BOTH,
+    "same port": ONE,
+    "one fails": {(0, 8)},
+    "one is interrupted": {(0, 130), (0, 0)},
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One round: what kind, in which form, and how many seconds lie between the two."""
+
+    kind: str
+    form: str
+    apart: float
+    interrupt: float = 2.0
+
+    def __str__(self) -> str:
+        return f"{self.kind}, {self.form}, {self.apart:.1f} s apart"
+
+
+def pairs(count: int = ROUNDS) -> list[Pair]:
+    """The rounds, the same each time: every kind in turn, one in three as a disk."""
+    chance = random.Random(SEED)
+    kinds = list(KINDS)
+    return [
+        Pair(
+            kinds[number % len(kinds)],
+            "disk" if number % 3 == 2 else "image",
+            round(chance.uniform(0.0, 4.0), 1),
+            round(chance.uniform(0.5, 6.0), 1),
+        )
+        for number in range(count)
+    ]
+
+
+@dataclass
+class Ground(kill.Ground):
+    """Folders of two Apps on one image."""
+
+    running: list[process.Process] = field(default_factory=list)
+
+    def app(self, name: str, port: int, contains: str = "here") -> Path:
+        document = json.loads(kill.COMPOSE)
+        document["name"] = name
+        web = document["services"]["web"]
+        web["ports"] = [f"{port}:80"]
+        timeout = "8s" if contains != "here" else "120s"
+        web["x-portkit"]["health"] = {"contains": contains, "timeout": timeout, "settle": "0s"}
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        (folder / "compose.yaml").write_text(json.dumps(document))
+        return folder
+
+    def start(self, folder: Path, form: str) -> process.Process:
+        words = ["move", str(folder), "--from", f"lab:{hosts.SOURCE}", "--to"]
+        words += [f"lab:{hosts.TARGET}", "--form", form, "--progress", "plain"]
+        code = "from portkit_cli.main import main; main()"
+        argv = ["env", "--default-signal=INT", sys.executable, "-c", code, *words]
+        return process.spawn(argv, env=self.env)
+
+
+def play(ground: Ground, pair: Pair) -> str:
+    """One round; "" when it came out as it may, else what did not."""
+    before = kill.there()
+    first = ground.app("one", 8097)
+    second = {
+        "same app": lambda: first,
+        "same image": lambda: ground.app("two", 8098),
+        "same port": lambda: ground.app("two", 8097),
+        "one fails": lambda: ground.app("two", 8098, contains="never"),
+        "one is interrupted": lambda: ground.app("two", 8098),
+    }[pair.kind]()
+    started = [ground.start(first, pair.form)]
+    time.sleep(pair.apart)
+    started.append(ground.start(second, pair.form))
+    if pair.kind == "one is interrupted":
+        time.sleep(pair.interrupt)
+        os.kill(started[1].pid, signal.SIGINT)
+    done = [child.communicate(timeout=900) for child in started]
+    codes = (started[0].returncode, started[1].returncode)
+    said = "\n".join(stderr.decode()[-1200:] for _, stderr in done)
+    if codes not in KINDS[pair.kind] or "Traceback" in said:
+        return f"it ended with {codes}: {said!r}"
+    ports = (8097, 8097 if pair.kind in ("same app", "same port") else 8098)
+    for code, port in zip(codes, ports, strict=True):
+        if code == 0 and not _answers(port):
+            return f"nothing answers at port {port}, though its Move ended well"
+    return _cleared(ground, before)
+
+
+def _answers(port: int) -> bool:
+    url = f"http://{lab.host(hosts.TARGET).address}:{port}/"
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _cleared(ground: Ground, before: str) -> str:
+    shown = ground.run("ps", "--on", f"lab:{hosts.TARGET}", "--output", "json")
+    for identity in sorted({row["id"] for row in json.loads(shown.text)}):
+        gone = ground.run("rm", "--yes", identity, "--on", f"lab:{hosts.TARGET}")
+        if gone.code != 0:
+            return f"rm ended with {gone.code}: {gone.stderr[-800:]!r}"
+    hosts.on(
+        hosts.TARGET,
+        "docker rmi -f debian:bookworm-slim >/dev/null 2>&1; rm -f /var/lib/portkit/store/parts/*",
+    )
+    return kill.same(before, kill.there())
+
+
+def campaign(chosen: Sequence[Pair], folder: Path) -> list[str]:
+    """Play the rounds; what went wrong, a line for each that did."""
+    ground, wrong = Ground(folder), []
+    for number, pair in enumerate(chosen, 1):
+        begun = time.monotonic()
+        found = play(ground, pair)
+        seconds = time.monotonic() - begun
+        harness.tell(f"{number}/{len(chosen)} {pair}: {found or 'well'}, {seconds:.0f} s")
+        if found:
+            wrong.append(f"{pair}: {found}")
+            kill.clean(ground)
+    return wrong
+
+
+def main() -> int:
+    with hosts.ground(), tempfile.TemporaryDirectory(prefix="portkit-race-") as name:
+        wrong = campaign(pairs(), Path(name))
+    for line in wrong:
+        harness.tell(line)
+    row = harness.Row(
+        f"{ROUNDS} pairs of Moves at once, that came out as they may not",
+        "rounds",
+        (float(len(wrong)),),
+        limit=0,
+    )
+    return harness.finish(NAME, [row])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
