@@ -219,7 +219,7 @@ def clean(ground: Ground) -> None:
     hosts.on(
         hosts.TARGET,
         "for d in $(virsh -q list --all --name); do virsh destroy $d; virsh undefine --nvram $d; "
-        "done >/dev/null 2>&1; docker volume prune -af >/dev/null 2>&1; rm -rf /var/lib/portkit",
+        "done >/dev/null 2>&1; docker volume prune -af >/dev/null 2>&1; rm -rf /var/lib/portkit/*",
     )
     hosts.on(hosts.SOURCE, "rm -rf /var/lib/portkit/moves")
     for path in (ground.folder / "state").glob("moves.sqlite3*"):

@@ -83,11 +83,11 @@ def _candidates(blobs: bool) -> Iterator[Tuple[str, Path]]:
         if path.name[:64] not in needed:
             yield "base", path
     needed |= _held()
-    packed = _packed()
-    if packed is None:
+    kept = packed()
+    if kept is None:
         return
     for path in _entries(_blobs()):
-        if path.name not in needed and path.name not in packed:
+        if path.name not in needed and path.name not in kept:
             yield "blob", path
 
 
@@ -118,7 +118,7 @@ def _held() -> Set[str]:
     return needed
 
 
-def _packed() -> Optional[Set[str]]:
+def packed() -> Optional[Set[str]]:
     """What the index names and what is named in there; None when that cannot be told."""
     index = store.ROOT / "index.json"
     if not index.exists():

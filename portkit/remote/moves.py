@@ -16,7 +16,7 @@ import signal
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional
 
 from portkit.remote import gc, instances, leases, receive, store
 from portkit.wire.frames import RemoteError
@@ -83,13 +83,28 @@ def _mark(
 
 
 def end(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
-    """Remove a Move's marker and let its lock go; fine when it has ended before."""
+    """Remove a Move's marker and let its lock go; fine when it has ended before.
+
+    What it brought and nothing needs any more goes with it: a blob that it took over from another
+    Move, say, whose image was in the engine by then.
+    """
     with leases.locked():
-        path = leases.path_of(args["id"])
-        existed = path.exists()
-        path.unlink(missing_ok=True)
+        marker = leases.read(args["id"])
+        if marker is not None:
+            _drop(marker["id"], marker["brought"], channel)
+            leases.path_of(marker["id"]).unlink(missing_ok=True)
         _let_go(str(args["app"]))
-    return {"removed": existed}
+    return {"removed": marker is not None}
+
+
+def _drop(identity: str, names: Iterable[str], channel: Any) -> None:
+    """Remove blobs (hex) that a Move brought, but none that anything else needs. Hold the lock."""
+    packed = gc.packed()
+    if packed is None:  # this host's own Store cannot be read: gc says so
+        return
+    free = leases.hand_over(identity, names) - gc.of_instances() - packed
+    store.remove({"digests": ["sha256:" + name for name in sorted(free)]}, channel)
+    instances.drop_unused_bases(leases.needed(beside=identity))
 
 
 def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
@@ -119,11 +134,8 @@ def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """
     identity = str(args.get("move", ""))
     with leases.locked():
-        names = [store.path_of(digest).name for digest in args["digests"]]
-        free = leases.hand_over(identity, names) - gc.of_instances()
-        store.remove({"digests": ["sha256:" + name for name in sorted(free)]}, channel)
+        _drop(identity, [store.path_of(digest).name for digest in args["digests"]], channel)
         needed = leases.needed(beside=identity)
-        instances.drop_unused_bases(needed)
         for digest in args.get("parts", ()):
             if store.path_of(digest).name not in needed:
                 receive.forget(digest)

@@ -164,6 +164,19 @@ def test_a_blob_goes_with_the_last_move_that_needs_it(connect: Connect, near: St
     assert not one.store.has(digest)
 
 
+def test_what_was_taken_over_goes_at_the_end(connect: Connect, near: Store) -> None:
+    """The image was in the engine by then, so that nothing of it travelled for the second Move."""
+    one, other = connect(), connect()
+    digest = near.put_bytes(b"shared").digest
+    begin(one, A, needs=[digest])
+    send(one, near, b"shared")
+    begin(other, B, app="blog", needs=[digest])
+    end(one, A)
+    assert one.store.has(digest), "the other one needs it"
+    end(other, B, app="blog")
+    assert not one.store.has(digest)
+
+
 def test_what_was_there_before_is_not_brought(connect: Connect, near: Store) -> None:
     one = connect()
     blob = send(one, near, b"a user's own")

@@ -1,0 +1,97 @@
+"""A Move whose process is killed is ended by one command; two at once never break each other.
+
+`make bench-kill` and `make bench-race` play every boundary and thirty pairs; these are a few.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench import kill, race
+from portkit.lab import Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+BOTH = ("image", "disk")
+
+
+@pytest.fixture(scope="module")
+def ground(lab: Lab, tmp_path_factory: pytest.TempPathFactory, store: Path) -> race.Ground:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PORTKIT_STORE", str(store))
+        return race.Ground(tmp_path_factory.mktemp("killed"))
+
+
+@pytest.mark.parametrize(
+    "each",
+    [
+        kill.Round("transfer image", "inside", "resume", 0.5),
+        kill.Round("transfer disk", "worked", "rollback"),
+        kill.Round("create disk", "worked", "resume"),
+        kill.Round("boot image", "begun", "rollback"),
+        kill.Round("commit", "worked", "rollback"),
+        kill.Round("release", "worked", "resume"),
+    ],
+    ids=str,
+)
+def test_one_command_ends_it(ground: race.Ground, each: kill.Round) -> None:
+    assert kill.play(ground, each, BOTH) == ""
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        race.Pair("same app", "image", 0.3),
+        race.Pair("same image", "image", 1.0),
+        race.Pair("same port", "image", 0.5),
+        race.Pair("one fails", "disk", 0.5),
+        race.Pair("one is interrupted", "image", 0.2, interrupt=3.0),
+    ],
+    ids=str,
+)
+def test_two_at_once(ground: race.Ground, pair: race.Pair) -> None:
+    assert race.play(ground, pair) == ""
+
+
+def test_a_move_that_was_started_elsewhere(ground: race.Ground) -> None:
+    """Another machine sees it by its marker, is refused, and takes it back without the journal."""
+    before = kill.there()
+    killed = ground.move(kill.Round("create image", "worked", ""), ("image",))
+    assert killed.code == -9
+    (entry, *_) = ground.journal.moves()
+    shutil.move(ground.folder / "state", ground.folder / "elsewhere")
+    try:
+        refused = ground.move(kill.Round("none", "", ""), ("image",))
+        assert refused.code == 10
+        said = refused.stderr.decode()
+        assert f"portkit rollback {entry.id} --on" in said
+        assert os.uname().nodename in said
+        for host in ("beta", "alpha"):
+            done = ground.run("rollback", entry.id, "--on", f"lab:{host}")
+            assert done.code == 0, done.stderr
+        assert ground.run("rollback", entry.id, "--on", "lab:beta").code == 1, "nothing is left"
+        assert kill.same(before, kill.there()) == ""
+        listed = json.loads(ground.run("moves", "--output", "json").text)
+        assert entry.id not in [row["id"] for row in listed]
+    finally:
+        shutil.rmtree(ground.folder / "state", ignore_errors=True)
+        shutil.move(ground.folder / "elsewhere", ground.folder / "state")
+        ground.run("rollback", entry.id)
+
+
+def test_an_app_that_changed_is_not_resumed(ground: race.Ground) -> None:
+    killed = ground.move(kill.Round("create image", "begun", ""), ("image",))
+    assert killed.code == -9
+    (entry, *_) = ground.journal.moves()
+    compose = ground.folder / "compose.yaml"
+    text = compose.read_text()
+    try:
+        compose.write_text(text.replace("here", "there"))
+        done = ground.run("resume", entry.id)
+        assert done.code == 3, done.stderr
+        assert b"the App has changed since the Move began" in done.stderr
+    finally:
+        compose.write_text(text)
+        assert ground.run("rollback", entry.id).code == 0
