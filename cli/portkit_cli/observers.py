@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import defaultdict
 
 from portkit.progress import JsonObserver, NullObserver, Observer
+from portkit_cli.rate import Rate
 from portkit_cli.render import clean
 
 
@@ -26,7 +28,7 @@ class PlainObserver:
         self._begun = time.monotonic()
         self._open = False
         self._last = 0.0
-        self._first: dict[str, tuple[float, int]] = {}
+        self._rates: dict[str, Rate] = defaultdict(Rate)
 
     def _line(self, text: str) -> None:
         if self._open:
@@ -42,19 +44,17 @@ class PlainObserver:
         self._line("  " + text)
 
     def bytes(self, name: str, done: int, total: int | None) -> None:
-        """Done, rate, and the time that is left at that rate."""
-        now = time.monotonic()
-        if name not in self._first or done < self._first[name][1]:
-            self._first[name] = (now, done)
+        """Done, rate, and the time that is left as soon as the rate is steady."""
+        now, rate = time.monotonic(), self._rates[name]
+        rate.add(now, done)
         if now - self._last < (0.1 if self._live else 5.0):
             return
         self._last = now
-        begun, before = self._first[name]
-        rate = (done - before) / (now - begun) if now > begun else 0.0
         text = f"  {name}: {size(done)}" + (f" of {size(total)}" if total else "")
-        if rate:
-            text += f", {size(rate)}/s"
-            text += f", {max(0, total - done) / rate:.0f} s left" if total else ""
+        if per_second := rate.per_second():
+            text += f", {size(per_second)}/s"
+        if total and (left := rate.left_s(total)) is not None:
+            text += f", {left:.0f} s left"
         if not self._live:
             self._line(text)
             return

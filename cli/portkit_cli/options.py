@@ -12,7 +12,7 @@ progress = click.option(
     type=click.Choice(["auto", "plain", "json", "quiet"]),
     default="auto",
     show_default=True,
-    help="How progress is told, on standard error.",
+    help="How progress is shown, on standard error.",
 )
 
 

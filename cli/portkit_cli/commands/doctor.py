@@ -16,10 +16,12 @@ from portkit_cli.render import stdout
 @click.command()
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def doctor(output: str) -> None:
-    """Tell what this machine can do, and the exact command for what is missing.
+    """Check what this machine can do and what it lacks.
+
+    For everything that is missing, the exact command that installs it is printed. The exit code is
+    0 when nothing is missing that portkit needs here, else 1.
 
     \b
-    Exit code 0: everything that portkit needs here is there; 1: something is missing.
     Example:
       portkit doctor --output json
     """

@@ -20,10 +20,11 @@ from portkit_cli.render import clean
 @click.option("--all", "everything", is_flag=True, help="Also what is younger than an hour.")
 @output
 def gc(host: str, dry_run: bool, everything: bool, output: str) -> None:
-    """Remove what Moves left in HOST's Store and nothing there needs any more.
+    """Remove what Moves left on HOST and nothing there needs.
 
-    Blobs that no Instance and no image held by portkit needs, parts of transfers that nobody went
-    on with, folders of connections that died. What another connection may use stays.
+    In its Store these are blobs that no Instance and no image held by portkit needs, parts of
+    transfers that nobody went on with, and folders of connections that died. What another
+    connection may use stays.
 
     \b
     Examples:

@@ -60,9 +60,10 @@ def ps(host: str, output: str) -> None:
 @_form
 @click.option("--tail", type=click.IntRange(1, 100_000), default=100, show_default=True)
 def logs(instance: str, host: str, form: str | None, tail: int) -> None:
-    """Show the last lines that INSTANCE (an id or an App's name) wrote.
+    """Show the last lines that INSTANCE wrote.
 
-    Of a disk that is the serial console of its last boot.
+    INSTANCE is an id or an App's name. The lines of a disk come from the serial console of its last
+    boot.
 
     \b
     Example:
@@ -77,7 +78,9 @@ def logs(instance: str, host: str, form: str | None, tail: int) -> None:
 @on_host
 @_form
 def console(instance: str, host: str, form: str | None) -> None:
-    """Follow what INSTANCE writes from now on; Ctrl-C leaves, it goes on running.
+    """Follow what INSTANCE writes from now on.
+
+    Ctrl-C ends the command; the Instance goes on running.
 
     \b
     Example:
@@ -99,7 +102,7 @@ def _write(data: bytes) -> None:
 @click.option("--time", "grace", type=click.FloatRange(0, 3600),
               help="Seconds it gets to finish.  [default: its stop_grace_period]")  # fmt: skip
 def stop(instance: str, host: str, form: str | None, grace: float | None) -> None:
-    """Stop INSTANCE and tell its exit code.
+    """Stop INSTANCE and print its exit code.
 
     \b
     Example:
@@ -132,7 +135,9 @@ def start(instance: str, host: str, form: str | None) -> None:
 @_form
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rm(instance: str, host: str, form: str | None, yes: bool) -> None:
-    """Remove INSTANCE with its volumes from HOST: all that its Move left there, or one form.
+    """Remove INSTANCE with its volumes from HOST.
+
+    Everything that its Move left there is removed, or one form of it.
 
     \b
     Example:

@@ -13,9 +13,10 @@ from portkit.inventory import take, to_json
 @click.command()
 @click.argument("host")
 def inventory(host: str) -> None:
-    """Record what HOST has, as JSON: layers in its engine, blobs in its Store, versions.
+    """Print what HOST has as JSON, for `pack --for`.
 
-    Nothing is changed there. `portkit pack --for FILE` makes a bundle without what is there.
+    These are layers in its engine, blobs in its Store, and versions. Nothing is changed there.
+    `portkit pack --for FILE` makes a bundle without what is there.
 
     \b
     Example:

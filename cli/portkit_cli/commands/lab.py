@@ -46,7 +46,9 @@ def _table(hosts: tuple[LabHost, ...]) -> str:
 @lab.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(lab_room.MEMBERS)))
 def up(names: tuple[str, ...]) -> None:
-    """Start hosts (alpha and beta unless named) and wait until their engines answer."""
+    """Start hosts and wait until their engines answer.
+
+    Without names these are alpha and beta."""
     click.echo(_table(lab_room.up(names or ("alpha", "beta"), _Tell())))
 
 
@@ -60,7 +62,7 @@ def down(purge: bool) -> None:
 @lab.command()
 @click.option("--output", type=click.Choice(["table", "json"]), default="table")
 def status(output: str) -> None:
-    """What runs, where, and how its link is."""
+    """Show what runs, where, and how its link is."""
     hosts = lab_room.status()
     if output == "table":
         click.echo(_table(hosts))
@@ -72,7 +74,11 @@ def status(output: str) -> None:
 @_NAME
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(name: str, command: tuple[str, ...]) -> None:
-    """A shell on a host, or one command there: portkit lab ssh alpha -- docker ps."""
+    """Open a shell on a host, or run one command there.
+
+    \b
+    Example:
+      portkit lab ssh alpha -- docker ps"""
     argv = ["ssh", "-F", str(lab_room.ssh_config()), f"lab-{name}", *command]
     sys.stdout.flush()
     os.execvp("ssh", argv)  # noqa: S606, S607
@@ -115,5 +121,7 @@ def reboot(name: str) -> None:
 @lab.command()
 @_NAME
 def base(name: str) -> None:
-    """Import debian:bookworm-slim on a host, made from this machine's package sources."""
+    """Load debian:bookworm-slim into a host's engine.
+
+    It is made from this machine's package sources."""
     click.echo(lab_room.load_base(name, observer=_Tell()))

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from portkit import app as apps
-from portkit import inventory
+from portkit import compat, inventory
 from portkit import move as moves
 from portkit.app import values
 from portkit.bundle import Bundle, is_bundle, write
@@ -90,7 +90,7 @@ def move(
     names: tuple[str, ...], target: str, source: str, form: str, keep: str, repeat: int,
     limit: float | None, dry_run: bool, output: str, progress: str,
 ) -> None:  # fmt: skip
-    """Carry each APP to another host, boot it there, and say what that cost.
+    """Carry each APP to another host, boot it, and say what it cost.
 
     APP is a folder with compose.yaml or Dockerfile, a compose file, an image's name on the source
     host, or a bundle (NAME.portkit) that `portkit pack` wrote. HOST is an ssh
@@ -132,7 +132,8 @@ def move(
 
 @click.command()
 @_apps
-@click.option("--on", "targets", required=True, multiple=True, metavar="HOST")
+@click.option("--on", "targets", required=True, multiple=True, metavar="HOST",
+              help="Where it would run; can be given several times.")  # fmt: skip
 @_source
 @_form
 @output
@@ -141,11 +142,14 @@ def check(
     names: tuple[str, ...], targets: tuple[str, ...], source: str, form: str, output: str,
     progress: str,
 ) -> None:  # fmt: skip
-    """Tell whether the APPs can run on each HOST, together; nothing is changed there.
+    """Check whether APPs can run on each HOST.
+
+    Nothing is changed there. The APPs are packaged once and judged for each host, alone and
+    together. When some host cannot run one of them in a form that was asked for, the exit code is
+    the one that `portkit move` would end with. The JSON is a list of reports, one for each host
+    and APP.
 
     \b
-    Exit code 1 when some host cannot run one in a form that was asked for. The JSON is a list of
-    reports, one for each host and APP.
     Examples:
       portkit check ./shop --on web1 --on lab:gamma
       portkit check ./shop ./blog --from web1 --on web2
@@ -165,8 +169,14 @@ def check(
                 _show(found, output)
     if output == "json":
         _show(reports, output)
-    if any(form.verdict == "incompatible" for report in reports for form in report.forms):
-        sys.exit(1)
+    judged = {
+        f"{report.app.name} on {report.target.host}": [
+            finding for form in report.forms for finding in form.findings
+        ]
+        for report in reports
+    }
+    if error := compat.refusal(judged):
+        sys.exit(error.exit_code)
 
 
 @click.command()
@@ -184,11 +194,11 @@ def pack(
     app: str, source: str, form: str, place: Path, made_for: Path | None, part: int | None,
     progress: str,
 ) -> None:  # fmt: skip
-    """Make files of APP: NAME.tar for `docker load`, NAME.qcow2 that boots on its own; or one
-    file, FILE.portkit, that `portkit move` takes instead of APP (docs/bundle.md).
+    """Make files of APP: an image, a disk, or an offline bundle.
 
-    The disk boots under BIOS and UEFI on what the image itself says; QEMU's user-mode network is
-    what it expects.
+    NAME.tar is for `docker load`, NAME.qcow2 boots on its own; FILE.portkit holds both in one file
+    that `portkit move` takes instead of APP (docs/bundle.md). The disk boots under BIOS and UEFI on
+    what the image itself says; QEMU's user-mode network is what it expects.
 
     \b
     Examples:
@@ -232,9 +242,10 @@ def pack(
 @click.option("--repeat", type=click.IntRange(1, 100), default=3, show_default=True)
 @output
 def measure_command(app: str, host: str, form: str | None, repeat: int, output: str) -> None:
-    """Start what portkit has of APP on HOST again and measure the time to its first answer.
+    """Start APP on HOST again and measure its first answer.
 
-    It is stopped before each start and runs afterwards: its users notice.
+    The Instance that portkit has there is stopped before each start and runs afterwards: its users
+    notice.
 
     \b
     Example:

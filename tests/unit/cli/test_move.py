@@ -12,9 +12,9 @@ from portkit_cli.commands import move as command
 from portkit_cli.main import main
 
 from portkit import move as moves
-from portkit.errors import BootError
-from portkit.model import App
-from portkit.report import Report
+from portkit.errors import BootError, ConflictError, IncompatibleError, SpaceError
+from portkit.model import App, Finding, Form, Severity, Verdict
+from portkit.report import FormReport, Report
 from tests.unit.compat.test_compat import FACTS
 
 
@@ -82,6 +82,31 @@ def test_check_tells_each_host_and_app() -> None:
     words = ("shop:1", "blog:1", "--on", "web1", "--on", "web2", "--output", "json")
     rows = json.loads(portkit("check", *words).stdout)
     assert [row["move"] for row in rows] == ["pk-shop", "pk-blog"] * 2
+
+
+@pytest.mark.parametrize(
+    ("rules", "code"),
+    [
+        ((), 0),
+        (("space",), SpaceError.exit_code),
+        (("port-free", "running"), ConflictError.exit_code),
+        (("space", "port-free"), IncompatibleError.exit_code),
+        (("architecture",), IncompatibleError.exit_code),
+        (("bind-not-carried",), IncompatibleError.exit_code),
+    ],
+)
+def test_check_ends_as_the_move_would(
+    monkeypatch: pytest.MonkeyPatch, rules: tuple[str, ...], code: int
+) -> None:
+    errors = tuple(Finding(rule, Severity.ERROR, "no") for rule in rules)
+    found = (Finding("accelerator", Severity.WARNING, "slow"), *errors)
+
+    def plan_all(apps: Sequence[App], **_: object) -> tuple[Report, ...]:
+        form = FormReport(Form.IMAGE, None, Verdict.INCOMPATIBLE, found)
+        return tuple(Report("pk-1", app, FACTS, FACTS, 0, 0, (), (form,)) for app in apps)
+
+    monkeypatch.setattr(moves, "plan_all", plan_all)
+    assert portkit("check", "shop:1", "--on", "web1", "--on", "web2").exit_code == code
 
 
 def test_a_bundle_goes_alone(tmp_path: Path) -> None:
