@@ -26,9 +26,9 @@ _identity = click.argument("identity", metavar="ID")
 @click.option("--all", "every", is_flag=True, help="Also those that were rolled back.")
 @output
 def moves(every: bool, output: str) -> None:
-    """List the Moves that were made from this machine, the newest first.
+    """List the Moves made from this machine.
 
-    A Move that is UNFINISHED was cut off: end it with `portkit resume ID` or `portkit rollback ID`.
+    The newest comes first. A Move that is UNFINISHED was cut off: end it with `portkit resume ID` or `portkit rollback ID`.
 
     \b
     Examples:
@@ -56,7 +56,7 @@ def moves(every: bool, output: str) -> None:
 @_identity
 @output
 def show(identity: str, output: str) -> None:
-    """Print one Move: what was planned, how far it came, and how it ended.
+    """Print the steps of one Move, and how far it came.
 
     \b
     Example:
@@ -95,7 +95,7 @@ def show(identity: str, output: str) -> None:
 @output
 @progress
 def resume(identity: str, output: str, progress: str) -> None:
-    """Go on with a Move that was left unfinished, to its end.
+    """Go on with an unfinished Move, to its end.
 
     The App is read again from where it was, and must not have changed. What has been sent is not
     sent again. When the Move fails now, it is rolled back as any other.
@@ -117,9 +117,9 @@ def resume(identity: str, output: str, progress: str) -> None:
 @click.option("--on", "host", metavar="HOST", help="Where a Move from elsewhere left something.")
 @progress
 def rollback(identity: str, host: str | None, progress: str) -> None:
-    """Take a Move that was left unfinished back: nothing of it stays on the target.
+    """Take an unfinished Move back.
 
-    With --on, the Move may have been started on another machine: what it left on HOST is known
+    Nothing of it stays on the target. With --on, the Move may have been started on another machine: what it left on HOST is known
     from the marker there. Name its target, then its source.
 
     \b
@@ -144,7 +144,9 @@ def rollback(identity: str, host: str | None, progress: str) -> None:
 @click.command()
 @_identity
 def forget(identity: str) -> None:
-    """Remove a Move that has ended from the list; nothing on any host is changed.
+    """Remove a Move that has ended from the list.
+
+    Nothing on any host is changed.
 
     \b
     Example:
