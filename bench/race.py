@@ -35,6 +35,7 @@ KINDS = {
     "same image": BOTH,
     "same port": ONE,
     "one fails": {(0, 8)},
+    "the first fails": {(8, 0)},
     "one is interrupted": {(0, 130), (0, 0)},
 }
 
@@ -96,12 +97,14 @@ class Ground(kill.Ground):
 def play(ground: Ground, pair: Pair) -> str:
     """One round; "" when it came out as it may, else what did not."""
     before = kill.there()
-    first = ground.app("one", 8097)
+    wanted = "never" if pair.kind == "the first fails" else "here"
+    first = ground.app("one", 8097, contains=wanted)
     second = {
         "same app": lambda: first,
         "same image": lambda: ground.app("two", 8098),
         "same port": lambda: ground.app("two", 8097),
         "one fails": lambda: ground.app("two", 8098, contains="never"),
+        "the first fails": lambda: ground.app("two", 8098),
         "one is interrupted": lambda: ground.app("two", 8098),
     }[pair.kind]()
     started = [ground.start(first, pair.form)]

@@ -235,8 +235,7 @@ class Commit(_FormStep):
         plan = self.ground.plan
         if self.form is not Form.IMAGE or not plan.tag:
             return {"named": True}
-        images = self.ground.target.remote.call("image.list", {})["images"]
-        return {"named": any(_full(plan.tag) in image["tags"] for image in images)}
+        return {"named": transfer.has_image(self.ground.target, plan.tag)}
 
     def do(self) -> dict[str, Any]:
         ground, plan = self.ground, self.ground.plan
@@ -324,11 +323,6 @@ def _step(name: str, ground: Ground) -> Step:
 def _holder() -> str:
     """Who makes this Move, for people who meet its marker on a host."""
     return f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}"
-
-
-def _full(name: str) -> str:
-    """A name as the engine lists it: with its tag."""
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
 def _boot(form: Form, facts: Facts, first: measure.Answer, way: health.Way) -> Boot:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from portkit.errors import EngineError, PortkitError
+from portkit.errors import AppError, PortkitError, TransferError
 from portkit.host import Host
 from portkit.model import Artifact, Blob, Form
 from portkit.progress import NullObserver, Observer
@@ -18,6 +18,7 @@ from portkit.store import Store
 from portkit.transfer.bases import LEAST_BASE, Base, Bases, likeliest
 from portkit.transfer.deliver import Delivery, deliver
 from portkit.transfer.forward import Parcel, bring
+from portkit.transfer.known import Layers, layers, layers_if_any
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, ask, persist
 
@@ -40,13 +41,21 @@ class TransferResult:
     deliveries: tuple[Delivery, ...] = ()
 
 
-def missing(artifact: Artifact, host: Host, observer: Observer | None = None) -> tuple[Blob, ...]:
-    """The blobs that neither the host's engine nor its Store has, each once."""
+def missing(
+    artifact: Artifact,
+    host: Host,
+    observer: Observer | None = None,
+    *,
+    engine: Layers | None = None,
+) -> tuple[Blob, ...]:
+    """The blobs that neither the host's engine nor its Store has, each once.
+
+    engine: the layers in the host's engine, where they are known already."""
+    observer = observer or NullObserver()
     blobs = tuple({blob.digest: blob for blob in artifact.blobs}.values())
     if artifact.form is Form.IMAGE:
-        listed = _ask(host, "image.list", {}, observer)["images"]
-        there = {digest for row in listed for digest in row["diff_ids"]}
-        blobs = tuple(blob for blob in blobs if blob.digest not in there)
+        engine = engine or layers(Link(host.remote), observer)
+        blobs = tuple(blob for blob in blobs if blob.digest not in engine.there)
     asked = {"digests": [blob.digest for blob in blobs]}
     have = _ask(host, "store.has", asked, observer)["have"]
     return tuple(blob for blob in blobs if have.get(blob.digest) != blob.size)
@@ -59,23 +68,25 @@ def send(
     observer: Observer | None = None,
     *,
     move: str,
-    new: Sequence[Blob] | None = None,
     parcels: Mapping[str, Parcel] | None = None,
 ) -> TransferResult:
     """Bring an image into the host's engine, a disk into its Store.
 
-    move: the id of the Move whose it is; an image is held under a name with that id. new: what
-    `missing` returned, when it was asked. parcels: blobs that are not in the Store here but can be
-    made there. Raises VerifyError when something else arrived than was sent, SpaceError when the
-    host is full, TransferError when the connection broke, EngineError when its engine refused.
+    move: the id of the Move whose it is; an image is held under a name with that id. parcels: blobs
+    that are not in the Store here but can be made there. Raises VerifyError when something else
+    arrived than was sent, SpaceError when the host is full, TransferError when the connection
+    broke, EngineError when its engine refused.
     """
     observer = observer or NullObserver()
     begun, before = time.monotonic(), host.counters()
-    new = missing(artifact, host, observer) if new is None else new
-    there = _already_there(artifact, new)
-    deliveries = there + _send(artifact, new, store, host, observer, parcels or {})
-    if artifact.form is Form.IMAGE:
-        _load(artifact, new, host, move, observer)
+    try:
+        deliveries = _bring(artifact, store, host, observer, move, parcels or {})
+    except TransferError as error:
+        if host.remote.lost or artifact.form is not Form.IMAGE:
+            raise
+        # Layers that the engine had may have gone with another Move that was rolled back.
+        observer.message(f"{error.brief}; once more, with what the host has now")
+        deliveries = _bring(artifact, store, host, observer, move, parcels or {})
     after = host.counters()
     return TransferResult(
         sent_bytes=after.sent - before.sent,
@@ -85,6 +96,24 @@ def send(
         counter=after.source,
         deliveries=deliveries,
     )
+
+
+def _bring(
+    artifact: Artifact,
+    store: Store,
+    host: Host,
+    observer: Observer,
+    move: str,
+    parcels: Mapping[str, Parcel],
+) -> tuple[Delivery, ...]:
+    image = artifact.form is Form.IMAGE
+    engine = (layers if image else layers_if_any)(Link(host.remote), observer)
+    new = missing(artifact, host, observer, engine=engine)
+    there = _already_there(artifact, new)
+    deliveries = there + _send(artifact, new, store, host, observer, parcels, engine)
+    if image:
+        _load(artifact, new, host, move, observer)
+    return deliveries
 
 
 def _already_there(artifact: Artifact, new: Sequence[Blob]) -> tuple[Delivery, ...]:
@@ -101,6 +130,15 @@ def tag(host: Host, reference: str, wanted: str) -> bool:
     """Give a held image a user's tag where it is free or already the same image; never move one."""
     row = host.remote.call("image.tag", {"reference": reference, "tag": wanted})
     return bool(row.get("tagged"))
+
+
+def has_image(host: Host, reference: str) -> bool:
+    """Whether the host's engine has an image of that name."""
+    try:
+        host.remote.call("image.list", {"reference": reference})
+    except AppError:  # the verb's own word for an image that is not there
+        return False
+    return True
 
 
 def release(
@@ -149,10 +187,6 @@ def _load(
     }
     tries = 0
 
-    def is_held() -> bool:
-        images = _ask(host, "image.list", {})["images"]
-        return any(hold in image["tags"] for image in images)
-
     def load() -> None:
         nonlocal tries
         tries += 1
@@ -160,7 +194,7 @@ def _load(
             host.remote.call("image.load", args)
         except PortkitError:
             # What an earlier try began goes on in the engine when its connection breaks.
-            if tries == 1 or host.remote.lost or not is_held():
+            if tries == 1 or host.remote.lost or not has_image(host, hold):
                 raise
             host.remote.call("store.remove", {"digests": discard, "move": move})
 
@@ -174,11 +208,12 @@ def _send(
     host: Host,
     observer: Observer,
     parcels: Mapping[str, Parcel],
+    engine: Layers,
 ) -> tuple[Delivery, ...]:
     total, done = sum(blob.size for blob in blobs), 0
     link = _link(host)
     large = any(blob.size >= LEAST_BASE for blob in blobs)
-    rows = _bases(artifact, store, host, observer) if large else []
+    rows = _bases(artifact, store, host, observer, engine) if large else []
     deliveries = []
     with Bases(store, rows) as bases:
         for blob in blobs:
@@ -210,9 +245,10 @@ def _link(host: Host) -> Link:
     return Link(host.remote, sent=sent, rate=host.rate, name=host.name, limit=most)
 
 
-def _bases(artifact: Artifact, store: Store, host: Host, observer: Observer) -> list[Base]:
+def _bases(
+    artifact: Artifact, store: Store, host: Host, observer: Observer, engine: Layers
+) -> list[Base]:
     """What both ends hold: layers of the same image first, then the newest blobs."""
-    engine, readable = _layers(host, observer)
     newest = store.newest(_ASKED, LEAST_BASE)
     own = [digest for digest in artifact.config.diff_ids if store.has(digest)]
     asked = list(dict.fromkeys([*own, *(blob.digest for blob in newest)]))
@@ -220,18 +256,7 @@ def _bases(artifact: Artifact, store: Store, host: Host, observer: Observer) -> 
     bases = []
     for digest in asked:
         size = store.size(digest)
-        if have.get(digest) == size or digest in engine:
-            whole = digest not in have and digest not in readable
+        if have.get(digest) == size or digest in engine.there:
+            whole = digest not in have and digest not in engine.readable
             bases.append(Base(digest, size, in_engine=whole))
     return likeliest(bases, own)
-
-
-def _layers(host: Host, observer: Observer) -> tuple[set[str], set[str]]:
-    """diffIDs of the layers that the host's engine has, and of those that can be read there
-    without the rest of an image; none where no engine runs."""
-    try:
-        found = _ask(host, "image.list", {}, observer)
-    except EngineError:
-        return set(), set()
-    layers = {digest for row in found["images"] for digest in row["diff_ids"]}
-    return layers, layers & set(found.get("readable", ()))

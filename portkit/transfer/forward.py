@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from portkit.errors import EngineError, PortkitError, VerifyError
+from portkit.errors import PortkitError, VerifyError
 from portkit.host import Host
 from portkit.model import Blob
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer import price
 from portkit.transfer.deliver import Delivery, deliver
+from portkit.transfer.known import layers_if_any
 from portkit.transfer.resume import Link, Sending, ask, persist, transmit
 from portkit.transfer.stream import Stream
 
@@ -52,11 +53,7 @@ def held(
 
     have = ask(link, "store.has", {"digests": sorted(sizes)}, observer)["have"]
     found = {digest for digest, size in sizes.items() if have.get(digest) == size}
-    try:
-        rows = ask(link, "image.list", {}, observer)["images"]
-    except EngineError:
-        return found
-    return found | {digest for row in rows for digest in row["diff_ids"]} & set(sizes)
+    return found | layers_if_any(link, observer).there & set(sizes)
 
 
 def bring(

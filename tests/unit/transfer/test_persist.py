@@ -7,10 +7,11 @@ from typing import Any, cast
 import pytest
 
 from portkit import transfer
-from portkit.errors import EngineError, PortkitError, TransferError
+from portkit.errors import AppError, EngineError, PortkitError, TransferError
 from portkit.host import Host
 from portkit.model import Artifact, Blob, Form
 from portkit.progress import NullObserver
+from portkit.store import Store
 from portkit.transfer.resume import Link, persist
 
 
@@ -89,4 +90,26 @@ def test_a_load_that_is_refused_stays_refused(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(EngineError):
         loaded(monkeypatch, EngineError("full"))
     with pytest.raises(EngineError):
-        loaded(monkeypatch, "cut", EngineError("full"), {"images": []})
+        loaded(monkeypatch, "cut", EngineError("full"), AppError("no such image"))
+
+
+def test_layers_that_went_meanwhile_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another Move that was rolled back took them out of the engine."""
+    tries: list[Any] = [TransferError("layers are neither in the Store nor in the engine"), ()]
+
+    def bring(*_: Any) -> Any:
+        step = tries.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    monkeypatch.setattr(transfer, "_bring", bring)
+    counters = SimpleNamespace(sent=1, received=2, source="local")
+    remote = SimpleNamespace(lost=False)
+    host = cast(Host, SimpleNamespace(remote=remote, counters=lambda: counters))
+    transfer.send(image(), cast(Store, None), host, move=MOVE)
+    assert tries == []
+    tries[:] = [TransferError("the connection broke")]
+    remote.lost = True
+    with pytest.raises(TransferError):
+        transfer.send(image(), cast(Store, None), host, move=MOVE)
