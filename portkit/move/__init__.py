@@ -11,6 +11,7 @@ Where it could not even do that, because it was killed or the target is gone, `r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from portkit import app as app_room
 from portkit import compat
@@ -19,11 +20,11 @@ from portkit.clock import Clock
 from portkit.errors import AppError, PortkitError
 from portkit.host import Host
 from portkit.model import App, Artifact, Form
-from portkit.move import unfinished
+from portkit.move import prepare, unfinished
 from portkit.move.again import Measured, measure_again
 from portkit.move.carry import carry_out
 from portkit.move.journal import Entry, Journal, MoveState
-from portkit.move.prepare import Job, Packed, new_id, prepare
+from portkit.move.prepare import Job, Package, Packed, Request, new_id
 from portkit.move.unfinished import Ended, resume, rollback, rollback_on
 from portkit.progress import NullObserver, Observer
 from portkit.report import FormReport, Report
@@ -37,9 +38,12 @@ __all__ = [
     "Journal",
     "Measured",
     "MoveState",
+    "Packages",
+    "judge",
     "measure_again",
     "new_id",
     "pack",
+    "package",
     "plan",
     "plan_all",
     "resume",
@@ -109,10 +113,39 @@ def plan_all(
     observer: Observer | None = None,
 ) -> tuple[Report, ...]:
     """`plan` of several Apps: also whether they can be on the target together."""
-    job = _job(apps, source, target, forms, store, observer)
+    packages = package(apps, source=source, forms=forms, store=store, observer=observer)
+    return judge(packages, target, pack_disk=pack_disk)
+
+
+@dataclass(frozen=True)
+class Packages:
+    """Apps with their images in the Store here, for `judge`."""
+
+    request: Request
+    packages: tuple[Package, ...]
+
+
+def package(
+    apps: Sequence[App],
+    *,
+    source: Source,
+    forms: Sequence[Form] = BOTH,
+    store: Store | None = None,
+    observer: Observer | None = None,
+) -> Packages:
+    """The first half of `plan_all`, which needs no target: to judge the Apps for several hosts they
+    are packaged, and built where they say so, only once."""
+    request = _request(apps, source, forms, store, observer)
+    return Packages(request, prepare.package(request))
+
+
+def judge(packages: Packages, target: Host, *, pack_disk: bool = True) -> tuple[Report, ...]:
+    """The second half of `plan_all`: packaged Apps held against one host, which is only read. What
+    packaging cost is in the Reports of the first host."""
+    job = packages.request.to(target)
     return tuple(
         packed.report(packed.turn.clock.take(), _foreseen(packed), dry_run=True)
-        for packed in prepare(job, refusing=False, pack_disk=pack_disk)
+        for packed in prepare.judge(packages.packages, job, pack_disk=pack_disk)
     )
 
 
@@ -175,12 +208,12 @@ def run_all(
         raise AppError("no form to move, or one twice", details=", ".join(forms) or "none")
     if keep is not None and keep not in forms:
         keep = forms[-1]
-    job = _job(apps, source, target, forms, store, observer)
+    job = _request(apps, source, forms, store, observer).to(target)
     journal = journal or Journal()
     for app in apps:
         unfinished.refuse(journal, app.name, target.name)
     done: list[Report] = []
-    for packed in prepare(job, refusing=True):
+    for packed in prepare.prepare(job):
         try:
             with job.about(packed.app, "moving"):
                 report = carry_out(packed, job, journal, keep, repeat)
@@ -192,18 +225,17 @@ def run_all(
     return tuple(done)
 
 
-def _job(
+def _request(
     apps: Sequence[App],
     source: Source,
-    target: Host,
     forms: Sequence[Form],
     store: Store | None,
     observer: Observer | None,
-) -> Job:
+) -> Request:
     if not apps:
         raise AppError("no App to move")
     store, observer = store or Store(default_root()), observer or NullObserver()
-    return Job(tuple(apps), source, target, tuple(forms), store, observer)
+    return Request(tuple(apps), source, tuple(forms), store, observer)
 
 
 def _say_how_far(error: BaseException, job: Job, done: int) -> None:

@@ -27,12 +27,11 @@ _KIT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Job:
-    """What the Moves of one call have in common."""
+class Request:
+    """What the Moves of one call have in common, wherever they go."""
 
     apps: tuple[App, ...]
     source: Source
-    target: Host
     forms: tuple[Form, ...]
     store: Store
     observer: Observer
@@ -49,20 +48,40 @@ class Job:
             error.brief = f"{app.name}: {error.brief}" if several else error.brief
             raise
 
+    def to(self, target: Host) -> Job:
+        """The same with the host where it goes."""
+        return Job(self.apps, self.source, self.forms, self.store, self.observer, target)
+
+
+@dataclass(frozen=True)
+class Job(Request):
+    """What the Moves of one call to one target have in common."""
+
+    target: Host
+
 
 @dataclass
 class Links:
-    """Bytes of both connections; each is told once, to the Move that was at work."""
+    """Bytes of both connections; each is told once, to the Move that was at work. target: None
+    before one is looked at."""
 
     source: Source
-    target: Host
+    target: Host | None = None
     told: tuple[int, int] = (0, 0)
 
     def take(self) -> tuple[int, int]:
         """What went over them, both ways, since the last call; before the first, all."""
-        ends, before = (self.source.counters(), self.target.counters()), self.told
-        self.told = (ends[0].sent + ends[0].received, ends[1].sent + ends[1].received)
+        before, ends = self.told, [self.source.counters()]
+        if self.target is not None:
+            ends.append(self.target.counters())
+        both = [end.sent + end.received for end in ends]
+        self.told = (both[0], both[1] if len(both) > 1 else 0)
         return self.told[0] - before[0], self.told[1] - before[1]
+
+    def lead_to(self, target: Host) -> None:
+        """From now on the target's connection is another one."""
+        if self.target is not target:
+            self.target, self.told = target, (self.told[0], 0)
 
 
 @dataclass
@@ -82,6 +101,26 @@ class Turn:
         source, target = self.links.take()
         self.source_bytes += source
         self.target_bytes += target
+
+    def hand_over(self) -> Turn:
+        """What it has cost so far, for a Move that goes on with it. This one begins anew: with the
+        App's Move to another target nothing is counted twice."""
+        given = Turn(self.clock, self.links, self.source_bytes, self.target_bytes)
+        self.clock, self.source_bytes, self.target_bytes = Clock(self.clock.observer), 0, 0
+        return given
+
+
+@dataclass(frozen=True)
+class Package:
+    """An App with its image in the Store here, whatever host it will go to. running: what is found
+    of the App as it runs at the source."""
+
+    app: App
+    spec: RunSpec
+    image: Artifact
+    source: Facts
+    running: tuple[Finding, ...]
+    turn: Turn
 
 
 @dataclass(frozen=True)
@@ -129,30 +168,60 @@ def new_id() -> str:
     return "pk-" + secrets.token_hex(6)
 
 
-def prepare(job: Job, *, refusing: bool, pack_disk: bool = True) -> tuple[Packed, ...]:
-    """Every App packaged and checked; the target is only read.
+def prepare(job: Job) -> tuple[Packed, ...]:
+    """Every App packaged and checked; the target is only read. What stands in the way of any is
+    raised as soon as it is known."""
+    job.source.require(job.forms)
+    lacks = job.source.lacking(job.target, job.store)
+    if error := compat.refusal({"": lacks}):  # before anything is unpacked
+        raise error
+    return _judge(package(job), job, lacks, refusing=True, pack_disk=True)
 
-    refusing: raise what stands in the way of any as soon as it is known, else it is in the
-    findings alone. pack_disk: False leaves disks out; they count in the space with an estimate.
-    """
-    _distinct(job.apps)
-    links = Links(job.source, job.target)
-    turns = [Turn(Clock(job.observer), links) for _ in job.apps]
+
+def package(request: Request) -> tuple[Package, ...]:
+    """Every App's image in the Store here, built where an App says so; no target is needed."""
+    _distinct(request.apps)
+    links = Links(request.source)
+    turns = [Turn(Clock(request.observer), links) for _ in request.apps]
     with turns[0].taken() as clock:
-        job.source.require(job.forms)
-        lacks = job.source.lacking(job.target, job.store)
-        if refusing and (error := compat.refusal({"": lacks})):  # before unpacking anything
-            raise error
-        with clock.phase("look at the hosts"):
-            facts = job.source.facts(), job.target.facts()
-    packed = [_look(app, job, facts, turn) for app, turn in zip(job.apps, turns, strict=True)]
-    shared = compat.clashes({each.app.name: each.spec.ports for each in packed})
-    packed = [each.also((*lacks, *shared[each.app.name])) for each in packed]
+        request.source.require(request.forms)
+        with clock.phase("look at the source"):
+            facts = request.source.facts()
+    pairs = zip(request.apps, turns, strict=True)
+    return tuple(_packaged(app, request, facts, turn) for app, turn in pairs)
+
+
+def judge(packages: Sequence[Package], job: Job, *, pack_disk: bool) -> tuple[Packed, ...]:
+    """Packages held against one host, alone and together; everything is in the findings.
+
+    pack_disk: False leaves disks out; they count in the space with an estimate.
+    """
+    lacks = job.source.lacking(job.target, job.store)
+    return _judge(packages, job, lacks, refusing=False, pack_disk=pack_disk)
+
+
+def _judge(
+    packages: Sequence[Package],
+    job: Job,
+    lacks: tuple[Finding, ...],
+    *,
+    refusing: bool,
+    pack_disk: bool,
+) -> tuple[Packed, ...]:
+    turns = [each.turn.hand_over() for each in packages]
+    turns[0].links.lead_to(job.target)
+    with turns[0].taken() as clock, clock.phase("look at the target"):
+        target = job.target.facts()
+    shared = compat.clashes({each.app.name: each.spec.ports for each in packages})
+    packed = [
+        _held_against(each, turn, target, job.forms).also((*lacks, *shared[each.app.name]))
+        for each, turn in zip(packages, turns, strict=True)
+    ]
     if refusing:
         _refuse(packed)
     if pack_disk and Form.DISK in job.forms:
         packed = [_with_disk(each, job) for each in packed]
-    full = _space(packed, facts[1], job.target)
+    full = _space(packed, target, job.target)
     packed = [each.also(full) for each in packed]
     if refusing:
         _refuse(packed)
@@ -170,18 +239,31 @@ def _distinct(apps: Sequence[App]) -> None:
             )
 
 
-def _look(app: App, job: Job, facts: tuple[Facts, Facts], turn: Turn) -> Packed:
-    """An App with its image and what is found by looking at it alone; no disk yet."""
-    with turn.taken() as clock, job.about(app, "packaging"):
-        image = job.source.image(app, job.store, clock)
+def _packaged(app: App, request: Request, facts: Facts, turn: Turn) -> Package:
+    with turn.taken() as clock, request.about(app, "packaging"):
+        image = request.source.image(app, request.store, clock)
         spec = app_room.resolve(app, image.config)
-        for form in job.forms:  # one that names a method it does not allow is not moved
+        for form in request.forms:  # one that names a method it does not allow is not moved
             health.way_of(spec, form)
-        running = job.source.running(app, facts[0])
-    told = app.findings + running
-    findings = {form: told + compat.check(spec, image.config, facts[1], form) for form in job.forms}
-    artifacts = {form: image if form is Form.IMAGE else None for form in job.forms}
-    return Packed(new_id(), app, spec, image, artifacts, *facts, findings, turn)
+        running = request.source.running(app, facts)
+    return Package(app, spec, image, facts, running, turn)
+
+
+def _held_against(package: Package, turn: Turn, target: Facts, forms: Sequence[Form]) -> Packed:
+    """What is found by looking at one App alone; no disk yet."""
+    spec, image = package.spec, package.image
+    known = package.app.findings + package.running
+    return Packed(
+        move=new_id(),
+        app=package.app,
+        spec=spec,
+        image=image,
+        artifacts={form: image if form is Form.IMAGE else None for form in forms},
+        source=package.source,
+        target=target,
+        findings={form: known + compat.check(spec, image.config, target, form) for form in forms},
+        turn=turn,
+    )
 
 
 def _with_disk(packed: Packed, job: Job) -> Packed:

@@ -67,7 +67,7 @@ def boot(store: Store, artifact: Artifact, raw: Path, folder: Path) -> None:
             findings={Form.DISK: ()},
             turn=Turn(Clock(observer), Links(source, target)),
         )
-        job = Job((app,), source, target, (Form.DISK,), store, observer)
+        job = Job((app,), source, (Form.DISK,), store, observer, target)
         carry_out(packed, job, moves.Journal(), None, 1)
 
 

@@ -158,12 +158,11 @@ def check(
     reports: list[Report] = []
     ends = [connect(target, told) for target in targets]
     with _begun(names, source, told) as (loaded, origin):
+        forms = _asked(form, origin)
+        packages = moves.package(loaded, source=origin, forms=forms, observer=told)
         for end in ends:
             with end as there:
-                found = moves.plan_all(
-                    loaded, source=origin, target=there, forms=_asked(form, origin),
-                    pack_disk=False, observer=told,
-                )  # fmt: skip
+                found = moves.judge(packages, there, pack_disk=False)
             reports += found
             if output == "table":
                 _show(found, output)

@@ -28,7 +28,8 @@ _identity = click.argument("identity", metavar="ID")
 def moves(every: bool, output: str) -> None:
     """List the Moves made from this machine.
 
-    The newest comes first. A Move that is UNFINISHED was cut off: end it with `portkit resume ID` or `portkit rollback ID`.
+    The newest comes first. A Move that is UNFINISHED was cut off: end it with `portkit resume ID`
+    or `portkit rollback ID`.
 
     \b
     Examples:
@@ -119,8 +120,8 @@ def resume(identity: str, output: str, progress: str) -> None:
 def rollback(identity: str, host: str | None, progress: str) -> None:
     """Take an unfinished Move back.
 
-    Nothing of it stays on the target. With --on, the Move may have been started on another machine: what it left on HOST is known
-    from the marker there. Name its target, then its source.
+    Nothing of it stays on the target. With --on, the Move may have been started on another machine:
+    what it left on HOST is known from the marker there. Name its target, then its source.
 
     \b
     Examples:

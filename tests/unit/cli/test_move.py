@@ -48,6 +48,8 @@ def _hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "connect", connect)
     monkeypatch.setattr(moves, "run_all", run_all)
     monkeypatch.setattr(moves, "plan_all", lambda apps, **_: tuple(map(report, apps)))
+    monkeypatch.setattr(moves, "package", lambda apps, **_: apps)
+    monkeypatch.setattr(moves, "judge", lambda apps, target, **_: tuple(map(report, apps)))
 
 
 def portkit(*words: str) -> Result:
@@ -101,11 +103,11 @@ def test_check_ends_as_the_move_would(
     errors = tuple(Finding(rule, Severity.ERROR, "no") for rule in rules)
     found = (Finding("accelerator", Severity.WARNING, "slow"), *errors)
 
-    def plan_all(apps: Sequence[App], **_: object) -> tuple[Report, ...]:
+    def judge(apps: Sequence[App], target: object, **_: object) -> tuple[Report, ...]:
         form = FormReport(Form.IMAGE, None, Verdict.INCOMPATIBLE, found)
         return tuple(Report("pk-1", app, FACTS, FACTS, 0, 0, (), (form,)) for app in apps)
 
-    monkeypatch.setattr(moves, "plan_all", plan_all)
+    monkeypatch.setattr(moves, "judge", judge)
     assert portkit("check", "shop:1", "--on", "web1", "--on", "web2").exit_code == code
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -251,3 +251,24 @@ def test_a_check_counts_disks_that_are_not_made(tmp_path: Path) -> None:
     assert [form.artifact is None for form in report.forms] == [False, True]
     for report in lot.plan():
         assert {form.verdict for form in report.forms} == {Verdict.INCOMPATIBLE}
+
+
+def test_packaged_once_and_judged_for_each_host(tmp_path: Path) -> None:
+    lot = Lot(tmp_path, "shop", "blog")
+    full = FakeHost("full", replace(FACTS, store_free_bytes=1), {})
+    source, targets = OnHost(cast(Any, lot.source)), (lot.target, full, lot.target)
+    packages = moves.package(lot.apps, source=source, forms=(Form.IMAGE,), store=lot.store)
+    asked = list(lot.source.calls)
+    assert (lot.target.calls, full.calls) == ([], [])
+    rounds = [moves.judge(packages, cast(Any, each)) for each in targets]
+    assert lot.source.calls == asked, "the source is asked nothing more"
+    assert lot.target.calls == full.calls * 2
+    verdicts = [[report.forms[0].verdict for report in reports] for reports in rounds]
+    good, bad = [Verdict.NATIVE] * 2, [Verdict.INCOMPATIBLE] * 2
+    assert verdicts == [good, bad, good]
+    names = [[phase.name for report in reports for phase in report.phases] for reports in rounds]
+    assert names[0][0] == "look at the source"
+    assert names[1] == names[2] == ["look at the target"], "packaging is in the first Reports"
+    reports = [report for each in rounds for report in each]
+    assert len({report.move for report in reports}) == len(reports)
+    assert sum(report.source_link_bytes for report in reports) == 2 * lot.source.bytes
