@@ -1,24 +1,25 @@
-"""Plan a migration: what would each app cost? Usage: plan.py SOURCE TARGET APP..."""
+"""Plan a migration: what would each app need? Usage: plan.py SOURCE TARGET APP..."""
 
 import sys
 
-from portkit import app, host, move
-from portkit.errors import PortkitError
+import portkit
 
 
-def main(source: str, target: str, sources: list[str]) -> None:
-    """One line an app: verdict, bytes of content, what stands in the way."""
-    with host.connect(source) as old, host.connect(target) as new:
-        for name in sources:
+def main(source: str, target: str, names: list[str]) -> None:
+    """Print one line for each app and form: the verdict, its size, and what was found."""
+    with portkit.connect(source) as old, portkit.connect(target) as new:
+        for name in names:
             try:
-                report = move.plan(app.load(name), source=old, target=new)
-            except PortkitError as error:
+                report = portkit.plan_app(
+                    portkit.load(name), source=portkit.OnHost(old), target=new, pack_disk=False
+                )
+            except portkit.PortkitError as error:
                 print(f"{name:30} cannot be planned: {error.brief}")
                 continue
             for form in report.forms:
-                megabytes = form.artifact.stored_bytes / 1e6 if form.artifact else 0.0
+                size = f"{form.artifact.stored_bytes / 1e6:8.1f} MB" if form.artifact else ""
                 notes = "; ".join(finding.message for finding in form.findings)
-                print(f"{name:30} {form.form:6} {form.verdict:13} {megabytes:8.1f} MB  {notes}")
+                print(f"{name:30} {form.form:6} {form.verdict:13} {size:11}  {notes}")
 
 
 if __name__ == "__main__":

@@ -1,3 +1,202 @@
-"""Move an application between hosts as a container image and as a bootable disk."""
+"""Move an application between hosts as a container image and as a bootable disk.
+
+    import portkit
+
+    shop = portkit.load("./shop")
+    with portkit.connect("web1") as old, portkit.connect("web2") as new:
+        report = portkit.move_app(shop, source=portkit.OnHost(old), target=new)
+
+The names in `__all__` are the public API; everything else may change between releases. Importing
+`portkit` is quick: each name is imported from its module when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` says the same at run time
+    from portkit.app import load
+    from portkit.bundle import Bundle
+    from portkit.bundle.write import write as write_bundle
+    from portkit.collect import collect as collect_garbage
+    from portkit.errors import (
+        AppError,
+        BootError,
+        ConflictError,
+        EngineError,
+        HostError,
+        IncompatibleError,
+        LabError,
+        PortkitError,
+        SpaceError,
+        ToolError,
+        TransferError,
+        VerifyError,
+    )
+    from portkit.host import Host, connect
+    from portkit.inventory import take as take_inventory
+    from portkit.model import (
+        App,
+        Artifact,
+        Facts,
+        Finding,
+        Form,
+        Instance,
+        Severity,
+        Verdict,
+    )
+    from portkit.move import (
+        Ended,
+        Journal,
+        Measured,
+        MoveState,
+        Packages,
+        judge_apps,
+        measure_again,
+        move_app,
+        move_apps,
+        pack,
+        package_apps,
+        plan_app,
+        plan_apps,
+        resume,
+        rollback,
+        rollback_on,
+        to_json,
+    )
+    from portkit.progress import NullObserver, Observer
+    from portkit.report import FormReport, Report
+    from portkit.source import InBundle, OnHost, Source
+    from portkit.store import Store
 
 __version__ = "0.1.0"
+
+# Public name -> the module that it is imported from, with its name there where that differs.
+_HOMES = {
+    "App": "portkit.model",
+    "AppError": "portkit.errors",
+    "Artifact": "portkit.model",
+    "BootError": "portkit.errors",
+    "Bundle": "portkit.bundle",
+    "ConflictError": "portkit.errors",
+    "Ended": "portkit.move",
+    "EngineError": "portkit.errors",
+    "Facts": "portkit.model",
+    "Finding": "portkit.model",
+    "Form": "portkit.model",
+    "FormReport": "portkit.report",
+    "Host": "portkit.host",
+    "HostError": "portkit.errors",
+    "InBundle": "portkit.source",
+    "IncompatibleError": "portkit.errors",
+    "Instance": "portkit.model",
+    "Journal": "portkit.move",
+    "LabError": "portkit.errors",
+    "Measured": "portkit.move",
+    "MoveState": "portkit.move",
+    "NullObserver": "portkit.progress",
+    "Observer": "portkit.progress",
+    "OnHost": "portkit.source",
+    "Packages": "portkit.move",
+    "PortkitError": "portkit.errors",
+    "Report": "portkit.report",
+    "Severity": "portkit.model",
+    "Source": "portkit.source",
+    "SpaceError": "portkit.errors",
+    "Store": "portkit.store",
+    "ToolError": "portkit.errors",
+    "TransferError": "portkit.errors",
+    "Verdict": "portkit.model",
+    "VerifyError": "portkit.errors",
+    "collect_garbage": "portkit.collect:collect",
+    "connect": "portkit.host",
+    "judge_apps": "portkit.move",
+    "load": "portkit.app",
+    "measure_again": "portkit.move",
+    "move_app": "portkit.move",
+    "move_apps": "portkit.move",
+    "pack": "portkit.move",
+    "package_apps": "portkit.move",
+    "plan_app": "portkit.move",
+    "plan_apps": "portkit.move",
+    "resume": "portkit.move",
+    "rollback": "portkit.move",
+    "rollback_on": "portkit.move",
+    "take_inventory": "portkit.inventory:take",
+    "to_json": "portkit.move",
+    "write_bundle": "portkit.bundle.write:write",
+}
+
+__all__ = [
+    "App",
+    "AppError",
+    "Artifact",
+    "BootError",
+    "Bundle",
+    "ConflictError",
+    "Ended",
+    "EngineError",
+    "Facts",
+    "Finding",
+    "Form",
+    "FormReport",
+    "Host",
+    "HostError",
+    "InBundle",
+    "IncompatibleError",
+    "Instance",
+    "Journal",
+    "LabError",
+    "Measured",
+    "MoveState",
+    "NullObserver",
+    "Observer",
+    "OnHost",
+    "Packages",
+    "PortkitError",
+    "Report",
+    "Severity",
+    "Source",
+    "SpaceError",
+    "Store",
+    "ToolError",
+    "TransferError",
+    "Verdict",
+    "VerifyError",
+    "__version__",
+    "collect_garbage",
+    "connect",
+    "judge_apps",
+    "load",
+    "measure_again",
+    "move_app",
+    "move_apps",
+    "pack",
+    "package_apps",
+    "plan_app",
+    "plan_apps",
+    "resume",
+    "rollback",
+    "rollback_on",
+    "take_inventory",
+    "to_json",
+    "write_bundle",
+]
+
+
+if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used (PEP 562)."""
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, _, there = home.partition(":")
+        value = getattr(import_module(module), there or name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,10 +2,10 @@
 
     App -> package -> Artifact -> transfer -> boot -> Instance -> measure -> Report
 
-`plan` reports what `run` would meet and changes nothing on the target. `run` carries a Move out as
-recorded steps; when it fails, whatever the reason, it leaves nothing of its own on the target.
-Where it could not even do that, because it was killed or the target is gone, `resume` and
-`rollback` end the Move later.
+`plan_app` reports what `move_app` would meet and changes nothing on the target. `move_app` carries
+a Move out as recorded steps; when one fails, for whatever reason, nothing of the Move stays on the
+target. Where even that was impossible, because portkit was killed or the target is gone, `resume`
+and `rollback` end the Move later.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ __all__ = [
     "Measured",
     "MoveState",
     "Packages",
-    "judge",
+    "judge_apps",
     "measure_again",
+    "move_app",
+    "move_apps",
     "new_id",
     "pack",
-    "package",
-    "plan",
-    "plan_all",
+    "package_apps",
+    "plan_app",
+    "plan_apps",
     "resume",
     "rollback",
     "rollback_on",
-    "run",
-    "run_all",
     "to_json",
 ]
 
@@ -76,7 +76,7 @@ def pack(
     return {form: artifacts[form] for form in forms}
 
 
-def plan(
+def plan_app(
     app: App,
     *,
     source: Source,
@@ -90,7 +90,7 @@ def plan(
 
     pack_disk: False spares the time that making the disk takes; its FormReport has no artifact.
     """
-    reports = plan_all(
+    reports = plan_apps(
         (app,),
         source=source,
         target=target,
@@ -102,7 +102,7 @@ def plan(
     return reports[0]
 
 
-def plan_all(
+def plan_apps(
     apps: Sequence[App],
     *,
     source: Source,
@@ -112,20 +112,20 @@ def plan_all(
     store: Store | None = None,
     observer: Observer | None = None,
 ) -> tuple[Report, ...]:
-    """`plan` of several Apps: also whether they can be on the target together."""
-    packages = package(apps, source=source, forms=forms, store=store, observer=observer)
-    return judge(packages, target, pack_disk=pack_disk)
+    """`plan_app` for several Apps: also whether they can be on the target together."""
+    packages = package_apps(apps, source=source, forms=forms, store=store, observer=observer)
+    return judge_apps(packages, target, pack_disk=pack_disk)
 
 
 @dataclass(frozen=True)
 class Packages:
-    """Apps with their images in the Store here, for `judge`."""
+    """Apps with their images in the Store here, for `judge_apps`."""
 
     request: Request
     packages: tuple[Package, ...]
 
 
-def package(
+def package_apps(
     apps: Sequence[App],
     *,
     source: Source,
@@ -133,15 +133,19 @@ def package(
     store: Store | None = None,
     observer: Observer | None = None,
 ) -> Packages:
-    """The first half of `plan_all`, which needs no target: to judge the Apps for several hosts they
-    are packaged, and built where they say so, only once."""
+    """The first half of `plan_apps`: package the Apps, for which no target is needed.
+
+    To judge Apps for several hosts, package them once and call `judge_apps` for each host.
+    """
     request = _request(apps, source, forms, store, observer)
     return Packages(request, prepare.package(request))
 
 
-def judge(packages: Packages, target: Host, *, pack_disk: bool = True) -> tuple[Report, ...]:
-    """The second half of `plan_all`: packaged Apps held against one host, which is only read. What
-    packaging cost is in the Reports of the first host."""
+def judge_apps(packages: Packages, target: Host, *, pack_disk: bool = True) -> tuple[Report, ...]:
+    """The second half of `plan_apps`: judge packaged Apps for one host, which is only read.
+
+    What packaging cost is in the Reports of the first host.
+    """
     job = packages.request.to(target)
     return tuple(
         packed.report(packed.turn.clock.take(), _foreseen(packed), dry_run=True)
@@ -149,7 +153,7 @@ def judge(packages: Packages, target: Host, *, pack_disk: bool = True) -> tuple[
     )
 
 
-def run(
+def move_app(
     app: App,
     *,
     source: Source,
@@ -171,7 +175,7 @@ def run(
     Raises IncompatibleError, ConflictError or SpaceError before bytes move, and the error of the
     stage that failed; then everything of this Move is off the target again.
     """
-    reports = run_all(
+    reports = move_apps(
         (app,),
         source=source,
         target=target,
@@ -185,7 +189,7 @@ def run(
     return reports[0]
 
 
-def run_all(
+def move_apps(
     apps: Sequence[App],
     *,
     source: Source,
@@ -198,7 +202,7 @@ def run_all(
     journal: Journal | None = None,
     moved: Callable[[Report], None] = lambda report: None,
 ) -> tuple[Report, ...]:
-    """Move several Apps as `run` does, one after the other over the same connections.
+    """Move several Apps as `move_app` does, one after the other over the same connections.
 
     All are packaged and checked, alone and together, before a byte goes for any. Each is a Move of
     its own: when one fails, those before it stay, and those after it are not tried; the error says

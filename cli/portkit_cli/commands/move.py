@@ -117,11 +117,11 @@ def move(
             forms = _asked(form, origin)
             host.limit(limit)
             if dry_run:
-                reports += moves.plan_all(
+                reports += moves.plan_apps(
                     loaded, source=origin, target=host, forms=forms, observer=told
                 )
             else:
-                moves.run_all(
+                moves.move_apps(
                     loaded, source=origin, target=host, forms=forms, keep=_KEEP[keep],
                     repeat=repeat, observer=told, moved=reports.append,
                 )  # fmt: skip
@@ -159,10 +159,10 @@ def check(
     ends = [connect(target, told) for target in targets]
     with _begun(names, source, told) as (loaded, origin):
         forms = _asked(form, origin)
-        packages = moves.package(loaded, source=origin, forms=forms, observer=told)
+        packages = moves.package_apps(loaded, source=origin, forms=forms, observer=told)
         for end in ends:
             with end as there:
-                found = moves.judge(packages, there, pack_disk=False)
+                found = moves.judge_apps(packages, there, pack_disk=False)
             reports += found
             if output == "table":
                 _show(found, output)

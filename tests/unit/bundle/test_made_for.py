@@ -75,7 +75,7 @@ def test_what_is_missing_is_told_first(
     before = far.files()
     here = Store(tmp_path / "empty")
     with Bundle(made) as bundle, pytest.raises(IncompatibleError) as caught:
-        move.run(bundle.app, source=InBundle(bundle), target=host, store=here)
+        move.move_app(bundle.app, source=InBundle(bundle), target=host, store=here)
     assert artifacts[Form.IMAGE].blobs[1].digest in caught.value.details
     assert "web2" in caught.value.brief
     assert far.files() == before
@@ -90,7 +90,7 @@ def test_a_check_tells_it_of_every_host(
     def found(name: str, have: dict[str, int], pack_disk: bool) -> list[FormReport]:
         host, here = Having(name, CAPABLE, have), Store(tmp_path / name)
         with Bundle(made) as bundle:
-            report = move.plan(
+            report = move.plan_app(
                 bundle.app,
                 source=InBundle(bundle),
                 target=host,  # type: ignore[arg-type]

@@ -39,17 +39,17 @@ def _hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     def report(app: App) -> Report:
         return Report(f"pk-{app.name}", app, FACTS, FACTS, 0, 0, (), ())
 
-    def run_all(apps: Sequence[App], *, moved: Any, **_: object) -> None:
+    def move_apps(apps: Sequence[App], *, moved: Any, **_: object) -> None:
         for app in apps:
             if app.name == "bad":
                 raise BootError("bad: it did not start")
             moved(report(app))
 
     monkeypatch.setattr(command, "connect", connect)
-    monkeypatch.setattr(moves, "run_all", run_all)
-    monkeypatch.setattr(moves, "plan_all", lambda apps, **_: tuple(map(report, apps)))
-    monkeypatch.setattr(moves, "package", lambda apps, **_: apps)
-    monkeypatch.setattr(moves, "judge", lambda apps, target, **_: tuple(map(report, apps)))
+    monkeypatch.setattr(moves, "move_apps", move_apps)
+    monkeypatch.setattr(moves, "plan_apps", lambda apps, **_: tuple(map(report, apps)))
+    monkeypatch.setattr(moves, "package_apps", lambda apps, **_: apps)
+    monkeypatch.setattr(moves, "judge_apps", lambda apps, target, **_: tuple(map(report, apps)))
 
 
 def portkit(*words: str) -> Result:
@@ -107,7 +107,7 @@ def test_check_ends_as_the_move_would(
         form = FormReport(Form.IMAGE, None, Verdict.INCOMPATIBLE, found)
         return tuple(Report("pk-1", app, FACTS, FACTS, 0, 0, (), (form,)) for app in apps)
 
-    monkeypatch.setattr(moves, "judge", judge)
+    monkeypatch.setattr(moves, "judge_apps", judge)
     assert portkit("check", "shop:1", "--on", "web1", "--on", "web2").exit_code == code
 
 

@@ -114,14 +114,14 @@ class Lot:
     def run(self, *apps: App, **more: Any) -> tuple[Report, ...]:
         source: Any = self.source
         ends: dict[str, Any] = {"source": OnHost(source), "target": self.target}
-        return moves.run_all(
+        return moves.move_apps(
             apps or self.apps, **ends, forms=(Form.IMAGE,), store=self.store, **more
         )
 
     def plan(self, *apps: App) -> tuple[Report, ...]:
         source: Any = self.source
         ends: dict[str, Any] = {"source": OnHost(source), "target": self.target}
-        return moves.plan_all(
+        return moves.plan_apps(
             apps or self.apps, **ends, store=self.store, pack_disk=False
         )  # fmt: skip
 
@@ -179,7 +179,7 @@ def test_the_error_of_one_app_is_as_ever(tmp_path: Path) -> None:
         lot.run()
     assert (caught.value.brief, caught.value.details) == ("it did not start", "its last words")
     with pytest.raises(AppError, match="no App"):
-        moves.run_all((), source=lot.source, target=lot.target)  # type: ignore[arg-type]
+        moves.move_apps((), source=lot.source, target=lot.target)  # type: ignore[arg-type]
 
 
 def test_two_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -257,10 +257,10 @@ def test_packaged_once_and_judged_for_each_host(tmp_path: Path) -> None:
     lot = Lot(tmp_path, "shop", "blog")
     full = FakeHost("full", replace(FACTS, store_free_bytes=1), {})
     source, targets = OnHost(cast(Any, lot.source)), (lot.target, full, lot.target)
-    packages = moves.package(lot.apps, source=source, forms=(Form.IMAGE,), store=lot.store)
+    packages = moves.package_apps(lot.apps, source=source, forms=(Form.IMAGE,), store=lot.store)
     asked = list(lot.source.calls)
     assert (lot.target.calls, full.calls) == ([], [])
-    rounds = [moves.judge(packages, cast(Any, each)) for each in targets]
+    rounds = [moves.judge_apps(packages, cast(Any, each)) for each in targets]
     assert lot.source.calls == asked, "the source is asked nothing more"
     assert lot.target.calls == full.calls * 2
     verdicts = [[report.forms[0].verdict for report in reports] for reports in rounds]

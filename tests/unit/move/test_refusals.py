@@ -57,7 +57,7 @@ def refused(tmp_path: Path, facts: Facts, **config: Any) -> tuple[PortkitError, 
     target: Any = FakeHost("new", facts)
     app = App("shop", (Service("shop", image="shop:1", ports=(Port(80, 8080),)),), "compose.yaml")
     with pytest.raises(PortkitError) as caught:
-        moves.run(app, source=OnHost(source), target=target, forms=(Form.IMAGE,), store=store)
+        moves.move_app(app, source=OnHost(source), target=target, forms=(Form.IMAGE,), store=store)
     return caught.value, target.calls
 
 

@@ -1,0 +1,73 @@
+"""`import portkit` gives the public API: its names are pinned, documented, and imported lazily."""
+
+import ast
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+
+import portkit
+from portkit import process
+
+FUNCTIONS = {
+    *("load", "connect", "plan_app", "plan_apps", "move_app", "move_apps", "pack", "measure_again"),
+    *("resume", "rollback", "rollback_on", "to_json", "write_bundle", "collect_garbage"),
+    *("take_inventory", "package_apps", "judge_apps"),
+}
+VALUES = {
+    *("App", "Artifact", "Bundle", "Ended", "Facts", "Finding", "Form", "FormReport", "Host"),
+    *("InBundle", "Instance", "Journal", "Measured", "MoveState", "NullObserver", "Observer"),
+    *("OnHost", "Packages", "Report", "Severity", "Source", "Store", "Verdict"),
+}
+ERRORS = {
+    *("PortkitError", "AppError", "BootError", "ConflictError", "EngineError", "HostError"),
+    *("IncompatibleError", "LabError", "SpaceError", "ToolError", "TransferError", "VerifyError"),
+}
+
+
+def test_the_names() -> None:
+    assert set(portkit.__all__) == FUNCTIONS | VALUES | ERRORS | {"__version__"}
+    assert set(dir(portkit)) == set(portkit.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS | VALUES | ERRORS))
+def test_each_is_there_and_documented(name: str) -> None:
+    value = getattr(portkit, name)
+    assert inspect.getdoc(value), name
+    assert callable(value) == (name in FUNCTIONS) or inspect.isclass(value)
+
+
+def test_every_error_is_public() -> None:
+    from portkit import errors
+
+    kinds = {name for name, value in vars(errors).items() if inspect.isclass(value)}
+    assert kinds == ERRORS
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(portkit.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            home = f"{node.module}:{alias.name}" if alias.asname else node.module
+            seen[alias.asname or alias.name] = home
+    assert seen == portkit._HOMES
+
+
+def test_importing_portkit_imports_nothing_of_it() -> None:
+    code = "import sys, portkit; print(*(n for n in sys.modules if n.startswith('portkit.')))"
+    assert process.run([sys.executable, "-c", code]).text.strip() == ""
+
+
+def test_packages_keep_their_names() -> None:
+    from portkit import app, host, move
+
+    assert all(map(inspect.ismodule, (app, host, move)))
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        portkit.nothing  # noqa: B018
