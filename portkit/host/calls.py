@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import select
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 from typing import Any
 
 from portkit import errors
 from portkit.errors import HostError, PortkitError, TransferError
 from portkit.host.limit import Bucket
-from portkit.process import Process, wait
+from portkit.host.pipes import Pipes, Silent
+from portkit.process import Process, end, wait
 from portkit.progress import Observer
 from portkit.text import printable
-from portkit.wire import frames
+from portkit.wire import codec, frames
 
 # Reads its length, then the loader: a command line short enough for any shell.
 BOOT = "import sys,zlib;b=sys.stdin.buffer;exec(zlib.decompress(b.read(int(b.readline()))))"
@@ -27,6 +28,19 @@ _GREETING_S = 60.0  # a login that asks something waits for ever
 _MESSAGE_LIMIT = 2000
 _ERROR_LIMIT = 16_000  # characters of each part of an error
 _ENDING_S = 120.0
+# How long a call may take, however many signs of life come: most only look something up.
+_LIMIT_S = 600.0
+_LIMITS_S = {
+    "image.save": 86400.0,
+    "image.load": 86400.0,
+    "image.build": 86400.0,
+    "store.part": 3600.0,  # what has come of a large blob is copied and hashed
+    "store.apply": 7 * 86400.0,  # a large disk over a slow link
+    "store.gc": 3600.0,
+    "instance.create": 3600.0,  # a disk that was there is hashed
+    "move.begin": 3600.0,  # waits for what an engine has begun for a broken connection
+}
+_TALK_BYTES = 64 << 20  # of progress in one call: a long build has some MB
 _LOADER = """
 import importlib.machinery, json, sys
 SOURCES = json.loads(%s)
@@ -61,6 +75,30 @@ def loader(nonce: str) -> bytes:
     return f"{len(code)}\n".encode() + code
 
 
+class _Taking:
+    """What comes with one call beside its answer, held to its limits."""
+
+    def __init__(self, receive: Callable[[bytes], None] | None, most: int) -> None:
+        self._receive = receive
+        self._left = most
+        self._talk = _TALK_BYTES
+
+    def data(self, payload: bytes) -> str:
+        """Take data; what is wrong with it, "" when nothing is."""
+        if self._receive is None:
+            return "unexpected data"
+        self._left -= len(payload)
+        if self._left < 0:
+            return "more data than was announced"
+        self._receive(payload)
+        return ""
+
+    def talk(self, payload: bytes) -> str:
+        """Count progress; what is wrong with it, "" when nothing is."""
+        self._talk -= len(payload) + 64
+        return "endless progress" if self._talk < 0 else ""
+
+
 class Remote:
     """Calls to the remote half over a process's pipes. One call at a time.
 
@@ -79,28 +117,22 @@ class Remote:
         self._start = start
         self._observer = observer
         self._stderr = stderr
-        self.written = 0
-        self.read_bytes = 0
+        self._past_written = self._past_read = 0
         self.lost = False
         self.limit: Bucket | None = None  # of what goes with calls
         self.standing: list[tuple[str, dict[str, Any]]] = []
         self._connect()
 
     def _connect(self) -> None:
-        process = self._start()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        # Unbuffered: `select` has to see all that has come.
-        self._in: Any = getattr(process.stdin, "raw", process.stdin)
-        self._out: Any = getattr(process.stdout, "raw", process.stdout)
-        self._process = process
+        self._process = self._start()
+        self._pipes = Pipes(self._process)
         self._busy = False
         self.encodings: tuple[str, ...] = ()
         nonce = secrets.token_hex(16)
         self._greet(nonce)
         offered = self._row(self._frame()[1]).get("encodings")
         offered = offered if isinstance(offered, list) else []
-        self.encodings = tuple(e for e in ("zstd", "zlib", "raw") if e in offered)
+        self.encodings = tuple(e for e in codec.encodings() if e in offered)
         if not self.encodings:
             raise TransferError(
                 "the remote half offers no encoding",
@@ -109,23 +141,42 @@ class Remote:
             )
         self.lost = False
 
+    @property
+    def written(self) -> int:
+        """Bytes that were sent to it, over all connections."""
+        return self._past_written + self._pipes.written
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes that came from it, over all connections."""
+        return self._past_read + self._pipes.read_bytes
+
     def _greet(self, nonce: str) -> None:
         """Send the program; skip what the host's shell says before it answers."""
-        with contextlib.suppress(BrokenPipeError):  # why it ended is still to be read
-            self._push(loader(nonce))
+        deadline = time.monotonic() + _GREETING_S
+        with self._speaking(), contextlib.suppress(BrokenPipeError):
+            self._pipes.push(loader(nonce))  # why it ended is still to be read
         wanted = b"\n" + frames.MAGIC + nonce.encode() + b"\n"
         seen = b""
-        deadline = time.monotonic() + _GREETING_S
         while not seen.endswith(wanted):
-            left = max(0.0, deadline - time.monotonic())
-            if not select.select([self._out], [], [], left)[0]:
+            if not self._pipes.has_news(deadline - time.monotonic()):
                 why = f"the remote half did not start within {_GREETING_S:g} s"
                 raise self._broken(why, seen[-2000:])
-            byte = self._out.read(1)
+            byte = self._pipes.read(1)
             if not byte or len(seen) > _BANNER_LIMIT:
                 raise self._broken("the remote half did not start", seen[-2000:])
             seen += byte
-        self.read_bytes += len(seen)
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """What goes wrong with the pipes as an error of ours."""
+        try:
+            yield
+        except Silent as error:
+            end(self._process)  # it would not end by itself
+            raise self._broken("the host has fallen silent") from error
+        except frames.FrameError as error:
+            raise self._broken(f"the remote half is out of protocol: {error}") from error
 
     def _broken(self, brief: str, said: bytes = b"") -> PortkitError:
         self.lost = True
@@ -149,36 +200,22 @@ class Remote:
         )
 
     def _row(self, payload: bytes) -> dict[str, Any]:
-        try:
-            return frames.parse_json(payload)
-        except frames.FrameError as error:
-            raise self._broken(f"the remote half is out of protocol: {error}") from error
-
-    def _push(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            count = self._in.write(view)
-            self.written += count
-            view = view[count:]
-
-    def _write(self, data: bytes) -> None:
-        try:
-            self._push(data)
-        except BrokenPipeError as error:
-            raise self._broken("the connection to the host broke") from error
+        with self._speaking():
+            return frames.parse_json(payload, lone_surrogates=False)
 
     def _frame(self) -> tuple[bytes, bytes]:
-        try:
-            frame = frames.read_frame(self._out)
-        except frames.FrameError as error:
-            raise self._broken(f"the remote half is out of protocol: {error}") from error
+        with self._speaking():
+            frame = self._pipes.frame()
         if frame is None:
             raise self._broken("the connection to the host broke")
-        self.read_bytes += 5 + len(frame[1])
         return frame
 
     def _send_frame(self, kind: bytes, payload: bytes = b"") -> None:
-        self._write(kind + len(payload).to_bytes(4, "big") + payload)
+        try:
+            with self._speaking():
+                self._pipes.push(kind + len(payload).to_bytes(4, "big") + payload)
+        except BrokenPipeError as error:
+            raise self._broken("the connection to the host broke") from error
 
     def call(
         self,
@@ -187,69 +224,79 @@ class Remote:
         *,
         send: Iterable[bytes] | None = None,
         receive: Callable[[bytes], None] | None = None,
+        most: int = 0,
     ) -> dict[str, Any]:
         """Run a verb on the host; its result.
 
-        send: data that goes with the call. receive: takes the data that comes back.
-        Raises the class of portkit.errors that the host names; TransferError when the
-        connection breaks.
+        send: data that goes with the call. receive: takes the data that comes back, at most
+        `most` bytes. Raises the class of portkit.errors that the host names; TransferError when
+        the connection breaks, or the host is silent, never ends, or sends more than that.
         """
         if self._busy or self.lost:
-            with contextlib.suppress(OSError):
-                self._in.close()
+            self._pipes.close()
             # What it was doing (an engine's load) must not come to its end after the next call.
-            wait(self._process, _ENDING_S)
+            if wait(self._process, _ENDING_S) is None:
+                end(self._process)
+            self._past_written, self._past_read = self.written, self.read_bytes
             self._connect()
             for held in self.standing:
-                self._run(*held, None, None)
-        return self._run(verb, args, send, receive)
+                self._run(*held, None, _Taking(None, 0))
+        return self._run(verb, args, send, _Taking(receive, most))
 
     def _run(
         self,
         verb: str,
         args: dict[str, Any],
         send: Iterable[bytes] | None,
-        receive: Callable[[bytes], None] | None,
+        taking: _Taking,
     ) -> dict[str, Any]:
         row = {"verb": verb, "args": args, "data": send is not None}
         payload = json.dumps(row, separators=(",", ":")).encode()
         if len(payload) > frames.JSON_LIMIT:
             raise TransferError("a call to the host is too big", details=verb)
+        deadline = time.monotonic() + _LIMITS_S.get(verb, _LIMIT_S)
         self._busy = True
         self._send_frame(b"J", payload)
-        answer = None if send is None else self._send_data(send)
+        answer = None if send is None else self._send_data(send, taking)
         while answer is None:
-            answer = self._next(receive)
+            answer = self._next(taking)
+            if answer is None and time.monotonic() > deadline:
+                end(self._process)
+                raise self._broken(f"the host did not end {verb} in time")
         self._busy = False
         return self._result(verb, answer)
 
-    def _send_data(self, send: Iterable[bytes]) -> dict[str, Any] | None:
+    def _send_data(self, send: Iterable[bytes], taking: _Taking) -> dict[str, Any] | None:
         """Send until the end, or until the host answers early: then it has refused."""
         pieces = send if self.limit is None else self.limit.passing(send)
         for data in pieces:
             for start in range(0, len(data), frames.DATA_LIMIT):
                 self._send_frame(b"D", data[start : start + frames.DATA_LIMIT])
-            if select.select([self._out], [], [], 0)[0]:
-                answer = self._next(None)
+            while self._pipes.has_news():
+                answer = self._next(taking)
                 if answer is not None:
                     self._send_frame(b"A")
                     return answer
         self._send_frame(b"E")
         return None
 
-    def _next(self, receive: Callable[[bytes], None] | None) -> dict[str, Any] | None:
-        """The answer, or None after data or a line of progress."""
+    def _next(self, taking: _Taking) -> dict[str, Any] | None:
+        """The answer, or None after data, a line of progress or a sign of life."""
         kind, payload = self._frame()
-        if kind == b"D" and receive is not None:
-            receive(payload)
+        if kind == b"D":
+            if why := taking.data(payload):
+                raise self._broken(f"the remote half is out of protocol: {why}")
             return None
         if kind != b"J":
             raise self._broken("the remote half is out of protocol: unexpected data")
         row = self._row(payload)
-        if row.get("event") == "message":
+        if "event" not in row:
+            return row
+        if why := taking.talk(payload):
+            raise self._broken(f"the remote half is out of protocol: {why}")
+        if row["event"] == "message":
             self._observer.message(printable(str(row.get("text", "")), _MESSAGE_LIMIT))
-            return None
-        return row
+        return None
 
     def _result(self, verb: str, row: dict[str, Any]) -> dict[str, Any]:
         from portkit.host import answers  # pydantic

@@ -14,6 +14,11 @@ from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.wire import codec
 
+# What an engine calls an image's size may be its compressed layers (containerd), and counts no
+# headers: a tar of empty files is some 1.5 KiB for each.
+_ARCHIVE_RATIO = 8
+_ARCHIVE_BYTES = 2 << 30
+
 
 def fetch(host: Host, reference: str, store: Store, observer: Observer | None = None) -> Artifact:
     """The image of that name or id on the host, as an Artifact whose blobs are in the Store.
@@ -77,6 +82,7 @@ def _receive(
 ) -> None:
     encoding = host.remote.encodings[0] if host.name != "local" else "raw"
     decoder = codec.Decompressor(encoding)
+    most = _ARCHIVE_RATIO * size + _ARCHIVE_BYTES
     done = 0
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
     with store.space(), os.fdopen(os.open(path, flags, 0o600), "wb") as out:
@@ -85,11 +91,17 @@ def _receive(
             nonlocal done
             for part in decoder.feed(data):
                 done += len(part)
+                if done > most:
+                    raise VerifyError(
+                        "the image that comes is far larger than the host said",
+                        details=f"{reference}: over {most} bytes, {size} were announced",
+                        resolution="Check what answers for the engine on the host.",
+                    )
                 out.write(part)
             observer.bytes("fetch", done, max(size, done))
 
         args = {"reference": reference, "encoding": encoding}
-        told = host.remote.call("image.save", args, receive=take)
+        told = host.remote.call("image.save", args, receive=take, most=most)
         decoder.finish()
     if told.get("size") != done:
         raise VerifyError(

@@ -109,31 +109,32 @@ def _fill(folder: Path, base: Path, args: Dict[str, Any], owner: Tuple[int, int]
     }
 
 
-def _limit_memory() -> None:
+def _memory_limit() -> str:
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = _TOOL_MEMORY if hard == resource.RLIM_INFINITY else min(_TOOL_MEMORY, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    return "--as=%d" % limit
 
 
 def _tool(argv: List[str]) -> None:
     env = dict(os.environ, PATH=facts.tool_path())
+    for program in ("prlimit", argv[0]):
+        if shutil.which(program, path=env["PATH"]) is None:
+            raise RemoteError(
+                "EngineError",
+                "%s is not on the host" % program,
+                "it is needed to make an Instance's disks",
+                "Install util-linux, qemu-utils and e2fsprogs there.",
+            )
     try:
         done = subprocess.run(
-            argv,
+            # prlimit(1) of util-linux: a preexec_fn is unsafe beside the thread of `serve`.
+            ["prlimit", _memory_limit(), "--", *argv],
             stdin=subprocess.DEVNULL,  # ours is the connection
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=env,
             timeout=_TOOL_SECONDS,
-            preexec_fn=_limit_memory,  # safe: this half has one thread
         )
-    except FileNotFoundError as error:
-        raise RemoteError(
-            "EngineError",
-            "%s is not on the host" % argv[0],
-            "it is needed to make an Instance's disks",
-            "Install qemu-utils and e2fsprogs there.",
-        ) from error
     except subprocess.TimeoutExpired as error:
         raise RemoteError(
             "EngineError",

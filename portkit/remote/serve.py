@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import sys
+import threading
+from contextlib import contextmanager
 from typing import Any, BinaryIO, Dict, Iterator
 
 from portkit.remote import facts, gc, images, instances, listing, moves, receive, store
@@ -37,6 +39,9 @@ VERBS = {
 }
 
 
+BEAT_S = 5.0  # the caller gives up after two minutes of silence
+
+
 class Channel:
     """What a verb may do with the connection while it runs."""
 
@@ -44,6 +49,30 @@ class Channel:
         self._source = source
         self._sink = sink
         self._open = False
+        self._writing = threading.Lock()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Send a sign of life now and then until the block's end."""
+        done = threading.Event()
+        beat = threading.Thread(target=self._beat, args=(done,), daemon=True)
+        beat.start()
+        try:
+            yield
+        finally:
+            done.set()
+            beat.join(1.0)  # it may be stuck in a connection that is stuck
+
+    def _beat(self, done: threading.Event) -> None:
+        while not done.wait(BEAT_S):
+            try:
+                self._say({"event": "alive"})
+            except (OSError, ValueError):  # it broke: the verb itself meets that, too
+                return
+
+    def _say(self, row: Dict[str, Any]) -> None:
+        with self._writing:
+            frames.write_json(self._sink, row)
 
     def expect_data(self) -> None:
         self._open = True
@@ -66,11 +95,19 @@ class Channel:
 
     def send(self, data: bytes) -> None:
         for start in range(0, len(data), frames.DATA_LIMIT):
-            frames.write_frame(self._sink, b"D", data[start : start + frames.DATA_LIMIT])
+            with self._writing:
+                frames.write_frame(self._sink, b"D", data[start : start + frames.DATA_LIMIT])
 
     def tell(self, text: str) -> None:
         """A line of progress for the user."""
-        frames.write_json(self._sink, {"event": "message", "text": text[:2000]})
+        self._say({"event": "message", "text": text[:2000]})
+
+    def answer(self, row: Dict[str, Any]) -> None:
+        """What ends a call."""
+        try:
+            self._say(row)
+        except frames.FrameError:
+            self._say({"error": ["TransferError", "the host's answer is too big", "", ""]})
 
     def drain(self) -> None:
         """What is still coming for a call that was answered is read and dropped."""
@@ -89,7 +126,7 @@ def answer(channel: Channel, call: Dict[str, Any]) -> Dict[str, Any]:
     if call.get("data"):
         channel.expect_data()
     try:
-        with moves.lasting(call["verb"]):
+        with moves.lasting(call["verb"]), channel.beating():
             return {"ok": verb(call["args"], channel)}
     except RemoteError as error:
         row = [error.kind, error.brief, error.details, error.resolution]
@@ -123,7 +160,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
             return
         if frame[0] != b"J":
             raise frames.FrameError("a call was expected")
-        frames.write_json(sink, answer(channel, frames.parse_json(frame[1])))
+        channel.answer(answer(channel, frames.parse_json(frame[1])))
         channel.drain()  # after the answer: a caller that sends sees it and stops
 
 

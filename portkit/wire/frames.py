@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any, BinaryIO, Dict, Optional, Tuple
+from typing import Any, BinaryIO, Dict, Optional, Protocol, Tuple
 
 MAGIC = b"PORTKIT-REMOTE/1 "
 JSON_LIMIT = 4 << 20
@@ -31,7 +31,13 @@ class RemoteError(Exception):
         self.resolution = resolution
 
 
-def read_exactly(stream: BinaryIO, count: int) -> bytes:
+class Readable(Protocol):
+    """What frames are read from: at most `count` bytes at once, b"" at the end."""
+
+    def read(self, count: int) -> bytes: ...
+
+
+def read_exactly(stream: Readable, count: int) -> bytes:
     """`count` bytes; FrameError when the stream ends before."""
     parts = []
     while count > 0:
@@ -43,7 +49,7 @@ def read_exactly(stream: BinaryIO, count: int) -> bytes:
     return b"".join(parts)
 
 
-def read_frame(stream: BinaryIO) -> Optional[Tuple[bytes, bytes]]:
+def read_frame(stream: Readable) -> Optional[Tuple[bytes, bytes]]:
     """(kind, payload), or None at an orderly end of the stream."""
     kind = stream.read(1)
     if not kind:
@@ -66,13 +72,20 @@ def write_frame(stream: BinaryIO, kind: bytes, payload: bytes = b"") -> None:
 
 
 def write_json(stream: BinaryIO, value: Dict[str, Any]) -> None:
-    write_frame(stream, b"J", json.dumps(value, separators=(",", ":")).encode())
+    """Write and flush a JSON object. What of its text is not Unicode becomes "?"."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    write_frame(stream, b"J", text.encode("utf-8", "replace"))
 
 
-def parse_json(payload: bytes) -> Dict[str, Any]:
-    """A JSON object; FrameError for anything else."""
+def parse_json(payload: bytes, lone_surrogates: bool = True) -> Dict[str, Any]:
+    """A JSON object; FrameError for anything else.
+
+    lone_surrogates: whether text may hold "\\ud800" and its like, which no encoding can write.
+    """
     try:
         value = json.loads(payload)
+        if not lone_surrogates and b"\\ud" in payload.lower():
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise FrameError("a frame holds no JSON") from error
     if not isinstance(value, dict):

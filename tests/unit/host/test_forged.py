@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from portkit import host as host_room
 from portkit import process
 from portkit.errors import HostError, PortkitError, TransferError
-from portkit.host import answers, calls
+from portkit.host import answers, calls, pipes
 from portkit.host.calls import BOOT, Remote
 from portkit.progress import NullObserver
 from portkit.remote import serve
@@ -38,6 +39,7 @@ while kind := read.read(1):
     for row in FRAMES:
         out.write(frame(*row))
     out.flush()
+    THEN
 """
 HELLO = b'{"encodings": ["raw"]}'
 
@@ -67,10 +69,14 @@ def started(argv: list[str], observer: Listener | None = None) -> Iterator[Remot
 
 @contextmanager
 def forger(
-    *rows: tuple[bytes, bytes], hello: bytes = HELLO, observer: Listener | None = None
+    *rows: tuple[bytes, bytes],
+    hello: bytes = HELLO,
+    observer: Listener | None = None,
+    then: str = "pass",
 ) -> Iterator[Remote]:
     with tempfile.NamedTemporaryFile("w") as file:
-        file.write(FORGER.replace("HELLO", repr(hello)).replace("FRAMES", repr(rows)))
+        code = FORGER.replace("HELLO", repr(hello)).replace("FRAMES", repr(rows))
+        file.write(code.replace("THEN", then))
         file.flush()
         with started([sys.executable, file.name], observer) as remote:
             yield remote
@@ -152,6 +158,76 @@ def test_a_frame_over_the_limit() -> None:  # hostile input 28
         with pytest.raises(TransferError, match="over the limit"):
             remote.call("image.list", {})
         assert remote.read_bytes < 1000
+
+
+ALIVE = b'{"event": "alive"}'
+ENDLESS = "while True: out.write(frame(*FRAMES[-1]))"
+TRICKLE = "import time\n    while True: out.write(b'x'); out.flush(); time.sleep(0.05)"
+
+
+@pytest.mark.parametrize(
+    ("rows", "then", "word"),
+    [
+        ([], "pass", "silent"),
+        ([(b"J", ALIVE)], "pass", "silent"),
+        ([], "out.write(b'J' + bytes([0, 16, 0, 0])); out.flush()", "silent"),
+        ([], "out.write(b'J' + bytes([0, 16, 0, 0])); " + TRICKLE, "silent"),
+        ([(b"J", ALIVE)], ENDLESS, "endless progress"),
+        ([(b"J", b'{"event": "message", "text": "x"}')], ENDLESS, "endless progress"),
+        ([(b"J", b'{"event": "other"}')], ENDLESS, "endless progress"),
+        ([(b"D", bytes(1 << 20))], ENDLESS, "more data than was announced"),
+    ],
+)
+def test_a_host_that_never_answers(
+    rows: list[tuple[bytes, bytes]], then: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipes, "SILENCE_S", 1.0)
+    monkeypatch.setattr(calls, "_TALK_BYTES", 1 << 20)
+    then = then.replace("FRAMES", repr(rows))
+    took = 0
+
+    def receive(data: bytes) -> None:
+        nonlocal took
+        took += len(data)
+
+    with forger(*rows, then=then) as remote, pytest.raises(TransferError, match=word):
+        remote.call("image.save", {}, receive=receive, most=3 << 20)
+    assert took <= 3 << 20
+
+
+def test_signs_of_life_do_not_last_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_LIMIT_S", 0.5)
+    then = f"import time\n    while True: out.write(frame(b'J', {ALIVE!r})); out.flush(); "
+    late = pytest.raises(TransferError, match=r"did not end store\.has in time")
+    with forger(then=then + "time.sleep(0.05)") as remote, late:
+        remote.call("store.has", {"digests": []})
+
+
+def test_a_host_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipes, "SILENCE_S", 1.0)
+    deaf = forger(then="import time; time.sleep(60)")
+    with deaf as remote, pytest.raises(TransferError, match="silent"):
+        remote.call("store.apply", {}, send=iter(lambda: bytes(1 << 20), b""))
+
+
+def test_a_long_call_is_heard_of(tmp_path: Path) -> None:
+    """The remote half says that it lives: a call that takes long does not fall silent."""
+    slow = "import os, time\nfrom portkit.remote import serve, store\nserve.BEAT_S = 0.02\n"
+    slow += "serve.VERBS['store.has'] = lambda args, channel: time.sleep(1.5) or {'have': {}}\n"
+    code = calls._LOADER.replace("sys.exit(serve.main", slow + "sys.exit(serve.main")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calls, "_LOADER", code)
+        patch.setattr(pipes, "SILENCE_S", 1.0)
+        with started([sys.executable, "-I", "-c", BOOT]) as remote:
+            assert remote.call("store.has", {}) == {"have": {}}
+
+
+def test_text_that_no_encoding_can_write() -> None:
+    row = (b"J", b'{"ok": {"running": ["\\ud800"]}}')
+    with forger(row) as remote, pytest.raises(TransferError, match="no JSON"):
+        remote.call("image.containers", {})
+    with forger((b"J", b'{"ok": {"running": ["\\ud83d\\ude00"]}}')) as remote:
+        assert remote.call("image.containers", {}) == {"running": ["\U0001f600"]}
 
 
 def test_words_are_stripped_and_cut() -> None:  # hostile input 28

@@ -55,6 +55,9 @@ def test_what_a_tool_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.Monke
         instances._tool(argv)
     assert (caught.value.kind, "No space left" in caught.value.details) == ("SpaceError", True)
     monkeypatch.setattr(facts, "tool_path", lambda: str(tmp_path))
+    with pytest.raises(RemoteError, match="prlimit is not on the host"):
+        instances._tool(["qemu-img"])
+    (tmp_path / "prlimit").symlink_to("/usr/bin/prlimit")
     with pytest.raises(RemoteError, match="qemu-img is not on the host"):
         instances._tool(["qemu-img"])
     instances._tool(tool(tmp_path, "qemu-img", "pass")[:1])
