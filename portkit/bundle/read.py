@@ -76,7 +76,7 @@ class Bundle:
 
     def facts(self) -> Facts:
         """Of the host where it was packed, as it was then."""
-        from portkit.host import parse_facts
+        from portkit.host.facts import parse_facts
 
         return parse_facts(self.document.facts)
 

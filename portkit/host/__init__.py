@@ -13,9 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from portkit import process, runtime
 from portkit.errors import EngineError, HostError
@@ -66,6 +64,8 @@ class Host:
                 resolution="Check who answers on the host.",
             )
         self._libvirt = told
+        from portkit.host.facts import parse_facts  # pydantic
+
         return parse_facts({**row, "host": self.name, "endpoint": self.endpoint})
 
     def docker_socket(self) -> Path:
@@ -117,22 +117,6 @@ class Host:
         if self._session is None:
             return address, port
         return self._session.forward_port(port, address)
-
-
-def parse_facts(row: dict[str, Any]) -> Facts:
-    """Facts from what the remote half told; HostError when a value has a wrong type."""
-    from pydantic import TypeAdapter, ValidationError
-
-    known = {field.name for field in fields(Facts)}
-    try:
-        wanted = {key: value for key, value in row.items() if key in known}
-        return TypeAdapter(Facts).validate_python(wanted)
-    except ValidationError as error:
-        raise HostError(
-            "the host's facts make no sense",
-            details=str(error)[:2000],
-            resolution="Check python3 and /proc on the host.",
-        ) from error
 
 
 def connect(name: str, observer: Observer | None = None) -> AbstractContextManager[Host]:

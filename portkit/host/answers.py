@@ -104,7 +104,7 @@ class _Moves(_Answer):
     moves: list[_Marker]
 
 
-# `facts` has a schema of its own: portkit.host.parse_facts.
+# `facts` has a schema of its own: portkit.host.facts.
 _SCHEMAS: dict[str, type[_Answer]] = {
     "facts": _Answer,
     "store.has": _Have,

@@ -5,22 +5,38 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
+import threading
 from contextlib import contextmanager
-from typing import Any, Iterator, Optional
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional
+from urllib.parse import quote
 
 from portkit.wire.frames import RemoteError
 
 SOCKET = os.environ.get("PORTKIT_DOCKER_SOCKET", "/var/run/docker.sock")
 _JSON_LIMIT = 64 << 20
+_TEXT_LIMIT = 65536
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_GET_S = 120.0
 
 
 class _Connection(http.client.HTTPConnection):
     def __init__(self, timeout: float) -> None:
         super().__init__("docker", timeout=timeout)
+        # http.client forgets its own when the answer ends with the connection.
+        self._unix = socket.socket(socket.AF_UNIX)
+
+    def break_off(self) -> None:
+        """What is being read ends."""
+        try:
+            self._unix.shutdown(socket.SHUT_RDWR)
+        except OSError:  # it has ended already
+            return
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock = self._unix
         self.sock.settimeout(self.timeout)
         try:
             self.sock.connect(SOCKET)
@@ -35,19 +51,23 @@ class _Connection(http.client.HTTPConnection):
 
 @contextmanager
 def request(
-    method: str, path: str, body: Any = None, timeout: float = 600.0
+    method: str, path: str, body: Any = None, timeout: float = 600.0, total: float = 0.0
 ) -> Iterator[http.client.HTTPResponse]:
-    """One request; an answer of 400 or more is an EngineError with the engine's own words."""
+    """One request; an answer of 400 or more is an EngineError with the engine's own words.
+
+    timeout: seconds without a byte. total: seconds for all of it; 0 for no limit.
+    """
     connection = _Connection(timeout)
     try:
-        headers = {"Content-Type": "application/x-tar"} if body is not None else {}
-        connection.request(
-            method, path, body=body, headers=headers, encode_chunked=body is not None
-        )
-        response = connection.getresponse()
-        if response.status >= 400:
-            raise _refused(method, path, response)
-        yield response
+        with _deadline(connection, total):
+            headers = {"Content-Type": "application/x-tar"} if body is not None else {}
+            connection.request(
+                method, path, body=body, headers=headers, encode_chunked=body is not None
+            )
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise _refused(method, path, response)
+            yield response
     except (http.client.HTTPException, socket.timeout, ConnectionError) as error:
         raise RemoteError(
             "EngineError",
@@ -57,6 +77,20 @@ def request(
         ) from error
     finally:
         connection.close()
+
+
+@contextmanager
+def _deadline(connection: _Connection, seconds: float) -> Iterator[None]:
+    """Break the connection off after so many seconds: a socket's own timeout begins anew with
+    each byte, so that an answer in crumbs would never end."""
+    timer = threading.Timer(seconds, connection.break_off)
+    timer.daemon = True
+    if seconds:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _refused(method: str, path: str, response: http.client.HTTPResponse) -> RemoteError:
@@ -74,21 +108,119 @@ def _refused(method: str, path: str, response: http.client.HTTPResponse) -> Remo
 
 
 def get(path: str) -> Any:
-    """The JSON of a GET."""
-    with request("GET", path, timeout=60.0) as response:
-        return json.loads(response.read(_JSON_LIMIT))
+    """The JSON of a GET. EngineError when it is none, endless, or takes too long as a whole."""
+    with request("GET", path, timeout=_GET_S, total=_GET_S) as response:
+        data = response.read(_JSON_LIMIT + 1)
+    if len(data) > _JSON_LIMIT:
+        raise malformed(path, "over %d bytes" % _JSON_LIMIT)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise malformed(path, "no JSON") from error
 
 
-def info() -> Optional[Any]:
+def malformed(path: str, why: str) -> RemoteError:
+    """The error for an answer that no engine gives."""
+    return RemoteError(
+        "EngineError",
+        "the Docker Engine's answer is malformed",
+        "GET %s: %s" % (path[:200], why),
+        "Check what listens on %s on the host." % SOCKET,
+    )
+
+
+def get_object(path: str) -> Dict[str, Any]:
+    """The JSON object of a GET."""
+    row = get(path)
+    if not isinstance(row, dict):
+        raise malformed(path, "no object")
+    return row
+
+
+def get_rows(path: str) -> List[Dict[str, Any]]:
+    """The list of objects of a GET; Docker says null for an empty one."""
+    rows = get(path) or []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise malformed(path, "no list of objects")
+    return rows
+
+
+def text(row: Dict[str, Any], key: str) -> str:
+    """A field that is text, "" where it is absent or null."""
+    value = row.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > _TEXT_LIMIT:
+        raise malformed(key, "no text")
+    return value
+
+
+def texts(row: Dict[str, Any], key: str) -> List[str]:
+    """A field that is a list of texts, empty where it is absent or null."""
+    values = row.get(key)
+    if values is None:
+        return []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise malformed(key, "no list of texts")
+    return values
+
+
+def fields(row: Dict[str, Any], key: str) -> Dict[str, Any]:
+    """A field that is an object, empty where it is absent or null."""
+    value = row.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise malformed(key, "no object")
+    return value
+
+
+def info() -> Optional[Dict[str, Any]]:
     """/info of the engine, or None where no engine listens."""
     if not os.path.exists(SOCKET):
         return None
-    return get("/info")
+    return get_object("/info")
 
 
-def containerd_store(row: Any) -> bool:
+def containerd_store(row: Dict[str, Any]) -> bool:
     """Whether the engine keeps images in containerd (DriverStatus says io.containerd...)."""
-    return any(
-        str(pair[-1]).startswith("io.containerd.snapshotter")
-        for pair in row.get("DriverStatus") or []
-    )
+    pairs = row.get("DriverStatus") or []
+    if not isinstance(pairs, list):
+        raise malformed("/info", "DriverStatus is no list")
+    last = [pair[-1] for pair in pairs if isinstance(pair, list) and pair]
+    return any(str(word).startswith("io.containerd.snapshotter") for word in last)
+
+
+def root(row: Dict[str, Any]) -> Path:
+    """The engine's own folder, of its /info."""
+    return Path(text(row, "DockerRootDir") or "/var/lib/docker")
+
+
+def images() -> List[str]:
+    """The ids of all images."""
+    return sorted({_digest(row.get("Id")) for row in get_rows("/images/json?all=1")})
+
+
+class Image:
+    """What the engine says of an image, checked."""
+
+    def __init__(self, row: Dict[str, Any]) -> None:
+        self.id = _digest(row.get("Id"))
+        self.tags = texts(row, "RepoTags")
+        self.diff_ids = [_digest(each) for each in texts(fields(row, "RootFS"), "Layers")]
+        size = row.get("Size") or 0
+        if not isinstance(size, int) or not 0 <= size < 1 << 63:
+            raise malformed("Size", "no size")
+        self.size = size
+        self.architecture = text(row, "Architecture")
+
+
+def image(reference: str) -> Image:
+    """An image by its name (checked by the caller) or id; the engine's 404 is in the details."""
+    return Image(get_object("/images/%s/json" % quote(reference, safe="/:@")))
+
+
+def _digest(value: Any) -> str:
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise malformed("an image", "its id is no digest")
+    return value

@@ -126,7 +126,7 @@ def _beneath(folder: bytes, name: bytes) -> int:
 
 def places(info: Any) -> Dict[str, Path]:
     """diffID -> where the engine keeps that layer, for those that can be read there."""
-    root = Path(str(info.get("DockerRootDir") or "/var/lib/docker"))
+    root = engine.root(info)
     if engine.containerd_store(info):
         found = {}
         for place in (root / "containerd/daemon", Path("/var/lib/containerd")):

@@ -90,11 +90,11 @@ def _docker() -> Dict[str, Any]:
     info = engine.info()
     if info is None:
         return {}
-    root = Path(info.get("DockerRootDir") or "/")
+    containerd = engine.containerd_store(info)
     return {
-        "docker_version": info.get("ServerVersion"),
-        "docker_store": "containerd" if engine.containerd_store(info) else info.get("Driver"),
-        "docker_free_bytes": _free(root),
+        "docker_version": engine.text(info, "ServerVersion") or None,
+        "docker_store": "containerd" if containerd else engine.text(info, "Driver") or None,
+        "docker_free_bytes": _free(engine.root(info)),
         "docker_buildx": bool(_output(["docker", "buildx", "version"])),
     }
 

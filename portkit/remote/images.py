@@ -30,10 +30,10 @@ def _checked(reference: Any) -> str:
     return reference
 
 
-def inspect(reference: str) -> Dict[str, Any]:
-    """The engine's own record of an image; AppError when it has none of that name."""
+def inspect(reference: str) -> engine.Image:
+    """What the engine says of an image; AppError when it has none of that name."""
     try:
-        row = engine.get("/images/%s/json" % quote(_checked(reference), safe="/:@"))
+        return engine.image(_checked(reference))
     except RemoteError as error:
         if ": 404 " not in error.details:
             raise
@@ -43,34 +43,28 @@ def inspect(reference: str) -> Dict[str, Any]:
             reference,
             "Pull or build it there; `docker images` shows what there is.",
         ) from error
-    return dict(row)
 
 
 def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Every image (or the one of `reference`): id, tags, diff_ids; the engine's store; and the
     layers that can be read without asking the engine for a whole image."""
-    info = engine.get("/info")
-    if "reference" in args:
-        names = [args["reference"]]
-    else:
-        names = sorted({row["Id"] for row in engine.get("/images/json?all=1")})
-    rows = []
-    for name in names:
-        row = inspect(name)
-        layers = (row.get("RootFS") or {}).get("Layers") or []
-        rows.append(
-            {
-                "id": row["Id"],
-                "tags": row.get("RepoTags") or [],
-                "diff_ids": layers,
-                "size": row.get("Size") or 0,
-                "architecture": row.get("Architecture") or "",
-            }
-        )
+    info = engine.get_object("/info")
+    names = [args["reference"]] if "reference" in args else engine.images()
+    rows = [_row(inspect(name)) for name in names]
     listed = {digest for row in rows for digest in row["diff_ids"]}
     readable = sorted(listed & set(engine_layers.places(info)))
     containerd = engine.containerd_store(info)
     return {"images": rows, "containerd": containerd, "readable": readable}
+
+
+def _row(image: engine.Image) -> Dict[str, Any]:
+    return {
+        "id": image.id,
+        "tags": image.tags,
+        "diff_ids": image.diff_ids,
+        "size": image.size,
+        "architecture": image.architecture,
+    }
 
 
 def save(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
@@ -128,13 +122,13 @@ def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 
 def _read_back(hold: str, expected: str, layers: List[str], said: str) -> None:
     row = inspect(hold)
-    if row["Id"] == expected and (row.get("RootFS") or {}).get("Layers") == layers:
+    if row.id == expected and row.diff_ids == layers:
         return
     remove({"reference": hold}, None)
     raise RemoteError(
         "VerifyError",
         "the engine loaded something else than what was sent",
-        "has %s, should have %s\n%s" % (row["Id"], expected, said[-1000:]),
+        "has %s, should have %s\n%s" % (row.id, expected, said[-1000:]),
         "Try again; nothing was started.",
     )
 
@@ -142,9 +136,9 @@ def _read_back(hold: str, expected: str, layers: List[str], said: str) -> None:
 def tag(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Name an image where the name is free or already its own; never move a name."""
     reference, wanted = _checked(args["reference"]), _checked(args["tag"])
-    target = inspect(reference)["Id"]
+    target = inspect(reference).id
     try:
-        current = inspect(wanted)["Id"]
+        current = inspect(wanted).id
     except RemoteError as error:
         if error.kind != "AppError":
             raise
@@ -182,7 +176,7 @@ def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 def _same(left: str, right: str) -> bool:
     """Whether two names are of one image; False when one of them is gone."""
     try:
-        return bool(inspect(left)["Id"] == inspect(right)["Id"])
+        return inspect(left).id == inspect(right).id
     except RemoteError as error:
         if error.kind != "AppError":
             raise
@@ -196,15 +190,15 @@ def containers(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     args: reference (None: only what has labels counts), app, service.
     """
     wanted = args["reference"]
-    identity = None if wanted is None else inspect(wanted)["Id"]
+    identity = None if wanted is None else inspect(wanted).id
     names = []
-    for each in engine.get("/containers/json"):
-        labels = each.get("Labels") or {}
+    for each in engine.get_rows("/containers/json"):
+        labels = engine.fields(each, "Labels")
         project = labels.get("com.docker.compose.project")
         mine = project == args["app"] and labels.get(_SERVICE) == args["service"]
         mine = mine or labels.get("portkit.app") == args["app"]
-        if mine or (wanted and (each["ImageID"] == identity or each["Image"] == wanted)):
-            names.append(each["Names"][0].lstrip("/"))
+        if mine or (wanted and (each.get("ImageID") == identity or each.get("Image") == wanted)):
+            names += [name.lstrip("/") for name in engine.texts(each, "Names")[:1]]
     return {"running": names}
 
 
@@ -301,7 +295,7 @@ def _run_build(argv: "list[str]", env: Dict[str, str], context: Any, channel: An
                 raise
     if process.returncode != 0:
         if any("Cannot connect to the Docker daemon" in line for line in tail):
-            engine.get("/info")  # says what is wrong with it: no fault of the Dockerfile
+            engine.get_object("/info")  # says what is wrong with it: no fault of the Dockerfile
         raise RemoteError(
             "EngineError",
             "the image could not be built",

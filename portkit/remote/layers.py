@@ -36,7 +36,7 @@ def _gather(layers: Sequence[str], found: Dict[str, Content]) -> None:
         path = store.find(digest)
         source: Optional[Content] = None if path is None else Plain(path)
         if source is None:
-            places = engine_layers.places(engine.get("/info")) if places is None else places
+            places = engine_layers.places(engine.get_object("/info")) if places is None else places
             source = engine_layers.of_engine(digest, places)
         if source is not None:
             found[digest] = source
@@ -58,9 +58,8 @@ def _gather(layers: Sequence[str], found: Dict[str, Content]) -> None:
 
 def _images() -> Iterator[Tuple[str, List[str]]]:
     """Id and layers of each image of the engine."""
-    for name in sorted({row["Id"] for row in engine.get("/images/json?all=1")}):
-        row = engine.get("/images/%s/json" % quote(name, safe=":"))
-        yield name, (row.get("RootFS") or {}).get("Layers") or []
+    for name in engine.images():
+        yield name, engine.image(name).diff_ids
 
 
 def _extract(image: str, wanted: "set[str]") -> Dict[str, Path]:

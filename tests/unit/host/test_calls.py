@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from portkit import process
 from portkit.errors import HostError, TransferError, VerifyError
-from portkit.host import parse_facts
 from portkit.host.calls import BOOT, Remote
+from portkit.host.facts import parse_facts
 from portkit.host.ssh import failure
 from portkit.progress import NullObserver
 from portkit.wire import codec, frames
