@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portkit.engines.marks import ours
+from portkit.engines.patience import CALL_S, Late, Patient, within
 from portkit.errors import ConflictError, EngineError, PortkitError
 from portkit.model import Form, Instance, Life, Mount, RunSpec
+
+if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
+    from portkit.engines.docker_client import Inspected, Row, Volume
 
 # Docker's states; all others are ends.
 _STATES = {"created": "created", "running": "running", "paused": "running", "restarting": "running"}
 _EXITED = re.compile(r"Exited \((\d{1,3})\)")
 _LABELS = ("portkit.move", "portkit.app", "portkit.form")
+_STOP_S = 10  # what the engine gives an app to end unless it says otherwise
 _LOG_LIMIT = 1 << 20  # bytes of a log that are kept
 _LOG_READ = 64 << 20  # bytes after which an engine is not listened to any more
 
@@ -31,22 +35,35 @@ class Docker:
     """One engine behind a unix socket. `close` when done."""
 
     def __init__(self, socket: Path, host: str) -> None:
-        import docker
+        from portkit.engines.docker_client import Client
 
         self._host = host
+        url = f"unix://{socket}"
         with self._errors("reach the engine"):
-            self._api = docker.APIClient(base_url=f"unix://{socket}", version="auto", timeout=120)
+            made = within(CALL_S, lambda: Client(base_url=url, version="auto", timeout=120))
+        self._sdk: Any = made
+        self._api: Any = Patient(made)
 
     def close(self) -> None:
-        self._api.close()
+        self._sdk.close()
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
         import docker.errors
         import requests
 
+        from portkit.engines.docker_client import Malformed
+
         try:
             yield
+        except Malformed as error:
+            raise self._malformed(what, str(error)) from error
+        except Late as error:
+            raise EngineError(
+                f"Docker could not {what} in time",
+                details=f"{self._host}: no answer within {CALL_S:g} s",
+                resolution="Check that the engine runs there: docker info.",
+            ) from error
         except docker.errors.APIError as error:
             said = str(error.explanation or error)[:2000]
             kind, resolution = _meaning(said)
@@ -61,6 +78,16 @@ class Docker:
                 details=f"{self._host}: {str(error)[:2000]}",
                 resolution="Check that the engine runs there: docker info.",
             ) from error
+        except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
+            # The SDK's own, for an answer that is none: it looks into it first.
+            raise self._malformed(what, type(error).__name__) from error
+
+    def _malformed(self, what: str, why: str) -> EngineError:
+        return EngineError(
+            f"Docker could not {what}: its answer is malformed",
+            details=f"{self._host}: {why}",
+            resolution="Check what answers there: docker info.",
+        )
 
     # ------------------------------------------------------------ containers
 
@@ -119,41 +146,53 @@ class Docker:
 
     def start(self, identity: str) -> None:
         with self._errors("start the container"):
-            self._api.start(self._row(identity)["Id"])
+            self._api.start(self._row(identity).Id)
 
     def stop(self, identity: str, grace_s: float | None = None) -> int | None:
         """Stop signal, `grace_s` seconds (None: the App's own), SIGKILL; the exit code."""
-        container = self._row(identity)["Id"]
+        container = self._row(identity).Id
         with self._errors("stop the container"):
             if grace_s is None:  # told to the SDK: it waits no longer for the answer than that
-                grace_s = self._api.inspect_container(container)["Config"].get("StopTimeout", 10)
-            self._api.stop(container, timeout=math.ceil(grace_s))
-            state = self._api.inspect_container(container)["State"]
-        return int(state["ExitCode"])
+                config = self._inspect(container).Config
+                asked = None if config is None else config.StopTimeout
+                grace_s = _STOP_S if asked is None else asked
+            # Not `within` a time of ours: the App's own may be longer.
+            self._sdk.stop(container, timeout=math.ceil(grace_s))
+            return self._inspect(container).State.ExitCode
+
+    def _inspect(self, container: str) -> Inspected:
+        from portkit.engines.docker_client import Inspected, read
+
+        return read(Inspected, self._api.inspect_container(container))
 
     def restart_policy(self, identity: str, policy: str) -> None:
         """Let the engine start it by itself as compose's `restart` says."""
         kind, _, count = policy.partition(":")
         value: Any = {"Name": kind, "MaximumRetryCount": int(count or 0)}
         with self._errors("set the restart policy"):
-            self._api.update_container(self._row(identity)["Id"], restart_policy=value)
+            self._api.update_container(self._row(identity).Id, restart_policy=value)
 
     def remove(self, identity: str) -> set[str]:
         """The container and its volumes; nothing else. The names of the images it was made from."""
         with self._errors("remove the container"):
             rows = self._rows(identity)
             for row in rows:
-                self._api.remove_container(row["Id"], force=True)
-            wanted = {"label": f"portkit.move={identity}"}
-            for volume in self._api.volumes(filters=wanted)["Volumes"] or ():
-                self._api.remove_volume(volume["Name"])
-        return {str(row["Image"]) for row in rows}
+                self._api.remove_container(row.Id, force=True)
+            for volume in self._volumes(f"portkit.move={identity}"):
+                self._api.remove_volume(volume.Name)
+        return {row.Image for row in rows}
+
+    def _volumes(self, label: str) -> list[Volume]:
+        from portkit.engines.docker_client import Volumes, read
+
+        with self._errors("list volumes"):
+            return read(Volumes, self._api.volumes(filters={"label": label})).Volumes
 
     def logs(self, identity: str, tail: int) -> str:
         """The end of what it wrote, both streams: so many lines, at most 1 MiB."""
         kept, seen = bytearray(), 0
         with self._errors("read the logs"):
-            rows = self._api.logs(self._row(identity)["Id"], tail=tail, stream=True, follow=False)
+            rows = self._api.logs(self._row(identity).Id, tail=tail, stream=True, follow=False)
             for data in rows:
                 kept += data
                 del kept[:-_LOG_LIMIT]
@@ -165,7 +204,7 @@ class Docker:
 
     def follow(self, identity: str, write: Callable[[bytes], object]) -> None:
         """What it writes from now on, until it ends."""
-        container = self._row(identity)["Id"]
+        container = self._row(identity).Id
         with self._errors("follow the logs"):
             for data in self._api.logs(container, stream=True, follow=True, tail=0):
                 write(data)
@@ -173,29 +212,31 @@ class Docker:
     def life(self, identity: str) -> Life:
         """What the engine says of the container now."""
         with self._errors("look at the container"):
-            row = self._api.inspect_container(self._row(identity)["Id"])
-        return _life(row)
+            return _life(self._inspect(self._row(identity).Id))
 
     def instances(self) -> tuple[Instance, ...]:
         """Every container that portkit made here; not those with labels it would never write."""
         found = []
         for row in self._rows(None):
-            labels = row["Labels"]
-            identity, app = labels["portkit.move"], labels.get("portkit.app", "")
+            identity, app = row.Labels.get("portkit.move", ""), row.Labels.get("portkit.app", "")
             if not ours(identity, app):
                 continue
             # From the list itself: a container may be gone before it could be looked at.
-            status, code = _listed(str(row.get("State", "")), str(row.get("Status", "")))
-            url = _url(row.get("Ports") or ())
+            status, code = _listed(row.State, row.Status)
+            url = " ".join(
+                f":{port}" for port in sorted({each.PublicPort for each in row.Ports} - {0})
+            )
             found.append(Instance(identity, app, Form.IMAGE, self._host, status, code, url))
         return tuple(found)
 
-    def _rows(self, identity: str | None) -> list[dict[str, Any]]:
+    def _rows(self, identity: str | None) -> list[Row]:
+        from portkit.engines.docker_client import Row, read_all
+
         label = "portkit.move" if identity is None else f"portkit.move={identity}"
         with self._errors("list containers"):
-            return list(self._api.containers(all=True, filters={"label": label}))
+            return read_all(Row, self._api.containers(all=True, filters={"label": label}))
 
-    def _row(self, identity: str) -> dict[str, Any]:
+    def _row(self, identity: str) -> Row:
         rows = self._rows(identity)
         if not rows:
             raise EngineError(
@@ -222,35 +263,22 @@ def _listed(state: str, told: str) -> tuple[str, int | None]:
     return status, int(match[1]) if match and status == "exited" else None
 
 
-def _life(row: Any) -> Life:
-    """A container's inspection as a Life; EngineError where it is malformed."""
-    try:
-        state = row["State"]
-        said = str(state["Status"])
-        status = _STATES.get(said, "exited")
-        networks = (row.get("NetworkSettings") or {}).get("Networks") or {}
-        addresses = [str((each or {}).get("IPAddress") or "") for each in networks.values()]
-        health = str((state.get("Health") or {}).get("Status") or "none")
-        return Life(
-            status=status,
-            exit_code=int(state["ExitCode"]) if status == "exited" else None,
-            # While it waits to be started again, the time of its last start is still there.
-            started=str(state["StartedAt"]) if said == "running" else "",
-            restarts=int(row.get("RestartCount") or 0),
-            health="" if health == "none" else health,
-            address=next((str(ipaddress.IPv4Address(text)) for text in addresses if text), ""),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise EngineError(
-            "Docker's description of a container is malformed",
-            details=f"{type(error).__name__} in the answer to an inspect",
-            resolution="Check the engine there: docker inspect.",
-        ) from error
-
-
-def _url(ports: Any) -> str:
-    published = sorted({row["PublicPort"] for row in ports if row.get("PublicPort")})
-    return " ".join(f":{port}" for port in published)
+def _life(row: Inspected) -> Life:
+    """A container's inspection as a Life."""
+    state = row.State
+    status = _STATES.get(state.Status, "exited")
+    health = state.Health.Status if state.Health else ""
+    networks = row.NetworkSettings.Networks if row.NetworkSettings else {}
+    addresses = [str(each.IPAddress) for each in networks.values() if each and each.IPAddress]
+    return Life(
+        status=status,
+        exit_code=state.ExitCode if status == "exited" else None,
+        # While it waits to be started again, the time of its last start is still there.
+        started=state.StartedAt if state.Status == "running" else "",
+        restarts=row.RestartCount,
+        health="" if health == "none" else health,
+        address=next(iter(addresses), ""),
+    )
 
 
 def _mounts(mounts: tuple[Mount, ...], identity: str) -> list[Any]:

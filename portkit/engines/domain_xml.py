@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from lxml import etree
 
 from portkit.engines.marks import ours
+from portkit.errors import EngineError
 from portkit.model import Firmware, Port
+from portkit.text import printable
 
 MARK = "urn:portkit:instance:1"
 _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
+_XML_LIMIT = 4 << 20  # libvirt's own for a text (remote_protocol.x, REMOTE_STRING_MAX)
+_VALUE_LIMIT = 4096
 _NAMES = {"id", "app", "restart", "ports", "grace"}
 
 
@@ -89,13 +93,29 @@ def plain_mark(about: Mapping[str, str]) -> str:
 
 
 def instance_of(xml: str) -> dict[str, str] | None:
-    """What the mark of a domain says; None for a domain that is not ours."""
-    # Other people's domains are read too: no entities, no network.
-    parser = etree.XMLParser(resolve_entities=False, no_network=True)
-    mark = etree.fromstring(xml.encode(), parser).find(f"metadata/{{{MARK}}}instance")
+    """What the mark of a domain says; None for a domain that is not ours. EngineError when it is
+    no XML that libvirt could have made."""
+    # Other people's domains are read too: no entities, no network, lxml's limits of depth and size.
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
+    if len(xml) > _XML_LIMIT:
+        raise _malformed(f"over {_XML_LIMIT} characters")
+    try:
+        root = etree.fromstring(xml.encode(), parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise _malformed(type(error).__name__) from error
+    mark = root.find(f"metadata/{{{MARK}}}instance")
     if mark is None or not ours(str(mark.get("id", "")), str(mark.get("app", ""))):
         return None
-    return {str(key): str(value) for key, value in mark.items() if key in _NAMES}
+    about = {str(key): str(value) for key, value in mark.items() if key in _NAMES}
+    return {key: printable(value, _VALUE_LIMIT) for key, value in about.items()}
+
+
+def _malformed(why: str) -> EngineError:
+    return EngineError(
+        "libvirt's description of a domain is malformed",
+        details=why,
+        resolution="Check what answers there: virsh -c qemu:///system dumpxml.",
+    )
 
 
 def _text(parent: etree._Element, name: str, text: str, **attributes: str) -> etree._Element:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +11,14 @@ from functools import partial
 from typing import Any
 
 from portkit.engines.domain_xml import MARK, Domain, domain_xml, instance_of, plain_mark
+from portkit.engines.patience import CALL_S, Late, Patient, within
 from portkit.errors import ConflictError, EngineError
 from portkit.model import Form, Instance
 
 _AGAIN_S = 2.0  # a guest that is still booting does not hear the power button
 _GRACE_S = 10.0  # compose's own stop_grace_period
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
+_CLOSE_S = 5.0
 _TAKEN = ("Could not set up host forwarding rule", "address already in use", "Address already")
 
 
@@ -36,10 +39,13 @@ class Libvirt:
         # Errors are raised; libvirt need not print them as well.
         libvirt.registerErrorHandler(lambda *_: None, None)
         with self._errors("reach libvirt"):
-            self._connection = libvirt.open(uri)
+            opened = within(CALL_S, lambda: libvirt.open(uri))
+        self._connection: Any = Patient(opened, (libvirt.virDomain,))
 
     def close(self) -> None:
-        self._connection.close()
+        # A call that was given up holds the connection until ssh ends it.
+        with contextlib.suppress(Late, self._libvirt.libvirtError):
+            within(_CLOSE_S, self._connection.close)
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -54,6 +60,12 @@ class Libvirt:
                 resolution="Free the port, or publish another one."
                 if taken
                 else "See libvirt's own words above; /var/log/libvirt on the host has more.",
+            ) from error
+        except Late as error:
+            raise EngineError(
+                f"libvirt could not {what} in time",
+                details=f"{self._host}: no answer within {CALL_S:g} s",
+                resolution="Check that it answers there: virsh -c qemu:///system list.",
             ) from error
 
     def create(self, domain: Domain) -> None:
@@ -73,8 +85,8 @@ class Libvirt:
         App asks for) and `firmware_s` seconds."""
         found = self._find(identity)
         if grace_s is None:
-            about = instance_of(found.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE)) or {}
-            told = about.get("grace", "")
+            with self._errors("look at the domain"):
+                told = self._about(found).get("grace", "")
             grace_s = float(told) if _SECONDS.fullmatch(told) else _GRACE_S
         end, pressed = time.monotonic() + grace_s + firmware_s, 0.0
         with self._errors("stop the domain"):
@@ -94,10 +106,12 @@ class Libvirt:
         """Keep compose's `restart`; always and unless-stopped start it with the host."""
         found = self._find(identity)
         with self._errors("set the restart policy"):
-            about = instance_of(found.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE))
-            assert about is not None, "_find saw it"
-            self._mark(found, {**about, "restart": restart})
+            self._mark(found, {**self._about(found), "restart": restart})
             self._autostart(found, start=bool(found.isActive()))
+
+    def _about(self, found: Any) -> dict[str, str]:
+        """What portkit's mark in the domain says."""
+        return instance_of(found.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE)) or {}
 
     def _mark(self, found: Any, about: dict[str, str]) -> None:
         flags = self._libvirt.VIR_DOMAIN_AFFECT_CONFIG
@@ -109,8 +123,7 @@ class Libvirt:
 
     def _autostart(self, found: Any, *, start: bool) -> None:
         """As Docker's daemon: `always` comes back even when it was stopped by hand."""
-        about = instance_of(found.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE)) or {}
-        policy = about.get("restart", "no")
+        policy = self._about(found).get("restart", "no")
         wanted = policy == "always" or (policy == "unless-stopped" and start)
         found.setAutostart(int(wanted))
 

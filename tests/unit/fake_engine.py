@@ -21,6 +21,7 @@ class FakeEngine:
     def __init__(self, socket: Path) -> None:
         self.socket = socket
         self.answers: dict[str, tuple[int, Any]] = {"GET /version": (200, VERSION)}
+        self.location = ""  # that answers redirect to
         self.requests: list[tuple[str, str, Any]] = []
 
     def asked(self, method: str, part: str) -> list[Any]:
@@ -45,6 +46,8 @@ def fake_engine(folder: Path) -> Iterator[FakeEngine]:
             self.send_response(status)
             kind = "octet-stream" if isinstance(value, bytes) else "json"
             self.send_header("Content-Type", f"application/{kind}")
+            if engine.location:
+                self.send_header("Location", engine.location)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

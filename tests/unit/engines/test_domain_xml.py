@@ -1,10 +1,14 @@
 """Domain XML: golden, escaped (hostile input 32), and only our own marks are believed."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from portkit.engines.domain_xml import Domain, domain_xml, instance_of, plain_mark
+from portkit.engines.domain_xml import MARK, Domain, domain_xml, instance_of, plain_mark
+from portkit.errors import EngineError
 from portkit.model import Firmware, Port
 
 DOMAIN = Domain(
@@ -72,3 +76,48 @@ def test_other_peoples_domains_are_not_ours() -> None:
     assert instance_of("<domain><name>portkit-shop-0123456789ab</name></domain>") is None
     forged = domain_xml(DOMAIN).replace("pk-0123456789ab", "../../etc")
     assert instance_of(forged) is None
+
+
+BOMB = '<!DOCTYPE d [<!ENTITY a "aaaaaaaaaa">' + "".join(
+    f'<!ENTITY {chr(98 + i)} "{f"&{chr(97 + i)};" * 10}">' for i in range(12)
+)
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        "",
+        "no xml",
+        "<domain>",
+        "\ud800",
+        "<domain>" * 100_000,
+        "<domain>" + "x" * (4 << 20),
+        "<domain a='" + "x" * 1000,
+    ],
+    ids=lambda xml: xml[:12].encode("ascii", "replace").decode(),
+)
+def test_xml_that_libvirt_would_not_write(xml: str) -> None:
+    with pytest.raises(EngineError, match="malformed"):
+        instance_of(xml)
+
+
+def test_entities_are_not_expanded(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2")
+    for head, name in (
+        (BOMB + "]>", "m"),
+        (f'<!DOCTYPE d [<!ENTITY x SYSTEM "file://{tmp_path}/secret">]>', "x"),
+    ):
+        mark = f'<i:instance xmlns:i="{MARK}" id="pk-0123456789ab" app="shop" ports=":8{{}}"/>'
+        xml = f"{head}<domain><metadata>{mark.format('')}</metadata><name>&{name};</name></domain>"
+        try:
+            found = instance_of(xml)
+        except EngineError:
+            continue
+        assert found == {"id": "pk-0123456789ab", "app": "shop", "ports": ":8"}
+
+
+def test_what_a_mark_says_is_bounded_and_printable() -> None:
+    mark = f'<i:instance xmlns:i="{MARK}" id="pk-0123456789ab" app="shop" ports="{"x" * 10_000}"/>'
+    found = instance_of(f"<domain><metadata>{mark}</metadata></domain>")
+    assert found is not None
+    assert len(found["ports"]) == 4096

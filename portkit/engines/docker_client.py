@@ -1,0 +1,163 @@
+"""Docker's SDK for an engine that may answer without end, and the answers that are used."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+import docker
+import requests
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+_BODY_LIMIT = 64 << 20  # a list of 20,000 containers has some 40 MB
+_CHUNK = 1 << 16
+_HEADER = 8  # of a piece of a log: stream, length (engine API, "Stream format")
+
+
+class Malformed(Exception):
+    """An answer that no engine gives. Its text says where, never what was there."""
+
+
+class Client(docker.APIClient):
+    """APIClient with a limit for each answer's size. Redirects are not followed: they could lead
+    to any address that this machine reaches."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """As requests.Session.send."""
+        streamed = options.get("stream")
+        options.update(stream=True, allow_redirects=False)
+        request.headers["Accept-Encoding"] = "identity"  # a few bytes could become many
+        response = super().send(request, **options)
+        if not streamed:
+            with response:
+                response._content = _bounded(response)
+        return response
+
+    def _multiplexed_response_stream_helper(self, response: Any) -> Iterator[bytes]:
+        """As the SDK's own, but a piece may say that it is 4 GiB long: it comes in chunks."""
+        if _follows(response):  # an app may be silent for long
+            self._disable_socket_timeout(self._get_raw_response_socket(response))  # type: ignore[attr-defined]
+        while len(header := response.raw.read(_HEADER)) == _HEADER:
+            (left,) = struct.unpack(">xxxxL", header)
+            while left:
+                data = response.raw.read(min(left, _CHUNK))
+                if not data:
+                    return
+                left -= len(data)
+                yield data
+
+
+def _follows(response: Any) -> bool:
+    query = parse_qs(urlsplit(response.request.url).query)
+    return query.get("follow", ["0"])[0].lower() in ("1", "true")
+
+
+def _bounded(response: requests.Response) -> bytes:
+    data = bytearray()
+    for piece in response.raw.stream(_CHUNK, decode_content=False):
+        data += piece
+        if len(data) > _BODY_LIMIT:
+            raise Malformed(f"an answer of over {_BODY_LIMIT} bytes")
+    return bytes(data)
+
+
+# ---------------------------------------------------------------- answers
+
+
+def _or_empty(kind: type) -> BeforeValidator:
+    # Go writes null for an empty list or map.
+    return BeforeValidator(lambda value: kind() if value is None else value)
+
+
+_Text = Annotated[str, Field(max_length=65536), _or_empty(str)]
+_Labels = Annotated[dict[str, str], _or_empty(dict)]
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class _Published(_Answer):
+    PublicPort: Annotated[int, Field(ge=0, le=65535), _or_empty(int)] = 0
+
+
+class Row(_Answer):
+    """A container of the list."""
+
+    Id: Annotated[str, Field(pattern=r"^[0-9a-zA-Z_.-]{1,128}$")]
+    Image: _Text = ""
+    State: _Text = ""
+    Status: _Text = ""
+    Labels: _Labels = {}
+    Ports: Annotated[list[_Published], _or_empty(list)] = []
+
+
+class _Health(_Answer):
+    Status: _Text = ""
+
+
+class _State(_Answer):
+    Status: str
+    ExitCode: int = 0
+    StartedAt: _Text = ""
+    Health: _Health | None = None
+
+
+def _address(value: Any) -> Any:
+    # A container that is not running has "" here.
+    return value or None
+
+
+class _Network(_Answer):
+    IPAddress: Annotated[IPv4Address | None, Field(strict=False), BeforeValidator(_address)] = None
+
+
+class _Networks(_Answer):
+    Networks: Annotated[dict[str, _Network | None], _or_empty(dict)] = {}
+
+
+class _Config(_Answer):
+    StopTimeout: Annotated[int, Field(ge=0, le=10**9)] | None = None
+
+
+class Inspected(_Answer):
+    """A container as `inspect` shows it."""
+
+    State: _State
+    Config: _Config | None = None
+    RestartCount: int = 0
+    NetworkSettings: _Networks | None = None
+
+
+class Volume(_Answer):
+    """A volume of the list."""
+
+    Name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$")]
+    Labels: _Labels = {}
+
+
+class Volumes(_Answer):
+    """The list of volumes."""
+
+    Volumes: Annotated[list[Volume], _or_empty(list)] = []
+
+
+def read(model: type[_Model], value: Any) -> _Model:
+    """An answer as that model; Malformed says where it is not one."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part)[:80] for part in first["loc"][:4])
+        raise Malformed(f"{model.__name__} {place!r}: {first['msg'][:200]}") from None
+
+
+def read_all(model: type[_Model], values: Any) -> list[_Model]:
+    """A list of such answers."""
+    if not isinstance(values, list):
+        raise Malformed(f"no list of {model.__name__}")
+    return [read(model, value) for value in values]

@@ -1,0 +1,67 @@
+"""Calls of an engine's library that are given up when they take too long.
+
+Neither Docker's SDK nor libvirt ends by itself where the other side sends a byte now and then, or
+libvirt's nothing at all; libvirt's calls cannot even be interrupted. So each runs in a thread
+that is left to itself when its time is over: it ends with the connection.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+CALL_S = 300.0  # starting a VM took 14 s on a slow host
+
+
+class Late(Exception):
+    """The call has not ended in time."""
+
+
+def within(seconds: float, act: Callable[[], Any]) -> Any:
+    """What `act` returns or raises; Late when it does neither in so many seconds."""
+    result: list[Any] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(act())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it belongs
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise Late
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+class Patient:
+    """An object whose methods are called `within` a time, as are those of what they return.
+
+    patient: the classes of such results, alone or in a list.
+    """
+
+    def __init__(self, inner: Any, patient: tuple[type, ...] = ()) -> None:
+        self._inner = inner
+        self._patient = patient
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found):
+            return found
+
+        def call(*args: Any, **more: Any) -> Any:
+            return self._wrapped(within(CALL_S, lambda: found(*args, **more)))
+
+        return call
+
+    def _wrapped(self, result: Any) -> Any:
+        if isinstance(result, list):
+            return [self._wrapped(each) for each in result]
+        if isinstance(result, self._patient):
+            return Patient(result, self._patient)
+        return result
