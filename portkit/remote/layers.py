@@ -97,11 +97,20 @@ def _plain(file: Any) -> Iterator[bytes]:
         with gzip.GzipFile(fileobj=rest) as unpacked:
             yield from iter(lambda: unpacked.read(_CHUNK), b"")
     elif head == b"\x28\xb5\x2f\xfd":
-        decoder = codec.Decompressor("zstd")
-        for data in iter(lambda: rest.read(_CHUNK), b""):
-            yield from decoder.feed(data)
+        yield from _unzstd(rest)
     else:
         yield from iter(lambda: rest.read(_CHUNK), b"")
+
+
+def _unzstd(file: Any) -> Iterator[bytes]:
+    try:
+        decoder = codec.Decompressor("zstd")
+    except codec.Missing as error:
+        raise RemoteError(
+            "HostError", "the host lacks libzstd", str(error), "Install libzstd1 there."
+        ) from error
+    for data in iter(lambda: file.read(_CHUNK), b""):
+        yield from decoder.feed(data)
 
 
 class _Joined:

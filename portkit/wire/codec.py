@@ -1,4 +1,8 @@
-"""Streaming compression with what every host has: zstd by Python 3.14 or libzstd, else zlib."""
+"""Streaming compression with what a host has: zstd where libzstd is there, else zlib.
+
+libzstd.so.1 is part of every Debian (dpkg needs it) and comes with rpm, curl and systemd elsewhere.
+Python's own zstd is in 3.14 and newer alone, and not used.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +46,17 @@ def encodings() -> Tuple[str, ...]:
     return ("zstd", "zlib", "raw") if _LIB is not None else ("zlib", "raw")
 
 
+class Missing(ValueError):
+    """zstd is asked for where libzstd is not. Ends agree on `encodings` first, so this is about
+    content that is zstd by itself, such as an image's layers."""
+
+
+def _library() -> Any:
+    if _LIB is None:
+        raise Missing("this is compressed with zstd, and libzstd.so.1 is not on this machine")
+    return _LIB
+
+
 class _Zstd:
     """One direction of libzstd's streaming API (zstd.h, v1.4 or newer).
 
@@ -49,40 +64,39 @@ class _Zstd:
     """
 
     def __init__(self, level: Optional[int], window: int = WINDOW) -> None:
-        assert _LIB is not None
+        self._lib = lib = _library()
         self._compress = level is not None
-        make = _LIB.ZSTD_createCCtx if self._compress else _LIB.ZSTD_createDCtx
-        self._free = _LIB.ZSTD_freeCCtx if self._compress else _LIB.ZSTD_freeDCtx
+        make = lib.ZSTD_createCCtx if self._compress else lib.ZSTD_createDCtx
         self._context = ctypes.c_void_p(make())
         if level is not None:
             level_key = 100  # ZSTD_c_compressionLevel
-            self._check(_LIB.ZSTD_CCtx_setParameter(self._context, level_key, level))
+            self._check(lib.ZSTD_CCtx_setParameter(self._context, level_key, level))
         else:
             window_key = 100  # ZSTD_d_windowLogMax
-            self._check(_LIB.ZSTD_DCtx_setParameter(self._context, window_key, window))
+            self._check(lib.ZSTD_DCtx_setParameter(self._context, window_key, window))
         self._space = ctypes.create_string_buffer(_OUT)
         self.ended = False
 
     def __del__(self) -> None:
-        self._free(self._context)
+        if hasattr(self, "_context"):
+            free = self._lib.ZSTD_freeCCtx if self._compress else self._lib.ZSTD_freeDCtx
+            free(self._context)
 
-    @staticmethod
-    def _check(code: int) -> int:
-        if _LIB is not None and _LIB.ZSTD_isError(code):
+    def _check(self, code: int) -> int:
+        if self._lib.ZSTD_isError(code):
             raise ValueError("zstd refuses the data")
         return code
 
     def _step(self, source: _InBuffer, out: _OutBuffer, last: bool) -> int:
-        assert _LIB is not None
         if self._compress:
             directive = 2 if last else 0  # ZSTD_e_end, ZSTD_e_continue
             return self._check(
-                _LIB.ZSTD_compressStream2(
+                self._lib.ZSTD_compressStream2(
                     self._context, ctypes.byref(out), ctypes.byref(source), directive
                 )
             )
         return self._check(
-            _LIB.ZSTD_decompressStream(self._context, ctypes.byref(out), ctypes.byref(source))
+            self._lib.ZSTD_decompressStream(self._context, ctypes.byref(out), ctypes.byref(source))
         )
 
     def feed(self, data: bytes, last: bool = False) -> Iterator[bytes]:
