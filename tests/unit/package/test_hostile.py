@@ -235,7 +235,9 @@ class Source:
         self._listed = {"images": images, "containerd": containerd}
         self.calls: list[str] = []
 
-    def call(self, verb: str, args: dict[str, Any], *, receive: Any = None) -> dict[str, Any]:
+    def call(
+        self, verb: str, args: dict[str, Any], *, receive: Any = None, most: int = 0
+    ) -> dict[str, Any]:
         self.calls.append(verb)
         if verb == "image.list":
             return self._listed
