@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portkit import compat, process, transfer
+from portkit.delivery import Transfer
 from portkit.errors import PortkitError
 from portkit.model import Artifact, Form, Method, RunSpec
 from portkit.move import walk
@@ -17,7 +18,7 @@ from portkit.move.plan import Plan
 from portkit.move.prepare import Job, Packed
 from portkit.move.steps import Cargo, Ground, steps_of
 from portkit.progress import Observer
-from portkit.report import Boot, FormReport, Phase, Report, Sent, Transfer
+from portkit.report import Boot, FormReport, Phase, Report
 from portkit.store import Store
 from portkit.store.manifest import manifest_of
 
@@ -156,18 +157,13 @@ def _form_report(
         verdict=compat.verdict(findings, packed.target, form),
         findings=findings,
         phases=tuple(Phase(**phase) for phase in phases),
-        transfer=_transfer(sent["transfer"]),
+        transfer=Transfer.from_document(sent["transfer"]),
         boot=_boot(booted["boot"]),
         from_move_s=booted["from_move_s"],
         from_boot_s=tuple(booted["from_boot_s"]),
         instance=plan.move,
         state="removed" if plan.keep is None else state,
     )
-
-
-def _transfer(document: Mapping[str, Any]) -> Transfer:
-    blobs = tuple(Sent(**{**blob, "bases": tuple(blob["bases"])}) for blob in document["blobs"])
-    return Transfer(**{**document, "blobs": blobs})
 
 
 def _boot(document: Mapping[str, Any]) -> Boot:

@@ -22,9 +22,8 @@ from portkit.host import Host
 from portkit.model import Artifact, Facts, Form, RunSpec
 from portkit.move.plan import Plan
 from portkit.move.walk import Step
-from portkit.report import Boot, Sent, Transfer
+from portkit.report import Boot
 from portkit.store import Store
-from portkit.transfer.deliver import Delivery
 from portkit.transfer.forward import Parcel
 
 
@@ -151,7 +150,7 @@ class Send(_FormStep):
                 move=ground.plan.move,
                 parcels=cargo.parcels,
             )
-        return {"transfer": asdict(_transfer(sent)), "phases": ground.phases()}
+        return {"transfer": asdict(sent), "phases": ground.phases()}
 
     def undo(self) -> None:
         plan, results = self.ground.plan, self.ground.results
@@ -337,32 +336,4 @@ def _boot(form: Form, facts: Facts, first: measure.Answer, way: health.Way) -> B
         reason="; ".join(way.reasons),
         vantage=first.vantage,
         poll_s=first.poll_s,
-    )
-
-
-def _transfer(sent: transfer.TransferResult) -> Transfer:
-    return Transfer(
-        sent_bytes=sent.sent_bytes,
-        received_bytes=sent.received_bytes,
-        reused_bytes=sent.reused_bytes,
-        seconds=round(sent.seconds, 3),
-        counter=sent.counter,
-        blobs=tuple(map(_sent, sent.deliveries)),
-    )
-
-
-def _sent(delivery: Delivery) -> Sent:
-    return Sent(
-        digest=delivery.digest,
-        size=delivery.size,
-        literal=delivery.literal,
-        copied=delivery.copied,
-        zero=delivery.zero,
-        sent=delivery.sent,
-        bases=delivery.bases,
-        encoding=delivery.packing.encoding,
-        level=delivery.packing.level,
-        window=delivery.packing.window,
-        reason=delivery.reason,
-        resumed=delivery.resumed,
     )

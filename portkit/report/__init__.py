@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from portkit.delivery import Transfer
 from portkit.model import App, Artifact, Facts, Finding, Form, Method, Verdict
 
 SCHEMA = "portkit.report/1"
@@ -18,40 +19,6 @@ class Phase:
     name: str
     start_s: float
     seconds: float
-
-
-@dataclass(frozen=True)
-class Sent:
-    """How one blob travelled: bytes of its content that were new, copied from what both ends
-    hold, or zero; sent: of the compressed stream. bases: digests. resumed: connections that broke
-    on the way. One that was there already is copied as a whole, with nothing sent."""
-
-    digest: str
-    size: int
-    literal: int
-    copied: int
-    zero: int
-    sent: int
-    bases: tuple[str, ...]
-    encoding: str  # zstd | zlib | raw; empty where nothing was sent
-    level: int
-    window: int
-    reason: str
-    resumed: int
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """Bytes of the connection to the target in this form's phases. counter: where from.
-
-    blobs: each of the Artifact, and those that were sent for a recipe's sake."""
-
-    sent_bytes: int
-    received_bytes: int
-    reused_bytes: int
-    seconds: float
-    counter: str
-    blobs: tuple[Sent, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,38 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from portkit.delivery import Delivery, Transfer
 from portkit.errors import AppError, PortkitError, TransferError
 from portkit.host import Host
 from portkit.model import Artifact, Blob, Form
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer.bases import LEAST_BASE, Base, Bases, likeliest
-from portkit.transfer.deliver import Delivery, deliver
+from portkit.transfer.deliver import deliver
 from portkit.transfer.forward import Parcel, bring
 from portkit.transfer.known import Layers, layers, layers_if_any
-from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, ask, persist
 
 _ASKED = 100  # of the Store here; each costs 75 bytes on the way
-
-
-@dataclass(frozen=True)
-class TransferResult:
-    """What a transfer cost. Bytes of the connection, both ways, by `counter`; seconds.
-
-    reused_bytes: content that the target had, as blobs or inside others.
-    deliveries: how each blob travelled, and why; those that were there come first.
-    """
-
-    sent_bytes: int
-    received_bytes: int
-    reused_bytes: int
-    seconds: float
-    counter: str
-    deliveries: tuple[Delivery, ...] = ()
 
 
 def missing(
@@ -69,7 +52,7 @@ def send(
     *,
     move: str,
     parcels: Mapping[str, Parcel] | None = None,
-) -> TransferResult:
+) -> Transfer:
     """Bring an image into the host's engine, a disk into its Store.
 
     move: the id of the Move whose it is; an image is held under a name with that id. parcels: blobs
@@ -88,13 +71,13 @@ def send(
         observer.message(f"{error.brief}; once more, with what the host has now")
         deliveries = _bring(artifact, store, host, observer, move, parcels or {})
     after = host.counters()
-    return TransferResult(
+    return Transfer(
         sent_bytes=after.sent - before.sent,
         received_bytes=after.received - before.received,
         reused_bytes=sum(delivery.copied for delivery in deliveries),
-        seconds=time.monotonic() - begun,
+        seconds=round(time.monotonic() - begun, 3),
         counter=after.source,
-        deliveries=deliveries,
+        blobs=deliveries,
     )
 
 
@@ -121,7 +104,7 @@ def _already_there(artifact: Artifact, new: Sequence[Blob]) -> tuple[Delivery, .
     lacking = {blob.digest for blob in new}
     sizes = {blob.digest: blob.size for blob in artifact.blobs if blob.digest not in lacking}
     return tuple(
-        Delivery(digest, size, 0, size, 0, 0, (), Packing("", 0), "already there", 0)
+        Delivery(digest=digest, size=size, copied=size, reason="already there")
         for digest, size in sizes.items()
     )
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from portkit.delivery import Delivery
 from portkit.errors import EngineError, TransferError, VerifyError
 from portkit.model import Blob, check_digest
 from portkit.progress import Observer
@@ -27,23 +28,6 @@ _SAMPLE, _SAMPLES = 1 << 16, 16
 # Until a link has been measured it is taken for a fast one: on a slow one little is lost by it.
 _PRESUMED = 80e6
 _STALE_S = 86400.0  # as long as the host keeps a part that nobody goes on with
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What was chosen for a blob and why. Bytes: of the blob literal, copied, zero; sent is the
-    compressed stream. bases: digests. resumed: how often a connection broke and was made again."""
-
-    digest: str
-    size: int
-    literal: int
-    copied: int
-    zero: int
-    sent: int
-    bases: tuple[str, ...]
-    packing: Packing
-    reason: str
-    resumed: int
 
 
 def deliver(
@@ -124,16 +108,29 @@ class _Job:
             pace = Pace(self._link, packing, plan, note)
             pieces = recipe.render(script, target, dropped)
             stream = stack.enter_context(Stream(pieces, plan.first, folder, pace.again))
+            sending = self._sending(plan, room)
             resumed = transmit(
-                self._sending(plan, room), stream, self._link, self._observer,
+                sending,
+                stream,
+                self._link,
+                self._observer,
                 lambda offset: self._sent(stream, offset, pace),
-            )  # fmt: skip
+            )
             note.forget()
             return Delivery(
-                self._blob.digest, script.size, literal, copied, script.zero, stream.made,
-                plan.used, stream.how,
-                _reason(stream.how, packed, self._link.rate, copied), resumed,
-            )  # fmt: skip
+                digest=self._blob.digest,
+                size=script.size,
+                literal=literal,
+                copied=copied,
+                zero=script.zero,
+                sent=stream.made,
+                bases=plan.used,
+                encoding=stream.how.encoding,
+                level=stream.how.level,
+                window=stream.how.window,
+                reason=_reason(stream.how, packed, self._link.rate, copied),
+                resumed=resumed,
+            )
 
     # ---------------------------------------------------------------- what is chosen
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from portkit.delivery import Delivery
 from portkit.errors import PortkitError, VerifyError
 from portkit.host import Host
 from portkit.model import Blob
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer import price
-from portkit.transfer.deliver import Delivery, deliver
+from portkit.transfer.deliver import deliver
 from portkit.transfer.known import layers_if_any
 from portkit.transfer.resume import Link, Sending, ask, persist, transmit
 from portkit.transfer.stream import Stream
@@ -144,10 +145,17 @@ def forward(
         resumed = transmit(
             sending, stream, link, observer, lambda offset: _sent(stream, offset, parcel, told)
         )
-        bases = tuple(base.digest for base in parcel.bases)
         return Delivery(
-            *(parcel.blob.digest, parcel.blob.size, stream.eaten, 0, 0, stream.made),
-            *(bases, stream.how, "a recipe that came in a bundle", resumed),
+            digest=parcel.blob.digest,
+            size=parcel.blob.size,
+            literal=stream.eaten,
+            sent=stream.made,
+            bases=tuple(base.digest for base in parcel.bases),
+            encoding=stream.how.encoding,
+            level=stream.how.level,
+            window=stream.how.window,
+            reason="a recipe that came in a bundle",
+            resumed=resumed,
         )
 
 

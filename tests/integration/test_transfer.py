@@ -81,7 +81,7 @@ def test_no_faster_than_the_limit(lab: Lab, store: Store, app: tuple[Artifact, A
         host.limit(rate)
         done = transfer.send(app[1], store, host, move=MOVE)
         try:
-            sent = sum(each.sent for each in done.deliveries)
+            sent = sum(each.sent for each in done.blobs)
             assert sent > rate
             assert done.seconds >= sent / rate
         finally:

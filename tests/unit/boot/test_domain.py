@@ -5,7 +5,7 @@ import pytest
 
 from portkit.boot.domain import Domains, exit_code, plain
 from portkit.model import Artifact, Form, Life, Machine, Mount
-from tests.unit.compat.test_compat import FACTS, IMAGE
+from tests.factories import FACTS, IMAGE
 from tests.unit.guest.test_config import spec
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from portkit.bundle import Bundle
+from portkit.delivery import Delivery
 from portkit.errors import EngineError, PortkitError, SpaceError, TransferError, VerifyError
 from portkit.host import Host
 from portkit.model import Artifact, Blob, Form
 from portkit.progress import NullObserver
 from portkit.store import Store
-from portkit.transfer.deliver import Delivery
 from portkit.transfer.forward import Parcel, bring, held
 from portkit.transfer.resume import Link
 from tests.unit.bundle.conftest import layer

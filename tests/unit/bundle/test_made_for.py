@@ -19,8 +19,8 @@ from portkit.store import Store
 from portkit.transfer.bases import LEAST_BASE, Base, likeliest
 from portkit.transfer.forward import held
 from portkit.transfer.index import Index
+from tests.factories import FACTS as CAPABLE
 from tests.unit.bundle.conftest import APP, FACTS, layer
-from tests.unit.compat.test_compat import FACTS as CAPABLE
 from tests.unit.move.test_move import FakeHost
 from tests.unit.transfer.conftest import Far
 
@@ -65,7 +65,7 @@ def test_the_disk_is_made_there(
         done = transfer.send(artifact, here, host, move="pk-0123456789ab", parcels=parcels)
     assert far.store.size(artifact.digest) == artifact.blobs[-1].size
     assert not far.store.has(upper.digest)  # it went there for the recipe alone
-    assert len(done.deliveries) == 2
+    assert len(done.blobs) == 2
     assert not [name for name in far.files() if name.startswith("parts/")]
 
 

@@ -15,7 +15,7 @@ from portkit import move as moves
 from portkit.errors import BootError, ConflictError, IncompatibleError, SpaceError
 from portkit.model import App, Finding, Form, Severity, Verdict
 from portkit.report import FormReport, Report
-from tests.unit.compat.test_compat import FACTS
+from tests.factories import FACTS
 
 
 class FakeHost:

@@ -18,7 +18,6 @@ from portkit.model import (
     Form,
     Healthcheck,
     HealthProbe,
-    ImageConfig,
     Machine,
     Mount,
     Port,
@@ -26,21 +25,7 @@ from portkit.model import (
     Severity,
     Verdict,
 )
-
-FACTS = Facts(
-    *("web2", "ssh://root@web2:22", "debian", "12", "Debian 12", "amd64", "6.1"),
-    cpus=2,
-    memory_bytes=4 << 30,
-    memory_available_bytes=3 << 30,
-    store_free_bytes=10 << 30,
-    python="3.11.2",
-    docker_version="26.1",
-    docker_store="overlay2",
-    docker_free_bytes=10 << 30,
-    libvirt_version="11.3",
-    qemu_version="10.0",
-)
-IMAGE = ImageConfig("sha256:" + "0" * 64, "amd64", "linux", (), cmd=("x",))
+from tests.factories import FACTS, IMAGE
 
 
 def rules(facts: Facts, form: Form = Form.IMAGE, **service: object) -> set[str]:
@@ -156,7 +141,13 @@ def test_the_scope_says_what_a_rule_looks_at() -> None:
     """A rule of scope `app` finds the same in every Form and on every host; one of scope `form` on
     every host."""
     bare = Facts(
-        *("web9", "ssh://web9", "debian", "13", "Debian 13", "arm64", "6.12"),
+        host="web9",
+        endpoint="ssh://web9",
+        os_id="debian",
+        os_version="13",
+        os_name="Debian 13",
+        architecture="arm64",
+        kernel="6.12",
         cpus=1,
         memory_bytes=1,
         memory_available_bytes=1,

@@ -12,8 +12,8 @@ import pytest
 
 import portkit
 from portkit.model import Method
-from portkit.report import Boot, Transfer
-from tests.unit.compat.test_compat import FACTS
+from portkit.report import Boot
+from tests.factories import FACTS, transfer
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted({ROOT / "README.md", *(ROOT / "docs").rglob("*.md")})
@@ -44,7 +44,7 @@ def app(source: str) -> portkit.App:
 
 def report(moved: portkit.App, *, measured: bool) -> portkit.Report:
     finding = portkit.Finding("health", portkit.Severity.INFO, "a message", (), "a remedy")
-    sent = Transfer(1, 2, 3, 0.5, "ssh") if measured else None
+    sent = transfer(counter="ssh") if measured else None
     boot = Boot("docker", "26.1", "none", "http://new/", 200, Method.PUBLISHED)
     forms = tuple(
         portkit.FormReport(

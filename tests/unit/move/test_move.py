@@ -24,10 +24,10 @@ from portkit.model import (
 )
 from portkit.move import carry
 from portkit.move.steps import Ground
-from portkit.report import Boot, Report, Transfer
+from portkit.report import Boot, Report
 from portkit.source import OnHost
 from portkit.store import Store
-from tests.unit.compat.test_compat import FACTS
+from tests.factories import FACTS, transfer
 
 
 class FakeHost:
@@ -85,7 +85,7 @@ class FakeSteps:
 
 
 RESULTS: dict[str, dict[str, Any]] = {
-    "transfer image": {"transfer": asdict(Transfer(1, 2, 3, 0.5, "local"))},
+    "transfer image": {"transfer": asdict(transfer())},
     "boot image": {
         "boot": asdict(Boot("docker", "1", "none", "http://new:8000/", 200)),
         "from_move_s": 1.0,

@@ -12,7 +12,7 @@ from portkit.host import Counters
 from portkit.model import App, Artifact, Blob, Facts, Form, ImageConfig, Port, Service
 from portkit.source import OnHost
 from portkit.store import Store
-from tests.unit.compat.test_compat import FACTS
+from tests.factories import FACTS
 
 
 class FakeHost:

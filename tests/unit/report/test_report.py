@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portkit import report
+from portkit.delivery import Delivery, Transfer
 from portkit.model import (
     App,
     Artifact,
@@ -21,14 +22,28 @@ from portkit.model import (
     Severity,
     Verdict,
 )
-from portkit.report import Boot, FormReport, Phase, Report, Sent, Transfer
-from tests.unit.compat.test_compat import FACTS
+from portkit.report import Boot, FormReport, Phase, Report
+from tests.factories import FACTS, transfer
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/report.schema.json").read_text())
 SECONDS = st.floats(0, 1e6, allow_nan=False)
 DIGEST = "sha256:" + "0" * 64
-SENT = Sent(DIGEST, 9, 4, 3, 2, 5, (DIGEST,), "zstd", 3, 27, "a reason", 1)
-THERE = Sent(DIGEST, 9, 0, 9, 0, 0, (), "", 0, 0, "already there", 0)
+SENT = Delivery(
+    digest=DIGEST,
+    size=9,
+    literal=4,
+    copied=3,
+    zero=2,
+    sent=5,
+    bases=(DIGEST,),
+    encoding="zstd",
+    level=3,
+    window=27,
+    reason="a reason",
+    resumed=1,
+)
+THERE = Delivery(digest=DIGEST, size=9, copied=9, reason="already there")
+TRANSFER = transfer(counter="tcp_info", blobs=(SENT, THERE))
 ARTIFACT = Artifact(Form.IMAGE, DIGEST, ImageConfig(DIGEST, "amd64", "linux", ()), (), 10, 10)
 
 
@@ -40,7 +55,7 @@ ARTIFACT = Artifact(Form.IMAGE, DIGEST, ImageConfig(DIGEST, "amd64", "linux", ()
         verdict=st.sampled_from(Verdict),
         findings=st.just((Finding("x", Severity.INFO, "m", ("one; part", "two")),)),
         phases=st.just((Phase("boot", 1.0, 2.0),)),
-        transfer=st.none() | st.just(Transfer(1, 2, 3, 0.5, "tcp_info", (SENT, THERE))),
+        transfer=st.none() | st.just(TRANSFER),
         boot=st.none()
         | st.builds(
             Boot,
@@ -75,3 +90,7 @@ def test_a_blob_names_its_bases_and_encoding() -> None:
     for wrong in ({"bases": ["web1"]}, {"encoding": "gzip"}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**row, **wrong}, blob)
+
+
+def test_a_transfer_comes_back_from_the_journal_as_it_was() -> None:
+    assert Transfer.from_document(json.loads(json.dumps(asdict(TRANSFER)))) == TRANSFER

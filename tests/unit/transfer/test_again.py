@@ -6,13 +6,14 @@ import time
 
 import pytest
 
+from portkit.delivery import Delivery
 from portkit.errors import TransferError
 from portkit.model import Blob
 from portkit.progress import NullObserver
 from portkit.store import Store
 from portkit.transfer import price
 from portkit.transfer.bases import Base, Bases
-from portkit.transfer.deliver import Delivery, deliver
+from portkit.transfer.deliver import deliver
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link
@@ -98,7 +99,7 @@ def test_the_change_of_the_level_is_known_too(
     monkeypatch.setattr(Meter, "rate", lambda self: None)
     again = Cutting(far, [])
     done = send(near, blob, Link(again, rate=90e6), [])
-    assert done.packing.level == 9
+    assert done.level == 9
     assert again.data < done.sent - 1_400_000
 
 
@@ -132,7 +133,7 @@ def test_without_a_part_there_it_is_decided_anew(near: Store, far: Far) -> None:
     for name in far.files():
         if name.startswith("parts/"):
             (far.store.root / name).unlink()
-    assert send(near, blob, Link(far.remote), []).packing.level == 1
+    assert send(near, blob, Link(far.remote), []).level == 1
 
 
 def test_a_note_is_of_one_host(near: Store, far: Far) -> None:

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from portkit.delivery import Delivery
 from portkit.errors import EngineError, PortkitError, SpaceError, TransferError, VerifyError
 from portkit.model import Blob
 from portkit.progress import NullObserver
 from portkit.store import Store
 from portkit.transfer.bases import Base, Bases
-from portkit.transfer.deliver import Delivery, deliver
+from portkit.transfer.deliver import deliver
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, Sending
@@ -72,7 +73,7 @@ def test_a_host_without_zstd(near: Store, far: Far, encoding: str) -> None:
     far.remote.encodings = (encoding,)
     files = some_files(20)
     _, done = sent(near, far, bundle_of(files, 5), bundle_of(files))
-    assert done.packing.encoding == encoding
+    assert done.encoding == encoding
     assert done.copied
 
 
@@ -103,7 +104,7 @@ def test_holes_stay_holes(near: Store, far: Far, tmp_path: Path) -> None:
 
 def test_packed_content_is_not_packed_again(near: Store, far: Far) -> None:
     _, done = sent(near, far, CHANCE.randbytes(3 << 20))
-    assert done.packing.level == 1
+    assert done.level == 1
     assert "compressed already" in done.reason
 
 
@@ -267,7 +268,7 @@ def test_the_same_command_again_goes_on_behind_another_level(
     monkeypatch.setattr(Meter, "rate", lambda self: None)
     again = Cutting(far, [])
     _, done = sent(near, far, data, link=Link(again))
-    assert done.packing.level == 9
+    assert done.level == 9
     assert again.data < done.sent - 2_500_000
 
 

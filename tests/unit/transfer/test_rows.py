@@ -22,7 +22,7 @@ def test_a_row_for_each_blob(near: Store, far: Far) -> None:
     far.store.put_bytes(data)
     artifact = disk(kernel, kernel, made)
     done = transfer.send(artifact, near, host, move="pk-0123456789ab")
-    there, sent = done.deliveries
+    there, sent = done.blobs
     assert (there.digest, there.size, there.copied) == (kernel.digest, kernel.size, kernel.size)
     assert (there.sent, there.literal, there.zero, there.bases) == (0, 0, 0, ())
     assert there.reason == "already there"
@@ -31,6 +31,6 @@ def test_a_row_for_each_blob(near: Store, far: Far) -> None:
     assert done.reused_bytes == kernel.size + sent.copied
 
     again = transfer.send(artifact, near, host, move="pk-0123456789ab")
-    assert [row.digest for row in again.deliveries] == [kernel.digest, made.digest]
-    assert {row.reason for row in again.deliveries} == {"already there"}
+    assert [row.digest for row in again.blobs] == [kernel.digest, made.digest]
+    assert {row.reason for row in again.blobs} == {"already there"}
     assert again.reused_bytes == kernel.size + made.size

@@ -1,0 +1,53 @@
+"""What a transfer did, blob by blob: made by `transfer`, printed by `report`. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """How one blob travelled, and why.
+
+    literal, copied, zero: bytes of its content that were new, copied from what both ends hold, or
+    zero. sent: bytes of the compressed stream. bases: the digests of what it was copied from.
+    resumed: how often the connection broke on the way and was made again.
+    """
+
+    digest: str
+    size: int
+    literal: int = 0
+    copied: int = 0
+    zero: int = 0
+    sent: int = 0
+    bases: tuple[str, ...] = ()
+    encoding: str = ""  # zstd | zlib | raw; empty where nothing was sent
+    level: int = 0
+    window: int = 0
+    reason: str
+    resumed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """What the transfer of one Artifact cost, in bytes of the connection to the target.
+
+    reused_bytes: content that the target had, as blobs or inside others. counter: where the
+    connection's bytes were read. blobs: each of the Artifact, and those that were sent only
+    because a recipe needs them; those that were there already come first.
+    """
+
+    sent_bytes: int
+    received_bytes: int
+    reused_bytes: int
+    seconds: float
+    counter: str
+    blobs: tuple[Delivery, ...] = ()
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Transfer:
+        """The value that `dataclasses.asdict` made this document of, also after JSON."""
+        blobs = (Delivery(**{**row, "bases": tuple(row["bases"])}) for row in document["blobs"])
+        return cls(**{**document, "blobs": tuple(blobs)})

@@ -1,0 +1,46 @@
+"""Values that many tests start from, and functions that make variants of them."""
+
+from dataclasses import replace
+from typing import Any
+
+from portkit.delivery import Transfer
+from portkit.model import Facts, ImageConfig
+
+# A host that can run both forms, without KVM.
+FACTS = Facts(
+    host="web2",
+    endpoint="ssh://root@web2:22",
+    os_id="debian",
+    os_version="12",
+    os_name="Debian 12",
+    architecture="amd64",
+    kernel="6.1",
+    cpus=2,
+    memory_bytes=4 << 30,
+    memory_available_bytes=3 << 30,
+    store_free_bytes=10 << 30,
+    python="3.11.2",
+    docker_version="26.1",
+    docker_store="overlay2",
+    docker_free_bytes=10 << 30,
+    libvirt_version="11.3",
+    qemu_version="10.0",
+)
+IMAGE = ImageConfig("sha256:" + "0" * 64, "amd64", "linux", (), cmd=("x",))
+
+
+def facts(**changes: Any) -> Facts:
+    """The Facts of a host that can run both forms, with the given fields changed."""
+    return replace(FACTS, **changes)
+
+
+def transfer(**changes: Any) -> Transfer:
+    """What a small transfer to a host on this machine cost."""
+    values: dict[str, Any] = {
+        "sent_bytes": 1,
+        "received_bytes": 2,
+        "reused_bytes": 3,
+        "seconds": 0.5,
+        "counter": "local",
+    }
+    return Transfer(**{**values, **changes})
