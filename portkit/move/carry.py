@@ -27,7 +27,12 @@ def carry_out(packed: Packed, job: Job, journal: Journal, keep: Form | None, rep
     """Make the Move. When it fails it is rolled back; what even that could not do is said."""
     before = packed.turn.clock.take()
     plan = plan_of(packed, job, journal, keep, repeat)
+    steps = journal.record(plan.move)
+    artifacts = {form: _made(artifact) for form, artifact in packed.artifacts.items()}
     with journal.held(plan.move), packed.turn.taken() as clock:
+        parcels = job.source.parcels(job.store)
+        cargo = Cargo(packed.spec, artifacts, packed.target, job.store, parcels)
+        ground = Ground(plan, steps, job.target, job.source.host, clock, cargo)
         journal.add(
             plan.move,
             app=plan.app,
@@ -35,11 +40,6 @@ def carry_out(packed: Packed, job: Job, journal: Journal, keep: Form | None, rep
             target=plan.target,
             plan=plan.to_json(),
         )
-        artifacts = {form: _made(artifact) for form, artifact in packed.artifacts.items()}
-        parcels = job.source.parcels(job.store)
-        cargo = Cargo(packed.spec, artifacts, packed.target, job.store, parcels)
-        steps = journal.record(plan.move)
-        ground = Ground(plan, steps, job.target, job.source.host, clock, cargo)
         walk_forward(ground, journal, steps)
     return packed.report(before, form_reports(plan, steps, packed, artifacts))
 

@@ -66,6 +66,8 @@ class Ground:
         self.ends = [("target", self.target)]
         if self.source is not None:
             self.ends.append(("source", self.source))
+        # Of two Moves from A to B and from B to A, one gets both locks: they ask in one order.
+        self.ends.sort(key=lambda end: end[1].endpoint)
 
     @property
     def loaded(self) -> Cargo:

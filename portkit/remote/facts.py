@@ -40,8 +40,8 @@ def gather(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
         "uefi": any(os.path.exists(path) for path in _UEFI),
         "missing_tools": [name for name in TOOLS if shutil.which(name, path=tool_path()) is None],
         "unprivileged_port_start": _unprivileged_port_start(),
-        "listening": _listening("tcp", _TCP_LISTEN),
-        "listening_udp": _listening("udp", _UDP_BOUND),
+        "listening": listening("tcp"),
+        "listening_udp": listening("udp"),
     }
     row.update(_docker())
     row.update(_virtual())
@@ -179,10 +179,13 @@ def accelerator(binary: Optional[str]) -> Tuple[str, str]:
     return "tcg", "QEMU could not run a kernel under KVM"
 
 
-def _listening(kind: str, state: str) -> List[Tuple[str, int]]:
-    """Sockets of a state, from /proc/net/{tcp,udp}{,6} (proc(5)): little-endian hex addresses."""
+def listening(protocol: str) -> List[Tuple[str, int]]:
+    """(address, port) of the sockets of "tcp" or "udp" that take what comes from outside.
+
+    Read from /proc/net/{tcp,udp}{,6} (proc(5)), where addresses are little-endian hex."""
+    state = _TCP_LISTEN if protocol == "tcp" else _UDP_BOUND
     found = set()
-    for name, family in ((kind, socket.AF_INET), (kind + "6", socket.AF_INET6)):
+    for name, family in ((protocol, socket.AF_INET), (protocol + "6", socket.AF_INET6)):
         try:
             lines = Path("/proc/net/" + name).read_text().splitlines()[1:]
         except FileNotFoundError:

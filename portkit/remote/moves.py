@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional
 
-from portkit.remote import gc, instances, leases, receive, store
+from portkit.remote import facts, gc, instances, leases, receive, store
 from portkit.wire.frames import RemoteError
 
 _APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -65,6 +65,8 @@ def _mark(
     identity = args["id"]
     old = leases.read(identity)
     _alone(app, identity, args["ports"])
+    if old is None:  # later its own Instance may listen
+        _free(args["ports"])
     absent = [name for name in needs if store.find("sha256:" + name) is None]
     marker = {
         "id": identity,
@@ -310,6 +312,19 @@ def _alone(app: str, identity: str, ports: List[Any]) -> None:
                 _described(marker),
                 "Wait until it has ended, or publish another port.",
             )
+
+
+def _free(ports: List[Any]) -> None:
+    """ConflictError when something listens at a port, though nothing did when it was checked."""
+    for port in ports:
+        for address, number in facts.listening(port[2]) if port[2] in ("tcp", "udp") else ():
+            if _overlap(port, [address, number, port[2]]):
+                raise RemoteError(
+                    "ConflictError",
+                    "port %d is taken on the target" % number,
+                    "%s listens at %s:%d" % (port[2], address, number),
+                    "Stop what listens there, or publish another port.",
+                )
 
 
 def _overlap(mine: List[Any], other: List[Any]) -> bool:

@@ -37,6 +37,7 @@ class FakeHost:
     def __init__(self, name: str, facts: Facts, images: dict[str, Artifact]) -> None:
         self.name, self._facts, self._images = name, facts, images
         self.remote = self
+        self.endpoint = name
         self.rate_limit: float | None = None
         self.calls: list[str] = []
         self.bytes = 0

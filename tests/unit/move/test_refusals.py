@@ -24,6 +24,7 @@ class FakeHost:
         self._facts = facts
         self._image = image
         self.remote = self
+        self.endpoint = name
         self.calls: list[str] = []
 
     def facts(self) -> Facts:

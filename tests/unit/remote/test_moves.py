@@ -1,6 +1,7 @@
 """Moves at once on one host: locks, markers, and what is whose. Through the real remote half."""
 
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -147,6 +148,22 @@ def test_a_port_is_reserved_before_the_bytes(
     assert markers(one) == {A: True}, "the one that was refused left nothing"
     end(one, A)
     begin(other, B, app="blog", ports=[yours])
+
+
+def test_a_port_that_was_taken_since_the_check(connect: Connect) -> None:
+    one = connect()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = ["", other.getsockname()[1], "tcp"]
+        with pytest.raises(ConflictError, match=f"port {port[1]} is taken on the target"):
+            begin(one, A, ports=[port])
+        assert markers(one) == {}
+    begin(one, A, ports=[port])
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", port[1]))
+        own.listen()
+        begin(one, A, ports=[port])
 
 
 def test_a_blob_goes_with_the_last_move_that_needs_it(connect: Connect, near: Store) -> None:
