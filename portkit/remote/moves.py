@@ -27,6 +27,7 @@ _HELD: Dict[str, int] = {}  # App -> descriptor of the lock that this connection
 # An engine that was told to load or build goes on when its caller ends: it is waited for.
 _LASTING = {"image.load", "image.build", "instance.create"}
 _LASTING_S = 300.0
+_GLANCES = 40  # two seconds
 _ENDING_S = 20.0  # what the remote half of a broken connection has to clean up
 
 
@@ -46,15 +47,15 @@ def begin(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     if not all(map(_TEXT.fullmatch, about.values())):
         raise RemoteError("AppError", "what is said about a Move is malformed")
     needs = [store.path_of(digest).name for digest in args["needs"]]
-    with leases.locked():
-        held = app in _HELD
-        _take(app, identity, role)
-        try:
+    held = app in _HELD
+    _take(app, identity, role)  # not under the markers' lock, which its last holder may need
+    try:
+        with leases.locked():
             marker = _mark(args, app, role, about, needs)
-        except BaseException:
-            if not held:
-                _let_go(app)
-            raise
+    except BaseException:
+        if not held:
+            _let_go(app)
+        raise
     return {"brought": sorted("sha256:" + name for name in marker["brought"])}
 
 
@@ -174,20 +175,24 @@ def _take(app: str, identity: str, role: str) -> None:
     if app in _HELD:
         return
     folder = leases.ROOT / "locks"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    deadline = None
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    deadline, glances = 0.0, 0
     while True:
         descriptor = _open(lock_of(app))
         if descriptor is not None:
             break
-        holder = _holder(app) or {}
-        if holder.get("id") != identity:
-            raise _busy(app, holder)
+        holder = _holder(app)
+        if not holder and glances < _GLANCES:  # somebody only looked, or has just taken it
+            glances += 1
+            time.sleep(0.05)
+            continue
+        if not holder or holder.get("id") != identity:
+            raise _busy(app, holder or {})
         if holder.get("role") != role:
             return  # this host is both ends of one Move, and the other end holds it
         # A connection of this very Move that broke, and has not noticed yet.
         now = time.monotonic()
-        if deadline is None:
+        if not deadline:
             lasts = holder.get("lasting")
             deadline = now + (_LASTING_S if lasts else _ENDING_S)
             if not lasts:

@@ -1,8 +1,13 @@
 """Moves at once on one host: locks, markers, and what is whose. Through the real remote half."""
 
+import fcntl
+import json
+import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -99,6 +104,26 @@ def test_a_connection_that_hangs_is_taken_over_by_its_own_move(connect: Connect)
     begin(other, A)
     assert markers(other) == {A: True}
     assert one.process.wait(10) == 1
+
+
+def test_who_waits_for_a_lock_holds_up_nobody(connect: Connect, tmp_path: Path) -> None:
+    """The connection that broke may be in an engine's load, which reads the markers at its end."""
+    one = connect()
+    begin(one, B, app="blog")  # makes the folders
+    moves = tmp_path / "far-moves"
+    with (moves / "locks" / "shop").open("w") as busy, (moves / "lock").open("a") as markers_lock:
+        fcntl.flock(busy, fcntl.LOCK_EX)
+        row = {"id": A, "role": "target", "pid": os.getpid(), "start": "1"}
+        busy.write("+" + json.dumps(row))
+        busy.flush()
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(begin, connect(), A)
+            time.sleep(0.5)
+            assert not waiting.done()
+            fcntl.flock(markers_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(markers_lock, fcntl.LOCK_UN)
+            fcntl.flock(busy, fcntl.LOCK_UN)
+            assert waiting.result(30) == []
 
 
 def test_the_lock_is_taken_again_with_a_new_connection(connect: Connect) -> None:
