@@ -30,9 +30,7 @@ def ground(lab: Lab, tmp_path_factory: pytest.TempPathFactory, store: Path) -> r
         kill.Round("transfer image", "inside", "resume", 0.5),
         kill.Round("transfer disk", "worked", "rollback"),
         kill.Round("create disk", "worked", "resume"),
-        kill.Round("boot image", "begun", "rollback"),
         kill.Round("commit", "worked", "rollback"),
-        kill.Round("release", "worked", "resume"),
     ],
     ids=str,
 )
@@ -46,8 +44,7 @@ def test_one_command_ends_it(ground: race.Ground, each: kill.Round) -> None:
         race.Pair("same app", "image", 0.3),
         race.Pair("same image", "image", 1.0),
         race.Pair("same port", "image", 0.5),
-        race.Pair("one fails", "disk", 0.5),
-        race.Pair("one is interrupted", "image", 0.2, interrupt=3.0),
+        race.Pair("the first fails", "image", 0.5),
     ],
     ids=str,
 )
