@@ -2,13 +2,14 @@
 VENV := .venv
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test unit lint clean
+.PHONY: help setup demo test unit lint coverage docs man wheel clean
 
 help:
 	@echo "make demo    set up, raise the lab, move an app between two hosts in it"
 	@echo "make test    set up, then every check and test"
 	@echo "make unit    the tests that need no engine"
 	@echo "make lint    ruff and mypy"
+	@echo "make coverage, docs, man, wheel: see CONTRIBUTING.md"
 	@echo "make bench-boot, bench-pack, bench-transfer: against the usual ways; docs/benchmarks.md"
 
 setup: $(STAMP)
@@ -31,8 +32,27 @@ unit: setup
 test: lint
 	$(VENV)/bin/pytest -q -m ""
 
+coverage: setup
+	$(VENV)/bin/pytest tests/unit -q --cov --cov-report=term:skip-covered
+
+# The site, in site/. Its tools are installed once; the build itself needs no network.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+	@echo "site/index.html is ready"
+
+$(VENV)/.docs: $(STAMP)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+man: setup
+	rm -rf build/man
+	$(VENV)/bin/python -m scripts.docs.man build/man
+
+wheel: man
+	$(VENV)/bin/python -m build --wheel --no-isolation
+
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) dist build site
 
 # The page is made also when a bar is missed.
 bench-%: setup

@@ -1,0 +1,32 @@
+"""docs/troubleshooting.md has every exit code and every rule; links and anchors lead somewhere."""
+
+import re
+from pathlib import Path
+
+from portkit import compat
+from scripts.docs.codes import exit_codes
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs/troubleshooting.md").read_text()
+HEADINGS = set(re.findall(r"^### (.+?) \{#[\w-]+\}$", PAGE, re.MULTILINE))
+
+
+def rules_of_the_reader() -> set[str]:
+    """Findings that reading an App makes: note("rule", ...) and Finding("rule", ...)."""
+    text = "\n".join(path.read_text() for path in (ROOT / "portkit/app").rglob("*.py"))
+    return set(re.findall(r'(?:\.note|Finding)\(\s*"([a-z-]+)"', text))
+
+
+def test_every_exit_code() -> None:
+    told = {code for heading in HEADINGS for code in re.findall(r"\d+", heading)}
+    assert told == {code for code, _ in exit_codes()}
+
+
+def test_every_rule() -> None:
+    """A new rule needs a paragraph on the page: what the user can do about it."""
+    rules = {rule.id for rule in compat.RULES} | rules_of_the_reader()
+    assert {heading for heading in HEADINGS if not heading[0].isdigit()} == rules
+
+
+def test_the_reader_has_rules() -> None:
+    assert "compose-not-carried" in rules_of_the_reader()
