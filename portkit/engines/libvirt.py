@@ -19,6 +19,7 @@ _AGAIN_S = 2.0  # a guest that is still booting does not hear the power button
 _GRACE_S = 10.0  # compose's own stop_grace_period
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 _CLOSE_S = 5.0
+_NOTICED_S = 5.0
 _TAKEN = ("Could not set up host forwarding rule", "address already in use", "Address already")
 
 
@@ -97,7 +98,7 @@ class Libvirt:
                     self._destroy(found)
                     return False
                 if now - pressed > _AGAIN_S:
-                    self._tolerant(found.shutdown)
+                    self._tolerant(found, found.shutdown)
                     pressed = now
                 time.sleep(0.05)
         return True
@@ -138,15 +139,25 @@ class Libvirt:
                 found.undefineFlags(self._libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
 
     def _destroy(self, found: Any) -> None:
-        self._tolerant(found.destroy)
+        self._tolerant(found, found.destroy)
 
-    def _tolerant(self, act: Callable[[], object]) -> None:
-        """A domain may have ended by itself in between."""
+    def _tolerant(self, found: Any, act: Callable[[], object]) -> None:
+        """A domain may end by itself in between, or while libvirt talks to its monitor."""
         try:
             act()
         except self._libvirt.libvirtError as error:
-            if error.get_error_code() != self._libvirt.VIR_ERR_OPERATION_INVALID:
+            invalid = error.get_error_code() == self._libvirt.VIR_ERR_OPERATION_INVALID
+            if not invalid and not self._ends(found):
                 raise
+
+    def _ends(self, found: Any) -> bool:
+        """Whether a domain is gone within the time in which libvirt notices that QEMU has ended."""
+        end = time.monotonic() + _NOTICED_S
+        while found.isActive():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        return True
 
     def active(self, identity: str) -> bool:
         found = self._find(identity)
