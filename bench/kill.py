@@ -249,7 +249,8 @@ def main() -> int:
         wrong = campaign(chosen, ("image", "disk"), Path(name))
     for line in wrong:
         harness.tell(line)
-    name = f"{len(chosen)} kills, rounds that ended neither whole nor with nothing"
+    what = f"{len(chosen)} kills" + (f" ({wanted})" if wanted else "")
+    name = f"{what}, rounds that ended neither whole nor with nothing"
     rows.append(harness.Row(name, "rounds", (float(len(wrong)),), limit=0))
     return harness.finish(NAME, rows, command=f"ROUNDS={wanted} make bench-kill" * bool(wanted))
 
