@@ -83,7 +83,7 @@ def test_a_guest_that_panics_is_shown(
         for at in archives:
             file.seek(at)
             file.write(bytes(512))
-    with pytest.raises(BootError, match="ended before it ran the app") as caught:
+    with pytest.raises(BootError, match="the guest ended before it answered") as caught:
         boot(store, artifact, raw, tmp_path)
     assert "panic" in caught.value.details
     assert f"portkit-{apps.load(tmp_path).name}-" not in on(lab, "beta", "virsh list --all --name")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from portkit import process
+from portkit import process, runtime
 from portkit.errors import HostError, VerifyError
 from portkit.host import connect
 from portkit.host.endpoint import Endpoint
@@ -50,10 +50,10 @@ def test_counters_are_of_the_wire(lab: object) -> None:
 
 
 def test_nothing_stays(lab: object) -> None:
-    before = set(Path("/tmp").glob("pk-*"))
+    before = set(runtime.folder().iterdir())
     with connect("lab:beta"):
-        assert set(Path("/tmp").glob("pk-*")) - before
-    assert set(Path("/tmp").glob("pk-*")) == before
+        assert set(runtime.folder().iterdir()) - before
+    assert set(runtime.folder().iterdir()) == before
 
 
 def test_unknown_host_is_a_clear_error() -> None:
