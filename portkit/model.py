@@ -142,6 +142,7 @@ class Build:
 
     context: Path
     dockerfile: str = "Dockerfile"
+    inline: str | None = None  # the Dockerfile itself, in place of the file
     args: Mapping[str, str] = field(default_factory=dict, repr=False)
     target: str | None = None
     network: str | None = None  # of RUN steps: "host", "none", ...
@@ -199,14 +200,15 @@ class Machine:
 
 @dataclass(frozen=True)
 class Service:
-    """One service in compose's words. None means "as the image says"."""
+    """One service in compose's words. None means "as the image says"; a variable of the environment
+    that is None is taken away from the image's."""
 
     name: str
     image: str | None = None
     build: Build | None = None
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str | None] = field(default_factory=dict, repr=False)
     user: str | None = None
     group_add: tuple[str, ...] = ()
     working_dir: str | None = None

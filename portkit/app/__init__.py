@@ -12,6 +12,8 @@ from portkit.app.resolve import defaults, resolve
 from portkit.errors import AppError
 from portkit.model import App, Build, Finding, Service, Severity
 
+_DOCKERFILES = ("Dockerfile", "Containerfile")  # the first that is there
+
 __all__ = ["defaults", "load", "resolve"]
 
 
@@ -30,7 +32,7 @@ def load(source: str | Path, *, environ: Mapping[str, str] | None = None) -> App
         raise _no_app(text, str(error)) from error
     if folder:
         return _folder(path.resolve(), text, environ)
-    if file and path.name.partition(".")[0] == "Dockerfile":
+    if file and path.name.partition(".")[0] in _DOCKERFILES:
         raise _dockerfile(path, text)
     if file:
         from portkit.app import compose
@@ -53,7 +55,7 @@ def _no_app(text: str, why: str) -> AppError:
 
 
 def _dockerfile(path: Path, text: str) -> AppError:
-    plain = path.name == "Dockerfile"
+    plain = path.name in _DOCKERFILES
     more = f", with `dockerfile: {path.name[:80]}` under `build:` in its compose.yaml"
     return AppError(
         "a Dockerfile alone is no App",
@@ -68,10 +70,11 @@ def _folder(path: Path, source: str, environ: Mapping[str, str]) -> App:
     for name in compose.FILES:
         if (path / name).is_file():
             return compose.load(path / name, made_name(path.name), environ)
-    if not (path / "Dockerfile").is_file():
+    dockerfile = next((name for name in _DOCKERFILES if (path / name).is_file()), None)
+    if dockerfile is None:
         raise AppError(
             "the folder holds no App",
-            details=f"{path} has neither {compose.FILES[0]} nor Dockerfile",
+            details=f"{path} has neither {compose.FILES[0]} nor Dockerfile nor Containerfile",
             resolution="Add one, or name the folder that has it.",
         )
     note = Finding(
@@ -81,5 +84,5 @@ def _folder(path: Path, source: str, environ: Mapping[str, str]) -> App:
         (str(path / "Dockerfile"),),
         "Write a compose.yaml to choose others.",
     )
-    service = Service(made_name(path.name), build=Build(path))
+    service = Service(made_name(path.name), build=Build(path, dockerfile))
     return App(service.name, (service,), source, (note,))

@@ -10,9 +10,11 @@ from portkit.app.document import Value
 from portkit.model import Build, Severity
 
 if TYPE_CHECKING:
-    from portkit.app.compose import Reader
+    from portkit.app.reader import Reader
 
 _SECRET = re.compile(r"passw|secret|token|credential|private|api_?key", re.IGNORECASE)
+_REMOTE = re.compile(r"(https?|git|ssh)://|github\.com/|git@|service:|.*://", re.DOTALL)
+_CLONE = "Clone it and name its folder in `build.context`."
 
 
 def read(reader: Reader, value: Value) -> Build:
@@ -20,18 +22,28 @@ def read(reader: Reader, value: Value) -> Build:
     if not isinstance(value.data, dict):
         return Build(_context(reader, value))
     row = reader.level(value, "build")
-    args = reader.pairs(row["args"], "build.args") if "args" in row else {}
+    args = reader.inherited(reader.pairs(row["args"], "build.args")) if "args" in row else {}
     for name in filter(_SECRET.search, args):
         message = f"the build argument {name[:80]} stays readable in the image's history"
         reader.note("build-arg-kept", row["args"], message, Severity.WARNING)
+
+    def text(key: str) -> str | None:
+        return reader.text(row[key], f"build.{key}") or None if key in row else None
+
+    if text("dockerfile") and text("dockerfile_inline"):
+        raise reader.error(value, "dockerfile and dockerfile_inline exclude each other")
     return Build(
         context=_context(reader, row.get("context", Value(".", value.line))),
-        dockerfile=reader.text(row["dockerfile"]) if "dockerfile" in row else "Dockerfile",
-        args=args,
-        target=reader.text(row["target"]) if "target" in row else None,
-        network=reader.text(row["network"]) if "network" in row else None,
+        dockerfile=text("dockerfile") or "Dockerfile",
+        inline=text("dockerfile_inline"),
+        args={key: text for key, text in args.items() if text is not None},
+        target=text("target"),
+        network=text("network"),
     )
 
 
 def _context(reader: Reader, value: Value) -> Path:
-    return reader.use(value, lambda _: reader.files.context(reader.text(value)))
+    text = reader.text(value, "build.context") or "."
+    if _REMOTE.match(text):  # not which: a URL may hold a password
+        raise reader.error(value, "portkit builds from a folder, not from a URL", _CLONE)
+    return reader.use(value, lambda _: reader.files.context(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,35 @@ _NODES = 50_000  # values after aliases are expanded: a file of nested aliases e
 _DEPTH = 100
 # `P: *x` names x in the error; it may be a password.
 _NAMED = re.compile(r"((?:alias|anchor|tag handle)) (?:'.*'|\".*\")", re.DOTALL)
-_INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
+# Plain scalars as go-yaml reads them: YAML 1.2, and of 1.1 the numbers 010, 0b11, 1_000.
+_INT = re.compile(r"([-+]?)(0x[0-9a-f]+|0b[01]+|0o?[0-7]+|0|[1-9][0-9]*)", re.IGNORECASE)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_ODD_FLOAT = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_DATE = re.compile(
+    r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})"
+    r"([Tt ][0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}(\.[0-9]+)?(Z|[-+][0-9]{2}:[0-9]{2})?)?"
+)
+_HALF = re.compile("[\ud800-\udfff]")
+_NUMBER_LIMIT = 40  # characters
 _TAGS = {
     f"tag:yaml.org,2002:{kind}"
     for kind in ("str", "int", "float", "bool", "null", "timestamp", "value")
 }
-_CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_CONSTANTS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+# Tags of compose's own: a key with the first is left out, the second matters only where files are
+# merged.
+_RESET, _OVERRIDE = "!reset", "!override"
+
+
+@dataclass(frozen=True)
+class Date:
+    """A plain scalar that YAML takes for a date. Compose takes none, wherever it wants text."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +76,7 @@ def parse(text: bytes, name: str) -> Value:
             resolution="Check that it is a compose file.",
         )
     try:
-        node = _compose(text.decode("utf-8"))
+        node = _compose(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise AppError(
             f"{name} is not UTF-8",
@@ -78,7 +101,7 @@ def _invalid(name: str, details: str) -> AppError:
     return AppError(
         f"{name} is not valid YAML",
         details=details[:2000],
-        resolution="Mend the file at that line.",
+        resolution="Correct the file at that line.",
     )
 
 
@@ -99,6 +122,12 @@ def _compose(text: str) -> Any:
             finally:
                 self.depth -= 1
 
+        def compose_scalar_node(self, anchor: Any) -> Any:
+            tag = self.peek_event().tag  # type: ignore[no-untyped-call]
+            node = super().compose_scalar_node(anchor)
+            node.told = tag  # type: ignore[attr-defined] # the node's own tag is also what YAML 1.1 makes of a plain one
+            return node
+
     return yaml.compose(text, Loader=Loader)
 
 
@@ -111,7 +140,7 @@ class _Converter:
         return AppError(
             f"{self._name} cannot be read",
             details=f"{self._name}:{node.start_mark.line + 1}: {why}",
-            resolution="Mend the file at that line.",
+            resolution="Correct the file at that line.",
         )
 
     def convert(self, node: Any, depth: int) -> Value:
@@ -124,30 +153,30 @@ class _Converter:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, line)
         if isinstance(node, yaml.SequenceNode):
-            return Value([self.convert(each, depth + 1) for each in node.value], line)
+            kept = [each for each in node.value if each.tag != _RESET]
+            return Value([self.convert(each, depth + 1) for each in kept], line)
         return Value(self._mapping(node, depth), line)
 
     def _scalar(self, node: Any, line: int) -> Value:
         text = node.value
-        if "\0" in text or not _encodable(text):
+        if "\0" in text or not encodable(text):
             raise self._error(node, "a value holds a NUL byte or half a character")
-        if node.tag not in _TAGS:
+        if node.tag not in _TAGS and node.tag != _OVERRIDE:
             # Not which: a password that begins with ! is one.
             raise self._error(
                 node, "a tag is not understood; a text that begins with ! wants quotes"
             )
-        if node.style is not None or node.tag == "tag:yaml.org,2002:str":
+        if node.style is not None or node.told in ("!", "tag:yaml.org,2002:str"):
             return Value(text, line)
-        if text.lower() in _CONSTANTS:
-            return Value(_CONSTANTS[text.lower()], line)
-        if _INT.fullmatch(text):
-            if len(text) > 40:
-                raise self._error(node, "a number is too long")
-            base = {"0x": 16, "0o": 8}.get(text[:2], 10)
-            return Value(int(text, base), line, written=text)
-        if _FLOAT.fullmatch(text):
-            return Value(float(text), line, written=text)
-        return Value(text, line)
+        if text in _CONSTANTS:
+            return Value(_CONSTANTS[text], line)
+        if _dated(text):
+            return Value(Date(text), line)
+        try:
+            number = _number(text)
+        except ValueError as error:
+            raise self._error(node, str(error)) from None
+        return Value(text, line) if number is None else Value(number, line, written=text)
 
     def _mapping(self, node: Any, depth: int) -> dict[str, Value]:
         import yaml
@@ -161,9 +190,11 @@ class _Converter:
                 continue
             if not isinstance(key, yaml.ScalarNode):
                 raise self._error(key, "a key is not a word")
-            name = str(key.value)
-            if not _encodable(name):
-                raise self._error(key, "a key holds half a character")
+            name = self._scalar(key, 0).data
+            if not isinstance(name, str):
+                raise self._error(key, "a key is no text: put it in quotes")
+            if value.tag == _RESET:
+                continue
             if name in own:
                 raise self._error(key, f"the key {name[:80]!r} stands here twice")
             own[name] = self.convert(value, depth + 1)
@@ -179,6 +210,37 @@ class _Converter:
         return found
 
 
-def _encodable(text: str) -> bool:
+def _number(text: str) -> int | float | None:
+    """The number that a plain scalar is; None for text. ValueError when it is too long."""
+    if text[:1] not in "+-.0123456789":
+        return None
+    plain = text.replace("_", "")
+    if _ODD_FLOAT.fullmatch(text):
+        return float(text.replace(".", "", 1))
+    whole, fraction = _INT.fullmatch(plain), _FLOAT.fullmatch(plain)
+    if (whole or fraction) and len(text) > _NUMBER_LIMIT:
+        raise ValueError("a number is too long")
+    if whole:
+        digits = whole[2].lower()
+        base = {"0x": 16, "0b": 2, "0o": 8}.get(digits[:2])
+        digits = digits[2:] if base else digits
+        number = int(whole[1] + digits, base or (8 if digits[0] == "0" else 10))
+        if -(1 << 63) <= number < 1 << 64:
+            return number
+    return float(plain) if fraction else None
+
+
+def _dated(text: str) -> bool:
+    match = _DATE.fullmatch(text)
+    if match is None:
+        return False
+    try:
+        datetime.date(int(match[1]), int(match[2]), int(match[3]))
+    except ValueError:
+        return False
+    return True
+
+
+def encodable(text: str) -> bool:
     """Whether it is without the lone surrogates that an escape such as \\ud800 makes."""
-    return not any("\ud800" <= c <= "\udfff" for c in text)
+    return _HALF.search(text) is None

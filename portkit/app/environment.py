@@ -1,199 +1,128 @@
-"""Compose's `${VAR}` interpolation and its env files. Pure.
+"""Compose's `${VAR}` interpolation. Pure.
 
 No error quotes what stands in a value: it may be a password.
 
-Source: compose-spec, 12-interpolation.md and 05-services.md (env_file format).
+Source: compose-spec, 12-interpolation.md; compose-go, template/template.go (2.9).
 """
 
 from __future__ import annotations
 
 import re
-from collections import ChainMap
 from collections.abc import Callable, Mapping
 
-from portkit.errors import AppError
-
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# A $ that begins none of these stands for itself: $(date), p$1, 5$.
+_TOKEN = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{)")
 _OPERATOR = re.compile(r":?[-?+]")
-_LIMIT = 1 << 20  # characters of a value: A=$B$B, B=$C$C, ... would grow without end
+_BRACE = re.compile(r"[{}]")
+LIMIT = 1 << 20  # characters of a value: A=$B$B, B=$C$C, ... would grow without end
 _NESTED = 20
+
+Unset = Callable[[str], None]
 
 
 def interpolate(
-    text: str, environ: Mapping[str, str], unset: Callable[[str], None] = lambda _: None
+    text: str, environ: Mapping[str, str], unset: Unset = lambda _: None, depth: int = 0
 ) -> str:
     """`text` with $VAR, ${VAR}, ${VAR:-x}, ${VAR-x}, ${VAR:?x}, ${VAR?x}, ${VAR:+x}, ${VAR+x}
     and $$ carried out. `unset` hears of names that had no value. ValueError when it is malformed.
     """
+    if depth > _NESTED:
+        raise ValueError(f"${{...}} nested more than {_NESTED} deep")
     out: list[str] = []
     position, size = 0, len(text)
-    while (dollar := text.find("$", position)) >= 0:
-        out.append(text[position:dollar])
-        after = dollar + 1
-        if text.startswith("$", after):
+    while match := _TOKEN.search(text, position):
+        out.append(text[position : match.start()])
+        position = match.end()
+        if match[1]:
             out.append("$")
-            position = after + 1
-        elif text.startswith("{", after):
-            end = _closing(text, after + 1)
-            out.append(_braced(text[after + 1 : end], environ, unset))
-            position = end + 1
-        elif match := _NAME.match(text, after):
-            out.append(_value(match[0], environ, unset))
-            position = match.end()
+        elif match[2]:
+            out.append(_value(match[2], environ, unset))
         else:
-            raise ValueError(f"a lone $ at character {after}; write $$ for the sign itself")
+            end = _end(text, match.start())
+            out.append(_braced(text[position:end], environ, unset, depth))
+            position = end + 1
         size += len(out[-1])
-        if size > _LIMIT:
-            raise ValueError(f"a value grows over {_LIMIT} characters")
+        if size > LIMIT:
+            raise ValueError(f"a value grows over {LIMIT} characters")
     out.append(text[position:])
     return "".join(out)
 
 
-def _closing(text: str, start: int) -> int:
-    depth = 1
-    for position in range(start, len(text)):
-        if text.startswith("${", position):
-            depth += 1
-            if depth > _NESTED:
-                raise ValueError(f"${{...}} nested more than {_NESTED} deep")
-        elif text[position] == "}":
-            depth -= 1
-            if depth == 0:
-                return position
-    raise ValueError(f"a ${{ without its }} at character {start - 1}")
+def _end(text: str, dollar: int) -> int:
+    """Where the } of the ${ at `dollar` stands; ValueError when what it opens is malformed."""
+    name = _NAME.match(text, dollar + 2)
+    if name is None:
+        raise ValueError("a ${...} names no variable; write $${ for the signs themselves")
+    after = name.end()
+    if text.startswith("}", after):
+        return after
+    if not _OPERATOR.match(text, after):
+        if after == len(text):
+            raise ValueError("a ${ without its }")
+        raise ValueError("what follows the name in a ${...} is not understood")
+    line_end = text.find("\n", after)
+    last = text.rfind("}", after, len(text) if line_end < 0 else line_end)
+    if last < 0:
+        raise ValueError("a ${ without its } on the same line")
+    return _closing(text, dollar, last + 1)
 
 
-def _value(name: str, environ: Mapping[str, str], unset: Callable[[str], None]) -> str:
+def _closing(text: str, dollar: int, stop: int) -> int:
+    """The } that closes, every { counted, as compose does: the character behind a { is skipped.
+    The last } where none closes."""
+    depth, skipped = 0, -1
+    for brace in _BRACE.finditer(text, dollar, stop):
+        if brace.start() == skipped:
+            continue
+        if brace[0] == "{":
+            depth, skipped = depth + 1, brace.end()
+            continue
+        depth -= 1
+        if depth == 0:
+            return brace.start()
+    return stop - 1
+
+
+def _value(name: str, environ: Mapping[str, str], unset: Unset) -> str:
     if name not in environ:
         unset(name)
     return environ.get(name, "")
 
 
-def _braced(text: str, environ: Mapping[str, str], unset: Callable[[str], None]) -> str:
+def _braced(text: str, environ: Mapping[str, str], unset: Unset, depth: int) -> str:
     match = _NAME.match(text)
-    if match is None:
-        raise ValueError("a ${...} names no variable")
+    assert match is not None  # _end has seen it
     name, rest = match[0], text[match.end() :]
-    if not rest:
-        return _value(name, environ, unset)
     operator = _OPERATOR.match(rest)
     if operator is None:
-        raise ValueError("what follows the name in a ${...} is not understood")
+        return _value(name, environ, unset)
     word = rest[operator.end() :]
     empty_counts = operator[0].startswith(":")
     present = bool(environ.get(name)) if empty_counts else name in environ
     kind = operator[0][-1]
     if kind == "+":
-        return interpolate(word, environ, unset) if present else ""
+        return interpolate(word, environ, unset, depth + 1) if present else environ.get(name, "")
     if present:
         return environ[name]
     if kind == "?":
         raise ValueError(f"{name} is required: {_names(word) or 'not set'}")
-    return interpolate(word, environ, unset)
+    return interpolate(word, environ, unset, depth + 1)
 
 
 def _names(text: str) -> str:
     """A message as it stands in the file; of a variable in it the name alone, of no default."""
     out, position = "", 0
-    while (dollar := text.find("$", position)) >= 0:
-        out += text[position:dollar] + "$"
-        position = dollar + 1
-        if text.startswith("$", position):
-            position += 1
-        elif text.startswith("{", position):
-            name = _NAME.match(text, position + 1)
-            out += name[0] if name else ""
-            position = _closing(text, position + 1) + 1
-    return out + text[position:]
-
-
-def parse_env_file(text: str, name: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """KEY=VALUE lines: comments, `export`, single quotes (as they are), double quotes (escapes).
-
-    A key without `=` takes its value from `environ`. AppError with the line for anything else.
-    """
-    found: dict[str, str] = {}
-    told = dict(environ)
-    position, line, size = 0, 1, 0
-    pattern = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*(=|(?=\n|$))")
-    while position < len(text):
-        end = text.find("\n", position)
-        end = len(text) if end < 0 else end
-        row = text[position:end].strip()
-        if not row or row.startswith("#"):
-            position, line = end + 1, line + 1
+    while match := _TOKEN.search(text, position):
+        out += text[position : match.start()]
+        position = match.end()
+        if match[1] or match[2]:
+            out += "$" + (match[2] or "")
             continue
-        match = pattern.match(text, position)
-        if match is None or "\0" in row:
-            raise AppError(
-                f"{name} cannot be read",
-                details=f"{name}:{line}: this is not KEY=VALUE",
-                resolution="Mend the file at that line.",
-            )
-        if match[2] != "=":
-            if match[1] in environ:
-                found[match[1]] = environ[match[1]]
-            position, line = end + 1, line + 1
-            continue
+        name = _NAME.match(text, position)
         try:
-            value, after = _env_value(text, match.end(), ChainMap(found, told))
-            size += len(value)
-            if size > _LIMIT:
-                raise ValueError(f"the values grow over {_LIMIT} characters")
-        except ValueError as error:
-            raise AppError(
-                f"{name} cannot be read",
-                details=f"{name}:{line}: {error}",
-                resolution="Mend the file at that line.",
-            ) from error
-        found[match[1]] = value
-        line += text.count("\n", position, after) + 1
-        position = after + 1
-    return found
-
-
-def parse_raw(text: str, name: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """KEY=VALUE lines whose values are taken as they stand (`format: raw` of env_file)."""
-    found: dict[str, str] = {}
-    for line, row in enumerate(text.split("\n"), 1):
-        row = row.removesuffix("\r").lstrip()
-        if not row or row.startswith("#"):
-            continue
-        key, equals, value = row.partition("=")
-        if not key or len(key.split()) != 1 or key != key.strip() or "\0" in row:
-            raise AppError(
-                f"{name} cannot be read",
-                details=f"{name}:{line}: this is not KEY=VALUE",
-                resolution="Mend the file at that line.",
-            )
-        if equals:
-            found[key] = value
-        elif key in environ:
-            found[key] = environ[key]
-    return found
-
-
-def _env_value(text: str, start: int, environ: Mapping[str, str]) -> tuple[str, int]:
-    """(value, position of the line's end)."""
-    while start < len(text) and text[start] in " \t":
-        start += 1
-    mark = text[start : start + 1]
-    if mark in ("'", '"') and mark:
-        end = start + 1
-        while end < len(text) and text[end] != mark:
-            end += 2 if mark == '"' and text[end] == "\\" else 1
-        if end >= len(text):
-            raise ValueError("a quote is not closed")
-        line_end = text.find("\n", end)
-        inner = text[start + 1 : end]
-        value = inner if mark == "'" else interpolate(_unescape(inner), environ)
-        return value, len(text) if line_end < 0 else line_end
-    line_end = text.find("\n", start)
-    line_end = len(text) if line_end < 0 else line_end
-    raw = re.split(r"(?:^|[ \t]+)#", text[start:line_end], maxsplit=1)[0].strip()
-    return interpolate(raw, environ), line_end
-
-
-def _unescape(text: str) -> str:
-    letters = {"n": "\n", "r": "\r", "t": "\t", "$": "$$"}
-    return re.sub(r"\\(.)", lambda m: letters.get(m[1], m[1]), text, flags=re.DOTALL)
+            position = _end(text, match.start()) + 1
+        except ValueError:
+            return out + "..."
+        out += "$" + (name[0] if name else "")
+    return out + text[position:]

@@ -27,7 +27,7 @@ class Folder:
         ValueError when it cannot be read, is a device, or has over LIMIT bytes.
         """
         try:
-            return _content((self.path / Path(name).expanduser()).resolve())
+            return _content(self._at(name).resolve())
         except FileNotFoundError:
             return None
         except (OSError, RuntimeError) as error:  # a name too long, no permission, no such user
@@ -36,7 +36,7 @@ class Folder:
     def context(self, name: str) -> Path:
         """The folder of a build; ValueError where there is none."""
         try:
-            path = (self.path / Path(name).expanduser()).resolve()
+            path = self._at(name).resolve()
             there = path.is_dir()
         except (OSError, RuntimeError) as error:
             raise ValueError(f"the build context {name[:200]!r}: {_reason(error)}") from None
@@ -58,9 +58,15 @@ class Folder:
     def bind(self, source: str) -> str:
         """The absolute path of a folder to bind, with links and `..` left in it."""
         try:
-            return str(self.path / Path(source).expanduser())
+            return str(self._at(source))
         except RuntimeError as error:
             raise ValueError(f"{source[:200]!r}: {_reason(error)}") from None
+
+    def _at(self, name: str) -> Path:
+        """As compose: every ~ is the caller's own home, ~other too."""
+        if not name.startswith("~"):
+            return self.path / name
+        return Path.home() / name[1:].lstrip("/")
 
 
 @dataclass(frozen=True)

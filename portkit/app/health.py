@@ -28,7 +28,7 @@ from portkit.app.document import Value
 from portkit.model import Firmware, HealthProbe, Machine, Method
 
 if TYPE_CHECKING:
-    from portkit.app.compose import Reader
+    from portkit.app.reader import Reader
 
 _KEYS = {"memory", "cpus", "disk", "firmware", "volume", "health"}
 _MAX_CPUS = 256
@@ -65,9 +65,9 @@ def machine_of(reader: Reader, extra: Value, cpus_told: float | None, limit: int
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MAX_CPUS:
+    if not 0 < values.whole(value) <= _MAX_CPUS:
         raise ValueError(f"cpus is a number from 1 to {_MAX_CPUS}")
-    return value
+    return values.whole(value)
 
 
 def health_of(reader: Reader, extra: Value) -> HealthProbe:

@@ -58,8 +58,8 @@ def _level(carried: str, noted: str = "", harmless: str = "") -> Level:
 
 LEVELS = {
     "build": _level(
-        "context dockerfile args target network",
-        "additional_contexts cache_from cache_to dockerfile_inline entitlements extra_hosts"
+        "context dockerfile dockerfile_inline args target network",
+        "additional_contexts cache_from cache_to entitlements extra_hosts"
         " isolation labels no_cache no_cache_filter platforms privileged provenance pull sbom"
         " secrets shm_size ssh tags ulimits",
     ),

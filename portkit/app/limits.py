@@ -12,7 +12,7 @@ from portkit.guest.config import signal_number
 from portkit.model import Healthcheck, Ulimit
 
 if TYPE_CHECKING:
-    from portkit.app.compose import Reader
+    from portkit.app.reader import Reader
 
 
 def healthcheck(reader: Reader, value: Value) -> Healthcheck:
@@ -37,7 +37,7 @@ def _test(reader: Reader, value: Value) -> tuple[str, ...]:
     if not isinstance(value.data, list):
         return ("CMD-SHELL", reader.text(value))
     words = tuple(reader.text(each) for each in value.data)
-    if not words or words[0] not in ("NONE", "CMD", "CMD-SHELL"):
+    if words and words[0] not in ("NONE", "CMD", "CMD-SHELL"):
         raise reader.error(value, "a list begins with NONE, CMD or CMD-SHELL")
     return words
 
@@ -46,65 +46,70 @@ def ulimits(reader: Reader, value: Value) -> dict[str, Ulimit]:
     """A number for both limits, or soft and hard."""
     found = {}
     for key, each in reader.mapping(value).items():
-        row = each.plain()
-        soft, hard = (row, row)
-        if isinstance(row, dict):
-            reader.level(each, "ulimits[]", f"ulimits.{key[:40]}")
-            soft, hard = row.get("soft"), row.get("hard")
         if key not in DEFAULT_ULIMITS:  # it has every limit of Linux
             raise reader.error(each, f"{key[:40]!r} is no limit of Linux: see getrlimit(2)")
-        if not (_limit(soft) and _limit(hard)):
+        row = {"soft": each, "hard": each}
+        if isinstance(each.data, dict):
+            row = reader.level(each, "ulimits[]", f"ulimits.{key[:40]}")
+        if not {"soft", "hard"} <= set(row):
             raise reader.error(each, f"the limit {key[:40]} is a number, or soft and hard")
+        soft, hard = (reader.use(row[name], _limit) for name in ("soft", "hard"))
+        if hard >= 0 and not 0 <= soft <= hard:
+            raise reader.error(each, f"the limit {key[:40]} is softly higher than its hard one")
         found[key] = Ulimit(soft, hard)
     return found
 
 
-def _limit(number: Any) -> bool:
-    whole = isinstance(number, int) and not isinstance(number, bool)
-    return whole and -1 <= number < 1 << 63
+def _limit(data: Any) -> int:
+    number = values.whole(data)
+    if not -1 <= number < 1 << 63:
+        raise ValueError(f"{number} is no limit: from 0 on, or -1 for none")
+    return number
 
 
 def resources(reader: Reader, row: dict[str, Value]) -> tuple[float | None, int | None]:
-    """cpus and bytes of memory, from the service's own keys or deploy.resources.limits."""
-    cpus, memory = _told(row, "cpus"), _told(row, "mem_limit")
-    if "deploy" in row:
-        deploy = reader.level(row["deploy"], "deploy")
-        outer = deploy.get("resources", Value({}, 1))
-        inner = reader.level(outer, "deploy.resources")
-        bounds = inner.get("limits", Value({}, 1))
-        told = reader.level(bounds, "deploy.resources.limits")
-        cpus, memory = cpus or _told(told, "cpus"), memory or _told(told, "memory")
-    return (
-        reader.use(cpus, values.processors) if cpus else None,
-        reader.use(memory, values.size) if memory else None,
-    )
+    """cpus and bytes of memory, from the service's own keys or deploy.resources.limits; AppError
+    where both say something and not the same, as in compose."""
+    cpus = reader.use(row["cpus"], values.processors) if "cpus" in row else None
+    memory = reader.use(row["mem_limit"], values.memory) if "mem_limit" in row else None
+    level, name = row.get("deploy"), "deploy"
+    for inner in ("resources", "limits"):
+        if level is None or level.data is None:
+            return cpus, memory
+        level, name = reader.level(level, name).get(inner), f"{name}.{inner}"
+    if level is None:
+        return cpus, memory
+    told = reader.level(level, name)
+    deployed = reader.use(told["cpus"], values.processors) if "cpus" in told else None
+    if cpus and cpus != deployed:
+        raise reader.error(row["cpus"], "cpus and deploy.resources.limits.cpus are not the same")
+    most = reader.use(told["memory"], values.memory) if "memory" in told else None
+    if memory and memory != most:
+        raise reader.error(
+            row["mem_limit"], "mem_limit and deploy.resources.limits.memory are not the same"
+        )
+    return deployed, most
 
 
-def _told(row: dict[str, Value], key: str) -> Value | None:
-    value = row.get(key)
-    return None if value is None or value.data is None else value
-
-
-def stop_signal(reader: Reader, value: Value) -> str:
-    """A signal as it is written, of those that the guest can send."""
+def stop_signal(reader: Reader, value: Value) -> str | None:
+    """A signal as it is written, of those that the guest can send; None for an empty one."""
     text = reader.text(value)
     try:
-        known = signal_number(text) < 65
-    except (AppError, ValueError):
-        known = False
-    if not known:
-        raise reader.error(value, f"{text[:40]!r} is no signal of Linux")
-    return text
+        if text:
+            signal_number(text)
+    except AppError:
+        raise reader.error(value, f"{text[:40]!r} is no signal of Linux") from None
+    return text or None
 
 
-def capabilities(reader: Reader, value: Value) -> tuple[str, ...]:
+def capabilities(reader: Reader, value: Value, key: str) -> tuple[str, ...]:
     """Names as they are written, each of a capability or ALL."""
     found = []
-    for each in reader.list_of(value):
+    for each in reader.items(value, key):
         text = reader.text(each)
         try:
             capability(text)
         except AppError as error:
             raise reader.error(each, f"{text[:40]!r} is no capability of Linux") from error
         found.append(text)
-    return tuple(found)
+    return tuple(dict.fromkeys(found))

@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 
 from portkit.app import values
+from portkit.app.document import encodable
 from portkit.errors import AppError
+from portkit.guest.config import signal_number
 from portkit.model import (
     CAPABILITIES,
     DEFAULT_CAPABILITIES,
     App,
+    Healthcheck,
     ImageConfig,
     Mount,
     Port,
@@ -34,7 +37,8 @@ DEFAULT_ULIMITS = {
     "msgqueue": Ulimit(819200, 819200),
 }
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
+_LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOSTNAME = re.compile(rf"(?=.{{1,63}}\Z){_LABEL}(\.{_LABEL})*")
 
 
 def resolve(app: App, image: ImageConfig) -> RunSpec:
@@ -46,7 +50,7 @@ def resolve(app: App, image: ImageConfig) -> RunSpec:
         argv=_argv(service, image),
         env=_env(service, image, hostname),
         cwd=_cwd(service.working_dir or image.working_dir or "/"),
-        user=service.user if service.user is not None else image.user,
+        user=(service.user or image.user).removesuffix(":"),
         group_add=service.group_add,
         hostname=hostname,
         umask=0o022,
@@ -54,12 +58,12 @@ def resolve(app: App, image: ImageConfig) -> RunSpec:
         capabilities=_capabilities(service),
         mounts=_mounts(service, image),
         ports=_ports(app, image),
-        stop_signal=service.stop_signal or image.stop_signal or "SIGTERM",
+        stop_signal=_stop_signal(service, image),
         stop_grace_period_s=service.stop_grace_period_s,
         restart=service.restart,
         health=service.health,
         machine=service.machine,
-        healthcheck=service.healthcheck or image.healthcheck,
+        healthcheck=_healthcheck(service.healthcheck, image.healthcheck),
         labels=service.labels,
         init=service.init,
         read_only=service.read_only,
@@ -79,10 +83,14 @@ def defaults(image: ImageConfig) -> RunSpec | None:
 
 
 def _argv(service: Service, image: ImageConfig) -> tuple[str, ...]:
-    if service.entrypoint is not None:
-        argv = service.entrypoint + (service.command or ())
-    else:
-        argv = image.entrypoint + (image.cmd if service.command is None else service.command)
+    """As moby merges both (daemon/commit.go): an entrypoint drops the image's command, an empty
+    one, which is not none, drops the image's entrypoint alone."""
+    entrypoint, command = service.entrypoint, service.command or ()
+    if not entrypoint:
+        command = command or image.cmd
+    if entrypoint is None:
+        entrypoint = image.entrypoint
+    argv = (() if entrypoint == ("",) else entrypoint) + command
     if not argv:
         raise AppError(
             "nothing says what to run",
@@ -92,20 +100,39 @@ def _argv(service: Service, image: ImageConfig) -> tuple[str, ...]:
     return argv
 
 
+def _stop_signal(service: Service, image: ImageConfig) -> str:
+    text = service.stop_signal or image.stop_signal or "SIGTERM"
+    signal_number(text)  # of an image it may be anything
+    return text
+
+
+def _healthcheck(own: Healthcheck | None, image: Healthcheck | None) -> Healthcheck | None:
+    """As moby merges both (daemon/commit.go): what is empty or 0 is as the image says."""
+    if own is None or image is None:
+        return own or image
+    return Healthcheck(
+        test=own.test or image.test,
+        interval_s=own.interval_s or image.interval_s,
+        timeout_s=own.timeout_s or image.timeout_s,
+        retries=own.retries or image.retries,
+        start_period_s=own.start_period_s or image.start_period_s,
+    )
+
+
 def _env(service: Service, image: ImageConfig, hostname: str) -> tuple[tuple[str, str], ...]:
-    merged = {}
+    # Docker's daemon puts these two first, whoever gave them.
+    merged: dict[str, str | None] = {"PATH": _DEFAULT_PATH, "HOSTNAME": hostname}
     for row in image.env:
         key, _, value = row.partition("=")
-        if not key:  # the engine would refuse it, and quote the value
+        if not key or not encodable(row) or "\0" in row:  # the engine's error would quote the value
             raise AppError(
-                "the image's environment holds a value without a name",
+                "the image's environment holds what no process can get",
+                details=f"{key.encode(errors='replace')[:80]!r}: it has no name, or is not UTF-8",
                 resolution="Build the image with another ENV.",
             )
         merged[key] = value
     merged.update(service.environment)
-    # Docker's daemon puts these two first, whoever gave them.
-    first = {"PATH": _DEFAULT_PATH, "HOSTNAME": hostname}
-    return tuple({**first, **merged}.items())
+    return tuple((key, value) for key, value in merged.items() if value is not None)
 
 
 def _cwd(path: str) -> str:
@@ -119,7 +146,7 @@ def _hostname(text: str) -> str:
         raise AppError(
             "the hostname is malformed",
             details=repr(text[:80]),
-            resolution="Letters, digits and -, at most 63 of them: `hostname:` of the service.",
+            resolution="Letters, digits, - and ., at most 63 of them: `hostname:` of the service.",
         )
     return text
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -31,7 +30,10 @@ def render(app: App, image: str) -> tuple[str, str]:
     """
     service = app.service
     row = {key: value for key, value in _service(service, image).items() if value is not None}
-    document = {"name": app.name, "services": {service.name: row}}
+    volumes: dict[str, Any] = {
+        mount.source: {} for mount in service.volumes if mount.type == "volume" and mount.source
+    }
+    document = {"name": app.name, "services": {service.name: row}, "volumes": volumes}
     text = json.dumps(_escaped(document), ensure_ascii=False, indent=1)
     text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     ca = "" if service.health.ca_file is None else _pem(service.health.ca_file)
@@ -51,17 +53,10 @@ def read(text: str, ca: str, source: str, told: App | None = None) -> App:
     """
     from portkit.app import compose
 
-    with tempfile.TemporaryDirectory(prefix="portkit-") as name:
-        folder = Path(name)
-        (folder / _CA).write_text(ca)
-        (folder / compose.FILES[0]).write_text(text, encoding="utf-8", newline="")
-        app = compose.load(folder / compose.FILES[0], "app", {})
-    health = replace(app.service.health, ca_file=Path(_CA) if app.service.health.ca_file else None)
-    service = replace(app.service, health=health)
-    if service.build is not None:
-        raise AppError("a bundle's App is to be built", resolution="Pack the App again.")
+    attached = [_CA] if ca else []
+    app = compose.read(text.encode("utf-8", "surrogatepass"), compose.FILES[0], attached)
     findings = app.findings if told is None else told.findings
-    return replace(app, services=(service,), source=source, findings=findings)
+    return replace(app, source=source, findings=findings)
 
 
 def _portable(service: Service, image: str) -> Service:

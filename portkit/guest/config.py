@@ -6,6 +6,7 @@ tag (one byte), a length (32 bits) and that many bytes; zeros up to a multiple o
 
 from __future__ import annotations
 
+import re
 import signal
 import struct
 import zlib
@@ -33,6 +34,8 @@ _RLIMITS = {  # asm-generic/resource.h
     "rtprio": 14,
     "rttime": 15,
 }
+_NUMBER = re.compile(r"[0-9]{1,2}", re.ASCII)
+_REAL_TIME = re.compile(r"RT(MIN|MAX)((?:(?<=MIN)\+|(?<=MAX)-)[0-9]{1,2})?", re.ASCII)
 _UNLIMITED = (1 << 64) - 1
 # What becomes PID 1 of the guest itself; src/config.c has the same.
 _INIT_SYSTEMS = {
@@ -69,17 +72,20 @@ def is_init_system(spec: RunSpec) -> bool:
 
 
 def signal_number(name: str) -> int:
-    """The number of SIGTERM, TERM, 15 or SIGRTMIN+3, as Linux counts; AppError for others."""
+    """The number of SIGTERM, TERM, 15, SIGRTMIN+3 or SIGRTMAX-2, as Linux counts; AppError for
+    others."""
     text = name.upper().removeprefix("SIG")
-    if text.isdecimal() and 0 < int(text) < 65:
-        return int(text)
-    base, plus, offset = text.partition("+")
-    if base == "RTMIN" and (not plus or offset.isdecimal()):
-        return 34 + int(offset or 0)
-    try:
-        return int(signal.Signals[f"SIG{text}"])
-    except KeyError as error:
-        raise AppError("the stop signal is unknown", details=name[:80]) from error
+    match = _REAL_TIME.fullmatch(text)
+    number = 0
+    if match:
+        number = {"MIN": 34, "MAX": 64}[match[1]] + int(match[2] or 0)
+    elif _NUMBER.fullmatch(text):
+        number = int(text)
+    elif f"SIG{text}" in signal.Signals.__members__:
+        number = signal.Signals[f"SIG{text}"]
+    if not 0 < number < 65:
+        raise AppError("the stop signal is unknown", details=repr(name[:80]))
+    return number
 
 
 def _numbers(spec: RunSpec) -> bytes:

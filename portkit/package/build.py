@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import tarfile
 import tempfile
@@ -29,6 +30,7 @@ _CLIENTS_OWN = re.compile(
     r"|BUILDX_(BUILDER|CONFIG|GIT_\w+|NO_DEFAULT_\w+|METADATA_\w+)"
     r"|BUILDKIT_(HOST|PROGRESS|COLORS)|OTEL_EXPORTER_\w+"
 )
+_INLINE = ".portkit.Dockerfile"  # the name of one that stands in the compose file itself
 _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -38,23 +40,13 @@ def build(host: Host, what: Build, observer: Observer | None = None) -> str:
     .dockerignore is honoured. AppError when the context has no such Dockerfile, EngineError with
     the build's last lines when it failed or needs BuildKit and the host has none.
     """
-    from docker.utils.build import exclude_paths
-
     observer = observer or NullObserver()
     _check_arguments(what)
-    dockerfile = what.context / what.dockerfile
-    if not dockerfile.is_file():
-        raise AppError(
-            "the Dockerfile is not there",
-            details=str(dockerfile),
-            resolution="Name it with build.dockerfile, relative to the context.",
-        )
-    needs = _BUILDKIT.search(dockerfile.read_text("utf-8", "replace"))
-    ignore = what.context / ".dockerignore"
-    patterns = ignore.read_text("utf-8").splitlines() if ignore.is_file() else []
-    names = sorted(exclude_paths(str(what.context), patterns, dockerfile=what.dockerfile))
+    name, text = _dockerfile(what)
+    needs = _BUILDKIT.search(text)
+    names = _names(what.context, name)
     with tempfile.TemporaryFile() as bundle:
-        _write(bundle, what.context, names, what.dockerfile)
+        _write(bundle, what.context, names, name, what.inline)
         size = bundle.seek(0, 2)
         bundle.seek(0)
         observer.message(f"build context: {len(names)} entries, {size} bytes")
@@ -69,13 +61,47 @@ def build(host: Host, what: Build, observer: Observer | None = None) -> str:
         args = {
             "encoding": encoding,
             "size": size,
-            "dockerfile": what.dockerfile,
+            "dockerfile": name,
             "args": dict(what.args),
             "target": what.target,
             "network": what.network,
             "needs_buildkit": needs[0].strip() if needs else "",
         }
         return str(host.remote.call("image.build", args, send=chunks())["id"])
+
+
+def _dockerfile(what: Build) -> tuple[str, str]:
+    """Its name in the context, and its text; AppError where there is none."""
+    if what.inline is not None:
+        return _INLINE, what.inline
+    path = what.context / what.dockerfile
+    try:
+        if path.is_file():
+            return what.dockerfile, path.read_text("utf-8", "replace")
+        why = "it is not there"
+    except OSError as error:  # a name too long, no permission
+        why = str(error.strerror)
+    raise AppError(
+        "the Dockerfile cannot be read",
+        details=f"{str(path)[:300]}: {why}",
+        resolution="Name it with build.dockerfile, relative to the context.",
+    )
+
+
+def _names(context: Path, dockerfile: str) -> list[str]:
+    """What of the context goes to the engine; AppError when .dockerignore is malformed."""
+    from docker.utils.build import exclude_paths
+
+    ignore = context / ".dockerignore"
+    try:
+        patterns = ignore.read_text("utf-8-sig").splitlines() if ignore.is_file() else []
+        return sorted(exclude_paths(str(context), patterns, dockerfile=dockerfile))
+    except (OSError, ValueError, re.error) as error:  # no UTF-8, a pattern such as [z-a]
+        raise AppError(
+            "the build context cannot be read",
+            details=f"{str(context)[:300]}, with its .dockerignore: {str(error)[:200]}",
+            resolution="Correct .dockerignore: UTF-8, one pattern a line.",
+        ) from error
 
 
 def _check_arguments(what: Build) -> None:
@@ -88,10 +114,15 @@ def _check_arguments(what: Build) -> None:
             )
 
 
-def _write(bundle: BinaryIO, context: Path, names: list[str], dockerfile: str) -> None:
+def _write(
+    bundle: BinaryIO, context: Path, names: list[str], dockerfile: str, inline: str | None
+) -> None:
     """A tar of the context. The client tells a tar from a Dockerfile by its first 512 bytes and
     does not know PAX there (docker 20.10), so: GNU format, the Dockerfile first."""
     with tarfile.open(fileobj=bundle, mode="w", format=tarfile.GNU_FORMAT) as out:
+        if inline is not None:
+            names = [name for name in names if name != dockerfile]
+            _add_text(out, dockerfile, inline.encode())
         for name in sorted(names, key=lambda name: (name != dockerfile, name)):
             info = out.gettarinfo(str(context / name), name)
             if info is None:
@@ -109,3 +140,9 @@ def _write(bundle: BinaryIO, context: Path, names: list[str], dockerfile: str) -
                 continue
             with (context / name).open("rb") as file:
                 out.addfile(info, file)
+
+
+def _add_text(out: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    out.addfile(info, io.BytesIO(data))

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portkit import app as apps
-from portkit.app import values
-from portkit.app.environment import interpolate, parse_env_file
+from portkit.app import ports, values, words
+from portkit.app.envfile import parse as parse_env_file
+from portkit.app.environment import interpolate
 from portkit.errors import AppError, PortkitError
 from portkit.model import (
     App,
@@ -56,11 +57,12 @@ services:
     cap_add: [NET_ADMIN]
     cap_drop: [ALL]
     mem_limit: 256m
-    deploy: {resources: {limits: {cpus: "0.5"}}}
+    deploy: {resources: {limits: {cpus: "0.5", memory: 256m}}}
     networks: [front]
     x-portkit:
       memory: 300m
       health: {path: /ok, contains: hello, timeout: 30s, method: host, running: 5s, settle: 0s}
+volumes: {data: }
 """
 
 
@@ -89,7 +91,13 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert web.build is not None
     assert web.build.args == {"VERSION": "1"}
     assert web.command == ("serve", "--port", "80 80")
-    assert web.environment == {"A": "1", "B": "$X # y", "MODE": "live", "PRICE": "5$", "ON": "on"}
+    assert web.environment == {
+        "A": "1",
+        "B": "$X # y",
+        "MODE": "live",
+        "PRICE": "5$",
+        "ON": "on",
+    } | {"EMPTY": None}
     assert web.ports == (
         Port(80, 8080),
         Port(9000, 9000, "udp", "127.0.0.1"),
@@ -223,13 +231,13 @@ def test_escaping_is_undone(text: str) -> None:
 def test_env_files() -> None:
     text = "# c\nexport A=1 # note\nB=\"x\\ny\"\n\nC='l1\nl2'\nD\nE=a#b\nF=\nG=${A}$$\n"
     wanted = {"A": "1", "B": "x\ny", "C": "l1\nl2", "D": "d", "E": "a#b", "F": "", "G": "1$"}
-    assert parse_env_file(text, "f", {"D": "d"}) == wanted
+    assert parse_env_file((text).encode(), "f", {"D": "d"}) == wanted
 
 
 @given(st.text(max_size=120))
 def test_any_env_file_ends_in_pairs_or_an_error(text: str) -> None:
     try:
-        parse_env_file(text, "f", {})
+        parse_env_file((text).encode(), "f", {})
     except AppError:
         return
 
@@ -247,7 +255,7 @@ def test_any_compose_text_ends_in_an_app_or_an_error(text: str) -> None:
 
 @given(st.text(max_size=40))
 def test_values_end_in_a_value_or_valueerror(text: str) -> None:
-    for read in (values.size, values.duration, values.words, values.ports, values.mount):
+    for read in (values.size, values.duration, words.split, ports.parse, values.mount):
         try:
             read(text)
         except ValueError:

@@ -47,7 +47,7 @@ def test_a_sealed_document_sees_no_environment(
     (tmp_path / "compose.override.yaml").write_text("{}")
     text = HEAD + "    environment: [SECRET]\n    command: 'x $SECRET'\n"
     service = compose.read(text.encode(), "compose.yaml").service
-    assert (service.environment, service.command) == ({}, ("x",))
+    assert (service.environment, service.command) == ({"SECRET": None}, ("x",))
 
 
 def test_a_ca_file_that_came_with_the_document(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_findings_there_and_back(
     path = tmp_path / "noted.portkit"
     write(path, replace(APP, findings=(whole, long)), artifacts, near, FACTS)
     with Bundle(path) as bundle:
-        first, second = bundle.app.findings
+        first, second, _ = bundle.app.findings  # and what the reader says of its port
     assert first == whole
     assert (len(second.message), len(second.evidence), len(second.evidence[0])) == (
         4096,

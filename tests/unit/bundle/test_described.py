@@ -103,7 +103,7 @@ def test_a_hostile_description(row: dict[str, object]) -> None:
         described.read(text, "", "x")
 
 
-def test_a_bind_mount_stays_a_finding() -> None:
+def test_a_bind_mount_is_refused() -> None:
     row = {"image": "i", "volumes": [{"type": "bind", "source": "/home/x", "target": "/x"}]}
-    app = described.read(json.dumps({"name": "a", "services": {"s": row}}), "", "x")
-    assert [finding.rule for finding in app.findings] == ["bind-not-carried"]
+    with pytest.raises(AppError, match="outside of the document"):
+        described.read(json.dumps({"name": "a", "services": {"s": row}}), "", "x")

@@ -1,0 +1,198 @@
+"""Typed values out of a compose file: every error names its line, what is not carried out is a
+Finding. What the keys mean is compose.py's and the fields' own modules'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from portkit.app import environment, words
+from portkit.app.document import Date, Value, encodable
+from portkit.app.files import Files
+from portkit.app.keys import LEVELS
+from portkit.errors import AppError
+from portkit.model import Finding, Severity
+
+T = TypeVar("T")
+_GROWN_LIMIT = 8 << 20  # characters of all values that hold variables
+_CORRECT = "Correct the file at that line; docs/compose.md lists what is carried out."
+_BOOLEANS = {  # text, as a variable gives it: compose-go, loader/interpolate.go
+    **dict.fromkeys(("true", "y", "yes", "on"), True),
+    **dict.fromkeys(("false", "n", "no", "off"), False),
+}
+# From here on, and below, Go prints a float with an exponent: 1234567.5 would be 1.2345675e+06.
+_PLAIN_FLOATS = (1e-4, 1e6)
+
+
+class Reader:
+    """One file, and what was noticed in it. environ: for variables, what `name:` gives included."""
+
+    def __init__(self, path: Path, files: Files, environ: Mapping[str, str]) -> None:
+        self.path = path
+        self.files = files
+        self.environ = dict(environ)
+        self.findings: list[Finding] = []
+        self._grown = 0
+
+    # ------------------------------------------------------------ errors and findings
+
+    def error(self, value: Value | None, why: str, resolution: str = _CORRECT) -> AppError:
+        """An AppError that names the value's line."""
+        where = f"{self.path}:{value.line}" if value else str(self.path)
+        return AppError(
+            "the compose file cannot be used",
+            details=f"{where}: {why}",
+            resolution=resolution,
+        )
+
+    def note(self, rule: str, value: Value, message: str, severity: Severity) -> None:
+        """A Finding that names the value's line."""
+        where = f"{self.path.name}:{value.line}"
+        self.findings.append(Finding(rule, severity, message, (where,), "See docs/compose.md."))
+
+    def use(self, value: Value, read: Callable[[Any], T]) -> T:
+        """`read` of the plain value; its ValueError gets the line."""
+        try:
+            return read(value.plain())
+        except (ValueError, TypeError) as error:
+            raise self.error(value, str(error)) from error
+
+    # ------------------------------------------------------------ variables
+
+    def interpolated(self, value: Value) -> Value:
+        """The same with the variables in its texts, not in its keys, carried out."""
+        data = value.data
+        if isinstance(data, dict):
+            return replace(value, data={k: self.interpolated(v) for k, v in data.items()})
+        if isinstance(data, list):
+            return replace(value, data=[self.interpolated(each) for each in data])
+        if not isinstance(data, str) or "$" not in data:
+            return value
+
+        def unset(name: str) -> None:
+            message = f"the variable {name} is not set; empty was taken"
+            self.note("variable-unset", value, message, Severity.WARNING)
+
+        try:
+            text = environment.interpolate(data, self.environ, unset)
+        except ValueError as error:
+            raise self.error(value, str(error)) from error
+        self._grown += len(text)
+        if self._grown > _GROWN_LIMIT:
+            raise self.error(value, "the file grows too big with its variables")
+        if not encodable(text) or "\0" in text:
+            raise self.error(value, "a variable in it is not UTF-8")
+        return replace(value, data=text)
+
+    def inherited(self, pairs: Mapping[str, str | None]) -> dict[str, str | None]:
+        """The pairs; a name without a value has the environment's, where there is one."""
+        found: dict[str, str | None] = {}
+        for key, told in pairs.items():
+            text = self.environ.get(key) if told is None else told
+            if text is not None and (not encodable(text) or "\0" in text):
+                raise self.error(None, f"the variable {key[:80]} of the environment is not UTF-8")
+            found[key] = text
+        return found
+
+    # ------------------------------------------------------------ shapes
+
+    def mapping(self, value: Value) -> dict[str, Value]:
+        """A mapping's values by name."""
+        if not isinstance(value.data, dict):
+            raise self.error(value, "a mapping is wanted here")
+        return value.data
+
+    def level(self, value: Value, name: str, shown: str = "") -> dict[str, Value]:
+        """A mapping inside a service or volume: an unknown key is an error, a known one that is
+        not carried out a Finding. `name`: of keys.LEVELS; `shown`: what to call it."""
+        row = self.mapping(value)
+        level = LEVELS[name]
+        for key, each in row.items():
+            full = f"{shown or name}.{key[:80]}"
+            if key in level.noted | level.harmless:
+                weight = Severity.INFO if key in level.harmless else Severity.WARNING
+                self.note("compose-not-carried", each, f"{full!r} is not carried out", weight)
+            elif key not in level.carried and not key.startswith("x-"):
+                raise self.error(each, f"compose knows no {full!r}")
+        return row
+
+    def items(self, value: Value, key: str) -> list[Value]:
+        """A list's values."""
+        if not isinstance(value.data, list):
+            raise self.error(value, f"{key} is a list")
+        return value.data
+
+    def list_of(self, value: Value) -> list[Value]:
+        """The values of a list, or the value alone."""
+        return value.data if isinstance(value.data, list) else [value]
+
+    # ------------------------------------------------------------ single values
+
+    def text(self, value: Value, key: str = "") -> str:
+        """A string; a plain number only where it is the same as its text. No error quotes it:
+        it may be a secret. `key`: what to call it."""
+        what = f"{key[:120]}: " if key else ""
+        data = value.data
+        if isinstance(data, Date):
+            raise self.error(value, f"{what}a plain date is no text: put it in quotes")
+        if isinstance(data, bool) or not isinstance(data, str | int | float):
+            raise self.error(value, f"{what}a string is wanted here")
+        if (value.written and value.written != str(data)) or _printed_otherwise(data):
+            raise self.error(value, f"{what}a plain number would change here: put it in quotes")
+        return str(data)
+
+    def optional(self, value: Value) -> str | None:
+        """A string; None for an empty one, which means the same as none."""
+        return self.text(value) or None
+
+    def flag(self, value: Value) -> bool:
+        """true or false, also as text."""
+        data = value.data
+        found = _BOOLEANS.get(data.lower()) if isinstance(data, str) else data
+        if not isinstance(found, bool):
+            raise self.error(value, "true or false is wanted here")
+        return found
+
+    def pairs(self, value: Value, what: str) -> dict[str, str | None]:
+        """A mapping, or a list of KEY=VALUE where the last of a name counts; None where there is
+        no value."""
+        found: dict[str, str | None] = {}
+        for key, each, text in self._rows(value, what):
+            if not key or "=" in key or not key.isprintable() or key != key.rstrip():
+                told_name = key.partition("=")[0]  # what follows may be a secret
+                raise self.error(
+                    each, f"{what}: a name is empty, or holds = or odd signs: {told_name[:40]!r}"
+                )
+            found[key] = text
+        return found
+
+    def _rows(self, value: Value, what: str) -> Iterator[tuple[str, Value, str | None]]:
+        if isinstance(value.data, list):
+            for each in value.data:
+                key, equals, text = self.text(each, what).partition("=")
+                yield key, each, text if equals else None
+            return
+        for key, each in self.mapping(value).items():
+            data = each.data
+            if data is None or isinstance(data, bool):
+                yield key, each, None if data is None else "true" if data else "false"
+            else:
+                yield key, each, self.text(each, f"{what}.{key}".partition("=")[0])
+
+    def words(self, value: Value) -> tuple[str, ...]:
+        """A command: a list as it is, a string split as compose splits one."""
+        if isinstance(value.data, list):
+            return tuple(self.text(each) for each in value.data)
+        text = self.text(value)
+        found, cut = self.use(value, lambda _: words.split(text))
+        if cut:
+            message = "no shell reads this command: compose drops it from ;, &, |, < or > on"
+            self.note("command-cut", value, message, Severity.WARNING)
+        return found
+
+
+def _printed_otherwise(data: str | float) -> bool:
+    low, high = _PLAIN_FLOATS
+    return isinstance(data, float) and (data.is_integer() or not low <= abs(data) < high)
