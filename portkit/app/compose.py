@@ -66,7 +66,7 @@ def _app(reader: Reader, text: bytes, name: str) -> App:
     mounts.volumes(reader, declared)
     services = reader.mapping(top.get("services", Value({}, 1)))
     if not services:
-        raise reader.error(None, "there are no services in it")
+        raise reader.error(top.get("services", document), "there are no services in it")
     if len(services) > 1:
         raise reader.error(top["services"], f"{len(services)} services; portkit moves one for now")
     read = tuple(_Service(reader, key, row, top).read() for key, row in services.items())

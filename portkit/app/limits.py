@@ -55,7 +55,9 @@ def ulimits(reader: Reader, value: Value) -> dict[str, Ulimit]:
             raise reader.error(each, f"the limit {key[:40]} is a number, or soft and hard")
         soft, hard = (reader.use(row[name], _limit) for name in ("soft", "hard"))
         if hard >= 0 and not 0 <= soft <= hard:
-            raise reader.error(each, f"the limit {key[:40]} is softly higher than its hard one")
+            raise reader.error(
+                each, f"the limit {key[:40]} has a soft one that is higher than its hard one"
+            )
         found[key] = Ulimit(soft, hard)
     return found
 
@@ -74,7 +76,7 @@ def resources(reader: Reader, row: dict[str, Value]) -> tuple[float | None, int 
     memory = reader.use(row["mem_limit"], values.memory) if "mem_limit" in row else None
     level, name = row.get("deploy"), "deploy"
     for inner in ("resources", "limits"):
-        if level is None or level.data is None:
+        if level is None or (name == "deploy" and level.data is None):
             return cpus, memory
         level, name = reader.level(level, name).get(inner), f"{name}.{inner}"
     if level is None:

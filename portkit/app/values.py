@@ -147,7 +147,9 @@ def checked_mount(row: Mount) -> Mount:
     target = "/" + "/".join(part for part in parts if part not in ("", "."))
     if target == "/":
         raise ValueError("a volume cannot be mounted on /")
-    if target in _SYSTEM or parts[-1] in _SOCKETS:
+    if parts[-1] in _SOCKETS:
+        raise ValueError(_commands(row.source or target))
+    if target in _SYSTEM:
         raise ValueError(f"a volume cannot be mounted on {target[:80]}")
     if row.type == "volume" and row.source and not _VOLUME.fullmatch(row.source):
         raise ValueError(f"{row.source[:80]!r} is not a volume's name")
@@ -159,10 +161,14 @@ def checked_source(path: str) -> str:
     path = posixpath.normpath("/" + path.lstrip("/"))
     below = (path + "/").startswith(("/proc/", "/sys/"))
     if posixpath.basename(path) in _SOCKETS:
-        raise ValueError(
-            f"{path[:80]} is an engine's socket: who can write to it is root on the host. Portkit"
-            " moves no App that commands its engine; remove this mount, or run the App by hand"
-        )
+        raise ValueError(_commands(path))
     if path in _SYSTEM | _HOSTS_OWN or below:
         raise ValueError(f"{path[:80]} is the host's own, no App may have it")
     return path
+
+
+def _commands(path: str) -> str:
+    return (
+        f"{path[:80]} is an engine's socket: who can write to it is root on the host. Portkit moves"
+        " no App that commands its engine; remove this mount, or run the App by hand"
+    )

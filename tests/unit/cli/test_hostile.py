@@ -58,7 +58,9 @@ def test_what_is_cleaned_holds_no_control(text: str) -> None:  # hostile input 2
 
 # hostile input 59
 @pytest.mark.parametrize("options", [[], ["--debug"]])
-@pytest.mark.parametrize("value", [SECRET + "${1}", '"' + SECRET, "${" + SECRET + "!}", "@" + SECRET])
+@pytest.mark.parametrize(
+    "value", [SECRET + "${1}", '"' + SECRET, "${" + SECRET + "!}", "@" + SECRET]
+)
 def test_no_value_in_an_error_or_its_traceback(
     tmp_path: Path, options: list[str], value: str
 ) -> None:
