@@ -12,7 +12,7 @@ from portkit.app.document import Value, parse
 from portkit.app.files import Folder, Sealed, read_file
 from portkit.app.health import health_of, machine_of
 from portkit.app.keys import CARRIED, HARMLESS, KNOWN, TOP_CARRIED, TOP_KNOWN
-from portkit.app.names import account, app_name, image_reference, service_name
+from portkit.app.names import account, app_name, engine_user, image_reference, service_name
 from portkit.app.reader import Reader
 from portkit.errors import AppError
 from portkit.model import App, Mount, Service, Severity
@@ -181,8 +181,7 @@ class _Service:
         return self._reader.use(value, lambda _: image_reference(text)) if text else None
 
     def _account(self, value: Value) -> str | None:
-        """USER, USER:GROUP, or USER: which has the user's own group."""
-        text = self._reader.text(value).removesuffix(":")
+        text = engine_user(self._reader.text(value))
         return self._reader.use(value, lambda _: account(text)) if text else None
 
     def _groups(self, value: Value) -> tuple[str, ...]:

@@ -49,3 +49,9 @@ def account(text: str) -> str:
     if not _ACCOUNT.fullmatch(text):
         raise ValueError(f"{text[:80]!r} is not a user or group")
     return text
+
+
+def engine_user(text: str) -> str:
+    """USER or USER:GROUP of what an engine takes too: `USER:`, and `:GROUP` of root."""
+    text = text.removesuffix(":")
+    return "0" + text if text.startswith(":") else text

@@ -10,6 +10,7 @@ import re
 
 from portkit.app import values
 from portkit.app.document import encodable
+from portkit.app.names import engine_user
 from portkit.errors import AppError
 from portkit.guest.config import signal_number
 from portkit.model import (
@@ -50,7 +51,7 @@ def resolve(app: App, image: ImageConfig) -> RunSpec:
         argv=_argv(service, image),
         env=_env(service, image, hostname),
         cwd=_cwd(service.working_dir or image.working_dir or "/"),
-        user=(service.user or image.user).removesuffix(":"),
+        user=engine_user(service.user or image.user),
         group_add=service.group_add,
         hostname=hostname,
         umask=0o022,

@@ -27,6 +27,7 @@ _UNITS = {
 }
 _PART = re.compile(rf"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)({'|'.join(_UNITS)})")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
+_LEAST_MEMORY = 6 << 20  # moby, daemon/daemon_unix.go
 _WHOLE = re.compile(r"[-+]?[0-9]+", re.ASCII)
 _LONGEST_S = 366 * 86400.0
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
@@ -107,8 +108,11 @@ def processors(value: Any) -> float | None:
 
 
 def memory(value: Any) -> int | None:
-    """Bytes; None for 0 and -1, which are no limit."""
-    return None if str(value) == "-1" else size(value) or None
+    """Bytes that the engine takes as a limit; None for 0, which is no limit."""
+    number = 1 if str(value).startswith("-") else size(value)
+    if 0 < number < _LEAST_MEMORY:
+        raise ValueError(f"{str(value)[:40]!r} is no limit for the engine: from 6m on, or 0")
+    return number or None
 
 
 def port(value: Any) -> int:

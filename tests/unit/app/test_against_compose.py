@@ -95,6 +95,7 @@ REFUSED_FOR = {
         "service/grace-negative": "not a duration",
         "service/group-empty": "a group has no name",
         "service/healthcheck-retries-fraction": "not a whole number",
+        "service/memory-minus-one": "from 6m on, or 0",
         "service/image-odd": "is not an image's name",
         "service/restart-unknown": "no restart policy",
         "service/stop-signal-unknown": "no signal of Linux",

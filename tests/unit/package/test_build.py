@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from portkit.errors import AppError, EngineError
 from portkit.host import Host
 from portkit.host.calls import BOOT, Remote
 from portkit.model import Build
-from portkit.package.build import build
+from portkit.package.build import _INLINE, _names, _write, build
 from portkit.progress import NullObserver
 
 # Writes its arguments and environment down; the image's id goes where --iidfile says.
@@ -119,3 +120,34 @@ def test_a_failed_build_tells_no_value(context: Path, calls: Any) -> None:  # ho
         calls(Build(context, args={"TOKEN": "hunter2"}), FAIL="1")
     assert "step 1 failed" in caught.value.details
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_dockerfile_in_the_compose_file(context: Path, calls: Any, tmp_path: Path) -> None:
+    """It is the first member of the context, and no file of the folder stands in for it."""
+    (context / ".portkit.Dockerfile").write_text("FROM other\n")
+    argv, _ = calls(Build(context, inline="FROM scratch\nRUN x\n"))[-1]
+    assert argv[argv.index("--file") + 1] == ".portkit.Dockerfile"
+    out = tmp_path / "context.tar"
+    with out.open("wb") as file:
+        _write(file, context, _names(context, _INLINE), _INLINE, "FROM scratch\n")
+    with tarfile.open(out) as found:
+        members = found.getmembers()
+        first = found.extractfile(members[0])
+        assert first is not None
+        assert first.read() == b"FROM scratch\n"
+    assert [member.name for member in members].count(_INLINE) == 1
+
+
+@pytest.mark.parametrize("text", [b"[z-a]\n", b"\xff\xfe\n", b"a[\n!b\n"])
+def test_a_malformed_dockerignore(context: Path, calls: Any, text: bytes) -> None:
+    (context / ".dockerignore").write_bytes(text)
+    try:
+        calls(Build(context))
+    except AppError as error:
+        assert ".dockerignore" in error.details
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "nope", "a\0b"])
+def test_a_dockerfile_that_cannot_be_read(context: Path, calls: Any, name: str) -> None:
+    with pytest.raises(AppError, match="Dockerfile cannot be read"):
+        calls(Build(context, name))
