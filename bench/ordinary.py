@@ -39,10 +39,21 @@ _DEADLINE_S = 900.0
 
 # What every Debian VM has, by default or as what its packages recommend, and nobody minds.
 _PACKAGES = (
-    "systemd-sysv", "dbus", "libpam-systemd", "systemd-timesyncd", "udev", "kmod", "iproute2",
-    "initramfs-tools", "logsave", "grub-pc", "openssh-server", "cron", "ca-certificates",
+    "systemd-sysv",
+    "dbus",
+    "libpam-systemd",
+    "systemd-timesyncd",
+    "udev",
+    "kmod",
+    "iproute2",
+    "initramfs-tools",
+    "logsave",
+    "grub-pc",
+    "openssh-server",
+    "cron",
+    "ca-certificates",
     "radicale",
-)  # fmt: skip
+)
 # Before the packages: the initramfs looks up how the root's file system is checked.
 _FSTAB = {"etc/fstab": f"UUID={_UUID} / ext4 errors=remount-ro 0 1\n"}
 _FILES = {

@@ -73,8 +73,8 @@ def registry(image: str) -> Iterator[None]:
     on(TARGET, f"mkdir -p {_FOLDER}/registry; rm -rf {_FOLDER}/*/*")
     process.run([*ssh(TARGET), f"cat > {_FOLDER}/config.yml"], input=_REGISTRY.encode())
     served = [*ssh(TARGET), "-tt", f"exec docker-registry serve {_FOLDER}/config.yml"]
-    tunnel = [*ssh(SOURCE), "-tt", f"exec {to_target()} -N -o ExitOnForwardFailure=yes "
-              "-L 5000:127.0.0.1:5000"]  # fmt: skip
+    forward = "-N -o ExitOnForwardFailure=yes -L 5000:127.0.0.1:5000"
+    tunnel = [*ssh(SOURCE), "-tt", f"exec {to_target()} {forward}"]
     with _held(served), _held(tunnel):
         on(SOURCE, f"for n in $(seq 100); do {_ASK} && exit; sleep 0.2; done; exit 1")
         push(image)

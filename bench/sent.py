@@ -67,9 +67,13 @@ def picture(
 
 
 def pair(
-    store: Store, kit: GuestKit, stage: str, edit: Callable[[Path], None] = lambda _: None,
+    store: Store,
+    kit: GuestKit,
+    stage: str,
+    edit: Callable[[Path], None] = lambda _: None,
     **args: str,
-) -> Pair:  # fmt: skip
+) -> Pair:
+    """A stage as `picture` makes it, and its disk."""
     reference, made = picture(store, stage, edit, **args)
     tell(f"{stage} {args or ''}: {made.logical_bytes / 1e6:.0f} MB in {len(made.blobs) - 1} layers")
     return Pair(reference, made, apps.disk_of(made, kit, store))

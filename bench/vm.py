@@ -62,22 +62,22 @@ def command(
     disk: Path, form: str, *, port: int, guest_port: int, folder: Path, cpus: int
 ) -> list[str]:
     """QEMU's command line. form: "raw" or "qcow2". port: on 127.0.0.1, leads to guest_port."""
-    return [
-        "qemu-system-x86_64",
-        *("-machine", "q35,accel=tcg"),  # SeaBIOS is its firmware
-        *("-cpu", "qemu64"),  # QEMU's own default, said aloud
-        *("-smp", str(cpus)),
-        *("-m", "512"),
-        *("-nodefaults", "-no-user-config"),
-        *("-display", "none"),
-        *("-drive", f"file={disk},format={form},if=none,id=disk"),
-        *("-device", "virtio-blk-pci,drive=disk"),
-        *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:{guest_port}"),
-        *("-device", "virtio-net-pci,netdev=net"),
-        *("-device", "virtio-rng-pci"),
-        *("-serial", f"file:{folder / 'serial.log'}"),
-        *("-monitor", f"unix:{folder / 'monitor'},server=on,wait=off"),
+    options = [
+        ("-machine", "q35,accel=tcg"),  # SeaBIOS is its firmware
+        ("-cpu", "qemu64"),  # QEMU's own default, said aloud
+        ("-smp", str(cpus)),
+        ("-m", "512"),
+        ("-display", "none"),
+        ("-drive", f"file={disk},format={form},if=none,id=disk"),
+        ("-device", "virtio-blk-pci,drive=disk"),
+        ("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:{guest_port}"),
+        ("-device", "virtio-net-pci,netdev=net"),
+        ("-device", "virtio-rng-pci"),
+        ("-serial", f"file:{folder / 'serial.log'}"),
+        ("-monitor", f"unix:{folder / 'monitor'},server=on,wait=off"),
     ]
+    words = [word for option in options for word in option]
+    return ["qemu-system-x86_64", "-nodefaults", "-no-user-config", *words]
 
 
 @contextmanager

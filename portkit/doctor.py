@@ -1,4 +1,4 @@
-"""What the machine that runs portkit has, lacks, and the command that mends it."""
+"""What the machine that runs portkit has, lacks, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def check_file(path: Path, package: str, why: str) -> Check:
 def check_kvm(device: Path = kvm.DEVICE, deadline_s: float = kvm.DEADLINE_S) -> Check:
     """Whether a kernel runs under KVM here; see `portkit.kvm`."""
     without = "Disks boot under emulation (slower); enable nested virtualisation for KVM."
-    kernels = [*sorted((cache_root() / "kernels").glob("*/boot/vmlinuz-*"))[-1:],
-               *sorted(KERNELS.glob("vmlinuz-*"))[-1:]]  # fmt: skip
+    cached = sorted((cache_root() / "kernels").glob("*/boot/vmlinuz-*"))
+    kernels = [*cached[-1:], *sorted(KERNELS.glob("vmlinuz-*"))[-1:]]
     if device.exists() and not kernels:
         mend = f"portkit pack fetches one; or apt-get install linux-image-cloud-amd64  ({without})"
         return Check("kvm", False, False, f"not tried: no kernel in {KERNELS}", mend)

@@ -30,11 +30,9 @@ def prove(kernel: Path, *, device: Path = DEVICE, deadline_s: float = DEADLINE_S
     """
     if not device.exists():
         return Proof(False, f"no {device}")
-    argv = [
-        "qemu-system-x86_64", "-accel", "kvm", "-m", "256", "-nodefaults", "-no-user-config",
-        "-display", "none", "-no-reboot", "-serial", "stdio",
-        "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1",
-    ]  # fmt: skip
+    argv = ["qemu-system-x86_64", "-accel", "kvm", "-m", "256", "-nodefaults", "-no-user-config"]
+    argv += ["-display", "none", "-no-reboot", "-serial", "stdio"]
+    argv += ["-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
     try:
         done = process.run(argv, timeout=deadline_s, check=False)
     except ToolError as error:

@@ -44,3 +44,8 @@ def transfer(**changes: Any) -> Transfer:
         "counter": "local",
     }
     return Transfer(**{**values, **changes})
+
+
+def words(text: str) -> set[str]:
+    """The words of a text: a long set of names that can be read."""
+    return set(text.split())

@@ -6,18 +6,11 @@ import sys
 import time
 from collections import defaultdict
 
+from rich.filesize import decimal
+
 from portkit.progress import JsonObserver, NullObserver, Observer
+from portkit.text import printable
 from portkit_cli.rate import Rate
-from portkit_cli.render import clean
-
-
-def size(count: float) -> str:
-    """Bytes as people read them: 34.3 MB (powers of 1000)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 class PlainObserver:
@@ -34,7 +27,7 @@ class PlainObserver:
         if self._open:
             sys.stderr.write("\r\033[K")
             self._open = False
-        sys.stderr.write(f"{time.monotonic() - self._begun:7.1f} s  {clean(text)}\n")
+        sys.stderr.write(f"{time.monotonic() - self._begun:7.1f} s  {printable(text)}\n")
         sys.stderr.flush()
 
     def phase(self, name: str) -> None:
@@ -50,9 +43,9 @@ class PlainObserver:
         if now - self._last < (0.1 if self._live else 5.0):
             return
         self._last = now
-        text = f"  {name}: {size(done)}" + (f" of {size(total)}" if total else "")
+        text = f"  {name}: {decimal(done)}" + (f" of {decimal(total)}" if total else "")
         if per_second := rate.per_second():
-            text += f", {size(per_second)}/s"
+            text += f", {decimal(int(per_second))}/s"
         if total and (left := rate.left_s(total)) is not None:
             text += f", {left:.0f} s left"
         if not self._live:

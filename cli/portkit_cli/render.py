@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
@@ -37,8 +38,6 @@ def print_error(error: PortkitError) -> None:
 
 def print_report(report: Report) -> None:
     """A Move as a person reads it: what it cost, then what was noticed."""
-    from portkit_cli.observers import size
-
     console = stdout()
     title = f"{report.app.name}: {report.source.host} -> {report.target.host}"
     console.print(Text(clean(title), "bold"))
@@ -53,9 +52,9 @@ def print_report(report: Report) -> None:
         row = [
             form.form.value,
             form.verdict.value,
-            size(form.artifact.stored_bytes) if form.artifact else "",
-            size(sent.sent_bytes) if sent else "",
-            size(sent.reused_bytes) if sent else "",
+            decimal(form.artifact.stored_bytes) if form.artifact else "",
+            decimal(sent.sent_bytes) if sent else "",
+            decimal(sent.reused_bytes) if sent else "",
             f"{sent.seconds:.1f} s" if sent else "",
             ", ".join(f"{seconds:.2f}" for seconds in form.from_boot_s) + " s" * bool(sent),
             form.boot.method.value if form.boot else "",

@@ -113,17 +113,16 @@ def start(lab: Lab, member: Member, observer: Observer, rate: str | None, linked
         for hierarchy in cgroups.hierarchies()
         for word in (hierarchy.kind, str(hierarchy.folder), hierarchy.options)
     ]
+    # setsid: its parent must be this machine's init, not us, who would have to reap it.
+    join: list[str | Path] = ["setsid", "--fork", "sh", roots.JOIN, lab.cgroup(name)]
+    # nsenter, not `ip netns exec`: that remounts /sys and hides the cgroups from dockerd.
+    network = ["nsenter", f"--net=/run/netns/{lab.netns(name)}"]
+    apart = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup"]
+    apart += ["--fork", "--kill-child", "--propagation", "private"]
+    enter: list[str | Path] = ["sh", roots.INSIDE / "enter.sh", root, folder, name, *mounts]
     with (folder / "console.log").open("ab") as console:
-        process.run(
-            # setsid: its parent must be this machine's init, not us, who would have to reap it.
-            # nsenter, not `ip netns exec`: that remounts /sys and hides the cgroups from dockerd.
-            ["setsid", "--fork", "sh", roots.JOIN, lab.cgroup(name),
-             "nsenter", f"--net=/run/netns/{lab.netns(name)}",
-             "unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup",
-             "--fork", "--kill-child", "--propagation", "private",
-             "sh", roots.INSIDE / "enter.sh", root, folder, name, *mounts],
-            stdout=console, stderr=console, timeout=30,
-        )  # fmt: skip
+        argv = [*join, *network, *apart, *enter]
+        process.run(argv, stdout=console, stderr=console, timeout=30)
 
 
 def wait(lab: Lab, name: str) -> None:

@@ -66,18 +66,15 @@ def rules(lab: Lab) -> list[tuple[str, list[str]]]:
     """(table, rule) of what the lab needs of the firewall, each with the lab's comment."""
     comment = ["-m", "comment", "--comment", lab.tag]
     outside = ["-s", lab.network, "!", "-d", lab.network]
+    opened = ["-s", lab.network, "-p", "tcp", "--tcp-flags", "SYN,RST", "SYN"]
     return [
         # Bridged frames go through FORWARD too, and a dockerd here makes its policy DROP.
         ("filter", ["FORWARD", "-i", lab.bridge, *comment, "-j", "ACCEPT"]),
         ("filter", ["FORWARD", "-o", lab.bridge, *comment, "-j", "ACCEPT"]),
         ("nat", ["POSTROUTING", *outside, *comment, "-j", "MASQUERADE"]),
         # The way out may carry less than 1500 bytes.
-        (
-            "mangle",
-            ["FORWARD", "-s", lab.network, "-p", "tcp", "--tcp-flags", "SYN,RST", "SYN",
-             *comment, "-j", "TCPMSS", "--clamp-mss-to-pmtu"],
-        ),
-    ]  # fmt: skip
+        ("mangle", ["FORWARD", *opened, *comment, "-j", "TCPMSS", "--clamp-mss-to-pmtu"]),
+    ]
 
 
 def parse_rules(saved: str, tag: str) -> list[tuple[str, list[str]]]:

@@ -12,10 +12,22 @@ from portkit.errors import LabError
 STATE = Path("/var/lib/portkit/lab")
 
 _ENGINES = (
-    "docker.io", "qemu-system-x86", "qemu-utils", "e2fsprogs", "ovmf", "libvirt-daemon-system",
-    "libvirt-clients", "dnsmasq-base", "passt", "openssh-server", "python3", "zstd", "iproute2",
-    "iptables", "ca-certificates",
-)  # fmt: skip
+    "docker.io",
+    "qemu-system-x86",
+    "qemu-utils",
+    "e2fsprogs",
+    "ovmf",
+    "libvirt-daemon-system",
+    "libvirt-clients",
+    "dnsmasq-base",
+    "passt",
+    "openssh-server",
+    "python3",
+    "zstd",
+    "iproute2",
+    "iptables",
+    "ca-certificates",
+)
 # From Debian 13 the client is no part of docker.io, and BuildKit's client no part of either.
 _CLIENTS = ("docker-cli", "docker-buildx")
 

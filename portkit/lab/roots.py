@@ -44,10 +44,9 @@ def recipe(
     version: int = _VERSION,
 ) -> str:
     """The key of a root: 16 hex digits over everything that goes into it."""
-    value = [
-        version, release, list(packages), [source.line() for source in sources],
-        hashlib.sha256(bundle).hexdigest(), list(_APT_OPTIONS),
-    ]  # fmt: skip
+    lines = [source.line() for source in sources]
+    authorities = hashlib.sha256(bundle).hexdigest()
+    value = [version, release, list(packages), lines, authorities, list(_APT_OPTIONS)]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 

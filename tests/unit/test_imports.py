@@ -3,11 +3,9 @@
 import sys
 
 from portkit import process
+from tests.factories import words
 
-HEAVY = {
-    *("docker", "libvirt", "guestfs", "requests", "rich", "lxml", "yaml", "ziglang", "elftools"),
-    *("pydantic", "zstandard"),
-}
+HEAVY = words("docker libvirt guestfs requests rich yaml ziglang elftools pydantic zstandard")
 
 
 def test_nothing_heavy_comes_with_the_library() -> None:

@@ -152,8 +152,16 @@ def flood(what: bytes, then: bytes) -> Callable[[socket.socket], None]:
         flood(HEAD + b"Content-Length: 999999999999\r\n\r\n", b"x" * 65536),
     ],
     ids=[
-        *("status drips", "headers drip", "body drips", "body stops", "chunks drip"),
-        *("endless continue", "long line", "endless headers", "endless body", "huge body"),
+        "status drips",
+        "headers drip",
+        "body drips",
+        "body stops",
+        "chunks drip",
+        "endless continue",
+        "long line",
+        "endless headers",
+        "endless body",
+        "huge body",
     ],
 )
 def test_slow_and_endless_answers_end_at_the_deadline(

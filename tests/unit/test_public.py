@@ -9,21 +9,26 @@ import pytest
 
 import portkit
 from portkit import process
+from tests.factories import words
 
-FUNCTIONS = {
-    *("load", "connect", "plan_app", "plan_apps", "move_app", "move_apps", "pack", "measure_again"),
-    *("resume", "rollback", "rollback_on", "to_json", "write_bundle", "collect_garbage"),
-    *("take_inventory", "package_apps", "judge_apps"),
-}
-VALUES = {
-    *("App", "Artifact", "Bundle", "Ended", "Facts", "Finding", "Form", "FormReport", "Host"),
-    *("InBundle", "Instance", "Journal", "Measured", "MoveState", "NullObserver", "Observer"),
-    *("OnHost", "Packages", "Report", "Severity", "Source", "Store", "Verdict"),
-}
-ERRORS = {
-    *("PortkitError", "AppError", "BootError", "ConflictError", "EngineError", "HostError"),
-    *("IncompatibleError", "LabError", "SpaceError", "ToolError", "TransferError", "VerifyError"),
-}
+FUNCTIONS = words(
+    """
+    load connect plan_app plan_apps move_app move_apps pack measure_again resume rollback
+    rollback_on to_json write_bundle collect_garbage take_inventory package_apps judge_apps
+    """
+)
+VALUES = words(
+    """
+    App Artifact Bundle Ended Facts Finding Form FormReport Host InBundle Instance Journal Measured
+    MoveState NullObserver Observer OnHost Packages Report Severity Source Store Verdict
+    """
+)
+ERRORS = words(
+    """
+    PortkitError AppError BootError ConflictError EngineError HostError IncompatibleError LabError
+    SpaceError ToolError TransferError VerifyError
+    """
+)
 
 
 def test_the_names() -> None:

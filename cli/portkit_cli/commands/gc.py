@@ -6,17 +6,17 @@ import json
 from dataclasses import asdict
 
 import click
+from rich.filesize import decimal
 
 from portkit.collect import collect
 from portkit.host import connect
-from portkit_cli.observers import size
 from portkit_cli.options import output
 from portkit_cli.render import clean
 
 
 @click.command()
 @click.option("--on", "host", required=True, metavar="HOST", help="Where to look.")
-@click.option("--dry-run", is_flag=True, help="Tell what would go; remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would go; remove nothing.")
 @click.option("--all", "everything", is_flag=True, help="Also what is younger than an hour.")
 @output
 def gc(host: str, dry_run: bool, everything: bool, output: str) -> None:
@@ -37,11 +37,11 @@ def gc(host: str, dry_run: bool, everything: bool, output: str) -> None:
         click.echo(json.dumps(asdict(found), indent=2))
         return
     for row in found.removed:
-        click.echo(f"{row.kind:5} {size(row.bytes):>9}  {clean(row.name)}")
+        click.echo(f"{row.kind:5} {decimal(row.bytes):>9}  {clean(row.name)}")
     if found.count > len(found.removed):
         click.echo(f"... and {found.count - len(found.removed)} more")
     verb = "would go" if dry_run else "removed"
-    click.echo(f"{found.count} {verb}, {size(found.bytes)}; {size(found.kept_bytes)} stay")
+    click.echo(f"{found.count} {verb}, {decimal(found.bytes)}; {decimal(found.kept_bytes)} stay")
     if found.busy:
         click.echo(
             f"{found.busy} other connection(s) at work there: only what is a day old was looked at",

@@ -18,8 +18,9 @@ from portkit.model import Form, Instance
 from portkit_cli.options import Endpoint, on_host, output
 from portkit_cli.render import clean, stdout
 
-_form = click.option("--form", type=click.Choice([form.value for form in Form]),
-                     help="Which of a Move's two.")  # fmt: skip
+_form = click.option(
+    "--form", type=click.Choice([form.value for form in Form]), help="Which of a Move's two."
+)
 
 
 @contextmanager
@@ -99,8 +100,12 @@ def _write(data: bytes) -> None:
 @click.argument("instance")
 @on_host
 @_form
-@click.option("--time", "grace", type=click.FloatRange(0, 3600),
-              help="Seconds it gets to finish.  [default: its stop_grace_period]")  # fmt: skip
+@click.option(
+    "--time",
+    "grace",
+    type=click.FloatRange(0, 3600),
+    help="Seconds it gets to finish.  [default: its stop_grace_period]",
+)
 def stop(instance: str, host: str, form: str | None, grace: float | None) -> None:
     """Stop INSTANCE and print its exit code.
 

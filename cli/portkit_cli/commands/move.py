@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 from click.core import ParameterSource
+from rich.filesize import decimal
 
 from portkit import app as apps
 from portkit import compat, inventory
@@ -26,14 +27,19 @@ from portkit.progress import Observer
 from portkit.report import Report
 from portkit.source import InBundle, OnHost, Source
 from portkit.store import Store, default_root
-from portkit_cli.observers import observer, size
+from portkit_cli.observers import observer
 from portkit_cli.options import output, progress
 from portkit_cli.render import print_report
 
 _FORMS = {"image": (Form.IMAGE,), "disk": (Form.DISK,), "both": moves.BOTH}
 _KEEP = {"image": Form.IMAGE, "disk": Form.DISK, "none": None}
-_form = click.option("--form", type=click.Choice(list(_FORMS)), default="both", show_default=True,
-                     help="A container image, a bootable disk, or both.")  # fmt: skip
+_form = click.option(
+    "--form",
+    type=click.Choice(list(_FORMS)),
+    default="both",
+    show_default=True,
+    help="A container image, a bootable disk, or both.",
+)
 
 
 @contextmanager
@@ -65,8 +71,14 @@ def _asked(form: str, origin: Source) -> tuple[Form, ...]:
     return _FORMS[form] if _given("form") else origin.forms
 
 
-_source = click.option("--from", "source", default="local", show_default=True, metavar="HOST",
-                       help="Where the image is, or is built.")  # fmt: skip
+_source = click.option(
+    "--from",
+    "source",
+    default="local",
+    show_default=True,
+    metavar="HOST",
+    help="Where the image is, or is built.",
+)
 
 
 _apps = click.argument("names", metavar="APP...", nargs=-1, required=True)
@@ -77,19 +89,42 @@ _apps = click.argument("names", metavar="APP...", nargs=-1, required=True)
 @click.option("--to", "target", required=True, metavar="HOST", help="Where it goes.")
 @_source
 @_form
-@click.option("--keep", type=click.Choice(list(_KEEP)), default="image", show_default=True,
-              help="What goes on running on the target; the other form stays ready.")  # fmt: skip
-@click.option("--repeat", type=click.IntRange(1, 100), default=1, show_default=True,
-              help="Start it that often, with full stops between; report every time.")  # fmt: skip
-@click.option("--limit-rate", "limit", type=rate, metavar="RATE",
-              help="Send no faster: 10mbit, 2MB (a second).")  # fmt: skip
+@click.option(
+    "--keep",
+    type=click.Choice(list(_KEEP)),
+    default="image",
+    show_default=True,
+    help="What goes on running on the target; the other form stays ready.",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Start it that often, with full stops between; report every time.",
+)
+@click.option(
+    "--limit-rate",
+    "limit",
+    type=rate,
+    metavar="RATE",
+    help="Send no faster: 10mbit, 2MB (a second).",
+)
 @click.option("--dry-run", is_flag=True, help="Package and check; change nothing on the target.")
 @output
 @progress
 def move(
-    names: tuple[str, ...], target: str, source: str, form: str, keep: str, repeat: int,
-    limit: float | None, dry_run: bool, output: str, progress: str,
-) -> None:  # fmt: skip
+    names: tuple[str, ...],
+    target: str,
+    source: str,
+    form: str,
+    keep: str,
+    repeat: int,
+    limit: float | None,
+    dry_run: bool,
+    output: str,
+    progress: str,
+) -> None:
     """Carry each APP to another host, boot it, and say what it cost.
 
     APP is a folder with compose.yaml or Dockerfile, a compose file, an image's name on the source
@@ -122,9 +157,15 @@ def move(
                 )
             else:
                 moves.move_apps(
-                    loaded, source=origin, target=host, forms=forms, keep=_KEEP[keep],
-                    repeat=repeat, observer=told, moved=reports.append,
-                )  # fmt: skip
+                    loaded,
+                    source=origin,
+                    target=host,
+                    forms=forms,
+                    keep=_KEEP[keep],
+                    repeat=repeat,
+                    observer=told,
+                    moved=reports.append,
+                )
     finally:  # of several, also when a later one failed
         if reports:
             _show(reports, output, several=len(names) > 1)
@@ -132,16 +173,26 @@ def move(
 
 @click.command()
 @_apps
-@click.option("--on", "targets", required=True, multiple=True, metavar="HOST",
-              help="Where it would run; can be given several times.")  # fmt: skip
+@click.option(
+    "--on",
+    "targets",
+    required=True,
+    multiple=True,
+    metavar="HOST",
+    help="Where it would run; can be given several times.",
+)
 @_source
 @_form
 @output
 @progress
 def check(
-    names: tuple[str, ...], targets: tuple[str, ...], source: str, form: str, output: str,
+    names: tuple[str, ...],
+    targets: tuple[str, ...],
+    source: str,
+    form: str,
+    output: str,
     progress: str,
-) -> None:  # fmt: skip
+) -> None:
     """Check whether APPs can run on each HOST.
 
     Nothing is changed there. The APPs are packaged once and judged for each host, alone and
@@ -182,17 +233,38 @@ def check(
 @click.argument("app")
 @_source
 @_form
-@click.option("-o", "place", type=click.Path(path_type=Path), default=".", metavar="PATH",
-              help="A folder for the files, or FILE.portkit.  [default: this folder]")  # fmt: skip
-@click.option("--for", "made_for", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              metavar="INVENTORY", help="Leave out what that host has.")  # fmt: skip
-@click.option("--split", "part", type=values.size, metavar="SIZE",
-              help="Parts of at most SIZE (650m, 4g): FILE.portkit.001 and so on.")  # fmt: skip
+@click.option(
+    "-o",
+    "place",
+    type=click.Path(path_type=Path),
+    default=".",
+    metavar="PATH",
+    help="A folder for the files, or FILE.portkit.  [default: this folder]",
+)
+@click.option(
+    "--for",
+    "made_for",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="INVENTORY",
+    help="Leave out what that host has.",
+)
+@click.option(
+    "--split",
+    "part",
+    type=values.size,
+    metavar="SIZE",
+    help="Parts of at most SIZE (650m, 4g): FILE.portkit.001 and so on.",
+)
 @progress
 def pack(
-    app: str, source: str, form: str, place: Path, made_for: Path | None, part: int | None,
+    app: str,
+    source: str,
+    form: str,
+    place: Path,
+    made_for: Path | None,
+    part: int | None,
     progress: str,
-) -> None:  # fmt: skip
+) -> None:
     """Make files of APP: an image, a disk, or an offline bundle.
 
     NAME.tar is for `docker load`, NAME.qcow2 boots on its own; FILE.portkit holds both in one file
@@ -221,23 +293,36 @@ def pack(
         )
     if facts is not None:
         told.phase(f"write {place}")
-        for path in write(place, loaded, made, store, facts, told, have=known.digests,
-                          made_for=known.host, part_bytes=part):  # fmt: skip
-            click.echo(f"{path}  {size(path.stat().st_size)}")
+        written = write(
+            place,
+            loaded,
+            made,
+            store,
+            facts,
+            told,
+            have=known.digests,
+            made_for=known.host,
+            part_bytes=part,
+        )
+        for path in written:
+            click.echo(f"{path}  {decimal(path.stat().st_size)}")
         return
     place.mkdir(parents=True, exist_ok=True)
     for kind, artifact in made.items():
         path = place / (loaded.name + (".tar" if kind is Form.IMAGE else ".qcow2"))
         told.phase(f"write {path}")
         save(artifact, store, path, loaded.name)
-        click.echo(f"{path}  {size(path.stat().st_size)}  {artifact.digest}")
+        click.echo(f"{path}  {decimal(path.stat().st_size)}  {artifact.digest}")
 
 
 @click.command("measure")
 @click.argument("app")
 @click.option("--on", "host", required=True, metavar="HOST", help="Where it is.")
-@click.option("--form", type=click.Choice([form.value for form in Form]),
-              help="Which of a Move's two; the one that runs.")  # fmt: skip
+@click.option(
+    "--form",
+    type=click.Choice([form.value for form in Form]),
+    help="Which of a Move's two; the one that runs.",
+)
 @click.option("--repeat", type=click.IntRange(1, 100), default=3, show_default=True)
 @output
 def measure_command(app: str, host: str, form: str | None, repeat: int, output: str) -> None:

@@ -39,7 +39,9 @@ def test_the_domain() -> None:
     assert root.findtext("memory") == str(512 << 20)
     disks = root.findall("devices/disk")
     assert [(d.find("driver").get("type"), d.find("target").get("dev")) for d in disks] == [  # type: ignore[union-attr]
-        *(("qcow2", "vda"), ("raw", "vdb"), ("raw", "vdc")),
+        ("qcow2", "vda"),
+        ("raw", "vdb"),
+        ("raw", "vdc"),
     ]
     assert disks[0].find("backingStore/format").get("type") == "raw"  # type: ignore[union-attr]
     assert [d.findtext("serial") for d in disks] == [None, "pkconfig", "pkv0"]

@@ -16,7 +16,6 @@ from portkit.model import (
     Facts,
     Finding,
     Form,
-    ImageConfig,
     Port,
     Service,
     Severity,
@@ -27,7 +26,7 @@ from portkit.move.steps import Ground
 from portkit.report import Boot, Report
 from portkit.source import OnHost
 from portkit.store import Store
-from tests.factories import FACTS, transfer
+from tests.factories import FACTS, IMAGE, transfer
 
 
 class FakeHost:
@@ -103,8 +102,7 @@ class Lot:
         base, images = self.store.put_bytes(bytes(1000)), {}
         for name in names:
             config, own = (self.store.put_bytes(text.encode() * 100) for text in (name, name + "!"))
-            parts = ImageConfig(config.digest, "amd64", "linux", (base.digest, own.digest),
-                                cmd=("x",))  # fmt: skip
+            parts = replace(IMAGE, digest=config.digest, diff_ids=(base.digest, own.digest))
             blobs = (config, Blob(base.digest, 1000), own)
             images[name] = Artifact(Form.IMAGE, config.digest, parts, blobs, 2000, 2000)
             self.store.save(images[name], f"image {config.digest}")
@@ -122,9 +120,7 @@ class Lot:
     def plan(self, *apps: App) -> tuple[Report, ...]:
         source: Any = self.source
         ends: dict[str, Any] = {"source": OnHost(source), "target": self.target}
-        return moves.plan_apps(
-            apps or self.apps, **ends, store=self.store, pack_disk=False
-        )  # fmt: skip
+        return moves.plan_apps(apps or self.apps, **ends, store=self.store, pack_disk=False)
 
 
 def app(name: str, *ports: int, address: str = "", protocol: str = "tcp") -> App:

@@ -373,9 +373,13 @@ class Trial:
         self.stream = stream_of(near, pieces, how)
         self.digest = "sha256:" + hashlib.sha256(content).hexdigest()
         self.args = {
-            "digest": self.digest, "size": len(content), "key": "0" * 32, "offset": 0,
-            "encoding": how.encoding, "bases": [{"digest": self.base.digest, "size": 6000}],
-        }  # fmt: skip
+            "digest": self.digest,
+            "size": len(content),
+            "key": "0" * 32,
+            "offset": 0,
+            "encoding": how.encoding,
+            "bases": [{"digest": self.base.digest, "size": 6000}],
+        }
 
     def run(self, stream: bytes, cut: int | None = None, **changes: Any) -> None:
         chunks = [stream] if cut is None else [stream[:cut], stream[cut:]]
