@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from portkit.app.resolve import defaults
 from portkit.delivery import Transfer
-from portkit.model import Facts, ImageConfig
+from portkit.model import Facts, ImageConfig, RunSpec
 
 # A host that can run both forms, without KVM.
 FACTS = Facts(
@@ -32,6 +33,13 @@ IMAGE = ImageConfig("sha256:" + "0" * 64, "amd64", "linux", (), cmd=("x",))
 def facts(**changes: Any) -> Facts:
     """The Facts of a host that can run both forms, with the given fields changed."""
     return replace(FACTS, **changes)
+
+
+def spec(**changes: Any) -> RunSpec:
+    """What a process sees of an image with a command and nothing more, with changes."""
+    made = defaults(replace(IMAGE, cmd=("run",)))
+    assert made is not None
+    return replace(made, **changes)
 
 
 def transfer(**changes: Any) -> Transfer:

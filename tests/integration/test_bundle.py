@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from portkit.lab import Lab
-from tests.integration.test_move import ROOT, SCHEMA, ask, ours, portkit
+from tests.integration.commands import ROOT, SCHEMA, ask, ours, portkit
 
 pytestmark = pytest.mark.lab
 
@@ -62,11 +62,9 @@ def test_parts_without_what_the_host_has(
         (tmp_path / "beta.json").write_text(told)
         assert json.loads(told)["layers"]
         portkit("stop", first, "--on", "lab:beta", store=store)
-        portkit(
-            *("pack", app, "--from", "lab:alpha", "-o", str(tmp_path / "small.portkit")),
-            *("--for", str(tmp_path / "beta.json"), "--split", "4m"),
-            store=store,
-        )
+        less = ("--for", str(tmp_path / "beta.json"), "--split", "4m")
+        small = str(tmp_path / "small.portkit")
+        portkit("pack", app, "--from", "lab:alpha", "-o", small, *less, store=store)
         parts = sorted(tmp_path.glob("small.portkit.*"))
         assert len(parts) > 1
         # Of 73 MB the kit is left.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from portkit.lab import Lab
-from tests.integration.test_move import moved, on, portkit, wait_for
+from tests.integration.commands import moved, on, portkit, wait_for
 
 pytestmark = pytest.mark.lab
 STORE = "/var/lib/portkit/store"

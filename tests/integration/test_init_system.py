@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from portkit.lab import Lab
-from tests.integration.test_move import ask, moved, portkit
+from tests.integration.commands import ask, moved, portkit
 
 pytestmark = pytest.mark.lab
 DOCKERFILE = r"""

@@ -3,12 +3,7 @@
 import json
 import os
 import signal
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
@@ -16,11 +11,21 @@ import pytest
 from portkit import lab as lab_room
 from portkit import process
 from portkit.lab import Lab
+from tests.integration.commands import (
+    PORTKIT,
+    ROOT,
+    SCHEMA,
+    ask,
+    moved,
+    on,
+    ours,
+    portkit,
+    statuses,
+    told,
+    wait_for,
+)
 
 pytestmark = pytest.mark.lab
-ROOT = Path(__file__).parents[2]
-PORTKIT = ROOT / ".venv/bin/portkit"
-SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
 EVENT = b"""BEGIN:VCALENDAR\r
 VERSION:2.0\r
 PRODID:-//portkit//test//EN\r
@@ -34,52 +39,6 @@ END:VCALENDAR\r
 """
 
 
-def on(lab: Lab, name: str, command: str, *, check: bool = True) -> str:
-    argv = ["ssh", "-F", lab.ssh_config, f"lab-{name}", command]
-    return process.run(argv, check=check).text
-
-
-def told(store: Path) -> dict[str, str]:
-    """What the command is to know of our environment: the Store, the journal, and which lab."""
-    own = {name: value for name, value in os.environ.items() if name.startswith("PORTKIT_")}
-    return {**own, "PORTKIT_STORE": str(store)}
-
-
-def portkit(*words: str, store: Path, check: bool = True) -> process.Completed:
-    return process.run([PORTKIT, *words], env=told(store), check=check, timeout=300)
-
-
-def ours(lab: Lab, name: str) -> str:
-    """Everything on a host that carries portkit's name."""
-    return on(
-        lab,
-        name,
-        "for what in 'ps -a' 'volume ls'; do docker $what -q --filter label=portkit.move; done;"
-        " docker images -q portkit/held; virsh -q list --all --name | grep portkit;"
-        " ls /var/lib/portkit/store/tmp /var/lib/portkit/store/blobs/sha256"
-        " /var/lib/portkit/instances/* | grep -v :",
-        check=False,
-    ).strip()
-
-
-@contextmanager
-def moved(app: str | Path, target: str, store: Path, *more: str) -> Iterator[dict[str, Any]]:
-    """The report of a Move from alpha; what it left running is removed at the end."""
-    folder = app if isinstance(app, Path) else ROOT / "fixtures/apps" / app
-    words = ("move", str(folder), "--from", "lab:alpha", "--to", f"lab:{target}")
-    report = json.loads(portkit(*words, "--output", "json", *more, store=store).text)
-    try:
-        yield report
-    finally:
-        portkit("rm", "--yes", report["move"], "--on", f"lab:{target}", store=store)
-
-
-def ask(url: str, method: str = "GET", data: bytes | None = None, **headers: str) -> bytes:
-    asked = urllib.request.Request(url, data, headers, method=method)
-    with urllib.request.urlopen(asked, timeout=10) as answer:
-        return bytes(answer.read())
-
-
 def write_event(address: str) -> None:
     """Write an event to a Radicale and read it back."""
     calendar = f"http://{address}:5232/user/cal"
@@ -89,22 +48,6 @@ def write_event(address: str) -> None:
     assert b"Carried over" in ask(f"{calendar}/one.ics", **who)
 
 
-def statuses(target: str, move: str, store: Path) -> dict[str, str]:
-    rows = json.loads(portkit("ps", "--on", f"lab:{target}", "--output", "json", store=store).text)
-    return {row["form"]: row["status"] for row in rows if row["id"] == move}
-
-
-def wait_for(url: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            ask(url)
-            return
-        except OSError:
-            assert time.monotonic() < deadline, f"{url} did not answer"
-            time.sleep(0.2)
-
-
 @pytest.mark.parametrize("target", ["beta", "gamma", "alpha"])
 def test_radicale(lab: Lab, store: Path, target: str) -> None:
     before, link = ours(lab, target), lab_room.counters(target)[0]
@@ -112,10 +55,8 @@ def test_radicale(lab: Lab, store: Path, target: str) -> None:
         grown = lab_room.counters(target)[0] - link
         jsonschema.validate(report, SCHEMA)
         image, disk = report["forms"]
-        assert (image["form"], image["state"], disk["form"], disk["state"]) == (
-            *("image", "running"),
-            *("disk", "ready"),
-        )
+        states = [(form["form"], form["state"]) for form in report["forms"]]
+        assert states == [("image", "running"), ("disk", "ready")]
         for form in (image, disk):
             assert form["boot"]["status"] == 200
             assert len(form["ttfr"]["from_boot_s"]) == 2
@@ -235,14 +176,15 @@ PUBLISHED = "    ports: ['8099:80']\n"
 
 
 @pytest.mark.parametrize(
-    ("form", "lines", "code", "words"),
+    ("form", "lines", "code", "said"),
     [
         ("image", f"    command: ['false']\n{PUBLISHED}", 8, ["exited with code 1"]),
         ("disk", f"    command: ['false']\n{PUBLISHED}", 8, ["exited with code 1", "portkit:"]),
         (
             "both",
             SLEEP + PUBLISHED + "    x-portkit: {health: {timeout: 15s}}\n",
-            *(8, ["did not answer within 15 s", "starting sleep"]),
+            8,
+            ["did not answer within 15 s", "starting sleep"],
         ),
         ("image", f"    command: [/no/such]\n{PUBLISHED}", 5, ["no such file"]),
         ("disk", f"    command: [/no/such]\n{PUBLISHED}", 8, ["cannot run /no/such", "code 127"]),
@@ -253,19 +195,15 @@ PUBLISHED = "    ports: ['8099:80']\n"
     ],
 )
 def test_what_fails_leaves_nothing(
-    lab: Lab, store: Path, tmp_path: Path, form: str, lines: str, code: int, words: list[str]
+    lab: Lab, store: Path, tmp_path: Path, form: str, lines: str, code: int, said: list[str]
 ) -> None:
     before = ours(lab, "beta"), on(lab, "beta", "docker images -aq; docker volume ls -q")
     folder = write_app(tmp_path / "bad", lines)
-    done = portkit(
-        *("move", str(folder), "--from", "lab:alpha", "--to", "lab:beta", "--form", form),
-        *("--progress", "quiet"),
-        store=store,
-        check=False,
-    )
+    words = ("move", str(folder), "--from", "lab:alpha", "--to", "lab:beta", "--form", form)
+    done = portkit(*words, "--progress", "quiet", store=store, check=False)
     assert done.code == code, done.stderr.decode()
-    for word in words:
-        assert word in done.stderr.decode()
+    for each in said:
+        assert each in done.stderr.decode()
     assert b"Traceback" not in done.stderr
     after = ours(lab, "beta"), on(lab, "beta", "docker images -aq; docker volume ls -q")
     assert after == before
@@ -276,14 +214,10 @@ def test_a_running_app_is_refused(lab: Lab, store: Path, tmp_path: Path) -> None
     labels = "--label com.docker.compose.project=running --label com.docker.compose.service=bad"
     name = on(lab, "alpha", f"docker run -d {labels} debian:bookworm-slim sleep 600").strip()
     try:
-        said = portkit("check", str(folder), "--from", "lab:alpha", "--on", "lab:beta", store=store,
-                       check=False)  # fmt: skip
+        words = (str(folder), "--from", "lab:alpha")
+        said = portkit("check", *words, "--on", "lab:beta", store=store, check=False)
         assert "the App is running on the source" in said.text
-        done = portkit(
-            *("move", str(folder), "--from", "lab:alpha", "--to", "lab:beta"),
-            store=store,
-            check=False,
-        )
+        done = portkit("move", *words, "--to", "lab:beta", store=store, check=False)
         assert done.code == 10
         assert b"is running on the source" in done.stderr
     finally:
@@ -307,8 +241,14 @@ def test_dry_run_and_check_change_nothing(lab: Lab, store: Path) -> None:
 @pytest.mark.parametrize(
     ("form", "phase"),
     [
-        *(("image", name) for name in ("transfer", "load", "create", "boot image")),
-        *(("disk", name) for name in ("package disk", "transfer", "create", "boot disk")),
+        ("image", "transfer"),
+        ("image", "load"),
+        ("image", "create"),
+        ("image", "boot image"),
+        ("disk", "package disk"),
+        ("disk", "transfer"),
+        ("disk", "create"),
+        ("disk", "boot disk"),
     ],
 )
 def test_interrupted_anywhere_leaves_nothing(

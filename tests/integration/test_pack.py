@@ -11,7 +11,7 @@ import pytest
 
 from portkit import process
 from portkit.lab import Lab
-from tests.integration.test_move import ROOT, ask, portkit, wait_for
+from tests.integration.commands import ROOT, ask, portkit, wait_for
 
 pytestmark = pytest.mark.lab
 OVMF = Path("/usr/share/OVMF")

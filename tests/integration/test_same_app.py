@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from portkit.lab import Lab
-from tests.integration.test_move import ROOT, ask, moved, portkit, wait_for
+from tests.integration.commands import ROOT, ask, moved, portkit, wait_for
 
 pytestmark = pytest.mark.lab
 PROBE = ROOT / "fixtures/apps/probe"

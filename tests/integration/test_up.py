@@ -8,7 +8,7 @@ import pytest
 
 from portkit.errors import BootError
 from portkit.lab import Lab
-from tests.integration.test_move import ours, portkit
+from tests.integration.commands import ours, portkit
 
 pytestmark = pytest.mark.lab
 SERVE = (

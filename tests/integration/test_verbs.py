@@ -13,7 +13,7 @@ import pytest
 
 from portkit import process
 from portkit.lab import Lab
-from tests.integration.test_move import (
+from tests.integration.commands import (
     PORTKIT,
     ROOT,
     ask,

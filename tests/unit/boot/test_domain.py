@@ -5,8 +5,7 @@ import pytest
 
 from portkit.boot.domain import Domains, exit_code, plain
 from portkit.model import Artifact, Form, Life, Machine, Mount
-from tests.factories import FACTS, IMAGE
-from tests.unit.guest.test_config import spec
+from tests.factories import FACTS, IMAGE, spec
 
 
 def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:

@@ -18,7 +18,7 @@ from portkit.errors import AppError, ConflictError, PortkitError, VerifyError
 from portkit.model import Artifact, Finding, Form, Severity
 from portkit.store import Store
 from portkit.wire.content import Plain
-from tests.unit.bundle.conftest import APP, FACTS, SECRET
+from tests.unit.bundle.samples import APP, FACTS, SECRET
 
 
 def parts(path: Path) -> dict[str, bytes]:

@@ -18,8 +18,8 @@ from portkit.progress import NullObserver
 from portkit.store import Store
 from portkit.transfer.forward import Parcel, bring, held
 from portkit.transfer.resume import Link
-from tests.unit.bundle.conftest import layer
-from tests.unit.transfer.conftest import Far
+from tests.unit.bundle.samples import layer
+from tests.unit.transfer.far import Far
 
 
 class Bad:

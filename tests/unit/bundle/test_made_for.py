@@ -20,9 +20,9 @@ from portkit.transfer.bases import LEAST_BASE, Base, likeliest
 from portkit.transfer.forward import held
 from portkit.transfer.index import Index
 from tests.factories import FACTS as CAPABLE
-from tests.unit.bundle.conftest import APP, FACTS, layer
-from tests.unit.move.test_move import FakeHost
-from tests.unit.transfer.conftest import Far
+from tests.unit.bundle.samples import APP, FACTS, layer
+from tests.unit.fake_host import FakeHost
+from tests.unit.transfer.far import Far
 
 
 class Having(FakeHost):

@@ -10,7 +10,7 @@ from portkit.bundle import Bundle, is_bundle, write
 from portkit.errors import AppError, ConflictError, VerifyError
 from portkit.model import Artifact, Form
 from portkit.store import Store
-from tests.unit.bundle.conftest import APP, FACTS
+from tests.unit.bundle.samples import APP, FACTS
 
 SIZE = 64 << 10
 

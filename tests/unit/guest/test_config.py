@@ -7,17 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portkit.app.resolve import defaults
 from portkit.errors import AppError
 from portkit.guest.config import LIMIT, encode_config, is_init_system, signal_number
 from portkit.guest.initrd import cpio
-from portkit.model import ImageConfig, Mount, RunSpec
-
-
-def spec(**changed: object) -> RunSpec:
-    made = defaults(ImageConfig("sha256:" + "0" * 64, "amd64", "linux", (), cmd=("run",)))
-    assert made is not None
-    return RunSpec(**{**made.__dict__, **changed})  # type: ignore[arg-type]
+from portkit.model import Mount
+from tests.factories import spec
 
 
 def records(data: bytes) -> list[tuple[bytes, bytes]]:

@@ -8,7 +8,6 @@ import pytest
 
 from portkit import move as moves
 from portkit.errors import AppError, BootError, ConflictError, IncompatibleError, SpaceError
-from portkit.host import Counters
 from portkit.model import (
     App,
     Artifact,
@@ -27,37 +26,7 @@ from portkit.report import Boot, Report
 from portkit.source import OnHost
 from portkit.store import Store
 from tests.factories import FACTS, IMAGE, transfer
-
-
-class FakeHost:
-    """A host with Facts and images by name; it remembers what it was asked. Each call of
-    `counters` finds ten bytes more each way."""
-
-    def __init__(self, name: str, facts: Facts, images: dict[str, Artifact]) -> None:
-        self.name, self._facts, self._images = name, facts, images
-        self.remote = self
-        self.endpoint = name
-        self.rate_limit: float | None = None
-        self.calls: list[str] = []
-        self.bytes = 0
-
-    def facts(self) -> Facts:
-        return self._facts
-
-    def counters(self) -> Counters:
-        self.bytes += 10
-        return Counters(self.bytes, self.bytes, "local")
-
-    def call(self, verb: str, args: dict[str, Any], **_: Any) -> dict[str, Any]:
-        self.calls.append(verb)
-        found = [image for name, image in self._images.items() if name == args.get("reference")]
-        rows = [{"id": each.digest, "diff_ids": list(each.config.diff_ids)} for each in found]
-        answers: dict[str, dict[str, Any]] = {
-            "image.list": {"images": rows, "containerd": False},
-            "image.containers": {"running": []},
-            "store.has": {"have": {}},
-        }
-        return answers[verb]
+from tests.unit.fake_host import FakeHost
 
 
 class FakeSteps:

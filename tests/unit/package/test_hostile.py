@@ -20,7 +20,7 @@ from portkit.model import CONFIG_LIMIT, Artifact, Form
 from portkit.package import archive, image
 from portkit.package.flatten import flatten
 from portkit.store import Store
-from tests.unit.package.test_archive import CONFIG, LAYERS, OCI, docker, oci, sha, write
+from tests.unit.package.archives import CONFIG, LAYERS, OCI, docker, oci, sha, write
 
 
 def read(tmp_path: Path, members: dict[str, bytes], *more: tarfile.TarInfo) -> Store:

@@ -19,7 +19,7 @@ from portkit.model import Blob
 from portkit.store import Store
 from portkit.transfer.deliver import deliver
 from portkit.transfer.resume import Link
-from tests.unit.transfer.conftest import Far
+from tests.unit.transfer.far import Far
 
 A, B = "pk-" + "a" * 12, "pk-" + "b" * 12
 Connect = Callable[[], Far]

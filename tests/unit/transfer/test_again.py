@@ -17,8 +17,8 @@ from portkit.transfer.deliver import deliver
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link
-from tests.unit.transfer.conftest import Far
-from tests.unit.transfer.test_deliver import Cutting
+from tests.unit.transfer.cutting import Cutting
+from tests.unit.transfer.far import Far
 
 CHANCE = random.Random(11)
 CUT = 900_000

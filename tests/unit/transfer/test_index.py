@@ -13,7 +13,7 @@ from portkit.transfer.bases import Base, Bases
 from portkit.transfer.deliver import deliver
 from portkit.transfer.index import Index
 from portkit.transfer.resume import Link
-from tests.unit.transfer.conftest import Far
+from tests.unit.transfer.far import Far
 
 
 def refuse(number: int, monkeypatch: pytest.MonkeyPatch) -> None:

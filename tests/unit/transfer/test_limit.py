@@ -16,7 +16,7 @@ from portkit.transfer.deliver import deliver
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link
-from tests.unit.transfer.conftest import Far
+from tests.unit.transfer.far import Far
 
 
 def chosen(

@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import random
-import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from portkit.transfer.cuts import BLOCK, segments
 from portkit.transfer.index import Index
 from portkit.wire import recipe as ops
 from portkit.wire.content import Plain
+from tests.unit.transfer.contents import block, bundle_of, contents, some_files, tars
 
 settings.register_profile(
     "disk", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60
@@ -74,39 +74,10 @@ def applied(pieces: Sequence[bytes], bases: Sequence[io.BufferedReader], size: i
     return content
 
 
-# Blocks of few kinds, so that the two have much in common, at equal and at shifted places.
-_block = st.sampled_from(
-    [bytes(BLOCK), b"a" * BLOCK, random.Random(1).randbytes(BLOCK), random.Random(2).randbytes(700)]
-)
-contents = st.lists(_block | st.binary(max_size=60), max_size=12).map(b"".join)
-
-
 @files_on_disk
 @given(contents, st.lists(contents, max_size=3), st.booleans())
 def test_any_bytes(target: bytes, bases: list[bytes], drop: bool) -> None:
     made(target, bases, drop)
-
-
-@st.composite
-def tars(draw: st.DrawFn) -> bytes:
-    out = io.BytesIO()
-    form = draw(st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT]))
-    with tarfile.open(fileobj=out, mode="w", format=form) as bundle:
-        for number in range(draw(st.integers(0, 6))):
-            long = draw(st.booleans()) and form != tarfile.USTAR_FORMAT
-            info = tarfile.TarInfo(f"{'long/' * 40 if long else ''}{number}")
-            info.mtime = draw(st.integers(0, 2))
-            if draw(st.booleans()):
-                info.type = draw(st.sampled_from([tarfile.DIRTYPE, tarfile.SYMTYPE]))
-                info.linkname = "x" * draw(st.sampled_from([1, 150 if long else 2]))
-                bundle.addfile(info)
-                continue
-            if form == tarfile.PAX_FORMAT and draw(st.booleans()):
-                info.pax_headers = {"SCHILY.xattr.user.a": "b"}
-            content = draw(contents)
-            info.size = len(content)
-            bundle.addfile(info, io.BytesIO(content))
-    return out.getvalue()
 
 
 def damaged(data: bytes, at: int, value: int) -> bytes:
@@ -122,7 +93,7 @@ def test_any_tars(target: bytes, base: bytes, at: int, value: int) -> None:
 
 
 @files_on_disk
-@given(st.lists(st.tuples(st.integers(0, 60), _block), max_size=6), st.integers(0, 1 << 18))
+@given(st.lists(st.tuples(st.integers(0, 60), block), max_size=6), st.integers(0, 1 << 18))
 def test_sparse_disks(writes: list[tuple[int, bytes]], size: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         disk, base = Path(name) / "disk", Path(name) / "base"
@@ -135,23 +106,8 @@ def test_sparse_disks(writes: list[tuple[int, bytes]], size: int) -> None:
         made(disk, [base, b"".join(data for _, data in writes)])
 
 
-def bundle_of(files: dict[str, bytes], mtime: int = 0) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as bundle:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime = len(content), mtime
-            bundle.addfile(info, io.BytesIO(content))
-    return out.getvalue()
-
-
 def size_of(pieces: Sequence[bytes]) -> int:
     return sum(map(len, pieces))
-
-
-def some_files(count: int) -> dict[str, bytes]:
-    chance = random.Random(count)
-    return {f"{n:04}": chance.randbytes(chance.randrange(1, 30_000)) for n in range(count)}
 
 
 def test_a_layer_with_new_times_costs_its_headers() -> None:

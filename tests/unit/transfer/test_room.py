@@ -13,7 +13,7 @@ from portkit.store import Store
 from portkit.transfer.bases import Base, Bases
 from portkit.transfer.deliver import deliver
 from portkit.transfer.resume import Link
-from tests.unit.transfer.conftest import Far
+from tests.unit.transfer.far import Far
 
 
 class Asking:

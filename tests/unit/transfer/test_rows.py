@@ -6,7 +6,7 @@ from portkit import transfer
 from portkit.host import Host
 from portkit.model import Artifact, Blob, Form, ImageConfig
 from portkit.store import Store
-from tests.unit.transfer.conftest import Far
+from tests.unit.transfer.far import Far
 
 
 def disk(*blobs: Blob) -> Artifact:

@@ -1,0 +1,79 @@
+"""The portkit command as a user types it, and what it did on the hosts of the lab."""
+
+import json
+import os
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from portkit import process
+from portkit.lab import Lab
+
+ROOT = Path(__file__).parents[2]
+PORTKIT = ROOT / ".venv/bin/portkit"
+SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
+
+
+def on(lab: Lab, name: str, command: str, *, check: bool = True) -> str:
+    argv = ["ssh", "-F", lab.ssh_config, f"lab-{name}", command]
+    return process.run(argv, check=check).text
+
+
+def told(store: Path) -> dict[str, str]:
+    """What the command is to know of our environment: the Store, the journal, and which lab."""
+    own = {name: value for name, value in os.environ.items() if name.startswith("PORTKIT_")}
+    return {**own, "PORTKIT_STORE": str(store)}
+
+
+def portkit(*words: str, store: Path, check: bool = True) -> process.Completed:
+    return process.run([PORTKIT, *words], env=told(store), check=check, timeout=300)
+
+
+def ours(lab: Lab, name: str) -> str:
+    """Everything on a host that carries portkit's name."""
+    return on(
+        lab,
+        name,
+        "for what in 'ps -a' 'volume ls'; do docker $what -q --filter label=portkit.move; done;"
+        " docker images -q portkit/held; virsh -q list --all --name | grep portkit;"
+        " ls /var/lib/portkit/store/tmp /var/lib/portkit/store/blobs/sha256"
+        " /var/lib/portkit/instances/* | grep -v :",
+        check=False,
+    ).strip()
+
+
+@contextmanager
+def moved(app: str | Path, target: str, store: Path, *more: str) -> Iterator[dict[str, Any]]:
+    """The report of a Move from alpha; what it left running is removed at the end."""
+    folder = app if isinstance(app, Path) else ROOT / "fixtures/apps" / app
+    words = ("move", str(folder), "--from", "lab:alpha", "--to", f"lab:{target}")
+    report = json.loads(portkit(*words, "--output", "json", *more, store=store).text)
+    try:
+        yield report
+    finally:
+        portkit("rm", "--yes", report["move"], "--on", f"lab:{target}", store=store)
+
+
+def ask(url: str, method: str = "GET", data: bytes | None = None, **headers: str) -> bytes:
+    asked = urllib.request.Request(url, data, headers, method=method)
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        return bytes(answer.read())
+
+
+def statuses(target: str, move: str, store: Path) -> dict[str, str]:
+    rows = json.loads(portkit("ps", "--on", f"lab:{target}", "--output", "json", store=store).text)
+    return {row["form"]: row["status"] for row in rows if row["id"] == move}
+
+
+def wait_for(url: str, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            ask(url)
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"{url} did not answer"
+            time.sleep(0.2)
