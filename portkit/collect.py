@@ -31,9 +31,9 @@ class Collected:
 
 
 def collect(host: Host, *, dry_run: bool = False, everything: bool = False) -> Collected:
-    """Remove what no Instance and no held image on the host needs.
+    """Remove from a host's Store what no Instance and no held image there needs.
 
-    dry_run: only tell. everything: also what is younger than an hour.
+    dry_run: only list it. everything: include what is younger than an hour.
     """
     row = host.remote.call("store.gc", {"dry_run": dry_run, "all": everything})
     removed = tuple(Garbage(each["kind"], each["name"], each["bytes"]) for each in row["removed"])

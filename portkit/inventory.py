@@ -35,7 +35,7 @@ class Inventory:
 
 
 def take(host: Host) -> Inventory:
-    """The inventory of a host; nothing is changed there."""
+    """Record what a host has; nothing is changed there."""
     facts = host.facts()
     try:
         rows = host.remote.call("image.list", {})["images"]

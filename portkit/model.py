@@ -75,6 +75,8 @@ class Severity(StrEnum):
 
 
 class Verdict(StrEnum):
+    """What the findings about a Form amount to. `emulated`: it runs, on an emulated processor."""
+
     NATIVE = "native"
     EMULATED = "emulated"
     INCOMPATIBLE = "incompatible"

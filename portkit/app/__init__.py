@@ -18,10 +18,10 @@ __all__ = ["defaults", "load", "resolve"]
 
 
 def load(source: str | Path, *, environ: Mapping[str, str] | None = None) -> App:
-    """The App of a folder (compose.yaml or Dockerfile), a compose file, or an image reference.
+    """Read an App: a folder with compose.yaml or Dockerfile, a compose file, or an image's name.
 
-    environ: for `${VAR}` in the compose file; default: this process's environment.
-    Raises AppError, with file and line where there is one.
+    environ: the variables for `${VAR}` in the compose file, by default this process's environment.
+    Raises AppError, which names the file and the line where there is one.
     """
     environ = dict(os.environ) if environ is None else environ
     text = str(source)

@@ -56,12 +56,12 @@ def write(
     made_for: str = "",
     part_bytes: int | None = None,
 ) -> list[Path]:
-    """Make a bundle of Artifacts that are in the Store; the files that were made. Mode 0600: the
-    App's environment is in it.
+    """Write a bundle of Artifacts that are in the Store, and return the files that were written.
 
-    facts: of the host where it was packed. have: digests that the target has, they are left out.
-    part_bytes: cut it into parts of at most so many bytes.
-    Raises ConflictError when the file is there, AppError when the App cannot be described.
+    The App's environment is in it, so their mode is 0600. facts: of the host where the App was
+    packed. have: digests of what the target has, which is left out. part_bytes: the largest size
+    of a part, for a bundle in parts. Raises ConflictError when the file exists already, and
+    AppError when the App cannot be described.
     """
     if path.exists():
         raise ConflictError(

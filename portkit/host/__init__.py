@@ -103,7 +103,7 @@ class Host:
         return seen or Counters(self.remote.written, self.remote.read_bytes, "written")
 
     def limit(self, rate: float | None) -> None:
-        """Send no faster than so many bytes a second; None takes the limit away."""
+        """Limit what is sent to the host to so many bytes a second; None removes the limit."""
         self.rate_limit = rate
         self.remote.limit = None if rate is None else Bucket(rate)
 
@@ -120,11 +120,12 @@ class Host:
 
 
 def connect(name: str, observer: Observer | None = None) -> AbstractContextManager[Host]:
-    """Connect to a host with the block; everything over the connection ends with it.
+    """Connect to a host for a `with` block; the connection ends with the block.
 
-    Raises HostError when the name is malformed (at the call, before anything is started) or the
-    host unknown, unreachable, not trusted or without python3 and root; LabError for a lab host
-    that does not run.
+    name: "local", an ssh alias, `[user@]host[:port]`, `ssh://...` or `lab:NAME`. A malformed name
+    raises HostError at the call, before anything is started. Entering the block raises HostError
+    when the host is unknown, unreachable, not trusted, or has no python3 or no root, and LabError
+    for a practice host that does not run.
     """
     return _connected(name, _endpoint(name), observer or NullObserver())
 

@@ -65,7 +65,10 @@ def pack(
     store: Store | None = None,
     observer: Observer | None = None,
 ) -> dict[Form, Artifact]:
-    """The Artifacts of an App in the Store here; built on the source's engine where it says so."""
+    """Make an App's Artifacts in the Store of this machine, without a target.
+
+    source: where the image comes from; an App with a `build` is built on the source's engine.
+    """
     store = store or Store(default_root())
     clock = Clock(observer or NullObserver())
     image = source.image(app, store, clock)
@@ -86,9 +89,10 @@ def plan_app(
     store: Store | None = None,
     observer: Observer | None = None,
 ) -> Report:
-    """A dry run: the App is packaged on the source and here, the target is only read.
+    """Plan a Move: package the App and judge it for the target, which is only read.
 
-    pack_disk: False spares the time that making the disk takes; its FormReport has no artifact.
+    The Report says what stands in the way, as findings; it moved nothing. pack_disk: False skips
+    making the disk, which takes longest; the disk's FormReport then has no artifact.
     """
     reports = plan_apps(
         (app,),
@@ -112,7 +116,7 @@ def plan_apps(
     store: Store | None = None,
     observer: Observer | None = None,
 ) -> tuple[Report, ...]:
-    """`plan_app` for several Apps: also whether they can be on the target together."""
+    """`plan_app` for several Apps, which are also judged together: names, ports, free space."""
     packages = package_apps(apps, source=source, forms=forms, store=store, observer=observer)
     return judge_apps(packages, target, pack_disk=pack_disk)
 
@@ -165,15 +169,17 @@ def move_app(
     observer: Observer | None = None,
     journal: Journal | None = None,
 ) -> Report:
-    """Move an App: package, transfer, boot, measure. It runs on the target afterwards.
+    """Move an App: package it, send it, boot it and measure it. Afterwards it runs on the target.
 
-    source: where the image is or is built (`portkit.source.OnHost`), or a bundle (`InBundle`;
-    `app` is its own then). forms: booted one after the other on the same port. keep: the one that
-    goes on running there (the only one, where it is not among them), the other stays ready; None
-    removes everything after measuring. repeat: how often each is started and measured, with a full
-    stop between. journal: where the Move is recorded, the user's own by default.
-    Raises IncompatibleError, ConflictError or SpaceError before bytes move, and the error of the
-    stage that failed; then everything of this Move is off the target again.
+    source: where the image comes from, `portkit.OnHost(host)` or `portkit.InBundle(bundle)`; with a
+    bundle, `app` is `bundle.app`. forms: what the App is moved as; they are booted one after the
+    other on the same port. keep: the form that goes on running, the other stays ready to start;
+    with None, everything is removed after measuring. repeat: how often each form is started and
+    measured, with a full stop in between. journal: where the Move is recorded, by default in the
+    user's state folder.
+
+    Before bytes move, IncompatibleError, ConflictError or SpaceError is raised for what stands in
+    the way. When a stage fails later, the Move is rolled back and the error of that stage raised.
     """
     reports = move_apps(
         (app,),
@@ -204,9 +210,10 @@ def move_apps(
 ) -> tuple[Report, ...]:
     """Move several Apps as `move_app` does, one after the other over the same connections.
 
-    All are packaged and checked, alone and together, before a byte goes for any. Each is a Move of
-    its own: when one fails, those before it stay, and those after it are not tried; the error says
-    which. moved: gets each Report when its Move has ended well.
+    All of them are packaged and checked, alone and together, before bytes move for any. Each is a
+    Move of its own. When one fails, it is rolled back, those before it stay on the target, those
+    after it are not tried, and the error says which. moved: is called with each Report as soon as
+    its Move has ended well.
     """
     if not forms or len(set(forms)) != len(forms):
         raise AppError("no form to move, or one twice", details=", ".join(forms) or "none")

@@ -26,9 +26,10 @@ class Measured:
 
 
 def measure_again(app: App, target: Host, *, form: Form | None = None, repeat: int = 1) -> Measured:
-    """Stop an App's Instance on a host, start it and ask, `repeat` times; it ends running.
+    """Measure again how soon an App that is on a host answers, `repeat` times.
 
-    AppError when the host has none, or more than one that could be meant.
+    Its Instance is stopped and started each time, and runs afterwards. Raises AppError when the
+    host has no Instance of the App, or several that could be meant.
     """
     one = boot.find(boot.instances(target), app.name, form)
     health, ports = app.service.health, app.service.ports

@@ -76,10 +76,10 @@ def resume(
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> Ended:
-    """Go on with a Move that was left unfinished, to its end; nothing that is done is done again.
+    """Continue an unfinished Move to its end; steps that are done are not done again.
 
-    The App is read again from where it was; AppError when it has changed since. When the Move
-    fails now, it is rolled back as any other.
+    The App is read again from where it was. Raises AppError when it has changed since. When the
+    Move fails now, it is rolled back like any other.
     """
     journal, observer = journal or Journal(), observer or NullObserver()
     store = store or Store(default_root())
@@ -117,10 +117,10 @@ def rollback(
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> Ended:
-    """Take a Move that was left unfinished back: nothing of it is on the target afterwards.
+    """Roll an unfinished Move back, so that nothing of it stays on the target.
 
-    Raises the error of the first step that could not be undone; the others are, and the same call
-    can be made again.
+    If a step cannot be undone, the others are undone all the same, and the error of the first one
+    that failed is raised. The same call can be made again.
     """
     journal, observer = journal or Journal(), observer or NullObserver()
     entry = _open_entry(journal, identity)
@@ -142,9 +142,10 @@ def rollback(
 
 
 def rollback_on(identity: str, host: Host) -> bool:
-    """Take a Move back by its marker on the target alone: for one that was started elsewhere.
+    """Roll a Move back by its marker on the host alone, without the journal.
 
-    False when the host has no such marker; ConflictError while the Move is at work.
+    This is for a Move that another machine has started. Returns False when the host has no marker
+    of that Move. Raises ConflictError while the Move is at work.
     """
     markers = host.remote.call("move.list", {})["moves"]
     found = next((marker for marker in markers if marker["id"] == identity), None)

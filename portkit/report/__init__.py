@@ -70,8 +70,10 @@ class Report:
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """The document, as docs/report.schema.json describes it. No environment, no arguments in it:
-    they may hold secrets."""
+    """A Report as the document that docs/report.schema.json describes.
+
+    It contains no environment and no arguments, because they may hold secrets.
+    """
     service = report.app.service
     return {
         "schema": SCHEMA,

@@ -14,7 +14,7 @@ from portkit.transfer.forward import Parcel, held
 
 
 class InBundle:
-    """A Source. See `portkit.source.Source`."""
+    """A Source: an open `portkit.Bundle`. The App to move is the bundle's own, `bundle.app`."""
 
     host = None
 

@@ -18,7 +18,7 @@ from portkit.transfer.forward import Parcel
 
 
 class OnHost:
-    """A Source. See `portkit.source.Source`."""
+    """A Source: the Docker Engine of a connected host, which has the image or builds it."""
 
     forms = (Form.IMAGE, Form.DISK)
 
