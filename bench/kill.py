@@ -159,9 +159,9 @@ def play(ground: Ground, each: Round, forms: Sequence[str]) -> str:
     before = there()
     killed = ground.move(each, forms)
     entry = ground.journal.moves()[0]
+    if each.point == "inside" and entry.state == "done":  # the whole Move was over sooner
+        return _removed(ground, entry.id, before)
     if killed.code != -9:
-        if each.point == "inside" and killed.code == 0:  # the step was over sooner
-            return _removed(ground, entry.id, before)
         return f"it ended with {killed.code}: {killed.stderr[-800:]!r}"
     if not entry.unfinished:
         return f"the Move is {entry.state} and not unfinished"
