@@ -6,7 +6,7 @@ import inspect
 
 from portkit import errors
 
-# Codes that no class of the library's errors has: success, click's own, bugs, and the two ways to be interrupted.
+# Codes that no class of the library has: success, click's own, bugs, and ways to be interrupted.
 _OTHERS = {
     0: "Done.",
     2: "The command line was wrong.",
