@@ -30,7 +30,7 @@ from portkit.remote import engine
 from portkit.store import Store
 from portkit.wire import codec, frames, recipe
 from tests.fuzz.mutate import spoil_bytes, spoil_json, spoil_lines, spoil_tar
-from tests.unit.bundle.conftest import APP, FACTS, packed
+from tests.unit.bundle.samples import APP, FACTS, packed
 
 Read = Callable[[bytes, Path], object]
 _COMPOSE = b"""\
