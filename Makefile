@@ -2,13 +2,14 @@
 VENV := .venv
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test unit lint coverage docs man wheel clean
+.PHONY: help setup demo test unit lint fuzz coverage docs man wheel clean
 
 help:
 	@echo "make demo    set up, raise the lab, move an app between two hosts in it"
 	@echo "make test    set up, then every check and test"
 	@echo "make unit    the tests that need no engine"
-	@echo "make lint    ruff and mypy"
+	@echo "make lint    ruff, mypy, and Python 3.9 for what runs on hosts"
+	@echo "make fuzz    spoilt input for all readers; SECONDS=600 SEED=number"
 	@echo "make coverage, docs, man, wheel: see CONTRIBUTING.md"
 	@echo "make bench-boot, bench-pack, bench-transfer: against the usual ways; docs/benchmarks.md"
 
@@ -25,6 +26,10 @@ lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/vermin -q -t=3.9- --violations --no-tips --eval-annotations portkit/remote portkit/wire
+
+fuzz: setup
+	$(VENV)/bin/python -m tests.fuzz.run --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 unit: setup
 	$(VENV)/bin/pytest tests/unit -q

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from portkit import boot
 from portkit.host import Host
+from portkit.model import REMAINS, Form
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """kind: blob, base (of Instances' disks), part (of a cut transfer), tmp. bytes: on disk."""
+    """kind: blob, base (of Instances' disks), part (of a cut transfer), tmp; of killed Moves:
+    instance (a folder with disks), volume (an empty one), image (a name). bytes: on disk."""
 
     kind: str
     name: str
@@ -35,7 +38,8 @@ def collect(host: Host, *, dry_run: bool = False, everything: bool = False) -> C
 
     dry_run: only list it. everything: include what is younger than an hour.
     """
-    row = host.remote.call("store.gc", {"dry_run": dry_run, "all": everything})
+    args = {"dry_run": dry_run, "all": everything, "domains": _domains(host)}
+    row = host.remote.call("store.gc", args)
     removed = tuple(Garbage(each["kind"], each["name"], each["bytes"]) for each in row["removed"])
     kept = row["kept_bytes"] - sum(
         each.bytes for each in removed if dry_run and each.kind == "blob"
@@ -43,3 +47,12 @@ def collect(host: Host, *, dry_run: bool = False, everything: bool = False) -> C
     return Collected(
         host.name, dry_run, removed, row["count"], row["bytes"], max(0, kept), row["busy"]
     )
+
+
+def _domains(host: Host) -> list[str] | None:
+    """The Instances that libvirt has there; None where it cannot be asked, so that none of their
+    folders is taken for one that nothing needs."""
+    if host.facts().libvirt_version is None:
+        return None
+    with boot.runner(host, Form.DISK) as domains:
+        return [row.id for row in domains.instances() if row.status != REMAINS]

@@ -378,6 +378,9 @@ class RunSpec:
     privileged: bool = False
 
 
+REMAINS = "remains"  # of a Move that was killed: volumes or disks, and nothing that could run
+
+
 @dataclass(frozen=True)
 class Instance:
     """An App started on a Host in a Form. id: "pk-" and 12 hex digits, the Move's id."""
@@ -386,7 +389,7 @@ class Instance:
     app: str
     form: Form
     host: str
-    status: str  # created | running | exited
+    status: str  # created | running | exited | remains
     exit_code: int | None = None
     url: str = ""
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import traceback
+from pathlib import Path
 from typing import Any
 
 import click
@@ -65,32 +66,67 @@ def _from_os(error: OSError) -> PortkitError:
     )
 
 
+def _from_bug(error: Exception) -> PortkitError:
+    """An error that nobody foresaw. Its text may quote a secret: only its kind and place are
+    shown."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if f"{os.sep}portkit" in frame.filename] or frames
+    place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}, in {ours[-1].name}" if ours else "?"
+    return Bug(
+        "this is a bug in portkit",
+        details=f"{type(error).__name__} at {place}",
+        resolution="Please report it with what you did. --debug (or PORTKIT_DEBUG=1) shows the "
+        "traceback; it may hold values of your App.",
+    )
+
+
+class Bug(PortkitError):
+    """What the library did not foresee."""
+
+    exit_code = 70  # EX_SOFTWARE of sysexits.h
+
+
+# click's own ways to end, some of which are Exceptions.
+_CLICKS = (click.ClickException, click.Abort, click.exceptions.Exit)
+
+
 class PortkitGroup(click.Group):
-    """Turns library errors into three readable parts and their exit code."""
+    """Turns errors into three readable parts and their exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen verb; PortkitError ends the program with the error's own exit code."""
         try:
             return super().invoke(ctx)
-        except PortkitError as error:
+        except _CLICKS:
+            raise
+        except Exception as error:
+            if isinstance(error, BrokenPipeError):  # `portkit ps | head`: click ends quietly
+                raise
+            shown = _as_ours(error)
             if ctx.params.get("debug"):
                 # Its text may hold what a host said, and Python would print that as it is.
-                click.echo(clean(traceback.format_exc()), err=True)
-            print_error(error)
-            ctx.exit(error.exit_code)
-        except OSError as error:
-            if ctx.params.get("debug"):
-                click.echo(clean(traceback.format_exc()), err=True)
-            print_error(_from_os(error))
-            ctx.exit(1)
+                click.echo(clean("".join(traceback.format_exception(error))), err=True)
+            print_error(shown)
+            ctx.exit(shown.exit_code)
         except (KeyboardInterrupt, Terminated) as stop:
             click.echo("\ninterrupted", err=True)
             ctx.exit(143 if isinstance(stop, Terminated) else 130)
 
 
+def _as_ours(error: Exception) -> PortkitError:
+    if isinstance(error, PortkitError):
+        return error
+    return _from_os(error) if isinstance(error, OSError) else _from_bug(error)
+
+
 @click.group(cls=PortkitGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(portkit.__version__, prog_name="portkit")
-@click.option("--debug", is_flag=True, help="Log every command; show tracebacks.")
+@click.option(
+    "--debug",
+    is_flag=True,
+    envvar="PORTKIT_DEBUG",
+    help="Log every command; show tracebacks.  [env: PORTKIT_DEBUG]",
+)
 def main(debug: bool) -> None:
     """Move an application between hosts as a container image and as a bootable disk.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from portkit.boot.remains import found, remains
 from portkit.engines.docker import Docker
 from portkit.host import Host
 from portkit.model import Artifact, Facts, Form, Instance, Life, RunSpec
@@ -43,9 +44,12 @@ class Containers:
 
     def remove(self, identity: str) -> None:
         """The container, its volumes, and the held image when no other container needs it."""
-        for image in self._engine.remove(identity):
-            if image.startswith("portkit/held:"):
-                self._host.remote.call("image.remove", {"reference": image})
+        used = self._engine.remove(identity)
+        held = {image for image in used if image.startswith("portkit/held:")}
+        # Its name has outlived its container, where a Move was killed between the two.
+        left = {row.name for row in found(self._host) if row.kind == "image" and row.id == identity}
+        for image in sorted(held | left):
+            self._host.remote.call("image.remove", {"reference": image})
 
     def logs(self, identity: str, tail: int = 100) -> str:
         return self._engine.logs(identity, tail)
@@ -54,4 +58,7 @@ class Containers:
         self._engine.follow(identity, write)
 
     def instances(self) -> tuple[Instance, ...]:
-        return self._engine.instances()
+        rows = self._engine.instances()
+        known = {row.id for row in rows}
+        left = remains(self._host, Form.IMAGE)
+        return (*rows, *(row for row in left if row.id not in known))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from portkit.boot.remains import remains
 from portkit.engines.domain_xml import Domain
 from portkit.engines.libvirt import Libvirt
 from portkit.guest.config import encode_config, is_init_system
@@ -41,6 +42,7 @@ class Domains:
             "instance.create",
             {
                 "id": identity,
+                "app": spec.app,
                 "disk": artifact.digest,
                 "kit": [b.digest for b in artifact.blobs if b.digest != artifact.digest],
                 "config": _encoded(replace(spec, restart="no")),
@@ -131,7 +133,8 @@ class Domains:
                 status, code = _ended(self._log(row.id))
                 row = replace(row, status=status, exit_code=code)
             rows.append(row)
-        return tuple(rows)
+        domains = [row.id for row in rows]
+        return (*rows, *remains(self._host, Form.DISK, domains))
 
     def _log(self, identity: str) -> str:
         return self._read(identity, 0)[0]

@@ -67,13 +67,25 @@ class _Folder(_Answer):
     volumes: dict[_Word, _Word]
 
 
+class _Remain(_Answer):
+    kind: Literal["instance", "volume", "image"]
+    id: Annotated[str, Field(pattern=r"^(pk-[0-9a-f]{12})?$")]
+    app: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$")]
+    name: _Word
+    empty: bool
+
+
+class _Remains(_Answer):
+    remains: list[_Remain]
+
+
 class _Log(_Answer):
     text: Annotated[str, Field(max_length=1 << 20)]
     size: _Bytes
 
 
 class _Garbage(_Answer):
-    kind: Literal["blob", "base", "part", "tmp"]
+    kind: Literal["blob", "base", "part", "tmp", "instance", "volume", "image"]
     name: Annotated[str, Field(max_length=256)]
     bytes: _Bytes
 
@@ -123,6 +135,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "instance.create": _Folder,
     "instance.config": _Answer,
     "instance.remove": _Removed,
+    "instance.remains": _Remains,
     "instance.log": _Log,
     "move.begin": _Begun,
     "move.end": _Removed,

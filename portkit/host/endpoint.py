@@ -14,6 +14,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 _IPV6 = re.compile(r"[0-9a-fA-F:.]{2,45}(%[A-Za-z0-9._-]{1,16})?")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
+_PORT = "a port is a number from 1 to 65535"
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -31,7 +33,7 @@ class Endpoint:
     def arguments(self) -> list[str]:
         """ssh's options for it, and the destination last, behind no option of its own."""
         words = ["-F", str(self.config)] if self.config else []
-        words += ["-p", str(self.port)] if self.port else []
+        words += ["-p", str(self.port)] if self.port is not None else []
         return [*words, *(["-l", self.user] if self.user else []), "--", self.host]
 
 
@@ -61,6 +63,8 @@ def _from_url(name: str) -> Endpoint:
         port = parts.port
     except ValueError as error:
         raise _malformed(name, str(error)) from error
+    if port == 0:  # urlsplit lets it pass, and it would read as "none was given"
+        raise _malformed(name, _PORT)
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.password:
         raise _malformed(name, "ssh://[user@]host[:port] has no path, query or password")
     return _checked(name, parts.hostname or "", parts.username, port)
@@ -81,7 +85,7 @@ def _split_port(text: str, name: str) -> tuple[str, int | None]:
     if not port:
         return text, None
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise _malformed(name, "a port is a number from 1 to 65535")
+        raise _malformed(name, _PORT)
     return text, int(port)
 
 

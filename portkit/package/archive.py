@@ -47,7 +47,14 @@ def read(path: Path, store: Store, progress: Callable[[int], None]) -> tuple[Ima
 
             config = parse_image_config(data)
             _layers(bundle, members, config, store, progress)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+    except (
+        tarfile.TarError,
+        EOFError,
+        zlib.error,
+        gzip.BadGzipFile,
+        ValueError,
+        OverflowError,  # of a size that no file has
+    ) as error:
         raise _malformed(f"it cannot be read: {error}") from error
     return config, store.put_bytes(data)
 

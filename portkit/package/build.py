@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import tarfile
 import tempfile
@@ -14,7 +15,7 @@ from portkit.errors import AppError
 from portkit.host import Host
 from portkit.model import Build
 from portkit.progress import NullObserver, Observer
-from portkit.wire import codec
+from portkit.wire import beneath, codec
 
 # Only BuildKit knows these: mounts and networks of RUN, links and modes of COPY, here-documents.
 _BUILDKIT = re.compile(
@@ -138,11 +139,37 @@ def _write(
             if not info.isreg():
                 out.addfile(info)
                 continue
-            with (context / name).open("rb") as file:
-                out.addfile(info, file)
+            with _opened(context, name) as file:
+                _add(out, context / name, info, file)
 
 
 def _add_text(out: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     out.addfile(info, io.BytesIO(data))
+
+
+def _opened(context: Path, name: str) -> BinaryIO:
+    """The file that was listed; AppError when there is something else by now, such as a link that
+    leads out of the context."""
+    try:
+        return os.fdopen(beneath.open_file(str(context), name), "rb")
+    except OSError as error:
+        raise _changed(context / name, error) from error
+
+
+def _add(out: tarfile.TarFile, path: Path, info: tarfile.TarInfo, file: BinaryIO) -> None:
+    found = os.fstat(file.fileno())
+    info.size, info.mode = found.st_size, found.st_mode & 0o7777
+    try:
+        out.addfile(info, file)
+    except OSError as error:  # tarfile's own, for a file that became shorter
+        raise _changed(path, error) from error
+
+
+def _changed(path: object, error: OSError) -> AppError:
+    return AppError(
+        "the build context changed while it was read",
+        details=f"{path}: {error.strerror or error}",
+        resolution="Try again when nothing writes there.",
+    )

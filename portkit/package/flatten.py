@@ -50,7 +50,7 @@ def flatten(layers: Sequence[Path], out: BinaryIO) -> int:
         for layer in layers:
             try:
                 bundles.append(stack.enter_context(tarfile.open(layer, "r:")))
-            except tarfile.TarError as error:
+            except (tarfile.TarError, OverflowError, MemoryError) as error:
                 raise _malformed(layer, f"it is no tar: {error}") from error
         root = _Node(_folder_info(), 0)
         for index, bundle in enumerate(bundles):
@@ -61,7 +61,13 @@ def flatten(layers: Sequence[Path], out: BinaryIO) -> int:
                 content = None
                 if info.isreg():
                     content = bundles[node.layer].extractfile(node.info)
-                target.addfile(info, content)
+                try:
+                    target.addfile(info, content)
+                except OSError as error:
+                    if error.errno is not None:
+                        raise
+                    # tarfile's own, for a member that ends too early.
+                    raise _malformed(layers[node.layer], str(error)) from error
                 count += 1
         return count
 
@@ -87,7 +93,7 @@ class _Layer:
                 if count > _ENTRIES:
                     raise _malformed(self._path, f"it has more than {_ENTRIES} entries")
                 self._entry(info)
-        except (tarfile.TarError, EOFError, ValueError) as error:
+        except (tarfile.TarError, EOFError, ValueError, OverflowError, MemoryError) as error:
             raise _malformed(self._path, str(error)) from error
 
     def _parts(self, name: str) -> list[str]:

@@ -18,13 +18,13 @@ import base64
 import gzip
 import json
 import os
-import stat
 from array import array
 from bisect import bisect_right
 from pathlib import Path
 from typing import Any, Dict, Optional
 
 from portkit.remote import engine, store
+from portkit.wire import beneath
 from portkit.wire.content import Content, Plain
 
 _LINE_LIMIT = 64 << 20
@@ -92,7 +92,7 @@ class Split:
         if self._open[0] != piece:
             name = os.pread(self._kept, self._lengths[piece], self._places[piece])
             self._close_file()
-            self._open = piece, _beneath(self._tree, name)
+            self._open = piece, beneath.open_file(self._tree, name)
         return self._open[1]
 
     def _close_file(self) -> None:
@@ -103,25 +103,6 @@ class Split:
     def close(self) -> None:
         self._close_file()
         os.close(self._kept)
-
-
-def _beneath(folder: bytes, name: bytes) -> int:
-    """A file below a folder, open for reading; OSError where a link leads elsewhere or it is no
-    file: to open a device is to use it already."""
-    steps = [step for step in name.split(b"/") if step not in (b"", b".")]
-    if not steps or b".." in steps:
-        raise OSError("a name of the layer leads out of it")
-    here = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    try:
-        for step in steps:
-            found = os.open(step, os.O_PATH | os.O_NOFOLLOW, dir_fd=here)
-            os.close(here)
-            here = found
-        if not stat.S_ISREG(os.fstat(here).st_mode):
-            raise OSError("a file of the layer is none any more")
-        return os.open("/proc/self/fd/%d" % here, os.O_RDONLY)
-    finally:
-        os.close(here)
 
 
 def places(info: Any) -> Dict[str, Path]:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
-from portkit.remote import images, instances, leases, store
+from portkit.remote import images, instances, leases, remains, store
 from portkit.wire import claims
 from portkit.wire.frames import RemoteError
 
@@ -26,7 +26,6 @@ _ROWS = 1000  # that are told one by one; the sums are of all
 _HEX = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(rb"sha256:([0-9a-f]{64})")
 _SMALL = 16 << 20
-_HELD = "portkit/held:"
 # The command line that the remote half of any connection is started with.
 _BOOT = b"exec(zlib.decompress(b.read(int(b.readline()))))"
 _PROC = Path("/proc")
@@ -35,15 +34,21 @@ _PROC = Path("/proc")
 def collect(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Remove what nothing needs, or say what it is.
 
-    args: dry_run; all (also what is younger than an hour).
-    Answers rows of kind (blob, base, part, tmp), name and bytes on disk, their sums, and how many
-    other connections are at work.
+    args: dry_run; all (also what is younger than an hour); domains (see `remains.find`).
+    Answers rows of kind (blob, base, part, tmp; instance, volume, image of `remains`), name and
+    bytes on disk, their sums, and how many other connections are at work.
     """
     others = _others()
     limit = _STALE_S if others else 0.0 if args["all"] else _YOUNG_S
     opened = _opened()
     now = time.time()
-    rows = []
+    # First: what they need goes with them.
+    found = [] if others else remains.find(args.get("domains"))
+    rows = [
+        _cleared(row, args["dry_run"])
+        for row in found
+        if not _kept(row, instances.ROOT / row["name"], now, limit, opened)
+    ]
     for kind, path in _candidates(blobs=not others):
         age = _age(path, now)
         if age is None or age < limit or _in_use(path, opened):
@@ -59,6 +64,22 @@ def collect(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
         "kept_bytes": sum(_bytes(path) for path in _entries(_blobs())),
         "busy": len(others),
     }
+
+
+def _kept(row: Dict[str, Any], folder: Path, now: float, limit: float, opened: Set[str]) -> bool:
+    """Whether something that a killed Move left stays: a volume with data is for a person to
+    remove, and a folder that is young or in use may be of a libvirt that was not asked."""
+    if row["kind"] == "instance":
+        age = _age(folder, now)
+        return age is None or age < limit or _in_use(folder, opened)
+    return row["kind"] == "volume" and not row["empty"]
+
+
+def _cleared(row: Dict[str, Any], dry_run: bool) -> Dict[str, Any]:
+    size = _bytes(instances.ROOT / row["name"]) if row["kind"] == "instance" else 0
+    if not dry_run:
+        remains.remove(row)
+    return {"kind": row["kind"], "name": row["name"][:200], "bytes": size}
 
 
 def _blobs() -> Path:
@@ -108,7 +129,7 @@ def _held() -> Set[str]:
         return set()  # no engine: nothing of it can be made from what is here
     needed = set()
     for row in rows:
-        held = [tag[len(_HELD) :] for tag in row["tags"] if tag.startswith(_HELD)]
+        held = [tag[len(remains.HELD) :] for tag in row["tags"] if tag.startswith(remains.HELD)]
         if not held:
             continue
         needed |= {digest[7:] for digest in row["diff_ids"]}

@@ -6,11 +6,12 @@ import os
 import re
 import subprocess
 import tempfile
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 from urllib.parse import quote, urlencode
 
 from portkit.remote import engine, engine_layers, leases, store
 from portkit.remote.layers import gather
+from portkit.remote.mask import masker
 from portkit.wire import codec, image_archive
 from portkit.wire.frames import DATA_LIMIT, RemoteError
 
@@ -233,7 +234,7 @@ def build(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     env.update(_client(), DOCKER_BUILDKIT="1" if buildkit else "0")
     env["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # else the containerd store makes an index of two
     try:
-        _run_build([*argv, "-"], env, context, channel)
+        _run_build([*argv, "-"], env, context, channel, masker(args["args"]))
     except FileNotFoundError as error:
         if error.filename != "docker":
             raise
@@ -274,7 +275,13 @@ def _buildkit() -> bool:
     return buildx.returncode == 0 or (major.isdigit() and 19 <= int(major) < 23)
 
 
-def _run_build(argv: "list[str]", env: Dict[str, str], context: Any, channel: Any) -> None:
+def _run_build(
+    argv: "list[str]",
+    env: Dict[str, str],
+    context: Any,
+    channel: Any,
+    masked: Callable[[str], str],
+) -> None:
     tail: List[str] = []
     with tempfile.TemporaryDirectory(dir=str(store.temporary_folder())) as config:
         env.setdefault("DOCKER_CONFIG", config)
@@ -286,7 +293,7 @@ def _run_build(argv: "list[str]", env: Dict[str, str], context: Any, channel: An
         ):
             try:
                 for raw in process.stdout or ():
-                    line = raw.decode("utf-8", "replace").rstrip()
+                    line = masked(raw.decode("utf-8", "replace").rstrip())
                     if line:
                         tail = [*tail, line][-30:]
                         channel.tell(line)
@@ -300,5 +307,5 @@ def _run_build(argv: "list[str]", env: Dict[str, str], context: Any, channel: An
             "EngineError",
             "the image could not be built",
             "\n".join(tail),
-            "Mend the Dockerfile; its output is above.",
+            "Fix the Dockerfile; its output is above.",
         )

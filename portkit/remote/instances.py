@@ -1,7 +1,8 @@
 """Folders of Instances in the disk Form: a shared read-only base, an overlay, their small disks.
 
 /var/lib/portkit/instances/base/HEX.raw    root:QEMU-GROUP 0440, verified content
-/var/lib/portkit/instances/ID/             0711: disk.qcow2, config.raw, NAME.raw, serial.log
+/var/lib/portkit/instances/ID/             0711: disk.qcow2, config.raw, NAME.raw, serial.log of
+                                           QEMU's user; app, base, kit of root
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _owner() -> Tuple[int, int]:
 def create(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     """Make an Instance's folder.
 
-    args: id, disk (digest in the Store), kit (digests of blobs that stay beside it),
+    args: id, app, disk (digest in the Store), kit (digests of blobs that stay beside it),
     config (base64), volumes (name, bytes).
     """
     folder = _folder(args["id"])
@@ -81,6 +82,7 @@ def _fill(folder: Path, base: Path, args: Dict[str, Any], owner: Tuple[int, int]
     overlay = folder / "disk.qcow2"
     _tool(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)])
     (folder / "base").write_text(base.name)
+    (folder / "app").write_text(str(args.get("app", "")))
     kit = [store.path_of(digest).name for digest in args.get("kit", ())]
     (folder / "kit").write_text("\n".join(kit))
     config = folder / "config.raw"
@@ -98,6 +100,8 @@ def _fill(folder: Path, base: Path, args: Dict[str, Any], owner: Tuple[int, int]
         volumes[row["name"]] = str(path)
     for path in folder.iterdir():
         path.chmod(0o600)
+    # Nothing else is QEMU's: what base and kit name is removed with the Instance, by root.
+    for path in (overlay, config, serial, *map(Path, volumes.values())):
         os.chown(str(path), *owner)
     return {
         "dir": str(folder),
@@ -213,6 +217,15 @@ def drop_unused_bases(needed: Set[str]) -> None:
         if path.name not in used and path.name[: -len(".raw")] not in needed:
             path.unlink()
             store.path_of("sha256:" + path.name[: -len(".raw")]).unlink(missing_ok=True)
+
+
+def app_of(folder: Path) -> str:
+    """The App of an Instance, "" where its folder does not say."""
+    try:
+        with (folder / "app").open(errors="replace") as file:
+            return file.read(64)
+    except OSError:
+        return ""
 
 
 def kits(folders: Iterable[Path]) -> Set[str]:

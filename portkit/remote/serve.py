@@ -10,7 +10,7 @@ import threading
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Dict, Iterator
 
-from portkit.remote import facts, gc, images, instances, listing, moves, receive, store
+from portkit.remote import facts, gc, images, instances, listing, moves, receive, remains, store
 from portkit.wire import codec, frames
 from portkit.wire.frames import RemoteError
 
@@ -32,6 +32,7 @@ VERBS = {
     "instance.create": instances.create,
     "instance.config": instances.configure,
     "instance.remove": instances.remove,
+    "instance.remains": remains.listing,
     "instance.log": instances.log,
     "move.begin": moves.begin,
     "move.end": moves.end,

@@ -22,7 +22,7 @@ def shared_prefix(layers: Sequence[str], known: Iterable[Sequence[str]]) -> int:
     best = 0
     for diff_ids in known:
         count = 0
-        for ours, theirs in zip(layers, diff_ids):  # noqa: B905 - `strict` is 3.10's
+        for ours, theirs in zip(layers, diff_ids):
             if ours != theirs:
                 break
             count += 1

@@ -6,10 +6,11 @@ import inspect
 
 from portkit import errors
 
-# Codes that no class of error has: success, click's own, and the two ways to be interrupted.
+# Codes that no class of the library has: success, click's own, bugs, and ways to be interrupted.
 _OTHERS = {
     0: "Done.",
     2: "The command line was wrong.",
+    70: "A bug in portkit: an error that nobody foresaw.",
     130: "Interrupted by Ctrl-C; the Move was rolled back.",
     143: "Ended by SIGTERM; the Move was rolled back.",
 }

@@ -37,7 +37,7 @@ def gc(host: str, dry_run: bool, everything: bool, output: str) -> None:
         click.echo(json.dumps(asdict(found), indent=2))
         return
     for row in found.removed:
-        click.echo(f"{row.kind:5} {decimal(row.bytes):>9}  {clean(row.name)}")
+        click.echo(f"{row.kind:8} {decimal(row.bytes):>9}  {clean(row.name)}")
     if found.count > len(found.removed):
         click.echo(f"... and {found.count - len(found.removed)} more")
     verb = "would go" if dry_run else "removed"

@@ -41,6 +41,8 @@ def test_understood(name: str, wanted: Endpoint) -> None:
         "h`id`",
         "h\\ost",
         "hоst",  # the o is Cyrillic  # noqa: RUF001
+        "ssh://host:0",
+        "host:0",
         "ssh://ho\nst",
         "ssh://h\tost",
         "ssh://h%0aost",

@@ -1,5 +1,6 @@
 """A build on a host whose docker is a script: what it is told, and how."""
 
+import io
 import json
 import os
 import sys
@@ -14,6 +15,7 @@ from portkit.errors import AppError, EngineError
 from portkit.host import Host
 from portkit.host.calls import BOOT, Remote
 from portkit.model import Build
+from portkit.package import build as build_room
 from portkit.package.build import _INLINE, _names, _write, build
 from portkit.progress import NullObserver
 
@@ -28,7 +30,7 @@ if sys.argv[1:3] == ["buildx", "version"]:
 if "build" in sys.argv:
     sys.stdin.buffer.read()
     if os.environ.get("FAIL"):
-        print("step 1 failed")
+        print("step 1 failed:", os.environ.get("FAIL"))
         sys.exit(1)
     with open(sys.argv[sys.argv.index("--iidfile") + 1], "w") as file:
         file.write("sha256:" + "a" * 64)
@@ -117,7 +119,7 @@ def test_usual_arguments(context: Path, calls: Any, name: str) -> None:
 
 def test_a_failed_build_tells_no_value(context: Path, calls: Any) -> None:  # hostile input 59
     with pytest.raises(EngineError, match="could not be built") as caught:
-        calls(Build(context, args={"TOKEN": "hunter2"}), FAIL="1")
+        calls(Build(context, args={"TOKEN": "hunter2"}), FAIL="hunter2")
     assert "step 1 failed" in caught.value.details
     assert "hunter2" not in str(caught.value)
 
@@ -151,3 +153,43 @@ def test_a_malformed_dockerignore(context: Path, calls: Any, text: bytes) -> Non
 def test_a_dockerfile_that_cannot_be_read(context: Path, calls: Any, name: str) -> None:
     with pytest.raises(AppError, match="Dockerfile cannot be read"):
         calls(Build(context, name))
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_file_that_became_a_link_is_not_followed(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the list of the context and the reading of a file somebody swaps it."""
+    context = tmp_path / "context"
+    (context / "sub").mkdir(parents=True)
+    (context / "sub/file").write_text("mine")
+    (tmp_path / "file").write_text("hunter2")
+    real = tarfile.TarFile.gettarinfo
+
+    def swap(self: Any, name: str, *more: Any) -> Any:
+        info = real(self, name, *more)
+        if name.endswith("sub/file") and what == "file":
+            (context / "sub/file").unlink()
+            (context / "sub/file").symlink_to(tmp_path / "file")
+        elif name.endswith("sub/file"):
+            (context / "sub").rename(tmp_path / "away")
+            (context / "sub").symlink_to(tmp_path)
+        return info
+
+    monkeypatch.setattr(tarfile.TarFile, "gettarinfo", swap)
+    with io.BytesIO() as out, pytest.raises(AppError, match="changed while it was read"):
+        build_room._write(out, context, ["sub", "sub/file"], "Dockerfile", None)
+
+
+def test_a_file_that_became_shorter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 10_000)
+    real = build_room._opened
+
+    def opened(context: Path, name: str) -> Any:
+        file = real(context, name)
+        file.read(5_000)  # as if so much had been cut off
+        return file
+
+    monkeypatch.setattr(build_room, "_opened", opened)
+    with io.BytesIO() as out, pytest.raises(AppError, match="changed while it was read"):
+        build_room._write(out, tmp_path, ["file"], "Dockerfile", None)

@@ -1,0 +1,106 @@
+"""What a Move left that was killed between two steps: no engine and no Move names it any more.
+
+instance    a folder with an Instance's disks, and no domain
+volume      a volume with portkit's mark, and no container of that Move
+image       a name by which portkit holds an image, and no container that is made from it
+
+What belongs to a Move that has a marker here is that Move's: `portkit moves` shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+from urllib.parse import quote, urlencode
+
+from portkit.remote import engine, images, instances, leases
+from portkit.wire.frames import RemoteError
+
+HELD = "portkit/held:"
+_APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_HELD_BY = re.compile(re.escape(HELD) + r"[0-9a-f]+-([0-9a-f]{12})")
+_MARK = "portkit.move"
+
+
+def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Rows of kind, id, app ("" where nobody knows), name, empty.
+
+    args: domains (ids of the Instances that libvirt has; None: it was not asked, and no folder is
+    judged).
+    """
+    return {"remains": find(args["domains"])}
+
+
+def find(domains: Optional[Sequence[str]]) -> List[Dict[str, Any]]:
+    """What is left here; nothing of an engine that does not answer."""
+    marked = {marker["id"] for marker in leases.markers()}
+    rows = [] if domains is None else list(_folders(set(domains)))
+    try:
+        rows += _of_engine() if engine.info() is not None else []
+    except RemoteError as error:
+        if error.kind != "EngineError":
+            raise
+    return [row for row in rows if row["id"] not in marked]
+
+
+def remove(row: Dict[str, Any]) -> None:
+    """Remove one of them; fine when somebody else was faster or uses it by now."""
+    if row["kind"] == "instance":
+        instances.remove({"id": row["id"]}, None)
+    elif row["kind"] == "image":
+        images.remove({"reference": row["name"]}, None)
+    else:
+        try:
+            with engine.request("DELETE", "/volumes/" + quote(row["name"], safe="")):
+                return
+        except RemoteError as error:
+            if ": 404 " not in error.details and ": 409 " not in error.details:
+                raise
+
+
+def _row(kind: str, identity: str, app: Any, name: str, empty: bool = False) -> Dict[str, Any]:
+    known = isinstance(app, str) and _APP.fullmatch(app)
+    return {"kind": kind, "id": identity, "app": app if known else "", "name": name, "empty": empty}
+
+
+def _folders(domains: "set[str]") -> Iterator[Dict[str, Any]]:
+    for folder in sorted(instances.ROOT.glob("pk-*")) if instances.ROOT.is_dir() else ():
+        if leases.is_id(folder.name) and folder.name not in domains:
+            yield _row("instance", folder.name, instances.app_of(folder), folder.name)
+
+
+def _of_engine() -> Iterator[Dict[str, Any]]:
+    containers = engine.get_rows("/containers/json?all=1")
+    moves = {engine.fields(each, "Labels").get(_MARK) for each in containers}
+    yield from _volumes(moves)
+    names = {each.get("Image") for each in containers}
+    for row in engine.get_rows("/images/json"):
+        for tag in engine.texts(row, "RepoTags"):
+            held = _HELD_BY.fullmatch(tag)
+            identity = "pk-" + held[1] if held else ""
+            if tag.startswith(HELD) and tag not in names and identity not in moves:
+                yield _row("image", identity, "", tag)
+
+
+def _volumes(moves: "set[Any]") -> Iterator[Dict[str, Any]]:
+    query = urlencode({"filters": '{"label":["%s"]}' % _MARK})
+    listed = engine.get_object("/volumes?" + query).get("Volumes") or []
+    if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
+        raise engine.malformed("/volumes", "no list of objects")
+    for row in listed:
+        labels = engine.fields(row, "Labels")
+        identity = labels.get(_MARK)
+        if leases.is_id(identity) and identity not in moves:
+            name, place = engine.text(row, "Name"), engine.text(row, "Mountpoint")
+            yield _row("volume", str(identity), labels.get("portkit.app"), name, _is_empty(place))
+
+
+def _is_empty(mountpoint: str) -> bool:
+    """Whether a volume holds nothing; False where that cannot be seen."""
+    try:
+        with os.scandir(str(Path(mountpoint))) as entries:
+            return mountpoint.startswith("/") and not any(entries)
+    except OSError:
+        return False

@@ -1,0 +1,33 @@
+"""Files below a folder whose content somebody else may change at any time."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import AnyStr
+
+
+def open_file(folder: AnyStr, name: AnyStr) -> int:
+    """A descriptor of a regular file below a folder, to be read. OSError where its name leads out
+    of the folder or over a link, and where it is no regular file: to open a device is to use it.
+
+    The file is what it was when it was looked at: its name is not used again afterwards.
+    """
+    here = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for step in _steps(os.fsencode(name)):
+            found = os.open(step, os.O_PATH | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = found
+        if not stat.S_ISREG(os.fstat(here).st_mode):
+            raise OSError("it is no regular file")
+        return os.open("/proc/self/fd/%d" % here, os.O_RDONLY)
+    finally:
+        os.close(here)
+
+
+def _steps(name: bytes) -> "list[bytes]":
+    steps = [step for step in name.split(b"/") if step not in (b"", b".")]
+    if not steps or b".." in steps:
+        raise OSError("its name leads out of the folder")
+    return steps

@@ -1,0 +1,330 @@
+"""The table of readers: what is read, what from, how it is spoilt, and what may come out."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from portkit import app as apps
+from portkit.bundle import write
+from portkit.bundle.document import parse as parse_document
+from portkit.bundle.read import Bundle
+from portkit.engines import docker_client
+from portkit.engines.domain_xml import MARK, instance_of
+from portkit.errors import PortkitError
+from portkit.host import answers
+from portkit.host.facts import parse_facts
+from portkit.image_config import parse_image_config
+from portkit.model import Form
+from portkit.package import archive
+from portkit.package.flatten import flatten
+from portkit.remote import engine
+from portkit.store import Store
+from portkit.wire import codec, frames, recipe
+from tests.fuzz.mutate import spoil_bytes, spoil_json, spoil_lines, spoil_tar
+from tests.unit.bundle.samples import APP, FACTS, packed
+
+Read = Callable[[bytes, Path], object]
+_COMPOSE = b"""\
+name: shop
+services:
+  web:
+    image: shop:1
+    command: ["serve", "--port", "80"]
+    entrypoint: /bin/web
+    user: "10:20"
+    environment: {A: "1", B: "${C:-x}"}
+    env_file: [app.env]
+    ports: ["8080:80", {target: 53, published: "5353", protocol: udp}]
+    volumes: ["data:/data", {type: tmpfs, target: /t, tmpfs: {size: 10m}}]
+    ulimits: {nofile: {soft: 10, hard: 20}}
+    healthcheck: {test: ["CMD", "true"], interval: 5s, retries: 3}
+    deploy: {resources: {limits: {cpus: "0.5", memory: 64m}}}
+    restart: on-failure:3
+    labels: {a: b}
+volumes: {data: {}}
+"""
+_ENV = b"A=1\nexport B='x y' # c\nC=\"q\\n${A}\"\n# comment\nD=${B:-d}\nE\n"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """seeds: sound inputs. allowed: what may be raised, beside PortkitError."""
+
+    name: str
+    read: Read
+    spoil: Callable[[bytes, Random], bytes]
+    seeds: tuple[bytes, ...]
+    allowed: tuple[type[Exception], ...] = ()
+
+    def case(self, seed: str) -> bytes:
+        """The input of a seed, always the same."""
+        chance = Random(f"{self.name} {seed}")
+        return self.spoil(chance.choice(self.seeds), chance)
+
+    def run(self, data: bytes, folder: Path) -> None:
+        """Read it; anything but success and the errors that are allowed is raised."""
+        try:
+            self.read(data, folder)
+        except (PortkitError, *self.allowed):
+            return
+
+
+def _tar(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as made:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            info.pax_headers = {"SCHILY.xattr.user.a": "b"}
+            made.addfile(info, io.BytesIO(data))
+        for name, kind in (("d", tarfile.DIRTYPE), ("l", tarfile.SYMTYPE), ("h", tarfile.LNKTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, next(iter(members)) if kind != tarfile.DIRTYPE else ""
+            made.addfile(info)
+    return out.getvalue()
+
+
+def _digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+_LAYER = _tar({"a/b": b"x" * 700, "a/.wh.c": b"", "bin/run": b"y" * 5000})
+_CONFIG = json.dumps(
+    {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {
+            "Cmd": ["/f"],
+            "Env": ["A=1"],
+            "User": "1",
+            "StopSignal": "SIGTERM",
+            "Healthcheck": {"Test": ["CMD", "x"], "Interval": 5_000_000_000},
+        },
+        "rootfs": {"type": "layers", "diff_ids": [_digest(_LAYER)]},
+    }
+).encode()
+_MANIFEST = json.dumps([{"Config": "c.json", "RepoTags": ["x:1"], "Layers": ["1/layer.tar"]}])
+_ARCHIVE = {"c.json": _CONFIG, "1/layer.tar": _LAYER, "manifest.json": _MANIFEST.encode()}
+
+
+def _spoil_archive(data: bytes, chance: Random) -> bytes:
+    """The tar, or one of its JSON members."""
+    if chance.random() < 0.5:
+        return spoil_tar(data, chance)
+    name = chance.choice(("c.json", "manifest.json"))
+    return _tar({**_ARCHIVE, name: spoil_json(_ARCHIVE[name], chance)})
+
+
+def _archive(data: bytes, folder: Path) -> object:
+    (folder / "image.tar").write_bytes(data)
+    return archive.read(folder / "image.tar", Store(folder / "store"), lambda _: None)
+
+
+def _layer(data: bytes, folder: Path) -> object:
+    (folder / "layer.tar").write_bytes(data)
+    with (folder / "out.tar").open("wb") as out:
+        return flatten([folder / "layer.tar"], out)
+
+
+def _app(compose: bytes, env: bytes) -> Read:
+    def read(data: bytes, folder: Path) -> object:
+        (folder / "compose.yaml").write_bytes(compose or data)
+        (folder / "app.env").write_bytes(env or data)
+        return apps.load(folder, environ={"C": "c"})
+
+    return read
+
+
+def _bundles() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        store, path = Store(Path(name) / "store"), Path(name) / "shop.portkit"
+        write(path, APP, packed(store), store, FACTS)
+        return path.read_bytes()
+
+
+def _bundle(data: bytes, folder: Path) -> object:
+    path = folder / "shop.portkit"
+    path.write_bytes(data)
+    with Bundle(path) as bundle:
+        store = Store(folder / "store")
+        return [bundle.artifact(form, store) for form in (Form.IMAGE, Form.DISK)], bundle.facts
+
+
+def _document(bundle: bytes) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(bundle)) as members:
+        for member in members:
+            file = members.extractfile(member)
+            data = file.read() if file else b""
+            try:
+                parse_document(data)
+            except (PortkitError, ValueError):
+                continue
+            return data
+    raise AssertionError("a bundle has a document")
+
+
+class _Base:
+    size = 1000
+
+    def pread(self, length: int, offset: int) -> bytes:
+        return bytes(1000)[offset : offset + length]
+
+    def close(self) -> None: ...
+
+
+def _recipe(data: bytes, folder: Path) -> object:
+    descriptor = os.open(folder / "made", os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)
+    try:
+        target = recipe.Target(descriptor, 1 << 20)
+        return recipe.apply(iter([data]), [_Base()], target)
+    finally:
+        os.close(descriptor)
+
+
+def _frames(data: bytes, folder: Path) -> object:
+    stream = io.BytesIO(data)
+    while frame := frames.read_frame(stream):
+        if frame[0] == b"J":
+            frames.parse_json(frame[1], lone_surrogates=False)
+    return None
+
+
+def _decoded(encoding: str) -> Read:
+    def read(data: bytes, folder: Path) -> object:
+        decoder = codec.Decompressor(encoding)
+        total = 0
+        for piece in decoder.feed(data):
+            total += len(piece)
+            if total > 64 << 20:
+                return total
+        decoder.finish()
+        return total
+
+    return read
+
+
+def _answers(data: bytes, folder: Path) -> object:
+    value = json.loads(data)
+    rows = value if isinstance(value, dict) else {}
+    return [answers.wrong(verb, row if isinstance(row, dict) else {}) for verb, row in rows.items()]
+
+
+def _engine(data: bytes, folder: Path) -> object:
+    value = json.loads(data)
+    kinds = (docker_client.Row, docker_client.Inspected, docker_client.Volumes)
+    for kind in kinds:
+        try:
+            docker_client.read(kind, value)
+        except docker_client.Malformed:
+            continue
+    row = value if isinstance(value, dict) else {}
+    return engine.Image(row), engine.containerd_store(row), engine.root(row)
+
+
+_ANSWERS = {
+    "store.has": {"have": {"sha256:" + "1" * 64: 5}},
+    "image.list": {
+        "images": [
+            {
+                "id": "sha256:" + "1" * 64,
+                "tags": ["x:1"],
+                "diff_ids": ["sha256:" + "1" * 64],
+                "size": 1,
+                "architecture": "amd64",
+            }
+        ],
+        "containerd": False,
+        "readable": [],
+    },
+    "instance.log": {"text": "x", "size": 1},
+    "store.gc": {"removed": [], "count": 0, "bytes": 0, "kept_bytes": 0, "busy": 0},
+}
+_ENGINE = {
+    "Id": "sha256:" + "1" * 64,
+    "RepoTags": ["x:1"],
+    "RootFS": {"Layers": ["sha256:" + "1" * 64]},
+    "Size": 5,
+    "Architecture": "amd64",
+    "DriverStatus": [["a", "b"]],
+    "DockerRootDir": "/var/lib/docker",
+    "Labels": {"portkit.move": "pk-0123456789ab"},
+    "Ports": [{"PublicPort": 80}],
+    "State": {"Status": "running", "ExitCode": 0, "Health": {"Status": "healthy"}},
+    "NetworkSettings": {"Networks": {"a": {"IPAddress": "10.0.0.1"}}},
+    "Volumes": [{"Name": "v", "Labels": None}],
+}
+_XML = (
+    f'<domain><metadata><i:instance xmlns:i="{MARK}" id="pk-0123456789ab" app="a" ports=":80"/>'
+    "</metadata><name>x</name></domain>"
+).encode()
+
+
+def _packed(encoding: str) -> bytes:
+    packer = codec.Compressor(encoding)
+    return packer.feed(_LAYER * 3) + packer.finish()
+
+
+def _operations() -> bytes:
+    writer = recipe.Writer()
+    return (
+        writer.zero(5000) + writer.literal(100) + b"x" * 100 + writer.copy(0, 5, 9) + writer.end()
+    )
+
+
+def readers() -> dict[str, Reader]:
+    """Every reader of what others made, by name."""
+    bundle = _bundles()
+    told = json.dumps(asdict(FACTS)).encode()
+    frame = io.BytesIO()
+    frames.write_json(frame, {"ok": {"a": [1, "x"]}})
+    frames.write_frame(frame, b"D", b"data")
+    wire = (frames.FrameError, ValueError)
+    rows: Iterable[Reader] = (
+        Reader("image-config", lambda d, _: parse_image_config(d), spoil_json, (_CONFIG,)),
+        Reader("frames", _frames, spoil_bytes, (frame.getvalue(),), wire),
+        Reader("answers", _answers, spoil_json, (json.dumps(_ANSWERS).encode(),), (ValueError,)),
+        Reader(
+            "engine",
+            _engine,
+            spoil_json,
+            (json.dumps(_ENGINE).encode(),),
+            (frames.RemoteError, ValueError),
+        ),
+        Reader(
+            "domain-xml",
+            lambda d, _: instance_of(d.decode("utf-8", "surrogateescape")),
+            spoil_bytes,
+            (_XML,),
+        ),
+        Reader("archive", _archive, _spoil_archive, (_tar(_ARCHIVE),)),
+        Reader("layer", _layer, spoil_tar, (_LAYER,)),
+        *(
+            Reader(f"codec-{name}", _decoded(name), spoil_bytes, (_packed(name),), (ValueError,))
+            for name in codec.encodings()
+        ),
+        Reader("env-file", _app(_COMPOSE, b""), spoil_lines, (_ENV,)),
+        Reader("compose", _app(b"", _ENV), spoil_lines, (_COMPOSE,)),
+        Reader("recipe", _recipe, spoil_bytes, (_operations(),), (ValueError,)),
+        Reader("bundle", _bundle, spoil_tar, (bundle,)),
+        Reader("bundle-document", lambda d, _: parse_document(d), spoil_json, (_document(bundle),)),
+        Reader("facts", lambda d, _: parse_facts(_loads(d)), spoil_json, (told,)),
+    )
+    return {row.name: row for row in rows}
+
+
+def _loads(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None

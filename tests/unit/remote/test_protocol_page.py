@@ -1,0 +1,37 @@
+"""docs/protocol.md says what the code does."""
+
+import re
+from pathlib import Path
+
+from portkit.host import calls, pipes
+from portkit.remote import engine, serve
+from portkit.wire import frames
+
+PAGE = (Path(__file__).parents[3] / "docs/protocol.md").read_text()
+
+
+def test_every_verb_is_documented_and_no_other() -> None:
+    assert set(re.findall(r"^\| `([a-z]+(?:\.[a-z]+)?)` \|", PAGE, re.MULTILINE)) == set(
+        serve.VERBS
+    )
+
+
+def test_every_frame_and_limit_is_documented() -> None:
+    for kind in frames._LIMITS:
+        assert f"| `{kind.decode()}` |" in PAGE
+    for what, value in (
+        ("4 MiB", frames.JSON_LIMIT == 4 << 20),
+        ("1 MiB", frames.DATA_LIMIT == 1 << 20),
+        ("120 s", pipes.SILENCE_S == 120),
+        ("every 5 s", serve.BEAT_S == 5),
+        ("600 s", calls._LIMIT_S == 600),
+        ("64 MiB, 120 s", (engine._JSON_LIMIT, engine._GET_S) == (64 << 20, 120)),
+        ("64 MiB |", calls._TALK_BYTES == 64 << 20),
+        ("each 1000 bytes", pipes._SLOWEST_BYTES_PER_S == 1000),
+    ):
+        assert value, what
+        assert what in PAGE
+
+
+def test_calls_with_a_limit_of_their_own_are_verbs() -> None:
+    assert set(calls._LIMITS_S) <= set(serve.VERBS)

@@ -1,0 +1,132 @@
+"""What killed Moves left: seen where it is, and removed only where nothing needs it."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portkit.remote import engine, gc, instances, leases, remains, store
+from portkit.store import Store
+from tests.unit.fake_engine import FakeEngine, fake_engine
+
+LEFT, RUNS, MOVES = "pk-0123456789ab", "pk-111111111111", "pk-222222222222"
+HELD = "portkit/held:" + "0" * 32
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    """A folder, a volume and a held image of each of three Moves: one that was killed, one whose
+    Instance runs, one that is at work."""
+    monkeypatch.setattr(store, "ROOT", tmp_path / "store")
+    monkeypatch.setattr(store, "TEMPORARY", [])
+    monkeypatch.setattr(instances, "ROOT", tmp_path / "instances")
+    monkeypatch.setattr(leases, "ROOT", tmp_path / "moves")
+    monkeypatch.setattr(gc, "_PROC", tmp_path / "proc")
+    for name in ("proc", "moves"):
+        (tmp_path / name).mkdir()
+    Store(tmp_path / "store").put_bytes(b"makes it")
+    marker = {"id": MOVES, "app": "shop", "role": "target", "needs": [], "brought": []}
+    (leases.ROOT / f"{MOVES}.json").write_text(json.dumps({**marker, "hold": "", "about": {}}))
+    volumes = []
+    for identity in (LEFT, RUNS, MOVES):
+        folder = instances.ROOT / identity
+        folder.mkdir(parents=True)
+        (folder / "app").write_text("shop")
+        (folder / "config.raw").write_text("secret")
+        data = tmp_path / f"volume-{identity}"
+        data.mkdir()
+        labels = {"portkit.move": identity, "portkit.app": "shop"}
+        volumes.append({"Name": f"v-{identity}", "Labels": labels, "Mountpoint": str(data)})
+    (tmp_path / f"volume-{RUNS}" / "data").write_text("x")
+    with fake_engine(tmp_path) as made:
+        monkeypatch.setattr(engine, "SOCKET", str(made.socket))
+        tags = [f"{HELD}-{identity[3:]}" for identity in (LEFT, RUNS, MOVES)]
+        runs = {"Id": "c", "Labels": {"portkit.move": RUNS}, "Image": tags[1]}
+        digest = "sha256:" + "1" * 64
+        image = {"Id": digest, "RepoTags": [*tags, "theirs:1"]}
+        made.answers |= {
+            "GET /info": (200, {}),
+            "GET /containers/json": (200, [runs]),
+            "GET /volumes": (200, {"Volumes": volumes}),
+            "GET /images/json": (200, [image]),
+            f"GET /images/{digest}/json": (200, image),
+            f"DELETE /volumes/v-{LEFT}": (204, {}),
+            f"DELETE /images/{tags[0]}": (200, []),
+        }
+        yield made
+
+
+def kinds(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    return [(row["kind"], row["id"], row["app"]) for row in rows]
+
+
+def test_what_is_found(host: FakeEngine) -> None:
+    wanted = [("instance", LEFT, "shop"), ("volume", LEFT, "shop"), ("image", LEFT, "")]
+    assert kinds(remains.listing({"domains": [RUNS]}, None)["remains"]) == wanted
+    assert kinds(remains.find(None)) == wanted[1:], "without libvirt no folder is judged"
+
+
+def test_a_dead_engine_hides_nothing_else(
+    host: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.answers["GET /containers/json"] = (500, {"message": "broken"})
+    assert kinds(remains.find([RUNS])) == [("instance", LEFT, "shop")]
+    monkeypatch.setattr(engine, "SOCKET", "/nonexistent")
+    assert kinds(remains.find([RUNS])) == [("instance", LEFT, "shop")]
+
+
+def collect(monkeypatch: pytest.MonkeyPatch, **more: Any) -> list[str]:
+    now = time.time() + 7200
+    monkeypatch.setattr(gc.time, "time", lambda: now)
+    args = {"dry_run": False, "all": False, "domains": [RUNS], **more}
+    row = gc.collect(args, None)
+    return [f"{each['kind']} {each['name']}" for each in row["removed"] if each["kind"] != "blob"]
+
+
+def test_gc_removes_them(host: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = [f"instance {LEFT}", f"volume v-{LEFT}", f"image {HELD}-{LEFT[3:]}"]
+    assert collect(monkeypatch, dry_run=True) == wanted
+    assert not host.asked("DELETE", "")
+    assert collect(monkeypatch) == wanted
+    assert sorted(path.name for path in instances.ROOT.glob("pk-*")) == [RUNS, MOVES]
+    assert len(host.asked("DELETE", "")) == 2
+
+
+def test_gc_keeps_a_volume_with_data(
+    host: FakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / f"volume-{LEFT}" / "rows").write_text("theirs")
+    assert f"volume v-{LEFT}" not in collect(monkeypatch)
+
+
+def test_gc_keeps_a_folder_that_is_in_use(
+    host: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its domain may be of a libvirt that was not asked."""
+    fd = gc._PROC / "7/fd"
+    fd.mkdir(parents=True)
+    (gc._PROC / "7/cmdline").write_bytes(b"qemu-system-x86_64\0")
+    (fd / "3").symlink_to(instances.ROOT / LEFT / "config.raw")
+    assert f"instance {LEFT}" not in collect(monkeypatch)
+    assert f"instance {LEFT}" not in collect(monkeypatch, domains=None)
+
+
+def test_only_what_qemu_opens_is_its_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `base` and `kit` name is removed by root: nobody else may write them."""
+    monkeypatch.setattr(store, "ROOT", tmp_path / "store")
+    monkeypatch.setattr(instances, "ROOT", tmp_path / "instances")
+    monkeypatch.setattr(instances, "_owner", lambda: (os.getuid(), os.getgid()))
+    monkeypatch.setattr(instances, "_tool", lambda argv: Path(argv[-1]).touch())
+    given: list[str] = []
+    monkeypatch.setattr(instances.os, "chown", lambda path, *_: given.append(Path(path).name))
+    blob = Store(tmp_path / "store").put_bytes(b"disk")
+    volumes = [{"name": "pkv0", "bytes": 4096}]
+    args = {"id": LEFT, "app": "shop", "disk": blob.digest, "config": "eA==", "volumes": volumes}
+    folder = Path(instances.create({**args, "kit": [blob.digest]}, None)["dir"])
+    assert sorted(given)[1:] == ["config.raw", "disk.qcow2", "pkv0.raw", "serial.log"]
+    assert instances.app_of(folder) == "shop"
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
