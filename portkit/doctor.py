@@ -40,6 +40,7 @@ TOOLS = (
     Tool("qemu-system-x86_64", "qemu-system-x86", "booting disks on this machine"),
     Tool("syslinux", "syslinux", "the boot loader that libguestfs puts into disks"),
     Tool("depmod", "kmod", "the kernel of the GuestKit"),
+    Tool("modinfo", "kmod", "the kernel modules of the GuestKit"),
     Tool("fallocate", "util-linux", "holes in disks"),
     Tool("mmdebstrap", "mmdebstrap", "making lab hosts", needed=False),
     Tool("ip", "iproute2", "the lab's network", needed=False),

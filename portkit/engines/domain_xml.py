@@ -6,10 +6,10 @@ that markup in it is escaped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from lxml import etree
+from xml.etree import ElementTree as etree
 
 from portkit.engines.marks import ours
 from portkit.errors import EngineError
@@ -19,8 +19,14 @@ from portkit.text import printable
 MARK = "urn:portkit:instance:1"
 _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 _XML_LIMIT = 4 << 20  # libvirt's own for a text (remote_protocol.x, REMOTE_STRING_MAX)
+_DEPTH_LIMIT = 256  # of elements in each other; libxml2, which libvirt uses, has the same
+# What XML 1.0 cannot hold, and a carriage return, which would be read back as a newline.
+_NO_XML = re.compile("[^\\t\\n\\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _VALUE_LIMIT = 4096
 _NAMES = {"id", "app", "restart", "ports", "grace"}
+_INSTANCE = f"{{{MARK}}}instance"
+etree.register_namespace("portkit", MARK)
+etree.register_namespace("qemu", _QEMU)
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,12 @@ class Domain:
 
 
 def domain_xml(domain: Domain) -> str:
-    """The document for virDomainDefineXML."""
-    root = etree.Element("domain", {"type": "kvm" if domain.kvm else "qemu"}, {"qemu": _QEMU})
+    """The document for virDomainDefineXML. EngineError for a value that XML cannot hold."""
+    root = etree.Element("domain", {"type": "kvm" if domain.kvm else "qemu"})
     _text(root, "name", domain.name)
     metadata = etree.SubElement(root, "metadata")
     about = {"id": domain.identity, "app": domain.app, "restart": "no", **domain.mark}
-    metadata.append(etree.fromstring(mark_xml(about)))
+    etree.SubElement(metadata, _INSTANCE, about)
     _text(root, "memory", str(domain.memory_bytes), unit="b")
     _text(root, "vcpu", str(domain.cpus))
     uefi = {"firmware": "efi"} if domain.firmware is Firmware.UEFI else {}
@@ -78,36 +84,65 @@ def domain_xml(domain: Domain) -> str:
         label = etree.SubElement(root, "seclabel", type="static", model="dac", relabel="no")
         _text(label, "label", domain.owner)
     _network(root, domain)
-    return etree.tostring(root, encoding="unicode", pretty_print=True)
-
-
-def mark_xml(about: Mapping[str, str]) -> str:
-    """The element by which portkit knows its own domains again."""
-    mark = etree.Element(f"{{{MARK}}}instance", dict(about), {"portkit": MARK})
-    return etree.tostring(mark, encoding="unicode")
+    etree.indent(root)
+    return _written(root)
 
 
 def plain_mark(about: Mapping[str, str]) -> str:
-    """The same without its namespace, as virDomainSetMetadata wants it."""
-    return etree.tostring(etree.Element("instance", dict(about)), encoding="unicode")
+    """The element by which portkit knows its own domains again, without its namespace, as
+    virDomainSetMetadata wants it."""
+    return _written(etree.Element("instance", dict(about)))
+
+
+def _written(root: etree.Element) -> str:
+    text = etree.tostring(root, encoding="unicode")
+    if found := _NO_XML.search(text):
+        raise EngineError(
+            "a domain cannot be described in XML",
+            details=f"a value has the character {found[0]!a}",
+            resolution="Use names and paths without control characters.",
+        )
+    return text
 
 
 def instance_of(xml: str) -> dict[str, str] | None:
     """What the mark of a domain says; None for a domain that is not ours. EngineError when it is
     no XML that libvirt could have made."""
-    # Other people's domains are read too: no entities, no network, lxml's limits of depth and size.
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
     if len(xml) > _XML_LIMIT:
         raise _malformed(f"over {_XML_LIMIT} characters")
+    target = _MarkReader()
+    parser = etree.XMLParser(target=target, encoding="utf-8")  # noqa: S314 - refuses a DOCTYPE
     try:
-        root = etree.fromstring(xml.encode(), parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
+        parser.feed(xml.encode())
+        parser.close()
+    except (etree.ParseError, ValueError) as error:
         raise _malformed(type(error).__name__) from error
-    mark = root.find(f"metadata/{{{MARK}}}instance")
-    if mark is None or not ours(str(mark.get("id", "")), str(mark.get("app", ""))):
+    mark = target.mark
+    if not ours(mark.get("id", ""), mark.get("app", "")):
         return None
-    about = {str(key): str(value) for key, value in mark.items() if key in _NAMES}
-    return {key: printable(value, _VALUE_LIMIT) for key, value in about.items()}
+    return {key: printable(mark[key], _VALUE_LIMIT) for key in mark if key in _NAMES}
+
+
+class _MarkReader:
+    """Keeps of a document the attributes of its mark and nothing else: domains of other people
+    are read too. Without a DOCTYPE there are no entities that could expand or name a file."""
+
+    def __init__(self) -> None:
+        self.mark: dict[str, str] = {}
+        self._path: list[str] = []
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._path.append(tag)
+        if len(self._path) > _DEPTH_LIMIT:
+            raise _malformed(f"over {_DEPTH_LIMIT} elements in each other")
+        if not self.mark and self._path[1:] == ["metadata", _INSTANCE]:
+            self.mark = attributes
+
+    def end(self, tag: str) -> None:
+        self._path.pop()
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        raise _malformed("it has a DOCTYPE, which libvirt never writes")
 
 
 def _malformed(why: str) -> EngineError:
@@ -118,13 +153,13 @@ def _malformed(why: str) -> EngineError:
     )
 
 
-def _text(parent: etree._Element, name: str, text: str, **attributes: str) -> etree._Element:
+def _text(parent: etree.Element, name: str, text: str, **attributes: str) -> etree.Element:
     made = etree.SubElement(parent, name, attributes)
     made.text = text
     return made
 
 
-def _processor(root: etree._Element, domain: Domain) -> None:
+def _processor(root: etree.Element, domain: Domain) -> None:
     if domain.kvm:
         etree.SubElement(root, "cpu", mode="host-passthrough", migratable="on")
         return
@@ -133,7 +168,7 @@ def _processor(root: etree._Element, domain: Domain) -> None:
     etree.SubElement(cpu, "feature", policy="disable", name="la57")
 
 
-def _devices(root: etree._Element, domain: Domain) -> None:
+def _devices(root: etree.Element, domain: Domain) -> None:
     devices = etree.SubElement(root, "devices")
     disk = _disk(devices, domain.overlay, "qcow2", "vda")
     backing = etree.SubElement(disk, "backingStore", type="file")
@@ -155,7 +190,7 @@ def _devices(root: etree._Element, domain: Domain) -> None:
     etree.SubElement(etree.SubElement(devices, "video"), "model", type="none")
 
 
-def _disk(devices: etree._Element, path: str, kind: str, target: str) -> etree._Element:
+def _disk(devices: etree.Element, path: str, kind: str, target: str) -> etree.Element:
     disk = etree.SubElement(devices, "disk", type="file", device="disk")
     etree.SubElement(disk, "driver", name="qemu", type=kind, discard="unmap")
     etree.SubElement(disk, "source", file=path)
@@ -163,7 +198,7 @@ def _disk(devices: etree._Element, path: str, kind: str, target: str) -> etree._
     return disk
 
 
-def _network(root: etree._Element, domain: Domain) -> None:
+def _network(root: etree.Element, domain: Domain) -> None:
     """User-mode networking that forwards the published ports: part of the domain itself, so that
     it survives reboots and needs no rule on the host. The guest is 10.0.2.15."""
     line = etree.SubElement(root, f"{{{_QEMU}}}commandline")

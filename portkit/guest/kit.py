@@ -162,14 +162,9 @@ def _module(name: str, modules: Path) -> Path:
 
 
 def _with_needs(names: tuple[str, ...], modules: Path) -> Iterator[str]:
-    """The modules, each behind the ones that its .modinfo section says it depends on."""
-    from elftools.elf.elffile import ELFFile
-
+    """The modules, each after the ones that it depends on."""
     for name in names:
-        with _module(name, modules).open("rb") as file:
-            section = ELFFile(file).get_section_by_name(".modinfo")
-            data = section.data() if section is not None else b""
-        rows = dict(row.partition(b"=")[::2] for row in data.split(b"\0") if b"=" in row)
-        needs = rows.get(b"depends", b"").decode()
+        path = str(_module(name, modules))
+        needs = process.run(["modinfo", "--field", "depends", path], timeout=30).text.strip()
         yield from _with_needs(tuple(n for n in needs.split(",") if n), modules)
         yield name

@@ -5,7 +5,7 @@ import sys
 from portkit import process
 from tests.factories import words
 
-HEAVY = words("docker libvirt guestfs requests rich yaml ziglang elftools pydantic zstandard")
+HEAVY = words("docker libvirt guestfs requests rich yaml ziglang pydantic zstandard")
 
 
 def test_nothing_heavy_comes_with_the_library() -> None:
