@@ -55,10 +55,9 @@ def content(bundle: tarfile.TarFile) -> dict[str, tuple[object, ...]]:
         xattrs = tuple(sorted(p for p in info.pax_headers.items() if "xattr" in p[0]))
         device = (info.devmajor, info.devminor) if info.isdev() else ()
         link = info.linkname if info.issym() else ""
-        rows[name] = (
-            *(info.type, oct(info.mode & 0o7777), info.uid, info.gid, info.size, int(info.mtime)),
-            *(digest, link, device, xattrs),
-        )
+        mode, mtime = oct(info.mode & 0o7777), int(info.mtime)
+        inode_of = (info.type, mode, info.uid, info.gid, info.size, mtime)
+        rows[name] = (*inode_of, digest, link, device, xattrs)
     # Which of an inode's names comes first is the writer's choice.
     groups: dict[str, list[str]] = {}
     for name, first in inode.items():
