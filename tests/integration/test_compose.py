@@ -9,7 +9,7 @@ import pytest
 from portkit import process
 from portkit.lab import Lab
 from tests.compose_cases import FOLDER, cases, record, recorded
-from tests.integration.test_move import on
+from tests.integration.commands import on
 
 pytestmark = pytest.mark.lab
 INSTALL = (
