@@ -6,29 +6,35 @@ Source: OCI image-spec v1.1 (config.md) and Docker's Healthcheck extension of it
 from __future__ import annotations
 
 import hashlib
-import json
-from typing import Any
+import re
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from portkit.errors import VerifyError
+from portkit import strict_json
+from portkit.errors import AppError, VerifyError
+from portkit.guest.config import signal_number
 from portkit.model import CONFIG_LIMIT, Healthcheck, ImageConfig, check_digest
 
 _NANO = 1_000_000_000
 _Strings = list[str] | None
+_Count = Annotated[int, Field(ge=0, lt=1 << 63)]  # Go's int64; durations are nanoseconds
+_Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+_STRICT = ConfigDict(strict=True, hide_input_in_errors=True)
+_NAME = re.compile(r"[^\0-\x1f\x7f]*")
 
 
 class _Health(BaseModel):
-    model_config = ConfigDict(strict=True)
+    model_config = _STRICT
     Test: _Strings = None
-    Interval: int = Field(0, ge=0)
-    Timeout: int = Field(0, ge=0)
-    Retries: int = Field(0, ge=0)
-    StartPeriod: int = Field(0, ge=0)
+    Interval: _Count = 0
+    Timeout: _Count = 0
+    Retries: _Count = 0
+    StartPeriod: _Count = 0
 
 
 class _Run(BaseModel):
-    model_config = ConfigDict(strict=True)
+    model_config = _STRICT
     Env: _Strings = None
     Entrypoint: _Strings = None
     Cmd: _Strings = None
@@ -42,15 +48,15 @@ class _Run(BaseModel):
 
 
 class _RootFs(BaseModel):
-    model_config = ConfigDict(strict=True)
+    model_config = _STRICT
     type: str
     diff_ids: list[str] = Field(max_length=1000)
 
 
 class _Config(BaseModel):
-    model_config = ConfigDict(strict=True)
-    architecture: str
-    os: str
+    model_config = _STRICT
+    architecture: _Word
+    os: _Word
     config: _Run | None = None
     rootfs: _RootFs
 
@@ -60,14 +66,15 @@ def parse_image_config(data: bytes) -> ImageConfig:
     if len(data) > CONFIG_LIMIT:
         raise _malformed(f"{len(data)} bytes, at most {CONFIG_LIMIT}")
     try:
-        row = _Config.model_validate(json.loads(data, object_pairs_hook=_once))
-    except (ValueError, RecursionError) as error:  # ValidationError is a ValueError
-        text = str(error) if isinstance(error, ValidationError) else repr(error)
-        raise _malformed(text[:2000]) from error
+        row = _Config.model_validate(strict_json.loads(data))
+    except ValidationError as error:
+        raise _malformed(_reasons(error)) from None
+    except ValueError as error:
+        raise _malformed(str(error)) from None
     if row.rootfs.type != "layers":
         raise _malformed(f"rootfs.type is {row.rootfs.type[:50]!r}, wanted 'layers'")
     run = row.config or _Run()
-    _no_nul(run)
+    _check_words(run)
     return ImageConfig(
         digest="sha256:" + hashlib.sha256(data).hexdigest(),
         architecture=row.architecture,
@@ -86,19 +93,29 @@ def parse_image_config(data: bytes) -> ImageConfig:
     )
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        raise ValueError("a key stands twice in an object")
-    return row
+def _reasons(error: ValidationError) -> str:
+    """What is wrong, and where; never the values: the environment is among them."""
+    rows = error.errors(include_input=False, include_url=False, include_context=False)
+    places = (".".join(str(part)[:40] for part in row["loc"][:4]) for row in rows)
+    found = (f"{place}: {row['msg']}" for place, row in zip(places, rows, strict=True))
+    return "\n".join(list(found)[:10])[:2000]
 
 
-def _no_nul(run: _Run) -> None:
-    """No string that reaches execve may hold a NUL: it would be cut there."""
+def _check_words(run: _Run) -> None:
+    """No string that reaches execve may hold a NUL: it would be cut there. No variable's name may
+    hold a control character: nothing that prints or passes on names by lines could keep it."""
     words = [*(run.Env or ()), *(run.Entrypoint or ()), *(run.Cmd or ())]
     words += [run.User or "", run.WorkingDir or "", *(run.Volumes or ())]
     if any("\0" in word for word in words):
         raise _malformed("a value holds a NUL byte")
+    for number, row in enumerate(run.Env or ()):
+        if not _NAME.fullmatch(row.partition("=")[0]):
+            raise _malformed(f"the name of variable {number + 1} holds a control character")
+    if run.StopSignal:
+        try:
+            signal_number(run.StopSignal)
+        except AppError as error:
+            raise _malformed(f"{error.brief}: {error.details}") from None
 
 
 def _healthcheck(row: _Health | None) -> Healthcheck | None:

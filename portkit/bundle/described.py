@@ -18,6 +18,7 @@ from portkit.model import App, HealthProbe, Machine, Mount, Port, Service
 
 # What YAML wants escaped and JSON does not.
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+_NAME = "the bundle's App"  # what errors call the document
 _CA = "ca.pem"
 _CA_LIMIT = 1 << 20
 
@@ -37,7 +38,7 @@ def render(app: App, image: str) -> tuple[str, str]:
     text = json.dumps(_escaped(document), ensure_ascii=False, indent=1)
     text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     ca = "" if service.health.ca_file is None else _pem(service.health.ca_file)
-    if read(text, ca, app.source, app).service != _portable(service, image):
+    if read(text, ca, app.source).service != _portable(service, image):
         raise AppError(
             "the App cannot be described in a bundle",
             details=f"{app.source}: its description reads back as another one",
@@ -46,17 +47,24 @@ def render(app: App, image: str) -> tuple[str, str]:
     return text, ca
 
 
-def read(text: str, ca: str, source: str, told: App | None = None) -> App:
-    """The App of a document; AppError where a compose file would be refused.
+def read(text: str, ca: str, source: str) -> App:
+    """The App of a document; AppError where a compose file would be refused, and where it names
+    anything outside of the bundle.
 
-    source: what was packed. told: whose findings it has beside those of the reader.
+    ca: a PEM, or "". source: what was packed.
     """
     from portkit.app import compose
 
-    attached = [_CA] if ca else []
-    app = compose.read(text.encode("utf-8", "surrogatepass"), compose.FILES[0], attached)
-    findings = app.findings if told is None else told.findings
-    return replace(app, source=source, findings=findings)
+    try:
+        document = text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise AppError(
+            "the description of the bundle's App is not text",
+            details="it holds half a character",
+            resolution="Pack the App again.",
+        ) from None
+    app = compose.read(document, _NAME, (_CA,) if ca else ())
+    return replace(app, source=source)
 
 
 def _portable(service: Service, image: str) -> Service:

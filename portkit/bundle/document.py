@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from portkit import strict_json
 from portkit.bundle.tar import malformed
+from portkit.errors import AppError
 from portkit.model import Finding, Severity
 from portkit.transfer.bases import MOST_OPEN
 
 SCHEMA = "portkit.bundle/1"
-LIMIT = 16 << 20
+LIMIT = 8 << 20  # bytes; as values in memory it takes some ten times as much
 _Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 _Bytes = Annotated[int, Field(ge=0, lt=1 << 44)]  # below 16 TiB: ext4 ends there
 MAX_TEXT = 4096  # characters
@@ -22,7 +24,7 @@ _Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 
 class _Row(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Base(_Row):
@@ -106,25 +108,16 @@ class Document(_Row):
         return [*self.layers, *([*self.disk.files, self.disk.content] if self.disk else [])]
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """For json.loads: ValueError for a key that stands twice."""
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        raise ValueError("a key stands twice in an object")
-    return row
-
-
 def parse(data: bytes) -> Document:
     """VerifyError when it is malformed, or does not fit together."""
     try:
-        # JSON's own arrays pass for lists in strict mode either way; keys are checked first.
-        document = Document.model_validate(json.loads(data, object_pairs_hook=once))
+        document = Document.model_validate(strict_json.loads(data))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part)[:80] for part in first["loc"][:4])
-        raise malformed(f"its document: {place}: {first['msg']}"[:500]) from error
-    except (ValueError, RecursionError) as error:
-        raise malformed(f"its document is no JSON: {type(error).__name__}") from error
+        raise malformed(f"its document: {place}: {first['msg']}"[:500]) from None
+    except ValueError as error:
+        raise malformed(f"its document: {error}") from None
     _check(document)
     return document
 
@@ -153,7 +146,15 @@ def _check(document: Document) -> None:
 
 
 def encode(document: Document) -> bytes:
-    return json.dumps(document.model_dump(by_alias=True), sort_keys=True, indent=1).encode()
+    """AppError when it is larger than `parse` takes."""
+    data = json.dumps(document.model_dump(by_alias=True), sort_keys=True, indent=1).encode()
+    if len(data) > LIMIT:
+        raise AppError(
+            "the App's description is too big for a bundle",
+            details=f"{len(data)} bytes, at most {LIMIT}",
+            resolution="Put large values into files of the image.",
+        )
+    return data
 
 
 def digest_of(data: bytes) -> str:

@@ -12,12 +12,12 @@ import io
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from portkit import files, strict_json
 from portkit.bundle.tar import malformed
 from portkit.errors import AppError, ConflictError
 
@@ -67,24 +67,15 @@ def split(whole: Path, path: Path, size: int) -> list[Path]:
 
 
 def _write(path: Path, file: BinaryIO, length: int, row: dict[str, Any]) -> None:
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
-            os.fchmod(descriptor, 0o600)
-            out.write(bytes(_HEAD))
-            total = hashlib.sha256()
-            for data in _read(file, length):
-                total.update(data)
-                out.write(data)
-            told = json.dumps({**row, "length": length, "sha256": total.hexdigest()}).encode()
-            out.seek(0)
-            out.write(_MAGIC + hashlib.sha256(told).hexdigest().encode() + b"\n" + told)
-            out.flush()
-            os.fsync(descriptor)
-        fresh.rename(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with files.whole(path) as out:
+        out.write(bytes(_HEAD))
+        total = hashlib.sha256()
+        for data in _read(file, length):
+            total.update(data)
+            out.write(data)
+        told = json.dumps({**row, "length": length, "sha256": total.hexdigest()}).encode()
+        out.seek(0)
+        out.write(_MAGIC + hashlib.sha256(told).hexdigest().encode() + b"\n" + told)
 
 
 def _read(file: BinaryIO, length: int) -> Iterator[bytes]:
@@ -101,7 +92,7 @@ def joined(first: Path, stack: ExitStack) -> BinaryIO:
 
     VerifyError names the part that is missing, damaged or of another bundle.
     """
-    files, lengths = [], []
+    pieces, lengths = [], []
     row = None
     total = hashlib.sha256()
     number, count = 1, 1
@@ -125,13 +116,13 @@ def joined(first: Path, stack: ExitStack) -> BinaryIO:
             total.update(data)
         if own.hexdigest() != found["sha256"] or file.read(1):
             raise malformed(f"{path.name} does not match its digest")
-        files.append(file)
+        pieces.append(file)
         lengths.append(found["length"])
         number, count = number + 1, found["count"]
     assert row is not None
     if total.hexdigest() != row["bundle"] or sum(lengths) != row["bytes"]:
         raise malformed("the parts do not make the bundle that they were cut from")
-    return io.BufferedReader(_Joined(files, lengths), _CHUNK)
+    return io.BufferedReader(_Joined(pieces, lengths), _CHUNK)
 
 
 def _head(file: BinaryIO, name: str) -> dict[str, Any]:
@@ -140,9 +131,10 @@ def _head(file: BinaryIO, name: str) -> dict[str, Any]:
         raise malformed(f"{name} is no part of a bundle")
     digest, _, told = data[len(_MAGIC) :].rstrip(b"\0").partition(b"\n")
     try:
-        row = json.loads(told) if hashlib.sha256(told).hexdigest().encode() == digest else None
-    except (ValueError, RecursionError) as error:
-        raise malformed(f"the head of {name} is damaged") from error
+        right = hashlib.sha256(told).hexdigest().encode() == digest
+        row = strict_json.loads(told) if right else None
+    except ValueError as error:
+        raise malformed(f"the head of {name} is damaged: {error}") from error
     if not isinstance(row, dict) or {key: type(row[key]) for key in row} != _KEYS:
         raise malformed(f"the head of {name} is damaged")
     whole = os.fstat(file.fileno()).st_size - _HEAD

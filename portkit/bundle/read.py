@@ -6,10 +6,9 @@ manifest names may be in it.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import tempfile
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from portkit import files, runtime, strict_json
 from portkit.bundle import described, parts, tar
 from portkit.bundle.tar import malformed
 from portkit.bundle.unpack import plain, unpack
 from portkit.bundle.write import BUNDLE_TYPE, EMPTY
-from portkit.errors import AppError
+from portkit.errors import AppError, HostError
 from portkit.model import App, Artifact, Blob, Facts, Form, check_digest
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
@@ -60,6 +60,7 @@ class Bundle:
                 self._file = self._stack.enter_context(_opened(path))
             self._members = tar.members(self._file)
             self.document = self._document()
+            self._facts = self._read_facts()
             self.app = self._app()
         except BaseException:
             self._stack.close()
@@ -76,9 +77,15 @@ class Bundle:
 
     def facts(self) -> Facts:
         """Of the host where it was packed, as it was then."""
+        return self._facts
+
+    def _read_facts(self) -> Facts:
         from portkit.host.facts import parse_facts
 
-        return parse_facts(self.document.facts)
+        try:
+            return parse_facts(self.document.facts)
+        except HostError as error:
+            raise malformed(f"its facts make no sense: {error.details}"[:500]) from None
 
     def counters(self) -> Counters:
         """Nothing travels from a source host."""
@@ -203,9 +210,10 @@ class Bundle:
         app = replace(app, findings=told + found)
         if app.service.health.ca_file is None:
             return app
-        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="portkit-"))
-        path = Path(folder) / "ca.pem"
-        path.write_text(row.ca)
+        folder = runtime.subfolder()
+        self._stack.callback(shutil.rmtree, folder)
+        path = folder / "ca.pem"
+        files.write(path, row.ca.encode())
         health = replace(app.service.health, ca_file=path)
         return replace(app, services=(replace(app.service, health=health),))
 
@@ -264,12 +272,10 @@ def _blob_name(digest: str) -> str:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    from portkit.bundle.document import once
-
     try:
-        row = json.loads(data, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise malformed("a part of it that should be JSON is none") from error
+        row = strict_json.loads(data)
+    except ValueError as error:
+        raise malformed(f"a part of it that should be JSON is none: {error}") from None
     if not isinstance(row, dict):
         raise malformed("a part of it that should be a JSON object is none")
     return row

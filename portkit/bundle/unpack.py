@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
+from portkit import files
 from portkit.bundle.tar import content, malformed
 from portkit.progress import Observer
 from portkit.store import Store
@@ -73,10 +74,9 @@ def _one(each: Content, file: BinaryIO, members: _Members, store: Store) -> None
         with ExitStack() as stack:
             bases = []
             for base in each.bases:
-                bases.append(Plain(store.path(base.digest)))
+                bases.append(Plain(store.content(base.digest)))
                 stack.callback(bases[-1].close)
-            out = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-            stack.callback(os.close, out)
+            out = stack.enter_context(files.create(path)).fileno()
             target = _target(out, each.size)
             ops.apply(pieces, bases, target)
             if target.digest() != each.digest:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from portkit import files
 from portkit.bundle import described, tar
 from portkit.bundle.parts import split
 from portkit.errors import ConflictError
@@ -94,7 +94,7 @@ def _write(
 
     any_form = next(iter(artifacts.values()))
     text, ca = described.render(app, any_form.config.digest)
-    with _fresh(path) as file, Bases(store, _both_have(any_form, store, have)) as bases:
+    with files.whole(path) as file, Bases(store, _both_have(any_form, store, have)) as bases:
         packer = _Packer(file, store, observer, have, bases)
         packer.small(b'{"imageLayoutVersion":"1.0.0"}', "oci-layout")
         layers = packer.layers(any_form) if Form.IMAGE in artifacts else []
@@ -126,22 +126,6 @@ def _both_have(artifact: Artifact, store: Store, have: Collection[str]) -> list[
     more = (each for each in newest if each.digest in have and each.digest not in own)
     rows = [Base(digest, store.size(digest)) for digest in own]
     return likeliest([*rows, *(Base(each.digest, each.size) for each in more)], own)
-
-
-@contextmanager
-def _fresh(path: Path) -> Iterator[BinaryIO]:
-    """A new file that gets its name when it is whole."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        with os.fdopen(descriptor, "w+b") as file:
-            os.fchmod(descriptor, 0o600)
-            yield file
-            file.flush()
-            os.fsync(descriptor)
-        fresh.rename(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 class _Packer:
@@ -184,11 +168,11 @@ class _Packer:
             return document.Content(digest=digest, size=size, encoding="absent")
         self._observer.phase(f"pack {digest[7:19]}")
         with ExitStack() as stack:
-            target = stack.enter_context(self._store.path(digest).open("rb"))
+            target = stack.enter_context(self._store.content(digest).open("rb"))
             used: list[Base] = []
             pieces: Iterable[bytes] = iter(lambda: target.read(_CHUNK), b"")
             if against:
-                folder = self._store.temporary().parent
+                folder = self._store.scratch()
                 script = stack.enter_context(self._bases.scan(target.fileno(), folder))
                 used = [self._bases.rows[number] for number in script.used()]
                 pieces = recipe.render(script, target.fileno())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from portkit.compat.rule import Case, Found
@@ -66,28 +66,44 @@ def volumes(case: Case) -> Iterator[Found]:
 
 def space(load: Load) -> Iterator[Found]:
     """Whether the host has room for everything that is to come at once."""
-    store, engine = _needs(load.facts, load.new)
-    store += load.more
+    need = _needs(load.facts, load.new)
+    store = need.store + load.more
     free, engine_free = load.facts.store_free_bytes, load.facts.docker_free_bytes
     if engine_free is None or abs(free - engine_free) <= _SAME_FILE_SYSTEM_BYTES:
         free = free if engine_free is None else min(free, engine_free)
-        fits = store + engine <= free
+        # A blob's stream is gone when the engine loads what was made of it.
+        total = store + need.engine + max(need.stream, need.loading)
+        fits = total <= free
         evidence: tuple[str, ...] = (f"{free} are free on the host",)
     else:
+        store, engine = store + need.stream, need.engine + need.loading
+        total = store + engine
         fits = store <= free and engine <= engine_free
         evidence = (
             f"the Store: {store} of {free} free",
             f"the Docker Engine: {engine} of {engine_free} free",
         )
     if not fits:
-        yield Found(f"{store + engine} bytes of disk are needed", evidence)
+        yield Found(f"{total} bytes of disk are needed", evidence)
 
 
-def _needs(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> tuple[int, int]:
-    """Bytes that the Store and the Docker Engine take at most. What two have in common is taken
-    once; the Store keeps what is loaded until the connection ends."""
+@dataclass(frozen=True)
+class _Need:
+    """Bytes at most. store, engine: what stays there until the connection ends. stream: beside the
+    one blob that is being made, for a time; loading: beside the engine's layers, for a time."""
+
+    store: int
+    engine: int
+    stream: int
+    loading: int
+
+
+def _needs(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> _Need:
+    """What two Artifacts have in common is taken once."""
+    new = tuple(new)
+    images = {each.config.digest: each for each, _ in new if each.form is Form.IMAGE}
     sizes: dict[str, int] = {}
-    layers = largest = 0
+    layers = largest = stream = 0
     for artifact, blobs in new:
         fresh = {blob.digest: blob.size for blob in blobs if blob.digest not in sizes}
         if artifact.form is Form.DISK:  # its holes take no room
@@ -95,8 +111,19 @@ def _needs(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> tupl
         else:
             own = sum(fresh.get(digest, 0) for digest in set(artifact.config.diff_ids))
             layers, largest = layers + own, max(largest, own)
+        streams = [_stream(size, artifact, images) for size in fresh.values()]
+        stream = max([stream, *streams])
         sizes |= fresh
     # The containerd store keeps a layer as it came and unpacked; other engines unpack the whole
     # archive beside their layers while they load it (moby, image/tarexport).
-    twice = layers if facts.docker_store == "containerd" else largest
-    return sum(sizes.values()), layers + twice
+    loading = layers if facts.docker_store == "containerd" else largest
+    return _Need(sum(sizes.values()), layers, stream, loading)
+
+
+def _stream(size: int, artifact: Artifact, images: Mapping[str, Artifact]) -> int:
+    """What arrives of a blob lies beside it until it is made. Of a disk whose image is there as
+    well that is little, but how little is known only when both are compared."""
+    image = images.get(artifact.config.digest)
+    if artifact.form is Form.IMAGE or image is None:
+        return size
+    return min(size, max(artifact.stored_bytes - image.stored_bytes, artifact.stored_bytes // 8))

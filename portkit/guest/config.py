@@ -36,6 +36,9 @@ _RLIMITS = {  # asm-generic/resource.h
 }
 _NUMBER = re.compile(r"[0-9]{1,2}", re.ASCII)
 _REAL_TIME = re.compile(r"RT(MIN|MAX)((?:(?<=MIN)\+|(?<=MAX)-)[0-9]{1,2})?", re.ASCII)
+_DIGITS = re.compile(r"[0-9]+", re.ASCII)
+_MAX_ID = (1 << 31) - 1
+_ACCOUNT_LIMIT = 400  # src/app.c keeps 511 bytes
 _UNLIMITED = (1 << 64) - 1
 # What becomes PID 1 of the guest itself; src/config.c has the same.
 _INIT_SYSTEMS = {
@@ -48,11 +51,11 @@ def encode_config(spec: RunSpec) -> bytes:
 
     AppError when the configuration is too big or names a limit or signal that Linux has not.
     """
-    records = [(b"A", word.encode()) for word in spec.argv]
-    records += [(b"E", f"{key}={value}".encode()) for key, value in spec.env]
-    records += [(b"G", group.encode()) for group in spec.group_add]
-    records += [(b"W", spec.cwd.encode()), (b"U", spec.user.encode())]
-    records += [(b"H", spec.hostname.encode()), (b"N", _numbers(spec))]
+    records = [(b"A", _text(word, "the command")) for word in spec.argv]
+    records += [(b"E", _variable(key, value)) for key, value in spec.env]
+    records += [(b"G", _account(group)) for group in spec.group_add]
+    records += [(b"W", _text(spec.cwd, "the working folder")), (b"U", _account(spec.user))]
+    records += [(b"H", _text(spec.hostname, "the hostname")), (b"N", _numbers(spec))]
     records += [(b"L", _limit(spec, name)) for name in sorted(spec.ulimits)]
     records += [(b"V", row) for row in _mounts(spec)]
     body = b"".join(tag + struct.pack("<I", len(data)) + data for tag, data in records)
@@ -64,6 +67,46 @@ def encode_config(spec: RunSpec) -> bytes:
         )
     whole = MAGIC + struct.pack("<II", len(body), zlib.crc32(body)) + body
     return whole + bytes(-len(whole) % 512)
+
+
+def _text(text: str, what: str) -> bytes:
+    """UTF-8 without NUL, as it reaches execve; AppError without the text: it may be a password."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _odd(what, "is not UTF-8") from None
+    if b"\0" in data:
+        raise _odd(what, "holds a NUL byte")
+    return data
+
+
+def _variable(key: str, value: str) -> bytes:
+    return _text(f"{key}={value}", f"the variable {key[:80]!a}")
+
+
+def _account(text: str) -> bytes:
+    """user[:group], each a name or a number. Docker takes numbers up to 2^31 - 1."""
+    if len(text) > _ACCOUNT_LIMIT:
+        raise _odd("a user or group", f"has {len(text)} characters, at most {_ACCOUNT_LIMIT}")
+    for part in text.split(":"):
+        if _DIGITS.fullmatch(part) and int(part) > _MAX_ID:
+            raise _odd(f"the user or group {part[:20]}", f"is above {_MAX_ID}")
+    return _text(text, "a user or group")
+
+
+def _packed(layout: str, *numbers: int) -> bytes:
+    try:
+        return struct.pack(layout, *numbers)
+    except struct.error:
+        raise _odd("a number of the configuration", "is out of range") from None
+
+
+def _odd(what: str, why: str) -> AppError:
+    return AppError(
+        "the App cannot be run from a disk",
+        details=f"{what} {why}",
+        resolution="Change it in the App, or in the image.",
+    )
 
 
 def is_init_system(spec: RunSpec) -> bool:
@@ -92,17 +135,30 @@ def _numbers(spec: RunSpec) -> bytes:
     kind, _, count = spec.restart.partition(":")
     restart = {"always": 1, "unless-stopped": 1, "on-failure": 2}.get(kind, 0)
     mask = sum(1 << number for number, name in enumerate(CAPABILITIES) if name in spec.capabilities)
-    return struct.pack(
+    return _packed(
         "<IIIIIIIQ",
         spec.umask,
         signal_number(spec.stop_signal),
-        min(int(spec.stop_grace_period_s * 1000), 0xFFFFFFFF),
+        _milliseconds(spec.stop_grace_period_s),
         restart,
-        int(count or 0),
+        _count(count),
         spec.read_only,
         spec.privileged,
         mask,
     )
+
+
+def _milliseconds(seconds: float) -> int:
+    if not seconds >= 0:  # not a number, too
+        raise _odd("the stop_grace_period", "is negative")
+    return int(min(seconds * 1000, 0xFFFFFFFF))
+
+
+def _count(text: str) -> int:
+    """How often a failed App is started again; 0 is without end, and so is what 32 bits lack."""
+    if text and not _DIGITS.fullmatch(text):
+        raise _odd("the restart policy", "has no number behind its colon")
+    return min(int(text[:12] or 0), 0xFFFFFFFF)
 
 
 def _limit(spec: RunSpec, name: str) -> bytes:
@@ -110,7 +166,7 @@ def _limit(spec: RunSpec, name: str) -> bytes:
         raise AppError("a limit is unknown", details=name[:80], resolution="See getrlimit(2).")
     limit = spec.ulimits[name]
     pair = [_UNLIMITED if value < 0 else value for value in (limit.soft, limit.hard)]
-    return struct.pack("<IQQ", _RLIMITS[name], *pair)
+    return _packed("<IQQ", _RLIMITS[name], *pair)
 
 
 def _mounts(spec: RunSpec) -> list[bytes]:
@@ -126,6 +182,6 @@ def _mounts(spec: RunSpec) -> list[bytes]:
         flags = int(mount.read_only)
         if mount.tmpfs_mode is not None:
             flags |= 2 | mount.tmpfs_mode << 16
-        head = struct.pack("<iIQ", number, flags, mount.tmpfs_bytes or 0)
-        rows.append(head + mount.target.encode())
+        head = _packed("<iIQ", number, flags, mount.tmpfs_bytes or 0)
+        rows.append(head + _text(mount.target, "a mount's place"))
     return rows

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 
-from portkit import process
+from portkit import files, process
 from portkit.errors import AppError, ToolError
 from portkit.guest.initrd import cpio
 
@@ -73,10 +73,9 @@ def build_kit(cache: Path | None = None, architecture: str = "amd64") -> GuestKi
     total.update(hashlib.sha256(data).digest())
     digest = "sha256:" + total.hexdigest()
     initrd = cache / f"initrd-{total.hexdigest()[:16]}"
-    if not initrd.exists():
-        fresh = initrd.with_suffix(f".{os.getpid()}")
-        fresh.write_bytes(data)
-        fresh.replace(initrd)
+    if not initrd.exists() or initrd.read_bytes() != data:
+        with files.whole(initrd) as file:
+            file.write(data)
     return GuestKit(digest, architecture, release, kernel, initrd, modules)
 
 

@@ -195,7 +195,7 @@ def _artifact(plan: Plan, form: Form, store: Store) -> Artifact:
     try:
         artifact = artifact_from(store.read_bytes(plan.manifests[form], _MANIFEST_LIMIT))
         for blob in artifact.blobs:
-            store.size(blob.digest)
+            store.content(blob.digest)
     except PortkitError as error:
         raise PortkitError(
             f"the {form} that the Move carries is not here any more",

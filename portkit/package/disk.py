@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from portkit import kvm, process
+from portkit import files, kvm, process
 from portkit.errors import AppError, EngineError, SpaceError, ToolError
 from portkit.guest.config import encode_config
 from portkit.guest.initrd import cpio
@@ -116,8 +116,8 @@ def build(
 def _with_kit(artifact: Artifact, kit: GuestKit, store: Store) -> Artifact:
     """Kernel and initrd as blobs before the disk, which holds them too: a host gets them once,
     and every disk is made from them there."""
-    files = tuple(store.add_file(path) for path in (kit.kernel, kit.initrd))
-    return replace(artifact, blobs=(*files, *artifact.blobs))
+    blobs = tuple(store.add_file(path) for path in (kit.kernel, kit.initrd))
+    return replace(artifact, blobs=(*blobs, *artifact.blobs))
 
 
 def _stored(store: Store, blob: Blob) -> int:
@@ -142,14 +142,13 @@ def _write(
     tree, full = folder / "root.tar", "the disk has no room in the Store of this machine"
     store.require(image.logical_bytes, full)  # the tree has hardly less
     observer.message("laying the image's layers over each other")
-    with tree.open("xb") as out:
-        entries = flatten([store.path(digest) for digest in image.config.diff_ids], out)
+    with files.create(tree) as out:
+        entries = flatten([store.content(digest) for digest in image.config.diff_ids], out)
     # A file takes whole blocks and an inode of 256 bytes beside them.
     content = tree.stat().st_size + entries * 4096
     store.require(tree.stat().st_size, full)
     bounds = layout(content, disk_bytes)
-    with raw.open("xb") as file:
-        raw.chmod(0o600)
+    with files.create(raw) as file:
         file.truncate(bounds.size)
     row = plan(bounds, entries, raw=raw, tree=tree, mbr=BIOS_LOADER)
     row["boot_files"] = [[str(path), name] for path, name in _boot_files(kit, default, folder)]
@@ -176,12 +175,12 @@ def plan(bounds: Layout, entries: int, *, raw: Path, tree: Path, mbr: Path) -> d
 def _boot_files(kit: GuestKit, default: bytes, folder: Path) -> list[tuple[Path, str]]:
     """(file here, its path on the boot partition)."""
     initrds = [_PATHS["initrd"]]
-    files = [(kit.kernel, _PATHS["kernel"]), (kit.initrd, _PATHS["initrd"])]
+    rows = [(kit.kernel, _PATHS["kernel"]), (kit.initrd, _PATHS["initrd"])]
     texts = {}
     if default:
         initrds.append(_PATHS["default"])
-        (folder / "default.img").write_bytes(cpio({"default": (0o600, default)}))
-        files.append((folder / "default.img", _PATHS["default"]))
+        files.write(folder / "default.img", cpio({"default": (0o600, default)}))
+        rows.append((folder / "default.img", _PATHS["default"]))
     texts["/syslinux.cfg"] = (
         "SERIAL 0 115200\nDEFAULT portkit\nPROMPT 0\nTIMEOUT 0\nLABEL portkit\n"
         f"  LINUX {_PATHS['kernel']}\n  INITRD {','.join(initrds)}\n  APPEND {_KERNEL_LINE}\n"
@@ -194,10 +193,10 @@ def _boot_files(kit: GuestKit, default: bytes, folder: Path) -> list[tuple[Path,
     )
     for number, (name, text) in enumerate(texts.items()):
         path = folder / f"text-{number}"
-        path.write_text(text)
-        files.append((path, name))
-    files.append((UEFI_LOADER, "/EFI/BOOT/BOOTX64.EFI"))
-    return files
+        files.write(path, text.encode())
+        rows.append((path, name))
+    rows.append((UEFI_LOADER, "/EFI/BOOT/BOOTX64.EFI"))
+    return rows
 
 
 def guestfs_env(kit: GuestKit, folder: Path) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
+from portkit import files
 from portkit.errors import AppError, TransferError, VerifyError
 from portkit.host import Host
 from portkit.model import Artifact, Blob, Form
@@ -84,8 +84,7 @@ def _receive(
     decoder = codec.Decompressor(encoding)
     most = _ARCHIVE_RATIO * size + _ARCHIVE_BYTES
     done = 0
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-    with store.space(), os.fdopen(os.open(path, flags, 0o600), "wb") as out:
+    with store.space(), files.create(path) as out:
 
         def take(data: bytes) -> None:
             nonlocal done

@@ -6,7 +6,7 @@ import secrets
 import struct
 from pathlib import Path
 
-from portkit import process
+from portkit import files, process
 from portkit.errors import ConflictError, VerifyError
 from portkit.model import Artifact, Form
 from portkit.store import Store
@@ -39,7 +39,7 @@ def save(artifact: Artifact, store: Store, path: Path, name: str) -> None:
             if artifact.form is Form.IMAGE:
                 _docker_archive(artifact, store, fresh, name)
             else:
-                _qcow2(store.path(artifact.digest), fresh)
+                _qcow2(store.content(artifact.digest), fresh)
         fresh.rename(path)
     finally:
         fresh.unlink(missing_ok=True)
@@ -47,24 +47,23 @@ def save(artifact: Artifact, store: Store, path: Path, name: str) -> None:
 
 def _docker_archive(artifact: Artifact, store: Store, path: Path, name: str) -> None:
     layers = list(artifact.config.diff_ids)
-    files: dict[str, Content] = {
-        digest: Plain(store.path(digest)) for digest in dict.fromkeys(layers)
+    contents: dict[str, Content] = {
+        digest: Plain(store.content(digest)) for digest in dict.fromkeys(layers)
     }
     hold = f"portkit/{name}:{artifact.digest.removeprefix('sha256:')[:12]}"
-    config = store.path(artifact.config.digest)
-    stream, _ = image_archive.docker_archive(config, layers, files, hold)
+    config = store.content(artifact.config.digest)
+    stream, _ = image_archive.docker_archive(config, layers, contents, hold)
     try:
-        with path.open("xb") as out:
-            path.chmod(0o600)
+        with files.create(path) as out:
             for data in stream:
                 out.write(data)
     finally:
-        for source in files.values():
+        for source in contents.values():
             source.close()
 
 
 def _qcow2(raw: Path, path: Path) -> None:
-    path.touch(mode=0o600, exist_ok=False)
+    files.write(path, b"")
     _qemu_img("convert", "-c", "-W", "-m", "4", "-f", "raw", "-O", "qcow2", "-o", _OPTIONS,
               raw, path)  # fmt: skip
     with path.open("rb") as file:

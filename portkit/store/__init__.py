@@ -1,16 +1,21 @@
 """A Store: content by its sha256 in an OCI image layout, and what is known about it.
 
     ROOT/oci-layout, index.json, blobs/sha256/HEX      source: OCI image-spec v1.1, image-layout.md
-    ROOT/tmp/                                          what is being written
+    ROOT/tmp/CLAIM/                                    what one process is writing
+    ROOT/tmp/*.how                                     notes on transfers that were cut
     ROOT/lock                                          held while index.json is changed
 
 Image layers are kept uncompressed, so that their digest is their diffID. A disk's blob is its raw
 content; its holes stay holes. Folders are 0700 and files 0600, whatever the umask.
+
+A blob is hashed before its first use in a process. One that has been damaged since it was written
+is removed, so that what needs it makes or fetches it again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -23,9 +28,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from portkit import files, strict_json
 from portkit.errors import PortkitError, SpaceError, VerifyError
 from portkit.model import Artifact, Blob, check_digest
+from portkit.store import soundness
 from portkit.store.manifest import artifact_from, manifest_of
+from portkit.store.scratch import Scratch
 from portkit.wire.sparse import copy_sparse, hash_sparse
 
 __all__ = ["Store", "Writer", "default_root"]
@@ -51,8 +59,7 @@ class Writer:
     def __init__(self, store: Store, path: Path) -> None:
         self._store = store
         self._path = path
-        self._file = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
-        os.fchmod(self._file.fileno(), 0o600)
+        self._file = files.create(path)
         self._hash = hashlib.sha256()
         self.size = 0
 
@@ -105,6 +112,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._scratch: Scratch | None = None
 
     def _prepare(self) -> Path:
         blobs = self.root / "blobs" / "sha256"
@@ -122,8 +130,6 @@ class Store:
         try:
             yield
         except OSError as error:
-            import errno
-
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise
             raise SpaceError(
@@ -149,7 +155,24 @@ class Store:
         return self.root / "blobs" / "sha256" / check_digest(digest).removeprefix("sha256:")
 
     def has(self, digest: str) -> bool:
-        return self.path(digest).is_file()
+        """Whether the blob is here and undamaged. It is hashed before its first use in a process;
+        a damaged one is removed."""
+        with self.space():
+            return soundness.is_sound(self.path(digest))
+
+    def content(self, digest: str) -> Path:
+        """The file of a blob, to be read; VerifyError when it is not here or is damaged."""
+        path = self.path(digest)
+        if not path.exists():
+            raise self._missing(digest)
+        if not self.has(digest):
+            raise VerifyError(
+                "a blob in the Store was damaged, and has been removed",
+                details=str(path),
+                resolution="Run the same command again: what is missing is then made or fetched. "
+                "If it happens again, check this machine's disk and memory.",
+            )
+        return path
 
     def size(self, digest: str) -> int:
         """Bytes of the raw content; VerifyError when it is not here."""
@@ -174,10 +197,23 @@ class Store:
         finally:
             writer.close()
 
+    def scratch(self) -> Path:
+        """The folder of this Store object for what is not finished, on the Store's file system. It
+        is removed with the object, or by the next process after a kill."""
+        if self._scratch is None or not self._scratch.path.is_dir():
+            self._prepare()
+            with self.space():
+                self._scratch = Scratch(self.root / "tmp")
+        return self._scratch.path
+
+    def notes(self) -> Path:
+        """The folder for small files that outlive their process; see `transfer.deliver.Note`."""
+        self._prepare()
+        return self.root / "tmp"
+
     def temporary(self, suffix: str = "") -> Path:
         """A name inside the Store that nobody can predict; the caller makes and removes it."""
-        self._prepare()
-        return self.root / "tmp" / (secrets.token_hex(16) + suffix)
+        return self.scratch() / (secrets.token_hex(16) + suffix)
 
     def put_bytes(self, data: bytes) -> Blob:
         with self.writer() as writer:
@@ -222,6 +258,7 @@ class Store:
         path.chmod(0o600)
         path.replace(self.path(digest))
         _sync_folder(self.root / "blobs" / "sha256")
+        soundness.trust(self.path(digest))
 
     def newest(self, limit: int, least: int = 0) -> list[Blob]:
         """At most `limit` blobs of at least so many bytes, the last written first."""
@@ -240,7 +277,7 @@ class Store:
         """Remember an Artifact under `key`; what had that key before is forgotten."""
         manifest = self.put_bytes(json.dumps(manifest_of(artifact), sort_keys=True).encode())
         with self._locked():
-            rows = [row for row in self._index() if row.get("annotations", {}).get(_KEY) != key]
+            rows = [row for row in self._index() if _key(row) != key]
             rows.append(
                 {
                     "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -253,9 +290,9 @@ class Store:
             self._write_small(self.root / "index.json", json.dumps(index, indent=1).encode())
 
     def find(self, key: str) -> Artifact | None:
-        """The Artifact of that key, if it is known and all its blobs are here."""
+        """The Artifact of that key, if it is known and all its blobs are here, undamaged."""
         for row in self._index():
-            if row.get("annotations", {}).get(_KEY) != key:
+            if _key(row) != key:
                 continue
             if not self.has(row["digest"]):
                 return None
@@ -266,19 +303,17 @@ class Store:
 
     def _index(self) -> list[dict[str, Any]]:
         path = self.root / "index.json"
-        if not path.exists():
-            return []
         try:
-            rows = json.loads(path.read_bytes())["manifests"]
-            if not all(isinstance(row["digest"], str) for row in rows):
-                raise TypeError("digest")
-        except (ValueError, KeyError, TypeError) as error:
+            with path.open("rb") as file:
+                return _rows(file.read(_INDEX_LIMIT + 1))
+        except FileNotFoundError:
+            return []
+        except ValueError as error:
             raise PortkitError(
                 "the Store's index cannot be read",
                 details=f"{path}: {error}",
                 resolution=f"Move {path} away: artifacts are then packed again.",
-            ) from error
-        return list(rows)
+            ) from None
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -289,16 +324,30 @@ class Store:
             yield
 
     def _write_small(self, path: Path, data: bytes) -> None:
-        temporary = path.with_name(f".{secrets.token_hex(8)}")
         with self.space():
-            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(file.fileno(), 0o600)
+            with files.whole(path) as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
             _sync_folder(path.parent)
+
+
+def _rows(data: bytes) -> list[dict[str, Any]]:
+    """The entries of an index; ValueError when it is none."""
+    if len(data) > _INDEX_LIMIT:
+        raise ValueError(f"it has more than {_INDEX_LIMIT} bytes")
+    index = strict_json.loads(data)
+    rows = index.get("manifests") if isinstance(index, dict) else None
+    if not isinstance(rows, list):
+        raise ValueError("it has no list of manifests")
+    for row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("digest"), str):
+            raise ValueError("an entry has no digest")
+        if not isinstance(row.get("annotations", {}), dict):
+            raise ValueError("the annotations of an entry are no object")
+    return rows
+
+
+def _key(row: dict[str, Any]) -> Any:
+    return row.get("annotations", {}).get(_KEY)
 
 
 def _private_folder(folder: Path) -> None:

@@ -1,13 +1,17 @@
-"""An Artifact as JSON in the Store, and back. Only portkit writes and reads it."""
+"""An Artifact as JSON in the Store, and back. Only portkit writes it; it is read as anybody's."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
+from portkit import strict_json
 from portkit.errors import VerifyError
-from portkit.model import Artifact, Blob, Form, Healthcheck, ImageConfig, check_digest
+from portkit.model import Artifact, check_digest
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _SCHEMA = "portkit.artifact/1"
 
@@ -19,22 +23,33 @@ def manifest_of(artifact: Artifact) -> dict[str, Any]:
 def artifact_from(data: bytes) -> Artifact:
     """The Artifact of a manifest; VerifyError when it is not one."""
     try:
-        row = json.loads(data)
-        if row.pop("schema") != _SCHEMA:
-            raise ValueError("another schema")
-        config = row["config"]
-        health = config["healthcheck"]
-        for name in ("diff_ids", "env", "entrypoint", "cmd", "exposed_ports", "volumes"):
-            config[name] = tuple(config[name])
-        if health is not None:
-            health = Healthcheck(**{**health, "test": tuple(health["test"])})
-        config["healthcheck"] = health
-        row["config"] = ImageConfig(**config)
-        row["blobs"] = tuple(Blob(check_digest(b["digest"]), int(b["size"])) for b in row["blobs"])
-        return Artifact(**{**row, "form": Form(row["form"]), "digest": check_digest(row["digest"])})
-    except (ValueError, KeyError, TypeError) as error:
+        row = strict_json.loads(data)
+        if not isinstance(row, dict) or row.get("schema") != _SCHEMA:
+            raise ValueError("it is of another schema")
+        artifact = _adapter().validate_json(data)  # a ValidationError is a ValueError
+    except ValueError as error:
         raise VerifyError(
             "an artifact's manifest cannot be read",
-            details=repr(error),
+            details=_reason(error),
             resolution="It was made by another version; pack the App again.",
-        ) from error
+        ) from None
+    for digest in (artifact.digest, *(blob.digest for blob in artifact.blobs)):
+        check_digest(digest)
+    return artifact
+
+
+@cache
+def _adapter() -> TypeAdapter[Artifact]:
+    from pydantic import TypeAdapter  # slow to import
+
+    return TypeAdapter(Artifact)
+
+
+def _reason(error: ValueError) -> str:
+    """Without the values: an environment is among them."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    return f"{'.'.join(str(part)[:80] for part in first['loc'][:4])}: {first['msg']}"[:500]

@@ -68,7 +68,7 @@ class Bases:
     def add(self, row: Base) -> None:
         """A candidate, where it is in the Store here."""
         if self._store.has(row.digest) and len(self.rows) < MOST_OPEN:
-            file = self._stack.enter_context(self._store.path(row.digest).open("rb"))
+            file = self._stack.enter_context(self._store.content(row.digest).open("rb"))
             self._files.append(file.fileno())
             self.rows.append(row)
 

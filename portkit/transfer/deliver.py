@@ -71,8 +71,8 @@ class _Job:
         self._blob, self._store, self._link = blob, store, link
         self._bases = bases or Bases(store)
         self._candidates = {row.digest: row for row in self._bases.rows}
-        self._folder = store.temporary().parent
-        self.note = Note(self._folder, blob.digest, link.name)
+        self._folder = store.scratch()
+        self.note = Note(store.notes(), blob.digest, link.name)
         self._observer, self._told = observer, told
         self._content = 1  # bytes of the recipe, about
         self.used: tuple[str, ...] = ()  # bases, once it is known
@@ -80,7 +80,7 @@ class _Job:
     def run(self) -> Delivery:
         folder, note = self._folder, self.note
         with ExitStack() as stack:
-            path = self._store.path(self._blob.digest)
+            path = self._store.content(self._blob.digest)
             target = stack.enter_context(path.open("rb")).fileno()
             begun = self._begun()
             bases = self._bases

@@ -140,7 +140,7 @@ def forward(
     how = price.packing(encodings, parcel.packed_size, rate, cores, packed=False)
     sending = Sending(parcel.blob, how, parcel.bases, parcel.room)
     with store.space(), ExitStack() as stack:
-        folder = store.temporary().parent
+        folder = store.scratch()
         stream = stack.enter_context(Stream(parcel.pieces(), how, folder))
         resumed = transmit(
             sending, stream, link, observer, lambda offset: _sent(stream, offset, parcel, told)

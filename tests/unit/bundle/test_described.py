@@ -103,7 +103,21 @@ def test_a_hostile_description(row: dict[str, object]) -> None:
         described.read(text, "", "x")
 
 
-def test_a_bind_mount_is_refused() -> None:
-    row = {"image": "i", "volumes": [{"type": "bind", "source": "/home/x", "target": "/x"}]}
-    with pytest.raises(AppError, match="outside of the document"):
-        described.read(json.dumps({"name": "a", "services": {"s": row}}), "", "x")
+@pytest.mark.parametrize(
+    "text",
+    ["env_file: [{file}]", "env_file: [{{path: {file}, format: raw}}]",
+     "volumes: [{{type: bind, source: {file}, target: /x}}]",
+     "x-portkit: {{health: {{scheme: https, ca_file: {file}}}}}", "build: {folder}"],
+)  # fmt: skip
+def test_no_file_of_this_machine_is_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "secret").write_text("A=hunter2\n")
+    row = text.format(file=tmp_path / "secret", folder=tmp_path)
+    document = f"name: a\nservices:\n  s:\n    image: i\n    {row}\n"
+    with pytest.raises(AppError, match="outside of the document") as caught:
+        described.read(document, "a CA", "x")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_half_a_character() -> None:
+    with pytest.raises(AppError, match="half a character"):
+        described.read('{"services": "\ud800"}', "", "x")

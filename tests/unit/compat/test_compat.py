@@ -253,7 +253,7 @@ def test_space_for_an_image_in_the_store_and_twice_in_the_engine() -> None:
 
 def test_space_on_two_file_systems() -> None:
     image, disk = brought(Form.IMAGE, 3, a=3), brought(Form.DISK, 1, k=1, d=50)
-    apart = replace(FACTS, store_free_bytes=5 * GIB, docker_free_bytes=6 * GIB)
+    apart = replace(FACTS, store_free_bytes=8 * GIB, docker_free_bytes=6 * GIB)
     assert compat.space(apart, [image, disk]) == (), "a disk's holes take no room"
     (found,) = compat.space(apart, [image, disk], more=1)
     assert [text.partition(":")[0] for text in found.evidence] == ["the Store", "the Docker Engine"]
@@ -263,8 +263,24 @@ def test_space_on_two_file_systems() -> None:
 
 def test_space_counts_what_is_common_once() -> None:
     first, second = brought(Form.IMAGE, 3, base=2, a=1), brought(Form.IMAGE, 3, base=2, b=1)
-    apart = replace(FACTS, store_free_bytes=4 * GIB, docker_free_bytes=7 * GIB)
+    apart = replace(FACTS, store_free_bytes=6 * GIB, docker_free_bytes=7 * GIB)
     assert compat.space(apart, [first, second]) == (), "4 stay, and 3 while the first is loaded"
     assert compat.space(replace(apart, docker_free_bytes=7 * GIB - 1), [first, second])
-    assert compat.space(replace(apart, store_free_bytes=4 * GIB - 1), [first, second])
+    assert compat.space(replace(apart, store_free_bytes=6 * GIB - 1), [first, second])
     assert compat.space(replace(apart, docker_store="containerd"), [first, second])
+
+
+def test_space_for_the_stream_beside_the_blob() -> None:
+    """The host asks for both before it takes the first byte: see transfer/deliver.py."""
+    image, disk = brought(Form.IMAGE, 8, a=8), brought(Form.DISK, 9, d=50)
+    apart = replace(FACTS, store_free_bytes=16 * GIB, docker_free_bytes=90 * GIB)
+    assert compat.space(apart, [image]) == ()
+    (found,) = compat.space(replace(apart, store_free_bytes=16 * GIB - 1), [image])
+    assert found.evidence[0] == f"the Store: {16 * GIB} of {16 * GIB - 1} free"
+    alone = replace(apart, store_free_bytes=18 * GIB)
+    assert compat.space(alone, [disk]) == ()
+    assert compat.space(replace(alone, store_free_bytes=18 * GIB - 1), [disk])
+    there = (image[0], ())
+    beside = replace(apart, store_free_bytes=9 * GIB + 9 * GIB // 8)
+    assert compat.space(beside, [there, disk]) == (), "its image is on the host"
+    assert compat.space(replace(beside, store_free_bytes=10 * GIB), [there, disk])

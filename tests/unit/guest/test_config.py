@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from portkit.errors import AppError
 from portkit.guest.config import LIMIT, encode_config, is_init_system, signal_number
 from portkit.guest.initrd import cpio
-from portkit.model import Mount
+from portkit.model import Mount, Ulimit
 from tests.factories import spec
 
 
@@ -99,3 +99,67 @@ def test_an_initrd_holds_its_files(files: dict[str, bytes]) -> None:
             found[name] = data[at : at + fields[6]]
         at += -(-fields[6] // 4) * 4
     assert found == files
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"argv": ("a\ud800",)},
+        {"argv": ("a\0b",)},
+        {"env": (("PASSWORD", "hunter2\udcff"),)},
+        {"env": (("P\ud800", "hunter2"),)},
+        {"cwd": "/\udcff"},
+        {"user": "9" * 5000},
+        {"user": str(1 << 31)},
+        {"user": f"1:{1 << 31}"},
+        {"user": "n" * 500},
+        {"group_add": ("9" * 5000,)},
+        {"hostname": "\udcff"},
+        {"stop_signal": "9" * 5000},
+        {"stop_signal": "SIGRTMIN+99999999999"},
+        {"restart": "on-failure:x"},
+        {"stop_grace_period_s": float("nan")},
+        {"stop_grace_period_s": -1.0},
+        {"ulimits": {"nofile": Ulimit(1 << 64, 1 << 64)}},
+        {"mounts": (Mount("tmpfs", "/a", tmpfs_bytes=1 << 64),)},
+        {"mounts": (Mount("tmpfs", "/a", tmpfs_mode=1 << 16),)},
+        {"mounts": (Mount("tmpfs", "/\udcff"),)},
+    ],
+    ids=str,
+)
+def test_what_no_guest_can_take(changed: dict[str, object]) -> None:
+    with pytest.raises(AppError) as caught:
+        encode_config(spec(**changed))
+    assert "hunter2" not in str(caught.value)
+    str(caught.value).encode()
+
+
+def test_large_numbers_that_have_a_meaning() -> None:
+    made = encode_config(spec(restart="on-failure:" + "9" * 5000, stop_grace_period_s=1e300))
+    (numbers,) = (value for tag, value in records(made) if tag == b"N")
+    assert struct.unpack_from("<IIIII", numbers)[2::2] == (0xFFFFFFFF, 0xFFFFFFFF)
+    assert encode_config(spec(user="2147483647:2147483647"))
+
+
+ODD = st.text(st.characters(), max_size=20)
+
+
+@given(st.tuples(ODD, ODD), ODD, ODD, ODD, ODD, st.integers(), st.floats())
+def test_any_spec_is_encoded_or_refused(
+    pair: tuple[str, str], word: str, user: str, name: str, restart: str, number: int, grace: float
+) -> None:
+    changed = {
+        "argv": (word,),
+        "env": (pair,),
+        "user": user,
+        "group_add": (name,),
+        "stop_signal": name,
+        "restart": restart,
+        "stop_grace_period_s": grace,
+        "ulimits": {"nofile": Ulimit(number, number)},
+        "mounts": (Mount("tmpfs", word, tmpfs_bytes=abs(number)),),
+    }
+    try:
+        records(encode_config(spec(**changed)))
+    except AppError as error:
+        str(error).encode()

@@ -196,9 +196,10 @@ def test_one_that_cannot_go_holds_all(tmp_path: Path) -> None:
 
 
 def test_space_is_that_of_all_together(tmp_path: Path) -> None:
-    """In the Store 1000 of the base, and 400 and 500 of one App's configuration and layer each."""
+    """In the Store 1000 of the base, 400 and 500 of one App's configuration and layer each, and
+    the stream of the base beside it."""
     names = ("shop", "blog")
-    need = 1000 + 2 * (400 + 500)
+    need = 1000 + 2 * (400 + 500) + 1000
     exact = replace(FACTS, store_free_bytes=need, docker_free_bytes=10 << 30)
     assert len(Lot(tmp_path, *names, target=exact).run()) == 2
     less = Lot(tmp_path, *names, target=replace(exact, store_free_bytes=need - 1))

@@ -83,5 +83,5 @@ def test_too_little_room_is_told_before_bytes_move(tmp_path: Path) -> None:
     """hostile input 40"""
     error, calls = refused(tmp_path, replace(FACTS, store_free_bytes=1))
     assert isinstance(error, SpaceError)
-    assert "2 of 1 free" in error.details
+    assert "4 of 1 free" in error.details  # two blobs, and the stream of one that has two bytes
     assert set(calls) == {"image.list", "store.has"}

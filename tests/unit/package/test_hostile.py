@@ -265,7 +265,7 @@ def test_what_was_fetched_is_what_was_named(tmp_path: Path) -> None:
     for images in ([], [{}, {}]):
         with pytest.raises(TransferError):
             fetch(tmp_path, images=images)
-    assert list((tmp_path / "store/tmp").iterdir()) == []
+    assert list((tmp_path / "store/tmp").glob("*/*")) == []
 
 
 def test_an_image_that_has_no_room_here_is_not_fetched(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_an_image_that_has_no_room_here_is_not_fetched(tmp_path: Path) -> None:
     for containerd, size in ((False, free * 3 // 4), (True, free * 2)):
         with pytest.raises(SpaceError, match="no room in the Store of this machine"):
             fetch(tmp_path, size=size, containerd=containerd)
-    assert list((tmp_path / "store/tmp").iterdir()) == []
+    assert list((tmp_path / "store/tmp").glob("*/*")) == []
     assert fetch(tmp_path, size=free * 3 // 4, containerd=True).form is Form.IMAGE
 
 

@@ -62,7 +62,8 @@ def test_a_lax_folder_is_tightened(tmp_path: Path) -> None:  # hostile input 60
 
 
 def test_temporary_names_cannot_be_predicted(tmp_path: Path) -> None:  # hostile input 61
-    names = {Store(tmp_path / "store").temporary().name for _ in range(200)}
+    store = Store(tmp_path / "store")
+    names = {store.temporary().name for _ in range(200)}
     assert len(names) == 200
     assert min(map(len, names)) >= 32
 
@@ -75,8 +76,9 @@ def test_what_was_planted_is_not_written_through(
     store.put_bytes(b"x")
     victim = tmp_path / "victim"
     victim.write_bytes(b"mine")
+    scratch = store.scratch()
     monkeypatch.setattr(secrets, "token_hex", lambda count: "guessed")
-    (store.root / "tmp/guessed").symlink_to(victim)
+    (scratch / "guessed").symlink_to(victim)
     (store.root / ".guessed").symlink_to(victim)
     with pytest.raises(FileExistsError):
         store.put_bytes(b"evil")

@@ -28,7 +28,7 @@ def test_a_blob_comes_back_and_is_private(store: Store) -> None:
     assert store.size(blob.digest) == 5
     for path in [store.root, *store.root.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
-    assert list((store.root / "tmp").iterdir()) == []
+    assert list(store.scratch().iterdir()) == []
 
 
 @pytest.mark.parametrize("bad", ["sha256:../x", "md5:" + "0" * 32, "sha256:" + "A" * 64, ""])

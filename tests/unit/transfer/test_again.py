@@ -59,7 +59,7 @@ def cut(
 
 
 def notes(near: Store) -> list[str]:
-    return [path.name for path in (near.root / "tmp").iterdir()]
+    return [path.name for path in near.notes().glob("*.how")]
 
 
 def mixed(near: Store, far: Far) -> tuple[bytes, list[Base]]:

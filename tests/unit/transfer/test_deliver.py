@@ -49,7 +49,8 @@ def sent(
     assert path.read_bytes() == data
     assert path.stat().st_mode & 0o777 == 0o600
     assert not [name for name in far.files() if name.startswith(("parts/", "tmp/"))]
-    assert not list((near.root / "tmp").iterdir())
+    assert not list((near.root / "tmp").glob("*/*"))
+    assert not list(near.notes().glob("*.how"))
     return blob, done
 
 
