@@ -33,7 +33,7 @@ _, ANSWERS = recorded()
 NUMBER = "a plain number would change here: put it in quotes"
 # What portkit reads otherwise, by the sentence of docs/compose.md that tells it.
 REFUSED_FOR = {
-    "a plain number that compose would print otherwise": {
+    "a plain number that compose would print differently than it is written": {
         **{
             f"environment/number-{kind}": f"environment.A: {NUMBER}"
             for kind in (
@@ -45,23 +45,23 @@ REFUSED_FOR = {
         "environment/labels-float": f"labels.A: {NUMBER}",
         "service/build-args-float": f"build.args.A: {NUMBER}",
     },
-    "a size without a unit that is no whole number": {
+    "a size without a unit that is not a whole number": {
         "service/memory-fraction": "needs its unit",
     },
-    "tags but `!reset` and `!override`": {"environment/tag-unknown": "a tag is not understood"},
+    "tags other than `!reset`, `!override`": {"environment/tag-unknown": "a tag is not understood"},
     "a second document in the file": {"environment/two-documents": "a single document"},
-    "a name of a variable that is empty or holds a control character": {
+    "a name of a variable that is empty or contains a control character": {
         "environment/name-newline": "a name is empty, or holds",
         "environment/name-empty": "a name is empty, or holds",
         "envfile/name-missing": "this is not KEY=VALUE",
     },
-    "text behind a closing quote of an env file": {
+    "text after a closing quote in an env file": {
         "envfile/text-behind-a-quote": "text follows a closing quote",
         "envfile/word-behind-a-quote": "text follows a closing quote",
     },
     "a `name` that compose would change": {"variables/name-changed": "name is malformed"},
     "a `version` over 3": {"service/version-new": "does not know this version"},
-    "port 0, and what is no port": {
+    "port 0 and everything that is not a port": {
         "ports/host-zero": "not a port from 1 to 65535",
         "ports/long-published-word": "not a port from 1 to 65535",
         "ports/long-target-high": "not a port from 1 to 65535",
@@ -70,8 +70,10 @@ REFUSED_FOR = {
         "ports/taken": "port 80 is published twice",
         "ports/taken-on-all": "port 80 is published twice",
     },
-    "a port's `mode` but `host` and `ingress`": {"ports/long-mode-unknown": "host or ingress"},
-    "a mount's target that is not absolute, or holds `..`": {
+    "a port's `mode` other than `host` and `ingress`": {
+        "ports/long-mode-unknown": "host or ingress"
+    },
+    "a mount's target that is not absolute or contains `..`": {
         "volumes/dots": "is not an absolute path",
         "volumes/relative-target": "is not an absolute path",
         "volumes/relative-target-alone": "is not an absolute path",
@@ -82,8 +84,8 @@ REFUSED_FOR = {
         "volumes/root": "cannot be mounted on /",
         "volumes/bind-socket": "/var/run/docker.sock is an engine's socket",
     },
-    "volumes of type `image`, `npipe` and `cluster`": {"volumes/long-image": "of type image"},
-    "a build's context that is no folder of this machine": {
+    "volumes of the types `image`, `npipe` and `cluster`": {"volumes/long-image": "of type image"},
+    "a build context that is not a folder of this machine": {
         "service/build-home": "/home/me/x is not a folder",
         "service/build-other-home": "/home/me/nosuchuser/x is not a folder",
         "service/build-git": "Clone it",
@@ -115,7 +117,7 @@ ACCEPTED_FOR = {
         *("service/hostname-number", "service/image-number", "service/stop-signal-plain-number"),
         *("service/user-number", "service/version-number", "service/deploy-memory-number"),
     },
-    "a group twice": {"service/groups-twice"},
+    "a group that is listed twice": {"service/groups-twice"},
     "a volume that the top level does not declare": {
         *("volumes/undeclared", "volumes/undeclared-long"),
     },
@@ -124,8 +126,8 @@ ACCEPTED = {name for group in ACCEPTED_FOR.values() for name in group}
 # Both read it; these fields are other ones.
 OTHERWISE_FOR: dict[str, dict[str, dict[str, Any]]] = {
     "A port of sctp is left out": {"ports/sctp": {"ports": (Port(81, 81),)}},
-    "`USER:` is `USER`": {"service/user-open-group": {"user": "1000"}},
-    "a last line of an env file without a value": {
+    "`USER:` means `USER`": {"service/user-open-group": {"user": "1000"}},
+    "A last line of an env file without a value": {
         "envfile/last-line-without-value": {"environment": {"GIVEN": "given"}}
     },
 }
