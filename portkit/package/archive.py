@@ -53,7 +53,8 @@ def read(path: Path, store: Store, progress: Callable[[int], None]) -> tuple[Ima
         zlib.error,
         gzip.BadGzipFile,
         ValueError,
-        OverflowError,  # of a size that no file has
+        OverflowError,  # a size that no file has
+        MemoryError,  # a header that claims gigabytes
     ) as error:
         raise _malformed(f"it cannot be read: {error}") from error
     return config, store.put_bytes(data)

@@ -55,6 +55,10 @@ volumes: {data: {}}
 _ENV = b"A=1\nexport B='x y' # c\nC=\"q\\n${A}\"\n# comment\nD=${B:-d}\nE\n"
 
 
+# Of the table's own json.loads; the readers get values there.
+_NO_JSON = (ValueError, RecursionError)
+
+
 @dataclass(frozen=True)
 class Reader:
     """seeds: sound inputs. allowed: what may be raised, beside PortkitError."""
@@ -293,13 +297,13 @@ def readers() -> dict[str, Reader]:
     rows: Iterable[Reader] = (
         Reader("image-config", lambda d, _: parse_image_config(d), spoil_json, (_CONFIG,)),
         Reader("frames", _frames, spoil_bytes, (frame.getvalue(),), wire),
-        Reader("answers", _answers, spoil_json, (json.dumps(_ANSWERS).encode(),), (ValueError,)),
+        Reader("answers", _answers, spoil_json, (json.dumps(_ANSWERS).encode(),), _NO_JSON),
         Reader(
             "engine",
             _engine,
             spoil_json,
             (json.dumps(_ENGINE).encode(),),
-            (frames.RemoteError, ValueError),
+            (frames.RemoteError, *_NO_JSON),
         ),
         Reader(
             "domain-xml",
