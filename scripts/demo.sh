@@ -12,6 +12,14 @@ echo "== two hosts on this machine: alpha (Debian 12) and beta (Debian 13)"
 "$portkit" lab shape beta --rate 100mbit
 trap '"$portkit" lab shape beta --rate none' EXIT
 
+# A demo that was killed left its Move unfinished: that is taken back before the next one.
+for cut in $("$portkit" moves --output json | "$python" -c '
+import json, sys
+print(*(row["id"] for row in json.load(sys.stdin)
+        if row["unfinished"] and (row["app"], row["to"]) == ("radicale", "lab:beta")))'); do
+  "$portkit" rollback "$cut"
+done
+
 # A demo that ran before left its app on beta; its port is wanted again.
 for old in $("$portkit" ps --on lab:beta --output json | "$python" -c '
 import json, sys
@@ -36,6 +44,7 @@ echo "== the same port, now the VM: stop the container, start the disk, write an
 cat <<END
 
 Radicale runs on beta now, as a container; its VM stands ready there. Next:
+  $portkit moves
   $portkit ps --on lab:beta
   $portkit logs radicale --on lab:beta --form disk
   $portkit move fixtures/apps/registry --from lab:alpha --to lab:beta --dry-run
