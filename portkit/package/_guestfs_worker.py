@@ -2,17 +2,25 @@
 
 A process, because libguestfs may hang (under KVM that opens and does nothing) and can then be
 ended; nothing of the image is ever mounted on the host. The plan is the JSON of
-`portkit.package.disk.plan`; progress goes to standard error as lines.
+`portkit.package.disk.plan`, in one line; progress goes to standard error as lines. Standard input
+stays open as long as the process that asked for the disk lives: when it ends, so does this one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import sys
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 _ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"  # UEFI specification 2.10, table 5.7
 _LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"  # Linux filesystem data
+_GRACE_S = 10.0  # for libguestfs to notice that its QEMU has ended, and to remove its sockets
 _LEGACY_BOOTABLE = 1 << 2  # what gptmbr.bin looks for (UEFI specification 2.10, table 5.8)
 
 
@@ -72,5 +80,32 @@ def _tell(text: str) -> None:
     sys.stderr.flush()
 
 
+def _stop(*_: object) -> None:
+    """libguestfs waits in C, where no handler of Python's runs, until its QEMU has ended."""
+    for path in Path("/proc/self/task").glob("*/children"):
+        for pid in path.read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGTERM)
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    with contextlib.suppress(SystemExit):
+        _stop()  # the handler itself may have to wait for that
+    time.sleep(_GRACE_S)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def main() -> None:
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as told:  # unbuffered: the thread reads on
+        row = json.loads(told.readline())
+    signal.signal(signal.SIGTERM, _stop)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    write(row)
+
+
 if __name__ == "__main__":
-    write(json.load(sys.stdin))
+    main()

@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
+import io
 import re
-import tarfile
+import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from portkit import strict_json
 from portkit.errors import SpaceError, VerifyError
 from portkit.model import CONFIG_LIMIT, Blob, ImageConfig, check_digest
+from portkit.package import tarball
+from portkit.package.tarball import Member
 from portkit.store import Store
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 _CHUNK = 1 << 20
-_MEMBERS = 100_000
+_MEMBERS = 10_000  # an image has at most some hundred layers, with three members each
+_DESCRIPTORS = 1_000  # of all indexes together
+_NAME_LIMIT = 1_000  # characters
 _MANIFESTS = {
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -37,80 +45,155 @@ def read(path: Path, store: Store, progress: Callable[[int], None]) -> tuple[Ima
     """Put the one image of the archive into the Store: its configuration and that blob.
 
     Every layer is then in the Store, uncompressed, under its diffID.
-    Raises VerifyError when the archive is damaged, ambiguous or incomplete.
+    Raises VerifyError when the archive is damaged, ambiguous or incomplete, SpaceError when its
+    layers have no room.
     """
-    try:
-        with tarfile.open(path, mode="r:") as bundle:
-            members = _members(bundle)
-            data = _config(bundle, members)
-            from portkit.image_config import parse_image_config  # pydantic: not for an import
+    from portkit.image_config import parse_image_config  # pydantic: not for an import
 
+    try:
+        with path.open("rb") as file:
+            archive = _Archive(file)
+            data = archive.config()
             config = parse_image_config(data)
-            _layers(bundle, members, config, store, progress)
-    except (
-        tarfile.TarError,
-        EOFError,
-        zlib.error,
-        gzip.BadGzipFile,
-        ValueError,
-        OverflowError,  # a size that no file has
-        MemoryError,  # a header that claims gigabytes
-    ) as error:
-        raise _malformed(f"it cannot be read: {error}") from error
+            _layers(archive, config, store, progress)
+    except (EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        raise _malformed(f"it cannot be read: {error}"[:500]) from None
     return config, store.put_bytes(data)
 
 
-def _members(bundle: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
+class _Archive:
+    """The members by name, and the JSON that says which of them are the image."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.members = _members(file)
+
+    def content(self, member: Member) -> Iterator[bytes]:
+        return tarball.content(self._file, member)
+
+    def config(self) -> bytes:
+        """The bytes of the image's configuration. Where a manifest.json and an index are there,
+        they have to name the same one."""
+        found = self._indexed() if "index.json" in self.members else {}
+        if "manifest.json" not in self.members:
+            if len(found) != 1:
+                raise _malformed(f"its index leads to {len(found)} images, not to one")
+            return next(iter(found.values()))
+        rows = _parse(self._small("manifest.json"))
+        if not isinstance(rows, list) or len(rows) != 1 or not isinstance(rows[0], dict):
+            raise _malformed("its manifest.json does not name exactly one image")
+        if "manifests" in rows[0]:
+            raise _malformed("its manifest.json is an index as well")
+        data = self._named_config(rows[0].get("Config"))
+        if found and data not in found.values():
+            raise _malformed("its index has no entry for the image of its manifest.json")
+        return data
+
+    def _indexed(self) -> dict[str, bytes]:
+        """Digest and bytes of the configurations that the index leads to and that are here, without
+        attestations, which say that their platform is unknown."""
+        found: dict[str, bytes] = {}
+        pending = _descriptors(_object(_parse(self._small("index.json"))))
+        seen: set[str] = set()
+        while pending:
+            row = pending.pop()
+            kind, digest = row.get("mediaType"), str(row["digest"])
+            unknown = _object(row.get("platform") or {}).get("os") == "unknown"
+            if unknown or kind not in _MANIFESTS | _INDEXES or digest in seen:
+                continue
+            seen.add(digest)
+            if _blob_name(row) not in self.members:  # of another platform, which was not saved
+                continue
+            document = _object(_parse(self._blob(row)))
+            if kind in _INDEXES:
+                pending += _descriptors(document)
+                if len(seen) + len(pending) > _DESCRIPTORS:
+                    raise _malformed(f"its indexes have more than {_DESCRIPTORS} entries")
+                continue
+            if "manifests" in document:
+                raise _malformed("a manifest of it is an index as well")
+            self._check_layers(document.get("layers"))
+            config = _descriptor(document.get("config"))
+            found[str(config["digest"])] = self._blob(config)
+        return found
+
+    def _small(self, name: str) -> bytes:
+        member = self.members.get(name)
+        if member is None:
+            raise _malformed(f"{name[:200]!a} is not in it")
+        if member.size > CONFIG_LIMIT:
+            raise _malformed(f"{name[:200]!a} has {member.size} bytes, at most {CONFIG_LIMIT}")
+        return b"".join(self.content(member))
+
+    def _named_config(self, name: Any) -> bytes:
+        """The configuration; engines name it by its digest, then it has to match."""
+        if not isinstance(name, str):
+            raise _malformed("its manifest.json names no configuration")
+        data = self._small(name)
+        stem = name.rpartition("/")[2].removesuffix(".json")
+        if re.fullmatch("[0-9a-f]{64}", stem) and hashlib.sha256(data).hexdigest() != stem:
+            raise _malformed(f"{name[:200]!a} does not match its digest")
+        return data
+
+    def _check_layers(self, rows: Any) -> None:
+        """Every layer that is here has the size that its descriptor says; `urls` are never read."""
+        if not isinstance(rows, list):
+            raise _malformed("its manifest has no layers")
+        for row in map(_descriptor, rows):
+            self._check_size(row)
+
+    def _check_size(self, descriptor: dict[str, Any]) -> None:
+        member = self.members.get(_blob_name(descriptor))
+        size = descriptor.get("size")
+        if member is not None and (type(size) is not int or member.size != size):
+            raise _malformed(
+                f"{descriptor['digest']} has {member.size} bytes, its descriptor says "
+                f"{str(size)[:40]!a}"
+            )
+
+    def _blob(self, descriptor: dict[str, Any]) -> bytes:
+        """A small blob; its size is held against the descriptor first, then its digest."""
+        self._check_size(descriptor)
+        data = self._small(_blob_name(descriptor))
+        if "sha256:" + hashlib.sha256(data).hexdigest() != descriptor["digest"]:
+            raise _malformed(f"{descriptor['digest']} does not match its digest")
+        return data
+
+
+def _members(file: BinaryIO) -> dict[str, Member]:
     """Regular members by name; links between members resolved; VerifyError for a name twice."""
-    found: dict[str, tarfile.TarInfo] = {}
+    found: dict[str, Member] = {}
     links: dict[str, str] = {}
-    for count, member in enumerate(bundle):
-        if count > _MEMBERS:
+    for count, member in enumerate(tarball.members(file)):
+        if count >= _MEMBERS:
             raise _malformed(f"it has more than {_MEMBERS} members")
-        if member.name.startswith("/") or ".." in member.name.split("/"):
-            raise _malformed(f"{member.name[:200]!r} leads out of it")
-        if member.name in found or member.name in links:
-            raise _malformed(f"{member.name[:200]!r} is in it twice")
-        if member.isreg():
-            found[member.name] = member
-        elif member.issym() or member.islnk():
-            links[member.name] = member.linkname
+        name = member.name
+        _check_name(name)
+        if name in found or name in links:
+            raise _malformed(f"{name[:200]!a} is in it twice")
+        if member.pieces is not None:
+            raise _malformed(f"{name[:200]!a} is a sparse file")
+        if member.kind == tarball.FILE:
+            found[name] = member
+        elif member.kind in (tarball.SYMLINK, tarball.HARDLINK):
+            links[name] = member.link
     # Older engines link a layer that occurs twice: HEX/layer.tar -> ../HEX/layer.tar
     for name, target in links.items():
         pointed = found.get(target.removeprefix("../"))
         if pointed is None:
-            raise _malformed(f"{name[:200]!r} links to {target[:200]!r}, which is not in it")
+            raise _malformed(f"{name[:200]!a} links to {target[:200]!a}, which is not in it")
         found[name] = pointed
     return found
 
 
-def _small(bundle: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str) -> bytes:
-    member = members.get(name)
-    if member is None:
-        raise _malformed(f"{name[:200]!r} is not in it")
-    if member.size > CONFIG_LIMIT:
-        raise _malformed(f"{name[:200]!r} has {member.size} bytes, at most {CONFIG_LIMIT}")
-    file = bundle.extractfile(member)
-    assert file is not None
-    return file.read()
-
-
-def _config(bundle: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> bytes:
-    """The bytes of the image's configuration."""
-    if "manifest.json" in members:
-        rows = _parse(_small(bundle, members, "manifest.json"))
-        if not isinstance(rows, list) or len(rows) != 1 or not isinstance(rows[0], dict):
-            raise _malformed("its manifest.json does not name exactly one image")
-        return _named_config(bundle, members, str(rows[0].get("Config")))
-    row = _parse(_small(bundle, members, "index.json"))
-    for _ in range(4):  # an index may point to an index
-        row = _pick(row)
-        kind = row.get("mediaType")
-        row = _object(_parse(_blob(bundle, members, row)))
-        if kind in _MANIFESTS:
-            _layer_sizes(members, row.get("layers"))
-            return _blob(bundle, members, _object(row.get("config")))
-    raise _malformed("its index leads to no image")
+def _check_name(name: str) -> None:
+    if len(name) > _NAME_LIMIT:
+        raise _malformed(f"{name[:200]!a}... is longer than a name in it can be")
+    if name.startswith("/") or ".." in name.split("/"):
+        raise _malformed(f"{name[:200]!a} leads out of it")
+    algorithm, _, value = name.removeprefix("blobs/").rstrip("/").partition("/")
+    if name.startswith("blobs/") and value:
+        check_digest(f"{algorithm}:{value}")
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -119,91 +202,47 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
-def _named_config(bundle: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str) -> bytes:
-    """The configuration; engines name it by its digest, then it has to match."""
-    data = _small(bundle, members, name)
-    stem = name.rpartition("/")[2].removesuffix(".json")
-    if re.fullmatch("[0-9a-f]{64}", stem) and hashlib.sha256(data).hexdigest() != stem:
-        raise _malformed(f"{name[:200]!r} does not match its digest")
-    return data
-
-
-def _layer_sizes(members: dict[str, tarfile.TarInfo], rows: Any) -> None:
-    """Every layer that is here has the size that its descriptor says; `urls` are never read."""
-    if not isinstance(rows, list):
-        raise _malformed("its manifest has no layers")
-    for row in map(_object, rows):
-        member = members.get(_blob_name(row))
-        if member is not None and member.size != row.get("size"):
-            raise _malformed(
-                f"a layer has {member.size} bytes, its descriptor says {row.get('size')!r}"[:300]
-            )
-
-
-def _pick(index: Any) -> dict[str, Any]:
-    """The one image of an index; attestations, which say platform unknown, do not count."""
-    rows = index.get("manifests") if isinstance(index, dict) else None
+def _descriptors(index: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = index.get("manifests")
     if not isinstance(rows, list):
         raise _malformed("its index has no manifests")
-    kinds = _MANIFESTS | _INDEXES
-    images = [
-        row
-        for row in rows
-        if isinstance(row, dict)
-        and row.get("mediaType") in kinds
-        and _object(row.get("platform") or {}).get("os") != "unknown"
-    ]
-    if len({str(row.get("digest")) for row in images}) != 1:
-        raise _malformed("its index does not name exactly one image")
-    return images[0]
+    if "layers" in index or "config" in index:
+        raise _malformed("its index is a manifest as well")
+    return [_descriptor(row) for row in rows]
+
+
+def _descriptor(value: Any) -> dict[str, Any]:
+    row = _object(value)
+    check_digest(row.get("digest", ""))
+    return row
 
 
 def _blob_name(descriptor: dict[str, Any]) -> str:
-    return "blobs/" + check_digest(str(descriptor.get("digest"))).replace(":", "/", 1)
-
-
-def _blob(
-    bundle: tarfile.TarFile, members: dict[str, tarfile.TarInfo], descriptor: dict[str, Any]
-) -> bytes:
-    """A small blob; its size is held against the descriptor first, then its digest."""
-    name, digest = _blob_name(descriptor), str(descriptor.get("digest"))
-    member = members.get(name)
-    if member is not None and member.size != descriptor.get("size"):
-        raise _malformed(
-            f"{digest} has {member.size} bytes, its descriptor says {descriptor.get('size')!r}"[
-                :300
-            ]
-        )
-    data = _small(bundle, members, name)
-    if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
-        raise _malformed(f"{digest} does not match its digest")
-    return data
+    return "blobs/" + str(descriptor["digest"]).replace(":", "/", 1)
 
 
 def _parse(data: bytes) -> Any:
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise _malformed("a part of it that should be JSON is none") from error
+        return strict_json.loads(data)
+    except ValueError as error:
+        raise _malformed(f"a part of it that should be JSON is none: {error}") from None
 
 
 def _layers(
-    bundle: tarfile.TarFile,
-    members: dict[str, tarfile.TarInfo],
-    config: ImageConfig,
-    store: Store,
-    progress: Callable[[int], None],
+    archive: _Archive, config: ImageConfig, store: Store, progress: Callable[[int], None]
 ) -> None:
     missing = {digest for digest in config.diff_ids if not store.has(digest)}
-    for member in sorted({id(m): m for m in members.values()}.values(), key=lambda m: m.offset):
+    unique = {member.header: member for member in archive.members.values()}
+    for _, member in sorted(unique.items()):
         if not missing:
             return
         if member.name.endswith(".json") or member.size == 0:
             continue
-        file = bundle.extractfile(member)
-        assert file is not None
         with store.writer() as writer:
-            for data in plain(file):
+            room = shutil.disk_usage(store.root).free
+            for data in plain(archive.content(member)):
+                if writer.size + len(data) > room:
+                    raise _bomb(room)
                 writer.write(data)
                 progress(len(data))
             found = writer.digest
@@ -214,32 +253,56 @@ def _layers(
         raise _malformed("layers of its configuration are not in it: " + ", ".join(sorted(missing)))
 
 
-def plain(file: IO[bytes]) -> Iterator[bytes]:
-    """The content without its gzip or zstd, in chunks; a bomb ends in SpaceError, not in memory."""
-    import shutil
-    import tempfile
-
-    head = file.read(4)
-    file.seek(0)
-    stream: Any = file
+def plain(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The content without its gzip or zstd, in chunks that are made as they are taken."""
+    source = io.BufferedReader(_Stream(pieces), _CHUNK)
+    head = source.peek(4)[:4]
+    stream: Any = source
     if head[:2] == b"\x1f\x8b":
-        stream = gzip.GzipFile(fileobj=file)
+        stream = gzip.GzipFile(fileobj=source)
     elif head == b"\x28\xb5\x2f\xfd":
         import zstandard
 
         decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-        stream = decoder.stream_reader(file, read_across_frames=True)
-    room = shutil.disk_usage(tempfile.gettempdir()).free
-    done = 0
-    for data in iter(lambda: stream.read(_CHUNK), b""):
-        done += len(data)
-        if stream is not file and done > room:
-            raise SpaceError(
-                "a layer unpacks to more than there is room for",
-                details=f"over {room} bytes",
-                resolution="Check the image: it may be a decompression bomb.",
-            )
-        yield data
+        stream = decoder.stream_reader(source, read_across_frames=True)
+        try:
+            yield from iter(lambda: stream.read(_CHUNK), b"")
+        except zstandard.ZstdError as error:
+            raise ValueError(f"zstd: {error}") from None
+        return
+    yield from iter(lambda: stream.read(_CHUNK), b"")
+
+
+class _Stream(io.RawIOBase):
+    """Pieces of bytes as a file that is read from the start to the end."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+        count = min(len(view), len(self._rest))
+        view[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+def _bomb(room: int) -> SpaceError:
+    return SpaceError(
+        "a layer unpacks to more than there is room for in the Store",
+        details=f"over {room} bytes",
+        resolution="Make room there. If the image is not that large, it may be a decompression "
+        "bomb.",
+    )
 
 
 def _malformed(why: str) -> VerifyError:

@@ -24,7 +24,7 @@ from portkit.package.flatten import flatten
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 
-_VERSION = 3  # of what a disk holds beside image and kit: a new one makes disks anew
+_VERSION = 4  # of what a disk holds beside image and kit: a new one makes disks anew
 _MIB = 1 << 20
 _SECTOR = 512
 _BOOT_MIB = 48  # kernel 14, initrd 1; room for one of twice that size
@@ -231,8 +231,9 @@ def _guestfs(row: dict[str, Any], kit: GuestKit, folder: Path, observer: Observe
     with process.popen(_WORKER, env=env, stdin=process.PIPE, stdout=process.DEVNULL) as worker:
         assert worker.stdin is not None
         assert worker.stderr is not None
-        worker.stdin.write(json.dumps(row).encode())
-        worker.stdin.close()
+        # Not closed: its end tells the worker that this process has ended.
+        worker.stdin.write(json.dumps(row).encode() + b"\n")
+        worker.stdin.flush()
         with process.deadline(worker, _DEADLINE_S):
             for line in worker.stderr:
                 text = line.decode("utf-8", "replace").rstrip()
