@@ -47,9 +47,14 @@ def write(plan: dict[str, Any]) -> None:
     g.umount("/")
     _tell("writing the root")
     g.mke2fs(
-        root, fstype="ext4", blocksize=4096, label="portkit-root", uuid=plan["root_uuid"],
-        reservedblockspercentage=0, numberofinodes=plan["inodes"],
-    )  # fmt: skip
+        root,
+        fstype="ext4",
+        blocksize=4096,
+        label="portkit-root",
+        uuid=plan["root_uuid"],
+        reservedblockspercentage=0,
+        numberofinodes=plan["inodes"],
+    )
     # noinit_itable: nothing that writes zeros behind our back.
     g.mount_options("noatime,noinit_itable", root, "/")
     g.tar_in(plan["root_tar"], "/", xattrs=True, acls=True)

@@ -14,8 +14,10 @@ from collections.abc import Mapping
 
 from portkit.package.tarball import FOLDER, XATTR, Member
 
-_KINDS = {XATTR + "system.posix_acl_access": "SCHILY.acl.access",
-          XATTR + "system.posix_acl_default": "SCHILY.acl.default"}  # fmt: skip
+_KINDS = {
+    XATTR + "system.posix_acl_access": "SCHILY.acl.access",
+    XATTR + "system.posix_acl_default": "SCHILY.acl.default",
+}
 _DEFAULT = XATTR + "system.posix_acl_default"
 _VERSION = 2
 _TAGS = {1: "user:", 2: "user:{}", 4: "group:", 8: "group:{}", 16: "mask:", 32: "other:"}

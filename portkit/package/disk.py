@@ -136,9 +136,15 @@ def _check_tools() -> None:
 
 
 def _write(
-    image: Artifact, default: bytes, kit: GuestKit, store: Store, raw: Path, folder: Path,
-    disk_bytes: int | None, observer: Observer,
-) -> None:  # fmt: skip
+    image: Artifact,
+    default: bytes,
+    kit: GuestKit,
+    store: Store,
+    raw: Path,
+    folder: Path,
+    disk_bytes: int | None,
+    observer: Observer,
+) -> None:
     tree, full = folder / "root.tar", "the disk has no room in the Store of this machine"
     store.require(image.logical_bytes, full)  # the tree has hardly less
     observer.message("laying the image's layers over each other")

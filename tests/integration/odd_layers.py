@@ -25,9 +25,8 @@ _ACL = "SCHILY.xattr.system.posix_acl_"
 # Version 2: user_obj rwx, user 1000 r-x, group_obj r-x, mask rwx, other ---.
 # Source: linux/posix_acl_xattr.h.
 ACL = bytes.fromhex(
-    "02000000" "01000700ffffffff" "02000500e8030000" "04000500ffffffff" "10000700ffffffff"
-    "20000000ffffffff"
-)  # fmt: skip
+    "0200000001000700ffffffff02000500e803000004000500ffffffff10000700ffffffff20000000ffffffff"
+)
 
 
 def member(
@@ -101,9 +100,7 @@ CASES: dict[str, list[Layer]] = {
     ],
     "dots inside": [[member("usr/", D), member("usr/../x", data="1")]],
     "dots through nothing": [[member("no/../x", data="1")]],
-    "dots through a link": [
-        [member("d/e/", D), member("l", L, "d/e"), member("l/../x", data="1")]
-    ],
+    "dots through a link": [[member("d/e/", D), member("l", L, "d/e"), member("l/../x", data="1")]],
     "dots at the root": [[member("/../x", data="1")]],
     "dots that lead out": [[member("../x", data="1")]],
     "folder unnamed above": [
@@ -123,17 +120,23 @@ CASES: dict[str, list[Layer]] = {
         [member("a/", D), member("a/old", data="1"), member("b/", D), member("b/x", data="3")],
         [member("b/", D, pax={"SCHILY.xattr.trusted.overlay.redirect": "/a"})],
     ],
-    "device 0:0 over a file": [[member("a", data="1"), member("b", data="1")],
-                               [member("a", C, device=(0, 0))]],
+    "device 0:0 over a file": [
+        [member("a", data="1"), member("b", data="1")],
+        [member("a", C, device=(0, 0))],
+    ],
     "device 0:0 alone": [[member("a", C, device=(0, 0)), member("b", data="1")]],
     "device 0:0, then a file": [
-        [member("a", data="1")], [member("a", C, device=(0, 0))], [member("a", data="3")],
+        [member("a", data="1")],
+        [member("a", C, device=(0, 0))],
+        [member("a", data="3")],
     ],
     "a whiteout and a file": [
-        [member("a", data="1")], [member("a", data="2"), member(".wh.a")],
+        [member("a", data="1")],
+        [member("a", data="2"), member(".wh.a")],
     ],
     "a whiteout, then a file": [
-        [member("a", data="1")], [member(".wh.a"), member("a", data="2")],
+        [member("a", data="1")],
+        [member(".wh.a"), member("a", data="2")],
     ],
     "a whiteout of a folder, then the folder": [
         [member("a/", D), member("a/old", data="1")],
@@ -152,10 +155,12 @@ CASES: dict[str, list[Layer]] = {
         [member("a/.wh..wh..opq"), member("a/new", data="2")],
     ],
     "opaque at the root": [
-        [member("old", data="1")], [member(".wh..wh..opq"), member("new", data="2")],
+        [member("old", data="1")],
+        [member(".wh..wh..opq"), member("new", data="2")],
     ],
     "whiteout below a lower link": [
-        [member("usr/lib/y", data="1"), member("lib", L, "usr/lib")], [member("lib/.wh.y")],
+        [member("usr/lib/y", data="1"), member("lib", L, "usr/lib")],
+        [member("lib/.wh.y")],
     ],
     "hard link into a lower layer": [[member("a", data="1")], [member("b", H, "a")]],
     "hard link through a link": [
@@ -165,13 +170,14 @@ CASES: dict[str, list[Layer]] = {
     "hard link with dots": [[member("a", data="1"), member("d/", D), member("b", H, "d/../a")]],
     "a link that leads out": [[member("up", L, "../../../.."), member("a", data="1")]],
     "a link on a link": [
-        [member("real", data="1"), member("l", L, "real")], [member("l", data="2")],
+        [member("real", data="1"), member("l", L, "real")],
+        [member("l", data="2")],
     ],
     "a file over a folder": [[member("a/", D), member("a/x", data="1")], [member("a", data="2")]],
     "a folder over a file": [[member("a", data="1")], [member("a/", D), member("a/x", data="2")]],
     "a global header": [[member("a", data="1")]],
     "setuid on a link": [[member("t", data="1", mode=0o4755), member("l", L, "t", mode=0o777)]],
-}  # fmt: skip
+}
 
 
 def layer(members: Layer, extra: dict[str, str] | None = None) -> bytes:
@@ -215,8 +221,13 @@ def image(tag: str, tars: list[bytes]) -> bytes:
         }
     ).encode()
     name = hashlib.sha256(config).hexdigest()
-    rows = [{"Config": f"{name}.json", "RepoTags": [tag],
-             "Layers": [f"{each}/layer.tar" for each in digests]}]  # fmt: skip
+    rows = [
+        {
+            "Config": f"{name}.json",
+            "RepoTags": [tag],
+            "Layers": [f"{each}/layer.tar" for each in digests],
+        }
+    ]
     files = {f"{name}.json": config, "manifest.json": json.dumps(rows).encode()}
     files |= {f"{each}/layer.tar": data for each, data in zip(digests, tars, strict=True)}
     out = io.BytesIO()

@@ -34,14 +34,25 @@ def tar(*infos: tarfile.TarInfo, format: int = tarfile.PAX_FORMAT) -> bytes:
 
 
 @given(
-    TEXT, TEXT, st.integers(0, 0o7777), st.integers(0, (1 << 32) - 2), st.integers(0, 5000),
-    st.integers(0, 1 << 33), st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),
+    TEXT,
+    TEXT,
+    st.integers(0, 0o7777),
+    st.integers(0, (1 << 32) - 2),
+    st.integers(0, 5000),
+    st.integers(0, 1 << 33),
+    st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),
     st.dictionaries(st.from_regex("[a-z.]{1,20}", fullmatch=True), TEXT),
-)  # fmt: skip
+)
 def test_what_python_writes(
-    name: str, link: str, mode: int, uid: int, size: int, mtime: int, format: int,
+    name: str,
+    link: str,
+    mode: int,
+    uid: int,
+    size: int,
+    mtime: int,
+    format: int,
     xattrs: dict[str, str],
-) -> None:  # fmt: skip
+) -> None:
     info = tarfile.TarInfo(f"n{name}")
     info.mode, info.uid, info.size, info.mtime = mode, uid, size, mtime
     info.pax_headers = {f"{tarball.XATTR}{key}": value for key, value in xattrs.items() if value}
@@ -109,17 +120,22 @@ HOSTILE: dict[str, bytes] = {
     "a checksum that is wrong": PLAIN.replace(b"ustar", b"vstar"),
     "half a header": PLAIN + PLAIN[:300].ljust(400, b"!"),
     "a sparse file of exabytes": extended(
-        b"x", record("GNU.sparse.major", "1") + record("GNU.sparse.minor", "0")
-        + record("GNU.sparse.realsize", "9" * 18)
-    ) + extended(b"0", b"1\n0\n1\n".ljust(512, b"\0") + b"x"),
+        b"x",
+        record("GNU.sparse.major", "1")
+        + record("GNU.sparse.minor", "0")
+        + record("GNU.sparse.realsize", "9" * 18),
+    )
+    + extended(b"0", b"1\n0\n1\n".ljust(512, b"\0") + b"x"),
     "a map of a billion pieces": extended(
         b"x", record("GNU.sparse.major", "1") + record("GNU.sparse.minor", "0")
-    ) + extended(b"0", b"1000000000\n".ljust(512, b"\0")),
+    )
+    + extended(b"0", b"1000000000\n".ljust(512, b"\0")),
     "a map without an end": extended(
         b"x", record("GNU.sparse.major", "1") + record("GNU.sparse.minor", "0")
-    ) + extended(b"0", b"9" * 100_000),
+    )
+    + extended(b"0", b"9" * 100_000),
     "an unknown kind": extended(b"Z", b""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -192,9 +208,11 @@ def test_names_that_no_engine_can_make(tmp_path: Path, name: str) -> None:
 def test_holes_are_counted(tmp_path: Path) -> None:
     """Each is small, together they are not."""
     one = extended(
-        b"x", record("GNU.sparse.major", "1") + record("GNU.sparse.minor", "0")
-        + record("GNU.sparse.realsize", str(400 << 20))
-    ) + extended(b"0", b"0\n".ljust(512, b"\0"))  # fmt: skip
+        b"x",
+        record("GNU.sparse.major", "1")
+        + record("GNU.sparse.minor", "0")
+        + record("GNU.sparse.realsize", str(400 << 20)),
+    ) + extended(b"0", b"0\n".ljust(512, b"\0"))
     path = tmp_path / "layer"
     path.write_bytes(one * 3 + bytes(1024))
     with pytest.raises(VerifyError, match="bytes of holes"):
@@ -234,24 +252,31 @@ ALSO_BAD: dict[str, dict[str, bytes]] = {
     "an index without an entry for it": also_index(other_image),
     "an index beside manifest.json is no JSON": {**docker(), "index.json": b"{"},
     "layers beside manifests": {
-        **oci(), "index.json": oci()["index.json"].replace(b"{", b'{"layers": [], ', 1)
+        **oci(),
+        "index.json": oci()["index.json"].replace(b"{", b'{"layers": [], ', 1),
     },
     "a key twice in manifest.json": {
-        **docker(), "manifest.json": docker()["manifest.json"].replace(
-            b'{"Config"', b'{"Config": "a", "Config"')
+        **docker(),
+        "manifest.json": docker()["manifest.json"].replace(
+            b'{"Config"', b'{"Config": "a", "Config"'
+        ),
     },
     "a digest of md5 in the index": {
-        **oci(), "index.json": oci()["index.json"].replace(
-            b'{"manifests": [', b'{"manifests": [{"digest": "md5:' + b"0" * 32 + b'"}, ')
+        **oci(),
+        "index.json": oci()["index.json"].replace(
+            b'{"manifests": [', b'{"manifests": [{"digest": "md5:' + b"0" * 32 + b'"}, '
+        ),
     },
     "a digest with a path in the index": {
-        **oci(), "index.json": oci()["index.json"].replace(
-            b'{"manifests": [', b'{"manifests": [{"digest": "sha256:../../x"}, ')
+        **oci(),
+        "index.json": oci()["index.json"].replace(
+            b'{"manifests": [', b'{"manifests": [{"digest": "sha256:../../x"}, '
+        ),
     },
     "a blob of md5": {**docker(), f"blobs/md5/{'0' * 32}": b"x"},
     "a blob with a path": {**docker(), "blobs/sha256/x/y": b"x"},
     "a config that is no name": {**docker(), "manifest.json": b'[{"Config": 5}]'},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ALSO_BAD)
