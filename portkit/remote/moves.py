@@ -40,9 +40,9 @@ def begin(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     the same Move takes the lock over from one that broke.
     Answers the digests that the Move will have brought.
     """
-    app, role, identity = str(args["app"]), str(args["role"]), args["id"]
-    if not _APP.fullmatch(app) or role not in ("source", "target"):
-        raise RemoteError("AppError", "an App's name is malformed", repr(app)[:100])
+    app, role, identity = _app(args), str(args["role"]), args["id"]
+    if role not in ("source", "target"):
+        raise RemoteError("AppError", "a host's role in a Move is malformed", repr(role)[:100])
     about = {str(key): str(value) for key, value in args["about"].items()}
     if not all(map(_TEXT.fullmatch, about.values())):
         raise RemoteError("AppError", "what is said about a Move is malformed")
@@ -57,6 +57,14 @@ def begin(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
             _let_go(app)
         raise
     return {"brought": sorted("sha256:" + name for name in marker["brought"])}
+
+
+def _app(args: Dict[str, Any]) -> str:
+    """The App's name, which becomes a file's; AppError when it is none."""
+    name = str(args["app"])
+    if not _APP.fullmatch(name):
+        raise RemoteError("AppError", "an App's name is malformed", repr(name)[:100])
+    return name
 
 
 def _mark(
@@ -96,7 +104,7 @@ def end(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
         if marker is not None:
             _drop(marker["id"], marker["brought"], channel)
             leases.path_of(marker["id"]).unlink(missing_ok=True)
-        _let_go(str(args["app"]))
+        _let_go(_app(args))
     return {"removed": marker is not None}
 
 
@@ -207,10 +215,14 @@ def _take(app: str, identity: str, role: str) -> None:
 
 
 def _let_go(app: str) -> None:
-    """Release the App's lock where this connection holds it."""
-    if app in _HELD:
-        lock_of(app).unlink(missing_ok=True)
-        os.close(_HELD.pop(app))
+    """Release the App's lock where this connection holds it; one that nobody holds goes as well."""
+    path = lock_of(app)
+    descriptor = _HELD.pop(app, None)
+    if descriptor is None and path.exists():
+        descriptor = _open(path)
+    if descriptor is not None:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def _open(path: Path) -> Optional[int]:

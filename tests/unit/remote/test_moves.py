@@ -138,6 +138,17 @@ def test_the_lock_is_taken_again_with_a_new_connection(connect: Connect) -> None
         begin(other, B)
 
 
+def test_whoever_ends_a_dead_move_leaves_no_lock(connect: Connect, tmp_path: Path) -> None:
+    one, other = connect(), connect()
+    begin(one, A)
+    kill(one)
+    end(other, A)
+    assert list((tmp_path / "far-moves" / "locks").iterdir()) == []
+    begin(other, B)
+    end(connect(), A)
+    assert markers(other) == {B: True}, "one that is held stays held"
+
+
 def test_both_ends_on_one_host(connect: Connect) -> None:
     source, target, other = connect(), connect(), connect()
     begin(target, A)
