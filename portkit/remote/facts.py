@@ -17,7 +17,7 @@ from portkit.remote import engine, store
 _KVM_SECONDS = 15.0
 _UEFI = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd")
 _TCP_LISTEN, _UDP_BOUND = "0A", "07"  # include/net/tcp_states.h
-TOOLS = ("qemu-img", "mkfs.ext4")  # what instances.py runs
+TOOLS = ("qemu-img", "mkfs.ext4", "prlimit")  # what instances.py runs
 LIBVIRT_SOCKETS = ("/var/run/libvirt/libvirt-sock", "/var/run/libvirt/virtqemud-sock")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 

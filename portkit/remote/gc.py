@@ -67,12 +67,16 @@ def collect(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 
 
 def _kept(row: Dict[str, Any], folder: Path, now: float, limit: float, opened: Set[str]) -> bool:
-    """Whether something that a killed Move left stays: a volume with data is for a person to
-    remove, and a folder that is young or in use may be of a libvirt that was not asked."""
+    """Whether something that a killed Move left stays.
+
+    Data of a volume, also of a VM's, is for a person to remove; a folder that is young or in use may
+    be of a libvirt that was not asked."""
+    if row["kind"] in ("instance", "volume") and not row["empty"]:
+        return True
     if row["kind"] == "instance":
         age = _age(folder, now)
         return age is None or age < limit or _in_use(folder, opened)
-    return row["kind"] == "volume" and not row["empty"]
+    return False
 
 
 def _cleared(row: Dict[str, Any], dry_run: bool) -> Dict[str, Any]:

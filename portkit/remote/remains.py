@@ -25,7 +25,7 @@ _MARK = "portkit.move"
 
 
 def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
-    """Rows of kind, id, app ("" where nobody knows), name, empty.
+    """Rows of kind, id, app ("" where nobody knows), name, empty (no volume of it holds data).
 
     args: domains (ids of the Instances that libvirt has; None: it was not asked, and no folder is
     judged).
@@ -68,7 +68,25 @@ def _row(kind: str, identity: str, app: Any, name: str, empty: bool = False) -> 
 def _folders(domains: "set[str]") -> Iterator[Dict[str, Any]]:
     for folder in sorted(instances.ROOT.glob("pk-*")) if instances.ROOT.is_dir() else ():
         if leases.is_id(folder.name) and folder.name not in domains:
-            yield _row("instance", folder.name, instances.app_of(folder), folder.name)
+            app, unused = (
+                instances.app_of(folder),
+                not any(map(_was_mounted, folder.glob("pkv*.raw"))),
+            )
+            yield _row("instance", folder.name, app, folder.name, unused)
+
+
+def _was_mounted(disk: Path) -> bool:
+    """Whether a volume's disk may hold data: its ext4 was mounted once, or cannot be read.
+
+    Source: the kernel's Documentation/filesystems/ext4/super.rst: s_mtime at 0x2C, s_magic at 0x38
+    of the superblock, which begins at 1024."""
+    try:
+        with disk.open("rb") as file:
+            file.seek(1024)
+            block = file.read(64)
+    except OSError:
+        return True
+    return block[0x38:0x3A] != b"\x53\xef" or block[0x2C:0x30] != bytes(4)
 
 
 def _of_engine() -> Iterator[Dict[str, Any]]:

@@ -29,7 +29,7 @@ def told(store: Path) -> dict[str, str]:
 
 
 def portkit(*words: str, store: Path, check: bool = True) -> process.Completed:
-    return process.run([PORTKIT, *words], env=told(store), check=check, timeout=300)
+    return process.run([PORTKIT, *words], env=told(store), check=check, timeout=1200)
 
 
 def ours(lab: Lab, name: str) -> str:

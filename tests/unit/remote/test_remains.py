@@ -130,3 +130,23 @@ def test_only_what_qemu_opens_is_its_users(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(given)[1:] == ["config.raw", "disk.qcow2", "pkv0.raw", "serial.log"]
     assert instances.app_of(folder) == "shop"
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("magic", "mounted", "stays"),
+    [(0xEF53, 0, False), (0xEF53, 1_700_000_000, True), (0, 0, True)],
+)
+def test_data_of_a_vm_is_for_a_person_to_remove(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, magic: int, mounted: int, stays: bool
+) -> None:
+    """libvirt may have lost the domain of a VM that was in use; its volumes are not garbage."""
+    monkeypatch.setattr(instances, "ROOT", tmp_path)
+    folder = tmp_path / LEFT
+    folder.mkdir()
+    block = bytearray(2048)
+    block[1024 + 0x2C : 1024 + 0x30] = mounted.to_bytes(4, "little")
+    block[1024 + 0x38 : 1024 + 0x3A] = magic.to_bytes(2, "little")
+    (folder / "pkv0.raw").write_bytes(block)
+    (row,) = remains._folders(set())
+    assert row["empty"] is not stays
+    assert gc._kept(row, folder, time.time() + 1e6, 0.0, set()) is stays
