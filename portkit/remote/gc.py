@@ -69,8 +69,8 @@ def collect(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 def _kept(row: Dict[str, Any], folder: Path, now: float, limit: float, opened: Set[str]) -> bool:
     """Whether something that a killed Move left stays.
 
-    Data of a volume, also of a VM's, is for a person to remove; a folder that is young or in use may
-    be of a libvirt that was not asked."""
+    Data of a volume, also of a VM's, is for a person to remove; a folder that is young or in use
+    may be of a libvirt that was not asked."""
     if row["kind"] in ("instance", "volume") and not row["empty"]:
         return True
     if row["kind"] == "instance":
