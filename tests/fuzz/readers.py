@@ -20,14 +20,16 @@ from portkit.bundle.read import Bundle
 from portkit.engines import docker_client
 from portkit.engines.domain_xml import MARK, instance_of
 from portkit.errors import PortkitError
+from portkit.guest.config import encode_config
 from portkit.host import answers
 from portkit.host.facts import parse_facts
 from portkit.image_config import parse_image_config
-from portkit.model import Form
+from portkit.model import Artifact, Blob, Form
 from portkit.package import archive
 from portkit.package.flatten import flatten
 from portkit.remote import engine
 from portkit.store import Store
+from portkit.store.manifest import artifact_from, manifest_of
 from portkit.wire import codec, frames, recipe
 from tests.fuzz.mutate import spoil_bytes, spoil_json, spoil_lines, spoil_tar
 from tests.unit.bundle.samples import APP, FACTS, packed
@@ -116,6 +118,19 @@ _CONFIG = json.dumps(
         "rootfs": {"type": "layers", "diff_ids": [_digest(_LAYER)]},
     }
 ).encode()
+_INDEX = json.dumps(
+    {
+        "schemaVersion": 2,
+        "manifests": [
+            {
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": _digest(_CONFIG),
+                "size": 5,
+                "annotations": {"dev.portkit.key": "key"},
+            }
+        ],
+    }
+).encode()
 _MANIFEST = json.dumps([{"Config": "c.json", "RepoTags": ["x:1"], "Layers": ["1/layer.tar"]}])
 _ARCHIVE = {"c.json": _CONFIG, "1/layer.tar": _LAYER, "manifest.json": _MANIFEST.encode()}
 
@@ -131,6 +146,26 @@ def _spoil_archive(data: bytes, chance: Random) -> bytes:
 def _archive(data: bytes, folder: Path) -> object:
     (folder / "image.tar").write_bytes(data)
     return archive.read(folder / "image.tar", Store(folder / "store"), lambda _: None)
+
+
+def _index(data: bytes, folder: Path) -> object:
+    store = Store(folder / "store")
+    store.put_bytes(b"")
+    (store.root / "index.json").write_bytes(data)
+    return store.find("key")
+
+
+def _artifact() -> bytes:
+    image = parse_image_config(_CONFIG)
+    blob = Blob(image.digest, 5)
+    made = Artifact(Form.IMAGE, image.digest, image, (blob,), 5, 5)
+    return json.dumps(manifest_of(made)).encode()
+
+
+def _guest(data: bytes, folder: Path) -> object:
+    """What an image's configuration becomes in a guest."""
+    spec = apps.defaults(parse_image_config(data))
+    return None if spec is None else encode_config(spec)
 
 
 def _layer(data: bytes, folder: Path) -> object:
@@ -311,6 +346,9 @@ def readers() -> dict[str, Reader]:
             spoil_bytes,
             (_XML,),
         ),
+        Reader("store-index", _index, spoil_json, (_INDEX,)),
+        Reader("artifact", lambda d, _: artifact_from(d), spoil_json, (_artifact(),)),
+        Reader("guest-config", _guest, spoil_json, (_CONFIG,)),
         Reader("archive", _archive, _spoil_archive, (_tar(_ARCHIVE),)),
         Reader("layer", _layer, spoil_tar, (_LAYER,)),
         *(

@@ -1,3 +1,5 @@
+import os
+import stat
 import struct
 from pathlib import Path
 from typing import Any, cast
@@ -8,8 +10,9 @@ from hypothesis import strategies as st
 
 from portkit import process
 from portkit.errors import AppError, SpaceError, VerifyError
+from portkit.guest.kit import GuestKit
 from portkit.model import Artifact, Form, ImageConfig
-from portkit.package.disk import _WORKER, _write, layout
+from portkit.package.disk import _WORKER, _boot_files, _write, layout
 from portkit.package.save import check_header
 from portkit.store import Store
 
@@ -81,3 +84,20 @@ def test_any_other_header_is_refused(changed: dict[str, Any]) -> None:
 def test_garbage_is_refused(data: bytes) -> None:
     with pytest.raises(VerifyError):
         check_header(data)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o377])
+def test_what_goes_to_the_boot_partition_is_private(tmp_path: Path, mask: int) -> None:
+    """The default configuration holds the image's environment."""
+    (tmp_path / "k").write_bytes(b"")
+    kit = GuestKit("x", "amd64", "6.1", tmp_path / "k", tmp_path / "k", tmp_path)
+    folder = tmp_path / "own"
+    folder.mkdir()
+    before = os.umask(mask)
+    try:
+        rows = _boot_files(kit, b"PASSWORD=hunter2", folder)
+    finally:
+        os.umask(before)
+    made = [path for path, _ in rows if path.parent == folder]
+    assert len(made) == len(list(folder.iterdir())) == 4
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o600}
