@@ -132,6 +132,7 @@ class Reserve(_Step):
             "needs": needs if there else [],
             "ports": [[p.host_ip, p.host_port, p.protocol] for p in plan.ports] if there else [],
             "hold": plan.hold if there else "",
+            "brought": self.ground.results.result(self.name).get("brought") if there else None,
         }
 
     def undo(self) -> None:

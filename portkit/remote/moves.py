@@ -36,7 +36,8 @@ def begin(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 
     args: id, app, role (source or target), about (source, target, holder, started, forms: texts
     for those who meet the marker), needs (digests), ports (rows of address, number, protocol),
-    hold (the name that will hold its image, or ""). Beginning again is fine: a new connection of
+    hold (the name that will hold its image, or ""), brought (only where the Move has begun before:
+    what was answered then, as its marker may be gone). Beginning again is fine: a new connection of
     the same Move takes the lock over from one that broke.
     Answers the digests that the Move will have brought.
     """
@@ -74,7 +75,8 @@ def _mark(
     identity = args["id"]
     old = leases.read(identity)
     _alone(app, identity, args["ports"])
-    if old is None:  # later its own Instance may listen
+    before = [store.path_of(digest).name for digest in args.get("brought") or ()]
+    if old is None and args.get("brought") is None:  # later its own Instance may listen
         _free(args["ports"])
     absent = [name for name in needs if store.find("sha256:" + name) is None]
     marker = {
@@ -85,7 +87,7 @@ def _mark(
         "ports": args["ports"],
         "hold": str(args.get("hold", "")),
         "needs": needs,
-        "brought": sorted(set(absent) | set(old["brought"] if old else ())),
+        "brought": sorted({*absent, *before, *(old["brought"] if old else ())}),
     }
     # Where one host is both ends, the target's marker is the one that holds what is needed.
     if old is None or role in ("target", old["role"]):

@@ -202,6 +202,19 @@ def test_a_port_that_was_taken_since_the_check(connect: Connect) -> None:
         begin(one, A, ports=[port])
 
 
+def test_a_move_whose_marker_is_gone_begins_again(connect: Connect, near: Store) -> None:
+    """It was killed when its markers were removed and that was not recorded yet: its own Instance
+    listens at the port, and what it brought is there."""
+    one = connect()
+    blob = send(one, near, b"a disk")
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        own.listen()
+        port = ["", own.getsockname()[1], "tcp"]
+        again = begin(one, A, ports=[port], needs=[blob.digest], brought=[blob.digest])
+    assert again == [blob.digest]
+
+
 def test_a_blob_goes_with_the_last_move_that_needs_it(connect: Connect, near: Store) -> None:
     one, other = connect(), connect()
     digest = near.put_bytes(b"shared").digest
