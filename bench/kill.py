@@ -158,6 +158,8 @@ def play(ground: Ground, each: Round, forms: Sequence[str]) -> str:
     """One round; "" when all is as it should be, else what is not."""
     before = there()
     killed = ground.move(each, forms)
+    if not ground.journal.moves():
+        return f"it did not begin: {killed.code} {killed.stderr[-2000:]!r}"
     entry = ground.journal.moves()[0]
     if each.point == "inside" and entry.state == "done":  # the whole Move was over sooner
         return _removed(ground, entry.id, before)
