@@ -24,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from portkit import files
 from portkit.errors import ConflictError, PortkitError
 from portkit.move.walk import StepState
 
@@ -240,9 +241,7 @@ class Journal:
         _private(self.folder)
         if not path.exists():
             fresh = self.folder / f".{secrets.token_hex(8)}"
-            descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(32))
+            files.write(fresh, secrets.token_bytes(32))
             try:
                 os.link(fresh, path)  # whoever comes second keeps the first one's key
             except FileExistsError:
