@@ -26,8 +26,21 @@ PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 
 # What programs may see of our environment; everything else could change what they do.
-_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "TERM", "TMPDIR", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR",
-         "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "http_proxy", "https_proxy", "no_proxy")  # fmt: skip
+_KEPT = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TERM",
+    "TMPDIR",
+    "SSH_AUTH_SOCK",
+    "XDG_RUNTIME_DIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 
 
 Process = subprocess.Popen[bytes]
@@ -115,8 +128,13 @@ def popen(
     """Start a command in its own process group; the group is ended when the block is left."""
     process = spawn(
         [*_memory_limit(memory_bytes), *argv],
-        env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds,
-    )  # fmt: skip
+        env=env,
+        cwd=cwd,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=pass_fds,
+    )
     try:
         yield process
     finally:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from portkit.app.document import Value
+from portkit.app.reader import Reader
 from portkit.model import Build, Severity
-
-if TYPE_CHECKING:
-    from portkit.app.reader import Reader
 
 _SECRET = re.compile(r"passw|secret|token|credential|private|api_?key", re.IGNORECASE)
 _REMOTE = re.compile(r"(https?|git|ssh)://|github\.com/|git@|service:|.*://", re.DOTALL)

@@ -22,8 +22,10 @@ _MERGE = "Run `docker compose config > merged.yaml` beside it and give portkit t
 _VERSION = re.compile(r"[123](\.[0-9]{1,2})?")
 _PROJECT = "COMPOSE_PROJECT_NAME"
 _OVERRIDES = (
-    *("compose.override.yaml", "compose.override.yml"),
-    *("docker-compose.override.yaml", "docker-compose.override.yml"),
+    "compose.override.yaml",
+    "compose.override.yml",
+    "docker-compose.override.yaml",
+    "docker-compose.override.yml",
 )
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 _MAY_BE_NULL = ("command", "entrypoint", "deploy")  # compose refuses it elsewhere

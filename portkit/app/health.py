@@ -21,14 +21,12 @@ x-portkit:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from portkit.app import values
 from portkit.app.document import Value
+from portkit.app.reader import Reader
 from portkit.model import Firmware, HealthProbe, Machine, Method
-
-if TYPE_CHECKING:
-    from portkit.app.reader import Reader
 
 _KEYS = {"memory", "cpus", "disk", "firmware", "volume", "health"}
 _MAX_CPUS = 256

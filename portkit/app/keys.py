@@ -5,39 +5,38 @@ Source: compose-spec, schema/compose-spec.json.
 
 from dataclasses import dataclass
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 TOP_CARRIED = frozenset(["name", "services", "version", "volumes"])
 TOP_KNOWN = TOP_CARRIED | {"configs", "include", "models", "networks", "secrets"}
 
-CARRIED = frozenset(
-    [
-        *("build", "cap_add", "cap_drop", "command", "cpus", "deploy", "entrypoint", "env_file"),
-        *("environment", "group_add", "healthcheck", "hostname", "image", "init", "labels"),
-        *("mem_limit", "ports", "privileged", "read_only", "restart", "stop_grace_period"),
-        *("stop_signal", "tmpfs", "ulimits", "user", "volumes", "working_dir"),
-    ]
+CARRIED = _words(
+    """
+    build cap_add cap_drop command cpus deploy entrypoint env_file environment group_add
+    healthcheck hostname image init labels mem_limit ports privileged read_only restart
+    stop_grace_period stop_signal tmpfs ulimits user volumes working_dir
+    """
 )
 # They say how compose handles the service, not what its process sees.
 HARMLESS = frozenset(["attach", "container_name", "expose", "profiles", "pull_policy"])
 
-KNOWN = (
-    CARRIED
-    | HARMLESS
-    | frozenset(
-        [
-            *("annotations", "blkio_config", "cgroup", "cgroup_parent", "configs", "cpu_count"),
-            *("cpu_percent", "cpu_period", "cpu_quota", "cpu_rt_period", "cpu_rt_runtime"),
-            *("cpu_shares", "cpuset", "credential_spec", "depends_on", "develop"),
-            *("device_cgroup_rules", "devices", "dns", "dns_opt", "dns_search", "domainname"),
-            *("driver_opts", "extends", "external_links", "extra_hosts", "gpus", "ipc"),
-            *("isolation", "label_file", "links", "logging", "mac_address", "mem_reservation"),
-            *("mem_swappiness", "memswap_limit", "models", "network_mode", "networks"),
-            *("oom_kill_disable", "oom_score_adj", "pid", "pids_limit", "platform", "post_start"),
-            *("pre_stop", "provider", "runtime", "scale", "secrets", "security_opt", "shm_size"),
-            *("stdin_open", "storage_opt", "sysctls", "tty", "use_api_socket", "userns_mode"),
-            *("uts", "volumes_from"),
-        ]
-    )
+# portkit does nothing for them: each is a Finding, or an error where the App would be another.
+_OTHERS = _words(
+    """
+    annotations blkio_config cgroup cgroup_parent configs cpu_count cpu_percent cpu_period
+    cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpuset credential_spec depends_on develop
+    device_cgroup_rules devices dns dns_opt dns_search domainname driver_opts extends
+    external_links extra_hosts gpus ipc isolation label_file links logging mac_address
+    mem_reservation mem_swappiness memswap_limit models network_mode networks oom_kill_disable
+    oom_score_adj pid pids_limit platform post_start pre_stop provider runtime scale secrets
+    security_opt shm_size stdin_open storage_opt sysctls tty use_api_socket userns_mode uts
+    volumes_from
+    """
 )
+KNOWN = CARRIED | HARMLESS | _OTHERS
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Level:
 
 
 def _level(carried: str, noted: str = "", harmless: str = "") -> Level:
-    return Level(*(frozenset(words.split()) for words in (carried, noted, harmless)))
+    return Level(_words(carried), _words(noted), _words(harmless))
 
 
 LEVELS = {

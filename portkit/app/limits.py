@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from portkit.app import values
 from portkit.app.document import Value
+from portkit.app.reader import Reader
 from portkit.app.resolve import DEFAULT_ULIMITS, capability
 from portkit.errors import AppError
 from portkit.guest.config import signal_number
 from portkit.model import Healthcheck, Ulimit
-
-if TYPE_CHECKING:
-    from portkit.app.reader import Reader
 
 
 def healthcheck(reader: Reader, value: Value) -> Healthcheck:

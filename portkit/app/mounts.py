@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
 
 from portkit.app import values
 from portkit.app.document import Value
+from portkit.app.reader import Reader
 from portkit.model import Mount, Severity
-
-if TYPE_CHECKING:
-    from portkit.app.reader import Reader
 
 _TMPFS_ALWAYS = {"rw", "noexec", "nosuid", "nodev"}  # as Docker mounts one anyway
 _TYPES = ("volume", "bind", "tmpfs")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from portkit.app import values
 from portkit.app.document import Value
+from portkit.app.reader import Reader
 from portkit.model import Port, Severity
-
-if TYPE_CHECKING:
-    from portkit.app.reader import Reader
 
 _RANGE = 1000  # ports in one range
 _LIMIT = 2000  # ports of a service: an engine starts a process for each

@@ -39,16 +39,33 @@ _SYSTEM = frozenset(
 # Who can write there is root on the host.
 _HOSTS_OWN = frozenset(
     [
-        *("/", "/root", "/run", "/var", "/var/lib", "/var/run", "/var/lib/portkit"),
-        *("/var/lib/docker", "/var/lib/containerd", "/var/lib/libvirt"),
-        *("/run/docker", "/run/containerd", "/run/libvirt"),
-        *("/var/run/docker", "/var/run/containerd", "/var/run/libvirt"),
+        "/",
+        "/root",
+        "/run",
+        "/var",
+        "/var/lib",
+        "/var/run",
+        "/var/lib/portkit",
+        "/var/lib/docker",
+        "/var/lib/containerd",
+        "/var/lib/libvirt",
+        "/run/docker",
+        "/run/containerd",
+        "/run/libvirt",
+        "/var/run/docker",
+        "/var/run/containerd",
+        "/var/run/libvirt",
     ]
 )
 _SOCKETS = frozenset(
     [
-        *("buildkitd.sock", "containerd.sock", "crio.sock", "docker.sock", "podman.sock"),
-        *("libvirt-sock", "virtqemud-sock"),
+        "buildkitd.sock",
+        "containerd.sock",
+        "crio.sock",
+        "docker.sock",
+        "podman.sock",
+        "libvirt-sock",
+        "virtqemud-sock",
     ]
 )
 

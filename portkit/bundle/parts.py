@@ -50,8 +50,11 @@ def split(whole: Path, path: Path, size: int) -> list[Path]:
     paths = [path.with_name(f"{path.name}.{number:03d}") for number in range(1, count + 1)]
     for each in paths:
         if each.exists():
-            raise ConflictError("a part is there already", details=str(each),
-                                resolution="Remove it, or choose another place.")  # fmt: skip
+            raise ConflictError(
+                "a part is there already",
+                details=str(each),
+                resolution="Remove it, or choose another place.",
+            )
     with whole.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         try:

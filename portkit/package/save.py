@@ -64,8 +64,9 @@ def _docker_archive(artifact: Artifact, store: Store, path: Path, name: str) -> 
 
 def _qcow2(raw: Path, path: Path) -> None:
     files.write(path, b"")
-    _qemu_img("convert", "-c", "-W", "-m", "4", "-f", "raw", "-O", "qcow2", "-o", _OPTIONS,
-              raw, path)  # fmt: skip
+    _qemu_img(
+        "convert", "-c", "-W", "-m", "4", "-f", "raw", "-O", "qcow2", "-o", _OPTIONS, raw, path
+    )
     with path.open("rb") as file:
         check_header(file.read(112))
     # It exits with 1 when the contents differ; `process.run` raises then.

@@ -37,9 +37,21 @@ REFUSED_FOR = {
         **{
             f"environment/number-{kind}": f"environment.A: {NUMBER}"
             for kind in (
-                *("trailing-zero", "octal", "octal-new", "hex", "binary", "underscore", "plus"),
-                *("exponent", "whole-float", "large-float", "small-float", "huge", "infinite"),
-                *("nan", "short-float"),
+                "trailing-zero",
+                "octal",
+                "octal-new",
+                "hex",
+                "binary",
+                "underscore",
+                "plus",
+                "exponent",
+                "whole-float",
+                "large-float",
+                "small-float",
+                "huge",
+                "infinite",
+                "nan",
+                "short-float",
             )
         },
         "environment/labels-float": f"labels.A: {NUMBER}",
@@ -113,13 +125,20 @@ REFUSED = {name: word for group in REFUSED_FOR.values() for name, word in group.
 # Compose refuses the file; portkit reads it.
 ACCEPTED_FOR = {
     "a plain whole number where text is wanted": {
-        *("environment/list-of-numbers", "service/command-number", "service/command-list-number"),
-        *("service/hostname-number", "service/image-number", "service/stop-signal-plain-number"),
-        *("service/user-number", "service/version-number", "service/deploy-memory-number"),
+        "environment/list-of-numbers",
+        "service/command-number",
+        "service/command-list-number",
+        "service/hostname-number",
+        "service/image-number",
+        "service/stop-signal-plain-number",
+        "service/user-number",
+        "service/version-number",
+        "service/deploy-memory-number",
     },
     "a group that is listed twice": {"service/groups-twice"},
     "a volume that the top level does not declare": {
-        *("volumes/undeclared", "volumes/undeclared-long"),
+        "volumes/undeclared",
+        "volumes/undeclared-long",
     },
 }
 ACCEPTED = {name for group in ACCEPTED_FOR.values() for name in group}

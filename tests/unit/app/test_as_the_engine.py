@@ -63,10 +63,22 @@ def test_an_entrypoint_of_one_empty_word_drops_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        *("user: ''", "user: ${APP_USER:-}", "working_dir: ''", "stop_signal: ''"),
-        *("hostname: ''", "restart: ''", "healthcheck: {}", "healthcheck: {test: []}"),
-        *("healthcheck: {interval: 0s, retries: 0}", "mem_limit: 0", "cpus: 0"),
-        *("labels: {}", "ports: []", "volumes: []", "environment: {}", "env_file: []"),
+        "user: ''",
+        "user: ${APP_USER:-}",
+        "working_dir: ''",
+        "stop_signal: ''",
+        "hostname: ''",
+        "restart: ''",
+        "healthcheck: {}",
+        "healthcheck: {test: []}",
+        "healthcheck: {interval: 0s, retries: 0}",
+        "mem_limit: 0",
+        "cpus: 0",
+        "labels: {}",
+        "ports: []",
+        "volumes: []",
+        "environment: {}",
+        "env_file: []",
     ],
 )
 def test_an_empty_value_is_as_none(tmp_path: Path, row: str) -> None:
@@ -114,8 +126,14 @@ def test_a_variable_of_the_engine_is_taken_away(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize(
     ("name", "number"),
     [
-        *(("SIGTERM", 15), ("term", 15), ("15", 15), ("SIGRTMIN", 34), ("RTMIN+30", 64)),
-        *(("SIGRTMAX", 64), ("SIGRTMAX-2", 62), ("64", 64)),
+        ("SIGTERM", 15),
+        ("term", 15),
+        ("15", 15),
+        ("SIGRTMIN", 34),
+        ("RTMIN+30", 64),
+        ("SIGRTMAX", 64),
+        ("SIGRTMAX-2", 62),
+        ("64", 64),
     ],
 )
 def test_signals(name: str, number: int) -> None:
@@ -125,8 +143,20 @@ def test_signals(name: str, number: int) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("", "0", "65", "٣", "SIGRTMIN+99999999999", "RTMIN+31", "RTMAX+1", "RTMIN-1", "RTMAX-64"),
-        *("SIGBLOCK", "SIG_DFL", "9" * 5000, "RTMIN+" + "9" * 5000, "CTRL_C"),
+        "",
+        "0",
+        "65",
+        "٣",
+        "SIGRTMIN+99999999999",
+        "RTMIN+31",
+        "RTMAX+1",
+        "RTMIN-1",
+        "RTMAX-64",
+        "SIGBLOCK",
+        "SIG_DFL",
+        "9" * 5000,
+        "RTMIN+" + "9" * 5000,
+        "CTRL_C",
     ],
 )
 def test_no_signals(tmp_path: Path, name: str) -> None:

@@ -59,9 +59,24 @@ def test_names(tmp_path: Path, name: str) -> None:  # hostile input 31
 # hostile inputs 25, 31: what is given on the command line
 @pytest.mark.parametrize(
     "name",
-    [*("", "../x", "-rf", ".x", "a b", "a\n", "n" * 300, "n" * 5000, "аpp", "a\0b", "$(id)"),  # noqa: RUF001
-     *("~nobody-of-this-name/x", "a/../b", "http://x/y", "\ud800")],
-)  # fmt: skip
+    [
+        "",
+        "../x",
+        "-rf",
+        ".x",
+        "a b",
+        "a\n",
+        "n" * 300,
+        "n" * 5000,
+        "аpp",  # noqa: RUF001
+        "a\0b",
+        "$(id)",
+        "~nobody-of-this-name/x",
+        "a/../b",
+        "http://x/y",
+        "\ud800",
+    ],
+)
 def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AppError):
@@ -167,12 +182,14 @@ def test_a_newer_schema(tmp_path: Path, text: str, line: int) -> None:  # hostil
         (HEAD + "    deploy: {resources: {reservations: {}}}\n", "deploy.resources.reservations"),
         (HEAD + "    deploy: {resources: {limits: {pids: 5}}}\n", "deploy.resources.limits.pids"),
         (HEAD + "    healthcheck: {start_interval: 1s}\n", "healthcheck.start_interval"),
-        (HEAD + "    volumes: [{type: volume, target: /d, volume: {subpath: x}}]\n",
-         "volumes.volume.subpath"),
+        (
+            HEAD + "    volumes: [{type: volume, target: /d, volume: {subpath: x}}]\n",
+            "volumes.volume.subpath",
+        ),
         ("volumes: {data: {external: true}}\n" + HEAD, "volumes.data.external"),
         ("secrets: {}\n" + HEAD, "secrets"),
     ],
-)  # fmt: skip
+)
 def test_what_is_known_and_not_carried_out_is_told(tmp_path: Path, text: str, key: str) -> None:
     """hostile input 34"""
     (finding,) = load(tmp_path, text).findings
@@ -184,12 +201,35 @@ def test_what_is_known_and_not_carried_out_is_told(tmp_path: Path, text: str, ke
 @pytest.mark.parametrize(
     "volume",
     [
-        *("/:/host", "/etc:/e", "/etc/:/e:ro", "//etc:/e", "/etc/../etc/.:/e", "../../..:/e"),
-        *("/var/run/docker.sock:/s", "/run/docker.sock:/var/run/docker.sock", "/proc/1:/p"),
-        *("./docker.sock:/s", "/var/lib/docker:/d", "/run/containerd/containerd.sock:/s"),
-        *("/var/run/libvirt/libvirt-sock:/s", "/dev:/dev", "/usr:/u", "~/../root:/r"),
-        *("data:/", "data:/.", "data:/etc", "data:/etc/", "data://etc", "data:/proc", "data:/usr"),
-        *("data:/run/docker.sock", "/", "/etc", "-rf:/d", "a b:/d", "data:/a\\nb"),
+        "/:/host",
+        "/etc:/e",
+        "/etc/:/e:ro",
+        "//etc:/e",
+        "/etc/../etc/.:/e",
+        "../../..:/e",
+        "/var/run/docker.sock:/s",
+        "/run/docker.sock:/var/run/docker.sock",
+        "/proc/1:/p",
+        "./docker.sock:/s",
+        "/var/lib/docker:/d",
+        "/run/containerd/containerd.sock:/s",
+        "/var/run/libvirt/libvirt-sock:/s",
+        "/dev:/dev",
+        "/usr:/u",
+        "~/../root:/r",
+        "data:/",
+        "data:/.",
+        "data:/etc",
+        "data:/etc/",
+        "data://etc",
+        "data:/proc",
+        "data:/usr",
+        "data:/run/docker.sock",
+        "/",
+        "/etc",
+        "-rf:/d",
+        "a b:/d",
+        "data:/a\\nb",
     ],
 )
 @pytest.mark.parametrize("form", ["short", "long"])
@@ -235,16 +275,35 @@ def test_volumes_of_an_image(path: str) -> None:
 @pytest.mark.parametrize(
     "ports",
     [
-        *("[0]", "['0:80']", "['80:0']", "[65536]", "['65536:80']", "['80:65536/udp']"),
-        *("['-1:80']", "['80:1', '0.0.0.0:80:2']"),
-        *("['٣:80']", "['80:80:80:80']", "['1-2000:1-2000']", "['80-81:80-83']", "['80/dccp']"),
-        *("['80:80', '80:81']", "['127.0.0.1:80:80', '80:81']"),
-        *("['80:1', '127.0.0.1:80:2']", "['[::1]:80:1', '[::1]:80:2']", "['79-81:79-81', '80:9']"),
-        *("[{target: 0}]", "[{target: 80, published: 0}]", "[{target: 80, published: '0'}]"),
-        *("[{target: 65536}]", "[{target: true}]", "[{target: 80, published: 1.5}]"),
-        *("[{target: 80}, '80:81']", "[{target: 80, published: 99999999999999999999}]", "[[80]]"),
+        "[0]",
+        "['0:80']",
+        "['80:0']",
+        "[65536]",
+        "['65536:80']",
+        "['80:65536/udp']",
+        "['-1:80']",
+        "['80:1', '0.0.0.0:80:2']",
+        "['٣:80']",
+        "['80:80:80:80']",
+        "['1-2000:1-2000']",
+        "['80-81:80-83']",
+        "['80/dccp']",
+        "['80:80', '80:81']",
+        "['127.0.0.1:80:80', '80:81']",
+        "['80:1', '127.0.0.1:80:2']",
+        "['[::1]:80:1', '[::1]:80:2']",
+        "['79-81:79-81', '80:9']",
+        "[{target: 0}]",
+        "[{target: 80, published: 0}]",
+        "[{target: 80, published: '0'}]",
+        "[{target: 65536}]",
+        "[{target: true}]",
+        "[{target: 80, published: 1.5}]",
+        "[{target: 80}, '80:81']",
+        "[{target: 80, published: 99999999999999999999}]",
+        "[[80]]",
     ],
-)  # fmt: skip
+)
 def test_ports_that_are_none_or_taken(tmp_path: Path, ports: str) -> None:
     assert "compose.yaml:4:" in refused(tmp_path, HEAD + f"    ports: {ports}\n")
 
@@ -345,25 +404,29 @@ def test_values_are_in_no_repr(tmp_path: Path) -> None:  # hostile input 59
 LINES = st.lists(
     st.sampled_from(
         [
-            *(
-                "services:",
-                "  a:",
-                "    image: x",
-                "    ports: [80]",
-                "    volumes:",
-                "      - v:/d",
-            ),
-            *(
-                "    environment:",
-                "      A: 1.10",
-                "    x: &x",
-                "    <<: *x",
-                "  - ",
-                "    deploy:",
-            ),
-            *("      resources: {limits: }", "    healthcheck: {test: [CMD, x]}", "    tmpfs:"),
-            *("    build: {context: ., args: [A]}", "    ulimits: {nofile: }", "  b: [", "    ]"),
-            *("    env_file: [{path: }]", "    x-portkit: {health: {}}", "volumes: {v: [x]}", "\t"),
+            "services:",
+            "  a:",
+            "    image: x",
+            "    ports: [80]",
+            "    volumes:",
+            "      - v:/d",
+            "    environment:",
+            "      A: 1.10",
+            "    x: &x",
+            "    <<: *x",
+            "  - ",
+            "    deploy:",
+            "      resources: {limits: }",
+            "    healthcheck: {test: [CMD, x]}",
+            "    tmpfs:",
+            "    build: {context: ., args: [A]}",
+            "    ulimits: {nofile: }",
+            "  b: [",
+            "    ]",
+            "    env_file: [{path: }]",
+            "    x-portkit: {health: {}}",
+            "volumes: {v: [x]}",
+            "\t",
         ]
     ),
     max_size=12,

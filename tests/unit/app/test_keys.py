@@ -39,15 +39,17 @@ def refused(folder: Path, text: str) -> str:
         ("cpus: 4096", Machine(cpus=256)),
         ("deploy: {resources: {limits: {cpus: '3', memory: 2g}}}", Machine(2048 * MIB, 3)),
         ("mem_limit: 0\n    deploy: {resources: {limits: {memory: 2g}}}", Machine(2048 * MIB)),
-        ("mem_limit: 1g\n    cpus: 4\n    x-portkit: {memory: 200m, cpus: 2}",
-         Machine(200 * MIB, 2)),
+        (
+            "mem_limit: 1g\n    cpus: 4\n    x-portkit: {memory: 200m, cpus: 2}",
+            Machine(200 * MIB, 2),
+        ),
         ("mem_limit: 1g\n    cpus: 4\n    x-portkit: {memory: 200m}", Machine(200 * MIB, 4)),
         ("labels: {a: b}", Machine()),
         ("x-portkit: {volume: 20g}", Machine(volume_bytes=20 << 30)),
         ("x-portkit: {volume: 64m}", Machine(volume_bytes=64 * MIB)),
         ("x-portkit: {volume: 8t}", Machine(volume_bytes=8 << 40)),
     ],
-)  # fmt: skip
+)
 def test_the_limits_size_the_vm(tmp_path: Path, text: str, machine: Machine) -> None:
     assert load(tmp_path, HEAD + f"    {text}\n").service.machine == machine
 
@@ -58,9 +60,15 @@ def test_a_volume_that_is_no_disk(tmp_path: Path, size: str) -> None:
     assert "compose.yaml:5:" in said
 
 
-@pytest.mark.parametrize("override", ["compose.override.yaml", "compose.override.yml",
-                                      "docker-compose.override.yaml",
-                                      "docker-compose.override.yml"])  # fmt: skip
+@pytest.mark.parametrize(
+    "override",
+    [
+        "compose.override.yaml",
+        "compose.override.yml",
+        "docker-compose.override.yaml",
+        "docker-compose.override.yml",
+    ],
+)
 def test_an_override_beside_the_file(tmp_path: Path, override: str) -> None:
     (tmp_path / override).write_text("services: {a: {environment: {A: b}}}\n")
     for given in (tmp_path, tmp_path / "compose.yaml"):
@@ -114,12 +122,14 @@ def test_what_stands_in_another_file(tmp_path: Path, key: str, text: str) -> Non
 @pytest.mark.parametrize(
     "row",
     [
-        *("attach: false", "container_name: c", "expose: [80]", "profiles: [p]"),
-        *("pull_policy: never", "ports: [{target: 80, published: 80, name: web}]"),
-        *(
-            "ports: [{target: 80, published: 80, mode: ingress}]",
-            "ports: [{target: 80, published: 80, app_protocol: http}]",
-        ),
+        "attach: false",
+        "container_name: c",
+        "expose: [80]",
+        "profiles: [p]",
+        "pull_policy: never",
+        "ports: [{target: 80, published: 80, name: web}]",
+        "ports: [{target: 80, published: 80, mode: ingress}]",
+        "ports: [{target: 80, published: 80, app_protocol: http}]",
     ],
 )
 def test_what_the_process_does_not_see_is_information(tmp_path: Path, row: str) -> None:
@@ -180,13 +190,15 @@ def test_unknown_keys_inside(tmp_path: Path, text: str) -> None:
         ("deploy: {mode: global, x-a: 1}", "'deploy.mode'"),
         ("volumes: ['v:/d:nocopy']\nvolumes: {v: }", "'nocopy'"),
         ("volumes: ['v:/d:ro,z']\nvolumes: {v: }", "'z'"),
-        ("volumes: [{type: volume, target: /d, volume: {nocopy: true}}]",
-         "'volumes.volume.nocopy'"),
+        (
+            "volumes: [{type: volume, target: /d, volume: {nocopy: true}}]",
+            "'volumes.volume.nocopy'",
+        ),
         ("healthcheck: {test: x, start_interval: 1s}", "'healthcheck.start_interval'"),
         ("deploy: {resources: {reservations: {memory: 1g}}}", "'deploy.resources.reservations'"),
         ("volumes: [{type: volume, target: /d, consistency: cached}]", "'volumes.consistency'"),
     ],
-)  # fmt: skip
+)
 def test_known_keys_inside(tmp_path: Path, text: str, word: str) -> None:
     (finding,) = load(tmp_path, HEAD + f"    {text}\n").findings
     assert (finding.rule, finding.severity) == ("compose-not-carried", Severity.WARNING)
@@ -220,9 +232,15 @@ def test_an_env_file_in_its_long_form(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [("0.5g", 512 * MIB), (".5k", 512), ("1.5 GiB", 1536 * MIB), ("1t", MIB * MIB), ("0.1b", 0),
-     ("0.3g", 322122547)],
-)  # fmt: skip
+    [
+        ("0.5g", 512 * MIB),
+        (".5k", 512),
+        ("1.5 GiB", 1536 * MIB),
+        ("1t", MIB * MIB),
+        ("0.1b", 0),
+        ("0.3g", 322122547),
+    ],
+)
 def test_sizes_may_be_fractions(text: object, wanted: int) -> None:
     assert size(text) == wanted
 
@@ -236,9 +254,15 @@ def test_no_sizes(text: str) -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        *("stop_signal: SIGFOO", "stop_signal: 0", "stop_signal: 65", "stop_signal: RTMIN+31"),
-        *("stop_signal: 'RTMIN+" + "9" * 5000 + "'", "ulimits: {zork: 1}", "ulimits: {NOFILE: 1}"),
-        *("cap_add: [ZORK]", "cap_drop: [NET_ADMIN, CAP_]"),
+        "stop_signal: SIGFOO",
+        "stop_signal: 0",
+        "stop_signal: 65",
+        "stop_signal: RTMIN+31",
+        "stop_signal: 'RTMIN+" + "9" * 5000 + "'",
+        "ulimits: {zork: 1}",
+        "ulimits: {NOFILE: 1}",
+        "cap_add: [ZORK]",
+        "cap_drop: [NET_ADMIN, CAP_]",
     ],
 )
 def test_words_that_linux_has_not(tmp_path: Path, row: str) -> None:

@@ -105,10 +105,14 @@ def test_a_hostile_description(row: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["env_file: [{file}]", "env_file: [{{path: {file}, format: raw}}]",
-     "volumes: [{{type: bind, source: {file}, target: /x}}]",
-     "x-portkit: {{health: {{scheme: https, ca_file: {file}}}}}", "build: {folder}"],
-)  # fmt: skip
+    [
+        "env_file: [{file}]",
+        "env_file: [{{path: {file}, format: raw}}]",
+        "volumes: [{{type: bind, source: {file}, target: /x}}]",
+        "x-portkit: {{health: {{scheme: https, ca_file: {file}}}}}",
+        "build: {folder}",
+    ],
+)
 def test_no_file_of_this_machine_is_read(tmp_path: Path, text: str) -> None:
     (tmp_path / "secret").write_text("A=hunter2\n")
     row = text.format(file=tmp_path / "secret", folder=tmp_path)

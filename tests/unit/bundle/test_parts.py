@@ -22,8 +22,9 @@ def parts(tmp_path: Path, near: Store, artifacts: dict[Form, Artifact]) -> list[
     return made
 
 
-def test_there_and_back(parts: list[Path], near: Store, artifacts: dict[Form, Artifact],
-                        tmp_path: Path) -> None:  # fmt: skip
+def test_there_and_back(
+    parts: list[Path], near: Store, artifacts: dict[Form, Artifact], tmp_path: Path
+) -> None:
     assert [path.name for path in parts][:2] == ["x.portkit.001", "x.portkit.002"]
     assert all(path.stat().st_size <= SIZE for path in parts)
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in parts)
@@ -62,8 +63,9 @@ def test_a_part_that_is_missing_or_swapped(parts: list[Path]) -> None:
         Bundle(parts[0])
 
 
-def test_a_part_of_another_bundle(parts: list[Path], near: Store, tmp_path: Path,
-                                  artifacts: dict[Form, Artifact]) -> None:  # fmt: skip
+def test_a_part_of_another_bundle(
+    parts: list[Path], near: Store, tmp_path: Path, artifacts: dict[Form, Artifact]
+) -> None:
     one = {Form.IMAGE: artifacts[Form.IMAGE]}
     others = write(tmp_path / "y.portkit", APP, one, near, FACTS, part_bytes=SIZE)
     shutil.copy(others[1], parts[1])
@@ -71,8 +73,9 @@ def test_a_part_of_another_bundle(parts: list[Path], near: Store, tmp_path: Path
         Bundle(parts[0])
 
 
-def test_sizes_and_places(parts: list[Path], near: Store, tmp_path: Path,
-                          artifacts: dict[Form, Artifact]) -> None:  # fmt: skip
+def test_sizes_and_places(
+    parts: list[Path], near: Store, tmp_path: Path, artifacts: dict[Form, Artifact]
+) -> None:
     with pytest.raises(AppError, match="parts of that size"):
         write(tmp_path / "z.portkit", APP, artifacts, near, FACTS, part_bytes=1000)
     with pytest.raises(ConflictError):

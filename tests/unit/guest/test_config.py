@@ -45,7 +45,9 @@ def test_parents_are_mounted_first_and_volumes_numbered() -> None:
     mounts = (Mount("volume", "/a/b"), Mount("tmpfs", "/a", tmpfs_bytes=7), Mount("volume", "/c"))
     rows = [value for tag, value in records(encode_config(spec(mounts=mounts))) if tag == b"V"]
     assert [(struct.unpack_from("<iIQ", row), row[16:]) for row in rows] == [
-        *(((-1, 0, 7), b"/a"), ((1, 0, 0), b"/c"), ((0, 0, 0), b"/a/b")),
+        ((-1, 0, 7), b"/a"),
+        ((1, 0, 0), b"/c"),
+        ((0, 0, 0), b"/a/b"),
     ]
 
 
@@ -70,7 +72,10 @@ def test_the_restart_policy_changes_no_size() -> None:
 
 def test_signals_by_every_name() -> None:
     assert [signal_number(name) for name in ("SIGTERM", "term", "15", "SIGRTMIN+3")] == [
-        *(15, 15, 15, 37),
+        15,
+        15,
+        15,
+        37,
     ]
     with pytest.raises(AppError):
         signal_number("SIGNOTHING")
@@ -84,8 +89,11 @@ def test_too_much_is_refused() -> None:
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8})?", fullmatch=True), st.binary()))
 def test_an_initrd_holds_its_files(files: dict[str, bytes]) -> None:
     tops = {name for name in files if "/" not in name}
-    files = {name: data for name, data in files.items() if name.partition("/")[0] not in tops
-             or "/" not in name}  # fmt: skip
+    files = {
+        name: data
+        for name, data in files.items()
+        if name.partition("/")[0] not in tops or "/" not in name
+    }
     data = cpio({name: (0o644, content) for name, content in files.items()})
     assert len(data) % 512 == 0
     found, at = {}, 0

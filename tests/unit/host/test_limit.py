@@ -59,8 +59,14 @@ def test_a_clock_that_goes_back_stops_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        *(("10mbit", 1.25e6), ("2MB", 2e6), ("500k", 5e5), ("1gbit", 1.25e8), ("1.5 MB/s", 1.5e6)),
-        *(("8kbit", 1000), ("1000", 1000), ("100Mbit/s", 1.25e7)),
+        ("10mbit", 1.25e6),
+        ("2MB", 2e6),
+        ("500k", 5e5),
+        ("1gbit", 1.25e8),
+        ("1.5 MB/s", 1.5e6),
+        ("8kbit", 1000),
+        ("1000", 1000),
+        ("100Mbit/s", 1.25e7),
     ],
 )
 def test_rates(text: str, wanted: float) -> None:

@@ -103,8 +103,18 @@ def test_every_word_stays_one(context: Path, calls: Any, hostile: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("PATH", "LD_PRELOAD", "DOCKER_HOST", "DOCKER_CONFIG", "BUILDX_BUILDER", "HOME"),
-        *("", "a b", "-x", "A=B", "A\0", "n" * 200),
+        "PATH",
+        "LD_PRELOAD",
+        "DOCKER_HOST",
+        "DOCKER_CONFIG",
+        "BUILDX_BUILDER",
+        "HOME",
+        "",
+        "a b",
+        "-x",
+        "A=B",
+        "A\0",
+        "n" * 200,
     ],
 )
 def test_arguments_that_would_steer_the_client(context: Path, calls: Any, name: str) -> None:

@@ -71,8 +71,15 @@ def test_the_header_that_pack_asks_for() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        *({"magic": b"QFI\0"}, {"version": 2}, {"backing": 4096}, {"bits": 16}),
-        *({"features": 0}, {"features": 9}, {"features": 12}, {"features": 24}, {"kind": 0}),
+        {"magic": b"QFI\0"},
+        {"version": 2},
+        {"backing": 4096},
+        {"bits": 16},
+        {"features": 0},
+        {"features": 9},
+        {"features": 12},
+        {"features": 24},
+        {"kind": 0},
     ],
 )
 def test_any_other_header_is_refused(changed: dict[str, Any]) -> None:

@@ -177,9 +177,15 @@ def test_flipped_bits_of_what_the_engine_keeps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [b"", b"no gzip", gzip.compress(b"no json\n"), gzip.compress(b'{"type": 2}\n'),
-     gzip.compress(b'{"type": 2, "payload": "*"}\n'), gzip.compress(b"{}\n" * 9)[:-9]],
-)  # fmt: skip
+    [
+        b"",
+        b"no gzip",
+        gzip.compress(b"no json\n"),
+        gzip.compress(b'{"type": 2}\n'),
+        gzip.compress(b'{"type": 2, "payload": "*"}\n'),
+        gzip.compress(b"{}\n" * 9)[:-9],
+    ],
+)
 def test_what_cannot_be_read_is_left_to_the_engine(tmp_path: Path, damage: bytes) -> None:
     engine(tmp_path, layer_of({b"a": b"x"}))
     split = tmp_path / "image/overlay2/layerdb/sha256" / CHAIN / "tar-split.json.gz"

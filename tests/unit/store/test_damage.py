@@ -112,7 +112,12 @@ def test_it_is_hashed_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "[]", "{}", '{"manifests": {}}', '{"manifests": [1]}', '{"manifests": [{}]}'),
+        "",
+        "[]",
+        "{}",
+        '{"manifests": {}}',
+        '{"manifests": [1]}',
+        '{"manifests": [{}]}',
         '{"manifests": [{"digest": "x", "annotations": null}]}',
         '{"manifests": [{"digest": "x", "annotations": [1]}]}',
         '{"manifests": [], "manifests": []}',
@@ -131,7 +136,12 @@ def test_an_odd_index(store: Store, artifact: Artifact, text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("[]", "1", "{}", '{"schema": "portkit.artifact/1"}', "{", "[" * 100_000),
+        "[]",
+        "1",
+        "{}",
+        '{"schema": "portkit.artifact/1"}',
+        "{",
+        "[" * 100_000,
         '{"schema": "portkit.artifact/1", "form": "image", "digest": "md5:1", "config": "hunter2",'
         ' "blobs": [], "logical_bytes": 1, "stored_bytes": 1}',
     ],

@@ -118,9 +118,18 @@ def test_a_link_of_our_own_is_fine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        *("sha256:../x", "sha256:" + "0" * 63, "sha256:" + "0" * 65, "sha256:" + "0" * 64 + "\n"),
-        *("md5:" + "0" * 32, "sha512:" + "0" * 64, "SHA256:" + "0" * 64, "0" * 64, "", "sha256:"),
-        *("sha256:" + "０" * 64, "sha256:" + "0" * 63 + "/"),  # noqa: RUF001
+        "sha256:../x",
+        "sha256:" + "0" * 63,
+        "sha256:" + "0" * 65,
+        "sha256:" + "0" * 64 + "\n",
+        "md5:" + "0" * 32,
+        "sha512:" + "0" * 64,
+        "SHA256:" + "0" * 64,
+        "0" * 64,
+        "",
+        "sha256:",
+        "sha256:" + "０" * 64,  # noqa: RUF001
+        "sha256:" + "0" * 63 + "/",
     ],
 )
 def test_digests(tmp_path: Path, bad: str) -> None:

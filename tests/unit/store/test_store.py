@@ -56,8 +56,14 @@ def test_an_altered_blob_is_noticed(store: Store) -> None:
 
 def example(store: Store) -> Artifact:
     config = store.put_bytes(b"{}")
-    image = ImageConfig(config.digest, "amd64", "linux", (config.digest,), env=("A=b",),
-                        healthcheck=Healthcheck(test=("NONE",)))  # fmt: skip
+    image = ImageConfig(
+        config.digest,
+        "amd64",
+        "linux",
+        (config.digest,),
+        env=("A=b",),
+        healthcheck=Healthcheck(test=("NONE",)),
+    )
     return Artifact(Form.IMAGE, config.digest, image, (Blob(config.digest, config.size),), 2, 2)
 
 
