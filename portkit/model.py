@@ -397,6 +397,12 @@ class Instance:
     def running(self) -> bool:
         return self.status == "running"
 
+    @property
+    def host_ports(self) -> tuple[int, ...]:
+        """What it publishes on the host, as its engine says."""
+        words = (word.removeprefix(":") for word in self.url.split())
+        return tuple(int(word) for word in words if word.isdecimal() and len(word) <= 5)
+
 
 @dataclass(frozen=True)
 class Life:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
+from portkit.compat import ports as port_rules
 from portkit.compat.owner import Lacking, Running
 from portkit.compat.ports import Pair
 from portkit.compat.room import Load
@@ -22,6 +23,7 @@ from portkit.model import (
     Finding,
     Form,
     ImageConfig,
+    Instance,
     Port,
     RunSpec,
     Severity,
@@ -37,6 +39,7 @@ __all__ = [
     "check",
     "clashes",
     "lacking",
+    "port_taken",
     "refusal",
     "running",
     "space",
@@ -46,12 +49,23 @@ __all__ = [
 _ERRORS = {rule.id: rule.error for rule in RULES}
 
 
-def check(spec: RunSpec, image: ImageConfig, facts: Facts, form: Form) -> tuple[Finding, ...]:
-    """What the rules find of one App in one Form on one host."""
-    case = Case(spec, image, facts, form)
+def check(
+    spec: RunSpec,
+    image: ImageConfig,
+    facts: Facts,
+    form: Form,
+    instances: tuple[Instance, ...] = (),
+) -> tuple[Finding, ...]:
+    """What the rules find of one App in one Form on one host; instances: what portkit has there."""
+    case = Case(spec, image, facts, form, instances)
     return tuple(
         finding for rule in CASE_RULES if form in rule.forms for finding in rule.judge(case)
     )
+
+
+def port_taken(spec: RunSpec, facts: Facts) -> bool:
+    """Whether something on the host listens where the App is to be published."""
+    return next(port_rules.taken(spec.ports, facts), None) is not None
 
 
 def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:

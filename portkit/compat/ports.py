@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from portkit.compat.rule import Case, Found
-from portkit.model import Port
+from portkit.model import Facts, Port
 
 _ANY = {"", "0.0.0.0", "::"}  # noqa: S104 - read from the host or an App
 
@@ -23,14 +23,27 @@ class Pair:
 
 def free(case: Case) -> Iterator[Found]:
     """Something on the host already listens on a port that the App publishes."""
-    facts = case.facts
-    for port in case.spec.ports:
+    for address, number in taken(case.spec.ports, case.facts):
+        listens = f"something listens on {address}:{number}"
+        own = [row for row in case.instances if row.running and number in row.host_ports]
+        yield Found(
+            f"port {number} is taken on the host",
+            (
+                listens,
+                *(f"portkit's own {row.app} publishes it: {row.id} ({row.form})" for row in own),
+            ),
+            " ".join(
+                f"Publish another port, or: portkit rm {row.id} --on {row.host}" for row in own[:1]
+            ),
+        )
+
+
+def taken(ports: Sequence[Port], facts: Facts) -> Iterator[tuple[str, int]]:
+    """Address and number of what listens where these are to be published, one for each."""
+    for port in ports:
         for address, number in facts.listening_udp if port.protocol == "udp" else facts.listening:
             if number == port.host_port and _overlap(port.host_ip, address):
-                yield Found(
-                    f"port {number} is taken on the host",
-                    (f"something listens on {address}:{number}",),
-                )
+                yield address, number
                 break
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from portkit.errors import IncompatibleError, PortkitError
-from portkit.model import Facts, Finding, Form, ImageConfig, RunSpec, Severity
+from portkit.model import Facts, Finding, Form, ImageConfig, Instance, RunSpec, Severity
 
 S = TypeVar("S")
 BOTH = frozenset(Form)
@@ -24,12 +24,14 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """One App in one Form on one host: what most rules judge."""
+    """One App in one Form on one host: what most rules judge. instances: what portkit has there, as
+    far as it was asked."""
 
     spec: RunSpec
     image: ImageConfig
     facts: Facts
     form: Form
+    instances: tuple[Instance, ...] = ()
 
 
 @dataclass(frozen=True)

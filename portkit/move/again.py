@@ -34,7 +34,7 @@ def measure_again(app: App, target: Host, *, form: Form | None = None, repeat: i
     one = boot.find(boot.instances(target), app.name, form)
     health, ports = app.service.health, app.service.ports
     if not ports:  # a Dockerfile's or an image's: what the engine says is published
-        ports = tuple(Port(int(text.removeprefix(":"))) for text in one.url.split())
+        ports = tuple(Port(port) for port in one.host_ports)
     answers = []
     with boot.runner(target, one.form) as runner:
         # The engine knows of a healthcheck in an image, which is not read here.

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from portkit import app as app_room
-from portkit import compat, health, transfer
+from portkit import boot, compat, health, transfer
 from portkit.clock import Clock
 from portkit.errors import ConflictError, PortkitError
 from portkit.host import Host
-from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec, Severity
+from portkit.model import App, Artifact, Facts, Finding, Form, Instance, RunSpec, Severity
 from portkit.progress import Observer
 from portkit.report import FormReport, Phase, Report
 from portkit.source import Source
@@ -213,8 +213,9 @@ def _judge(
     with turns[0].taken() as clock, clock.phase("look at the target"):
         target = job.target.facts()
     shared = compat.clashes({each.app.name: each.spec.ports for each in packages})
+    there = _instances(packages, target, job.target)
     packed = [
-        _held_against(each, turn, target, job.forms).also((*lacks, *shared[each.app.name]))
+        _held_against(each, turn, target, there, job.forms).also((*lacks, *shared[each.app.name]))
         for each, turn in zip(packages, turns, strict=True)
     ]
     if refusing:
@@ -249,7 +250,23 @@ def _packaged(app: App, request: Request, facts: Facts, turn: Turn) -> Package:
     return Package(app, spec, image, facts, running, turn)
 
 
-def _held_against(package: Package, turn: Turn, target: Facts, forms: Sequence[Form]) -> Packed:
+def _instances(packages: Sequence[Package], facts: Facts, host: Host) -> tuple[Instance, ...]:
+    """What portkit has on the target, where a port is taken there: it may be one of them."""
+    if not any(compat.port_taken(each.spec, facts) for each in packages):
+        return ()
+    try:
+        return boot.instances(host)
+    except PortkitError:  # the port is taken all the same
+        return ()
+
+
+def _held_against(
+    package: Package,
+    turn: Turn,
+    target: Facts,
+    there: tuple[Instance, ...],
+    forms: Sequence[Form],
+) -> Packed:
     """What is found by looking at one App alone; no disk yet."""
     spec, image = package.spec, package.image
     known = package.app.findings + package.running
@@ -261,7 +278,9 @@ def _held_against(package: Package, turn: Turn, target: Facts, forms: Sequence[F
         artifacts={form: image if form is Form.IMAGE else None for form in forms},
         source=package.source,
         target=target,
-        findings={form: known + compat.check(spec, image.config, target, form) for form in forms},
+        findings={
+            form: known + compat.check(spec, image.config, target, form, there) for form in forms
+        },
         turn=turn,
     )
 

@@ -7,12 +7,19 @@ from typing import Any
 import pytest
 
 from portkit import move as moves
-from portkit.errors import ConflictError, IncompatibleError, PortkitError, SpaceError
+from portkit.errors import (
+    ConflictError,
+    EngineError,
+    IncompatibleError,
+    PortkitError,
+    SpaceError,
+)
 from portkit.host import Counters
 from portkit.model import App, Artifact, Blob, Facts, Form, ImageConfig, Port, Service
 from portkit.source import OnHost
 from portkit.store import Store
 from tests.factories import FACTS
+from tests.unit.fake_engine import fake_engine
 
 
 class FakeHost:
@@ -26,6 +33,13 @@ class FakeHost:
         self.remote = self
         self.endpoint = name
         self.calls: list[str] = []
+        self.docker: Path | None = None
+
+    def docker_socket(self) -> Path:
+        self.calls.append("docker")
+        if self.docker is None:
+            raise EngineError("the Docker Engine does not answer")
+        return self.docker
 
     def facts(self) -> Facts:
         return self._facts
@@ -43,6 +57,7 @@ class FakeHost:
             "image.list": {"images": images, "containerd": False},
             "image.containers": {"running": []},
             "store.has": {"have": {}},
+            "instance.remains": {"remains": []},
         }
         return answers[verb]
 
@@ -56,6 +71,7 @@ def refused(tmp_path: Path, facts: Facts, **config: Any) -> tuple[PortkitError, 
     store.save(artifact, f"image {blob.digest}")
     source: Any = FakeHost("old", replace(FACTS, libvirt_version=None), artifact)
     target: Any = FakeHost("new", facts)
+    target.docker = config.get("docker")
     app = App("shop", (Service("shop", image="shop:1", ports=(Port(80, 8080),)),), "compose.yaml")
     with pytest.raises(PortkitError) as caught:
         moves.move_app(app, source=OnHost(source), target=target, forms=(Form.IMAGE,), store=store)
@@ -76,7 +92,37 @@ def test_a_port_that_is_taken_is_told_before_bytes_move(tmp_path: Path) -> None:
     error, calls = refused(tmp_path, replace(FACTS, listening=(("0.0.0.0", 8080),)))
     assert isinstance(error, ConflictError)
     assert "8080" in error.brief
-    assert calls == []
+    assert calls == ["docker"], "whether it is portkit's own; the port is taken all the same"
+    assert "portkit rm" not in error.resolution
+
+
+def test_the_instance_that_has_the_port_is_named(tmp_path: Path) -> None:
+    """Only where it runs and publishes that port: another one is not to be removed."""
+    rows = [
+        _container("pk-000000000001", "blog", "running", 9090),
+        _container("pk-000000000002", "shop", "running", 8080),
+        _container("pk-000000000003", "shop", "exited", 8080),
+    ]
+    facts = replace(FACTS, listening=(("0.0.0.0", 8080),), libvirt_version=None)
+    with fake_engine(tmp_path) as engine:
+        engine.answers["GET /containers/json"] = (200, rows)
+        error, calls = refused(tmp_path, facts, docker=engine.socket)
+    assert isinstance(error, ConflictError)
+    assert "portkit's own shop publishes it: pk-000000000002 (image)" in error.details
+    assert "portkit rm pk-000000000002 --on new" in error.resolution
+    assert "pk-000000000001" not in str(error)
+    assert "pk-000000000003" not in str(error)
+    assert calls == ["docker", "instance.remains"]
+
+
+def _container(identity: str, app: str, state: str, port: int) -> dict[str, Any]:
+    return {
+        "Id": identity.replace("pk-", "0"),
+        "Labels": {"portkit.move": identity, "portkit.app": app},
+        "State": state,
+        "Status": "Exited (0) 1 s ago" if state == "exited" else "Up 1 s",
+        "Ports": [{"PublicPort": port}],
+    }
 
 
 def test_too_little_room_is_told_before_bytes_move(tmp_path: Path) -> None:
