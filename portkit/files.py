@@ -1,13 +1,16 @@
-"""Files that only their owner reads, whatever the umask."""
+"""Files and folders that only their owner reads, whatever the umask."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from portkit.errors import PortkitError
 
 
 def create(path: Path) -> BinaryIO:
@@ -36,3 +39,30 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def private_folder(folder: Path, *, setting: str) -> None:
+    """Make a folder of mode 0700, or give that mode to the one that is there.
+
+    setting: the environment variable that chooses the folder, for the error. Raises PortkitError
+    when the folder is another user's, who could plant something in it.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A link is followed if it is ours: people put a Store on a larger disk that way. Both it
+        # and what it leads to are looked at, since in /tmp anybody can make a link of that name.
+        link, found = folder.lstat(), folder.stat()
+    except FileExistsError:
+        raise _untrusted(folder, "it is no folder", setting) from None
+    for owner in {link.st_uid, found.st_uid} - {os.geteuid()}:
+        raise _untrusted(folder, f"it belongs to user {owner}", setting)
+    if stat.S_IMODE(found.st_mode) != 0o700:  # also when the umask took something away
+        folder.chmod(0o700)
+
+
+def _untrusted(folder: Path, why: str, setting: str) -> PortkitError:
+    return PortkitError(
+        "a private folder cannot be trusted",
+        details=f"{folder}: {why}",
+        resolution=f"Set {setting} to a folder of your own.",
+    )

@@ -25,8 +25,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from portkit.errors import PortkitError
-from portkit.wire import claims
+from portkit import files
+from portkit.wire import claims, processes
 
 __all__ = ["claim", "folder", "forget", "record", "root", "subfolder", "sweep"]
 
@@ -83,27 +83,14 @@ def subfolder() -> Path:
 
 def claim(base: Path) -> Path:
     """This process's folder below `base`, made on the first call; what dead processes left there
-    is removed then. PortkitError when `base` belongs to somebody else."""
+    is removed then. PortkitError when somebody else could have planted something there."""
     with _guard:
         key = (os.getpid(), base)
         if key not in _claims:
-            _prepare(base)
+            files.private_folder(base, setting="XDG_RUNTIME_DIR")
             _sweep(base)
             _claims[key] = _Claim(*claims.make(base))
         return _claims[key].path
-
-
-def _prepare(base: Path) -> None:
-    base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = base.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise PortkitError(
-            "the folder for temporary files cannot be trusted",
-            details=f"{base}: it is no folder of user {os.geteuid()}",
-            resolution="Set XDG_RUNTIME_DIR to a private folder of your own.",
-        )
-    if stat.S_IMODE(found.st_mode) != 0o700:
-        base.chmod(0o700)
 
 
 # ---------------------------------------------------------------- what dead processes left
@@ -143,7 +130,7 @@ def _remove(path: Path) -> None:
 def record(pid: int) -> None:
     """Remember a started program (leader of its own group): when this process dies, `sweep` ends
     it. Known by its start time, so that no other process with its number is ever meant."""
-    started = _started(pid)
+    started = processes.started(pid)
     if started is not None:
         (folder() / f"{_RECORD}{pid}").write_text(started)
 
@@ -157,29 +144,17 @@ def _recorded(path: Path) -> Iterator[int]:
     """The programs that a folder names and that still run."""
     for each in path.glob(f"{_RECORD}*"):
         number = each.name.removeprefix(_RECORD)
-        if number.isdigit() and _started(int(number)) == each.read_text():
+        if number.isdigit() and processes.started(int(number)) == each.read_text():
             yield int(number)
-
-
-def _started(pid: int) -> str | None:
-    """What tells a process from every other of its number: boot and start time (proc(5), field
-    22 of stat, in ticks since the boot); None when it has ended."""
-    try:
-        # The name, in brackets, may hold anything.
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
 
 
 def _end(pid: int) -> None:
     """SIGTERM to its group, SIGKILL when it has not ended after two seconds."""
-    started = _started(pid)
+    started = processes.started(pid)
     deadline = time.monotonic() + _ENDING_S
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGTERM)
-        while started is not None and _started(pid) == started:
+        while started is not None and processes.started(pid) == started:
             if time.monotonic() > deadline:
                 os.killpg(pid, signal.SIGKILL)
                 return

@@ -154,7 +154,7 @@ class Journal:
     def held(self, identity: str) -> Iterator[None]:
         """This process is at work on the Move; ConflictError while another one is."""
         path = self._lock(identity)
-        _private(path.parent)
+        files.private_folder(path.parent, setting="PORTKIT_STATE")
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             if not _locked(descriptor):
@@ -207,7 +207,7 @@ class Journal:
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
         """A connection, with everything in one transaction that is on the disk afterwards."""
-        _private(self.folder)
+        files.private_folder(self.folder, setting="PORTKIT_STATE")
         try:
             with closing(sqlite3.connect(self._path, timeout=_BUSY_S)) as database:
                 self._path.chmod(0o600)
@@ -238,7 +238,7 @@ class Journal:
     def fingerprint(self, text: str) -> str:
         """A keyed hash: it tells whether a text has changed, and nothing about the text."""
         path = self.folder / "key"
-        _private(self.folder)
+        files.private_folder(self.folder, setting="PORTKIT_STATE")
         if not path.exists():
             fresh = self.folder / f".{secrets.token_hex(8)}"
             files.write(fresh, secrets.token_bytes(32))
@@ -300,9 +300,3 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _private(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_mode & 0o077:
-        folder.chmod(0o700)

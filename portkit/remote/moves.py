@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional
 
 from portkit.remote import facts, gc, instances, leases, receive, store
+from portkit.wire import processes
 from portkit.wire.frames import RemoteError
 
 _APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -210,7 +211,12 @@ def _take(app: str, identity: str, role: str) -> None:
         elif now > deadline:
             raise _busy(app, holder)
         time.sleep(0.1)
-    row = {"id": identity, "role": role, "pid": os.getpid(), "start": _started(os.getpid())}
+    row = {
+        "id": identity,
+        "role": role,
+        "pid": os.getpid(),
+        "start": processes.started(os.getpid()),
+    }
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, b"-" + json.dumps(row).encode(), 0)
     _HELD[app] = descriptor
@@ -271,17 +277,11 @@ def _words(data: bytes) -> Dict[str, Any]:
 def _stop(holder: Dict[str, Any], number: int) -> None:
     """Signal the process that the lock names, if it is still that one."""
     pid = holder.get("pid")
-    if isinstance(pid, int) and pid > 1 and _started(pid) == holder.get("start"):
+    if not isinstance(pid, int) or pid <= 1:
+        return
+    started = processes.started(pid)
+    if started is not None and started == holder.get("start"):
         os.kill(pid, number)
-
-
-def _started(pid: int) -> str:
-    """When a process started, in clock ticks since boot (proc(5), field 22); "" when it is gone."""
-    try:
-        text = Path("/proc/%d/stat" % pid).read_text()
-    except OSError:
-        return ""
-    return text.rpartition(")")[2].split()[19]
 
 
 # ---------------------------------------------------------------- others

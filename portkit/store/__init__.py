@@ -22,7 +22,6 @@ import json
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,7 +117,7 @@ class Store:
         blobs = self.root / "blobs" / "sha256"
         for folder in (self.root, self.root / "blobs", blobs, self.root / "tmp"):
             with self.space():
-                _private_folder(folder)
+                files.private_folder(folder, setting="PORTKIT_STORE")
         layout = self.root / "oci-layout"
         if not layout.exists():
             self._write_small(layout, b'{"imageLayoutVersion":"1.0.0"}\n')
@@ -348,23 +347,6 @@ def _rows(data: bytes) -> list[dict[str, Any]]:
 
 def _key(row: dict[str, Any]) -> Any:
     return row.get("annotations", {}).get(_KEY)
-
-
-def _private_folder(folder: Path) -> None:
-    """Make it, or tighten it. PortkitError when somebody else could plant something in it."""
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)  # whatever the umask took away
-    # A link of our own may lead to a larger disk.
-    owners = {folder.lstat().st_uid, folder.stat().st_uid}
-    if owners != {os.geteuid()}:
-        raise PortkitError(
-            "the Store's folder cannot be trusted",
-            details=f"{folder}: it belongs to user {max(owners - {os.geteuid()})}",
-            resolution="Set PORTKIT_STORE to a folder of your own.",
-        )
-    if stat.S_IMODE(folder.stat().st_mode) != 0o700:
-        folder.chmod(0o700)
 
 
 def _sync_folder(folder: Path) -> None:
