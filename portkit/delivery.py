@@ -1,4 +1,7 @@
-"""What a transfer did, blob by blob: made by `transfer`, printed by `report`. Pure values."""
+"""What a transfer did, blob by blob, and what one is expected to do. Pure values.
+
+`transfer` and `move` make them, `report` prints them.
+"""
 
 from __future__ import annotations
 
@@ -51,3 +54,19 @@ class Transfer:
         """The value that `dataclasses.asdict` made this document of, also after JSON."""
         blobs = (Delivery(**{**row, "bases": tuple(row["bases"])}) for row in document["blobs"])
         return cls(**{**document, "blobs": tuple(blobs)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What one Form is expected to cost on a target, before anything of it has travelled.
+
+    sent_bytes, reused_bytes: as in `Transfer`. space_bytes: of the target's disks, at most, while
+    everything is unpacked there. seconds: of the transfer. None: nobody can know it. basis: what
+    each figure rests on, or why there is none, in sentences.
+    """
+
+    sent_bytes: int | None
+    reused_bytes: int | None
+    space_bytes: int
+    seconds: float | None
+    basis: tuple[str, ...]

@@ -9,8 +9,9 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from portkit.delivery import Prediction
 from portkit.errors import PortkitError
-from portkit.report import Report
+from portkit.report import FormReport, Report
 from portkit.text import printable
 
 
@@ -36,6 +37,30 @@ def print_error(error: PortkitError) -> None:
         console.print(Text(clean(error.resolution)))
 
 
+_MEASURED = ("sent", "reused", "transfer", "ttfr", "by", "from move")
+_PREDICTED = ("to send", "to reuse", "space", "time")
+
+
+def _measured(form: FormReport) -> tuple[str, ...]:
+    sent, boot = form.transfer, form.boot
+    return (
+        decimal(sent.sent_bytes) if sent else "",
+        decimal(sent.reused_bytes) if sent else "",
+        f"{sent.seconds:.1f} s" if sent else "",
+        ", ".join(f"{seconds:.2f}" for seconds in form.from_boot_s) + " s" * bool(sent),
+        boot.method.value if boot else "",
+        f"{form.from_move_s:.1f} s" if form.from_move_s else "",
+    )
+
+
+def _predicted(cost: Prediction | None) -> tuple[str, ...]:
+    if cost is None:
+        return ("",) * len(_PREDICTED)
+    sizes = (cost.sent_bytes, cost.reused_bytes, cost.space_bytes)
+    shown = ("unknown" if size is None else f"~ {decimal(size)}" for size in sizes)
+    return (*shown, "unknown" if cost.seconds is None else f"~ {cost.seconds:.1f} s")
+
+
 def print_report(report: Report) -> None:
     """A Move as a person reads it: what it cost, then what was noticed."""
     console = stdout()
@@ -43,25 +68,17 @@ def print_report(report: Report) -> None:
     console.print(Text(clean(title), "bold"))
     console.print(Text(clean(f"{report.target.os_name}, {report.target.architecture}")))
     table = Table(box=None, pad_edge=False)
-    columns = ["form", "verdict", "content"]
-    columns += [] if report.dry_run else ["sent", "reused", "transfer", "ttfr", "by", "from move"]
-    for name in columns:
+    for name in ("form", "verdict", "content", *(_PREDICTED if report.dry_run else _MEASURED)):
         table.add_column(name)
     for form in report.forms:
-        sent = form.transfer
-        row = [
-            form.form.value,
-            form.verdict.value,
-            decimal(form.artifact.stored_bytes) if form.artifact else "",
-            decimal(sent.sent_bytes) if sent else "",
-            decimal(sent.reused_bytes) if sent else "",
-            f"{sent.seconds:.1f} s" if sent else "",
-            ", ".join(f"{seconds:.2f}" for seconds in form.from_boot_s) + " s" * bool(sent),
-            form.boot.method.value if form.boot else "",
-            f"{form.from_move_s:.1f} s" if form.from_move_s else "",
-        ]
-        table.add_row(*row[: len(columns)])
+        content = decimal(form.artifact.stored_bytes) if form.artifact else ""
+        costs = _predicted(form.predicted) if report.dry_run else _measured(form)
+        table.add_row(form.form.value, form.verdict.value, content, *costs)
     console.print(table)
+    for form in report.forms:
+        if form.predicted:
+            text = f"predicted {form.form.value}: {'; '.join(form.predicted.basis)}"
+            console.print(Text(clean(text)))
     # What is true of both forms is said once.
     for finding in dict.fromkeys(each for form in report.forms for each in form.findings):
         text = f"{finding.severity.value} {finding.rule}: {finding.message}"

@@ -12,7 +12,7 @@ from itertools import combinations
 from portkit.compat import ports as port_rules
 from portkit.compat.owner import Lacking, Running
 from portkit.compat.ports import Pair
-from portkit.compat.room import Load
+from portkit.compat.room import Load, needed
 from portkit.compat.rule import Case, Found, Rule, Scope
 from portkit.compat.table import BUNDLE_LACKS, CASE_RULES, PORT_SHARED, RULES, RUNNING, SPACE
 from portkit.errors import IncompatibleError, PortkitError
@@ -43,6 +43,7 @@ __all__ = [
     "refusal",
     "running",
     "space",
+    "space_needed",
     "verdict",
 ]
 
@@ -84,6 +85,11 @@ def space(
 ) -> tuple[Finding, ...]:
     """Whether a host has room for all that is to come at once; see `Load`."""
     return SPACE.judge(Load(facts, tuple(new), more))
+
+
+def space_needed(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> int:
+    """Bytes at most that this takes on a host at one time: what `space` compares with the free."""
+    return sum(needed(Load(facts, tuple(new))))
 
 
 def clashes(ports: Mapping[str, Sequence[Port]]) -> dict[str, tuple[Finding, ...]]:

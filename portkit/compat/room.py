@@ -66,18 +66,14 @@ def volumes(case: Case) -> Iterator[Found]:
 
 def space(load: Load) -> Iterator[Found]:
     """Whether the host has room for everything that is to come at once."""
-    need = _needs(load.facts, load.new)
-    store = need.store + load.more
+    store, engine = needed(load)
+    total = store + engine
     free, engine_free = load.facts.store_free_bytes, load.facts.docker_free_bytes
-    if engine_free is None or abs(free - engine_free) <= _SAME_FILE_SYSTEM_BYTES:
+    if _one_file_system(load.facts) or engine_free is None:
         free = free if engine_free is None else min(free, engine_free)
-        # A blob's stream is gone when the engine loads what was made of it.
-        total = store + need.engine + max(need.stream, need.loading)
         fits = total <= free
         evidence: tuple[str, ...] = (f"{free} are free on the host",)
     else:
-        store, engine = store + need.stream, need.engine + need.loading
-        total = store + engine
         fits = store <= free and engine <= engine_free
         evidence = (
             f"the Store: {store} of {free} free",
@@ -85,6 +81,22 @@ def space(load: Load) -> Iterator[Found]:
         )
     if not fits:
         yield Found(f"{total} bytes of disk are needed", evidence)
+
+
+def needed(load: Load) -> tuple[int, int]:
+    """Bytes at most that the Store and the Docker Engine take at one time."""
+    need = _needs(load.facts, load.new)
+    store = need.store + load.more
+    if _one_file_system(load.facts):
+        # A blob's stream is gone when the engine loads what was made of it.
+        return store, need.engine + max(need.stream, need.loading)
+    return store + need.stream, need.engine + need.loading
+
+
+def _one_file_system(facts: Facts) -> bool:
+    """Whether the Store and the engine share their free bytes, as far as that can be seen."""
+    free, engine_free = facts.store_free_bytes, facts.docker_free_bytes
+    return engine_free is None or abs(free - engine_free) <= _SAME_FILE_SYSTEM_BYTES
 
 
 @dataclass(frozen=True)

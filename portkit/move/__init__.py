@@ -10,17 +10,18 @@ and `rollback` end the Move later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from portkit import app as app_room
 from portkit import compat
 from portkit import report as report_room
 from portkit.clock import Clock
+from portkit.delivery import Prediction
 from portkit.errors import AppError, PortkitError
 from portkit.host import Host
 from portkit.model import App, Artifact, Form
-from portkit.move import prepare, unfinished
+from portkit.move import predict, prepare, unfinished
 from portkit.move.again import Measured, measure_again
 from portkit.move.carry import carry_out
 from portkit.move.journal import Entry, Journal, MoveState
@@ -88,11 +89,14 @@ def plan_app(
     pack_disk: bool = True,
     store: Store | None = None,
     observer: Observer | None = None,
+    journal: Journal | None = None,
 ) -> Report:
     """Plan a Move: package the App and judge it for the target, which is only read.
 
-    The Report says what stands in the way, as findings; it moved nothing. pack_disk: False skips
-    making the disk, which takes longest; the disk's FormReport then has no artifact.
+    The Report says what stands in the way, as findings, and predicts what each form would cost
+    (`FormReport.predicted`). pack_disk: False skips making the disk, which takes longest; its
+    FormReport then has no artifact and no prediction. journal: earlier Moves, whose speed the
+    predicted time rests on; by default in the user's state folder.
     """
     reports = plan_apps(
         (app,),
@@ -102,6 +106,7 @@ def plan_app(
         pack_disk=pack_disk,
         store=store,
         observer=observer,
+        journal=journal,
     )
     return reports[0]
 
@@ -115,10 +120,14 @@ def plan_apps(
     pack_disk: bool = True,
     store: Store | None = None,
     observer: Observer | None = None,
+    journal: Journal | None = None,
 ) -> tuple[Report, ...]:
     """`plan_app` for several Apps, which are also judged together: names, ports, free space."""
-    packages = package_apps(apps, source=source, forms=forms, store=store, observer=observer)
-    return judge_apps(packages, target, pack_disk=pack_disk)
+    request = _request(apps, source, forms, store, observer)
+    job = request.to(target)
+    packed = prepare.judge(prepare.package(request), job, pack_disk=pack_disk)
+    costs = predict.predictions(packed, job, journal or Journal())
+    return tuple(_foreseen(each, costs) for each in packed)
 
 
 @dataclass(frozen=True)
@@ -151,10 +160,8 @@ def judge_apps(packages: Packages, target: Host, *, pack_disk: bool = True) -> t
     What packaging cost is in the Reports of the first host.
     """
     job = packages.request.to(target)
-    return tuple(
-        packed.report(packed.turn.clock.take(), _foreseen(packed), dry_run=True)
-        for packed in prepare.judge(packages.packages, job, pack_disk=pack_disk)
-    )
+    packed = prepare.judge(packages.packages, job, pack_disk=pack_disk)
+    return tuple(_foreseen(each, {}) for each in packed)
 
 
 def move_app(
@@ -261,13 +268,14 @@ def _say_how_far(error: BaseException, job: Job, done: int) -> None:
         job.observer.message(text)
 
 
-def _foreseen(packed: Packed) -> list[FormReport]:
+def _foreseen(packed: Packed, costs: Mapping[tuple[str, Form], Prediction]) -> Report:
     reports = []
     for form, artifact in packed.artifacts.items():
         findings = packed.findings[form]
         verdict = compat.verdict(findings, packed.target, form)
-        reports.append(FormReport(form, artifact, verdict, findings))
-    return reports
+        cost = costs.get((packed.app.name, form))
+        reports.append(FormReport(form, artifact, verdict, findings, predicted=cost))
+    return packed.report(packed.turn.clock.take(), reports, dry_run=True)
 
 
 to_json = report_room.to_json

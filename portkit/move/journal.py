@@ -26,10 +26,12 @@ from typing import Any
 
 from portkit import files
 from portkit.errors import ConflictError, PortkitError
+from portkit.model import Form
 from portkit.move.walk import StepState
 
 _VERSION = 1
 _BUSY_S = 60.0  # another portkit writes one row at a time; a slow disk may take seconds for it
+_TELLING_BYTES = 1 << 20  # of less, most of the time is not spent on sending
 _SCHEMA = """
 create table moves (
   id text primary key, app text not null, source text not null, target text not null,
@@ -76,6 +78,20 @@ class Entry:
     def unfinished(self) -> bool:
         """Whether somebody has to end it: `portkit resume` or `portkit rollback`."""
         return self.state in OPEN and not self.live
+
+
+@dataclass(frozen=True)
+class Past:
+    """A transfer that was measured."""
+
+    move: str
+    sent_bytes: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second, with all that a transfer does beside sending."""
+        return self.sent_bytes / self.seconds
 
 
 def default_folder() -> Path:
@@ -127,6 +143,18 @@ class Journal:
             resolution="`portkit moves` lists them. For a Move that was started elsewhere, run "
             "`portkit rollback ID --on HOST`.",
         )
+
+    def measured(self, form: Form, target: str) -> Past | None:
+        """The newest transfer of that Form to that host whose speed means something: nothing held
+        it to a rate, and it was long enough."""
+        for entry in self.moves():
+            if entry.target != target or entry.plan.get("limit") is not None:
+                continue
+            row = self.record(entry.id).result(f"transfer {form}").get("transfer", {})
+            sent, seconds = row.get("sent_bytes", 0), row.get("seconds", 0.0)
+            if sent >= _TELLING_BYTES and seconds > 0:
+                return Past(entry.id, sent, seconds)
+        return None
 
     def settle(self, identity: str, state: MoveState, error: str = "") -> None:
         """Record how a Move stands or has ended; `error` in one line, without secrets."""

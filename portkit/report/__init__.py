@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from portkit.delivery import Transfer
+from portkit.delivery import Prediction, Transfer
 from portkit.model import App, Artifact, Facts, Finding, Form, Method, Verdict
 
 SCHEMA = "portkit.report/1"
@@ -39,7 +39,8 @@ class Boot:
 
 @dataclass(frozen=True)
 class FormReport:
-    """What one Form cost. from_boot_s: one value for each start, in order."""
+    """What one Form cost. from_boot_s: one value for each start, in order. predicted: what it would
+    cost, where the Move was only planned."""
 
     form: Form
     artifact: Artifact | None  # None where a check did not make one
@@ -52,6 +53,7 @@ class FormReport:
     from_boot_s: tuple[float, ...] = ()
     instance: str = ""
     state: str = ""  # running | ready | removed
+    predicted: Prediction | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def _form(form: FormReport) -> dict[str, Any]:
             "logical_bytes": artifact.logical_bytes,
             "stored_bytes": artifact.stored_bytes,
         },
+        "predicted": None if form.predicted is None else asdict(form.predicted),
         "transfer": None if form.transfer is None else _transfer(form.transfer),
         "phases": [asdict(phase) for phase in form.phases],
         "ttfr": {

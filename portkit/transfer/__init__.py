@@ -6,7 +6,7 @@ A blob that the target lacks goes as a recipe against what both ends hold: `deli
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from portkit.delivery import Delivery, Transfer
@@ -16,7 +16,7 @@ from portkit.model import Artifact, Blob, Form
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer.bases import LEAST_BASE, Base, Bases, likeliest
-from portkit.transfer.deliver import deliver
+from portkit.transfer.deliver import deliver, foresee
 from portkit.transfer.forward import Parcel, bring
 from portkit.transfer.known import Layers, layers, layers_if_any
 from portkit.transfer.resume import Link, ask, persist
@@ -79,6 +79,39 @@ def send(
         counter=after.source,
         blobs=deliveries,
     )
+
+
+def expected(
+    artifact: Artifact,
+    store: Store,
+    host: Host,
+    *,
+    arriving: Collection[str] = (),
+    rate: float | None = None,
+    observer: Observer | None = None,
+) -> tuple[tuple[Blob, ...], tuple[Delivery, ...] | None]:
+    """The blobs that would travel, and what `send` would do with each blob, without sending any.
+
+    The host is only asked. arriving: digests of what will have come there before. rate: of the way
+    there, bytes a second, where it is known. None in place of the deliveries: a blob that would
+    travel is not in the Store here, so that its stream cannot be made.
+    """
+    observer, link = observer or NullObserver(), _link(host)
+    link.learn(rate)
+    known = layers_if_any(link, observer)
+    # An image that arrives is loaded into the engine, where its layers can be read.
+    engine = Layers(known.there.union(arriving), known.readable.union(arriving))
+    found = missing(artifact, host, observer, engine=engine)
+    new = tuple(blob for blob in found if blob.digest not in arriving)
+    if not all(store.has(blob.digest) for blob in new):
+        return new, None
+    deliveries = []
+    with Bases(store, _bases(artifact, store, host, observer, engine)) as bases:
+        for blob in new:
+            deliveries.append(foresee(blob, store, link, bases))
+            if blob.size >= LEAST_BASE:
+                bases.add(Base(blob.digest, blob.size))
+    return new, _already_there(artifact, new) + tuple(deliveries)
 
 
 def _bring(

@@ -7,21 +7,22 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from portkit.delivery import Delivery
 from portkit.errors import EngineError, TransferError, VerifyError
 from portkit.model import Blob, check_digest
-from portkit.progress import Observer
+from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer import price, recipe
 from portkit.transfer.bases import Base, Bases
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, Sending, ask, transmit
-from portkit.transfer.stream import Stream
+from portkit.transfer.stream import Stream, packer
 from portkit.wire import recipe as ops
 
 _SAMPLE, _SAMPLES = 1 << 16, 16
@@ -58,6 +59,12 @@ def deliver(
             return _Job(blob, store, link, None, observer, told).run()
 
 
+def foresee(blob: Blob, store: Store, link: Link, bases: Bases) -> Delivery:
+    """What `deliver` would do, found out here; the host is not asked and nothing is sent."""
+    with store.space():
+        return _Job(blob, store, link, bases, NullObserver(), lambda count: None).foresee()
+
+
 class _Job:
     def __init__(
         self,
@@ -80,34 +87,27 @@ class _Job:
     def run(self) -> Delivery:
         folder, note = self._folder, self.note
         with ExitStack() as stack:
-            path = self._store.content(self._blob.digest)
-            target = stack.enter_context(path.open("rb")).fileno()
             begun = self._begun()
             bases = self._bases
             if begun is not None:  # made again as it was, so with no other candidates
                 bases = stack.enter_context(Bases(self._store, self._rows(begun)))
-            script = stack.enter_context(bases.scan(target, folder))
-            found = [n for n in range(len(bases.rows)) if script.copied[n]]
-            dropped = [n for n in found if self._dropped(begun, bases.rows[n], script.copied[n])]
-            copied = sum(script.copied[n] for n in script.used(dropped))
-            literal = script.size - script.zero - copied
-            self._content = max(1, literal)
-            packed = price.is_packed(list(_samples(script, target)))
+            made = stack.enter_context(self._described(bases, begun))
+            self._content = max(1, made.literal)
 
             def packing(rate: float) -> Packing:
-                return self._packing(literal, rate, packed)
+                return self._packing(made.literal, rate, made.packed)
 
             plan = Plan(
                 begun.first if begun else packing(self._link.rate or self._link.held(_PRESUMED)),
-                tuple((bases.rows[n].digest, n not in dropped) for n in found),
+                made.found,
                 begun.change if begun else None,
             )
             self.used = plan.used
             # While the blob is made, what has arrived of its stream lies beside it.
-            room = min(self._blob.size, path.stat().st_blocks * 512) + literal
+            on_disk = os.fstat(made.target).st_blocks * 512
+            room = min(self._blob.size, on_disk) + made.literal
             pace = Pace(self._link, packing, plan, note)
-            pieces = recipe.render(script, target, dropped)
-            stream = stack.enter_context(Stream(pieces, plan.first, folder, pace.again))
+            stream = stack.enter_context(Stream(made.pieces(), plan.first, folder, pace.again))
             sending = self._sending(plan, room)
             resumed = transmit(
                 sending,
@@ -119,18 +119,50 @@ class _Job:
             note.forget()
             return Delivery(
                 digest=self._blob.digest,
-                size=script.size,
-                literal=literal,
-                copied=copied,
-                zero=script.zero,
+                size=made.script.size,
+                literal=made.literal,
+                copied=made.copied,
+                zero=made.script.zero,
                 sent=stream.made,
                 bases=plan.used,
                 encoding=stream.how.encoding,
                 level=stream.how.level,
                 window=stream.how.window,
-                reason=_reason(stream.how, packed, self._link.rate, copied),
+                reason=_reason(stream.how, made.packed, self._link.rate, made.copied),
                 resumed=resumed,
             )
+
+    def foresee(self) -> Delivery:
+        """What `run` would do with nothing begun, without the host."""
+        with self._described(self._bases, None) as made:
+            rate = self._link.rate or self._link.held(price.UNKNOWN_RATE)
+            how = self._packing(made.literal, rate, made.packed)
+            quick, ratio = price.quick(how)
+            return Delivery(
+                digest=self._blob.digest,
+                size=made.script.size,
+                literal=made.literal,
+                copied=made.copied,
+                zero=made.script.zero,
+                sent=round(_compressed(made.pieces(), quick) * ratio),
+                bases=tuple(digest for digest, used in made.found if used),
+                encoding=how.encoding,
+                level=how.level,
+                window=how.window,
+                reason="foreseen",
+            )
+
+    @contextmanager
+    def _described(self, bases: Bases, begun: Plan | None) -> Iterator[_Described]:
+        """How the blob can be made of the bases that are worth it."""
+        with ExitStack() as stack:
+            path = self._store.content(self._blob.digest)
+            target = stack.enter_context(path.open("rb")).fileno()
+            script = stack.enter_context(bases.scan(target, self._folder))
+            found = [n for n in range(len(bases.rows)) if script.copied[n]]
+            dropped = [n for n in found if self._dropped(begun, bases.rows[n], script.copied[n])]
+            rows = tuple((bases.rows[n].digest, n not in dropped) for n in found)
+            yield _Described(target, script, rows, tuple(dropped))
 
     # ---------------------------------------------------------------- what is chosen
 
@@ -189,6 +221,51 @@ class _Job:
             share = min(1.0, stream.eaten / self._content)
             self._told(int(self._blob.size * share))
         self._told(self._blob.size)
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A blob as a script against bases. target: its open file. found: as in `Plan`. dropped: the
+    numbers of those that are not used."""
+
+    target: int
+    script: recipe.Script
+    found: tuple[tuple[str, bool], ...]
+    dropped: tuple[int, ...]
+
+    @cached_property
+    def copied(self) -> int:
+        return sum(self.script.copied[n] for n in self.script.used(self.dropped))
+
+    @property
+    def literal(self) -> int:
+        return self.script.size - self.script.zero - self.copied
+
+    @cached_property
+    def packed(self) -> bool:
+        """Whether the content is compressed already."""
+        return price.is_packed(list(self._samples()))
+
+    def pieces(self) -> Iterator[bytes]:
+        return recipe.render(self.script, self.target, self.dropped)
+
+    def _samples(self) -> Iterator[bytes]:
+        """Pieces of what travels, evenly spread."""
+        step = max(1, self.literal // _SAMPLES)
+        done = passed = 0
+        for kind, base, _, length in self.script.operations():
+            if kind == ops.LITERAL or (kind == ops.COPY and base in self.dropped):
+                while passed < length:
+                    yield os.pread(self.target, min(_SAMPLE, length - passed), done + passed)
+                    passed += step
+                passed -= length
+            done += length
+
+
+def _compressed(pieces: Iterator[bytes], how: Packing) -> int:
+    """The size of a stream that is not kept."""
+    stream = packer(how)
+    return sum(len(stream.compress(piece)) for piece in pieces) + len(stream.flush())
 
 
 @dataclass(frozen=True)
@@ -268,19 +345,6 @@ class Pace:
                 self._note.write(self._plan)
         change = self._plan.change
         return change[1] if change is not None and change[0] == eaten else None
-
-
-def _samples(script: recipe.Script, target: int) -> Iterator[bytes]:
-    """Pieces of what is new, evenly spread."""
-    step = max(1, script.literal // _SAMPLES)
-    done = passed = 0
-    for kind, _, _, length in script.operations():
-        if kind == ops.LITERAL:
-            while passed < length:
-                yield os.pread(target, min(_SAMPLE, length - passed), done + passed)
-                passed += step
-            passed -= length
-        done += length
 
 
 def _reason(how: Packing, packed: bool, rate: float | None, copied: int) -> str:

@@ -237,6 +237,18 @@ def test_dry_run_and_check_change_nothing(lab: Lab, store: Path) -> None:
     assert ours(lab, "beta") == before
 
 
+def test_a_move_costs_what_was_predicted(lab: Lab, store: Path) -> None:
+    """Bytes within 10 %, and 100 kB for what is said beside the blobs."""
+    words = ("fixtures/apps/radicale", "--from", "lab:alpha", "--output", "json")
+    done = portkit("move", *words, "--to", "lab:beta", "--dry-run", store=store)
+    predicted = [form["predicted"] for form in json.loads(done.text)["forms"]]
+    with moved("radicale", "beta", store) as report:
+        for foreseen, form in zip(predicted, report["forms"], strict=True):
+            sent = form["transfer"]["sent_bytes"]
+            assert foreseen["sent_bytes"] == pytest.approx(sent, rel=0.1, abs=100_000)
+            assert foreseen["reused_bytes"] == form["transfer"]["reused_bytes"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     ("form", "phase"),

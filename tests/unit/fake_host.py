@@ -17,7 +17,9 @@ class FakeHost:
         self.name, self._facts, self._images = name, facts, images
         self.remote = self
         self.endpoint = name
+        self.rate: float | None = None
         self.rate_limit: float | None = None
+        self.encodings, self.lost = ("zstd", "zlib", "raw"), False
         self.calls: list[str] = []
         self.bytes = 0
 

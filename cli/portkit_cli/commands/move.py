@@ -110,7 +110,11 @@ _apps = click.argument("names", metavar="APP...", nargs=-1, required=True)
     metavar="RATE",
     help="Send no faster: 10mbit, 2MB (a second).",
 )
-@click.option("--dry-run", is_flag=True, help="Package and check; change nothing on the target.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Package, check and predict the cost; change nothing on the target.",
+)
 @output
 @progress
 def move(

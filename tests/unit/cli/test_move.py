@@ -1,6 +1,7 @@
 """`portkit move` of one App and of several: what is asked for, what is printed."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,9 @@ from portkit_cli.commands import move as command
 from portkit_cli.main import main
 
 from portkit import move as moves
+from portkit.delivery import Prediction
 from portkit.errors import BootError, ConflictError, IncompatibleError, SpaceError
-from portkit.model import App, Finding, Form, Severity, Verdict
+from portkit.model import App, Finding, Form, Service, Severity, Verdict
 from portkit.report import FormReport, Report
 from tests.factories import FACTS
 
@@ -70,6 +72,34 @@ def test_a_table_for_each() -> None:
     done = portkit("move", "shop:1", "blog:1", "--to", "web2")
     assert done.exit_code == 0
     assert done.stdout.index("shop: web2") < done.stdout.index("blog: web2")
+
+
+@pytest.mark.parametrize(
+    ("cost", "shown"),
+    [
+        ((70_900_000, 823_300, 7.25), ("~ 70.9 MB", "~ 823.3 kB", "~ 7.2 s")),
+        ((None, None, None), ("unknown", "unknown", "unknown")),
+    ],
+)
+def test_a_dry_run_shows_what_is_predicted_and_why(
+    monkeypatch: pytest.MonkeyPatch, cost: tuple[Any, Any, Any], shown: tuple[str, ...]
+) -> None:
+    sent, reused, seconds = cost
+    foreseen = Prediction(
+        sent_bytes=sent,
+        reused_bytes=reused,
+        space_bytes=789_400_000,
+        seconds=seconds,
+        basis=("bytes: compressed here", "time: as before"),
+    )
+    form = FormReport(Form.IMAGE, None, Verdict.NATIVE, (), predicted=foreseen)
+    app = App("shop", (Service("shop"),), "shop")
+    report = Report("pk-shop", app, FACTS, FACTS, 0, 0, (), (form,), dry_run=True)
+    monkeypatch.setattr(moves, "plan_apps", lambda apps, **_: (report,))
+    done = portkit("move", "shop:1", "--to", "web2", "--dry-run")
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("image")]
+    assert re.split(r"  +", row.strip())[2:] == [*shown[:2], "~ 789.4 MB", shown[2]]
+    assert "predicted image: bytes: compressed here; time: as before" in done.stdout
 
 
 def test_what_was_moved_is_told_when_a_later_one_fails() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from portkit import process
 from portkit.errors import ConflictError, PortkitError
+from portkit.model import Form
 from portkit.move import unfinished
-from portkit.move.journal import Journal, MoveState
+from portkit.move.journal import Journal, MoveState, Past
 from portkit.move.walk import StepState
 
 ID = "pk-0123456789ab"
@@ -35,6 +36,19 @@ def test_a_move_and_its_steps(journal: Journal) -> None:
     assert again.state("reserve") is StepState.DONE
     assert again.result("reserve") == {"named": True, "brought": ["sha256:1"]}
     assert [(name, state) for name, state, _ in again.entries()] == [("reserve", StepState.DONE)]
+
+
+def test_the_newest_transfer_whose_speed_means_something(journal: Journal) -> None:
+    assert journal.measured(Form.IMAGE, "new") is None
+    told = {"pk-fast": (8_000_000, 2.0, None), "pk-held": (9_000_000, 90.0, 1e5)}
+    told |= {"pk-small": (900, 0.5, None)}
+    for move, (sent, seconds, limit) in told.items():
+        journal.add(move, app="shop", source="old", target="new", plan={"limit": limit})
+        row = {"transfer": {"sent_bytes": sent, "seconds": seconds}}
+        journal.record(move).note("transfer image", StepState.DONE, row)
+    assert journal.measured(Form.IMAGE, "new") == Past("pk-fast", 8_000_000, 2.0)
+    assert journal.measured(Form.DISK, "new") is None
+    assert journal.measured(Form.IMAGE, "another") is None
 
 
 def test_everything_is_private_under_any_umask(tmp_path: Path) -> None:

@@ -124,6 +124,14 @@ def test_one_after_the_other_each_a_move_of_its_own(tmp_path: Path) -> None:
     assert all(report.target_link_bytes > 0 for report in reports)
 
 
+def test_a_plan_predicts_what_each_app_brings_and_changes_nothing(tmp_path: Path) -> None:
+    lot = Lot(tmp_path, "shop", "blog")
+    costs = [report.forms[0].predicted for report in lot.plan()]
+    assert all(cost and cost.sent_bytes and cost.seconds is None for cost in costs)
+    assert [cost and cost.reused_bytes for cost in costs] == [0, 1000], "the layer of both"
+    assert set(lot.target.calls) == {"image.list", "store.has"}
+
+
 def test_what_was_moved_before_one_that_fails_stays(tmp_path: Path) -> None:
     lot, told = Lot(tmp_path, "shop", "bad", "blog"), []
     with pytest.raises(BootError) as caught:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portkit import report
-from portkit.delivery import Delivery, Transfer
+from portkit.delivery import Delivery, Prediction, Transfer
 from portkit.model import (
     App,
     Artifact,
@@ -43,6 +43,9 @@ SENT = Delivery(
     resumed=1,
 )
 THERE = Delivery(digest=DIGEST, size=9, copied=9, reason="already there")
+PREDICTED = Prediction(
+    sent_bytes=None, reused_bytes=5, space_bytes=9, seconds=1.5, basis=("a reason",)
+)
 TRANSFER = transfer(counter="tcp_info", blobs=(SENT, THERE))
 ARTIFACT = Artifact(Form.IMAGE, DIGEST, ImageConfig(DIGEST, "amd64", "linux", ()), (), 10, 10)
 
@@ -71,6 +74,7 @@ ARTIFACT = Artifact(Form.IMAGE, DIGEST, ImageConfig(DIGEST, "amd64", "linux", ()
         ),
         from_move_s=st.none() | SECONDS,
         from_boot_s=st.lists(SECONDS, max_size=3).map(tuple),
+        predicted=st.none() | st.just(PREDICTED),
         state=st.sampled_from(["running", "ready", "removed", ""]),
     )
 )

@@ -18,7 +18,7 @@ from portkit.model import Blob
 from portkit.progress import NullObserver
 from portkit.store import Store
 from portkit.transfer.bases import Base, Bases
-from portkit.transfer.deliver import deliver
+from portkit.transfer.deliver import deliver, foresee
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, Sending
@@ -60,6 +60,21 @@ def test_against_a_base(near: Store, far: Far) -> None:
     assert done.copied > 0.95 * sum(map(len, files.values()))
     assert done.sent < 0.05 * blob.size
     assert "recipe" in done.reason
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "zlib", "raw"])
+def test_what_is_foreseen_is_what_is_sent(near: Store, far: Far, encoding: str) -> None:
+    far.remote.encodings = (encoding,)
+    files = some_files(40)
+    rows = [Base(near.put_bytes(bundle_of(files)).digest, len(bundle_of(files)))]
+    data = bundle_of(files, 5) + CHANCE.randbytes(300_000)
+    with Bases(near, rows) as bases:
+        before = foresee(near.put_bytes(data), near, Link(far.remote), bases)
+    assert not far.files(), "nothing travels"
+    _, done = sent(near, far, data, bundle_of(files))
+    known = ("digest", "size", "literal", "copied", "zero", "bases", "encoding")
+    assert [getattr(before, name) for name in known] == [getattr(done, name) for name in known]
+    assert before.sent == pytest.approx(done.sent, rel=0.02, abs=100)
 
 
 def test_with_nothing_in_common(near: Store, far: Far) -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from portkit.transfer.meter import Meter
-from portkit.transfer.price import is_packed, packing, worth
+from portkit.transfer.price import Packing, is_packed, packing, quick, worth
 
 ZSTD = ("zstd", "zlib", "raw")
 MB = 1_000_000
@@ -29,6 +29,12 @@ def test_compressed_content_is_not_compressed_again() -> None:
     assert is_packed([os.urandom(5000)])
     assert not is_packed([b"text " * 1000])
     assert not is_packed([])
+
+
+def test_a_size_is_learnt_by_a_quicker_level() -> None:
+    assert quick(Packing("zstd", 9, 26, 2)) == (Packing("zstd", 3, 26, 2), 0.88 / 0.93)
+    for already in (Packing("zstd", 1), Packing("zstd", 3, 26), Packing("zlib", 6)):
+        assert quick(already) == (already, 1.0)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 1000, 1 << 20, 1 << 27, 1 << 40])

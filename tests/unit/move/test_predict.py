@@ -1,0 +1,60 @@
+"""What a Move is going to cost: said before it travels, with what it rests on, or as unknown."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from portkit.compat import space, space_needed
+from portkit.delivery import Delivery
+from portkit.model import Artifact, Blob, Form
+from portkit.move.journal import Past
+from portkit.move.predict import predict
+from tests.factories import FACTS, IMAGE
+
+PAST = Past("pk-before", 50_000_000, 10.0)
+THERE = Delivery(digest="sha256:1", size=400, copied=400, reason="already there")
+SENT = Delivery(digest="sha256:2", size=900, copied=100, sent=20_000_000, reason="foreseen")
+
+
+def test_bytes_and_the_time_they_take() -> None:
+    cost = predict((THERE, SENT), space_bytes=7, past=PAST)
+    assert (cost.sent_bytes, cost.reused_bytes, cost.space_bytes) == (20_000_000, 500, 7)
+    assert cost.seconds == 4.0
+    assert "1 of 2 blobs" in cost.basis[0]
+    assert "pk-before" in cost.basis[-1]
+
+
+def test_a_limit_is_slower_than_the_link_or_changes_nothing() -> None:
+    assert predict((SENT,), space_bytes=0, past=PAST, limit=1e6).seconds == 20.0
+    assert predict((SENT,), space_bytes=0, past=PAST, limit=1e9).seconds == 4.0
+    assert predict((SENT,), space_bytes=0, past=None, limit=1e6).seconds is None
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown"),
+    [
+        ({"expected": None, "past": PAST}, {"sent_bytes", "reused_bytes", "seconds"}),
+        ({"expected": (SENT,), "past": None}, {"seconds"}),
+        ({"expected": (SENT,), "past": PAST, "local": True}, {"seconds"}),
+    ],
+)
+def test_what_nobody_knows_is_unknown(known: dict[str, Any], unknown: set[str]) -> None:
+    cost = predict(**known, space_bytes=1)
+    fields = ("sent_bytes", "reused_bytes", "space_bytes", "seconds")
+    assert {name for name in fields if getattr(cost, name) is None} == unknown
+    assert any("unknown, because" in text for text in cost.basis)
+
+
+def test_nothing_travels_to_this_machine() -> None:
+    assert predict((SENT,), space_bytes=1, past=None, local=True).sent_bytes == 0
+
+
+@pytest.mark.parametrize("engine_free", [10 << 30, 1 << 30, None])
+def test_the_space_is_the_one_that_the_rule_compares(engine_free: int | None) -> None:
+    blob = Blob("sha256:" + "1" * 64, 5 << 20)
+    image = replace(IMAGE, diff_ids=(blob.digest,))
+    new = [(Artifact(Form.IMAGE, IMAGE.digest, image, (blob,), blob.size, blob.size), [blob])]
+    facts = replace(FACTS, store_free_bytes=1, docker_free_bytes=engine_free and 1)
+    (finding,) = space(facts, new)
+    assert str(space_needed(facts, new)) in finding.message
