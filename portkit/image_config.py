@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from portkit import strict_json
 from portkit.errors import AppError, VerifyError
 from portkit.guest.config import signal_number
 from portkit.model import CONFIG_LIMIT, Healthcheck, ImageConfig, check_digest
+from portkit.wire import strict_json
 
 _NANO = 1_000_000_000
 _Strings = list[str] | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 from portkit.errors import AppError, EngineError
 from portkit.host import Host
 from portkit.text import printable
+from portkit.wire import strict_json
 
 SCHEMA = "portkit.inventory/1"
-_LIMIT = 16 << 20
+_LIMIT = strict_json.LIMIT
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ def read(path: Path) -> Inventory:
             data = file.read(_LIMIT + 1)
         if len(data) > _LIMIT:
             raise ValueError("it is too big")
-        row = json.loads(data)
+        row = strict_json.loads(data)
         if not isinstance(row, dict) or row.pop("schema", None) != SCHEMA:
             raise ValueError(f"its schema is not {SCHEMA}")
         found = TypeAdapter(Inventory).validate_python(row)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         why = str(error).splitlines()[0] if isinstance(error, ValidationError) else str(error)
         raise AppError(
             "the inventory cannot be read",

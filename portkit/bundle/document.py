@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from portkit import strict_json
 from portkit.bundle.tar import malformed
 from portkit.errors import AppError
 from portkit.model import Finding, Severity
 from portkit.transfer.bases import MOST_OPEN
+from portkit.wire import strict_json
 
 SCHEMA = "portkit.bundle/1"
 LIMIT = 8 << 20  # bytes; as values in memory it takes some ten times as much

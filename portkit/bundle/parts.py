@@ -17,9 +17,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from portkit import files, strict_json
+from portkit import files
 from portkit.bundle.tar import malformed
 from portkit.errors import AppError, ConflictError
+from portkit.wire import strict_json
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

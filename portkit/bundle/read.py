@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from portkit import files, runtime, strict_json
+from portkit import files, runtime
 from portkit.bundle import described, parts, tar
 from portkit.bundle.tar import malformed
 from portkit.bundle.unpack import plain, unpack
@@ -26,6 +26,7 @@ from portkit.model import App, Artifact, Blob, Facts, Form, check_digest
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer.forward import Parcel
+from portkit.wire import strict_json
 
 if TYPE_CHECKING:
     from portkit.bundle.document import Content, Document

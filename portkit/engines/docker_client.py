@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -12,7 +13,11 @@ import docker
 import requests
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-_BODY_LIMIT = 64 << 20  # a list of 20,000 containers has some 40 MB
+from portkit.wire import strict_json
+
+_BODY_LIMIT = strict_json.LIMIT  # a list of 5,000 containers has some 10 MB
+_ROWS = 20_000  # of a list: each takes a kilobyte of memory more than its text
+_PORTS = 4 * 65536  # of a container: TCP and UDP, IPv4 and IPv6
 _CHUNK = 1 << 16
 _HEADER = 8  # of a piece of a log: stream, length (engine API, "Stream format")
 
@@ -34,6 +39,8 @@ class Client(docker.APIClient):
         if not streamed:
             with response:
                 response._content = _bounded(response)
+            # Whoever in the SDK asks for its JSON: never more than that costs.
+            response.json = partial(_json, response)  # type: ignore[method-assign]
         return response
 
     def _multiplexed_response_stream_helper(self, response: Any) -> Iterator[bytes]:
@@ -53,6 +60,15 @@ class Client(docker.APIClient):
 def _follows(response: Any) -> bool:
     query = parse_qs(urlsplit(response.request.url).query)
     return query.get("follow", ["0"])[0].lower() in ("1", "true")
+
+
+def _json(response: requests.Response, **_: Any) -> Any:
+    try:
+        return strict_json.loads(response.content)
+    except ValueError as error:
+        if not response.ok:  # the SDK takes the text of an error that is no JSON
+            raise
+        raise Malformed(str(error)) from None
 
 
 def _bounded(response: requests.Response) -> bytes:
@@ -93,7 +109,7 @@ class Row(_Answer):
     State: _Text = ""
     Status: _Text = ""
     Labels: _Labels = {}
-    Ports: Annotated[list[_Published], _or_empty(list)] = []
+    Ports: Annotated[list[_Published], Field(max_length=_PORTS), _or_empty(list)] = []
 
 
 class _Health(_Answer):
@@ -143,7 +159,7 @@ class Volume(_Answer):
 class Volumes(_Answer):
     """The list of volumes."""
 
-    Volumes: Annotated[list[Volume], _or_empty(list)] = []
+    Volumes: Annotated[list[Volume], Field(max_length=_ROWS), _or_empty(list)] = []
 
 
 def read(model: type[_Model], value: Any) -> _Model:
@@ -160,4 +176,6 @@ def read_all(model: type[_Model], values: Any) -> list[_Model]:
     """A list of such answers."""
     if not isinstance(values, list):
         raise Malformed(f"no list of {model.__name__}")
+    if len(values) > _ROWS:
+        raise Malformed(f"a list of over {_ROWS} times {model.__name__}")
     return [read(model, value) for value in values]

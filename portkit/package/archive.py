@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from portkit import strict_json
 from portkit.errors import SpaceError, VerifyError
 from portkit.model import CONFIG_LIMIT, Blob, ImageConfig, check_digest
 from portkit.package import tarball
 from portkit.package.tarball import Member
 from portkit.store import Store
+from portkit.wire import strict_json
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

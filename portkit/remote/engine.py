@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import re
 import socket
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 from urllib.parse import quote
 
+from portkit.wire import strict_json
 from portkit.wire.frames import RemoteError
 
 SOCKET = os.environ.get("PORTKIT_DOCKER_SOCKET", "/var/run/docker.sock")
-_JSON_LIMIT = 64 << 20
+_JSON_LIMIT = strict_json.LIMIT
 _TEXT_LIMIT = 65536
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _GET_S = 120.0
@@ -94,11 +94,11 @@ def _deadline(connection: _Connection, seconds: float) -> Iterator[None]:
 
 
 def _refused(method: str, path: str, response: http.client.HTTPResponse) -> RemoteError:
-    text = response.read(8192).decode("utf-8", "replace")
+    data = response.read(8192)
     try:
-        text = str(json.loads(text)["message"])
+        text = str(strict_json.loads(data)["message"])
     except (ValueError, KeyError, TypeError):
-        text = text.strip()
+        text = data.decode("utf-8", "replace").strip()
     return RemoteError(
         "EngineError",
         "the Docker Engine refused a request",
@@ -114,9 +114,9 @@ def get(path: str) -> Any:
     if len(data) > _JSON_LIMIT:
         raise malformed(path, "over %d bytes" % _JSON_LIMIT)
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise malformed(path, "no JSON") from error
+        return strict_json.loads(data)
+    except ValueError as error:
+        raise malformed(path, str(error)) from None
 
 
 def malformed(path: str, why: str) -> RemoteError:

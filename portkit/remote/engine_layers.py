@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 import os
 from array import array
 from bisect import bisect_right
@@ -24,10 +23,10 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 from portkit.remote import engine, store
-from portkit.wire import beneath
+from portkit.wire import beneath, strict_json
 from portkit.wire.content import Content, Plain
 
-_LINE_LIMIT = 64 << 20
+_LINE_LIMIT = strict_json.LIMIT
 _BYTES = 2
 
 
@@ -57,7 +56,7 @@ class Split:
         done = 0
         with os.fdopen(os.dup(self._kept), "wb") as out, gzip.open(str(split), "rb") as lines:
             for line in iter(lambda: lines.readline(_LINE_LIMIT), b""):
-                row = json.loads(line)
+                row = strict_json.loads(line)
                 if row["type"] == _BYTES:
                     data = base64.b64decode(row["payload"], validate=True)
                     length = len(data)

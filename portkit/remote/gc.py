@@ -8,7 +8,6 @@ connection is at work, only what nobody touched for a day goes.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 from portkit.remote import images, instances, leases, remains, store
-from portkit.wire import claims
+from portkit.wire import claims, strict_json
 from portkit.wire.frames import RemoteError
 
 _YOUNG_S = 3600.0
@@ -149,7 +148,7 @@ def packed() -> Optional[Set[str]]:
     if not index.exists():
         return set()
     try:
-        rows = json.loads(index.read_bytes())["manifests"]
+        rows = strict_json.loads(index.read_bytes())["manifests"]
         needed = {str(row["digest"])[7:] for row in rows}
         for name in sorted(needed):
             path = _blobs() / name

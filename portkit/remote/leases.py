@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
 
 from portkit.remote import store
+from portkit.wire import strict_json
 from portkit.wire.frames import RemoteError
 
 ROOT = Path(os.environ.get("PORTKIT_MOVES", "/var/lib/portkit/moves"))
 _ID = re.compile(r"pk-[0-9a-f]{12}")
-_LIMIT = 16 << 20  # bytes of a marker; one of 10,000 blobs has 2 MB
+_LIMIT = strict_json.LIMIT  # bytes of a marker; one of 10,000 blobs has 2 MB
 
 
 def is_id(identity: Any) -> bool:
@@ -54,7 +55,7 @@ def read(identity: str) -> Optional[Dict[str, Any]]:
     try:
         if path.stat().st_size > _LIMIT:
             raise ValueError("it is too big")
-        marker = json.loads(path.read_bytes())
+        marker = strict_json.loads(path.read_bytes())
         if not isinstance(marker, dict) or marker.get("id") != identity:
             raise ValueError("it is not the marker of that Move")
         marker["needs"] = [store.path_of(each).name for each in marker["needs"]]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional
 
 from portkit.remote import facts, gc, instances, leases, receive, store
-from portkit.wire import processes
+from portkit.wire import processes, strict_json
 from portkit.wire.frames import RemoteError
 
 _APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -268,7 +268,7 @@ def _holder(app: str) -> Optional[Dict[str, Any]]:
 
 def _words(data: bytes) -> Dict[str, Any]:
     try:
-        row = json.loads(data[1:])
+        row = strict_json.loads(data[1:])
     except ValueError:  # it has only just been taken
         return {}
     return {**row, "lasting": data[:1] == b"+"} if isinstance(row, dict) else {}

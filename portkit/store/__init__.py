@@ -27,12 +27,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from portkit import files, strict_json
+from portkit import files
 from portkit.errors import PortkitError, SpaceError, VerifyError
 from portkit.model import Artifact, Blob, check_digest
 from portkit.store import soundness
 from portkit.store.manifest import artifact_from, manifest_of
 from portkit.store.scratch import Scratch
+from portkit.wire import strict_json
 from portkit.wire.sparse import copy_sparse, hash_sparse
 
 __all__ = ["Store", "Writer", "default_root"]

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from portkit import strict_json
 from portkit.errors import VerifyError
 from portkit.model import Artifact, check_digest
+from portkit.wire import strict_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -24,6 +24,7 @@ from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, Sending, ask, transmit
 from portkit.transfer.stream import Stream, packer
 from portkit.wire import recipe as ops
+from portkit.wire import strict_json
 
 _SAMPLE, _SAMPLES = 1 << 16, 16
 # Until a link has been measured it is taken for a fast one: on a slow one little is lost by it.
@@ -298,7 +299,7 @@ class Note:
     def read(self) -> Plan | None:
         """None where there is none that makes sense."""
         try:
-            row = json.loads(self._path.read_bytes())
+            row = strict_json.loads(self._path.read_bytes())
             change = row["change"]
             return Plan(
                 Packing(**row["first"]),

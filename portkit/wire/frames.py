@@ -10,6 +10,8 @@ import json
 import struct
 from typing import Any, BinaryIO, Dict, Optional, Protocol, Tuple
 
+from portkit.wire import strict_json
+
 MAGIC = b"PORTKIT-REMOTE/1 "
 JSON_LIMIT = 4 << 20
 DATA_LIMIT = 1 << 20
@@ -83,11 +85,9 @@ def parse_json(payload: bytes, lone_surrogates: bool = True) -> Dict[str, Any]:
     lone_surrogates: whether text may hold "\\ud800" and its like, which no encoding can write.
     """
     try:
-        value = json.loads(payload)
-        if not lone_surrogates and b"\\ud" in payload.lower():
-            json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise FrameError("a frame holds no JSON") from error
+        value = strict_json.loads(payload, halves=lone_surrogates)
+    except ValueError as error:
+        raise FrameError("a frame holds no JSON: %s" % error) from None
     if not isinstance(value, dict):
         raise FrameError("a frame holds no JSON object")
     return value

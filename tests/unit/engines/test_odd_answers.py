@@ -106,6 +106,20 @@ def test_an_endless_answer(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) 
     docker.close()
 
 
+@pytest.mark.parametrize(
+    "body", [b"[" + b"{}," * 400_000 + b"0]", b"[" + b'{"Id":"a"},' * 20_001 + b'{"Id":"a"}]']
+)
+def test_an_answer_of_few_bytes_that_would_take_much_memory(
+    engine: FakeEngine, body: bytes
+) -> None:
+    docker = Docker(engine.socket, "web1")
+    engine.answers["GET /containers/json"] = 200, body
+    with pytest.raises(EngineError, match="malformed") as caught:
+        docker.instances()
+    assert "more than" in caught.value.details or "over 20000" in caught.value.details
+    docker.close()
+
+
 def test_a_log_in_one_giant_piece(engine: FakeEngine) -> None:
     docker = Docker(engine.socket, "web1")
     engine.answers["GET /containers/c1/json"] = 200, {"Config": {"Tty": False}}

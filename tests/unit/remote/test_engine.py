@@ -89,6 +89,13 @@ def test_an_endless_answer(lying: FakeEngine, monkeypatch: pytest.MonkeyPatch) -
         engine.get("/info")
 
 
+def test_an_answer_of_few_bytes_that_would_take_much_memory(lying: FakeEngine) -> None:
+    lying.answers["GET /info"] = (200, b"[" + b"{}," * 400_000 + b"0]")
+    with pytest.raises(RemoteError, match="malformed") as caught:
+        engine.get("/info")
+    assert "more than" in caught.value.details
+
+
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "])
 def test_an_answer_in_crumbs(head: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_GET_S", 0.5)

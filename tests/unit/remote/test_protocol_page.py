@@ -5,7 +5,7 @@ from pathlib import Path
 
 from portkit.host import calls, pipes
 from portkit.remote import engine, serve
-from portkit.wire import frames
+from portkit.wire import frames, strict_json
 
 PAGE = (Path(__file__).parents[3] / "docs/protocol.md").read_text()
 
@@ -25,7 +25,11 @@ def test_every_frame_and_limit_is_documented() -> None:
         ("120 s", pipes.SILENCE_S == 120),
         ("every 5 s", serve.BEAT_S == 5),
         ("600 s", calls._LIMIT_S == 600),
-        ("64 MiB, 120 s", (engine._JSON_LIMIT, engine._GET_S) == (64 << 20, 120)),
+        ("16 MiB, 120 s", (engine._JSON_LIMIT, engine._GET_S) == (16 << 20, 120)),
+        (
+            "500,000 values, 100 levels",
+            (strict_json.MAX_VALUES, strict_json.MAX_DEPTH) == (500_000, 100),
+        ),
         ("64 MiB |", calls._TALK_BYTES == 64 << 20),
         ("each 1000 bytes", pipes._SLOWEST_BYTES_PER_S == 1000),
     ):
