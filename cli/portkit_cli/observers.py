@@ -1,59 +1,117 @@
-"""Progress on standard error: one line that is redrawn on a terminal, else plain lines."""
+"""Progress on standard error: a bar on a terminal, else plain lines, such as in the log of a CI."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections import defaultdict
 
-from rich.filesize import decimal
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Column
+from rich.text import Text
 
 from portkit.progress import JsonObserver, NullObserver, Observer
 from portkit.text import printable
-from portkit_cli.rate import Rate
+
+_LIVE_EVERY_S = 0.1  # the eye sees no more
+_PLAIN_EVERY_S = 5.0  # a log of a long transfer is still read by people
+_WINDOW_S = 10.0  # what was before says little about the time that is left
+# A disk's first second, in which its metadata is read, once promised three hours.
+_STEADY_S = 3.0
+_UNKNOWN = ("", "?")  # in rich's columns
 
 
-class PlainObserver:
-    """Lines with the time since the start; bytes every five seconds."""
+class TimeLeft(TimeRemainingColumn):
+    """The time that is left, as soon as it means something."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing before the rate is known and some seconds old."""
+        if task.time_remaining is None or (task.elapsed or 0.0) < _STEADY_S:
+            return Text("")
+        return super().render(task).append(" left")
+
+
+class ConsoleObserver:
+    """Lines with the time since the start; bytes as a bar (live), or as a line now and then."""
 
     def __init__(self, *, live: bool) -> None:
         self._live = live
-        self._begun = time.monotonic()
-        self._open = False
-        self._last = 0.0
-        self._rates: dict[str, Rate] = defaultdict(Rate)
+        self._begun = self._last = time.monotonic()
+        whole = Column(no_wrap=True)  # on a narrow terminal the line stays one line
+        self._counts = (
+            DownloadColumn(table_column=whole),
+            TransferSpeedColumn(table_column=whole),
+            TimeLeft(table_column=whole),
+        )
+        self._progress = Progress(
+            TextColumn("  {task.description}", markup=False, table_column=whole),
+            BarColumn(bar_width=20),
+            *self._counts,
+            console=Console(stderr=True, highlight=False, soft_wrap=True),
+            # Without a thread: it would be one more thing to end when portkit is interrupted.
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            speed_estimate_period=_WINDOW_S,
+            get_time=lambda: time.monotonic(),
+        )
 
     def _line(self, text: str) -> None:
-        if self._open:
-            sys.stderr.write("\r\033[K")
-            self._open = False
-        sys.stderr.write(f"{time.monotonic() - self._begun:7.1f} s  {printable(text)}\n")
-        sys.stderr.flush()
+        line = f"{time.monotonic() - self._begun:7.1f} s  {printable(text)}"
+        self._progress.console.print(Text(line))
 
     def phase(self, name: str) -> None:
+        self.close()
         self._line(name)
 
     def message(self, text: str) -> None:
         self._line("  " + text)
 
     def bytes(self, name: str, done: int, total: int | None) -> None:
-        """Done, rate, and the time that is left as soon as the rate is steady."""
-        now, rate = time.monotonic(), self._rates[name]
-        rate.add(now, done)
-        if now - self._last < (0.1 if self._live else 5.0):
+        """Done, rate, and the time that is left."""
+        task = self._of(name, done, total)
+        self._progress.update(task.id, completed=done)
+        if total is not None and done >= total:
+            self.close()
+            return
+        now = time.monotonic()
+        if now - self._last < (_LIVE_EVERY_S if self._live else _PLAIN_EVERY_S):
             return
         self._last = now
-        text = f"  {name}: {decimal(done)}" + (f" of {decimal(total)}" if total else "")
-        if per_second := rate.per_second():
-            text += f", {decimal(int(per_second))}/s"
-        if total and (left := rate.left_s(total)) is not None:
-            text += f", {left:.0f} s left"
-        if not self._live:
-            self._line(text)
-            return
-        sys.stderr.write(f"\r\033[K           {text}")
-        sys.stderr.flush()
-        self._open = True
+        if self._live:
+            self._progress.start()
+            self._progress.refresh()
+        else:
+            texts = [str(column(task)) for column in self._counts]
+            known = ", ".join(text for text in texts if text not in _UNKNOWN)
+            self._line(f"  {task.description}: {known}")
+
+    def _of(self, name: str, done: int, total: int | None) -> Task:
+        """What is counted now; a smaller count than before is something new."""
+        name = printable(name)
+        for task in self._progress.tasks:
+            if task.description == name and task.total == total and done >= task.completed:
+                return task
+            self._progress.remove_task(task.id)
+        self._progress.add_task(name, total=total)
+        return self._progress.tasks[0]
+
+    def close(self) -> None:
+        """Take the bar from the terminal."""
+        for task in self._progress.task_ids:
+            self._progress.remove_task(task)
+        if self._progress.live.is_started:
+            self._progress.stop()
 
 
 def observer(kind: str) -> Observer:
@@ -62,4 +120,9 @@ def observer(kind: str) -> Observer:
         return NullObserver()
     if kind == "json":
         return JsonObserver(sys.stderr)
-    return PlainObserver(live=kind == "auto" and sys.stderr.isatty())
+    # rich takes a CI for a terminal where it is told that it shows colours (FORCE_COLOR).
+    terminal = sys.stderr.isatty() and Console(stderr=True).is_interactive
+    made = ConsoleObserver(live=kind == "auto" and terminal)
+    # An error or an interrupt in the middle of a transfer is printed below no half-drawn bar.
+    click.get_current_context().call_on_close(made.close)
+    return made

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from portkit_cli.main import CleanFormatter, main
-from portkit_cli.observers import PlainObserver
+from portkit_cli.observers import ConsoleObserver
 from portkit_cli.render import clean, print_error
 
 from portkit import app as apps
@@ -42,7 +42,7 @@ def test_no_log_line_or_progress_is_raw(capsys: pytest.CaptureFixture[str]) -> N
     """hostile input 28"""
     record = logging.LogRecord("portkit", logging.INFO, "", 1, "said %s", (EVIL,), None)
     assert not raw(CleanFormatter("%(message)s").format(record))
-    observer = PlainObserver(live=False)
+    observer = ConsoleObserver(live=False)
     observer.message(EVIL)
     observer.phase(EVIL)
     print_error(AppError(EVIL, details=EVIL, resolution=EVIL))
