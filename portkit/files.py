@@ -1,4 +1,5 @@
-"""Files and folders that only their owner reads, whatever the umask."""
+"""Files and folders that only their owner reads, whatever the umask; and the reading of files whose
+place others may have chosen."""
 
 from __future__ import annotations
 
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from portkit.errors import PortkitError
+
+# Their files are regular ones for stat(2), but reading them can block for ever (/proc/kmsg), have
+# effects, or show the secrets of other processes.
+_KERNEL = (Path("/proc"), Path("/sys"))
 
 
 def create(path: Path) -> BinaryIO:
@@ -39,6 +44,24 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def content(path: Path, limit: int) -> bytes:
+    """The content of a regular file, whose path is resolved; OSError when it cannot be opened.
+
+    ValueError when it is something else, belongs to the kernel, or has over `limit` bytes.
+    """
+    if any(path.is_relative_to(folder) for folder in _KERNEL):
+        raise ValueError(f"{str(path)[:200]} belongs to the kernel and is not read")
+    # Without O_NONBLOCK, opening a FIFO waits for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{str(path)[:200]} is not a regular file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"{str(path)[:200]} has over {limit} bytes")
+    return data
 
 
 def private_folder(folder: Path, *, setting: str) -> None:

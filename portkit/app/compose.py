@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from portkit.app import build, envfile, limits, mounts, ports, values
 from portkit.app.document import Value, parse
-from portkit.app.files import Folder, Sealed, read_file
+from portkit.app.files import LIMIT, Folder, Sealed, read_file
 from portkit.app.health import health_of, machine_of
 from portkit.app.keys import CARRIED, HARMLESS, KNOWN, TOP_CARRIED, TOP_KNOWN
 from portkit.app.names import account, app_name, engine_user, image_reference, service_name
@@ -21,6 +21,7 @@ T = TypeVar("T")
 _MERGE = "Run `docker compose config > merged.yaml` beside it and give portkit that file."
 _VERSION = re.compile(r"[123](\.[0-9]{1,2})?")
 _PROJECT = "COMPOSE_PROJECT_NAME"
+_ENV_FILES = 100  # of a service: each is merged with all before it
 _OVERRIDES = (
     "compose.override.yaml",
     "compose.override.yml",
@@ -113,6 +114,7 @@ class _Service:
         self._value = value
         self._top = top
         self._row = reader.mapping(value)
+        self._env_bytes = 0
 
     def read(self) -> Service:
         """Every field, each by its own reader."""
@@ -218,7 +220,10 @@ class _Service:
         seen = {key: text for key, text in own.items() if text is not None} | reader.environ
         found: dict[str, str] = {}
         files: list[Value] = []
-        for each in self._get("env_file", reader.list_of, files):
+        names = self._get("env_file", reader.list_of, files)
+        if len(names) > _ENV_FILES:
+            raise reader.error(names[_ENV_FILES], f"there are over {_ENV_FILES} env files")
+        for each in names:
             found = self._env_file(each, seen, found)
         return {**found, **own}
 
@@ -242,6 +247,9 @@ class _Service:
             if required:
                 raise reader.error(path, f"the env_file {file[:200]!r} does not exist")
             return found
+        self._env_bytes += len(data)
+        if self._env_bytes > LIMIT:
+            raise reader.error(path, f"the env files have over {LIMIT} bytes together")
         return (envfile.parse_raw if raw else envfile.parse)(data, file, seen, found)
 
     def _restart(self, value: Value) -> str:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from portkit.errors import AppError
+from portkit.files import content
 
 LIMIT = 1 << 20  # bytes of a compose file, an env file or .env
-# Their files are regular ones for stat(2), but reading them can block for ever (/proc/kmsg), have
-# effects, or show the secrets of other processes.
-_KERNEL = (Path("/proc"), Path("/sys"))
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class Folder:
         ValueError when it cannot be read, is a device, or has over LIMIT bytes.
         """
         try:
-            return _content(self._at(name).resolve())
+            return content(self._at(name).resolve(), LIMIT)
         except FileNotFoundError:
             return None
         except (OSError, RuntimeError) as error:  # a name too long, no permission, no such user
@@ -108,7 +104,7 @@ def _reason(error: Exception) -> str:
 def read_file(path: Path) -> bytes:
     """The content of a compose file; AppError when it cannot be read or is too big."""
     try:
-        return _content(path.resolve())
+        return content(path.resolve(), LIMIT)
     except (OSError, RuntimeError, ValueError) as error:
         why = str(error) if isinstance(error, ValueError) else _reason(error)
         raise AppError(
@@ -116,17 +112,3 @@ def read_file(path: Path) -> bytes:
             details=f"{str(path)[:300]}: {why}",
             resolution="Check the path and its permissions.",
         ) from None
-
-
-def _content(path: Path) -> bytes:
-    if any(path.is_relative_to(folder) for folder in _KERNEL):
-        raise ValueError(f"{str(path)[:200]} belongs to the kernel and is not read")
-    # Without O_NONBLOCK, opening a FIFO waits for its writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{str(path)[:200]} is not a regular file")
-        data = file.read(LIMIT + 1)
-    if len(data) > LIMIT:
-        raise ValueError(f"{str(path)[:200]} has over {LIMIT} bytes")
-    return data

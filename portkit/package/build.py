@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from portkit.errors import AppError
+from portkit.files import content
 from portkit.host import Host
 from portkit.model import Build
 from portkit.progress import NullObserver, Observer
@@ -19,7 +20,7 @@ from portkit.wire import beneath, codec
 
 # Only BuildKit knows these: mounts and networks of RUN, links and modes of COPY, here-documents.
 _BUILDKIT = re.compile(
-    r"^\s*(RUN\s+--(mount|network|security)|(COPY|ADD)\s+--(link|chmod|exclude|parents)"
+    r"^[^\S\n]*(RUN\s+--(mount|network|security)|(COPY|ADD)\s+--(link|chmod|exclude|parents)"
     r"|(RUN|COPY|ADD)\s[^#\n]*<<-?\s*[\"']?[A-Za-z_])",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -31,6 +32,7 @@ _CLIENTS_OWN = re.compile(
     r"|BUILDX_(BUILDER|CONFIG|GIT_\w+|NO_DEFAULT_\w+|METADATA_\w+)"
     r"|BUILDKIT_(HOST|PROGRESS|COLORS)|OTEL_EXPORTER_\w+"
 )
+_LIMIT = 1 << 20  # bytes of a Dockerfile or .dockerignore
 _INLINE = ".portkit.Dockerfile"  # the name of one that stands in the compose file itself
 _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
@@ -77,11 +79,11 @@ def _dockerfile(what: Build) -> tuple[str, str]:
         return _INLINE, what.inline
     path = what.context / what.dockerfile
     try:
-        if path.is_file():
-            return what.dockerfile, path.read_text("utf-8", "replace")
-        why = "it is not there"
-    except OSError as error:  # a name too long, no permission
+        return what.dockerfile, content(path.resolve(), _LIMIT).decode("utf-8", "replace")
+    except OSError as error:  # not there, a name too long, no permission
         why = str(error.strerror)
+    except (ValueError, RuntimeError) as error:  # no regular file, links in a loop
+        why = str(error)
     raise AppError(
         "the Dockerfile cannot be read",
         details=f"{str(path)[:300]}: {why}",
@@ -95,14 +97,23 @@ def _names(context: Path, dockerfile: str) -> list[str]:
 
     ignore = context / ".dockerignore"
     try:
-        patterns = ignore.read_text("utf-8-sig").splitlines() if ignore.is_file() else []
+        patterns = content(ignore.resolve(), _LIMIT).decode("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        patterns = []
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _unreadable(context, error) from error
+    try:
         return sorted(exclude_paths(str(context), patterns, dockerfile=dockerfile))
-    except (OSError, ValueError, re.error) as error:  # no UTF-8, a pattern such as [z-a]
-        raise AppError(
-            "the build context cannot be read",
-            details=f"{str(context)[:300]}, with its .dockerignore: {str(error)[:200]}",
-            resolution="Correct .dockerignore: UTF-8, one pattern a line.",
-        ) from error
+    except (OSError, ValueError, re.error) as error:  # a pattern such as [z-a]
+        raise _unreadable(context, error) from error
+
+
+def _unreadable(context: Path, error: Exception) -> AppError:
+    return AppError(
+        "the build context cannot be read",
+        details=f"{str(context)[:300]}, with its .dockerignore: {str(error)[:200]}",
+        resolution="Correct .dockerignore: a file of at most 1 MiB, UTF-8, one pattern a line.",
+    )
 
 
 def _check_arguments(what: Build) -> None:

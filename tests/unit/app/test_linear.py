@@ -29,6 +29,34 @@ def test_many_volumes(tmp_path: Path) -> None:
     assert len(apps.load(tmp_path, environ={}).service.volumes) == 45_000
 
 
+@pytest.mark.parametrize("text", ["- a\n", "[],", "a,", "- !x a\n", "- &a\n- *a\n"])
+def test_many_values_end_the_reading_early(text: str, tmp_path: Path) -> None:
+    """Long before the end of the file: a megabyte of them took ten seconds and 400 MB."""
+    head = "x: [" if text.endswith(",") else "x:\n"
+    (tmp_path / "compose.yaml").write_text(head + text * (1_000_000 // len(text)))
+    with pytest.raises(AppError, match=r"too many values|duplicate anchor"):
+        apps.load(tmp_path, environ={})
+
+
+def test_a_tab_behind_a_value_is_white_space(tmp_path: Path) -> None:
+    """As in compose, whose reader is libyaml in Go."""
+    (tmp_path / "compose.yaml").write_text("services:\n  a:\n    image: x\t\n    user: u\t# it\n")
+    service = apps.load(tmp_path, environ={}).service
+    assert (service.image, service.user) == ("x", "u")
+
+
+@pytest.mark.parametrize(
+    ("files", "size", "why"), [(101, 4, "over 100 env files"), (2, 600_000, "together")]
+)
+def test_many_env_files(files: int, size: int, why: str, tmp_path: Path) -> None:
+    (tmp_path / "e").write_text(f"A={'x' * (size - 3)}\n")
+    rows = "      - e\n" * files
+    (tmp_path / "compose.yaml").write_text(HEAD + "    env_file:\n" + rows)
+    with pytest.raises(AppError) as caught:
+        apps.load(tmp_path, environ={})
+    assert why in caught.value.details
+
+
 @pytest.mark.parametrize(
     "text",
     [

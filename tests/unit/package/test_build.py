@@ -159,6 +159,29 @@ def test_a_malformed_dockerignore(context: Path, calls: Any, text: bytes) -> Non
         assert ".dockerignore" in error.details
 
 
+def test_a_long_dockerfile_is_searched_in_linear_time(context: Path, calls: Any) -> None:
+    """That it ends is what this shows: a search that tries every blank line anew takes hours."""
+    (context / "Dockerfile").write_text("\n" * 1_000_000)
+    calls(Build(context))
+
+
+@pytest.mark.parametrize("name", [".dockerignore", "Dockerfile"])
+@pytest.mark.parametrize("kind", ["kernel", "fifo", "big"])
+def test_only_regular_files_of_a_usual_size(
+    context: Path, calls: Any, name: str, kind: str
+) -> None:
+    (context / name).unlink(missing_ok=True)
+    if kind == "kernel":  # such as /proc/kmsg, which blocks for ever
+        (context / name).symlink_to("/proc/self/mounts")
+    elif kind == "fifo":
+        os.mkfifo(context / name)
+    else:
+        with (context / name).open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(AppError, match="cannot be read"):
+        calls(Build(context))
+
+
 @pytest.mark.parametrize("name", ["x" * 300, "nope", "a\0b"])
 def test_a_dockerfile_that_cannot_be_read(context: Path, calls: Any, name: str) -> None:
     with pytest.raises(AppError, match="Dockerfile cannot be read"):
