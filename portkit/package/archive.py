@@ -14,6 +14,7 @@ import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -173,9 +174,12 @@ def _members(file: BinaryIO) -> dict[str, Member]:
             raise _malformed(f"{name[:200]!a} is in it twice")
         if member.pieces is not None:
             raise _malformed(f"{name[:200]!a} is a sparse file")
+        if member.xattrs:  # nothing asks for them, and those of 10,000 members can be gigabytes
+            member = replace(member, xattrs={})
         if member.kind == tarball.FILE:
             found[name] = member
         elif member.kind in (tarball.SYMLINK, tarball.HARDLINK):
+            _check_length(member.link)
             links[name] = member.link
     # Older engines link a layer that occurs twice: HEX/layer.tar -> ../HEX/layer.tar
     for name, target in links.items():
@@ -186,9 +190,13 @@ def _members(file: BinaryIO) -> dict[str, Member]:
     return found
 
 
-def _check_name(name: str) -> None:
+def _check_length(name: str) -> None:
     if len(name) > _NAME_LIMIT:
         raise _malformed(f"{name[:200]!a}... is longer than a name in it can be")
+
+
+def _check_name(name: str) -> None:
+    _check_length(name)
     if name.startswith("/") or ".." in name.split("/"):
         raise _malformed(f"{name[:200]!a} leads out of it")
     algorithm, _, value = name.removeprefix("blobs/").rstrip("/").partition("/")

@@ -15,6 +15,8 @@ from portkit.wire.content import Content, Plain
 from portkit.wire.frames import RemoteError
 
 _CHUNK = 1 << 20
+_MEMBERS = 10_000  # of `docker save`: an image has at most some hundred layers, three members each
+_EXTENDED_BYTES = 1 << 20  # of one header, as in Go's archive/tar
 
 
 def gather(layers: Sequence[str]) -> Dict[str, Content]:
@@ -66,8 +68,14 @@ def _extract(image: str, wanted: "set[str]") -> Dict[str, Path]:
     """Those members of `docker save` whose uncompressed sha256 is wanted."""
     found: Dict[str, Path] = {}
     path = "/images/%s/get" % quote(image, safe=":")
-    with engine.request("GET", path) as bulk, tarfile.open(fileobj=bulk, mode="r|") as bundle:
-        for member in bundle:
+    with (
+        engine.request("GET", path) as bulk,
+        tarfile.open(fileobj=bulk, mode="r|", tarinfo=_Member) as bundle,
+    ):
+        for count, member in enumerate(bundle):
+            if count >= _MEMBERS:
+                raise engine.malformed(path, "over %d members" % _MEMBERS)
+            bundle.members = []  # type: ignore[attr-defined] # tarfile keeps each
             file = bundle.extractfile(member) if member.isreg() else None
             if file is None or member.size < 1024:
                 continue
@@ -78,6 +86,17 @@ def _extract(image: str, wanted: "set[str]") -> Dict[str, Path]:
             else:
                 out.unlink()
     return found
+
+
+class _Member(tarfile.TarInfo):
+    """Python's tarfile reads an extended header of a gigabyte, and lists every hole of a sparse
+    file."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        extended = self.type in (b"x", b"X", b"g", b"L", b"K")
+        if self.type == b"S" or (extended and self.size > _EXTENDED_BYTES):
+            raise engine.malformed("an image", "a header of %d bytes" % self.size)
+        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
 
 
 def _unpack(file: Any, path: Path) -> str:

@@ -5,6 +5,7 @@ import json
 import shutil
 import socket
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,19 @@ def test_an_image_that_has_no_room_here_is_not_fetched(tmp_path: Path) -> None:
 def test_a_config_over_4_mib() -> None:  # hostile input 21
     with pytest.raises(VerifyError, match="malformed"):
         parse_image_config(CONFIG[:-1] + b" " * (CONFIG_LIMIT + 1) + b"}")
+
+
+def test_attributes_of_an_archives_own_members_are_not_kept(tmp_path: Path) -> None:
+    """10,000 members may have a megabyte of them each."""
+    more = []
+    for number in range(40):
+        info = tarfile.TarInfo(f"x{number}")
+        info.pax_headers = {"SCHILY.xattr.user.x": "x" * 500_000}
+        more.append(info)
+    path = write(tmp_path / "a", docker(), *more)
+    tracemalloc.start()
+    try:
+        archive.read(path, Store(tmp_path / "store"), lambda _: None)
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -87,6 +88,32 @@ def test_an_endless_answer(lying: FakeEngine, monkeypatch: pytest.MonkeyPatch) -
     lying.answers["GET /info"] = (200, {"x": "y" * 2000})
     with pytest.raises(RemoteError, match="malformed"):
         engine.get("/info")
+
+
+def _members(*rows: "tuple[bytes, int]", count: int = 1) -> bytes:
+    out = bytearray()
+    for kind, size in rows * count:
+        info = tarfile.TarInfo("x")
+        info.type, info.size = kind, size
+        out += info.tobuf(tarfile.GNU_FORMAT)
+    return bytes(out)
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        _members((b"x", 1 << 30)),
+        _members((b"L", 1 << 30)),
+        _members((b"S", 1 << 30)),
+        _members((b"0", 0), count=10_001),
+    ],
+    ids=["pax", "name", "sparse", "members"],
+)
+def test_a_saved_image_that_would_take_much_memory(lying: FakeEngine, saved: bytes) -> None:
+    """The engine says that it has the layer, and does not keep it where it could be read."""
+    lying.answers[f"GET /images/{ID}/get"] = (200, saved)
+    with pytest.raises(RemoteError, match="malformed"):
+        layers.gather([ID])
 
 
 def test_an_answer_of_few_bytes_that_would_take_much_memory(lying: FakeEngine) -> None:
