@@ -1,0 +1,46 @@
+"""The words of portkit as frozen values, a module for each noun. They use no other room
+but errors, and are imported from here: `from portkit.model import App, Facts`.
+"""
+
+from __future__ import annotations
+
+from portkit.model.artifact import Artifact, Form
+from portkit.model.capabilities import CAPABILITIES, DEFAULT_CAPABILITIES
+from portkit.model.digest import Blob, check_digest
+from portkit.model.facts import Facts
+from portkit.model.finding import Finding, Severity, Verdict
+from portkit.model.health import Healthcheck, HealthProbe, Method
+from portkit.model.image import CONFIG_LIMIT, ImageConfig
+from portkit.model.instance import REMAINS, Instance, Life
+from portkit.model.run import RunSpec
+from portkit.model.service import App, Build, Firmware, Machine, Mount, Port, Service, Ulimit
+
+__all__ = [
+    "CAPABILITIES",
+    "CONFIG_LIMIT",
+    "DEFAULT_CAPABILITIES",
+    "REMAINS",
+    "App",
+    "Artifact",
+    "Blob",
+    "Build",
+    "Facts",
+    "Finding",
+    "Firmware",
+    "Form",
+    "HealthProbe",
+    "Healthcheck",
+    "ImageConfig",
+    "Instance",
+    "Life",
+    "Machine",
+    "Method",
+    "Mount",
+    "Port",
+    "RunSpec",
+    "Service",
+    "Severity",
+    "Ulimit",
+    "Verdict",
+    "check_digest",
+]

@@ -1,0 +1,54 @@
+"""An App that was started on a host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portkit.model.artifact import Form
+
+REMAINS = "remains"  # of a Move that was killed: volumes or disks, and nothing that could run
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An App started on a Host in a Form.
+
+    id: "pk-" and 12 hex digits, the id of the Move that made it. url: where it is reached, or "".
+    """
+
+    id: str
+    app: str
+    form: Form
+    host: str
+    status: str  # created | running | exited | remains
+    exit_code: int | None = None
+    url: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there; whether it answers is another question."""
+        return self.status == "running"
+
+    @property
+    def host_ports(self) -> tuple[int, ...]:
+        """What it publishes on the host, as its engine says."""
+        words = (word.removeprefix(":") for word in self.url.split())
+        return tuple(int(word) for word in words if word.isdecimal() and len(word) <= 5)
+
+
+@dataclass(frozen=True)
+class Life:
+    """An Instance as its engine sees it now.
+
+    started: a text that changes with every start, "" before the app was started. restarts: how
+    often the app was started again since then without being asked for. health: what the engine
+    says of the App's own healthcheck (starting, healthy, unhealthy), "" where it runs none.
+    address: where only the host reaches it, or "".
+    """
+
+    status: str  # created | running | exited
+    exit_code: int | None = None
+    started: str = ""
+    restarts: int = 0
+    health: str = ""
+    address: str = ""
