@@ -37,8 +37,12 @@ def choose(ports: Sequence[Port], health: HealthProbe, form: Form, *, checks_its
 
 
 def way_of(spec: RunSpec, form: Form) -> Way:
-    """`choose` for an App whose image is known."""
-    return choose(spec.ports, spec.health, form, checks_itself=runs_check(spec.healthcheck))
+    """`choose` for an App whose image is known; its AppError names the App."""
+    try:
+        return choose(spec.ports, spec.health, form, checks_itself=runs_check(spec.healthcheck))
+    except AppError as error:
+        error.details = f"{spec.app}: {error.details}"
+        raise
 
 
 def runs_check(check: Healthcheck | None) -> bool:

@@ -37,6 +37,7 @@ __all__ = [
     "Rule",
     "Scope",
     "check",
+    "check_all",
     "clashes",
     "lacking",
     "port_taken",
@@ -67,6 +68,24 @@ def check(
 def port_taken(spec: RunSpec, facts: Facts) -> bool:
     """Whether something on the host listens where the App is to be published."""
     return next(port_rules.taken(spec.ports, facts), None) is not None
+
+
+def check_all(
+    apps: Mapping[str, tuple[RunSpec, ImageConfig]],
+    facts: Facts,
+    forms: Sequence[Form],
+    there: tuple[Instance, ...] = (),
+) -> dict[str, dict[Form, tuple[Finding, ...]]]:
+    """What the rules find of Apps that go to one host: each alone, and all of them together.
+
+    apps: what each App's process will see, and its image, by the App's name. there: what portkit
+    has on the host already. Answers the findings of each App in each of the Forms.
+    """
+    shared = clashes({name: spec.ports for name, (spec, _) in apps.items()})
+    return {
+        name: {form: check(spec, image, facts, form, there) + shared[name] for form in forms}
+        for name, (spec, image) in apps.items()
+    }
 
 
 def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from portkit import app as app_room
 from portkit import compat
@@ -58,6 +59,29 @@ __all__ = [
 BOTH = (Form.IMAGE, Form.DISK)
 
 
+class PackOptions(TypedDict, total=False):
+    """How Apps are packaged. forms: both unless told. store: this machine's own unless told."""
+
+    forms: Sequence[Form]
+    store: Store | None
+    observer: Observer | None
+
+
+class PlanOptions(PackOptions, total=False):
+    """How a Move is planned; see `plan_apps`."""
+
+    pack_disk: bool
+    journal: Journal | None
+
+
+class MoveOptions(PackOptions, total=False):
+    """How a Move is made; see `move_apps`."""
+
+    keep: Form | None
+    repeat: int
+    journal: Journal | None
+
+
 def pack(
     app: App,
     *,
@@ -80,35 +104,9 @@ def pack(
     return {form: artifacts[form] for form in forms}
 
 
-def plan_app(
-    app: App,
-    *,
-    source: Source,
-    target: Host,
-    forms: Sequence[Form] = BOTH,
-    pack_disk: bool = True,
-    store: Store | None = None,
-    observer: Observer | None = None,
-    journal: Journal | None = None,
-) -> Report:
-    """Plan a Move: package the App and judge it for the target, which is only read.
-
-    The Report says what stands in the way, as findings, and predicts what each form would cost
-    (`FormReport.predicted`). pack_disk: False skips making the disk, which takes longest; its
-    FormReport then has no artifact and no prediction. journal: earlier Moves, whose speed the
-    predicted time rests on; by default in the user's state folder.
-    """
-    reports = plan_apps(
-        (app,),
-        source=source,
-        target=target,
-        forms=forms,
-        pack_disk=pack_disk,
-        store=store,
-        observer=observer,
-        journal=journal,
-    )
-    return reports[0]
+def plan_app(app: App, *, source: Source, target: Host, **options: Unpack[PlanOptions]) -> Report:
+    """Plan the Move of one App; see `plan_apps`, which has the same options."""
+    return plan_apps((app,), source=source, target=target, **options)[0]
 
 
 def plan_apps(
@@ -116,16 +114,22 @@ def plan_apps(
     *,
     source: Source,
     target: Host,
-    forms: Sequence[Form] = BOTH,
     pack_disk: bool = True,
-    store: Store | None = None,
-    observer: Observer | None = None,
     journal: Journal | None = None,
+    **options: Unpack[PackOptions],
 ) -> tuple[Report, ...]:
-    """`plan_app` for several Apps, which are also judged together: names, ports, free space."""
-    request = _request(apps, source, forms, store, observer)
-    job = request.to(target)
-    packed = prepare.judge(prepare.package(request), job, pack_disk=pack_disk)
+    """Plan Moves: package the Apps and judge them for the target, which is only read.
+
+    The Apps are judged alone, and together as to names, ports and free space. A Report says what
+    stands in the way, as findings, and predicts what each form would cost
+    (`FormReport.predicted`). pack_disk: False skips making the disk, which takes longest; its
+    FormReport then has no artifact and no prediction. journal: earlier Moves, whose speed the
+    predicted time rests on; by default in the user's state folder. forms, store and observer are
+    those of `package_apps`.
+    """
+    packages = package_apps(apps, source=source, **options)
+    job = packages.request.to(target)
+    packed = prepare.judge(packages.packages, job, pack_disk=pack_disk)
     costs = predict.predictions(packed, job, journal or Journal())
     return tuple(_foreseen(each, costs) for each in packed)
 
@@ -148,6 +152,9 @@ def package_apps(
 ) -> Packages:
     """The first half of `plan_apps`: package the Apps, for which no target is needed.
 
+    forms: what the Apps are to be moved as. store: where the images are kept on this machine, by
+    default $PORTKIT_STORE or the user's data folder. observer: is told of progress.
+
     To judge Apps for several hosts, package them once and call `judge_apps` for each host.
     """
     request = _request(apps, source, forms, store, observer)
@@ -164,42 +171,9 @@ def judge_apps(packages: Packages, target: Host, *, pack_disk: bool = True) -> t
     return tuple(_foreseen(each, {}) for each in packed)
 
 
-def move_app(
-    app: App,
-    *,
-    source: Source,
-    target: Host,
-    forms: Sequence[Form] = BOTH,
-    keep: Form | None = Form.IMAGE,
-    repeat: int = 1,
-    store: Store | None = None,
-    observer: Observer | None = None,
-    journal: Journal | None = None,
-) -> Report:
-    """Move an App: package it, send it, boot it and measure it. Afterwards it runs on the target.
-
-    source: where the image comes from, `portkit.OnHost(host)` or `portkit.InBundle(bundle)`; with a
-    bundle, `app` is `bundle.app`. forms: what the App is moved as; they are booted one after the
-    other on the same port. keep: the form that goes on running, the other stays ready to start;
-    with None, everything is removed after measuring. repeat: how often each form is started and
-    measured, with a full stop in between. journal: where the Move is recorded, by default in the
-    user's state folder.
-
-    Before bytes move, IncompatibleError, ConflictError or SpaceError is raised for what stands in
-    the way. When a stage fails later, the Move is rolled back and the error of that stage raised.
-    """
-    reports = move_apps(
-        (app,),
-        source=source,
-        target=target,
-        forms=forms,
-        keep=keep,
-        repeat=repeat,
-        store=store,
-        observer=observer,
-        journal=journal,
-    )
-    return reports[0]
+def move_app(app: App, *, source: Source, target: Host, **options: Unpack[MoveOptions]) -> Report:
+    """Move one App; see `move_apps`, which has the same options."""
+    return move_apps((app,), source=source, target=target, **options)[0]
 
 
 def move_apps(
@@ -215,12 +189,22 @@ def move_apps(
     journal: Journal | None = None,
     moved: Callable[[Report], None] = lambda report: None,
 ) -> tuple[Report, ...]:
-    """Move several Apps as `move_app` does, one after the other over the same connections.
+    """Move Apps: package each, send it, boot it and measure it. Afterwards it runs on the target.
 
-    All of them are packaged and checked, alone and together, before bytes move for any. Each is a
-    Move of its own. When one fails, it is rolled back, those before it stay on the target, those
-    after it are not tried, and the error says which. moved: is called with each Report as soon as
-    its Move has ended well.
+    source: where the images come from, `portkit.OnHost(host)` or `portkit.InBundle(bundle)`; with a
+    bundle, the App is `bundle.app`. forms: what an App is moved as; they are booted one after the
+    other on the same port. keep: the form that goes on running, the other stays ready to start;
+    with None, everything is removed after measuring. repeat: how often each form is started and
+    measured, with a full stop in between. journal: where the Moves are recorded, by default in the
+    user's state folder. moved: is called with each Report as soon as its Move has ended well.
+
+    Several Apps are packaged and checked, alone and together, before bytes move for any of them;
+    then they go one after the other over the same connections, each as a Move of its own. When one
+    fails, it is rolled back, those before it stay on the target, those after it are not tried, and
+    the error says which.
+
+    Before bytes move, IncompatibleError, ConflictError or SpaceError is raised for what stands in
+    the way. When a stage fails later, the Move is rolled back and the error of that stage raised.
     """
     if not forms or len(set(forms)) != len(forms):
         raise AppError("no form to move, or one twice", details=", ".join(forms) or "none")

@@ -109,6 +109,7 @@ class Journal:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
         self._path = self.folder / "moves.sqlite3"
+        self._locks = self.folder / "running"
 
     # ------------------------------------------------------------ Moves
 
@@ -176,14 +177,13 @@ class Journal:
             )
         with self._database() as database:
             database.execute("delete from moves where id = ?", (identity,))
-        self._lock(identity).unlink(missing_ok=True)
+        (self._locks / identity).unlink(missing_ok=True)
 
     @contextmanager
     def held(self, identity: str) -> Iterator[None]:
         """This process is at work on the Move; ConflictError while another one is."""
-        path = self._lock(identity)
-        files.private_folder(path.parent, setting="PORTKIT_STATE")
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        files.private_folder(self._locks, setting="PORTKIT_STATE")
+        descriptor = os.open(self._locks / identity, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             if not _locked(descriptor):
                 raise ConflictError(
@@ -195,12 +195,9 @@ class Journal:
         finally:
             os.close(descriptor)
 
-    def _lock(self, identity: str) -> Path:
-        return self.folder / "running" / identity
-
     def _live(self, identity: str) -> bool:
         try:
-            descriptor = os.open(self._lock(identity), os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self._locks / identity, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from portkit import app as app_room
-from portkit import boot, compat, health, transfer
+from portkit import boot, compat, transfer
 from portkit.clock import Clock
 from portkit.errors import ConflictError, PortkitError
 from portkit.host import Host
@@ -212,10 +212,11 @@ def _judge(
     turns[0].links.lead_to(job.target)
     with turns[0].taken() as clock, clock.phase("look at the target"):
         target = job.target.facts()
-    shared = compat.clashes({each.app.name: each.spec.ports for each in packages})
     there = _instances(packages, target, job.target)
+    apps = {each.app.name: (each.spec, each.image.config) for each in packages}
+    found = compat.check_all(apps, target, job.forms, there)
     packed = [
-        _held_against(each, turn, target, there, job.forms).also((*lacks, *shared[each.app.name]))
+        _packed(each, turn, target, found[each.app.name]).also(lacks)
         for each, turn in zip(packages, turns, strict=True)
     ]
     if refusing:
@@ -244,8 +245,6 @@ def _packaged(app: App, request: Request, facts: Facts, turn: Turn) -> Package:
     with turn.taken() as clock, request.about(app, "packaging"):
         image = request.source.image(app, request.store, clock)
         spec = app_room.resolve(app, image.config)
-        for form in request.forms:  # one that names a method it does not allow is not moved
-            health.way_of(spec, form)
         running = request.source.running(app, facts)
     return Package(app, spec, image, facts, running, turn)
 
@@ -260,27 +259,21 @@ def _instances(packages: Sequence[Package], facts: Facts, host: Host) -> tuple[I
         return ()
 
 
-def _held_against(
-    package: Package,
-    turn: Turn,
-    target: Facts,
-    there: tuple[Instance, ...],
-    forms: Sequence[Form],
+def _packed(
+    package: Package, turn: Turn, target: Facts, found: Mapping[Form, tuple[Finding, ...]]
 ) -> Packed:
-    """What is found by looking at one App alone; no disk yet."""
-    spec, image = package.spec, package.image
+    """One App with what is found of it in each Form; no disk yet."""
+    image = package.image
     known = package.app.findings + package.running
     return Packed(
         move=new_id(),
         app=package.app,
-        spec=spec,
+        spec=package.spec,
         image=image,
-        artifacts={form: image if form is Form.IMAGE else None for form in forms},
+        artifacts={form: image if form is Form.IMAGE else None for form in found},
         source=package.source,
         target=target,
-        findings={
-            form: known + compat.check(spec, image.config, target, form, there) for form in forms
-        },
+        findings={form: known + rows for form, rows in found.items()},
         turn=turn,
     )
 
