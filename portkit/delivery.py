@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from portkit.wire.json_types import JsonObject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Transfer:
     blobs: tuple[Delivery, ...] = ()
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Transfer:
+    def from_document(cls, document: JsonObject) -> Transfer:
         """The value that `dataclasses.asdict` made this document of, also after JSON."""
         blobs = (Delivery(**{**row, "bases": tuple(row["bases"])}) for row in document["blobs"])
         return cls(**{**document, "blobs": tuple(blobs)})

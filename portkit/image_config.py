@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,6 +15,7 @@ from portkit.errors import AppError, VerifyError
 from portkit.guest.config import signal_number
 from portkit.model import CONFIG_LIMIT, Healthcheck, ImageConfig, check_digest
 from portkit.wire import strict_json
+from portkit.wire.json_types import JsonObject
 
 _NANO = 1_000_000_000
 _Strings = list[str] | None
@@ -40,8 +41,8 @@ class _Run(BaseModel):
     Cmd: _Strings = None
     User: str | None = None
     WorkingDir: str | None = None
-    ExposedPorts: dict[str, Any] | None = None
-    Volumes: dict[str, Any] | None = None
+    ExposedPorts: JsonObject | None = None
+    Volumes: JsonObject | None = None
     StopSignal: str | None = None
     Labels: dict[str, str] | None = None
     Healthcheck: _Health | None = None

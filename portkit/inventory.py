@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from portkit.errors import AppError, EngineError
 from portkit.host import Host
 from portkit.text import printable
 from portkit.wire import strict_json
+from portkit.wire.json_types import JsonObject
 
 SCHEMA = "portkit.inventory/1"
 _LIMIT = strict_json.LIMIT
@@ -53,7 +53,7 @@ def take(host: Host) -> Inventory:
     )
 
 
-def to_json(inventory: Inventory) -> dict[str, Any]:
+def to_json(inventory: Inventory) -> JsonObject:
     return {"schema": SCHEMA, **asdict(inventory)}
 
 

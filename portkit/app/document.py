@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portkit.errors import AppError, ToolError
+
+if TYPE_CHECKING:
+    import yaml  # slow to import
 
 LIMIT = 1 << 20  # bytes of a compose file
 _NODES = 50_000  # values after aliases are expanded: a file of nested aliases ends here
@@ -57,7 +60,7 @@ class Value:
     line: int
     written: str = ""
 
-    def plain(self) -> Any:
+    def plain(self) -> object:
         """The value without lines."""
         if isinstance(self.data, dict):
             return {key: value.plain() for key, value in self.data.items()}
@@ -106,7 +109,7 @@ def _invalid(name: str, details: str) -> AppError:
     )
 
 
-def _compose(text: str) -> Any:
+def _compose(text: str) -> yaml.Node | None:
     """The tree of nodes; it ends early where there are too many, or nested too deeply for anyone's
     recursion.
 
@@ -131,7 +134,7 @@ def _compose(text: str) -> Any:
             yaml.CSafeLoader.__init__(self, stream)
             yaml.composer.Composer.__init__(self)
 
-        def compose_node(self, parent: Any, index: Any) -> Any:
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
             self.depth += 1
             self.nodes += 1
             if self.depth > _DEPTH or self.nodes > _COMPOSED:
@@ -157,14 +160,14 @@ class _Converter:
         self._name = name
         self._count = 0
 
-    def _error(self, node: Any, why: str) -> AppError:
+    def _error(self, node: yaml.Node, why: str) -> AppError:
         return AppError(
             f"{self._name} cannot be read",
             details=f"{self._name}:{node.start_mark.line + 1}: {why}",
             resolution="Correct the file at that line.",
         )
 
-    def convert(self, node: Any, depth: int) -> Value:
+    def convert(self, node: yaml.Node, depth: int) -> Value:
         import yaml
 
         self._count += 1
@@ -178,7 +181,7 @@ class _Converter:
             return Value([self.convert(each, depth + 1) for each in kept], line)
         return Value(self._mapping(node, depth), line)
 
-    def _scalar(self, node: Any, line: int) -> Value:
+    def _scalar(self, node: yaml.ScalarNode, line: int) -> Value:
         text = node.value
         if "\0" in text or not encodable(text):
             raise self._error(node, "a value holds a NUL byte or half a character")
@@ -187,7 +190,7 @@ class _Converter:
             raise self._error(
                 node, "a tag is not understood; a text that begins with ! wants quotes"
             )
-        if node.style or node.told in ("!", "tag:yaml.org,2002:str"):
+        if node.style or getattr(node, "told", None) in ("!", "tag:yaml.org,2002:str"):
             return Value(text, line)
         if text in _CONSTANTS:
             return Value(_CONSTANTS[text], line)
@@ -199,7 +202,7 @@ class _Converter:
             raise self._error(node, str(error)) from None
         return Value(text, line) if number is None else Value(number, line, written=text)
 
-    def _mapping(self, node: Any, depth: int) -> dict[str, Value]:
+    def _mapping(self, node: yaml.Node, depth: int) -> dict[str, Value]:
         import yaml
 
         own: dict[str, Value] = {}
@@ -221,7 +224,7 @@ class _Converter:
             own[name] = self.convert(value, depth + 1)
         return {**merged, **own}
 
-    def _merged(self, node: Any, depth: int) -> list[dict[str, Value]]:
+    def _merged(self, node: yaml.Node, depth: int) -> list[dict[str, Value]]:
         import yaml
 
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]

@@ -21,7 +21,6 @@ x-portkit:
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from portkit.app import values
 from portkit.app.document import Value
@@ -62,7 +61,7 @@ def machine_of(reader: Reader, extra: Value, cpus_told: float | None, limit: int
     return Machine(memory, cpus, disk, firmware, volume)
 
 
-def _count(value: Any) -> int:
+def _count(value: object) -> int:
     if not 0 < values.whole(value) <= _MAX_CPUS:
         raise ValueError(f"cpus is a number from 1 to {_MAX_CPUS}")
     return values.whole(value)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from portkit.app import values
 from portkit.app.document import Value
 from portkit.app.reader import Reader
@@ -60,7 +58,7 @@ def ulimits(reader: Reader, value: Value) -> dict[str, Ulimit]:
     return found
 
 
-def _limit(data: Any) -> int:
+def _limit(data: object) -> int:
     number = values.whole(data)
     if not -1 <= number < 1 << 63:
         raise ValueError(f"{number} is no limit: from 0 on, or -1 for none")

@@ -7,7 +7,6 @@ import posixpath
 import re
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 from portkit.model import Mount
 
@@ -70,7 +69,7 @@ _SOCKETS = frozenset(
 )
 
 
-def size(value: Any) -> int:
+def size(value: object) -> int:
     """Bytes of 512, "64k", "1gb", "0.5g" (powers of 1024, as compose counts)."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return _in_64_bits(value)
@@ -88,7 +87,7 @@ def _in_64_bits(value: int) -> int:
     return value
 
 
-def duration(value: Any) -> float:
+def duration(value: object) -> float:
     """Seconds of "1m30s"; a bare number but 0 is refused, as compose does."""
     text = str(value)
     if text != "0" and not _DURATION.fullmatch(text):
@@ -99,7 +98,7 @@ def duration(value: Any) -> float:
     return seconds
 
 
-def whole(value: Any) -> int:
+def whole(value: object) -> int:
     """A whole number, also as text, as a variable gives it."""
     if isinstance(value, str) and len(value) < 20 and _WHOLE.fullmatch(value):
         value = int(value)
@@ -108,7 +107,7 @@ def whole(value: Any) -> int:
     return value
 
 
-def count(value: Any) -> int:
+def count(value: object) -> int:
     """A whole number from 0 on."""
     number = whole(value)
     if number < 0:
@@ -116,15 +115,17 @@ def count(value: Any) -> int:
     return _in_64_bits(number)
 
 
-def processors(value: Any) -> float | None:
+def processors(value: object) -> float | None:
     """A share of processors: 0.5, "2"; None for 0, which is no limit."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{str(value)[:40]!r} is not a number of processors")
     number = float(value)
-    if isinstance(value, bool) or not 0 <= number <= 4096:
+    if not 0 <= number <= 4096:
         raise ValueError(f"{str(value)[:40]!r} is not a number of processors")
     return number or None
 
 
-def memory(value: Any) -> int | None:
+def memory(value: object) -> int | None:
     """Bytes that the engine takes as a limit; None for 0, which is no limit."""
     number = 1 if str(value).startswith("-") else size(value)
     if 0 < number < _LEAST_MEMORY:
@@ -132,7 +133,7 @@ def memory(value: Any) -> int | None:
     return number or None
 
 
-def port(value: Any) -> int:
+def port(value: object) -> int:
     """One port's number."""
     text = str(value)
     if not (text.isascii() and text.isdigit() and len(text) < 9 and 0 < int(text) < 65536):

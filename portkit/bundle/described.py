@@ -11,7 +11,6 @@ import re
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from portkit.errors import AppError
 from portkit.model import App, HealthProbe, Machine, Mount, Port, Service
@@ -31,7 +30,7 @@ def render(app: App, image: str) -> tuple[str, str]:
     """
     service = app.service
     row = {key: value for key, value in _service(service, image).items() if value is not None}
-    volumes: dict[str, Any] = {
+    volumes: dict[str, object] = {
         mount.source: {} for mount in service.volumes if mount.type == "volume" and mount.source
     }
     document = {"name": app.name, "services": {service.name: row}, "volumes": volumes}
@@ -81,7 +80,7 @@ def _pem(path: Path) -> str:
     return data.decode("ascii", "replace")
 
 
-def _escaped(value: Any) -> Any:
+def _escaped(value: object) -> object:
     """The same with every `$` doubled: the reader would put variables there."""
     if isinstance(value, dict):
         return {key: _escaped(each) for key, each in value.items()}
@@ -90,7 +89,7 @@ def _escaped(value: Any) -> Any:
     return value.replace("$", "$$") if isinstance(value, str) else value
 
 
-def _service(service: Service, image: str) -> dict[str, Any]:
+def _service(service: Service, image: str) -> dict[str, object]:
     check = service.healthcheck
     return {
         "image": service.image or image,
@@ -130,7 +129,7 @@ def _service(service: Service, image: str) -> dict[str, Any]:
     }
 
 
-def _told(**values: Any) -> dict[str, Any]:
+def _told(**values: object) -> dict[str, object]:
     return {key: value for key, value in values.items() if value is not None}
 
 
@@ -139,7 +138,7 @@ def _seconds(value: float | None) -> str | None:
     return None if value is None else f"{Decimal(repr(value)):f}s"
 
 
-def _port(port: Port) -> dict[str, Any]:
+def _port(port: Port) -> dict[str, object]:
     return _told(
         target=port.target,
         published=port.published,
@@ -148,7 +147,7 @@ def _port(port: Port) -> dict[str, Any]:
     )
 
 
-def _mount(mount: Mount) -> dict[str, Any]:
+def _mount(mount: Mount) -> dict[str, object]:
     tmpfs = _told(size=mount.tmpfs_bytes, mode=mount.tmpfs_mode)
     return _told(
         type=mount.type,
@@ -159,7 +158,7 @@ def _mount(mount: Mount) -> dict[str, Any]:
     )
 
 
-def _extra(health: HealthProbe, machine: Machine) -> dict[str, Any]:
+def _extra(health: HealthProbe, machine: Machine) -> dict[str, object]:
     return _told(
         memory=machine.memory_bytes,
         cpus=machine.cpus,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,6 +13,7 @@ from portkit.errors import AppError
 from portkit.model import Finding, Severity
 from portkit.transfer.bases import MOST_OPEN
 from portkit.wire import strict_json
+from portkit.wire.json_types import JsonObject
 
 SCHEMA = "portkit.bundle/1"
 LIMIT = 8 << 20  # bytes; as values in memory it takes some ten times as much
@@ -96,7 +97,7 @@ class Document(_Row):
     ca: Annotated[str, Field(max_length=1 << 20)]
     source: _Text
     findings: Annotated[list[Noted], Field(max_length=10_000)]
-    facts: dict[str, Any]
+    facts: JsonObject
     config: _Digest
     layers: Annotated[list[Content], Field(max_length=1000)]
     forms: Annotated[list[Literal["image", "disk"]], Field(min_length=1, max_length=2)]

@@ -15,12 +15,13 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from portkit import files
 from portkit.bundle.tar import malformed
 from portkit.errors import AppError, ConflictError
 from portkit.wire import strict_json
+from portkit.wire.json_types import JsonObject
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -70,7 +71,7 @@ def split(whole: Path, path: Path, size: int) -> list[Path]:
     return paths
 
 
-def _write(path: Path, file: BinaryIO, length: int, row: dict[str, Any]) -> None:
+def _write(path: Path, file: BinaryIO, length: int, row: JsonObject) -> None:
     with files.whole(path) as out:
         out.write(bytes(_HEAD))
         total = hashlib.sha256()
@@ -129,7 +130,7 @@ def joined(first: Path, stack: ExitStack) -> BinaryIO:
     return io.BufferedReader(_Joined(pieces, lengths), _CHUNK)
 
 
-def _head(file: BinaryIO, name: str) -> dict[str, Any]:
+def _head(file: BinaryIO, name: str) -> JsonObject:
     data = file.read(_HEAD)
     if len(data) != _HEAD or not data.startswith(_MAGIC):
         raise malformed(f"{name} is no part of a bundle")

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from portkit import files, runtime
 from portkit.bundle import described, parts, tar
@@ -27,6 +27,7 @@ from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer.forward import Parcel
 from portkit.wire import strict_json
+from portkit.wire.json_types import JsonObject
 
 if TYPE_CHECKING:
     from portkit.bundle.document import Content, Document
@@ -272,7 +273,7 @@ def _blob_name(digest: str) -> str:
     return "blobs/sha256/" + check_digest(digest)[7:]
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def _object(data: bytes) -> JsonObject:
     try:
         row = strict_json.loads(data)
     except ValueError as error:
@@ -282,13 +283,13 @@ def _object(data: bytes) -> dict[str, Any]:
     return row
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: object) -> list[object]:
     if not isinstance(value, list) or len(value) > 16:
         raise malformed("its index has no manifests, or too many")
     return value
 
 
-def _described(row: Any) -> dict[str, Any]:
+def _described(row: object) -> JsonObject:
     if not isinstance(row, dict):
         raise malformed("a descriptor in it is none")
     check_digest(str(row.get("digest")))

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from portkit import files
 from portkit.bundle import described, tar
@@ -25,10 +25,11 @@ from portkit.store import Store
 from portkit.transfer import recipe
 from portkit.transfer.bases import LEAST_BASE, Base, Bases, likeliest
 from portkit.transfer.price import Packing
-from portkit.transfer.stream import packer
+from portkit.transfer.stream import Packer, packer
+from portkit.wire.json_types import JsonObject
 
 if TYPE_CHECKING:
-    from portkit.bundle.document import Content
+    from portkit.bundle.document import Content, Disk, Document
 
 BUNDLE_TYPE = "application/vnd.portkit.bundle.v1"
 EMPTY = b"{}"
@@ -152,7 +153,7 @@ class _Packer:
             self._content(d, against=bool(self._have)) for d in dict.fromkeys(image.config.diff_ids)
         ]
 
-    def disk(self, disk: Artifact) -> Any:
+    def disk(self, disk: Artifact) -> Disk:
         from portkit.bundle.document import Disk
 
         kit = [blob.digest for blob in disk.blobs if blob.digest != disk.digest]
@@ -195,7 +196,7 @@ class _Packer:
             done = min(size, done + len(piece))
             self._observer.bytes("pack", done, size)
 
-    def _stream(self, pieces: Iterable[bytes]) -> dict[str, Any]:
+    def _stream(self, pieces: Iterable[bytes]) -> JsonObject:
         """A member of the pieces in zstd; its digest and size."""
         threads = min(4, len(os.sched_getaffinity(0)))
         compress = packer(Packing("zstd", _LEVEL, _WINDOW, threads if threads > 1 else 0))
@@ -215,7 +216,7 @@ class _Packer:
             self._names.add(name)
         return {"digest": f"sha256:{total.hexdigest()}", "size": size}
 
-    def small(self, data: bytes, name: str = "") -> dict[str, Any]:
+    def small(self, data: bytes, name: str = "") -> JsonObject:
         """A member as it is; blobs are named by their digest."""
         digest = hashlib.sha256(data).hexdigest()
         name = name or f"blobs/sha256/{digest}"
@@ -225,7 +226,7 @@ class _Packer:
             self._names.add(name)
         return {"digest": f"sha256:{digest}", "size": len(data)}
 
-    def finish(self, app: App, artifact: Artifact, row: Any) -> None:
+    def finish(self, app: App, artifact: Artifact, row: Document) -> None:
         """The manifests, the index and the end."""
         from portkit.bundle import document
 
@@ -253,19 +254,19 @@ class _Packer:
         self._file.seek(0, os.SEEK_END)
         self._file.write(tar.end())
 
-    def _manifest(self, told: dict[str, Any]) -> dict[str, Any]:
+    def _manifest(self, told: JsonObject) -> JsonObject:
         row = self.small(_json({"schemaVersion": 2, "mediaType": _MANIFEST, **told}))
         kind = {"artifactType": told["artifactType"]} if "artifactType" in told else {}
         return {"mediaType": _MANIFEST, **kind, **row}
 
 
-def _chain(compress: Any, pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _chain(compress: Packer, pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         yield compress.compress(piece)
     yield compress.flush()
 
 
-def _descriptor(content: Content) -> dict[str, Any]:
+def _descriptor(content: Content) -> JsonObject:
     packed = content.packed is not None
     return {
         "mediaType": _MEDIA[content.encoding],
@@ -275,5 +276,5 @@ def _descriptor(content: Content) -> dict[str, Any]:
     }
 
 
-def _json(value: Any) -> bytes:
+def _json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

@@ -7,14 +7,17 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from portkit.engines.marks import ours
 from portkit.engines.patience import CALL_S, Late, Patient, within
 from portkit.errors import ConflictError, EngineError, PortkitError
 from portkit.model import Form, Instance, Life, Mount, RunSpec
+from portkit.wire.json_types import JsonObject
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
+    from docker.types import Mount as DockerMount
+
     from portkit.engines.docker_client import Inspected, Row, Volume
 
 # Docker's states; all others are ends.
@@ -41,8 +44,8 @@ class Docker:
         url = f"unix://{socket}"
         with self._errors("reach the engine"):
             made = within(CALL_S, lambda: Client(base_url=url, version="auto", timeout=120))
-        self._sdk: Any = made
-        self._api: Any = Patient(made)
+        self._sdk = made
+        self._api = Patient(made)
 
     def close(self) -> None:
         self._sdk.close()
@@ -117,7 +120,7 @@ class Docker:
             )
         return name
 
-    def _host_config(self, spec: RunSpec, identity: str) -> Any:
+    def _host_config(self, spec: RunSpec, identity: str) -> object:
         from docker.types import Ulimit
 
         capabilities = [name.removeprefix("CAP_") for name in spec.capabilities]
@@ -125,7 +128,7 @@ class Docker:
             Ulimit(name=name, soft=limit.soft, hard=limit.hard)
             for name, limit in sorted(spec.ulimits.items())
         ]
-        bindings: dict[int | str, Any] = {}
+        bindings: dict[str, list[tuple[str, int] | int]] = {}
         for port in spec.ports:
             where = (port.host_ip, port.host_port) if port.host_ip else port.host_port
             bindings.setdefault(f"{port.target}/{port.protocol}", []).append(where)
@@ -168,7 +171,7 @@ class Docker:
     def restart_policy(self, identity: str, policy: str) -> None:
         """Let the engine start it by itself as compose's `restart` says."""
         kind, _, count = policy.partition(":")
-        value: Any = {"Name": kind, "MaximumRetryCount": int(count or 0)}
+        value = {"Name": kind, "MaximumRetryCount": int(count or 0)}
         with self._errors("set the restart policy"):
             self._api.update_container(self._row(identity).Id, restart_policy=value)
 
@@ -281,7 +284,7 @@ def _life(row: Inspected) -> Life:
     )
 
 
-def _mounts(mounts: tuple[Mount, ...], identity: str) -> list[Any]:
+def _mounts(mounts: tuple[Mount, ...], identity: str) -> list[DockerMount]:
     from docker.types import Mount as DockerMount
 
     found = []
@@ -297,11 +300,11 @@ def _mounts(mounts: tuple[Mount, ...], identity: str) -> list[Any]:
     return found
 
 
-def _healthcheck(spec: RunSpec) -> dict[str, Any] | None:
+def _healthcheck(spec: RunSpec) -> JsonObject | None:
     check = spec.healthcheck
     if check is None:
         return None
-    row: dict[str, Any] = {"test": list(check.test)}
+    row: JsonObject = {"test": list(check.test)}
     for key, seconds in (
         ("interval", check.interval_s),
         ("timeout", check.timeout_s),

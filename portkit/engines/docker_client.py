@@ -43,7 +43,7 @@ class Client(docker.APIClient):
             response.json = partial(_json, response)  # type: ignore[method-assign]
         return response
 
-    def _multiplexed_response_stream_helper(self, response: Any) -> Iterator[bytes]:
+    def _multiplexed_response_stream_helper(self, response: requests.Response) -> Iterator[bytes]:
         """As the SDK's own, but a piece may say that it is 4 GiB long: it comes in chunks."""
         if _follows(response):  # an app may be silent for long
             self._disable_socket_timeout(self._get_raw_response_socket(response))  # type: ignore[attr-defined]
@@ -57,8 +57,8 @@ class Client(docker.APIClient):
                 yield data
 
 
-def _follows(response: Any) -> bool:
-    query = parse_qs(urlsplit(response.request.url).query)
+def _follows(response: requests.Response) -> bool:
+    query = parse_qs(urlsplit(str(response.request.url)).query)
     return query.get("follow", ["0"])[0].lower() in ("1", "true")
 
 
@@ -123,7 +123,7 @@ class _State(_Answer):
     Health: _Health | None = None
 
 
-def _address(value: Any) -> Any:
+def _address(value: object) -> object:
     # A container that is not running has "" here.
     return value or None
 
@@ -162,7 +162,7 @@ class Volumes(_Answer):
     Volumes: Annotated[list[Volume], Field(max_length=_ROWS), _or_empty(list)] = []
 
 
-def read(model: type[_Model], value: Any) -> _Model:
+def read(model: type[_Model], value: object) -> _Model:
     """An answer as that model; Malformed says where it is not one."""
     try:
         return model.model_validate(value)
@@ -172,7 +172,7 @@ def read(model: type[_Model], value: Any) -> _Model:
         raise Malformed(f"{model.__name__} {place!r}: {first['msg'][:200]}") from None
 
 
-def read_all(model: type[_Model], values: Any) -> list[_Model]:
+def read_all(model: type[_Model], values: object) -> list[_Model]:
     """A list of such answers."""
     if not isinstance(values, list):
         raise Malformed(f"no list of {model.__name__}")

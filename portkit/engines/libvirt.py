@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from portkit.engines.domain_xml import MARK, Domain, domain_xml, instance_of, plain_mark
 from portkit.engines.patience import CALL_S, Late, Patient, within
 from portkit.errors import ConflictError, EngineError
 from portkit.model import Form, Instance
+
+T = TypeVar("T")
 
 _AGAIN_S = 2.0  # a guest that is still booting does not hear the power button
 _GRACE_S = 10.0  # compose's own stop_grace_period
@@ -41,7 +43,7 @@ class Libvirt:
         libvirt.registerErrorHandler(lambda *_: None, None)
         with self._errors("reach libvirt"):
             opened = within(CALL_S, lambda: libvirt.open(uri))
-        self._connection: Any = Patient(opened, (libvirt.virDomain,))
+        self._connection = Patient(opened, (libvirt.virDomain,))
 
     def close(self) -> None:
         # A call that was given up holds the connection until ssh ends it.
@@ -110,11 +112,11 @@ class Libvirt:
             self._mark(found, {**self._about(found), "restart": restart})
             self._autostart(found, start=bool(found.isActive()))
 
-    def _about(self, found: Any) -> dict[str, str]:
+    def _about(self, found: Patient) -> dict[str, str]:
         """What portkit's mark in the domain says."""
         return instance_of(found.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE)) or {}
 
-    def _mark(self, found: Any, about: dict[str, str]) -> None:
+    def _mark(self, found: Patient, about: dict[str, str]) -> None:
         flags = self._libvirt.VIR_DOMAIN_AFFECT_CONFIG
         if found.isActive():
             flags |= self._libvirt.VIR_DOMAIN_AFFECT_LIVE
@@ -122,7 +124,7 @@ class Libvirt:
         # libvirt puts the element into the namespace itself.
         found.setMetadata(kind, plain_mark(about), "portkit", MARK, flags)
 
-    def _autostart(self, found: Any, *, start: bool) -> None:
+    def _autostart(self, found: Patient, *, start: bool) -> None:
         """As Docker's daemon: `always` comes back even when it was stopped by hand."""
         policy = self._about(found).get("restart", "no")
         wanted = policy == "always" or (policy == "unless-stopped" and start)
@@ -138,10 +140,10 @@ class Libvirt:
                     self._destroy(found)
                 found.undefineFlags(self._libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
 
-    def _destroy(self, found: Any) -> None:
+    def _destroy(self, found: Patient) -> None:
         self._tolerant(found, found.destroy)
 
-    def _tolerant(self, found: Any, act: Callable[[], object]) -> None:
+    def _tolerant(self, found: Patient, act: Callable[[], object]) -> None:
         """A domain may end by itself in between, or while libvirt talks to its monitor."""
         try:
             act()
@@ -150,7 +152,7 @@ class Libvirt:
             if not invalid and not self._ends(found):
                 raise
 
-    def _ends(self, found: Any) -> bool:
+    def _ends(self, found: Patient) -> bool:
         """Whether a domain is gone within the time in which libvirt notices that QEMU has ended."""
         end = time.monotonic() + _NOTICED_S
         while found.isActive():
@@ -178,8 +180,8 @@ class Libvirt:
             found.append(Instance(*row))
         return tuple(found)
 
-    def _ours(self) -> list[tuple[Any, dict[str, str]]]:
-        found: list[tuple[Any, dict[str, str]]] = []
+    def _ours(self) -> list[tuple[Patient, dict[str, str]]]:
+        found: list[tuple[Patient, dict[str, str]]] = []
         with self._errors("list domains"):
             flags = self._libvirt.VIR_DOMAIN_XML_INACTIVE
             for row in self._connection.listAllDomains():
@@ -189,7 +191,7 @@ class Libvirt:
                     found.append((row, about))
         return found
 
-    def _unless_gone(self, ask: Callable[[], Any]) -> Any:
+    def _unless_gone(self, ask: Callable[[], T]) -> T | None:
         """The answer; None when somebody removed the domain after it was listed."""
         try:
             return ask()
@@ -198,7 +200,7 @@ class Libvirt:
                 raise
         return None
 
-    def _find(self, identity: str) -> Any:
+    def _find(self, identity: str) -> Patient:
         for row, about in self._ours():
             if about["id"] == identity:
                 return row

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 CALL_S = 300.0  # starting a VM took 14 s on a slow host
 
@@ -18,9 +20,9 @@ class Late(Exception):
     """The call has not ended in time."""
 
 
-def within(seconds: float, act: Callable[[], Any]) -> Any:
+def within(seconds: float, act: Callable[[], T]) -> T:
     """What `act` returns or raises; Late when it does neither in so many seconds."""
-    result: list[Any] = []
+    result: list[T] = []
     failure: list[BaseException] = []
 
     def run() -> None:
@@ -45,7 +47,7 @@ class Patient:
     patient: the classes of such results, alone or in a list.
     """
 
-    def __init__(self, inner: Any, patient: tuple[type, ...] = ()) -> None:
+    def __init__(self, inner: object, patient: tuple[type, ...] = ()) -> None:
         self._inner = inner
         self._patient = patient
 
@@ -54,12 +56,12 @@ class Patient:
         if not callable(found):
             return found
 
-        def call(*args: Any, **more: Any) -> Any:
+        def call(*args: object, **more: object) -> object:
             return self._wrapped(within(CALL_S, lambda: found(*args, **more)))
 
         return call
 
-    def _wrapped(self, result: Any) -> Any:
+    def _wrapped(self, result: object) -> object:
         if isinstance(result, list):
             return [self._wrapped(each) for each in result]
         if isinstance(result, self._patient):

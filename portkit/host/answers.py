@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from portkit.wire.json_types import JsonObject
 
 _Word = Annotated[str, Field(max_length=4096)]
 _Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -143,7 +145,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
 }
 
 
-def wrong(verb: str, row: dict[str, Any]) -> str:
+def wrong(verb: str, row: JsonObject) -> str:
     """What in the answer to a verb is not as it should be; "" when all is well."""
     schema = _SCHEMAS.get(verb)
     if schema is None:

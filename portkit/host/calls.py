@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
-from typing import Any
 
 from portkit import errors
 from portkit.errors import HostError, PortkitError, TransferError
@@ -20,6 +19,7 @@ from portkit.process import Process, end, wait
 from portkit.progress import Observer
 from portkit.text import printable
 from portkit.wire import codec, frames
+from portkit.wire.json_types import JsonObject
 
 # Reads its length, then the loader: a command line short enough for any shell.
 BOOT = "import sys,zlib;b=sys.stdin.buffer;exec(zlib.decompress(b.read(int(b.readline()))))"
@@ -120,7 +120,7 @@ class Remote:
         self._past_written = self._past_read = 0
         self.lost = False
         self.limit: Bucket | None = None  # of what goes with calls
-        self.standing: list[tuple[str, dict[str, Any]]] = []
+        self.standing: list[tuple[str, JsonObject]] = []
         self._connect()
 
     def _connect(self) -> None:
@@ -199,7 +199,7 @@ class Remote:
             brief, details=details or "the connection ended", resolution="Try again."
         )
 
-    def _row(self, payload: bytes) -> dict[str, Any]:
+    def _row(self, payload: bytes) -> JsonObject:
         with self._speaking():
             return frames.parse_json(payload, lone_surrogates=False)
 
@@ -220,12 +220,12 @@ class Remote:
     def call(
         self,
         verb: str,
-        args: dict[str, Any],
+        args: JsonObject,
         *,
         send: Iterable[bytes] | None = None,
         receive: Callable[[bytes], None] | None = None,
         most: int = 0,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Run a verb on the host; its result.
 
         send: data that goes with the call. receive: takes the data that comes back, at most
@@ -246,10 +246,10 @@ class Remote:
     def _run(
         self,
         verb: str,
-        args: dict[str, Any],
+        args: JsonObject,
         send: Iterable[bytes] | None,
         taking: _Taking,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         row = {"verb": verb, "args": args, "data": send is not None}
         payload = json.dumps(row, separators=(",", ":")).encode()
         if len(payload) > frames.JSON_LIMIT:
@@ -266,7 +266,7 @@ class Remote:
         self._busy = False
         return self._result(verb, answer)
 
-    def _send_data(self, send: Iterable[bytes], taking: _Taking) -> dict[str, Any] | None:
+    def _send_data(self, send: Iterable[bytes], taking: _Taking) -> JsonObject | None:
         """Send until the end, or until the host answers early: then it has refused."""
         pieces = send if self.limit is None else self.limit.passing(send)
         for data in pieces:
@@ -280,7 +280,7 @@ class Remote:
         self._send_frame(b"E")
         return None
 
-    def _next(self, taking: _Taking) -> dict[str, Any] | None:
+    def _next(self, taking: _Taking) -> JsonObject | None:
         """The answer, or None after data, a line of progress or a sign of life."""
         kind, payload = self._frame()
         if kind == b"D":
@@ -298,7 +298,7 @@ class Remote:
             self._observer.message(printable(str(row.get("text", "")), _MESSAGE_LIMIT))
         return None
 
-    def _result(self, verb: str, row: dict[str, Any]) -> dict[str, Any]:
+    def _result(self, verb: str, row: JsonObject) -> JsonObject:
         from portkit.host import answers  # pydantic
 
         if isinstance(row.get("ok"), dict):

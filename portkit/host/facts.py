@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -52,7 +52,7 @@ class _Facts(BaseModel):
     listening_udp: list[_Socket] = []
 
 
-def parse_facts(row: Any) -> Facts:
+def parse_facts(row: object) -> Facts:
     """Facts from JSON; HostError when it is no object or a value cannot be right."""
     try:
         read = _Facts.model_validate(row)

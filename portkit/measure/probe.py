@@ -14,11 +14,14 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from portkit.errors import BootError
 from portkit.measure.answer import POLL_S, Answer
 from portkit.model import HealthProbe
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _ALIVE_S = 0.5
 # A port may accept and stay silent before the app listens behind it: short first, then patient.
@@ -142,7 +145,7 @@ class _Bounded:
         self._sock = sock
         self._deadline = deadline
 
-    def sendall(self, data: Any) -> None:
+    def sendall(self, data: bytes) -> None:
         self._sock.settimeout(_left(self._deadline))
         self._sock.sendall(data)
 
@@ -162,10 +165,11 @@ class _Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
         if self._room <= 0:
             raise _TooLongError(f"the answer is over {_ANSWER_LIMIT} bytes")
         self._sock.settimeout(_left(self._deadline))
-        count = self._sock.recv_into(buffer, min(len(buffer), self._room))
+        count = self._sock.recv_into(view, min(len(view), self._room))
         self._room -= count
         return count

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from portkit import compat, process, transfer
 from portkit.delivery import Transfer
@@ -21,6 +20,7 @@ from portkit.progress import Observer
 from portkit.report import Boot, FormReport, Phase, Report
 from portkit.store import Store
 from portkit.store.manifest import manifest_of
+from portkit.wire.json_types import JsonObject
 
 
 def carry_out(packed: Packed, job: Job, journal: Journal, keep: Form | None, repeat: int) -> Report:
@@ -166,5 +166,5 @@ def _form_report(
     )
 
 
-def _boot(document: Mapping[str, Any]) -> Boot:
+def _boot(document: JsonObject) -> Boot:
     return Boot(**{**document, "method": Method(document["method"])})

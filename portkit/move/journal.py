@@ -17,17 +17,17 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from portkit import files
 from portkit.errors import ConflictError, PortkitError
 from portkit.model import Form
 from portkit.move.walk import StepState
+from portkit.wire.json_types import JsonObject
 
 _VERSION = 1
 _BUSY_S = 60.0  # another portkit writes one row at a time; a slow disk may take seconds for it
@@ -70,7 +70,7 @@ class Entry:
     state: MoveState
     started: float
     ended: float | None
-    plan: Mapping[str, Any]
+    plan: JsonObject
     error: str
     live: bool
 
@@ -113,9 +113,7 @@ class Journal:
 
     # ------------------------------------------------------------ Moves
 
-    def add(
-        self, identity: str, *, app: str, source: str, target: str, plan: Mapping[str, Any]
-    ) -> None:
+    def add(self, identity: str, *, app: str, source: str, target: str, plan: JsonObject) -> None:
         """A Move that begins now."""
         values = (identity, app, source, target, MoveState.RUNNING, time.time(), json.dumps(plan))
         with self._database() as database:
@@ -287,12 +285,12 @@ class Steps:
         row = self._row(step)
         return StepState.PENDING if row is None else StepState(row["state"])
 
-    def result(self, step: str) -> dict[str, Any]:
+    def result(self, step: str) -> JsonObject:
         """What the step recorded of itself last; empty when there is nothing."""
         row = self._row(step)
         return {} if row is None else dict(json.loads(row["result"]))
 
-    def note(self, step: str, state: StepState, result: dict[str, Any] | None = None) -> None:
+    def note(self, step: str, state: StepState, result: JsonObject | None = None) -> None:
         known = self.result(step)
         merged = json.dumps(known if result is None else {**known, **result})
         with self._journal._database() as database:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from portkit.errors import PortkitError
 from portkit.model import Finding, Form, Port
+from portkit.wire.json_types import JsonObject
 
 _SCHEMA = "portkit.plan/1"
 
@@ -54,12 +54,12 @@ class Plan:
             names += [f"create {form}", f"boot {form}"]
         return (*names, "discard" if self.keep is None else "commit", "release")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """For the journal."""
         return {"schema": _SCHEMA, **json.loads(json.dumps(asdict(self)))}
 
 
-def plan_from(document: Mapping[str, Any]) -> Plan:
+def plan_from(document: JsonObject) -> Plan:
     """The Plan that `to_json` wrote; PortkitError when it is from another version."""
     from pydantic import TypeAdapter, ValidationError
 

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from portkit import boot, health, measure, process, transfer
 from portkit import watch as watching
@@ -25,12 +25,13 @@ from portkit.move.walk import Step
 from portkit.report import Boot
 from portkit.store import Store
 from portkit.transfer.forward import Parcel
+from portkit.wire.json_types import JsonObject
 
 
 class Results(Protocol):
     """What steps recorded of themselves; `portkit.move.journal.Steps` is one."""
 
-    def result(self, step: str) -> dict[str, Any]: ...
+    def result(self, step: str) -> JsonObject: ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Ground:
         assert self.cargo is not None, "only a walk back is without it"
         return self.cargo
 
-    def phases(self) -> list[dict[str, Any]]:
+    def phases(self) -> list[JsonObject]:
         """What was timed since the last call, for a step's result."""
         return [asdict(phase) for phase in self.clock.take()]
 
@@ -88,7 +89,7 @@ class _Step:
     needs: tuple[str, ...] = ()
     renewed: bool = False
 
-    def before(self) -> dict[str, Any]:
+    def before(self) -> JsonObject:
         return {}
 
     def undo(self) -> None:
@@ -103,7 +104,7 @@ class _FormStep(_Step):
 class Reserve(_Step):
     """The App's lock and the Move's marker, on both hosts; its ports, on the target."""
 
-    def do(self) -> dict[str, Any]:
+    def do(self) -> JsonObject:
         brought: list[str] = []
         for role, host in self.ground.ends:
             call = ("move.begin", self._about(role))
@@ -114,7 +115,7 @@ class Reserve(_Step):
                 brought = list(answer["brought"])
         return {"brought": brought}
 
-    def _about(self, role: str) -> dict[str, Any]:
+    def _about(self, role: str) -> JsonObject:
         plan = self.ground.plan
         there = role == "target"
         needs = sorted({digest for each in plan.blobs.values() for digest in each})
@@ -142,7 +143,7 @@ class Reserve(_Step):
 class Send(_FormStep):
     """The Artifact into the target's engine or Store, verified there."""
 
-    def do(self) -> dict[str, Any]:
+    def do(self) -> JsonObject:
         ground, cargo = self.ground, self.ground.loaded
         with ground.clock.phase("transfer"):
             sent = transfer.send(
@@ -170,7 +171,7 @@ class Send(_FormStep):
 class Create(_FormStep):
     """The Instance, which nothing starts by itself yet."""
 
-    def do(self) -> dict[str, Any]:
+    def do(self) -> JsonObject:
         ground, cargo = self.ground, self.ground.loaded
         plan = ground.plan
         with (
@@ -196,7 +197,7 @@ class Create(_FormStep):
 class Start(_FormStep):
     """Started and measured as often as was asked for; it ends stopped unless it is kept."""
 
-    def do(self) -> dict[str, Any]:
+    def do(self) -> JsonObject:
         ground, cargo = self.ground, self.ground.loaded
         plan, spec = ground.plan, cargo.spec
         answers: list[measure.Answer] = []
@@ -233,13 +234,13 @@ class Start(_FormStep):
 class Commit(_FormStep):
     """The host starts it by itself from now on; an image gets the user's name where it is free."""
 
-    def before(self) -> dict[str, Any]:
+    def before(self) -> JsonObject:
         plan = self.ground.plan
         if self.form is not Form.IMAGE or not plan.tag:
             return {"named": True}
         return {"named": transfer.has_image(self.ground.target, plan.tag)}
 
-    def do(self) -> dict[str, Any]:
+    def do(self) -> JsonObject:
         ground, plan = self.ground, self.ground.plan
         with boot.runner(ground.target, self.form) as runner:
             status, code = runner.state(plan.move)
@@ -273,7 +274,7 @@ class Commit(_FormStep):
 class Discard(_Step):
     """After measuring nothing stays on the target: what the other steps brought goes again."""
 
-    def do(self) -> dict[str, Any]:
+    def do(self) -> JsonObject:
         for step in reversed(steps_of(self.ground)):
             if step.name.startswith(("create ", "transfer ")):
                 step.undo()
@@ -283,7 +284,7 @@ class Discard(_Step):
 class Release(_Step):
     """The Move is over: its lock and its markers go."""
 
-    def do(self) -> dict[str, Any]:
+    def do(self) -> JsonObject:
         release(self.ground)
         return {}
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from portkit.errors import PortkitError
+from portkit.wire.json_types import JsonObject
 
 
 class StepState(StrEnum):
@@ -42,10 +43,10 @@ class Step(Protocol):
     @property
     def renewed(self) -> bool: ...
 
-    def before(self) -> dict[str, Any]:
+    def before(self) -> JsonObject:
         """What `undo` has to know of how things were before; recorded before the step begins."""
 
-    def do(self) -> dict[str, Any]:
+    def do(self) -> JsonObject:
         """Do it, also when it was half done before; what it measured, recorded when it is done."""
 
     def undo(self) -> None:
@@ -57,7 +58,7 @@ class Record(Protocol):
 
     def state(self, step: str) -> StepState: ...
 
-    def note(self, step: str, state: StepState, result: dict[str, Any] | None = None) -> None:
+    def note(self, step: str, state: StepState, result: JsonObject | None = None) -> None:
         """Record a step's state, on the disk when it returns; None leaves the result as it is."""
 
 

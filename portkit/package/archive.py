@@ -24,6 +24,7 @@ from portkit.package import tarball
 from portkit.package.tarball import Member
 from portkit.store import Store
 from portkit.wire import strict_json
+from portkit.wire.json_types import JsonObject
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -126,7 +127,7 @@ class _Archive:
             raise _malformed(f"{name[:200]!a} has {member.size} bytes, at most {CONFIG_LIMIT}")
         return b"".join(self.content(member))
 
-    def _named_config(self, name: Any) -> bytes:
+    def _named_config(self, name: object) -> bytes:
         """The configuration; engines name it by its digest, then it has to match."""
         if not isinstance(name, str):
             raise _malformed("its manifest.json names no configuration")
@@ -136,14 +137,14 @@ class _Archive:
             raise _malformed(f"{name[:200]!a} does not match its digest")
         return data
 
-    def _check_layers(self, rows: Any) -> None:
+    def _check_layers(self, rows: object) -> None:
         """Every layer that is here has the size that its descriptor says; `urls` are never read."""
         if not isinstance(rows, list):
             raise _malformed("its manifest has no layers")
         for row in map(_descriptor, rows):
             self._check_size(row)
 
-    def _check_size(self, descriptor: dict[str, Any]) -> None:
+    def _check_size(self, descriptor: JsonObject) -> None:
         member = self.members.get(_blob_name(descriptor))
         size = descriptor.get("size")
         if member is not None and (type(size) is not int or member.size != size):
@@ -152,7 +153,7 @@ class _Archive:
                 f"{str(size)[:40]!a}"
             )
 
-    def _blob(self, descriptor: dict[str, Any]) -> bytes:
+    def _blob(self, descriptor: JsonObject) -> bytes:
         """A small blob; its size is held against the descriptor first, then its digest."""
         self._check_size(descriptor)
         data = self._small(_blob_name(descriptor))
@@ -204,13 +205,13 @@ def _check_name(name: str) -> None:
         check_digest(f"{algorithm}:{value}")
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _object(value: object) -> JsonObject:
     if not isinstance(value, dict):
         raise _malformed("a part of it that should be a JSON object is none")
     return value
 
 
-def _descriptors(index: dict[str, Any]) -> list[dict[str, Any]]:
+def _descriptors(index: JsonObject) -> list[JsonObject]:
     rows = index.get("manifests")
     if not isinstance(rows, list):
         raise _malformed("its index has no manifests")
@@ -219,17 +220,17 @@ def _descriptors(index: dict[str, Any]) -> list[dict[str, Any]]:
     return [_descriptor(row) for row in rows]
 
 
-def _descriptor(value: Any) -> dict[str, Any]:
+def _descriptor(value: object) -> JsonObject:
     row = _object(value)
     check_digest(row.get("digest", ""))
     return row
 
 
-def _blob_name(descriptor: dict[str, Any]) -> str:
+def _blob_name(descriptor: JsonObject) -> str:
     return "blobs/" + str(descriptor["digest"]).replace(":", "/", 1)
 
 
-def _parse(data: bytes) -> Any:
+def _parse(data: bytes) -> object:
     try:
         return strict_json.loads(data)
     except ValueError as error:

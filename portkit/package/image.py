@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from portkit import files
 from portkit.errors import AppError, TransferError, VerifyError
@@ -13,6 +12,7 @@ from portkit.package import archive
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.wire import codec
+from portkit.wire.json_types import JsonObject
 
 # What an engine calls an image's size may be its compressed layers (containerd), and counts no
 # headers: a tar of empty files is some 1.5 KiB for each.
@@ -68,7 +68,7 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
     return artifact
 
 
-def _require(row: dict[str, Any], store: Store, *, containerd: bool) -> None:
+def _require(row: JsonObject, store: Store, *, containerd: bool) -> None:
     """SpaceError when the archive and the layers out of it have no room in the Store."""
     size = int(row.get("size") or 0)
     there = sum(store.size(digest) for digest in set(row["diff_ids"]) if store.has(digest))

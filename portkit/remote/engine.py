@@ -9,11 +9,12 @@ import socket
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Iterable, Iterator, List, Optional
 from urllib.parse import quote
 
 from portkit.wire import strict_json
 from portkit.wire.frames import RemoteError
+from portkit.wire.json_types import JsonObject
 
 SOCKET = os.environ.get("PORTKIT_DOCKER_SOCKET", "/var/run/docker.sock")
 _JSON_LIMIT = strict_json.LIMIT
@@ -51,7 +52,11 @@ class _Connection(http.client.HTTPConnection):
 
 @contextmanager
 def request(
-    method: str, path: str, body: Any = None, timeout: float = 600.0, total: float = 0.0
+    method: str,
+    path: str,
+    body: Optional[Iterable[bytes]] = None,
+    timeout: float = 600.0,
+    total: float = 0.0,
 ) -> Iterator[http.client.HTTPResponse]:
     """One request; an answer of 400 or more is an EngineError with the engine's own words.
 
@@ -107,7 +112,7 @@ def _refused(method: str, path: str, response: http.client.HTTPResponse) -> Remo
     )
 
 
-def get(path: str) -> Any:
+def get(path: str) -> object:
     """The JSON of a GET. EngineError when it is none, endless, or takes too long as a whole."""
     with request("GET", path, timeout=_GET_S, total=_GET_S) as response:
         data = response.read(_JSON_LIMIT + 1)
@@ -129,7 +134,7 @@ def malformed(path: str, why: str) -> RemoteError:
     )
 
 
-def get_object(path: str) -> Dict[str, Any]:
+def get_object(path: str) -> JsonObject:
     """The JSON object of a GET."""
     row = get(path)
     if not isinstance(row, dict):
@@ -137,7 +142,7 @@ def get_object(path: str) -> Dict[str, Any]:
     return row
 
 
-def get_rows(path: str) -> List[Dict[str, Any]]:
+def get_rows(path: str) -> List[JsonObject]:
     """The list of objects of a GET; Docker says null for an empty one."""
     rows = get(path) or []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -145,7 +150,7 @@ def get_rows(path: str) -> List[Dict[str, Any]]:
     return rows
 
 
-def text(row: Dict[str, Any], key: str) -> str:
+def text(row: JsonObject, key: str) -> str:
     """A field that is text, "" where it is absent or null."""
     value = row.get(key)
     if value is None:
@@ -155,7 +160,7 @@ def text(row: Dict[str, Any], key: str) -> str:
     return value
 
 
-def texts(row: Dict[str, Any], key: str) -> List[str]:
+def texts(row: JsonObject, key: str) -> List[str]:
     """A field that is a list of texts, empty where it is absent or null."""
     values = row.get(key)
     if values is None:
@@ -165,7 +170,7 @@ def texts(row: Dict[str, Any], key: str) -> List[str]:
     return values
 
 
-def fields(row: Dict[str, Any], key: str) -> Dict[str, Any]:
+def fields(row: JsonObject, key: str) -> JsonObject:
     """A field that is an object, empty where it is absent or null."""
     value = row.get(key)
     if value is None:
@@ -175,14 +180,14 @@ def fields(row: Dict[str, Any], key: str) -> Dict[str, Any]:
     return value
 
 
-def info() -> Optional[Dict[str, Any]]:
+def info() -> Optional[JsonObject]:
     """/info of the engine, or None where no engine listens."""
     if not os.path.exists(SOCKET):
         return None
     return get_object("/info")
 
 
-def containerd_store(row: Dict[str, Any]) -> bool:
+def containerd_store(row: JsonObject) -> bool:
     """Whether the engine keeps images in containerd (DriverStatus says io.containerd...)."""
     pairs = row.get("DriverStatus") or []
     if not isinstance(pairs, list):
@@ -191,7 +196,7 @@ def containerd_store(row: Dict[str, Any]) -> bool:
     return any(str(word).startswith("io.containerd.snapshotter") for word in last)
 
 
-def root(row: Dict[str, Any]) -> Path:
+def root(row: JsonObject) -> Path:
     """The engine's own folder, of its /info."""
     return Path(text(row, "DockerRootDir") or "/var/lib/docker")
 
@@ -204,7 +209,7 @@ def images() -> List[str]:
 class Image:
     """What the engine says of an image, checked."""
 
-    def __init__(self, row: Dict[str, Any]) -> None:
+    def __init__(self, row: JsonObject) -> None:
         self.id = _digest(row.get("Id"))
         self.tags = texts(row, "RepoTags")
         self.diff_ids = [_digest(each) for each in texts(fields(row, "RootFS"), "Layers")]
@@ -220,7 +225,7 @@ def image(reference: str) -> Image:
     return Image(get_object("/images/%s/json" % quote(reference, safe="/:@")))
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     if not isinstance(value, str) or not _DIGEST.fullmatch(value):
         raise malformed("an image", "its id is no digest")
     return value

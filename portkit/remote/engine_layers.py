@@ -20,11 +20,12 @@ import os
 from array import array
 from bisect import bisect_right
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Dict, Optional
 
 from portkit.remote import engine, store
 from portkit.wire import beneath, strict_json
 from portkit.wire.content import Content, Plain
+from portkit.wire.json_types import JsonObject
 
 _LINE_LIMIT = strict_json.LIMIT
 _BYTES = 2
@@ -104,7 +105,7 @@ class Split:
         os.close(self._kept)
 
 
-def places(info: Any) -> Dict[str, Path]:
+def places(info: JsonObject) -> Dict[str, Path]:
     """diffID -> where the engine keeps that layer, for those that can be read there."""
     root = engine.root(info)
     if engine.containerd_store(info):

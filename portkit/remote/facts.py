@@ -10,9 +10,11 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from portkit.remote import engine, store
+from portkit.remote.channel import Channel
+from portkit.wire.json_types import JsonObject
 
 _KVM_SECONDS = 15.0
 _UEFI = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd")
@@ -22,11 +24,11 @@ LIBVIRT_SOCKETS = ("/var/run/libvirt/libvirt-sock", "/var/run/libvirt/virtqemud-
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def gather(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def gather(args: JsonObject, channel: Channel) -> JsonObject:
     """The fields of portkit.model.Facts but for host and endpoint."""
     release = _os_release()
     memory = _meminfo()
-    row: Dict[str, Any] = {
+    row: JsonObject = {
         "os_id": release.get("ID", "unknown"),
         "os_version": release.get("VERSION_ID", release.get("VERSION_CODENAME", "")),
         "os_name": release.get("PRETTY_NAME", "unknown"),
@@ -86,7 +88,7 @@ def _free(path: Path) -> int:
     return shutil.disk_usage(str(path)).free
 
 
-def _docker() -> Dict[str, Any]:
+def _docker() -> JsonObject:
     info = engine.info()
     if info is None:
         return {}
@@ -108,10 +110,10 @@ def _output(argv: List[str]) -> str:
     return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else ""
 
 
-def _virtual() -> Dict[str, Any]:
+def _virtual() -> JsonObject:
     name = "qemu-system-" + platform.machine()
     binary = shutil.which(name)
-    row: Dict[str, Any] = {"qemu_binary": binary}
+    row: JsonObject = {"qemu_binary": binary}
     if binary:
         words = _output([binary, "--version"]).split()
         row["qemu_version"] = words[3] if len(words) > 3 else None

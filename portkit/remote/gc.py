@@ -13,11 +13,13 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Iterator, List, Optional, Set, Tuple
 
 from portkit.remote import images, instances, leases, remains, store
+from portkit.remote.channel import Channel
 from portkit.wire import claims, strict_json
 from portkit.wire.frames import RemoteError
+from portkit.wire.json_types import JsonObject
 
 _YOUNG_S = 3600.0
 _STALE_S = 86400.0
@@ -30,7 +32,7 @@ _BOOT = b"exec(zlib.decompress(b.read(int(b.readline()))))"
 _PROC = Path("/proc")
 
 
-def collect(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def collect(args: JsonObject, channel: Channel) -> JsonObject:
     """Remove what nothing needs, or say what it is.
 
     args: dry_run; all (also what is younger than an hour); domains (see `remains.find`).
@@ -65,7 +67,7 @@ def collect(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     }
 
 
-def _kept(row: Dict[str, Any], folder: Path, now: float, limit: float, opened: Set[str]) -> bool:
+def _kept(row: JsonObject, folder: Path, now: float, limit: float, opened: Set[str]) -> bool:
     """Whether something that a killed Move left stays.
 
     Data of a volume, also of a VM's, is for a person to remove; a folder that is young or in use
@@ -78,7 +80,7 @@ def _kept(row: Dict[str, Any], folder: Path, now: float, limit: float, opened: S
     return False
 
 
-def _cleared(row: Dict[str, Any], dry_run: bool) -> Dict[str, Any]:
+def _cleared(row: JsonObject, dry_run: bool) -> JsonObject:
     size = _bytes(instances.ROOT / row["name"]) if row["kind"] == "instance" else 0
     if not dry_run:
         remains.remove(row)
@@ -125,7 +127,7 @@ def of_instances() -> Set[str]:
 def _held() -> Set[str]:
     """Configurations and layers of the images that portkit holds in the engine."""
     try:
-        rows = images.listing({}, None)["images"]
+        rows = images.every()
     except RemoteError as error:
         if error.kind != "EngineError":
             raise

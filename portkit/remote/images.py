@@ -6,20 +6,23 @@ import os
 import re
 import subprocess
 import tempfile
-from typing import Any, Callable, Dict, List
+from pathlib import Path
+from typing import Callable, Dict, List, Optional
 from urllib.parse import quote, urlencode
 
 from portkit.remote import engine, engine_layers, leases, store
+from portkit.remote.channel import Channel
 from portkit.remote.layers import gather
 from portkit.remote.mask import masker
 from portkit.wire import codec, image_archive
 from portkit.wire.frames import DATA_LIMIT, RemoteError
+from portkit.wire.json_types import JsonObject
 
 _SERVICE = "com.docker.compose.service"
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,254}")
 
 
-def _checked(reference: Any) -> str:
+def _checked(reference: object) -> str:
     # It becomes a part of a URL's path: ".." would lead to another object of the engine.
     if (
         not isinstance(reference, str)
@@ -46,19 +49,23 @@ def inspect(reference: str) -> engine.Image:
         ) from error
 
 
-def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def listing(args: JsonObject, channel: Channel) -> JsonObject:
     """Every image (or the one of `reference`): id, tags, diff_ids; the engine's store; and the
     layers that can be read without asking the engine for a whole image."""
     info = engine.get_object("/info")
-    names = [args["reference"]] if "reference" in args else engine.images()
-    rows = [_row(inspect(name)) for name in names]
+    rows = [_row(inspect(args["reference"]))] if "reference" in args else every()
     listed = {digest for row in rows for digest in row["diff_ids"]}
     readable = sorted(listed & set(engine_layers.places(info)))
     containerd = engine.containerd_store(info)
     return {"images": rows, "containerd": containerd, "readable": readable}
 
 
-def _row(image: engine.Image) -> Dict[str, Any]:
+def every() -> List[JsonObject]:
+    """A row for each image of the engine."""
+    return [_row(inspect(name)) for name in engine.images()]
+
+
+def _row(image: engine.Image) -> JsonObject:
     return {
         "id": image.id,
         "tags": image.tags,
@@ -68,7 +75,7 @@ def _row(image: engine.Image) -> Dict[str, Any]:
     }
 
 
-def save(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def save(args: JsonObject, channel: Channel) -> JsonObject:
     """Send `docker save` of an image, compressed."""
     packer = codec.Compressor(args["encoding"], args.get("level", 3))
     path = "/images/%s/get" % quote(_checked(args["reference"]), safe="/:@")
@@ -84,7 +91,7 @@ def save(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     return {"size": size}
 
 
-def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def load(args: JsonObject, channel: Channel) -> JsonObject:
     """Load an image whose blobs are in the Store or in the engine, read it back, hold it.
 
     args: config digest, layers (diffIDs, bottom first), hold (the name to hold it by), move (whose
@@ -117,7 +124,7 @@ def load(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
         names = [store.path_of(digest).name for digest in args.get("discard", ())]
         free = ["sha256:" + name for name in leases.hand_over(str(args.get("move", "")), names)]
         store.retire(digest for digest in free if digest in layers)
-        store.remove({"digests": [digest for digest in free if digest not in layers]}, channel)
+        store.remove(digest for digest in free if digest not in layers)
     return {"id": expected}
 
 
@@ -125,7 +132,7 @@ def _read_back(hold: str, expected: str, layers: List[str], said: str) -> None:
     row = inspect(hold)
     if row.id == expected and row.diff_ids == layers:
         return
-    remove({"reference": hold}, None)
+    untag(hold)
     raise RemoteError(
         "VerifyError",
         "the engine loaded something else than what was sent",
@@ -134,7 +141,7 @@ def _read_back(hold: str, expected: str, layers: List[str], said: str) -> None:
     )
 
 
-def tag(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def tag(args: JsonObject, channel: Channel) -> JsonObject:
     """Name an image where the name is free or already its own; never move a name."""
     reference, wanted = _checked(args["reference"]), _checked(args["tag"])
     target = inspect(reference).id
@@ -152,25 +159,30 @@ def tag(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     return {"tagged": current == target}
 
 
-def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def remove(args: JsonObject, channel: Channel) -> JsonObject:
     """Take a name away; the image goes with its last name, and stays while a container needs it.
 
     args: reference, move (whose name it is: what a Move at work holds, no other takes away),
     same_as (take it away only while it names the same image as this one).
     """
-    reference = _checked(args["reference"])
+    return {"removed": untag(args["reference"], args.get("move"), args.get("same_as"))}
+
+
+def untag(reference: object, move: Optional[str] = None, same_as: Optional[str] = None) -> bool:
+    """`remove` with its arguments by name; whether the name was taken away."""
+    name = _checked(reference)
     with leases.locked():
         for marker in leases.markers():
-            if marker["hold"] == reference and marker["id"] != args.get("move"):
-                return {"removed": False}
-    if args.get("same_as") and not _same(reference, args["same_as"]):
-        return {"removed": False}
+            if marker["hold"] == name and marker["id"] != move:
+                return False
+    if same_as and not _same(name, same_as):
+        return False
     try:
-        with engine.request("DELETE", "/images/%s" % quote(reference, safe="/:@")):
-            return {"removed": True}
+        with engine.request("DELETE", "/images/%s" % quote(name, safe="/:@")):
+            return True
     except RemoteError as error:
         if ": 404 " in error.details or ": 409 " in error.details:  # gone; in use
-            return {"removed": False}
+            return False
         raise
 
 
@@ -184,7 +196,7 @@ def _same(left: str, right: str) -> bool:
         return False
 
 
-def containers(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def containers(args: JsonObject, channel: Channel) -> JsonObject:
     """Names of the running containers that are an App: by the labels of compose or of portkit,
     and, for an image's bare name, those that were made from it.
 
@@ -203,7 +215,7 @@ def containers(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     return {"running": names}
 
 
-def build(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def build(args: JsonObject, channel: Channel) -> JsonObject:
     """Build from the context that comes as a tar; BuildKit where this host has it."""
     folder = store.temporary_folder()
     context = store.temporary()
@@ -278,8 +290,8 @@ def _buildkit() -> bool:
 def _run_build(
     argv: "list[str]",
     env: Dict[str, str],
-    context: Any,
-    channel: Any,
+    context: Path,
+    channel: Channel,
     masked: Callable[[str], str],
 ) -> None:
     tail: List[str] = []

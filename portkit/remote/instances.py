@@ -16,11 +16,13 @@ import resource
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Set, Tuple
+from typing import Iterable, List, Set, Tuple
 
 from portkit.remote import facts, leases, store
+from portkit.remote.channel import Channel
 from portkit.wire import sparse
 from portkit.wire.frames import RemoteError
+from portkit.wire.json_types import JsonObject
 
 ROOT = Path(os.environ.get("PORTKIT_INSTANCES", "/var/lib/portkit/instances"))
 _ID = re.compile(r"pk-[0-9a-f]{12}")
@@ -30,7 +32,7 @@ _TOOL_SECONDS = 600.0
 _TOOL_MEMORY = 4 << 30
 
 
-def _folder(identity: Any) -> Path:
+def _folder(identity: object) -> Path:
     if not isinstance(identity, str) or not _ID.fullmatch(identity):
         raise RemoteError("HostError", "an Instance's id is malformed", repr(identity)[:100])
     return ROOT / identity
@@ -48,7 +50,7 @@ def _owner() -> Tuple[int, int]:
     return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
 
 
-def create(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def create(args: JsonObject, channel: Channel) -> JsonObject:
     """Make an Instance's folder.
 
     args: id, app, disk (digest in the Store), kit (digests of blobs that stay beside it),
@@ -78,7 +80,7 @@ def create(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
         raise
 
 
-def _fill(folder: Path, base: Path, args: Dict[str, Any], owner: Tuple[int, int]) -> Dict[str, Any]:
+def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) -> JsonObject:
     overlay = folder / "disk.qcow2"
     _tool(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)])
     (folder / "base").write_text(base.name)
@@ -152,7 +154,7 @@ def _tool(argv: List[str]) -> None:
         raise RemoteError(kind, "%s failed on the host" % argv[0], said, "See its words above.")
 
 
-def _base(digest: Any, group: int) -> Path:
+def _base(digest: str, group: int) -> Path:
     """The verified blob as a read-only file that QEMU may open; a link, else a sparse copy."""
     blob = store.path_of(digest)
     folder = ROOT / "base"
@@ -195,7 +197,7 @@ def _verify(digest: str, path: Path, *others: Path) -> None:
     )
 
 
-def configure(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def configure(args: JsonObject, channel: Channel) -> JsonObject:
     """Write the configuration disk anew, in place: a guest that runs may have it open."""
     data = base64.b64decode(args["config"])
     path = _folder(args["id"]) / "config.raw"
@@ -235,9 +237,14 @@ def kits(folders: Iterable[Path]) -> Set[str]:
     return {name for mark in marks if mark.is_file() for name in mark.read_text().split()}
 
 
-def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def remove(args: JsonObject, channel: Channel) -> JsonObject:
     """Take an Instance's folder away, and the base when no other Instance needs it."""
-    folder = _folder(args["id"])
+    return {"removed": discard(args["id"])}
+
+
+def discard(identity: str) -> bool:
+    """`remove` by id; False when there is no such folder."""
+    folder = _folder(identity)
     existed = folder.exists()
     if existed:
         kit = kits([folder])
@@ -247,10 +254,10 @@ def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
             drop_unused_bases(needed)
             for name in kit - kits(ROOT.glob("pk-*")) - needed:
                 store.path_of("sha256:" + name).unlink(missing_ok=True)
-    return {"removed": existed}
+    return existed
 
 
-def log(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def log(args: JsonObject, channel: Channel) -> JsonObject:
     """The serial log from `offset` on, at most its last `limit` bytes (1 MiB), as text.
 
     A log that is shorter than `offset` was begun anew by a boot: all of it is news."""

@@ -6,13 +6,13 @@ import gzip
 import hashlib
 import tarfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import BinaryIO, Dict, Iterator, List, Optional, Sequence, Tuple, cast
 from urllib.parse import quote
 
 from portkit.remote import engine, engine_layers, store
 from portkit.wire import codec
 from portkit.wire.content import Content, Plain
-from portkit.wire.frames import RemoteError
+from portkit.wire.frames import Readable, RemoteError
 
 _CHUNK = 1 << 20
 _MEMBERS = 10_000  # of `docker save`: an image has at most some hundred layers, three members each
@@ -99,7 +99,7 @@ class _Member(tarfile.TarInfo):
         return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
 
 
-def _unpack(file: Any, path: Path) -> str:
+def _unpack(file: Readable, path: Path) -> str:
     """Write `file` without its gzip or zstd to `path`; the digest of what was written."""
     total = hashlib.sha256()
     with path.open("wb") as out:
@@ -109,11 +109,11 @@ def _unpack(file: Any, path: Path) -> str:
     return "sha256:" + total.hexdigest()
 
 
-def _plain(file: Any) -> Iterator[bytes]:
+def _plain(file: Readable) -> Iterator[bytes]:
     head = file.read(4)
-    rest: Any = _Joined(head, file)
+    rest = _Joined(head, file)
     if head[:2] == b"\x1f\x8b":
-        with gzip.GzipFile(fileobj=rest) as unpacked:
+        with gzip.GzipFile(fileobj=cast(BinaryIO, rest)) as unpacked:
             yield from iter(lambda: unpacked.read(_CHUNK), b"")
     elif head == b"\x28\xb5\x2f\xfd":
         yield from _unzstd(rest)
@@ -121,7 +121,7 @@ def _plain(file: Any) -> Iterator[bytes]:
         yield from iter(lambda: rest.read(_CHUNK), b"")
 
 
-def _unzstd(file: Any) -> Iterator[bytes]:
+def _unzstd(file: Readable) -> Iterator[bytes]:
     try:
         decoder = codec.Decompressor("zstd")
     except codec.Missing as error:
@@ -135,7 +135,7 @@ def _unzstd(file: Any) -> Iterator[bytes]:
 class _Joined:
     """The bytes that were looked at, then the rest of the stream."""
 
-    def __init__(self, head: bytes, file: Any) -> None:
+    def __init__(self, head: bytes, file: Readable) -> None:
         self._head = head
         self._file = file
 

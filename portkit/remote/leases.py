@@ -16,23 +16,24 @@ import re
 import secrets
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
+from typing import Iterable, Iterator, List, Optional, Set
 
 from portkit.remote import store
 from portkit.wire import strict_json
 from portkit.wire.frames import RemoteError
+from portkit.wire.json_types import JsonObject
 
 ROOT = Path(os.environ.get("PORTKIT_MOVES", "/var/lib/portkit/moves"))
 _ID = re.compile(r"pk-[0-9a-f]{12}")
 _LIMIT = strict_json.LIMIT  # bytes of a marker; one of 10,000 blobs has 2 MB
 
 
-def is_id(identity: Any) -> bool:
+def is_id(identity: object) -> bool:
     """Whether that is a Move's id, as portkit makes them."""
     return isinstance(identity, str) and bool(_ID.fullmatch(identity))
 
 
-def path_of(identity: Any) -> Path:
+def path_of(identity: object) -> Path:
     """Where the marker of a Move is or would be."""
     if not is_id(identity):
         raise RemoteError("HostError", "a Move's id is malformed", repr(identity)[:100])
@@ -49,7 +50,7 @@ def locked() -> Iterator[None]:
         yield
 
 
-def read(identity: str) -> Optional[Dict[str, Any]]:
+def read(identity: str) -> Optional[JsonObject]:
     """A Move's marker, or None when it has none. HostError when it cannot be read."""
     path = path_of(identity)
     try:
@@ -72,7 +73,7 @@ def read(identity: str) -> Optional[Dict[str, Any]]:
     return marker
 
 
-def write(marker: Dict[str, Any]) -> None:
+def write(marker: JsonObject) -> None:
     """Write a marker; it is there as a whole or as it was before. `needs` and `brought` are hex."""
     row = dict(marker)
     for key in ("needs", "brought"):
@@ -88,7 +89,7 @@ def write(marker: Dict[str, Any]) -> None:
     store.sync_folder(ROOT)
 
 
-def markers() -> List[Dict[str, Any]]:
+def markers() -> List[JsonObject]:
     """The marker of every Move that is at work here or was left unfinished."""
     found = (read(path.name[: -len(".json")]) for path in sorted(ROOT.glob("pk-*.json")))
     return [marker for marker in found if marker is not None]

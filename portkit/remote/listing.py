@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict
 
 from portkit.remote import store
+from portkit.remote.channel import Channel
+from portkit.wire.json_types import JsonObject
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MOST = 20_000  # an answer holds no more
 
 
-def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def listing(args: JsonObject, channel: Channel) -> JsonObject:
     """Digest and size of the blobs, the last written first where there are too many."""
     folder = store.ROOT / "blobs" / "sha256"
     rows = []

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional
 
 from portkit.remote import facts, gc, instances, leases, receive, store
+from portkit.remote.channel import Channel
 from portkit.wire import processes, strict_json
 from portkit.wire.frames import RemoteError
+from portkit.wire.json_types import JsonObject
 
 _APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f]{0,300}")
@@ -32,7 +34,7 @@ _GLANCES = 40  # two seconds
 _ENDING_S = 20.0  # what the remote half of a broken connection has to clean up
 
 
-def begin(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def begin(args: JsonObject, channel: Channel) -> JsonObject:
     """Take the App's lock for this connection and mark the Move; ConflictError names who has it.
 
     args: id, app, role (source or target), about (source, target, holder, started, forms: texts
@@ -61,7 +63,7 @@ def begin(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     return {"brought": sorted("sha256:" + name for name in marker["brought"])}
 
 
-def _app(args: Dict[str, Any]) -> str:
+def _app(args: JsonObject) -> str:
     """The App's name, which becomes a file's; AppError when it is none."""
     name = str(args["app"])
     if not _APP.fullmatch(name):
@@ -70,8 +72,8 @@ def _app(args: Dict[str, Any]) -> str:
 
 
 def _mark(
-    args: Dict[str, Any], app: str, role: str, about: Dict[str, str], needs: List[str]
-) -> Dict[str, Any]:
+    args: JsonObject, app: str, role: str, about: Dict[str, str], needs: List[str]
+) -> JsonObject:
     """Write the Move's marker; ConflictError when another Move is in its way."""
     identity = args["id"]
     old = leases.read(identity)
@@ -96,7 +98,7 @@ def _mark(
     return marker
 
 
-def end(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def end(args: JsonObject, channel: Channel) -> JsonObject:
     """Remove a Move's marker and let its lock go; fine when it has ended before.
 
     What it brought and nothing needs any more goes with it: a blob that it took over from another
@@ -105,23 +107,23 @@ def end(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     with leases.locked():
         marker = leases.read(args["id"])
         if marker is not None:
-            _drop(marker["id"], marker["brought"], channel)
+            _drop(marker["id"], marker["brought"])
             leases.path_of(marker["id"]).unlink(missing_ok=True)
         _let_go(_app(args))
     return {"removed": marker is not None}
 
 
-def _drop(identity: str, names: Iterable[str], channel: Any) -> None:
+def _drop(identity: str, names: Iterable[str]) -> None:
     """Remove blobs (hex) that a Move brought, but none that anything else needs. Hold the lock."""
     packed = gc.packed()
     if packed is None:  # this host's own Store cannot be read: gc says so
         return
     free = leases.hand_over(identity, names) - gc.of_instances() - packed
-    store.remove({"digests": ["sha256:" + name for name in sorted(free)]}, channel)
+    store.remove("sha256:" + name for name in sorted(free))
     instances.drop_unused_bases(leases.needed(beside=identity))
 
 
-def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def listing(args: JsonObject, channel: Channel) -> JsonObject:
     """Every marker, and whether its Move is at work now."""
     rows = []
     with leases.locked():
@@ -141,14 +143,14 @@ def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     return {"moves": rows}
 
 
-def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def remove(args: JsonObject, channel: Channel) -> JsonObject:
     """Remove blobs from the Store, but none that an Instance or another Move needs.
 
     args: digests, move (whose they are, or ""), parts (digests of which no part is kept either).
     """
     identity = str(args.get("move", ""))
     with leases.locked():
-        _drop(identity, [store.path_of(digest).name for digest in args["digests"]], channel)
+        _drop(identity, [store.path_of(digest).name for digest in args["digests"]])
         needed = leases.needed(beside=identity)
         for digest in args.get("parts", ()):
             if store.path_of(digest).name not in needed:
@@ -248,7 +250,7 @@ def _open(path: Path) -> Optional[int]:
         os.close(descriptor)
 
 
-def _holder(app: str) -> Optional[Dict[str, Any]]:
+def _holder(app: str) -> Optional[JsonObject]:
     """What the holder of an App's lock wrote into it; None when nobody holds it."""
     path = lock_of(app)
     if app in _HELD:
@@ -266,7 +268,7 @@ def _holder(app: str) -> Optional[Dict[str, Any]]:
     return None
 
 
-def _words(data: bytes) -> Dict[str, Any]:
+def _words(data: bytes) -> JsonObject:
     try:
         row = strict_json.loads(data[1:])
     except ValueError:  # it has only just been taken
@@ -274,7 +276,7 @@ def _words(data: bytes) -> Dict[str, Any]:
     return {**row, "lasting": data[:1] == b"+"} if isinstance(row, dict) else {}
 
 
-def _stop(holder: Dict[str, Any], number: int) -> None:
+def _stop(holder: JsonObject, number: int) -> None:
     """Signal the process that the lock names, if it is still that one."""
     pid = holder.get("pid")
     if not isinstance(pid, int) or pid <= 1:
@@ -287,7 +289,7 @@ def _stop(holder: Dict[str, Any], number: int) -> None:
 # ---------------------------------------------------------------- others
 
 
-def _busy(app: str, holder: Dict[str, Any]) -> RemoteError:
+def _busy(app: str, holder: JsonObject) -> RemoteError:
     identity = str(holder.get("id", "unknown"))[:20]
     marker = leases.read(identity) if leases.is_id(identity) else None
     return RemoteError(
@@ -298,7 +300,7 @@ def _busy(app: str, holder: Dict[str, Any]) -> RemoteError:
     )
 
 
-def _described(marker: Dict[str, Any]) -> str:
+def _described(marker: JsonObject) -> str:
     about = marker["about"]
     return "Move %s of %s, %s -> %s, started %s by %s" % (
         marker["id"],

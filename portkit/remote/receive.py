@@ -15,12 +15,14 @@ import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterator, List, Sequence
+from typing import BinaryIO, Iterator, List, Sequence
 
 from portkit.remote import layers, store
+from portkit.remote.channel import Channel
 from portkit.wire import claims, codec, recipe
 from portkit.wire.content import Content
 from portkit.wire.frames import RemoteError
+from portkit.wire.json_types import JsonObject
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _CHUNK = 1 << 20
@@ -37,7 +39,7 @@ def _folder() -> Path:
     return folder
 
 
-def _part(args: Dict[str, Any]) -> Path:
+def _part(args: JsonObject) -> Path:
     digest, key = store.path_of(args["digest"]).name, args["key"]
     if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise RemoteError("VerifyError", "a part's key is malformed", repr(key)[:100])
@@ -65,7 +67,7 @@ def forget(digest: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def offer(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def offer(args: JsonObject, channel: Channel) -> JsonObject:
     """How much of a blob's recipe is here: bytes and their sha256. Takes it over, so that a
     connection that hangs cannot write to it any more.
 
@@ -110,7 +112,7 @@ def _check_room(wanted: int) -> None:
         )
 
 
-def apply(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def apply(args: JsonObject, channel: Channel) -> JsonObject:
     """Make a blob from its recipe; it gets its name only when its sha256 is right.
 
     args: digest, size, encoding, key, offset (where in the stream the call's data begins; what is
@@ -158,8 +160,8 @@ def _forget(part: Path, kept: BinaryIO) -> None:
 
 
 def _make(
-    args: Dict[str, Any],
-    channel: Any,
+    args: JsonObject,
+    channel: Channel,
     bases: Sequence[Content],
     kept: BinaryIO,
     target: recipe.Target,
@@ -174,7 +176,7 @@ def _make(
         raise ValueError("is %s, should be %s" % (target.digest(), args["digest"]))
 
 
-def _arriving(kept: BinaryIO, channel: Any, held: int) -> Iterator[bytes]:
+def _arriving(kept: BinaryIO, channel: Channel, held: int) -> Iterator[bytes]:
     """The `held` bytes that were here, then those that come; these are kept before they are used.
     What else is in the file, a connection has written that had it open before."""
     done = 0
@@ -211,7 +213,7 @@ def _plain(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     decoder.finish()
 
 
-def _bases(rows: List[Dict[str, Any]], stack: ExitStack) -> List[Content]:
+def _bases(rows: List[JsonObject], stack: ExitStack) -> List[Content]:
     """What each base is read from; VerifyError when one is not what was declared."""
     if len(rows) > _BASES:
         raise RemoteError("VerifyError", "the recipe has too many bases", str(len(rows)))

@@ -12,11 +12,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Iterator, List, Optional, Sequence
 from urllib.parse import quote, urlencode
 
 from portkit.remote import engine, images, instances, leases
+from portkit.remote.channel import Channel
 from portkit.wire.frames import RemoteError
+from portkit.wire.json_types import JsonObject
 
 HELD = "portkit/held:"
 _APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -24,7 +26,7 @@ _HELD_BY = re.compile(re.escape(HELD) + r"[0-9a-f]+-([0-9a-f]{12})")
 _MARK = "portkit.move"
 
 
-def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def listing(args: JsonObject, channel: Channel) -> JsonObject:
     """Rows of kind, id, app ("" where nobody knows), name, empty (no volume of it holds data).
 
     args: domains (ids of the Instances that libvirt has; None: it was not asked, and no folder is
@@ -33,7 +35,7 @@ def listing(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
     return {"remains": find(args["domains"])}
 
 
-def find(domains: Optional[Sequence[str]]) -> List[Dict[str, Any]]:
+def find(domains: Optional[Sequence[str]]) -> List[JsonObject]:
     """What is left here; nothing of an engine that does not answer."""
     marked = {marker["id"] for marker in leases.markers()}
     rows = [] if domains is None else list(_folders(set(domains)))
@@ -45,12 +47,12 @@ def find(domains: Optional[Sequence[str]]) -> List[Dict[str, Any]]:
     return [row for row in rows if row["id"] not in marked]
 
 
-def remove(row: Dict[str, Any]) -> None:
+def remove(row: JsonObject) -> None:
     """Remove one of them; fine when somebody else was faster or uses it by now."""
     if row["kind"] == "instance":
-        instances.remove({"id": row["id"]}, None)
+        instances.discard(row["id"])
     elif row["kind"] == "image":
-        images.remove({"reference": row["name"]}, None)
+        images.untag(row["name"])
     else:
         try:
             with engine.request("DELETE", "/volumes/" + quote(row["name"], safe="")):
@@ -60,12 +62,12 @@ def remove(row: Dict[str, Any]) -> None:
                 raise
 
 
-def _row(kind: str, identity: str, app: Any, name: str, empty: bool = False) -> Dict[str, Any]:
+def _row(kind: str, identity: str, app: object, name: str, empty: bool = False) -> JsonObject:
     known = isinstance(app, str) and _APP.fullmatch(app)
     return {"kind": kind, "id": identity, "app": app if known else "", "name": name, "empty": empty}
 
 
-def _folders(domains: "set[str]") -> Iterator[Dict[str, Any]]:
+def _folders(domains: "set[str]") -> Iterator[JsonObject]:
     for folder in sorted(instances.ROOT.glob("pk-*")) if instances.ROOT.is_dir() else ():
         if leases.is_id(folder.name) and folder.name not in domains:
             app, unused = (
@@ -89,7 +91,7 @@ def _was_mounted(disk: Path) -> bool:
     return block[0x38:0x3A] != b"\x53\xef" or block[0x2C:0x30] != bytes(4)
 
 
-def _of_engine() -> Iterator[Dict[str, Any]]:
+def _of_engine() -> Iterator[JsonObject]:
     containers = engine.get_rows("/containers/json?all=1")
     moves = {engine.fields(each, "Labels").get(_MARK) for each in containers}
     yield from _volumes(moves)
@@ -102,7 +104,7 @@ def _of_engine() -> Iterator[Dict[str, Any]]:
                 yield _row("image", identity, "", tag)
 
 
-def _volumes(moves: "set[Any]") -> Iterator[Dict[str, Any]]:
+def _volumes(moves: "set[Optional[str]]") -> Iterator[JsonObject]:
     query = urlencode({"filters": '{"label":["%s"]}' % _MARK})
     listed = engine.get_object("/volumes?" + query).get("Volumes") or []
     if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):

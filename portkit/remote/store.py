@@ -6,10 +6,12 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
+from typing import Dict, Iterable, Iterator, List, Optional, Set
 
+from portkit.remote.channel import Channel
 from portkit.wire import claims, codec
 from portkit.wire.frames import RemoteError
+from portkit.wire.json_types import JsonObject
 
 ROOT = Path(os.environ.get("PORTKIT_REMOTE_STORE", "/var/lib/portkit/store"))
 TEMPORARY: List[Path] = []  # removed when the connection ends
@@ -18,7 +20,7 @@ VERIFIED: Set[str] = set()  # blobs that this connection has made, and hashed wh
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def path_of(digest: Any) -> Path:
+def path_of(digest: object) -> Path:
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise RemoteError("VerifyError", "a digest is malformed", repr(digest)[:100])
     return ROOT / "blobs" / "sha256" / digest[7:]
@@ -40,7 +42,7 @@ def temporary() -> Path:
     return temporary_folder() / secrets.token_hex(8)
 
 
-def decoded(channel: Any, encoding: str, size: int) -> Iterator[bytes]:
+def decoded(channel: Channel, encoding: str, size: int) -> Iterator[bytes]:
     """The content of the call's data; VerifyError when it is damaged or not `size` bytes."""
     decoder = codec.Decompressor(encoding)
     done = 0
@@ -65,7 +67,7 @@ def decoded(channel: Any, encoding: str, size: int) -> Iterator[bytes]:
         )
 
 
-def find(digest: Any) -> Optional[Path]:
+def find(digest: str) -> Optional[Path]:
     """The file of a blob that is here, if only for this connection."""
     for path in (path_of(digest), RETIRED.get(digest)):
         if path is not None and path.is_file():
@@ -82,7 +84,7 @@ def retire(digests: Iterable[str]) -> None:
             path.replace(RETIRED[digest])
 
 
-def has(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def has(args: JsonObject, channel: Channel) -> JsonObject:
     """Which of the digests are here, with their sizes."""
     found = {}
     for digest in args["digests"]:
@@ -100,10 +102,9 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def remove(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def remove(digests: Iterable[str]) -> None:
     """Remove blobs, whoever needs them: see `portkit.remote.moves.remove`."""
-    for digest in args["digests"]:
+    for digest in digests:
         for path in (path_of(digest), RETIRED.pop(digest, None)):
             if path is not None:
                 path.unlink(missing_ok=True)
-    return {}

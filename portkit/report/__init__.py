@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from portkit.delivery import Prediction, Transfer
 from portkit.model import App, Artifact, Facts, Finding, Form, Method, Verdict
+from portkit.wire.json_types import JsonObject
 
 SCHEMA = "portkit.report/1"
 _BOOT_KEYS = ("engine", "version", "accelerator", "url", "status")
@@ -71,7 +71,7 @@ class Report:
     dry_run: bool = False
 
 
-def to_json(report: Report) -> dict[str, Any]:
+def to_json(report: Report) -> JsonObject:
     """A Report as the document that docs/report.schema.json describes.
 
     It contains no environment and no arguments, because they may hold secrets.
@@ -96,18 +96,18 @@ def to_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _facts(facts: Facts) -> dict[str, Any]:
+def _facts(facts: Facts) -> JsonObject:
     row = asdict(facts)
     row["listening"] = [list(pair) for pair in facts.listening]
     row["listening_udp"] = [list(pair) for pair in facts.listening_udp]
     return row
 
 
-def _transfer(transfer: Transfer) -> dict[str, Any]:
+def _transfer(transfer: Transfer) -> JsonObject:
     return {**asdict(transfer), "blobs": [asdict(blob) for blob in transfer.blobs]}
 
 
-def _measured(boot: Boot | None) -> dict[str, Any]:
+def _measured(boot: Boot | None) -> JsonObject:
     """How the times were measured; nothing of it where none was."""
     if boot is None:
         return {"method": "", "reason": "", "vantage": "", "poll_s": 0.0}
@@ -119,7 +119,7 @@ def _measured(boot: Boot | None) -> dict[str, Any]:
     }
 
 
-def _form(form: FormReport) -> dict[str, Any]:
+def _form(form: FormReport) -> JsonObject:
     artifact = form.artifact
     boot = None if form.boot is None else asdict(form.boot)
     return {

@@ -25,7 +25,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from portkit import files
 from portkit.errors import PortkitError, SpaceError, VerifyError
@@ -34,6 +33,7 @@ from portkit.store import soundness
 from portkit.store.manifest import artifact_from, manifest_of
 from portkit.store.scratch import Scratch
 from portkit.wire import strict_json
+from portkit.wire.json_types import JsonObject
 from portkit.wire.sparse import copy_sparse, hash_sparse
 
 __all__ = ["Store", "Writer", "default_root"]
@@ -301,7 +301,7 @@ class Store:
             return artifact if here else None
         return None
 
-    def _index(self) -> list[dict[str, Any]]:
+    def _index(self) -> list[JsonObject]:
         path = self.root / "index.json"
         try:
             with path.open("rb") as file:
@@ -330,7 +330,7 @@ class Store:
             _sync_folder(path.parent)
 
 
-def _rows(data: bytes) -> list[dict[str, Any]]:
+def _rows(data: bytes) -> list[JsonObject]:
     """The entries of an index; ValueError when it is none."""
     if len(data) > _INDEX_LIMIT:
         raise ValueError(f"it has more than {_INDEX_LIMIT} bytes")
@@ -346,7 +346,7 @@ def _rows(data: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-def _key(row: dict[str, Any]) -> Any:
+def _key(row: JsonObject) -> object:
     return row.get("annotations", {}).get(_KEY)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from portkit.errors import VerifyError
 from portkit.model import Artifact, check_digest
 from portkit.wire import strict_json
+from portkit.wire.json_types import JsonObject
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _SCHEMA = "portkit.artifact/1"
 
 
-def manifest_of(artifact: Artifact) -> dict[str, Any]:
+def manifest_of(artifact: Artifact) -> JsonObject:
     return {"schema": _SCHEMA, **asdict(artifact)}
 
 

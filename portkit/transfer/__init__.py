@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from portkit.delivery import Delivery, Transfer
 from portkit.errors import AppError, PortkitError, TransferError
@@ -20,6 +19,7 @@ from portkit.transfer.deliver import deliver, foresee
 from portkit.transfer.forward import Parcel, bring
 from portkit.transfer.known import Layers, layers, layers_if_any
 from portkit.transfer.resume import Link, ask, persist
+from portkit.wire.json_types import JsonObject
 
 _ASKED = 100  # of the Store here; each costs 75 bytes on the way
 
@@ -182,9 +182,7 @@ def held_name(artifact: Artifact, move: str) -> str:
     return f"portkit/held:{short}-{move.removeprefix('pk-')}"
 
 
-def _ask(
-    host: Host, verb: str, args: dict[str, Any], observer: Observer | None = None
-) -> dict[str, Any]:
+def _ask(host: Host, verb: str, args: JsonObject, observer: Observer | None = None) -> JsonObject:
     """A call that changes nothing."""
     return ask(Link(host.remote), verb, args, observer or NullObserver())
 

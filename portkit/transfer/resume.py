@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from portkit.errors import PortkitError
 from portkit.model import Blob
 from portkit.progress import Observer
 from portkit.transfer.price import Packing
 from portkit.transfer.stream import Stream
+from portkit.wire.json_types import JsonObject
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds, as long as nothing more arrives
 _FORMAT = 2
@@ -27,8 +28,13 @@ class Caller(Protocol):
     lost: bool
 
     def call(
-        self, verb: str, args: dict[str, Any], *, send: Any = None, receive: Any = None
-    ) -> dict[str, Any]: ...
+        self,
+        verb: str,
+        args: JsonObject,
+        *,
+        send: Iterable[bytes] | None = None,
+        receive: Callable[[bytes], None] | None = None,
+    ) -> JsonObject: ...
 
 
 @dataclass
@@ -118,7 +124,7 @@ def persist(action: Callable[[], T], link: Link, observer: Observer) -> T:
             retries.after(error)
 
 
-def ask(link: Link, verb: str, args: dict[str, Any], observer: Observer) -> dict[str, Any]:
+def ask(link: Link, verb: str, args: JsonObject, observer: Observer) -> JsonObject:
     """The answer to a call that may be repeated, again where the connection broke."""
     return persist(lambda: link.remote.call(verb, args), link, observer)
 

@@ -21,7 +21,9 @@ _PIECE = 1 << 18  # of compressed bytes: progress is told this often
 _JOB = 4 << 20  # with zstd's own choice each thread holds hundreds of MB
 
 
-class _Packer(Protocol):
+class Packer(Protocol):
+    """What makes a compressed stream: zlib's and zstandard's objects are such."""
+
     def compress(self, data: bytes, /) -> bytes: ...
     def flush(self) -> bytes: ...
 
@@ -34,7 +36,7 @@ class _Raw:
         return b""
 
 
-def packer(how: Packing) -> _Packer:
+def packer(how: Packing) -> Packer:
     """Compresses a stream; equal input gives equal output."""
     if how.encoding == "zlib":
         return zlib.compressobj(how.level)

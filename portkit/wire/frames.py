@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any, BinaryIO, Dict, Optional, Protocol, Tuple
+from typing import BinaryIO, Optional, Protocol, Tuple
 
 from portkit.wire import strict_json
+from portkit.wire.json_types import JsonObject
 
 MAGIC = b"PORTKIT-REMOTE/1 "
 JSON_LIMIT = 4 << 20
@@ -73,13 +74,13 @@ def write_frame(stream: BinaryIO, kind: bytes, payload: bytes = b"") -> None:
     stream.flush()
 
 
-def write_json(stream: BinaryIO, value: Dict[str, Any]) -> None:
+def write_json(stream: BinaryIO, value: JsonObject) -> None:
     """Write and flush a JSON object. What of its text is not Unicode becomes "?"."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     write_frame(stream, b"J", text.encode("utf-8", "replace"))
 
 
-def parse_json(payload: bytes, lone_surrogates: bool = True) -> Dict[str, Any]:
+def parse_json(payload: bytes, lone_surrogates: bool = True) -> JsonObject:
     """A JSON object; FrameError for anything else.
 
     lone_surrogates: whether text may hold "\\ud800" and its like, which no encoding can write.

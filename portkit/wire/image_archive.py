@@ -10,7 +10,7 @@ import hashlib
 import json
 import tarfile
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple, Union
+from typing import Dict, Iterable, Iterator, List, Sequence, Tuple, Union
 
 from portkit.wire.content import Content, pieces
 
@@ -90,7 +90,7 @@ def oci_layout(
     return _tar(members), digest
 
 
-def _json(value: Any) -> bytes:
+def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
 
 

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any, Iterator, Sequence, Tuple
+from typing import Iterator, Sequence, Tuple
+
+from portkit.wire.content import Content
 
 END, ZERO, LITERAL, COPY, COPY_FROM = range(5)
 _CHUNK = 1 << 20
@@ -190,8 +192,8 @@ def _write_all(descriptor: int, view: memoryview, position: int) -> None:
         view = view[count:]
 
 
-def apply(pieces: Iterator[bytes], bases: Sequence[Any], target: Target) -> None:
-    """Carry out a recipe. bases: with `size` and `pread`, as in sources.py."""
+def apply(pieces: Iterator[bytes], bases: Sequence[Content], target: Target) -> None:
+    """Carry out a recipe. bases: what copies are taken from."""
     reader = Reader(pieces)
     while True:
         kind, number_of, offset, length = reader.operation()
@@ -211,7 +213,7 @@ def apply(pieces: Iterator[bytes], bases: Sequence[Any], target: Target) -> None
             _copy(bases[number_of], offset, length, target)
 
 
-def _copy(base: Any, offset: int, length: int, target: Target) -> None:
+def _copy(base: Content, offset: int, length: int, target: Target) -> None:
     while length > 0:
         try:
             data = base.pread(min(length, _CHUNK), offset)

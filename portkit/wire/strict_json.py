@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, List, NoReturn, Tuple
+from typing import List, NoReturn, Tuple
+
+from portkit.wire.json_types import JsonObject
 
 # One emoji makes four bytes of each character, in the text and once more in its strings.
 LIMIT = 16 << 20  # bytes
@@ -21,7 +23,7 @@ _MAX_DIGITS = 400  # of an integer; more take quadratic time before Python 3.11
 _HALF = re.compile("[\ud800-\udfff]")
 
 
-def loads(data: bytes, *, halves: bool = False) -> Any:
+def loads(data: bytes, *, halves: bool = False) -> object:
     """The value; ValueError for anything else than JSON. halves: of surrogate pairs are allowed."""
     if len(data) > LIMIT:
         raise ValueError(f"it has more than {LIMIT} bytes")
@@ -39,10 +41,10 @@ def loads(data: bytes, *, halves: bool = False) -> Any:
     return value
 
 
-def _look_through(value: Any, halves: bool) -> None:
+def _look_through(value: object, halves: bool) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
-        inner: List[Any] = []
+        inner: List[object] = []
         for each in level:
             if isinstance(each, dict):
                 inner += each
@@ -57,7 +59,7 @@ def _look_through(value: Any, halves: bool) -> None:
     raise ValueError("it is nested too deeply")
 
 
-def _once(pairs: List[Tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: List[Tuple[str, object]]) -> JsonObject:
     row = dict(pairs)
     if len(row) != len(pairs):
         raise ValueError("a key stands twice in an object")

@@ -212,7 +212,9 @@ def test_a_host_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_long_call_is_heard_of(tmp_path: Path) -> None:
     """The remote half says that it lives: a call that takes long does not fall silent."""
-    slow = "import os, time\nfrom portkit.remote import serve, store\nserve.BEAT_S = 0.02\n"
+    slow = (
+        "import os, time\nfrom portkit.remote import channel, serve, store\nchannel.BEAT_S = 0.02\n"
+    )
     slow += "serve.VERBS['store.has'] = lambda args, channel: time.sleep(1.5) or {'have': {}}\n"
     code = calls._LOADER.replace("sys.exit(serve.main", slow + "sys.exit(serve.main")
     with pytest.MonkeyPatch.context() as patch:

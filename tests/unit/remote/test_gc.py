@@ -24,10 +24,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setattr(gc, "_PROC", tmp_path / "proc")
     (tmp_path / "proc").mkdir()
 
-    def no_engine(args: Any, channel: Any) -> Any:
+    def no_engine() -> Any:
         raise RemoteError("EngineError", "no engine")
 
-    monkeypatch.setattr(images, "listing", no_engine)
+    monkeypatch.setattr(images, "every", no_engine)
     return Store(tmp_path / "store")
 
 
@@ -87,7 +87,7 @@ def test_held_images_stay(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         {"tags": [f"portkit/held:{config.digest[7:39]}"], "diff_ids": [layer.digest]},
         {"tags": ["somebody:1"], "diff_ids": [other.digest]},
     ]
-    monkeypatch.setattr(images, "listing", lambda args, channel: {"images": rows})
+    monkeypatch.setattr(images, "every", lambda: rows)
     assert collect(monkeypatch) == [f"blob {other.digest[7:]}"]
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from portkit.host import calls, pipes
-from portkit.remote import engine, serve
+from portkit.remote import channel, engine, serve
 from portkit.wire import frames, strict_json
 
 PAGE = (Path(__file__).parents[3] / "docs/protocol.md").read_text()
@@ -23,7 +23,7 @@ def test_every_frame_and_limit_is_documented() -> None:
         ("4 MiB", frames.JSON_LIMIT == 4 << 20),
         ("1 MiB", frames.DATA_LIMIT == 1 << 20),
         ("120 s", pipes.SILENCE_S == 120),
-        ("every 5 s", serve.BEAT_S == 5),
+        ("every 5 s", channel.BEAT_S == 5),
         ("600 s", calls._LIMIT_S == 600),
         ("16 MiB, 120 s", (engine._JSON_LIMIT, engine._GET_S) == (16 << 20, 120)),
         (
