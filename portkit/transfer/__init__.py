@@ -39,6 +39,8 @@ def missing(
     if artifact.form is Form.IMAGE:
         engine = engine or layers(Link(host.remote), observer)
         blobs = tuple(blob for blob in blobs if blob.digest not in engine.there)
+    # A blob of another size under the right name is not the blob: the host's file may have been cut
+    # by a full disk, so it is sent again.
     asked = {"digests": [blob.digest for blob in blobs]}
     have = _ask(host, "store.has", asked, observer)["have"]
     return tuple(blob for blob in blobs if have.get(blob.digest) != blob.size)
@@ -61,10 +63,14 @@ def send(
     broke, EngineError when its engine refused.
     """
     observer = observer or NullObserver()
+    # The host's counters are those of the whole connection, so that what ssh and the protocol add
+    # to the content is in the figure as well.
     begun, before = time.monotonic(), host.counters()
     try:
         deliveries = _bring(artifact, store, host, observer, move, parcels or {})
     except TransferError as error:
+        # A lost connection has been tried again below; a disk is made of nothing but blobs, which
+        # have just been looked for.
         if host.remote.lost or artifact.form is not Form.IMAGE:
             raise
         # Layers that the engine had may have gone with another Move that was rolled back.
@@ -102,7 +108,11 @@ def expected(
     # An image that arrives is loaded into the engine, where its layers can be read.
     engine = Layers(known.there.union(arriving), known.readable.union(arriving))
     found = missing(artifact, host, observer, engine=engine)
+    # What arrives before this Artifact, such as the layers of the image that its disk is made from,
+    # is counted with what brings it and not twice.
     new = tuple(blob for blob in found if blob.digest not in arriving)
+    # A bundle may leave a blob out because its recipe is made against something that only the
+    # target has. Such a stream exists nowhere before the Move.
     if not all(store.has(blob.digest) for blob in new):
         return new, None
     deliveries = []
@@ -123,6 +133,7 @@ def _bring(
     parcels: Mapping[str, Parcel],
 ) -> tuple[Delivery, ...]:
     image = artifact.form is Form.IMAGE
+    # A disk does not need an engine on the target; if there is one, its layers are good bases.
     engine = (layers if image else layers_if_any)(Link(host.remote), observer)
     new = missing(artifact, host, observer, engine=engine)
     there = _already_there(artifact, new)
@@ -191,6 +202,8 @@ def _load(
     artifact: Artifact, new: Sequence[Blob], host: Host, move: str, observer: Observer
 ) -> None:
     observer.phase("load")
+    # The engine keeps a copy of every layer that it loads, so what came for this load alone would
+    # lie on the host twice.
     hold, discard = held_name(artifact, move), [blob.digest for blob in new]
     args = {
         "config": artifact.config.digest,
@@ -201,6 +214,8 @@ def _load(
     }
     tries = 0
 
+    # `docker load` is one request that cannot be continued. If the connection breaks, the engine
+    # goes on loading, and a second try may find the image there already.
     def load() -> None:
         nonlocal tries
         tries += 1
@@ -208,6 +223,7 @@ def _load(
             host.remote.call("image.load", args)
         except PortkitError:
             # What an earlier try began goes on in the engine when its connection breaks.
+            # An image under that name means that the first try was loaded to its end.
             if tries == 1 or host.remote.lost or not has_image(host, hold):
                 raise
             host.remote.call("store.remove", {"digests": discard, "move": move})
@@ -226,12 +242,13 @@ def _send(
 ) -> tuple[Delivery, ...]:
     total, done = sum(blob.size for blob in blobs), 0
     link = _link(host)
+    # Listing what both ends hold costs a round trip and opening files: not for a few small ones.
     large = any(blob.size >= LEAST_BASE for blob in blobs)
     rows = _bases(artifact, store, host, observer, engine) if large else []
     deliveries = []
     with Bases(store, rows) as bases:
         for blob in blobs:
-
+            # `before` is bound now: the next turn of the loop changes `done`.
             def told(count: int, before: int = done) -> None:
                 observer.bytes("transfer", before + count, total)
 
@@ -239,6 +256,7 @@ def _send(
                 deliveries += bring(blob, parcels, store, host, link, observer, told)
             else:
                 deliveries.append(deliver(blob, store, link, bases, observer, told))
+            # The rate that this blob has shown is where the next one begins.
             host.rate = link.rate
             if blob.size >= LEAST_BASE:
                 bases.add(Base(blob.digest, blob.size))
@@ -248,10 +266,13 @@ def _send(
 
 def _link(host: Host) -> Link:
     if host.name == "local":
+        # Both ends are this machine: to compress would cost time and save nothing.
         return Link(host.remote, encodings=("raw",))
 
     def sent() -> int | None:
         counters = host.counters()
+        # Other counters do not say what the network has taken, only what was handed to ssh, which
+        # buffers; a rate from those would be that of a pipe.
         return counters.sent if counters.source == "tcp_info" else None
 
     limit = getattr(host.remote, "limit", None)
@@ -271,6 +292,8 @@ def _bases(
     for digest in asked:
         size = store.size(digest)
         if have.get(digest) == size or digest in engine.there:
+            # To read such a layer the host has to ask its engine for an image as a whole (`docker
+            # save`), which takes time in proportion to the image.
             whole = digest not in have and digest not in engine.readable
             bases.append(Base(digest, size, in_engine=whole))
     return likeliest(bases, own)

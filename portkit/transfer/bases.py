@@ -12,9 +12,11 @@ from portkit.transfer import recipe
 from portkit.transfer.index import Index
 
 MOST_OPEN = 512  # files at once, here and there: a process may have 1024
+# Bytes. A recipe against a smaller base saves less than it costs to name the base and to open it.
 LEAST_BASE = 1 << 14
 # Beside the layers of the same image: the newest of what both ends hold.
 _MORE_BASES = 12
+# The index takes 32 bytes for each 4 KiB: 32 MiB for this much.
 _MORE_BYTES = 4 << 30
 
 
@@ -74,6 +76,8 @@ class Bases:
 
     def scan(self, target: int, folder: Path) -> recipe.Script:
         """How a file can be made from them; the bases' numbers are those of `rows`."""
+        # The index is grown, not made anew: hashing what is in it already would read every base
+        # again for each blob.
         if self._index is not None:
             self._index.extend(self._files[self._index.count :])
         elif self._files:

@@ -40,6 +40,8 @@ class Segment:
 
 def segments(descriptor: int) -> Iterator[Segment]:
     """The whole file, in order and without gaps."""
+    # A tar has no magic number that every writer sets, and an image layer's first member decides:
+    # its checksum is what POSIX gives to know a header by.
     size = os.fstat(descriptor).st_size
     if size >= _HEADER and _is_header(os.pread(descriptor, _HEADER, 0)):
         return _of_tar(descriptor, size)
@@ -50,6 +52,8 @@ def _of_blocks(descriptor: int, size: int) -> Iterator[Segment]:
     done = 0
     for start, length in extents(descriptor):
         # Whole blocks, whatever the file system's own bounds are.
+        # A file system may keep data in units that are not aligned to 4 KiB (ZFS, say): cut at
+        # other places, equal content would not be found equal on another host.
         first = max(done, start - start % BLOCK)
         last = min(size, -(-(start + length) // BLOCK) * BLOCK)
         if first > done:
@@ -65,12 +69,15 @@ def _is_header(block: bytes) -> bool:
     """Whether a tar header's checksum is right (POSIX.1-2017, pax, "ustar Interchange Format")."""
     if len(block) < _HEADER or block == _ZERO_HEADER:
         return False
+    # The sum is of all bytes of the header, with the checksum's own field counted as eight spaces.
     told = _number(block[148:156])
     return told == sum(block) - sum(block[148:156]) + 8 * 32
 
 
 def _number(field: bytes) -> int:
     """An octal field, or GNU's base-256; -1 when it is neither."""
+    # GNU tar writes what does not fit in octal as a big-endian number with the first bit set; \xff
+    # is a negative one, which no size is.
     if field[:1] in (b"\x80", b"\xff"):
         return int.from_bytes(field[1:], "big") if field[:1] == b"\x80" else -1
     text = field.split(b"\0")[0].strip()
@@ -93,6 +100,8 @@ def _of_tar(descriptor: int, size: int) -> Iterator[Segment]:
         kind = header[156:157]
         length = _number(header[124:136])
         data = position + _HEADER
+        # Members that describe others: x and g are PAX records (POSIX.1-2017), L and K are GNU's
+        # long names, V is GNU's volume label. They belong to the headers.
         if kind in b"xgLKV" and kind:
             if kind == b"x" and 0 <= length <= _PAX_LIMIT:
                 told = _pax_size(os.pread(descriptor, length, data))
@@ -100,10 +109,16 @@ def _of_tar(descriptor: int, size: int) -> Iterator[Segment]:
             if length < 0:
                 break
             continue
+        # A size in a PAX record is what counts; the header's own is then whatever the writer could
+        # fit there.
         if told >= 0:
             length, told = told, -1
+        # Old GNU sparse files: isextended at 482 says that maps of 512 bytes follow the header
+        # before the data (tar.h of GNU tar).
         if kind == b"S" and header[482:483] == b"\1":
             data = _behind_sparse(descriptor, data, size)
+        # A hard link of some writers has the size of the file that it links to, and no data behind
+        # it.
         if kind in b"12345":  # links, devices, folders, pipes: no data, whatever they say
             length = 0
         if length < 0 or data + length > size:
@@ -124,6 +139,8 @@ def _padded(length: int) -> int:
 def _pax_size(data: bytes) -> int:
     """The `size` record of a PAX header, -1 without one."""
     marker = data.find(b" size=")
+    # A record is "LENGTH KEY=VALUE\n". The value of another record, a file's name say, may hold "
+    # size=" as well: before the real one stands nothing but its length.
     if marker < 0 or (marker and not data[:marker].rpartition(b"\n")[2].isdigit()):
         return -1
     text = data[marker + 6 :].partition(b"\n")[0]

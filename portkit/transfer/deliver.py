@@ -26,6 +26,7 @@ from portkit.transfer.stream import Stream, packer
 from portkit.wire import recipe as ops
 from portkit.wire import strict_json
 
+# Bytes of a sample, and how many: one MiB tells whether content is compressed already.
 _SAMPLE, _SAMPLES = 1 << 16, 16
 # Until a link has been measured it is taken for a fast one: on a slow one little is lost by it.
 _PRESUMED = 80e6
@@ -88,11 +89,14 @@ class _Job:
     def run(self) -> Delivery:
         folder, note = self._folder, self.note
         with ExitStack() as stack:
+            # A transfer that an earlier command began is made again byte for byte: with its bases
+            # and its packing, whatever would be chosen today.
             begun = self._begun()
             bases = self._bases
             if begun is not None:  # made again as it was, so with no other candidates
                 bases = stack.enter_context(Bases(self._store, self._rows(begun)))
             made = stack.enter_context(self._described(bases, begun))
+            # Copies and zeros take a few bytes each: new bytes are nearly all of a recipe.
             self._content = max(1, made.literal)
 
             def packing(rate: float) -> Packing:
@@ -105,6 +109,8 @@ class _Job:
             )
             self.used = plan.used
             # While the blob is made, what has arrived of its stream lies beside it.
+            # What it takes without its holes: the host writes holes as well (inode(7): st_blocks is
+            # in 512 bytes).
             on_disk = os.fstat(made.target).st_blocks * 512
             room = min(self._blob.size, on_disk) + made.literal
             pace = Pace(self._link, packing, plan, note)
@@ -115,6 +121,8 @@ class _Job:
                 stream,
                 self._link,
                 self._observer,
+                # After a cut the stream is read again from what has arrived; what was made is kept
+                # in its file.
                 lambda offset: self._sent(stream, offset, pace),
             )
             note.forget()
@@ -161,6 +169,9 @@ class _Job:
             target = stack.enter_context(path.open("rb")).fileno()
             script = stack.enter_context(bases.scan(target, self._folder))
             found = [n for n in range(len(bases.rows)) if script.copied[n]]
+            # Which bases are worth it is known only once it is known how much of the blob they
+            # have. A base that is dropped is not looked for again: what it hid in those behind it
+            # travels as new bytes.
             dropped = [n for n in found if self._dropped(begun, bases.rows[n], script.copied[n])]
             rows = tuple((bases.rows[n].digest, n not in dropped) for n in found)
             yield _Described(target, script, rows, tuple(dropped))
@@ -173,6 +184,7 @@ class _Job:
         plan = self.note.read()
         if plan is None or plan.first.encoding not in self._encodings or not self._both_have(plan):
             return None
+        # `peek` takes nothing over: it may be another command's, which is at work right now.
         args = {"digest": self._blob.digest, "key": self._sending(plan, 0).key, "peek": True}
         return plan if ask(self._link, "store.part", args, self._observer)["size"] else None
 
@@ -204,6 +216,8 @@ class _Job:
 
     def _worth(self, copied: int, base: Base) -> bool:
         rate = self._link.rate or self._link.held(price.UNKNOWN_RATE)
+        # The link is presumed to be slow here: a base that is used without need costs the host some
+        # seconds, one that is left out costs bytes.
         return copied > 0 and price.worth(copied, base.size, rate, in_engine=base.in_engine)
 
     def _packing(self, literal: int, rate: float, packed: bool) -> Packing:
@@ -289,6 +303,7 @@ class Note:
     same stream, although it knows another rate and other candidates."""
 
     def __init__(self, folder: Path, digest: str, host: str) -> None:
+        # A host's name may hold what no file's name can, and its length has no limit here.
         name = hashlib.sha256(f"{digest} {host}".encode()).hexdigest()
         self._path = folder / f"{name}.how"
         for path in folder.glob("*.how"):
@@ -306,6 +321,8 @@ class Note:
                 tuple((check_digest(digest), bool(used)) for digest, used in row["found"]),
                 None if change is None else (int(change[0]), Packing(**change[1])),
             )
+        # The file may be half written or from another version; without it the transfer begins anew,
+        # which is always right.
         except (OSError, ValueError, TypeError, KeyError, IndexError, VerifyError):
             return None
 
@@ -332,12 +349,15 @@ class Pace:
         self._meter = Meter()
         self._note.write(self._plan)  # at each connection, so that it does not become stale
         for data in chunks:
+            # Monotonic: a clock that is set in between would make any rate of it.
             self._meter.count(time.monotonic(), len(data), self._link.sent())
             yield data
         self._link.learn(self._meter.rate())
 
     def again(self, eaten: int) -> Packing | None:
         """How to go on behind so many bytes of the recipe; None is as before."""
+        # The packing changes once, at the first rate that is measured. It is noted at once: whoever
+        # makes this stream again has to change at the same byte.
         if self._plan.change is None and not self._known:
             if self._link.rate is None:
                 self._link.learn(self._meter.rate())

@@ -71,6 +71,7 @@ def bring(
 
     parcels: in an order in which each comes after those that it is made from.
     """
+    # First all that it could need, to ask for it in one call; then what is not there.
     bases = _in_order(blob, parcels, ())[:-1]
     there = held(host, {base.digest: base.size for base in bases}, link, observer)
     order = _in_order(blob, parcels, there)
@@ -98,12 +99,14 @@ def _unseen(count: int) -> None:
 def _in_order(blob: Blob, parcels: Mapping[str, Parcel], there: Collection[str]) -> list[Blob]:
     """What is to be sent so that the blob can be made, each after its bases; itself the last."""
     wanted = {blob.digest: blob}
+    # The list grows while it is walked: bases of bases are found in turn.
     queue = [blob]
     for each in queue:
         for base in parcels[each.digest].bases if each.digest in parcels else ():
             if base.digest not in there and base.digest not in wanted:
                 wanted[base.digest] = base
                 queue.append(base)
+    # What is no parcel is plain content, which needs nothing and goes first.
     place = {digest: number for number, digest in enumerate(parcels)}
     return sorted(wanted.values(), key=lambda each: place.get(each.digest, -1))
 
@@ -120,6 +123,8 @@ def _lent(digests: Sequence[str], link: Link, observer: Observer) -> Iterator[No
         yield
     except BaseException:
         try:
+            # Over a connection that is broken nothing can be removed. What stays is no danger, and
+            # `portkit gc` takes it.
             if not link.remote.lost:
                 remove()
         except PortkitError as error:  # the one that is under way says more

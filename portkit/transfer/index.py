@@ -11,11 +11,15 @@ from pathlib import Path
 
 from portkit.transfer.cuts import BLOCK, UNIT, segments
 
+# Bytes that are read at once.
 _WINDOW = 1 << 20  # a multiple of BLOCK
+# Both share 64 bits with the number of the base, which has the 16 that are left (MOST_BASES).
+# Offsets are counted in units of 512 bytes.
 _LENGTH_BITS, _OFFSET_BITS = 13, 35  # block lengths up to 4096, offsets up to 16 TiB
 _LEAST = 32  # a copy of less than this costs as much as its bytes
 _MASK = (1 << 64) - 1
 _ZERO_BLOCK = bytes(BLOCK)
+# 2 ** (64 - 13 - 35)
 MOST_BASES = 1 << 16
 
 
@@ -45,6 +49,8 @@ class Index:
     def _open(self, least: int) -> None:
         slots = 1 << (least - 1).bit_length()
         with tempfile.TemporaryFile(dir=self._folder) as file:
+            # Memory that is mapped from a file can be written back under pressure. A table in
+            # anonymous memory would have to be swapped, on machines that often have no swap.
             _set_aside(file.fileno(), 16 * slots)
             self._map = mmap.mmap(file.fileno(), 16 * slots)
         self._table = memoryview(self._map).cast("Q")
@@ -75,6 +81,8 @@ class Index:
 
     def find(self, block: bytes) -> tuple[int, int, int] | None:
         """(base, offset, length) of a block of BLOCK bytes."""
+        # Python's own hash of bytes (SipHash) is keyed by process, so nobody can prepare content
+        # whose blocks all fall into one slot. 0 stands for an empty slot.
         slot = self._slot(hash(block) & _MASK or 1)
         if not self._table[slot]:
             return None
@@ -84,6 +92,7 @@ class Index:
         return place >> (_LENGTH_BITS + _OFFSET_BITS), offset * UNIT, length
 
     def _put(self, block: bytes, number: int, offset: int, length: int) -> None:
+        # Linear probing becomes slow when a table is more than three quarters full.
         if 4 * self._used > 3 * self._slots:  # many small files: it has been sized by bytes
             self._grow(2 * self._slots)
         key = hash(block) & _MASK or 1
@@ -107,6 +116,8 @@ class Index:
                     if length < BLOCK:
                         if not segment.file or length < _LEAST:
                             continue
+                        # ext4 fills the last block of a file with zeros, a tar its last record: so
+                        # the end of a file in a tar is found at the end of the same file on a disk.
                         block = block.ljust(BLOCK, b"\0")
                     if block != _ZERO_BLOCK:
                         self._put(block, number, start + at, length)
@@ -117,6 +128,8 @@ def _set_aside(file: int, size: int) -> None:
     disk. OSError when there is none."""
     try:
         os.posix_fallocate(file, 0, size)
+    # Not every file system can set room aside (tmpfs of old kernels, NFS before 4.2): there it is
+    # written.
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
@@ -132,4 +145,6 @@ def _slots(bases: Sequence[int]) -> int:
 
 def _data_bytes(descriptor: int) -> int:
     found = os.fstat(descriptor)
+    # st_blocks is in units of 512 bytes whatever the file system's block is (inode(7)). Holes take
+    # none.
     return min(found.st_size, found.st_blocks * 512)

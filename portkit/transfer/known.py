@@ -23,6 +23,8 @@ def layers(link: Link, observer: Observer) -> Layers:
     engine answers."""
     listed = ask(link, "image.list", {}, observer)
     there = frozenset(digest for image in listed["images"] for digest in image["diff_ids"])
+    # The host lists what it can read on its disk. Layers of which no image is left are not meant:
+    # the engine may remove them at any moment.
     return Layers(there, there & frozenset(listed.get("readable", ())))
 
 

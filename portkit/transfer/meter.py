@@ -7,6 +7,8 @@ from collections import deque
 _LEAST_S = 0.6  # of sending, before a rate means something
 _SLOW_S = 1.5  # a link that kept up so long is at least so fast
 _WAITING = 0.25  # of what was given: when more of it waits, the link is what limits
+# Rows in memory. With a piece of 256 KiB each this is one GiB of stream; of a longer one the older
+# rows fall out, and the rate is that of the newer part.
 _KEPT = 4096
 
 
@@ -33,9 +35,14 @@ class Meter:
         given, sent = last[1] - began[1], last[2] - began[2]
         if seconds < _LEAST_S:
             return None
+        # What was given and has not been sent waits in the buffers of ssh and of the kernel. While
+        # they are not filled, the compressor is slower than the link, and all that can be said is
+        # that the link carries at least so much.
         limits = given - sent > _WAITING * given
         if not limits and seconds < _SLOW_S:
             return None
+        # TCP's slow start, and ssh's window that grows with use, make the first half of a short
+        # transfer slower than what follows.
         for row in self._rows:
             if row[0] - began[0] <= seconds / 2:
                 first = row

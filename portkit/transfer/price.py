@@ -56,16 +56,23 @@ def packing(
         return Packing(encoding, 1 if packed or rate > 30e6 else 6 if encoding == "zlib" else 0)
     if packed:
         return Packing("zstd", 1)
+    # zstd gives each thread a job of several MiB: a short stream is through before a second thread
+    # begins.
     threads = min(cores, 4) if cores > 1 and size > 16 << 20 else 0
     # Two threads on two cores are 1.5 times as fast as one: long matches are found by one alone.
     gain = 1 + 0.5 * max(0, threads - 1)
+    # Compression and the link work at the same time, so the slower of the two decides.
     seconds = {
         step: max(size / (step.speed * gain), size * _TYPICAL * step.ratio / rate)
         for step in _STEPS
     }
     enough = min(seconds.values()) * _WITHIN + _SPARE_S
+    # The steps are sorted by how small they make a stream: of those that are about as fast, the
+    # last is the smallest.
     best = [step for step in _STEPS if seconds[step] <= enough][-1]
     window = best.window
+    # A window larger than the stream finds nothing more, and the reader would set that much memory
+    # aside all the same. 10 is zstd's least (ZSTD_WINDOWLOG_MIN).
     if window and size < 1 << window:
         window = max(10, min(window, (size - 1).bit_length())) if size > 1 else 10
     return Packing("zstd", best.level, window, threads)
@@ -84,6 +91,8 @@ def is_packed(samples: list[bytes]) -> bool:
     """Whether content is compressed already, from pieces of it."""
     import zlib
 
+    # zlib at level 1 is a quick judge: what it cannot make smaller (archives, media, encrypted
+    # data) is not worth a slow level of anything else.
     whole = sum(map(len, samples))
     return whole > 0 and sum(len(zlib.compress(s, 1)) for s in samples) > _PACKED * whole
 

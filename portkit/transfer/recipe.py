@@ -35,6 +35,8 @@ class Script:
         self.literal = 0
         self.zero = 0
         self._writer = ops.Writer()
+        # In memory up to 4 MiB, which is more than nearly every script has; an image of some
+        # million small files needs more.
         self._file = tempfile.SpooledTemporaryFile(4 << 20, "w+b", dir=str(folder))  # noqa: SIM115
         self._kind, self._length = ops.ZERO, 0  # of what is still growing
 
@@ -117,6 +119,7 @@ class _Scan:
     def run(self) -> None:
         for segment in segments(self._target):
             if segment.hole:
+                # A copy may have led into the hole already.
                 self._script.put(ops.ZERO, segment.end - max(self._done, segment.start))
                 self._done = max(self._done, segment.end)
             else:
@@ -126,6 +129,8 @@ class _Scan:
         """Block by block from its grid; what a copy took already is passed over."""
         while self._done < segment.end:
             behind = self._done - segment.grid
+            # The next block of the grid at or after `_done`: -(-a // b) divides and rounds up. What
+            # lies before it was left by a copy that ended between two blocks.
             start = segment.grid + max(0, -(-behind // BLOCK)) * BLOCK
             if start > self._done:
                 stop = min(start, segment.end)
@@ -150,6 +155,7 @@ class _Scan:
         while self._done < begin + len(window):
             at = self._done - begin
             block = window[at : at + BLOCK]
+            # Zeros are cheaper than any copy, and every base has them.
             if block != _ZERO_BLOCK[: len(block)] and self._index is not None:
                 padded = block if len(block) == BLOCK else block.ljust(BLOCK, b"\0")
                 found = self._index.find(padded)
@@ -163,11 +169,16 @@ class _Scan:
         base, offset, valid = found
         # A disk's holes are not read; in a tar the next file may follow in the base as well.
         limit = (self._script.size if segment.joined else segment.end) - self._done
+        # The index only gave a hint. From there the copy goes on as long as both are the same,
+        # often over the rest of a file or over many files.
         count = self._equal(base, offset, limit)
         least = min(valid, length)
+        # Another block with the same hash, or the base was changed since: the bytes travel.
         if count < least:
             return False
         if count < limit:
+            # Copies end at sectors where they can, so that the next block stays on a grid on which
+            # something is found.
             count = max(least, count - count % UNIT)
         self._script.copy(base, offset, count)
         self._done += count
@@ -184,6 +195,8 @@ class _Scan:
             if ours != theirs or not ours:
                 return count + _common(ours, theirs)
             count += len(ours)
+            # Most hits are a few blocks long and some are a whole layer: the reads grow with the
+            # match.
             step = min(2 * step, _WINDOW)
         return count
 

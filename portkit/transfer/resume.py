@@ -17,6 +17,8 @@ from portkit.transfer.stream import Stream
 from portkit.wire.json_types import JsonObject
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds, as long as nothing more arrives
+# Part of what a stream's name is made from. Raise it when a recipe or its packing changes its
+# bytes, so that what an older version has begun is not gone on with.
 _FORMAT = 2
 T = TypeVar("T")
 
@@ -86,6 +88,9 @@ class Sending:
     def key(self) -> str:
         """Names what the stream's beginning depends on."""
         bases = [base.digest for base in self.bases]
+        # Two streams of the same key have the same bytes; the host keeps what has come under this
+        # name. The version of zstd is not in it: `starts_with` compares what is there with what is
+        # made here.
         row = [_FORMAT, self.blob.digest, self.blob.size, asdict(self.packing), bases]
         row.append(list(self.found))
         return hashlib.sha256(json.dumps(row).encode()).hexdigest()[:32]
@@ -106,6 +111,8 @@ class Retries:
     def after(self, error: PortkitError) -> None:
         """Wait for the next try; raises the error when there is none, or the connection is whole:
         then the host has refused."""
+        # A refusal would be the same the next time; a broken connection may be whole again. The
+        # next call makes the connection anew.
         pause = next(self._pauses, None) if self._link.remote.lost else None
         if pause is None:
             raise error
@@ -149,11 +156,16 @@ def transmit(
     while True:
         try:
             # Only the answer may have been lost.
+            # The host may have made the blob and then lost the connection while it said so.
             asked = {"digests": [digest]}
             if retries.count and digest in link.remote.call("store.has", asked)["have"]:
                 return retries.count
+            # This also takes what is there out of the hands of a connection that broke, whose
+            # process on the host may not have noticed yet.
             found = link.remote.call("store.part", {**args, "room": sending.room})
             fits = stream.starts_with(found["size"], found["sha256"])
+            # If what is there is not the beginning of this stream (another version of zstd made it,
+            # say), it begins anew.
             offset = found["size"] if fits else 0
             if offset > most:
                 most = offset

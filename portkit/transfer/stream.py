@@ -45,6 +45,8 @@ def packer(how: Packing) -> Packer:
     import zstandard
 
     wanted: dict[str, int | bool] = {}
+    # Long distance matching finds what the usual matcher of a low level cannot remember: a library
+    # that is in two layers, say.
     if how.window:
         wanted |= {"window_log": how.window, "enable_ldm": True}
     if how.threads:
@@ -99,6 +101,8 @@ class Stream:
                 break
         else:
             self._ended = True
+        # Always the same amounts: what comes out of a compressor may depend on how it is fed, and a
+        # stream that is made again after a cut has to have the same bytes.
         data = self._packer.compress(b"".join(parts))
         self.eaten += length
         how = None
@@ -106,12 +110,16 @@ class Stream:
             how = self._again(self.eaten)
         if how is not None:
             self._again = None
+        # A decoder reads one zstd frame after the other as one stream (zstd_compression_format.md,
+        # "Frame concatenation").
         if self._ended or how not in (None, self.how):
             data += self._packer.flush()
         if how is not None and how != self.how:
             self.how, self._packer = how, packer(how)
         self._hash.update(data)
         if self._ended:
+            # zstd's own checksum has 32 bits and is optional. This one tells the host that all has
+            # come, and that what was kept over a cut belongs to what came afterwards.
             data += self._hash.digest()
         self._file.seek(self.made)
         self._file.write(data)
