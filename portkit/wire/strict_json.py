@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import List, NoReturn, Tuple
+from typing import Any, List, NoReturn, Tuple
 
 from portkit.wire.json_types import JsonObject
 
@@ -23,7 +23,7 @@ _MAX_DIGITS = 400  # of an integer; more take quadratic time before Python 3.11
 _HALF = re.compile("[\ud800-\udfff]")
 
 
-def loads(data: bytes, *, halves: bool = False) -> object:
+def loads(data: bytes, *, halves: bool = False) -> Any:
     """The value; ValueError for anything else than JSON. halves: of surrogate pairs are allowed."""
     if len(data) > LIMIT:
         raise ValueError(f"it has more than {LIMIT} bytes")
