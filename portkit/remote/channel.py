@@ -26,6 +26,8 @@ class Channel:
     def beating(self) -> Iterator[None]:
         """Send a sign of life now and then until the block's end."""
         done = threading.Event()
+        # A verb may wait for an engine or a disk for minutes. Without these signs the near end
+        # could not tell that from a host that hangs.
         beat = threading.Thread(target=self._beat, args=(done,), daemon=True)
         beat.start()
         try:
@@ -46,6 +48,7 @@ class Channel:
             frames.write_json(self._sink, row)
 
     def expect_data(self) -> None:
+        """The call that is about to run brings data."""
         self._open = True
 
     def receive(self) -> Iterator[bytes]:
@@ -65,6 +68,8 @@ class Channel:
                 raise frames.FrameError("data was expected")
 
     def send(self, data: bytes) -> None:
+        """Data for the caller, in frames."""
+        # One lock for each frame and not for all of them: a sign of life has to get between them.
         for start in range(0, len(data), frames.DATA_LIMIT):
             with self._writing:
                 frames.write_frame(self._sink, b"D", data[start : start + frames.DATA_LIMIT])

@@ -20,11 +20,15 @@ SOCKET = os.environ.get("PORTKIT_DOCKER_SOCKET", "/var/run/docker.sock")
 _JSON_LIMIT = strict_json.LIMIT
 _TEXT_LIMIT = 65536
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# Seconds for a small question. `docker system df` of a full engine takes minutes, and nothing here
+# asks for that.
 _GET_S = 120.0
 
 
 class _Connection(http.client.HTTPConnection):
     def __init__(self, timeout: float) -> None:
+        # The name only goes into the Host header, which the engine does not look at on a unix
+        # socket.
         super().__init__("docker", timeout=timeout)
         # http.client forgets its own when the answer ends with the connection.
         self._unix = socket.socket(socket.AF_UNIX)
@@ -65,6 +69,8 @@ def request(
     connection = _Connection(timeout)
     try:
         with _deadline(connection, total):
+            # The size of a stream that is made while it is sent is not known: it goes in chunks
+            # (RFC 9112, 7.1).
             headers = {"Content-Type": "application/x-tar"} if body is not None else {}
             connection.request(
                 method, path, body=body, headers=headers, encode_chunked=body is not None
@@ -192,6 +198,8 @@ def containerd_store(row: JsonObject) -> bool:
     pairs = row.get("DriverStatus") or []
     if not isinstance(pairs, list):
         raise malformed("/info", "DriverStatus is no list")
+    # [["driver-type", "io.containerd.snapshotter.v1"]] with the containerd image store; nothing
+    # else in /info says so, "Driver" is the snapshotter's name there.
     last = [pair[-1] for pair in pairs if isinstance(pair, list) and pair]
     return any(str(word).startswith("io.containerd.snapshotter") for word in last)
 
@@ -203,6 +211,7 @@ def root(row: JsonObject) -> Path:
 
 def images() -> List[str]:
     """The ids of all images."""
+    # `all`: layers of a build that has no name may be what a new image is made from.
     return sorted({_digest(row.get("Id")) for row in get_rows("/images/json?all=1")})
 
 

@@ -46,6 +46,7 @@ class Split:
         self.size = 0
         path = store.temporary()
         self._kept = os.open(str(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        # An open file without a name: whatever becomes of this process, it is gone with it.
         path.unlink()
         try:
             self._read(split)
@@ -64,6 +65,7 @@ class Split:
                 else:
                     raw = row.get("name_raw")
                     data = base64.b64decode(raw) if raw else row["name"].encode()
+                    # tar-split leaves size out where it is 0.
                     length = int(row.get("size") or 0)
                 if length <= 0 or not data:
                     continue
@@ -91,6 +93,8 @@ class Split:
     def _file(self, piece: int) -> int:
         if self._open[0] != piece:
             name = os.pread(self._kept, self._lengths[piece], self._places[piece])
+            # One file is open at a time: a layer is read from the start to the end, and may have
+            # 100,000 of them.
             self._close_file()
             self._open = piece, beneath.open_file(self._tree, name)
         return self._open[1]
@@ -110,6 +114,7 @@ def places(info: JsonObject) -> Dict[str, Path]:
     root = engine.root(info)
     if engine.containerd_store(info):
         found = {}
+        # Docker's own containerd, as its packages start it where no other runs, and the system's.
         for place in (root / "containerd/daemon", Path("/var/lib/containerd")):
             blobs = place / "io.containerd.content.v1.content/blobs/sha256"
             if blobs.is_dir():
@@ -123,6 +128,8 @@ def _overlay2(root: Path) -> Dict[str, Path]:
     layers = root / "image/overlay2/layerdb/sha256"
     for folder in layers.iterdir() if layers.is_dir() else ():
         try:
+            # layerdb/sha256/CHAINID/diff has the diffID; the folder's own name is the chainID,
+            # which depends on the layers below as well.
             digest = (folder / "diff").read_text().strip()
         except (OSError, ValueError):  # it is being made or removed, or damaged
             continue
@@ -141,6 +148,7 @@ def of_engine(digest: str, known: Dict[str, Path]) -> Optional[Content]:
             return Plain(path)
         root = path.parents[4]
         name = (path / "cache-id").read_text().strip()
+        # It becomes a part of a path that root reads from.
         if not name.isalnum():
             return None
         return Split(path / "tar-split.json.gz", root / "overlay2" / name / "diff")

@@ -17,6 +17,8 @@ from portkit.remote.channel import Channel
 from portkit.wire.json_types import JsonObject
 
 _KVM_SECONDS = 15.0
+# Where Debian and Ubuntu install the firmware (package ovmf); libvirt chooses the file itself by
+# its descriptors.
 _UEFI = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd")
 _TCP_LISTEN, _UDP_BOUND = "0A", "07"  # include/net/tcp_states.h
 TOOLS = ("qemu-img", "mkfs.ext4", "prlimit")  # what instances.py runs
@@ -34,6 +36,7 @@ def gather(args: JsonObject, channel: Channel) -> JsonObject:
         "os_name": release.get("PRETTY_NAME", "unknown"),
         "architecture": _MACHINES.get(platform.machine(), platform.machine()),
         "kernel": platform.release(),
+        # Those that this process may use: a container or a cpuset may have fewer than the machine.
         "cpus": len(os.sched_getaffinity(0)),
         "memory_bytes": memory.get("MemTotal", 0),
         "memory_available_bytes": memory.get("MemAvailable", 0),
@@ -140,6 +143,7 @@ def qemu_account() -> Tuple[Optional[str], Optional[str]]:
 
     users = {entry.pw_name for entry in pwd.getpwall()}
     groups = {entry.gr_name for entry in grp.getgrall()}
+    # Debian's and Ubuntu's package, and Fedora's.
     user: Optional[str] = next((name for name in ("libvirt-qemu", "qemu") if name in users), None)
     group: Optional[str] = next(
         (name for name in ("libvirt-qemu", "qemu", "kvm") if name in groups), None
@@ -150,6 +154,7 @@ def qemu_account() -> Tuple[Optional[str], Optional[str]]:
         lines = []
     for line in lines:
         key, _, value = line.partition("=")
+        # "+0" means the number 0 and not a user of that name (qemu.conf's own comments).
         name = value.strip().strip('"').lstrip("+")
         if key.strip() == "user" and name:
             user = name
@@ -170,6 +175,8 @@ def accelerator(binary: Optional[str]) -> Tuple[str, str]:
     if not binary or platform.machine() != "x86_64" or not os.path.exists(kernel):
         return "tcg", "a guest under KVM was not tried: no kernel of this host in /boot"
     argv = [binary, "-accel", "kvm", "-m", "512", "-nodefaults", "-no-user-config"]
+    # With panic=-1 the kernel reboots at once, which -no-reboot makes the end of QEMU, with status
+    # 0.
     argv += ["-display", "none", "-no-reboot", "-serial", "stdio"]
     argv += ["-kernel", kernel, "-append", "console=ttyS0 panic=-1"]
     try:
@@ -197,6 +204,8 @@ def listening(protocol: str) -> List[Tuple[str, int]]:
             if columns[3] != state:
                 continue
             address, port = columns[1].split(":")
+            # Each group of eight digits is a word of 32 bits in the host's own order, as the kernel
+            # prints it with %08X.
             words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
             packed = struct.pack("=%dI" % len(words), *words)
             found.add((socket.inet_ntop(family, packed), int(port, 16)))

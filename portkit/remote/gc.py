@@ -21,11 +21,14 @@ from portkit.wire import claims, strict_json
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
 
+# Seconds: a Move whose connection has just broken may come back for what it has sent.
 _YOUNG_S = 3600.0
 _STALE_S = 86400.0
 _ROWS = 1000  # that are told one by one; the sums are of all
 _HEX = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(rb"sha256:([0-9a-f]{64})")
+# Bytes: manifests and configurations have at most some megabytes, layers and disks are not looked
+# through.
 _SMALL = 16 << 20
 # The command line that the remote half of any connection is started with.
 _BOOT = b"exec(zlib.decompress(b.read(int(b.readline()))))"
@@ -177,6 +180,7 @@ def _others() -> List[int]:
     found = []
     for folder in _processes():
         try:
+            # Arguments end with NUL bytes (proc(5)).
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
@@ -200,6 +204,7 @@ def _opened() -> Set[str]:
     found = set()
     for folder in _processes():
         try:
+            # QEMU has its disks open, a `docker load` of another program its file.
             for link in (folder / "fd").iterdir():
                 target = os.readlink(str(link))
                 if target.startswith(roots):

@@ -110,11 +110,13 @@ def load(args: JsonObject, channel: Channel) -> JsonObject:
     try:
         make = image_archive.oci_layout if containerd else image_archive.docker_archive
         stream, expected = make(store.path_of(config), layers, files, hold)
+        # quiet: else its answer has progress for people in it as well.
         with engine.request("POST", "/images/load?quiet=1", body=stream) as response:
             said = response.read(1 << 20).decode("utf-8", "replace")
     finally:
         for source in files.values():
             source.close()
+    # The status is 200 as soon as the stream begins; what went wrong later is a line in the answer.
     if '"error"' in said:
         raise RemoteError(
             "EngineError", "the engine did not load the image", said[-2000:], "See its words above."
@@ -130,6 +132,8 @@ def load(args: JsonObject, channel: Channel) -> JsonObject:
 
 def _read_back(hold: str, expected: str, layers: List[str], said: str) -> None:
     row = inspect(hold)
+    # The engine checks each layer against the configuration while it loads. This makes sure that it
+    # is this image which has the name.
     if row.id == expected and row.diff_ids == layers:
         return
     untag(hold)
@@ -153,6 +157,8 @@ def tag(args: JsonObject, channel: Channel) -> JsonObject:
         name, _, label = (
             wanted.rpartition(":") if ":" in wanted.split("/")[-1] else (wanted, "", "")
         )
+        # The API has no way to set a name only where it is free: between the look above and this
+        # call somebody else may take it. The window is one request.
         query = urlencode({"repo": name, "tag": label or "latest"})
         with engine.request("POST", "/images/%s/tag?%s" % (quote(target, safe=":"), query)):
             return {"tagged": True}
@@ -223,6 +229,8 @@ def build(args: JsonObject, channel: Channel) -> JsonObject:
         for chunk in store.decoded(channel, args["encoding"], args["size"]):
             file.write(chunk)
     identity = folder / "iid"
+    # One connection may build several Apps: the id of the one before must not be taken for this
+    # one.
     if identity.exists():
         identity.unlink()
     buildkit = _buildkit()
@@ -296,6 +304,8 @@ def _run_build(
 ) -> None:
     tail: List[str] = []
     with tempfile.TemporaryDirectory(dir=str(store.temporary_folder())) as config:
+        # What the host's user has in ~/.docker (proxies, credential helpers, another builder) is no
+        # part of this build, unless DOCKER_CONFIG names it.
         env.setdefault("DOCKER_CONFIG", config)
         with (
             context.open("rb") as file,
@@ -307,6 +317,7 @@ def _run_build(
                 for raw in process.stdout or ():
                     line = masked(raw.decode("utf-8", "replace").rstrip())
                     if line:
+                        # A build may print without end; what went wrong stands last.
                         tail = [*tail, line][-30:]
                         channel.tell(line)
             except BaseException:

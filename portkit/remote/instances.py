@@ -59,6 +59,7 @@ def create(args: JsonObject, channel: Channel) -> JsonObject:
     folder = _folder(args["id"])
     owner = _owner()
     ROOT.mkdir(mode=0o711, parents=True, exist_ok=True)
+    # QEMU's user has to pass through, and need not see what is there: x without r.
     for path in (ROOT.parent, ROOT):
         path.chmod(0o711)
     if folder.exists():
@@ -82,6 +83,8 @@ def create(args: JsonObject, channel: Channel) -> JsonObject:
 
 def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) -> JsonObject:
     overlay = folder / "disk.qcow2"
+    # -F: without the base's format qemu-img refuses (since 6.1), and guessing it from content that
+    # a guest may have written is how a raw disk becomes a qcow2 that names a file of the host.
     _tool(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)])
     (folder / "base").write_text(base.name)
     (folder / "app").write_text(str(args.get("app", "")))
@@ -97,7 +100,10 @@ def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) ->
             raise RemoteError("HostError", "a volume's name is malformed", repr(row["name"])[:100])
         path = folder / (row["name"] + ".raw")
         with path.open("wb") as file:
+            # Sparse: it takes room as it is written to.
             file.truncate(int(row["bytes"]))
+        # -F: it is a file and no device. -m 0: no blocks are kept back for root, as the app may be
+        # another user. The label is how the guest's init finds the disk.
         _tool(["mkfs.ext4", "-q", "-F", "-m", "0", "-L", row["name"], str(path)])
         volumes[row["name"]] = str(path)
     for path in folder.iterdir():
@@ -173,6 +179,8 @@ def _base(digest: str, group: int) -> Path:
     fresh = folder / (blob.name + ".new")
     fresh.unlink(missing_ok=True)
     try:
+        # A second name costs nothing. The file's mode and owner change with it, which the Store
+        # does not mind: it is root's.
         os.link(str(blob), str(fresh))
     except OSError:  # another file system
         sparse.copy_sparse(blob, fresh)
@@ -201,8 +209,11 @@ def configure(args: JsonObject, channel: Channel) -> JsonObject:
     """Write the configuration disk anew, in place: a guest that runs may have it open."""
     data = base64.b64decode(args["config"])
     path = _folder(args["id"]) / "config.raw"
+    # The file is QEMU's user's, who could have put a link in its place.
     descriptor = os.open(str(path), os.O_WRONLY | os.O_NOFOLLOW)
     try:
+        # A running guest has the size of the disk in memory; a shorter or longer one would be read
+        # wrongly.
         if len(data) != os.fstat(descriptor).st_size:
             raise RemoteError("HostError", "the configuration has another size than before")
         os.pwrite(descriptor, data, 0)

@@ -77,6 +77,8 @@ def _extract(image: str, wanted: "set[str]") -> Dict[str, Path]:
                 raise engine.malformed(path, "over %d members" % _MEMBERS)
             bundle.members = []  # type: ignore[attr-defined] # tarfile keeps each
             file = bundle.extractfile(member) if member.isreg() else None
+            # A tar has at least two empty records: what is smaller is no layer but a JSON file of
+            # the archive.
             if file is None or member.size < 1024:
                 continue
             out = store.temporary()
@@ -110,6 +112,8 @@ def _unpack(file: Readable, path: Path) -> str:
 
 
 def _plain(file: Readable) -> Iterator[bytes]:
+    # gzip (RFC 1952) and zstd (RFC 8878) begin with their magic numbers; an engine's archive says
+    # nowhere which of its layers are compressed.
     head = file.read(4)
     rest = _Joined(head, file)
     if head[:2] == b"\x1f\x8b":

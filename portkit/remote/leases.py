@@ -45,6 +45,8 @@ def locked() -> Iterator[None]:
     """Markers are read and written by one connection at a time."""
     ROOT.mkdir(mode=0o700, parents=True, exist_ok=True)
     ROOT.chmod(0o700)
+    # flock(2) is released with the descriptor, also when the process is killed; a lock file that is
+    # made and removed would stay.
     with open(str(ROOT / "lock"), "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -79,6 +81,7 @@ def write(marker: JsonObject) -> None:
     for key in ("needs", "brought"):
         row[key] = sorted("sha256:" + name for name in set(marker[key]))
     path = path_of(marker["id"])
+    # The glob of `markers` does not match such a name.
     fresh = ROOT / (".%s" % secrets.token_hex(8))
     descriptor = os.open(str(fresh), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "wb") as file:

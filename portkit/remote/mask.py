@@ -35,5 +35,7 @@ def _forms(value: str) -> Iterator[str]:
     for each in (value, *value.splitlines()):
         yield each
         yield each.strip()
+        # BuildKit prints commands in Go's quoting, which for most texts is JSON's, with or without
+        # \u escapes.
         yield json.dumps(each)[1:-1]
         yield json.dumps(each, ensure_ascii=False)[1:-1]

@@ -219,6 +219,7 @@ def _take(app: str, identity: str, role: str) -> None:
         "pid": os.getpid(),
         "start": processes.started(os.getpid()),
     }
+    # What the last holder wrote; its lock is free, so that it is gone.
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, b"-" + json.dumps(row).encode(), 0)
     _HELD[app] = descriptor
@@ -231,6 +232,8 @@ def _let_go(app: str) -> None:
     if descriptor is None and path.exists():
         descriptor = _open(path)
     if descriptor is not None:
+        # Before the descriptor is closed: in the other order somebody could take the lock of a file
+        # that is then removed under its feet.
         path.unlink(missing_ok=True)
         os.close(descriptor)
 
@@ -260,6 +263,7 @@ def _holder(app: str) -> Optional[JsonObject]:
     except FileNotFoundError:
         return None
     try:
+        # A shared lock, so that two who only look do not take each other for a holder.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return _words(os.pread(descriptor, 4096, 0))

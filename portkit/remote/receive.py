@@ -27,7 +27,9 @@ from portkit.wire.json_types import JsonObject
 _KEY = re.compile(r"[0-9a-f]{32}")
 _CHUNK = 1 << 20
 _TRAILER = 32  # sha256 of the compressed bytes before it
+# Seconds. A Move that goes on later than a day after it was cut sends its blob from the start.
 _STALE_S = 86400.0
+# More than any image has layers; each is an open file here.
 _BASES = 4096
 
 
@@ -84,6 +86,8 @@ def offer(args: JsonObject, channel: Channel) -> JsonObject:
         if other != part:  # made otherwise: it fits nothing that comes now
             other.unlink(missing_ok=True)
     _check_room(max(int(args["room"]) - held, held))  # it is copied
+    # Copied and renamed over the old one: a connection that still has the old file open writes into
+    # a file without a name.
     fresh = store.temporary()
     size = 0
     with fresh.open("xb") as out:
@@ -101,6 +105,8 @@ def offer(args: JsonObject, channel: Channel) -> JsonObject:
 
 
 def _check_room(wanted: int) -> None:
+    # f_bavail: what is there for users; the last five percent of ext4 are root's, and filling them
+    # stops other programs.
     found = os.statvfs(str(store.ROOT))
     free = found.f_bavail * found.f_frsize
     if wanted > free:
@@ -134,6 +140,8 @@ def apply(args: JsonObject, channel: Channel) -> JsonObject:
                 raise RemoteError(
                     "VerifyError", "what arrived is damaged", str(error), "Try again."
                 ) from error
+            # Content, then name, then folder: after a power cut a blob is there as a whole or not
+            # at all.
             os.fsync(descriptor)
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             made.replace(target)
@@ -169,7 +177,9 @@ def _make(
     offset = int(args["offset"])
     if not 0 <= offset <= os.fstat(kept.fileno()).st_size:
         raise ValueError("the sender goes on behind the end of what is here")
+    # What the sender does not go on behind, it makes anew.
     os.ftruncate(kept.fileno(), offset)
+    # What was here is decompressed again: a decoder's state cannot be stored.
     came = _arriving(kept, channel, offset)
     recipe.apply(_plain(_checked(came), args["encoding"]), bases, target)
     if target.digest() != args["digest"]:
@@ -198,6 +208,7 @@ def _checked(chunks: Iterator[bytes]) -> Iterator[bytes]:
     tail = b""
     for chunk in chunks:
         data = tail + chunk
+        # Whether 32 bytes are the trailer is known only when nothing follows them.
         data, tail = data[:-_TRAILER], data[-_TRAILER:]
         total.update(data)
         if data:

@@ -88,6 +88,7 @@ def _was_mounted(disk: Path) -> bool:
             block = file.read(64)
     except OSError:
         return True
+    # 0xEF53, little-endian. A disk that is no ext4 is taken to hold data.
     return block[0x38:0x3A] != b"\x53\xef" or block[0x2C:0x30] != bytes(4)
 
 
@@ -105,6 +106,8 @@ def _of_engine() -> Iterator[JsonObject]:
 
 
 def _volumes(moves: "set[Optional[str]]") -> Iterator[JsonObject]:
+    # A volume of a Move has the Move's id in a label. Its name would do as well, but a person may
+    # have chosen such a name.
     query = urlencode({"filters": '{"label":["%s"]}' % _MARK})
     listed = engine.get_object("/volumes?" + query).get("Volumes") or []
     if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):

@@ -91,8 +91,11 @@ def main(nonce: str) -> int:
     source = sys.stdin.buffer
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that prints by accident may come between the frames
+    # So that `finally` below runs: the default action would end the process at once and leave its
+    # temporary files.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
+    # Whatever a verb creates and forgets to protect is private.
     os.umask(0o077)
     sink.write(b"\n" + frames.MAGIC + nonce.encode() + b"\n")
     hello = {"python": sys.version.split()[0], "encodings": list(codec.encodings())}

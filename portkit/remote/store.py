@@ -21,6 +21,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def path_of(digest: object) -> Path:
+    """Where a blob is or would be; VerifyError for anything that is no digest, since this becomes a
+    file's name."""
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise RemoteError("VerifyError", "a digest is malformed", repr(digest)[:100])
     return ROOT / "blobs" / "sha256" / digest[7:]
@@ -39,6 +41,7 @@ def temporary_folder() -> Path:
 
 
 def temporary() -> Path:
+    """A name for a file of this connection, which nobody can predict; the caller makes the file."""
     return temporary_folder() / secrets.token_hex(8)
 
 
@@ -95,6 +98,7 @@ def has(args: JsonObject, channel: Channel) -> JsonObject:
 
 
 def sync_folder(path: Path) -> None:
+    """Write a folder's entries to the disk: fsync(2) of a file says nothing about its name."""
     folder = os.open(str(path), os.O_RDONLY)
     try:
         os.fsync(folder)

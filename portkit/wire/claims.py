@@ -27,6 +27,8 @@ def make(base: Path) -> Tuple[Path, int]:
     while True:
         path = base / new_name()
         path.mkdir(mode=0o700)
+        # Between mkdir and flock somebody's sweep may see a folder without an owner and remove it:
+        # then make another.
         lock = take(path)
         if lock is not None:
             return path, lock
@@ -46,6 +48,7 @@ def take(path: Path) -> Optional[int]:
     held = False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The folder may have been removed, and another made of that name, between open and flock.
         held = os.path.samestat(os.fstat(lock), path.lstat())
     except (BlockingIOError, FileNotFoundError):
         held = False

@@ -10,6 +10,7 @@ import ctypes
 import zlib
 from typing import Any, Iterator, Optional, Tuple
 
+# Bytes that libzstd may write at once: what ZSTD_DStreamOutSize() answers.
 _OUT = 1 << 17
 WINDOW = 27  # 128 MiB, what `zstd --long` makes; a larger one costs the reader its memory
 
@@ -27,6 +28,8 @@ def _load() -> Optional[Any]:
         lib = ctypes.CDLL("libzstd.so.1")
     except OSError:
         return None
+    # ctypes takes every result for a C int unless it is told otherwise: a pointer or a size_t would
+    # lose its upper half.
     for name in ("ZSTD_createDCtx", "ZSTD_createCCtx"):
         getattr(lib, name).restype = ctypes.c_void_p
     for name in ("ZSTD_decompressStream", "ZSTD_compressStream2"):
@@ -34,6 +37,7 @@ def _load() -> Optional[Any]:
     for name in ("ZSTD_CCtx_setParameter", "ZSTD_DCtx_setParameter"):
         getattr(lib, name).restype = ctypes.c_size_t
         getattr(lib, name).argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+    # libzstd reports errors as sizes near the largest one; this function tells them apart.
     lib.ZSTD_isError.argtypes = [ctypes.c_size_t]
     return lib
 
@@ -72,12 +76,16 @@ class _Zstd:
             level_key = 100  # ZSTD_c_compressionLevel
             self._check(lib.ZSTD_CCtx_setParameter(self._context, level_key, level))
         else:
+            # A frame says how much of its past a reader has to keep. Without a limit, a few bytes
+            # from elsewhere could ask for 2 GiB.
             window_key = 100  # ZSTD_d_windowLogMax
             self._check(lib.ZSTD_DCtx_setParameter(self._context, window_key, window))
         self._space = ctypes.create_string_buffer(_OUT)
         self.ended = False
 
     def __del__(self) -> None:
+        # The constructor may have failed before there was one. Python frees nothing that C has set
+        # aside.
         if hasattr(self, "_context"):
             free = self._lib.ZSTD_freeCCtx if self._compress else self._lib.ZSTD_freeDCtx
             free(self._context)
@@ -101,13 +109,18 @@ class _Zstd:
 
     def feed(self, data: bytes, last: bool = False) -> Iterator[bytes]:
         """What comes out for `data`, in pieces of at most _OUT bytes."""
+        # The pointer leads into `data`, which this frame keeps alive until the generator ends.
         source = _InBuffer(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p), len(data), 0)
         while True:
             out = _OutBuffer(ctypes.cast(self._space, ctypes.c_void_p), _OUT, 0)
             left = self._step(source, out, last)
+            # 0 means that a frame is complete and written; anything else is a hint of how much is
+            # missing.
             self.ended = left == 0
             if out.pos:
                 yield ctypes.string_at(self._space, out.pos)
+            # A full output may mean that more waits inside of the library, even where all input is
+            # taken.
             done = source.pos == len(data) and out.pos < _OUT
             if self.ended if last else done or (self.ended and source.pos == len(data)):
                 return
@@ -139,6 +152,7 @@ class Decompressor:
 
     @staticmethod
     def _inflate(inflater: Any, data: bytes) -> Iterator[bytes]:
+        # zlib would put what follows into `unused_data` and say nothing.
         if inflater.eof:
             raise ValueError("something follows the end of the compressed stream")
         while True:
@@ -155,6 +169,7 @@ class Decompressor:
                 return
 
     def finish(self) -> None:
+        """Check that the end has come; ValueError when it has not."""
         ended = self._zstd.ended if self._zstd is not None else True
         if self._zlib is not None:
             ended = self._zlib.eof

@@ -14,9 +14,11 @@ class Content(Protocol):
 
     size: int
 
-    def pread(self, length: int, offset: int) -> bytes: ...
+    def pread(self, length: int, offset: int) -> bytes:
+        """At most `length` bytes from `offset` on."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free what it holds open."""
 
 
 class Plain:

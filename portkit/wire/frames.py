@@ -13,6 +13,8 @@ from typing import BinaryIO, Optional, Protocol, Tuple
 from portkit.wire import strict_json
 from portkit.wire.json_types import JsonObject
 
+# A login's shell may print what it likes before the program runs (motd, a profile): the near end
+# reads until this and a number that was made for the connection.
 MAGIC = b"PORTKIT-REMOTE/1 "
 JSON_LIMIT = 4 << 20
 DATA_LIMIT = 1 << 20
@@ -37,7 +39,8 @@ class RemoteError(Exception):
 class Readable(Protocol):
     """What frames are read from: at most `count` bytes at once, b"" at the end."""
 
-    def read(self, count: int) -> bytes: ...
+    def read(self, count: int) -> bytes:
+        """Fewer bytes than `count` are fine."""
 
 
 def read_exactly(stream: Readable, count: int) -> bytes:
@@ -54,12 +57,14 @@ def read_exactly(stream: Readable, count: int) -> bytes:
 
 def read_frame(stream: Readable) -> Optional[Tuple[bytes, bytes]]:
     """(kind, payload), or None at an orderly end of the stream."""
+    # The end of the stream is orderly only between two frames.
     kind = stream.read(1)
     if not kind:
         return None
     if kind not in _LIMITS:
         raise FrameError("unknown kind of frame %r" % kind)
     (length,) = struct.unpack(">I", read_exactly(stream, 4))
+    # Before the payload is read: the other end must not decide how much memory this one takes.
     if length > _LIMITS[kind]:
         raise FrameError("a frame of %d bytes is over the limit" % length)
     return kind, read_exactly(stream, length)
@@ -71,11 +76,14 @@ def write_frame(stream: BinaryIO, kind: bytes, payload: bytes = b"") -> None:
         raise FrameError("a frame of %d bytes is over the limit" % len(payload))
     stream.write(kind + struct.pack(">I", len(payload)))
     stream.write(payload)
+    # Whoever reads waits for the whole frame and sends nothing meanwhile.
     stream.flush()
 
 
 def write_json(stream: BinaryIO, value: JsonObject) -> None:
     """Write and flush a JSON object. What of its text is not Unicode becomes "?"."""
+    # Names of files that are not UTF-8 have lone surrogates in Python (os.fsdecode), and no
+    # encoding can write those.
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     write_frame(stream, b"J", text.encode("utf-8", "replace"))
 

@@ -35,9 +35,12 @@ def docker_archive(
 ) -> Tuple[Iterator[bytes], str]:
     """The stream of an archive as `docker save` made it before 25, and the id to expect."""
     digest = "sha256:" + config.name
+    # The names are free; HEX/layer.tar is what engines have always written.
     names = [layer[7:] + "/layer.tar" for layer in layers]
     rows = [{"Config": config.name + ".json", "RepoTags": [hold], "Layers": names}]
     members: List[Member] = [(config.name + ".json", config.read_bytes())]
+    # An image may have a layer twice (two instructions that change nothing); an archive has its
+    # file once.
     for layer in dict.fromkeys(layers):
         if layer in files:
             members.append((layer[7:] + "/layer.tar", files[layer]))
@@ -57,6 +60,8 @@ def oci_layout(
         }
         for layer in layers
     ]
+    # portkit writes this manifest itself: where an image came by `docker save`, the registry's own
+    # is not known, and its layers would be compressed ones.
     manifest = _json(
         {
             "schemaVersion": 2,
@@ -75,6 +80,8 @@ def oci_layout(
         "digest": digest,
         "size": len(manifest),
         "annotations": {
+            # The first is containerd's own and holds the whole name; the second is the image-
+            # spec's.
             "io.containerd.image.name": "docker.io/" + hold,
             "org.opencontainers.image.ref.name": hold.rpartition(":")[2],
         },
@@ -100,6 +107,7 @@ def _tar(members: Sequence[Member]) -> Iterator[bytes]:
         info = tarfile.TarInfo(name)
         if isinstance(content, bytes):
             info.size = len(content)
+            # PAX: a ustar header ends at 8 GiB.
             yield info.tobuf(tarfile.PAX_FORMAT) + content
         else:
             info.size = content.size

@@ -23,6 +23,7 @@ from portkit.wire.content import Content
 
 END, ZERO, LITERAL, COPY, COPY_FROM = range(5)
 _CHUNK = 1 << 20
+# The usual block of ext4, xfs and btrfs: a hole cannot be smaller.
 _BLOCK = 1 << 12
 _ZEROS = bytes(_CHUNK)
 _ZERO_BLOCK = bytes(_BLOCK)
@@ -43,6 +44,8 @@ def number(value: int) -> bytes:
 
 
 def zigzag(value: int) -> int:
+    """A signed number as an unsigned one, small where it is near zero: 0, -1, 1, -2 become 0, 1, 2,
+    3."""
     return value << 1 if value >= 0 else (-value << 1) - 1
 
 
@@ -54,6 +57,7 @@ class Writer:
         self._ends: "dict[int, int]" = {}
 
     def zero(self, length: int) -> bytes:
+        """So many zeros."""
         return bytes((ZERO,)) + number(length)
 
     def literal(self, length: int) -> bytes:
@@ -61,6 +65,7 @@ class Writer:
         return bytes((LITERAL,)) + number(length)
 
     def copy(self, base: int, offset: int, length: int) -> bytes:
+        """So many bytes of a base, by its number, from `offset` on."""
         told = number(zigzag(offset - self._ends.get(base, 0))) + number(length)
         head = bytes((COPY,)) if base == self._base else bytes((COPY_FROM,)) + number(base)
         self._base = base
@@ -68,6 +73,7 @@ class Writer:
         return head + told
 
     def end(self) -> bytes:
+        """The end of the recipe, behind which nothing may follow."""
         return bytes((END,))
 
 
@@ -98,6 +104,8 @@ class Reader:
 
     def number(self) -> int:
         value = 0
+        # Nine bytes hold 63 bits: more than any file has, and a stream of bytes with the first bit
+        # set ends here.
         for shift in range(0, 63, 7):
             byte = self._byte()
             value |= (byte & 127) << shift
@@ -125,6 +133,8 @@ class Reader:
         elif kind in (COPY, COPY_FROM):
             base = self.number() if kind == COPY_FROM else self._base
             told = self.number()
+            # Zigzag: 0, 1, 2, 3, 4 stand for 0, -1, 1, -2, 2, so that small steps back are small
+            # numbers too.
             offset = self._ends.get(base, 0) + (told >> 1 if not told & 1 else -(told + 1 >> 1))
             kind = COPY
         else:
@@ -146,13 +156,17 @@ class Target:
         self._size = size
         self._hash = hashlib.sha256()
         self.done = 0
+        # The file has its size from the start: what is not written stays a hole, which reads as
+        # zeros.
         os.ftruncate(descriptor, size)
 
     def room(self, length: int) -> None:
+        """RecipeError when so many bytes more are more than the file was to have."""
         if length > self._size - self.done:
             raise RecipeError("the recipe makes more than was announced")
 
     def write(self, data: bytes) -> None:
+        """Append bytes; blocks of zeros in them become holes."""
         self.room(len(data))
         self._hash.update(data)
         view = memoryview(data)
@@ -186,6 +200,7 @@ def _is_zero(block: bytes) -> bool:
 
 
 def _write_all(descriptor: int, view: memoryview, position: int) -> None:
+    # pwrite(2) may write less than it was given, at the end of a disk for one.
     while view:
         count = os.pwrite(descriptor, view, position)
         position += count

@@ -18,6 +18,8 @@ def extents(descriptor: int) -> Iterator[tuple[int, int]]:
     position = 0
     while position < size:
         try:
+            # A file system that knows no holes answers that all is data; the result is right in any
+            # case.
             start = os.lseek(descriptor, position, os.SEEK_DATA)
         except OSError as error:
             if error.errno == errno.ENXIO:  # nothing but a hole from here on
@@ -34,6 +36,7 @@ def hash_sparse(path: Path) -> str:
         descriptor = file.fileno()
         done = 0
         for start, length in extents(descriptor):
+            # Hashing zeros from memory is faster than reading a hole, and a disk is mostly hole.
             _zeros(total, start - done)
             for chunk in _read(descriptor, start, length):
                 total.update(chunk)
@@ -64,6 +67,7 @@ def copy_sparse(source: Path, target: Path) -> None:
         out = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
             os.fchmod(out, 0o600)  # whatever the umask took away
+            # The size first: a hole at the end is otherwise lost, as nothing is written there.
             os.ftruncate(out, os.fstat(file.fileno()).st_size)
             for start, length in extents(file.fileno()):
                 for chunk in _read(file.fileno(), start, length):
