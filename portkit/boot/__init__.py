@@ -120,6 +120,7 @@ def find(every: Sequence[Instance], wanted: str, form: Form | None = None) -> In
     """The Instance of that id, or the only one of that App; of one Move's two Forms the one that
     runs. AppError when none or several are left."""
     found = _named(every, wanted, form)
+    # Both Forms of one Move have its id; at most one of them runs, as they publish the same port.
     if len({each.id for each in found}) == 1 and len(found) > 1:
         found = tuple(each for each in found if each.status == "running") or found
     if len(found) != 1:

@@ -18,28 +18,35 @@ class Containers:
         self._engine = Docker(host.docker_socket(), host.name)
 
     def close(self) -> None:
+        """Close the connection to the engine."""
         self._engine.close()
 
     def create(
         self, artifact: Artifact, reference: str, spec: RunSpec, identity: str, facts: Facts
     ) -> Instance:
+        """The container from the held image, with its volumes."""
         self._engine.create(reference, spec, identity)
         return Instance(identity, spec.app, Form.IMAGE, self._host.name, "created")
 
     def start(self, identity: str) -> None:
+        """Start the container."""
         self._engine.start(identity)
 
     def stop(self, identity: str, grace_s: float | None = None) -> int | None:
+        """Stop signal, the App's time, SIGKILL; the exit code."""
         return self._engine.stop(identity, grace_s)
 
     def state(self, identity: str) -> tuple[str, int | None]:
+        """As the engine says it."""
         life = self._engine.life(identity)
         return life.status, life.exit_code
 
     def life(self, identity: str) -> Life:
+        """As the engine says it, with the address of the container's network."""
         return self._engine.life(identity)
 
     def commit(self, identity: str, spec: RunSpec) -> None:
+        """Give the container its restart policy, which it did not have so far."""
         self._engine.restart_policy(identity, spec.restart)
 
     def remove(self, identity: str) -> None:
@@ -52,12 +59,15 @@ class Containers:
             self._host.remote.call("image.remove", {"reference": image})
 
     def logs(self, identity: str, tail: int = 100) -> str:
+        """The last lines of both of its outputs."""
         return self._engine.logs(identity, tail)
 
     def follow(self, identity: str, write: Callable[[bytes], object]) -> None:
+        """Both of its outputs from now on."""
         self._engine.follow(identity, write)
 
     def instances(self) -> tuple[Instance, ...]:
+        """Every container of portkit's, and what killed Moves left of volumes and images."""
         rows = self._engine.instances()
         known = {row.id for row in rows}
         left = remains(self._host, Form.IMAGE)

@@ -32,11 +32,14 @@ class Domains:
         self._engine = Libvirt(host.libvirt_uri(), host.name)
 
     def close(self) -> None:
+        """Close the connection to libvirt."""
         self._engine.close()
 
     def create(
         self, artifact: Artifact, reference: str, spec: RunSpec, identity: str, facts: Facts
     ) -> Instance:
+        """The domain, its overlay on the disk's blob, its configuration disk and its volumes."""
+        # A tmpfs is made by the guest itself.
         volumes = [mount for mount in spec.mounts if mount.type == "volume"]
         made = self._host.remote.call(
             "instance.create",
@@ -45,6 +48,8 @@ class Domains:
                 "app": spec.app,
                 "disk": artifact.digest,
                 "kit": [b.digest for b in artifact.blobs if b.digest != artifact.digest],
+                # Inside the VM the guest's init restarts the App. Until `commit` it must not, or an
+                # App that fails at once would look as if it had stayed up.
                 "config": _encoded(replace(spec, restart="no")),
                 "volumes": [
                     {"name": f"pkv{number}", "bytes": spec.machine.volume_bytes}
@@ -77,13 +82,17 @@ class Domains:
         return Instance(identity, spec.app, Form.DISK, self._host.name, "created")
 
     def start(self, identity: str) -> None:
+        """Boot it; returns when QEMU runs, which is long before the App answers."""
         self._engine.start(identity)
 
     def stop(self, identity: str, grace_s: float | None = None) -> int | None:
+        """Power button, the App's time and the firmware's, force; the exit code that the guest's
+        init wrote."""
         self._engine.stop(identity, grace_s, _FIRMWARE_S)
         return exit_code(self._log(identity))
 
     def state(self, identity: str) -> tuple[str, int | None]:
+        """libvirt knows whether it runs; whether and how its App ended, the serial log says."""
         if self._engine.active(identity):
             return "running", None
         return _ended(self._log(identity))
@@ -127,6 +136,7 @@ class Domains:
         write(self._read(identity, position)[0].encode())
 
     def instances(self) -> tuple[Instance, ...]:
+        """Every domain of portkit's, and what killed Moves left of disks."""
         rows = []
         for row in self._engine.instances():
             if row.status != "running":

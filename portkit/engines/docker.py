@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs i
 
 # Docker's states; all others are ends.
 _STATES = {"created": "created", "running": "running", "paused": "running", "restarting": "running"}
+# The list of containers has the exit code in a text for people only; `inspect` has it as a number
+# and costs a request for each.
 _EXITED = re.compile(r"Exited \((\d{1,3})\)")
 _LABELS = ("portkit.move", "portkit.app", "portkit.form")
 _STOP_S = 10  # what the engine gives an app to end unless it says otherwise
@@ -44,10 +46,13 @@ class Docker:
         url = f"unix://{socket}"
         with self._errors("reach the engine"):
             made = within(CALL_S, lambda: Client(base_url=url, version="auto", timeout=120))
+        # `close` and `stop` are called past the patience: the one must not start a thread at the
+        # end of a process, the other may take as long as the App says.
         self._sdk = made
         self._api = Patient(made)
 
     def close(self) -> None:
+        """Close the connections to the engine."""
         self._sdk.close()
 
     @contextmanager
@@ -104,6 +109,8 @@ class Docker:
             self._api.create_container(
                 image=image,
                 name=name,
+                # The whole argv as the entrypoint and no command: the image's own CMD would be
+                # appended otherwise.
                 entrypoint=list(spec.argv),
                 environment=[f"{key}={value}" for key, value in spec.env],
                 working_dir=spec.cwd,
@@ -133,6 +140,8 @@ class Docker:
             where = (port.host_ip, port.host_port) if port.host_ip else port.host_port
             bindings.setdefault(f"{port.target}/{port.protocol}", []).append(where)
         return self._api.create_host_config(
+            # All are dropped and those that are wanted are added, so that the engine's own default
+            # does not matter.
             cap_drop=None if spec.privileged else ["ALL"],
             cap_add=None if spec.privileged else capabilities,
             privileged=spec.privileged,
@@ -144,10 +153,13 @@ class Docker:
             group_add=list(spec.group_add),
             mem_limit=spec.mem_limit_bytes,
             nano_cpus=None if spec.cpus is None else int(spec.cpus * 1e9),
+            # Until `commit` nothing may start it: a host that restarts in the middle of a Move must
+            # not bring the App up on its own.
             restart_policy={"Name": "no"},
         )
 
     def start(self, identity: str) -> None:
+        """Start the container; returns when the engine has started its process."""
         with self._errors("start the container"):
             self._api.start(self._row(identity).Id)
 
@@ -311,6 +323,7 @@ def _healthcheck(spec: RunSpec) -> JsonObject | None:
         ("start_period", check.start_period_s),
     ):
         if seconds is not None:
+            # The API counts in nanoseconds, as Go does.
             row[key] = int(seconds * 1e9)
     if check.retries is not None:
         row["retries"] = check.retries

@@ -51,6 +51,7 @@ class Domain:
 
     @property
     def name(self) -> str:
+        """Its name in libvirt, by which people find it."""
         return f"portkit-{self.app}-{self.identity.removeprefix('pk-')}"
 
 
@@ -65,12 +66,15 @@ def domain_xml(domain: Domain) -> str:
     _text(root, "vcpu", str(domain.cpus))
     uefi = {"firmware": "efi"} if domain.firmware is Firmware.UEFI else {}
     boot = etree.SubElement(root, "os", uefi)
+    # q35 without a version: QEMU's newest of the host. The other name, pc, has no PCI Express.
     _text(boot, "type", "hvm", arch="x86_64", machine="q35")
     if uefi:
         firmware = etree.SubElement(boot, "firmware")
+        # The kernel in the disk is signed by nobody that a firmware knows.
         etree.SubElement(firmware, "feature", enabled="no", name="secure-boot")
     etree.SubElement(boot, "boot", dev="hd")
     features = etree.SubElement(root, "features")
+    # The power button is an event of ACPI; without it a guest cannot be asked to stop.
     etree.SubElement(features, "acpi")
     etree.SubElement(features, "apic")
     _processor(root, domain)
@@ -135,6 +139,7 @@ class _MarkReader:
         self._path.append(tag)
         if len(self._path) > _DEPTH_LIMIT:
             raise _malformed(f"over {_DEPTH_LIMIT} elements in each other")
+        # Only at that place: a description, say, may hold any text.
         if not self.mark and self._path[1:] == ["metadata", _INSTANCE]:
             self.mark = attributes
 
@@ -170,6 +175,8 @@ def _processor(root: etree.Element, domain: Domain) -> None:
 
 def _devices(root: etree.Element, domain: Domain) -> None:
     devices = etree.SubElement(root, "devices")
+    # The whole chain is written out: libvirt then takes the base and its format from here, and does
+    # not read them from the overlay's header.
     disk = _disk(devices, domain.overlay, "qcow2", "vda")
     backing = etree.SubElement(disk, "backingStore", type="file")
     etree.SubElement(backing, "format", type="raw")
@@ -177,13 +184,18 @@ def _devices(root: etree.Element, domain: Domain) -> None:
     etree.SubElement(backing, "backingStore")
     config = _disk(devices, domain.config, "raw", "vdb")
     etree.SubElement(config, "readonly")
+    # The guest finds its disks by serial number: letters depend on the order in which the kernel
+    # meets them.
     _text(config, "serial", "pkconfig")
     for number, path in enumerate(domain.volumes):
         volume = _disk(devices, path, "raw", f"vd{chr(ord('c') + number)}")
         _text(volume, "serial", f"pkv{number}")
+    # libvirt adds devices that nobody uses here (USB, a balloon, a video card); each costs time at
+    # boot.
     etree.SubElement(devices, "controller", type="usb", model="none")
     serial = etree.SubElement(devices, "serial", type="pty")
     etree.SubElement(serial, "log", file=domain.serial, append="off")
+    # A fresh VM has little entropy, and getrandom(2) of the App would wait for it.
     random = etree.SubElement(devices, "rng", model="virtio")
     _text(random, "backend", "/dev/urandom", model="random")
     etree.SubElement(devices, "memballoon", model="none")
@@ -192,6 +204,7 @@ def _devices(root: etree.Element, domain: Domain) -> None:
 
 def _disk(devices: etree.Element, path: str, kind: str, target: str) -> etree.Element:
     disk = etree.SubElement(devices, "disk", type="file", device="disk")
+    # unmap: what the guest trims becomes a hole in the file again.
     etree.SubElement(disk, "driver", name="qemu", type=kind, discard="unmap")
     etree.SubElement(disk, "source", file=path)
     etree.SubElement(disk, "target", dev=target, bus="virtio")
@@ -201,6 +214,8 @@ def _disk(devices: etree.Element, path: str, kind: str, target: str) -> etree.El
 def _network(root: etree.Element, domain: Domain) -> None:
     """User-mode networking that forwards the published ports: part of the domain itself, so that
     it survives reboots and needs no rule on the host. The guest is 10.0.2.15."""
+    # libvirt's own user networking (<interface type="user">) forwards ports only with passt, from
+    # libvirt 9.0 on and where passt is installed.
     line = etree.SubElement(root, f"{{{_QEMU}}}commandline")
     rules = "".join(
         f",hostfwd={p.protocol}:{p.host_ip}:{p.host_port}-:{p.target}" for p in domain.ports

@@ -46,6 +46,7 @@ class Libvirt:
         self._connection = Patient(opened, (libvirt.virDomain,))
 
     def close(self) -> None:
+        """Close the connection."""
         # A call that was given up holds the connection until ssh ends it.
         with contextlib.suppress(Late, self._libvirt.libvirtError):
             within(_CLOSE_S, self._connection.close)
@@ -74,6 +75,8 @@ class Libvirt:
     def create(self, domain: Domain) -> None:
         """Define it; it is not started, and does not start by itself."""
         with self._errors("define the domain"):
+            # A domain that is defined is kept over restarts of the host; one that is only created
+            # is gone with its end.
             self._connection.defineXML(domain_xml(domain))
 
     def start(self, identity: str) -> None:
@@ -99,6 +102,8 @@ class Libvirt:
                 if now > end:
                     self._destroy(found)
                     return False
+                # A guest that is still booting has no driver for the button yet, and the press is
+                # lost.
                 if now - pressed > _AGAIN_S:
                     self._tolerant(found, found.shutdown)
                     pressed = now
@@ -128,6 +133,7 @@ class Libvirt:
         """As Docker's daemon: `always` comes back even when it was stopped by hand."""
         policy = self._about(found).get("restart", "no")
         wanted = policy == "always" or (policy == "unless-stopped" and start)
+        # libvirt starts such a domain when its daemon starts, which is how a host brings it up.
         found.setAutostart(int(wanted))
 
     def remove(self, identity: str) -> None:
@@ -138,6 +144,8 @@ class Libvirt:
             with self._errors("remove the domain"):
                 if found.isActive():
                     self._destroy(found)
+                # libvirt refuses to forget a UEFI domain while its file of variables is there,
+                # unless it is told to remove that too.
                 found.undefineFlags(self._libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
 
     def _destroy(self, found: Patient) -> None:
@@ -162,6 +170,7 @@ class Libvirt:
         return True
 
     def active(self, identity: str) -> bool:
+        """Whether its QEMU runs; EngineError when the domain is gone."""
         found = self._find(identity)
         with self._errors("look at the domain"):
             return bool(found.isActive())

@@ -30,6 +30,8 @@ __all__ = ["Counters", "Host", "connect"]
 _DOCKER_SOCKET = "/var/run/docker.sock"
 # python3 as root, whoever logs in; -n: sudo must never ask.
 _AS_ROOT = (
+    # -I: neither PYTHONPATH nor the user's site-packages nor the working folder are searched for
+    # modules.
     'if [ "$(id -u)" = 0 ]; then exec python3 -I -c "$1"; fi; exec sudo -n python3 -I -c "$1"'
 )
 
@@ -171,6 +173,8 @@ def _refuse_tcp_engine(told: str) -> None:
 
 
 def _local(stack: ExitStack, observer: Observer) -> Remote:
+    # Not this environment's Python below sudo: root should not run what an ordinary user can write
+    # to.
     argv = [sys.executable, "-I", "-c", BOOT]
     if os.geteuid() != 0:
         argv = ["sudo", "-n", "python3", "-I", "-c", BOOT]

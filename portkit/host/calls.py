@@ -23,6 +23,7 @@ from portkit.wire.json_types import JsonObject
 
 # Reads its length, then the loader: a command line short enough for any shell.
 BOOT = "import sys,zlib;b=sys.stdin.buffer;exec(zlib.decompress(b.read(int(b.readline()))))"
+# Bytes of what a login may print (motd, profiles) before the remote half begins.
 _BANNER_LIMIT = 64 * 1024
 _GREETING_S = 60.0  # a login that asks something waits for ever
 _MESSAGE_LIMIT = 2000
@@ -41,6 +42,8 @@ _LIMITS_S = {
     "move.begin": 3600.0,  # waits for what an engine has begun for a broken connection
 }
 _TALK_BYTES = 64 << 20  # of progress in one call: a long build has some MB
+# Every module of the remote half travels in one text, and is imported from memory: nothing is
+# written on the host, and no module there can stand in for one of these.
 _LOADER = """
 import importlib.machinery, json, sys
 SOURCES = json.loads(%s)
@@ -232,6 +235,8 @@ class Remote:
         `most` bytes. Raises the class of portkit.errors that the host names; TransferError when
         the connection breaks, or the host is silent, never ends, or sends more than that.
         """
+        # Busy: an exception, Ctrl-C say, ended the last call in the middle, and what comes next
+        # from the pipe belongs to that one.
         if self._busy or self.lost:
             self._pipes.close()
             # What it was doing (an engine's load) must not come to its end after the next call.
@@ -239,6 +244,7 @@ class Remote:
                 end(self._process)
             self._past_written, self._past_read = self.written, self.read_bytes
             self._connect()
+            # A new process on the host holds none of the locks that the old one had.
             for held in self.standing:
                 self._run(*held, None, _Taking(None, 0))
         return self._run(verb, args, send, _Taking(receive, most))
@@ -252,6 +258,7 @@ class Remote:
     ) -> JsonObject:
         row = {"verb": verb, "args": args, "data": send is not None}
         payload = json.dumps(row, separators=(",", ":")).encode()
+        # The other end would refuse it, and the connection would be lost.
         if len(payload) > frames.JSON_LIMIT:
             raise TransferError("a call to the host is too big", details=verb)
         deadline = time.monotonic() + _LIMITS_S.get(verb, _LIMIT_S)
@@ -272,6 +279,8 @@ class Remote:
         for data in pieces:
             for start in range(0, len(data), frames.DATA_LIMIT):
                 self._send_frame(b"D", data[start : start + frames.DATA_LIMIT])
+            # A host that has refused answers while this end is still sending. Unread, its answer
+            # would be met only at the end of a large blob.
             while self._pipes.has_news():
                 answer = self._next(taking)
                 if answer is not None:
@@ -314,6 +323,7 @@ class Remote:
             raise self._broken(f"the remote half is out of protocol: no answer to {verb}")
         kind, *parts = (printable(str(part), _ERROR_LIMIT) for part in told)
         brief, details, resolution = parts
+        # The host names a class; only classes of ours are taken, whatever it says.
         found = getattr(errors, kind, None)
         if not (isinstance(found, type) and issubclass(found, PortkitError)):
             found = HostError

@@ -28,12 +28,14 @@ class Endpoint:
 
     @property
     def local(self) -> bool:
+        """Whether it is this machine, which is reached without ssh."""
         return not self.host
 
     def arguments(self) -> list[str]:
         """ssh's options for it, and the destination last, behind no option of its own."""
         words = ["-F", str(self.config)] if self.config else []
         words += ["-p", str(self.port)] if self.port is not None else []
+        # "--": a name cannot be taken for an option, whatever it begins with.
         return [*words, *(["-l", self.user] if self.user else []), "--", self.host]
 
 
@@ -76,6 +78,7 @@ def _split_port(text: str, name: str) -> tuple[str, int | None]:
         if not bracket or (rest and not rest.startswith(":")):
             raise _malformed(name, "an IPv6 address is written [ADDRESS]:PORT")
         text, port = host, rest[1:]
+    # More colons are an IPv6 address without a port.
     elif text.count(":") == 1:
         text, port = text.split(":")
         if not port:

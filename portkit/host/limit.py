@@ -37,6 +37,7 @@ class Bucket:
         self.rate = rate
         self._size = max(_LEAST, int(rate * _BURST_S))
         self._clock, self._sleep = clock, sleep
+        # Empty at first: a full bucket would let a short transfer pass at once, whatever the limit.
         self._tokens, self._at = 0.0, clock()
 
     def passing(self, chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -64,6 +64,7 @@ class Pipes:
         end = self._begun + SILENCE_S + self._came / _SLOWEST_BYTES_PER_S
         if not self.has_news(end - time.monotonic()):
             raise Silent
+        # What is there, though it is less: waiting for all of it would count as silence.
         data = os.read(self._out, min(count, _CHUNK))
         self._came += len(data)
         self.read_bytes += len(data)

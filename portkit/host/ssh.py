@@ -19,6 +19,7 @@ from portkit.errors import HostError, TransferError
 from portkit.host.endpoint import Endpoint
 
 _OPTIONS = (
+    # Nobody is there to type a password or a passphrase: fail at once where ssh would ask.
     "-oBatchMode=yes",
     # Also where the user's own ssh_config trusts new keys: nobody sees ssh's warning here.
     "-oStrictHostKeyChecking=yes",
@@ -30,10 +31,15 @@ _OPTIONS = (
     "-oConnectTimeout=20",
     "-oServerAliveInterval=5",  # a dead link is noticed after 25 s
     "-oServerAliveCountMax=4",
+    # ssh would else go on without the forward, and whoever uses it would see a socket that nobody
+    # answers.
     "-oExitOnForwardFailure=yes",
     "-oStreamLocalBindUnlink=yes",
+    # The master ends with this process: a user's own setting would leave one behind that holds a
+    # connection with root's rights.
     "-oControlPersist=no",
 )
+# ConnectTimeout is for TCP alone; a login may wait for PAM, or for a hardware key to be touched.
 _CONNECT_SECONDS = 60.0
 _SAID_LIMIT = 4096  # bytes
 _PIDFD_GETFD = 438  # the same number on every architecture (Linux 5.6)
@@ -101,6 +107,8 @@ class Session:
     def __init__(self, name: str, endpoint: Endpoint) -> None:
         self.name = name
         self._endpoint = endpoint
+        # `ssh -G` prints the settings that ssh would use, after ~/.ssh/config with its Match and
+        # Include: nothing else reads those rightly.
         self._settings = self._resolve()
         self.folder = runtime.subfolder()
         self._socket = self.folder / "s"
@@ -169,6 +177,7 @@ class Session:
 
     def _wait(self) -> None:
         deadline = time.monotonic() + _CONNECT_SECONDS
+        # The master makes its socket when the login is done, and not before.
         while not self._socket.exists():
             if process.wait(self._master, 0.02) is not None or time.monotonic() > deadline:
                 raise failure(self.name, self.said())
@@ -191,6 +200,7 @@ class Session:
         return self._settings.get("hostname", self._endpoint.host)
 
     def describe(self) -> str:
+        """The host as a URL, after all settings of ssh: for reports and for the order of locks."""
         port = self._settings.get("port", "22")
         return f"ssh://{self._settings.get('user', '')}@{self.hostname}:{port}"
 
@@ -223,6 +233,8 @@ class Session:
     def forward_port(self, port: int, address: str = "127.0.0.1") -> tuple[str, int]:
         """A local address that leads to that port at an address that the host reaches."""
         with socket.socket() as probe:
+            # The kernel gives a free port. Somebody may take it before ssh does: ssh then fails,
+            # and the caller sees it.
             probe.bind(("127.0.0.1", 0))
             free = int(probe.getsockname()[1])
         self.forward(f"127.0.0.1:{free}", f"{address}:{port}")
@@ -231,6 +243,7 @@ class Session:
     def counters(self) -> Counters | None:
         """Bytes of the master's TCP socket; None where a proxy or a permission hides it. Of a
         master that ended or is about to, up to when it was last asked for."""
+        # The master then talks to another program through a pipe, and has no TCP socket of its own.
         if self._settings.get("proxycommand", "none") != "none" or "proxyjump" in self._settings:
             return None
         seen = tcp_counters(self._master.pid) if self._master.poll() is None else None
@@ -268,6 +281,9 @@ def tcp_counters(pid: int) -> Counters | None:
         pidfd = os.pidfd_open(pid)
     except OSError:
         return None
+    # Python has no function for pidfd_getfd(2), which copies a descriptor out of another process.
+    # It wants the right to trace that process (ptrace(2)), which its parent has unless Yama forbids
+    # it.
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         for entry in list(Path(f"/proc/{pid}/fd").iterdir()):
@@ -281,9 +297,12 @@ def tcp_counters(pid: int) -> Counters | None:
                 continue
             if copy < 0:
                 return None
+            # Closing the copy leaves the master's own descriptor open.
             with socket.socket(fileno=copy) as found:
                 inet = found.family in (socket.AF_INET, socket.AF_INET6)
                 if inet and found.type == socket.SOCK_STREAM:
+                    # The kernel writes as much of the structure as it knows: a short answer is an
+                    # older kernel's.
                     info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
                     if len(info) >= 208:
                         (received,) = struct.unpack_from("=Q", info, 128)

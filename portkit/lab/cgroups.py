@@ -37,8 +37,11 @@ def parse_mounts(text: str) -> list[Hierarchy]:
         if len(words) < 4 or words[2] not in {"cgroup", "cgroup2"}:
             continue
         options = [word for word in words[3].split(",") if word not in _GENERIC]
+        # A hierarchy without a controller (systemd's own, of v1) is mounted with -o none,name=...
         if any(word.startswith("name=") for word in options):
             options.insert(0, "none")
+        # v2's options can be set from the first cgroup namespace only, and are ignored elsewhere
+        # (the kernel's admin-guide/cgroup-v2.rst).
         if words[2] == "cgroup2":
             options = []
         folder = Path(words[1])
@@ -53,6 +56,7 @@ def parse_nspid(status: str) -> list[int]:
 
 
 def hierarchies() -> list[Hierarchy]:
+    """Those that are mounted on this machine."""
     return parse_mounts(Path("/proc/self/mounts").read_text())
 
 
@@ -64,6 +68,7 @@ def create(name: str) -> None:
         for setting in ("cpuset.cpus", "cpuset.mems"):
             own = group / setting
             if hierarchy.kind == "cgroup" and own.exists() and not own.read_text().strip():
+                # A process cannot join a cpuset group without a CPU (cpuset(7)).
                 own.write_text((hierarchy.folder / setting).read_text())
 
 
@@ -97,6 +102,7 @@ def init_process(name: str) -> int | None:
 
 
 def send(pid: int, number: signal.Signals) -> None:
+    """Signal a process; fine when it has ended."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
@@ -114,6 +120,8 @@ def wait_empty(name: str, seconds: float) -> bool:
 def kill(name: str, seconds: float = 20.0) -> None:
     """SIGKILL everything in the group until nothing is left."""
     end = time.monotonic() + seconds
+    # A loop: a process may fork between the list and the signal. v2 has cgroup.kill since Linux
+    # 5.14 only.
     while left := processes(name):
         if time.monotonic() > end:
             raise LabError(

@@ -15,6 +15,7 @@ from portkit.progress import Observer
 
 _SUPERVISOR = "usr/local/lib/portkit-lab/supervisor.py"
 _STATE = ("docker", "containerd", "libvirt", "portkit")
+# Seconds until all daemons answer, on a machine under load.
 _READY_S = 90.0
 _STOP_S = 60.0
 
@@ -27,6 +28,7 @@ _ENGINES_ANSWER = (
 
 
 def running(lab: Lab, name: str) -> bool:
+    """Whether the host's own PID 1 is there."""
     return cgroups.init_process(lab.cgroup(name)) is not None
 
 
@@ -55,6 +57,8 @@ def prepare(lab: Lab, member: Member, observer: Observer) -> Path:
 
 def _configure(lab: Lab, member: Member, folder: Path) -> None:
     key = folder / "ssh_host_ed25519_key"
+    # A key of its own for each host, known to this machine before the first connection: the lab
+    # needs no `accept-new`.
     _keygen(key, f"root@{member.name}")
     upper = folder / "upper"
     resolv = Path("/etc/resolv.conf")
@@ -74,6 +78,7 @@ def _configure(lab: Lab, member: Member, folder: Path) -> None:
         path = upper / name
         _make_folders(upper, path.parent)
         path.write_text(text)
+        # sshd refuses a private key that others may read.
         path.chmod(0o600 if "key" in name or name.endswith("qemu.conf") else 0o644)
 
 
@@ -117,6 +122,7 @@ def start(lab: Lab, member: Member, observer: Observer, rate: str | None, linked
     join: list[str | Path] = ["setsid", "--fork", "sh", roots.JOIN, lab.cgroup(name)]
     # nsenter, not `ip netns exec`: that remounts /sys and hides the cgroups from dockerd.
     network = ["nsenter", f"--net=/run/netns/{lab.netns(name)}"]
+    # No user namespace: engines need real root to mount and to make devices.
     apart = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup"]
     apart += ["--fork", "--kill-child", "--propagation", "private"]
     enter: list[str | Path] = ["sh", roots.INSIDE / "enter.sh", root, folder, name, *mounts]
@@ -171,4 +177,5 @@ def destroy(lab: Lab, name: str) -> None:
 
 
 def public_key(lab: Lab, name: str) -> str:
+    """The host's ssh key, in a line, for known_hosts."""
     return (lab.host_folder(name) / "ssh_host_ed25519_key.pub").read_text()

@@ -58,6 +58,8 @@ def parse_qdisc(text: str) -> str | None:
 
 def tbf(rate: str) -> list[str]:
     """Arguments of a token bucket: 10 ms of bytes in the bucket, 50 ms in the queue."""
+    # Less than what arrives within one tick of the kernel's clock (10 ms at 100 Hz) would keep the
+    # link below its rate (tc-tbf(8)).
     burst = max(16 * 1024, parse_rate(rate) // 8 // 100)
     return ["tbf", "rate", rate, "burst", str(burst), "latency", "50ms"]
 
@@ -96,10 +98,12 @@ def _ip(*words: str, netns: str = "") -> str:
 
 
 def exists(link: str) -> bool:
+    """Whether this machine has a network link of that name."""
     return (_LINKS / link).exists()
 
 
 def saved_rules(lab: Lab) -> list[tuple[str, list[str]]]:
+    """(table, rule) of this lab's rules that are in the firewall now."""
     return parse_rules(process.run(["iptables-save"], timeout=30).text, lab.tag)
 
 
@@ -115,7 +119,9 @@ def ensure(lab: Lab) -> None:
     for table, rule in rules(lab):
         chain, rest = rule[0], rule[1:]
         argv = ["iptables", "--wait", "-t", table]
+        # -C asks whether the rule is there; iptables has no "add if it is missing".
         if process.run([*argv, "-C", chain, *rest], check=False, timeout=30).code != 0:
+            # First: a rule behind a firewall's REJECT would never be met.
             process.run([*argv, "-I", chain, "1", *rest], timeout=30)
     if _FORWARDING.read_text().strip() == "0":
         _forwarding_mark(lab).touch()
@@ -174,6 +180,8 @@ def _frames_only(link: str) -> None:
             value = struct.pack("II", command, 0)
             buffer = bytearray(value)
             address = _address_of(buffer)
+            # struct ifreq: the link's name in 16 bytes, then a pointer to the command's own
+            # structure.
             request = struct.pack("16sP", link.encode(), address)
             fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
 

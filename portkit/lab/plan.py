@@ -72,14 +72,18 @@ class Lab:
 
     @property
     def prefix(self) -> str:
+        """What the names of its links and namespaces begin with; an interface's name has at most 15
+        characters."""
         return f"pk{self.number}"
 
     @property
     def bridge(self) -> str:
+        """The bridge on this machine that every host of the lab is connected to."""
         return self.prefix
 
     @property
     def network(self) -> str:
+        """The lab's addresses, one network for each number."""
         return f"10.{77 + self.number}.0.0/24"
 
     @property
@@ -94,28 +98,35 @@ class Lab:
 
     @property
     def folder(self) -> Path:
+        """What is this lab's alone: its hosts, keys and ssh_config."""
         return self.state / self.prefix
 
     @property
     def roots(self) -> Path:
+        """Root trees of the Debian releases, which all labs share."""
         return self.state / "roots"
 
     @property
     def identity(self) -> Path:
+        """The private key by which this machine logs in; the public one is beside it."""
         return self.folder / "id_ed25519"
 
     @property
     def known_hosts(self) -> Path:
+        """The keys of the lab's hosts, as ssh wants them."""
         return self.folder / "known_hosts"
 
     @property
     def ssh_config(self) -> Path:
+        """Settings of ssh for the lab's hosts; the user's own are not touched."""
         return self.folder / "ssh_config"
 
     def address(self, name: str) -> str:
+        """A host's address."""
         return f"10.{77 + self.number}.0.{member(name).number}"
 
     def mac(self, name: str) -> str:
+        """A host's hardware address, from the range for local use (02:...)."""
         # Constant, so that nobody's neighbour table is wrong after a reboot.
         return f"02:70:6b:{self.number:02x}:00:{member(name).number:02x}"
 
@@ -124,6 +135,7 @@ class Lab:
         return f"{self.prefix}-{name}"
 
     def netns(self, name: str) -> str:
+        """The name of a host's network namespace."""
         return f"{self.prefix}-{name}"
 
     def cgroup(self, name: str) -> str:
@@ -131,6 +143,7 @@ class Lab:
         return f"portkit-lab{self.number}-{name}"
 
     def host_folder(self, name: str) -> Path:
+        """Where a host's state is kept."""
         return self.folder / name
 
 

@@ -100,9 +100,12 @@ def _ask(probe: HealthProbe, address: tuple[str, int], timeout: float) -> tuple[
 def _exchange(
     probe: HealthProbe, connection: http.client.HTTPConnection, sock: socket.socket, deadline: float
 ) -> tuple[int | None, str]:
+    # http.client connects by itself only where it has no socket yet.
     connection.sock = _Bounded(sock, deadline)
     connection.request("GET", probe.path, headers={"User-Agent": "portkit"})
     wanted = probe.contains.encode()
+    # A new connection for each try: one that is kept would tell nothing about an App that was
+    # restarted.
     with connection.getresponse() as response:
         if not 200 <= response.status < 400:
             return None, f"HTTP {response.status}"

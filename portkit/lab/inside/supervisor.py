@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+# Seconds before a daemon that ended is started again: one that ends at once must not fill the log.
 RESTART_S = 1.0
 
 
@@ -46,6 +47,7 @@ def services() -> list[Service]:
 
 
 def start(service: Service) -> None:
+    """Start it in the background, with its output in /var/log/NAME.log."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     log = f"/var/log/{service.name}.log"
     service.pid = os.posix_spawn(
@@ -78,6 +80,7 @@ def reap(running: list[Service]) -> bool:
 
 
 def stop(running: list[Service]) -> None:
+    """Stop the daemons, the last started first, and then whatever else runs on the host."""
     for service in reversed(running):
         end = time.monotonic() + service.grace_s
         if service.pid:
@@ -97,6 +100,7 @@ def stop(running: list[Service]) -> None:
 
 
 def main() -> int:
+    """Run the host until SIGTERM or SIGINT."""
     # Blocked, then waited for: PID 1 would lose signals for which it has no handler.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     running = services()
@@ -105,6 +109,7 @@ def main() -> int:
         for service in running:
             if not service.pid and service.due <= now:
                 start(service)
+        # Half a second: what is due to be started again is looked for at least that often.
         got = signal.sigtimedwait(SIGNALS, 0.5)
         reap(running)
         if got is not None and got.si_signo in (signal.SIGTERM, signal.SIGINT):
