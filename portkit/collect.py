@@ -41,6 +41,7 @@ def collect(host: Host, *, dry_run: bool = False, everything: bool = False) -> C
     args = {"dry_run": dry_run, "all": everything, "domains": _domains(host)}
     row = host.remote.call("store.gc", args)
     removed = tuple(Garbage(each["kind"], each["name"], each["bytes"]) for each in row["removed"])
+    # The host counts what is there; in a dry run that is still with what would go.
     kept = row["kept_bytes"] - sum(
         each.bytes for each in removed if dry_run and each.kind == "blob"
     )

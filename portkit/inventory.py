@@ -54,6 +54,7 @@ def take(host: Host) -> Inventory:
 
 
 def to_json(inventory: Inventory) -> JsonObject:
+    """The document that `read` takes."""
     return {"schema": SCHEMA, **asdict(inventory)}
 
 

@@ -56,6 +56,7 @@ class Completed:
 
     @property
     def text(self) -> str:
+        """Standard output as text; what is not UTF-8 in it becomes U+FFFD."""
         return self.stdout.decode("utf-8", "replace")
 
 
@@ -63,6 +64,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment that started programs get: a few of ours, C.UTF-8, and `extra`."""
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
     env.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    # Messages of programs are read here; in another language nothing would be found in them.
     env["LC_ALL"] = "C.UTF-8"
     env.update(extra or {})
     return env
@@ -168,6 +170,8 @@ def spawn(
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            # A session of its own: Ctrl-C in the terminal goes to portkit alone, which ends its
+            # programs in order.
             start_new_session=True,
             pass_fds=pass_fds,
         )
@@ -183,6 +187,7 @@ def spawn(
 def uninterrupted() -> Iterator[None]:
     """Hold back SIGINT and SIGTERM until the block's end: for short calls that cannot be undone
     half done. Does nothing outside the main thread, where no handler runs."""
+    # Python lets the main thread alone set handlers (signal.signal).
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -194,6 +199,7 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+    # The signal that was held back comes now, to the handler that was there before.
     if came:
         signal.raise_signal(signal.Signals(came[0]))
 
@@ -234,6 +240,7 @@ def wait(process: Process, seconds: float) -> int | None:
 def end(process: subprocess.Popen[bytes], grace: float = 5.0) -> int:
     """Stop a process and its group: SIGTERM, `grace` seconds, SIGKILL. Its exit code."""
     if process.poll() is None:
+        # The group: what the program itself has started, ssh's ProxyCommand for one, ends with it.
         _signal_group(process, signal.SIGTERM)
         try:
             process.wait(grace)

@@ -56,6 +56,8 @@ def root() -> Path:
     if told.is_absolute() and len(os.fsencode(told)) <= _BASE_LIMIT and _is_private(told):
         return told / "portkit"
     run = Path("/run")
+    # Root has no XDG_RUNTIME_DIR where it did not log in, as in cron or below sudo. In some
+    # containers /run is read-only.
     if os.geteuid() == 0 and os.access(run, os.W_OK):
         return run / "portkit"
     return Path(f"/tmp/portkit-{os.geteuid()}")  # noqa: S108 - its owner and mode are checked
@@ -64,6 +66,7 @@ def root() -> Path:
 def _is_private(path: Path) -> bool:
     with contextlib.suppress(OSError):
         found = path.lstat()
+        # lstat: a link that somebody else put there is not followed.
         mine = found.st_uid == os.geteuid() and not found.st_mode & 0o077
         return stat.S_ISDIR(found.st_mode) and mine
     return False

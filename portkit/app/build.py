@@ -20,6 +20,7 @@ def read(reader: Reader, value: Value) -> Build:
         return Build(_context(reader, value))
     row = reader.level(value, "build")
     args = reader.inherited(reader.pairs(row["args"], "build.args")) if "args" in row else {}
+    # `docker history` shows build arguments to everybody who has the image.
     for name in filter(_SECRET.search, args):
         message = f"the build argument {name[:80]} stays readable in the image's history"
         reader.note("build-arg-kept", row["args"], message, Severity.WARNING)

@@ -135,6 +135,8 @@ def _compose(text: str) -> yaml.Node | None:
             yaml.composer.Composer.__init__(self)
 
         def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            # PyYAML builds the tree by recursion in Python; without a limit, a file of brackets
+            # ends in a RecursionError deep inside of it.
             self.depth += 1
             self.nodes += 1
             if self.depth > _DEPTH or self.nodes > _COMPOSED:
@@ -171,6 +173,8 @@ class _Converter:
         import yaml
 
         self._count += 1
+        # Aliases are expanded here, so a file of some lines can stand for millions of values
+        # ("billion laughs").
         if self._count > _NODES or depth > _DEPTH:
             raise self._error(node, "it expands to too many values")
         line = node.start_mark.line + 1

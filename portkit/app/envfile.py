@@ -38,6 +38,7 @@ def parse(
     """
     text = _text(data, name)
     found = dict(known or {})
+    # Looked up and not copied: lines see what the lines above them have set.
     seen = ChainMap(dict(environ), found)
     position, size = 0, 0
     while (start := _start(text, position)) < len(text):

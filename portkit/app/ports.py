@@ -39,6 +39,8 @@ def read(reader: Reader, value: Value) -> tuple[Port, ...]:
             if port in found:
                 continue
             others = bound.setdefault((port.host_port, port.protocol), set())
+            # An address and "every address" exclude each other: bind(2) answers EADDRINUSE to the
+            # second.
             if others and (not port.host_ip or others & {"", port.host_ip}):
                 raise reader.error(each, f"port {port.host_port} is published twice")
             others.add(port.host_ip)

@@ -54,6 +54,7 @@ def resolve(app: App, image: ImageConfig) -> RunSpec:
         user=engine_user(service.user or image.user),
         group_add=service.group_add,
         hostname=hostname,
+        # What a container's process has with Docker's runtime, and so the guest's init sets it too.
         umask=0o022,
         ulimits={**DEFAULT_ULIMITS, **service.ulimits},
         capabilities=_capabilities(service),
@@ -204,6 +205,8 @@ def _own_volume(path: str) -> Mount:
 def _ports(app: App, image: ImageConfig) -> tuple[Port, ...]:
     """The published ports; a Dockerfile or image alone publishes what it EXPOSEs."""
     ports = app.service.ports
+    # A compose file that publishes nothing means it; a Dockerfile or an image alone has no way to
+    # say more than EXPOSE.
     if not ports and not app.source.endswith((".yaml", ".yml")):
         ports = tuple(dict.fromkeys(_exposed(text) for text in image.exposed_ports))
     return tuple(Port(p.target, p.host_port, p.protocol, p.host_ip) for p in ports)

@@ -28,6 +28,8 @@ _PART = re.compile(rf"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)({'|'.join(_UNITS)})")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 _LEAST_MEMORY = 6 << 20  # moby, daemon/daemon_unix.go
 _WHOLE = re.compile(r"[-+]?[0-9]+", re.ASCII)
+# Engines count durations in nanoseconds in 64 bits, which end after 292 years; nobody waits longer
+# than one.
 _LONGEST_S = 366 * 86400.0
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")

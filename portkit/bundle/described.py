@@ -37,6 +37,8 @@ def render(app: App, image: str) -> tuple[str, str]:
     text = json.dumps(_escaped(document), ensure_ascii=False, indent=1)
     text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     ca = "" if service.health.ca_file is None else _pem(service.health.ca_file)
+    # Read back at once: what compose cannot say, or says in another way, is noticed where the App
+    # is packed and not where it is opened.
     if read(text, ca, app.source).service != _portable(service, image):
         raise AppError(
             "the App cannot be described in a bundle",

@@ -25,6 +25,8 @@ _Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 
 class _Row(BaseModel):
+    # strict: "1" is no number here. forbid: a field that this version does not know may change what
+    # the others mean.
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
@@ -71,6 +73,7 @@ class Noted(_Row):
         )
 
     def finding(self) -> Finding:
+        """The Finding as a value."""
         evidence = tuple(self.evidence)
         return Finding(self.rule, Severity(self.severity), self.message, evidence, self.remedy)
 
@@ -159,4 +162,5 @@ def encode(document: Document) -> bytes:
 
 
 def digest_of(data: bytes) -> str:
+    """The digest of bytes in memory."""
     return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from portkit.host import Counters
 
 _NAME = re.compile(r".+\.portkit(\.001)?")
+# Bytes of a manifest or a configuration, as for images.
 _SMALL = 4 << 20
 
 
@@ -183,11 +184,14 @@ class Bundle:
                 mine.append(manifest)
         if len(mine) != 1:
             raise malformed(f"its index names {len(mine)} documents of portkit")
+        # portkit's document is the config of an artifact manifest (OCI image-spec 1.1, "Guidelines
+        # for artifact usage"), so that registries' tools can carry a bundle.
         told = _described(mine[0].get("config"))["digest"]
         found = document.parse(self._small(told, document.LIMIT))
         self._config = parse_image_config(self._small(found.config, _SMALL))
         named |= {_blob_name(told), _blob_name(found.config)}
         named |= {_blob_name(each.packed) for each in found.contents() if each.packed}
+        # Content that nothing names would travel unseen, and be unpacked by other tools.
         if strange := set(self._members) - named:
             raise malformed(f"nothing in it names {min(strange)}")
         self._fits(found)
@@ -260,6 +264,8 @@ class Bundle:
 
 def _opened(path: Path) -> BinaryIO:
     try:
+        # A FIFO of that name would block here until somebody writes to it; O_NONBLOCK does nothing
+        # to a regular file.
         return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
     except OSError as error:
         raise AppError(

@@ -198,6 +198,8 @@ class _Packer:
 
     def _stream(self, pieces: Iterable[bytes]) -> JsonObject:
         """A member of the pieces in zstd; its digest and size."""
+        # More threads make jobs that are too small for long matches, and hold hundreds of
+        # megabytes.
         threads = min(4, len(os.sched_getaffinity(0)))
         compress = packer(Packing("zstd", _LEVEL, _WINDOW, threads if threads > 1 else 0))
         start = self._file.seek(0, os.SEEK_END)

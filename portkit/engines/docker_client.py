@@ -33,6 +33,8 @@ class Client(docker.APIClient):
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """As requests.Session.send."""
         streamed = options.get("stream")
+        # Streamed: requests would else read the whole body into memory before anyone could look at
+        # its size.
         options.update(stream=True, allow_redirects=False)
         request.headers["Accept-Encoding"] = "identity"  # a few bytes could become many
         response = super().send(request, **options)

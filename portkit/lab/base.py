@@ -26,6 +26,7 @@ _SLIM = (
     "/usr/share/groff/*",
     "/usr/share/lintian/*",
 )
+# A fixed time, so that the same files give the same tar.
 _EPOCH = 1_700_000_000
 _PIP = b"[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n"
 

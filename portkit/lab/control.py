@@ -84,6 +84,7 @@ def up(
         hosts.ensure_identity(lab)
         net.ensure(lab)
         for one in members:
+            # All are started before any is waited for: their daemons come up at the same time.
             if not hosts.running(lab, one.name):
                 with phase(observer, f"lab:{one.name}"):
                     rate, linked = net.rate_of(lab, one.name), net.linked(lab, one.name)

@@ -64,6 +64,7 @@ def mmdebstrap(
     options: Sequence[str] = (),
 ) -> None:
     """Make a minbase root. LabError carries the end of mmdebstrap's output."""
+    # minbase: apt and what is essential; the packages that a host needs are named.
     argv = ["mmdebstrap", "--mode=root", "--variant=minbase"]
     argv += [f"--aptopt={option}" for option in _APT_OPTIONS]
     argv += [f"--include={','.join(packages)}"] if packages else []

@@ -49,6 +49,7 @@ def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
     move = ground.plan.move
     try:
         walk.forward(steps_of(ground), steps)
+    # Ctrl-C too: KeyboardInterrupt is no Exception.
     except BaseException as error:
         brief = error.brief if isinstance(error, PortkitError) else type(error).__name__
         journal.settle(move, MoveState.ROLLING_BACK, brief)
@@ -63,6 +64,7 @@ def walk_backward(
     ground: Ground, journal: Journal, steps: Steps, why: str
 ) -> tuple[walk.Failure, ...]:
     """Take the Move back as far as that can be done now; what could not be undone."""
+    # A second Ctrl-C would stop the rollback that the first one began.
     with process.uninterrupted():
         left = walk.backward(steps_of(ground), steps)
         if not left:
@@ -85,6 +87,7 @@ def plan_of(packed: Packed, job: Job, journal: Journal, keep: Form | None, repea
     artifacts = {form: _made(artifact) for form, artifact in packed.artifacts.items()}
     image = artifacts.get(Form.IMAGE)
     service = packed.app.service
+    # An image that was named by its id has no name that could be given to it on the target.
     tag = service.image if service.image and not service.image.startswith("sha256:") else None
     return Plan(
         move=packed.move,
@@ -111,6 +114,7 @@ def plan_of(packed: Packed, job: Job, journal: Journal, keep: Form | None, repea
 
 def fingerprint(journal: Journal, spec: RunSpec) -> str:
     """A keyed hash of what the process will see: an App that changed since is noticed."""
+    # default=str: paths, of a CA's file for one.
     return journal.fingerprint(json.dumps(asdict(spec), sort_keys=True, default=str))
 
 

@@ -32,6 +32,8 @@ from portkit.wire.json_types import JsonObject
 _VERSION = 1
 _BUSY_S = 60.0  # another portkit writes one row at a time; a slow disk may take seconds for it
 _TELLING_BYTES = 1 << 20  # of less, most of the time is not spent on sending
+# STRICT tables (sqlite 3.37) refuse a value of another type, which sqlite would otherwise keep as
+# it is.
 _SCHEMA = """
 create table moves (
   id text primary key, app text not null, source text not null, target text not null,
@@ -181,6 +183,8 @@ class Journal:
     def held(self, identity: str) -> Iterator[None]:
         """This process is at work on the Move; ConflictError while another one is."""
         files.private_folder(self._locks, setting="PORTKIT_STATE")
+        # Closed on exec: a program that is started meanwhile, ssh for one, would go on holding the
+        # lock.
         descriptor = os.open(self._locks / identity, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             if not _locked(descriptor):
@@ -233,11 +237,17 @@ class Journal:
         files.private_folder(self.folder, setting="PORTKIT_STATE")
         try:
             with closing(sqlite3.connect(self._path, timeout=_BUSY_S)) as database:
+                # sqlite makes the file with the umask's mode.
                 self._path.chmod(0o600)
                 database.row_factory = sqlite3.Row
+                # Off by default in sqlite, for every connection anew.
                 database.execute("pragma foreign_keys = on")
+                # A step that is recorded as begun has to be on the disk before it begins, power
+                # cuts included.
                 database.execute("pragma synchronous = full")
                 with database:
+                    # The lock for writing at once: a transaction that begins as a reader and then
+                    # writes can fail with SQLITE_BUSY whatever the timeout.
                     database.execute("begin immediate")
                     self._schema(database)
                     yield database
@@ -282,6 +292,7 @@ class Steps:
         self._identity = identity
 
     def state(self, step: str) -> StepState:
+        """Where a step is; `pending` when it was never begun."""
         row = self._row(step)
         return StepState.PENDING if row is None else StepState(row["state"])
 
@@ -291,6 +302,7 @@ class Steps:
         return {} if row is None else dict(json.loads(row["result"]))
 
     def note(self, step: str, state: StepState, result: JsonObject | None = None) -> None:
+        """Record a step's state, and what it tells of itself beside what it has told before."""
         known = self.result(step)
         merged = json.dumps(known if result is None else {**known, **result})
         with self._journal._database() as database:

@@ -56,6 +56,8 @@ class Plan:
 
     def to_json(self) -> JsonObject:
         """For the journal."""
+        # Through JSON and back: tuples become lists and enums text, so that what a test sees is
+        # what the journal keeps.
         return {"schema": _SCHEMA, **json.loads(json.dumps(asdict(self)))}
 
 

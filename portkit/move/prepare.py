@@ -171,6 +171,7 @@ def new_id() -> str:
 def prepare(job: Job) -> tuple[Packed, ...]:
     """Every App packaged and checked; the target is only read. What stands in the way of any is
     raised as soon as it is known."""
+    # A bundle may lack a form; that is seen before anything else is asked.
     job.source.require(job.forms)
     lacks = job.source.lacking(job.target, job.store)
     if error := compat.refusal({"": lacks}):  # before anything is unpacked
@@ -182,6 +183,7 @@ def package(request: Request) -> tuple[Package, ...]:
     """Every App's image in the Store here, built where an App says so; no target is needed."""
     _distinct(request.apps)
     links = Links(request.source)
+    # One clock for each Move, so that the Report of one does not count the packaging of the others.
     turns = [Turn(Clock(request.observer), links) for _ in request.apps]
     with turns[0].taken() as clock:
         request.source.require(request.forms)
@@ -223,6 +225,7 @@ def _judge(
         _refuse(packed)
     if pack_disk and Form.DISK in job.forms:
         packed = [_with_disk(each, job) for each in packed]
+    # Last, because the size of a disk is known only when it has been made.
     full = _space(packed, target, job.target)
     packed = [each.also(full) for each in packed]
     if refusing:

@@ -31,7 +31,8 @@ from portkit.wire.json_types import JsonObject
 class Results(Protocol):
     """What steps recorded of themselves; `portkit.move.journal.Steps` is one."""
 
-    def result(self, step: str) -> JsonObject: ...
+    def result(self, step: str) -> JsonObject:
+        """What the step recorded last; empty when there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Ground:
 
     @property
     def loaded(self) -> Cargo:
+        """The cargo, which a walk forward always has."""
         assert self.cargo is not None, "only a walk back is without it"
         return self.cargo
 
@@ -106,9 +108,13 @@ class Reserve(_Step):
 
     def do(self) -> JsonObject:
         brought: list[str] = []
+        # One call to each host. Where both are one machine, the second finds the lock in the hands
+        # of this very Move.
         for role, host in self.ground.ends:
             call = ("move.begin", self._about(role))
             answer = host.remote.call(*call)
+            # Repeated whenever the connection is made anew: the lock belongs to a process on the
+            # host, which ended with the old one.
             if call not in host.remote.standing:
                 host.remote.standing.append(call)
             if role == "target":
@@ -215,11 +221,13 @@ class Start(_FormStep):
                     started = time.monotonic()
                     runner.start(plan.move)
                     answers.append(watch.first_answer(started))
+                # A Move that is resumed has no meaningful start: it may have lain for days.
                 if number == 1 and ground.from_start:
                     from_move_s = round(time.monotonic() - ground.clock.started, 3)
                 if number == plan.repeat:
                     with ground.clock.phase("settle"):
                         watch.settle()
+                # The other Form publishes the same ports, so only one may run.
                 if number < plan.repeat or self.form is not plan.keep:
                     with ground.clock.phase("stop"):
                         runner.stop(plan.move, spec.stop_grace_period_s)
@@ -238,6 +246,7 @@ class Commit(_FormStep):
         plan = self.ground.plan
         if self.form is not Form.IMAGE or not plan.tag:
             return {"named": True}
+        # Noted before the tag is set: whether an undo may take it away cannot be seen afterwards.
         return {"named": transfer.has_image(self.ground.target, plan.tag)}
 
     def do(self) -> JsonObject:
@@ -267,7 +276,10 @@ class Commit(_FormStep):
         if self.ground.results.result(self.name).get("named", True) or not plan.tag:
             return
         self.ground.target.remote.call(
-            "image.remove", {"reference": plan.tag, "same_as": plan.hold}
+            # Only while it is still this image: a user may have given the name to another one
+            # since.
+            "image.remove",
+            {"reference": plan.tag, "same_as": plan.hold},
         )
 
 
@@ -275,6 +287,7 @@ class Discard(_Step):
     """After measuring nothing stays on the target: what the other steps brought goes again."""
 
     def do(self) -> JsonObject:
+        # In the order of a rollback: the Instance first, then what it was made from.
         for step in reversed(steps_of(self.ground)):
             if step.name.startswith(("create ", "transfer ")):
                 step.undo()
@@ -293,6 +306,7 @@ def release(ground: Ground) -> None:
     """Let the locks go and remove the markers, on both hosts."""
     plan = ground.plan
     for _, host in ground.ends:
+        # First, or a connection that breaks now would take the lock again.
         host.remote.standing = [each for each in host.remote.standing if each[0] != "move.begin"]
         host.remote.call("move.end", {"id": plan.move, "app": plan.app})
 

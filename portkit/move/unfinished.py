@@ -160,6 +160,7 @@ def rollback_on(identity: str, host: Host) -> bool:
     if found["role"] == "target":
         facts = host.facts()
         engines = {Form.IMAGE: facts.docker_version, Form.DISK: facts.libvirt_version}
+        # An engine that is not there holds nothing of the Move.
         for form, version in engines.items():
             if version is not None:
                 with boot.runner(host, form) as runner:
@@ -194,6 +195,7 @@ def _lock_again(ground: Ground, steps: Steps) -> None:
 def _artifact(plan: Plan, form: Form, store: Store) -> Artifact:
     try:
         artifact = artifact_from(store.read_bytes(plan.manifests[form], _MANIFEST_LIMIT))
+        # Each is hashed here, once: what is sent after a resume is what was planned.
         for blob in artifact.blobs:
             store.content(blob.digest)
     except PortkitError as error:

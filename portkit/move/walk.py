@@ -72,6 +72,7 @@ class Failure:
 
 def forward(steps: Sequence[Step], record: Record) -> None:
     """Do every step that is not done yet, in order; whatever a step raises ends the walk."""
+    # A step that is renewed (the lock) is needed only if something is left to do after it.
     last = max((n for n, step in enumerate(steps) if not _done(step, record)), default=-1)
     for number, step in enumerate(steps):
         if _done(step, record) and (number > last or not step.renewed):
@@ -90,12 +91,15 @@ def backward(steps: Sequence[Step], record: Record) -> tuple[Failure, ...]:
     for step in reversed(steps):
         if record.state(step.name) in (StepState.PENDING, StepState.UNDONE):
             continue
+        # A blob must not be removed under an Instance that could not be.
         if any(step.name in other.needs for other in steps if other.name in left):
             left.add(step.name)
             continue
         record.note(step.name, StepState.UNDOING)
         try:
             step.undo()
+        # Anything else is a bug or Ctrl-C, and ends the walk; the record says `undoing`, so that
+        # the next one begins here.
         except PortkitError as error:
             failures.append(Failure(step.name, error))
             left.add(step.name)

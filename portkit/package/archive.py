@@ -242,12 +242,14 @@ def _layers(
 ) -> None:
     missing = {digest for digest in config.diff_ids if not store.has(digest)}
     unique = {member.header: member for member in archive.members.values()}
+    # In the order of the file: reading it once from start to end is what a disk does best.
     for _, member in sorted(unique.items()):
         if not missing:
             return
         if member.name.endswith(".json") or member.size == 0:
             continue
         with store.writer() as writer:
+            # A layer of a few megabytes may unpack to terabytes.
             room = shutil.disk_usage(store.root).free
             for data in plain(archive.content(member)):
                 if writer.size + len(data) > room:

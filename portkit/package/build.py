@@ -48,6 +48,7 @@ def build(host: Host, what: Build, observer: Observer | None = None) -> str:
     name, text = _dockerfile(what)
     needs = _BUILDKIT.search(text)
     names = _names(what.context, name)
+    # On the disk: a context may be gigabytes, and its size goes before it.
     with tempfile.TemporaryFile() as bundle:
         _write(bundle, what.context, names, name, what.inline)
         size = bundle.seek(0, 2)

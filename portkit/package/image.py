@@ -36,6 +36,7 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
         )
     row = listed["images"][0]
     key = f"image {row['id']}"
+    # By the id that the engine says now: a name that was given to another image is fetched anew.
     known = store.find(key)
     if known is not None:
         observer.message(f"{reference} is in the Store already")

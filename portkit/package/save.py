@@ -63,6 +63,7 @@ def _docker_archive(artifact: Artifact, store: Store, path: Path, name: str) -> 
 
 
 def _qcow2(raw: Path, path: Path) -> None:
+    # Made before qemu-img opens it, so that its mode is 0600 from the start.
     files.write(path, b"")
     _qemu_img(
         "convert", "-c", "-W", "-m", "4", "-f", "raw", "-O", "qcow2", "-o", _OPTIONS, raw, path

@@ -24,9 +24,11 @@ class InBundle:
         self.forms = bundle.forms
 
     def facts(self) -> Facts:
+        """Of the host where the bundle was packed, as it was then."""
         return self._bundle.facts()
 
     def counters(self) -> Counters:
+        """Nothing travels from a source host."""
         return Counters(0, 0, "bundle")
 
     def require(self, forms: Sequence[Form]) -> None:

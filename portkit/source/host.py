@@ -27,9 +27,11 @@ class OnHost:
         self.name = host.name
 
     def facts(self) -> Facts:
+        """What the source host is and has."""
         return self.host.facts()
 
     def counters(self) -> Counters:
+        """Bytes of the connection to the source host."""
         return self.host.counters()
 
     def require(self, forms: Sequence[Form]) -> None:

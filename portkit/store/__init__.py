@@ -38,6 +38,7 @@ from portkit.wire.sparse import copy_sparse, hash_sparse
 
 __all__ = ["Store", "Writer", "default_root"]
 
+# Bytes; an entry has some 300.
 _INDEX_LIMIT = 16 * 1024**2
 _KEY = "dev.portkit.key"
 
@@ -130,6 +131,7 @@ class Store:
         try:
             yield
         except OSError as error:
+            # A full disk, a full quota, a disk that was mounted read-only after an error.
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise
             raise SpaceError(
@@ -216,6 +218,7 @@ class Store:
         return self.scratch() / (secrets.token_hex(16) + suffix)
 
     def put_bytes(self, data: bytes) -> Blob:
+        """Keep a small blob; SpaceError when there is no room."""
         with self.writer() as writer:
             writer.write(data)
             return writer.commit()
@@ -256,6 +259,7 @@ class Store:
         """Give a finished file of this file system, already hashed and synced, its final name."""
         self._prepare()
         path.chmod(0o600)
+        # rename(2) replaces a blob of that name, which has the same content.
         path.replace(self.path(digest))
         _sync_folder(self.root / "blobs" / "sha256")
         soundness.trust(self.path(digest))
@@ -320,6 +324,8 @@ class Store:
         self._prepare()
         with (self.root / "lock").open("a") as file:
             os.fchmod(file.fileno(), 0o600)
+            # Several processes may add to the index at once; each reads it, changes it and writes
+            # it whole.
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -18,6 +18,7 @@ _SCHEMA = "portkit.artifact/1"
 
 
 def manifest_of(artifact: Artifact) -> JsonObject:
+    """What `artifact_from` reads, as values for JSON."""
     return {"schema": _SCHEMA, **asdict(artifact)}
 
 
