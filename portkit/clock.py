@@ -24,6 +24,7 @@ class Clock:
     @contextmanager
     def going(self) -> Iterator[None]:
         """This Move is at work; the time until the next such block is not its own."""
+        # The pause is taken out by moving the start: all later times are then counted from there.
         self.started += time.monotonic() - self.stopped
         try:
             yield

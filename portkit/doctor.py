@@ -27,6 +27,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Tool:
+    """A program that portkit runs, and the Debian package that has it. needed: False where only a
+    part of portkit wants it."""
+
     program: str
     package: str
     why: str
@@ -78,6 +81,7 @@ def ready(checks: Iterable[Check]) -> bool:
 
 
 def check_tool(tool: Tool) -> Check:
+    """Whether the program is on the PATH."""
     path = shutil.which(tool.program)
     return Check(
         tool.program,
@@ -93,6 +97,7 @@ def check_module(name: str, mend: str, env: Mapping[str, str] | None = None) -> 
 
     In a process of its own: a library that does not fit may end it.
     """
+    # -P (Python 3.11): the working folder is not searched, where a file may have that name.
     argv = [sys.executable, "-P", "-c", f"import {name}"]
     try:
         done = process.run(argv, env=env, timeout=_IMPORT_S, check=False)
@@ -104,6 +109,7 @@ def check_module(name: str, mend: str, env: Mapping[str, str] | None = None) -> 
 
 
 def check_file(path: Path, package: str, why: str) -> Check:
+    """Whether the file of a package is there."""
     there = path.is_file()
     found = str(path) if there else f"not found ({why})"
     return Check(why, there, True, found, f"apt-get install {package}")
@@ -113,6 +119,7 @@ def check_kvm(device: Path = kvm.DEVICE, deadline_s: float = kvm.DEADLINE_S) -> 
     """Whether a kernel runs under KVM here; see `portkit.kvm`."""
     without = "Disks boot under emulation (slower); enable nested virtualisation for KVM."
     cached = sorted((cache_root() / "kernels").glob("*/boot/vmlinuz-*"))
+    # A kit's own kernel first: it is the one that disks will boot.
     kernels = [*cached[-1:], *sorted(KERNELS.glob("vmlinuz-*"))[-1:]]
     if device.exists() and not kernels:
         mend = f"portkit pack fetches one; or apt-get install linux-image-cloud-amd64  ({without})"

@@ -72,6 +72,7 @@ def parse_image_config(data: bytes) -> ImageConfig:
         raise _malformed(_reasons(error)) from None
     except ValueError as error:
         raise _malformed(str(error)) from None
+    # The only type there is (image-spec, config.md); another one would mean layers of another kind.
     if row.rootfs.type != "layers":
         raise _malformed(f"rootfs.type is {row.rootfs.type[:50]!r}, wanted 'layers'")
     run = row.config or _Run()
@@ -86,6 +87,7 @@ def parse_image_config(data: bytes) -> ImageConfig:
         cmd=tuple(run.Cmd or ()),
         user=run.User or "",
         working_dir=run.WorkingDir or "",
+        # Go's maps have no order: sorted, the same image gives the same App on every run.
         exposed_ports=tuple(sorted(run.ExposedPorts or ())),
         volumes=tuple(sorted(run.Volumes or ())),
         stop_signal=run.StopSignal or "",

@@ -10,6 +10,7 @@ from portkit import process
 from portkit.errors import ToolError
 
 DEVICE = Path("/dev/kvm")
+# Seconds, four times what a kernel takes to give up under emulation, which is far slower than KVM.
 DEADLINE_S = 8.0
 
 
@@ -54,6 +55,8 @@ def proven(kernel: Path, cache: Path) -> bool:
         return False
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     kept = cache / f"kvm-{boot}"
+    # Loading or unloading the module needs no reboot, but whether nested KVM works depends on the
+    # machine below, which does not change while this one runs.
     if not kept.exists():
         fresh = kept.with_suffix(f".{os.getpid()}")
         fresh.write_text("yes" if prove(kernel).works else "no")

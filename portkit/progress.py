@@ -48,6 +48,7 @@ class JsonObserver:
     def _write(self, event: str, **values: object) -> None:
         row = {"t": round(time.monotonic() - self._start, 3), "event": event, **values}
         self._stream.write(json.dumps(row) + "\n")
+        # Whoever reads this is a program that waits for the line.
         self._stream.flush()
 
     def phase(self, name: str) -> None:

@@ -30,6 +30,7 @@ class CleanFormatter(logging.Formatter):
     """Log lines without the control characters that a host's words may hold."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line, cleaned."""
         return clean(super().format(record))
 
 
@@ -52,6 +53,8 @@ def _again(lost: sys.UnraisableHookArgs) -> None:
     if number is None:
         sys.__unraisablehook__(lost)
         return
+    # Sent to the process and not raised here: an exception that leaves this hook is dropped as
+    # well.
     timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
     timer.daemon = True
     timer.start()
@@ -70,6 +73,7 @@ def _from_bug(error: Exception) -> PortkitError:
     """An error that nobody foresaw. Its text may quote a secret: only its kind and place are
     shown."""
     frames = traceback.extract_tb(error.__traceback__)
+    # The last frame of ours, not of a library below: that is where the wrong assumption is.
     ours = [frame for frame in frames if f"{os.sep}portkit" in frame.filename] or frames
     place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}, in {ours[-1].name}" if ours else "?"
     return Bug(
@@ -110,6 +114,7 @@ class PortkitGroup(click.Group):
             ctx.exit(shown.exit_code)
         except (KeyboardInterrupt, Terminated) as stop:
             click.echo("\ninterrupted", err=True)
+            # As a shell says it of a program that a signal has ended: 128 and the signal's number.
             ctx.exit(143 if isinstance(stop, Terminated) else 130)
 
 
@@ -139,6 +144,7 @@ def main(debug: bool) -> None:
     """
     before = os.umask(0o077)  # whatever is written from now on may hold secrets
     click.get_current_context().call_on_close(lambda: os.umask(before))
+    # Python's default for SIGTERM ends the process at once, without rolling anything back.
     signal.signal(signal.SIGTERM, _terminate)
     sys.unraisablehook = _again
     handler = logging.StreamHandler(sys.stderr)

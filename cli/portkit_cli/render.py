@@ -30,6 +30,7 @@ def stdout() -> Console:
 def print_error(error: PortkitError) -> None:
     """What happened, the details, what to do."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    # Text and not markup: brackets in a host's words would be taken for rich's own tags.
     console.print(Text.assemble(("error: ", "bold red"), (clean(error.brief), "bold")))
     for line in clean(error.details).splitlines():
         console.print(Text("  " + line))

@@ -50,6 +50,7 @@ def ulimits(reader: Reader, value: Value) -> dict[str, Ulimit]:
         if not {"soft", "hard"} <= set(row):
             raise reader.error(each, f"the limit {key[:40]} is a number, or soft and hard")
         soft, hard = (reader.use(row[name], _limit) for name in ("soft", "hard"))
+        # setrlimit(2) fails with EINVAL for a soft limit above the hard one.
         if hard >= 0 and not 0 <= soft <= hard:
             raise reader.error(
                 each, f"the limit {key[:40]} has a soft one that is higher than its hard one"

@@ -26,6 +26,8 @@ def app_name(text: str) -> str:
 
 def made_name(text: str) -> str:
     """A name from a folder's or an image's, as compose makes a project's name."""
+    # compose-go's NormalizeProjectName; 63 is the limit of a DNS label, as the name may become a
+    # hostname.
     made = re.sub(r"[^a-z0-9_-]", "", text.lower()).lstrip("_-")[:63]
     return made or "app"
 

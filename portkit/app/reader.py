@@ -137,6 +137,7 @@ class Reader:
         data = value.data
         if isinstance(data, Date):
             raise self.error(value, f"{what}a plain date is no text: put it in quotes")
+        # bool first: Python takes True for a number.
         if isinstance(data, bool) or not isinstance(data, str | int | float):
             raise self.error(value, f"{what}a string is wanted here")
         if (value.written and value.written != str(data)) or _printed_otherwise(data):

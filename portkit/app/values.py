@@ -78,8 +78,11 @@ def size(value: object) -> int:
     if isinstance(value, float):  # compose takes it for 0, so for no limit
         raise ValueError("a size that is no whole number needs its unit, such as 0.5g")
     match = _SIZE.fullmatch(str(value).strip())
+    # Before int(): Python 3.11 refuses more than 4,300 digits with an error of its own, and earlier
+    # versions took quadratic time for them.
     if match is None or len(match[1]) > 18:
         raise ValueError(f"{str(value)[:40]!r} is not a size such as 512m")
+    # Fractions: 0.1 as a binary float times 2**40 would be off by some bytes.
     return _in_64_bits(int(Fraction(match[1]) * _FACTORS[(match[2] or "b").lower()[0]]))
 
 

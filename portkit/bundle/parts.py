@@ -73,6 +73,8 @@ def split(whole: Path, path: Path, size: int) -> list[Path]:
 
 def _write(path: Path, file: BinaryIO, length: int, row: JsonObject) -> None:
     with files.whole(path) as out:
+        # The head holds the sha256 of what follows, so it is written last, into the room that is
+        # left here.
         out.write(bytes(_HEAD))
         total = hashlib.sha256()
         for data in _read(file, length):
@@ -101,6 +103,7 @@ def joined(first: Path, stack: ExitStack) -> BinaryIO:
     row = None
     total = hashlib.sha256()
     number, count = 1, 1
+    # How many there are, only the first one says; the others have to agree.
     while number <= count:
         path = first.with_name(f"{first.name[:-3]}{number:03d}")
         try:

@@ -22,6 +22,7 @@ _END = bytes(2 * _BLOCK)
 def header(name: str, size: int) -> bytes:
     """What goes before a member's bytes; the same for the same member."""
     info = tarfile.TarInfo(name)
+    # No owner, no time: the same content makes the same bundle.
     info.size, info.mode = size, 0o600
     return info.tobuf(tarfile.GNU_FORMAT)
 
@@ -32,6 +33,7 @@ def padding(size: int) -> bytes:
 
 
 def end() -> bytes:
+    """What goes behind the last member."""
     return _END
 
 
@@ -70,6 +72,8 @@ def _parsed(block: bytes) -> tuple[str, int]:
         raise malformed(f"a header in it cannot be read: {error}"[:300]) from error
     if not _NAME.fullmatch(info.name):
         raise malformed(f"{info.name[:120]!r} has no place in it")
+    # Compared with what `header` makes of the same name and size: whatever else a header could say
+    # (devices, links, sparse maps, base-256) is then excluded at once.
     if info.type != tarfile.REGTYPE or info.size < 0 or block != header(info.name, info.size):
         raise malformed(f"{info.name} is not a plain file")
     return info.name, info.size
@@ -89,6 +93,7 @@ def content(file: BinaryIO, place: tuple[int, int]) -> Iterator[bytes]:
 
 
 def malformed(why: str) -> VerifyError:
+    """The error for what portkit would never have written."""
     return VerifyError(
         "the bundle is damaged, or not one that portkit made",
         details=why,

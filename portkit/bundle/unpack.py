@@ -106,5 +106,7 @@ def plain(each: Content, file: BinaryIO, members: _Members) -> Iterator[bytes]:
         total.update(data)
         yield from decoder.feed(data)
     decoder.finish()
+    # At the end, so a caller has used the content by then; but it has not given it a name, which it
+    # does only when the content's own digest is right as well.
     if "sha256:" + total.hexdigest() != each.packed:
         raise ValueError("its packed bytes do not match their digest")

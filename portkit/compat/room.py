@@ -96,6 +96,8 @@ def needed(load: Load) -> tuple[int, int]:
 def _one_file_system(facts: Facts) -> bool:
     """Whether the Store and the engine share their free bytes, as far as that can be seen."""
     free, engine_free = facts.store_free_bytes, facts.docker_free_bytes
+    # Two file systems with the same free bytes are taken for one: what is needed is then counted
+    # once too often, which refuses a Move at worst.
     return engine_free is None or abs(free - engine_free) <= _SAME_FILE_SYSTEM_BYTES
 
 

@@ -192,7 +192,10 @@ class Docker:
         with self._errors("remove the container"):
             rows = self._rows(identity)
             for row in rows:
+                # force kills it first: an App that is removed with its volumes has nothing to save.
                 self._api.remove_container(row.Id, force=True)
+            # By label and not by name: only those that portkit made for this Move, in whatever
+            # number.
             for volume in self._volumes(f"portkit.move={identity}"):
                 self._api.remove_volume(volume.Name)
         return {row.Image for row in rows}
@@ -210,6 +213,7 @@ class Docker:
             rows = self._api.logs(self._row(identity).Id, tail=tail, stream=True, follow=False)
             for data in rows:
                 kept += data
+                # `tail` counts lines, and a line may be gigabytes long.
                 del kept[:-_LOG_LIMIT]
                 seen += len(data)
                 if seen > _LOG_READ:
@@ -247,6 +251,7 @@ class Docker:
     def _rows(self, identity: str | None) -> list[Row]:
         from portkit.engines.docker_client import Row, read_all
 
+        # The engine filters: other people's containers are not even listed.
         label = "portkit.move" if identity is None else f"portkit.move={identity}"
         with self._errors("list containers"):
             return read_all(Row, self._api.containers(all=True, filters={"label": label}))

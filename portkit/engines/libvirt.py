@@ -21,7 +21,9 @@ _AGAIN_S = 2.0  # a guest that is still booting does not hear the power button
 _GRACE_S = 10.0  # compose's own stop_grace_period
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 _CLOSE_S = 5.0
+# Seconds. libvirt learns of QEMU's end from its monitor, a moment after it.
 _NOTICED_S = 5.0
+# What QEMU says when it cannot bind a port for `hostfwd`, through libvirt's message.
 _TAKEN = ("Could not set up host forwarding rule", "address already in use", "Address already")
 
 

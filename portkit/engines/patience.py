@@ -31,6 +31,7 @@ def within(seconds: float, act: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001 - it is raised where it belongs
             failure.append(error)
 
+    # daemon: a thread that never returns must not keep the program from ending.
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)

@@ -71,9 +71,11 @@ def loader(nonce: str) -> bytes:
     for package in ("portkit.wire", "portkit.remote"):
         sources[package] = ""
         for file in resources.files(package).iterdir():
+            # Neither package's __init__ has code: a package that is empty is made up on the host.
             if file.name.endswith(".py") and file.name != "__init__.py":
                 name = file.name.removesuffix(".py")
                 sources[f"{package}.{name}"] = file.read_text(encoding="utf-8")
+    # JSON twice: a JSON text that is written as a literal of Python.
     code = zlib.compress((_LOADER % (json.dumps(json.dumps(sources)), nonce)).encode())
     return f"{len(code)}\n".encode() + code
 
@@ -98,6 +100,7 @@ class _Taking:
 
     def talk(self, payload: bytes) -> str:
         """Count progress; what is wrong with it, "" when nothing is."""
+        # 64 for what a frame costs to read: empty ones without end are held to the limit too.
         self._talk -= len(payload) + 64
         return "endless progress" if self._talk < 0 else ""
 
@@ -131,10 +134,12 @@ class Remote:
         self._pipes = Pipes(self._process)
         self._busy = False
         self.encodings: tuple[str, ...] = ()
+        # What a login prints can be anything but a number that was made just now.
         nonce = secrets.token_hex(16)
         self._greet(nonce)
         offered = self._row(self._frame()[1]).get("encodings")
         offered = offered if isinstance(offered, list) else []
+        # What both ends can do, in this end's order of preference.
         self.encodings = tuple(e for e in codec.encodings() if e in offered)
         if not self.encodings:
             raise TransferError(

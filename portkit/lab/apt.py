@@ -22,6 +22,7 @@ class Source:
     signed_by: str = ""
 
     def line(self, keyring: bool = True) -> str:
+        """As it stands in sources.list(5). keyring: False leaves its option out."""
         option = f"[signed-by={self.signed_by}] " if self.signed_by and keyring else ""
         return f"deb {option}{self.uri} {self.suite} {' '.join(self.components)}"
 
@@ -41,9 +42,13 @@ def parse_deb822(text: str) -> list[Source]:
                 name, value = row.split(":", 1)
                 name = name.strip().lower()
                 fields[name] = value.strip()
+        # Sources (deb-src) are of no use here, and apt ignores entries that are switched off
+        # (sources.list(5)).
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes") == "no":
             continue
         keyring = fields.get("signed-by", "")
+        # Signed-By may also hold a key as text, or fingerprints: those cannot be passed on in one
+        # line.
         keyring = keyring if keyring.startswith("/") and " " not in keyring else ""
         components = tuple(fields.get("components", "").split())
         found += [

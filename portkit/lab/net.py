@@ -220,6 +220,7 @@ def rate_of(lab: Lab, name: str) -> str | None:
 
 
 def set_link(lab: Lab, name: str, up: bool) -> None:
+    """Plug the host's cable in, or pull it."""
     _ip("link", "set", lab.link(name), "up" if up else "down")
 
 
@@ -252,6 +253,8 @@ def answers(address: str, port: int, banner: bytes, seconds: float) -> bool:
     """Whether something at address:port begins to talk with `banner`."""
     try:
         with socket.create_connection((address, port), timeout=seconds) as connection:
+            # A port may accept while nothing behind it speaks: sshd has started only when it
+            # greets.
             connection.settimeout(seconds)
             return connection.recv(len(banner)) == banner
     except OSError:

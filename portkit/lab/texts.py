@@ -32,6 +32,7 @@ remember_owner = 0
 
 def daemon_json(member: Member) -> str:
     """Docker's daemon.json. The hosts share one kernel log and no journal."""
+    # Debian's package would else log to a journal, of which a host without systemd has none.
     config: dict[str, object] = {"log-driver": "json-file"}
     if member.containerd_store:
         config["features"] = {"containerd-snapshotter": True}
@@ -52,6 +53,8 @@ def resolv_conf(machine: str) -> str:
         words = row.split()
         if len(words) > 1 and words[0] == "nameserver":
             try:
+                # A resolver on this machine's loopback (systemd-resolved) cannot be reached from
+                # another network namespace.
                 if ip_address(words[1]).is_loopback:
                     continue
             except ValueError:

@@ -27,6 +27,8 @@ def predictions(
                     continue
                 with clock.phase(f"predict {form}"):
                     found[each.app.name, form] = _one(each, artifact, job, journal, arriving)
+                # Also between Forms: a disk is described against the layers of its own image, which
+                # go before it.
                 arriving |= {blob.digest for blob in artifact.blobs}
     return found
 
@@ -66,6 +68,8 @@ def predict(
         reused = sum(delivery.copied for delivery in expected)
     seconds = None
     if sent is not None and past is not None and not local:
+        # The rate of a whole transfer, unpacking included: that is what the time will be made of
+        # again.
         seconds = round(sent / min(past.rate, limit or past.rate), 1)
     basis = (_bytes(expected), "space: an upper bound, from sizes", _time(past, limit, local))
     return Prediction(

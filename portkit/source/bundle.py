@@ -32,26 +32,33 @@ class InBundle:
         return Counters(0, 0, "bundle")
 
     def require(self, forms: Sequence[Form]) -> None:
+        """AppError when the bundle has not all of these Forms."""
         self._bundle.require(forms)
 
     def lacking(self, target: Host, store: Store) -> tuple[Finding, ...]:
+        """What was left out of the bundle and is neither on the target nor in the Store here."""
         needs = self._bundle.needs(store)
         missing = set(needs) - held(target, needs)
         sizes = {digest: needs[digest] for digest in missing}
         return compat.lacking(self._bundle.document.made_for, target.name, sizes)
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
+        """Nothing: a bundle has no host where it could run."""
         return ()
 
     def image(self, app: App, store: Store, clock: Clock) -> Artifact:
+        """The image, unpacked into the Store; of a bundle with the disk alone, only its
+        description."""
         with clock.phase("unpack"):
             if Form.IMAGE not in self._bundle.forms:
                 return self._bundle.described(Form.IMAGE)
             return self._bundle.artifact(Form.IMAGE, store, clock.observer)
 
     def disk(self, image: Artifact, spec: RunSpec, store: Store, clock: Clock) -> Artifact:
+        """The disk, unpacked into the Store."""
         with clock.phase("unpack disk"):
             return self._bundle.artifact(Form.DISK, store, clock.observer)
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
+        """Recipes in the bundle whose bases only the target has."""
         return self._bundle.parcels(store)

@@ -38,6 +38,7 @@ class OnHost:
         """Every form can be made of an image."""
 
     def lacking(self, target: Host, store: Store) -> tuple[Finding, ...]:
+        """Nothing: the engine has all of its images."""
         return ()
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
@@ -56,6 +57,7 @@ class OnHost:
         return compat.running(self.name, names)
 
     def image(self, app: App, store: Store, clock: Clock) -> Artifact:
+        """The image, built first where the App says so, and fetched into the Store."""
         reference = app.service.image
         if app.service.build is not None:
             with clock.phase("build"):
@@ -65,6 +67,7 @@ class OnHost:
             return images.fetch(self.host, reference, store, clock.observer)
 
     def disk(self, image: Artifact, spec: RunSpec, store: Store, clock: Clock) -> Artifact:
+        """A disk made of the image on this machine."""
         with clock.phase("package disk"):
             return disks.build(
                 image,
@@ -76,4 +79,5 @@ class OnHost:
             )
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
+        """None: everything is in the Store here."""
         return {}

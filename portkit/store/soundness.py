@@ -14,6 +14,7 @@ from portkit.wire.sparse import hash_sparse
 log = logging.getLogger("portkit.store")
 
 _Seen = tuple[int, int, int, int, int]
+# By path, for this process: another one hashes a blob again, as the disk may have damaged it since.
 _sound: dict[Path, _Seen] = {}
 
 
@@ -42,4 +43,5 @@ def is_sound(path: Path) -> bool:
 
 def _seen(path: Path) -> _Seen:
     found: os.stat_result = path.stat()
+    # ctime changes with every write and cannot be set back by utimensat(2), as mtime can.
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

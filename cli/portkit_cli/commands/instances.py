@@ -92,6 +92,7 @@ def console(instance: str, host: str, form: str | None) -> None:
 
 
 def _write(data: bytes) -> None:
+    # A serial console ends lines with CR LF; a terminal would be fine with that, a pipe would not.
     sys.stdout.write(clean(data.decode("utf-8", "replace").replace("\r", "")))
     sys.stdout.flush()
 

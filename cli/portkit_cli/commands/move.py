@@ -63,6 +63,7 @@ def _begun(
 def _given(name: str) -> bool:
     """Whether an option was on the command line."""
     found = click.get_current_context().get_parameter_source(name)
+    # click does not tell a default from the same value on the command line, but here.
     return found is not ParameterSource.DEFAULT
 
 
@@ -215,10 +216,13 @@ def check(
     with _begun(names, source, told) as (loaded, origin):
         forms = _asked(form, origin)
         packages = moves.package_apps(loaded, source=origin, forms=forms, observer=told)
+        # One after the other: a host need not be connected while another one is judged.
         for end in ends:
             with end as there:
                 found = moves.judge_apps(packages, there, pack_disk=False)
             reports += found
+            # A table at once for each host, which may take a while; one JSON document only at the
+            # end.
             if output == "table":
                 _show(found, output)
     if output == "json":
