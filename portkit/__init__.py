@@ -194,6 +194,7 @@ if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module, _, there = home.partition(":")
         value = getattr(import_module(module), there or name)
+        # The next use finds it in the module and does not come here.
         globals()[name] = value
         return value
 

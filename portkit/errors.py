@@ -17,6 +17,7 @@ class PortkitError(Exception):
     resolution: what the user can do now.
     """
 
+    # 2 is click's own, for a command line that it does not understand.
     exit_code: ClassVar[int] = 1
 
     def __init__(self, brief: str, *, details: str = "", resolution: str = "") -> None:

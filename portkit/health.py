@@ -31,6 +31,7 @@ def choose(ports: Sequence[Port], health: HealthProbe, form: Form, *, checks_its
         return replace(possible[health.method], reasons=("x-portkit.health.method names it",))
     if health.method is Method.PUBLISHED:
         raise _unpublished(ports)
+    # The order of `_ways` is the order of preference; `running` is always possible.
     best = next(iter(possible.values()))
     before = seen[: seen.index(best)]
     return replace(best, reasons=tuple(why for why in before if isinstance(why, str)))
@@ -66,6 +67,8 @@ def _ways(
     elif guest:
         yield f"a VM's network is reached through published ports only, not at port {health.port}"
     else:
+        # A container has an address on the host's bridge; a guest behind QEMU's user-mode network
+        # has none.
         yield Way(Method.HOST, inner=health.port)
     if not checks_itself:
         yield "the app has no healthcheck"

@@ -126,6 +126,7 @@ def _healthcheck(row: _Health | None) -> Healthcheck | None:
         return None
     return Healthcheck(
         test=tuple(row.Test or ()),
+        # 0 means the engine's default (Docker's HealthcheckConfig).
         interval_s=row.Interval / _NANO or None,
         timeout_s=row.Timeout / _NANO or None,
         retries=row.Retries or None,

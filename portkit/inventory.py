@@ -48,6 +48,7 @@ def take(host: Host) -> Inventory:
         docker_store=facts.docker_store,
         libvirt_version=facts.libvirt_version,
         qemu_version=facts.qemu_version,
+        # Sorted, so that two inventories of one host can be compared as files.
         layers=tuple(sorted({digest for row in rows for digest in row["diff_ids"]})),
         blobs=dict(sorted(host.remote.call("store.list", {})["have"].items())),
     )

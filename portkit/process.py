@@ -26,6 +26,8 @@ PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 
 # What programs may see of our environment; everything else could change what they do.
+# LD_PRELOAD, PYTHONPATH, GIT_* and the like are left out, and so are DOCKER_HOST and
+# LIBVIRT_DEFAULT_URI, which would lead a program to another engine than the one that was asked for.
 _KEPT = (
     "PATH",
     "HOME",
@@ -258,6 +260,7 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
 
 def failed(argv: Sequence[str | Path], code: int, output: bytes) -> ToolError:
     """The error for a command that ended with `code`; the last 4 KiB of its output are kept."""
+    # Programs say what went wrong at the end.
     tail = output[-4096:].decode("utf-8", "replace").strip()
     return ToolError(
         f"{_name(argv)} failed with exit code {code}",

@@ -54,6 +54,7 @@ class Watch:
         time.monotonic(); BootError holds the app's last words."""
         with self._last_words():
             answer = self._wait(started)
+            # Taken after the answer: what happens from then on is compared with this.
             self.before = self._life("after its first answer")
             return answer
 
@@ -63,6 +64,8 @@ class Watch:
             return
         assert self.before is not None, "it answered"
         with self._last_words():
+            # Twice, before and after the second answer: an App that ends while it answers would
+            # pass otherwise.
             measure.stays(self._still, self.before, self.health.settle_s)
             self._wait(time.monotonic(), again=True)
             measure.stays(self._still, self.before, 0.0)

@@ -36,6 +36,8 @@ def load(path: Path, name: str, environ: Mapping[str, str]) -> App:
     """The App of a compose file. `environ` wins over the .env file beside it; COMPOSE_PROJECT_NAME
     of either over the file's `name:`, and that over `name`."""
     if path.name in FILES:
+        # compose merges these without being told; a Move of the first file alone would be another
+        # App.
         for other in _OVERRIDES:
             if (path.parent / other).exists():
                 raise AppError(
@@ -46,6 +48,7 @@ def load(path: Path, name: str, environ: Mapping[str, str]) -> App:
                 )
     dotenv = path.parent / ".env"
     told = envfile.parse(read_file(dotenv), str(dotenv), environ) if dotenv.is_file() else {}
+    # PWD: compose sets it to the project's folder, and files use it for paths.
     known = {"PWD": str(path.parent), **told, **environ}
     return _app(Reader(path, Folder(path.parent), known), read_file(path), name)
 
@@ -62,6 +65,7 @@ def read(document: bytes, source: str, attached: Iterable[str] = ()) -> App:
 
 def _app(reader: Reader, text: bytes, name: str) -> App:
     document = parse(text, str(reader.path))
+    # Before anything else is interpolated: values may be made from the project's name.
     reader.environ[_PROJECT] = name = _named(reader, document, name)
     top = reader.mapping(reader.interpolated(document))
     _check_top(reader, top)
@@ -120,6 +124,7 @@ class _Service:
         """Every field, each by its own reader."""
         reader, get = self._reader, self._get
         self._check()
+        # Beside the service wins over the top level, where it stands in files with one service.
         extra = self._row.get("x-portkit") or self._top.get("x-portkit")
         extra = extra or Value({}, self._value.line)
         cpus, memory = limits.resources(reader, self._row)

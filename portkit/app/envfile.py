@@ -40,6 +40,7 @@ def parse(
     found = dict(known or {})
     # Looked up and not copied: lines see what the lines above them have set.
     seen = ChainMap(dict(environ), found)
+    # Behind each statement the next one begins: a quoted value may have many lines.
     position, size = 0, 0
     while (start := _start(text, position)) < len(text):
         try:

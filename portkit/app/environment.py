@@ -27,6 +27,7 @@ def interpolate(
     """`text` with $VAR, ${VAR}, ${VAR:-x}, ${VAR-x}, ${VAR:?x}, ${VAR?x}, ${VAR:+x}, ${VAR+x}
     and $$ carried out. `unset` hears of names that had no value. ValueError when it is malformed.
     """
+    # Each level is a call of this function: Python's own limit would end in a RecursionError.
     if depth > _NESTED:
         raise ValueError(f"${{...}} nested more than {_NESTED} deep")
     out: list[str] = []

@@ -34,6 +34,8 @@ def render(app: App, image: str) -> tuple[str, str]:
         mount.source: {} for mount in service.volumes if mount.type == "volume" and mount.source
     }
     document = {"name": app.name, "services": {service.name: row}, "volumes": volumes}
+    # JSON is YAML 1.2 as well, and its quoting leaves nothing to a reader's taste: no `no` becomes
+    # false.
     text = json.dumps(_escaped(document), ensure_ascii=False, indent=1)
     text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     ca = "" if service.health.ca_file is None else _pem(service.health.ca_file)

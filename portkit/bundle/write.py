@@ -70,6 +70,7 @@ def write(
             details=str(path),
             resolution="Remove it, or choose another place with -o.",
         )
+    # The parts need the digest of the whole, so that is written first, on the Store's file system.
     whole = path if part_bytes is None else store.temporary()
     try:
         with store.space():
@@ -178,6 +179,8 @@ class _Packer:
                 used = [self._bases.rows[number] for number in script.used()]
                 pieces = recipe.render(script, target.fileno())
             row = self._stream(self._told(pieces, size))
+        # A layer may be described against the ones before it, which the reader has unpacked by
+        # then.
         if size >= LEAST_BASE:
             self._bases.add(Base(digest, size))
         return document.Content(
@@ -213,6 +216,7 @@ class _Packer:
             self._file.truncate(start)
         else:
             self._file.write(tar.padding(size))
+            # The header again, now that name and size are known.
             self._file.seek(start)
             self._file.write(tar.header(name, size))
             self._names.add(name)

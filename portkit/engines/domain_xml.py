@@ -79,6 +79,8 @@ def domain_xml(domain: Domain) -> str:
     etree.SubElement(features, "apic")
     _processor(root, domain)
     etree.SubElement(root, "clock", offset="utc")
+    # "destroy" is libvirt's word for: the VM ends. The App's end is the guest's, so a reboot is one
+    # too.
     _text(root, "on_poweroff", "destroy")
     _text(root, "on_reboot", "restart" if domain.reboots else "destroy")
     _text(root, "on_crash", "destroy")

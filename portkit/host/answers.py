@@ -13,6 +13,7 @@ _Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 _Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
+# Fields that are not named here are ignored: a newer host may tell more.
 class _Answer(BaseModel):
     model_config = ConfigDict(strict=True)
 

@@ -15,6 +15,7 @@ _LEAST = 1 << 12  # bytes, else a slow link's data would go in crumbs
 def rate(text: str) -> float:
     """Bytes a second of 10mbit, 2MB, 500k (powers of 1000, as links are sold). ValueError."""
     match = _RATE.fullmatch(text.strip())
+    # Before float(): a text of a million digits is no rate.
     if match is None or len(match[1]) > 15:
         raise ValueError(f"{text[:40]!r} is not a rate such as 10mbit or 2MB")
     value = float(match[1]) * _FACTORS[match[2].lower()]

@@ -47,6 +47,8 @@ def base_image(
             observer.message(f"making the Debian {release} base image (once)")
             options = [f"--dpkgopt=path-exclude={pattern}" for pattern in _SLIM]
             roots.mmdebstrap(release, part, sources, options=["--format=tar", *options])
+            # pip carries certificate authorities of its own; this makes it trust what the machine
+            # trusts.
             _append(part, {str(roots.CA_BUNDLE): bundle, "etc/pip.conf": _PIP} if bundle else {})
 
         return roots.cached(lab, f"base-{release}-{key}.tar", build)

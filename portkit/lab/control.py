@@ -52,6 +52,7 @@ def locked(lab: Lab) -> Iterator[None]:
             resolution="Run it as root.",
         )
     lab.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # One for all labs of the folder: they share the roots.
     with (lab.state / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

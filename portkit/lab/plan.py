@@ -68,6 +68,7 @@ class Lab:
     """One lab. `number` (0 to 9) sets its names and network apart; roots are shared by `state`."""
 
     state: Path = STATE
+    # One digit, since the names of links and the second byte of addresses are made from it.
     number: int = 0
 
     @property

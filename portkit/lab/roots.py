@@ -46,6 +46,8 @@ def recipe(
     """The key of a root: 16 hex digits over everything that goes into it."""
     lines = [source.line() for source in sources]
     authorities = hashlib.sha256(bundle).hexdigest()
+    # Not the packages' versions: a root is kept until its recipe changes, even if Debian has newer
+    # ones.
     value = [version, release, list(packages), lines, authorities, list(_APT_OPTIONS)]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
@@ -99,6 +101,7 @@ def cached(lab: Lab, name: str, build: Callable[[Path], None]) -> Path:
         sweep(lab)
         part = path.with_name(f"{name}.part")
         build(part)
+        # A root that has its name is whole, whatever happened while it was made.
         part.rename(path)
     return path
 

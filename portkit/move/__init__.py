@@ -56,6 +56,7 @@ __all__ = [
     "to_json",
 ]
 
+# In this order: a disk is made from its image, and sent as what the image's layers lack.
 BOTH = (Form.IMAGE, Form.DISK)
 
 
@@ -99,6 +100,7 @@ def pack(
     image = source.image(app, store, clock)
     artifacts = {Form.IMAGE: image}
     if Form.DISK in forms:
+        # The disk is made for what the image says; the App's own settings come with each Instance.
         spec = app_room.resolve(app, image.config)
         artifacts[Form.DISK] = source.disk(image, spec, store, clock)
     return {form: artifacts[form] for form in forms}
@@ -208,10 +210,13 @@ def move_apps(
     """
     if not forms or len(set(forms)) != len(forms):
         raise AppError("no form to move, or one twice", details=", ".join(forms) or "none")
+    # The default names the image; who moves the disk alone means to keep the disk.
     if keep is not None and keep not in forms:
         keep = forms[-1]
     job = _request(apps, source, forms, store, observer).to(target)
     journal = journal or Journal()
+    # Refused before anything is packaged, for all Apps: an unfinished Move holds names and ports on
+    # the target that a new one would meet only later.
     for app in apps:
         unfinished.refuse(journal, app.name, target.name)
     done: list[Report] = []
@@ -219,6 +224,7 @@ def move_apps(
         try:
             with job.about(packed.app, "moving"):
                 report = carry_out(packed, job, journal, keep, repeat)
+        # Ctrl-C too: it is then that one wants to know which Apps are on the target.
         except BaseException as error:
             _say_how_far(error, job, len(done))
             raise

@@ -211,6 +211,7 @@ def _judge(
     pack_disk: bool,
 ) -> tuple[Packed, ...]:
     turns = [each.turn.hand_over() for each in packages]
+    # The links are shared by all Moves of one call; any turn leads to them.
     turns[0].links.lead_to(job.target)
     with turns[0].taken() as clock, clock.phase("look at the target"):
         target = job.target.facts()
@@ -254,6 +255,7 @@ def _packaged(app: App, request: Request, facts: Facts, turn: Turn) -> Package:
 
 def _instances(packages: Sequence[Package], facts: Facts, host: Host) -> tuple[Instance, ...]:
     """What portkit has on the target, where a port is taken there: it may be one of them."""
+    # Listing the Instances asks both engines: only where the answer explains something.
     if not any(compat.port_taken(each.spec, facts) for each in packages):
         return ()
     try:

@@ -91,6 +91,7 @@ def resume(
         _source(plan, observer, connect) as (app, source),
         connect(plan.target, observer) as target,
     ):
+        # As it was asked for when the Move began.
         target.limit(plan.limit)
         packed = _packed(plan, app, source, target, artifacts, observer)
         if fingerprint(journal, packed.spec) != plan.fingerprint:
@@ -157,6 +158,7 @@ def rollback_on(identity: str, host: Host) -> bool:
             details=f"{identity} of {found['app']}, by {found['about'].get('holder', '?')}",
             resolution="Stop that portkit first, with Ctrl-C.",
         )
+    # A source has the lock and the marker only; nothing was brought there.
     if found["role"] == "target":
         facts = host.facts()
         engines = {Form.IMAGE: facts.docker_version, Form.DISK: facts.libvirt_version}
@@ -167,6 +169,7 @@ def rollback_on(identity: str, host: Host) -> bool:
                     runner.remove(identity)
         brought = found["brought"]
         transfer.release(found["hold"], host, brought, move=identity, parts=brought)
+    # Last: as long as there is a marker, the same call can be made again.
     host.remote.call("move.end", {"id": identity, "app": found["app"]})
     return True
 

@@ -47,12 +47,14 @@ def records(xattrs: Mapping[str, str], mode: int) -> dict[str, str]:
 
 def _text(value: str, mode: int | None) -> str:
     data = value.encode("utf-8", "surrogateescape")
+    # Four bytes of version, then eight for each entry: tag, rights, id (linux/posix_acl_xattr.h).
     if len(data) % 8 != 4 or len(data) > _MAX_BYTES:
         raise ValueError("an ACL is malformed")
     (version,) = struct.unpack_from("<I", data)
     entries = list(struct.iter_unpack("<HHI", data[4:]))
     if version != _VERSION or any(tag not in _TAGS or rights > 7 for tag, rights, _ in entries):
         raise ValueError("an ACL is malformed")
+    # With a mask, the group bits of a mode are the mask's, not the owning group's (acl(5)).
     group = 16 if any(tag == 16 for tag, _, _ in entries) else 4
     bits = {} if mode is None else {1: mode >> 6 & 7, group: mode >> 3 & 7, 32: mode & 7}
     rows = (

@@ -20,6 +20,7 @@ def listing(args: JsonObject, channel: Channel) -> JsonObject:
     for entry in os.scandir(str(folder)) if folder.is_dir() else ():
         try:
             found = entry.stat(follow_symlinks=False)
+        # Removed by somebody else since the folder was read.
         except FileNotFoundError:
             continue
         if _HEX.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):

@@ -37,6 +37,8 @@ def listing(args: JsonObject, channel: Channel) -> JsonObject:
 
 def find(domains: Optional[Sequence[str]]) -> List[JsonObject]:
     """What is left here; nothing of an engine that does not answer."""
+    # A Move that has a marker is at work, or waits for a resume or a rollback, which need what it
+    # has here.
     marked = {marker["id"] for marker in leases.markers()}
     rows = [] if domains is None else list(_folders(set(domains)))
     try:
@@ -63,6 +65,7 @@ def remove(row: JsonObject) -> None:
 
 
 def _row(kind: str, identity: str, app: object, name: str, empty: bool = False) -> JsonObject:
+    # The name comes from a file or a label, which anybody may have written.
     known = isinstance(app, str) and _APP.fullmatch(app)
     return {"kind": kind, "id": identity, "app": app if known else "", "name": name, "empty": empty}
 

@@ -9,6 +9,7 @@ from portkit.model import App, Artifact, Facts, Finding, Form, Method, Verdict
 from portkit.wire.json_types import JsonObject
 
 SCHEMA = "portkit.report/1"
+# The rest of `Boot` says how the times were measured, and stands beside them under `ttfr`.
 _BOOT_KEYS = ("engine", "version", "accelerator", "url", "status")
 
 
@@ -98,6 +99,7 @@ def to_json(report: Report) -> JsonObject:
 
 def _facts(facts: Facts) -> JsonObject:
     row = asdict(facts)
+    # JSON has lists only; a document that was read back would otherwise differ from this one.
     row["listening"] = [list(pair) for pair in facts.listening]
     row["listening_udp"] = [list(pair) for pair in facts.listening_udp]
     return row

@@ -202,6 +202,7 @@ class Store:
     def scratch(self) -> Path:
         """The folder of this Store object for what is not finished, on the Store's file system. It
         is removed with the object, or by the next process after a kill."""
+        # Somebody may have cleared the Store's tmp while this process was running.
         if self._scratch is None or not self._scratch.path.is_dir():
             self._prepare()
             with self.space():
@@ -232,6 +233,7 @@ class Store:
                 resolution="It was made by something else than portkit; pack the App again.",
             )
         data = self.path(digest).read_bytes()
+        # Small and read as a whole: hashed each time, whatever was seen of the file before.
         _expect("sha256:" + hashlib.sha256(data).hexdigest(), digest)
         return data
 
@@ -301,6 +303,7 @@ class Store:
             if not self.has(row["digest"]):
                 return None
             artifact = artifact_from(self.read_bytes(row["digest"], _INDEX_LIMIT))
+            # All or nothing: an Artifact that lacks a blob is made again, which adds only that one.
             here = all(self.has(b.digest) and self.size(b.digest) == b.size for b in artifact.blobs)
             return artifact if here else None
         return None

@@ -92,6 +92,7 @@ def bring(
         return [*made, forward(parcels[blob.digest], store, link, observer, told)]
 
 
+# Progress is counted in bytes of what the user moves; a base that is lent is none of it.
 def _unseen(count: int) -> None:
     """Progress of what is sent for another blob's sake."""
 

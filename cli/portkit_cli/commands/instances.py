@@ -151,6 +151,8 @@ def rm(instance: str, host: str, form: str | None, yes: bool) -> None:
     """
     wanted = Form(form) if form else None
     with connect(host, Endpoint()) as there:
+        # Both Forms of a Move share what was held for them, so they are removed together unless
+        # told.
         rows = boot.together(boot.instances(there), instance, wanted)
         names = ", ".join(f"{row.id} ({row.app}, {row.form.value})" for row in rows)
         if not yes:

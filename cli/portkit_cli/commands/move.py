@@ -150,11 +150,14 @@ def move(
       portkit move /media/usb/shop.portkit --to web2
     """
     told = observer(progress)
+    # A malformed name is refused here; the connection itself is made by the `with` below, after the
+    # source's.
     there = connect(target, told)  # the name is read before a host is asked
     reports: list[Report] = []
     try:
         with _begun(names, source, told) as (loaded, origin), there as host:
             forms = _asked(form, origin)
+            # On the connection and not on a Move: what several Apps send shares one limit.
             host.limit(limit)
             if dry_run:
                 reports += moves.plan_apps(
@@ -290,11 +293,14 @@ def pack(
     """
     told = observer(progress)
     loaded, store = apps.load(app), Store(default_root())
+    # A folder may be called something.portkit too; then the files go into it.
     alone = place.suffix == ".portkit" and not place.is_dir()
     if not alone and (made_for or part):
         raise click.UsageError("--for and --split are for a bundle: -o FILE.portkit")
+    # The inventory is read before anything is packed, which may take minutes.
     known = Inventory("", "") if made_for is None else inventory.read(made_for)
     with connect(source, told) as origin:
+        # A bundle says what its source host was, as nobody can ask it later.
         facts = origin.facts() if alone else None
         made = moves.pack(
             loaded, source=OnHost(origin), forms=_FORMS[form], store=store, observer=told

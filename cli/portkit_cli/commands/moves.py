@@ -65,6 +65,7 @@ def show(identity: str, output: str) -> None:
     """
     journal = Journal()
     entry = journal.get(identity)
+    # The journal has the steps that were begun; the plan has all of them, in order.
     known = {name: (state, at) for name, state, at in journal.record(identity).entries()}
     names = plan_from(entry.plan).steps()
     if output == "json":
@@ -132,6 +133,8 @@ def rollback(identity: str, host: str | None, progress: str) -> None:
         library.rollback(identity, observer=observer(progress))
         click.echo(f"{identity} is rolled back", err=True)
         return
+    # Without the journal of the machine that started the Move: the marker on the host says what it
+    # brought.
     with connect(host, Endpoint()) as there:
         if not library.rollback_on(identity, there):
             raise PortkitError(
