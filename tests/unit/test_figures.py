@@ -14,6 +14,14 @@ def test_functions_are_short() -> None:
     assert length <= 60, where
 
 
+def test_what_is_public_is_documented() -> None:
+    assert figures.figures().documented_share >= 0.9
+
+
+def test_any_is_at_edges() -> None:
+    assert figures.figures().any_per_1000 <= 5
+
+
 def test_what_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "room").mkdir()
     (tmp_path / "room/module.py").write_text(
