@@ -51,6 +51,7 @@ def locked(lab: Lab) -> Iterator[None]:
             details="It makes network namespaces, mounts and cgroups.",
             resolution="Run it as root.",
         )
+    # Private: the hosts' root trees have set-user-ID programs, which nobody else should reach.
     lab.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     # One for all labs of the folder: they share the roots.
     with (lab.state / "lock").open("w") as lock:

@@ -71,6 +71,7 @@ def mmdebstrap(
     argv += [f"--aptopt={option}" for option in _APT_OPTIONS]
     argv += [f"--include={','.join(packages)}"] if packages else []
     argv += [*options, release, str(target), *(source.line() for source in sources)]
+    # On the same file system as the root, which may be the only one with room.
     temporary = target.parent / _TEMPORARY
     temporary.mkdir(exist_ok=True)
     group = _build_group(target.parent)

@@ -127,6 +127,8 @@ class Journal:
 
     def moves(self) -> tuple[Entry, ...]:
         """Every Move, the newest first."""
+        # Looking makes no folder: `portkit moves` of somebody who never moved anything leaves
+        # nothing behind.
         if not self._path.exists():
             return ()
         with self._database() as database:
@@ -169,6 +171,7 @@ class Journal:
     def forget(self, identity: str) -> None:
         """Remove a Move that has ended from the journal; nothing on any host is changed."""
         entry = self.get(identity)
+        # What it left on its hosts could not be found from here any more.
         if entry.state in OPEN:
             raise ConflictError(
                 "a Move that has not ended is not forgotten",
@@ -209,6 +212,7 @@ class Journal:
 
     def _entry(self, row: sqlite3.Row) -> Entry:
         state = MoveState(row["state"])
+        # Of a Move that has ended nobody needs to know, and its lock's file may be gone.
         live = state in OPEN and self._live(row["id"])
         return Entry(
             id=row["id"],

@@ -20,8 +20,7 @@ SOCKET = os.environ.get("PORTKIT_DOCKER_SOCKET", "/var/run/docker.sock")
 _JSON_LIMIT = strict_json.LIMIT
 _TEXT_LIMIT = 65536
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-# Seconds for a small question. `docker system df` of a full engine takes minutes, and nothing here
-# asks for that.
+# Seconds for a small question, as the engine of a host under load needs them.
 _GET_S = 120.0
 
 

@@ -45,6 +45,8 @@ class OnHost:
         """Containers started by compose, by portkit or, for an image's bare name, by anybody; and
         virtual machines that portkit made."""
         args = {
+            # Only an image's bare name means every container made from it: for a compose project
+            # that would be those of other projects too.
             "reference": app.service.image if app.service.image == app.source else None,
             "app": app.name,
             "service": app.service.name,

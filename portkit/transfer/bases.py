@@ -34,6 +34,8 @@ def likeliest(rows: Iterable[Base], own: Collection[str]) -> list[Base]:
     """Those that are worth being opened and indexed: all of the same image, `own`, and of the
     others as many of the first as the limits allow."""
     found: list[Base] = []
+    # Blobs of other images are likely to share little, and each of them costs reading it once for
+    # the index.
     bytes_left = _MORE_BYTES
     for row in rows:
         if row.size < LEAST_BASE:

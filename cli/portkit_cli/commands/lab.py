@@ -14,6 +14,8 @@ from portkit.lab import LabHost
 from portkit.progress import NullObserver
 
 
+# Making a root takes a minute or two on the first call, and seconds afterwards: no bar is drawn for
+# it.
 class _Tell(NullObserver):
     """Says on stderr what takes long."""
 
