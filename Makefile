@@ -20,6 +20,11 @@ $(STAMP): scripts/setup.sh pyproject.toml
 	@bash scripts/setup.sh $(VENV)
 	@touch $@
 
+# What only tests and benchmarks need.
+$(VENV)/.tests: $(STAMP)
+	@bash scripts/setup.sh $(VENV) tests
+	@touch $@
+
 demo: setup
 	@bash scripts/demo.sh $(VENV)
 
@@ -35,7 +40,7 @@ fuzz: setup
 unit: setup
 	$(VENV)/bin/pytest tests/unit -q
 
-test: lint
+test: lint $(VENV)/.tests
 	$(VENV)/bin/pytest -q -m ""
 
 coverage: setup
@@ -61,5 +66,5 @@ clean:
 	rm -rf $(VENV) dist build site
 
 # The page is made also when a bar is missed.
-bench-%: setup
+bench-%: $(VENV)/.tests
 	$(VENV)/bin/python -m bench.$*; status=$$?; $(VENV)/bin/python -m bench.page; exit $$status

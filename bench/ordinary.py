@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import vm
+from bench import appliance, vm
 from bench.harness import tell
 from portkit import process
 from portkit.errors import BootError, VerifyError
@@ -124,26 +124,10 @@ def _build(kit: GuestKit, disk: Path) -> None:
         process.run(
             [sys.executable, "-m", "bench._ordinary_worker"],
             input=json.dumps(plan | {"memory_mib": _MEMORY_MIB}).encode(),
-            env=_appliance(kit, folder),
+            env=appliance.environment(kit, folder),
             cwd=Path(__file__).parents[1],
             timeout=_DEADLINE_S,
         )
-
-
-def _appliance(kit: GuestKit, folder: Path) -> dict[str, str]:
-    """libguestfs's environment: the kit's kernel, as for portkit's own disks."""
-    cache = cache_root() / "appliance"
-    cache.mkdir(mode=0o700, exist_ok=True)
-    return {
-        "LIBGUESTFS_BACKEND": "direct",
-        # A KVM that opens and does nothing would hang it.
-        "LIBGUESTFS_BACKEND_SETTINGS": "force_tcg",
-        "LIBGUESTFS_CACHEDIR": str(cache),
-        "TMPDIR": str(folder),
-        "SUPERMIN_KERNEL": str(kit.kernel),
-        "SUPERMIN_KERNEL_VERSION": kit.release,
-        "SUPERMIN_MODULES": str(kit.modules),
-    }
 
 
 def _debian(kit: GuestKit, root: Path) -> None:

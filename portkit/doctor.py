@@ -10,7 +10,8 @@ from pathlib import Path
 
 from portkit import kvm, process
 from portkit.errors import ToolError
-from portkit.guest.kit import BIOS_LOADER, UEFI_LOADER, cache_root
+from portkit.guest.boot_partition import BIOS_LOADER, UEFI_LOADER
+from portkit.guest.kit import cache_root
 from portkit.text import printable
 
 
@@ -40,11 +41,12 @@ TOOLS = (
     Tool("ssh", "openssh-client", "reaching hosts"),
     Tool("qemu-img", "qemu-utils", "writing qcow2"),
     Tool("apt-get", "apt", "fetching the kernel of the GuestKit"),
-    Tool("qemu-system-x86_64", "qemu-system-x86", "booting disks on this machine"),
-    Tool("syslinux", "syslinux", "the boot loader that libguestfs puts into disks"),
-    Tool("depmod", "kmod", "the kernel of the GuestKit"),
+    Tool("sfdisk", "fdisk", "the partitions of disks"),
+    Tool("mkfs.vfat", "dosfstools", "the boot partition of disks"),
+    Tool("mcopy", "mtools", "the boot partition of disks"),
+    Tool("syslinux", "syslinux", "the boot loader of disks"),
     Tool("modinfo", "kmod", "the kernel modules of the GuestKit"),
-    Tool("fallocate", "util-linux", "holes in disks"),
+    Tool("qemu-system-x86_64", "qemu-system-x86", "trying KVM on this machine", needed=False),
     Tool("mmdebstrap", "mmdebstrap", "making lab hosts", needed=False),
     Tool("ip", "iproute2", "the lab's network", needed=False),
     Tool("docker", "docker.io", "building images on this machine", needed=False),
@@ -52,7 +54,6 @@ TOOLS = (
 
 MODULES = (
     ("libvirt", "pip install 'portkit[disk]'  (first: apt-get install libvirt-dev pkg-config gcc)"),
-    ("guestfs", "apt-get install python3-guestfs, and an environment that sees it"),
     ("ziglang", "pip install 'portkit[disk]'"),
 )
 
@@ -93,7 +94,7 @@ def check_tool(tool: Tool) -> Check:
 
 
 def check_module(name: str, mend: str, env: Mapping[str, str] | None = None) -> Check:
-    """Whether it can be imported: a guestfs.py whose library is of another Python is found too.
+    """Whether it can be imported: a module whose library is of another Python is found too.
 
     In a process of its own: a library that does not fit may end it.
     """

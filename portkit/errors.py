@@ -43,7 +43,7 @@ class HostError(PortkitError):
 
 
 class EngineError(PortkitError):
-    """A Docker Engine, libvirt or libguestfs is absent or answered with an error."""
+    """A Docker Engine or libvirt is absent or answered with an error."""
 
     exit_code = 5
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,18 +46,3 @@ def judge(done: process.Completed) -> Proof:
         return Proof(True, "a kernel ran under it")
     reason = done.stderr.decode("utf-8", "replace").strip()[:200] or "the kernel was not heard"
     return Proof(False, f"does not work: {reason}")
-
-
-def proven(kernel: Path, cache: Path) -> bool:
-    """`prove`, once for each boot of this machine; the answer is kept in `cache`."""
-    if not DEVICE.exists():
-        return False
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    kept = cache / f"kvm-{boot}"
-    # Loading or unloading the module needs no reboot, but whether nested KVM works depends on the
-    # machine below, which does not change while this one runs.
-    if not kept.exists():
-        fresh = kept.with_suffix(f".{os.getpid()}")
-        fresh.write_text("yes" if prove(kernel).works else "no")
-        fresh.replace(kept)
-    return kept.read_text() == "yes"

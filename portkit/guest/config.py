@@ -42,7 +42,10 @@ _ACCOUNT_LIMIT = 400  # src/app.c keeps 511 bytes
 _UNLIMITED = (1 << 64) - 1
 # What becomes PID 1 of the guest itself; src/config.c has the same.
 _INIT_SYSTEMS = {
-    *("/sbin/init", "/usr/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd"),
+    "/sbin/init",
+    "/usr/sbin/init",
+    "/lib/systemd/systemd",
+    "/usr/lib/systemd/systemd",
 }
 
 

@@ -1,4 +1,4 @@
-"""The GuestKit: kernel and initrd that every disk of one architecture shares."""
+"""The GuestKit: what every disk of one architecture shares, kernel, initrd and boot partition."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from portkit import files, process
 from portkit.errors import AppError, ToolError
+from portkit.guest import boot_partition
 from portkit.guest.initrd import cpio
 
 # Debian's kernel for virtual machines: ext4 and serial are built in, virtio is modules.
@@ -21,21 +22,25 @@ _METAPACKAGES = {"amd64": "linux-image-cloud-amd64", "arm64": "linux-image-cloud
 _TARGETS = {"amd64": "x86_64-linux-musl", "arm64": "aarch64-linux-musl"}
 # virtio-rng: without it some programs wait a second for random numbers; evdev and button: stop.
 _MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio-rng", "evdev", "button")
-# Where Debian's syslinux-common and systemd-boot-efi have them.
-BIOS_LOADER = Path("/usr/lib/syslinux/mbr/gptmbr.bin")
-UEFI_LOADER = Path("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+LOADER_BYTES = 440  # in the first sector of a disk, before what DOS kept there
 _PACKAGE = re.compile(r"linux-image-[0-9][a-z0-9.+-]*")
 
 
 @dataclass(frozen=True)
 class GuestKit:
-    """digest: sha256 over kernel and initrd, the kit's identity. release: of the kernel."""
+    """What a disk is made of beside its image.
+
+    digest: sha256 over kernel, initrd, boot partition and the loader in front of it, the kit's
+    identity. release: of the kernel. boot: the partition, a file of `boot_partition.BYTES`.
+    """
 
     digest: str
     architecture: str
     release: str
     kernel: Path
     initrd: Path
+    boot: Path
+    loader: Path
     modules: Path
 
 
@@ -68,15 +73,40 @@ def build_kit(cache: Path | None = None, architecture: str = "amd64") -> GuestKi
     (kernel,) = (tree / "boot").glob("vmlinuz-*")
     release = kernel.name.removeprefix("vmlinuz-")
     modules = tree / "lib/modules" / release
-    data = _initrd(_init(cache, architecture), modules)
-    total = hashlib.sha256(hashlib.sha256(kernel.read_bytes()).digest())
-    total.update(hashlib.sha256(data).digest())
+    initrd = _kept(cache, "initrd", _initrd(_init(cache, architecture), modules))
+    boot = _boot(cache, kernel, initrd)
+    loader = _kept(cache, "loader", boot_partition.BIOS_LOADER.read_bytes()[:LOADER_BYTES])
+    parts = (kernel, initrd, boot, loader)
+    total = hashlib.sha256(b"".join(_digest(path) for path in parts))
     digest = "sha256:" + total.hexdigest()
-    initrd = cache / f"initrd-{total.hexdigest()[:16]}"
-    if not initrd.exists() or initrd.read_bytes() != data:
-        with files.whole(initrd) as file:
+    return GuestKit(digest, architecture, release, kernel, initrd, boot, loader, modules)
+
+
+def _kept(cache: Path, name: str, data: bytes) -> Path:
+    """A file of the cache with that content."""
+    path = cache / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}"
+    if not path.exists() or path.read_bytes() != data:
+        with files.whole(path) as file:
             file.write(data)
-    return GuestKit(digest, architecture, release, kernel, initrd, modules)
+    return path
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _boot(cache: Path, kernel: Path, initrd: Path) -> Path:
+    """The boot partition; made again when one of its parts, or what is written there, changed."""
+    total = hashlib.sha256(boot_partition.recipe())
+    for path in (kernel, initrd):
+        total.update(_digest(path))
+    made = cache / f"boot-{total.hexdigest()[:16]}"
+    if not made.exists():
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            boot_partition.make(kernel, initrd, Path(folder) / "boot")
+            (Path(folder) / "boot").replace(made)
+    return made
 
 
 def _kernel_tree(cache: Path, architecture: str) -> Path:
@@ -101,9 +131,6 @@ def _kernel_tree(cache: Path, architecture: str) -> Path:
         process.run(["apt-get", "download", "-q", names[0]], cwd=Path(folder), timeout=600)
         (package,) = Path(folder).glob("*.deb")
         process.run(["dpkg-deb", "-x", package, Path(folder) / "tree"], timeout=300)
-        # modules.dep, which the package's own installation would make: libguestfs reads it.
-        release = names[0].removeprefix("linux-image-")
-        process.run(["depmod", "-b", Path(folder) / "tree", release], timeout=120)
         if not tree.exists():
             (Path(folder) / "tree").replace(tree)
     return tree

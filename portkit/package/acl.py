@@ -1,68 +1,65 @@
-"""POSIX ACLs: from the bytes that engines keep in layers to the text that GNU tar reads. Pure.
+"""POSIX ACLs: from the attributes that engines keep in layers to what ext4 stores. Pure.
 
 An engine sets the attribute `system.posix_acl_access` as it is in the layer, then the mode, which
 has the last word on the rights of the owner, of the mask and of others (seen with Docker 20.10,
-26.1 and 28.5). GNU tar, which fills a disk, resets the ACL of every file that has none in its own
-notation (1.34, src/xattrs.c).
-Sources: linux/posix_acl_xattr.h; acl(5), "ACL TEXT FORMS".
+26.1 and 28.5).
+Sources: linux/posix_acl_xattr.h; Linux, fs/ext4/acl.c (ext4_acl_to_disk), fs/posix_acl.c.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 
 from portkit.package.tarball import FOLDER, XATTR, Member
 
-_KINDS = {
-    XATTR + "system.posix_acl_access": "SCHILY.acl.access",
-    XATTR + "system.posix_acl_default": "SCHILY.acl.default",
-}
-_DEFAULT = XATTR + "system.posix_acl_default"
-_VERSION = 2
-_TAGS = {1: "user:", 2: "user:{}", 4: "group:", 8: "group:{}", 16: "mask:", 32: "other:"}
-_LETTERS = (("r", 4), ("w", 2), ("x", 1))
+_ACCESS, _DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
+NAMES = (_ACCESS, _DEFAULT)
+_VERSION, _EXT4_VERSION = 2, 1
+_OWNER, _USER, _GROUP_OWNER, _GROUP, _MASK, _OTHER = 1, 2, 4, 8, 16, 32
+_TAGS = (_OWNER, _USER, _GROUP_OWNER, _GROUP, _MASK, _OTHER)
 _MAX_BYTES = 4 + 8 * 4096
 
 
 def check(member: Member) -> None:
     """ValueError when it has an ACL that no file can have."""
-    for key in _KINDS:
-        if key in member.xattrs:
-            _text(member.xattrs[key], None)
-    if _DEFAULT in member.xattrs and member.kind != FOLDER:
+    for name in NAMES:
+        if XATTR + name in member.xattrs:
+            _entries(member.xattrs[XATTR + name].encode("utf-8", "surrogateescape"))
+    if XATTR + _DEFAULT in member.xattrs and member.kind != FOLDER:
         raise ValueError(f"{member.name[:200]!a} has a default ACL and is no folder")
 
 
-def records(xattrs: Mapping[str, str], mode: int) -> dict[str, str]:
-    """The same attributes with ACLs as records of GNU tar's; mode: of the file."""
-    found = {}
-    for key, value in xattrs.items():
-        kept = key not in _KINDS
-        found[_KINDS.get(key, key)] = (
-            value if kept else _text(value, None if key == _DEFAULT else mode)
-        )
-    return found
+def entries(name: str, value: bytes, mode: int) -> list[tuple[int, int, int]]:
+    """(tag, rights, user or group) of an attribute named in NAMES, when the file has got its mode.
+
+    Empty where the ACL says no more than the mode, which then is all that the kernel keeps.
+    """
+    rows = _entries(value)
+    if name == _DEFAULT:
+        return rows
+    group = _MASK if any(tag == _MASK for tag, _, _ in rows) else _GROUP_OWNER
+    bits = {_OWNER: mode >> 6 & 7, group: mode >> 3 & 7, _OTHER: mode & 7}
+    if not any(tag in (_USER, _GROUP, _MASK) for tag, _, _ in rows):
+        return []
+    return [(tag, bits.get(tag, rights), who) for tag, rights, who in rows]
 
 
-def _text(value: str, mode: int | None) -> str:
-    data = value.encode("utf-8", "surrogateescape")
-    # Four bytes of version, then eight for each entry: tag, rights, id (linux/posix_acl_xattr.h).
-    if len(data) % 8 != 4 or len(data) > _MAX_BYTES:
+def for_ext4(rows: list[tuple[int, int, int]]) -> bytes:
+    """Such entries as ext4 stores them: only those of a user or a group name one."""
+    return struct.pack("<I", _EXT4_VERSION) + b"".join(
+        struct.pack("<HHI", tag, rights, who)
+        if tag in (_USER, _GROUP)
+        else struct.pack("<HH", tag, rights)
+        for tag, rights, who in rows
+    )
+
+
+def _entries(value: bytes) -> list[tuple[int, int, int]]:
+    """(tag, rights, user or group) of an attribute; ValueError when it is none."""
+    if len(value) % 8 != 4 or len(value) > _MAX_BYTES:
         raise ValueError("an ACL is malformed")
-    (version,) = struct.unpack_from("<I", data)
-    entries = list(struct.iter_unpack("<HHI", data[4:]))
+    (version,) = struct.unpack_from("<I", value)
+    entries = list(struct.iter_unpack("<HHI", value[4:]))
     if version != _VERSION or any(tag not in _TAGS or rights > 7 for tag, rights, _ in entries):
         raise ValueError("an ACL is malformed")
-    # With a mask, the group bits of a mode are the mask's, not the owning group's (acl(5)).
-    group = 16 if any(tag == 16 for tag, _, _ in entries) else 4
-    bits = {} if mode is None else {1: mode >> 6 & 7, group: mode >> 3 & 7, 32: mode & 7}
-    rows = (
-        f"{_TAGS[tag].format(identity)}:{_letters(bits.get(tag, rights))}\n"
-        for tag, rights, identity in entries
-    )
-    return "".join(rows)
-
-
-def _letters(rights: int) -> str:
-    return "".join(letter if rights & bit else "-" for letter, bit in _LETTERS)
+    return entries

@@ -1,4 +1,4 @@
-"""The layers of an image -> one tar of the tree that they make, without mounting anything.
+"""The layers of an image -> the tree that they make together, without mounting anything.
 
 Engines unpack each layer into a folder of its own and let overlayfs lay these over each other. So
 it is done here: a tree for each layer, in which parents are followed through the layer's own
@@ -10,90 +10,71 @@ Documentation/filesystems/overlayfs.rst. Where engines differ, docs/disk.md says
 from __future__ import annotations
 
 import posixpath
-import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from portkit.errors import VerifyError
 from portkit.package import acl, tarball
 from portkit.package.tarball import XATTR, Member
+from portkit.package.tree import Node, Tree
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_OVERLAY = XATTR + "trusted.overlay."
 # With these a folder shows other content than its layers have, and engines do not agree on it.
-_OVERLAY_MARKS = tuple(_OVERLAY + name for name in ("opaque", "redirect", "metacopy"))
+_OVERLAY_MARKS = tuple(
+    f"{XATTR}trusted.overlay.{name}" for name in ("opaque", "redirect", "metacopy")
+)
 _LINKS = 40  # as the kernel: more symlinks on the way to a file are a loop
 _PATH_BYTES, _NAME_BYTES = 4096, 255  # PATH_MAX and NAME_MAX of Linux: no engine can make more
+_FILE_BYTES = (
+    1 << 32
+) * 4096 - 4096  # of one file on ext4: where engines keep theirs, and on a disk
 _NODES = 1_000_000  # of the whole tree; each takes some 250 bytes of memory
-_HOLE_BYTES = 1 << 30  # of all sparse files, which are written with their zeros
-_LAST_TIME = (1 << 63) // 10**9  # Go's: 64 bits of nanoseconds
 _HIDDEN = b"w"  # the kind of a whiteout, and of the device 0:0, which overlayfs takes for one
 
 
-class _Node:
-    """An inode: in which layer its headers and content are (-1: a folder that no layer names)."""
+@contextmanager
+def flattened(layers: Sequence[Path]) -> Iterator[Tree]:
+    """The tree that the layers (tars, bottom first) make, as long as the block runs.
 
-    __slots__ = ("children", "header", "kind", "layer", "link", "names", "opaque")
-
-    def __init__(self, kind: bytes, layer: int = -1, header: int = -1, link: str = "") -> None:
-        self.kind, self.layer, self.header, self.link = kind, layer, header, link
-        self.children: dict[str, _Node] = {} if kind == tarball.FOLDER else _NONE
-        self.names = 1
-        self.opaque = False
-
-    @property
-    def folder(self) -> bool:
-        return self.kind == tarball.FOLDER
-
-
-_NONE: dict[str, _Node] = {}  # the children of what is no folder
-
-
-def flatten(layers: Sequence[Path], out: BinaryIO) -> int:
-    """Write the tree of the layers (tars, bottom first) to `out` as one PAX tar; its entries.
-
-    Owners are numbers, names of users empty; extended attributes are SCHILY.xattr records, POSIX
-    ACLs SCHILY.acl records. Raises VerifyError when a layer is malformed or asks for too much.
+    Raises VerifyError when a layer is malformed or asks for too much.
     """
     with ExitStack() as stack:
         files = [stack.enter_context(layer.open("rb")) for layer in layers]
-        root, budget = _Node(tarball.FOLDER), _Budget()
+        tree, budget = Tree(files), _Budget()
         for index, (path, file) in enumerate(zip(layers, files, strict=True)):
             try:
-                own = _Layer(index, budget).read(file)
+                own = _Layer(index, budget, tree).read(file)
             except ValueError as error:
                 raise _malformed(path, str(error)) from None
-            _merge(root, own)
-        return _write(root, files, out)
+            _merge(tree.root, own)
+        yield tree
 
 
 class _Budget:
-    """What one tree may take."""
+    """How many files one tree may have."""
 
     def __init__(self) -> None:
-        self.nodes, self.holes = _NODES, _HOLE_BYTES
+        self._nodes = _NODES
 
-    def take(self, *, holes: int = 0) -> None:
-        self.nodes -= 1
-        self.holes -= holes
-        if self.nodes < 0:
+    def take(self) -> None:
+        self._nodes -= 1
+        if self._nodes < 0:
             raise ValueError(f"the image has more than {_NODES} files and folders")
-        if self.holes < 0:
-            raise ValueError(f"its sparse files have more than {_HOLE_BYTES} bytes of holes")
 
 
 class _Layer:
     """The tree of one layer alone."""
 
-    def __init__(self, index: int, budget: _Budget) -> None:
+    def __init__(self, index: int, budget: _Budget, tree: Tree) -> None:
         self._index = index
         self._budget = budget
-        self._root = _Node(tarball.FOLDER)
+        self._tree = tree
+        self._root = Node(tarball.FOLDER, index)
 
-    def read(self, file: BinaryIO) -> _Node:
+    def read(self, file: BinaryIO) -> Node:
         """ValueError when the layer is malformed."""
         for member in tarball.members(file):
             self._entry(member)
@@ -101,7 +82,7 @@ class _Layer:
 
     def _entry(self, member: Member) -> None:
         # A file that is replaced counts as well: a layer of one name a billion times is none.
-        self._budget.take(holes=member.size - member.stored if member.pieces is not None else 0)
+        self._budget.take()
         parts = _parts(member.name)
         if not parts:
             return  # a container's root is the engine's own folder: 0755, of root
@@ -115,7 +96,7 @@ class _Layer:
         else:
             self._put(parent, name, member)
 
-    def _put(self, parent: _Node, name: str, member: Member) -> None:
+    def _put(self, parent: Node, name: str, member: Member) -> None:
         for key in _OVERLAY_MARKS:
             if key in member.xattrs:
                 raise ValueError(
@@ -123,19 +104,24 @@ class _Layer:
                     "which some engines obey and others do not"
                 )
         acl.check(member)
+        if member.size > _FILE_BYTES:
+            raise ValueError(
+                f"{member.name[:200]!a} has {member.size} bytes, at most {_FILE_BYTES}"
+            )
         kind = member.kind
         if kind == tarball.CHAR and member.device == (0, 0):
             kind = _HIDDEN
         link = member.link if kind == tarball.SYMLINK else ""
         if len(link.encode("utf-8", "surrogateescape")) >= _PATH_BYTES:
             raise ValueError(f"{member.name[:200]!a} is a symlink to a path that is too long")
-        node = _Node(kind, self._index, member.header, link)
+        node = Node(kind, self._index, self._index, member.header, link)
+        self._tree.keep(self._index, member)
         before = parent.children.get(name)
         if before is not None and before.folder and node.folder:
             node.children, node.opaque = before.children, before.opaque
         parent.children[name] = node
 
-    def _link(self, parent: _Node, name: str, member: Member) -> None:
+    def _link(self, parent: Node, name: str, member: Member) -> None:
         parts = _parts(member.link)
         found = self._walk(parts[:-1]).children.get(parts[-1]) if parts else None
         if found is None or found.folder or found.kind == _HIDDEN:
@@ -145,13 +131,13 @@ class _Layer:
         found.names += 1
         parent.children[name] = found
 
-    def _whiteout(self, parent: _Node, name: str, member: Member) -> None:
+    def _whiteout(self, parent: Node, name: str, member: Member) -> None:
         if name in ("", ".", ".."):
             raise ValueError(f"{member.name[:200]!a} is a whiteout of nothing")
         # What the layer itself brings is not touched by its whiteouts.
-        parent.children.setdefault(name, _Node(_HIDDEN))
+        parent.children.setdefault(name, Node(_HIDDEN))
 
-    def _walk(self, parts: Sequence[str]) -> _Node:
+    def _walk(self, parts: Sequence[str]) -> Node:
         """The folder of these names; missing ones are made, the layer's own symlinks followed."""
         trail = [self._root]
         pending = list(reversed(parts))
@@ -179,10 +165,10 @@ class _Layer:
             trail.append(node)
         return trail[-1]
 
-    def _made(self, *, hiding: bool) -> _Node:
+    def _made(self, *, hiding: bool) -> Node:
         """A folder that the layer does not name. hiding: it has a whiteout of that name."""
         self._budget.take()
-        node = _Node(tarball.FOLDER)
+        node = Node(tarball.FOLDER, self._index)
         node.opaque = hiding
         return node
 
@@ -199,7 +185,7 @@ def _parts(name: str) -> list[str]:
     return parts
 
 
-def _merge(lower: _Node, upper: _Node) -> None:
+def _merge(lower: Node, upper: Node) -> None:
     """Lay a layer over what is below it, as overlayfs shows both. Neither is recursive: a tree may
     be two thousand folders deep."""
     pending = [(lower, upper)]
@@ -220,7 +206,7 @@ def _merge(lower: _Node, upper: _Node) -> None:
                 below.children[name] = node
 
 
-def _uncover(tree: _Node) -> None:
+def _uncover(tree: Node) -> None:
     """Without the whiteouts in it: there is nothing below any more."""
     pending = [tree]
     while pending:
@@ -229,67 +215,6 @@ def _uncover(tree: _Node) -> None:
         for name in hidden:
             del folder.children[name]
         pending += [node for node in folder.children.values() if node.folder]
-
-
-# ---------------------------------------------------------------- writing
-
-
-def _write(root: _Node, files: Sequence[BinaryIO], out: BinaryIO) -> int:
-    count = 0
-    for path, node, first in _entries(root):
-        try:
-            _write_one(path, node, first, files, out)
-        except tarball.TarError as error:
-            raise _malformed(Path(files[node.layer].name), str(error)) from None
-        count += 1
-    out.write(bytes(2 * tarfile.BLOCKSIZE))
-    return count
-
-
-def _write_one(
-    path: str, node: _Node, first: str, files: Sequence[BinaryIO], out: BinaryIO
-) -> None:
-    member = None if node.header < 0 else tarball.member_at(files[node.layer], node.header)
-    info = _info(path, member)
-    if first:
-        info.type, info.linkname, info.size, info.pax_headers = tarfile.LNKTYPE, first, 0, {}
-    out.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
-    if member is not None and info.isreg():
-        for data in tarball.content(files[node.layer], member):
-            out.write(data)
-        out.write(bytes(-info.size % tarfile.BLOCKSIZE))
-
-
-def _entries(root: _Node) -> Iterator[tuple[str, _Node, str]]:
-    """Every path with its inode, folders before their children; and, for the second path to an
-    inode, the first: it is a hard link."""
-    first: dict[_Node, str] = {}
-    pending: list[tuple[str, _Node]] = [("", root)]
-    while pending:
-        path, node = pending.pop()
-        yield path or ".", node, first.get(node, "")
-        if node.names > 1:
-            first.setdefault(node, path)
-        for name in sorted(node.children, reverse=True):
-            pending.append((f"{path}/{name}" if path else name, node.children[name]))
-
-
-def _info(path: str, member: Member | None) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(path)
-    if member is None:
-        info.type, info.mode = tarfile.DIRTYPE, 0o755
-        return info
-    info.type, info.mode, info.size = member.kind, member.mode, member.size
-    info.uid, info.gid = member.uid, member.gid
-    info.devmajor, info.devminor = member.device
-    info.linkname = member.link if member.kind == tarball.SYMLINK else ""
-    # What no engine can set it sets to 0.
-    info.mtime = member.mtime if 0 <= member.mtime <= _LAST_TIME else 0
-    info.pax_headers = acl.records(
-        {key: value for key, value in member.xattrs.items() if not key.startswith(_OVERLAY)},
-        member.mode,
-    )
-    return info
 
 
 def _malformed(layer: Path, why: str) -> VerifyError:

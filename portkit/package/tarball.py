@@ -26,7 +26,7 @@ _GNU_NAME, _GNU_LINK, _GNU_SPARSE = b"L", b"K", b"S"
 _EXTENDED, _GLOBAL = b"x", b"g"
 _ZERO = bytes(BLOCK)
 _OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*", re.ASCII)
-_DECIMAL = re.compile(r"-?[0-9]{1,19}(\.[0-9]*)?", re.ASCII)
+_DECIMAL = re.compile(r"(-?)([0-9]{1,19})(?:\.([0-9]*))?", re.ASCII)
 _CHUNK = 1 << 20
 _KEPT = frozenset(("path", "linkpath", "size", "uid", "gid", "mtime"))
 
@@ -49,7 +49,7 @@ class Member:
     uid: int
     gid: int
     size: int
-    mtime: float
+    mtime_ns: int
     link: str
     device: tuple[int, int]
     header: int
@@ -84,15 +84,25 @@ def member_at(file: BinaryIO, header: int) -> Member:
 
 def content(file: BinaryIO, member: Member) -> Iterator[bytes]:
     """The bytes of a file; the holes of a sparse one as zeros."""
-    if member.pieces is None:
-        yield from _bytes(file, member.data, member.size)
-        return
-    done, position = 0, member.data
-    for offset, length in member.pieces:
+    done = 0
+    for offset, data in pieces(file, member, 0, member.size):
         yield from _zeros(offset - done)
-        yield from _bytes(file, position, length)
-        done, position = offset + length, position + length
+        yield data
+        done = offset + len(data)
     yield from _zeros(member.size - done)
+
+
+def pieces(file: BinaryIO, member: Member, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """What a file has between two offsets, as (offset, bytes) in order; holes are left out."""
+    done = position = 0
+    pieces = ((0, member.size),) if member.pieces is None else member.pieces
+    for offset, length in pieces:
+        done, last = max(offset, start), min(offset + length, end)
+        at = member.data + position + done - offset
+        for data in _bytes(file, at, last - done):
+            yield done, data
+            done += len(data)
+        position += length
 
 
 def _bytes(file: BinaryIO, position: int, count: int) -> Iterator[bytes]:
@@ -179,7 +189,7 @@ class _Header:
         self.name, self.link = _text(block[:100]), _text(block[157:257])
         self.mode, self.size = _number(block[100:108]), _number(block[124:136])
         self.uid, self.gid = _number(block[108:116]), _number(block[116:124])
-        self.mtime = float(_number(block[136:148]))
+        self.mtime_ns = _number(block[136:148]) * 10**9
         self.device = (0, 0)
         self.block = block
         magic = block[257:265]
@@ -226,7 +236,7 @@ def _member(
         uid=_identity(records, "uid", header.uid),
         gid=_identity(records, "gid", header.gid),
         size=size if kind == FILE else 0,
-        mtime=_time(records, header.mtime),
+        mtime_ns=_time(records, header.mtime_ns),
         link=before.link or records.get("linkpath") or header.link,
         device=header.device,
         header=start,
@@ -279,13 +289,16 @@ def _identity(records: Mapping[str, str], key: str, otherwise: int) -> int:
     return value
 
 
-def _time(records: Mapping[str, str], otherwise: float) -> float:
+def _time(records: Mapping[str, str], otherwise: int) -> int:
+    """In nanoseconds."""
     text = records.get("mtime")
     if not text:
         return otherwise
-    if not _DECIMAL.fullmatch(text[:40]) or len(text) > 40:
+    match = _DECIMAL.fullmatch(text[:40])
+    if match is None or len(text) > 40:
         raise TarError("a time in an extended header is malformed")
-    return float(text)
+    fraction = int((match[3] or "").ljust(9, "0")[:9])
+    return int(match[2]) * 10**9 * (-1 if match[1] else 1) + (-fraction if match[1] else fraction)
 
 
 def _records(data: bytes) -> tuple[dict[str, str], list[str]]:

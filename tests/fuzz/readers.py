@@ -25,8 +25,8 @@ from portkit.host import answers
 from portkit.host.facts import parse_facts
 from portkit.image_config import parse_image_config
 from portkit.model import Artifact, Blob, Form
-from portkit.package import archive
-from portkit.package.flatten import flatten
+from portkit.package import archive, ext4
+from portkit.package.flatten import flattened
 from portkit.remote import engine
 from portkit.store import Store
 from portkit.store.manifest import artifact_from, manifest_of
@@ -170,8 +170,13 @@ def _guest(data: bytes, folder: Path) -> object:
 
 def _layer(data: bytes, folder: Path) -> object:
     (folder / "layer.tar").write_bytes(data)
-    with (folder / "out.tar").open("wb") as out:
-        return flatten([folder / "layer.tar"], out)
+    with flattened([folder / "layer.tar"]) as tree, (folder / "out.ext4").open("w+b") as out:
+        out.truncate(64 << 20)
+        try:
+            ext4.write(ext4.plan(tree), out, 0, 64 << 20, uuid=bytes(16), label=b"")
+        except (ext4.NoRoom, ValueError):  # `disk.build` makes errors of the product of these
+            return None
+        return out.tell()
 
 
 def _app(compose: bytes, env: bytes) -> Read:

@@ -16,8 +16,8 @@ import ziglang
 
 from portkit import process
 from portkit.errors import ToolError, VerifyError
-from portkit.package.flatten import flatten
 from portkit.package.tarball import XATTR
+from tests.trees import flatten
 
 MTIME = 1_500_000_000  # of every member
 _PAUSE = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n"
@@ -319,13 +319,6 @@ def made(folder: Path, tars: list[bytes]) -> Tree | str:
     return found
 
 
-def _acl(text: str) -> str:
-    """The attribute that ACL's text stands for; only its owner's rights may differ."""
-    assert text[9:] == "\nuser:1000:r-x\ngroup::r-x\nmask::rwx\nother::---\n"
-    rights = sum(bit for letter, bit in zip("rwx", (4, 2, 1), strict=True) if letter in text[6:9])
-    return (ACL[:6] + bytes([rights]) + ACL[7:]).hex()
-
-
 def _row(info: tarfile.TarInfo, bundle: tarfile.TarFile) -> list[object]:
     file = bundle.extractfile(info) if info.isreg() else None
     data = info.linkname if info.issym() else ""
@@ -335,9 +328,6 @@ def _row(info: tarfile.TarInfo, bundle: tarfile.TarFile) -> list[object]:
         for key, value in info.pax_headers.items()
         if key.startswith(XATTR)
     }
-    for key, value in info.pax_headers.items():
-        if key.startswith("SCHILY.acl."):
-            xattrs[f"system.posix_acl_{key.rpartition('.')[2]}"] = _acl(value)
     return [
         oct(kinds.get(info.type, 0o100000) | (0o777 if info.issym() else info.mode)),
         info.uid,

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from bench import appliance
 from portkit import process
 from portkit.guest.kit import build_kit
 from portkit.host import connect
 from portkit.lab import Lab
 from portkit.model import Artifact
 from portkit.package import disk, image
-from portkit.package.flatten import flatten
 from portkit.store import Store
+from tests.trees import flatten
 
 pytestmark = pytest.mark.lab
 DOCKERFILE = r"""
@@ -132,6 +133,6 @@ def test_the_tree_inside_the_disk(built: Built, store: Path, tmp_path: Path) -> 
     made = disk.build(artifact, None, kit, kept)
     found = tmp_path / "found.tar"
     argv = [sys.executable, "-c", READ, kept.path(made.digest), found]
-    process.run(argv, env=disk.guestfs_env(kit, tmp_path), timeout=300)
+    process.run(argv, env=appliance.environment(kit, tmp_path), timeout=300)
     with tarfile.open(found) as ours:
         compare(content(ours), wanted)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import appliance
 from portkit import process
 from portkit.guest.kit import build_kit
 from portkit.lab import Lab
@@ -88,7 +89,7 @@ g.shutdown()
 
 
 def test_inside_a_disk(lab: Lab, tmp_path: Path, pause: bytes) -> None:
-    """What libguestfs writes of it: a closed root, ACLs, other attributes."""
+    """What libguestfs reads of it: a closed root, ACLs, other attributes."""
     store, kit = Store(tmp_path / "store"), build_kit()
     tars = [odd_layers.layers("acl", pause)[0]]
     for name in ("acl", "root owned", "user attribute", "root closed"):
@@ -99,7 +100,9 @@ def test_inside_a_disk(lab: Lab, tmp_path: Path, pause: bytes) -> None:
     artifact = Artifact(Form.IMAGE, image.digest, image, layers, total, total)
     made = disk.build(artifact, None, kit, store)
     argv = [sys.executable, "-c", _READ, store.content(made.digest)]
-    found = json.loads(process.run(argv, env=disk.guestfs_env(kit, tmp_path), timeout=300).stdout)
+    found = json.loads(
+        process.run(argv, env=appliance.environment(kit, tmp_path), timeout=300).stdout
+    )
     wanted = odd_layers.made(tmp_path, tars)
     assert not isinstance(wanted, str)
     assert found == {name: [*row[:3], row[6]] for name, row in wanted.items()}

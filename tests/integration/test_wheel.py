@@ -24,7 +24,7 @@ def test_the_wheel_works_alone(tmp_path: Path) -> None:
     process.run([venv / "bin/pip", "install", "-q", wheel], timeout=600)
     told = process.run([venv / "bin/portkit", "--version"], cwd=tmp_path).text
     assert told.startswith("portkit, version")
-    # Without libvirt and guestfs it says so, and how to get them.
+    # Without libvirt it says so, and how to get them.
     done = process.run([venv / "bin/portkit", "doctor"], cwd=tmp_path, check=False, timeout=120)
     assert done.code == 1
     assert "portkit[disk]" in done.text

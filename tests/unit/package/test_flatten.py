@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portkit.errors import VerifyError
-from portkit.package.flatten import flatten
+from tests.trees import flatten
 
 Row = tuple[str, str, str]  # kind (f d l h c), name, content or target
 

@@ -19,8 +19,8 @@ from portkit.host import Host
 from portkit.image_config import parse_image_config
 from portkit.model import CONFIG_LIMIT, Artifact, Form
 from portkit.package import archive, image
-from portkit.package.flatten import flatten
 from portkit.store import Store
+from tests.trees import flatten
 from tests.unit.package.archives import CONFIG, LAYERS, OCI, docker, oci, sha, write
 
 
