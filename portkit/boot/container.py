@@ -8,6 +8,7 @@ from portkit.boot.remains import found, remains
 from portkit.engines.docker import Docker
 from portkit.host import Host
 from portkit.model import Artifact, Facts, Form, Instance, Life, RunSpec
+from portkit.wire import labels
 
 
 class Containers:
@@ -52,7 +53,7 @@ class Containers:
     def remove(self, identity: str) -> None:
         """The container, its volumes, and the held image when no other container needs it."""
         used = self._engine.remove(identity)
-        held = {image for image in used if image.startswith("portkit/held:")}
+        held = {image for image in used if image.startswith(labels.HELD)}
         # Its name has outlived its container, where a Move was killed between the two.
         left = {row.name for row in found(self._host) if row.kind == "image" and row.id == identity}
         for image in sorted(held | left):

@@ -13,6 +13,7 @@ from portkit.engines.marks import ours
 from portkit.engines.patience import CALL_S, Late, Patient, within
 from portkit.errors import ConflictError, EngineError, PortkitError
 from portkit.model import Form, Instance, Life, Mount, RunSpec
+from portkit.wire import labels
 from portkit.wire.json_types import JsonObject
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
@@ -25,7 +26,7 @@ _STATES = {"created": "created", "running": "running", "paused": "running", "res
 # The list of containers has the exit code in a text for people only; `inspect` has it as a number
 # and costs a request for each.
 _EXITED = re.compile(r"Exited \((\d{1,3})\)")
-_LABELS = ("portkit.move", "portkit.app", "portkit.form")
+_LABELS = (labels.MOVE, labels.APP, labels.FORM)
 _STOP_S = 10  # what the engine gives an app to end unless it says otherwise
 _LOG_LIMIT = 1 << 20  # bytes of a log that are kept
 _LOG_READ = 64 << 20  # bytes after which an engine is not listened to any more
@@ -102,10 +103,10 @@ class Docker:
     def create(self, image: str, spec: RunSpec, identity: str) -> str:
         """A created container that does not start by itself; its name."""
         name = f"portkit-{spec.app}-{identity.removeprefix('pk-')}"
-        labels = dict(zip(_LABELS, (identity, spec.app, Form.IMAGE.value), strict=True))
+        mine = dict(zip(_LABELS, (identity, spec.app, Form.IMAGE.value), strict=True))
         with self._errors("create the container"):
             for index in range(sum(mount.type == "volume" for mount in spec.mounts)):
-                self._api.create_volume(volume_name(identity, index), labels={**labels})
+                self._api.create_volume(volume_name(identity, index), labels={**mine})
             self._api.create_container(
                 image=image,
                 name=name,
@@ -117,7 +118,7 @@ class Docker:
                 user=spec.user,
                 hostname=spec.hostname,
                 ports=[(port.target, port.protocol) for port in spec.ports],
-                labels={**spec.labels, **labels},
+                labels={**spec.labels, **mine},
                 stop_signal=spec.stop_signal,
                 stop_timeout=math.ceil(spec.stop_grace_period_s),
                 healthcheck=_healthcheck(spec),
@@ -196,7 +197,7 @@ class Docker:
                 self._api.remove_container(row.Id, force=True)
             # By label and not by name: only those that portkit made for this Move, in whatever
             # number.
-            for volume in self._volumes(f"portkit.move={identity}"):
+            for volume in self._volumes(f"{labels.MOVE}={identity}"):
                 self._api.remove_volume(volume.Name)
         return {row.Image for row in rows}
 
@@ -237,7 +238,7 @@ class Docker:
         """Every container that portkit made here; not those with labels it would never write."""
         found = []
         for row in self._rows(None):
-            identity, app = row.Labels.get("portkit.move", ""), row.Labels.get("portkit.app", "")
+            identity, app = row.Labels.get(labels.MOVE, ""), row.Labels.get(labels.APP, "")
             if not ours(identity, app):
                 continue
             # From the list itself: a container may be gone before it could be looked at.
@@ -252,7 +253,7 @@ class Docker:
         from portkit.engines.docker_client import Row, read_all
 
         # The engine filters: other people's containers are not even listed.
-        label = "portkit.move" if identity is None else f"portkit.move={identity}"
+        label = labels.MOVE if identity is None else f"{labels.MOVE}={identity}"
         with self._errors("list containers"):
             return read_all(Row, self._api.containers(all=True, filters={"label": label}))
 

@@ -17,7 +17,7 @@ from typing import Iterator, List, Optional, Set, Tuple
 
 from portkit.remote import images, instances, leases, remains, store
 from portkit.remote.channel import Channel
-from portkit.wire import claims, strict_json
+from portkit.wire import claims, labels, strict_json
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
 
@@ -137,7 +137,7 @@ def _held() -> Set[str]:
         return set()  # no engine: nothing of it can be made from what is here
     needed = set()
     for row in rows:
-        held = [tag[len(remains.HELD) :] for tag in row["tags"] if tag.startswith(remains.HELD)]
+        held = [tag[len(labels.HELD) :] for tag in row["tags"] if tag.startswith(labels.HELD)]
         if not held:
             continue
         needed |= {digest[7:] for digest in row["diff_ids"]}

@@ -14,7 +14,7 @@ from portkit.remote import engine, engine_layers, leases, store
 from portkit.remote.channel import Channel
 from portkit.remote.layers import gather
 from portkit.remote.mask import masker
-from portkit.wire import codec, image_archive
+from portkit.wire import codec, image_archive, labels
 from portkit.wire.frames import DATA_LIMIT, RemoteError
 from portkit.wire.json_types import JsonObject
 
@@ -212,10 +212,10 @@ def containers(args: JsonObject, channel: Channel) -> JsonObject:
     identity = None if wanted is None else inspect(wanted).id
     names = []
     for each in engine.get_rows("/containers/json"):
-        labels = engine.fields(each, "Labels")
-        project = labels.get("com.docker.compose.project")
-        mine = project == args["app"] and labels.get(_SERVICE) == args["service"]
-        mine = mine or labels.get("portkit.app") == args["app"]
+        given = engine.fields(each, "Labels")
+        project = given.get("com.docker.compose.project")
+        mine = project == args["app"] and given.get(_SERVICE) == args["service"]
+        mine = mine or given.get(labels.APP) == args["app"]
         if mine or (wanted and (each.get("ImageID") == identity or each.get("Image") == wanted)):
             names += [name.lstrip("/") for name in engine.texts(each, "Names")[:1]]
     return {"running": names}

@@ -16,16 +16,41 @@ import re
 import secrets
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterable, Iterator, List, Optional, Set
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, TypedDict
 
 from portkit.remote import store
 from portkit.wire import strict_json
 from portkit.wire.frames import RemoteError
-from portkit.wire.json_types import JsonObject
 
 ROOT = Path(os.environ.get("PORTKIT_MOVES", "/var/lib/portkit/moves"))
 _ID = re.compile(r"pk-[0-9a-f]{12}")
 _LIMIT = strict_json.LIMIT  # bytes of a marker; one of 10,000 blobs has 2 MB
+
+
+# Address ("" is every one), number and protocol of a port that a Move publishes.
+Port = Tuple[str, int, str]
+
+
+class Marker(TypedDict):
+    """What a Move says of itself on a host.
+
+    about: texts for people who meet it. ports: what it publishes here. hold: the name by which it
+    holds its image in the engine, or "". needs, brought: hex digests.
+    """
+
+    id: str
+    app: str
+    role: str
+    about: Dict[str, str]
+    ports: List[Port]
+    hold: str
+    needs: List[str]
+    brought: List[str]
+
+
+def ports_of(rows: Iterable[Sequence[object]]) -> List[Port]:
+    """Ports out of JSON; ValueError or TypeError when one is malformed."""
+    return [(str(address), int(str(number)), str(kind)) for address, number, kind in rows]
 
 
 def is_id(identity: object) -> bool:
@@ -52,7 +77,7 @@ def locked() -> Iterator[None]:
         yield
 
 
-def read(identity: str) -> Optional[JsonObject]:
+def read(identity: str) -> Optional[Marker]:
     """A Move's marker, or None when it has none. HostError when it cannot be read."""
     path = path_of(identity)
     try:
@@ -61,25 +86,34 @@ def read(identity: str) -> Optional[JsonObject]:
         marker = strict_json.loads(path.read_bytes())
         if not isinstance(marker, dict) or marker.get("id") != identity:
             raise ValueError("it is not the marker of that Move")
-        marker["needs"] = [store.path_of(each).name for each in marker["needs"]]
-        marker["brought"] = [store.path_of(each).name for each in marker["brought"]]
+        return {
+            "id": identity,
+            "app": str(marker["app"]),
+            "role": str(marker["role"]),
+            "about": {str(key): str(value) for key, value in marker["about"].items()},
+            "ports": ports_of(marker["ports"]),
+            "hold": str(marker["hold"]),
+            "needs": [store.path_of(each).name for each in marker["needs"]],
+            "brought": [store.path_of(each).name for each in marker["brought"]],
+        }
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, RemoteError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RemoteError) as error:
         raise RemoteError(
             "HostError",
             "the marker of a Move on the host cannot be read",
             "%s: %s" % (path, type(error).__name__),
             "See what is in that file; without it portkit forgets what that Move left there.",
         ) from error
-    return marker
 
 
-def write(marker: JsonObject) -> None:
+def write(marker: Marker) -> None:
     """Write a marker; it is there as a whole or as it was before. `needs` and `brought` are hex."""
-    row = dict(marker)
-    for key in ("needs", "brought"):
-        row[key] = sorted("sha256:" + name for name in set(marker[key]))
+    row = {
+        **marker,
+        "needs": sorted("sha256:" + name for name in set(marker["needs"])),
+        "brought": sorted("sha256:" + name for name in set(marker["brought"])),
+    }
     path = path_of(marker["id"])
     # The glob of `markers` does not match such a name.
     fresh = ROOT / (".%s" % secrets.token_hex(8))
@@ -92,7 +126,7 @@ def write(marker: JsonObject) -> None:
     store.sync_folder(ROOT)
 
 
-def markers() -> List[JsonObject]:
+def markers() -> List[Marker]:
     """The marker of every Move that is at work here or was left unfinished."""
     found = (read(path.name[: -len(".json")]) for path in sorted(ROOT.glob("pk-*.json")))
     return [marker for marker in found if marker is not None]

@@ -16,7 +16,7 @@ import signal
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional
+from typing import Dict, Iterable, Iterator, List, Optional
 
 from portkit.remote import facts, gc, instances, leases, receive, store
 from portkit.remote.channel import Channel
@@ -73,21 +73,22 @@ def _app(args: JsonObject) -> str:
 
 def _mark(
     args: JsonObject, app: str, role: str, about: Dict[str, str], needs: List[str]
-) -> JsonObject:
+) -> leases.Marker:
     """Write the Move's marker; ConflictError when another Move is in its way."""
     identity = args["id"]
     old = leases.read(identity)
-    _alone(app, identity, args["ports"])
+    ports = leases.ports_of(args["ports"])
+    _alone(app, identity, ports)
     before = [store.path_of(digest).name for digest in args.get("brought") or ()]
     if old is None and args.get("brought") is None:  # later its own Instance may listen
-        _free(args["ports"])
+        _free(ports)
     absent = [name for name in needs if store.find("sha256:" + name) is None]
-    marker = {
+    marker: leases.Marker = {
         "id": identity,
         "app": app,
         "role": role,
         "about": about,
-        "ports": args["ports"],
+        "ports": ports,
         "hold": str(args.get("hold", "")),
         "needs": needs,
         "brought": sorted({*absent, *before, *(old["brought"] if old else ())}),
@@ -304,7 +305,7 @@ def _busy(app: str, holder: JsonObject) -> RemoteError:
     )
 
 
-def _described(marker: JsonObject) -> str:
+def _described(marker: leases.Marker) -> str:
     about = marker["about"]
     return "Move %s of %s, %s -> %s, started %s by %s" % (
         marker["id"],
@@ -316,7 +317,7 @@ def _described(marker: JsonObject) -> str:
     )
 
 
-def _alone(app: str, identity: str, ports: List[Any]) -> None:
+def _alone(app: str, identity: str, ports: List[leases.Port]) -> None:
     """ConflictError when another Move of the App was left unfinished, or one has a port."""
     for marker in leases.markers():
         if marker["id"] == identity:
@@ -339,11 +340,11 @@ def _alone(app: str, identity: str, ports: List[Any]) -> None:
             )
 
 
-def _free(ports: List[Any]) -> None:
+def _free(ports: List[leases.Port]) -> None:
     """ConflictError when something listens at a port, though nothing did when it was checked."""
     for port in ports:
         for address, number in facts.listening(port[2]) if port[2] in ("tcp", "udp") else ():
-            if _overlap(port, [address, number, port[2]]):
+            if _overlap(port, (address, number, port[2])):
                 raise RemoteError(
                     "ConflictError",
                     "port %d is taken on the target" % number,
@@ -352,7 +353,7 @@ def _free(ports: List[Any]) -> None:
                 )
 
 
-def _overlap(mine: List[Any], other: List[Any]) -> bool:
+def _overlap(mine: leases.Port, other: leases.Port) -> bool:
     """Whether two published ports cannot be had at once; "" and the unspecified addresses are all
     addresses."""
     every = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound

@@ -17,13 +17,12 @@ from urllib.parse import quote, urlencode
 
 from portkit.remote import engine, images, instances, leases
 from portkit.remote.channel import Channel
+from portkit.wire import labels
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
 
-HELD = "portkit/held:"
 _APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_HELD_BY = re.compile(re.escape(HELD) + r"[0-9a-f]+-([0-9a-f]{12})")
-_MARK = "portkit.move"
+_HELD_BY = re.compile(re.escape(labels.HELD) + r"[0-9a-f]+-([0-9a-f]{12})")
 
 
 def listing(args: JsonObject, channel: Channel) -> JsonObject:
@@ -97,30 +96,30 @@ def _was_mounted(disk: Path) -> bool:
 
 def _of_engine() -> Iterator[JsonObject]:
     containers = engine.get_rows("/containers/json?all=1")
-    moves = {engine.fields(each, "Labels").get(_MARK) for each in containers}
+    moves = {engine.fields(each, "Labels").get(labels.MOVE) for each in containers}
     yield from _volumes(moves)
     names = {each.get("Image") for each in containers}
     for row in engine.get_rows("/images/json"):
         for tag in engine.texts(row, "RepoTags"):
             held = _HELD_BY.fullmatch(tag)
             identity = "pk-" + held[1] if held else ""
-            if tag.startswith(HELD) and tag not in names and identity not in moves:
+            if tag.startswith(labels.HELD) and tag not in names and identity not in moves:
                 yield _row("image", identity, "", tag)
 
 
 def _volumes(moves: "set[Optional[str]]") -> Iterator[JsonObject]:
     # A volume of a Move has the Move's id in a label. Its name would do as well, but a person may
     # have chosen such a name.
-    query = urlencode({"filters": '{"label":["%s"]}' % _MARK})
+    query = urlencode({"filters": '{"label":["%s"]}' % labels.MOVE})
     listed = engine.get_object("/volumes?" + query).get("Volumes") or []
     if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
         raise engine.malformed("/volumes", "no list of objects")
     for row in listed:
-        labels = engine.fields(row, "Labels")
-        identity = labels.get(_MARK)
+        given = engine.fields(row, "Labels")
+        identity = given.get(labels.MOVE)
         if leases.is_id(identity) and identity not in moves:
             name, place = engine.text(row, "Name"), engine.text(row, "Mountpoint")
-            yield _row("volume", str(identity), labels.get("portkit.app"), name, _is_empty(place))
+            yield _row("volume", str(identity), given.get(labels.APP), name, _is_empty(place))
 
 
 def _is_empty(mountpoint: str) -> bool:

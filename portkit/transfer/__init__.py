@@ -19,6 +19,7 @@ from portkit.transfer.deliver import deliver, foresee
 from portkit.transfer.forward import Parcel, bring
 from portkit.transfer.known import Layers, layers, layers_if_any
 from portkit.transfer.resume import Link, ask, persist
+from portkit.wire import labels
 from portkit.wire.json_types import JsonObject
 
 _ASKED = 100  # of the Store here; each costs 75 bytes on the way
@@ -190,7 +191,7 @@ def held_name(artifact: Artifact, move: str) -> str:
         return ""
     # 128 bits: two images that share 12 digits are quickly made, and the name would move.
     short = artifact.config.digest.removeprefix("sha256:")[:32]
-    return f"portkit/held:{short}-{move.removeprefix('pk-')}"
+    return f"{labels.HELD}{short}-{move.removeprefix('pk-')}"
 
 
 def _ask(host: Host, verb: str, args: JsonObject, observer: Observer | None = None) -> JsonObject:

@@ -30,7 +30,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine
         (tmp_path / name).mkdir()
     Store(tmp_path / "store").put_bytes(b"makes it")
     marker = {"id": MOVES, "app": "shop", "role": "target", "needs": [], "brought": []}
-    (leases.ROOT / f"{MOVES}.json").write_text(json.dumps({**marker, "hold": "", "about": {}}))
+    marker.update({"hold": "", "about": {}, "ports": []})
+    (leases.ROOT / f"{MOVES}.json").write_text(json.dumps(marker))
     volumes = []
     for identity in (LEFT, RUNS, MOVES):
         folder = instances.ROOT / identity

@@ -1,0 +1,9 @@
+"""The names and labels by which portkit knows its own things in an engine, on both ends."""
+
+from __future__ import annotations
+
+# An image that a Move needs is held under a name of the Move's own, behind this: the user's tags
+# may move, and other Moves may need the same image.
+HELD = "portkit/held:"
+# Labels of containers and volumes: the id of the Move, its App, and the Form (image).
+MOVE, APP, FORM = "portkit.move", "portkit.app", "portkit.form"
