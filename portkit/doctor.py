@@ -17,13 +17,13 @@ from portkit.text import printable
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked for. `mend` is a command (or sentence) for when it is not `ok`."""
+    """One thing looked for. `fix` is a command (or sentence) for when it is not `ok`."""
 
     name: str
     ok: bool
     needed: bool
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def examine() -> list[Check]:
     """Look at everything; takes some seconds, or kvm.DEADLINE_S where KVM hangs."""
     return [
         *(check_tool(tool) for tool in TOOLS),
-        *(check_module(name, mend) for name, mend in MODULES),
+        *(check_module(name, fix) for name, fix in MODULES),
         *(check_file(path, package, why) for path, package, why in FILES),
         check_kvm(),
     ]
@@ -93,7 +93,7 @@ def check_tool(tool: Tool) -> Check:
     )
 
 
-def check_module(name: str, mend: str, env: Mapping[str, str] | None = None) -> Check:
+def check_module(name: str, fix: str, env: Mapping[str, str] | None = None) -> Check:
     """Whether it can be imported: a module whose library is of another Python is found too.
 
     In a process of its own: a library that does not fit may end it.
@@ -106,7 +106,7 @@ def check_module(name: str, mend: str, env: Mapping[str, str] | None = None) -> 
         ok, found = done.code == 0, printable(said.splitlines()[-1], 300)
     except ToolError as error:
         ok, found = False, error.brief
-    return Check(f"python {name}", ok, True, "importable" if ok else found, mend)
+    return Check(f"python {name}", ok, True, "importable" if ok else found, fix)
 
 
 def check_file(path: Path, package: str, why: str) -> Check:
@@ -123,7 +123,7 @@ def check_kvm(device: Path = kvm.DEVICE, deadline_s: float = kvm.DEADLINE_S) -> 
     # A kit's own kernel first: it is the one that disks will boot.
     kernels = [*cached[-1:], *sorted(KERNELS.glob("vmlinuz-*"))[-1:]]
     if device.exists() and not kernels:
-        mend = f"portkit pack fetches one; or apt-get install linux-image-cloud-amd64  ({without})"
-        return Check("kvm", False, False, f"not tried: no kernel in {KERNELS}", mend)
+        fix = f"portkit pack fetches one; or apt-get install linux-image-cloud-amd64  ({without})"
+        return Check("kvm", False, False, f"not tried: no kernel in {KERNELS}", fix)
     proof = kvm.prove(kernels[0] if kernels else KERNELS, device=device, deadline_s=deadline_s)
     return Check("kvm", proof.works, False, proof.reason, "" if proof.works else without)

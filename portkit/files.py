@@ -20,7 +20,7 @@ _KERNEL = (Path("/proc"), Path("/sys"))
 
 def create(path: Path) -> BinaryIO:
     """A new file of mode 0600, open for reading and writing; FileExistsError when it is there."""
-    # O_EXCL: what is there already, a link that somebody planted for one, is never opened.
+    # O_EXCL: what is there already, such as a link that somebody planted, is never opened.
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     os.fchmod(descriptor, 0o600)  # a umask may have taken more away
     return os.fdopen(descriptor, "w+b")

@@ -242,7 +242,7 @@ def wait(process: Process, seconds: float) -> int | None:
 def end(process: subprocess.Popen[bytes], grace: float = 5.0) -> int:
     """Stop a process and its group: SIGTERM, `grace` seconds, SIGKILL. Its exit code."""
     if process.poll() is None:
-        # The group: what the program itself has started, ssh's ProxyCommand for one, ends with it.
+        # The group: what the program itself has started, such as ssh's ProxyCommand, ends with it.
         _signal_group(process, signal.SIGTERM)
         try:
             process.wait(grace)

@@ -46,8 +46,9 @@ def _terminate(*_: object) -> None:
 
 
 def _again(lost: sys.UnraisableHookArgs) -> None:
-    """An interrupt that came while Python freed an object (a generator, say) is only reported and
-    then forgotten: it is sent once more. From a thread: here it would be lost in the same way."""
+    """An interrupt that came while Python freed an object, such as a generator, is only reported
+    and then forgotten: it is sent once more. From a thread: here it would be lost in the same way.
+    """
     numbers = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}
     number = numbers.get(lost.exc_type)
     if number is None:

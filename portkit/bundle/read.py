@@ -88,7 +88,7 @@ class Bundle:
         try:
             return parse_facts(self.document.facts)
         except HostError as error:
-            raise malformed(f"its facts make no sense: {error.details}"[:500]) from None
+            raise malformed(f"its facts cannot be right: {error.details}"[:500]) from None
 
     def counters(self) -> Counters:
         """Nothing travels from a source host."""
@@ -100,7 +100,7 @@ class Bundle:
         """An Artifact whose blobs are in the Store afterwards, every one verified.
 
         VerifyError when content is damaged or is not what was declared, SpaceError when there is
-        no room, AppError when the bundle has not that form.
+        no room, AppError when the bundle does not have that form.
         """
         self.require((form,))
         observer = observer or NullObserver()
@@ -176,7 +176,7 @@ class Bundle:
         for row in rows:
             named.add(_blob_name(row["digest"]))
             if self._size(row["digest"]) != row.get("size"):
-                raise malformed(f"{row['digest']} has not the size that its descriptor says")
+                raise malformed(f"{row['digest']} does not have the size that its descriptor says")
             manifest = _object(self._small(row["digest"], _SMALL))
             if "manifests" in manifest:
                 raise malformed("a manifest in it is an index")
@@ -204,7 +204,7 @@ class Bundle:
             raise malformed("its layers are not those of the image's configuration")
         for content in found.contents():
             if content.packed and self._size(content.packed) != content.packed_size:
-                raise malformed(f"{content.packed} has not the size that is declared")
+                raise malformed(f"{content.packed} does not have the size that is declared")
 
     def _app(self) -> App:
         row = self.document

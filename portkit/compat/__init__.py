@@ -138,7 +138,7 @@ def refusal(findings: Mapping[str, Iterable[Finding]]) -> PortkitError | None:
     findings: by the App's name. A finding that is not true of every App names its own. The class
     is the one of the rules that refuse, IncompatibleError where they differ.
     """
-    # Findings are values: what is true of several Apps, a full disk for one, is the same Finding
+    # Findings are values: what is true of several Apps, such as a full disk, is the same Finding
     # and said once.
     owners: dict[Finding, list[str]] = {}
     for app, found in findings.items():

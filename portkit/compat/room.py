@@ -135,8 +135,8 @@ def _needs(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> _Nee
 
 
 def _stream(size: int, artifact: Artifact, images: Mapping[str, Artifact]) -> int:
-    """What arrives of a blob lies beside it until it is made. Of a disk whose image is there as
-    well that is little, but how little is known only when both are compared."""
+    """What arrives of a blob is stored beside it until it is made. Of a disk whose image is there
+    as well that is little, but how little is known only when both are compared."""
     image = images.get(artifact.config.digest)
     if artifact.form is Form.IMAGE or image is None:
         return size

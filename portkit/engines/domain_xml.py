@@ -141,7 +141,7 @@ class _MarkReader:
         self._path.append(tag)
         if len(self._path) > _DEPTH_LIMIT:
             raise _malformed(f"over {_DEPTH_LIMIT} elements in each other")
-        # Only at that place: a description, say, may hold any text.
+        # Only at that place: a description, for example, may hold any text.
         if not self.mark and self._path[1:] == ["metadata", _INSTANCE]:
             self.mark = attributes
 

@@ -61,7 +61,7 @@ class Host:
         # A host's word: in ssh's -L, anything else could lead somewhere else.
         if told is not None and told not in LIBVIRT_SOCKETS:
             raise HostError(
-                "the host's facts make no sense",
+                "what the host says of itself cannot be right",
                 details=f"libvirt's socket is said to be {str(told)[:100]!r}",
                 resolution="Check who answers on the host.",
             )

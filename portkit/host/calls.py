@@ -318,7 +318,7 @@ class Remote:
         if isinstance(row.get("ok"), dict):
             if why := answers.wrong(verb, row["ok"]):
                 raise TransferError(
-                    "the host's answer makes no sense",
+                    "unexpected response from the host",
                     details=why,
                     resolution="Try again; if it stays, look who answers on the host.",
                 )

@@ -58,7 +58,7 @@ def parse_facts(row: object) -> Facts:
         read = _Facts.model_validate(row)
     except ValidationError as error:
         raise HostError(
-            "the host's facts make no sense",
+            "what the host says of itself cannot be right",
             details=_details(error),
             resolution="Check who answers on the host, and python3 and /proc there.",
         ) from None  # pydantic's own error quotes the values

@@ -114,7 +114,7 @@ def plan_of(packed: Packed, job: Job, journal: Journal, keep: Form | None, repea
 
 def fingerprint(journal: Journal, spec: RunSpec) -> str:
     """A keyed hash of what the process will see: an App that changed since is noticed."""
-    # default=str: paths, of a CA's file for one.
+    # default=str: paths, such as that of a CA's file.
     return journal.fingerprint(json.dumps(asdict(spec), sort_keys=True, default=str))
 
 

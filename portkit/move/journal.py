@@ -186,7 +186,7 @@ class Journal:
     def held(self, identity: str) -> Iterator[None]:
         """This process is at work on the Move; ConflictError while another one is."""
         files.private_folder(self._locks, setting="PORTKIT_STATE")
-        # Closed on exec: a program that is started meanwhile, ssh for one, would go on holding the
+        # Closed on exec: a program that is started meanwhile, such as ssh, would go on holding the
         # lock.
         descriptor = os.open(self._locks / identity, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:

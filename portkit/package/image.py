@@ -30,7 +30,7 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
     listed = host.remote.call("image.list", {"reference": reference})
     if len(listed["images"]) != 1:
         raise TransferError(
-            "the host's answer makes no sense",
+            "unexpected response from the host",
             details=f"{reference} is {len(listed['images'])} images",
             resolution="Name the image by its id.",
         )

@@ -36,7 +36,7 @@ class Split:
     piece; names and headers are kept in a file."""
 
     def __init__(self, split: Path, tree: Path) -> None:
-        """ValueError or OSError when it makes no sense."""
+        """ValueError or OSError when it is malformed."""
         self._tree = os.fsencode(tree)
         self._starts = array("Q")
         self._places = array("Q")  # in the file of names and headers

@@ -102,8 +102,8 @@ def _mark(
 def end(args: JsonObject, channel: Channel) -> JsonObject:
     """Remove a Move's marker and let its lock go; fine when it has ended before.
 
-    What it brought and nothing needs any more goes with it: a blob that it took over from another
-    Move, say, whose image was in the engine by then.
+    What it brought and nothing needs any more goes with it: for example a blob that it took over
+    from another Move, and whose image was in the engine by then.
     """
     with leases.locked():
         marker = leases.read(args["id"])

@@ -233,6 +233,6 @@ def _bases(rows: List[JsonObject], stack: ExitStack) -> List[Content]:
         stack.callback(source.close)
     for row in rows:
         if found[row["digest"]].size != row["size"]:
-            why = "a base has not the size that was declared"
+            why = "a base does not have the size that was declared"
             raise RemoteError("VerifyError", why, row["digest"])
     return [found[row["digest"]] for row in rows]

@@ -65,7 +65,7 @@ def decoded(channel: Channel, encoding: str, size: int) -> Iterator[bytes]:
     if done != size:
         raise RemoteError(
             "VerifyError",
-            "what arrived has not the size it was announced with",
+            "what arrived does not have the size that was announced",
             "%d bytes of %d" % (done, size),
         )
 

@@ -81,7 +81,7 @@ class Writer:
         digest = self.digest
         if size is not None and size != self.size:
             raise VerifyError(
-                "a blob has not the size it was announced with",
+                "a blob does not have the size that was announced",
                 details=f"{self.size} bytes came, {size} were announced",
                 resolution="Try again; if it stays, the source is damaged.",
             )

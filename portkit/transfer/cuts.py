@@ -52,7 +52,7 @@ def _of_blocks(descriptor: int, size: int) -> Iterator[Segment]:
     done = 0
     for start, length in extents(descriptor):
         # Whole blocks, whatever the file system's own bounds are.
-        # A file system may keep data in units that are not aligned to 4 KiB (ZFS, say): cut at
+        # A file system may keep data in units that are not aligned to 4 KiB (such as ZFS): cut at
         # other places, equal content would not be found equal on another host.
         first = max(done, start - start % BLOCK)
         last = min(size, -(-(start + length) // BLOCK) * BLOCK)

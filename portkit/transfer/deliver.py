@@ -53,7 +53,7 @@ def deliver(
             return job.run()
         except (VerifyError, TransferError, EngineError) as error:
             # A base may have been removed there meanwhile, or altered at rest; where there is no
-            # engine, it is one that is asked for it in vain.
+            # engine, the host could not read a base out of it.
             if link.remote.lost or not job.used:
                 raise
             observer.message(f"{error.brief}; once more, without what the host has")
@@ -108,7 +108,7 @@ class _Job:
                 begun.change if begun else None,
             )
             self.used = plan.used
-            # While the blob is made, what has arrived of its stream lies beside it.
+            # While the blob is made, what has arrived of its stream is stored beside it.
             # What it takes without its holes: the host writes holes as well (inode(7): st_blocks is
             # in 512 bytes).
             on_disk = os.fstat(made.target).st_blocks * 512
@@ -307,7 +307,7 @@ class Note:
         name = hashlib.sha256(f"{digest} {host}".encode()).hexdigest()
         self._path = folder / f"{name}.how"
         for path in folder.glob("*.how"):
-            with suppress(FileNotFoundError):  # another command was sooner
+            with suppress(FileNotFoundError):  # another command was faster
                 if time.time() - path.stat().st_mtime > _STALE_S:
                     path.unlink()
 

@@ -34,7 +34,7 @@ class Parcel:
     @property
     def room(self) -> int:
         """What it takes on the host: copies are written as well, and while it is made the stream
-        lies beside it."""
+        is stored beside it."""
         size = self.blob.size
         made = size if self.data_bytes is None else min(size, self.data_bytes)
         return made + self.packed_size

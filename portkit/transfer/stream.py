@@ -46,7 +46,7 @@ def packer(how: Packing) -> Packer:
 
     wanted: dict[str, int | bool] = {}
     # Long distance matching finds what the usual matcher of a low level cannot remember: a library
-    # that is in two layers, say.
+    # that is in two layers, for example.
     if how.window:
         wanted |= {"window_log": how.window, "enable_ldm": True}
     if how.threads:

@@ -78,7 +78,7 @@ class Writer:
 
 
 class Reader:
-    """Operations out of pieces of bytes. RecipeError when they end too early or make no sense."""
+    """Operations out of pieces of bytes. RecipeError when they end too early or are malformed."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -200,7 +200,7 @@ def _is_zero(block: bytes) -> bool:
 
 
 def _write_all(descriptor: int, view: memoryview, position: int) -> None:
-    # pwrite(2) may write less than it was given, at the end of a disk for one.
+    # pwrite(2) may write less than it was given, for example at the end of a disk.
     while view:
         count = os.pwrite(descriptor, view, position)
         position += count

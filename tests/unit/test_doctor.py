@@ -9,7 +9,7 @@ from portkit.doctor import Check, Tool
 def test_a_missing_tool_names_its_package() -> None:
     check = doctor.check_tool(Tool("no-such-program-here", "some-package", "a reason"))
     assert not check.ok
-    assert check.mend == "apt-get install some-package"
+    assert check.fix == "apt-get install some-package"
     assert "a reason" in check.found
 
 

@@ -34,7 +34,7 @@ def doctor(output: str) -> None:
             table.add_column(name, overflow="fold")
         for check in found:
             mark = Text("ok", "green") if check.ok else Text("--", "red" if check.needed else "")
-            table.add_row(mark, check.name, Text(check.found), Text("" if check.ok else check.mend))
+            table.add_row(mark, check.name, Text(check.found), Text("" if check.ok else check.fix))
         stdout().print(table)
     if not checks.ready(found):
         raise SystemExit(1)
