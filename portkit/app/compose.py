@@ -82,6 +82,8 @@ def _app(reader: Reader, text: bytes, name: str) -> App:
 
 def _named(reader: Reader, document: Value, name: str) -> str:
     """The project's name, which variables may ask for."""
+    # As compose does: the variable wins over `name:` in the file (docker compose, "Specify a
+    # project name").
     given = reader.environ.get(_PROJECT)
     if given:
         return app_name(given)
@@ -163,8 +165,11 @@ class _Service:
         for key, each in self._row.items():
             if key not in KNOWN and not key.startswith("x-"):
                 raise self._reader.error(each, f"compose knows no service key {key[:80]!r}")
+            # The file that it names may be anywhere, and what it says changes this service: better
+            # no App than another one.
             if key == "extends":
                 raise _elsewhere(self._reader, key, each)
+            # In YAML `ports:` without a value is null, most often a mistake.
             if key in CARRIED and each.data is None and key not in _MAY_BE_NULL:
                 raise self._reader.error(each, f"{key} has no value: give it one, or remove it")
             if key in KNOWN - CARRIED:

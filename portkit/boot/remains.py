@@ -34,6 +34,7 @@ def remains(host: Host, form: Form, domains: Sequence[str] | None = None) -> tup
     for each in found(host, domains):
         if each.kind in kinds and each.id:
             before = rows.get(each.id)
+            # A name that holds an image says nothing of its App; a volume of the same Move does.
             app = each.app or (before.app if before else "")
             rows[each.id] = Instance(each.id, app, form, host.name, REMAINS)
     return tuple(rows.values())

@@ -122,6 +122,8 @@ def joined(first: Path, stack: ExitStack) -> BinaryIO:
         for data in _read(file, found["length"]):
             own.update(data)
             total.update(data)
+        # Each part has a digest of its own, so that the error can name the one that was damaged on
+        # its way.
         if own.hexdigest() != found["sha256"] or file.read(1):
             raise malformed(f"{path.name} does not match its digest")
         pieces.append(file)

@@ -98,6 +98,7 @@ def _write(
     text, ca = described.render(app, any_form.config.digest)
     with files.whole(path) as file, Bases(store, _both_have(any_form, store, have)) as bases:
         packer = _Packer(file, store, observer, have, bases)
+        # First, so that a reader sees at once what this is.
         packer.small(b'{"imageLayoutVersion":"1.0.0"}', "oci-layout")
         layers = packer.layers(any_form) if Form.IMAGE in artifacts else []
         disk = artifacts.get(Form.DISK)

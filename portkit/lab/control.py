@@ -126,6 +126,7 @@ def down(lab: Lab | None = None, *, purge: bool = False) -> None:
             cgroups.kill(lab.cgroup(name))
         for name in MEMBERS:
             hosts.destroy(lab, name)
+        # After the hosts: a link in use would keep its bridge.
         net.remove(lab)
         roots.discard(lab.folder)
         roots.sweep(lab)
@@ -136,6 +137,7 @@ def down(lab: Lab | None = None, *, purge: bool = False) -> None:
 def leftovers(lab: Lab | None = None) -> list[str]:
     """What of the lab is on this machine now, cached roots aside; empty after `down`."""
     lab = lab or current()
+    # Read from the system and not from files of the lab: those may be gone.
     seen = [f"cgroup {name}" for name in sorted(cgroups.named(f"portkit-lab{lab.number}-"))]
     for name in MEMBERS:
         seen += [f"process {pid} of {name}" for pid in sorted(cgroups.processes(lab.cgroup(name)))]

@@ -35,6 +35,7 @@ from portkit.store import Store, default_root
 from portkit.store.manifest import artifact_from
 
 Connect = Callable[[str, Observer], AbstractContextManager[Host]]
+# Bytes; a manifest lists blobs, of which an image has some hundred.
 _MANIFEST_LIMIT = 16 << 20
 
 
@@ -190,6 +191,7 @@ def _open_entry(journal: Journal, identity: str) -> Entry:
 
 def _lock_again(ground: Ground, steps: Steps) -> None:
     """The lock of the process that died is gone: a rollback holds it as well."""
+    # A step that was never begun, or was undone, left no lock that could be taken over.
     reserve = steps_of(ground)[0]
     if steps.state(reserve.name) not in (walk.StepState.PENDING, walk.StepState.UNDONE):
         reserve.do()
@@ -238,6 +240,7 @@ def _packed(
     artifacts: dict[Form, Artifact],
     observer: Observer,
 ) -> Packed:
+    # Both Forms come from one image, so either has its configuration.
     config = next(iter(artifacts.values())).config
     return Packed(
         move=plan.move,

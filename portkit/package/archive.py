@@ -33,6 +33,7 @@ _CHUNK = 1 << 20
 _MEMBERS = 10_000  # an image has at most some hundred layers, with three members each
 _DESCRIPTORS = 1_000  # of all indexes together
 _NAME_LIMIT = 1_000  # characters
+# Docker's type and the OCI's for the same thing: an engine saves an image as it was pulled.
 _MANIFESTS = {
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -58,6 +59,7 @@ def read(path: Path, store: Store, progress: Callable[[int], None]) -> tuple[Ima
             data = archive.config()
             config = parse_image_config(data)
             _layers(archive, config, store, progress)
+    # What the decompressors raise for damaged data; anything else is a bug of ours.
     except (EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
         raise _malformed(f"it cannot be read: {error}"[:500]) from None
     return config, store.put_bytes(data)
@@ -76,6 +78,8 @@ class _Archive:
     def config(self) -> bytes:
         """The bytes of the image's configuration. Where a manifest.json and an index are there,
         they have to name the same one."""
+        # Docker since 25 writes both: manifest.json as before, and an OCI layout around it. Two
+        # answers could name two images, and other tools might read the other one.
         found = self._indexed() if "index.json" in self.members else {}
         if "manifest.json" not in self.members:
             if len(found) != 1:
@@ -95,6 +99,7 @@ class _Archive:
         """Digest and bytes of the configurations that the index leads to and that are here, without
         attestations, which say that their platform is unknown."""
         found: dict[str, bytes] = {}
+        # Indexes may name indexes (images for several platforms), so this is a walk.
         pending = _descriptors(_object(_parse(self._small("index.json"))))
         seen: set[str] = set()
         while pending:

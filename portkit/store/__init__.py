@@ -325,6 +325,7 @@ class Store:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._prepare()
+        # "a" creates the file and does not empty it; nothing is ever written to it.
         with (self.root / "lock").open("a") as file:
             os.fchmod(file.fileno(), 0o600)
             # Several processes may add to the index at once; each reads it, changes it and writes

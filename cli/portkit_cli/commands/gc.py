@@ -38,6 +38,7 @@ def gc(host: str, dry_run: bool, everything: bool, output: str) -> None:
         return
     for row in found.removed:
         click.echo(f"{row.kind:8} {decimal(row.bytes):>9}  {clean(row.name)}")
+    # The host lists a thousand at most; count and bytes are of all.
     if found.count > len(found.removed):
         click.echo(f"... and {found.count - len(found.removed)} more")
     verb = "would go" if dry_run else "removed"

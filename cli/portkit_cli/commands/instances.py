@@ -26,6 +26,7 @@ _form = click.option(
 @contextmanager
 def _found(host: str, name: str, form: str | None) -> Iterator[tuple[Runner, Instance]]:
     with connect(host, Endpoint()) as there:
+        # Both engines are asked: a name may be of either Form.
         one = boot.find(boot.instances(there), name, Form(form) if form else None)
         with boot.runner(there, one.form) as runner:
             yield runner, one

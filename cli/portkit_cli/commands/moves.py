@@ -39,6 +39,7 @@ def moves(every: bool, output: str) -> None:
     entries = [
         entry
         for entry in Journal().moves()
+        # Nothing of such a Move is left anywhere, so it is of interest to few.
         if every or entry.state is not library.MoveState.ROLLED_BACK
     ]
     if output == "json":
@@ -129,6 +130,7 @@ def rollback(identity: str, host: str | None, progress: str) -> None:
       portkit rollback pk-6e4b06d66696
       portkit rollback pk-6e4b06d66696 --on web2
     """
+    # By the journal of this machine, which knows both hosts.
     if host is None:
         library.rollback(identity, observer=observer(progress))
         click.echo(f"{identity} is rolled back", err=True)
