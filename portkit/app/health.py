@@ -29,6 +29,7 @@ from portkit.model import Firmware, HealthProbe, Machine, Method
 
 _KEYS = {"memory", "cpus", "disk", "firmware", "volume", "health"}
 _MAX_CPUS = 256
+_MAX_DISK = 1 << 40  # all of it is hashed, holes too, wherever it is used first: an hour for this
 _VOLUME = range(64 << 20, (8 << 40) + 1)  # a host's ext4 takes such a file
 _MIN_MEMORY = 96 << 20  # with 64 MiB the boot loader found no room for the kernel
 
@@ -54,6 +55,8 @@ def machine_of(reader: Reader, extra: Value, cpus_told: float | None, limit: int
         raise reader.error(row["memory"], "a VM needs at least 96m of memory")
     cpus = reader.use(row["cpus"], _count) if "cpus" in row else default.cpus
     disk = reader.use(row["disk"], values.size) if "disk" in row else None
+    if disk is not None and disk > _MAX_DISK:
+        raise reader.error(row["disk"], "a VM's root disk has at most 1t; volumes may be larger")
     firmware = reader.use(row["firmware"], Firmware) if "firmware" in row else default.firmware
     volume = reader.use(row["volume"], values.size) if "volume" in row else default.volume_bytes
     if volume not in _VOLUME:

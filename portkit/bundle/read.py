@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 _NAME = re.compile(r".+\.portkit(\.001)?")
 # Bytes of a manifest or a configuration, as for images.
 _SMALL = 4 << 20
+_MIB = 1 << 20  # a disk's size is rounded up to one
+_LEAST_DISK_BYTES = 64 << 20  # a smaller one is asked for in vain: it has to hold the kernel
+# portkit makes a disk a quarter larger than what is in it; files with holes may be more than that.
+_DISK_RATIO = 4
+_DISK_SPARE_BYTES = 64 << 30
 
 
 def is_bundle(path: str | Path) -> bool:
@@ -65,6 +70,7 @@ class Bundle:
             self.document = self._document()
             self._facts = self._read_facts()
             self.app = self._app()
+            self._announced()
         except BaseException:
             self._stack.close()
             raise
@@ -106,7 +112,9 @@ class Bundle:
         observer = observer or NullObserver()
         store.put_bytes(self._small(self.document.config, _SMALL))
         wanted = self.document.contents() if form is Form.DISK else self.document.layers
-        unpack(wanted, self._file, self._members, store, observer)
+        disk = self.document.disk
+        holes = {disk.content.digest: disk.content.size - disk.data_bytes} if disk else {}
+        unpack(wanted, self._file, self._members, store, observer, holes)
         return self.described(form)
 
     def require(self, forms: Sequence[Form]) -> None:
@@ -205,6 +213,22 @@ class Bundle:
         for content in found.contents():
             if content.packed and self._size(content.packed) != content.packed_size:
                 raise malformed(f"{content.packed} does not have the size that is declared")
+
+    def _announced(self) -> None:
+        """The disk is about as large as the App asks for, or as what it holds: zeros take no room
+        in a bundle, but hashing terabytes of them takes hours."""
+        disk = self.document.disk
+        if disk is None:
+            return
+        told = self.app.service.machine.disk_bytes
+        held = disk.data_bytes + sum(content.size for content in self.document.layers)
+        most = told + _MIB if told else held * _DISK_RATIO + _DISK_SPARE_BYTES
+        size = disk.content.size
+        if disk.data_bytes > size or size > max(most, _LEAST_DISK_BYTES):
+            raise malformed(
+                f"its disk has {size} bytes and {disk.data_bytes} of them are no holes: what the "
+                f"App and its image ask for has at most {most}"
+            )
 
     def _app(self) -> App:
         row = self.document

@@ -29,11 +29,15 @@ def unpack(
     members: _Members,
     store: Store,
     observer: Observer,
+    holes: Mapping[str, int],
 ) -> None:
     """Every content that is in the bundle and not yet in the Store, in order; absent ones and
-    what is made from absent ones that are not in the Store either are passed over."""
+    what is made from absent ones that are not in the Store either are passed over.
+
+    holes: by digest, bytes of a content that will take no room.
+    """
     missing = [each for each in wanted if each.packed and not _here(each.digest, each.size, store)]
-    _check_room(missing, store)
+    _check_room(missing, store, holes)
     whole, done = sum(each.packed_size for each in missing), 0
     for each in missing:
         if not all(store.has(base.digest) for base in each.bases):
@@ -52,9 +56,13 @@ def _here(digest: str, size: int, store: Store) -> bool:
     return store.has(digest) and store.size(digest) == size
 
 
-def _check_room(missing: Sequence[Content], store: Store) -> None:
-    # A recipe's zeros take no room, its copies may: what it will take is not known before.
-    need = sum(each.size for each in missing if each.encoding == "zstd")
+def _check_room(missing: Sequence[Content], store: Store, holes: Mapping[str, int]) -> None:
+    made: set[str] = set()
+    need = 0
+    for each in missing:
+        if all(base.digest in made or store.has(base.digest) for base in each.bases):
+            made.add(each.digest)
+            need += each.size - holes.get(each.digest, 0)
     store.require(need, "the bundle unpacks to more than there is room for")
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from portkit.bundle import Bundle, is_bundle, tar, unpack, write
 from portkit.bundle.document import digest_of
-from portkit.errors import AppError, ConflictError, PortkitError, VerifyError
+from portkit.errors import AppError, ConflictError, PortkitError, SpaceError, VerifyError
 from portkit.model import Artifact, Finding, Form, Severity
 from portkit.store import Store
 from portkit.wire.content import Plain
@@ -321,6 +322,42 @@ def test_a_disk_of_a_petabyte(path: Path, tmp_path: Path) -> None:
     assert "disk.content.size" in refused(altered(path, huge), Store(tmp_path / "far"))
 
 
+@pytest.mark.parametrize("told", [None, "1t"])
+def test_a_disk_of_zeros(told: str | None, path: Path, tmp_path: Path) -> None:
+    """A few bytes of a bundle can stand for terabytes of zeros, which would all be hashed."""
+    size = (8 if told else 1) << 40
+
+    def huge(row: dict[str, Any]) -> None:
+        row["disk"]["content"]["size"] = size
+        app = json.loads(row["app"])
+        app["services"]["web"]["x-portkit"]["disk"] = told
+        if told is None:
+            del app["services"]["web"]["x-portkit"]["disk"]
+        row["app"] = json.dumps(app)
+
+    far = Store(tmp_path / "far")
+    assert f"its disk has {size} bytes" in refused(altered(path, huge), far)
+    assert not any(each.is_file() for each in far.root.rglob("blobs/*/*"))
+
+
+def test_a_disk_that_announces_more_than_there_is_room_for(
+    near: Store, artifacts: dict[Form, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is put together by a recipe."""
+    path = tmp_path / "shop.portkit"
+    write(path, APP, artifacts, near, FACTS)
+    with Bundle(path) as bundle:
+        assert bundle.document.disk is not None
+        assert bundle.document.disk.content.encoding == "recipe"
+        free = sum(each.size for each in bundle.document.layers) + 1000
+    usage = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    far = Store(tmp_path / "far")
+    with Bundle(path) as bundle, pytest.raises(SpaceError):
+        bundle.artifact(Form.DISK, far)
+    assert [each.name for each in far.root.rglob("blobs/*/*")] == [bundle.document.config[7:]]
+
+
 def test_a_size_that_no_file_has(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +395,7 @@ def test_a_bomb(path: Path, tmp_path: Path) -> None:
     def bomb(row: dict[str, Any]) -> None:
         for content in [*row["layers"], row["disk"]["content"]]:
             content["size"] = 10
+        row["disk"]["data_bytes"] = 10
 
     far = Store(tmp_path / "far")
     refused(altered(path, bomb), far)
