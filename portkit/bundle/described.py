@@ -25,10 +25,17 @@ _CA_LIMIT = 1 << 20
 def render(app: App, image: str) -> tuple[str, str]:
     """The document, and the PEM of the health probe's own CA ("" without one).
 
-    image: the id that stands for an image that was built. AppError when the document does not
-    read back as the same App.
+    image: the id that stands for an image that was built. AppError when the App uses a folder of
+    its host, or when the document does not read back as the same App.
     """
     service = app.service
+    if binds := [mount for mount in service.volumes if mount.type == "bind"]:
+        raise AppError(
+            "a bundle cannot hold the App's bind mounts",
+            details="\n".join(f"{app.source}: {each.source} on {each.target}" for each in binds),
+            resolution="A folder of the host is not part of the App. Put what is in it into the "
+            "image, or use a named volume, which begins empty where the App is moved to.",
+        )
     row = {key: value for key, value in _service(service, image).items() if value is not None}
     volumes: dict[str, object] = {
         mount.source: {} for mount in service.volumes if mount.type == "volume" and mount.source
@@ -41,13 +48,17 @@ def render(app: App, image: str) -> tuple[str, str]:
     ca = "" if service.health.ca_file is None else _pem(service.health.ca_file)
     # Read back at once: what compose cannot say, or says in another way, is noticed where the App
     # is packed and not where it is opened.
-    if read(text, ca, app.source).service != _portable(service, image):
-        raise AppError(
-            "the App cannot be described in a bundle",
-            details=f"{app.source}: its description reads back as another one",
-            resolution="Move it from host to host.",
-        )
-    return text, ca
+    why = "its description reads back as another one"
+    try:
+        if read(text, ca, app.source).service == _portable(service, image):
+            return text, ca
+    except AppError as error:  # its resolution is for somebody who can edit the document
+        why = error.details
+    raise AppError(
+        "the App cannot be described in a bundle",
+        details=f"{app.source}: {why}",
+        resolution="Move it from host to host.",
+    )
 
 
 def read(text: str, ca: str, source: str) -> App:

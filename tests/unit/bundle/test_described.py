@@ -122,6 +122,29 @@ def test_no_file_of_this_machine_is_read(tmp_path: Path, text: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_bind_mount_is_named(tmp_path: Path) -> None:
+    """A folder of the host is not part of the App, so no bundle holds it."""
+    (tmp_path / "compose.yaml").write_text(
+        "services:\n  a:\n    image: x\n    volumes: [./data:/d, v:/v, /srv:/s]\nvolumes: {v: }\n"
+    )
+    app = apps.load(tmp_path, environ={})
+    with pytest.raises(AppError, match="bind mounts") as caught:
+        described.render(app, IMAGE)
+    assert caught.value.details.splitlines() == [
+        f"{tmp_path / 'compose.yaml'}: ./data on /d",
+        f"{tmp_path / 'compose.yaml'}: /srv on /s",
+    ]
+    assert "named volume" in caught.value.resolution
+
+
+def test_what_no_compose_file_may_say_is_no_fault_of_a_file() -> None:
+    """An App of the library's caller: there is no document that somebody could correct."""
+    app = App("shop", (Service("shop", image="-rf"),), "./shop")
+    with pytest.raises(AppError, match="cannot be described in a bundle") as caught:
+        described.render(app, IMAGE)
+    assert "Correct the file" not in caught.value.resolution
+
+
 def test_half_a_character() -> None:
     with pytest.raises(AppError, match="half a character"):
         described.read('{"services": "\ud800"}', "", "x")
