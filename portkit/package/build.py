@@ -15,6 +15,7 @@ from portkit.errors import AppError
 from portkit.files import content
 from portkit.host import Host
 from portkit.model import Build
+from portkit.package import ignore
 from portkit.progress import NullObserver, Observer
 from portkit.wire import beneath, codec
 
@@ -32,7 +33,8 @@ _CLIENTS_OWN = re.compile(
     r"|BUILDX_(BUILDER|CONFIG|GIT_\w+|NO_DEFAULT_\w+|METADATA_\w+)"
     r"|BUILDKIT_(HOST|PROGRESS|COLORS)|OTEL_EXPORTER_\w+"
 )
-_LIMIT = 1 << 20  # bytes of a Dockerfile or .dockerignore
+_LIMIT = 1 << 20  # bytes of a Dockerfile
+_IGNORE_LIMIT = 1 << 18
 _INLINE = ".portkit.Dockerfile"  # the name of one that stands in the compose file itself
 _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
@@ -94,27 +96,20 @@ def _dockerfile(what: Build) -> tuple[str, str]:
 
 def _names(context: Path, dockerfile: str) -> list[str]:
     """What of the context goes to the engine; AppError when .dockerignore is malformed."""
-    from docker.utils.build import exclude_paths
-
-    ignore = context / ".dockerignore"
+    kept = [ignore.exactly(name) for name in (".dockerignore", dockerfile)]
     try:
-        patterns = content(ignore.resolve(), _LIMIT).decode("utf-8-sig").splitlines()
-    except FileNotFoundError:
-        patterns = []
-    except (OSError, ValueError, RuntimeError) as error:
-        raise _unreadable(context, error) from error
-    try:
-        return sorted(exclude_paths(str(context), patterns, dockerfile=dockerfile))
-    except (OSError, ValueError, re.error) as error:  # a pattern such as [z-a]
-        raise _unreadable(context, error) from error
-
-
-def _unreadable(context: Path, error: Exception) -> AppError:
-    return AppError(
-        "the build context cannot be read",
-        details=f"{str(context)[:300]}, with its .dockerignore: {str(error)[:200]}",
-        resolution="Correct .dockerignore: a file of at most 1 MiB, UTF-8, one pattern a line.",
-    )
+        try:
+            text = content((context / ".dockerignore").resolve(), _IGNORE_LIMIT)
+        except FileNotFoundError:
+            text = b""
+        rows = ignore.patterns(text.decode("utf-8-sig"))
+        return sorted(ignore.names(context, [*rows, *kept]))
+    except (OSError, ValueError, RuntimeError, re.error) as error:  # no UTF-8, a pattern as [z-a]
+        raise AppError(
+            "the build context cannot be read",
+            details=f"{str(context)[:300]}, with its .dockerignore: {str(error)[:200]}",
+            resolution="Correct .dockerignore: at most 256 KiB of UTF-8, a pattern in each line.",
+        ) from error
 
 
 def _check_arguments(what: Build) -> None:
