@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -208,20 +207,6 @@ def test_a_host_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     deaf = forger(then="import time; time.sleep(60)")
     with deaf as remote, pytest.raises(TransferError, match="silent"):
         remote.call("store.apply", {}, send=iter(lambda: bytes(1 << 20), b""))
-
-
-def test_a_long_call_is_heard_of(tmp_path: Path) -> None:
-    """The remote half says that it lives: a call that takes long does not fall silent."""
-    slow = (
-        "import os, time\nfrom portkit.remote import channel, serve, store\nchannel.BEAT_S = 0.02\n"
-    )
-    slow += "serve.VERBS['store.has'] = lambda args, channel: time.sleep(1.5) or {'have': {}}\n"
-    code = calls._LOADER.replace("sys.exit(serve.main", slow + "sys.exit(serve.main")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calls, "_LOADER", code)
-        patch.setattr(pipes, "SILENCE_S", 1.0)
-        with started([sys.executable, "-I", "-c", BOOT]) as remote:
-            assert remote.call("store.has", {}) == {"have": {}}
 
 
 def test_text_that_no_encoding_can_write() -> None:
