@@ -67,7 +67,7 @@ def parse_image_config(data: bytes) -> ImageConfig:
     if len(data) > CONFIG_LIMIT:
         raise _malformed(f"{len(data)} bytes, at most {CONFIG_LIMIT}")
     try:
-        row = _Config.model_validate(strict_json.loads(data))
+        row = _Config.model_validate(strict_json.loads(data, most=strict_json.MAX_CHECKED))
     except ValidationError as error:
         raise _malformed(_reasons(error)) from None
     except ValueError as error:

@@ -70,7 +70,7 @@ def read(path: Path) -> Inventory:
             data = file.read(_LIMIT + 1)
         if len(data) > _LIMIT:
             raise ValueError("it is too big")
-        row = strict_json.loads(data)
+        row = strict_json.loads(data, most=strict_json.MAX_CHECKED)
         if not isinstance(row, dict) or row.pop("schema", None) != SCHEMA:
             raise ValueError(f"its schema is not {SCHEMA}")
         found = TypeAdapter(Inventory).validate_python(row)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from portkit.bundle.tar import malformed
 from portkit.errors import AppError
@@ -49,7 +49,7 @@ class Content(_Row):
     encoding: Literal["zstd", "recipe", "absent"]
     packed: _Digest | None = None
     packed_size: _Bytes = 0
-    bases: Annotated[list[Base], Field(max_length=MOST_OPEN)] = []
+    bases: Annotated[list[Base], Field(max_length=MOST_OPEN), FailFast()] = []
 
 
 class Noted(_Row):
@@ -58,7 +58,7 @@ class Noted(_Row):
     rule: _Text
     severity: Literal["error", "warning", "info"]
     message: _Text
-    evidence: Annotated[list[_Text], Field(max_length=MAX_EVIDENCE)]
+    evidence: Annotated[list[_Text], Field(max_length=MAX_EVIDENCE), FailFast()]
     remedy: _Text
 
     @classmethod
@@ -84,7 +84,7 @@ class Disk(_Row):
 
     content: Content
     kit: _Digest | None
-    files: Annotated[list[Content], Field(max_length=16)] = []
+    files: Annotated[list[Content], Field(max_length=16), FailFast()] = []
     data_bytes: _Bytes
 
 
@@ -99,10 +99,10 @@ class Document(_Row):
     app: Annotated[str, Field(max_length=LIMIT)]
     ca: Annotated[str, Field(max_length=1 << 20)]
     source: _Text
-    findings: Annotated[list[Noted], Field(max_length=10_000)]
+    findings: Annotated[list[Noted], Field(max_length=10_000), FailFast()]
     facts: JsonObject
     config: _Digest
-    layers: Annotated[list[Content], Field(max_length=1000)]
+    layers: Annotated[list[Content], Field(max_length=1000), FailFast()]
     forms: Annotated[list[Literal["image", "disk"]], Field(min_length=1, max_length=2)]
     disk: Disk | None
     made_for: _Text = ""
@@ -115,7 +115,7 @@ class Document(_Row):
 def parse(data: bytes) -> Document:
     """VerifyError when it is malformed, or does not fit together."""
     try:
-        document = Document.model_validate(strict_json.loads(data))
+        document = Document.model_validate(strict_json.loads(data, most=strict_json.MAX_CHECKED))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part)[:80] for part in first["loc"][:4])

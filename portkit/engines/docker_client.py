@@ -166,12 +166,19 @@ class Volumes(_Answer):
 
 def read(model: type[_Model], value: object) -> _Model:
     """An answer as that model; Malformed says where it is not one."""
+    if _count(value) > strict_json.MAX_CHECKED:
+        raise Malformed(f"{model.__name__}: over {strict_json.MAX_CHECKED} values")
     try:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part)[:80] for part in first["loc"][:4])
         raise Malformed(f"{model.__name__} {place!r}: {first['msg'][:200]}") from None
+
+
+def _count(value: object) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_count, inner))
 
 
 def read_all(model: type[_Model], values: object) -> list[_Model]:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
+
+from portkit.wire.frames import JSON_LIMIT
 
 from portkit.wire.json_types import JsonObject
 
 _Word = Annotated[str, Field(max_length=4096)]
 _Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+_KEYS = JSON_LIMIT // 75  # digests that a frame has room for
 _Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
+def _few(value: object) -> object:
+    # All that could be wrong in it would be listed; of a list the first is.
+    if isinstance(value, dict) and len(value) > _KEYS:
+        raise ValueError(f"it has more than {_KEYS} keys")
+    return value
 
 
 # Fields that are not named here are ignored: a newer host may tell more.
@@ -19,7 +29,7 @@ class _Answer(BaseModel):
 
 
 class _Have(_Answer):
-    have: dict[_Digest, _Bytes]
+    have: Annotated[dict[_Digest, _Bytes], BeforeValidator(_few)]
 
 
 class _Size(_Answer):
@@ -33,16 +43,16 @@ class _Part(_Answer):
 
 class _Image(_Answer):
     id: _Digest
-    tags: list[_Word]
-    diff_ids: list[_Word]
+    tags: Annotated[list[_Word], FailFast()]
+    diff_ids: Annotated[list[_Word], FailFast()]
     size: _Bytes
     architecture: _Word
 
 
 class _Images(_Answer):
-    images: list[_Image]
+    images: Annotated[list[_Image], FailFast()]
     containerd: bool
-    readable: list[_Digest] = []
+    readable: Annotated[list[_Digest], FailFast()] = []
 
 
 class _Identity(_Answer):
@@ -58,7 +68,7 @@ class _Removed(_Answer):
 
 
 class _Running(_Answer):
-    running: list[_Word]
+    running: Annotated[list[_Word], FailFast()]
 
 
 class _Folder(_Answer):
@@ -67,7 +77,7 @@ class _Folder(_Answer):
     overlay: _Word
     config: _Word
     serial: _Word
-    volumes: dict[_Word, _Word]
+    volumes: Annotated[dict[_Word, _Word], BeforeValidator(_few)]
 
 
 class _Remain(_Answer):
@@ -79,7 +89,7 @@ class _Remain(_Answer):
 
 
 class _Remains(_Answer):
-    remains: list[_Remain]
+    remains: Annotated[list[_Remain], FailFast()]
 
 
 class _Log(_Answer):
@@ -94,7 +104,7 @@ class _Garbage(_Answer):
 
 
 class _Collected(_Answer):
-    removed: list[_Garbage]
+    removed: Annotated[list[_Garbage], FailFast()]
     count: _Bytes
     bytes: _Bytes
     kept_bytes: _Bytes
@@ -102,21 +112,21 @@ class _Collected(_Answer):
 
 
 class _Begun(_Answer):
-    brought: list[_Digest]
+    brought: Annotated[list[_Digest], FailFast()]
 
 
 class _Marker(_Answer):
     id: Annotated[str, Field(pattern=r"^pk-[0-9a-f]{12}$")]
     app: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     role: Literal["source", "target"]
-    about: dict[_Word, _Word]
+    about: Annotated[dict[_Word, _Word], BeforeValidator(_few)]
     hold: _Word
-    brought: list[_Digest]
+    brought: Annotated[list[_Digest], FailFast()]
     live: bool
 
 
 class _Moves(_Answer):
-    moves: list[_Marker]
+    moves: Annotated[list[_Marker], FailFast()]
 
 
 # `facts` has a schema of its own: portkit.host.facts.

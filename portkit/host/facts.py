@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from portkit.errors import HostError
 from portkit.model import Facts
@@ -48,8 +48,8 @@ class _Facts(BaseModel):
     unprivileged_port_start: Annotated[int, Field(ge=0, le=65536)] = 1024
     qemu_user: _Word | None = None
     qemu_group: _Word | None = None
-    listening: list[_Socket] = []
-    listening_udp: list[_Socket] = []
+    listening: Annotated[list[_Socket], FailFast()] = []
+    listening_udp: Annotated[list[_Socket], FailFast()] = []
 
 
 def parse_facts(row: object) -> Facts:

@@ -94,7 +94,7 @@ def parse_json(payload: bytes, lone_surrogates: bool = True) -> JsonObject:
     lone_surrogates: whether text may hold "\\ud800" and its like, which no encoding can write.
     """
     try:
-        value = strict_json.loads(payload, halves=lone_surrogates)
+        value = strict_json.loads(payload, halves=lone_surrogates, most=strict_json.MAX_CHECKED)
     except ValueError as error:
         raise FrameError("a frame holds no JSON: %s" % error) from None
     if not isinstance(value, dict):

@@ -18,17 +18,22 @@ from portkit.wire.json_types import JsonObject
 LIMIT = 16 << 20  # bytes
 # An object in memory takes some 200 bytes, "{}," only three: without it, 16 MB become 600.
 MAX_VALUES = 500_000
+# Of what a schema is held against: pydantic keeps a kilobyte for each thing that is wrong.
+MAX_CHECKED = 100_000
 MAX_DEPTH = 100  # levels; the deepest that an engine writes have some ten
 _MAX_DIGITS = 400  # of an integer; more take quadratic time before Python 3.11
 _HALF = re.compile("[\ud800-\udfff]")
 
 
-def loads(data: bytes, *, halves: bool = False) -> Any:
-    """The value; ValueError for anything else than JSON. halves: of surrogate pairs are allowed."""
+def loads(data: bytes, *, halves: bool = False, most: int = MAX_VALUES) -> Any:
+    """The value; ValueError for anything else than JSON, or when it has more than `most` values.
+
+    halves: of surrogate pairs are allowed.
+    """
     if len(data) > LIMIT:
         raise ValueError(f"it has more than {LIMIT} bytes")
-    if sum(map(data.count, (b",", b"{", b"["))) > MAX_VALUES:
-        raise ValueError(f"it has more than {MAX_VALUES} values")
+    if sum(map(data.count, (b",", b"{", b"["))) > most:
+        raise ValueError(f"it has more than {most} values")
     try:
         value = _DECODER.decode(data.decode("utf-8"))
     except RecursionError:

@@ -61,6 +61,8 @@ _TOKENS = (
     b"\t",
 )
 _BLOCK = 512
+_SIZES = (1 << 16, 1 << 18, 1 << 20, 1 << 22)  # bytes that are added where a part is repeated
+_ITEMS = 60_000
 
 
 def spoil_bytes(data: bytes, chance: Random) -> bytes:
@@ -85,6 +87,42 @@ def spoil_bytes(data: bytes, chance: Random) -> bytes:
         else:
             out[at:] = out[at : at + chance.randrange(1, 1 << 10)]
     return bytes(out)
+
+
+def swell(data: bytes, chance: Random) -> bytes:
+    """A part of it so often that it has up to four megabytes: a few bytes, a line, or blocks."""
+    at, length = chance.randrange(len(data) + 1), chance.choice((1, 2, 7, 40, 2000))
+    kind = chance.randrange(3)
+    if kind == 0:
+        at = data.rfind(b"\n", 0, at) + 1
+        length = (data.find(b"\n", at) + 1 or len(data)) - at
+    elif kind == 1:
+        at, length = at - at % _BLOCK, chance.choice((1, 2, 4)) * _BLOCK
+    part = data[at : at + length] or b"x"
+    return data[:at] + part * (chance.choice(_SIZES) // len(part)) + data[at:]
+
+
+def _swollen(value: Any, chance: Random) -> Any:
+    """One of its lists or objects with many items more."""
+    holders = [each for each in _inner(value) if isinstance(each, (dict, list)) and each]
+    if not holders:
+        return [value] * _ITEMS
+    chosen = chance.choice(holders)
+    if isinstance(chosen, list):
+        chosen += [chance.choice((chance.choice(chosen), None, {}, "x"))] * _ITEMS
+    else:
+        same = chosen[chance.choice(list(chosen))]
+        chosen.update((f"{number}", same) for number in range(_ITEMS))
+    return value
+
+
+def _inner(value: Any) -> list[Any]:
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return (
+        [value, *(each for one in inner for each in _inner(one))]
+        if isinstance(inner, list)
+        else [value]
+    )
 
 
 def spoil_value(value: Any, chance: Random) -> Any:
@@ -122,6 +160,8 @@ def spoil_json(data: bytes, chance: Random) -> bytes:
     if chance.random() < 0.2:
         return spoil_bytes(data, chance)
     value = json.loads(data)
+    if chance.random() < 0.01:
+        return json.dumps(_swollen(value, chance)).encode()
     for _ in range(chance.choice((1, 1, 2, 5))):
         value = spoil_value(value, chance)
     return json.dumps(value).encode()

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from portkit import app as apps
+from portkit import inventory
 from portkit.bundle import write
 from portkit.bundle.document import parse as parse_document
 from portkit.bundle.read import Bundle
@@ -24,14 +25,14 @@ from portkit.guest.config import encode_config
 from portkit.host import answers
 from portkit.host.facts import parse_facts
 from portkit.image_config import parse_image_config
-from portkit.model import Artifact, Blob, Form
-from portkit.package import archive, ext4
+from portkit.model import Artifact, Blob, Build, Form
+from portkit.package import archive, build, ext4
 from portkit.package.flatten import flattened
 from portkit.remote import engine
 from portkit.store import Store
 from portkit.store.manifest import artifact_from, manifest_of
-from portkit.wire import codec, frames, recipe
-from tests.fuzz.mutate import spoil_bytes, spoil_json, spoil_lines, spoil_tar
+from portkit.wire import codec, frames, recipe, strict_json
+from tests.fuzz.mutate import spoil_bytes, spoil_json, spoil_lines, spoil_tar, swell
 from tests.unit.bundle.samples import APP, FACTS, packed
 
 Read = Callable[[bytes, Path], object]
@@ -57,10 +58,6 @@ volumes: {data: {}}
 _ENV = b"A=1\nexport B='x y' # c\nC=\"q\\n${A}\"\n# comment\nD=${B:-d}\nE\n"
 
 
-# Of the table's own json.loads; the readers get values there.
-_NO_JSON = (ValueError, RecursionError)
-
-
 @dataclass(frozen=True)
 class Reader:
     """seeds: sound inputs. allowed: what may be raised, beside PortkitError."""
@@ -74,7 +71,8 @@ class Reader:
     def case(self, seed: str) -> bytes:
         """The input of a seed, always the same."""
         chance = Random(f"{self.name} {seed}")
-        return self.spoil(chance.choice(self.seeds), chance)
+        data = self.spoil(chance.choice(self.seeds), chance)
+        return swell(data, chance) if chance.random() < 0.01 else data
 
     def run(self, data: bytes, folder: Path) -> None:
         """Read it; anything but success and the errors that are allowed is raised."""
@@ -218,6 +216,27 @@ def _document(bundle: bytes) -> bytes:
     raise AssertionError("a bundle has a document")
 
 
+def _inventory(data: bytes, folder: Path) -> object:
+    (folder / "web2.json").write_bytes(data)
+    return inventory.read(folder / "web2.json")
+
+
+def _build(ignored: bool) -> Read:
+    """A build context whose .dockerignore or Dockerfile is somebody else's."""
+
+    def read(data: bytes, folder: Path) -> object:
+        (folder / (".dockerignore" if ignored else "Dockerfile")).write_bytes(data)
+        for name in ("app.py", "a" * 40, "b/c/d/e"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+        if ignored:
+            return build._names(folder, "Dockerfile")
+        _, text = build._dockerfile(Build(folder))
+        return build._BUILDKIT.search(text)
+
+    return read
+
+
 class _Base:
     size = 1000
 
@@ -259,13 +278,12 @@ def _decoded(encoding: str) -> Read:
 
 
 def _answers(data: bytes, folder: Path) -> object:
-    value = json.loads(data)
-    rows = value if isinstance(value, dict) else {}
+    rows = frames.parse_json(data, lone_surrogates=False)
     return [answers.wrong(verb, row if isinstance(row, dict) else {}) for verb, row in rows.items()]
 
 
 def _engine(data: bytes, folder: Path) -> object:
-    value = json.loads(data)
+    value = strict_json.loads(data)
     kinds = (docker_client.Row, docker_client.Inspected, docker_client.Volumes)
     for kind in kinds:
         try:
@@ -276,6 +294,24 @@ def _engine(data: bytes, folder: Path) -> object:
     return engine.Image(row), engine.containerd_store(row), engine.root(row)
 
 
+_INVENTORY = json.dumps(
+    inventory.to_json(
+        inventory.Inventory(
+            host="web2",
+            architecture="amd64",
+            docker_version="26.1",
+            docker_store="overlay2",
+            libvirt_version=None,
+            qemu_version=None,
+            layers=("sha256:" + "1" * 64,),
+            blobs={"sha256:" + "2" * 64: 5},
+        )
+    )
+).encode()
+_IGNORE = b"# not these\n*.pyc\n**/node_modules\n!keep/[a-c]*.txt\nb/c/\n/app.py\n"
+_DOCKERFILE = (
+    b"FROM scratch AS one\n\nRUN  --mount=type=cache x\nCOPY --link a b\nRUN <<EOF\nx\nEOF\n"
+)
 _ANSWERS = {
     "store.has": {"have": {"sha256:" + "1" * 64: 5}},
     "image.list": {
@@ -337,13 +373,13 @@ def readers() -> dict[str, Reader]:
     rows: Iterable[Reader] = (
         Reader("image-config", lambda d, _: parse_image_config(d), spoil_json, (_CONFIG,)),
         Reader("frames", _frames, spoil_bytes, (frame.getvalue(),), wire),
-        Reader("answers", _answers, spoil_json, (json.dumps(_ANSWERS).encode(),), _NO_JSON),
+        Reader("answers", _answers, spoil_json, (json.dumps(_ANSWERS).encode(),), wire),
         Reader(
             "engine",
             _engine,
             spoil_json,
             (json.dumps(_ENGINE).encode(),),
-            (frames.RemoteError, *_NO_JSON),
+            (frames.RemoteError, ValueError),
         ),
         Reader(
             "domain-xml",
@@ -354,6 +390,9 @@ def readers() -> dict[str, Reader]:
         Reader("store-index", _index, spoil_json, (_INDEX,)),
         Reader("artifact", lambda d, _: artifact_from(d), spoil_json, (_artifact(),)),
         Reader("guest-config", _guest, spoil_json, (_CONFIG,)),
+        Reader("inventory", _inventory, spoil_json, (_INVENTORY,)),
+        Reader("dockerignore", _build(True), spoil_lines, (_IGNORE,)),
+        Reader("dockerfile", _build(False), spoil_lines, (_DOCKERFILE,)),
         Reader("archive", _archive, _spoil_archive, (_tar(_ARCHIVE),)),
         Reader("layer", _layer, spoil_tar, (_LAYER,)),
         *(
@@ -372,6 +411,6 @@ def readers() -> dict[str, Reader]:
 
 def _loads(data: bytes) -> Any:
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
+        return strict_json.loads(data)
+    except ValueError:
         return None

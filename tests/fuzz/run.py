@@ -16,6 +16,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -36,13 +37,28 @@ class Slow(BaseException):
     """A call took longer than it may. No reader can catch it as an Exception."""
 
 
-def attempt(reader: Reader, data: bytes) -> str:
+@dataclass
+class Most:
+    """The longest call of a reader, and the most memory that one took beyond its process."""
+
+    seconds: float = 0.0
+    peak_bytes: int = 0
+    cases: int = 0
+
+    def take(self, seconds: float, peak_bytes: int) -> None:
+        """Count a case."""
+        self.seconds, self.peak_bytes = max(self.seconds, seconds), max(self.peak_bytes, peak_bytes)
+        self.cases += 1
+
+
+def attempt(reader: Reader, data: bytes, most: Most) -> str:
     """Read it once; what is wrong with how it ended, "" when nothing is.
 
-    Memory is the peak of the process above what it had before: it is measured by the kernel, so
+    Memory is the peak of the process above what it had at first: it is measured by the kernel, so
     that C libraries count as well.
     """
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _reset_peak()
+    before = _peak()
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
         try:
@@ -54,11 +70,24 @@ def attempt(reader: Reader, data: bytes) -> str:
             return f"{type(error).__name__} at {_place(error)}"
         finally:
             _alarm(0)
-        took = time.process_time() - began
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+            took = time.process_time() - began
+            peak = _peak() - before
+            most.take(took, peak)
     if peak > LIMIT_BYTES:
         return f"took {peak >> 20} MiB"
     return f"took {took:.1f} s" if took > LIMIT_S else ""
+
+
+def _reset_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")  # proc(5): VmHWM begins anew
+
+
+def _peak() -> int:
+    """Bytes: the most memory that the process had."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    raise LookupError("VmHWM")
 
 
 def _alarm(seconds: float) -> None:
@@ -73,7 +102,7 @@ def _place(error: BaseException) -> str:
 
 
 def child(name: str, seed: str, first: int) -> None:
-    """Read case after case; a line of JSON for each that is wrong, an empty one for the others."""
+    """Read case after case; a line of JSON for each: what is wrong with it, and what it took."""
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
 
     def late(*_: Any) -> None:
@@ -82,11 +111,14 @@ def child(name: str, seed: str, first: int) -> None:
     signal.signal(signal.SIGPROF, late)
     reader = readers()[name]
     for number in range(first, first + _CASES):
-        why = attempt(reader, reader.case(f"{seed} {number}"))
-        print(json.dumps([number, why]) if why else "", flush=True)
+        most = Most()
+        why = attempt(reader, reader.case(f"{seed} {number}"), most)
+        print(json.dumps([number, why, most.seconds, most.peak_bytes]), flush=True)
 
 
-def watched(name: str, seed: str, first: int, until: float) -> Iterator[tuple[int, str]]:
+def watched(
+    name: str, seed: str, first: int, until: float, most: Most
+) -> Iterator[tuple[int, str]]:
     """What is wrong in the cases of one child, until it ends or its time is over."""
     argv = [sys.executable, "-m", "tests.fuzz.run", "--child", name, seed, str(first)]
     env = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"}
@@ -104,8 +136,10 @@ def watched(name: str, seed: str, first: int, until: float) -> Iterator[tuple[in
                 if number < first + _CASES:
                     yield number, f"the process ended: {running.wait()}"
                 return
-            if line.strip():
-                yield tuple(json.loads(line))
+            _, why, seconds, peak_bytes = json.loads(line)
+            most.take(seconds, peak_bytes)
+            if why:
+                yield number, why
             number += 1
 
 
@@ -126,16 +160,20 @@ def main() -> int:
 def _all(seconds: float, seed: str, names: list[str]) -> int:
     print(f"seed {seed}")
     table, found, done = readers(), {}, 0
-    end = time.monotonic() + seconds
+    end, most = time.monotonic() + seconds, {name: Most() for name in names}
     slice_s = max(5.0, seconds / len(names) / 4)
     while time.monotonic() < end:
         for name in names:
             until = min(end, time.monotonic() + slice_s)
-            for number, why in watched(name, seed, done * _CASES, until):
+            for number, why in watched(name, seed, done * _CASES, until, most[name]):
                 if (name, why) not in found:
                     found[name, why] = number
                     _keep(table[name], f"{seed} {number}", why)
         done += 1
+    print(f"{'reader':<16} {'cases':>8} {'longest':>9} {'memory':>9}")
+    for name, row in most.items():
+        mib = row.peak_bytes >> 20
+        print(f"{name:<16} {row.cases:>8} {row.seconds:>7.2f} s {mib:>5} MiB")
     print(f"{len(found)} findings")
     return 1 if found else 0
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.fuzz import mutate
 from tests.fuzz.readers import Reader, readers
+from tests.fuzz.run import LIMIT_BYTES, Most, attempt
 
 TABLE = readers()
 CASES = 120
@@ -41,6 +42,22 @@ def test_what_is_not_ours_is_a_finding(tmp_path: Path) -> None:
 
     with pytest.raises(KeyError):
         Reader("broken", broken, mutate.spoil_bytes, (b"x",)).run(b"x", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"image.list": {"images": [{}] * 200_000}},
+        {"image.list": {"images": [{}] * 49_000}},
+        {"store.has": {"have": {f"{number}": "" for number in range(99_000)}}},
+    ],
+    ids=["many", "objects", "keys"],
+)
+def test_an_answer_that_is_wrong_everywhere(value: Any) -> None:
+    """pydantic keeps a kilobyte for each thing that it finds wrong."""
+    most = Most()
+    attempt(TABLE["answers"], json.dumps(value).encode(), most)
+    assert (most.cases, most.peak_bytes < LIMIT_BYTES) == (1, True)
 
 
 @pytest.mark.parametrize("value", [None, [], {}, {"a": [1, {"b": "c"}]}, [[[]]]])

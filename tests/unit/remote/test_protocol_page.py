@@ -27,8 +27,9 @@ def test_every_frame_and_limit_is_documented() -> None:
         ("600 s", calls._LIMIT_S == 600),
         ("16 MiB, 120 s", (engine._JSON_LIMIT, engine._GET_S) == (16 << 20, 120)),
         (
-            "500,000 values, 100 levels",
-            (strict_json.MAX_VALUES, strict_json.MAX_DEPTH) == (500_000, 100),
+            "500,000 values, in a frame 100,000; 100 levels",
+            (strict_json.MAX_VALUES, strict_json.MAX_CHECKED, strict_json.MAX_DEPTH)
+            == (500_000, 100_000, 100),
         ),
         ("64 MiB |", calls._TALK_BYTES == 64 << 20),
         ("each 1000 bytes", pipes._SLOWEST_BYTES_PER_S == 1000),
