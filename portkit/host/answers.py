@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
 
 from portkit.wire.frames import JSON_LIMIT
-
 from portkit.wire.json_types import JsonObject
 
 _Word = Annotated[str, Field(max_length=4096)]
