@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from portkit.wire.json_types import JsonObject
-
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
@@ -48,12 +46,6 @@ class Transfer:
     seconds: float
     counter: str
     blobs: tuple[Delivery, ...] = ()
-
-    @classmethod
-    def from_document(cls, document: JsonObject) -> Transfer:
-        """The value that `dataclasses.asdict` made this document of, also after JSON."""
-        blobs = (Delivery(**{**row, "bases": tuple(row["bases"])}) for row in document["blobs"])
-        return cls(**{**document, "blobs": tuple(blobs)})
 
 
 @dataclass(frozen=True, kw_only=True)

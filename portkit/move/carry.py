@@ -10,17 +10,16 @@ from pathlib import Path
 from portkit import compat, process, transfer
 from portkit.delivery import Transfer
 from portkit.errors import PortkitError
-from portkit.model import Artifact, Form, Method, RunSpec
+from portkit.model import Artifact, Form, RunSpec
 from portkit.move import walk
 from portkit.move.journal import Journal, MoveState, Steps
 from portkit.move.plan import Plan
 from portkit.move.prepare import Job, Packed
 from portkit.move.steps import Cargo, Ground, steps_of
 from portkit.progress import Observer
-from portkit.report import Boot, FormReport, Phase, Report
+from portkit.report import Boot, FormReport, Phase, Report, adapter
 from portkit.store import Store
 from portkit.store.manifest import manifest_of
-from portkit.wire.json_types import JsonObject
 
 
 def carry_out(packed: Packed, job: Job, journal: Journal, keep: Form | None, repeat: int) -> Report:
@@ -160,15 +159,11 @@ def _form_report(
         artifact=artifact,
         verdict=compat.verdict(findings, packed.target, form),
         findings=findings,
-        phases=tuple(Phase(**phase) for phase in phases),
-        transfer=Transfer.from_document(sent["transfer"]),
-        boot=_boot(booted["boot"]),
+        phases=tuple(map(adapter(Phase).validate_python, phases)),
+        transfer=adapter(Transfer).validate_python(sent["transfer"]),
+        boot=adapter(Boot).validate_python(booted["boot"]),
         from_move_s=booted["from_move_s"],
         from_boot_s=tuple(booted["from_boot_s"]),
         instance=plan.move,
         state="removed" if plan.keep is None else state,
     )
-
-
-def _boot(document: JsonObject) -> Boot:
-    return Boot(**{**document, "method": Method(document["method"])})

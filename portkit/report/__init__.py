@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from portkit.delivery import Prediction, Transfer
 from portkit.model import App, Artifact, Facts, Finding, Form, Method, Verdict
 from portkit.wire.json_types import JsonObject
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T")
 SCHEMA = "portkit.report/1"
+_ARTIFACT_KEYS = ("digest", "logical_bytes", "stored_bytes")
 # The rest of `Boot` says how the times were measured, and stands beside them under `ttfr`.
 _BOOT_KEYS = ("engine", "version", "accelerator", "url", "status")
+_METHOD_KEYS = ("method", "reason", "vantage", "poll_s")
+_NOT_BOOTED = {"method": "", "reason": "", "vantage": "", "poll_s": 0.0}
 
 
 @dataclass(frozen=True)
@@ -89,62 +97,44 @@ def to_json(report: Report) -> JsonObject:
             "image": service.image,
             "built": service.build is not None,
         },
-        "source": _facts(report.source),
-        "target": _facts(report.target),
+        "source": plain(report.source),
+        "target": plain(report.target),
         "links": {"source": report.source_link_bytes, "target": report.target_link_bytes},
-        "phases": [asdict(phase) for phase in report.phases],
+        "phases": [plain(phase) for phase in report.phases],
         "forms": [_form(form) for form in report.forms],
     }
 
 
-def _facts(facts: Facts) -> JsonObject:
-    row = asdict(facts)
-    # JSON has lists only; a document that was read back would otherwise differ from this one.
-    row["listening"] = [list(pair) for pair in facts.listening]
-    row["listening_udp"] = [list(pair) for pair in facts.listening_udp]
-    return row
-
-
-def _transfer(transfer: Transfer) -> JsonObject:
-    return {**asdict(transfer), "blobs": [asdict(blob) for blob in transfer.blobs]}
-
-
-def _measured(boot: Boot | None) -> JsonObject:
-    """How the times were measured; nothing of it where none was."""
-    if boot is None:
-        return {"method": "", "reason": "", "vantage": "", "poll_s": 0.0}
-    return {
-        "method": boot.method.value,
-        "reason": boot.reason,
-        "vantage": boot.vantage,
-        "poll_s": boot.poll_s,
-    }
-
-
 def _form(form: FormReport) -> JsonObject:
+    row = plain(replace(form, artifact=None))
+    boot = row.pop("boot") or _NOT_BOOTED
     artifact = form.artifact
-    boot = None if form.boot is None else asdict(form.boot)
     return {
-        "form": form.form.value,
-        "artifact": artifact
-        and {
-            "digest": artifact.digest,
-            "logical_bytes": artifact.logical_bytes,
-            "stored_bytes": artifact.stored_bytes,
-        },
-        "predicted": None if form.predicted is None else asdict(form.predicted),
-        "transfer": None if form.transfer is None else _transfer(form.transfer),
-        "phases": [asdict(phase) for phase in form.phases],
+        "form": row["form"],
+        # The rest of an Artifact holds the image's environment.
+        "artifact": artifact and {name: getattr(artifact, name) for name in _ARTIFACT_KEYS},
+        "predicted": row["predicted"],
+        "transfer": row["transfer"],
+        "phases": row["phases"],
         "ttfr": {
-            "from_move_s": form.from_move_s,
-            "from_boot_s": list(form.from_boot_s),
-            **_measured(form.boot),
+            "from_move_s": row["from_move_s"],
+            "from_boot_s": row["from_boot_s"],
+            **{key: boot[key] for key in _METHOD_KEYS},
         },
-        "boot": None if boot is None else {key: boot[key] for key in _BOOT_KEYS},
-        "instance": form.instance,
-        "state": form.state,
-        "compat": {
-            "verdict": form.verdict.value,
-            "findings": [{**asdict(f), "severity": f.severity.value} for f in form.findings],
-        },
+        "boot": form.boot and {key: boot[key] for key in _BOOT_KEYS},
+        "instance": row["instance"],
+        "state": row["state"],
+        "compat": {"verdict": row["verdict"], "findings": row["findings"]},
     }
+
+
+def plain(value: object) -> Any:
+    """A value of portkit's as JSON has it: tuples become lists, and enums their words."""
+    return adapter(type(value)).dump_python(value, mode="json")
+
+
+def adapter(kind: type[T]) -> TypeAdapter[T]:
+    """What reads and writes values of a class as JSON."""
+    from pydantic import TypeAdapter  # slow to import
+
+    return TypeAdapter(kind)

@@ -97,4 +97,5 @@ def test_a_blob_names_its_bases_and_encoding() -> None:
 
 
 def test_a_transfer_comes_back_from_the_journal_as_it_was() -> None:
-    assert Transfer.from_document(json.loads(json.dumps(asdict(TRANSFER)))) == TRANSFER
+    row = json.loads(json.dumps(asdict(TRANSFER)))
+    assert report.adapter(Transfer).validate_python(row) == TRANSFER
