@@ -1,4 +1,4 @@
-"""What the machine that runs portkit has, lacks, and the command that fixes it."""
+"""What the machine that runs portkit has and lacks, with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from portkit.text import printable
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked for. `fix` is a command (or sentence) for when it is not `ok`."""
+    """One thing that was looked for.
+
+    needed: portkit does not work without it. found: where it is, or why not. fix: a command or a
+    sentence for when it is not `ok`.
+    """
 
     name: str
     ok: bool
@@ -28,8 +32,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Tool:
-    """A program that portkit runs, and the Debian package that has it. needed: False where only a
-    part of portkit wants it."""
+    """A program, the Debian package that has it, and what portkit uses it for."""
 
     program: str
     package: str
@@ -63,11 +66,11 @@ FILES = (
 )
 
 KERNELS = Path("/boot")
-_IMPORT_S = 30.0
+_IMPORT_S = 30.0  # a library that hangs while it is loaded must not hang the doctor
 
 
 def examine() -> list[Check]:
-    """Look at everything; takes some seconds, or kvm.DEADLINE_S where KVM hangs."""
+    """Look at everything. It takes some seconds, or kvm.DEADLINE_S where KVM hangs."""
     return [
         *(check_tool(tool) for tool in TOOLS),
         *(check_module(name, fix) for name, fix in MODULES),
@@ -77,12 +80,12 @@ def examine() -> list[Check]:
 
 
 def ready(checks: Iterable[Check]) -> bool:
-    """Whether nothing that is needed is missing."""
+    """Whether everything that is needed is there."""
     return all(check.ok or not check.needed for check in checks)
 
 
 def check_tool(tool: Tool) -> Check:
-    """Whether the program is on the PATH."""
+    """Whether a program is in PATH."""
     path = shutil.which(tool.program)
     return Check(
         tool.program,
@@ -94,9 +97,10 @@ def check_tool(tool: Tool) -> Check:
 
 
 def check_module(name: str, fix: str, env: Mapping[str, str] | None = None) -> Check:
-    """Whether it can be imported: a module whose library is of another Python is found too.
+    """Whether a Python module can be imported.
 
-    In a process of its own: a library that does not fit may end it.
+    Only an import shows that the library of a module fits this version of Python. It is done in a
+    process of its own, because a library that does not fit can end the process.
     """
     # -P (Python 3.11): the working folder is not searched, where a file may have that name.
     argv = [sys.executable, "-P", "-c", f"import {name}"]
@@ -110,14 +114,14 @@ def check_module(name: str, fix: str, env: Mapping[str, str] | None = None) -> C
 
 
 def check_file(path: Path, package: str, why: str) -> Check:
-    """Whether the file of a package is there."""
+    """Whether a file of a Debian package is there."""
     there = path.is_file()
     found = str(path) if there else f"not found ({why})"
     return Check(why, there, True, found, f"apt-get install {package}")
 
 
 def check_kvm(device: Path = kvm.DEVICE, deadline_s: float = kvm.DEADLINE_S) -> Check:
-    """Whether a kernel runs under KVM here; see `portkit.kvm`."""
+    """Whether a kernel runs under KVM here: /dev/kvm alone proves nothing (see `portkit.kvm`)."""
     without = "Disks boot under emulation (slower); enable nested virtualisation for KVM."
     cached = sorted((cache_root() / "kernels").glob("*/boot/vmlinuz-*"))
     # A kit's own kernel first: it is the one that disks will boot.

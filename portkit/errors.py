@@ -1,7 +1,7 @@
-"""What can go wrong, each class with the exit code that the command line gives it.
+"""Every error that portkit raises, each class with the exit code of the command line.
 
-Every error says three things: what happened (`brief`), what was seen (`details`) and what to do
-(`resolution`). Secrets never go into any of them.
+An error says what happened (`brief`), what was seen (`details`) and what to do now (`resolution`).
+None of the three ever contains a secret.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from typing import ClassVar
 
 
 class PortkitError(Exception):
-    """Base of all errors that portkit raises on purpose.
+    """The base of all errors that portkit raises on purpose.
 
-    brief: one sentence, what happened.
-    details: command, host, output; may have several lines.
-    resolution: what the user can do now.
+    brief: what happened, in one sentence. details: the command, host or output; several lines are
+    fine. resolution: what the user can do now.
     """
 
     # 2 is click's own, for a command line that it does not understand.
@@ -31,7 +30,7 @@ class PortkitError(Exception):
 
 
 class AppError(PortkitError):
-    """An app description is missing, malformed or asks for what cannot be done."""
+    """The description of an App is missing or malformed, or asks for something impossible."""
 
     exit_code = 3
 
@@ -49,25 +48,25 @@ class EngineError(PortkitError):
 
 
 class SpaceError(PortkitError):
-    """Not enough room for what is to be done."""
+    """There is not enough free space."""
 
     exit_code = 6
 
 
 class VerifyError(PortkitError):
-    """Bytes are not what their digest, size or format says."""
+    """Content does not match its digest, its size or its format."""
 
     exit_code = 7
 
 
 class BootError(PortkitError):
-    """An Instance did not start, or never answered."""
+    """An Instance did not start, did not answer in time, or ended after its first answer."""
 
     exit_code = 8
 
 
 class IncompatibleError(PortkitError):
-    """The App cannot run on the target; told before bytes move."""
+    """The App cannot run on the target. Raised before anything is sent."""
 
     exit_code = 9
 
@@ -79,13 +78,13 @@ class ConflictError(PortkitError):
 
 
 class ToolError(PortkitError):
-    """A program that portkit runs is missing, failed, or overran its deadline."""
+    """A program that portkit runs is missing, failed, or did not end in time."""
 
     exit_code = 11
 
 
 class TransferError(PortkitError):
-    """A connection broke or the remote half answered out of protocol."""
+    """A connection broke, or the response of the remote half was not valid."""
 
     exit_code = 12
 

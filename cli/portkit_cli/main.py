@@ -1,4 +1,4 @@
-"""The command line: parses, calls the library, renders. No logic lives here."""
+"""The entry point: options of every verb, signals, and how an error ends the program."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from portkit_cli.render import clean, print_error
 
 
 class CleanFormatter(logging.Formatter):
-    """Log lines without the control characters that a host's words may hold."""
+    """Log lines without the control characters that the words of a host may contain."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, cleaned."""
@@ -35,9 +35,10 @@ class CleanFormatter(logging.Formatter):
 
 
 class Terminated(BaseException):
-    """SIGTERM: the program ends as with Ctrl-C, cleaning up on its way."""
+    """Raised by SIGTERM: the program cleans up and ends, as with Ctrl-C."""
 
 
+# Until then the finalizer in which the interrupt was lost has returned.
 _AGAIN_S = 0.02
 
 
@@ -46,8 +47,10 @@ def _terminate(*_: object) -> None:
 
 
 def _again(lost: sys.UnraisableHookArgs) -> None:
-    """An interrupt that came while Python freed an object, such as a generator, is only reported
-    and then forgotten: it is sent once more. From a thread: here it would be lost in the same way.
+    """Send an interrupt again that Python would forget.
+
+    When a signal arrives while Python frees an object (a generator, for example), the exception is
+    reported and dropped. It is sent again from a thread, because here it would be dropped as well.
     """
     numbers = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}
     number = numbers.get(lost.exc_type)
@@ -62,17 +65,19 @@ def _again(lost: sys.UnraisableHookArgs) -> None:
 
 
 def _from_os(error: OSError) -> PortkitError:
-    """A file or folder of the user's that cannot be used: no fault of portkit's, no traceback."""
+    """The error for a file or folder of the user that cannot be used; it needs no traceback."""
     return PortkitError(
         f"the system refused: {error.strerror or error}",
         details=str(error.filename or ""),
-        resolution="Check that path, its owner and its mode; --debug shows where it was used.",
+        resolution="Check the path, its owner and its mode; --debug shows where it was used.",
     )
 
 
 def _from_bug(error: Exception) -> PortkitError:
-    """An error that nobody foresaw. Its text may quote a secret: only its kind and place are
-    shown."""
+    """The error for an exception that nobody foresaw.
+
+    The text of such an exception may quote a secret, so only its class and its place are shown.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     # The last frame of ours, not of a library below: that is where the wrong assumption is.
     ours = [frame for frame in frames if f"{os.sep}portkit" in frame.filename] or frames
@@ -86,30 +91,30 @@ def _from_bug(error: Exception) -> PortkitError:
 
 
 class Bug(PortkitError):
-    """What the library did not foresee."""
+    """An exception that the library did not foresee."""
 
     exit_code = 70  # EX_SOFTWARE of sysexits.h
 
 
-# click's own ways to end, some of which are Exceptions.
+# How click itself ends a command. Some of these are subclasses of Exception.
 _CLICKS = (click.ClickException, click.Abort, click.exceptions.Exit)
 
 
 class PortkitGroup(click.Group):
-    """Turns errors into three readable parts and their exit code."""
+    """Prints every error as brief, details and resolution, and ends with its exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the chosen verb; PortkitError ends the program with the error's own exit code."""
+        """Run the chosen verb. Errors are caught here and nowhere else in the command line."""
         try:
             return super().invoke(ctx)
         except _CLICKS:
             raise
         except Exception as error:
-            if isinstance(error, BrokenPipeError):  # `portkit ps | head`: click ends quietly
+            if isinstance(error, BrokenPipeError):  # `portkit ps | head`: click ends it quietly
                 raise
             shown = _as_ours(error)
             if ctx.params.get("debug"):
-                # Its text may hold what a host said, and Python would print that as it is.
+                # The text may quote a host, and Python would print its escape codes unchanged.
                 click.echo(clean("".join(traceback.format_exception(error))), err=True)
             print_error(shown)
             ctx.exit(shown.exit_code)
@@ -138,12 +143,12 @@ def main(debug: bool) -> None:
 
     \b
     Examples:
-      portkit doctor                     what this machine can do, what is missing
-      portkit lab up                     practice hosts on this machine
-      portkit move ./app --to web2       carry an app there, as an image and as a disk
-      portkit pack ./app                 the same as files
+      portkit doctor                     show what this machine can do and what is missing
+      portkit lab up                     start practice hosts on this machine
+      portkit move ./app --to web2       move an app there, as an image and as a disk
+      portkit pack ./app                 write the same as files
     """
-    before = os.umask(0o077)  # whatever is written from now on may hold secrets
+    before = os.umask(0o077)  # whatever is written from now on may contain secrets
     click.get_current_context().call_on_close(lambda: os.umask(before))
     # Python's default for SIGTERM ends the process at once, without rolling anything back.
     signal.signal(signal.SIGTERM, _terminate)
@@ -151,7 +156,7 @@ def main(debug: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(CleanFormatter("%(asctime)s %(name)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.WARNING)
-    runtime.sweep()  # what killed commands left
+    runtime.sweep()  # removes what killed commands left
 
 
 main.add_command(doctor)

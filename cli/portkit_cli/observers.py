@@ -71,14 +71,16 @@ class ConsoleObserver:
         self._progress.console.print(Text(line))
 
     def phase(self, name: str) -> None:
+        """A line for what begins; the bar of what was before is removed."""
         self.close()
         self._line(name)
 
     def message(self, text: str) -> None:
+        """An indented line, above the bar if there is one."""
         self._line("  " + text)
 
     def bytes(self, name: str, done: int, total: int | None) -> None:
-        """Done, rate, and the time that is left."""
+        """How much is done, how fast, and how long it will still take."""
         task = self._of(name, done, total)
         self._progress.update(task.id, completed=done)
         if total is not None and done >= total:

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and what the short ones say of their host."""
+"""Options that several verbs share, and the Observer of verbs that take a moment only."""
 
 import click
 
@@ -16,11 +16,12 @@ progress = click.option(
 )
 
 
-class Endpoint(NullObserver):
-    """Says on standard error where a host's name leads to, and no more."""
+class Messages(NullObserver):
+    """Prints messages on standard error, such as where a host's name leads to; no progress."""
 
     def message(self, text: str) -> None:
+        """Print one line."""
         click.echo(text, err=True)
 
 
-on_host = click.option("--on", "host", required=True, metavar="HOST", help="Where it runs.")
+on_host = click.option("--on", "host", required=True, metavar="HOST", help="The host it is on.")

@@ -1,4 +1,4 @@
-"""How results and errors look on a terminal. Text from elsewhere loses its control characters."""
+"""How results and errors are printed. Text from elsewhere loses its control characters."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def clean(text: str) -> str:
 
 
 def stdout() -> Console:
-    """The console for results. rich itself respects NO_COLOR and pipes."""
+    """The console for results. rich itself honours NO_COLOR, and prints no colours to a pipe."""
     terminal = sys.stdout.isatty()
-    # A file or a pipe has no width to fit into.
+    # rich would wrap a table at 80 columns in a file or a pipe, which have no width.
     return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else 200)
 
 
 def print_error(error: PortkitError) -> None:
-    """What happened, the details, what to do."""
+    """Print what happened, the details, and what to do now."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     # Text and not markup: brackets in a host's words would be taken for rich's own tags.
     console.print(Text.assemble(("error: ", "bold red"), (clean(error.brief), "bold")))
@@ -63,7 +63,7 @@ def _predicted(cost: Prediction | None) -> tuple[str, ...]:
 
 
 def print_report(report: Report) -> None:
-    """A Move as a person reads it: what it cost, then what was noticed."""
+    """Print a Report for people: what each form cost, then what was noticed."""
     console = stdout()
     title = f"{report.app.name}: {report.source.host} -> {report.target.host}"
     console.print(Text(clean(title), "bold"))
@@ -80,7 +80,7 @@ def print_report(report: Report) -> None:
         if form.predicted:
             text = f"predicted {form.form.value}: {'; '.join(form.predicted.basis)}"
             console.print(Text(clean(text)))
-    # What is true of both forms is said once.
+    # A finding that is true of both forms is printed once.
     for finding in dict.fromkeys(each for form in report.forms for each in form.findings):
         text = f"{finding.severity.value} {finding.rule}: {finding.message}"
         evidence = f" ({', '.join(finding.evidence)})" if finding.evidence else ""

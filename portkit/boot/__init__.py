@@ -12,42 +12,43 @@ from portkit.model import Artifact, Facts, Form, Instance, Life, RunSpec
 
 
 class Runner(Protocol):
-    """What every engine can do with Instances; ids are the Move's."""
+    """What every engine can do with Instances. An Instance has the id of its Move."""
 
     def create(
         self, artifact: Artifact, reference: str, spec: RunSpec, identity: str, facts: Facts
     ) -> Instance:
-        """Created, not started; nothing starts it by itself before `commit`.
+        """Create an Instance without starting it. The host does not start it before `commit`.
 
         reference: the name that holds an image on the host; "" for a disk."""
 
     def start(self, identity: str) -> None:
-        """Start it; returns when the engine has."""
+        """Start it. Returns as soon as the engine has started it, before the app is up."""
 
     def stop(self, identity: str, grace_s: float | None = None) -> int | None:
-        """Stop signal, time to finish (None: the App's own), force; the exit code where one is
-        known."""
+        """Send the stop signal, wait, then force it. Returns the exit code where it is known.
+
+        grace_s: how long to wait; None for the App's own stop_grace_period."""
 
     def state(self, identity: str) -> tuple[str, int | None]:
-        """(created | running | exited, exit code)."""
+        """Its status, which is created, running or exited, and its exit code."""
 
     def life(self, identity: str) -> Life:
-        """What the engine says of it now: whether it runs, since when, its health."""
+        """What the engine says about it now: whether it runs, since when, and its health."""
 
     def commit(self, identity: str, spec: RunSpec) -> None:
-        """Let the host start it by itself as compose's `restart` says."""
+        """Let the host start it by itself from now on, as compose's `restart` says."""
 
     def remove(self, identity: str) -> None:
-        """Everything of the Instance; fine when it is gone."""
+        """Remove everything of the Instance. It is no error when there is nothing."""
 
     def logs(self, identity: str, tail: int = 100) -> str:
         """The last lines that it wrote."""
 
     def follow(self, identity: str, write: Callable[[bytes], object]) -> None:
-        """What it writes from now on, until it ends."""
+        """Pass on what it writes from now on, until it ends."""
 
     def instances(self) -> tuple[Instance, ...]:
-        """What portkit has here in this Form."""
+        """The Instances that portkit has on the host in this Form."""
 
 
 class _Closable(Runner, Protocol):
@@ -56,7 +57,7 @@ class _Closable(Runner, Protocol):
 
 @contextmanager
 def runner(host: Host, form: Form) -> Iterator[Runner]:
-    """The Runner of a Form on a host; EngineError when its engine does not answer."""
+    """The Runner of a Form on a host. EngineError when its engine does not answer."""
     opened = _open(host, form)
     try:
         yield opened
@@ -65,7 +66,7 @@ def runner(host: Host, form: Form) -> Iterator[Runner]:
 
 
 def _open(host: Host, form: Form) -> _Closable:
-    # Imported where they are used: an engine's library may be absent where nobody needs it.
+    # Imported here because the library of an engine may be absent where that engine is not used.
     match form:
         case Form.IMAGE:
             from portkit.boot.container import Containers
@@ -80,7 +81,7 @@ def _open(host: Host, form: Form) -> _Closable:
 
 
 def instances(host: Host) -> tuple[Instance, ...]:
-    """What portkit has on a host, in the Forms whose engine is there."""
+    """The Instances that portkit has on a host, in the Forms whose engine is there."""
     facts = host.facts()
     here = {Form.IMAGE: facts.docker_version, Form.DISK: facts.libvirt_version}
     rows: list[Instance] = []
@@ -94,7 +95,10 @@ def instances(host: Host) -> tuple[Instance, ...]:
 def together(
     every: Sequence[Instance], wanted: str, form: Form | None = None
 ) -> tuple[Instance, ...]:
-    """Every Form of the one Move whose id or App that is; AppError for none or several Moves."""
+    """The Instances of one Move, named by its id or its App, in all Forms or in one.
+
+    AppError when no Move has that name, or several have.
+    """
     found = _named(every, wanted, form)
     if len({each.id for each in found}) != 1:
         raise _unclear(every, found, wanted)
@@ -117,8 +121,10 @@ def _unclear(every: Sequence[Instance], found: Sequence[Instance], wanted: str) 
 
 
 def find(every: Sequence[Instance], wanted: str, form: Form | None = None) -> Instance:
-    """The Instance of that id, or the only one of that App; of one Move's two Forms the one that
-    runs. AppError when none or several are left."""
+    """The Instance of that id, or the only one of that App.
+
+    Of the two Forms of one Move it is the one that runs. AppError when none or several are left.
+    """
     found = _named(every, wanted, form)
     # Both Forms of one Move have its id; at most one of them runs, as they publish the same port.
     if len({each.id for each in found}) == 1 and len(found) > 1:

@@ -12,7 +12,7 @@ from portkit.wire import labels
 
 
 class Containers:
-    """A Runner. See `portkit.boot.Runner`."""
+    """The `portkit.boot.Runner` of the image Form."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -25,7 +25,7 @@ class Containers:
     def create(
         self, artifact: Artifact, reference: str, spec: RunSpec, identity: str, facts: Facts
     ) -> Instance:
-        """The container from the held image, with its volumes."""
+        """A container of the held image; its restart policy stays `no` until `commit`."""
         self._engine.create(reference, spec, identity)
         return Instance(identity, spec.app, Form.IMAGE, self._host.name, "created")
 
@@ -34,41 +34,41 @@ class Containers:
         self._engine.start(identity)
 
     def stop(self, identity: str, grace_s: float | None = None) -> int | None:
-        """Stop signal, the App's time, SIGKILL; the exit code."""
+        """Stop the container; the exit code is the engine's."""
         return self._engine.stop(identity, grace_s)
 
     def state(self, identity: str) -> tuple[str, int | None]:
-        """As the engine says it."""
+        """The status and the exit code, as the engine has them."""
         life = self._engine.life(identity)
         return life.status, life.exit_code
 
     def life(self, identity: str) -> Life:
-        """As the engine says it, with the address of the container's network."""
+        """What the engine says about the container now."""
         return self._engine.life(identity)
 
     def commit(self, identity: str, spec: RunSpec) -> None:
-        """Give the container its restart policy, which it did not have so far."""
+        """Set the restart policy that the App asks for."""
         self._engine.restart_policy(identity, spec.restart)
 
     def remove(self, identity: str) -> None:
         """The container, its volumes, and the held image when no other container needs it."""
         used = self._engine.remove(identity)
         held = {image for image in used if image.startswith(labels.HELD)}
-        # Its name has outlived its container, where a Move was killed between the two.
+        # A Move that was killed after it removed the container leaves the name of its image.
         left = {row.name for row in found(self._host) if row.kind == "image" and row.id == identity}
         for image in sorted(held | left):
             self._host.remote.call("image.remove", {"reference": image})
 
     def logs(self, identity: str, tail: int = 100) -> str:
-        """The last lines of both of its outputs."""
+        """The end of the log that the engine keeps."""
         return self._engine.logs(identity, tail)
 
     def follow(self, identity: str, write: Callable[[bytes], object]) -> None:
-        """Both of its outputs from now on."""
+        """Pass on what the container writes, until it ends."""
         self._engine.follow(identity, write)
 
     def instances(self) -> tuple[Instance, ...]:
-        """Every container of portkit's, and what killed Moves left of volumes and images."""
+        """Containers, and what killed Moves left without one: volumes and held images."""
         rows = self._engine.instances()
         known = {row.id for row in rows}
         left = remains(self._host, Form.IMAGE)

@@ -15,17 +15,18 @@ from portkit.guest.config import encode_config, is_init_system
 from portkit.host import Host
 from portkit.model import Artifact, Facts, Form, Instance, Life, RunSpec
 
-_FIRMWARE_S = 10.0  # what a guest takes to power off beyond the app's own time
+# An emulated guest takes some seconds to power off after the app has ended.
+_FIRMWARE_S = 10.0
 _LOG_BYTES = 1 << 20
-_LIFE_BYTES = 64 << 10  # of the log's end, which is read often
-_FOLLOW_S = 0.3
+_LIFE_BYTES = 64 << 10  # less than a whole log: it is read again and again while an App is watched
+_FOLLOW_S = 0.3  # each reading is a call to the host, and nobody reads faster
 _EXITED = re.compile(r"^portkit: app exited with code (\d+)", re.MULTILINE)
 _STARTING = re.compile(r"^portkit: starting ", re.MULTILINE)
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])")
 
 
 class Domains:
-    """A Runner. See `portkit.boot.Runner`."""
+    """The `portkit.boot.Runner` of the disk Form."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -38,7 +39,7 @@ class Domains:
     def create(
         self, artifact: Artifact, reference: str, spec: RunSpec, identity: str, facts: Facts
     ) -> Instance:
-        """The domain, its overlay on the disk's blob, its configuration disk and its volumes."""
+        """Make its disks on the host and define the domain; autostart stays off until `commit`."""
         # A tmpfs is made by the guest itself.
         volumes = [mount for mount in spec.mounts if mount.type == "volume"]
         made = self._host.remote.call(
@@ -82,23 +83,22 @@ class Domains:
         return Instance(identity, spec.app, Form.DISK, self._host.name, "created")
 
     def start(self, identity: str) -> None:
-        """Boot it; returns when QEMU runs, which is long before the App answers."""
+        """Start the domain."""
         self._engine.start(identity)
 
     def stop(self, identity: str, grace_s: float | None = None) -> int | None:
-        """Power button, the App's time and the firmware's, force; the exit code that the guest's
-        init wrote."""
+        """Press the power button; the exit code is the one that the guest's init wrote."""
         self._engine.stop(identity, grace_s, _FIRMWARE_S)
         return exit_code(self._log(identity))
 
     def state(self, identity: str) -> tuple[str, int | None]:
-        """libvirt knows whether it runs; whether and how its App ended, the serial log says."""
+        """A domain that does not run has exited if it ever wrote something, else it is created."""
         if self._engine.active(identity):
             return "running", None
         return _ended(self._log(identity))
 
     def life(self, identity: str) -> Life:
-        """The end of the serial log says whether and how often the app was started in this boot."""
+        """Read from the end of the serial log whether and how often this boot started the app."""
         active = self._engine.active(identity)
         text, size = self._read(identity, 0, _LIFE_BYTES)
         said = plain(text)
@@ -107,27 +107,33 @@ class Domains:
         if not active:
             status, code = _ended(said)
             return Life(status, code, restarts=restarts)
-        # Of a longer log the first start is not seen any more.
+        # The first start is not in the part that was read if the log is longer.
         begun = starts or size > _LIFE_BYTES
         return Life("running", started="this boot" if begun else "", restarts=restarts)
 
     def commit(self, identity: str, spec: RunSpec) -> None:
-        """The guest reads its policy again when the app ends; libvirt keeps the rest."""
+        """Write the restart policy for the guest, and set autostart for the host.
+
+        The guest reads its policy anew whenever the app ends, so it needs no restart for this.
+        """
         args = {"id": identity, "config": _encoded(spec)}
         self._host.remote.call("instance.config", args)
         self._engine.commit(identity, spec.restart)
 
     def remove(self, identity: str) -> None:
-        """The domain, its disks, and the base when no other Instance stands on it."""
+        """Remove the domain, its disks, and the base disk when no other Instance needs it."""
         self._engine.remove(identity)
         self._host.remote.call("instance.remove", {"id": identity})
 
     def logs(self, identity: str, tail: int = 100) -> str:
-        """The serial console of the last boot."""
+        """The end of what came over the serial console since the last boot."""
         return "".join(plain(self._log(identity)).splitlines(keepends=True)[-tail:])
 
     def follow(self, identity: str, write: Callable[[bytes], object]) -> None:
-        """Read from the serial log: libvirt's console stream cannot be interrupted."""
+        """Pass on what is added to the serial log.
+
+        libvirt's own console stream is not used because it cannot be interrupted.
+        """
         _, position = self._read(identity, 0)
         while self._engine.active(identity):
             text, position = self._read(identity, position)
@@ -136,7 +142,7 @@ class Domains:
         write(self._read(identity, position)[0].encode())
 
     def instances(self) -> tuple[Instance, ...]:
-        """Every domain of portkit's, and what killed Moves left of disks."""
+        """Domains, and what killed Moves left without one: folders with disks."""
         rows = []
         for row in self._engine.instances():
             if row.status != "running":
@@ -150,7 +156,7 @@ class Domains:
         return self._read(identity, 0)[0]
 
     def _read(self, identity: str, offset: int, limit: int = _LOG_BYTES) -> tuple[str, int]:
-        """The log from `offset` on (at most its last `limit` bytes), and where it ends now."""
+        """The log from `offset` on, at most its last `limit` bytes, and its size now."""
         args = {"id": identity, "limit": limit, "offset": offset}
         row = self._host.remote.call("instance.log", args)
         return str(row["text"]), int(row["size"])
@@ -165,11 +171,11 @@ def _ended(log: str) -> tuple[str, int | None]:
 
 
 def exit_code(log: str) -> int | None:
-    """What the guest's init said last of how the app ended; None when it did not get to it."""
+    """The exit code that the guest's init wrote last; None when it wrote none."""
     found = _EXITED.findall(plain(log))
     return int(found[-1]) if found else None
 
 
 def plain(log: str) -> str:
-    """A serial log without carriage returns and what firmware draws on terminals."""
+    """A serial log without carriage returns and without the firmware's escape codes."""
     return _ESCAPES.sub("", log).replace("\r", "")

@@ -1,4 +1,4 @@
-"""What a killed Move left on a host that no engine shows as an Instance."""
+"""What killed Moves left on a host and no engine shows as an Instance."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from portkit.model import REMAINS, Form, Instance
 
 @dataclass(frozen=True)
 class Remain:
-    """kind: instance (a folder with disks), volume, image (a name that holds one). id: of the Move,
-    app: its App, "" where nothing says it. name: the thing's own."""
+    """One thing that was left.
+
+    kind: instance (a folder with disks), volume, or image (a name that holds one). id, app: of the
+    Move that left it, "" where nothing says so. name: its own.
+    """
 
     kind: str
     id: str
@@ -21,14 +24,17 @@ class Remain:
 
 
 def found(host: Host, domains: Sequence[str] | None = None) -> tuple[Remain, ...]:
-    """All of it on a host. domains: the Instances that libvirt has; None judges no folder."""
+    """Everything that was left on a host.
+
+    domains: the Instances that libvirt has. Without it (None), no folder can be called left.
+    """
     asked = None if domains is None else list(domains)
     rows = host.remote.call("instance.remains", {"domains": asked})["remains"]
     return tuple(Remain(row["kind"], row["id"], row["app"], row["name"]) for row in rows)
 
 
 def remains(host: Host, form: Form, domains: Sequence[str] | None = None) -> tuple[Instance, ...]:
-    """The same as Instances of a Form, one for each Move: `rm` removes them."""
+    """What was left as Instances, one for each Move, so that `portkit rm` can remove it."""
     kinds = ("instance",) if form is Form.DISK else ("volume", "image")
     rows: dict[str, Instance] = {}
     for each in found(host, domains):

@@ -1,7 +1,7 @@
-"""What an App needs held against what a host has: Findings, before a byte moves. Pure.
+"""What an App needs is compared with what a host has, before a byte is sent. Pure.
 
-The rules stand in one table (`table.py`); each is a small function with an id, a severity, a scope,
-a remedy and the error that a Move raises when the rule refuses it.
+All rules are in one table (`table.py`). Each is a small function with an id, a severity, a scope, a
+remedy, and the error that a Move raises when the rule refuses it.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def check_all(
 
 
 def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:
-    """The one word for them."""
+    """The one word that the findings about a Form amount to."""
     if any(finding.severity is Severity.ERROR for finding in findings):
         return Verdict.INCOMPATIBLE
     if facts.architecture not in ("amd64", "arm64"):
@@ -102,18 +102,20 @@ def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:
 def space(
     facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]], more: int = 0
 ) -> tuple[Finding, ...]:
-    """Whether a host has room for all that is to come at once; see `Load`."""
+    """Whether a host has room for everything that comes to it in one command; see `Load`."""
     return SPACE.judge(Load(facts, tuple(new), more))
 
 
 def space_needed(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> int:
-    """Bytes at most that this takes on a host at one time: what `space` compares with the free."""
+    """The most bytes that this takes on a host at one time: what `space` compares."""
     return sum(needed(Load(facts, tuple(new))))
 
 
 def clashes(ports: Mapping[str, Sequence[Port]]) -> dict[str, tuple[Finding, ...]]:
-    """The ports that two of the Apps for one host publish, reported for both; ports: by the App's
-    name."""
+    """The ports that two Apps for the same host publish. Each is reported for both of them.
+
+    ports: what each App publishes, by its name.
+    """
     found: dict[str, list[Finding]] = {name: [] for name in ports}
     for (one, first), (other, second) in combinations(ports.items(), 2):
         rows = PORT_SHARED.judge(Pair(one, first, other, second))
@@ -123,20 +125,24 @@ def clashes(ports: Mapping[str, Sequence[Port]]) -> dict[str, tuple[Finding, ...
 
 
 def running(source: str, names: Sequence[str]) -> tuple[Finding, ...]:
-    """names: of what runs the App on the source host."""
+    """Whether the App runs on the source host. names: of the containers and domains that run it."""
     return RUNNING.judge(Running(source, tuple(names)))
 
 
 def lacking(made_for: str, target: str, blobs: Mapping[str, int]) -> tuple[Finding, ...]:
-    """blobs: digest and size of what a bundle leaves out and the target does not have."""
+    """Whether a bundle leaves out something that the target does not have.
+
+    blobs: digest and size of each blob that is left out and is not on the target.
+    """
     return BUNDLE_LACKS.judge(Lacking(made_for, target, blobs))
 
 
 def refusal(findings: Mapping[str, Iterable[Finding]]) -> PortkitError | None:
-    """The one error for everything that stands in the way; None when nothing does.
+    """One error for everything that stands in the way, or None when nothing does.
 
-    findings: by the App's name. A finding that is not true of every App names its own. The class
-    is the one of the rules that refuse, IncompatibleError where they differ.
+    findings: of each App, by its name. When a finding is not true of all Apps, the text names those
+    it is true of. The class of the error is the one that the refusing rules have; where they differ
+    it is IncompatibleError.
     """
     # Findings are values: what is true of several Apps, such as a full disk, is the same Finding
     # and said once.

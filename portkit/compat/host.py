@@ -1,4 +1,4 @@
-"""What the host must have: an architecture, an engine, tools."""
+"""What the host must have: the right architecture, an engine, and tools."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from portkit.model import Firmware
 
 
 def architecture(case: Case) -> Iterator[Found]:
-    """The image's machine code must be the host's."""
+    """The image must be for the architecture of the host."""
     wanted, has = case.image.architecture, case.facts.architecture
     if wanted != has:
         yield Found(
@@ -38,7 +38,7 @@ def libvirt(case: Case) -> Iterator[Found]:
 
 
 def accelerator(case: Case) -> Iterator[Found]:
-    """Without KVM the guest's processor is emulated."""
+    """Without KVM, QEMU emulates the processor of the guest."""
     if case.facts.accelerator != "kvm":
         note = case.facts.accelerator_note
         yield Found(
@@ -48,7 +48,7 @@ def accelerator(case: Case) -> Iterator[Found]:
 
 
 def tools(case: Case) -> Iterator[Found]:
-    """The programs that make an Instance's overlay, configuration and volumes."""
+    """The host makes the overlay, the configuration disk and the volumes with these programs."""
     missing = case.facts.missing_tools
     if missing:
         yield Found(f"the host lacks {' and '.join(missing)}", (case.facts.host,))

@@ -1,4 +1,4 @@
-"""What stands in the way of one Move: the App runs on the source, or a bundle is incomplete."""
+"""What stands in the way of a Move as a whole: a running App, or an incomplete bundle."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from portkit.compat.rule import Found
 
-_MAX_LISTED = 50  # blobs; more make an error that nobody reads
+_MAX_LISTED = 50  # blobs; nobody reads an error with more
 
 
 @dataclass(frozen=True)
 class Running:
-    """names: of the containers and domains on the source that run the App."""
+    """The containers and domains on the source that run the App, by their names."""
 
     source: str
     names: tuple[str, ...]
@@ -20,7 +20,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Lacking:
-    """blobs: digest and size of what was left out of a bundle and the target does not have."""
+    """A bundle and a target. blobs: digest and size of what neither of the two has."""
 
     made_for: str
     target: str
@@ -28,14 +28,14 @@ class Lacking:
 
 
 def running(source: Running) -> Iterator[Found]:
-    """Moving it as well would make two owners of its data."""
+    """Starting the App on the target as well would give its data two owners."""
     if source.names:
         where = tuple(f"{source.source}: {name}" for name in source.names)
         yield Found("the App is running on the source", where)
 
 
 def bundle_lacks(lacking: Lacking) -> Iterator[Found]:
-    """A bundle that was made for a host works only where that host's content is."""
+    """A bundle made for one host needs what that host has; another host may not have it."""
     if not lacking.blobs:
         return
     rows = [f"{digest}, {size} bytes" for digest, size in sorted(lacking.blobs.items())]

@@ -1,4 +1,4 @@
-"""Published ports: free on the host, possible for QEMU, not wanted by two Apps."""
+"""Published ports: they must be free on the host, possible for QEMU, and wanted by one App only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def free(case: Case) -> Iterator[Found]:
 
 
 def taken(ports: Sequence[Port], facts: Facts) -> Iterator[tuple[str, int]]:
-    """Address and number of what listens where these are to be published, one for each."""
+    """The address and number of what listens where a port is to be published, one for each port."""
     for port in ports:
         for address, number in facts.listening_udp if port.protocol == "udp" else facts.listening:
             if number == port.host_port and _overlap(port.host_ip, address):
@@ -48,7 +48,7 @@ def taken(ports: Sequence[Port], facts: Facts) -> Iterator[tuple[str, int]]:
 
 
 def low(case: Case) -> Iterator[Found]:
-    """QEMU runs without rights and may bind only from `unprivileged_port_start` on."""
+    """libvirt runs QEMU without root's rights, so it may only bind from a certain port on."""
     start = case.facts.unprivileged_port_start
     for port in case.spec.ports:
         if port.host_port < start:

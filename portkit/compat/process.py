@@ -1,4 +1,4 @@
-"""What the App's process gets: its rights, and what a guest leaves out."""
+"""What the App's process is given: its rights, and what a guest does not do for it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from portkit.model import DEFAULT_CAPABILITIES, Method
 
 
 def privileged(case: Case) -> Iterator[Found]:
-    """`privileged: true` in a container."""
+    """A privileged container can do everything on the host; in a VM it only owns the VM."""
     if case.spec.privileged:
         yield Found("the container has every right on the host's kernel")
 
 
 def capabilities(case: Case) -> Iterator[Found]:
-    """Rights beyond those that an engine gives to every container."""
+    """The App asks for more rights than an engine gives to every container."""
     more = [name for name in case.spec.capabilities if name not in DEFAULT_CAPABILITIES]
     if more and not case.spec.privileged:  # that has a rule of its own
         yield Found("the app gets capabilities beyond the engine's default", tuple(more))
@@ -35,7 +35,7 @@ def health(case: Case) -> Iterator[Found]:
 
 
 def healthcheck(case: Case) -> Iterator[Found]:
-    """The guest's init starts the app and nothing else."""
+    """The guest's init starts the app and nothing else, so it runs no healthcheck."""
     if runs_check(case.spec.healthcheck):
         yield Found("the guest does not run the healthcheck")
 

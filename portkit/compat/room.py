@@ -15,10 +15,10 @@ _SAME_FILE_SYSTEM_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Load:
-    """All that is to come to a host at once.
+    """Everything that comes to a host in one command.
 
-    new: Artifacts with those of their blobs that the host lacks. more: bytes of its Store beside
-    them, of disks that are not made yet.
+    new: Artifacts, each with those of its blobs that the host lacks. more: further bytes for its
+    Store, of disks that are not made yet.
     """
 
     facts: Facts
@@ -34,14 +34,14 @@ def guest_memory(case: Case) -> Iterator[Found]:
 
 
 def memory_limit(case: Case) -> Iterator[Found]:
-    """A container's limit above the host's memory is no limit."""
+    """A container whose limit is above the host's memory has no limit in effect."""
     need = case.spec.mem_limit_bytes or 0
     if need > case.facts.memory_bytes:
         yield _too_much(need, case.facts)
 
 
 def memory_free(case: Case) -> Iterator[Found]:
-    """The host has that much memory, but others use it now."""
+    """The host has enough memory, but others are using it now."""
     guest = case.form is Form.DISK
     need = case.spec.machine.memory_bytes if guest else case.spec.mem_limit_bytes or 0
     if case.facts.memory_available_bytes < need <= case.facts.memory_bytes:
@@ -65,7 +65,7 @@ def volumes(case: Case) -> Iterator[Found]:
 
 
 def space(load: Load) -> Iterator[Found]:
-    """Whether the host has room for everything that is to come at once."""
+    """Whether the host has room for everything that comes to it."""
     store, engine = needed(load)
     total = store + engine
     free, engine_free = load.facts.store_free_bytes, load.facts.docker_free_bytes
@@ -84,17 +84,18 @@ def space(load: Load) -> Iterator[Found]:
 
 
 def needed(load: Load) -> tuple[int, int]:
-    """Bytes at most that the Store and the Docker Engine take at one time."""
+    """The most bytes that the Store and the Docker Engine take at one time."""
     need = _needs(load.facts, load.new)
     store = need.store + load.more
     if _one_file_system(load.facts):
-        # A blob's stream is gone when the engine loads what was made of it.
+        # The stream of a blob is removed before the engine loads the image, so that only the
+        # larger of the two is needed.
         return store, need.engine + max(need.stream, need.loading)
     return store + need.stream, need.engine + need.loading
 
 
 def _one_file_system(facts: Facts) -> bool:
-    """Whether the Store and the engine share their free bytes, as far as that can be seen."""
+    """Whether the Store and the engine share their free space, as far as that can be seen."""
     free, engine_free = facts.store_free_bytes, facts.docker_free_bytes
     # Two file systems with the same free bytes are taken for one: what is needed is then counted
     # once too often, which refuses a Move at worst.
@@ -103,8 +104,11 @@ def _one_file_system(facts: Facts) -> bool:
 
 @dataclass(frozen=True)
 class _Need:
-    """Bytes at most. store, engine: what stays there until the connection ends. stream: beside the
-    one blob that is being made, for a time; loading: beside the engine's layers, for a time."""
+    """The most bytes of each kind.
+
+    store, engine: what stays until the connection ends. stream: what has arrived of the blob that
+    is being made. loading: what the engine needs while it loads an image.
+    """
 
     store: int
     engine: int
@@ -113,7 +117,7 @@ class _Need:
 
 
 def _needs(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> _Need:
-    """What two Artifacts have in common is taken once."""
+    """What two Artifacts have in common is counted once."""
     new = tuple(new)
     images = {each.config.digest: each for each, _ in new if each.form is Form.IMAGE}
     sizes: dict[str, int] = {}
@@ -135,8 +139,11 @@ def _needs(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> _Nee
 
 
 def _stream(size: int, artifact: Artifact, images: Mapping[str, Artifact]) -> int:
-    """What arrives of a blob is stored beside it until it is made. Of a disk whose image is there
-    as well that is little, but how little is known only when both are compared."""
+    """The most that arrives of a blob, and is kept beside it until the blob is made.
+
+    For a disk whose image is there as well it is little. How little is known only when the two are
+    compared, which takes too long for a check, so this is a cautious guess from their sizes.
+    """
     image = images.get(artifact.config.digest)
     if artifact.form is Form.IMAGE or image is None:
         return size

@@ -24,8 +24,10 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """One App in one Form on one host: what most rules judge. instances: what portkit has there, as
-    far as it was asked."""
+    """One App in one Form on one host, which is what most rules judge.
+
+    instances: what portkit has on that host, as far as it was asked.
+    """
 
     spec: RunSpec
     image: ImageConfig
@@ -36,8 +38,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Found:
-    """What a rule's function saw. evidence: one string for each thing that was read; remedy: only
-    where the rule's own does not fit."""
+    """What the function of a rule saw.
+
+    evidence: one string for each thing that was read. remedy: only where that of the rule does not
+    fit.
+    """
 
     message: str
     evidence: tuple[str, ...] = ()

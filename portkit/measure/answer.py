@@ -1,4 +1,4 @@
-"""What a measurement says."""
+"""The result of a measurement."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 from portkit.model import Method
 
-POLL_S = 0.02  # between two questions to the app
+# Between two questions to the app. It bounds the error of a time, which is reported beside it.
+POLL_S = 0.02
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The first right answer, or what stands for it.
+    """The first right answer of an app, or the engine's word that it is up.
 
-    seconds: from `started`. status: of HTTP; 0 where only TCP or the engine was asked. vantage:
-    direct or ssh, where the app was asked from here, or engine. poll_s: between two questions.
+    seconds: since the call that started it. status: the HTTP status, 0 where only TCP or the engine
+    was asked. tries: how often it was asked. vantage: direct or ssh where the app itself was asked,
+    else engine. poll_s: seconds between two questions.
     """
 
     seconds: float

@@ -1,6 +1,6 @@
-"""What the engine on the target says of an Instance, where the app itself is not asked.
+"""How an App is known to be up where the app itself cannot be asked: the engine is asked.
 
-`look` returns the Instance's Life now, and raises BootError when it has ended.
+`look` returns the Life of the Instance now, and raises BootError when it has ended.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from portkit.measure.answer import Answer
 from portkit.model import Healthcheck, Life, Method
 
 ENGINE_POLL_S = 0.1  # each question is a request to the engine, over ssh for most targets
-_SETTLE_POLL_S = 0.5
-# What Docker takes where a healthcheck does not say it (moby, daemon/health.go).
+_SETTLE_POLL_S = 0.5  # nothing is measured meanwhile
+# Docker's own values for what a healthcheck leaves out (moby, daemon/health.go).
 _INTERVAL_S = _TIMEOUT_S = 30.0
 _RETRIES = 3
 Look = Callable[[], Life]
 
 
 def until_healthy(look: Look, *, started: float, timeout_s: float) -> Answer:
-    """Until the engine says that the App's own healthcheck passes; BootError when it says that the
-    check fails, or nothing for `timeout_s` seconds."""
+    """Wait until the engine says that the App's own healthcheck passes.
+
+    BootError when the engine says that it fails, or says neither within `timeout_s` seconds.
+    """
     deadline, tries = time.monotonic() + timeout_s, 0
     while True:
         tries += 1
@@ -53,8 +55,10 @@ def check_timeout(check: Healthcheck | None, timeout_s: float) -> float:
 
 
 def until_running(look: Look, *, started: float, seconds: float, timeout_s: float) -> Answer:
-    """Until it has been running for `seconds` without a new start; BootError when that has not
-    begun to be true after `timeout_s`."""
+    """Wait until the app has been running for `seconds` without being started again.
+
+    BootError when it is still not so after `timeout_s` and `seconds` together.
+    """
     deadline, tries = time.monotonic() + timeout_s + seconds, 0
     mark: tuple[str, int] | None = None
     since = time.monotonic()
@@ -76,7 +80,7 @@ def until_running(look: Look, *, started: float, seconds: float, timeout_s: floa
 
 
 def stays(look: Look, before: Life, seconds: float) -> None:
-    """For `seconds`, it goes on running as it does; BootError for an end or a new start."""
+    """Watch for `seconds` that the app keeps running. BootError when it ends or is restarted."""
     end = time.monotonic() + seconds
     while True:
         life = look()
@@ -93,7 +97,7 @@ def stays(look: Look, before: Life, seconds: float) -> None:
 
 
 def mark_of(life: Life) -> tuple[str, int]:
-    """What changes when the app was started again."""
+    """Two values of which one changes whenever the app is started again."""
     return life.started, life.restarts
 
 

@@ -1,9 +1,9 @@
 """Ask an app over the network until the right answer comes.
 
-http.client over a socket of our own, and not requests: a timeout of requests counts from one byte
-to the next, so an app that drips its headers would hold the probe for hours, and requests has no
-place where a whole answer ends at a deadline and at a size. It also takes proxies from this
-machine's environment, and cannot check a certificate's chain without the name in it.
+This uses http.client over a socket of its own instead of requests. The timeout of requests begins
+anew with every byte, so that an app which sends its headers slowly could hold the probe for hours,
+and requests cannot limit a whole answer in time and size. It also uses the proxies of the
+environment, and cannot check the chain of a certificate without the name in it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from portkit.model import HealthProbe
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_ALIVE_S = 0.5
-# A port may accept and stay silent before the app listens behind it: short first, then patient.
+_ALIVE_S = 0.5  # `alive` asks the engine, which costs more than asking the app
+# A forwarded port (docker-proxy, QEMU's hostfwd) accepts connections before the app listens behind
+# it, and then stays silent. Waiting long for the first answer would measure that silence.
 _FIRST_TIMEOUT_S = 0.5
 _LONGEST_TIMEOUT_S = 10.0
 _ANSWER_LIMIT = 64 << 10  # bytes of one answer, headers included, that are looked at
 
 
 def url_of(probe: HealthProbe, address: tuple[str, int]) -> str:
-    """The health URL as one could type it, but for its query: it may hold a token."""
+    """The health URL for people to read, without its query, which may contain a token."""
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     path = "" if probe.scheme == "tcp" else probe.path.partition("?")[0]
     return f"{probe.scheme}://{host}:{address[1]}{path}"
@@ -40,11 +41,11 @@ def url_of(probe: HealthProbe, address: tuple[str, int]) -> str:
 def ttfr(
     probe: HealthProbe, address: tuple[str, int], *, started: float, alive: Callable[[], object]
 ) -> Answer:
-    """Ask until a 2xx or 3xx comes that holds the identity; tcp: until a connection stands.
+    """Ask until an answer with status 2xx or 3xx contains `probe.contains`; tcp: until it connects.
 
-    started: time.monotonic() of the beginning. alive: raises when the Instance is gone; asked
-    twice a second. BootError when `probe.timeout_s` have passed since this call, however the
-    app answers; of one answer 64 KiB are read, and redirects are answers, not followed.
+    started: time.monotonic() when the app was started. alive: is called twice a second and raises
+    when the Instance has ended. A redirect counts as an answer and is not followed; at most 64 KiB
+    of an answer are read. BootError when `probe.timeout_s` seconds have passed since this call.
     """
     url, tries, last = url_of(probe, address), 0, "nothing was tried"
     deadline = time.monotonic() + probe.timeout_s
@@ -81,14 +82,15 @@ def ttfr(
 
 
 def _ask(probe: HealthProbe, address: tuple[str, int], timeout: float) -> tuple[int | None, str]:
-    """(status of a right answer or None, what was seen), within `timeout` seconds."""
+    """Ask once, within `timeout` seconds: the status of a right answer or None; what was seen."""
     deadline = time.monotonic() + timeout
     with socket.create_connection(address, timeout) as plain:
         if probe.scheme == "tcp":
             return 0, "connected"
         connection = http.client.HTTPConnection(*address)
         if probe.scheme == "https":
-            # Asked at an address: the chain is checked, the name in it only for public CAs.
+            # The app is asked at an address. A private CA's certificate rarely names one, so the
+            # name in it is only checked for public CAs; the chain is checked always.
             context = ssl.create_default_context(cafile=probe.ca_file)
             context.check_hostname = probe.ca_file is None
             plain.settimeout(_left(deadline))
@@ -138,10 +140,10 @@ def _left(deadline: float) -> float:
 
 
 class _Bounded:
-    """A socket for http.client whose whole answer ends at a deadline and at a size.
+    """A socket for http.client that limits a whole answer in time and in size.
 
-    A timeout of the socket alone counts from byte to byte: an app that drips, or that says
-    "100 Continue" for ever, would never run into it.
+    The timeout of a socket begins anew with every byte, so that an app which sends one byte now and
+    then, or "100 Continue" again and again, would never reach it.
     """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
@@ -156,7 +158,7 @@ class _Bounded:
         return io.BufferedReader(_Reader(self._sock, self._deadline))
 
     def close(self) -> None:
-        """Left to the one who made the socket."""
+        """Nothing: whoever made the socket closes it."""
 
 
 class _Reader(io.RawIOBase):

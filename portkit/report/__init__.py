@@ -1,4 +1,4 @@
-"""Stage 6: all that one Move measured, as one JSON document (docs/report.schema.json). Pure."""
+"""Stage 6: everything that one Move measured, as one JSON document (docs/report.schema.json)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOT_BOOTED = {"method": "", "reason": "", "vantage": "", "poll_s": 0.0}
 
 @dataclass(frozen=True)
 class Phase:
-    """start_s: from the first action of the Move. Both in seconds."""
+    """One thing that took time. start_s: seconds since the first action of the Move."""
 
     name: str
     start_s: float
@@ -32,8 +32,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class Boot:
-    """How the app was found to be up. method, reason: what told it, and why not the app itself on a
-    published port. vantage: from where: direct, ssh or engine. poll_s: between two questions."""
+    """How the app was found to be up, and on what it runs.
+
+    accelerator: kvm, tcg (emulated) or none. status: of HTTP, 0 where there was none. method,
+    reason: how it was known, and why no better method was possible. vantage: from where it was
+    asked: direct, ssh or engine. poll_s: seconds between two questions.
+    """
 
     engine: str
     version: str
@@ -48,11 +52,15 @@ class Boot:
 
 @dataclass(frozen=True)
 class FormReport:
-    """What one Form cost. from_boot_s: one value for each start, in order. predicted: what it would
-    cost, where the Move was only planned."""
+    """What one Form cost, or would cost.
+
+    artifact: None where a check did not make one. from_boot_s: the time to first request, in
+    seconds, one value for each start. from_move_s: of the first start, since the Move began. state:
+    running, ready or removed; "" before. predicted: only where the Move was planned, not made.
+    """
 
     form: Form
-    artifact: Artifact | None  # None where a check did not make one
+    artifact: Artifact | None
     verdict: Verdict
     findings: tuple[Finding, ...]
     phases: tuple[Phase, ...] = ()
@@ -61,13 +69,17 @@ class FormReport:
     from_move_s: float | None = None
     from_boot_s: tuple[float, ...] = ()
     instance: str = ""
-    state: str = ""  # running | ready | removed
+    state: str = ""
     predicted: Prediction | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """One Move. links: bytes both ways over each host's connection, from begin to end."""
+    """One Move of one App.
+
+    source_link_bytes, target_link_bytes: over the whole connection to each host, both ways.
+    phases: what came before those of the forms.
+    """
 
     move: str
     app: App
@@ -83,7 +95,7 @@ class Report:
 def to_json(report: Report) -> JsonObject:
     """A Report as the document that docs/report.schema.json describes.
 
-    It contains no environment and no arguments, because they may hold secrets.
+    It contains no environment and no arguments, because they may contain secrets.
     """
     service = report.app.service
     return {
@@ -111,7 +123,7 @@ def _form(form: FormReport) -> JsonObject:
     artifact = form.artifact
     return {
         "form": row["form"],
-        # The rest of an Artifact holds the image's environment.
+        # The rest of an Artifact contains the image's environment.
         "artifact": artifact and {name: getattr(artifact, name) for name in _ARTIFACT_KEYS},
         "predicted": row["predicted"],
         "transfer": row["transfer"],

@@ -35,7 +35,7 @@ def test_a_module_that_is_there_and_cannot_be_imported(
     (tmp_path / "pk_broken.py").write_text(text)
     if "sleep" in text:
         monkeypatch.setattr(doctor, "_IMPORT_S", 0.5)
-    check = doctor.check_module("pk_broken", "mend it", {"PYTHONPATH": str(tmp_path)})
+    check = doctor.check_module("pk_broken", "fix it", {"PYTHONPATH": str(tmp_path)})
     assert not check.ok
     assert check.needed
     assert found in check.found

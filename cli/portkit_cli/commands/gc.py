@@ -15,16 +15,16 @@ from portkit_cli.render import clean
 
 
 @click.command()
-@click.option("--on", "host", required=True, metavar="HOST", help="Where to look.")
-@click.option("--dry-run", is_flag=True, help="Print what would go; remove nothing.")
-@click.option("--all", "everything", is_flag=True, help="Also what is younger than an hour.")
+@click.option("--on", "host", required=True, metavar="HOST", help="The host to clean.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
+@click.option("--all", "everything", is_flag=True, help="Also remove what is younger than an hour.")
 @output
 def gc(host: str, dry_run: bool, everything: bool, output: str) -> None:
     """Remove what Moves left on HOST and nothing there needs.
 
-    In its Store these are blobs that no Instance and no image held by portkit needs, parts of
-    transfers that nobody went on with, and folders of connections that died. What another
-    connection may use stays.
+    This removes blobs of its Store that no Instance and no image held by portkit needs, parts of
+    transfers that were not continued, and folders of connections that died. What another connection
+    may be using stays.
 
     \b
     Examples:
@@ -41,10 +41,11 @@ def gc(host: str, dry_run: bool, everything: bool, output: str) -> None:
     # The host lists a thousand at most; count and bytes are of all.
     if found.count > len(found.removed):
         click.echo(f"... and {found.count - len(found.removed)} more")
-    verb = "would go" if dry_run else "removed"
+    verb = "would be removed" if dry_run else "removed"
     click.echo(f"{found.count} {verb}, {decimal(found.bytes)}; {decimal(found.kept_bytes)} stay")
     if found.busy:
         click.echo(
-            f"{found.busy} other connection(s) at work there: only what is a day old was looked at",
+            f"{found.busy} other connection(s) are at work there, so only what is older than a day "
+            "was looked at",
             err=True,
         )

@@ -15,17 +15,19 @@ from portkit import boot
 from portkit.boot import Runner
 from portkit.host import Host, connect
 from portkit.model import Form, Instance
-from portkit_cli.options import Endpoint, on_host, output
+from portkit_cli.options import Messages, on_host, output
 from portkit_cli.render import clean, stdout
 
 _form = click.option(
-    "--form", type=click.Choice([form.value for form in Form]), help="Which of a Move's two."
+    "--form",
+    type=click.Choice([form.value for form in Form]),
+    help="Which form, when the App is there in both.",
 )
 
 
 @contextmanager
 def _found(host: str, name: str, form: str | None) -> Iterator[tuple[Runner, Instance]]:
-    with connect(host, Endpoint()) as there:
+    with connect(host, Messages()) as there:
         # Both engines are asked: a name may be of either Form.
         one = boot.find(boot.instances(there), name, Form(form) if form else None)
         with boot.runner(there, one.form) as runner:
@@ -36,13 +38,13 @@ def _found(host: str, name: str, form: str | None) -> Iterator[tuple[Runner, Ins
 @on_host
 @output
 def ps(host: str, output: str) -> None:
-    """List what portkit has on HOST, in both forms.
+    """List the Instances that portkit has on HOST, in both forms.
 
     \b
     Example:
       portkit ps --on web2 --output json
     """
-    with connect(host, Endpoint()) as there:
+    with connect(host, Messages()) as there:
         rows = boot.instances(there)
     if output == "json":
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
@@ -62,10 +64,10 @@ def ps(host: str, output: str) -> None:
 @_form
 @click.option("--tail", type=click.IntRange(1, 100_000), default=100, show_default=True)
 def logs(instance: str, host: str, form: str | None, tail: int) -> None:
-    """Show the last lines that INSTANCE wrote.
+    """Print the last lines that INSTANCE wrote.
 
-    INSTANCE is an id or an App's name. The lines of a disk come from the serial console of its last
-    boot.
+    INSTANCE is an id or the name of an App. For a disk, these are the lines on the serial console
+    since its last boot.
 
     \b
     Example:
@@ -80,9 +82,9 @@ def logs(instance: str, host: str, form: str | None, tail: int) -> None:
 @on_host
 @_form
 def console(instance: str, host: str, form: str | None) -> None:
-    """Follow what INSTANCE writes from now on.
+    """Print what INSTANCE writes from now on.
 
-    Ctrl-C ends the command; the Instance goes on running.
+    Ctrl-C ends the command; the Instance keeps running.
 
     \b
     Example:
@@ -106,7 +108,7 @@ def _write(data: bytes) -> None:
     "--time",
     "grace",
     type=click.FloatRange(0, 3600),
-    help="Seconds it gets to finish.  [default: its stop_grace_period]",
+    help="Seconds that it has to end by itself.  [default: its stop_grace_period]",
 )
 def stop(instance: str, host: str, form: str | None, grace: float | None) -> None:
     """Stop INSTANCE and print its exit code.
@@ -144,16 +146,17 @@ def start(instance: str, host: str, form: str | None) -> None:
 def rm(instance: str, host: str, form: str | None, yes: bool) -> None:
     """Remove INSTANCE with its volumes from HOST.
 
-    Everything that its Move left there is removed, or one form of it.
+    Both forms are removed, or only the one that --form names. portkit asks first, unless --yes is
+    given.
 
     \b
     Example:
       portkit rm pk-0123456789ab --on web2
     """
     wanted = Form(form) if form else None
-    with connect(host, Endpoint()) as there:
+    with connect(host, Messages()) as there:
         # Both Forms of a Move share what was held for them, so they are removed together unless
-        # told.
+        # --form names one.
         rows = boot.together(boot.instances(there), instance, wanted)
         names = ", ".join(f"{row.id} ({row.app}, {row.form.value})" for row in rows)
         if not yes:

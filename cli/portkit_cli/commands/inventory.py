@@ -15,8 +15,8 @@ from portkit.inventory import take, to_json
 def inventory(host: str) -> None:
     """Print what HOST has as JSON, for `pack --for`.
 
-    These are layers in its engine, blobs in its Store, and versions. Nothing is changed there.
-    `portkit pack --for FILE` makes a bundle without what is there.
+    It lists the layers in the host's engine, the blobs in its Store, and versions. Nothing is
+    changed there. `portkit pack --for FILE` makes a bundle that leaves out what the host has.
 
     \b
     Example:

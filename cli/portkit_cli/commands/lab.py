@@ -8,20 +8,12 @@ import sys
 from dataclasses import asdict
 
 import click
+from rich.table import Table
 
 from portkit import lab as lab_room
 from portkit.lab import LabHost
-from portkit.progress import NullObserver
-
-
-# Making a root takes a minute or two on the first call, and seconds afterwards: no bar is drawn for
-# it.
-class _Tell(NullObserver):
-    """Says on stderr what takes long."""
-
-    def message(self, text: str) -> None:
-        click.echo(text, err=True)
-
+from portkit_cli.options import Messages
+from portkit_cli.render import stdout
 
 _NAME = click.argument("name", type=click.Choice(list(lab_room.MEMBERS)))
 
@@ -29,20 +21,18 @@ _NAME = click.argument("name", type=click.Choice(list(lab_room.MEMBERS)))
 @click.group()
 def lab() -> None:
     """Practice hosts on this machine, with real engines. Needs root."""
-    os.umask(0o022)  # the roots of hosts are made here: their services run as users of their own
+    os.umask(0o022)  # services on the hosts run as other users and read what is made
 
 
-def _table(hosts: tuple[LabHost, ...]) -> str:
-    rows = [("NAME", "DEBIAN", "ADDRESS", "STATE", "LINK")]
+def _print(hosts: tuple[LabHost, ...]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in ("NAME", "DEBIAN", "ADDRESS", "STATE", "LINK"):
+        table.add_column(name)
     for host in hosts:
         link = ("cut" if not host.linked else host.rate or "open") if host.running else "-"
         state = "running" if host.running else "down"
-        rows.append((host.name, host.release, host.address, state, link))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return "\n".join(
-        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+        table.add_row(host.name, host.release, host.address, state, link)
+    stdout().print(table)
 
 
 @lab.command()
@@ -50,8 +40,14 @@ def _table(hosts: tuple[LabHost, ...]) -> str:
 def up(names: tuple[str, ...]) -> None:
     """Start hosts and wait until their engines answer.
 
-    Without names these are alpha and beta."""
-    click.echo(_table(lab_room.up(names or ("alpha", "beta"), _Tell())))
+    Without NAMES, alpha and beta are started.
+
+    \b
+    Example:
+      portkit lab up alpha beta gamma
+    """
+    # The first call makes the roots, which takes a minute or two; later ones take seconds. No bar.
+    _print(lab_room.up(names or ("alpha", "beta"), Messages()))
 
 
 @lab.command()
@@ -64,10 +60,10 @@ def down(purge: bool) -> None:
 @lab.command()
 @click.option("--output", type=click.Choice(["table", "json"]), default="table")
 def status(output: str) -> None:
-    """Show what runs, where, and how its link is."""
+    """Show which hosts run, their addresses, and the state of their links."""
     hosts = lab_room.status()
     if output == "table":
-        click.echo(_table(hosts))
+        _print(hosts)
     else:
         click.echo(json.dumps([asdict(host) for host in hosts], default=str, indent=2))
 
@@ -88,7 +84,7 @@ def ssh(name: str, command: tuple[str, ...]) -> None:
 
 @lab.command()
 @_NAME
-@click.option("--rate", required=True, help="Such as 100mbit; `none` takes the limit away.")
+@click.option("--rate", required=True, help="Such as 100mbit; `none` removes the limit.")
 def shape(name: str, rate: str) -> None:
     """Limit a host's link, both ways.
 
@@ -102,14 +98,14 @@ def shape(name: str, rate: str) -> None:
 @lab.command()
 @_NAME
 def cut(name: str) -> None:
-    """Pull a host's cable."""
+    """Cut a host's link, as if its cable was pulled."""
     lab_room.cut(name)
 
 
 @lab.command()
 @_NAME
 def mend(name: str) -> None:
-    """Plug a host's cable in again."""
+    """Restore a host's link after `cut`."""
     lab_room.mend(name)
 
 
@@ -117,7 +113,7 @@ def mend(name: str) -> None:
 @_NAME
 def reboot(name: str) -> None:
     """Stop everything on a host and start it again; its files stay."""
-    click.echo(_table((lab_room.reboot(name, observer=_Tell()),)))
+    _print((lab_room.reboot(name, observer=Messages()),))
 
 
 @lab.command()
@@ -125,5 +121,6 @@ def reboot(name: str) -> None:
 def base(name: str) -> None:
     """Load debian:bookworm-slim into a host's engine.
 
-    It is made from this machine's package sources."""
-    click.echo(lab_room.load_base(name, observer=_Tell()))
+    The image is made from the package sources of this machine, so no registry is needed.
+    """
+    click.echo(lab_room.load_base(name, observer=Messages()))

@@ -1,4 +1,4 @@
-"""portkit move, check, pack, measure"""
+"""portkit move, check, pack, measure: the verbs that package an App or measure it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _given(name: str) -> bool:
 
 
 def _asked(form: str, origin: Source) -> tuple[Form, ...]:
-    """The forms that were asked for; unless told, those that the source has."""
+    """The forms that were asked for; without --form, those that the source has."""
     return _FORMS[form] if _given("form") else origin.forms
 
 
@@ -78,7 +78,7 @@ _source = click.option(
     default="local",
     show_default=True,
     metavar="HOST",
-    help="Where the image is, or is built.",
+    help="The host that has the image, or builds it.",
 )
 
 
@@ -87,7 +87,7 @@ _apps = click.argument("names", metavar="APP...", nargs=-1, required=True)
 
 @click.command()
 @_apps
-@click.option("--to", "target", required=True, metavar="HOST", help="Where it goes.")
+@click.option("--to", "target", required=True, metavar="HOST", help="The host to move to.")
 @_source
 @_form
 @click.option(
@@ -95,21 +95,22 @@ _apps = click.argument("names", metavar="APP...", nargs=-1, required=True)
     type=click.Choice(list(_KEEP)),
     default="image",
     show_default=True,
-    help="What goes on running on the target; the other form stays ready.",
+    help="The form that keeps running on the target; the other stays ready to start. With none, "
+    "everything is removed after measuring.",
 )
 @click.option(
     "--repeat",
     type=click.IntRange(1, 100),
     default=1,
     show_default=True,
-    help="Start it that often, with full stops between; report every time.",
+    help="Start each form this often, with a full stop in between, and report every time.",
 )
 @click.option(
     "--limit-rate",
     "limit",
     type=rate,
     metavar="RATE",
-    help="Send no faster: 10mbit, 2MB (a second).",
+    help="Send no faster than this, such as 10mbit or 2MB (a second).",
 )
 @click.option(
     "--dry-run",
@@ -130,15 +131,17 @@ def move(
     output: str,
     progress: str,
 ) -> None:
-    """Carry each APP to another host, boot it, and say what it cost.
+    """Move each APP to another host and report what that cost.
 
     APP is a folder with compose.yaml or Dockerfile, a compose file, an image's name on the source
     host, or a bundle (NAME.portkit) that `portkit pack` wrote. HOST is an ssh
     alias, [user@]host[:port], ssh://..., lab:NAME or local.
 
-    Several APPs are all checked before anything is sent, then go one after the other; what they
-    share goes once. When one fails, those before it stay there and those after it are not tried.
-    The JSON of several is a list.
+    Several APPs are all checked before anything is sent, and then moved one after the other; what
+    they share is sent once. When one fails, it is rolled back, those before it stay, and those
+    after it are not tried. The JSON of several APPs is a list.
+
+    --dry-run reports what would stand in the way, and predicts the bytes to send and the space.
 
     \b
     Examples:
@@ -150,9 +153,8 @@ def move(
       portkit move /media/usb/shop.portkit --to web2
     """
     told = observer(progress)
-    # A malformed name is refused here; the connection itself is made by the `with` below, after the
-    # source's.
-    there = connect(target, told)  # the name is read before a host is asked
+    # A malformed name is refused here; the connection is made below, after that to the source.
+    there = connect(target, told)
     reports: list[Report] = []
     try:
         with _begun(names, source, told) as (loaded, origin), there as host:
@@ -174,7 +176,7 @@ def move(
                     observer=told,
                     moved=reports.append,
                 )
-    finally:  # of several, also when a later one failed
+    finally:  # the Moves that ended well are printed also when a later one failed
         if reports:
             _show(reports, output, several=len(names) > 1)
 
@@ -187,7 +189,7 @@ def move(
     required=True,
     multiple=True,
     metavar="HOST",
-    help="Where it would run; can be given several times.",
+    help="The host that it would run on; can be given several times.",
 )
 @_source
 @_form
@@ -257,14 +259,14 @@ def check(
     "made_for",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="INVENTORY",
-    help="Leave out what that host has.",
+    help="Leave out what the host of this inventory has.",
 )
 @click.option(
     "--split",
     "part",
     type=values.size,
     metavar="SIZE",
-    help="Parts of at most SIZE (650m, 4g): FILE.portkit.001 and so on.",
+    help="Write parts of at most SIZE (650m, 4g): FILE.portkit.001 and so on.",
 )
 @progress
 def pack(
@@ -278,9 +280,9 @@ def pack(
 ) -> None:
     """Make files of APP: an image, a disk, or an offline bundle.
 
-    NAME.tar is for `docker load`, NAME.qcow2 boots on its own; FILE.portkit holds both in one file
-    that `portkit move` takes instead of APP (docs/bundle.md). The disk boots under BIOS and UEFI on
-    what the image itself says; QEMU's user-mode network is what it expects.
+    NAME.tar is for `docker load`, and NAME.qcow2 boots on its own. FILE.portkit is a bundle: one
+    file with both forms, which `portkit move` takes instead of APP. The disk boots under BIOS and
+    UEFI, runs what the image itself says, and expects QEMU's user-mode network.
 
     \b
     Examples:
@@ -331,19 +333,19 @@ def pack(
 
 @click.command("measure")
 @click.argument("app")
-@click.option("--on", "host", required=True, metavar="HOST", help="Where it is.")
+@click.option("--on", "host", required=True, metavar="HOST", help="The host that it is on.")
 @click.option(
     "--form",
     type=click.Choice([form.value for form in Form]),
-    help="Which of a Move's two; the one that runs.",
+    help="Which form.  [default: the one that runs]",
 )
 @click.option("--repeat", type=click.IntRange(1, 100), default=3, show_default=True)
 @output
 def measure_command(app: str, host: str, form: str | None, repeat: int, output: str) -> None:
-    """Start APP on HOST again and measure its first answer.
+    """Restart APP on HOST and measure the time to its first answer.
 
-    The Instance that portkit has there is stopped before each start and runs afterwards: its users
-    notice.
+    The Instance that portkit has there is stopped before each start, so its users notice. It runs
+    afterwards.
 
     \b
     Example:
@@ -358,7 +360,7 @@ def measure_command(app: str, host: str, form: str | None, repeat: int, output: 
     seconds = ", ".join(f"{value:.2f}" for value in found.from_boot_s)
     one = found.instance
     where = found.url or found.method.value
-    click.echo(f"{one.id} {one.form.value} {where}: {seconds} s from the boot")
+    click.echo(f"{one.id} {one.form.value} {where}: {seconds} s from its start")
 
 
 def _show(reports: Sequence[Report], output: str, *, several: bool = True) -> None:

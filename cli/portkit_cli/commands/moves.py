@@ -1,4 +1,4 @@
-"""portkit moves, show, resume, rollback, forget: the Moves that were made from this machine"""
+"""portkit moves, show, resume, rollback, forget: the Moves made from this machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from portkit.move import Entry, Journal
 from portkit.move.plan import plan_from
 from portkit.move.walk import StepState
 from portkit_cli.observers import observer
-from portkit_cli.options import Endpoint, output, progress
+from portkit_cli.options import Messages, output, progress
 from portkit_cli.render import clean, print_report, stdout
 
 _identity = click.argument("identity", metavar="ID")
 
 
 @click.command()
-@click.option("--all", "every", is_flag=True, help="Also those that were rolled back.")
+@click.option("--all", "every", is_flag=True, help="Also list Moves that were rolled back.")
 @output
 def moves(every: bool, output: str) -> None:
     """List the Moves made from this machine.
@@ -58,11 +58,14 @@ def moves(every: bool, output: str) -> None:
 @_identity
 @output
 def show(identity: str, output: str) -> None:
-    """Print the steps of one Move, and how far it came.
+    """Print the steps of one Move, and how far each came.
+
+    A step is pending, doing, done, undoing or undone. `portkit moves` prints the ids.
 
     \b
-    Example:
+    Examples:
       portkit show pk-6e4b06d66696
+      portkit show pk-6e4b06d66696 --output json
     """
     journal = Journal()
     entry = journal.get(identity)
@@ -89,8 +92,8 @@ def show(identity: str, output: str) -> None:
         table.add_row(name, state.value, _when(at) if at else "")
     stdout().print(table)
     if entry.unfinished:
-        click.echo(f"\nGo on with it: portkit resume {entry.id}")
-        click.echo(f"Take it back:  portkit rollback {entry.id}")
+        click.echo(f"\nContinue it:  portkit resume {entry.id}")
+        click.echo(f"Roll it back: portkit rollback {entry.id}")
 
 
 @click.command()
@@ -98,14 +101,16 @@ def show(identity: str, output: str) -> None:
 @output
 @progress
 def resume(identity: str, output: str, progress: str) -> None:
-    """Go on with an unfinished Move, to its end.
+    """Continue an unfinished Move to its end.
 
-    The App is read again from where it was, and must not have changed. What has been sent is not
-    sent again. When the Move fails now, it is rolled back as any other.
+    The App is read again from where it was. If it has changed since, or the variables in it have,
+    the Move cannot be resumed, only rolled back. What was sent is not sent again. If the Move fails
+    now, it is rolled back, as any other.
 
     \b
-    Example:
+    Examples:
       portkit resume pk-6e4b06d66696
+      portkit resume pk-6e4b06d66696 --output json
     """
     ended = library.resume(identity, observer=observer(progress))
     assert ended.report is not None, "a Move that was resumed has a Report"
@@ -117,13 +122,14 @@ def resume(identity: str, output: str, progress: str) -> None:
 
 @click.command()
 @_identity
-@click.option("--on", "host", metavar="HOST", help="Where a Move from elsewhere left something.")
+@click.option("--on", "host", metavar="HOST", help="Clean up this host from the marker on it.")
 @progress
 def rollback(identity: str, host: str | None, progress: str) -> None:
-    """Take an unfinished Move back.
+    """Roll an unfinished Move back.
 
-    Nothing of it stays on the target. With --on, the Move may have been started on another machine:
-    what it left on HOST is known from the marker there. Name its target, then its source.
+    Afterwards nothing of it is on the target. Without --on, this machine must have started the
+    Move. With --on, any machine can clean up HOST: the marker on it says what the Move left there.
+    Run it for the target first, then for the source.
 
     \b
     Examples:
@@ -137,7 +143,7 @@ def rollback(identity: str, host: str | None, progress: str) -> None:
         return
     # Without the journal of the machine that started the Move: the marker on the host says what it
     # brought.
-    with connect(host, Endpoint()) as there:
+    with connect(host, Messages()) as there:
         if not library.rollback_on(identity, there):
             raise PortkitError(
                 "no Move of that id has a marker on the host",
@@ -152,7 +158,8 @@ def rollback(identity: str, host: str | None, progress: str) -> None:
 def forget(identity: str) -> None:
     """Remove a Move that has ended from the list.
 
-    Nothing on any host is changed.
+    Nothing on any host is changed: what the Move brought there keeps running. `portkit rm` removes
+    that.
 
     \b
     Example:
@@ -162,7 +169,7 @@ def forget(identity: str) -> None:
 
 
 def _document(entry: Entry) -> dict[str, Any]:
-    """A Move as JSON. Times: seconds since 1970."""
+    """A Move as JSON. Times are seconds since 1970."""
     return {
         "id": entry.id,
         "app": entry.app,
