@@ -25,6 +25,10 @@ $(VENV)/.tests: $(STAMP)
 	@bash scripts/setup.sh $(VENV) tests
 	@touch $@
 
+$(VENV)/.bench: $(STAMP)
+	@bash scripts/setup.sh $(VENV) bench
+	@touch $@
+
 demo: setup
 	@bash scripts/demo.sh $(VENV)
 
@@ -66,5 +70,5 @@ clean:
 	rm -rf $(VENV) dist build site
 
 # The page is made also when a bar is missed.
-bench-%: $(VENV)/.tests
+bench-%: $(VENV)/.bench
 	$(VENV)/bin/python -m bench.$*; status=$$?; $(VENV)/bin/python -m bench.page; exit $$status

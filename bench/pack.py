@@ -1,26 +1,54 @@
-"""What a packed disk weighs: `portkit pack --form disk` against what it is made of.
+"""Making a disk of an image that is there: how long, how much room, how large, and always the same.
 
-Ours is the qcow2 (version 3, zstd clusters of 256 KiB) that people take away. Peer is `zstd -3` of
-the image's layers, each once, and of the GuestKit's kernel and initrd: what had to be carried
-anyway. Sizes are bytes of the files; nothing here depends on the machine's speed.
+a: `disk.build` of radicale's image against virt-make-fs of the same tree, a tar that is there.
+b: the same against the packaging of an earlier commit of portkit, which booted an appliance.
+c: the most room that it takes in the Store while it runs, as a share of the finished disk's data.
+d: the qcow2 that people take away (version 3, zstd clusters of 256 KiB) against `zstd -3` of the
+   layers, each once, and of the kit's kernel and initrd: what had to be carried anyway.
+same: how many different disks come of one image and one kit in other circumstances (bench/same.py).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from bench import apps, harness
+from bench import appliance, apps, harness, same
 from portkit import process
 from portkit.guest.kit import GuestKit, build_kit
 from portkit.model import Artifact
 from portkit.package.save import save
+from portkit.store import Store
+from tests.trees import flatten
 
 NAME = "pack"
-LIMIT = 1.07
+REPEAT = 5
+LIMIT = 1.06
 APPS = ("radicale", "registry")
+# The last commit whose disks libguestfs wrote.
+EARLIER = "05e47f4"
 _MB = 1e6
+_ROOT = Path(__file__).parents[1]
+_TIMEOUT_S = 1200.0
+# Run in the earlier commit's tree: the Store, the image's digest.
+_EARLIER_BUILD = """
+import sys, time
+from pathlib import Path
+from bench import apps
+from portkit.guest.kit import build_kit
+from portkit.store import Store
+store, kit = Store(Path(sys.argv[1])), build_kit()
+image = next(a for a in map(store.find, sys.argv[2:]) if a is not None)
+start = time.monotonic()
+apps.disk_of(image, kit, store)
+print(time.monotonic() - start)
+"""
 
 
 def packed_mb(made: Artifact, name: str, folder: Path) -> float:
@@ -45,11 +73,11 @@ def parts_mb(picture: Artifact, kit: GuestKit, folder: Path) -> float:
         path.unlink()
 
 
-def row(name: str, kit: GuestKit, folder: Path) -> harness.Row:
+def size(name: str, kit: GuestKit, folder: Path) -> harness.Row:
     picture = apps.image_of(name)
     made = apps.disk_of(picture, kit)
     return harness.compare(
-        f"{name}, packed disk",
+        f"d: {name}, packed disk",
         ours=lambda: packed_mb(made, name, folder),
         peer=lambda: parts_mb(picture, kit, folder),
         unit="MB",
@@ -57,12 +85,129 @@ def row(name: str, kit: GuestKit, folder: Path) -> harness.Row:
     )
 
 
+@contextmanager
+def fresh(picture: Artifact, folder: Path) -> Iterator[Store]:
+    """A Store that has the image and nothing else."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        store = Store(Path(name) / "store")
+        for blob in picture.blobs:
+            store.add_file(apps.store().path(blob.digest))
+        store.save(picture, _KEY)
+        yield store
+
+
+_KEY = "bench"
+
+
+def seconds(picture: Artifact, kit: GuestKit, folder: Path) -> float:
+    with fresh(picture, folder) as store:
+        start = time.monotonic()
+        apps.disk_of(picture, kit, store)
+        return time.monotonic() - start
+
+
+def virt_make_fs(tree: Path, kit: GuestKit, folder: Path) -> float:
+    out = folder / "peer.raw"
+    env = {**appliance.environment(kit, folder), "LIBGUESTFS_MEMSIZE": "512"}
+    argv = ["virt-make-fs", "--type=ext4", "--format=raw", tree, out]
+    start = time.monotonic()
+    process.run(argv, env=env, timeout=_TIMEOUT_S)
+    taken = time.monotonic() - start
+    out.unlink()
+    return taken
+
+
+@contextmanager
+def earlier(folder: Path) -> Iterator[Path]:
+    """The earlier commit's files."""
+    tree = folder / "earlier"
+    git = ["git", "-C", _ROOT, "worktree"]
+    process.run([*git, "add", "--detach", tree, EARLIER], timeout=60)
+    try:
+        yield tree
+    finally:
+        process.run([*git, "remove", "--force", tree], timeout=60)
+
+
+def earlier_seconds(picture: Artifact, tree: Path, folder: Path) -> float:
+    env = {"PYTHONPATH": os.pathsep.join([str(tree), str(tree / "cli")])}
+    with fresh(picture, folder) as store:
+        argv = [sys.executable, "-c", _EARLIER_BUILD, store.root, _KEY]
+        return float(process.run(argv, env=env, cwd=tree, timeout=_TIMEOUT_S).text)
+
+
+def times(picture: Artifact, kit: GuestKit, folder: Path) -> list[harness.Row]:
+    tree = folder / "tree.tar"
+    with tree.open("wb") as out:
+        flatten([apps.store().path(digest) for digest in picture.config.diff_ids], out)
+    with earlier(folder) as before:
+        found = harness.turns(
+            {
+                "pack, ours": lambda: seconds(picture, kit, folder),
+                "pack, virt-make-fs": lambda: virt_make_fs(tree, kit, folder),
+                "pack, earlier": lambda: earlier_seconds(picture, before, folder),
+            },
+            REPEAT,
+        )
+    tree.unlink()
+    ours, peer, old = found.values()
+    return [
+        harness.Row("a: radicale, disk of a ready image", "s", ours, peer, 0.20),
+        harness.Row(f"b: radicale, disk of a ready image, {EARLIER}", "s", ours, old, 0.25),
+    ]
+
+
+def room(picture: Artifact, kit: GuestKit, folder: Path) -> float:
+    """The most room while a disk is made, as a share of its data."""
+    with fresh(picture, folder) as store:
+        before, most, done = _used(store.root), 0, threading.Event()
+
+        def watch() -> None:
+            nonlocal most
+            while not done.wait(0.02):
+                most = max(most, _used(store.root))
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            made = apps.disk_of(picture, kit, store)
+        finally:
+            done.set()
+            watching.join()
+        return (most - before) / made.stored_bytes
+
+
+def _used(folder: Path) -> int:
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(path) / name).stat().st_blocks * 512
+            except FileNotFoundError:  # it has been renamed since it was listed
+                continue
+    return total
+
+
 def main() -> int:
     kit = build_kit()
     # Beside the Store: a disk may be larger than /tmp.
     apps.store().root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=apps.store().root.parent) as folder:
-        rows = [row(name, kit, Path(folder)) for name in APPS]
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=apps.store().root.parent) as name:
+        folder = Path(name)
+        rows = [size(each, kit, folder) for each in APPS]
+        picture = apps.image_of("radicale")
+        rows += times(picture, kit, folder)
+        rows.append(
+            harness.compare(
+                "c: radicale, most room while its disk is made",
+                ours=lambda: room(picture, kit, folder),
+                peer=None,
+                unit="times its data",
+                limit=2.2,
+                repeat=REPEAT,
+            )
+        )
+        rows.append(same.row(picture, kit, folder))
     return harness.finish(NAME, rows)
 
 

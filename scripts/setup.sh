@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what portkit and its lab need on Debian: apt packages, then a virtual environment. Quick
-# when all is there. Usage: scripts/setup.sh VENV [tests]
-# "tests": libguestfs too, with which tests and benchmarks look into disks as a stranger would.
+# when all is there. Usage: scripts/setup.sh VENV [tests|bench]
+# tests: libguestfs too, which looks into disks as a stranger would. bench: and what is measured
+# against.
 set -euo pipefail
 venv=${1:-.venv}
 wanted=${2:-}
@@ -16,7 +17,8 @@ packages=(
   mmdebstrap iproute2 iptables openssh-client zstd e2fsprogs ca-certificates
 )
 # python3-guestfs: not on PyPI; built for /usr/bin/python3, linked into the environment below.
-if [[ $wanted == tests ]]; then packages+=(python3-guestfs guestfsd); fi
+if [[ $wanted ]]; then packages+=(python3-guestfs guestfsd); fi
+if [[ $wanted == bench ]]; then packages+=(guestfs-tools faketime); fi
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
@@ -37,7 +39,7 @@ echo "setup: installing Python packages"
 libvirt=$(pkg-config --modversion libvirt)
 "$venv/bin/pip" install -q --disable-pip-version-check wheel
 "$venv/bin/pip" install -q --disable-pip-version-check "libvirt-python<=$libvirt" -e "$here[disk,dev]"
-if [[ $wanted != tests ]]; then
+if [[ ! $wanted ]]; then
   echo "setup: ready"
   exit
 fi
