@@ -41,10 +41,15 @@ _EARLIER_BUILD = """
 import sys, time
 from pathlib import Path
 from bench import apps
+from portkit.package import disk
+# Its worker gets no PYTHONPATH; it has to run the code of its own commit.
+worker = "import sys; sys.path.insert(0, %r)\\nfrom portkit.package._guestfs_worker import main\\n"
+worker += "main()"
+disk._WORKER = (sys.executable, "-P", "-c", worker % sys.argv[3])
 from portkit.guest.kit import build_kit
 from portkit.store import Store
 store, kit = Store(Path(sys.argv[1])), build_kit()
-image = next(a for a in map(store.find, sys.argv[2:]) if a is not None)
+image = store.find(sys.argv[2])
 start = time.monotonic()
 apps.disk_of(image, kit, store)
 print(time.monotonic() - start)
@@ -132,7 +137,7 @@ def earlier(folder: Path) -> Iterator[Path]:
 def earlier_seconds(picture: Artifact, tree: Path, folder: Path) -> float:
     env = {"PYTHONPATH": os.pathsep.join([str(tree), str(tree / "cli")])}
     with fresh(picture, folder) as store:
-        argv = [sys.executable, "-c", _EARLIER_BUILD, store.root, _KEY]
+        argv = [sys.executable, "-c", _EARLIER_BUILD, store.root, _KEY, tree]
         return float(process.run(argv, env=env, cwd=tree, timeout=_TIMEOUT_S).text)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from xml.etree import ElementTree as etree
 
 from portkit.engines.marks import ours
@@ -29,9 +30,20 @@ etree.register_namespace("portkit", MARK)
 etree.register_namespace("qemu", _QEMU)
 
 
+class Kernel(NamedTuple):
+    """Paths of a kernel and its initrd on the host, and the kernel's command line."""
+
+    image: str
+    initrd: str
+    line: str
+
+
 @dataclass(frozen=True)
 class Domain:
-    """What a domain is made from. Paths are the host's; volumes in the order of their numbers."""
+    """What a domain is made from. Paths are the host's; volumes in the order of their numbers.
+
+    kernel: what QEMU starts itself, without the disk's boot loader.
+    """
 
     identity: str
     app: str
@@ -43,6 +55,7 @@ class Domain:
     cpus: int
     ports: tuple[Port, ...]
     volumes: tuple[str, ...] = ()
+    kernel: Kernel | None = None
     owner: str = ""  # "user:group" of QEMU, owner of the files
     kvm: bool = False
     firmware: Firmware = Firmware.BIOS
@@ -72,6 +85,10 @@ def domain_xml(domain: Domain) -> str:
         firmware = etree.SubElement(boot, "firmware")
         # The kernel in the disk is signed by nobody that a firmware knows.
         etree.SubElement(firmware, "feature", enabled="no", name="secure-boot")
+    if domain.kernel:
+        _text(boot, "kernel", domain.kernel.image)
+        _text(boot, "initrd", domain.kernel.initrd)
+        _text(boot, "cmdline", domain.kernel.line)
     etree.SubElement(boot, "boot", dev="hd")
     features = etree.SubElement(root, "features")
     # The power button is an event of ACPI; without it a guest cannot be asked to stop.

@@ -23,7 +23,8 @@ class Artifact:
     digest: of its config (image) or of the disk's raw content (disk).
     config: the configuration of the image, also where the Form is the disk made from it.
     blobs: everything that has to be in the target's Store or engine, in order
-    (image: config, then layers bottom first; disk: kernel and initrd of its kit, the raw disk).
+    (image: config, then layers bottom first; disk: kernel, initrd and boot partition of its kit,
+    then the raw disk).
     logical_bytes: what the content is to its reader. stored_bytes: what it takes on a file system,
     which for a disk is less, because its holes take nothing.
     """

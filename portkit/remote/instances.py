@@ -1,6 +1,7 @@
 """Folders of Instances in the disk Form: a shared read-only base, an overlay, their small disks.
 
-/var/lib/portkit/instances/base/HEX.raw    root:QEMU-GROUP 0440, verified content
+/var/lib/portkit/instances/base/HEX.raw    root:QEMU-GROUP 0440, verified content: a disk, a
+                                           kernel or an initrd
 /var/lib/portkit/instances/ID/             0711: disk.qcow2, config.raw, NAME.raw, serial.log of
                                            QEMU's user; app, base, kit of root
 """
@@ -53,8 +54,8 @@ def _owner() -> Tuple[int, int]:
 def create(args: JsonObject, channel: Channel) -> JsonObject:
     """Make an Instance's folder.
 
-    args: id, app, disk (digest in the Store), kit (digests of blobs that stay beside it),
-    config (base64), volumes (name, bytes).
+    args: id, app, disk (digest in the Store), boot (of a kernel and an initrd to start it with, or
+    none), kit (digests of blobs that stay beside it), config (base64), volumes (name, bytes).
     """
     folder = _folder(args["id"])
     owner = _owner()
@@ -69,11 +70,11 @@ def create(args: JsonObject, channel: Channel) -> JsonObject:
             str(folder),
             "portkit rm %s --on THIS-HOST takes it away." % args["id"],
         )
-    base = _base(args["disk"], owner[1])
+    bases = [_base(digest, owner[1]) for digest in (args["disk"], *args.get("boot", ()))]
     folder.mkdir(mode=0o711)
     folder.chmod(0o711)
     try:
-        return _fill(folder, base, args, owner)
+        return _fill(folder, bases, args, owner)
     except BaseException:
         shutil.rmtree(str(folder), ignore_errors=True)
         with leases.locked():
@@ -81,12 +82,12 @@ def create(args: JsonObject, channel: Channel) -> JsonObject:
         raise
 
 
-def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) -> JsonObject:
-    overlay = folder / "disk.qcow2"
+def _fill(folder: Path, bases: List[Path], args: JsonObject, owner: Tuple[int, int]) -> JsonObject:
+    base, overlay = bases[0], folder / "disk.qcow2"
     # -F: without the base's format qemu-img refuses (since 6.1), and guessing it from content that
     # a guest may have written is how a raw disk becomes a qcow2 that names a file of the host.
     _tool(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)])
-    (folder / "base").write_text(base.name)
+    (folder / "base").write_text("\n".join(path.name for path in bases))
     (folder / "app").write_text(str(args.get("app", "")))
     kit = [store.path_of(digest).name for digest in args.get("kit", ())]
     (folder / "kit").write_text("\n".join(kit))
@@ -114,6 +115,7 @@ def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) ->
     return {
         "dir": str(folder),
         "base": str(base),
+        "boot": [str(path) for path in bases[1:]],
         "overlay": str(overlay),
         "config": str(config),
         "serial": str(serial),
@@ -225,7 +227,7 @@ def configure(args: JsonObject, channel: Channel) -> JsonObject:
 
 def drop_unused_bases(needed: Set[str]) -> None:
     """Remove the bases that no Instance stands on, but for those (hex digests) that are needed."""
-    used = {mark.read_text() for mark in ROOT.glob("pk-*/base")}
+    used = {name for mark in ROOT.glob("pk-*/base") for name in mark.read_text().split()}
     for path in (ROOT / "base").glob("*.raw"):
         if path.name not in used and path.name[: -len(".raw")] not in needed:
             path.unlink()

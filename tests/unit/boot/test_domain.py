@@ -3,8 +3,10 @@ from typing import Any
 
 import pytest
 
-from portkit.boot.domain import Domains, exit_code, plain
-from portkit.model import Artifact, Form, Life, Machine, Mount
+from portkit.boot.domain import Domains, _direct, _kernel, exit_code, plain
+from portkit.engines.domain_xml import Domain, Kernel
+from portkit.guest.boot_partition import KERNEL_LINE
+from portkit.model import Artifact, Blob, Firmware, Form, Life, Machine, Mount
 from tests.factories import FACTS, IMAGE, spec
 
 
@@ -14,11 +16,13 @@ def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:
     def call(verb: str, args: dict[str, Any]) -> dict[str, Any]:
         asked.append(args)
         made = {row["name"]: f"/i/{row['name']}.raw" for row in args["volumes"]}
-        return {"overlay": "o", "base": "b", "config": "c", "serial": "s", "volumes": made}
+        paths = {"overlay": "o", "base": "b", "config": "c", "serial": "s"}
+        return {**paths, "boot": [f"/i/{name}" for name in args["boot"]], "volumes": made}
 
     runner = Domains.__new__(Domains)
     runner._host = SimpleNamespace(name="web2", remote=SimpleNamespace(call=call))  # type: ignore[assignment]
-    runner._engine = SimpleNamespace(create=lambda domain: None)  # type: ignore[assignment]
+    domains: list[Domain] = []
+    runner._engine = SimpleNamespace(create=domains.append)  # type: ignore[assignment]
     mounts = (Mount("volume", "/a"), Mount("tmpfs", "/t"), Mount("volume", "/b", "b"))
     disk = Artifact(Form.DISK, "sha256:" + "1" * 64, IMAGE, (), 0, 0)
     for machine in (Machine(), Machine(volume_bytes=20 << 30)):
@@ -27,6 +31,25 @@ def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:
     assert [row["volumes"] for row in asked] == [
         [{"name": f"pkv{number}", "bytes": size << 30} for number in range(2)] for size in (8, 20)
     ]
+
+
+@pytest.mark.parametrize(
+    ("blobs", "firmware", "direct"),
+    [
+        ("kernel initrd boot disk", Firmware.BIOS, True),
+        ("kernel initrd disk", Firmware.BIOS, True),
+        ("kernel initrd boot disk", Firmware.UEFI, False),
+        ("disk", Firmware.BIOS, False),
+    ],
+)
+def test_the_kernel_that_lies_beside_the_disk_is_started(
+    blobs: str, firmware: Firmware, direct: bool
+) -> None:
+    rows = tuple(Blob(name, 1) for name in blobs.split())
+    disk = Artifact(Form.DISK, "disk", IMAGE, rows, 0, 0)
+    assert _direct(disk, firmware) == (["kernel", "initrd"] if direct else [])
+    assert _kernel(["/k", "/i"]) == Kernel("/k", "/i", KERNEL_LINE)
+    assert _kernel([]) is None
 
 
 def test_the_exit_code_is_what_init_said_last() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portkit.engines.domain_xml import MARK, Domain, domain_xml, instance_of, plain_mark
+from portkit.engines.domain_xml import MARK, Domain, Kernel, domain_xml, instance_of, plain_mark
 from portkit.errors import EngineError
 from portkit.model import Firmware, Port
 
@@ -73,6 +73,14 @@ def test_markup_stays_text(path: str, owner: str) -> None:
     assert root.find("devices/disk/source").get("file") == path  # type: ignore[union-attr]
     assert (root.findtext("seclabel/label") or "") == owner
     assert len(list(root.findall(".//{*}arg"))) == 4
+
+
+def test_a_kernel_that_qemu_starts_itself() -> None:
+    root = tree(replace(DOMAIN, kernel=Kernel("/i/base/<k>.raw", "/i/base/i.raw", "quiet a=b")))
+    assert root.findtext("os/kernel") == "/i/base/<k>.raw"
+    assert root.findtext("os/initrd") == "/i/base/i.raw"
+    assert root.findtext("os/cmdline") == "quiet a=b"
+    assert tree(DOMAIN).find("os/kernel") is None
 
 
 def test_a_domain_is_known_again() -> None:

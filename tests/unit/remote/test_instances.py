@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from portkit.remote import facts, instances, store
+from portkit.remote import facts, gc, instances, store
 from portkit.wire.frames import RemoteError
 
 
@@ -110,3 +111,29 @@ def test_an_altered_blob_is_not_linked(disk: str) -> None:
         instances._base(disk, os.getgid())
     assert not list((instances.ROOT / "base").iterdir())
     assert not store.path_of(disk).exists()
+
+
+def test_what_an_instance_boots_from_stays_as_long_as_it_does(
+    disk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    for data in (b"kernel", b"initrd"):
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        store.path_of(digest).write_bytes(data)
+        names.append(digest)
+    bases = [instances._base(digest, os.getgid()) for digest in (disk, *names)]
+    monkeypatch.setattr(instances, "_tool", lambda argv: Path(argv[-1]).touch())
+    args = {"config": "", "volumes": []}
+    folders = [instances.ROOT / f"pk-{number:012}" for number in range(2)]
+    for folder in folders:
+        folder.mkdir()
+        made = instances._fill(folder, bases, args, (os.getuid(), os.getgid()))
+        assert made["base"] == str(bases[0])
+        assert made["boot"] == [str(path) for path in bases[1:]]
+    shutil.rmtree(folders[0])
+    instances.drop_unused_bases(set())
+    assert all(path.exists() for path in bases)
+    assert gc.of_instances() == {path.name[:64] for path in bases}
+    shutil.rmtree(folders[1])
+    instances.drop_unused_bases({bases[1].name[:64]})
+    assert [path.exists() for path in bases] == [False, True, False]
