@@ -6,7 +6,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from portkit.errors import AppError
-from portkit.model import Form, Healthcheck, HealthProbe, Method, Port, RunSpec
+from portkit.model import (
+    DEFAULT_TIMEOUT_S,
+    Form,
+    Healthcheck,
+    HealthProbe,
+    Method,
+    Port,
+    RunSpec,
+    Verdict,
+)
+
+# An emulated processor is about ten times slower, but only a part of a start is computing, and an
+# app that never answers is found that much later.
+_EMULATED = 5.0
+_USUAL_LOOP_S = 0.03  # `Facts.loop_s` of an ordinary host: 0.02 to 0.04
+_SLOW = 3.0  # times as long as usual; less is another Python or a moment's load
+# Nobody who set no timeout waits longer than ten minutes for an app that never answers.
+_MOST = 10.0
 
 
 @dataclass(frozen=True)
@@ -17,6 +34,36 @@ class Way:
     reasons: tuple[str, ...] = ()
     port: Port | None = None
     inner: int = 0
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """How long the first answer is waited for, and why so long. grown: beyond the default."""
+
+    seconds: float
+    reason: str
+    grown: bool = False
+
+
+def deadline(health: HealthProbe, verdict: Verdict, loop_s: float | None) -> Deadline:
+    """The time that the App names (x-portkit.health.timeout), else one that fits the host.
+
+    loop_s: `Facts.loop_s`; None where it was not measured.
+    """
+    if health.timeout_s is not None:
+        return Deadline(health.timeout_s, "x-portkit.health.timeout")
+    factor, reason = 1.0, f"the default of {DEFAULT_TIMEOUT_S:g} s"
+    if verdict is Verdict.EMULATED:
+        factor = _EMULATED
+        reason += f", times {_EMULATED:g} as the VM's processor is emulated"
+    slowness = round((loop_s or 0.0) / _USUAL_LOOP_S, 1)
+    if slowness >= _SLOW:
+        factor *= slowness
+        reason += f", times {slowness:g} as the host is that much slower than usual"
+    if factor > _MOST:
+        factor = _MOST
+        reason += f", at most {DEFAULT_TIMEOUT_S * _MOST:g} s"
+    return Deadline(round(DEFAULT_TIMEOUT_S * factor), reason, factor > 1)
 
 
 def choose(ports: Sequence[Port], health: HealthProbe, form: Form, *, checks_itself: bool) -> Way:

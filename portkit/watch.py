@@ -5,21 +5,26 @@ How that is known is a `portkit.health.Way`: the app is asked, or the engine is.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from portkit import boot, measure
-from portkit.errors import BootError
-from portkit.health import Way
+from portkit.errors import BootError, PortkitError
+from portkit.health import Deadline, Way
 from portkit.host import Host
 from portkit.model import Healthcheck, HealthProbe, Life, Method, Port
+from portkit.progress import NullObserver, Observer
+from portkit.text import printable
 
 _LAST_LINES = 30
 _ADDRESS_POLL_S = 0.05
+_NEWS_S = 10.0  # between two looks at what a silent app wrote: each reads its log on the host
+_NEWS_LENGTH = 200
 
 
 Address = tuple[str, int]
@@ -37,21 +42,25 @@ class Place:
 
 @dataclass
 class Watch:
-    """One Instance, how it is known to be up, and where it is asked. before: what the engine said
-    at the last first answer."""
+    """One Instance, how it is known to be up, and where it is asked. health: its timeout_s is the
+    deadline's. before: what the engine said at the last first answer."""
 
     runner: boot.Runner
     identity: str
     target: Host
     health: HealthProbe
     way: Way
-    check: Healthcheck | None = None
+    deadline: Deadline
     place: Place | None = None
+    observer: Observer = field(default_factory=NullObserver)
     before: Life | None = None
+    _news: str = field(default="", init=False)
+    _next_news: float = field(default=0.0, init=False)
 
     def first_answer(self, started: float) -> measure.Answer:
         """The first right answer of what was started at `started`, in seconds of
         time.monotonic(); BootError holds the app's last words."""
+        self._news, self._next_news = "", time.monotonic() + _NEWS_S
         with self._last_words():
             answer = self._wait(started)
             # Taken after the answer: what happens from then on is compared with this.
@@ -82,11 +91,11 @@ class Watch:
                 url = measure.url_of(self.health, place.there)
                 return replace(found, url=url, method=self.way.method, vantage=place.vantage)
             case Method.HEALTHCHECK:
-                patience = measure.check_timeout(self.check, self.health.timeout_s)
-                return measure.until_healthy(look, started=started, timeout_s=patience)
+                timeout = self.deadline.seconds
+                return measure.until_healthy(look, started=started, timeout_s=timeout)
             case Method.RUNNING:
                 seconds = 0.0 if again else self.health.running_s
-                timeout = self.health.timeout_s
+                timeout = self.deadline.seconds
                 return measure.until_running(
                     look, started=started, seconds=seconds, timeout_s=timeout
                 )
@@ -95,7 +104,7 @@ class Watch:
 
     def _address(self) -> str:
         """The container's own address; a network has one as soon as it is started."""
-        deadline = time.monotonic() + self.health.timeout_s
+        deadline = time.monotonic() + self.deadline.seconds
         while not (address := self._starting().address):
             if time.monotonic() > deadline:
                 raise BootError(
@@ -107,7 +116,24 @@ class Watch:
         return address
 
     def _starting(self) -> Life:
-        return self._life("before it answered")
+        life = self._life("before it answered")
+        if time.monotonic() >= self._next_news:
+            self._next_news = time.monotonic() + _NEWS_S
+            self._tell_news()
+        return life
+
+    def _tell_news(self) -> None:
+        """The last line that it wrote, where that is another one than before."""
+        said = ""
+        # An app that is fine must not fail because its log cannot be read, as with some drivers.
+        with contextlib.suppress(PortkitError):
+            said = self.runner.logs(self.identity, _LAST_LINES)
+        # Lines first: a carriage return ends one, and is not printable.
+        lines = [printable(line).strip() for line in said.splitlines()]
+        last = next((line for line in reversed(lines) if line), "")
+        if last and last != self._news:
+            self.observer.message(f"not up yet; the app's last line: {last[:_NEWS_LENGTH]}")
+            self._news = last
 
     def _still(self) -> Life:
         return self._life("after its first answer")
@@ -140,11 +166,27 @@ def watch(
     target: Host,
     health: HealthProbe,
     way: Way,
+    deadline: Deadline,
+    *,
     check: Healthcheck | None = None,
+    observer: Observer | None = None,
 ) -> Watch:
-    """A Watch; where a published port is asked is found out now, before a clock runs."""
+    """A Watch; where a published port is asked is found out now, before a clock runs.
+
+    check: the app's own, whose engine may give it more time than the deadline; a timeout that the
+    App names is obeyed all the same. observer: is told of a deadline that is longer than usual,
+    and of what the app writes while it does not answer.
+    """
+    observer = observer or NullObserver()
+    if way.method is Method.HEALTHCHECK and health.timeout_s is None:
+        patience = measure.check_timeout(check, deadline.seconds)
+        if patience > deadline.seconds:
+            deadline = Deadline(patience, "until the engine gives the app's healthcheck up")
+    if deadline.grown:
+        observer.message(f"waits {deadline.seconds:g} s for the first answer: {deadline.reason}")
     place = None if way.port is None else published_place(target, way.port)
-    return Watch(runner, identity, target, health, way, check, place)
+    health = replace(health, timeout_s=deadline.seconds)
+    return Watch(runner, identity, target, health, way, deadline, place, observer)
 
 
 def published_place(target: Host, port: Port) -> Place:

@@ -6,6 +6,7 @@ from typing import Any
 from portkit.app.resolve import defaults
 from portkit.delivery import Transfer
 from portkit.model import Facts, ImageConfig, RunSpec
+from portkit.progress import NullObserver
 
 # A host that can run both forms, without KVM.
 FACTS = Facts(
@@ -57,3 +58,13 @@ def transfer(**changes: Any) -> Transfer:
 def words(text: str) -> set[str]:
     """The words of a text: a long set of names that can be read."""
     return set(text.split())
+
+
+class Heard(NullObserver):
+    """An Observer that keeps the messages."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)

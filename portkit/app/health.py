@@ -12,7 +12,7 @@ x-portkit:
     port: 80          # the container's; default: the first published TCP port
     contains: text    # that the right answer holds
     ca_file: ca.pem   # for https with a CA of one's own
-    timeout: 60s
+    timeout: 60s        # for the first answer; default: 60s, more on a slow or emulated host
     method: published # published, host, healthcheck, running; default: the best that is possible
     running: 10s      # how long an app that cannot be asked has to run until it counts as up
     settle: 3s        # how long after the first answer it is watched, and then asked again
@@ -91,7 +91,7 @@ def health_of(reader: Reader, extra: Value) -> HealthProbe:
         port=port,
         contains=reader.text(row["contains"]) if "contains" in row else "",
         ca_file=ca_file,
-        timeout_s=_seconds(reader, row, "timeout", HealthProbe.timeout_s),
+        timeout_s=reader.use(row["timeout"], values.duration) if "timeout" in row else None,
         method=reader.use(row["method"], Method) if "method" in row else None,
         running_s=_seconds(reader, row, "running", HealthProbe.running_s),
         settle_s=_seconds(reader, row, "settle", HealthProbe.settle_s),

@@ -80,9 +80,11 @@ def _open(host: Host, form: Form) -> _Closable:
             assert_never(form)
 
 
-def instances(host: Host) -> tuple[Instance, ...]:
-    """The Instances that portkit has on a host, in the Forms whose engine is there."""
-    facts = host.facts()
+def instances(host: Host, facts: Facts | None = None) -> tuple[Instance, ...]:
+    """The Instances that portkit has on a host, in the Forms whose engine is there.
+
+    facts: the host's, where the caller has read them already."""
+    facts = facts or host.facts()
     here = {Form.IMAGE: facts.docker_version, Form.DISK: facts.libvirt_version}
     rows: list[Instance] = []
     for form, version in here.items():

@@ -43,6 +43,7 @@ class _Facts(BaseModel):
     qemu_version: _Word | None = None
     accelerator: _Word = "tcg"
     accelerator_note: _Word = ""
+    loop_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] | None = None
     uefi: bool = False
     missing_tools: Annotated[list[_Word], Field(max_length=100)] = []
     unprivileged_port_start: Annotated[int, Field(ge=0, le=65536)] = 1024

@@ -45,10 +45,10 @@ def ttfr(
 
     started: time.monotonic() when the app was started. alive: is called twice a second and raises
     when the Instance has ended. A redirect counts as an answer and is not followed; at most 64 KiB
-    of an answer are read. BootError when `probe.timeout_s` seconds have passed since this call.
+    of an answer are read. BootError when `probe.patience_s` seconds have passed since this call.
     """
     url, tries, last = url_of(probe, address), 0, "nothing was tried"
-    deadline = time.monotonic() + probe.timeout_s
+    deadline = time.monotonic() + probe.patience_s
     checked, patience = time.monotonic(), _FIRST_TIMEOUT_S
     while True:
         tries += 1
@@ -74,7 +74,7 @@ def ttfr(
             checked = now
         if now > deadline:
             raise BootError(
-                f"the app did not answer within {probe.timeout_s:g} s",
+                f"the app did not answer within {probe.patience_s:g} s",
                 details=f"{url}: {last}",
                 resolution="See its log; x-portkit.health sets path, port, scheme and timeout.",
             )

@@ -9,7 +9,7 @@ from portkit.model.capabilities import CAPABILITIES, DEFAULT_CAPABILITIES
 from portkit.model.digest import Blob, check_digest
 from portkit.model.facts import Facts
 from portkit.model.finding import Finding, Severity, Verdict
-from portkit.model.health import Healthcheck, HealthProbe, Method
+from portkit.model.health import DEFAULT_TIMEOUT_S, Healthcheck, HealthProbe, Method
 from portkit.model.image import CONFIG_LIMIT, ImageConfig
 from portkit.model.instance import REMAINS, Instance, Life
 from portkit.model.run import RunSpec
@@ -19,6 +19,7 @@ __all__ = [
     "CAPABILITIES",
     "CONFIG_LIMIT",
     "DEFAULT_CAPABILITIES",
+    "DEFAULT_TIMEOUT_S",
     "REMAINS",
     "App",
     "Artifact",

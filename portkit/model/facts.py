@@ -33,6 +33,8 @@ class Facts:
     # inside some VMs. "tcg" is QEMU's emulation.
     accelerator: str = "tcg"
     accelerator_note: str = ""
+    # Seconds that a small loop of Python took there just now: slow processors and busy ones show.
+    loop_s: float | None = None
     uefi: bool = False
     missing_tools: tuple[str, ...] = ()  # that a disk's Instance needs on the host
     # ip_unprivileged_port_start of ip(7): QEMU, which is not root, may publish ports from here on.

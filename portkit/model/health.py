@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+# What an ordinary app needs for its first answer on an ordinary host, many times over.
+DEFAULT_TIMEOUT_S = 60.0
+
 
 @dataclass(frozen=True)
 class Healthcheck:
@@ -38,9 +41,10 @@ class HealthProbe:
     scheme: http, https or tcp. port: the container's port; None is the first published TCP port.
     contains: text of the right answer, by which the App is told from whatever else may listen
     there; "" is any answer. ca_file: PEM file of a private CA. timeout_s: how long to wait for the
-    first answer. method: None is the best one that the App allows. running_s: how long an App that
-    cannot be asked has to run until it counts as up. settle_s: how long after its first answer
-    the App has to be still running, and to answer again.
+    first answer; None is a default that fits the host (`portkit.health.deadline`). method: None is
+    the best one that the App allows. running_s: how long an App that cannot be asked has to run
+    until it counts as up. settle_s: how long after its first answer the App has to be still
+    running, and to answer again.
     """
 
     scheme: str = "http"
@@ -48,7 +52,12 @@ class HealthProbe:
     port: int | None = None
     contains: str = ""
     ca_file: Path | None = None
-    timeout_s: float = 60.0
+    timeout_s: float | None = None
     method: Method | None = None
     running_s: float = 10.0
     settle_s: float = 3.0
+
+    @property
+    def patience_s(self) -> float:
+        """`timeout_s`, or the default for an ordinary host."""
+        return DEFAULT_TIMEOUT_S if self.timeout_s is None else self.timeout_s

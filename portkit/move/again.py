@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from portkit import boot
+from portkit import boot, compat
 from portkit import watch as watching
-from portkit.health import choose, runs_check
+from portkit.health import choose, deadline, runs_check
 from portkit.host import Host
 from portkit.model import App, Form, Instance, Method, Port
+from portkit.progress import NullObserver, Observer
 
 
 @dataclass(frozen=True)
 class Measured:
-    """TTFR of an Instance that was there: seconds from the call that started it, one each time."""
+    """TTFR of an Instance that was there: seconds from the call that started it, one each time.
+
+    timeout_s: how long the first answer was waited for at most; timeout_reason: why so long.
+    """
 
     instance: Instance
     from_boot_s: tuple[float, ...]
@@ -23,15 +27,25 @@ class Measured:
     poll_s: float
     method: Method
     reason: str
+    timeout_s: float
+    timeout_reason: str
 
 
-def measure_again(app: App, target: Host, *, form: Form | None = None, repeat: int = 1) -> Measured:
+def measure_again(
+    app: App,
+    target: Host,
+    *,
+    form: Form | None = None,
+    repeat: int = 1,
+    observer: Observer | None = None,
+) -> Measured:
     """Measure again how soon an App that is on a host answers, `repeat` times.
 
     Its Instance is stopped and started each time, and runs afterwards. Raises AppError when the
     host has no Instance of the App, or several that could be meant.
     """
-    one = boot.find(boot.instances(target), app.name, form)
+    facts = target.facts()
+    one = boot.find(boot.instances(target, facts), app.name, form)
     health, ports = app.service.health, app.service.ports
     if not ports:  # a Dockerfile's or an image's: what the engine says is published
         ports = tuple(Port(port) for port in one.host_ports)
@@ -40,7 +54,16 @@ def measure_again(app: App, target: Host, *, form: Form | None = None, repeat: i
         # The engine knows of a healthcheck in an image, which is not read here.
         checks = runs_check(app.service.healthcheck) or runner.life(one.id).health != ""
         way = choose(ports, health, one.form, checks_itself=checks)
-        watch = watching.watch(runner, one.id, target, health, way, app.service.healthcheck)
+        watch = watching.watch(
+            runner,
+            one.id,
+            target,
+            health,
+            way,
+            deadline(health, compat.verdict((), facts, one.form), facts.loop_s),
+            check=app.service.healthcheck,
+            observer=observer or NullObserver(),
+        )
         for _ in range(repeat):
             runner.stop(one.id)
             started = time.monotonic()
@@ -55,4 +78,6 @@ def measure_again(app: App, target: Host, *, form: Form | None = None, repeat: i
         poll_s=answers[0].poll_s,
         method=way.method,
         reason="; ".join(way.reasons),
+        timeout_s=watch.deadline.seconds,
+        timeout_reason=watch.deadline.reason,
     )

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
-from portkit import boot, health, measure, process, transfer
+from portkit import boot, compat, health, measure, process, transfer
 from portkit import watch as watching
 from portkit.clock import Clock
 from portkit.errors import BootError
@@ -213,7 +213,14 @@ class Start(_FormStep):
             if runner.state(plan.move)[0] == "running":  # a process that was killed started it
                 runner.stop(plan.move, spec.stop_grace_period_s)
             watch = watching.watch(
-                runner, plan.move, ground.target, spec.health, way, spec.healthcheck
+                runner,
+                plan.move,
+                ground.target,
+                spec.health,
+                way,
+                self._deadline(),
+                check=spec.healthcheck,
+                observer=ground.clock.observer,
             )
             for number in range(1, plan.repeat + 1):
                 counted = f" {number}" if number > 1 else ""
@@ -232,11 +239,16 @@ class Start(_FormStep):
                     with ground.clock.phase("stop"):
                         runner.stop(plan.move, spec.stop_grace_period_s)
         return {
-            "boot": asdict(_boot(self.form, cargo.facts, answers[0], way)),
+            "boot": asdict(_boot(self.form, cargo.facts, answers[0], way, watch.deadline)),
             "from_move_s": from_move_s,
             "from_boot_s": [round(answer.seconds, 3) for answer in answers],
             "phases": ground.phases(),
         }
+
+    def _deadline(self) -> health.Deadline:
+        cargo = self.ground.loaded
+        verdict = compat.verdict(self.ground.plan.findings[self.form], cargo.facts, self.form)
+        return health.deadline(cargo.spec.health, verdict, cargo.facts.loop_s)
 
 
 class Commit(_FormStep):
@@ -342,7 +354,9 @@ def _holder() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}"
 
 
-def _boot(form: Form, facts: Facts, first: measure.Answer, way: health.Way) -> Boot:
+def _boot(
+    form: Form, facts: Facts, first: measure.Answer, way: health.Way, deadline: health.Deadline
+) -> Boot:
     libvirt = form is Form.DISK
     return Boot(
         engine="libvirt" if libvirt else "docker",
@@ -354,4 +368,6 @@ def _boot(form: Form, facts: Facts, first: measure.Answer, way: health.Way) -> B
         reason="; ".join(way.reasons),
         vantage=first.vantage,
         poll_s=first.poll_s,
+        timeout_s=deadline.seconds,
+        timeout_reason=deadline.reason,
     )

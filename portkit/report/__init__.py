@@ -17,8 +17,15 @@ SCHEMA = "portkit.report/1"
 _ARTIFACT_KEYS = ("digest", "logical_bytes", "stored_bytes")
 # The rest of `Boot` says how the times were measured, and stands beside them under `ttfr`.
 _BOOT_KEYS = ("engine", "version", "accelerator", "url", "status")
-_METHOD_KEYS = ("method", "reason", "vantage", "poll_s")
-_NOT_BOOTED = {"method": "", "reason": "", "vantage": "", "poll_s": 0.0}
+_METHOD_KEYS = ("method", "reason", "vantage", "poll_s", "timeout_s", "timeout_reason")
+_NOT_BOOTED = {
+    "method": "",
+    "reason": "",
+    "vantage": "",
+    "poll_s": 0.0,
+    "timeout_s": 0.0,
+    "timeout_reason": "",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Boot:
     accelerator: kvm, tcg (emulated) or none. status: of HTTP, 0 where there was none. method,
     reason: how it was known, and why no better method was possible. vantage: from where it was
     asked: direct, ssh or engine. poll_s: seconds between two questions.
+    timeout_s: how long the first answer was waited for at most; timeout_reason: why so long.
     """
 
     engine: str
@@ -48,6 +56,8 @@ class Boot:
     reason: str = ""
     vantage: str = ""
     poll_s: float = 0.0
+    timeout_s: float = 0.0
+    timeout_reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,10 @@ def test_an_app_without_a_published_port(
     forms = json.loads(done.text)["forms"]
     assert [form["ttfr"]["method"] for form in forms] == [image, disk]
     assert all(form["ttfr"]["reason"] for form in forms)
+    # A practice host has no KVM.
+    assert [form["compat"]["verdict"] for form in forms] == ["native", "emulated"]
+    assert forms[1]["ttfr"]["timeout_s"] >= 300
+    assert "emulated" in forms[1]["ttfr"]["timeout_reason"]
 
 
 @pytest.mark.parametrize("form", ["image", "disk"])

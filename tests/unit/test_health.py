@@ -3,8 +3,8 @@
 import pytest
 
 from portkit.errors import AppError
-from portkit.health import choose, runs_check
-from portkit.model import Form, Healthcheck, HealthProbe, Method, Port
+from portkit.health import choose, deadline, runs_check
+from portkit.model import Form, Healthcheck, HealthProbe, Method, Port, Verdict
 
 WEB, DNS = Port(80, 8080), Port(53, 53, "udp")
 
@@ -50,3 +50,33 @@ def test_a_published_port_that_is_named_and_not_there() -> None:
 def test_what_a_healthcheck_that_runs_is() -> None:
     assert runs_check(Healthcheck(("CMD", "true")))
     assert not any(map(runs_check, (None, Healthcheck(), Healthcheck(("NONE",)))))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "loop_s", "seconds", "grown", "said"),
+    [
+        (Verdict.NATIVE, None, 60, False, ()),
+        (Verdict.UNKNOWN, 0.03, 60, False, ()),
+        (Verdict.NATIVE, 0.08, 60, False, ()),
+        (Verdict.NATIVE, 0.12, 240, True, ("times 4 as the host is that much slower",)),
+        (Verdict.EMULATED, None, 300, True, ("times 5 as the VM's processor is emulated",)),
+        (Verdict.EMULATED, 0.03, 300, True, ("emulated",)),
+        (Verdict.EMULATED, 0.12, 600, True, ("times 5", "times 4", "at most 600 s")),
+        (Verdict.NATIVE, 3600.0, 600, True, ("slower", "at most 600 s")),
+    ],
+)
+def test_the_default_deadline_fits_the_host(
+    verdict: Verdict, loop_s: float | None, seconds: float, grown: bool, said: tuple[str, ...]
+) -> None:
+    found = deadline(HealthProbe(), verdict, loop_s)
+    assert (found.seconds, found.grown) == (seconds, grown)
+    assert found.reason.startswith("the default of 60 s")
+    assert all(words in found.reason for words in said)
+    assert ("times" in found.reason) == grown
+
+
+@pytest.mark.parametrize("timeout_s", [0.5, 60, 3600])
+def test_a_timeout_that_the_app_names_is_obeyed_everywhere(timeout_s: float) -> None:
+    found = deadline(HealthProbe(timeout_s=timeout_s), Verdict.EMULATED, 10.0)
+    assert (found.seconds, found.reason) == (timeout_s, "x-portkit.health.timeout")
+    assert not found.grown

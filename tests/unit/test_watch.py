@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from portkit import watch as watching
-from portkit.errors import BootError
-from portkit.health import Way
+from portkit.errors import BootError, EngineError
+from portkit.health import Way, deadline
 from portkit.measure import check_timeout
-from portkit.model import Healthcheck, HealthProbe, Life, Method, Port
+from portkit.model import Healthcheck, HealthProbe, Life, Method, Port, Verdict
 from portkit.watch import watch
+from tests.factories import Heard
 
 QUICK = HealthProbe(scheme="tcp", timeout_s=0.3, running_s=0.2, settle_s=0.3)
 UP = Life("running", started="t1")
@@ -54,7 +55,8 @@ def watched(
     runner: FakeRunner, way: Way, probe: HealthProbe = QUICK, **more: Any
 ) -> watching.Watch:
     host: Any = FakeHost()
-    return watch(runner, "pk-1", host, probe, way, **more)  # type: ignore[arg-type]
+    limit = deadline(probe, Verdict.NATIVE, None)
+    return watch(runner, "pk-1", host, probe, way, limit, **more)  # type: ignore[arg-type]
 
 
 def running(*lives: Life, probe: HealthProbe = QUICK) -> watching.Watch:
@@ -111,6 +113,69 @@ def test_a_healthcheck_has_the_time_that_its_engine_gives_it() -> None:
     assert check_timeout(Healthcheck(("CMD", "x")), 60) == 180
     quick = Healthcheck(("CMD", "x"), interval_s=1, timeout_s=2, retries=5, start_period_s=4)
     assert (check_timeout(quick, 60), check_timeout(quick, 1)) == (60, 19)
+
+
+@pytest.mark.parametrize(("named", "seconds"), [(None, 180), (1.0, 1)])
+def test_a_named_timeout_is_obeyed_also_where_the_engine_would_wait_longer(
+    named: float | None, seconds: float
+) -> None:
+    probe = replace(QUICK, timeout_s=named)
+    check = Healthcheck(("CMD", "x"))
+    seen = watched(FakeRunner(UP), Way(Method.HEALTHCHECK), probe, check=check)
+    assert seen.deadline.seconds == seconds
+
+
+class Talking(FakeRunner):
+    """An app that does not run yet, whose log grows each time that it is read."""
+
+    said: tuple[str | Exception, ...] = ()
+
+    def logs(self, *_: object) -> str:
+        first, *rest = self.said
+        self.said = (*rest,) or (first,)
+        if isinstance(first, Exception):
+            raise first
+        return first
+
+
+def test_progress_shows_what_the_app_writes_before_it_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    starting, heard = [replace(UP, health="starting")] * 5, Heard()
+    runner = Talking(*starting, replace(UP, health="healthy"))
+    long = "x" * 1000
+    runner.said = (
+        "",
+        "one\ntwo\x1b]0;title\x07\n\n",
+        EngineError("no log", resolution="-"),
+        "one\ntwo\x1b]0;title\x07\nold\rnew\n \n",
+        f"old\rnew\n{long}\n",
+    )
+    monkeypatch.setattr("portkit.watch._NEWS_S", 0.0)
+    patient = replace(QUICK, timeout_s=60)
+    seen = watched(runner, Way(Method.HEALTHCHECK), patient, observer=heard)
+    seen.first_answer(time.monotonic())
+    lines = [text.removeprefix("not up yet; the app's last line: ") for text in heard.messages]
+    assert lines == ["two]0;title", "new", "x" * 200]
+
+
+def test_an_app_that_answers_soon_is_not_quoted() -> None:
+    heard = Heard()
+    seen = watched(FakeRunner(Life("created"), UP), Way(Method.RUNNING), observer=heard)
+    seen.first_answer(time.monotonic())
+    assert heard.messages == []
+
+
+def test_a_longer_deadline_is_told_and_waited_for() -> None:
+    heard, host = Heard(), FakeHost()
+    probe = replace(QUICK, timeout_s=None)
+    grown = deadline(probe, Verdict.EMULATED, None)
+    runner: Any = FakeRunner(UP)
+    seen = watch(runner, "pk-1", host, probe, Way(Method.RUNNING), grown, observer=heard)  # type: ignore[arg-type]
+    assert seen.health.patience_s == seen.deadline.seconds == 300
+    (text,) = heard.messages
+    assert text.startswith("waits 300 s for the first answer: ")
+    assert grown.reason in text
 
 
 def test_an_address_that_only_the_host_reaches() -> None:

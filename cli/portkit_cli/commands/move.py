@@ -28,7 +28,7 @@ from portkit.report import Report
 from portkit.source import InBundle, OnHost, Source
 from portkit.store import Store, default_root
 from portkit_cli.observers import observer
-from portkit_cli.options import output, progress
+from portkit_cli.options import Messages, output, progress
 from portkit_cli.render import print_report
 
 _FORMS = {"image": (Form.IMAGE,), "disk": (Form.DISK,), "both": moves.BOTH}
@@ -353,7 +353,8 @@ def measure_command(app: str, host: str, form: str | None, repeat: int, output: 
     """
     loaded = apps.load(app)
     with connect(host) as there:
-        found = moves.measure_again(loaded, there, form=Form(form) if form else None, repeat=repeat)
+        wanted = Form(form) if form else None
+        found = moves.measure_again(loaded, there, form=wanted, repeat=repeat, observer=Messages())
     if output == "json":
         click.echo(json.dumps(asdict(found), indent=2))
         return

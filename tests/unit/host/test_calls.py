@@ -1,10 +1,12 @@
 """The remote half over plain pipes: the same program, the same frames, no engine."""
 
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ from portkit.host.calls import BOOT, Remote
 from portkit.host.facts import parse_facts
 from portkit.host.ssh import failure
 from portkit.progress import NullObserver
+from portkit.remote.facts import loop_s
 from portkit.wire import codec, frames
 from portkit.wire import recipe as ops
+from tests.factories import FACTS
 
 
 @pytest.fixture
@@ -244,6 +248,17 @@ def test_ssh_words_become_errors() -> None:
 def test_facts_are_checked() -> None:
     with pytest.raises(HostError):
         parse_facts({"host": "h", "endpoint": "e", "cpus": "many"})
+
+
+def test_how_fast_a_host_computes_is_measured_and_checked() -> None:
+    row = json.loads(json.dumps(asdict(FACTS)))
+    assert parse_facts(row).loop_s is None  # an older bundle does not tell it
+    measured = loop_s()
+    assert measured > 0
+    assert parse_facts({**row, "loop_s": measured}).loop_s == measured
+    for odd in (-1.0, float("nan"), float("inf"), 1e9, "0.1"):
+        with pytest.raises(HostError, match="loop_s"):
+            parse_facts({**row, "loop_s": odd})
 
 
 def test_the_next_call_works_after_one_was_broken_off(remote: Remote, tmp_path: Path) -> None:

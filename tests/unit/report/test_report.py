@@ -71,6 +71,8 @@ ARTIFACT = Artifact(Form.IMAGE, DIGEST, ImageConfig(DIGEST, "amd64", "linux", ()
             reason=st.text(),
             vantage=st.sampled_from(["direct", "ssh", "engine"]),
             poll_s=st.just(0.02),
+            timeout_s=SECONDS,
+            timeout_reason=st.text(),
         ),
         from_move_s=st.none() | SECONDS,
         from_boot_s=st.lists(SECONDS, max_size=3).map(tuple),

@@ -1,0 +1,72 @@
+"""How long a first answer is waited for reaches the one who waits, the progress and the report."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from portkit import boot
+from portkit.clock import Clock
+from portkit.model import App, Form, HealthProbe, Instance, Life, Service
+from portkit.move import measure_again
+from portkit.move.steps import Start
+from tests.factories import Heard, facts, spec
+
+SLOW = facts(accelerator="tcg", loop_s=0.06)
+SLOWER = facts(accelerator="kvm", loop_s=0.15)
+NAMED = HealthProbe(timeout_s=7, running_s=0, settle_s=0)
+UNNAMED = HealthProbe(running_s=0, settle_s=0)
+CASES = [(UNNAMED, SLOW, 300), (UNNAMED, SLOWER, 300), (NAMED, SLOW, 7), (NAMED, SLOWER, 7)]
+
+
+class Engine:
+    """A Runner whose one Instance runs as soon as it is started."""
+
+    def start(self, _: str) -> None: ...
+    def stop(self, *_: object) -> None: ...
+
+    def state(self, _: str) -> tuple[str, None]:
+        return "created", None
+
+    def life(self, _: str) -> Life:
+        return Life("running", started="t1")
+
+
+@pytest.fixture(autouse=True)
+def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def runner(*_: object) -> Iterator[Engine]:
+        yield Engine()
+
+    here = Instance("pk-1", "web", Form.DISK, "web2", "running")
+    monkeypatch.setattr(boot, "runner", runner)
+    monkeypatch.setattr(boot, "instances", lambda *_: (here,))
+
+
+@pytest.mark.parametrize(("health", "there", "seconds"), CASES)
+def test_of_a_move(health: HealthProbe, there: Any, seconds: float) -> None:
+    heard = Heard()
+    plan = SimpleNamespace(move="pk-1", repeat=1, keep=Form.DISK, findings={Form.DISK: ()})
+    ground: Any = SimpleNamespace(
+        plan=plan,
+        target=SimpleNamespace(name="web2"),
+        clock=Clock(heard),
+        loaded=SimpleNamespace(spec=spec(health=health), facts=there),
+        from_start=True,
+        phases=list,
+    )
+    made = Start(ground, "boot disk", form=Form.DISK).do()["boot"]
+    assert made["timeout_s"] == seconds
+    assert [made["timeout_reason"] in text for text in heard.messages] == [True] * (seconds > 60)
+
+
+@pytest.mark.parametrize(("health", "there", "seconds"), CASES)
+def test_of_a_measurement(health: HealthProbe, there: Any, seconds: float) -> None:
+    heard = Heard()
+    target: Any = SimpleNamespace(name="web2", facts=lambda: there)
+    app = App("web", (Service("web", health=health),), "compose.yaml")
+    found = measure_again(app, target, observer=heard)
+    assert found.timeout_s == seconds
+    assert [found.timeout_reason in text for text in heard.messages] == [True] * (seconds > 60)
