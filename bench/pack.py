@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import appliance, apps, harness, same
+from bench import appliance, apps, earlier, harness, same
 from portkit import process
 from portkit.guest.kit import GuestKit, build_kit
 from portkit.model import Artifact
@@ -31,21 +31,13 @@ NAME = "pack"
 REPEAT = 5
 LIMIT = 1.06
 APPS = ("radicale", "registry")
-# The last commit whose disks libguestfs wrote.
-EARLIER = "05e47f4"
 _MB = 1e6
-_ROOT = Path(__file__).parents[1]
 _TIMEOUT_S = 1200.0
-# Run in the earlier commit's tree: the Store, the image's digest.
+# Run in the earlier commit's tree: the Store, the image's key.
 _EARLIER_BUILD = """
-import sys, time
+import time
 from pathlib import Path
 from bench import apps
-from portkit.package import disk
-# Its worker gets no PYTHONPATH; it has to run the code of its own commit.
-worker = "import sys; sys.path.insert(0, %r)\\nfrom portkit.package._guestfs_worker import main\\n"
-worker += "main()"
-disk._WORKER = (sys.executable, "-P", "-c", worker % sys.argv[3])
 from portkit.guest.kit import build_kit
 from portkit.store import Store
 store, kit = Store(Path(sys.argv[1])), build_kit()
@@ -122,30 +114,16 @@ def virt_make_fs(tree: Path, kit: GuestKit, folder: Path) -> float:
     return taken
 
 
-@contextmanager
-def earlier(folder: Path) -> Iterator[Path]:
-    """The earlier commit's files."""
-    tree = folder / "earlier"
-    git = ["git", "-C", _ROOT, "worktree"]
-    process.run([*git, "add", "--detach", tree, EARLIER], timeout=60)
-    try:
-        yield tree
-    finally:
-        process.run([*git, "remove", "--force", tree], timeout=60)
-
-
 def earlier_seconds(picture: Artifact, tree: Path, folder: Path) -> float:
-    env = {"PYTHONPATH": os.pathsep.join([str(tree), str(tree / "cli")])}
     with fresh(picture, folder) as store:
-        argv = [sys.executable, "-c", _EARLIER_BUILD, store.root, _KEY, tree]
-        return float(process.run(argv, env=env, cwd=tree, timeout=_TIMEOUT_S).text)
+        return float(earlier.run(tree, _EARLIER_BUILD, [store.root, _KEY]))
 
 
 def times(picture: Artifact, kit: GuestKit, folder: Path) -> list[harness.Row]:
     tree = folder / "tree.tar"
     with tree.open("wb") as out:
         flatten([apps.store().path(digest) for digest in picture.config.diff_ids], out)
-    with earlier(folder) as before:
+    with earlier.tree(folder) as before:
         found = harness.turns(
             {
                 "pack, ours": lambda: seconds(picture, kit, folder),
@@ -158,7 +136,7 @@ def times(picture: Artifact, kit: GuestKit, folder: Path) -> list[harness.Row]:
     ours, peer, old = found.values()
     return [
         harness.Row("a: radicale, disk of a ready image", "s", ours, peer, 0.20),
-        harness.Row(f"b: radicale, disk of a ready image, {EARLIER}", "s", ours, old, 0.25),
+        harness.Row(f"b: radicale, disk of a ready image, {earlier.COMMIT}", "s", ours, old, 0.25),
     ]
 
 

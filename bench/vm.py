@@ -6,7 +6,7 @@ import contextlib
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,20 @@ class Vm:
 
     def console(self) -> str:
         return self.serial.read_text(errors="replace") if self.serial.exists() else ""
+
+    def moments(self, marks: Mapping[str, str]) -> dict[str, float]:
+        """When each text stood on the console first, in seconds from `started`; they come in this
+        order. Looks every few milliseconds."""
+        found: dict[str, float] = {}
+        deadline = self.started + _PATIENCE_S
+        for name, text in marks.items():
+            while text not in self.console():
+                self.alive()
+                if time.monotonic() > deadline:
+                    raise BootError(f"the console never said {text!r}", details=self.console())
+                time.sleep(0.005)
+            found[name] = time.monotonic() - self.started
+        return found
 
     def answer(self, path: str, contains: str) -> measure.Answer:
         """The first right answer, seconds counted from `started`."""
@@ -81,12 +95,16 @@ def command(
 
 
 @contextmanager
-def boot(disk: Path, form: str, *, guest_port: int, cpus: int = 1) -> Iterator[Vm]:
-    """A running VM of that disk; stopped, and its files gone, when the block is left."""
+def boot(
+    disk: Path, form: str, *, guest_port: int, cpus: int = 1, more: Sequence[str] = ()
+) -> Iterator[Vm]:
+    """A running VM of that disk; stopped, and its files gone, when the block is left. more: words
+    behind QEMU's command line."""
     # Short: a unix socket's path has 107 bytes at most.
     with tempfile.TemporaryDirectory(prefix="pkvm-") as name:
         folder, port = Path(name), _free_port()
         argv = command(disk, form, port=port, guest_port=guest_port, folder=folder, cpus=cpus)
+        argv += more
         with (folder / "qemu.log").open("wb") as log:
             started = time.monotonic()
             with process.popen(argv, stdout=log, stderr=log) as running:
