@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portkit import kvm, process
+from portkit.architecture import AMD64
 from portkit.errors import ToolError
 from portkit.guest.boot_partition import BIOS_LOADER, UEFI_LOADER
 from portkit.guest.kit import cache_root
@@ -49,7 +50,7 @@ TOOLS = (
     Tool("mcopy", "mtools", "the boot partition of disks"),
     Tool("syslinux", "syslinux", "the boot loader of disks"),
     Tool("modinfo", "kmod", "the kernel modules of the GuestKit"),
-    Tool("qemu-system-x86_64", "qemu-system-x86", "trying KVM on this machine", needed=False),
+    Tool(AMD64.qemu, "qemu-system-x86", "trying KVM on this machine", needed=False),
     Tool("mmdebstrap", "mmdebstrap", "making lab hosts", needed=False),
     Tool("ip", "iproute2", "the lab's network", needed=False),
     Tool("docker", "docker.io", "building images on this machine", needed=False),
@@ -127,7 +128,7 @@ def check_kvm(device: Path = kvm.DEVICE, deadline_s: float = kvm.DEADLINE_S) -> 
     # A kit's own kernel first: it is the one that disks will boot.
     kernels = [*cached[-1:], *sorted(KERNELS.glob("vmlinuz-*"))[-1:]]
     if device.exists() and not kernels:
-        fix = f"portkit pack fetches one; or apt-get install linux-image-cloud-amd64  ({without})"
+        fix = f"portkit pack fetches one; or apt-get install {AMD64.kernel}  ({without})"
         return Check("kvm", False, False, f"not tried: no kernel in {KERNELS}", fix)
     proof = kvm.prove(kernels[0] if kernels else KERNELS, device=device, deadline_s=deadline_s)
     return Check("kvm", proof.works, False, proof.reason, "" if proof.works else without)

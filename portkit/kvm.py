@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portkit import process
+from portkit.architecture import AMD64
 from portkit.errors import ToolError
 
 DEVICE = Path("/dev/kvm")
@@ -30,7 +31,7 @@ def prove(kernel: Path, *, device: Path = DEVICE, deadline_s: float = DEADLINE_S
     """
     if not device.exists():
         return Proof(False, f"no {device}")
-    argv = ["qemu-system-x86_64", "-accel", "kvm", "-m", "256", "-nodefaults", "-no-user-config"]
+    argv = [AMD64.qemu, "-accel", "kvm", "-m", "256", "-nodefaults", "-no-user-config"]
     argv += ["-display", "none", "-no-reboot", "-serial", "stdio"]
     argv += ["-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
     try:

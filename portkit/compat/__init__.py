@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
+from portkit.architecture import TABLE
 from portkit.compat import ports as port_rules
 from portkit.compat.owner import Lacking, Running
 from portkit.compat.ports import Pair
@@ -92,7 +93,7 @@ def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:
     """The one word that the findings about a Form amount to."""
     if any(finding.severity is Severity.ERROR for finding in findings):
         return Verdict.INCOMPATIBLE
-    if facts.architecture not in ("amd64", "arm64"):
+    if facts.architecture not in TABLE:
         return Verdict.UNKNOWN
     if form is Form.DISK and facts.accelerator != "kvm":
         return Verdict.EMULATED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portkit.architecture import TABLE
 from portkit.compat.rule import Case, Found
 from portkit.model import Firmware
 
@@ -20,8 +21,9 @@ def architecture(case: Case) -> Iterator[Found]:
 
 
 def kit(case: Case) -> Iterator[Found]:
-    """A disk needs a kernel and an init, which portkit makes for amd64 only."""
-    if case.image.architecture != "amd64":
+    """A disk needs a kernel, an init and a machine to boot on, which the table may not have."""
+    known = TABLE.get(case.image.architecture)
+    if known is None or not known.chipset:
         yield Found(f"portkit makes no disks for {case.image.architecture}")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from xml.etree import ElementTree as etree
 
+from portkit.architecture import AMD64
 from portkit.engines.marks import ours
 from portkit.errors import EngineError
 from portkit.model import Firmware, Port
@@ -79,8 +80,7 @@ def domain_xml(domain: Domain) -> str:
     _text(root, "vcpu", str(domain.cpus))
     uefi = {"firmware": "efi"} if domain.firmware is Firmware.UEFI else {}
     boot = etree.SubElement(root, "os", uefi)
-    # q35 without a version: QEMU's newest of the host. The other name, pc, has no PCI Express.
-    _text(boot, "type", "hvm", arch="x86_64", machine="q35")
+    _text(boot, "type", "hvm", arch=AMD64.machine, machine=AMD64.chipset)
     if uefi:
         firmware = etree.SubElement(boot, "firmware")
         # The kernel in the disk is signed by nobody that a firmware knows.

@@ -12,6 +12,7 @@ import struct
 from pathlib import Path
 
 from portkit import files, process
+from portkit.architecture import AMD64
 from portkit.errors import ToolError
 
 BYTES = 48 << 20  # kernel 14 MiB, initrd 1; room for one of twice that size
@@ -73,7 +74,7 @@ def make(kernel: Path, initrd: Path, out: Path) -> None:
         _copy(out, folder / "syslinux.cfg", "/syslinux.cfg")
         _copy(out, folder / "loader.conf", "/loader/loader.conf")
         _copy(out, folder / "portkit.conf", "/loader/entries/portkit.conf")
-        _copy(out, UEFI_LOADER, "/EFI/BOOT/BOOTX64.EFI")
+        _copy(out, UEFI_LOADER, f"/EFI/BOOT/{AMD64.loader}")
         _run("syslinux", "--install", out)
     finally:
         for name in texts:

@@ -13,13 +13,12 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from portkit import files, process
+from portkit.architecture import TABLE
 from portkit.errors import AppError, ToolError
 from portkit.guest import boot_partition
 from portkit.guest.initrd import cpio
 
 # Debian's kernel for virtual machines: ext4 and serial are built in, virtio is modules.
-_METAPACKAGES = {"amd64": "linux-image-cloud-amd64", "arm64": "linux-image-cloud-arm64"}
-_TARGETS = {"amd64": "x86_64-linux-musl", "arm64": "aarch64-linux-musl"}
 # virtio-rng: without it some programs wait a second for random numbers; evdev and button: stop.
 _MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio-rng", "evdev", "button")
 LOADER_BYTES = 440  # in the first sector of a disk, before what DOS kept there
@@ -62,7 +61,7 @@ def build_kit(cache: Path | None = None, architecture: str = "amd64") -> GuestKi
     Raises AppError for an architecture that has none, ToolError when apt or the compiler fails.
     """
     cache = cache or cache_root()
-    if architecture not in _TARGETS:
+    if architecture not in TABLE:
         raise AppError(
             "portkit makes no disks for this architecture",
             details=architecture,
@@ -112,13 +111,13 @@ def _boot(cache: Path, kernel: Path, initrd: Path) -> Path:
 def _kernel_tree(cache: Path, architecture: str) -> Path:
     """The unpacked kernel package, the newest that apt knows."""
     listed = process.run(
-        ["apt-cache", "depends", "--important", _METAPACKAGES[architecture]], timeout=60
+        ["apt-cache", "depends", "--important", TABLE[architecture].kernel], timeout=60
     )
     names = [word for word in listed.text.split() if _PACKAGE.fullmatch(word)]
     if not names:
         raise ToolError(
             "apt knows no kernel for the guest",
-            details=f"{_METAPACKAGES[architecture]} has no dependency that is a kernel",
+            details=f"{TABLE[architecture].kernel} has no dependency that is a kernel",
             resolution="Run apt-get update; for another architecture: dpkg --add-architecture.",
         )
     tree = cache / "kernels" / names[0]
@@ -157,7 +156,7 @@ def _init(cache: Path, architecture: str) -> Path:
             zig,
             "cc",
             "-target",
-            _TARGETS[architecture],
+            TABLE[architecture].init,
             "-static",
             "-Os",
             "-s",

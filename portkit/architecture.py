@@ -1,0 +1,46 @@
+"""What differs between processor architectures, for all rooms, in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One architecture. name: as images tell it (OCI image-spec, GOARCH); machine: as uname(2) and
+    QEMU do.
+
+    kernel: Debian's metapackage of a kernel for guests. init: the target for which the guest's init
+    is compiled. chipset: QEMU's machine type for disks; "" where portkit makes none. loader: how a
+    firmware finds the boot loader on a disk (UEFI 2.10, table 3.2).
+    """
+
+    name: str
+    machine: str
+    kernel: str
+    init: str
+    chipset: str = ""
+    loader: str = ""
+
+    @property
+    def qemu(self) -> str:
+        """The program that emulates it."""
+        return f"qemu-system-{self.machine}"
+
+
+AMD64 = Architecture(
+    name="amd64",
+    machine="x86_64",
+    kernel="linux-image-cloud-amd64",
+    init="x86_64-linux-musl",
+    # Without a version: QEMU's newest of the host. The other name, pc, has no PCI Express.
+    chipset="q35",
+    loader="BOOTX64.EFI",
+)
+ARM64 = Architecture(
+    name="arm64",
+    machine="aarch64",
+    kernel="linux-image-cloud-arm64",
+    init="aarch64-linux-musl",
+)
+TABLE = {each.name: each for each in (AMD64, ARM64)}
