@@ -31,7 +31,7 @@ _PATH_BYTES, _NAME_BYTES = 4096, 255  # PATH_MAX and NAME_MAX of Linux: no engin
 _FILE_BYTES = (
     1 << 32
 ) * 4096 - 4096  # of one file on ext4: where engines keep theirs, and on a disk
-_NODES = 1_000_000  # of the whole tree; each takes some 250 bytes of memory
+_NODES = 600_000  # members of all layers: each takes up to 480 bytes, and 300 MiB are enough
 _HIDDEN = b"w"  # the kind of a whiteout, and of the device 0:0, which overlayfs takes for one
 
 
