@@ -21,7 +21,7 @@ from pathlib import Path
 from bench import apps, harness, vm
 from bench.ordinary import PORT, ordinary_disk
 from portkit.guest import boot_partition
-from portkit.guest.boot_partition import KERNEL_LINE
+from portkit.guest.boot_partition import direct_line
 from portkit.guest.kit import build_kit
 
 NAME = "boot"
@@ -35,7 +35,7 @@ def our_disk() -> Path:
     return apps.store().path(made.digest)
 
 
-def direct(base: Path, folder: Path, line: str = KERNEL_LINE) -> list[str]:
+def direct(base: Path, folder: Path, line: str) -> list[str]:
     """What QEMU is told to start the kernel itself. The configuration disk, on which portkit gives
     an Instance what it runs, is left out: that part of the boot partition goes with the initrd."""
     kit = build_kit()
@@ -60,7 +60,7 @@ def seconds(base: Path, more: Sequence[str] = ()) -> float:
 
 def breakdown(base: Path, folder: Path) -> list[harness.Row]:
     """Where the time of one boot goes. The kernel's talk to the serial port is part of it."""
-    more = direct(base, folder, KERNEL_LINE.replace("quiet ", ""))
+    more = direct(base, folder, direct_line(kvm=False).replace("quiet ", ""))
     marks = {
         "QEMU and firmware": "Linux version",
         "kernel": "Run /init",
@@ -82,7 +82,7 @@ def breakdown(base: Path, folder: Path) -> list[harness.Row]:
 def main() -> int:
     ours, peer = our_disk(), ordinary_disk()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        more = direct(ours, Path(name))
+        more = direct(ours, Path(name), direct_line(kvm=False))
         found = harness.turns(
             {
                 "boot, ours": lambda: seconds(ours, more),

@@ -11,7 +11,7 @@ from dataclasses import replace
 from portkit.boot.remains import remains
 from portkit.engines.domain_xml import Domain, Kernel
 from portkit.engines.libvirt import Libvirt
-from portkit.guest.boot_partition import KERNEL_LINE
+from portkit.guest.boot_partition import direct_line
 from portkit.guest.config import encode_config, is_init_system
 from portkit.host import Host
 from portkit.model import Artifact, Facts, Firmware, Form, Instance, Life, RunSpec
@@ -67,7 +67,7 @@ class Domains:
                 overlay=made["overlay"],
                 base=made["base"],
                 config=made["config"],
-                kernel=_kernel(made["boot"]),
+                kernel=_kernel(made["boot"], facts.accelerator == "kvm"),
                 serial=made["serial"],
                 memory_bytes=spec.machine.memory_bytes,
                 cpus=spec.machine.cpus,
@@ -173,12 +173,12 @@ def _direct(artifact: Artifact, firmware: Firmware) -> list[str]:
     return digests[:2] if len(digests) > 2 and firmware is Firmware.BIOS else []
 
 
-def _kernel(paths: list[str]) -> Kernel | None:
+def _kernel(paths: list[str], kvm: bool) -> Kernel | None:
     """What the remote half made of these two, if it was asked to."""
     if not paths:
         return None
     image, initrd = paths
-    return Kernel(image, initrd, KERNEL_LINE)
+    return Kernel(image, initrd, direct_line(kvm))
 
 
 def _encoded(spec: RunSpec) -> str:

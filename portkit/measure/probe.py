@@ -8,13 +8,15 @@ environment, and cannot check the chain of a certificate without the name in it.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import socket
 import ssl
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, NamedTuple
 
 from portkit.errors import BootError
 from portkit.measure.answer import POLL_S, Answer
@@ -25,9 +27,13 @@ if TYPE_CHECKING:
 
 _ALIVE_S = 0.5  # `alive` asks the engine, which costs more than asking the app
 # A forwarded port (docker-proxy, QEMU's hostfwd) accepts connections before the app listens behind
-# it, and then stays silent. Waiting long for the first answer would measure that silence.
-_FIRST_TIMEOUT_S = 0.5
-_LONGEST_TIMEOUT_S = 10.0
+# it, and then stays silent, even when the app is up: what was sent has been lost. So the app is
+# asked anew while an earlier question is still open. Waiting for each in turn, up to half of a
+# measured time was that silence.
+_ASK_EVERY_S = 0.2
+_EAGER_S = 1.0  # how long such a question stays open
+_LONGEST_TIMEOUT_S = 10.0  # and one, for an app that needs longer to answer
+_MOST_OPEN = 6
 _ANSWER_LIMIT = 64 << 10  # bytes of one answer, headers included, that are looked at
 
 
@@ -47,46 +53,116 @@ def ttfr(
     when the Instance has ended. A redirect counts as an answer and is not followed; at most 64 KiB
     of an answer are read. BootError when `probe.patience_s` seconds have passed since this call.
     """
-    url, tries, last = url_of(probe, address), 0, "nothing was tried"
-    deadline = time.monotonic() + probe.patience_s
-    checked, patience = time.monotonic(), _FIRST_TIMEOUT_S
-    while True:
-        tries += 1
-        timeout = max(POLL_S, min(patience, deadline - time.monotonic()))
-        try:
-            status, last = _ask(probe, address, timeout)
-            if status is not None:
-                return Answer(time.monotonic() - started, status, tries, url)
-        except TimeoutError:
-            last = f"no answer within {timeout:.3g} s"
-            patience = min(patience * 2, _LONGEST_TIMEOUT_S)
-        except ssl.SSLCertVerificationError as error:
-            raise BootError(
-                "the app answers with a certificate that is not trusted",
-                details=f"{url}: {error.verify_message}",
-                resolution="Name its CA: x-portkit.health.ca_file.",
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            last = str(error)[:500] or type(error).__name__
+    deadline, url = time.monotonic() + probe.patience_s, url_of(probe, address)
+    with _Questions(probe, address) as questions:
+        last, checked = "nothing was tried", time.monotonic()
+        while True:
+            questions.ask(deadline)
+            for said in questions.answers():
+                if isinstance(said, _Seen) and said.status is not None:
+                    poll = _ASK_EVERY_S if questions.silent else POLL_S
+                    seconds = said.moment - started
+                    return Answer(seconds, said.status, questions.asked, url, poll_s=poll)
+                last = _told(said, url)
+            now = time.monotonic()
+            if now - checked > _ALIVE_S:
+                alive()
+                checked = now
+            if now > deadline:
+                raise BootError(
+                    f"the app did not answer within {probe.patience_s:g} s",
+                    details=f"{url}: {last}",
+                    resolution="See its log; x-portkit.health sets path, port, scheme and timeout.",
+                )
+
+
+class _Seen(NamedTuple):
+    """What an answer was: its status where it is the right one, else None; when it had come."""
+
+    status: int | None
+    text: str
+    moment: float
+
+
+def _told(said: _Seen | Exception, url: str) -> str:
+    """For people. BootError when there is no use in asking again."""
+    if isinstance(said, _Seen):
+        return said.text
+    if isinstance(said, ssl.SSLCertVerificationError):
+        raise BootError(
+            "the app answers with a certificate that is not trusted",
+            details=f"{url}: {said.verify_message}",
+            resolution="Name its CA: x-portkit.health.ca_file.",
+        ) from said
+    if isinstance(said, TimeoutError):
+        return "no answer in time"
+    if isinstance(said, OSError | http.client.HTTPException):
+        return str(said)[:500] or type(said).__name__
+    raise said
+
+
+class _Questions:
+    """Questions to the app that are open at the same time."""
+
+    def __init__(self, probe: HealthProbe, address: tuple[str, int]) -> None:
+        self.asked = 0
+        self.silent = False  # whether one was asked while another was still open
+        self._probe, self._address = probe, address
+        self._pool = ThreadPoolExecutor(_MOST_OPEN)
+        self._open: dict[Future[_Seen], list[socket.socket]] = {}
+        self._patient: Future[_Seen] | None = None
+        self._next = 0.0
+
+    def __enter__(self) -> _Questions:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nobody waits for the answers that are still to come; the app is told so."""
+        for sockets in self._open.values():
+            for each in sockets:
+                with contextlib.suppress(OSError):  # it has been closed in the meantime
+                    each.shutdown(socket.SHUT_RDWR)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def ask(self, deadline: float) -> None:
+        """Ask once more, if it is time to."""
         now = time.monotonic()
-        if now - checked > _ALIVE_S:
-            alive()
-            checked = now
-        if now > deadline:
-            raise BootError(
-                f"the app did not answer within {probe.patience_s:g} s",
-                details=f"{url}: {last}",
-                resolution="See its log; x-portkit.health sets path, port, scheme and timeout.",
-            )
-        time.sleep(POLL_S)
+        if now < self._next or len(self._open) == _MOST_OPEN:
+            return
+        self.silent = self.silent or bool(self._open)
+        patient = self._patient is None or self._patient not in self._open
+        timeout = _LONGEST_TIMEOUT_S if patient else _EAGER_S
+        sockets: list[socket.socket] = []
+        until = max(min(timeout, deadline - now), POLL_S) + now
+        asking = self._pool.submit(_ask, self._probe, self._address, until, sockets)
+        self._open[asking] = sockets
+        self._patient = asking if patient else self._patient
+        self.asked += 1
+        self._next = now + _ASK_EVERY_S
+
+    def answers(self) -> Iterator[_Seen | Exception]:
+        """What has come of the questions; waits for some moments if nothing has. The first one
+        first."""
+        left = max(self._next - time.monotonic(), POLL_S)
+        done = wait(self._open, timeout=left, return_when=FIRST_COMPLETED).done
+        for each in done:
+            del self._open[each]
+        if done:
+            # The app can be reached, or refuses: asking again at once costs it nothing.
+            self._next = min(self._next, time.monotonic() + POLL_S)
+        seen = [each.exception() or each.result() for each in done]
+        right = [said for said in seen if isinstance(said, _Seen) and said.status is not None]
+        yield from sorted(right, key=lambda said: said.moment) or seen  # type: ignore[misc]
 
 
-def _ask(probe: HealthProbe, address: tuple[str, int], timeout: float) -> tuple[int | None, str]:
-    """Ask once, within `timeout` seconds: the status of a right answer or None; what was seen."""
-    deadline = time.monotonic() + timeout
-    with socket.create_connection(address, timeout) as plain:
+def _ask(
+    probe: HealthProbe, address: tuple[str, int], deadline: float, sockets: list[socket.socket]
+) -> _Seen:
+    """Ask once, until the deadline (time.monotonic()). sockets: gets the one that is used."""
+    with socket.create_connection(address, _left(deadline)) as plain:
+        sockets.append(plain)
         if probe.scheme == "tcp":
-            return 0, "connected"
+            return _Seen(0, "connected", time.monotonic())
         connection = http.client.HTTPConnection(*address)
         if probe.scheme == "https":
             # The app is asked at an address. A private CA's certificate rarely names one, so the
@@ -101,7 +177,7 @@ def _ask(probe: HealthProbe, address: tuple[str, int], timeout: float) -> tuple[
 
 def _exchange(
     probe: HealthProbe, connection: http.client.HTTPConnection, sock: socket.socket, deadline: float
-) -> tuple[int | None, str]:
+) -> _Seen:
     # http.client connects by itself only where it has no socket yet.
     connection.sock = _Bounded(sock, deadline)
     connection.request("GET", probe.path, headers={"User-Agent": "portkit"})
@@ -110,10 +186,12 @@ def _exchange(
     # restarted.
     with connection.getresponse() as response:
         if not 200 <= response.status < 400:
-            return None, f"HTTP {response.status}"
+            return _Seen(None, f"HTTP {response.status}", 0)
         if wanted and not _holds(response, wanted):
-            return None, f"HTTP {response.status}, but the answer lacks {probe.contains[:80]!r}"
-        return response.status, f"HTTP {response.status}"
+            return _Seen(
+                None, f"HTTP {response.status}, but the answer lacks {probe.contains[:80]!r}", 0
+            )
+        return _Seen(response.status, f"HTTP {response.status}", time.monotonic())
 
 
 def _holds(response: http.client.HTTPResponse, wanted: bytes) -> bool:

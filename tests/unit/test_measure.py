@@ -206,6 +206,39 @@ def test_a_redirect_is_not_followed(server: HTTPServer) -> None:  # hostile inpu
     assert asked
 
 
+def test_a_forwarded_port_that_was_silent() -> None:
+    """QEMU's hostfwd accepts before the guest listens, and what it took then is lost: the app is
+    asked anew while the first questions are open, and these are closed when it has answered."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        lost: list[socket.socket] = []
+        open_then: list[bool] = []
+
+        def serve() -> None:
+            for _ in range(2):
+                lost.append(server.accept()[0])
+            with server.accept()[0] as third:
+                third.recv(4096)
+                request = lost[0].recv(65536)
+                lost[0].setblocking(False)
+                try:
+                    open_then.append(bool(request) and lost[0].recv(1) != b"")
+                except BlockingIOError:
+                    open_then.append(True)
+                third.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        answer = ttfr(HealthProbe(timeout_s=60), server.getsockname(), started=0, alive=fine)
+        thread.join()
+        assert (answer.status, answer.tries, open_then) == (200, 3, [True])
+        assert answer.poll_s > 0.02, "the report says how exact the time is"
+        for each in lost:
+            each.settimeout(60)
+            while each.recv(65536):
+                pass
+            each.close()
+
+
 def test_tls_that_never_shakes_hands() -> None:  # hostile input 35
     with raw_server(drip(b"\x16", b"\x03")) as address:
         begun = time.monotonic()

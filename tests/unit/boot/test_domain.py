@@ -5,7 +5,7 @@ import pytest
 
 from portkit.boot.domain import Domains, _direct, _kernel, exit_code, plain
 from portkit.engines.domain_xml import Domain, Kernel
-from portkit.guest.boot_partition import KERNEL_LINE
+from portkit.guest.boot_partition import direct_line
 from portkit.model import Artifact, Blob, Firmware, Form, Life, Machine, Mount
 from tests.factories import FACTS, IMAGE, spec
 
@@ -48,8 +48,13 @@ def test_the_kernel_that_lies_beside_the_disk_is_started(
     rows = tuple(Blob(name, 1) for name in blobs.split())
     disk = Artifact(Form.DISK, "disk", IMAGE, rows, 0, 0)
     assert _direct(disk, firmware) == (["kernel", "initrd"] if direct else [])
-    assert _kernel(["/k", "/i"]) == Kernel("/k", "/i", KERNEL_LINE)
-    assert _kernel([]) is None
+    assert _kernel(["/k", "/i"], True) == Kernel("/k", "/i", direct_line(True))
+    assert _kernel([], True) is None
+
+
+def test_protections_stay_on_where_the_processor_is_real() -> None:
+    assert "mitigations" not in direct_line(kvm=True)
+    assert "mitigations=off" in direct_line(kvm=False)
 
 
 def test_the_exit_code_is_what_init_said_last() -> None:
