@@ -26,7 +26,7 @@ from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.wire.sparse import extents
 
-_VERSION = 5  # of what a disk holds beside image and kit: a new one makes disks anew
+_VERSION = 6  # of what a disk holds beside image and kit: a new one makes disks anew
 _LABEL = b"portkit-root"
 _CHUNK = 1 << 20
 

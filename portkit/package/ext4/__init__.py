@@ -139,7 +139,7 @@ class _Writer:
             self._shape = geometry(size, sum(made.inodes[-1]))
         except ValueError:
             raise NoRoom from None
-        self._seed = checksum.of_file_system(uuid)
+        self._seed = checksum.SEED
         self._space = Space(self._shape)
         self._folder_runs: dict[Node, list[Run]] = {}
 

@@ -14,8 +14,8 @@ from portkit.package.ext4.geometry import GROUP, INODE, Geometry
 
 ROOT, JOURNAL, FIRST = 2, 8, 11  # numbers of inodes; those below the first have a fixed use
 EXTENTS = 0x80000  # flag of an inode
-# has_journal, ext_attr, dir_index / filetype, extents, 64bit, flex_bg
-_COMPATIBLE, _INCOMPATIBLE = 0x4 | 0x8 | 0x20, 0x2 | 0x40 | 0x80 | 0x200
+# has_journal, ext_attr, dir_index / filetype, extents, 64bit, flex_bg, metadata_csum_seed
+_COMPATIBLE, _INCOMPATIBLE = 0x4 | 0x8 | 0x20, 0x2 | 0x40 | 0x80 | 0x200 | 0x2000
 # sparse_super, large_file, huge_file, dir_nlink, extra_isize, metadata_csum
 _READ_ONLY = 0x1 | 0x2 | 0x8 | 0x20 | 0x40 | 0x400
 _ATTRIBUTES_AND_ACLS = 0xC
@@ -53,6 +53,7 @@ def superblock(shape: Geometry, told: Numbers, group: int) -> bytes:
     row += told.journal + struct.pack("<II", size >> 32, size & 0xFFFFFFFF)
     row += struct.pack("<III", shape.blocks >> 32, 0, told.free_blocks >> 32)
     row += struct.pack("<HHIHHQIBB", _EXTRA, _EXTRA, _SIGNED, 0, 0, 0, 0, 4, 1)
+    row = row.ljust(0x270, b"\0") + struct.pack("<I", checksum.SEED)
     row = row.ljust(1020, b"\0")
     return row + struct.pack("<I", checksum.extend(0xFFFFFFFF, row))
 
