@@ -104,6 +104,8 @@ def _boot(cache: Path, kernel: Path, initrd: Path) -> Path:
     if not made.exists():
         with tempfile.TemporaryDirectory(dir=cache) as folder:
             boot_partition.make(kernel, initrd, Path(folder) / "boot")
+            with (Path(folder) / "boot").open("rb") as file:
+                os.fsync(file.fileno())  # it is trusted from now on, whatever happens
             (Path(folder) / "boot").replace(made)
     return made
 

@@ -14,7 +14,7 @@ import io
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _ALIVE_S = 0.5  # `alive` asks the engine, which costs more than asking the app
-# A forwarded port (docker-proxy, QEMU's hostfwd) accepts connections before the app listens behind
-# it, and then stays silent, even when the app is up: what was sent has been lost. So the app is
-# asked anew while an earlier question is still open. Waiting for each in turn, up to half of a
-# measured time was that silence.
-_ASK_EVERY_S = 0.2
-_EAGER_S = 1.0  # how long such a question stays open
-_LONGEST_TIMEOUT_S = 10.0  # and one, for an app that needs longer to answer
+# QEMU's hostfwd accepts connections before the guest has a network. What was sent then is lost, and
+# nobody says so, even when the app is up. So as long as there was no sign of life, the app is asked
+# anew while earlier questions are still open; waiting for each in turn, up to half of a measured
+# time was that silence. More and more seldom, though: an app that is up and busy has to answer them
+# all. Behind the first sign of life (a refusal, a wrong answer) one question is open at a time.
+_ASK_EVERY_S, _EAGER_S = 0.2, 1.0
+_MORE_SELDOM = 0.2  # of the time that has passed
+_FIRST_TIMEOUT_S, _LONGEST_TIMEOUT_S = 0.5, 10.0
 _MOST_OPEN = 6
 _ANSWER_LIMIT = 64 << 10  # bytes of one answer, headers included, that are looked at
 
@@ -102,7 +103,7 @@ def _told(said: _Seen | Exception, url: str) -> str:
 
 
 class _Questions:
-    """Questions to the app that are open at the same time."""
+    """Questions to the app, some of which may be open at the same time."""
 
     def __init__(self, probe: HealthProbe, address: tuple[str, int]) -> None:
         self.asked = 0
@@ -110,8 +111,10 @@ class _Questions:
         self._probe, self._address = probe, address
         self._pool = ThreadPoolExecutor(_MOST_OPEN)
         self._open: dict[Future[_Seen], list[socket.socket]] = {}
-        self._patient: Future[_Seen] | None = None
-        self._next = 0.0
+        self._last: Future[_Seen] | None = None
+        self._lives = False  # there was a sign of life
+        self._patience = _FIRST_TIMEOUT_S
+        self._begun = self._next = time.monotonic()
 
     def __enter__(self) -> _Questions:
         return self
@@ -129,30 +132,42 @@ class _Questions:
         now = time.monotonic()
         if now < self._next or len(self._open) == _MOST_OPEN:
             return
-        self.silent = self.silent or bool(self._open)
-        patient = self._patient is None or self._patient not in self._open
-        timeout = _LONGEST_TIMEOUT_S if patient else _EAGER_S
+        if self._lives and self._last in self._open:
+            return
+        waited = now - self._begun
+        eager = min(max(_EAGER_S, waited / 2), _LONGEST_TIMEOUT_S)
+        timeout = self._patience if self._lives else eager
         sockets: list[socket.socket] = []
-        until = max(min(timeout, deadline - now), POLL_S) + now
-        asking = self._pool.submit(_ask, self._probe, self._address, until, sockets)
-        self._open[asking] = sockets
-        self._patient = asking if patient else self._patient
+        until = now + max(min(timeout, deadline - now), POLL_S)
+        self.silent = self.silent or bool(self._open)
+        self._last = self._pool.submit(_ask, self._probe, self._address, until, sockets)
+        self._open[self._last] = sockets
         self.asked += 1
-        self._next = now + _ASK_EVERY_S
+        self._next = now + max(_ASK_EVERY_S, waited * _MORE_SELDOM)
 
-    def answers(self) -> Iterator[_Seen | Exception]:
-        """What has come of the questions; waits for some moments if nothing has. The first one
-        first."""
-        left = max(self._next - time.monotonic(), POLL_S)
+    def answers(self) -> list[_Seen | Exception]:
+        """What has come of the questions; waits for some moments if nothing has."""
+        left = min(max(self._next - time.monotonic(), POLL_S), _ALIVE_S)
+        if not self._open:
+            time.sleep(left)
+            return []
         done = wait(self._open, timeout=left, return_when=FIRST_COMPLETED).done
+        seen: list[_Seen | Exception] = []
         for each in done:
             del self._open[each]
-        if done:
-            # The app can be reached, or refuses: asking again at once costs it nothing.
-            self._next = min(self._next, time.monotonic() + POLL_S)
-        seen = [each.exception() or each.result() for each in done]
+            said = each.exception() or each.result()
+            if not isinstance(said, Exception | _Seen):
+                raise said
+            seen.append(said)
+            if not isinstance(said, TimeoutError):
+                self._lives = True
+            elif self._lives and each is self._last:
+                self._patience = min(self._patience * 2, _LONGEST_TIMEOUT_S)
+        if done and self._lives:
+            self._next = time.monotonic() + POLL_S
+        # The first right answer counts.
         right = [said for said in seen if isinstance(said, _Seen) and said.status is not None]
-        yield from sorted(right, key=lambda said: said.moment) or seen  # type: ignore[misc]
+        return [min(right, key=lambda said: said.moment)] if right else seen
 
 
 def _ask(
@@ -170,7 +185,12 @@ def _ask(
             context = ssl.create_default_context(cafile=probe.ca_file)
             context.check_hostname = probe.ca_file is None
             plain.settimeout(_left(deadline))
-            with context.wrap_socket(plain, server_hostname=address[0]) as secure:
+            # It takes the plain socket over, so it is the one that can be shut down from now on.
+            with context.wrap_socket(
+                plain, server_hostname=address[0], do_handshake_on_connect=False
+            ) as secure:
+                sockets.append(secure)
+                secure.do_handshake()
                 return _exchange(probe, connection, secure, deadline)
         return _exchange(probe, connection, plain, deadline)
 

@@ -24,7 +24,7 @@ from portkit.package import ext4, partitions
 from portkit.package.flatten import flattened
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
-from portkit.wire.sparse import extents
+from portkit.wire.sparse import extents, write_at
 
 _VERSION = 6  # of what a disk holds beside image and kit: a new one makes disks anew
 _LABEL = b"portkit-root"
@@ -157,7 +157,7 @@ def _boot(kit: GuestKit, default: bytes, out: BinaryIO) -> None:
         for start, length in extents(source.fileno()):
             for at in range(start, start + length, _CHUNK):
                 data = os.pread(source.fileno(), min(_CHUNK, start + length - at), at)
-                os.pwrite(out.fileno(), data, boot_partition.START + at)
+                write_at(out.fileno(), data, boot_partition.START + at)
         slot = boot_partition.slot(os.pread(source.fileno(), 512, 0))
-    os.pwrite(out.fileno(), default, boot_partition.START + slot)
-    os.pwrite(out.fileno(), kit.loader.read_bytes(), 0)
+    write_at(out.fileno(), default, boot_partition.START + slot)
+    write_at(out.fileno(), kit.loader.read_bytes(), 0)

@@ -112,6 +112,8 @@ class _Layer:
         if kind == tarball.CHAR and member.device == (0, 0):
             kind = _HIDDEN
         link = member.link if kind == tarball.SYMLINK else ""
+        if kind == tarball.SYMLINK and not link:
+            raise ValueError(f"{member.name[:200]!a} is a symlink to nothing")
         if len(link.encode("utf-8", "surrogateescape")) >= _PATH_BYTES:
             raise ValueError(f"{member.name[:200]!a} is a symlink to a path that is too long")
         node = Node(kind, self._index, self._index, member.header, link)

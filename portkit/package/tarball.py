@@ -85,21 +85,19 @@ def member_at(file: BinaryIO, header: int) -> Member:
 def content(file: BinaryIO, member: Member) -> Iterator[bytes]:
     """The bytes of a file; the holes of a sparse one as zeros."""
     done = 0
-    for offset, data in pieces(file, member, 0, member.size):
+    for offset, data in pieces(file, member):
         yield from _zeros(offset - done)
         yield data
         done = offset + len(data)
     yield from _zeros(member.size - done)
 
 
-def pieces(file: BinaryIO, member: Member, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """What a file has between two offsets, as (offset, bytes) in order; holes are left out."""
-    done = position = 0
-    pieces = ((0, member.size),) if member.pieces is None else member.pieces
-    for offset, length in pieces:
-        done, last = max(offset, start), min(offset + length, end)
-        at = member.data + position + done - offset
-        for data in _bytes(file, at, last - done):
+def pieces(file: BinaryIO, member: Member) -> Iterator[tuple[int, bytes]]:
+    """What a file has, as (offset, bytes) in order, at most 1 MiB each; holes are left out."""
+    position = member.data
+    for offset, length in ((0, member.size),) if member.pieces is None else member.pieces:
+        done = offset
+        for data in _bytes(file, position, length):
             yield done, data
             done += len(data)
         position += length
@@ -227,6 +225,8 @@ def _member(
         size = _whole(told or "")
     if pieces is not None:
         _check_pieces(name, pieces, size, stored)
+        # GNU tar ends a map with an empty piece; others are as empty.
+        pieces = tuple(piece for piece in pieces if piece[1])
         if stored > whole - data:
             raise TarError(f"{name[:200]!a} has {stored} bytes, the file ends before")
     return Member(

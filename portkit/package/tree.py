@@ -10,6 +10,7 @@ from portkit.package.tarball import Member
 
 _LAST_TIME_NS = 1 << 63  # Go's times of files are 64 bits of nanoseconds
 _KEPT = 50_000  # headers that stay in memory, some 500 bytes each; others are read again
+_KEPT_BYTES = 1024  # of extended attributes of one of them
 
 
 class Node:
@@ -61,8 +62,9 @@ class Tree:
         self._kept: dict[tuple[int, int], Member] = {}
 
     def keep(self, layer: int, member: Member) -> None:
-        """Remember headers that have been read, as long as they are few."""
-        if len(self._kept) < _KEPT:
+        """Remember headers that have been read, as long as they are few and small."""
+        small = not member.pieces and sum(map(len, member.xattrs.values())) < _KEPT_BYTES
+        if small and len(self._kept) < _KEPT:
             self._kept[layer, member.header] = member
 
     def member(self, node: Node) -> Member | None:
@@ -74,13 +76,22 @@ class Tree:
 
     def walk(self) -> Iterator[tuple[str, Node]]:
         """Every path below the root with its node, folders before their children, in the order
-        of their names; the root's own path is empty. Hard links are told once for each name."""
-        pending: list[tuple[str, Node]] = [("", self.root)]
-        while pending:
-            path, node = pending.pop()
-            yield path, node
-            for name in sorted(node.children, reverse=True):
-                pending.append((f"{path}/{name}" if path else name, node.children[name]))
+        of their names; the root's own path is empty. Hard links are told once for each name.
+
+        Only the folders on the way to a file are in memory: a path may be long, and files many.
+        """
+        yield "", self.root
+        trail = [("", self.root, iter(sorted(self.root.children)))]
+        while trail:
+            path, folder, names = trail[-1]
+            name = next(names, None)
+            if name is None:
+                trail.pop()
+                continue
+            node, below = folder.children[name], f"{path}/{name}" if path else name
+            yield below, node
+            if node.children:
+                trail.append((below, node, iter(sorted(node.children))))
 
 
 def changed_ns(member: Member) -> int:

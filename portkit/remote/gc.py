@@ -121,11 +121,10 @@ def _candidates(blobs: bool) -> Iterator[Tuple[str, Path]]:
 
 
 def of_instances() -> Set[str]:
-    """Digests (hex) of what Instances boot from, and of the kits that are in their disks."""
+    """Digests (hex) of the disks that Instances boot from, and of the kits that are in them."""
     folders = list(instances.ROOT.glob("pk-*")) if instances.ROOT.is_dir() else []
     marks = (folder / "base" for folder in folders)
-    names = {name for mark in marks if mark.is_file() for name in mark.read_text().split()}
-    return {name[:64] for name in names} | instances.kits(folders)
+    return {mark.read_text()[:64] for mark in marks if mark.is_file()} | instances.kits(folders)
 
 
 def _held() -> Set[str]:

@@ -1,9 +1,9 @@
 """Folders of Instances in the disk Form: a shared read-only base, an overlay, their small disks.
 
-/var/lib/portkit/instances/base/HEX.raw    root:QEMU-GROUP 0440, verified content: a disk, a
-                                           kernel or an initrd
+/var/lib/portkit/instances/base/HEX.raw    root:QEMU-GROUP 0440, verified content
 /var/lib/portkit/instances/ID/             0711: disk.qcow2, config.raw, NAME.raw, serial.log of
-                                           QEMU's user; app, base, kit of root
+                                           QEMU's user; kernel, initrd as the base; app, base, kit
+                                           of root
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ def create(args: JsonObject, channel: Channel) -> JsonObject:
             str(folder),
             "portkit rm %s --on THIS-HOST takes it away." % args["id"],
         )
-    bases = [_base(digest, owner[1]) for digest in (args["disk"], *args.get("boot", ()))]
+    base = _base(args["disk"], owner[1])
     folder.mkdir(mode=0o711)
     folder.chmod(0o711)
     try:
-        return _fill(folder, bases, args, owner)
+        return _fill(folder, base, args, owner)
     except BaseException:
         shutil.rmtree(str(folder), ignore_errors=True)
         with leases.locked():
@@ -82,12 +82,12 @@ def create(args: JsonObject, channel: Channel) -> JsonObject:
         raise
 
 
-def _fill(folder: Path, bases: List[Path], args: JsonObject, owner: Tuple[int, int]) -> JsonObject:
-    base, overlay = bases[0], folder / "disk.qcow2"
+def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) -> JsonObject:
+    overlay = folder / "disk.qcow2"
     # -F: without the base's format qemu-img refuses (since 6.1), and guessing it from content that
     # a guest may have written is how a raw disk becomes a qcow2 that names a file of the host.
     _tool(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)])
-    (folder / "base").write_text("\n".join(path.name for path in bases))
+    (folder / "base").write_text(base.name)
     (folder / "app").write_text(str(args.get("app", "")))
     kit = [store.path_of(digest).name for digest in args.get("kit", ())]
     (folder / "kit").write_text("\n".join(kit))
@@ -112,10 +112,13 @@ def _fill(folder: Path, bases: List[Path], args: JsonObject, owner: Tuple[int, i
     # Nothing else is QEMU's: what base and kit name is removed with the Instance, by root.
     for path in (overlay, config, serial, *map(Path, volumes.values())):
         os.chown(str(path), *owner)
+    boot = [folder / name for name in ("kernel", "initrd")[: len(args.get("boot", ()))]]
+    for path, digest in zip(boot, args.get("boot", ())):
+        _readable(digest, path, owner[1])
     return {
         "dir": str(folder),
         "base": str(base),
-        "boot": [str(path) for path in bases[1:]],
+        "boot": [str(path) for path in boot],
         "overlay": str(overlay),
         "config": str(config),
         "serial": str(serial),
@@ -172,24 +175,33 @@ def _base(digest: str, group: int) -> Path:
     if base.exists():
         _verify(digest, base, blob)
         return base
+    fresh = folder / (blob.name + ".new")
+    fresh.unlink(missing_ok=True)
+    _readable(digest, fresh, group)
+    fresh.replace(base)
+    return base
+
+
+def _readable(digest: str, path: Path, group: int) -> None:
+    """A verified blob under a name of its own, which QEMU may read; a link, else a sparse copy."""
+    blob = store.path_of(digest)
     if not blob.is_file():
         raise RemoteError(
-            "TransferError", "the disk is not in the host's Store", str(digest), "Send it first."
+            "TransferError",
+            "what a VM is to boot from is not in the host's Store",
+            str(digest),
+            "Send it first.",
         )
     if digest not in store.VERIFIED:
         _verify(digest, blob)
-    fresh = folder / (blob.name + ".new")
-    fresh.unlink(missing_ok=True)
     try:
         # A second name costs nothing. The file's mode and owner change with it, which the Store
         # does not mind: it is root's.
-        os.link(str(blob), str(fresh))
+        os.link(str(blob), str(path))
     except OSError:  # another file system
-        sparse.copy_sparse(blob, fresh)
-    os.chown(str(fresh), 0, group)
-    fresh.chmod(0o440)
-    fresh.replace(base)
-    return base
+        sparse.copy_sparse(blob, path)
+    os.chown(str(path), 0, group)
+    path.chmod(0o440)
 
 
 def _verify(digest: str, path: Path, *others: Path) -> None:
@@ -218,7 +230,7 @@ def configure(args: JsonObject, channel: Channel) -> JsonObject:
         # wrongly.
         if len(data) != os.fstat(descriptor).st_size:
             raise RemoteError("HostError", "the configuration has another size than before")
-        os.pwrite(descriptor, data, 0)
+        sparse.write_at(descriptor, data, 0)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -227,7 +239,7 @@ def configure(args: JsonObject, channel: Channel) -> JsonObject:
 
 def drop_unused_bases(needed: Set[str]) -> None:
     """Remove the bases that no Instance stands on, but for those (hex digests) that are needed."""
-    used = {name for mark in ROOT.glob("pk-*/base") for name in mark.read_text().split()}
+    used = {mark.read_text() for mark in ROOT.glob("pk-*/base")}
     for path in (ROOT / "base").glob("*.raw"):
         if path.name not in used and path.name[: -len(".raw")] not in needed:
             path.unlink()

@@ -20,6 +20,7 @@ import os
 from typing import Iterator, Sequence, Tuple
 
 from portkit.wire.content import Content
+from portkit.wire.sparse import write_at
 
 END, ZERO, LITERAL, COPY, COPY_FROM = range(5)
 _CHUNK = 1 << 20
@@ -177,7 +178,7 @@ class Target:
             if not _is_zero(data[start:stop]):
                 while stop < len(data) and not _is_zero(data[stop : stop + _BLOCK]):
                     stop += _BLOCK
-                _write_all(self._descriptor, view[start:stop], self.done + start)
+                write_at(self._descriptor, view[start:stop], self.done + start)
             start = stop
         self.done += len(data)
 
@@ -197,14 +198,6 @@ class Target:
 
 def _is_zero(block: bytes) -> bool:
     return block == _ZERO_BLOCK[: len(block)]
-
-
-def _write_all(descriptor: int, view: memoryview, position: int) -> None:
-    # pwrite(2) may write less than it was given, for example at the end of a disk.
-    while view:
-        count = os.pwrite(descriptor, view, position)
-        position += count
-        view = view[count:]
 
 
 def apply(pieces: Iterator[bytes], bases: Sequence[Content], target: Target) -> None:

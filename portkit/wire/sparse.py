@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Union
 
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
@@ -61,6 +62,16 @@ def _read(descriptor: int, start: int, length: int) -> Iterator[bytes]:
         length -= len(chunk)
 
 
+def write_at(descriptor: int, data: Union[bytes, memoryview], position: int) -> None:
+    """Write all of it there: pwrite(2) may write less than it was given, for example at the end of
+    a disk."""
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(descriptor, view, position)
+        position += count
+        view = view[count:]
+
+
 def copy_sparse(source: Path, target: Path) -> None:
     """Copy to a new file of mode 0600; holes stay holes. An existing target is an error."""
     with source.open("rb") as file:
@@ -71,7 +82,7 @@ def copy_sparse(source: Path, target: Path) -> None:
             os.ftruncate(out, os.fstat(file.fileno()).st_size)
             for start, length in extents(file.fileno()):
                 for chunk in _read(file.fileno(), start, length):
-                    os.pwrite(out, chunk, start)
+                    write_at(out, chunk, start)
                     start += len(chunk)
         finally:
             os.close(out)

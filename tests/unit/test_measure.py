@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from portkit import process
 from portkit.errors import BootError
+from portkit.measure import probe as probe_module
 from portkit.measure import ttfr, url_of
 from portkit.model import HealthProbe
 
@@ -237,6 +238,55 @@ def test_a_forwarded_port_that_was_silent() -> None:
             while each.recv(65536):
                 pass
             each.close()
+
+
+def test_between_questions_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that refuses is the normal state of an app that starts: it must cost no processor."""
+    slept: list[float] = []
+    with probe_module._Questions(HealthProbe(), ("127.0.0.1", 1)) as questions:
+        questions._next = time.monotonic() + 60
+        monkeypatch.setattr(probe_module.time, "sleep", slept.append)
+        questions.ask(time.monotonic() + 60)
+        assert questions.answers() == []
+    assert questions.asked == 0
+    assert len(slept) == 1
+    assert 0 < slept[0] <= 0.5, "`alive` is asked twice a second"
+
+
+def test_one_question_at_a_time_behind_the_first_sign_of_life() -> None:
+    """An app that is up and busy has to answer all that it is asked, one after the other."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address, far = silent.getsockname(), time.monotonic() + 600
+        with probe_module._Questions(HealthProbe(), address) as questions:
+            for _ in range(3):
+                questions._next = 0
+                questions.ask(far)
+            assert questions.asked == 3
+            questions._lives = True
+            questions._next = 0
+            questions.ask(far)
+            assert questions.asked == 3
+
+
+def test_tls_that_is_given_up_is_closed() -> None:
+    """Python waits at its end for whoever still reads."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        probe = HealthProbe(scheme="https", timeout_s=600)
+
+        def gone() -> None:
+            if lost:
+                raise BootError("it has ended")
+
+        lost: list[socket.socket] = []
+        thread = threading.Thread(target=lambda: lost.append(server.accept()[0]))
+        thread.start()
+        with pytest.raises(BootError, match="it has ended"):
+            ttfr(probe, server.getsockname(), started=0, alive=gone)
+        thread.join()
+        lost[0].settimeout(5)  # the question itself would stay open for longer
+        while lost[0].recv(65536):
+            pass
+        lost[0].close()
 
 
 def test_tls_that_never_shakes_hands() -> None:  # hostile input 35

@@ -11,7 +11,6 @@ of blocks and of inodes. So a file that changes in an upper layer leaves all bel
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +34,7 @@ from portkit.package.ext4.tables import (
 )
 from portkit.package.tarball import Member
 from portkit.package.tree import Node, Tree, changed_ns
+from portkit.wire.sparse import write_at
 
 __all__ = ["NoRoom", "Plan", "plan", "write"]
 
@@ -170,30 +170,32 @@ class _Writer:
         inode.links = node.names
         if node.kind == tarball.FILE:
             inode.size = member.size
-            runs = list(self._content(node, member))
-            self._map(node.number, inode, runs)
+            self._map(node.number, inode, self._content(node, member))
         elif node.kind == tarball.SYMLINK:
             self._symlink(node, inode)
         elif node.kind in (tarball.CHAR, tarball.BLOCKDEV):
             inode.place = device(*member.device)
         self._finish(node.number, inode, block)
 
-    def _content(self, node: Node, member: Member) -> Iterator[Run]:
-        """Copy the content of a file, piece by piece; where it is."""
-        source = self._tree.layers[node.layer]
-        for wanted in _wanted(member):
-            logical = wanted.logical
-            for first, count in self._space.take(wanted.blocks):
-                self._copy(source, member, logical * BLOCK, first, count)
-                yield Run(logical, first, count)
-                logical += count
-
-    def _copy(self, source: BinaryIO, member: Member, offset: int, first: int, count: int) -> None:
-        """Blocks of the file from that offset on."""
-        end = min(offset + count * BLOCK, member.size)
-        place = first * BLOCK - offset
-        for at, data in tarball.pieces(source, member, offset, end):
-            self._store(place + at, data)
+    def _content(self, node: Node, member: Member) -> list[Run]:
+        """Copy the content of a file; where it is now. Runs and pieces are both in order, so one
+        walk over them is enough, however many there are."""
+        runs = [
+            Run(wanted.logical + done, first, count)
+            for wanted in _wanted(member)
+            for done, first, count in _numbered(self._space.take(wanted.blocks))
+        ]
+        index = 0
+        for at, data in tarball.pieces(self._tree.layers[node.layer], member):
+            while data:
+                run = runs[index]
+                left = (run.logical + run.blocks) * BLOCK - at
+                if left <= 0:
+                    index += 1
+                    continue
+                self._store((run.physical - run.logical) * BLOCK + at, data[:left])
+                at, data = at + min(left, len(data)), data[left:]
+        return runs
 
     def _symlink(self, node: Node, inode: Inode) -> None:
         target = _bytes(node.link)
@@ -237,7 +239,7 @@ class _Writer:
         runs = self._folder_runs[node]
         inode.size = sum(run.blocks for run in runs) * BLOCK
         inode.links = 2 + sum(child.folder for child in node.children.values())
-        if inode.links >= _MAX_LINKS:
+        if inode.links > _MAX_LINKS:
             inode.links = 1  # "many", with dir_nlink
         self._map(node.number, inode, runs)
         self._space.folder(node.number)
@@ -280,10 +282,7 @@ class _Writer:
 
     def _journal(self) -> bytes:
         count = self._shape.journal
-        runs, done = [], 0
-        for first, taken in self._space.take(count):
-            runs.append(Run(done, first, taken))
-            done += taken
+        runs = [Run(*row) for row in _numbered(self._space.take(count))]
         inode = Inode(stat.S_IFREG | 0o600, size=count * BLOCK)
         self._map(JOURNAL, inode, runs)
         self._store(runs[0].physical * BLOCK, empty_journal(count))
@@ -313,12 +312,20 @@ class _Writer:
     def _store(self, place: int, data: bytes) -> None:
         """Write, but for whole blocks of zeros."""
         if _ZERO not in (data[at : at + BLOCK] for at in range(0, len(data), BLOCK)):
-            os.pwrite(self._file, data, self._start + place)
+            write_at(self._file, data, self._start + place)
             return
         for at in range(0, len(data), BLOCK):
             part = data[at : at + BLOCK]
             if part != _ZERO:
-                os.pwrite(self._file, part, self._start + place + at)
+                write_at(self._file, part, self._start + place + at)
+
+
+def _numbered(taken: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Such runs with the number of blocks before each."""
+    done = 0
+    for first, count in taken:
+        yield done, first, count
+        done += count
 
 
 def _wanted(member: Member) -> list[Run]:
@@ -332,16 +339,18 @@ def _wanted(member: Member) -> list[Run]:
         if runs and runs[-1].logical + runs[-1].blocks >= first:
             begin = runs[-1].logical
             runs[-1] = Run(begin, 0, max(end, begin + runs[-1].blocks) - begin)
-        elif length:
+        else:
             runs.append(Run(first, 0, end - first))
     return runs
 
 
 def _attributes(node: Node, member: Member) -> Mapping[str, bytes]:
     """What of its extended attributes a Linux file of its kind can have."""
-    found = {}
+    found: dict[str, bytes] = {}
     for key, text in member.xattrs.items():
         name, value = key.removeprefix(tarball.XATTR), _bytes(text)
+        if name in acl.NAMES and node.kind == tarball.SYMLINK:
+            continue  # a symlink has no rights of its own
         if name in acl.NAMES:
             rows = acl.entries(name, value, member.mode)
             if not rows:

@@ -131,7 +131,9 @@ def _time(nanoseconds: int) -> tuple[int, int]:
 
 
 def device(major: int, minor: int) -> bytes:
-    """The place of a device: the old form where it can tell it, else the new one."""
+    """The place of a device: the old form where it can tell it, else the new one. Of larger
+    numbers the kernel keeps the last 12 and 20 bits (linux/kdev_t.h)."""
+    major, minor = major & 0xFFF, minor & 0xFFFFF
     if major < 256 and minor < 256:
         return struct.pack("<II", major << 8 | minor, 0).ljust(60, b"\0")
     number = minor & 0xFF | major << 8 | (minor & ~0xFF) << 12

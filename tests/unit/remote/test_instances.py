@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import time
 from pathlib import Path
@@ -113,27 +114,34 @@ def test_an_altered_blob_is_not_linked(disk: str) -> None:
     assert not store.path_of(disk).exists()
 
 
-def test_what_an_instance_boots_from_stays_as_long_as_it_does(
+def test_a_kernel_to_start_from_is_in_the_folder_of_its_instance(
     disk: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = []
     for data in (b"kernel", b"initrd"):
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        store.path_of(digest).write_bytes(data)
-        names.append(digest)
-    bases = [instances._base(digest, os.getgid()) for digest in (disk, *names)]
+        names.append("sha256:" + hashlib.sha256(data).hexdigest())
+        store.path_of(names[-1]).write_bytes(data)
     monkeypatch.setattr(instances, "_tool", lambda argv: Path(argv[-1]).touch())
-    args = {"config": "", "volumes": []}
+    owner, base = (os.getuid(), os.getgid()), instances._base(disk, os.getgid())
+    args = {"config": "", "volumes": [], "kit": names}
     folders = [instances.ROOT / f"pk-{number:012}" for number in range(2)]
-    for folder in folders:
+    for folder, boot in zip(folders, (names, []), strict=True):
         folder.mkdir()
-        made = instances._fill(folder, bases, args, (os.getuid(), os.getgid()))
-        assert made["base"] == str(bases[0])
-        assert made["boot"] == [str(path) for path in bases[1:]]
+        made = instances._fill(folder, base, {**args, "boot": boot}, owner)
+        assert made["boot"] == [str(folder / name) for name in ("kernel", "initrd")[: len(boot)]]
+    for name, data in (("kernel", b"kernel"), ("initrd", b"initrd")):
+        path = folders[0] / name
+        assert path.read_bytes() == data
+        assert stat.S_IMODE(path.stat().st_mode) == 0o440
     shutil.rmtree(folders[0])
     instances.drop_unused_bases(set())
-    assert all(path.exists() for path in bases)
-    assert gc.of_instances() == {path.name[:64] for path in bases}
-    shutil.rmtree(folders[1])
-    instances.drop_unused_bases({bases[1].name[:64]})
-    assert [path.exists() for path in bases] == [False, True, False]
+    assert base.exists(), "the other Instance stands on it"
+    assert all(store.path_of(name).exists() for name in names), "and names them as its kit"
+    assert gc.of_instances() == {base.name[:64], *(name[7:] for name in names)}
+
+
+def test_an_altered_kernel_is_not_started(disk: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    flip(store.path_of(disk))
+    with pytest.raises(RemoteError, match="not what its name says"):
+        instances._readable(disk, instances.ROOT / "kernel", os.getgid())
+    assert not (instances.ROOT / "kernel").exists()

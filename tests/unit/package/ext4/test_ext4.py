@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 import re
 import struct
 import tarfile
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 
 from portkit import process
 from portkit.errors import VerifyError
-from portkit.package import ext4
+from portkit.package import ext4, tarball
 from portkit.package.ext4 import directory, extents, tables, xattr
 from portkit.package.ext4.extents import Run
 from portkit.package.ext4.geometry import GROUP, geometry
 from portkit.package.flatten import flattened
+from portkit.wire.sparse import write_at
 
 MIB = 1 << 20
 XATTR = "SCHILY.xattr."
@@ -187,6 +189,62 @@ def test_a_file_that_is_more_pieces_than_an_inode_can_tell(tmp_path: Path) -> No
     found = debugfs(tmp_path / "out", "cat /x")
     assert found[::8192] == data[::4096]
     assert not any(found[4096::8192])
+
+
+def test_many_pieces_take_one_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read of a member's headers and pieces does not grow with the square of them."""
+    count = 3000
+    head = f"{count + 1}\n" + "".join(f"{number * 8192}\n1\n" for number in range(count))
+    head += f"{count * 8192}\n0\n"
+    info = tarfile.TarInfo("GNUSparseFile/x")
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x"}
+    info.pax_headers["GNU.sparse.realsize"] = str(count * 8192)
+    content = head.encode().ljust(-(-len(head) // 512) * 512, b"\0") + b"p" * count
+    info.size = len(content)
+    padded = content.ljust(-(-len(content) // 512) * 512, b"\0")
+    (tmp_path / "layer").write_bytes(info.tobuf(tarfile.PAX_FORMAT) + padded + bytes(1024))
+    calls = 0
+    pieces = tarball.pieces
+
+    def counted(*args: object) -> object:
+        nonlocal calls
+        calls += 1
+        return pieces(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tarball, "pieces", counted)
+    with flattened([tmp_path / "layer"]) as tree, (tmp_path / "out").open("w+b") as file:
+        file.truncate(64 * MIB)
+        ext4.write(ext4.plan(tree), file, 0, 64 * MIB, uuid=bytes(16), label=b"")
+    assert calls == 1
+    process.run(["e2fsck", "-f", "-n", tmp_path / "out"], timeout=60)
+    assert debugfs(tmp_path / "out", "cat /x")[::8192] == b"p" * count
+
+
+@pytest.mark.parametrize("count", [64_997, 64_998, 64_999])
+def test_folders_in_a_folder_until_they_are_many(tmp_path: Path, count: int) -> None:
+    written(tmp_path, [folder(f"d/{number}") for number in range(count)], size=800 * MIB)
+
+
+def test_an_acl_of_a_symlink_is_left_out(tmp_path: Path) -> None:
+    acl = struct.pack("<IHHIHHI", 2, 1, 7, 0, 2, 7, 1000).decode("utf-8", "surrogateescape")
+    headers = {XATTR + "system.posix_acl_access": acl}
+    image = written(tmp_path, [row("s", type=tarfile.SYMTYPE, linkname="x", pax_headers=headers)])
+    assert b"posix_acl" not in debugfs(image, "ea_list /s")
+
+
+def test_a_symlink_to_nothing_is_refused(tmp_path: Path) -> None:
+    path = layer(tmp_path / "layer", [row("s", type=tarfile.SYMTYPE)])
+    with pytest.raises(VerifyError, match="symlink to nothing"), flattened([path]):
+        pass
+
+
+def test_a_disk_that_fills_up_while_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pwrite(2) writes a part then, and says so by its result alone."""
+    whole, pwrite = bytes(range(256)) * 10, os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: pwrite(file, data[:100], at))
+    with tempfile.TemporaryFile() as file:
+        write_at(file.fileno(), whole, 7)
+        assert os.pread(file.fileno(), 5000, 7) == whole
 
 
 def test_a_folder_of_many_blocks_and_of_many_layers(tmp_path: Path) -> None:
