@@ -61,9 +61,8 @@ def ttfr(
             questions.ask(deadline)
             for said in questions.answers():
                 if isinstance(said, _Seen) and said.status is not None:
-                    poll = _ASK_EVERY_S if questions.silent else POLL_S
-                    seconds = said.moment - started
-                    return Answer(seconds, said.status, questions.asked, url, poll_s=poll)
+                    seconds, tries = said.moment - started, questions.asked
+                    return Answer(seconds, said.status, tries, url, poll_s=questions.gap)
                 last = _told(said, url)
             now = time.monotonic()
             if now - checked > _ALIVE_S:
@@ -107,7 +106,7 @@ class _Questions:
 
     def __init__(self, probe: HealthProbe, address: tuple[str, int]) -> None:
         self.asked = 0
-        self.silent = False  # whether one was asked while another was still open
+        self.gap = POLL_S  # seconds between the last two: no time is more exact
         self._probe, self._address = probe, address
         self._pool = ThreadPoolExecutor(_MOST_OPEN)
         self._open: dict[Future[_Seen], list[socket.socket]] = {}
@@ -139,11 +138,12 @@ class _Questions:
         timeout = self._patience if self._lives else eager
         sockets: list[socket.socket] = []
         until = now + max(min(timeout, deadline - now), POLL_S)
-        self.silent = self.silent or bool(self._open)
+        wait_s = max(_ASK_EVERY_S, waited * _MORE_SELDOM)
+        self.gap = wait_s if self._open and not self._lives else POLL_S
+        self._next = now + wait_s
         self._last = self._pool.submit(_ask, self._probe, self._address, until, sockets)
         self._open[self._last] = sockets
         self.asked += 1
-        self._next = now + max(_ASK_EVERY_S, waited * _MORE_SELDOM)
 
     def answers(self) -> list[_Seen | Exception]:
         """What has come of the questions; waits for some moments if nothing has."""
