@@ -8,6 +8,7 @@ disks libguestfs wrote.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -30,7 +31,8 @@ def seconds(tree: Path, code: Callable[[Path, list[str], dict[str, str]], None])
     """One Move by the program of that tree."""
     clear()
     with tempfile.TemporaryDirectory(prefix="first-", dir=apps.store().root.parent) as name:
-        env = {"PORTKIT_STORE": f"{name}/store", "PORTKIT_STATE": f"{name}/state"}
+        own = {"PORTKIT_STORE": f"{name}/store", "PORTKIT_STATE": f"{name}/state"}
+        env = {**own, "PORTKIT_LAB_NUMBER": os.environ["PORTKIT_LAB_NUMBER"]}
         words = ["move", str(tree / "fixtures/apps/radicale"), "--keep", "none"]
         words += ["--from", f"lab:{SOURCE}", "--to", f"lab:{TARGET}", "--progress", "quiet"]
         start = time.monotonic()
