@@ -12,7 +12,7 @@ of blocks and of inodes. So a file that changes in an upper layer leaves all bel
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -89,8 +89,9 @@ def plan(tree: Tree) -> Plan:
             for child in node.children.values():
                 if child.folder:
                     child.parent = node
-            for origin in sorted({node.origin, *(c.origin for c in node.children.values())}):
+            for origin, names in _brought(node).items():
                 layers[origin].folders.append(node)
+                blocks += len(directory.chunks(map(_bytes, names), origin == node.origin))
     inodes, number = [(1, FIRST - 1)], FIRST
     for layer in layers:
         first = number = number + -number % _LAYER_INODES
@@ -103,23 +104,25 @@ def plan(tree: Tree) -> Plan:
     return Plan(tree, layers, entries, inodes, content)
 
 
+def _brought(folder: Node) -> dict[int, list[str]]:
+    """The names in a folder, in order, by the layer that brings them. Its own layer is always
+    there: with the first names come `.` and `..`."""
+    found: dict[int, list[str]] = {folder.origin: []}
+    for name, child in sorted(folder.children.items()):
+        found.setdefault(child.origin, []).append(name)
+    return found
+
+
 def _blocks(tree: Tree, node: Node) -> int:
-    """How many blocks it takes, at most a few more."""
+    """How many blocks it takes beside a folder's names, at most a few more."""
     member = tree.member(node)
     attributes = 0 if member is None else bool(xattr.encode(_attributes(node, member)).block)
-    if node.folder:
-        origins: dict[int, list[bytes]] = {node.origin: []}
-        for name, child in node.children.items():
-            origins.setdefault(child.origin, []).append(_bytes(name))
-        return attributes + sum(
-            len(directory.chunks(names, origin == node.origin)) for origin, names in origins.items()
-        )
     if node.kind == tarball.SYMLINK:
         return attributes + (len(_bytes(node.link)) >= _SHORT_LINK)
     if member is None or node.kind != tarball.FILE:
         return attributes
-    count = sum(run.blocks for run in _wanted(member))
-    return attributes + count + extents.tree_blocks(len(_wanted(member)))
+    runs = _wanted(member)
+    return attributes + sum(run.blocks for run in runs) + extents.tree_blocks(len(runs))
 
 
 def write(made: Plan, out: BinaryIO, start: int, size: int, *, uuid: bytes, label: bytes) -> None:
@@ -139,7 +142,6 @@ class _Writer:
             self._shape = geometry(size, sum(made.inodes[-1]))
         except ValueError:
             raise NoRoom from None
-        self._seed = checksum.SEED
         self._space = Space(self._shape)
         self._folder_runs: dict[Node, list[Run]] = {}
 
@@ -148,7 +150,7 @@ class _Writer:
         for index, layer in enumerate(self._plan.layers):
             self._space.align(_LAYER_BLOCKS)
             for folder in layer.folders:
-                self._entries(folder, index)
+                self._entries(folder, _brought(folder)[index])
             for node in layer.nodes:
                 if not node.folder:
                     self._put(node)
@@ -181,9 +183,9 @@ class _Writer:
         """Copy the content of a file; where it is now. Runs and pieces are both in order, so one
         walk over them is enough, however many there are."""
         runs = [
-            Run(wanted.logical + done, first, count)
+            run
             for wanted in _wanted(member)
-            for done, first, count in _numbered(self._space.take(wanted.blocks))
+            for run in self._space.take(wanted.blocks, wanted.logical)
         ]
         index = 0
         for at, data in tarball.pieces(self._tree.layers[node.layer], member):
@@ -209,9 +211,8 @@ class _Writer:
 
     # ------------------------------------------------------------ directories
 
-    def _entries(self, folder: Node, layer: int) -> None:
-        """The blocks of a directory with the names that this layer brings."""
-        names = sorted(name for name, child in folder.children.items() if child.origin == layer)
+    def _entries(self, folder: Node, names: list[str]) -> None:
+        """The blocks of a directory with the names that one layer brings."""
         rows = [
             (_bytes(name), folder.children[name].number, _TYPES[folder.children[name].kind][1])
             for name in names
@@ -223,7 +224,7 @@ class _Writer:
             assert folder.parent is not None, "the plan has told every folder its parent"
             rows[:0] = [(b".", folder.number, 2), (b"..", folder.parent.number, 2)]
             counts[0] += 2
-        seed = checksum.of_inode(self._seed, folder.number)
+        seed = checksum.of_inode(folder.number)
         for count in counts:
             place = self._space.block()
             self._store(place * BLOCK, directory.block(rows[:count], seed))
@@ -263,7 +264,7 @@ class _Writer:
         rows = extents.split(runs)
         blocks = [self._space.block() for _ in range(extents.tree_blocks(len(rows)))]
         inode.place, tree = extents.tree(rows, blocks)
-        seed = checksum.of_inode(self._seed, number)
+        seed = checksum.of_inode(number)
         for place, data in tree:
             total = checksum.extend(seed, data)
             self._store(place * BLOCK, data + total.to_bytes(4, "little"))
@@ -274,35 +275,34 @@ class _Writer:
         if block:
             inode.attribute_block = self._space.block()
             inode.blocks += 8
-            sealed = xattr.sealed(block, inode.attribute_block, self._seed)
+            sealed = xattr.sealed(block, inode.attribute_block)
             self._store(inode.attribute_block * BLOCK, sealed)
-        self._store(self._space.place(number), inode.encoded(number, self._seed))
+        self._store(self._space.place(number), inode.encoded(number))
 
     # ------------------------------------------------------------ the file system's own
 
     def _journal(self) -> bytes:
         count = self._shape.journal
-        runs = [Run(*row) for row in _numbered(self._space.take(count))]
+        runs = self._space.take(count)
         inode = Inode(stat.S_IFREG | 0o600, size=count * BLOCK)
         self._map(JOURNAL, inode, runs)
         self._store(runs[0].physical * BLOCK, empty_journal(count))
-        self._store(self._space.place(JOURNAL), inode.encoded(JOURNAL, self._seed))
+        self._store(self._space.place(JOURNAL), inode.encoded(JOURNAL))
         return inode.place
 
     def _tables(self, journal: bytes, label: bytes) -> None:
         shape = self._shape
-        groups, bits = self._space.groups(self._plan.inodes, self._seed)
+        groups, bits = self._space.groups(self._plan.inodes)
         for place, data in bits.items():
             self._store(place * BLOCK, data)
         told = Numbers(
             uuid=self._uuid,
-            hash_seed=self._uuid,
             label=label,
             free_blocks=sum(group.free_blocks for group in groups),
             free_inodes=sum(group.free_inodes for group in groups),
             journal=journal,
         )
-        rows = b"".join(group.encoded(i, self._seed) for i, group in enumerate(groups))
+        rows = b"".join(group.encoded(i) for i, group in enumerate(groups))
         for group in shape.copies():
             place = shape.first(group) * BLOCK
             # The first 1,024 bytes of a file system are left to boot loaders.
@@ -318,14 +318,6 @@ class _Writer:
             part = data[at : at + BLOCK]
             if part != _ZERO:
                 write_at(self._file, part, self._start + place + at)
-
-
-def _numbered(taken: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-    """Such runs with the number of blocks before each."""
-    done = 0
-    for first, count in taken:
-        yield done, first, count
-        done += count
 
 
 def _wanted(member: Member) -> list[Run]:

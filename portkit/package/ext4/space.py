@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from portkit.package.ext4 import checksum
-from portkit.package.ext4.extents import BLOCK
+from portkit.package.ext4.extents import BLOCK, Run
 from portkit.package.ext4.geometry import GROUP, Geometry
 from portkit.package.ext4.tables import (
     CLEAN_TABLE,
@@ -38,24 +38,24 @@ class Space:
             [self.block(shape.table) for _ in range(shape.groups)],
         )
 
-    def take(self, count: int) -> list[tuple[int, int]]:
-        """The next free blocks, as (first, how many). NoRoom when there are fewer."""
+    def take(self, count: int, logical: int = 0) -> list[Run]:
+        """The next free blocks, for the blocks of a file from `logical` on. NoRoom when there are
+        fewer."""
         found = []
         while count:
-            free = self._until_fixed()
-            taken = min(count, free)
-            found.append((self._next, taken))
+            taken = min(count, self._until_fixed())
+            found.append(Run(logical, self._next, taken))
             _mark(self._bits, self._next, taken, GROUP)
             self._next += taken
-            count -= taken
+            logical, count = logical + taken, count - taken
         return found
 
     def block(self, count: int = 1) -> int:
         """The first of so many blocks in one piece."""
         while self._until_fixed() < count:
             self._next += self._until_fixed()
-        ((first, _),) = self.take(count)
-        return first
+        (run,) = self.take(count)
+        return run.physical
 
     def align(self, unit: int) -> None:
         """Go on at a multiple of that many blocks; those in between stay free."""
@@ -71,9 +71,7 @@ class Space:
         group, index = divmod(inode - 1, self._shape.inodes)
         return self._tables[2][group] * BLOCK + index * 256
 
-    def groups(
-        self, inodes: Iterable[tuple[int, int]], file_system: int
-    ) -> tuple[list[Group], dict[int, bytes]]:
+    def groups(self, inodes: Iterable[tuple[int, int]]) -> tuple[list[Group], dict[int, bytes]]:
         """All descriptors, and the blocks of bits to write; inodes: the used ones, as (first, how
         many)."""
         made, bits = [], {}
@@ -81,7 +79,7 @@ class Space:
         for first, count in inodes:
             _mark(used, first - 1, count, self._shape.inodes)
         for number in range(self._shape.groups):
-            group, blocks, inode_bits = self._group(number, used.get(number), file_system)
+            group, blocks, inode_bits = self._group(number, used.get(number))
             made.append(group)
             # The bits of a group in which nothing is used need not be there.
             if not group.flags & UNUSED_BLOCKS:
@@ -90,9 +88,7 @@ class Space:
                 bits[group.inode_bits] = inode_bits
         return made, bits
 
-    def _group(
-        self, number: int, inodes: bytearray | None, file_system: int
-    ) -> tuple[Group, bytes, bytes]:
+    def _group(self, number: int, inodes: bytearray | None) -> tuple[Group, bytes, bytes]:
         shape = self._shape
         blocks, size = self._bits.get(number, bytearray(BLOCK)), shape.size(number)
         used = int.from_bytes(blocks, "little").bit_count()
@@ -114,8 +110,8 @@ class Space:
             unused_inodes=shape.inodes - numbers.bit_length(),
             folders=self._folders.get(number, 0),
             flags=flags,
-            block_sum=checksum.extend(file_system, marked),
-            inode_sum=checksum.extend(file_system, inode_marks[: shape.inodes // 8]),
+            block_sum=checksum.extend(checksum.SEED, marked),
+            inode_sum=checksum.extend(checksum.SEED, inode_marks[: shape.inodes // 8]),
         )
         return group, marked, inode_marks
 

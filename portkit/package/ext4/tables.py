@@ -27,10 +27,12 @@ UNUSED_INODES, UNUSED_BLOCKS, CLEAN_TABLE = 1, 2, 4  # flags of a group
 
 @dataclass(frozen=True)
 class Numbers:
-    """What the superblock tells of the whole: identity, label, and what is free."""
+    """What the superblock tells of the whole: identity, label, and what is free.
+
+    uuid: the seed of the directories' hashes is the same.
+    """
 
     uuid: bytes
-    hash_seed: bytes
     label: bytes
     free_blocks: int
     free_inodes: int
@@ -48,7 +50,7 @@ def superblock(shape: Geometry, told: Numbers, group: int) -> bytes:
     row += struct.pack("<III", _COMPATIBLE, _INCOMPATIBLE, _READ_ONLY)
     row += told.uuid + told.label.ljust(16, b"\0") + bytes(64)
     row += struct.pack("<IBBH", 0, 0, 0, 0) + bytes(16) + struct.pack("<III", JOURNAL, 0, 0)
-    row += told.hash_seed + struct.pack("<BBH", _HALF_MD4, 1, 64)
+    row += told.uuid + struct.pack("<BBH", _HALF_MD4, 1, 64)
     row += struct.pack("<III", _ATTRIBUTES_AND_ACLS, 0, 0)
     row += told.journal + struct.pack("<II", size >> 32, size & 0xFFFFFFFF)
     row += struct.pack("<III", shape.blocks >> 32, 0, told.free_blocks >> 32)
@@ -73,7 +75,7 @@ class Group:
     block_sum: int = 0
     inode_sum: int = 0
 
-    def encoded(self, number: int, file_system: int) -> bytes:
+    def encoded(self, number: int) -> bytes:
         low = [value & 0xFFFFFFFF for value in (self.block_bits, self.inode_bits, self.table)]
         high = [value >> 32 for value in (self.block_bits, self.inode_bits, self.table)]
         counts = (self.free_blocks, self.free_inodes, self.folders)
@@ -82,7 +84,7 @@ class Group:
         row += struct.pack("<HHHH", *(value & 0xFFFF for value in sums), self.unused_inodes, 0)
         row += struct.pack("<IIIHHHHI", *high, 0, 0, 0, 0, 0)
         row += struct.pack("<HHI", *(value >> 16 for value in sums), 0)
-        total = checksum.extend(checksum.extend(file_system, struct.pack("<I", number)), row)
+        total = checksum.extend(checksum.extend(checksum.SEED, struct.pack("<I", number)), row)
         return row[:30] + struct.pack("<H", total & 0xFFFF) + row[32:]
 
 
@@ -103,7 +105,7 @@ class Inode:
     attribute_block: int = 0
     attributes: bytes = b""
 
-    def encoded(self, number: int, file_system: int) -> bytes:
+    def encoded(self, number: int) -> bytes:
         """All its times are that of the last change: nothing else is told by a layer."""
         time, extra = _time(self.time_ns)
         row = struct.pack("<HHI", self.mode, self.uid & 0xFFFF, self.size & 0xFFFFFFFF)
@@ -114,7 +116,7 @@ class Inode:
         row += struct.pack("<HHHH", self.uid >> 16, self.gid >> 16, 0, 0)
         row += struct.pack("<HHIIIIIII", _EXTRA, 0, extra, extra, extra, time, extra, 0, 0)
         row = (row + self.attributes).ljust(INODE, b"\0")
-        total = checksum.extend(checksum.of_inode(file_system, number), row)
+        total = checksum.extend(checksum.of_inode(number), row)
         low, high = struct.pack("<H", total & 0xFFFF), struct.pack("<H", total >> 16)
         return row[:124] + low + row[126:130] + high + row[132:]
 

@@ -56,9 +56,9 @@ def encode(values: Mapping[str, bytes]) -> Attributes:
     return Attributes(b"", head + packed)
 
 
-def sealed(block: bytes, number: int, file_system: int) -> bytes:
+def sealed(block: bytes, number: int) -> bytes:
     """The block with its checksum; number: where it is."""
-    total = checksum.extend(checksum.extend(file_system, struct.pack("<Q", number)), block)
+    total = checksum.extend(checksum.extend(checksum.SEED, struct.pack("<Q", number)), block)
     return block[:16] + struct.pack("<I", total) + block[20:]
 
 
