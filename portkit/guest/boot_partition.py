@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import tempfile
 from pathlib import Path
 
 from portkit import files, process
@@ -22,11 +23,12 @@ SLOT_BYTES = 256 << 10
 BIOS_LOADER = Path("/usr/lib/syslinux/mbr/gptmbr.bin")
 UEFI_LOADER = Path("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
 # The last console= is /dev/console. -1: a panic ends the guest at once.
-KERNEL_LINE = "console=tty0 console=ttyS0 quiet panic=-1 random.trust_cpu=on"
+_ALWAYS = "quiet panic=-1 random.trust_cpu=on"
+KERNEL_LINE = f"console=tty0 console=ttyS0 {_ALWAYS}"
 # Where QEMU starts the kernel itself, the machine is known: one serial port and no keyboard to look
 # for, no screen to write to, and Debian's kernel need not test its own ciphers.
 _KNOWN_MACHINE = (
-    "console=ttyS0 quiet panic=-1 random.trust_cpu=on cryptomgr.notests 8250.nr_uarts=1 "
+    f"console=ttyS0 {_ALWAYS} cryptomgr.notests 8250.nr_uarts=1 "
     "i8042.noaux i8042.nokbd rcupdate.rcu_expedited=1 rcupdate.rcu_normal_after_boot=1"
 )
 # An emulated processor does not speculate, so there is nothing to be protected from.
@@ -70,11 +72,10 @@ def make(kernel: Path, initrd: Path, out: Path) -> None:
         "loader.conf": b"timeout 0\n",
         "portkit.conf": _ENTRY.encode(),
     }
-    folder = out.with_name(out.name + ".files")
-    folder.mkdir(mode=0o700)
-    try:
-        for name, data in texts.items():
-            files.write(folder / name, data)
+    with tempfile.TemporaryDirectory(dir=out.parent) as name:
+        folder = Path(name)
+        for text, data in texts.items():
+            files.write(folder / text, data)
         with files.create(out) as file:
             file.truncate(BYTES)
         # Clusters of the size of a page: what is in them lies where a transfer looks for it.
@@ -89,10 +90,6 @@ def make(kernel: Path, initrd: Path, out: Path) -> None:
         _copy(out, folder / "portkit.conf", "/loader/entries/portkit.conf")
         _copy(out, UEFI_LOADER, f"/EFI/BOOT/{AMD64.loader}")
         _run("syslinux", "--install", out)
-    finally:
-        for name in texts:
-            (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
     _empty_slot(out, marker)
 
 

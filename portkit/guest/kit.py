@@ -17,6 +17,7 @@ from portkit.architecture import TABLE
 from portkit.errors import AppError, ToolError
 from portkit.guest import boot_partition
 from portkit.guest.initrd import cpio
+from portkit.wire.sparse import hash_sparse
 
 # Debian's kernel for virtual machines: ext4 and serial are built in, virtio is modules.
 # virtio-rng: without it some programs wait a second for random numbers; evdev and button: stop.
@@ -73,10 +74,10 @@ def build_kit(cache: Path | None = None, architecture: str = "amd64") -> GuestKi
     release = kernel.name.removeprefix("vmlinuz-")
     modules = tree / "lib/modules" / release
     initrd = _kept(cache, "initrd", _initrd(_init(cache, architecture), modules))
-    boot = _boot(cache, kernel, initrd)
+    made_of = _digest(kernel) + _digest(initrd)
+    boot = _boot(cache, kernel, initrd, made_of)
     loader = _kept(cache, "loader", boot_partition.BIOS_LOADER.read_bytes()[:LOADER_BYTES])
-    parts = (kernel, initrd, boot, loader)
-    total = hashlib.sha256(b"".join(_digest(path) for path in parts))
+    total = hashlib.sha256(made_of + _digest(boot) + _digest(loader))
     digest = "sha256:" + total.hexdigest()
     return GuestKit(digest, architecture, release, kernel, initrd, boot, loader, modules)
 
@@ -91,15 +92,13 @@ def _kept(cache: Path, name: str, data: bytes) -> Path:
 
 
 def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    return bytes.fromhex(hash_sparse(path))
 
 
-def _boot(cache: Path, kernel: Path, initrd: Path) -> Path:
-    """The boot partition; made again when one of its parts, or what is written there, changed."""
-    total = hashlib.sha256(boot_partition.recipe())
-    for path in (kernel, initrd):
-        total.update(_digest(path))
+def _boot(cache: Path, kernel: Path, initrd: Path, made_of: bytes) -> Path:
+    """The boot partition; made again when one of its parts (whose digests are told), or what is
+    written there, changed."""
+    total = hashlib.sha256(boot_partition.recipe() + made_of)
     made = cache / f"boot-{total.hexdigest()[:16]}"
     if not made.exists():
         with tempfile.TemporaryDirectory(dir=cache) as folder:

@@ -24,11 +24,10 @@ from portkit.package import ext4, partitions
 from portkit.package.flatten import flattened
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
-from portkit.wire.sparse import extents, write_at
+from portkit.wire.sparse import copy_data, write_at
 
 _VERSION = 6  # of what a disk holds beside image and kit: a new one makes disks anew
 _LABEL = b"portkit-root"
-_CHUNK = 1 << 20
 
 
 def build(
@@ -154,10 +153,7 @@ def _id(key: str, part: str) -> uuid.UUID:
 
 def _boot(kit: GuestKit, default: bytes, out: BinaryIO) -> None:
     with kit.boot.open("rb") as source:
-        for start, length in extents(source.fileno()):
-            for at in range(start, start + length, _CHUNK):
-                data = os.pread(source.fileno(), min(_CHUNK, start + length - at), at)
-                write_at(out.fileno(), data, boot_partition.START + at)
+        copy_data(source.fileno(), out.fileno(), boot_partition.START)
         slot = boot_partition.slot(os.pread(source.fileno(), 512, 0))
     write_at(out.fileno(), default, boot_partition.START + slot)
     write_at(out.fileno(), kit.loader.read_bytes(), 0)

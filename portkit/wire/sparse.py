@@ -72,6 +72,14 @@ def write_at(descriptor: int, data: Union[bytes, memoryview], position: int) -> 
         view = view[count:]
 
 
+def copy_data(source: int, target: int, place: int = 0) -> None:
+    """Copy what of a file is no hole to the same offsets of another one, counted from `place`."""
+    for start, length in extents(source):
+        for chunk in _read(source, start, length):
+            write_at(target, chunk, place + start)
+            start += len(chunk)
+
+
 def copy_sparse(source: Path, target: Path) -> None:
     """Copy to a new file of mode 0600; holes stay holes. An existing target is an error."""
     with source.open("rb") as file:
@@ -80,9 +88,6 @@ def copy_sparse(source: Path, target: Path) -> None:
             os.fchmod(out, 0o600)  # whatever the umask took away
             # The size first: a hole at the end is otherwise lost, as nothing is written there.
             os.ftruncate(out, os.fstat(file.fileno()).st_size)
-            for start, length in extents(file.fileno()):
-                for chunk in _read(file.fileno(), start, length):
-                    write_at(out, chunk, start)
-                    start += len(chunk)
+            copy_data(file.fileno(), out)
         finally:
             os.close(out)
