@@ -112,13 +112,14 @@ def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) ->
     # Nothing else is QEMU's: what base and kit name is removed with the Instance, by root.
     for path in (overlay, config, serial, *map(Path, volumes.values())):
         os.chown(str(path), *owner)
-    boot = [folder / name for name in ("kernel", "initrd")[: len(args.get("boot", ()))]]
-    for path, digest in zip(boot, args.get("boot", ())):
-        _readable(digest, path, owner[1])
+    boot = []
+    for name, digest in zip(("kernel", "initrd"), args.get("boot", ())):
+        _readable(digest, folder / name, owner[1])
+        boot.append(str(folder / name))
     return {
         "dir": str(folder),
         "base": str(base),
-        "boot": [str(path) for path in boot],
+        "boot": boot,
         "overlay": str(overlay),
         "config": str(config),
         "serial": str(serial),

@@ -23,6 +23,7 @@ from portkit.remote.channel import Channel
 from portkit.wire import processes, strict_json
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
+from portkit.wire.sparse import write_at
 
 _APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f]{0,300}")
@@ -222,7 +223,7 @@ def _take(app: str, identity: str, role: str) -> None:
     }
     # What the last holder wrote; its lock is free, so that it is gone.
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, b"-" + json.dumps(row).encode(), 0)
+    write_at(descriptor, b"-" + json.dumps(row).encode(), 0)
     _HELD[app] = descriptor
 
 

@@ -108,8 +108,8 @@ class _Job:
                 begun.change if begun else None,
             )
             self.used = plan.used
-            # While the blob is made, what has arrived of its stream is stored beside it.
-            # What it takes without its holes: the host writes holes as well (inode(7): st_blocks is
+            # While the blob is made, what has arrived of its stream is stored beside it. The blob
+            # counts without its holes, which the host leaves as holes too (inode(7): st_blocks is
             # in 512 bytes).
             on_disk = os.fstat(made.target).st_blocks * 512
             room = min(self._blob.size, on_disk) + made.literal
@@ -126,20 +126,9 @@ class _Job:
                 lambda offset: self._sent(stream, offset, pace),
             )
             note.forget()
-            return Delivery(
-                digest=self._blob.digest,
-                size=made.script.size,
-                literal=made.literal,
-                copied=made.copied,
-                zero=made.script.zero,
-                sent=stream.made,
-                bases=plan.used,
-                encoding=stream.how.encoding,
-                level=stream.how.level,
-                window=stream.how.window,
-                reason=_reason(stream.how, made.packed, self._link.rate, made.copied),
-                resumed=resumed,
-            )
+            reason = _reason(stream.how, made.packed, self._link.rate, made.copied)
+            found = made.delivery(self._blob.digest, stream.how, stream.made, plan.used, reason)
+            return replace(found, resumed=resumed)
 
     def foresee(self) -> Delivery:
         """What `run` would do with nothing begun, without the host."""
@@ -147,19 +136,9 @@ class _Job:
             rate = self._link.rate or self._link.held(price.UNKNOWN_RATE)
             how = self._packing(made.literal, rate, made.packed)
             quick, ratio = price.quick(how)
-            return Delivery(
-                digest=self._blob.digest,
-                size=made.script.size,
-                literal=made.literal,
-                copied=made.copied,
-                zero=made.script.zero,
-                sent=round(_compressed(made.pieces(), quick) * ratio),
-                bases=tuple(digest for digest, used in made.found if used),
-                encoding=how.encoding,
-                level=how.level,
-                window=how.window,
-                reason="foreseen",
-            )
+            sent = round(_compressed(made.pieces(), quick) * ratio)
+            bases = tuple(digest for digest, used in made.found if used)
+            return made.delivery(self._blob.digest, how, sent, bases, "foreseen")
 
     @contextmanager
     def _described(self, bases: Bases, begun: Plan | None) -> Iterator[_Described]:
@@ -260,6 +239,24 @@ class _Described:
     def packed(self) -> bool:
         """Whether the content is compressed already."""
         return price.is_packed(list(self._samples()))
+
+    def delivery(
+        self, digest: str, how: Packing, sent: int, bases: tuple[str, ...], reason: str
+    ) -> Delivery:
+        """How the blob of that digest travels, packed like that, in so many bytes."""
+        return Delivery(
+            digest=digest,
+            size=self.script.size,
+            literal=self.literal,
+            copied=self.copied,
+            zero=self.script.zero,
+            sent=sent,
+            bases=bases,
+            encoding=how.encoding,
+            level=how.level,
+            window=how.window,
+            reason=reason,
+        )
 
     def pieces(self) -> Iterator[bytes]:
         return recipe.render(self.script, self.target, self.dropped)
