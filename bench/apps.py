@@ -16,6 +16,7 @@ from portkit.store import Store, default_root
 
 FIXTURES = Path(__file__).parents[1] / "fixtures/apps"
 HOST = "alpha"
+KEY = "bench"
 
 
 class Teller:
@@ -43,6 +44,13 @@ def image_of(name: str) -> Artifact:
         assert app.service.build is not None, f"{name} has a Dockerfile"
         reference = build(source, app.service.build, observer)
         return image.fetch(source, reference, store(), observer)
+
+
+def put(picture: Artifact, where: Store) -> None:
+    """The image, by the key KEY, in a Store that has nothing else."""
+    for blob in picture.blobs:
+        where.add_file(store().path(blob.digest))
+    where.save(picture, KEY)
 
 
 def disk_of(picture: Artifact, kit: GuestKit, where: Store | None = None) -> Artifact:

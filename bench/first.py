@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from bench import apps, earlier, harness
@@ -27,8 +26,8 @@ _ROOT = Path(__file__).parents[1]
 _MOVE = "from portkit_cli.main import main; main()"
 
 
-def seconds(tree: Path, code: Callable[[Path, list[str], dict[str, str]], None]) -> float:
-    """One Move by the program of that tree."""
+def seconds(tree: Path, *, prepare: bool) -> float:
+    """One Move by the program of that tree; prepare: as `earlier.run`."""
     clear()
     with tempfile.TemporaryDirectory(prefix="first-", dir=apps.store().root.parent) as name:
         own = {"PORTKIT_STORE": f"{name}/store", "PORTKIT_STATE": f"{name}/state"}
@@ -36,7 +35,7 @@ def seconds(tree: Path, code: Callable[[Path, list[str], dict[str, str]], None])
         words = ["move", str(tree / "fixtures/apps/radicale"), "--keep", "none"]
         words += ["--from", f"lab:{SOURCE}", "--to", f"lab:{TARGET}", "--progress", "quiet"]
         start = time.monotonic()
-        code(tree, words, env)
+        earlier.run(tree, _MOVE, words, env, prepare=prepare)
         return time.monotonic() - start
 
 
@@ -49,22 +48,14 @@ def main() -> int:
         with earlier.tree(Path(name)) as before:
             found = harness.turns(
                 {
-                    "first, ours": lambda: seconds(_ROOT, _ours),
-                    "first, earlier": lambda: seconds(before, _earlier),
+                    "first, ours": lambda: seconds(_ROOT, prepare=False),
+                    "first, earlier": lambda: seconds(before, prepare=True),
                 },
                 REPEAT,
             )
     ours, peer = found.values()
     row = f"first Move of radicale, both forms, {earlier.COMMIT}"
     return harness.finish(NAME, [harness.Row(row, "s", ours, peer, LIMIT)])
-
-
-def _ours(tree: Path, words: list[str], env: dict[str, str]) -> None:
-    earlier.run(tree, _MOVE, words, env, prepare=False)
-
-
-def _earlier(tree: Path, words: list[str], env: dict[str, str]) -> None:
-    earlier.run(tree, _MOVE, words, env)
 
 
 if __name__ == "__main__":

@@ -87,13 +87,8 @@ def fresh(picture: Artifact, folder: Path) -> Iterator[Store]:
     """A Store that has the image and nothing else."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         store = Store(Path(name) / "store")
-        for blob in picture.blobs:
-            store.add_file(apps.store().path(blob.digest))
-        store.save(picture, _KEY)
+        apps.put(picture, store)
         yield store
-
-
-_KEY = "bench"
 
 
 def seconds(picture: Artifact, kit: GuestKit, folder: Path) -> float:
@@ -116,7 +111,7 @@ def virt_make_fs(tree: Path, kit: GuestKit, folder: Path) -> float:
 
 def earlier_seconds(picture: Artifact, tree: Path, folder: Path) -> float:
     with fresh(picture, folder) as store:
-        return float(earlier.run(tree, _EARLIER_BUILD, [store.root, _KEY]))
+        return float(earlier.run(tree, _EARLIER_BUILD, [store.root, apps.KEY]))
 
 
 def times(picture: Artifact, kit: GuestKit, folder: Path) -> list[harness.Row]:

@@ -39,7 +39,7 @@ from portkit.store import Store
 store = Store(here / "store")
 paths = {name: here / "kit" / name for name in ("kernel", "initrd", "boot", "loader", "modules")}
 kit = GuestKit(digest=sys.argv[2], architecture="amd64", release=sys.argv[3], **paths)
-image = store.find("bench")
+image = store.find(sys.argv[4])
 print(disk.build(image, apps.defaults(image.config), kit, store).digest)
 """
 
@@ -78,7 +78,7 @@ def _here(
     _fill(folder, picture, kit)
     shell = f'umask {umask}; exec "$@"'
     argv = ["sh", "-c", shell, "sh", *(["faketime", date] if date else [])]
-    argv += [sys.executable, "-c", _BUILD, str(folder), kit.digest, kit.release]
+    argv += [sys.executable, "-c", _BUILD, str(folder), kit.digest, kit.release, apps.KEY]
     try:
         return process.run(argv, env=env, cwd=folder, timeout=_TIMEOUT_S).text.strip()
     finally:
@@ -99,7 +99,8 @@ def _there(picture: Artifact, kit: GuestKit, release: str) -> str:
         pip += ["--target", str(folder / "site"), "--only-binary=:all:"]
         process.run([*pip, "--python-version", version, *wanted], timeout=_TIMEOUT_S)
         inside = f"/{folder.name}"
-        argv = ["chroot", root, "python3", "-c", _BUILD, inside, kit.digest, kit.release]
+        argv = ["chroot", root, "python3", "-c", _BUILD, inside]
+        argv += [kit.digest, kit.release, apps.KEY]
         return process.run(argv, timeout=_TIMEOUT_S).text.strip()
 
 
@@ -126,7 +127,4 @@ def _fill(folder: Path, picture: Artifact, kit: GuestKit) -> None:
         path = getattr(kit, field.name)
         if isinstance(path, Path) and path.is_file():
             process.run(["cp", "--sparse=always", path, folder / "kit" / field.name], timeout=60)
-    store = Store(folder / "store")
-    for blob in picture.blobs:
-        store.add_file(apps.store().path(blob.digest))
-    store.save(picture, "bench")
+    apps.put(picture, Store(folder / "store"))
