@@ -12,8 +12,29 @@ from portkit.model.finding import Finding, Severity, Verdict
 from portkit.model.health import DEFAULT_TIMEOUT_S, Healthcheck, HealthProbe, Method
 from portkit.model.image import CONFIG_LIMIT, ImageConfig
 from portkit.model.instance import REMAINS, Instance, Life
+from portkit.model.project import (
+    Attachment,
+    Condition,
+    Content,
+    ContentKind,
+    Dependency,
+    Network,
+    Subnet,
+    Volume,
+)
 from portkit.model.run import RunSpec
-from portkit.model.service import App, Build, Firmware, Machine, Mount, Port, Service, Ulimit
+from portkit.model.service import (
+    App,
+    Build,
+    Device,
+    Firmware,
+    Logging,
+    Machine,
+    Mount,
+    Port,
+    Service,
+    Ulimit,
+)
 
 __all__ = [
     "CAPABILITIES",
@@ -23,8 +44,14 @@ __all__ = [
     "REMAINS",
     "App",
     "Artifact",
+    "Attachment",
     "Blob",
     "Build",
+    "Condition",
+    "Content",
+    "ContentKind",
+    "Dependency",
+    "Device",
     "Facts",
     "Finding",
     "Firmware",
@@ -34,14 +61,18 @@ __all__ = [
     "ImageConfig",
     "Instance",
     "Life",
+    "Logging",
     "Machine",
     "Method",
     "Mount",
+    "Network",
     "Port",
     "RunSpec",
     "Service",
     "Severity",
+    "Subnet",
     "Ulimit",
     "Verdict",
+    "Volume",
     "check_digest",
 ]

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from portkit.errors import AppError
 from portkit.model.finding import Finding
 from portkit.model.health import Healthcheck, HealthProbe
+from portkit.model.project import Attachment, Content, Dependency, Network, Volume
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,23 @@ class Ulimit:
     hard: int
 
 
+@dataclass(frozen=True)
+class Device:
+    """A device of the host that a service may use. permissions: of r, w and m (mknod)."""
+
+    source: str
+    target: str
+    permissions: str = "rwm"
+
+
+@dataclass(frozen=True)
+class Logging:
+    """What the engine does with the output of a service. driver "": as its daemon is set up."""
+
+    driver: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
 class Firmware(StrEnum):
     """What starts a VM; every disk can be booted by both."""
 
@@ -89,6 +108,11 @@ class Service:
 
     None means "as the image says". A variable of `environment` that is None is taken away from
     those of the image.
+
+    network_mode: "", which is a place in each of `networks`; or "none", "host", "bridge",
+    "service:NAME". links: (service, name under which this one alone knows it). extra_hosts: (name,
+    address). pid, ipc, userns_mode: "", "host", "service:NAME", ...; as compose writes them.
+    memswap_bytes: of memory and swap together, -1 without a limit. scale: how many containers.
     """
 
     name: str
@@ -118,18 +142,76 @@ class Service:
     labels: Mapping[str, str] = field(default_factory=dict)
     health: HealthProbe = field(default_factory=HealthProbe)
     machine: Machine = field(default_factory=Machine)
+    depends_on: tuple[Dependency, ...] = ()
+    networks: tuple[Attachment, ...] = ()
+    network_mode: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_opt: tuple[str, ...] = ()
+    domainname: str = ""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    shm_bytes: int | None = None
+    security_opt: tuple[str, ...] = ()
+    pids_limit: int | None = None
+    mem_reservation_bytes: int | None = None
+    memswap_bytes: int | None = None
+    oom_score_adj: int = 0
+    tty: bool = False
+    stdin_open: bool = False
+    pid: str = ""
+    ipc: str = ""
+    userns_mode: str = ""
+    devices: tuple[Device, ...] = ()
+    logging: Logging = field(default_factory=Logging)
+    container_name: str = ""
+    expose: tuple[str, ...] = ()
+    contents: tuple[Content, ...] = ()
+    profiles: tuple[str, ...] = ()
+    scale: int = 1
 
 
 @dataclass(frozen=True)
 class App:
-    """What to run, and what was noticed while it was read."""
+    """What to run, and what was noticed while it was read.
+
+    services: in the order of their names in the file. front: the service that answers for the
+    App; "" is the first. machine: of the one VM that holds the App.
+    """
 
     name: str  # [a-z0-9][a-z0-9_-]{0,62}
     services: tuple[Service, ...]
     source: str  # as the user gave it
     findings: tuple[Finding, ...] = ()
+    networks: tuple[Network, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    front: str = ""
+    machine: Machine = field(default_factory=Machine)
 
     @property
     def service(self) -> Service:
-        """The one service that portkit moves for now (the reader refuses several)."""
-        return self.services[0]
+        """The only service; AppError where there are several, or files would have to travel with
+        it: portkit does not move such an App for now."""
+        if len(self.services) > 1:
+            names = ", ".join(service.name for service in self.services)
+            raise AppError(
+                "portkit moves one service for now",
+                details=f"{self.source}: it has {len(self.services)}: {names[:400]}",
+                resolution="Give portkit a compose file with one of them.",
+            )
+        service = self.services[0]
+        if service.contents:
+            targets = ", ".join(content.target for content in service.contents)
+            raise AppError(
+                "portkit does not carry files beside the image for now",
+                details=f"{self.source}: {service.name} has {targets[:400]}",
+                resolution="Put them into the image.",
+            )
+        return service
+
+    @property
+    def front_service(self) -> Service:
+        """The service that answers for the App."""
+        named = (service for service in self.services if service.name == self.front)
+        return next(named, self.services[0])

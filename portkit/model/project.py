@@ -1,0 +1,109 @@
+"""What the services of an App share, and how they belong together: networks, volumes, files.
+
+Files may hold passwords, so no repr shows what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class Condition(StrEnum):
+    """What has to be true of a service before one that depends on it is started."""
+
+    STARTED = "service_started"
+    HEALTHY = "service_healthy"
+    COMPLETED = "service_completed_successfully"
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """A service that another one needs. required: False is a wish: without that service the other
+    one starts all the same. restart: the other one is restarted when compose restarts it."""
+
+    service: str
+    condition: Condition = Condition.STARTED
+    required: bool = True
+    restart: bool = False
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """Addresses of a network. "": the engine chooses."""
+
+    subnet: str = ""
+    gateway: str = ""
+    ip_range: str = ""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the App. name: in the file. engine_name: what the engine calls it. external: it
+    is there already and the App does not make it. internal: it leads nowhere outside."""
+
+    name: str
+    engine_name: str
+    external: bool = False
+    internal: bool = False
+    driver: str = ""
+    subnets: tuple[Subnet, ...] = ()
+    enable_ipv6: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    driver_opts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """The place of a service in a network. aliases: names beside its own. "": chosen by the
+    engine."""
+
+    network: str
+    aliases: tuple[str, ...] = ()
+    ipv4: str = ""
+    ipv6: str = ""
+    mac: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume of the App. name, engine_name, external: as those of a Network."""
+
+    name: str
+    engine_name: str
+    external: bool = False
+    driver: str = ""
+    driver_opts: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class ContentKind(StrEnum):
+    """Where a Content comes from in the file."""
+
+    BIND = "bind"
+    CONFIG = "config"
+    SECRET = "secret"  # noqa: S105 - a word of compose
+
+
+@dataclass(frozen=True)
+class Content:
+    """Files that travel with the App and stand at `target` in a service.
+
+    source: a file or folder of this machine; None where `data` is the content of a file. name: of
+    the config or secret, or of the path in the project's folder. uid, gid, mode: None is as at the
+    source, or what the engine takes for data (0, 0, 0444). size_bytes: of all files in it.
+    """
+
+    target: str
+    source: Path | None = None
+    data: bytes | None = field(default=None, repr=False)
+    kind: ContentKind = ContentKind.BIND
+    name: str = ""
+    read_only: bool = False
+    uid: int | None = None
+    gid: int | None = None
+    mode: int | None = None
+    size_bytes: int = 0
