@@ -108,34 +108,34 @@ static void groups_read(const char *name, const char *asked, char *const *more,
     }
 }
 
-static void person_find(const struct config *config, struct person *person) {
+static void person_find(const struct service *service, struct person *person) {
     char user[512], name[256] = "";
-    snprintf(user, sizeof user, "%s", *config->user ? config->user : "0");
+    snprintf(user, sizeof user, "%s", *service->user ? service->user : "0");
     char *group = strchr(user, ':');
     if (group) *group++ = 0;
     passwd_read(*user ? user : "0", person, name, sizeof name);
-    groups_read(name, group ? group : "", config->groups, person);
+    groups_read(name, group ? group : "", service->groups, person);
     group_add(person, person->gid);
 }
 
-static void limits_set(const struct config *config) {
-    for (size_t i = 0; i < config->limitc; i++) {
-        const struct limit_row *row = &config->limits[i];
+static void limits_set(const struct service *service) {
+    for (size_t i = 0; i < service->limitc; i++) {
+        const struct limit_row *row = &service->limits[i];
         struct rlimit limit = {row->soft, row->hard};
         if (setrlimit((int)row->resource, &limit)) give_up("set a limit");
     }
 }
 
 /* Bounding set, then ids, then the sets that are left: none for a user that is not root. */
-static void rights_set(const struct config *config, const struct person *person) {
+static void rights_set(const struct service *service, const struct person *person) {
     for (int one = 0; prctl(PR_CAPBSET_READ, one) >= 0; one++)
-        if (!(config->capabilities >> one & 1) && prctl(PR_CAPBSET_DROP, one))
+        if (!(service->capabilities >> one & 1) && prctl(PR_CAPBSET_DROP, one))
             give_up("drop a capability");
     if (setgroups(person->count, person->groups)) give_up("set the groups");
     if (prctl(PR_SET_KEEPCAPS, 0) || setresgid(person->gid, person->gid, person->gid) ||
         setresuid(person->uid, person->uid, person->uid))
         give_up("set the ids");
-    uint64_t mask = person->uid ? 0 : config->capabilities;
+    uint64_t mask = person->uid ? 0 : service->capabilities;
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[2] = {
         {(uint32_t)mask, (uint32_t)mask, 0},
@@ -173,65 +173,151 @@ static void folders_make(const char *path) {
     }
 }
 
-static void world_enter(const struct config *config) {
+static void sysctls_set(const struct service *service) {
+    char path[256];
+    for (size_t i = 0; i < service->sysctlc; i++) {
+        const char *value = strchr(service->sysctls[i], '=');
+        if (!value) continue;
+        snprintf(path, sizeof path, "/proc/sys/%.*s", (int)(value - service->sysctls[i]),
+                 service->sysctls[i]);
+        for (char *dot = path + 10; (dot = strchr(dot, '.'));) *dot = '/';
+        if (write_text(path, value + 1)) give_up(service->sysctls[i]);
+    }
+}
+
+/* Nothing of the disk and of the other services is left in this mount namespace. */
+static void others_leave(const struct app *app, const struct service *service) {
+    umount2(DISK, MNT_DETACH);
+    for (size_t i = 0; i < app->count; i++)
+        if (app->services[i] != service) umount2(app->services[i]->root, MNT_DETACH);
+}
+
+/* A cgroup, network and name of its own. */
+static void several_enter(const struct app *app, const struct service *service) {
+    char path[128];
+    snprintf(path, sizeof path, "/cgroup%s/cgroup.procs", service->root);
+    if (write_text(path, "0")) say("%s runs without limits: %s", service->name, strerror(errno));
+    if (unshare(CLONE_NEWCGROUP)) give_up("make a cgroup namespace");
+    if (service->net >= 0 && setns(service->net, CLONE_NEWNET)) give_up("enter the network");
+    if (unshare(CLONE_NEWUTS) || sethostname(service->hostname, strlen(service->hostname)))
+        give_up("set the hostname");
+    others_leave(app, service);
+    kernel_mount(service);
+}
+
+static void world_enter(const struct app *app, const struct service *service) {
     mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+    if (service->name) several_enter(app, service);
     /* The initrd cannot be pivoted away: the root is moved over it. */
-    if (chdir(ROOT) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
+    if (chdir(service->root) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
         give_up("enter the root");
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
         give_up("mount /proc");
-    if (!config->privileged && !config->init_system) proc_guard();
-    folders_make(config->cwd);
-    if (config->read_only) mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
+    sysctls_set(service);
+    if (!service->privileged && !service->init_system) proc_guard();
+    folders_make(service->cwd);
+    if (service->read_only) mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
 }
 
-static void environment_set(const struct config *config, const struct person *person) {
+static void environment_set(const struct service *service, const struct person *person) {
     clearenv();
-    for (size_t i = 0; i < config->envc; i++) putenv(config->env[i]);
-    setenv("HOSTNAME", config->hostname, 0);
+    for (size_t i = 0; i < service->envc; i++) putenv(service->env[i]);
+    setenv("HOSTNAME", service->hostname, 0);
     const char *home = getenv("HOME");
     if (!home || !*home) setenv("HOME", person->home, 1);
 }
 
-static void app_exec(const struct config *config, int out) {
-    static struct person person;
+static void signals_free(void) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
-    world_enter(config);
-    person_find(config, &person);
-    environment_set(config, &person);
-    limits_set(config);
-    umask((mode_t)config->umask);
+}
+
+/* In its world: become the user that it runs as, and run the program. */
+static void program_run(const struct service *service, char *const *argv, int out) {
+    static struct person person;
+    person_find(service, &person);
+    environment_set(service, &person);
+    limits_set(service);
+    umask((mode_t)service->umask);
     int console = fcntl(2, F_DUPFD_CLOEXEC, 10);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     /* So that /dev/stdout can be opened again, by a user without rights too. */
     if (fchown(out, person.uid, (gid_t)-1)) give_up("give the output away");
-    rights_set(config, &person);
-    if (chdir(config->cwd)) give_up("enter the working folder");
+    rights_set(service, &person);
+    if (chdir(service->cwd)) give_up("enter the working folder");
     dup2(null, 0), dup2(out, 1), dup2(out, 2);
-    execvp(config->argv[0], config->argv);
+    execvp(argv[0], argv);
     int code = errno == ENOENT ? NOT_FOUND : NOT_STARTED;
-    dprintf(console, "portkit: cannot run %s: %s\r\n", config->argv[0], strerror(errno));
+    dprintf(console, "portkit: cannot run %s: %s\r\n", argv[0], strerror(errno));
     _exit(code);
 }
 
-void app_become(const struct config *config) {
+void app_become(const struct service *service) {
     static struct person person;
     strcpy(person.home, "/root");
-    world_enter(config);
-    environment_set(config, &person);
+    world_enter(NULL, service);
+    environment_set(service, &person);
     umask(0);
-    execv(config->argv[0], config->argv);
-    fail(config->argv[0]);
+    execv(service->argv[0], service->argv);
+    fail(service->argv[0]);
 }
 
-pid_t app_start(const struct config *config, int out) {
+static void oom_score_set(const struct service *service) {
+    char text[16];
+    snprintf(text, sizeof text, "%d", service->oom_score);
+    if (service->oom_score) write_text("/proc/self/oom_score_adj", text);
+}
+
+pid_t service_start(const struct app *app, const struct service *service, int out) {
     /* clone(2) without a stack of its own is a fork into new namespaces. */
     long flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | SIGCHLD;
-    pid_t app = (pid_t)syscall(SYS_clone, flags, 0, 0, 0, 0);
-    if (app < 0) fail("start the app");
-    if (app == 0) app_exec(config, out);
-    return app;
+    pid_t made = (pid_t)syscall(SYS_clone, flags, 0, 0, 0, 0);
+    if (made < 0) fail("start the app");
+    if (made) return made;
+    signals_free();
+    oom_score_set(service);
+    world_enter(app, service);
+    program_run(service, service->argv, out);
+    _exit(NOT_STARTED);
+}
+
+/* ---------------------------------------------------------------- healthchecks */
+
+static int namespace_open(pid_t app, const char *name) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/ns/%s", app, name);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* Beside the app: in its namespaces and its root. */
+static void beside(pid_t app) {
+    static const char *const names[] = {"cgroup", "ipc", "uts", "net", "mnt"};
+    char path[64];
+    int spaces[5];
+    snprintf(path, sizeof path, "/proc/%d/root", app);
+    int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    for (size_t i = 0; i < 5; i++) spaces[i] = namespace_open(app, names[i]);
+    for (size_t i = 0; i < 5; i++)
+        if (spaces[i] < 0 || setns(spaces[i], 0)) give_up("look at a service");
+    if (root < 0 || fchdir(root) || chroot(".")) give_up("look at a service");
+}
+
+pid_t check_start(const struct service *service, pid_t app, int out) {
+    int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC), there = namespace_open(app, "pid");
+    pid_t made = -1;
+    /* setns(2): a process stays where it is, its next child is born in the other namespace. */
+    if (own >= 0 && there >= 0 && !setns(there, CLONE_NEWPID)) {
+        made = fork();
+        if (!made) {
+            signals_free();
+            beside(app);
+            program_run(service, service->check, out);
+        }
+        if (setns(own, CLONE_NEWPID)) fail("return from a service");
+    }
+    if (own >= 0) close(own);
+    if (there >= 0) close(there);
+    return made < 0 ? 0 : made;
 }

@@ -14,7 +14,7 @@
 
 #define HEAD 16
 #define NUMBERS 36 /* bytes of the record N */
-#define MOST (4u << 20)
+#define MOST (16u << 20)
 
 static uint32_t word(const unsigned char *at) {
     return at[0] | at[1] << 8 | at[2] << 16 | (uint32_t)at[3] << 24;
@@ -70,65 +70,141 @@ static char *text(const unsigned char *data, uint32_t size) {
     return made;
 }
 
-static void record(struct config *config, char tag, const unsigned char *data, uint32_t size) {
-    struct mount_row *mount = &config->mounts[config->mountc];
-    struct limit_row *limit = &config->limits[config->limitc];
-    uint32_t flags;
+static int grow(size_t count, size_t most) {
+    if (count < most) return 1;
+    errno = E2BIG;
+    fail("use the configuration");
+}
+
+#define ADD(list, count, most, value) \
+    do { if (grow(count, most)) (list)[(count)++] = (value); } while (0)
+
+static void numbers(struct service *service, const unsigned char *data) {
+    service->umask = word(data), service->stop_signal = word(data + 4);
+    service->grace_ms = word(data + 8), service->restart = (int)word(data + 12);
+    service->retries = word(data + 16), service->read_only = (int)word(data + 20);
+    service->privileged = (int)word(data + 24), service->capabilities = wide(data + 28);
+}
+
+/* Number of the volume disk (-1: a tmpfs), flags, bytes of a tmpfs, target; flags: 1 read only, 2 a
+ * tmpfs' mode is told, which is in the upper half. */
+static struct mount_row mount_of(const unsigned char *data, uint32_t size) {
+    uint32_t flags = word(data + 4);
+    return (struct mount_row){text(data + 16, size - 16), (int32_t)word(data), flags & 1,
+                              wide(data + 8), flags >> 1 & 1, flags >> 16};
+}
+
+/* Tree below the disk's content (-1: the data follow), flags (1 read only), uid, gid, mode, length
+ * of the target, target, data. */
+static struct content_row content_of(const unsigned char *data, uint32_t size) {
+    struct content_row row = {NULL, (int32_t)word(data), word(data + 4) & 1, word(data + 8),
+                              word(data + 12), word(data + 16), NULL, 0};
+    uint32_t length = word(data + 20);
+    if (length > size - 24) length = size - 24;
+    row.target = text(data + 24, length);
+    row.size = size - 24 - length;
+    row.data = memory(row.size + 1);
+    memcpy(row.data, data + 24 + length, row.size);
+    return row;
+}
+
+static void check_numbers(struct service *service, const unsigned char *data) {
+    service->check_interval_ms = word(data), service->check_timeout_ms = word(data + 4);
+    service->check_start_ms = word(data + 8), service->check_retries = word(data + 12);
+}
+
+/* What only a service among several has. */
+static void record_of_several(struct service *s, char tag, const unsigned char *data,
+                              uint32_t size) {
     switch (tag) {
-    case 'A': if (config->argc < MAX_LIST - 1) config->argv[config->argc++] = text(data, size); break;
-    case 'E': if (config->envc < MAX_LIST - 1) config->env[config->envc++] = text(data, size); break;
-    case 'G': if (config->groupc < 63) config->groups[config->groupc++] = text(data, size); break;
-    case 'W': config->cwd = text(data, size); break;
-    case 'U': config->user = text(data, size); break;
-    case 'H': config->hostname = text(data, size); break;
-    case 'N': /* umask, stop signal, grace, restart, retries, read only, privileged, capabilities */
-        if (size != NUMBERS) break;
-        config->umask = word(data), config->stop_signal = word(data + 4);
-        config->grace_ms = word(data + 8), config->restart = (int)word(data + 12);
-        config->retries = word(data + 16), config->read_only = (int)word(data + 20);
-        config->privileged = (int)word(data + 24), config->capabilities = wide(data + 28);
+    case 'R': s->layers = text(data, size); break;
+    case 'O': s->hosts = text(data, size); break;
+    case 'X': s->resolv = text(data, size); break;
+    case 'I': if (size == 8) s->network = word(data), s->address = word(data + 4); break;
+    case 'D':
+        if (size == 12)
+            ADD(s->needs, s->needc, 64,
+                ((struct need){word(data), word(data + 4), word(data + 8)}));
         break;
-    case 'L':
-        if (size != 20 || config->limitc == 16) break;
-        limit->resource = word(data), limit->soft = wide(data + 4), limit->hard = wide(data + 12);
-        config->limitc++;
+    case 'K': ADD(s->check, s->checkc, 255, text(data, size)); break;
+    case 'T': if (size == 16) check_numbers(s, data); break;
+    case 'C': /* memory, processor time in each 100 ms, processes; 0 is no limit */
+        if (size == 20)
+            s->memory = wide(data), s->cpu_quota = wide(data + 8), s->pids = word(data + 16);
         break;
-    case 'V': /* number of the volume disk (-1: a tmpfs), flags, bytes of a tmpfs, target; flags: 1
-               * read only, 2 a tmpfs' mode is told, which is in the upper half */
-        if (size < 17 || config->mountc == 256) break;
-        mount->volume = (int32_t)word(data), flags = word(data + 4);
-        mount->read_only = flags & 1, mount->mode_told = flags >> 1 & 1, mount->mode = flags >> 16;
-        mount->bytes = wide(data + 8), mount->target = text(data + 16, size - 16);
-        config->mountc++;
-        break;
+    case 'M': if (size == 8) s->shm_bytes = wide(data); break;
+    case 'J': if (size == 4) s->oom_score = (int32_t)word(data); break;
+    case 'Y': ADD(s->sysctls, s->sysctlc, 63, text(data, size)); break;
+    case 'F': if (size >= 24) ADD(s->contents, s->contentc, 256, content_of(data, size)); break;
     default: say("an unknown record %c in the configuration", tag);
     }
 }
 
-static char device[32];
-
-/* only: the one tag that is wanted, 0 for all. */
-static void records(struct config *config, const unsigned char *body, uint32_t size, char only) {
-    for (uint32_t at = 0; at + 5 <= size;) {
-        uint32_t length = word(body + at + 1);
-        if (length > size - at - 5) break;
-        if (!only || body[at] == only) record(config, (char)body[at], body + at + 5, length);
-        at += 5 + length;
+static void record(struct service *s, char tag, const unsigned char *data, uint32_t size) {
+    switch (tag) {
+    case 'A': ADD(s->argv, s->argc, MAX_LIST - 1, text(data, size)); break;
+    case 'E': ADD(s->env, s->envc, MAX_LIST - 1, text(data, size)); break;
+    case 'G': ADD(s->groups, s->groupc, 63, text(data, size)); break;
+    case 'W': s->cwd = text(data, size); break;
+    case 'U': s->user = text(data, size); break;
+    case 'H': s->hostname = text(data, size); break;
+    case 'N': if (size == NUMBERS) numbers(s, data); break;
+    case 'L':
+        if (size == 20)
+            ADD(s->limits, s->limitc, 16,
+                ((struct limit_row){word(data), wide(data + 4), wide(data + 12)}));
+        break;
+    case 'V': if (size >= 17) ADD(s->mounts, s->mountc, 256, mount_of(data, size)); break;
+    default: record_of_several(s, tag, data, size);
     }
 }
 
-void config_restart(struct config *config) {
-    static struct config fresh;
+static struct service *service_add(struct app *app) {
+    struct service *made = calloc(1, sizeof *made);
+    if (!made) fail("get memory");
+    made->net = -1;
+    ADD(app->services, app->count, MAX_SERVICES, made);
+    return made;
+}
+
+static char device[32];
+
+/* The record at `at`, or 0 at the end. */
+static uint32_t record_at(const unsigned char *body, uint32_t size, uint32_t at) {
+    if (at + 5 > size) return 0;
+    uint32_t length = word(body + at + 1);
+    return length > size - at - 5 ? 0 : 5 + length;
+}
+
+/* A record S begins a service among several; without one there is one service. */
+static void records(struct app *app, const unsigned char *body, uint32_t size) {
+    struct service *current = NULL;
+    for (uint32_t at = 0, step; (step = record_at(body, size, at)); at += step) {
+        if (body[at] == 'S') {
+            current = service_add(app);
+            current->name = text(body + at + 5, step - 5);
+            continue;
+        }
+        if (!current) current = service_add(app);
+        record(current, (char)body[at], body + at + 5, step - 5);
+    }
+}
+
+void config_restart(struct service *service, size_t index) {
     uint32_t size = 0;
+    size_t number = 0;
     int file = *device ? open(device, O_RDONLY | O_CLOEXEC) : -1;
     if (file < 0) return;
     ioctl(file, BLKFLSBUF); /* what was read at the start is no news */
     close(file);
-    memset(&fresh, 0, sizeof fresh);
     unsigned char *body = load(device, &size);
-    if (body) records(&fresh, body, size, 'N');
+    for (uint32_t at = 0, step; body && (step = record_at(body, size, at)); at += step) {
+        if (body[at] == 'S') number++;
+        if (body[at] != 'N' || step != NUMBERS + 5 || (number && number - 1 != index)) continue;
+        service->restart = (int)word(body + at + 5 + 12);
+        service->retries = word(body + at + 5 + 16);
+    }
     free(body);
-    config->restart = fresh.restart, config->retries = fresh.retries;
 }
 
 static int is_init_system(const char *path) {
@@ -139,7 +215,19 @@ static int is_init_system(const char *path) {
     return 0;
 }
 
-void config_load(struct config *config) {
+static void complete(struct service *service, size_t index) {
+    if (!service->argc || !service->cwd || !service->user || !service->hostname ||
+        (service->name && !service->layers)) {
+        errno = EINVAL;
+        fail("use the configuration");
+    }
+    service->init_system = !service->name && is_init_system(service->argv[0]);
+    if (!service->shm_bytes) service->shm_bytes = 64 << 20;
+    if (service->name) snprintf(service->root, sizeof service->root, "/s/%zu", index);
+    else strcpy(service->root, DISK);
+}
+
+void config_load(struct app *app) {
     uint32_t size = 0;
     unsigned char *body = NULL;
     for (char letter = 'a'; letter <= 'z' && !body; letter++) {
@@ -151,11 +239,17 @@ void config_load(struct config *config) {
         errno = ENOENT;
         fail("find a configuration");
     }
-    records(config, body, size, 0);
-    if (!config->argc || !config->cwd || !config->user || !config->hostname) {
+    records(app, body, size);
+    if (!app->count) {
         errno = EINVAL;
         fail("use the configuration");
     }
-    config->init_system = is_init_system(config->argv[0]);
+    for (size_t i = 0; i < app->count; i++) complete(app->services[i], i);
+    for (size_t i = 0; i < app->count; i++)
+        for (size_t n = 0; n < app->services[i]->needc; n++)
+            if (app->services[i]->needs[n].service >= app->count) {
+                errno = EINVAL;
+                fail("use the configuration");
+            }
     free(body);
 }

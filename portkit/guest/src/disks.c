@@ -18,9 +18,10 @@
 
 #define WAIT_MS 10000
 
-void modules_load(void) {
+void modules_load(const char *list) {
     char names[4096], path[256];
-    if (read_text("/modules/order", names, sizeof names) < 0) fail("read /modules/order");
+    snprintf(path, sizeof path, "/modules/%s", list);
+    if (read_text(path, names, sizeof names) < 0) fail(path);
     for (char *name = strtok(names, "\n"); name; name = strtok(NULL, "\n")) {
         snprintf(path, sizeof path, "/modules/%s", name);
         int file = open(path, O_RDONLY | O_CLOEXEC);
@@ -46,7 +47,7 @@ int device_find(const char *file, const char *wanted, char *path, size_t size) {
     return found;
 }
 
-void root_mount(void) {
+void disk_mount(void) {
     char path[300];
     struct timespec moment = {0, 10 * 1000000};
     for (int waited = 0; !device_find("uevent", "PARTNAME=portkit-root", path, sizeof path);
@@ -57,16 +58,24 @@ void root_mount(void) {
         }
         nanosleep(&moment, NULL);
     }
-    if (mount(path, ROOT, "ext4", 0, "noinit_itable")) fail("mount the root");
+    if (mount(path, DISK, "ext4", 0, "noinit_itable")) fail("mount the root");
 }
 
-/* Make the folders of a path below the root; the image's links lead nowhere else than in it. */
-static int folder_made; /* whether the last one was not there before */
+/* A path below the service's root; it holds until the next call. */
+static const char *inside(const struct service *service, const char *path) {
+    static char whole[4200];
+    snprintf(whole, sizeof whole, "%s%s", service->root, path);
+    return whole;
+}
 
-static int folder_open(const char *target) {
-    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
+static int made_new; /* whether the last part of a place was not there before */
+
+/* A place below the root, made where it is not there, and the folders above it; the image's links
+ * lead nowhere else than in it. file: the last part is a file. */
+static int place_open(const struct service *service, const char *target, int file) {
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
     char path[4096] = "";
-    int root = open(ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int root = open(service->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int at = fcntl(root, F_DUPFD_CLOEXEC, 0);
     char *rest = strdup(target), *more = rest;
     for (char *name; at >= 0 && (name = strsep(&more, "/"));) {
@@ -75,7 +84,14 @@ static int folder_open(const char *target) {
             errno = ENAMETOOLONG;
             return -1;
         }
-        folder_made = !mkdirat(at, name, 0755);
+        int last = !more || !more[strspn(more, "/")];
+        if (file && last) {
+            int fresh = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+            if (fresh >= 0) close(fresh);
+            made_new = fresh >= 0;
+        } else {
+            made_new = !mkdirat(at, name, 0755);
+        }
         strcat(strcat(path, "/"), name);
         close(at);
         at = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
@@ -83,6 +99,14 @@ static int folder_open(const char *target) {
     free(rest);
     close(root);
     return at;
+}
+
+static void fd_path(char *path, size_t size, int file) {
+    snprintf(path, size, "/proc/self/fd/%d", file);
+}
+
+static void bind_read_only(const char *path) {
+    if (mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL)) fail(path);
 }
 
 static int is_empty(const char *path) {
@@ -96,12 +120,12 @@ static int is_empty(const char *path) {
 }
 
 /* A volume that is empty gets what the image has at its place, as Docker does. */
-static void volume_mount(const struct mount_row *row) {
+static void volume_mount(const struct service *service, const struct mount_row *row) {
     char serial[16], device[300], from[64];
     snprintf(serial, sizeof serial, "pkv%d", row->volume);
-    int at = folder_open(row->target);
+    int at = place_open(service, row->target, 0);
     if (at < 0) fail(row->target);
-    snprintf(from, sizeof from, "/proc/self/fd/%d", at);
+    fd_path(from, sizeof from, at);
     if (!device_find("serial", serial, device, sizeof device)) {
         say("no disk %s: %s keeps nothing beyond this root disk", serial, row->target);
         close(at);
@@ -115,20 +139,20 @@ static void volume_mount(const struct mount_row *row) {
     umount("/volume");
     close(at);
     if (row->read_only) {
-        at = folder_open(row->target);
-        snprintf(from, sizeof from, "/proc/self/fd/%d", at);
-        mount(NULL, from, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
+        at = place_open(service, row->target, 0);
+        fd_path(from, sizeof from, at);
+        bind_read_only(from);
         close(at);
     }
 }
 
 /* A folder of the image that it covers gives it its mode, as runc does. */
-static void tmpfs_mount(const struct mount_row *row) {
+static void tmpfs_mount(const struct service *service, const struct mount_row *row) {
     char path[64], options[64];
     struct stat found;
-    int at = folder_open(row->target);
-    snprintf(path, sizeof path, "/proc/self/fd/%d", at);
-    if (at >= 0 && folder_made) chmod(path, 01777); /* the next boot finds it so */
+    int at = place_open(service, row->target, 0);
+    fd_path(path, sizeof path, at);
+    if (at >= 0 && made_new) chmod(path, 01777); /* the next boot finds it so */
     if (at < 0 || fstat(at, &found)) fail(row->target);
     unsigned mode = row->mode_told ? row->mode : found.st_mode & 07777;
     snprintf(options, sizeof options, "mode=%04o", mode);
@@ -139,77 +163,151 @@ static void tmpfs_mount(const struct mount_row *row) {
     close(at);
 }
 
-void volumes_mount(const struct config *config) {
-    for (size_t i = 0; i < config->mountc; i++) {
-        if (config->mounts[i].volume >= 0) volume_mount(&config->mounts[i]);
-        else tmpfs_mount(&config->mounts[i]);
+/* A file or folder of the App over its place, from the disk or from the configuration. */
+static void content_mount(const struct service *service, const struct content_row *row,
+                          size_t number) {
+    char from[64], to[64];
+    struct stat found;
+    if (row->tree >= 0) {
+        snprintf(from, sizeof from, DISK "/content/%d", row->tree);
+    } else {
+        snprintf(from, sizeof from, "/run/files%s", service->root);
+        for (char *part = from + 5; (part = strchr(part, '/')); part++)
+            *part = 0, mkdir(from, 0700), *part = '/';
+        mkdir(from, 0700);
+        snprintf(from + strlen(from), sizeof from - strlen(from), "/%zu", number);
+        int file = open(from, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        if (file < 0 || write(file, row->data, row->size) != (ssize_t)row->size ||
+            fchown(file, row->uid, row->gid) || fchmod(file, row->mode) || close(file))
+            fail(row->target);
     }
+    if (stat(from, &found)) fail(row->target);
+    int at = place_open(service, row->target, !S_ISDIR(found.st_mode));
+    fd_path(to, sizeof to, at);
+    if (at < 0 || mount(from, to, NULL, MS_BIND, NULL)) fail(row->target);
+    close(at);
+    if (!row->read_only) return;
+    at = place_open(service, row->target, !S_ISDIR(found.st_mode));
+    fd_path(to, sizeof to, at);
+    bind_read_only(to);
+    close(at);
 }
 
-static void node(const char *name, unsigned number, mode_t mode) {
+/* Every service has its own upper folder; what is below is shared by all that have the layer. */
+static void root_mount(const struct service *service) {
+    char options[4096] = "lowerdir=", upper[128], work[128], *list = strdup(service->layers);
+    mkdir("/s", 0755), mkdir(service->root, 0755);
+    for (char *layer = strtok(list, ":"); layer; layer = strtok(NULL, ":")) {
+        size_t used = strlen(options);
+        snprintf(options + used, sizeof options - used, DISK "/layers/%s:", layer);
+    }
+    free(list);
+    options[strlen(options) - 1] = 0;
+    mkdir(DISK "/services", 0700);
+    snprintf(upper, sizeof upper, DISK "/services/%s", service->name);
+    mkdir(upper, 0700);
+    snprintf(work, sizeof work, DISK "/services/%s/work", service->name);
+    snprintf(upper, sizeof upper, DISK "/services/%s/upper", service->name);
+    mkdir(upper, 0755), mkdir(work, 0700);
+    size_t used = strlen(options);
+    if (snprintf(options + used, sizeof options - used, ",upperdir=%s,workdir=%s", upper, work) >=
+        (int)(sizeof options - used))
+        errno = E2BIG, fail("name the layers of a root");
+    if (mount("overlay", service->root, "overlay", 0, options)) fail("mount the root of a service");
+}
+
+static void node(const struct service *service, const char *name, unsigned number, mode_t mode) {
     char path[64];
-    snprintf(path, sizeof path, ROOT "/dev/%s", name);
+    snprintf(path, sizeof path, "%s/dev/%s", service->root, name);
     if (mknod(path, S_IFCHR | mode, makedev(number >> 8, number & 255))) fail(path);
     chmod(path, mode);
 }
 
 /* /dev as a container has it; the nodes are those of runc's default. */
-static void devices_make(void) {
+static void devices_make(const struct service *service) {
     static const char *const links[][2] = {{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"},
         {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
         {"/proc/kcore", "core"}};
-    char path[64];
-    if (mount("tmpfs", ROOT "/dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k"))
+    char path[64], options[64];
+    snprintf(options, sizeof options, "mode=1777,size=%llu",
+             (unsigned long long)service->shm_bytes);
+    if (mount("tmpfs", inside(service, "/dev"), "tmpfs", MS_NOSUID | MS_STRICTATIME,
+              "mode=755,size=65536k"))
         fail("mount /dev");
-    mkdir(ROOT "/dev/pts", 0755), mkdir(ROOT "/dev/shm", 01777), mkdir(ROOT "/dev/mqueue", 01777);
-    mount("devpts", ROOT "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+    mkdir(inside(service, "/dev/pts"), 0755), mkdir(inside(service, "/dev/shm"), 01777);
+    mkdir(inside(service, "/dev/mqueue"), 01777);
+    mount("devpts", inside(service, "/dev/pts"), "devpts", MS_NOSUID | MS_NOEXEC,
           "newinstance,ptmxmode=0666,mode=0620,gid=5");
-    mount("shm", ROOT "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-          "mode=1777,size=65536k");
-    mount("mqueue", ROOT "/dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-    node("null", 0x103, 0666), node("zero", 0x105, 0666), node("full", 0x107, 0666);
-    node("random", 0x108, 0666), node("urandom", 0x109, 0666), node("tty", 0x500, 0666);
+    mount("shm", inside(service, "/dev/shm"), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options);
+    mount("mqueue", inside(service, "/dev/mqueue"), "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+          NULL);
+    node(service, "null", 0x103, 0666), node(service, "zero", 0x105, 0666);
+    node(service, "full", 0x107, 0666), node(service, "random", 0x108, 0666);
+    node(service, "urandom", 0x109, 0666), node(service, "tty", 0x500, 0666);
     for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
-        snprintf(path, sizeof path, ROOT "/dev/%s", links[i][1]);
+        snprintf(path, sizeof path, "%s/dev/%s", service->root, links[i][1]);
         symlink(links[i][0], path);
     }
 }
 
 /* A file over one of the image: hostname, hosts and resolv.conf belong to the run. */
-static void file_over(const char *name, const char *content, int read_only) {
+static void file_over(const struct service *service, const char *name, const char *content) {
     char from[64], to[64];
+    struct stat found;
     snprintf(from, sizeof from, "/run/%s", name);
-    snprintf(to, sizeof to, ROOT "/etc/%s", name);
+    if (service->name) snprintf(from, sizeof from, "/run/%s.%s", name, service->root + 3);
+    snprintf(to, sizeof to, "%s/etc/%s", service->root, name);
     int file = open(from, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (file < 0 || write(file, content, strlen(content)) < 0) fail(from);
     close(file);
-    mkdir(ROOT "/etc", 0755);
-    struct stat found;
+    mkdir(inside(service, "/etc"), 0755);
     if (lstat(to, &found) == 0 && S_ISLNK(found.st_mode)) unlink(to);
     file = open(to, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (file >= 0) close(file);
     if (mount(from, to, NULL, MS_BIND, NULL)) fail(to);
-    if (read_only) mount(NULL, to, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
+    if (service->read_only) bind_read_only(to);
 }
 
-void world_mount(const struct config *config) {
-    char text[512];
-    mkdir(ROOT "/dev", 0755);
-    if (!config->init_system) devices_make();
-    else if (mount("/dev", ROOT "/dev", NULL, MS_MOVE, NULL)) fail("move /dev");
-    mkdir(ROOT "/proc", 0755), mkdir(ROOT "/sys", 0755), mkdir("/run", 0755);
-    mount("tmpfs", "/run", "tmpfs", 0, "mode=0755,size=1m");
+static void hosts_make(const struct service *service) {
+    static const char common[] =
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+        "fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\n"
+        "ff02::2\tip6-allrouters\n";
+    size_t size = sizeof common + 64 + strlen(service->hosts ? service->hosts : service->hostname);
+    char *text = malloc(size);
+    if (!text) fail("get memory");
+    if (service->hosts) snprintf(text, size, "%s%s", common, service->hosts);
+    else snprintf(text, size, "%s10.0.2.15\t%s\n", common, service->hostname);
+    file_over(service, "hosts", text);
+    free(text);
+}
+
+void kernel_mount(const struct service *service) {
     unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-    if (!config->privileged && !config->init_system) flags |= MS_RDONLY;
-    mount("sysfs", ROOT "/sys", "sysfs", flags, NULL);
-    if (!config->init_system) mount("cgroup", ROOT "/sys/fs/cgroup", "cgroup2", flags, NULL);
-    snprintf(text, sizeof text, "%s\n", config->hostname);
-    file_over("hostname", text, config->read_only);
-    snprintf(text, sizeof text,
-             "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-             "fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\n"
-             "ff02::2\tip6-allrouters\n10.0.2.15\t%s\n", config->hostname);
-    file_over("hosts", text, config->read_only);
-    file_over("resolv.conf", "nameserver 10.0.2.3\n", config->read_only);
-    if (symlink("/proc/mounts", ROOT "/etc/mtab") && errno != EEXIST) say("no /etc/mtab");
+    if (!service->privileged && !service->init_system) flags |= MS_RDONLY;
+    mount("sysfs", inside(service, "/sys"), "sysfs", flags, NULL);
+    if (!service->init_system)
+        mount("cgroup", inside(service, "/sys/fs/cgroup"), "cgroup2", flags, NULL);
+}
+
+void world_mount(const struct service *service) {
+    char text[512];
+    if (service->name) root_mount(service);
+    for (size_t i = 0; i < service->mountc; i++) {
+        if (service->mounts[i].volume >= 0) volume_mount(service, &service->mounts[i]);
+        else tmpfs_mount(service, &service->mounts[i]);
+    }
+    for (size_t i = 0; i < service->contentc; i++)
+        content_mount(service, &service->contents[i], i);
+    mkdir(inside(service, "/dev"), 0755);
+    if (!service->init_system) devices_make(service);
+    else if (mount("/dev", DISK "/dev", NULL, MS_MOVE, NULL)) fail("move /dev");
+    mkdir(inside(service, "/proc"), 0755), mkdir(inside(service, "/sys"), 0755);
+    if (!service->name) kernel_mount(service);
+    snprintf(text, sizeof text, "%s\n", service->hostname);
+    file_over(service, "hostname", text);
+    hosts_make(service);
+    file_over(service, "resolv.conf", service->resolv ? service->resolv : "nameserver 10.0.2.3\n");
+    if (symlink("/proc/mounts", inside(service, "/etc/mtab")) && errno != EEXIST)
+        say("no /etc/mtab");
 }

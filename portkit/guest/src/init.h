@@ -6,13 +6,22 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define ROOT "/root"
+#define DISK "/root" /* where the root partition is mounted */
 #define MAX_LIST 4096
+#define MAX_SERVICES 256
 
 /* As portkit/guest/config.py writes it. Lists end with NULL. */
 struct mount_row { char *target; int volume; int read_only; uint64_t bytes; int mode_told; uint32_t mode; };
 struct limit_row { uint32_t resource; uint64_t soft, hard; };
-struct config {
+/* A file or folder that came with the App. tree: its number below DISK/content; -1: `data` is it. */
+struct content_row { char *target; int tree, read_only; uint32_t uid, gid, mode; unsigned char *data; size_t size; };
+enum condition { STARTED, HEALTHY, COMPLETED };
+struct need { uint32_t service, condition, required; };
+enum network { NET_GUEST, NET_OWN, NET_NONE, NET_OF };
+
+/* One service of the App. */
+struct service {
+    char *name;              /* NULL: the App has one service, whose root is the disk itself */
     char *argv[MAX_LIST], *env[MAX_LIST], *groups[64];
     size_t argc, envc, groupc;
     char *cwd, *user, *hostname;
@@ -25,34 +34,67 @@ struct config {
     int restart;             /* 0 no, 1 always, 2 on failure */
     int read_only, privileged;
     int init_system;         /* the app is one: it becomes PID 1 itself */
+    /* What only a service among several has. */
+    char *layers;            /* trees below DISK/layers that make its root, the topmost first */
+    enum network network;
+    uint32_t address;        /* last byte of its address, or the service whose network it shares */
+    char *hosts, *resolv;    /* of /etc/hosts what follows localhost; all of resolv.conf */
+    struct need needs[64];
+    size_t needc;
+    char *check[256];        /* its healthcheck */
+    size_t checkc;
+    uint32_t check_interval_ms, check_timeout_ms, check_start_ms, check_retries;
+    uint64_t memory, cpu_quota, shm_bytes;
+    uint32_t pids;
+    int32_t oom_score;
+    char *sysctls[64];
+    size_t sysctlc;
+    struct content_row contents[256];
+    size_t contentc;
+    /* What init makes of it. */
+    char root[32];           /* where its root is mounted */
+    int net;                 /* its network namespace, or -1 for the guest's */
 };
+
+struct app { struct service *services[MAX_SERVICES]; size_t count; };
 
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Say what cannot be done and why (errno), then power off: there is nobody to ask. */
 void fail(const char *what) __attribute__((noreturn));
 int read_text(const char *path, char *buffer, size_t size);
+int write_text(const char *path, const char *text);
 void power_off(void) __attribute__((noreturn));
+int64_t now_ms(void);
 
-void config_load(struct config *config);
+void config_load(struct app *app);
 /* The restart policy as the configuration disk has it now: a Move puts it into force last. */
-void config_restart(struct config *config);
+void config_restart(struct service *service, size_t index);
 
-void modules_load(void);
+/* list: a file in /modules with the names of modules, in order. */
+void modules_load(const char *list);
 /* Path of the block device whose sysfs `file` holds the line `wanted`; 0 when there is none. */
 int device_find(const char *file, const char *wanted, char *path, size_t size);
-void root_mount(void);
-void volumes_mount(const struct config *config);
-void world_mount(const struct config *config);
+void disk_mount(void);
+/* The root of a service, its volumes and files, and what else it expects around it. */
+void world_mount(const struct service *service);
+/* /sys as its namespaces show it: called in them. */
+void kernel_mount(const struct service *service);
 
-void network_up(const struct config *config);
+void network_up(struct app *app);
 
 /* Copy the content of a folder, with owners, modes, times and attributes. */
 void tree_copy(const char *from, const char *to);
 
-/* Start the app as PID 1 of its own world; its pid as init sees it. */
-pid_t app_start(const struct config *config, int out);
-
+/* Start a service as PID 1 of its own world; its pid as init sees it. */
+pid_t service_start(const struct app *app, const struct service *service, int out);
+/* Run its healthcheck beside the process `app`. */
+pid_t check_start(const struct service *service, pid_t app, int out);
 /* Become the app, an init system that brings its own world up. */
-void app_become(const struct config *config) __attribute__((noreturn));
+void app_become(const struct service *service) __attribute__((noreturn));
+/* A cgroup with its limits. */
+void limits_prepare(const struct app *app);
+
+/* Start all, restart and check them, until all have ended or the power button is pressed. */
+void services_run(struct app *app);
 
 #endif
