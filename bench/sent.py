@@ -15,7 +15,7 @@ from bench.hosts import SHAPED, SOURCE, Cost, clear, cost, target
 from portkit import host as hosts
 from portkit import process, transfer
 from portkit.guest.kit import GuestKit
-from portkit.model import Artifact, Blob, Build
+from portkit.model import Artifact, Blob, Build, Form
 from portkit.package import image
 from portkit.package.build import build
 from portkit.store import Store
@@ -94,8 +94,9 @@ def sending(store: Store, *artifacts: Artifact, rate: str | None = SHAPED) -> Co
     with target() as host:
         for artifact in reversed(artifacts):
             brought = [blob.digest for blob in before[artifact.digest]]
-            hold = transfer.held_name(artifact, _MEASURED)
-            transfer.release(hold, host, brought, move=_MEASURED)
+            image = artifact.form is Form.IMAGE
+            holds = [transfer.held_name(artifact.digest, _MEASURED)] if image else []
+            transfer.release(holds, host, brought, move=_MEASURED)
     return found
 
 

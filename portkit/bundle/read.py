@@ -135,16 +135,15 @@ class Bundle:
             kit = tuple(Blob(each.digest, each.size) for each in row.disk.files)
             blob = Blob(row.disk.content.digest, row.disk.content.size)
             data = row.disk.data_bytes
-            return Artifact(
-                form, blob.digest, self._config, (*kit, blob), blob.size, data, row.disk.kit
-            )
+            images, blobs = (self._config,), (*kit, blob)
+            return Artifact(form, blob.digest, images, blobs, blob.size, data, row.disk.kit)
         sizes = {content.digest: content.size for content in row.layers}
         config = Blob(row.config, self._size(row.config))
         layers = tuple(Blob(d, sizes[d]) for d in self._config.diff_ids if d in sizes)
         total = config.size + sum(sizes.values())
         if not layers and row.disk is not None:  # of a bundle with the disk alone
             total += row.disk.data_bytes
-        return Artifact(form, config.digest, self._config, (config, *layers), total, total)
+        return Artifact(form, config.digest, (self._config,), (config, *layers), total, total)
 
     # ---------------------------------------------------------------- checks
 

@@ -119,7 +119,7 @@ class _Need:
 def _needs(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> _Need:
     """What two Artifacts have in common is counted once."""
     new = tuple(new)
-    images = {each.config.digest: each for each, _ in new if each.form is Form.IMAGE}
+    images = {_made_of(each): each for each, _ in new if each.form is Form.IMAGE}
     sizes: dict[str, int] = {}
     layers = largest = stream = 0
     for artifact, blobs in new:
@@ -127,7 +127,7 @@ def _needs(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> _Nee
         if artifact.form is Form.DISK:  # its holes take no room
             fresh = {digest: min(size, artifact.stored_bytes) for digest, size in fresh.items()}
         else:
-            own = sum(fresh.get(digest, 0) for digest in set(artifact.config.diff_ids))
+            own = sum(fresh.get(digest, 0) for digest in artifact.diff_ids)
             layers, largest = layers + own, max(largest, own)
         streams = [_stream(size, artifact, images) for size in fresh.values()]
         stream = max([stream, *streams])
@@ -138,13 +138,17 @@ def _needs(facts: Facts, new: Iterable[tuple[Artifact, Sequence[Blob]]]) -> _Nee
     return _Need(sum(sizes.values()), layers, stream, loading)
 
 
-def _stream(size: int, artifact: Artifact, images: Mapping[str, Artifact]) -> int:
+def _made_of(artifact: Artifact) -> tuple[str, ...]:
+    return tuple(image.digest for image in artifact.images)
+
+
+def _stream(size: int, artifact: Artifact, images: Mapping[tuple[str, ...], Artifact]) -> int:
     """The most that arrives of a blob, and is kept beside it until the blob is made.
 
     For a disk whose image is there as well it is little. How little is known only when the two are
     compared, which takes too long for a check, so this is a cautious guess from their sizes.
     """
-    image = images.get(artifact.config.digest)
+    image = images.get(_made_of(artifact))
     if artifact.form is Form.IMAGE or image is None:
         return size
     return min(size, max(artifact.stored_bytes - image.stored_bytes, artifact.stored_bytes // 8))

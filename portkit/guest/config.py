@@ -1,21 +1,35 @@
 """The guest's configuration: what src/config.c reads. Pure.
 
 "PORTKIT1", length and CRC-32 (zlib) of the body as little-endian 32-bit words, then records of a
-tag (one byte), a length (32 bits) and that many bytes; zeros up to a multiple of 512.
+tag (one byte), a length (32 bits) and that many bytes; zeros up to a multiple of 512. A record S
+begins a service among several.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
 
 from portkit.errors import AppError
-from portkit.model import CAPABILITIES, RunSpec
+from portkit.guest import several
+from portkit.model import (
+    CAPABILITIES,
+    AppSpec,
+    Condition,
+    Dependency,
+    Healthcheck,
+    RunSpec,
+)
 
 MAGIC = b"PORTKIT1"
-LIMIT = 4 << 20  # bytes of the body; src/config.c has the same
+LIMIT = 16 << 20  # bytes of the body; src/config.c has the same
+# What the engine takes where a healthcheck says nothing (moby, daemon/health.go).
+_CHECK_S, _CHECK_RETRIES = 30.0, 3
+Record = tuple[bytes, bytes]  # a tag and its data
 _RLIMITS = {  # asm-generic/resource.h
     "cpu": 0,
     "fsize": 1,
@@ -50,26 +64,103 @@ _INIT_SYSTEMS = {
 
 
 def encode_config(spec: RunSpec) -> bytes:
-    """The bytes of an Instance's configuration disk.
+    """The bytes of the configuration of one service, which has the whole VM.
 
     AppError when the configuration is too big or names a limit or signal that Linux has not.
     """
+    mounts = [mount.type for mount in spec.mounts]
+    numbers = itertools.count()
+    numbered = [next(numbers) if kind == "volume" else None for kind in mounts]
+    return _encoded([*_records(spec, numbered), *_additions(spec)])
+
+
+def encode_app(app: AppSpec, trees: Mapping[str, Sequence[int]]) -> bytes:
+    """The bytes of the configuration of an App. trees: of each image, as `portkit.guest.stack` has
+    them; an App of one service needs none.
+
+    AppError as for `encode_config`.
+    """
+    if not app.several:
+        return encode_config(app.services[0])
+    order = {service.service: number for number, service in enumerate(app.services)}
+    records: list[Record] = []
+    rows = zip(app.services, several.places(app), several.volumes(app), strict=True)
+    for service, place, numbered in rows:
+        records.append((b"S", _text(service.service, "the name of a service")))
+        records += _records(service, numbered)
+        records += _additions(service)
+        records.append((b"R", ":".join(map(str, trees[service.image])).encode()))
+        records.append((b"I", _packed("<II", place.mode, place.number)))
+        records.append((b"O", _text(several.hosts(app, service), "a name of a host")))
+        records += [(b"D", _need(need, order)) for need in service.depends_on]
+        records += _healthcheck(service.healthcheck)
+        records.append((b"C", _cgroup(service)))
+    return _encoded(records)
+
+
+def _encoded(records: Sequence[Record]) -> bytes:
+    body = b"".join(tag + struct.pack("<I", len(data)) + data for tag, data in records)
+    if len(body) > LIMIT:
+        raise AppError(
+            "the App's environment, command and files are too big for a disk's configuration",
+            details=f"{len(body)} bytes, at most {LIMIT}",
+            resolution="Put large values into files of the image.",
+        )
+    whole = MAGIC + struct.pack("<II", len(body), zlib.crc32(body)) + body
+    return whole + bytes(-len(whole) % 512)
+
+
+def _records(spec: RunSpec, numbered: Sequence[int | None]) -> list[Record]:
+    """What every service has. numbered: of each mount the number of its disk."""
     records = [(b"A", _text(word, "the command")) for word in spec.argv]
     records += [(b"E", _variable(key, value)) for key, value in spec.env]
     records += [(b"G", _account(group)) for group in spec.group_add]
     records += [(b"W", _text(spec.cwd, "the working folder")), (b"U", _account(spec.user))]
     records += [(b"H", _text(spec.hostname, "the hostname")), (b"N", _numbers(spec))]
     records += [(b"L", _limit(spec, name)) for name in sorted(spec.ulimits)]
-    records += [(b"V", row) for row in _mounts(spec)]
-    body = b"".join(tag + struct.pack("<I", len(data)) + data for tag, data in records)
-    if len(body) > LIMIT:
-        raise AppError(
-            "the App's environment and command are too big for a disk",
-            details=f"{len(body)} bytes, at most {LIMIT}",
-            resolution="Put large values into files.",
-        )
-    whole = MAGIC + struct.pack("<II", len(body), zlib.crc32(body)) + body
-    return whole + bytes(-len(whole) % 512)
+    records += [(b"V", row) for row in _mounts(spec, numbered)]
+    return records
+
+
+def _additions(spec: RunSpec) -> list[Record]:
+    """What few services ask for."""
+    records: list[Record] = []
+    if spec.shm_bytes:
+        records.append((b"M", _packed("<Q", spec.shm_bytes)))
+    if spec.oom_score_adj:
+        records.append((b"J", _packed("<i", spec.oom_score_adj)))
+    if resolver := several.resolver(spec):
+        records.append((b"X", _text(resolver, "a name server")))
+    for key, value in spec.sysctls.items():
+        records.append((b"Y", _text(f"{key}={value}", "a sysctl")))
+    return records
+
+
+def _need(need: Dependency, order: Mapping[str, int]) -> bytes:
+    condition = tuple(Condition).index(need.condition)
+    return _packed("<III", order[need.service], condition, need.required)
+
+
+def _healthcheck(check: Healthcheck | None) -> list[Record]:
+    """The words of the command, and interval, timeout and start period in ms, and retries."""
+    if check is None or check.test[:1] in ((), ("NONE",)):
+        return []
+    argv = check.test[1:]
+    if check.test[0] == "CMD-SHELL":
+        argv = ("/bin/sh", "-c", *argv)
+    times = (
+        check.interval_s or _CHECK_S,
+        check.timeout_s or _CHECK_S,
+        check.start_period_s or 0.0,
+    )
+    numbers = _packed("<IIII", *map(_milliseconds, times), check.retries or _CHECK_RETRIES)
+    return [*((b"K", _text(word, "the healthcheck")) for word in argv), (b"T", numbers)]
+
+
+def _cgroup(spec: RunSpec) -> bytes:
+    """Memory in bytes, processor time in each 100 ms in microseconds, processes; 0: no limit."""
+    quota = round((spec.cpus or 0.0) * 100_000)
+    return _packed("<QQI", spec.mem_limit_bytes or 0, quota, max(spec.pids_limit or 0, 0))
 
 
 def _text(text: str, what: str) -> bytes:
@@ -172,19 +263,14 @@ def _limit(spec: RunSpec, name: str) -> bytes:
     return _packed("<IQQ", _RLIMITS[name], *pair)
 
 
-def _mounts(spec: RunSpec) -> list[bytes]:
-    rows, volume = [], 0
+def _mounts(spec: RunSpec, numbered: Sequence[int | None]) -> list[bytes]:
+    rows = []
     # Parents first: a volume below another one is mounted into it.
-    numbered = []
-    for mount in spec.mounts:
-        number = -1
-        if mount.type == "volume":
-            number, volume = volume, volume + 1
-        numbered.append((number, mount))
-    for number, mount in sorted(numbered, key=lambda row: row[1].target.count("/")):
+    pairs = zip(spec.mounts, numbered, strict=True)
+    for mount, number in sorted(pairs, key=lambda row: row[0].target.count("/")):
         flags = int(mount.read_only)
         if mount.tmpfs_mode is not None:
             flags |= 2 | mount.tmpfs_mode << 16
-        head = _packed("<iIQ", number, flags, mount.tmpfs_bytes or 0)
+        head = _packed("<iIQ", -1 if number is None else number, flags, mount.tmpfs_bytes or 0)
         rows.append(head + _text(mount.target, "a mount's place"))
     return rows

@@ -22,6 +22,8 @@ from portkit.wire.sparse import hash_sparse
 # Debian's kernel for virtual machines: ext4 and serial are built in, virtio is modules.
 # virtio-rng: without it some programs wait a second for random numbers; evdev and button: stop.
 _MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio-rng", "evdev", "button")
+# Only several services need them: a root for each, laid over shared layers, and a network.
+_OF_SEVERAL = ("overlay", "bridge", "veth")
 LOADER_BYTES = 440  # in the first sector of a disk, before what DOS kept there
 _PACKAGE = re.compile(r"linux-image-[0-9][a-z0-9.+-]*")
 
@@ -171,10 +173,16 @@ def _init(cache: Path, architecture: str) -> Path:
 
 
 def _initrd(init: Path, modules: Path) -> bytes:
-    names = list(dict.fromkeys(_with_needs(_MODULES, modules)))
-    files = {f"modules/{name}.ko": (0o644, _module(name, modules).read_bytes()) for name in names}
-    order = "".join(f"{name}.ko\n" for name in names).encode()
-    return cpio({"init": (0o755, init.read_bytes()), "modules/order": (0o644, order), **files})
+    always = list(dict.fromkeys(_with_needs(_MODULES, modules)))
+    needed = dict.fromkeys(_with_needs(_OF_SEVERAL, modules))
+    several = [name for name in needed if name not in always]
+    files = {
+        f"modules/{name}.ko": (0o644, _module(name, modules).read_bytes())
+        for name in (*always, *several)
+    }
+    for listed, names in (("order", always), ("several", several)):
+        files[f"modules/{listed}"] = (0o644, "".join(f"{name}.ko\n" for name in names).encode())
+    return cpio({"init": (0o755, init.read_bytes()), **files})
 
 
 def _module(name: str, modules: Path) -> Path:

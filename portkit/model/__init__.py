@@ -22,7 +22,7 @@ from portkit.model.project import (
     Subnet,
     Volume,
 )
-from portkit.model.run import RunSpec
+from portkit.model.run import AppSpec, RunSpec
 from portkit.model.service import (
     App,
     Build,
@@ -43,6 +43,7 @@ __all__ = [
     "DEFAULT_TIMEOUT_S",
     "REMAINS",
     "App",
+    "AppSpec",
     "Artifact",
     "Attachment",
     "Blob",

@@ -20,19 +20,29 @@ class Form(StrEnum):
 class Artifact:
     """One App in one Form.
 
-    digest: of its config (image) or of the disk's raw content (disk).
-    config: the configuration of the image, also where the Form is the disk made from it.
-    blobs: everything that has to be in the target's Store or engine, in order
-    (image: config, then layers bottom first; disk: kernel, initrd and boot partition of its kit,
-    then the raw disk).
+    digest: of the image's config, or of the disk's raw content; of several images that of their
+    digests. images: the configurations of its images, each once, also where the Form is the disk
+    made from them. blobs: everything that has to be in the target's Store or engine, in order
+    (image: config, then layers bottom first, of each image; disk: kernel, initrd and boot partition
+    of its kit, then the raw disk).
     logical_bytes: what the content is to its reader. stored_bytes: what it takes on a file system,
     which for a disk is less, because its holes take nothing.
     """
 
     form: Form
     digest: str
-    config: ImageConfig
+    images: tuple[ImageConfig, ...]
     blobs: tuple[Blob, ...]
     logical_bytes: int
     stored_bytes: int
     kit: str | None = None  # digest of the GuestKit inside a disk
+
+    @property
+    def config(self) -> ImageConfig:
+        """The configuration of its first image."""
+        return self.images[0]
+
+    @property
+    def diff_ids(self) -> tuple[str, ...]:
+        """The layers of all its images, each once."""
+        return tuple(dict.fromkeys(layer for image in self.images for layer in image.diff_ids))

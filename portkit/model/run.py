@@ -1,4 +1,4 @@
-"""What the process of an App sees, in both Forms."""
+"""What the processes of an App see, in both Forms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from portkit.model.health import Healthcheck, HealthProbe
-from portkit.model.service import Machine, Mount, Port, Ulimit
+from portkit.model.project import Attachment, Content, Dependency, Network, Volume
+from portkit.model.service import Device, Logging, Machine, Mount, Port, Ulimit
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class RunSpec:
     argv: never empty. env: in order, each name once. user: "uid[:gid]" or names, which are looked
     up in the image's own /etc/passwd and /etc/group; "" is root. umask: as in umask(2).
     capabilities: upper case, with CAP_. stop_signal: a name or a number, as in compose.
-    mem_limit_bytes, cpus: None is no limit.
+    mem_limit_bytes, cpus, pids_limit: None is no limit. service: its name. image: the digest of its
+    image's configuration. depends_on, networks, ...: as in `portkit.model.Service`.
     """
 
     app: str
@@ -45,3 +47,63 @@ class RunSpec:
     cpus: float | None = None
     mem_limit_bytes: int | None = None
     privileged: bool = False
+    service: str = ""
+    image: str = ""
+    depends_on: tuple[Dependency, ...] = ()
+    networks: tuple[Attachment, ...] = ()
+    network_mode: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_opt: tuple[str, ...] = ()
+    domainname: str = ""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    shm_bytes: int | None = None
+    security_opt: tuple[str, ...] = ()
+    pids_limit: int | None = None
+    mem_reservation_bytes: int | None = None
+    memswap_bytes: int | None = None
+    oom_score_adj: int = 0
+    tty: bool = False
+    stdin_open: bool = False
+    pid: str = ""
+    ipc: str = ""
+    userns_mode: str = ""
+    devices: tuple[Device, ...] = ()
+    logging: Logging = field(default_factory=Logging)
+    container_name: str = ""
+    contents: tuple[Content, ...] = ()
+
+
+@dataclass(frozen=True)
+class AppSpec:
+    """What the processes of all services of an App see, and what these share.
+
+    services: as in the App. networks, volumes: those that a service uses. front: the service that
+    answers for the App. machine: of the VM that holds all of them.
+    """
+
+    app: str
+    services: tuple[RunSpec, ...]
+    front: RunSpec
+    machine: Machine
+    networks: tuple[Network, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+
+    @property
+    def several(self) -> bool:
+        """Whether each service has a root, a network and names of its own in the VM."""
+        return len(self.services) > 1
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """What all services publish."""
+        return tuple(port for service in self.services for port in service.ports)
+
+    def service(self, name: str) -> RunSpec:
+        """The service of that name; KeyError when there is none."""
+        for each in self.services:
+            if each.service == name:
+                return each
+        raise KeyError(name)

@@ -104,7 +104,7 @@ def plan_of(packed: Packed, job: Job, journal: Journal, keep: Form | None, repea
             for form, made in artifacts.items()
         },
         ports=packed.spec.ports,
-        hold="" if image is None else transfer.held_name(image, packed.move),
+        hold="" if image is None else transfer.held_name(image.digest, packed.move),
         tag=tag,
         fingerprint=fingerprint(journal, packed.spec),
         findings={form: tuple(packed.findings[form]) for form in artifacts},

@@ -166,7 +166,7 @@ class Send(_FormStep):
         plan, results = self.ground.plan, self.ground.results
         brought = set(results.result("reserve").get("brought", ()))
         transfer.release(
-            plan.hold if self.form is Form.IMAGE else "",
+            (plan.hold,) if self.form is Form.IMAGE else (),
             self.ground.target,
             sorted(brought & set(plan.blobs[self.form])),
             move=plan.move,

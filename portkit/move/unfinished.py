@@ -169,7 +169,9 @@ def rollback_on(identity: str, host: Host) -> bool:
                 with boot.runner(host, form) as runner:
                     runner.remove(identity)
         brought = found["brought"]
-        transfer.release(found["hold"], host, brought, move=identity, parts=brought)
+        transfer.release(
+            [found["hold"]] if found["hold"] else (), host, brought, move=identity, parts=brought
+        )
     # Last: as long as there is a marker, the same call can be made again.
     host.remote.call("move.end", {"id": identity, "app": found["app"]})
     return True

@@ -1,14 +1,17 @@
-"""The disk Form: an image's tree and a GuestKit on one raw disk that boots on BIOS and on UEFI.
+"""The disk Form: images and a GuestKit on one raw disk that boots on BIOS and on UEFI.
 
 GPT; the kit's boot partition, with the image's own configuration in its slot; an ext4 root behind
-it. Nothing is mounted or booted to make it, and nothing of a run is on it: the same image and the
-same kit make the same bytes, whenever and wherever.
+it. One image is the root as a whole. Of several there is a tree for each of their layers, which the
+guest lays over each other for every service: what they share is on the disk once. Nothing is
+mounted or booted to make it, and nothing of a run is on it: the same image and the same kit make
+the same bytes, whenever and wherever.
 """
 
 from __future__ import annotations
 
 import os
 import uuid
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -19,9 +22,11 @@ from portkit.guest import boot_partition
 from portkit.guest.config import encode_config
 from portkit.guest.initrd import cpio
 from portkit.guest.kit import GuestKit
+from portkit.guest.stack import chains
 from portkit.model import Artifact, Blob, Form, RunSpec
 from portkit.package import ext4, partitions
-from portkit.package.flatten import flattened
+from portkit.package.flatten import flattened, stacked
+from portkit.package.tree import Tree
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.wire.sparse import copy_data, write_at
@@ -39,12 +44,13 @@ def build(
     disk_bytes: int | None = None,
     observer: Observer | None = None,
 ) -> Artifact:
-    """The disk of an image whose layers are in the Store, as an Artifact in the same Store.
+    """The disk of images whose layers are in the Store, as an Artifact in the same Store.
 
-    defaults: what it runs when no configuration disk is there; None where the image names no
-    command. disk_bytes: its virtual size, None for the content, a quarter and 512 MiB more.
-    Raises VerifyError for malformed layers, AppError when the size or the place for the defaults
-    is too small, SpaceError, ToolError when sfdisk fails.
+    image: an Artifact of the image Form. defaults: what it runs when no configuration disk is
+    there; None where the image names no command, and of several images. disk_bytes: its virtual
+    size, None for the content, a quarter and 512 MiB more. Raises VerifyError for malformed layers,
+    AppError when the size or the place for the defaults is too small, SpaceError, ToolError when
+    sfdisk fails.
     """
     observer = observer or NullObserver()
     default = _default(defaults)
@@ -64,7 +70,7 @@ def build(
     artifact = Artifact(
         form=Form.DISK,
         digest=blob.digest,
-        config=image.config,
+        images=image.images,
         blobs=(blob,),
         logical_bytes=blob.size,
         stored_bytes=_stored(store, blob),
@@ -113,7 +119,7 @@ def _write(
     full = "the disk has no room in the Store of this machine"
     store.require(image.logical_bytes, full)  # the tree has hardly less
     observer.message("laying the image's layers over each other")
-    with flattened([store.content(digest) for digest in image.config.diff_ids]) as tree:
+    with _tree(image, store) as tree:
         try:
             planned = ext4.plan(tree)
             # A file takes an inode of 256 bytes beside its blocks, and leaves room for others.
@@ -144,6 +150,14 @@ def _write(
                 details=str(error),
                 resolution="Change the file in the image, or use the image form.",
             ) from None
+
+
+def _tree(image: Artifact, store: Store) -> AbstractContextManager[Tree]:
+    if len(image.images) == 1:
+        return flattened([store.content(digest) for digest in image.config.diff_ids])
+    return stacked(
+        [tuple(store.content(digest) for digest in chain) for chain in chains(image.images)]
+    )
 
 
 def _id(key: str, part: str) -> uuid.UUID:

@@ -1,4 +1,4 @@
-"""The layers of an image -> the tree that they make together, without mounting anything.
+"""The layers of images -> the tree that they make together, without mounting anything.
 
 Engines unpack each layer into a folder of its own and let overlayfs lay these over each other. So
 it is done here: a tree for each layer, in which parents are followed through the layer's own
@@ -18,7 +18,7 @@ from typing import BinaryIO
 from portkit.errors import VerifyError
 from portkit.package import acl, tarball
 from portkit.package.tarball import XATTR, Member
-from portkit.package.tree import Node, Tree
+from portkit.package.tree import WHITEOUT, Node, Tree
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -32,7 +32,6 @@ _FILE_BYTES = (
     1 << 32
 ) * 4096 - 4096  # of one file on ext4: where engines keep theirs, and on a disk
 _NODES = 600_000  # members of all layers: each takes up to 480 bytes, and 300 MiB are enough
-_HIDDEN = b"w"  # the kind of a whiteout, and of the device 0:0, which overlayfs takes for one
 
 
 @contextmanager
@@ -51,6 +50,59 @@ def flattened(layers: Sequence[Path]) -> Iterator[Tree]:
                 raise _malformed(path, str(error)) from None
             _merge(tree.root, own)
         yield tree
+
+
+@contextmanager
+def stacked(chains: Sequence[tuple[Path, ...]]) -> Iterator[Tree]:
+    """A tree for each chain in `layers/0`, `layers/1`, ..., as long as the block runs.
+
+    A chain is the layers (tars, bottom first) from the lowest of an image up to one of it; its tree
+    has what its last layer brings. overlayfs makes an image's tree of those of all its chains. The
+    chains that a chain begins with come before it. Raises VerifyError as `flattened` does.
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(chain[-1].open("rb")) for chain in chains]
+        tree, budget = Tree(files, stacked=True), _Budget()
+        folder = tree.root.children["layers"] = Node(tarball.FOLDER)
+        made: dict[tuple[Path, ...], Node] = {}
+        for index, (chain, file) in enumerate(zip(chains, files, strict=True)):
+            try:
+                own = _Layer(index, budget, tree).read(file)
+            except ValueError as error:
+                raise _malformed(chain[-1], str(error)) from None
+            below = [made[chain[:length]] for length in range(len(chain) - 1, 0, -1)]
+            _inherit(own, below)
+            folder.children[str(index)] = made[chain] = own
+        yield tree
+
+
+def _inherit(own: Node, below: Sequence[Node]) -> None:
+    """Folders that a layer does not name are as those under them. below: the trees of the lower
+    layers, the next first."""
+    pending = [(own, below)]
+    while pending:
+        folder, lower = pending.pop()
+        for name, node in folder.children.items():
+            if not node.folder:
+                continue
+            under = [] if node.opaque else list(_folders(name, lower))
+            if node.header < 0 and under:
+                node.layer, node.header = under[0].layer, under[0].header
+            pending.append((node, under))
+
+
+def _folders(name: str, lower: Sequence[Node]) -> Iterator[Node]:
+    """What overlayfs merges into a folder of that name: those below, down to the first that is
+    none or hides the others."""
+    for each in lower:
+        node = each.children.get(name)
+        if node is None:
+            continue
+        if not node.folder:
+            return
+        yield node
+        if node.opaque:
+            return
 
 
 class _Budget:
@@ -110,7 +162,7 @@ class _Layer:
             )
         kind = member.kind
         if kind == tarball.CHAR and member.device == (0, 0):
-            kind = _HIDDEN
+            kind = WHITEOUT
         link = member.link if kind == tarball.SYMLINK else ""
         if kind == tarball.SYMLINK and not link:
             raise ValueError(f"{member.name[:200]!a} is a symlink to nothing")
@@ -126,7 +178,7 @@ class _Layer:
     def _link(self, parent: Node, name: str, member: Member) -> None:
         parts = _parts(member.link)
         found = self._walk(parts[:-1]).children.get(parts[-1]) if parts else None
-        if found is None or found.folder or found.kind == _HIDDEN:
+        if found is None or found.folder or found.kind == WHITEOUT:
             raise ValueError(
                 f"{member.name[:200]!a} links to {member.link[:200]!a}, no file of this layer"
             )
@@ -137,7 +189,7 @@ class _Layer:
         if name in ("", ".", ".."):
             raise ValueError(f"{member.name[:200]!a} is a whiteout of nothing")
         # What the layer itself brings is not touched by its whiteouts.
-        parent.children.setdefault(name, Node(_HIDDEN))
+        parent.children.setdefault(name, Node(WHITEOUT, self._index))
 
     def _walk(self, parts: Sequence[str]) -> Node:
         """The folder of these names; missing ones are made, the layer's own symlinks followed."""
@@ -150,7 +202,7 @@ class _Layer:
                 trail = trail[:-1] or [self._root]
                 continue
             node = trail[-1].children.get(name)
-            if node is None or node.kind == _HIDDEN:
+            if node is None or node.kind == WHITEOUT:
                 node = self._made(hiding=node is not None)
                 trail[-1].children[name] = node
             if node.kind == tarball.SYMLINK:
@@ -195,7 +247,7 @@ def _merge(lower: Node, upper: Node) -> None:
         below, above = pending.pop()
         for name, node in above.children.items():
             under = below.children.get(name)
-            if node.kind == _HIDDEN:
+            if node.kind == WHITEOUT:
                 below.children.pop(name, None)
             elif node.folder and under is not None and under.folder and not node.opaque:
                 if node.header >= 0:
@@ -213,7 +265,7 @@ def _uncover(tree: Node) -> None:
     pending = [tree]
     while pending:
         folder = pending.pop()
-        hidden = [name for name, node in folder.children.items() if node.kind == _HIDDEN]
+        hidden = [name for name, node in folder.children.items() if node.kind == WHITEOUT]
         for name in hidden:
             del folder.children[name]
         pending += [node for node in folder.children.values() if node.folder]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from portkit import files
@@ -64,9 +66,28 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
         )
     layers = tuple(Blob(digest, store.size(digest)) for digest in config.diff_ids)
     total = blob.size + sum({layer.digest: layer.size for layer in layers}.values())
-    artifact = Artifact(Form.IMAGE, config.digest, config, (blob, *layers), total, total)
+    artifact = Artifact(Form.IMAGE, config.digest, (config,), (blob, *layers), total, total)
     store.save(artifact, key)
     return artifact
+
+
+def joined(images: Sequence[Artifact]) -> Artifact:
+    """The images of several services as one Artifact; what they share is in it once."""
+    first = images[0]
+    configs = {image.digest: image.config for image in images}
+    if len(configs) == 1:
+        return first
+    blobs = {blob.digest: blob for image in images for blob in image.blobs}
+    total = sum(blob.size for blob in blobs.values())
+    digest = hashlib.sha256("\n".join(configs).encode()).hexdigest()
+    return Artifact(
+        form=Form.IMAGE,
+        digest=f"sha256:{digest}",
+        images=tuple(configs.values()),
+        blobs=tuple(blobs.values()),
+        logical_bytes=total,
+        stored_bytes=total,
+    )
 
 
 def _require(row: JsonObject, store: Store, *, containerd: bool) -> None:

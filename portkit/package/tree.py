@@ -11,6 +11,7 @@ from portkit.package.tarball import Member
 _LAST_TIME_NS = 1 << 63  # Go's times of files are 64 bits of nanoseconds
 _KEPT = 50_000  # headers that stay in memory, some 500 bytes each; others are read again
 _KEPT_BYTES = 1024  # of extended attributes of one of them
+WHITEOUT = b"w"  # the kind of a whiteout, and of the device 0:0, which overlayfs takes for one
 
 
 class Node:
@@ -54,11 +55,16 @@ _NONE: dict[str, Node] = {}  # the children of what is no folder
 
 
 class Tree:
-    """The root of a tree, and the layers (open files) in which its content is."""
+    """The root of a tree, and the layers (open files) in which its content is.
 
-    def __init__(self, layers: Sequence[BinaryIO]) -> None:
+    stacked: parts of it are going to be laid over each other by overlayfs, so that whiteouts and
+    opaque folders are told as overlayfs wants them.
+    """
+
+    def __init__(self, layers: Sequence[BinaryIO], *, stacked: bool = False) -> None:
         self.root = Node(tarball.FOLDER)
         self.layers = layers
+        self.stacked = stacked
         self._kept: dict[tuple[int, int], Member] = {}
 
     def keep(self, layer: int, member: Member) -> None:

@@ -14,7 +14,7 @@ from portkit.wire.json_types import JsonObject
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-_SCHEMA = "portkit.artifact/1"
+_SCHEMA = "portkit.artifact/2"
 
 
 def manifest_of(artifact: Artifact) -> JsonObject:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from portkit.delivery import Delivery, Transfer
 from portkit.errors import AppError, PortkitError, TransferError
 from portkit.host import Host
-from portkit.model import Artifact, Blob, Form
+from portkit.model import Artifact, Blob, Form, ImageConfig
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer.bases import LEAST_BASE, Base, Bases, likeliest
@@ -140,7 +140,9 @@ def _bring(
     there = _already_there(artifact, new)
     deliveries = there + _send(artifact, new, store, host, observer, parcels, engine)
     if image:
-        _load(artifact, new, host, move, observer)
+        for number, config in enumerate(artifact.images, 1):
+            last = number == len(artifact.images)
+            _load(config, new if last else (), host, move, observer)
     return deliveries
 
 
@@ -170,27 +172,30 @@ def has_image(host: Host, reference: str) -> bool:
 
 
 def release(
-    hold: str, host: Host, brought: Sequence[str], *, move: str, parts: Sequence[str] = ()
+    holds: Sequence[str],
+    host: Host,
+    brought: Sequence[str],
+    *,
+    move: str,
+    parts: Sequence[str] = (),
 ) -> None:
-    """Take back what a Move's transfer brought: its name for the image and the blobs (digests).
+    """Take back what a Move's transfer brought: its names for images and the blobs (digests).
 
-    hold: of `held_name`; "" for a disk. parts: blobs of which nothing is kept either that came
+    holds: of `held_name`; none for a disk. parts: blobs of which nothing is kept either that came
     before a connection was cut; the next transfer begins them anew. An image stays while a
     container is made from it or another name holds it; a blob stays while an Instance or another
     Move needs it."""
-    if hold:
+    for hold in holds:
         host.remote.call("image.remove", {"reference": hold, "move": move})
     args = {"digests": list(brought), "move": move, "parts": list(parts)}
     host.remote.call("store.remove", args)
 
 
-def held_name(artifact: Artifact, move: str) -> str:
-    """The name under which a Move holds an image on a host, whatever happens to the user's tags
-    and to other Moves of the same image; "" for a disk."""
-    if artifact.form is not Form.IMAGE:
-        return ""
+def held_name(image: str, move: str) -> str:
+    """The name under which a Move holds an image (a digest) on a host, whatever happens to the
+    user's tags and to other Moves of the same image."""
     # 128 bits: two images that share 12 digits are quickly made, and the name would move.
-    short = artifact.config.digest.removeprefix("sha256:")[:32]
+    short = image.removeprefix("sha256:")[:32]
     return f"{labels.HELD}{short}-{move.removeprefix('pk-')}"
 
 
@@ -200,15 +205,15 @@ def _ask(host: Host, verb: str, args: JsonObject, observer: Observer | None = No
 
 
 def _load(
-    artifact: Artifact, new: Sequence[Blob], host: Host, move: str, observer: Observer
+    image: ImageConfig, came: Sequence[Blob], host: Host, move: str, observer: Observer
 ) -> None:
+    """came: blobs that came for the engine alone, and no later image needs."""
     observer.phase("load")
-    # The engine keeps a copy of every layer that it loads, so what came for this load alone would
-    # lie on the host twice.
-    hold, discard = held_name(artifact, move), [blob.digest for blob in new]
+    # The engine keeps a copy of every layer that it loads, so these would lie on the host twice.
+    hold, discard = held_name(image.digest, move), [blob.digest for blob in came]
     args = {
-        "config": artifact.config.digest,
-        "layers": list(artifact.config.diff_ids),
+        "config": image.digest,
+        "layers": list(image.diff_ids),
         "hold": hold,
         "move": move,
         "discard": discard,
@@ -286,7 +291,7 @@ def _bases(
 ) -> list[Base]:
     """What both ends hold: layers of the same image first, then the newest blobs."""
     newest = store.newest(_ASKED, LEAST_BASE)
-    own = [digest for digest in artifact.config.diff_ids if store.has(digest)]
+    own = [digest for digest in artifact.diff_ids if store.has(digest)]
     asked = list(dict.fromkeys([*own, *(blob.digest for blob in newest)]))
     have = _ask(host, "store.has", {"digests": asked}, observer)["have"]
     bases = []

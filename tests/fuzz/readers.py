@@ -156,7 +156,7 @@ def _index(data: bytes, folder: Path) -> object:
 def _artifact() -> bytes:
     image = parse_image_config(_CONFIG)
     blob = Blob(image.digest, 5)
-    made = Artifact(Form.IMAGE, image.digest, image, (blob,), 5, 5)
+    made = Artifact(Form.IMAGE, image.digest, (image,), (blob,), 5, 5)
     return json.dumps(manifest_of(made)).encode()
 
 

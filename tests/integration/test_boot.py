@@ -52,7 +52,7 @@ def disk(lab: Lab, store: Path, tmp_path: Path) -> Iterator[tuple[Store, Artifac
 def boot(store: Store, artifact: Artifact, raw: Path, folder: Path) -> None:
     """Send that content as the disk and start it on beta; all of it is taken back."""
     blob: Blob = store.add_file(raw)
-    bad = Artifact(Form.DISK, blob.digest, artifact.config, (blob,), blob.size, blob.size)
+    bad = Artifact(Form.DISK, blob.digest, artifact.images, (blob,), blob.size, blob.size)
     app = apps.load(folder)
     with connect("lab:alpha") as origin, connect("lab:beta") as target:
         source, observer = OnHost(origin), NullObserver()

@@ -97,7 +97,7 @@ def test_inside_a_disk(lab: Lab, tmp_path: Path, pause: bytes) -> None:
     layers = tuple(store.put_bytes(data) for data in tars)
     image = replace(IMAGE, diff_ids=tuple(blob.digest for blob in layers))
     total = sum(blob.size for blob in layers)
-    artifact = Artifact(Form.IMAGE, image.digest, image, layers, total, total)
+    artifact = Artifact(Form.IMAGE, image.digest, (image,), layers, total, total)
     made = disk.build(artifact, None, kit, store)
     argv = [sys.executable, "-c", _READ, store.content(made.digest)]
     found = json.loads(

@@ -38,7 +38,7 @@ def app(lab: Lab, store: Store) -> tuple[Artifact, Artifact]:
 
 
 def has(host: Host, artifact: Artifact) -> dict[str, object]:
-    rows = host.remote.call("image.list", {"reference": transfer.held_name(artifact, MOVE)})[
+    rows = host.remote.call("image.list", {"reference": transfer.held_name(artifact.digest, MOVE)})[
         "images"
     ]
     return dict(rows[0])
@@ -52,7 +52,9 @@ def test_whole_on_every_engine_and_no_layer_twice(
     with connect(f"lab:{target}") as host:
         before = host.remote.call("image.list", {})["images"]
         for artifact in app:
-            host.remote.call("image.remove", {"reference": transfer.held_name(artifact, MOVE)})
+            host.remote.call(
+                "image.remove", {"reference": transfer.held_name(artifact.digest, MOVE)}
+            )
         transfer.send(base, store, host, move=MOVE)
         second = transfer.send(built, store, host, move=MOVE)
         assert second.reused_bytes == base.blobs[1].size
@@ -62,12 +64,14 @@ def test_whole_on_every_engine_and_no_layer_twice(
         again = transfer.send(built, store, host, move=MOVE)
         assert again.sent_bytes < 20_000
         assert again.reused_bytes == built.logical_bytes - built.blobs[0].size
-        held = transfer.held_name(built, MOVE)
+        held = transfer.held_name(built.digest, MOVE)
         assert on(lab, target, f"docker run --rm {held} stat -c %s /news").strip() == "300000"
         left = on(lab, target, "ls /var/lib/portkit/store/blobs/sha256 /var/lib/portkit/store/tmp")
         assert not [row for row in left.split() if len(row) >= 32 and ":" not in row]
         for artifact in app:
-            host.remote.call("image.remove", {"reference": transfer.held_name(artifact, MOVE)})
+            host.remote.call(
+                "image.remove", {"reference": transfer.held_name(artifact.digest, MOVE)}
+            )
         tags = {tag for row in before for tag in row["tags"] if not tag.startswith("portkit/")}
         after = host.remote.call("image.list", {})["images"]
         assert tags <= {tag for row in after for tag in row["tags"]}
@@ -86,7 +90,10 @@ def test_no_faster_than_the_limit(lab: Lab, store: Store, app: tuple[Artifact, A
             assert done.seconds >= sent / rate
         finally:
             transfer.release(
-                transfer.held_name(app[1], MOVE), host, [blob.digest for blob in new], move=MOVE
+                [transfer.held_name(app[1].digest, MOVE)],
+                host,
+                [blob.digest for blob in new],
+                move=MOVE,
             )
 
 
@@ -95,7 +102,7 @@ def test_a_tag_never_moves(lab: Lab, store: Store, app: tuple[Artifact, Artifact
     with connect("lab:beta") as host:
         for artifact in app:
             transfer.send(artifact, store, host, move=MOVE)
-        held_base, held_built = (transfer.held_name(each, MOVE) for each in app)
+        held_base, held_built = (transfer.held_name(each.digest, MOVE) for each in app)
         try:
             assert transfer.tag(host, held_base, "transfer-test/taken:1")
             assert transfer.tag(host, held_base, "transfer-test/taken:1"), "the same image"

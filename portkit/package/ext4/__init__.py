@@ -33,7 +33,7 @@ from portkit.package.ext4.tables import (
     superblock,
 )
 from portkit.package.tarball import Member
-from portkit.package.tree import Node, Tree, changed_ns
+from portkit.package.tree import WHITEOUT, Node, Tree, changed_ns
 from portkit.wire.sparse import write_at
 
 __all__ = ["NoRoom", "Plan", "plan", "write"]
@@ -50,7 +50,11 @@ _TYPES = {  # of a member: of an inode, and of an entry in a directory
     tarball.BLOCKDEV: (stat.S_IFBLK, 4),
     tarball.FIFO: (stat.S_IFIFO, 5),
     tarball.SYMLINK: (stat.S_IFLNK, 7),
+    WHITEOUT: (stat.S_IFCHR, 3),
 }
+# What overlayfs looks for on a folder that hides those below it (Documentation/filesystems/
+# overlayfs.rst, "whiteouts and opaque directories").
+_OPAQUE = {"trusted.overlay.opaque": b"y"}
 
 
 @dataclass
@@ -116,7 +120,7 @@ def _brought(folder: Node) -> dict[int, list[str]]:
 def _blocks(tree: Tree, node: Node) -> int:
     """How many blocks it takes beside a folder's names, at most a few more."""
     member = tree.member(node)
-    attributes = 0 if member is None else bool(xattr.encode(_attributes(node, member)).block)
+    attributes = bool(xattr.encode(_attributes(tree, node, member)).block)
     if node.kind == tarball.SYMLINK:
         return attributes + (len(_bytes(node.link)) >= _SHORT_LINK)
     if member is None or node.kind != tarball.FILE:
@@ -164,6 +168,10 @@ class _Writer:
     # ------------------------------------------------------------ files
 
     def _put(self, node: Node) -> None:
+        if node.kind == WHITEOUT:
+            inode = Inode(stat.S_IFCHR, place=device(0, 0), links=node.names)
+            self._finish(node.number, inode, b"")
+            return
         member = self._tree.member(node)
         assert member is not None, "only a folder may have no headers"
         inode, block = self._inode(node, member)
@@ -251,9 +259,9 @@ class _Writer:
     def _inode(self, node: Node, member: Member | None) -> tuple[Inode, bytes]:
         """The inode without its content, and a block of attributes where it needs one."""
         kind = _TYPES[node.kind][0]
+        packed = xattr.encode(_attributes(self._tree, node, member))
         if member is None:
-            return Inode(kind | 0o755), b""
-        packed = xattr.encode(_attributes(node, member))
+            return Inode(kind | 0o755, attributes=packed.in_inode), packed.block
         inode = Inode(kind | member.mode, member.uid, member.gid, time_ns=changed_ns(member))
         if node.kind == tarball.SYMLINK:
             inode.mode = kind | 0o777
@@ -336,9 +344,11 @@ def _wanted(member: Member) -> list[Run]:
     return runs
 
 
-def _attributes(node: Node, member: Member) -> Mapping[str, bytes]:
-    """What of its extended attributes a Linux file of its kind can have."""
-    found: dict[str, bytes] = {}
+def _attributes(tree: Tree, node: Node, member: Member | None) -> Mapping[str, bytes]:
+    """What of its extended attributes a Linux file of its kind can have, and overlayfs' mark."""
+    found: dict[str, bytes] = dict(_OPAQUE) if tree.stacked and node.opaque else {}
+    if member is None:
+        return found
     for key, text in member.xattrs.items():
         name, value = key.removeprefix(tarball.XATTR), _bytes(text)
         if name in acl.NAMES and node.kind == tarball.SYMLINK:

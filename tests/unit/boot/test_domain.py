@@ -24,7 +24,7 @@ def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:
     domains: list[Domain] = []
     runner._engine = SimpleNamespace(create=domains.append)  # type: ignore[assignment]
     mounts = (Mount("volume", "/a"), Mount("tmpfs", "/t"), Mount("volume", "/b", "b"))
-    disk = Artifact(Form.DISK, "sha256:" + "1" * 64, IMAGE, (), 0, 0)
+    disk = Artifact(Form.DISK, "sha256:" + "1" * 64, (IMAGE,), (), 0, 0)
     for machine in (Machine(), Machine(volume_bytes=20 << 30)):
         wanted = spec(mounts=mounts, machine=machine)
         runner.create(disk, "", wanted, "pk-0123456789ab", FACTS)
@@ -46,7 +46,7 @@ def test_the_kernel_that_lies_beside_the_disk_is_started(
     blobs: str, firmware: Firmware, direct: bool
 ) -> None:
     rows = tuple(Blob(name, 1) for name in blobs.split())
-    disk = Artifact(Form.DISK, "disk", IMAGE, rows, 0, 0)
+    disk = Artifact(Form.DISK, "disk", (IMAGE,), rows, 0, 0)
     assert _direct(disk, firmware) == (["kernel", "initrd"] if direct else [])
     assert _kernel(["/k", "/i"], True) == Kernel("/k", "/i", direct_line(True))
     assert _kernel([], True) is None

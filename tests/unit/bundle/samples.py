@@ -56,8 +56,8 @@ def packed(store: Store, seeds: tuple[int, ...] = (1, 2)) -> dict[Form, Artifact
     total = blob.size + sum(each.size for each in layers)
     disk = store.put_bytes(disk_of(datas))
     return {
-        Form.IMAGE: Artifact(Form.IMAGE, blob.digest, parsed, (blob, *layers), total, total),
+        Form.IMAGE: Artifact(Form.IMAGE, blob.digest, (parsed,), (blob, *layers), total, total),
         Form.DISK: Artifact(
-            Form.DISK, disk.digest, parsed, (disk,), disk.size, 100_000, "sha256:" + "2" * 64
+            Form.DISK, disk.digest, (parsed,), (disk,), disk.size, 100_000, "sha256:" + "2" * 64
         ),
     }

@@ -238,7 +238,7 @@ def brought(form: Form, stored: int, **blobs: int) -> tuple[Artifact, tuple[Blob
     """An Artifact all of whose blobs (name: size in GiB) are missing on the target."""
     rows = tuple(Blob(name, size * GIB) for name, size in blobs.items())
     image = replace(IMAGE, diff_ids=tuple(blobs))
-    return Artifact(form, "x", image, rows, stored * GIB, stored * GIB), rows
+    return Artifact(form, "x", (image,), rows, stored * GIB, stored * GIB), rows
 
 
 def test_space_for_an_image_in_the_store_and_twice_in_the_engine() -> None:

@@ -73,7 +73,7 @@ class Lot:
             config, own = (self.store.put_bytes(text.encode() * 100) for text in (name, name + "!"))
             parts = replace(IMAGE, digest=config.digest, diff_ids=(base.digest, own.digest))
             blobs = (config, Blob(base.digest, 1000), own)
-            images[name] = Artifact(Form.IMAGE, config.digest, parts, blobs, 2000, 2000)
+            images[name] = Artifact(Form.IMAGE, config.digest, (parts,), blobs, 2000, 2000)
             self.store.save(images[name], f"image {config.digest}")
         self.source = FakeHost("old", replace(FACTS, libvirt_version=None), images)
         self.target = FakeHost("new", target, {})

@@ -54,7 +54,7 @@ def test_nothing_travels_to_this_machine() -> None:
 def test_the_space_is_the_one_that_the_rule_compares(engine_free: int | None) -> None:
     blob = Blob("sha256:" + "1" * 64, 5 << 20)
     image = replace(IMAGE, diff_ids=(blob.digest,))
-    new = [(Artifact(Form.IMAGE, IMAGE.digest, image, (blob,), blob.size, blob.size), [blob])]
+    new = [(Artifact(Form.IMAGE, IMAGE.digest, (image,), (blob,), blob.size, blob.size), [blob])]
     facts = replace(FACTS, store_free_bytes=1, docker_free_bytes=engine_free and 1)
     (finding,) = space(facts, new)
     assert str(space_needed(facts, new)) in finding.message

@@ -67,7 +67,7 @@ def refused(tmp_path: Path, facts: Facts, **config: Any) -> tuple[PortkitError, 
     store = Store(tmp_path / "store")
     blob = store.put_bytes(b"{}")
     image = ImageConfig(blob.digest, config.get("architecture", "amd64"), "linux", (), cmd=("x",))
-    artifact = Artifact(Form.IMAGE, blob.digest, image, (Blob(blob.digest, 2),), 2, 2)
+    artifact = Artifact(Form.IMAGE, blob.digest, (image,), (Blob(blob.digest, 2),), 2, 2)
     store.save(artifact, f"image {blob.digest}")
     source: Any = FakeHost("old", replace(FACTS, libvirt_version=None), artifact)
     target: Any = FakeHost("new", facts)

@@ -50,7 +50,7 @@ def test_what_was_asked_for_is_kept_or_refused() -> None:
 def test_a_disk_that_has_no_room_here_is_not_begun(tmp_path: Path) -> None:
     """hostile input 40"""
     config, unused = ImageConfig("x", "amd64", "linux", ()), cast(Any, None)
-    image = Artifact(Form.IMAGE, "x", config, (), 1 << 60, 1 << 60)
+    image = Artifact(Form.IMAGE, "x", (config,), (), 1 << 60, 1 << 60)
     store = Store(tmp_path / "store")
     with pytest.raises(SpaceError, match="no room in the Store of this machine"):
         _write(image, b"", unused, store, tmp_path / "raw", None, "key", unused)
@@ -120,7 +120,7 @@ def made(kit: GuestKit, folder: Path, spec: RunSpec | None = SPEC) -> Path:
         out.addfile(info, io.BytesIO(b"hello\n"))
     blob = store.put_bytes(layer.getvalue())
     image = replace(IMAGE, diff_ids=(blob.digest,))
-    artifact = Artifact(Form.IMAGE, image.digest, image, (blob,), blob.size, blob.size)
+    artifact = Artifact(Form.IMAGE, image.digest, (image,), (blob,), blob.size, blob.size)
     return store.path(build(artifact, spec, kit, store).digest)
 
 

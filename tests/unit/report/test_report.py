@@ -47,7 +47,7 @@ PREDICTED = Prediction(
     sent_bytes=None, reused_bytes=5, space_bytes=9, seconds=1.5, basis=("a reason",)
 )
 TRANSFER = transfer(counter="tcp_info", blobs=(SENT, THERE))
-ARTIFACT = Artifact(Form.IMAGE, DIGEST, ImageConfig(DIGEST, "amd64", "linux", ()), (), 10, 10)
+ARTIFACT = Artifact(Form.IMAGE, DIGEST, (ImageConfig(DIGEST, "amd64", "linux", ()),), (), 10, 10)
 
 
 @given(

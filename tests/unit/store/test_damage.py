@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Store:
 def artifact(store: Store) -> Artifact:
     config, layer = store.put_bytes(b"{}"), store.put_bytes(b"layer" * 10_000)
     image = ImageConfig(config.digest, "amd64", "linux", (layer.digest,), env=("A=hunter2",))
-    made = Artifact(Form.IMAGE, config.digest, image, (config, layer), 9, 9)
+    made = Artifact(Form.IMAGE, config.digest, (image,), (config, layer), 9, 9)
     store.save(made, "key")
     return made
 
@@ -139,10 +139,10 @@ def test_an_odd_index(store: Store, artifact: Artifact, text: str) -> None:
         "[]",
         "1",
         "{}",
-        '{"schema": "portkit.artifact/1"}',
+        '{"schema": "portkit.artifact/2"}',
         "{",
         "[" * 100_000,
-        '{"schema": "portkit.artifact/1", "form": "image", "digest": "md5:1", "config": "hunter2",'
+        '{"schema": "portkit.artifact/2", "form": "image", "digest": "md5:1", "config": "hunter2",'
         ' "blobs": [], "logical_bytes": 1, "stored_bytes": 1}',
     ],
     ids=lambda text: text[:40],

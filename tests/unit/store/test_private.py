@@ -28,7 +28,7 @@ def use(store: Store, folder: Path) -> None:
     """Everything that makes a file or a folder."""
     blob = store.put_bytes(b"hello")
     image = ImageConfig(blob.digest, "amd64", "linux", ())
-    store.save(Artifact(Form.IMAGE, blob.digest, image, (blob,), 5, 5), "key")
+    store.save(Artifact(Form.IMAGE, blob.digest, (image,), (blob,), 5, 5), "key")
     source = folder / "source"
     source.write_bytes(b"data")
     store.add_file(source)

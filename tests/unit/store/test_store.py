@@ -64,7 +64,7 @@ def example(store: Store) -> Artifact:
         env=("A=b",),
         healthcheck=Healthcheck(test=("NONE",)),
     )
-    return Artifact(Form.IMAGE, config.digest, image, (Blob(config.digest, config.size),), 2, 2)
+    return Artifact(Form.IMAGE, config.digest, (image,), (Blob(config.digest, config.size),), 2, 2)
 
 
 def test_artifacts_are_found_while_their_blobs_are_here(store: Store) -> None:

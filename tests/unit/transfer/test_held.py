@@ -1,13 +1,10 @@
 """The name that holds an image on a host."""
 
 from portkit import transfer
-from portkit.model import Artifact, Form, ImageConfig
 
 
 def held(digits: str, move: str = "pk-0123456789ab") -> str:
-    digest = "sha256:" + digits.ljust(64, "0")
-    config = ImageConfig(digest, "amd64", "linux", ())
-    return transfer.held_name(Artifact(Form.IMAGE, digest, config, (), 0, 0), move)
+    return transfer.held_name("sha256:" + digits.ljust(64, "0"), move)
 
 
 def test_images_that_look_alike_do_not_share_a_name() -> None:

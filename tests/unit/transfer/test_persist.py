@@ -9,7 +9,7 @@ import pytest
 from portkit import transfer
 from portkit.errors import AppError, EngineError, PortkitError, TransferError
 from portkit.host import Host
-from portkit.model import Artifact, Blob, Form
+from portkit.model import Artifact, Blob, Form, ImageConfig
 from portkit.progress import NullObserver
 from portkit.store import Store
 from portkit.transfer.resume import Link, persist
@@ -64,10 +64,11 @@ def test_a_refusal_is_final() -> None:
 MOVE = "pk-0123456789ab"
 
 
-def image() -> Artifact:
-    digest = "sha256:" + "a" * 64
-    config = SimpleNamespace(digest=digest, diff_ids=("sha256:" + "b" * 64,))
-    return cast(Artifact, SimpleNamespace(form=Form.IMAGE, config=config, blobs=()))
+def image() -> ImageConfig:
+    return ImageConfig(f"sha256:{'a' * 64}", "amd64", "linux", ())
+
+
+ARTIFACT = Artifact(Form.IMAGE, image().digest, (image(),), (), 0, 0)
 
 
 def loaded(monkeypatch: pytest.MonkeyPatch, *script: Any) -> list[str]:
@@ -80,7 +81,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, *script: Any) -> list[str]:
 
 
 def test_a_load_whose_answer_was_lost_is_found_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = {"images": [{"tags": [transfer.held_name(image(), MOVE)], "diff_ids": []}]}
+    held = {"images": [{"tags": [transfer.held_name(image().digest, MOVE)], "diff_ids": []}]}
     gone = TransferError("layers of the image are neither in the Store nor in the engine")
     calls = loaded(monkeypatch, "cut", gone, held, {})
     assert calls == ["image.load", "image.load", "image.list", "store.remove"]
@@ -107,9 +108,9 @@ def test_layers_that_went_meanwhile_are_sent(monkeypatch: pytest.MonkeyPatch) ->
     counters = SimpleNamespace(sent=1, received=2, source="local")
     remote = SimpleNamespace(lost=False)
     host = cast(Host, SimpleNamespace(remote=remote, counters=lambda: counters))
-    transfer.send(image(), cast(Store, None), host, move=MOVE)
+    transfer.send(ARTIFACT, cast(Store, None), host, move=MOVE)
     assert tries == []
     tries[:] = [TransferError("the connection broke")]
     remote.lost = True
     with pytest.raises(TransferError):
-        transfer.send(image(), cast(Store, None), host, move=MOVE)
+        transfer.send(ARTIFACT, cast(Store, None), host, move=MOVE)

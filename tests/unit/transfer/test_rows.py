@@ -12,7 +12,7 @@ from tests.unit.transfer.far import Far
 def disk(*blobs: Blob) -> Artifact:
     config = ImageConfig(blobs[-1].digest, "amd64", "linux", ())
     size = sum(blob.size for blob in blobs)
-    return Artifact(Form.DISK, blobs[-1].digest, config, blobs, size, size)
+    return Artifact(Form.DISK, blobs[-1].digest, (config,), blobs, size, size)
 
 
 def test_a_row_for_each_blob(near: Store, far: Far) -> None:
