@@ -7,11 +7,10 @@ from pathlib import Path
 
 from portkit.app.document import Value
 from portkit.app.reader import Reader
-from portkit.model import Build, Severity
+from portkit.model import Build, GitUrl, Severity
 
 _SECRET = re.compile(r"passw|secret|token|credential|private|api_?key", re.IGNORECASE)
-_REMOTE = re.compile(r"(https?|git|ssh)://|github\.com/|git@|service:|.*://", re.DOTALL)
-_CLONE = "Clone it and name its folder in `build.context`."
+_OTHER = re.compile(r"service:|.*://", re.DOTALL)
 
 
 def read(reader: Reader, value: Value) -> Build:
@@ -40,8 +39,11 @@ def read(reader: Reader, value: Value) -> Build:
     )
 
 
-def _context(reader: Reader, value: Value) -> Path:
+def _context(reader: Reader, value: Value) -> Path | GitUrl:
     text = reader.text(value, "build.context") or "."
-    if _REMOTE.match(text):  # not which: a URL may hold a password
-        raise reader.error(value, "portkit builds from a folder, not from a URL", _CLONE)
+    if GitUrl.is_remote(text):
+        return reader.use(value, lambda _: reader.files.repository(text))
+    if _OTHER.match(text):  # not which: a URL may hold a password
+        message = "portkit builds from a folder or a git repository"
+        raise reader.error(value, message, "Name a folder in `build.context`.")
     return reader.use(value, lambda _: reader.files.context(text))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from portkit.errors import AppError
 from portkit.files import content
+from portkit.model import GitUrl
 
 LIMIT = 1 << 20  # bytes of a compose file, an env file or .env
 
@@ -39,6 +40,10 @@ class Folder:
         if not there:
             raise ValueError(f"the build context {str(path)[:200]} is not a folder")
         return path
+
+    def repository(self, url: str) -> GitUrl:
+        """The git repository of a build; ValueError for another URL."""
+        return GitUrl(url)
 
     def certificate(self, name: str) -> Path:
         """The path of a CA's file; ValueError where there is none."""
@@ -79,6 +84,9 @@ class Sealed:
 
     def context(self, name: str) -> Path:
         raise _refused("build", name)
+
+    def repository(self, url: str) -> GitUrl:
+        raise ValueError("build: it names a repository outside of the document")
 
     def certificate(self, name: str) -> Path:
         """`name` as it stands, if it is one of those that came with the document."""

@@ -9,6 +9,7 @@ from portkit.model.capabilities import CAPABILITIES, DEFAULT_CAPABILITIES
 from portkit.model.digest import Blob, check_digest
 from portkit.model.facts import Facts
 from portkit.model.finding import Finding, Severity, Verdict
+from portkit.model.git import GitUrl
 from portkit.model.health import DEFAULT_TIMEOUT_S, Healthcheck, HealthProbe, Method
 from portkit.model.image import CONFIG_LIMIT, ImageConfig
 from portkit.model.instance import REMAINS, Instance, Life
@@ -57,6 +58,7 @@ __all__ = [
     "Finding",
     "Firmware",
     "Form",
+    "GitUrl",
     "HealthProbe",
     "Healthcheck",
     "ImageConfig",

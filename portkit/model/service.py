@@ -12,6 +12,7 @@ from pathlib import Path
 
 from portkit.errors import AppError
 from portkit.model.finding import Finding
+from portkit.model.git import GitUrl
 from portkit.model.health import Healthcheck, HealthProbe
 from portkit.model.project import Attachment, Content, Dependency, Network, Volume
 
@@ -49,9 +50,10 @@ class Mount:
 
 @dataclass(frozen=True)
 class Build:
-    """How the image is built on the source host. `context` is a folder on this machine."""
+    """How the image is built on the source host. `context` is a folder on this machine, or a git
+    repository that the host fetches."""
 
-    context: Path
+    context: Path | GitUrl
     dockerfile: str = "Dockerfile"
     inline: str | None = None  # the Dockerfile itself, in place of the file
     args: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from portkit.errors import AppError
 from portkit.files import content
 from portkit.host import Host
-from portkit.model import Build
+from portkit.model import Build, GitUrl
 from portkit.package import ignore
 from portkit.progress import NullObserver, Observer
 from portkit.wire import beneath, codec
@@ -33,6 +33,8 @@ _CLIENTS_OWN = re.compile(
     r"|BUILDX_(BUILDER|CONFIG|GIT_\w+|NO_DEFAULT_\w+|METADATA_\w+)"
     r"|BUILDKIT_(HOST|PROGRESS|COLORS)|OTEL_EXPORTER_\w+"
 )
+# And these the git that the old builder's docker command starts: GIT_SSH_COMMAND is a program.
+_GITS_OWN = re.compile(r"GIT_\w+|SSH_\w+|CURL_\w+")
 _LIMIT = 1 << 20  # bytes of a Dockerfile
 _IGNORE_LIMIT = 1 << 18
 _INLINE = ".portkit.Dockerfile"  # the name of one that stands in the compose file itself
@@ -40,49 +42,82 @@ _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 def build(host: Host, what: Build, observer: Observer | None = None) -> str:
-    """Build on the host's engine, from a context on this machine; the image's id there.
+    """Build on the host's engine, from a context on this machine or a git repository that the host
+    fetches; the image's id there.
 
     .dockerignore is honoured. AppError when the context has no such Dockerfile, EngineError with
     the build's last lines when it failed or needs BuildKit and the host has none.
     """
     observer = observer or NullObserver()
     _check_arguments(what)
-    name, text = _dockerfile(what)
-    needs = _BUILDKIT.search(text)
-    names = _names(what.context, name)
+    if isinstance(what.context, GitUrl):
+        return _from_repository(host, what, what.context, observer)
+    return _from_folder(host, what, what.context, observer)
+
+
+def _from_folder(host: Host, what: Build, context: Path, observer: Observer) -> str:
+    name, text = (
+        (_INLINE, what.inline)
+        if what.inline is not None
+        else (what.dockerfile, _dockerfile(context, what.dockerfile))
+    )
+    names = _names(context, name)
     # On the disk: a context may be gigabytes, and its size goes before it.
     with tempfile.TemporaryFile() as bundle:
-        _write(bundle, what.context, names, name, what.inline)
-        size = bundle.seek(0, 2)
-        bundle.seek(0)
-        observer.message(f"build context: {len(names)} entries, {size} bytes")
-        encoding = host.remote.encodings[0]
-
-        def chunks() -> Iterator[bytes]:
-            packer = codec.Compressor(encoding)
-            for data in iter(lambda: bundle.read(1 << 20), b""):
-                yield packer.feed(data)
-            yield packer.finish()
-
-        args = {
-            "encoding": encoding,
-            "size": size,
-            "dockerfile": name,
-            "args": dict(what.args),
-            "target": what.target,
-            "network": what.network,
-            "needs_buildkit": needs[0].strip() if needs else "",
-        }
-        return str(host.remote.call("image.build", args, send=chunks())["id"])
+        _write(bundle, context, names, name, what.inline)
+        observer.message(f"build context: {len(names)} entries, {bundle.tell()} bytes")
+        return _call(host, what, bundle, context="-", dockerfile=name, text=text)
 
 
-def _dockerfile(what: Build) -> tuple[str, str]:
-    """Its name in the context, and its text; AppError where there is none."""
-    if what.inline is not None:
-        return _INLINE, what.inline
-    path = what.context / what.dockerfile
+def _from_repository(host: Host, what: Build, url: GitUrl, observer: Observer) -> str:
+    """What is sent is the Dockerfile, if it is not the repository's own."""
+    parts = what.dockerfile.split("/")
+    # buildx takes an absolute name, and "-", for a file of the host where it runs.
+    if what.inline is None and (parts[0] == "" or ".." in parts or parts[0].startswith("-")):
+        raise AppError(
+            "the Dockerfile is not in the repository",
+            details=f"{what.dockerfile[:200]!r} leads out of it",
+            resolution="Name it with build.dockerfile, relative to the repository or its folder.",
+        )
+    observer.message(f"the source host fetches the build context: {url.text}")
+    name, text = (what.dockerfile, "") if what.inline is None else ("-", what.inline)
+    data = io.BytesIO(text.encode())
+    return _call(host, what, data, context=url.text, dockerfile=name, text=text)
+
+
+def _call(
+    host: Host, what: Build, data: BinaryIO, *, context: str, dockerfile: str, text: str
+) -> str:
+    """data: what the docker command reads. text: of the Dockerfile, as far as it is known here."""
+    needs = _BUILDKIT.search(text)
+    encoding = host.remote.encodings[0]
+    size = data.seek(0, 2)
+    data.seek(0)
+
+    def chunks() -> Iterator[bytes]:
+        packer = codec.Compressor(encoding)
+        for chunk in iter(lambda: data.read(1 << 20), b""):
+            yield packer.feed(chunk)
+        yield packer.finish()
+
+    args = {
+        "encoding": encoding,
+        "size": size,
+        "context": context,
+        "dockerfile": dockerfile,
+        "args": dict(what.args),
+        "target": what.target,
+        "network": what.network,
+        "needs_buildkit": needs[0].strip() if needs else "",
+    }
+    return str(host.remote.call("image.build", args, send=chunks())["id"])
+
+
+def _dockerfile(context: Path, name: str) -> str:
+    """Its text; AppError where there is none."""
+    path = context / name
     try:
-        return what.dockerfile, content(path.resolve(), _LIMIT).decode("utf-8", "replace")
+        return content(path.resolve(), _LIMIT).decode("utf-8", "replace")
     except OSError as error:  # not there, a name too long, no permission
         why = str(error.strerror)
     except (ValueError, RuntimeError) as error:  # no regular file, links in a loop
@@ -113,11 +148,13 @@ def _names(context: Path, dockerfile: str) -> list[str]:
 
 
 def _check_arguments(what: Build) -> None:
+    git = isinstance(what.context, GitUrl)
     for name in what.args:
-        if not _ARGUMENT.fullmatch(name) or _CLIENTS_OWN.fullmatch(name):
+        own = _CLIENTS_OWN.fullmatch(name) or (git and _GITS_OWN.fullmatch(name))
+        if own or not _ARGUMENT.fullmatch(name):
             raise AppError(
                 "a build argument cannot have that name",
-                details=f"{name[:80]!r} is no name, or one that the docker command itself reads",
+                details=f"{name[:80]!r} is no name, or one that docker or its git reads",
                 resolution="Give it another name in build.args and in the Dockerfile.",
             )
 

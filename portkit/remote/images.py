@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -222,7 +223,11 @@ def containers(args: JsonObject, channel: Channel) -> JsonObject:
 
 
 def build(args: JsonObject, channel: Channel) -> JsonObject:
-    """Build from the context that comes as a tar; BuildKit where this host has it."""
+    """Build with BuildKit where this host has it.
+
+    args: context ("-": it comes as a tar; else the URL of a git repository, and what comes is the
+    Dockerfile if `dockerfile` is "-"), dockerfile, args, target, network, needs_buildkit.
+    """
     folder = store.temporary_folder()
     context = store.temporary()
     with context.open("wb") as file:
@@ -233,7 +238,7 @@ def build(args: JsonObject, channel: Channel) -> JsonObject:
     # one.
     if identity.exists():
         identity.unlink()
-    buildkit = _buildkit()
+    buildkit = _buildkit(args["context"], args["needs_buildkit"])
     if args["needs_buildkit"] and not buildkit:
         raise RemoteError(
             "EngineError",
@@ -253,8 +258,9 @@ def build(args: JsonObject, channel: Channel) -> JsonObject:
         argv += ["--build-arg", name]
     env.update(_client(), DOCKER_BUILDKIT="1" if buildkit else "0")
     env["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # else the containerd store makes an index of two
+    env["GIT_TERMINAL_PROMPT"] = "0"  # nobody is there to answer
     try:
-        _run_build([*argv, "-"], env, context, channel, masker(args["args"]))
+        _run_build([*argv, args["context"]], env, context, channel, masker(args["args"]))
     except FileNotFoundError as error:
         if error.filename != "docker":
             raise
@@ -275,8 +281,16 @@ def _client() -> Dict[str, str]:
     return {"DOCKER_HOST": "unix://" + engine.SOCKET}
 
 
-def _buildkit() -> bool:
-    """buildx, or a docker.io 20.10, whose client drives BuildKit by itself."""
+def _buildkit(context: str, needed: str) -> bool:
+    """buildx, or a docker.io 20.10, whose client drives BuildKit by itself.
+
+    That one knows neither a folder of a git repository nor a Dockerfile beside it: the old builder
+    does. Over ssh, BuildKit wants an agent, and the old builder uses the keys of this user.
+    """
+    git = context != "-"
+    agent = "SSH_AUTH_SOCK" in os.environ
+    if context.startswith("git@") and not agent and not needed:
+        return False
     env = dict(os.environ, **_client())
     asked = ["docker", "version", "-f", "{{.Client.Version}}"]
     try:
@@ -292,7 +306,7 @@ def _buildkit() -> bool:
             "Install docker-cli on the source host.",
         ) from error
     major = version.stdout.split(b".")[0]
-    return buildx.returncode == 0 or (major.isdigit() and 19 <= int(major) < 23)
+    return buildx.returncode == 0 or (not git and major.isdigit() and 19 <= int(major) < 23)
 
 
 def _run_build(
@@ -326,9 +340,39 @@ def _run_build(
     if process.returncode != 0:
         if any("Cannot connect to the Docker daemon" in line for line in tail):
             engine.get_object("/info")  # says what is wrong with it: no fault of the Dockerfile
+        if argv[-1] != "-":
+            raise _not_from_git(argv[-1], tail)
         raise RemoteError(
             "EngineError",
             "the image could not be built",
             "\n".join(tail),
             "Fix the Dockerfile; its output is above.",
         )
+
+
+def _not_from_git(url: str, tail: List[str]) -> RemoteError:
+    """Why there is no image of a git repository."""
+    # Docker 28.5 looks for git when it starts, and has no such source without it.
+    if shutil.which("git") is None or any("unknown scheme git" in line for line in tail):
+        return RemoteError(
+            "EngineError",
+            "the source host's engine has no git to fetch the build context with",
+            "\n".join(tail),
+            "Install git there and restart the Docker Engine; or clone the repository here and name"
+            " its folder.",
+        )
+    advice = (
+        "See the output above. The source host has to reach the repository without a password, and"
+        " Docker 20.10 takes the branch master unless the URL names another: #BRANCH."
+    )
+    if url.startswith("ssh://"):
+        advice = (
+            "Write git@HOST:PATH, which is fetched with the ssh keys of portkit's user there: ssh://"
+            " needs buildx and an ssh agent on the source host."
+        )
+    return RemoteError(
+        "EngineError",
+        "the image could not be built from the git repository",
+        "\n".join(tail),
+        advice,
+    )

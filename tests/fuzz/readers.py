@@ -25,7 +25,7 @@ from portkit.guest.config import encode_config
 from portkit.host import answers
 from portkit.host.facts import parse_facts
 from portkit.image_config import parse_image_config
-from portkit.model import Artifact, Blob, Build, Form
+from portkit.model import Artifact, Blob, Form
 from portkit.package import archive, build, ext4
 from portkit.package.flatten import flattened
 from portkit.remote import engine
@@ -231,8 +231,7 @@ def _build(ignored: bool) -> Read:
             (folder / name).touch()
         if ignored:
             return build._names(folder, "Dockerfile")
-        _, text = build._dockerfile(Build(folder))
-        return build._BUILDKIT.search(text)
+        return build._BUILDKIT.search(build._dockerfile(folder, "Dockerfile"))
 
     return read
 

@@ -1,4 +1,5 @@
-"""What fixtures/compose/recorded.json says is still what a real compose answers."""
+"""What fixtures/compose/recorded.json says is still what a real compose answers, and real engines
+build from a git repository."""
 
 import json
 import os
@@ -6,8 +7,11 @@ import shlex
 
 import pytest
 
-from portkit import process
+from portkit import connect, process
+from portkit.errors import EngineError
 from portkit.lab import Lab
+from portkit.model import Build, GitUrl
+from portkit.package.build import build
 from tests.compose_cases import FOLDER, cases, record, recorded
 from tests.integration.commands import on
 
@@ -32,3 +36,39 @@ def test_what_compose_answers(lab: Lab) -> None:
     version, wanted = recorded()
     differing = {name for name in cases() if answers[name] != wanted[name]}
     assert not differing, f"recorded with {version}, gamma has {has}"
+
+
+REPOSITORY = """\
+set -e
+command -v git > /dev/null || {
+    apt-get -q update; apt-get -q -y install --no-install-recommends git; kill "$(pidof dockerd)"
+} >&2
+rm -rf /srv/git && mkdir -p /srv/git/work/sub && cd /srv/git/work
+echo one > sub/f && printf 'FROM scratch\\nCOPY f /f\\n' > sub/Dockerfile
+git init -q -b main . && git add .
+git -c user.name=a -c user.email=a@example.org commit -q -m one
+git clone -q --bare . ../repo.git && git -C ../repo.git update-server-info
+cd /srv/git
+setsid timeout 60 python3 -m http.server -b 127.0.0.1 8099 < /dev/null > /dev/null 2>&1 &
+for _ in $(seq 300); do
+    python3 -c 'import socket; socket.create_connection(("127.0.0.1", 8099))' 2> /dev/null &&
+        docker version > /dev/null 2>&1 && exit 0
+    sleep 0.1
+done
+exit 1
+"""
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta", "gamma"])
+def test_a_git_repository_is_built(lab: Lab, name: str) -> None:
+    """The old builder alone (Docker 20.10), buildx with overlay2, buildx with containerd."""
+    on(lab, name, REPOSITORY)
+    folder = GitUrl("http://127.0.0.1:8099/repo.git#main:sub")
+    with connect(f"lab:{name}") as host:
+        built = build(host, Build(folder))
+        inline = build(host, Build(folder, inline="FROM scratch\nCOPY f /other\n"))
+        assert built != inline
+        # BuildKit and the old builder say it in different words.
+        with pytest.raises(EngineError, match=r"ref nope"):
+            build(host, Build(GitUrl("http://127.0.0.1:8099/repo.git#nope")))
+    on(lab, name, f"docker rmi {built} {inline}; rm -rf /srv/git")

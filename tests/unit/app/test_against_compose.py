@@ -1,6 +1,7 @@
 """Every case of fixtures/compose is read as compose reads it, but for the differences named here,
 each of which docs/compose.md tells."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -15,6 +16,7 @@ from portkit.errors import AppError
 from portkit.model import (
     App,
     Build,
+    GitUrl,
     Healthcheck,
     HealthProbe,
     Machine,
@@ -85,8 +87,9 @@ REFUSED_FOR = {
     "a port's `mode` other than `host` and `ingress`": {
         "ports/long-mode-unknown": "host or ingress"
     },
-    "a mount's target that is not absolute or contains `..`": {
-        "volumes/dots": "is not an absolute path",
+    "a mount's target that is not absolute": {
+        "volumes/long-relative-target": "is not an absolute path",
+        "volumes/relative-dot": "is not an absolute path",
         "volumes/relative-target": "is not an absolute path",
         "volumes/relative-target-alone": "is not an absolute path",
         "volumes/tmpfs-empty": "is not an absolute path",
@@ -97,11 +100,11 @@ REFUSED_FOR = {
         "volumes/bind-socket": "/var/run/docker.sock is an engine's socket",
     },
     "volumes of the types `image`, `npipe` and `cluster`": {"volumes/long-image": "of type image"},
-    "a build context that is not a folder of this machine": {
+    "a build context that is neither a folder of this machine nor a git URL": {
+        "service/build-archive": "ends in .git",
+        "service/build-git-password": "a user or a password",
         "service/build-home": "/home/me/x is not a folder",
         "service/build-other-home": "/home/me/nosuchuser/x is not a folder",
-        "service/build-git": "Clone it",
-        "service/build-url": "Clone it",
     },
     "what the engine would refuse when it starts the container": {
         "service/capabilities-unknown": "'zork' is no capability",
@@ -146,6 +149,9 @@ ACCEPTED = {name for group in ACCEPTED_FOR.values() for name in group}
 OTHERWISE_FOR: dict[str, dict[str, dict[str, Any]]] = {
     "A port of sctp is left out": {"ports/sctp": {"ports": (Port(81, 81),)}},
     "`USER:` means `USER`": {"service/user-open-group": {"user": "1000"}},
+    "A volume with a name of one letter": {
+        "volumes/letter": {"volumes": (Mount("volume", "/d", "v", read_only=True),)}
+    },
     "A last line of an env file without a value": {
         "envfile/last-line-without-value": {"environment": {"GIVEN": "given"}}
     },
@@ -173,8 +179,9 @@ def seconds(value: str | None) -> float | None:
 def build(row: dict[str, Any] | None) -> Build | None:
     if row is None:
         return None
+    context = row.get("context", "/shop")
     return Build(
-        Path(row.get("context", "/shop")),
+        GitUrl(context) if GitUrl.is_remote(context) else Path(context),
         row.get("dockerfile", "Dockerfile"),
         inline=row.get("dockerfile_inline"),
         args=row.get("args", {}),
@@ -208,6 +215,7 @@ def mount(row: dict[str, Any]) -> Mount:
 
 def tmpfs(text: str) -> Mount:
     target, _, options = text.partition(":")
+    target = os.path.normpath(target)  # the engine does, not compose
     told = dict(word.split("=") for word in options.split(",") if word)
     size, mode = told.get("size"), told.get("mode")
     return Mount(
@@ -289,7 +297,7 @@ def comparable(ours: Service, folder: Path) -> Service:
         return path.replace(str(folder), "")
 
     made = ours.build
-    if made is not None:
+    if made is not None and isinstance(made.context, Path):
         made = replace(made, context=Path(at(str(made.context))))
     volumes = tuple(
         replace(mount, source="") if mount.type == "bind" else mount for mount in ours.volumes

@@ -244,6 +244,9 @@ def test_a_folder_with_a_containerfile(tmp_path: Path) -> None:
 
 
 def test_a_url_as_context_shows_no_password(tmp_path: Path) -> None:
-    with pytest.raises(AppError, match="Clone it") as caught:
+    with pytest.raises(AppError, match="Clone the repository") as caught:
         resolved(tmp_path, "build: https://me:hunter2@example.org/x.git")
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(AppError, match="a folder or a git repository") as caught:
+        resolved(tmp_path, "build: s3://me:hunter2@example.org/x.git")
     assert "hunter2" not in str(caught.value)

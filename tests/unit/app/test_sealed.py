@@ -20,6 +20,7 @@ HEAD = "services:\n  a:\n    image: x\n"
         "    env_file: /nowhere\n",
         "    build: {folder}\n",
         "    build: {{context: /nowhere}}\n",
+        "    build: https://example.org/x.git\n",
         "    volumes: ['{folder}:/d']\n",
         "    volumes: ['~/x:/d']\n",
         "    volumes: [{{type: bind, source: ./x, target: /d}}]\n",

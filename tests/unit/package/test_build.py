@@ -14,7 +14,7 @@ from portkit import process
 from portkit.errors import AppError, EngineError
 from portkit.host import Host
 from portkit.host.calls import BOOT, Remote
-from portkit.model import Build
+from portkit.model import Build, GitUrl
 from portkit.package import build as build_room
 from portkit.package.build import _INLINE, _names, _write, build
 from portkit.progress import NullObserver
@@ -26,9 +26,12 @@ import json, os, sys
 with open({log!r}, "a") as file:
     file.write(json.dumps([sys.argv[1:], dict(os.environ)]) + "\\n")
 if sys.argv[1:3] == ["buildx", "version"]:
-    sys.exit(0)
+    sys.exit(int(os.environ.get("NO_BUILDX", "0")))
+if sys.argv[1:2] == ["version"]:
+    print("20.10.24")
 if "build" in sys.argv:
-    sys.stdin.buffer.read()
+    with open({log!r} + ".stdin", "wb") as file:
+        file.write(sys.stdin.buffer.read())
     if os.environ.get("FAIL"):
         print("step 1 failed:", os.environ.get("FAIL"))
         sys.exit(1)
@@ -132,6 +135,76 @@ def test_a_failed_build_tells_no_value(context: Path, calls: Any) -> None:  # ho
         calls(Build(context, args={"TOKEN": "hunter2"}), FAIL="hunter2")
     assert "step 1 failed" in caught.value.details
     assert "hunter2" not in str(caught.value)
+
+
+REPOSITORY = GitUrl("https://example.org/a.git#main:sub")
+
+
+def test_a_git_repository_is_named_to_the_engine(calls: Any, tmp_path: Path) -> None:
+    argv, env = calls(Build(REPOSITORY, "other/D"))[-1]
+    assert argv[-1] == REPOSITORY.text
+    assert argv[argv.index("--file") + 1] == "other/D"
+    assert (env["DOCKER_BUILDKIT"], env["GIT_TERMINAL_PROMPT"]) == ("1", "0")
+    assert (tmp_path / "calls.stdin").read_bytes() == b""
+
+
+def test_a_dockerfile_for_a_git_repository(calls: Any, tmp_path: Path) -> None:
+    argv, _ = calls(Build(REPOSITORY, inline="FROM x\n"))[-1]
+    assert argv[argv.index("--file") + 1] == "-"
+    assert (tmp_path / "calls.stdin").read_bytes() == b"FROM x\n"
+
+
+def test_which_builder_fetches_a_git_repository(context: Path, calls: Any) -> None:
+    """BuildKit inside docker 20.10 knows no folder of one; an agent is what BuildKit wants."""
+    ssh = Build(GitUrl("git@example.org:a.git"))
+
+    def buildkit(what: Build, **env: str) -> str:
+        return str(calls(what, **env)[-1][1]["DOCKER_BUILDKIT"])
+
+    assert buildkit(Build(REPOSITORY), NO_BUILDX="1") == "0"
+    assert buildkit(Build(context), NO_BUILDX="1") == "1"
+    assert buildkit(ssh) == "0"
+    assert buildkit(ssh, SSH_AUTH_SOCK="/run/agent") == "1"
+
+
+# buildx would read these from the host
+@pytest.mark.parametrize("name", ["/etc/shadow", "-", "../x", "a/../../x", "-x"])
+def test_a_dockerfile_outside_of_the_repository(calls: Any, name: str) -> None:
+    with pytest.raises(AppError, match="not in the repository"):
+        calls(Build(REPOSITORY, name))
+
+
+# hostile input 25
+@pytest.mark.parametrize("name", ["GIT_SSH_COMMAND", "GIT_TRACE", "SSH_ASKPASS", "PATH"])
+def test_arguments_that_would_steer_git(context: Path, calls: Any, name: str) -> None:
+    with pytest.raises(AppError, match="build argument"):
+        calls(Build(REPOSITORY, args={name: "/tmp/evil"}))
+    if name != "PATH":
+        assert calls(Build(context, args={name: "1"}))[-1][1][name] == "1"
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "word"),
+    [
+        ("https://example.org/a.git", "unknown scheme git", "Install git there and restart"),
+        ("https://example.org/a.git", "no remote ref master", "#BRANCH"),
+        ("ssh://git@example.org/a.git", "set SSH_AUTH_SOCK", "git@HOST:PATH"),
+    ],
+)
+def test_why_a_git_repository_was_not_built(
+    calls: Any, tmp_path: Path, url: str, said: str, word: str
+) -> None:
+    (tmp_path / "bin/git").write_text("")
+    (tmp_path / "bin/git").chmod(0o755)
+    with pytest.raises(EngineError) as caught:
+        calls(Build(GitUrl(url)), FAIL=said)
+    assert said in caught.value.details
+    assert word in (caught.value.resolution or "")
+
+
+def test_a_host_without_git(calls: Any, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="has no git"):
+        calls(Build(REPOSITORY), FAIL="x", PATH=str(tmp_path / "bin"))
 
 
 def test_a_dockerfile_in_the_compose_file(context: Path, calls: Any, tmp_path: Path) -> None:
