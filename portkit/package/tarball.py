@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-BLOCK = 512
+from portkit.package import tar_sparse
+from portkit.package.tar_fields import BLOCK, CHUNK, Before, TarError, decimal, number, read
+
 MAX_EXTENDED_BYTES = 1 << 20  # of one extended header, as in Go (maxSpecialFileSize)
-MAX_HOLES = 65_536  # pieces of one sparse file
 XATTR = "SCHILY.xattr."
 FILE, HARDLINK, SYMLINK, CHAR, BLOCKDEV, FOLDER, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _KINDS = (FILE, HARDLINK, SYMLINK, CHAR, BLOCKDEV, FOLDER, FIFO)
@@ -25,14 +26,8 @@ _OLD_FILES = (b"\0", b"7")  # before POSIX; "contiguous"
 _GNU_NAME, _GNU_LINK, _GNU_SPARSE = b"L", b"K", b"S"
 _EXTENDED, _GLOBAL = b"x", b"g"
 _ZERO = bytes(BLOCK)
-_OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*", re.ASCII)
 _DECIMAL = re.compile(r"(-?)([0-9]{1,19})(?:\.([0-9]*))?", re.ASCII)
-_CHUNK = 1 << 20
 _KEPT = frozenset(("path", "linkpath", "size", "uid", "gid", "mtime"))
-
-
-class TarError(ValueError):
-    """It is damaged, truncated, or asks for more than the limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,44 +92,23 @@ def pieces(file: BinaryIO, member: Member) -> Iterator[tuple[int, bytes]]:
     position = member.data
     for offset, length in ((0, member.size),) if member.pieces is None else member.pieces:
         done = offset
-        for data in _bytes(file, position, length):
+        for data in read(file, position, length):
             yield done, data
             done += len(data)
         position += length
 
 
-def _bytes(file: BinaryIO, position: int, count: int) -> Iterator[bytes]:
-    while count > 0:
-        file.seek(position)
-        data = file.read(min(count, _CHUNK))
-        if not data:
-            raise TarError("it became shorter while it was read")
-        yield data
-        position += len(data)
-        count -= len(data)
-
-
 def _zeros(count: int) -> Iterator[bytes]:
     while count > 0:
-        yield bytes(min(count, _CHUNK))
-        count -= _CHUNK
+        yield bytes(min(count, CHUNK))
+        count -= CHUNK
 
 
 # ---------------------------------------------------------------- headers
 
 
-@dataclass(slots=True)
-class _Before:
-    """What the extended headers before a member say of it."""
-
-    records: dict[str, str] = field(default_factory=dict)
-    pieces: list[str] = field(default_factory=list)  # numbers of GNU.sparse.offset and numbytes
-    name: str | None = None
-    link: str | None = None
-
-
 def _next(file: BinaryIO, position: int, whole: int) -> Member | None:
-    start, before = position, _Before()
+    start, before = position, Before()
     for _ in range(16):  # one of each kind before a member is all that any writer makes
         block = _block(file, position)
         if block is None:
@@ -142,10 +116,10 @@ def _next(file: BinaryIO, position: int, whole: int) -> Member | None:
         kind = block[156:157]
         if kind not in (_EXTENDED, _GLOBAL, _GNU_NAME, _GNU_LINK):
             return _member(file, _Header(block), start, position + BLOCK, whole, before)
-        size = _number(block[124:136])
+        size = number(block[124:136])
         if not 0 <= size <= MAX_EXTENDED_BYTES:
             raise TarError(f"an extended header has {size} bytes, at most {MAX_EXTENDED_BYTES}")
-        data = b"".join(_bytes(file, position + BLOCK, size))
+        data = b"".join(read(file, position + BLOCK, size))
         if kind == _EXTENDED:
             before.records, before.pieces = _records(data)
         elif kind == _GNU_NAME:
@@ -164,7 +138,7 @@ def _block(file: BinaryIO, position: int) -> bytes | None:
         return None
     if len(block) < BLOCK:
         raise TarError("it ends within a header")
-    told = _number(block[148:156])
+    told = number(block[148:156])
     if told != _sum(block) and told != _sum_signed(block):
         raise TarError("a header in it is damaged")
     return block
@@ -185,22 +159,22 @@ class _Header:
     def __init__(self, block: bytes) -> None:
         self.kind = block[156:157]
         self.name, self.link = _text(block[:100]), _text(block[157:257])
-        self.mode, self.size = _number(block[100:108]), _number(block[124:136])
-        self.uid, self.gid = _number(block[108:116]), _number(block[116:124])
-        self.mtime_ns = _number(block[136:148]) * 10**9
+        self.mode, self.size = number(block[100:108]), number(block[124:136])
+        self.uid, self.gid = number(block[108:116]), number(block[116:124])
+        self.mtime_ns = number(block[136:148]) * 10**9
         self.device = (0, 0)
         self.block = block
         magic = block[257:265]
         if magic not in (b"ustar\x0000", b"ustar  \0"):  # the oldest format has no more
             return
         if self.kind in (CHAR, BLOCKDEV):
-            self.device = (_number(block[329:337]), _number(block[337:345]))
+            self.device = (number(block[329:337]), number(block[337:345]))
         if magic == b"ustar\x0000" and (prefix := _text(block[345:500])):
             self.name = f"{prefix}/{self.name}"
 
 
 def _member(
-    file: BinaryIO, header: _Header, start: int, data: int, whole: int, before: _Before
+    file: BinaryIO, header: _Header, start: int, data: int, whole: int, before: Before
 ) -> Member:
     records = before.records
     name = before.name or records.get("path") or header.name
@@ -215,16 +189,16 @@ def _member(
         raise TarError(f"{name[:200]!a} has {size} bytes, the file ends before")
     pieces = None
     if kind == _GNU_SPARSE:
-        pieces, data = _old_sparse(file, header.block, data)
-        stored, size, kind = size, _number(header.block[483:495]), FILE
-    elif kind == FILE and (found := _pax_sparse(file, before, data, stored)) is not None:
+        pieces, data = tar_sparse.in_header(file, header.block, data)
+        stored, size, kind = size, number(header.block[483:495]), FILE
+    elif kind == FILE and (found := tar_sparse.in_records(file, before, data, stored)):
         pieces, used = found
         name = records.get("GNU.sparse.name") or name
         data, stored = data + used, stored - used
         told = records.get("GNU.sparse.realsize") or records.get("GNU.sparse.size")
-        size = _whole(told or "")
+        size = decimal(told or "")
     if pieces is not None:
-        _check_pieces(name, pieces, size, stored)
+        tar_sparse.check(name, pieces, size, stored)
         # GNU tar ends a map with an empty piece; others are as empty.
         pieces = tuple(piece for piece in pieces if piece[1])
         if stored > whole - data:
@@ -254,32 +228,9 @@ def _text(field_: bytes) -> str:
     return field_.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
-def _number(field_: bytes) -> int:
-    """Octal digits, or base 256 where the first bit is set (GNU)."""
-    if field_[0] & 0x80:
-        value = int.from_bytes(field_, "big", signed=False)
-        bits = 8 * len(field_)
-        # The first bit is a mark; the second is the sign.
-        value &= (1 << (bits - 1)) - 1
-        value -= (1 << (bits - 1)) if field_[0] & 0x40 else 0
-        if not -(1 << 63) <= value < 1 << 63:
-            raise TarError("a number in a header is out of range")
-        return value
-    match = _OCTAL.fullmatch(field_)
-    if match is None:
-        raise TarError("a number in a header is malformed")
-    return int(match[1] or b"0", 8)
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 19):
-        raise TarError("a number in an extended header is malformed")
-    return int(text)
-
-
 def _decimal(records: Mapping[str, str], key: str, otherwise: int) -> int:
     text = records.get(key)
-    return _whole(text) if text else otherwise
+    return decimal(text) if text else otherwise
 
 
 def _identity(records: Mapping[str, str], key: str, otherwise: int) -> int:
@@ -322,80 +273,3 @@ def _records(data: bytes) -> tuple[dict[str, str], list[str]]:
             found[key] = value
         position += length
     return found, pieces
-
-
-# ---------------------------------------------------------------- sparse files
-
-
-def _check_pieces(name: str, pieces: tuple[tuple[int, int], ...], size: int, stored: int) -> None:
-    done = total = 0
-    for offset, length in pieces:
-        if offset < done or length < 0 or offset + length > size:
-            raise TarError(f"{name[:200]!a} is a sparse file whose map makes no sense")
-        done, total = offset + length, total + length
-    if total != stored:
-        raise TarError(f"{name[:200]!a} is a sparse file of {total} bytes, {stored} are there")
-
-
-def _pairs(numbers: list[int]) -> tuple[tuple[int, int], ...]:
-    if len(numbers) % 2 or len(numbers) > 2 * MAX_HOLES:
-        raise TarError(f"a sparse file has an odd map, or more than {MAX_HOLES} pieces")
-    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
-
-
-def _old_sparse(file: BinaryIO, block: bytes, data: int) -> tuple[tuple[tuple[int, int], ...], int]:
-    """The map of GNU's old format: four pieces in the header, then blocks of 21."""
-    numbers: list[int] = []
-    at, count, more = 386, 4, block[482]
-    while True:
-        for place in range(at, at + 24 * count, 24):
-            if block[place] == 0:
-                break
-            numbers += [_number(block[place : place + 12]), _number(block[place + 12 : place + 24])]
-        if not more:
-            return _pairs(numbers), data
-        if len(numbers) > 2 * MAX_HOLES:
-            raise TarError(f"a sparse file has more than {MAX_HOLES} pieces")
-        block = b"".join(_bytes(file, data, BLOCK))
-        at, count, more, data = 0, 21, block[504], data + BLOCK
-
-
-def _pax_sparse(
-    file: BinaryIO, before: _Before, data: int, stored: int
-) -> tuple[tuple[tuple[int, int], ...], int] | None:
-    """The map of a sparse file as pax records describe it, and how much of the content it takes;
-    None for another file. Formats 0.0, 0.1 and 1.0 of GNU tar."""
-    records = before.records
-    version = (records.get("GNU.sparse.major"), records.get("GNU.sparse.minor"))
-    if version == ("1", "0"):
-        return _map_in_content(file, data, stored)
-    if version not in ((None, None), ("0", "0"), ("0", "1")):
-        return None
-    if "GNU.sparse.map" in records:
-        words = records["GNU.sparse.map"].split(",") if records["GNU.sparse.map"] else []
-    elif version == (None, None) and not before.pieces:
-        return None
-    else:
-        words = before.pieces
-    return _pairs([_whole(word) for word in words[: 2 * MAX_HOLES + 1]]), 0
-
-
-def _map_in_content(
-    file: BinaryIO, data: int, stored: int
-) -> tuple[tuple[tuple[int, int], ...], int]:
-    """Lines of decimal numbers at the head of the content: how many pieces, then each."""
-    numbers: list[int] = []
-    wanted, used, rest = 1, 0, b""
-    while len(numbers) < wanted:
-        if used + BLOCK > stored:
-            raise TarError("the map of a sparse file does not end")
-        rest += b"".join(_bytes(file, data + used, BLOCK))
-        used += BLOCK
-        *lines, rest = rest.split(b"\n")
-        numbers += [_whole(line.decode("ascii", "replace")) for line in lines if line[:1] != b"\0"]
-        if len(rest) > BLOCK or (numbers and numbers[0] > MAX_HOLES):
-            raise TarError(f"a sparse file has no map, or more than {MAX_HOLES} pieces")
-        wanted = 1 + 2 * numbers[0] if numbers else 1
-    if len(numbers) > wanted:
-        raise TarError("the map of a sparse file is longer than it says")
-    return _pairs(numbers[1:]), used
