@@ -43,6 +43,10 @@ class Clock:
             start = round(begun - self.started, 3)
             self.phases.append(Phase(name, start, round(seconds, 3)))
 
+    def aside(self, observer: Observer) -> Clock:
+        """A clock of the same Move for a lane of its own, with its own phases and observer."""
+        return Clock(observer, self.started, self.stopped)
+
     def take(self) -> tuple[Phase, ...]:
         """The phases since the last call."""
         taken, self.phases = tuple(self.phases), []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,10 @@ log = logging.getLogger("portkit")
 
 
 class Observer(Protocol):
-    """Receives the events of a long job. Methods must not raise."""
+    """Receives the events of a long job. Methods must not raise.
+
+    A Move makes the disk while the image travels, so that two threads may call at once.
+    """
 
     def phase(self, name: str) -> None:
         """A phase begins ("package:image", "transfer:disk", ...)."""
@@ -36,20 +40,22 @@ class NullObserver:
 class JsonObserver:
     """One JSON object a line: {"t": seconds, "event": "phase"|"message"|"bytes", ...}.
 
-    Byte counts are told at most every `every_s` seconds, and always when complete.
+    Byte counts of one name are told at most every `every_s` seconds, and always when complete.
     """
 
     def __init__(self, stream: TextIO, every_s: float = 0.5) -> None:
         self._stream = stream
         self._every = every_s
         self._start = time.monotonic()
-        self._last = -every_s
+        self._last: dict[str, float] = {}  # by name: two are counted at once
+        self._lock = threading.Lock()
 
     def _write(self, event: str, **values: object) -> None:
         row = {"t": round(time.monotonic() - self._start, 3), "event": event, **values}
-        self._stream.write(json.dumps(row) + "\n")
-        # Whoever reads this is a program that waits for the line.
-        self._stream.flush()
+        with self._lock:
+            self._stream.write(json.dumps(row) + "\n")
+            # Whoever reads this is a program that waits for the line.
+            self._stream.flush()
 
     def phase(self, name: str) -> None:
         self._write("phase", name=name)
@@ -59,9 +65,9 @@ class JsonObserver:
 
     def bytes(self, name: str, done: int, total: int | None) -> None:
         now = time.monotonic() - self._start
-        if done != total and now - self._last < self._every:
+        if done != total and now - self._last.get(name, -self._every) < self._every:
             return
-        self._last = now
+        self._last[name] = now
         self._write("bytes", name=name, done=done, total=total)
 
 

@@ -15,6 +15,7 @@ from typing import assert_never
 
 from portkit import boot, measure
 from portkit.errors import BootError, PortkitError
+from portkit.halt import Halt
 from portkit.health import Deadline, Way
 from portkit.host import Host
 from portkit.model import Healthcheck, HealthProbe, Life, Method, Port
@@ -43,7 +44,8 @@ class Place:
 @dataclass
 class Watch:
     """One Instance, how it is known to be up, and where it is asked. health: its timeout_s is the
-    deadline's. before: what the engine said at the last first answer."""
+    deadline's. before: what the engine said at the last first answer. halt: ends the wait when
+    another lane of the Move has failed."""
 
     runner: boot.Runner
     identity: str
@@ -54,6 +56,7 @@ class Watch:
     place: Place | None = None
     observer: Observer = field(default_factory=NullObserver)
     before: Life | None = None
+    halt: Halt = field(default_factory=Halt)
     _news: str = field(default="", init=False)
     _next_news: float = field(default=0.0, init=False)
 
@@ -139,6 +142,7 @@ class Watch:
         return self._life("after its first answer")
 
     def _life(self, when: str) -> Life:
+        self.halt.check()
         life = self.runner.life(self.identity)
         if life.status != "exited":
             return life
@@ -170,12 +174,13 @@ def watch(
     *,
     check: Healthcheck | None = None,
     observer: Observer | None = None,
+    halt: Halt | None = None,
 ) -> Watch:
     """A Watch; where a published port is asked is found out now, before a clock runs.
 
     check: the app's own, whose engine may give it more time than the deadline; a timeout that the
     App names is obeyed all the same. observer: is told of a deadline that is longer than usual,
-    and of what the app writes while it does not answer.
+    and of what the app writes while it does not answer. halt: ends the wait.
     """
     observer = observer or NullObserver()
     if way.method is Method.HEALTHCHECK and health.timeout_s is None:
@@ -186,7 +191,8 @@ def watch(
         observer.message(f"waits {deadline.seconds:g} s for the first answer: {deadline.reason}")
     place = None if way.port is None else published_place(target, way.port)
     health = replace(health, timeout_s=deadline.seconds)
-    return Watch(runner, identity, target, health, way, deadline, place, observer)
+    halt = halt or Halt()
+    return Watch(runner, identity, target, health, way, deadline, place, observer, halt=halt)
 
 
 def published_place(target: Host, port: Port) -> Place:

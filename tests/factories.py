@@ -5,7 +5,8 @@ from typing import Any
 
 from portkit.app.resolve import defaults
 from portkit.delivery import Transfer
-from portkit.model import Facts, ImageConfig, RunSpec
+from portkit.model import Facts, Form, ImageConfig, RunSpec
+from portkit.move.plan import Plan
 from portkit.progress import NullObserver
 
 # A host that can run both forms, without KVM.
@@ -53,6 +54,29 @@ def transfer(**changes: Any) -> Transfer:
         "counter": "local",
     }
     return Transfer(**{**values, **changes})
+
+
+def plan(**changes: Any) -> Plan:
+    """A Move of both forms, of which the image is kept."""
+    values: dict[str, Any] = {
+        "move": "pk-0123456789ab",
+        "app": "shop",
+        "app_source": "./shop",
+        "source": "old",
+        "target": "new",
+        "forms": (Form.IMAGE, Form.DISK),
+        "keep": Form.IMAGE,
+        "repeat": 1,
+        "limit": None,
+        "image": "sha256:" + "1" * 64,
+        "blobs": ("sha256:" + "2" * 64,),
+        "ports": (),
+        "hold": "portkit/held:1",
+        "tag": None,
+        "fingerprint": "",
+        "findings": {Form.IMAGE: (), Form.DISK: ()},
+    }
+    return Plan(**{**values, **changes})
 
 
 def words(text: str) -> set[str]:

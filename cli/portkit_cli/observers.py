@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 import click
@@ -41,10 +42,14 @@ class TimeLeft(TimeRemainingColumn):
 
 
 class ConsoleObserver:
-    """Lines with the time since the start; bytes as a bar (live), or as a line now and then."""
+    """Lines with the time since the start; bytes as bars (live), or as lines now and then.
+
+    One thread may count while another one begins something new: its bar is drawn again then.
+    """
 
     def __init__(self, *, live: bool) -> None:
         self._live = live
+        self._one = threading.RLock()
         self._begun = self._last = time.monotonic()
         whole = Column(no_wrap=True)  # on a narrow terminal the line stays one line
         self._counts = (
@@ -72,15 +77,21 @@ class ConsoleObserver:
 
     def phase(self, name: str) -> None:
         """A line for what begins; the bar of what was before is removed."""
-        self.close()
-        self._line(name)
+        with self._one:
+            self.close()
+            self._line(name)
 
     def message(self, text: str) -> None:
         """An indented line, above the bar if there is one."""
-        self._line("  " + text)
+        with self._one:
+            self._line("  " + text)
 
     def bytes(self, name: str, done: int, total: int | None) -> None:
         """How much is done, how fast, and how long it will still take."""
+        with self._one:
+            self._count(name, done, total)
+
+    def _count(self, name: str, done: int, total: int | None) -> None:
         task = self._of(name, done, total)
         self._progress.update(task.id, completed=done)
         if total is not None and done >= total:

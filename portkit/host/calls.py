@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from importlib import resources
 
 from portkit import errors
 from portkit.errors import HostError, PortkitError, TransferError
+from portkit.halt import Halt
 from portkit.host.limit import Bucket
 from portkit.host.pipes import Pipes, Silent
 from portkit.process import Process, end, wait
@@ -106,7 +108,7 @@ class _Taking:
 
 
 class Remote:
-    """Calls to the remote half over a process's pipes. One call at a time.
+    """Calls to the remote half over a process's pipes. One call at a time: another thread waits.
 
     encodings: what it can compress with, best first. written, read: bytes through the pipes.
     A call that was broken off (Ctrl-C) leaves the pipes in mid-frame: the next one starts the
@@ -115,6 +117,8 @@ class Remote:
 
     standing: calls (verb and arguments) that hold for as long as the connection does, such as a
     lock; they are made again on each new one.
+
+    halt: ends a call, and a pause between two, when a lane of the Move at work gives up.
     """
 
     def __init__(
@@ -127,12 +131,15 @@ class Remote:
         self.lost = False
         self.limit: Bucket | None = None  # of what goes with calls
         self.standing: list[tuple[str, JsonObject]] = []
+        self.halt = Halt()
+        self._one = threading.Lock()
         self._connect()
 
     def _connect(self) -> None:
         self._process = self._start()
-        self._pipes = Pipes(self._process)
-        self._busy = False
+        self._pipes = Pipes(self._process, lambda: self.halt.check())
+        # Until it has greeted: an exception now leaves nothing that a call could go on with.
+        self._busy = True
         self.encodings: tuple[str, ...] = ()
         # What a login prints can be anything but a number that was made just now.
         nonce = secrets.token_hex(16)
@@ -147,7 +154,11 @@ class Remote:
                 details=repr(offered)[:500],
                 resolution="Check what python3 is on the host.",
             )
-        self.lost = False
+        self.lost = self._busy = False
+
+    def pause(self, seconds: float) -> None:
+        """Wait before a call is tried again."""
+        self.halt.pause(seconds)
 
     @property
     def written(self) -> int:
@@ -240,6 +251,13 @@ class Remote:
         `most` bytes. Raises the class of portkit.errors that the host names; TransferError when
         the connection breaks, or the host is silent, never ends, or sends more than that.
         """
+        with self._one:
+            self.halt.check()
+            self._whole()
+            return self._run(verb, args, send, _Taking(receive, most))
+
+    def _whole(self) -> None:
+        """Make the connection anew where the last call left none that can be used."""
         # Busy: an exception, Ctrl-C say, ended the last call in the middle, and what comes next
         # from the pipe belongs to that one.
         if self._busy or self.lost:
@@ -252,7 +270,6 @@ class Remote:
             # A new process on the host holds none of the locks that the old one had.
             for held in self.standing:
                 self._run(*held, None, _Taking(None, 0))
-        return self._run(verb, args, send, _Taking(receive, most))
 
     def _run(
         self,

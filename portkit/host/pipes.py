@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from collections.abc import Callable
 
 from portkit.process import Process
 from portkit.wire import frames
@@ -16,6 +17,7 @@ SILENCE_S = 120.0
 # A frame that has begun comes at least so fast: the lowest rate that --limit-rate takes.
 _SLOWEST_BYTES_PER_S = 1000.0
 _CHUNK = 1 << 16
+_GLANCE_S = 0.5  # between two looks at whether waiting has any sense left
 
 
 class Silent(Exception):
@@ -23,9 +25,12 @@ class Silent(Exception):
 
 
 class Pipes:
-    """Both pipes of a process. written, read_bytes: bytes that went through them."""
+    """Both pipes of a process. written, read_bytes: bytes that went through them.
 
-    def __init__(self, process: Process) -> None:
+    glance: is called now and then while something is waited for, and may raise.
+    """
+
+    def __init__(self, process: Process, glance: Callable[[], None] = lambda: None) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._stdin = process.stdin
@@ -33,6 +38,7 @@ class Pipes:
         self._out = process.stdout.fileno()
         # A write that blocks could not be given up. The other end of the pipe is not affected.
         os.set_blocking(self._in, False)
+        self._glance = glance
         self.written = 0
         self.read_bytes = 0
         self._begun = time.monotonic()
@@ -43,7 +49,7 @@ class Pipes:
         read anything for SILENCE_S."""
         view = memoryview(data)
         while view:
-            if not select.select([], [self._in], [], SILENCE_S)[1]:
+            if not self._ready(SILENCE_S, to_send=True):
                 raise Silent
             count = os.write(self._in, view[:_CHUNK])
             self.written += count
@@ -51,7 +57,18 @@ class Pipes:
 
     def has_news(self, seconds: float = 0.0) -> bool:
         """Whether something can be read, or the other end is closed, within so many seconds."""
-        return bool(select.select([self._out], [], [], max(0.0, seconds))[0])
+        return self._ready(seconds)
+
+    def _ready(self, seconds: float, *, to_send: bool = False) -> bool:
+        files = ([], [self._in]) if to_send else ([self._out], [])
+        end = time.monotonic() + seconds
+        while True:
+            self._glance()
+            left = max(0.0, end - time.monotonic())
+            if any(select.select(*files, [], min(left, _GLANCE_S))):
+                return True
+            if left <= _GLANCE_S:
+                return False
 
     def frame(self) -> tuple[bytes, bytes] | None:
         """The next frame, None at the end. FrameError when it is none, Silent when it does not

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import struct
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,8 @@ class Session:
         self._children: list[process.Process] = []
         self._forwards: list[tuple[str, str]] = []
         self._past = self._seen = Counters(0, 0, "tcp_info")  # of masters that ended; of this one
+        # Two threads must not both replace a master that has ended.
+        self._one = threading.RLock()
         try:
             self._open()
         except BaseException:
@@ -206,19 +209,22 @@ class Session:
 
     def start(self, command: str) -> process.Process:
         """Run a command on the host, with pipes for input and output; ended by `close`."""
-        if self._children and not self._answers():
-            self._reopen()
-        with self._stderr_file() as stderr:
-            # Without the master ssh would connect by itself, past the counters: it cannot then.
-            alone = ("-oControlMaster=no", "-oProxyCommand=false")
-            child = process.spawn([*self._ssh(*alone), command], stdin=process.PIPE, stderr=stderr)
-        self._children.append(child)
-        return child
+        with self._one:
+            if self._children and not self._answers():
+                self._reopen()
+            with self._stderr_file() as stderr:
+                # Without the master ssh would connect by itself, past the counters: it cannot then.
+                alone = ("-oControlMaster=no", "-oProxyCommand=false")
+                argv = [*self._ssh(*alone), command]
+                child = process.spawn(argv, stdin=process.PIPE, stderr=stderr)
+            self._children.append(child)
+            return child
 
     def forward(self, local: str, remote: str) -> None:
         """Let a local socket (path, or address:port) lead to one on the host."""
-        self._forward(local, remote)
-        self._forwards.append((local, remote))
+        with self._one:
+            self._forward(local, remote)
+            self._forwards.append((local, remote))
 
     def _forward(self, local: str, remote: str) -> None:
         argv = self._ssh("-O", "forward", f"-L{local}:{remote}")
@@ -246,12 +252,13 @@ class Session:
         # The master then talks to another program through a pipe, and has no TCP socket of its own.
         if self._settings.get("proxycommand", "none") != "none" or "proxyjump" in self._settings:
             return None
-        seen = tcp_counters(self._master.pid) if self._master.poll() is None else None
-        if seen is not None:
-            self._seen = seen
-        elif not self._past.sent + self._seen.sent:  # never seen: it is hidden
-            return None
-        return _added(self._past, self._seen)
+        with self._one:
+            seen = tcp_counters(self._master.pid) if self._master.poll() is None else None
+            if seen is not None:
+                self._seen = seen
+            elif not self._past.sent + self._seen.sent:  # never seen: it is hidden
+                return None
+            return _added(self._past, self._seen)
 
     def close(self) -> None:
         """End what runs over the master, the master, and remove its folder."""

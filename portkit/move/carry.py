@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from portkit import compat, process, transfer
 from portkit.delivery import Transfer
 from portkit.errors import PortkitError
+from portkit.halt import Halt
 from portkit.model import Artifact, Form, RunSpec
 from portkit.move import walk
 from portkit.move.journal import Journal, MoveState, Steps
 from portkit.move.plan import Plan
 from portkit.move.prepare import Job, Packed
-from portkit.move.steps import Cargo, Ground, steps_of
+from portkit.move.steps import Cargo, Ground, keep, read, steps_of
 from portkit.progress import Observer
 from portkit.report import Boot, FormReport, Phase, Report, adapter
+from portkit.source import Source
 from portkit.store import Store
-from portkit.store.manifest import manifest_of
 
 
-def carry_out(packed: Packed, job: Job, journal: Journal, keep: Form | None, repeat: int) -> Report:
+def carry_out(
+    packed: Packed, job: Job, journal: Journal, stays: Form | None, repeat: int
+) -> Report:
     """Make the Move. When it fails it is rolled back; what even that could not do is said."""
     before = packed.turn.clock.take()
-    plan = plan_of(packed, job, journal, keep, repeat)
+    plan = plan_of(packed, job, journal, stays, repeat)
     steps = journal.record(plan.move)
-    artifacts = {form: _made(artifact) for form, artifact in packed.artifacts.items()}
+    cargo = cargo_of(packed, job.store, job.source)
     with journal.held(plan.move), packed.turn.taken() as clock:
-        parcels = job.source.parcels(job.store)
-        cargo = Cargo(packed.spec, artifacts, packed.target, job.store, parcels)
         ground = Ground(plan, steps, job.target, job.source.host, clock, cargo)
         journal.add(
             plan.move,
@@ -40,14 +41,20 @@ def carry_out(packed: Packed, job: Job, journal: Journal, keep: Form | None, rep
             plan=plan.to_json(),
         )
         walk_forward(ground, journal, steps)
-    return packed.report(before, form_reports(plan, steps, packed, artifacts))
+    return packed.report(before, form_reports(plan, steps, packed, cargo))
+
+
+def cargo_of(packed: Packed, store: Store, source: Source) -> Cargo:
+    """What is at hand when the Move begins: most often the image, and no disk yet."""
+    there = {form: made for form, made in packed.artifacts.items() if made is not None}
+    return Cargo(packed.spec, packed.image, there, packed.target, store, source)
 
 
 def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
     """Go to the end of the Move, or back to where nothing of it is on the target."""
     move = ground.plan.move
     try:
-        walk.forward(steps_of(ground), steps)
+        _forward(ground, steps)
     # Ctrl-C too: KeyboardInterrupt is no Exception.
     except BaseException as error:
         brief = error.brief if isinstance(error, PortkitError) else type(error).__name__
@@ -57,6 +64,16 @@ def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
             say_what_is_left(ground.clock.observer, move, left)
         raise
     journal.settle(move, MoveState.MEASURED if ground.plan.keep is None else MoveState.DONE)
+
+
+def _forward(ground: Ground, steps: Steps) -> None:
+    """In two lanes, of which each can end the other: in its steps, and in calls to the target."""
+    halt = Halt()
+    try:
+        ground.target.remote.halt = halt
+        walk.forward(steps_of(replace(ground, halt=halt)), steps, halt)
+    finally:  # the rollback makes calls too
+        ground.target.remote.halt = Halt()
 
 
 def walk_backward(
@@ -81,10 +98,9 @@ def say_what_is_left(observer: Observer, move: str, left: Sequence[walk.Failure]
     )
 
 
-def plan_of(packed: Packed, job: Job, journal: Journal, keep: Form | None, repeat: int) -> Plan:
+def plan_of(packed: Packed, job: Job, journal: Journal, stays: Form | None, repeat: int) -> Plan:
     """What is going to be done, in the words of the journal."""
-    artifacts = {form: _made(artifact) for form, artifact in packed.artifacts.items()}
-    image = artifacts.get(Form.IMAGE)
+    image = packed.artifacts.get(Form.IMAGE)
     service = packed.app.service
     # An image that was named by its id has no name that could be given to it on the target.
     tag = service.image if service.image and not service.image.startswith("sha256:") else None
@@ -95,19 +111,16 @@ def plan_of(packed: Packed, job: Job, journal: Journal, keep: Form | None, repea
         source=None if job.source.host is None else job.source.name,
         target=job.target.name,
         forms=tuple(packed.artifacts),
-        keep=keep,
+        keep=stays,
         repeat=repeat,
         limit=job.target.rate_limit,
-        manifests={form: _manifest(made, job.store) for form, made in artifacts.items()},
-        blobs={
-            form: tuple(dict.fromkeys(blob.digest for blob in made.blobs))
-            for form, made in artifacts.items()
-        },
+        image=keep(packed.image, job.store),
+        blobs=tuple(dict.fromkeys(blob.digest for blob in image.blobs)) if image else (),
         ports=packed.spec.ports,
         hold="" if image is None else transfer.held_name(image.digest, packed.move),
         tag=tag,
         fingerprint=fingerprint(journal, packed.spec),
-        findings={form: tuple(packed.findings[form]) for form in artifacts},
+        findings={form: tuple(packed.findings[form]) for form in packed.artifacts},
     )
 
 
@@ -126,33 +139,29 @@ def absolute(source: str) -> str:
         return source
 
 
-def _manifest(artifact: Artifact, store: Store) -> str:
-    return store.put_bytes(json.dumps(manifest_of(artifact), sort_keys=True).encode()).digest
-
-
-def _made(artifact: Artifact | None) -> Artifact:
-    assert artifact is not None, "only a plan leaves one out"
-    return artifact
-
-
 # ---------------------------------------------------------------- the Report
 
 
-def form_reports(
-    plan: Plan, steps: Steps, packed: Packed, artifacts: Mapping[Form, Artifact]
-) -> list[FormReport]:
+def form_reports(plan: Plan, steps: Steps, packed: Packed, cargo: Cargo) -> list[FormReport]:
     """What each form's steps recorded, as parts of the Report."""
-    return [_form_report(form, plan, steps, packed, artifacts[form]) for form in plan.forms]
+    carried = {form: _carried(form, steps, cargo) for form in plan.forms}
+    return [_form_report(form, plan, steps, packed, made) for form, made in carried.items()]
+
+
+def _carried(form: Form, steps: Steps, cargo: Cargo) -> Artifact:
+    """The Artifact; where a Move was resumed that had nothing left to do, as it was stored."""
+    made = cargo.artifacts.get(form)
+    return made or read(steps.result(f"package {form}")["manifest"], cargo.store)
 
 
 def _form_report(
     form: Form, plan: Plan, steps: Steps, packed: Packed, artifact: Artifact
 ) -> FormReport:
     findings = packed.findings[form]
-    sent, created, booted = (
-        steps.result(f"{verb} {form}") for verb in ("transfer", "create", "boot")
-    )
-    phases = [phase for each in (sent, created, booted) for phase in each.get("phases", ())]
+    verbs = ("package", "transfer", "create", "boot", "start")
+    made = {verb: steps.result(f"{verb} {form}") for verb in verbs}
+    phases = [phase for each in made.values() for phase in each.get("phases", ())]
+    booted = made["boot"]
     state = "running" if form is plan.keep else "ready"
     return FormReport(
         form=form,
@@ -160,7 +169,7 @@ def _form_report(
         verdict=compat.verdict(findings, packed.target, form),
         findings=findings,
         phases=tuple(map(adapter(Phase).validate_python, phases)),
-        transfer=adapter(Transfer).validate_python(sent["transfer"]),
+        transfer=adapter(Transfer).validate_python(made["transfer"]["transfer"]),
         boot=adapter(Boot).validate_python(booted["boot"]),
         from_move_s=booted["from_move_s"],
         from_boot_s=tuple(booted["from_boot_s"]),

@@ -10,7 +10,7 @@ from portkit.errors import PortkitError
 from portkit.model import Finding, Form, Port
 from portkit.wire.json_types import JsonObject
 
-_SCHEMA = "portkit.plan/1"
+_SCHEMA = "portkit.plan/2"
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Plan:
 
     app_source: what the App is read from again when the Move is resumed. source: a host's name, or
     None for a bundle. keep: the form that runs on the target in the end; None: nothing stays there.
-    manifests: of each form's Artifact, by digest in the Store here. blobs: digests of each form.
+    image: digest of the image's manifest in the Store here. blobs: digests of the image's blobs,
+    none where it does not travel; what a disk is made of, the step that makes it says.
     hold: the name under which the Move holds its image on the target. tag: the user's name for it.
     fingerprint: of what the process will see, keyed; no value of it can be read from here.
     findings: of each form, as they were before the first byte.
@@ -34,8 +35,8 @@ class Plan:
     keep: Form | None
     repeat: int
     limit: float | None
-    manifests: Mapping[Form, str]
-    blobs: Mapping[Form, tuple[str, ...]]
+    image: str
+    blobs: tuple[str, ...]
     ports: tuple[Port, ...]
     hold: str
     tag: str | None
@@ -43,15 +44,25 @@ class Plan:
     findings: Mapping[Form, tuple[Finding, ...]]
 
     @property
-    def order(self) -> tuple[Form, ...]:
-        """The forms as they boot: the one that is kept comes last, so that it goes on running."""
-        return tuple(sorted(self.forms, key=lambda form: form is self.keep))
+    def both(self) -> bool:
+        """Whether there are two lanes: the disk is made and sent aside."""
+        return Form.IMAGE in self.forms and Form.DISK in self.forms
+
+    def stays(self, form: Form) -> bool:
+        """Whether the form goes on running after its boot: the one to keep, unless another one
+        boots after it, at the same ports."""
+        return form is self.keep and not (form is Form.IMAGE and self.both)
 
     def steps(self) -> tuple[str, ...]:
-        """The names of the steps, in order."""
-        names = ["reserve", *(f"transfer {form}" for form in self.forms)]
-        for form in self.order:
-            names += [f"create {form}", f"boot {form}"]
+        """The names of the steps: each lane's in order, and every step after those that it needs.
+        The image boots first, because it is ready first."""
+        image, disk = Form.IMAGE in self.forms, Form.DISK in self.forms
+        names = ["reserve"]
+        names += ["transfer image", "create image"] if image else []
+        names += ["package disk", "transfer disk"] if disk else []
+        names += ["boot image"] if image else []
+        names += ["create disk", "boot disk"] if disk else []
+        names += ["start image"] if self.both and self.keep is Form.IMAGE else []
         return (*names, "discard" if self.keep is None else "commit", "release")
 
     def to_json(self) -> JsonObject:

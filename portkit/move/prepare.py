@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from portkit import app as app_room
 from portkit import boot, compat, transfer
@@ -24,6 +25,18 @@ from portkit.store import Store
 
 # What a kit adds to a disk, for checks before one is made; a real one had 15 MB.
 _KIT_BYTES = 64 << 20
+# How much more than the layers of its image a disk can take. A member of a tar archive has at least
+# 512 bytes; on ext4 its inode has 256, and a long link, a folder or a small file has a block of
+# 4096 beside it.
+_MOST_TIMES = 9
+
+
+class Disks(Enum):
+    """When the disks of several Apps are made."""
+
+    NOW = "now"
+    LATER = "when the Move has begun, where nothing can come of it that is to be told before"
+    NEVER = "never"
 
 
 @dataclass(frozen=True)
@@ -176,7 +189,7 @@ def prepare(job: Job) -> tuple[Packed, ...]:
     lacks = job.source.lacking(job.target, job.store)
     if error := compat.refusal({"": lacks}):  # before anything is unpacked
         raise error
-    return _judge(package(job), job, lacks, refusing=True, pack_disk=True)
+    return _judge(package(job), job, lacks, refusing=True, disks=Disks.LATER)
 
 
 def package(request: Request) -> tuple[Package, ...]:
@@ -199,7 +212,8 @@ def judge(packages: Sequence[Package], job: Job, *, pack_disk: bool) -> tuple[Pa
     pack_disk: False leaves disks out; they count in the space with an estimate.
     """
     lacks = job.source.lacking(job.target, job.store)
-    return _judge(packages, job, lacks, refusing=False, pack_disk=pack_disk)
+    disks = Disks.NOW if pack_disk else Disks.NEVER
+    return _judge(packages, job, lacks, refusing=False, disks=disks)
 
 
 def _judge(
@@ -208,7 +222,7 @@ def _judge(
     lacks: tuple[Finding, ...],
     *,
     refusing: bool,
-    pack_disk: bool,
+    disks: Disks,
 ) -> tuple[Packed, ...]:
     turns = [each.turn.hand_over() for each in packages]
     # The links are shared by all Moves of one call; any turn leads to them.
@@ -224,7 +238,10 @@ def _judge(
     ]
     if refusing:
         _refuse(packed)
-    if pack_disk and Form.DISK in job.forms:
+    wanted = Form.DISK in job.forms and disks is not Disks.NEVER
+    if wanted and disks is Disks.LATER and _can_wait(packed, target, job):
+        return tuple(packed)
+    if wanted:
         packed = [_with_disk(each, job) for each in packed]
     # Last, because the size of a disk is known only when it has been made.
     full = _space(packed, target, job.target)
@@ -283,6 +300,14 @@ def _packed(
     )
 
 
+def _can_wait(packed: Sequence[Packed], facts: Facts, job: Job) -> bool:
+    """Whether there is room for the disks, however large they become on the target and in
+    themselves. A bundle's are not made but unpacked: they are there at once."""
+    if job.source.host is None or any(each.spec.machine.disk_bytes for each in packed):
+        return False
+    return not _space(packed, facts, job.target, times=_MOST_TIMES)
+
+
 def _with_disk(packed: Packed, job: Job) -> Packed:
     """A disk takes time to make: not for a host that could never boot it."""
     if packed.hopeless(Form.DISK):
@@ -292,15 +317,20 @@ def _with_disk(packed: Packed, job: Job) -> Packed:
     return replace(packed, artifacts={**packed.artifacts, Form.DISK: disk})
 
 
-def _space(packed: Sequence[Packed], facts: Facts, target: Host) -> tuple[Finding, ...]:
-    """Whether the target has room for all at once; it is not asked for what is refused."""
+def _space(
+    packed: Sequence[Packed], facts: Facts, target: Host, *, times: int = 1
+) -> tuple[Finding, ...]:
+    """Whether the target has room for all at once; it is not asked for what is refused.
+
+    times: of its image, what a disk takes that is not made yet.
+    """
     new, more = [], 0
     for each in packed:
         for form, artifact in each.artifacts.items():
             if each.hopeless(form):
                 continue
             if artifact is None:
-                more += each.image.stored_bytes + _KIT_BYTES
+                more += each.image.stored_bytes * times + _KIT_BYTES
             else:
                 new.append((artifact, transfer.missing(artifact, target)))
     return compat.space(facts, new, more)

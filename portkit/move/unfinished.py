@@ -18,6 +18,7 @@ from portkit.host import Host
 from portkit.model import App, Artifact, Form
 from portkit.move import walk
 from portkit.move.carry import (
+    cargo_of,
     fingerprint,
     form_reports,
     say_what_is_left,
@@ -27,16 +28,13 @@ from portkit.move.carry import (
 from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps
 from portkit.move.plan import Plan, plan_from
 from portkit.move.prepare import Links, Packed, Turn
-from portkit.move.steps import Cargo, Ground, steps_of
+from portkit.move.steps import Ground, kept, read, steps_of
 from portkit.progress import NullObserver, Observer
 from portkit.report import Report
 from portkit.source import InBundle, OnHost, Source
 from portkit.store import Store, default_root
-from portkit.store.manifest import artifact_from
 
 Connect = Callable[[str, Observer], AbstractContextManager[Host]]
-# Bytes; a manifest lists blobs, of which an image has some hundred.
-_MANIFEST_LIMIT = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def resume(
     store = store or Store(default_root())
     entry = _open_entry(journal, identity)
     plan = plan_from(entry.plan)
-    artifacts = {form: _artifact(plan, form, store) for form in plan.forms}
+    image = _image(plan, store)
     with (
         journal.held(identity),
         _source(plan, observer, connect) as (app, source),
@@ -94,7 +92,7 @@ def resume(
     ):
         # As it was asked for when the Move began.
         target.limit(plan.limit)
-        packed = _packed(plan, app, source, target, artifacts, observer)
+        packed = _packed(plan, app, source, target, image, observer)
         if fingerprint(journal, packed.spec) != plan.fingerprint:
             raise AppError(
                 "the App has changed since the Move began",
@@ -104,11 +102,11 @@ def resume(
             )
         steps = journal.record(identity)
         with packed.turn.taken() as clock:
-            cargo = Cargo(packed.spec, artifacts, packed.target, store, source.parcels(store))
+            cargo = cargo_of(packed, store, source)
             ground = Ground(plan, steps, target, source.host, clock, cargo, from_start=False)
             journal.settle(identity, MoveState.RUNNING)
             walk_forward(ground, journal, steps)
-        report = packed.report((), form_reports(plan, steps, packed, artifacts))
+        report = packed.report((), form_reports(plan, steps, packed, cargo))
     return Ended(identity, journal.get(identity).state, report)
 
 
@@ -199,19 +197,17 @@ def _lock_again(ground: Ground, steps: Steps) -> None:
         reserve.do()
 
 
-def _artifact(plan: Plan, form: Form, store: Store) -> Artifact:
+def _image(plan: Plan, store: Store) -> Artifact:
+    """The image that the Move carries, or that its disk is made of."""
     try:
-        artifact = artifact_from(store.read_bytes(plan.manifests[form], _MANIFEST_LIMIT))
-        # Each is hashed here, once: what is sent after a resume is what was planned.
-        for blob in artifact.blobs:
-            store.content(blob.digest)
+        # Of a bundle with the disk alone, there is no more than the image's description.
+        return (kept if Form.IMAGE in plan.forms else read)(plan.image, store)
     except PortkitError as error:
         raise PortkitError(
-            f"the {form} that the Move carries is not here any more",
+            "the image that the Move carries is not here any more",
             details=str(error.details),
             resolution=f"Take the Move back and make it anew: portkit rollback {plan.move}",
         ) from error
-    return artifact
 
 
 @contextmanager
@@ -239,17 +235,15 @@ def _packed(
     app: App,
     source: Source,
     target: Host,
-    artifacts: dict[Form, Artifact],
+    image: Artifact,
     observer: Observer,
 ) -> Packed:
-    # Both Forms come from one image, so either has its configuration.
-    config = next(iter(artifacts.values())).config
     return Packed(
         move=plan.move,
         app=app,
-        spec=apps.resolve(app, config),
-        image=artifacts[plan.forms[0]],
-        artifacts=artifacts,
+        spec=apps.resolve(app, image.config),
+        image=image,
+        artifacts={form: image if form is Form.IMAGE else None for form in plan.forms},
         source=source.facts(),
         target=target.facts(),
         findings=plan.findings,

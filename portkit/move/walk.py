@@ -1,4 +1,7 @@
-"""A Move's steps, forward and back: the one walk that runs, resumes and rolls back. Pure.
+"""A Move's steps, forward and back: the one walk that runs, resumes and rolls back.
+
+Forward there are two lanes: steps that are `aside` go in a thread of their own beside the others,
+each lane in the order of the list. The way back is one lane, when both have ended.
 
 Before a step is begun, and after it has ended, its state is recorded; whatever happens in between,
 whoever reads the record knows which steps may have left something. Every step can be done and
@@ -7,12 +10,16 @@ undone again and again.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
+from portkit import process
 from portkit.errors import PortkitError
+from portkit.halt import Halt, Halted
 from portkit.wire.json_types import JsonObject
 
 
@@ -29,9 +36,10 @@ class StepState(StrEnum):
 class Step(Protocol):
     """One action of a Move on its hosts.
 
-    name: unique in the Move. needs: names of earlier steps that it builds on; they are undone
-    after it. renewed: it holds only as long as the process that did it (a lock), so whoever goes
-    on with the Move does it again.
+    name: unique in the Move. needs: names of earlier steps that it builds on; they are done before
+    it and undone after it. after: names of earlier steps that it only waits for. renewed: it holds
+    only as long as the process that did it (a lock), so whoever goes on with the Move does it
+    again. aside: it goes in the second lane.
     """
 
     @property
@@ -41,7 +49,13 @@ class Step(Protocol):
     def needs(self) -> tuple[str, ...]: ...
 
     @property
+    def after(self) -> tuple[str, ...]: ...
+
+    @property
     def renewed(self) -> bool: ...
+
+    @property
+    def aside(self) -> bool: ...
 
     def before(self) -> JsonObject:
         """What `undo` has to know of how things were before; recorded before the step begins."""
@@ -70,17 +84,79 @@ class Failure:
     error: PortkitError
 
 
-def forward(steps: Sequence[Step], record: Record) -> None:
-    """Do every step that is not done yet, in order; whatever a step raises ends the walk."""
+def forward(steps: Sequence[Step], record: Record, halt: Halt | None = None) -> None:
+    """Do every step that is not done yet; whatever a step raises ends the walk.
+
+    halt: by which the steps of one lane can be told that the other has failed. The error that is
+    raised is that of the lane that failed first. Both have ended then.
+    """
     # A step that is renewed (the lock) is needed only if something is left to do after it.
     last = max((n for n, step in enumerate(steps) if not _done(step, record)), default=-1)
-    for number, step in enumerate(steps):
-        if _done(step, record) and (number > last or not step.renewed):
-            continue
-        if record.state(step.name) in (StepState.PENDING, StepState.UNDONE):
-            record.note(step.name, StepState.DOING, step.before())
-        # Of a step that was begun before, what `before` saw then is still what was before.
-        record.note(step.name, StepState.DONE, step.do())
+    lanes = _Lanes(
+        [
+            step
+            for number, step in enumerate(steps)
+            if not _done(step, record) or (step.renewed and number < last)
+        ],
+        record,
+        halt or Halt(),
+    )
+    lanes.walk()
+
+
+class _Lanes:
+    """What is to be done, by two threads where there is something that goes aside."""
+
+    def __init__(self, todo: Sequence[Step], record: Record, halt: Halt) -> None:
+        self._todo, self._record, self._halt = todo, record, halt
+        self._open = {step.name for step in todo}
+
+    def walk(self) -> None:
+        main = [step for step in self._todo if not step.aside]
+        aside = [step for step in self._todo if step.aside]
+        if not main or not aside:
+            self._go(self._todo)
+            return
+        thread = threading.Thread(target=self._beside, args=(aside,), name="portkit aside")
+        own: BaseException | None = None
+        try:
+            thread.start()
+            self._go(main)
+            thread.join()
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C too; it is raised below
+            self._halt.give_up(error)
+            own = error
+        # Nobody may go on with the Move, or take it back, beside a lane that is still at work.
+        with process.uninterrupted():
+            if thread.ident is not None:
+                thread.join()
+        # What the second failure says may only be a consequence of the first; Ctrl-C never is.
+        interrupted = own is not None and not isinstance(own, Exception | Halted)
+        first = own if interrupted else self._halt.error
+        if first is not None:
+            raise first
+
+    def _beside(self, steps: Sequence[Step]) -> None:
+        try:
+            self._go(steps)
+        except BaseException as error:  # noqa: BLE001 - `walk` raises it, in the other thread
+            self._halt.give_up(error)
+
+    def _go(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            self._halt.until(partial(self._free, step))
+            _do(step, self._record)
+            self._halt.tell(partial(self._open.discard, step.name))
+
+    def _free(self, step: Step) -> bool:
+        return self._open.isdisjoint((*step.needs, *step.after))
+
+
+def _do(step: Step, record: Record) -> None:
+    if record.state(step.name) in (StepState.PENDING, StepState.UNDONE):
+        record.note(step.name, StepState.DOING, step.before())
+    # Of a step that was begun before, what `before` saw then is still what was before.
+    record.note(step.name, StepState.DONE, step.do())
 
 
 def backward(steps: Sequence[Step], record: Record) -> tuple[Failure, ...]:

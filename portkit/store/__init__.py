@@ -22,6 +22,7 @@ import json
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,6 +115,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._scratch: Scratch | None = None
+        self._making = threading.Lock()
 
     def _prepare(self) -> Path:
         blobs = self.root / "blobs" / "sha256"
@@ -202,12 +204,15 @@ class Store:
     def scratch(self) -> Path:
         """The folder of this Store object for what is not finished, on the Store's file system. It
         is removed with the object, or by the next process after a kill."""
-        # Somebody may have cleared the Store's tmp while this process was running.
-        if self._scratch is None or not self._scratch.path.is_dir():
-            self._prepare()
-            with self.space():
-                self._scratch = Scratch(self.root / "tmp")
-        return self._scratch.path
+        # A second one would take the place of the first, which is removed with all that another
+        # thread is writing in it.
+        with self._making:
+            # Somebody may have cleared the Store's tmp while this process was running.
+            if self._scratch is None or not self._scratch.path.is_dir():
+                self._prepare()
+                with self.space():
+                    self._scratch = Scratch(self.root / "tmp")
+            return self._scratch.path
 
     def notes(self) -> Path:
         """The folder for small files that outlive their process; see `transfer.deliver.Note`."""

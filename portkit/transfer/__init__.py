@@ -6,7 +6,7 @@ A blob that the target lacks goes as a recipe against what both ends hold: `deli
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from portkit.delivery import Delivery, Transfer
 from portkit.errors import AppError, PortkitError, TransferError
@@ -38,7 +38,7 @@ def missing(
     observer = observer or NullObserver()
     blobs = tuple({blob.digest: blob for blob in artifact.blobs}.values())
     if artifact.form is Form.IMAGE:
-        engine = engine or layers(Link(host.remote), observer)
+        engine = engine or layers(_asking(host), observer)
         blobs = tuple(blob for blob in blobs if blob.digest not in engine.there)
     # A blob of another size under the right name is not the blob: the host's file may have been cut
     # by a full disk, so it is sent again.
@@ -135,7 +135,7 @@ def _bring(
 ) -> tuple[Delivery, ...]:
     image = artifact.form is Form.IMAGE
     # A disk does not need an engine on the target; if there is one, its layers are good bases.
-    engine = (layers if image else layers_if_any)(Link(host.remote), observer)
+    engine = (layers if image else layers_if_any)(_asking(host), observer)
     new = missing(artifact, host, observer, engine=engine)
     there = _already_there(artifact, new)
     deliveries = there + _send(artifact, new, store, host, observer, parcels, engine)
@@ -201,7 +201,7 @@ def held_name(image: str, move: str) -> str:
 
 def _ask(host: Host, verb: str, args: JsonObject, observer: Observer | None = None) -> JsonObject:
     """A call that changes nothing."""
-    return ask(Link(host.remote), verb, args, observer or NullObserver())
+    return ask(_asking(host), verb, args, observer or NullObserver())
 
 
 def _load(
@@ -234,7 +234,7 @@ def _load(
                 raise
             host.remote.call("store.remove", {"digests": discard, "move": move})
 
-    persist(load, Link(host.remote), observer)
+    persist(load, _asking(host), observer)
 
 
 def _send(
@@ -270,10 +270,20 @@ def _send(
     return tuple(deliveries)
 
 
+def _asking(host: Host) -> Link:
+    """For calls that carry no content."""
+    return Link(host.remote, pause=_pause(host))
+
+
+def _pause(host: Host) -> Callable[[float], None]:
+    # A Remote's own ends when the Move does.
+    return getattr(host.remote, "pause", time.sleep)
+
+
 def _link(host: Host) -> Link:
     if host.name == "local":
         # Both ends are this machine: to compress would cost time and save nothing.
-        return Link(host.remote, encodings=("raw",))
+        return Link(host.remote, encodings=("raw",), pause=_pause(host))
 
     def sent() -> int | None:
         counters = host.counters()
@@ -283,7 +293,9 @@ def _link(host: Host) -> Link:
 
     limit = getattr(host.remote, "limit", None)
     most = None if limit is None else limit.rate
-    return Link(host.remote, sent=sent, rate=host.rate, name=host.name, limit=most)
+    return Link(
+        host.remote, sent=sent, rate=host.rate, name=host.name, limit=most, pause=_pause(host)
+    )
 
 
 def _bases(

@@ -9,10 +9,11 @@ import pytest
 
 from portkit import boot
 from portkit.clock import Clock
+from portkit.halt import Halt
 from portkit.model import App, Form, HealthProbe, Instance, Life, Service
 from portkit.move import measure_again
 from portkit.move.steps import Start
-from tests.factories import Heard, facts, spec
+from tests.factories import Heard, facts, plan, spec
 
 SLOW = facts(accelerator="tcg", loop_s=0.06)
 SLOWER = facts(accelerator="kvm", loop_s=0.15)
@@ -48,12 +49,12 @@ def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("health", "there", "seconds"), CASES)
 def test_of_a_move(health: HealthProbe, there: Any, seconds: float) -> None:
     heard = Heard()
-    plan = SimpleNamespace(move="pk-1", repeat=1, keep=Form.DISK, findings={Form.DISK: ()})
     ground: Any = SimpleNamespace(
-        plan=plan,
+        plan=plan(forms=(Form.DISK,), keep=Form.DISK),
         target=SimpleNamespace(name="web2"),
         clock=Clock(heard),
         loaded=SimpleNamespace(spec=spec(health=health), facts=there),
+        halt=Halt(),
         from_start=True,
         phases=list,
     )

@@ -36,7 +36,8 @@ class FakeSteps:
 
     def __init__(self, ground: Ground, name: str) -> None:
         self._app, self.name = ground.plan.app, name
-        self.needs, self.renewed = (), False
+        self.needs = self.after = ()
+        self.renewed = self.aside = False
 
     def before(self) -> dict[str, Any]:
         return {}

@@ -1,7 +1,9 @@
 """A Move's steps in all orders: killed anywhere, one command ends it."""
 
 import os
+import threading
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,17 +11,28 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from portkit.errors import EngineError
-from portkit.move.walk import StepState, backward, forward
+from portkit.clock import Clock
+from portkit.errors import EngineError, SpaceError
+from portkit.halt import Halt, Halted
+from portkit.model import Form
+from portkit.move import walk
+from portkit.move.steps import Ground, steps_of
+from portkit.move.walk import Step, StepState, backward, forward
+from portkit.progress import NullObserver
+from tests.factories import plan
+from tests.unit.move.lanes import Baton, Turns
 
-# Five steps as a Move has them: a lock, two transfers, an Instance on the second, a commit.
-NEEDS: dict[str, tuple[str, ...]] = {
-    "reserve": (),
-    "transfer image": ("reserve",),
-    "transfer disk": ("reserve",),
-    "create disk": ("reserve", "transfer disk"),
-    "commit": ("create disk",),
-}
+HOST: Any = SimpleNamespace(endpoint="there")
+
+
+def real_steps(**changes: Any) -> tuple[Step, ...]:
+    """The steps of a Move in both forms; what they do is not used."""
+    results: Any = SimpleNamespace(result=lambda name: {})
+    return steps_of(Ground(plan(**changes), results, HOST, HOST, Clock(NullObserver())))
+
+
+STEPS = {step.name: step for step in real_steps()}
+NEEDS = {name: step.needs for name, step in STEPS.items()}
 MEASURED = {"seconds": 1}
 
 
@@ -36,9 +49,12 @@ class World:
     locked: bool = False
     fuel: int = 1000
     broken: frozenset[str] = frozenset()
+    baton: Baton = field(default_factory=Baton)
+    halt: Halt = field(default_factory=Halt)
 
     def act(self, step: str) -> None:
-        """One thing that happens; the process may be killed right before."""
+        """One thing that happens; the process may be killed right before, in both lanes."""
+        self.baton.point()
         if self.fuel == 0:
             raise Killed
         self.fuel -= 1
@@ -48,10 +64,14 @@ class World:
 
 @dataclass
 class FakeStep:
+    """A step that takes its place in a Move from a real one."""
+
     world: World
     name: str
     needs: tuple[str, ...]
-    renewed: bool = False
+    after: tuple[str, ...]
+    renewed: bool
+    aside: bool
 
     def before(self) -> dict[str, Any]:
         self.world.act(self.name)
@@ -60,10 +80,13 @@ class FakeStep:
     def do(self) -> dict[str, Any]:
         """In two halves, with the kill anywhere: the effect is there after the first."""
         self.world.act(self.name)
-        assert all(need in self.world.there for need in self.needs), "built on nothing"
+        # A transfer looks now and then whether it still makes sense; not every step does.
+        if self.name.startswith("transfer"):
+            self.world.halt.check()
+        assert self.world.there.issuperset((*self.needs, *self.after)), "built on nothing"
         assert self.name == "reserve" or self.world.locked, "done without the lock"
         self.world.there.add(self.name)
-        if self.renewed:
+        if self.name == "reserve":
             self.world.locked = True
         self.world.act(self.name)
         return MEASURED
@@ -93,7 +116,19 @@ class FakeRecord:
 
 
 def steps_in(world: World) -> list[FakeStep]:
-    return [FakeStep(world, name, NEEDS[name], name == "reserve") for name in NEEDS]
+    return [
+        FakeStep(world, name, step.needs, step.after, step.renewed, step.aside)
+        for name, step in STEPS.items()
+    ]
+
+
+def go(world: World, record: FakeRecord, *turns: bool) -> None:
+    """Forward in two lanes, in the order that the turns give them."""
+    world.baton = Baton(turns)
+    world.halt = Turns(world.baton)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walk, "threading", SimpleNamespace(Thread=world.baton.thread))
+        forward(steps_in(world), record, world.halt)
 
 
 class Moves(RuleBasedStateMachine):
@@ -108,26 +143,26 @@ class Moves(RuleBasedStateMachine):
         self.world.fuel, self.world.broken, self.world.locked = fuel, broken, False
 
     @rule(
-        fuel=st.integers(0, 30),
+        fuel=st.integers(0, 60),
         broken=st.frozensets(st.sampled_from(sorted(NEEDS)), max_size=2),
+        turns=st.lists(st.booleans(), max_size=60),
     )
-    def go_on(self, fuel: int, broken: frozenset[str]) -> None:
+    def go_on(self, fuel: int, broken: frozenset[str], turns: list[bool]) -> None:
         """`move` or `resume`, which goes back by itself when a step fails."""
         self._process(fuel, broken)
-        steps = steps_in(self.world)
         try:
-            forward(steps, self.record)
+            go(self.world, self.record, *turns)
         except Killed:
             return
         except EngineError:
             try:
-                backward(steps, self.record)
+                backward(steps_in(self.world), self.record)
             except Killed:
                 return
 
     @precondition(lambda self: self.record.rows)
     @rule(
-        fuel=st.integers(0, 30),
+        fuel=st.integers(0, 60),
         broken=st.frozensets(st.sampled_from(sorted(NEEDS)), max_size=2),
     )
     def go_back(self, fuel: int, broken: frozenset[str]) -> None:
@@ -152,7 +187,7 @@ class Moves(RuleBasedStateMachine):
     def teardown(self) -> None:
         """From wherever it was left, one command ends it: all, or after that nothing."""
         self._process(1000, frozenset())
-        forward(steps_in(self.world), self.record)
+        go(self.world, self.record, *[True, False] * 50)
         assert self.world.there == set(NEEDS)
         assert all(self.record.state(name) is StepState.DONE for name in NEEDS)
         assert all(self.record.rows[name][1]["seconds"] == 1 for name in NEEDS)
@@ -190,7 +225,7 @@ def test_a_lock_is_taken_again_only_while_there_is_something_to_do() -> None:
     world.locked = False
     forward(steps, record)
     assert not world.locked, "a Move that is complete locks nothing"
-    record.note("commit", StepState.DOING)
+    record.note("release", StepState.DOING)
     forward(steps, record)
     assert world.locked
 
@@ -203,7 +238,128 @@ def test_what_cannot_be_undone_keeps_what_it_stands_on() -> None:
     world.broken = frozenset({"create disk"})
     left = backward(steps, record)
     assert [failure.step for failure in left] == ["create disk"]
-    assert world.there == {"reserve", "transfer disk", "create disk"}
+    assert world.there == {"reserve", "package disk", "transfer disk", "create disk"}
     world.broken = frozenset()
     assert backward(steps, record) == ()
     assert world.there == set()
+
+
+def test_every_step_stands_behind_those_that_it_waits_for() -> None:
+    for changes in ({}, {"keep": Form.DISK}, {"keep": None}, {"source": None}):
+        names: list[str] = []
+        for step in real_steps(**changes):
+            assert set(names).issuperset((*step.needs, *step.after)), step.name
+            names.append(step.name)
+
+
+def test_the_lanes_of_both_forms() -> None:
+    aside = ["package disk", "transfer disk", "create disk"]
+    assert [name for name, step in STEPS.items() if step.aside] == aside
+    main = [name for name, step in STEPS.items() if not step.aside]
+    assert main == [
+        "reserve",
+        "transfer image",
+        "create image",
+        "boot image",
+        "boot disk",
+        "start image",
+        "commit",
+        "release",
+    ]
+    assert not any(step.aside for step in real_steps(forms=(Form.DISK,), keep=Form.DISK))
+    kept = [step.name for step in real_steps(keep=Form.DISK)]
+    assert "start image" not in kept, "the disk goes on running from its boot"
+
+
+def test_a_bundle_is_read_by_one_lane_at_a_time() -> None:
+    made = {step.name: step for step in real_steps(source=None)}
+    assert made["package disk"].after == ("create image",)
+    assert STEPS["package disk"].after == ()
+
+
+class Meeting:
+    """Steps that need no host: two that each wait until the other has begun."""
+
+    def __init__(self) -> None:
+        self.both = threading.Barrier(2, timeout=10)
+        self.record = FakeRecord(World())
+        self.halt = Halt()
+        self.done: list[str] = []
+
+    def step(self, name: str, do: Any, *, aside: bool = False) -> Any:
+        def run() -> dict[str, Any]:
+            do()
+            self.done.append(name)
+            return {}
+
+        about = {"needs": (), "after": (), "renewed": False, "aside": aside}
+        return SimpleNamespace(name=name, before=dict, do=run, **about)
+
+    def walk(self, main: Any, aside: Any) -> None:
+        steps = [self.step("main", main), self.step("aside", aside, aside=True)]
+        forward(steps, self.record, self.halt)
+
+
+def test_both_lanes_are_at_work_at_once() -> None:
+    meeting = Meeting()
+    meeting.walk(meeting.both.wait, meeting.both.wait)
+    assert sorted(meeting.done) == ["aside", "main"]
+
+
+@pytest.mark.parametrize("fails", ["main", "aside"])
+@pytest.mark.parametrize("error", [SpaceError("full"), KeyboardInterrupt()])
+def test_a_lane_that_fails_ends_the_other(fails: str, error: BaseException) -> None:
+    meeting = Meeting()
+
+    def fail() -> None:
+        meeting.both.wait()
+        raise error
+
+    def long() -> None:
+        meeting.both.wait()
+        meeting.halt.pause(10)
+        raise AssertionError("it was not told")
+
+    lanes = {"main": long, "aside": long, fails: fail}
+    with pytest.raises(type(error)) as caught:
+        meeting.walk(lanes["main"], lanes["aside"])
+    assert caught.value is error
+    assert meeting.done == []
+    states = [meeting.record.state(name) for name in ("main", "aside")]
+    assert states == [StepState.DOING] * 2, "both may have left something"
+
+
+def test_the_error_of_the_lane_that_failed_first_is_raised() -> None:
+    """The other one may fail only because of that: its connection was ended."""
+    meeting = Meeting()
+
+    def consequence() -> None:
+        meeting.both.wait()
+        with pytest.raises(Halted):
+            meeting.halt.pause(10)
+        raise EngineError("the connection broke")
+
+    def cause() -> None:
+        meeting.both.wait()
+        raise SpaceError("full")
+
+    with pytest.raises(SpaceError):
+        meeting.walk(consequence, cause)
+
+
+def test_who_presses_ctrl_c_gets_that() -> None:
+    """Whatever had failed a moment before."""
+    meeting = Meeting()
+
+    def interrupted() -> None:
+        meeting.both.wait()
+        with pytest.raises(Halted):
+            meeting.halt.pause(10)
+        raise KeyboardInterrupt
+
+    def cause() -> None:
+        meeting.both.wait()
+        raise SpaceError("full")
+
+    with pytest.raises(KeyboardInterrupt):
+        meeting.walk(interrupted, cause)
