@@ -24,12 +24,22 @@ from pathlib import Path
 
 from bench import harness, hosts
 from portkit import process
+from portkit.model import Form
 from portkit.move.journal import Journal
+from portkit.move.plan import step_names
 
 NAME = "kill"
 PORT = 8097
 POINTS = ("begun", "worked", "recorded")
-LONG = ("transfer image", "transfer disk", "create disk", "boot disk", "boot image")
+LONG = (
+    "transfer image",
+    "package disk",
+    "transfer disk",
+    "create disk",
+    "boot image",
+    "boot disk",
+    "start image",
+)
 SEED = 20261125
 SIMULATED = 10_000
 # A server of one line, so that the base image is all it needs.
@@ -96,10 +106,7 @@ class Round:
 
 def rounds(inside: int, forms: Sequence[str] = ("image", "disk")) -> list[Round]:
     """Every boundary with both endings, and so many random times in each long step."""
-    names = ["reserve", *(f"transfer {form}" for form in forms)]
-    for form in reversed(forms):
-        names += [f"create {form}", f"boot {form}"]
-    names += ["commit", "release"]
+    names = step_names([Form(form) for form in forms], Form(forms[0]))
     chance = random.Random(SEED)  # the same rounds each time
     found = [Round(n, point, end) for n in names for point in POINTS for end in ENDINGS]
     for name in names:

@@ -86,6 +86,11 @@ def print_report(report: Report) -> None:
         evidence = f" ({', '.join(finding.evidence)})" if finding.evidence else ""
         console.print(Text(clean(text + evidence)))
     for form in report.forms:
+        if form.boot and form.boot.machine:
+            # Nothing that makes a VM start sooner is silent; its kernel line is in the JSON.
+            text = f"{form.form.value} start: {'; '.join(form.boot.machine.reasons)}"
+            console.print(Text(clean(text)))
+    for form in report.forms:
         if form.boot:
             where = f"{form.boot.url} " if form.boot.url else ""
             text = f"{form.form.value} {form.state}: {where}{form.instance}"

@@ -11,10 +11,11 @@ from dataclasses import replace
 from portkit.boot.remains import remains
 from portkit.engines.domain_xml import Domain, Kernel
 from portkit.engines.libvirt import Libvirt
+from portkit.guest import start
 from portkit.guest.boot_partition import direct_line
 from portkit.guest.config import encode_config, is_init_system
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Firmware, Form, Instance, Life, RunSpec
+from portkit.model import Artifact, Facts, Form, Instance, Life, RunSpec
 
 # An emulated guest takes some seconds to power off after the app has ended.
 _FIRMWARE_S = 10.0
@@ -49,7 +50,7 @@ class Domains:
                 "id": identity,
                 "app": spec.app,
                 "disk": artifact.digest,
-                "boot": _direct(artifact, spec.machine.firmware),
+                "boot": start.direct(artifact, spec.machine.firmware),
                 "kit": [b.digest for b in artifact.blobs if b.digest != artifact.digest],
                 # Inside the VM the guest's init restarts the App. Until `commit` it must not, or an
                 # App that fails at once would look as if it had stayed up.
@@ -163,14 +164,6 @@ class Domains:
         args = {"id": identity, "limit": limit, "offset": offset}
         row = self._host.remote.call("instance.log", args)
         return str(row["text"]), int(row["size"])
-
-
-def _direct(artifact: Artifact, firmware: Firmware) -> list[str]:
-    """The kernel and the initrd (digests) of its kit, which lie on the host beside the disk: QEMU
-    starts them at once, where a BIOS would read them sector by sector. With UEFI that was asked
-    for, the disk boots as it would anywhere."""
-    digests = [blob.digest for blob in artifact.blobs]
-    return digests[:2] if len(digests) > 2 and firmware is Firmware.BIOS else []
 
 
 def _kernel(paths: list[str], kvm: bool) -> Kernel | None:

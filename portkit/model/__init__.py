@@ -12,7 +12,7 @@ from portkit.model.finding import Finding, Severity, Verdict
 from portkit.model.git import GitUrl
 from portkit.model.health import DEFAULT_TIMEOUT_S, Healthcheck, HealthProbe, Method
 from portkit.model.image import CONFIG_LIMIT, ImageConfig
-from portkit.model.instance import REMAINS, Instance, Life
+from portkit.model.instance import REMAINS, Instance, Life, MachineStart
 from portkit.model.project import (
     Attachment,
     Condition,
@@ -66,6 +66,7 @@ __all__ = [
     "Life",
     "Logging",
     "Machine",
+    "MachineStart",
     "Method",
     "Mount",
     "Network",

@@ -37,6 +37,22 @@ class Instance:
 
 
 @dataclass(frozen=True)
+class MachineStart:
+    """How a VM is started.
+
+    loader: "direct" where QEMU starts the kernel itself, "disk" where the disk's own boot loader
+    does. firmware: bios or uefi. kernel_line: the kernel's command line. mitigations: whether the
+    kernel protects itself from the faults of processors. reasons: why it is so, in sentences.
+    """
+
+    loader: str
+    firmware: str
+    kernel_line: str
+    mitigations: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Life:
     """An Instance as its engine sees it now.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
 from portkit.errors import PortkitError
@@ -54,22 +54,27 @@ class Plan:
         return form is self.keep and not (form is Form.IMAGE and self.both)
 
     def steps(self) -> tuple[str, ...]:
-        """The names of the steps: each lane's in order, and every step after those that it needs.
-        The image boots first, because it is ready first."""
-        image, disk = Form.IMAGE in self.forms, Form.DISK in self.forms
-        names = ["reserve"]
-        names += ["transfer image", "create image"] if image else []
-        names += ["package disk", "transfer disk"] if disk else []
-        names += ["boot image"] if image else []
-        names += ["create disk", "boot disk"] if disk else []
-        names += ["start image"] if self.both and self.keep is Form.IMAGE else []
-        return (*names, "discard" if self.keep is None else "commit", "release")
+        """The names of the steps."""
+        return step_names(self.forms, self.keep)
 
     def to_json(self) -> JsonObject:
         """For the journal."""
         # Through JSON and back: tuples become lists and enums text, so that what a test sees is
         # what the journal keeps.
         return {"schema": _SCHEMA, **json.loads(json.dumps(asdict(self)))}
+
+
+def step_names(forms: Collection[Form], keep: Form | None) -> tuple[str, ...]:
+    """The steps of a Move: each lane's in order, and every step after those that it needs. The
+    image boots first, because it is ready first."""
+    image, disk = Form.IMAGE in forms, Form.DISK in forms
+    names = ["reserve"]
+    names += ["transfer image", "create image"] if image else []
+    names += ["package disk", "transfer disk"] if disk else []
+    names += ["boot image"] if image else []
+    names += ["create disk", "boot disk"] if disk else []
+    names += ["start image"] if image and disk and keep is Form.IMAGE else []
+    return (*names, "discard" if keep is None else "commit", "release")
 
 
 def plan_from(document: JsonObject) -> Plan:

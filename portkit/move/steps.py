@@ -18,9 +18,10 @@ from portkit import boot, compat, health, measure, process, transfer
 from portkit import watch as watching
 from portkit.clock import Clock
 from portkit.errors import BootError, PortkitError
+from portkit.guest.start import machine_start
 from portkit.halt import Halt, Heeding
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Form, RunSpec
+from portkit.model import Artifact, Facts, Form, MachineStart, RunSpec
 from portkit.move.plan import Plan
 from portkit.move.walk import Step
 from portkit.report import Boot
@@ -283,7 +284,7 @@ class Start(_FormStep):
                     with ground.clock.phase("stop"):
                         runner.stop(plan.move, spec.stop_grace_period_s)
         return {
-            "boot": asdict(_boot(self.form, cargo.facts, answers[0], way, watch.deadline)),
+            "boot": asdict(_boot(self.form, cargo, answers[0], way, watch.deadline)),
             "from_move_s": from_move_s,
             "from_boot_s": [round(answer.seconds, 3) for answer in answers],
             "phases": ground.phases(),
@@ -512,9 +513,9 @@ def _holder() -> str:
 
 
 def _boot(
-    form: Form, facts: Facts, first: measure.Answer, way: health.Way, deadline: health.Deadline
+    form: Form, cargo: Cargo, first: measure.Answer, way: health.Way, deadline: health.Deadline
 ) -> Boot:
-    libvirt = form is Form.DISK
+    facts, libvirt = cargo.facts, form is Form.DISK
     return Boot(
         engine="libvirt" if libvirt else "docker",
         version=(facts.libvirt_version if libvirt else facts.docker_version) or "",
@@ -527,4 +528,10 @@ def _boot(
         poll_s=first.poll_s,
         timeout_s=deadline.seconds,
         timeout_reason=deadline.reason,
+        machine=_machine(cargo) if libvirt else None,
     )
+
+
+def _machine(cargo: Cargo) -> MachineStart:
+    disk, firmware = cargo.artifacts[Form.DISK], cargo.spec.machine.firmware
+    return machine_start(disk, firmware, kvm=cargo.facts.accelerator == "kvm")

@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from portkit.delivery import Prediction, Transfer
-from portkit.model import App, Artifact, Facts, Finding, Form, Method, Verdict
+from portkit.model import (
+    App,
+    Artifact,
+    Facts,
+    Finding,
+    Form,
+    MachineStart,
+    Method,
+    Verdict,
+)
 from portkit.wire.json_types import JsonObject
 
 if TYPE_CHECKING:
@@ -16,7 +25,7 @@ T = TypeVar("T")
 SCHEMA = "portkit.report/1"
 _ARTIFACT_KEYS = ("digest", "logical_bytes", "stored_bytes")
 # The rest of `Boot` says how the times were measured, and stands beside them under `ttfr`.
-_BOOT_KEYS = ("engine", "version", "accelerator", "url", "status")
+_BOOT_KEYS = ("engine", "version", "accelerator", "url", "status", "machine")
 _METHOD_KEYS = ("method", "reason", "vantage", "poll_s", "timeout_s", "timeout_reason")
 _NOT_BOOTED = {
     "method": "",
@@ -45,6 +54,7 @@ class Boot:
     reason: how it was known, and why no better method was possible. vantage: from where it was
     asked: direct, ssh or engine. poll_s: seconds between two questions.
     timeout_s: how long the first answer was waited for at most; timeout_reason: why so long.
+    machine: how a VM was started; None for a container.
     """
 
     engine: str
@@ -58,6 +68,7 @@ class Boot:
     poll_s: float = 0.0
     timeout_s: float = 0.0
     timeout_reason: str = ""
+    machine: MachineStart | None = None
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,11 @@ def ground(lab: Lab, tmp_path_factory: pytest.TempPathFactory, store: Path) -> r
     "each",
     [
         kill.Round("transfer image", "inside", "resume", 0.5),
+        kill.Round("package disk", "worked", "resume"),
         kill.Round("transfer disk", "worked", "rollback"),
+        kill.Round("boot image", "begun", "rollback"),
         kill.Round("create disk", "worked", "resume"),
+        kill.Round("start image", "worked", "resume"),
         kill.Round("commit", "worked", "rollback"),
     ],
     ids=str,

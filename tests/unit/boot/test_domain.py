@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from portkit.boot.domain import Domains, _direct, _kernel, exit_code, plain
+from portkit.boot.domain import Domains, _kernel, exit_code, plain
 from portkit.engines.domain_xml import Domain, Kernel
 from portkit.guest.boot_partition import direct_line
-from portkit.model import Artifact, Blob, Firmware, Form, Life, Machine, Mount
+from portkit.model import Artifact, Form, Life, Machine, Mount
 from tests.factories import FACTS, IMAGE, spec
 
 
@@ -33,28 +33,9 @@ def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("blobs", "firmware", "direct"),
-    [
-        ("kernel initrd boot disk", Firmware.BIOS, True),
-        ("kernel initrd disk", Firmware.BIOS, True),
-        ("kernel initrd boot disk", Firmware.UEFI, False),
-        ("disk", Firmware.BIOS, False),
-    ],
-)
-def test_the_kernel_that_lies_beside_the_disk_is_started(
-    blobs: str, firmware: Firmware, direct: bool
-) -> None:
-    rows = tuple(Blob(name, 1) for name in blobs.split())
-    disk = Artifact(Form.DISK, "disk", (IMAGE,), rows, 0, 0)
-    assert _direct(disk, firmware) == (["kernel", "initrd"] if direct else [])
+def test_a_kernel_is_started_where_the_host_made_one_for_it() -> None:
     assert _kernel(["/k", "/i"], True) == Kernel("/k", "/i", direct_line(True))
     assert _kernel([], True) is None
-
-
-def test_protections_stay_on_where_the_processor_is_real() -> None:
-    assert "mitigations" not in direct_line(kvm=True)
-    assert "mitigations=off" in direct_line(kvm=False)
 
 
 def test_the_exit_code_is_what_init_said_last() -> None:

@@ -10,10 +10,10 @@ import pytest
 from portkit import boot
 from portkit.clock import Clock
 from portkit.halt import Halt
-from portkit.model import App, Form, HealthProbe, Instance, Life, Service
+from portkit.model import App, Artifact, Form, HealthProbe, Instance, Life, Service
 from portkit.move import measure_again
 from portkit.move.steps import Start
-from tests.factories import Heard, facts, plan, spec
+from tests.factories import IMAGE, Heard, facts, plan, spec
 
 SLOW = facts(accelerator="tcg", loop_s=0.06)
 SLOWER = facts(accelerator="kvm", loop_s=0.15)
@@ -53,7 +53,11 @@ def test_of_a_move(health: HealthProbe, there: Any, seconds: float) -> None:
         plan=plan(forms=(Form.DISK,), keep=Form.DISK),
         target=SimpleNamespace(name="web2"),
         clock=Clock(heard),
-        loaded=SimpleNamespace(spec=spec(health=health), facts=there),
+        loaded=SimpleNamespace(
+            spec=spec(health=health),
+            facts=there,
+            artifacts={Form.DISK: Artifact(Form.DISK, "sha256:1", IMAGE, (), 0, 0)},
+        ),
         halt=Halt(),
         from_start=True,
         phases=list,

@@ -1,0 +1,40 @@
+"""How a VM starts its kernel: what is chosen so that it starts soon, and why. Pure."""
+
+from __future__ import annotations
+
+from portkit.guest.boot_partition import KERNEL_LINE, direct_line
+from portkit.model import Artifact, Firmware, MachineStart
+
+
+def direct(artifact: Artifact, firmware: Firmware) -> list[str]:
+    """The kernel and the initrd (digests) of its kit, which lie on the host beside the disk: QEMU
+    starts them at once, where a BIOS would read them sector by sector. With UEFI that was asked
+    for, the disk boots as it would anywhere."""
+    digests = [blob.digest for blob in artifact.blobs]
+    return digests[:2] if len(digests) > 2 and firmware is Firmware.BIOS else []
+
+
+def machine_start(artifact: Artifact, firmware: Firmware, *, kvm: bool) -> MachineStart:
+    """What a Report says of the start of a VM. kvm: its processor is a real one."""
+    if not direct(artifact, firmware):
+        why = "UEFI was asked for" if firmware is Firmware.UEFI else "the disk came without its kit"
+        return MachineStart(
+            loader="disk",
+            firmware=firmware.value,
+            kernel_line=KERNEL_LINE,
+            mitigations=True,
+            reasons=(f"the disk's own boot loader starts the kernel: {why}",),
+        )
+    quick = "QEMU starts the kernel that lies beside the disk: a BIOS would read it by sectors"
+    guard = (
+        "the kernel's protections stay on, because the processor is a real one"
+        if kvm
+        else "the kernel's protections are off, because an emulated processor does not speculate"
+    )
+    return MachineStart(
+        loader="direct",
+        firmware=firmware.value,
+        kernel_line=direct_line(kvm),
+        mitigations=kvm,
+        reasons=(quick, guard),
+    )
