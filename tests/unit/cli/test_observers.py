@@ -1,6 +1,7 @@
 """Progress as it is shown: a bar on a terminal, else plain lines; no time that means nothing."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from portkit_cli.observers import ConsoleObserver
@@ -82,3 +83,33 @@ def test_a_finished_count_leaves_no_bar(
     now[0] += 60
     observer.close()
     assert capsys.readouterr().err == ""
+
+
+def test_a_bar_is_drawn_again_after_another_lane_began_something(
+    now: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    observer = ConsoleObserver(live=False)
+    transfer(observer, now, *((float(n), n * 10_000_000) for n in range(4)))
+    observer.phase("package disk")
+    transfer(observer, now, *((float(n), n * 10_000_000) for n in range(4, 12)))
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "    3.0 s  package disk"
+    assert "disk: 50.0/740.0 MB" in shown[1]
+    assert "10.0 MB/s" in shown[2]
+
+
+def test_two_threads_tell_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    observer = ConsoleObserver(live=True)
+
+    def tell(name: str) -> None:
+        for number in range(300):
+            observer.bytes(name, number, 1000)
+            observer.phase(f"{name} {number}")
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(tell, ("image", "disk")))
+    observer.close()
+    shown = capsys.readouterr().err
+    assert all(
+        f"s  {name} {number}" in shown for name in ("image", "disk") for number in range(300)
+    )

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from portkit import process
 from portkit.errors import HostError, TransferError, VerifyError
+from portkit.halt import Halt, Halted
 from portkit.host.calls import BOOT, Remote
 from portkit.host.facts import parse_facts
 from portkit.host.ssh import failure
@@ -270,3 +272,54 @@ def test_the_next_call_works_after_one_was_broken_off(remote: Remote, tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         remote.call("store.apply", args, send=interrupted())
     assert remote.call("store.has", {"digests": []}) == {"have": {}}
+
+
+def test_a_lane_that_gives_up_ends_the_call_of_the_other(remote: Remote, tmp_path: Path) -> None:
+    """In the middle of a transfer; the next call finds a whole connection and what it stands on."""
+    data, halt = bytes(1000), Halt()
+    remote.standing.append(("store.has", {"digests": []}))
+    remote.halt = halt
+    before = remote.written
+
+    def endless() -> Iterator[bytes]:
+        yield ops.Writer().literal(1 << 40)
+        while True:
+            halt.give_up(RuntimeError("full")) if remote.written > before + (1 << 20) else None
+            yield bytes(1 << 16)
+
+    with pytest.raises(Halted):
+        remote.call("store.apply", order(digest_of(data), 1 << 40), send=endless())
+    with pytest.raises(Halted):
+        remote.call("store.has", {"digests": []})
+    remote.halt = Halt()
+    assert remote.call("store.has", {"digests": []}) == {"have": {}}
+    assert not list((tmp_path / "store/blobs").rglob(digest_of(data)[7:]))
+
+
+def test_a_host_that_is_silent_does_not_hold_up_the_end(remote: Remote) -> None:
+    """It takes nothing more, and says nothing."""
+    os.kill(remote._process.pid, 19)  # SIGSTOP
+    timer = threading.Timer(0.2, lambda: remote.halt.give_up(RuntimeError("full")))
+    timer.start()
+    try:
+        with pytest.raises(Halted):
+            remote.call("store.has", {"digests": []})
+    finally:
+        os.kill(remote._process.pid, 18)  # SIGCONT
+
+
+def test_two_threads_get_each_its_own_answer(remote: Remote) -> None:
+    answers: list[set[str]] = []
+
+    def ask(data: bytes) -> None:
+        digest = digest_of(data)
+        remote.call("store.apply", order(digest, 3), send=[sealed(recipe_of(data))])
+        for _ in range(20):
+            answers.append(set(remote.call("store.has", {"digests": [digest]})["have"]) ^ {digest})
+
+    threads = [threading.Thread(target=ask, args=(data,)) for data in (b"one", b"two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [set()] * 40

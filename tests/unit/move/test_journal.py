@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from portkit.errors import ConflictError, PortkitError
 from portkit.model import Form
 from portkit.move import unfinished
 from portkit.move.journal import Journal, MoveState, Past
+from portkit.move.plan import plan_from
 from portkit.move.walk import StepState
+from tests.factories import plan
 
 ID = "pk-0123456789ab"
 
@@ -132,3 +135,32 @@ def test_a_fingerprint_is_keyed(journal: Journal, tmp_path: Path) -> None:
     assert journal.fingerprint("a") == Journal(journal.folder).fingerprint("a")
     assert journal.fingerprint("a") != journal.fingerprint("b")
     assert journal.fingerprint("a") != Journal(tmp_path / "other").fingerprint("a")
+
+
+def test_a_plan_comes_back_as_it_was() -> None:
+    for made in (plan(), plan(forms=(Form.DISK,), keep=None, source=None, blobs=())):
+        assert plan_from(made.to_json()) == made
+
+
+def test_a_plan_of_another_version_is_not_gone_on_with() -> None:
+    old = {**plan().to_json(), "schema": "portkit.plan/1"}
+    with pytest.raises(PortkitError, match="another version") as caught:
+        plan_from(old)
+    assert "portkit rollback ID --on HOST" in caught.value.resolution
+    with pytest.raises(PortkitError, match="another version"):
+        plan_from({**plan().to_json(), "blobs": 3})
+
+
+def test_two_lanes_write_at_once(journal: Journal) -> None:
+    steps = journal.record(ID)
+
+    def write(name: str) -> None:
+        for number in range(10):
+            steps.note(name, StepState.DOING, {f"n{number}": number})
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("main", "aside")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(steps.result(name)) for name in ("main", "aside")] == [10, 10]

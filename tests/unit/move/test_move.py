@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from portkit import move as moves
+from portkit.clock import Clock
 from portkit.errors import AppError, BootError, ConflictError, IncompatibleError, SpaceError
 from portkit.model import (
     App,
@@ -16,12 +17,13 @@ from portkit.model import (
     Finding,
     Form,
     Port,
+    RunSpec,
     Service,
     Severity,
     Verdict,
 )
 from portkit.move import carry
-from portkit.move.steps import Ground
+from portkit.move.steps import Ground, keep
 from portkit.report import Boot, Report
 from portkit.source import OnHost
 from portkit.store import Store
@@ -54,6 +56,7 @@ class FakeSteps:
             self.done.append(f"take back {self._app}")
 
 
+DISK = Artifact(Form.DISK, "sha256:" + "d" * 64, IMAGE, (), 1 << 30, 5000)
 RESULTS: dict[str, dict[str, Any]] = {
     "transfer image": {"transfer": asdict(transfer())},
     "boot image": {
@@ -86,6 +89,12 @@ class Lot:
         return moves.move_apps(
             apps or self.apps, **ends, forms=(Form.IMAGE,), store=self.store, **more
         )
+
+    def run_both(self, *apps: App, **more: Any) -> tuple[Report, ...]:
+        """In both forms; what is made of the disks is noted in `FakeSteps.done`."""
+        source: Any = self.source
+        ends: dict[str, Any] = {"source": OnHost(source), "target": self.target}
+        return moves.move_apps(apps or self.apps, **ends, store=self.store, **more)
 
     def plan(self, *apps: App) -> tuple[Report, ...]:
         source: Any = self.source
@@ -248,3 +257,62 @@ def test_packaged_once_and_judged_for_each_host(tmp_path: Path) -> None:
     reports = [report for each in rounds for report in each]
     assert len({report.move for report in reports}) == len(reports)
     assert sum(report.source_link_bytes for report in reports) == 2 * lot.source.bytes
+
+
+@pytest.fixture
+def _disks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def disk(self: OnHost, image: Artifact, spec: RunSpec, store: Store, clock: Clock) -> Artifact:
+        FakeSteps.done.append(f"make the disk of {spec.app}")
+        return DISK
+
+    manifest = keep(DISK, Store(tmp_path / "store"))
+    results = {
+        "package disk": {"manifest": manifest, "blobs": []},
+        "transfer disk": RESULTS["transfer image"],
+        "boot disk": RESULTS["boot image"],
+    }
+    monkeypatch.setattr(OnHost, "disk", disk)
+    monkeypatch.setitem(globals(), "RESULTS", RESULTS | results)
+
+
+@pytest.mark.usefixtures("_disks")
+def test_a_disk_is_made_when_its_move_has_begun(tmp_path: Path) -> None:
+    (report,) = Lot(tmp_path, "shop").run_both()
+    assert FakeSteps.done == ["send shop", "commit shop"], "its step makes it, which is a fake here"
+    assert [form.artifact and form.artifact.digest for form in report.forms][1] == DISK.digest
+
+
+@pytest.mark.usefixtures("_disks")
+def test_a_disk_that_may_find_no_room_is_made_before_a_byte_travels(tmp_path: Path) -> None:
+    """What it needs is known exactly then, and is told where it is too much."""
+    kit = 64 << 20
+    lot = Lot(tmp_path, "shop", target=replace(FACTS, store_free_bytes=kit))
+    lot.run_both()
+    assert FakeSteps.done == ["make the disk of shop", "send shop", "commit shop"]
+
+
+@pytest.mark.usefixtures("_disks")
+def test_no_room_for_a_disk_is_told_before_a_byte_travels(tmp_path: Path) -> None:
+    lot = Lot(tmp_path, "shop", target=replace(FACTS, store_free_bytes=1000))
+    with pytest.raises(SpaceError):
+        lot.run_both()
+    assert FakeSteps.done == ["make the disk of shop"]
+
+
+@pytest.mark.usefixtures("_disks")
+def test_a_disk_whose_size_is_given_is_made_before_a_byte_travels(tmp_path: Path) -> None:
+    """The content may not fit."""
+    lot = Lot(tmp_path, "shop")
+    (service,) = lot.apps[0].services
+    sized = replace(service, machine=replace(service.machine, disk_bytes=1 << 30))
+    lot.run_both(replace(lot.apps[0], services=(sized,)))
+    assert FakeSteps.done[0] == "make the disk of shop"
+
+
+def test_what_a_failed_move_told_the_connection_is_gone(tmp_path: Path) -> None:
+    """The rollback, and the next App's Move, make calls over it."""
+    lot = Lot(tmp_path, "bad")
+    with pytest.raises(BootError):
+        lot.run()
+    halt: Any = lot.target.remote
+    assert halt.halt.error is None

@@ -1,5 +1,7 @@
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from portkit.errors import PortkitError, VerifyError
 from portkit.model import Artifact, Blob, Form, Healthcheck, ImageConfig
 from portkit.store import Store
+from portkit.store.scratch import Scratch
 from portkit.wire.sparse import copy_sparse, extents, hash_sparse
 
 
@@ -116,3 +119,20 @@ def test_a_file_taken_in(store: Store, tmp_path: Path) -> None:
     assert store.read_bytes(blob.digest, 4) == b"data"
     with pytest.raises(VerifyError):
         store.add_file(path, "sha256:" + "1" * 64)
+
+
+def test_two_threads_write_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one would take the first one's place, which is then removed."""
+    made: list[Scratch] = []
+
+    class Slow(Scratch):
+        def __init__(self, base: Path) -> None:
+            time.sleep(0.05)
+            super().__init__(base)
+            made.append(self)
+
+    monkeypatch.setattr("portkit.store.Scratch", Slow)
+    store = Store(tmp_path / "store")
+    with ThreadPoolExecutor() as pool:
+        folders = set(pool.map(lambda _: store.scratch(), range(4)))
+    assert len(made) == len(folders) == 1
