@@ -261,6 +261,8 @@ def test_a_move_costs_what_was_predicted(lab: Lab, store: Path) -> None:
         ("disk", "transfer"),
         ("disk", "create"),
         ("disk", "boot disk"),
+        ("both", "package disk"),  # while the image travels
+        ("both", "boot image"),  # while the disk travels
     ],
 )
 def test_interrupted_anywhere_leaves_nothing(
