@@ -9,7 +9,9 @@ from tests.factories import IMAGE
 
 
 def disk(blobs: str) -> Artifact:
-    return Artifact(Form.DISK, "disk", IMAGE, tuple(Blob(name, 1) for name in blobs.split()), 0, 0)
+    return Artifact(
+        Form.DISK, "disk", (IMAGE,), tuple(Blob(name, 1) for name in blobs.split()), 0, 0
+    )
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_of_a_move(health: HealthProbe, there: Any, seconds: float) -> None:
         loaded=SimpleNamespace(
             spec=spec(health=health),
             facts=there,
-            artifacts={Form.DISK: Artifact(Form.DISK, "sha256:1", IMAGE, (), 0, 0)},
+            artifacts={Form.DISK: Artifact(Form.DISK, "sha256:1", (IMAGE,), (), 0, 0)},
         ),
         halt=Halt(),
         from_start=True,

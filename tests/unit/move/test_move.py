@@ -56,7 +56,7 @@ class FakeSteps:
             self.done.append(f"take back {self._app}")
 
 
-DISK = Artifact(Form.DISK, "sha256:" + "d" * 64, IMAGE, (), 1 << 30, 5000)
+DISK = Artifact(Form.DISK, "sha256:" + "d" * 64, (IMAGE,), (), 1 << 30, 5000)
 RESULTS: dict[str, dict[str, Any]] = {
     "transfer image": {"transfer": asdict(transfer())},
     "boot image": {

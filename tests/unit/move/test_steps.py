@@ -61,7 +61,7 @@ class Lot:
         self.contents = [b"kernel", b"initrd", b"boot", b"raw disk"]
         self.made = 0
         image = self.store.put_bytes(b"layer")
-        self.image = Artifact(Form.IMAGE, image.digest, IMAGE, (image,), 5, 5)
+        self.image = Artifact(Form.IMAGE, image.digest, (IMAGE,), (image,), 5, 5)
         about = {"image": keep(self.image, self.store), "blobs": (image.digest,), **changes}
         self.plan = plan(**about)
         self.process()
@@ -81,7 +81,7 @@ class Lot:
         self.made += 1
         with clock.phase("package disk"):
             blobs = tuple(map(store.put_bytes, self.contents))
-        return Artifact(Form.DISK, blobs[-1].digest, IMAGE, blobs, 8, 8)
+        return Artifact(Form.DISK, blobs[-1].digest, (IMAGE,), blobs, 8, 8)
 
     def do(self, *names: str) -> None:
         for name in names:
@@ -167,21 +167,21 @@ def test_who_goes_on_marks_all_of_it(lot: Lot) -> None:
 
 
 def test_each_form_takes_away_what_it_brought(lot: Lot, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone: list[tuple[str, list[str]]] = []
+    gone: list[tuple[tuple[str, ...], list[str]]] = []
 
-    def release(hold: str, host: Any, brought: list[str], **_: Any) -> None:
+    def release(hold: tuple[str, ...], host: Any, brought: list[str], **_: Any) -> None:
         gone.append((hold, brought))
 
     monkeypatch.setattr(transfer, "release", release)
     lot.do("reserve")
     lot.steps["transfer disk"].undo()
-    assert gone == [("", [])], "a disk that was not made yet brought nothing"
+    assert gone == [((), [])], "a disk that was not made yet brought nothing"
     lot.do("package disk")
     lot.begin("transfer disk")
     lot.process()
     lot.steps["transfer disk"].undo()
     lot.steps["transfer image"].undo()
-    assert gone[1:] == [("", sorted(lot.disk)), (lot.plan.hold, list(lot.plan.blobs))]
+    assert gone[1:] == [((), sorted(lot.disk)), ((lot.plan.hold,), list(lot.plan.blobs))]
 
 
 def test_a_bundle_has_no_source_to_mark(tmp_path: Path) -> None:
