@@ -6,12 +6,15 @@ seen in the process list); secrets go through standard input or files of mode 06
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import shlex
 import signal
 import subprocess
 import threading
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +24,11 @@ from typing import IO
 from portkit.errors import ToolError
 
 log = logging.getLogger("portkit.process")
+
+# A thread that waits for a program sees only between two waits that it is to end.
+_GLANCE_S = 1.0
+# Held by a thread, by its ident, while it is not to be interrupted.
+_held_back: defaultdict[int, threading.RLock] = defaultdict(threading.RLock)
 
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
@@ -104,7 +112,7 @@ def run(
         stderr=stderr,
     ) as process:
         try:
-            out, err = process.communicate(input, timeout)
+            out, err = _output(process, input, timeout)
         except subprocess.TimeoutExpired as error:
             raise ToolError(
                 f"{_name(argv)} did not finish within {timeout:g} s",
@@ -115,6 +123,21 @@ def run(
     if check and done.code != 0:
         raise failed(argv, done.code, done.stderr or done.stdout)
     return done
+
+
+def _output(process: Process, input: bytes | None, timeout: float | None) -> tuple[bytes, bytes]:
+    """What it writes until its end; subprocess.TimeoutExpired when that does not come in time."""
+    # Popen.communicate sends no more of an input when it is called again.
+    if input is not None:
+        return process.communicate(input, timeout)
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = _GLANCE_S if end is None else end - time.monotonic()
+        try:
+            return process.communicate(timeout=min(max(left, 0.0), _GLANCE_S))
+        except subprocess.TimeoutExpired:
+            if end is not None and time.monotonic() >= end:
+                raise
 
 
 @contextmanager
@@ -188,10 +211,11 @@ def spawn(
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Hold back SIGINT and SIGTERM until the block's end: for short calls that cannot be undone
-    half done. Does nothing outside the main thread, where no handler runs."""
+    half done. In another thread, where no handler runs, hold back `interrupt`."""
     # Python lets the main thread alone set handlers (signal.signal).
     if threading.current_thread() is not threading.main_thread():
-        yield
+        with _held_back[threading.get_ident()]:
+            yield
         return
     came: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -204,6 +228,18 @@ def uninterrupted() -> Iterator[None]:
     # The signal that was held back comes now, to the handler that was there before.
     if came:
         signal.raise_signal(signal.Signals(came[0]))
+
+
+def interrupt(thread: threading.Thread, error: type[BaseException]) -> None:
+    """Raise an exception in another thread, wherever it computes, as Ctrl-C does in the main one;
+    at the end of the block where that is `uninterrupted`. Nothing happens when it has ended."""
+    if thread.ident is None:
+        return
+    with _held_back[thread.ident]:
+        # CPython raises it before the thread goes on with its Python code.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident), ctypes.py_object(error)
+        )
 
 
 @contextmanager

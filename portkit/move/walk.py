@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -21,6 +22,8 @@ from portkit import process
 from portkit.errors import PortkitError
 from portkit.halt import Halt, Halted
 from portkit.wire.json_types import JsonObject
+
+_PATIENCE_S = 2.0  # more than twice as long as a lane that waits for a host does not look
 
 
 class StepState(StrEnum):
@@ -128,8 +131,7 @@ class _Lanes:
             own = error
         # Nobody may go on with the Move, or take it back, beside a lane that is still at work.
         with process.uninterrupted():
-            if thread.ident is not None:
-                thread.join()
+            _end(thread)
         # What the second failure says may only be a consequence of the first; Ctrl-C never is.
         interrupted = own is not None and not isinstance(own, Exception | Halted)
         first = own if interrupted else self._halt.error
@@ -137,10 +139,11 @@ class _Lanes:
             raise first
 
     def _beside(self, steps: Sequence[Step]) -> None:
-        try:
-            self._go(steps)
-        except BaseException as error:  # noqa: BLE001 - `walk` raises it, in the other thread
-            self._halt.give_up(error)
+        with suppress(Halted):  # one that came when all was over
+            try:
+                self._go(steps)
+            except BaseException as error:  # noqa: BLE001 - `walk` raises it, in the other thread
+                self._halt.give_up(error)
 
     def _go(self, steps: Sequence[Step]) -> None:
         for step in steps:
@@ -150,6 +153,17 @@ class _Lanes:
 
     def _free(self, step: Step) -> bool:
         return self._open.isdisjoint((*step.needs, *step.after))
+
+
+def _end(thread: threading.Thread) -> None:
+    """Wait for the end of a lane that has been told of it. One that computes for long, such as over
+    a large disk, does not look: it is interrupted, as Ctrl-C would have done."""
+    if thread.ident is None:
+        return
+    thread.join(_PATIENCE_S)
+    if thread.is_alive():
+        process.interrupt(thread, Halted)
+        thread.join()
 
 
 def _do(step: Step, record: Record) -> None:

@@ -14,6 +14,14 @@ def test_output_and_code() -> None:
     assert (done.code, done.stdout, done.stderr) == (3, b"in", b"err\n")
 
 
+def test_a_slow_program_gets_all_of_its_input_and_all_of_its_output_comes() -> None:
+    """It is waited for in pieces."""
+    data = os.urandom(1 << 20)
+    assert process.run(["sh", "-c", "sleep 1.3; cat"], input=data, timeout=30).stdout == data
+    done = process.run(["sh", "-c", "seq 50000; sleep 1.3; seq 3"], timeout=30)
+    assert done.text.split() == [*map(str, range(1, 50_001)), "1", "2", "3"]
+
+
 def test_failure_tells_command_and_output() -> None:
     with pytest.raises(ToolError) as caught:
         process.run(["sh", "-c", "echo why >&2; exit 9"])

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from portkit import process
 from portkit.clock import Clock
 from portkit.errors import EngineError, SpaceError
 from portkit.halt import Halt, Halted
@@ -327,6 +329,49 @@ def test_a_lane_that_fails_ends_the_other(fails: str, error: BaseException) -> N
     assert meeting.done == []
     states = [meeting.record.state(name) for name in ("main", "aside")]
     assert states == [StepState.DOING] * 2, "both may have left something"
+
+
+def test_a_lane_that_computes_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not look, and would go on for an hour; but not where it may not be interrupted."""
+    monkeypatch.setattr(walk, "_PATIENCE_S", 0.1)
+    meeting, whole = Meeting(), threading.Event()
+
+    def computing() -> None:
+        with process.uninterrupted():
+            meeting.both.wait()
+            time.sleep(0.3)
+            whole.set()
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            pass
+        raise AssertionError("it was not interrupted")
+
+    def fail() -> None:
+        meeting.both.wait()
+        raise SpaceError("full")
+
+    with pytest.raises(SpaceError):
+        meeting.walk(fail, computing)
+    assert whole.is_set()
+    assert not meeting.done
+
+
+def test_a_lane_that_waits_for_a_program_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "_PATIENCE_S", 0.1)
+    meeting = Meeting()
+
+    def waiting() -> None:
+        meeting.both.wait()
+        process.run(["sleep", "60"])
+
+    def fail() -> None:
+        meeting.both.wait()
+        raise SpaceError("full")
+
+    begun = time.monotonic()
+    with pytest.raises(SpaceError):
+        meeting.walk(fail, waiting)
+    assert time.monotonic() - begun < 20
 
 
 def test_the_error_of_the_lane_that_failed_first_is_raised() -> None:
