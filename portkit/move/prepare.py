@@ -301,11 +301,19 @@ def _packed(
 
 
 def _can_wait(packed: Sequence[Packed], facts: Facts, job: Job) -> bool:
-    """Whether there is room for the disks, however large they become on the target and in
+    """Whether there is room for the disks, however large they become: here, on the target and in
     themselves. A bundle's are not made but unpacked: they are there at once."""
     if job.source.host is None or any(each.spec.machine.disk_bytes for each in packed):
         return False
+    most = sum(_at_most(each.image, _MOST_TIMES) for each in packed)
+    if job.store.free() < most:
+        return False
     return not _space(packed, facts, job.target, times=_MOST_TIMES)
+
+
+def _at_most(image: Artifact, times: int) -> int:
+    """Bytes that the disk of an image takes before it is made."""
+    return image.stored_bytes * times + _KIT_BYTES
 
 
 def _with_disk(packed: Packed, job: Job) -> Packed:
@@ -330,7 +338,7 @@ def _space(
             if each.hopeless(form):
                 continue
             if artifact is None:
-                more += each.image.stored_bytes * times + _KIT_BYTES
+                more += _at_most(each.image, times)
             else:
                 new.append((artifact, transfer.missing(artifact, target)))
     return compat.space(facts, new, more)

@@ -142,9 +142,13 @@ class Store:
                 resolution="Make room there, or set PORTKIT_STORE to a folder with room.",
             ) from error
 
+    def free(self) -> int:
+        """Bytes of room on its file system."""
+        return shutil.disk_usage(self._prepare()).free
+
     def require(self, need: int, brief: str) -> None:
         """SpaceError with that brief when so many bytes more plainly do not fit."""
-        free = shutil.disk_usage(self._prepare()).free
+        free = self.free()
         if need > free:
             raise SpaceError(
                 brief,

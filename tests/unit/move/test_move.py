@@ -292,6 +292,15 @@ def test_a_disk_that_may_find_no_room_is_made_before_a_byte_travels(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("_disks")
+def test_a_disk_that_may_find_no_room_here_is_made_before_a_byte_travels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "free", lambda self: 64 << 20)
+    Lot(tmp_path, "shop").run_both()
+    assert FakeSteps.done[0] == "make the disk of shop"
+
+
+@pytest.mark.usefixtures("_disks")
 def test_no_room_for_a_disk_is_told_before_a_byte_travels(tmp_path: Path) -> None:
     lot = Lot(tmp_path, "shop", target=replace(FACTS, store_free_bytes=1000))
     with pytest.raises(SpaceError):
