@@ -3,7 +3,8 @@
 A case is `== NAME` and lines of the service `a`, which has the image `x`; a line that begins with +
 is one of the top level. A case whose first line begins with ! is a whole file. `-- FILE` begins
 another file of the folder; `bom`, `crlf` and `open` (no newline at its end) behind the name say how
-it is written.
+it is written. `-- args` is what else is on compose's command line: such a case is compared as a
+whole project, and nothing is put around its file.
 """
 
 import json
@@ -27,7 +28,9 @@ def cases() -> dict[str, dict[str, str]]:
 
 def _files(text: str) -> dict[str, str]:
     first, *others = ("\n" + text).split("\n-- ")
-    files = {"compose.yaml": _compose(first.removeprefix("\n"))}
+    whole = any(other.startswith("args\n") or other == "args" for other in others)
+    text = first.removeprefix("\n")
+    files = {"compose.yaml": f"{text}\n" if whole else _compose(text)}
     for other in others:
         head, _, content = other.partition("\n")
         name, *ways = head.split()

@@ -1,7 +1,14 @@
 """Options that several verbs share, and the Observer of verbs that take a moment only."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import click
 
+from portkit.model import Reading
 from portkit.progress import NullObserver
 
 output = click.option(
@@ -25,3 +32,44 @@ class Messages(NullObserver):
 
 
 on_host = click.option("--on", "host", required=True, metavar="HOST", help="The host it is on.")
+
+
+def reading(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how an App is read; the command gets them as `reading`."""
+
+    @click.option(
+        "-f",
+        "--file",
+        "files",
+        multiple=True,
+        metavar="FILE",
+        help="A compose file in the folder APP; can be given several times, to be merged.",
+    )
+    @click.option(
+        "--profile",
+        "profiles",
+        multiple=True,
+        metavar="NAME",
+        help="Also the services of this profile; can be given several times.",
+    )
+    @click.option("-p", "--project-name", "name", default="", metavar="NAME", help="APP's name.")
+    @click.option(
+        "--carry",
+        multiple=True,
+        type=click.Path(),
+        metavar="PATH",
+        help="A file or folder that the App binds travels with it, although it is outside of its "
+        "folder, or holds data; can be given several times.",
+    )
+    @wraps(command)
+    def with_reading(
+        *args: Any,
+        files: tuple[str, ...],
+        profiles: tuple[str, ...],
+        name: str,
+        carry: tuple[str, ...],
+        **rest: Any,
+    ) -> Any:
+        return command(*args, reading=Reading(files, profiles, name, carry), **rest)
+
+    return with_reading

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from portkit.app.names import image_reference, made_name
+from portkit.app.names import app_name, image_reference, made_name
 from portkit.app.resolve import defaults, resolve
 from portkit.errors import AppError
-from portkit.model import App, Build, Finding, Service, Severity
+from portkit.model import App, Build, Finding, Reading, Service, Severity
 
 _DOCKERFILES = ("Dockerfile", "Containerfile")  # the first that is there
 
 __all__ = ["defaults", "load", "resolve"]
 
 
-def load(source: str | Path, *, environ: Mapping[str, str] | None = None) -> App:
+def load(
+    source: str | Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    files: Sequence[str | Path] = (),
+    profiles: Sequence[str] = (),
+    name: str = "",
+    carry: Sequence[str | Path] = (),
+) -> App:
     """Read an App: a folder with compose.yaml or Dockerfile, a compose file, or an image's name.
 
-    environ: the variables for `${VAR}` in the compose file, by default this process's environment.
+    environ: the variables for `${VAR}` in the compose file, by default this process's environment;
+    COMPOSE_FILE, COMPOSE_PROFILES and COMPOSE_PROJECT_NAME in it count where the other arguments
+    are empty. files: compose files in the folder `source`, merged in this order. profiles: of the
+    services that are chosen. name: of the App. carry: paths of bind mounts that travel with the
+    App although they are outside of its folder, or hold data.
     Raises AppError, which names the file and the line where there is one.
     """
     environ = dict(os.environ) if environ is None else environ
@@ -28,22 +41,28 @@ def load(source: str | Path, *, environ: Mapping[str, str] | None = None) -> App
     try:
         path = Path(source).expanduser()
         folder, file = path.is_dir(), path.is_file()
+        carried = tuple(str(Path(each).expanduser().resolve()) for each in carry)
     except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, no such user
         raise _no_app(text, str(error)) from error
+    reading = Reading(tuple(map(str, files)), tuple(profiles), name, carried)
     if folder:
-        return _folder(path.resolve(), text, environ)
-    if file and path.name.partition(".")[0] in _DOCKERFILES:
+        return _folder(path.resolve(), text, reading, environ)
+    if file and not reading.files and path.name.partition(".")[0] in _DOCKERFILES:
         raise _dockerfile(path, text)
     if file:
         from portkit.app import compose
 
-        return compose.load(path.resolve(), made_name(path.resolve().parent.name), environ)
+        path = path.resolve()
+        reading = replace(reading, files=reading.files or (path.name,))
+        return compose.load(path.parent, reading, environ)
+    if reading.files:
+        raise _no_app(text, "the files that it is to be read from are in no folder")
     try:
         image_reference(text)
     except ValueError as error:
         raise _no_app(text, "it is no folder, no file and no image reference") from error
-    name = made_name(re.split(r"[:@]", text.rsplit("/", 1)[-1])[0])
-    return App(name, (Service(name, image=text),), text)
+    name = app_name(name or made_name(re.split(r"[:@]", text.rsplit("/", 1)[-1])[0]))
+    return App(name, (Service(name, image=text),), text, reading=reading)
 
 
 def _no_app(text: str, why: str) -> AppError:
@@ -64,12 +83,11 @@ def _dockerfile(path: Path, text: str) -> AppError:
     )
 
 
-def _folder(path: Path, source: str, environ: Mapping[str, str]) -> App:
+def _folder(path: Path, source: str, reading: Reading, environ: Mapping[str, str]) -> App:
     from portkit.app import compose
 
-    for name in compose.FILES:
-        if (path / name).is_file():
-            return compose.load(path / name, made_name(path.name), environ)
+    if files := reading.files or compose.files_of(path, environ):
+        return compose.load(path, replace(reading, files=files), environ)
     dockerfile = next((name for name in _DOCKERFILES if (path / name).is_file()), None)
     if dockerfile is None:
         raise AppError(
@@ -84,5 +102,6 @@ def _folder(path: Path, source: str, environ: Mapping[str, str]) -> App:
         (str(path / "Dockerfile"),),
         "Write a compose.yaml to choose others.",
     )
-    service = Service(made_name(path.name), build=Build(path, dockerfile))
-    return App(service.name, (service,), source, (note,))
+    name = app_name(reading.name or made_name(path.name))
+    service = Service(name, build=Build(path, dockerfile))
+    return App(name, (service,), source, (note,), reading=reading)

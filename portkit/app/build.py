@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from portkit.app.document import Value
@@ -18,7 +19,7 @@ def read(reader: Reader, value: Value) -> Build:
     if not isinstance(value.data, dict):
         return Build(_context(reader, value))
     row = reader.level(value, "build")
-    args = reader.inherited(reader.pairs(row["args"], "build.args")) if "args" in row else {}
+    args = reader.inherited(row["args"], "build.args") if "args" in row else {}
     # `docker history` shows build arguments to everybody who has the image.
     for name in filter(_SECRET.search, args):
         message = f"the build argument {name[:80]} stays readable in the image's history"
@@ -30,7 +31,7 @@ def read(reader: Reader, value: Value) -> Build:
     if text("dockerfile") and text("dockerfile_inline"):
         raise reader.error(value, "dockerfile and dockerfile_inline exclude each other")
     return Build(
-        context=_context(reader, row.get("context", Value(".", value.line))),
+        context=_context(reader, row.get("context", replace(value, data="."))),
         dockerfile=text("dockerfile") or "Dockerfile",
         inline=text("dockerfile_inline"),
         args={key: text for key, text in args.items() if text is not None},
@@ -42,8 +43,8 @@ def read(reader: Reader, value: Value) -> Build:
 def _context(reader: Reader, value: Value) -> Path | GitUrl:
     text = reader.text(value, "build.context") or "."
     if GitUrl.is_remote(text):
-        return reader.use(value, lambda _: reader.files.repository(text))
+        return reader.use(value, lambda _: reader.files(value).repository(text))
     if _OTHER.match(text):  # not which: a URL may hold a password
         message = "portkit builds from a folder or a git repository"
         raise reader.error(value, message, "Name a folder in `build.context`.")
-    return reader.use(value, lambda _: reader.files.context(text))
+    return reader.use(value, lambda _: reader.files(value).context(text))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from portkit.app.files import Origin
 from portkit.errors import AppError, ToolError
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ _CONSTANTS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-# Tags of compose's own: a key with the first is left out, the second matters only where files are
-# merged.
-_RESET, _OVERRIDE = "!reset", "!override"
+# Tags of compose's own, for files that are merged: the first takes a key away, what has the second
+# is not merged with what was there.
+RESET, OVERRIDE = "!reset", "!override"
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,15 @@ class Date:
 class Value:
     """A scalar, a list of Values, or a dict of Values by name; and where it stands.
 
-    written: a plain number as it stands in the file, where 1.10 is not 1.1.
+    written: a plain number as it stands in the file, where 1.10 is not 1.1. origin: None is the
+    file that is read first. tag: RESET, OVERRIDE or "".
     """
 
     data: Any
     line: int
     written: str = ""
+    origin: Origin | None = field(default=None, compare=False, repr=False)
+    tag: str = ""
 
     def plain(self) -> object:
         """The value without lines."""
@@ -69,8 +73,11 @@ class Value:
         return self.data
 
 
-def parse(text: bytes, name: str) -> Value:
-    """The one document of a file; AppError with the line when it is no YAML or repeats a key."""
+def parse(text: bytes, name: str, origin: Origin | None = None) -> Value:
+    """The one document of a file; AppError with the line when it is no YAML or repeats a key.
+
+    Tags stay in it for `merge.merged`; `settled` takes them away.
+    """
     import yaml
 
     if len(text) > LIMIT:
@@ -98,7 +105,19 @@ def parse(text: bytes, name: str) -> Value:
         raise _invalid(name, f"{name}: {getattr(error, 'reason', type(error).__name__)}") from None
     if node is None:
         raise AppError(f"{name} is empty", resolution="It needs at least `services:`.")
-    return _Converter(name).convert(node, 0)
+    return _Converter(name, origin).convert(node, 0)
+
+
+def settled(value: Value) -> Value:
+    """The same without its tags, and without the keys that RESET takes away."""
+    data = value.data
+    if isinstance(data, dict):
+        data = {key: settled(each) for key, each in data.items() if each.tag != RESET}
+    elif isinstance(data, list):
+        data = [settled(each) for each in data]
+    elif not value.tag:
+        return value
+    return replace(value, data=data, tag="")
 
 
 def _invalid(name: str, details: str) -> AppError:
@@ -158,8 +177,9 @@ def _compose(text: str) -> yaml.Node | None:
 
 
 class _Converter:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, origin: Origin | None) -> None:
         self._name = name
+        self._origin = origin
         self._count = 0
 
     def _error(self, node: yaml.Node, why: str) -> AppError:
@@ -178,18 +198,20 @@ class _Converter:
         if self._count > _NODES or depth > _DEPTH:
             raise self._error(node, "it expands to too many values")
         line = node.start_mark.line + 1
+        tag = OVERRIDE if node.tag == OVERRIDE else ""
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, line)
+            return replace(self._scalar(node, line), origin=self._origin, tag=tag)
         if isinstance(node, yaml.SequenceNode):
-            kept = [each for each in node.value if each.tag != _RESET]
-            return Value([self.convert(each, depth + 1) for each in kept], line)
-        return Value(self._mapping(node, depth), line)
+            kept = [each for each in node.value if each.tag != RESET]
+            rows = [self.convert(each, depth + 1) for each in kept]
+            return Value(rows, line, origin=self._origin, tag=tag)
+        return Value(self._mapping(node, depth), line, origin=self._origin, tag=tag)
 
     def _scalar(self, node: yaml.ScalarNode, line: int) -> Value:
         text = node.value
         if "\0" in text or not encodable(text):
             raise self._error(node, "a value holds a NUL byte or half a character")
-        if node.tag not in _TAGS and node.tag != _OVERRIDE:
+        if node.tag not in _TAGS and node.tag != OVERRIDE:
             # Not which: a password that begins with ! is one.
             raise self._error(
                 node, "a tag is not understood; a text that begins with ! wants quotes"
@@ -210,6 +232,7 @@ class _Converter:
         import yaml
 
         own: dict[str, Value] = {}
+        reset: dict[str, Value] = {}
         merged: dict[str, Value] = {}
         for key, value in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
@@ -221,12 +244,16 @@ class _Converter:
             name = self._scalar(key, 0).data
             if not isinstance(name, str):
                 raise self._error(key, "a key is no text: put it in quotes")
-            if value.tag == _RESET:
-                continue
-            if name in own:
+            if name in own or name in reset:
                 raise self._error(key, f"the key {name[:80]!r} stands here twice")
-            own[name] = self.convert(value, depth + 1)
-        return {**merged, **own}
+            if value.tag == RESET:
+                reset[name] = Value(None, key.start_mark.line + 1, origin=self._origin, tag=RESET)
+            else:
+                own[name] = self.convert(value, depth + 1)
+        # A merge key gives the value back that !reset has taken from the files before.
+        for name in reset.keys() & merged.keys():
+            merged[name] = replace(merged[name], tag=OVERRIDE)
+        return {**reset, **merged, **own}
 
     def _merged(self, node: yaml.Node, depth: int) -> list[dict[str, Value]]:
         import yaml

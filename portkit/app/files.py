@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from portkit.errors import AppError
@@ -56,6 +58,14 @@ class Folder:
             raise ValueError(f"the file {str(path)[:200]} does not exist")
         return path
 
+    def named(self, name: str) -> Path:
+        """The absolute path of another file of the project; whoever reads it finds whether it is
+        there."""
+        try:
+            return Path(os.path.normpath(self._at(name)))
+        except RuntimeError as error:
+            raise ValueError(f"{name[:200]!r}: {_reason(error)}") from None
+
     def bind(self, source: str) -> str:
         """The absolute path of a folder to bind, with links and `..` left in it."""
         try:
@@ -94,11 +104,24 @@ class Sealed:
             raise _refused("ca_file", name)
         return Path(name)
 
+    def named(self, name: str) -> Path:
+        raise _refused("include or extends", name)
+
     def bind(self, source: str) -> str:
         raise _refused("a bind mount", source)
 
 
 Files = Folder | Sealed
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value stands. name: of the file, for messages. files: what the paths in it may
+    name, relative to its project's folder. environ: the variables that it sees."""
+
+    name: str
+    files: Files
+    environ: Mapping[str, str] = field(repr=False)
 
 
 def _refused(key: str, name: str) -> ValueError:

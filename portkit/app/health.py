@@ -6,7 +6,9 @@ x-portkit:
   disk: 2g            # of the root disk; default: the image, a quarter and 512 MiB more
   firmware: bios      # bios, uefi
   volume: 8g          # of the disk that each volume is in a VM
+  carry: [./data]     # bind mounts that travel although they hold data (at the top level)
   health:
+    service: web      # who answers for the App (at the top level)
     scheme: http      # http, https, tcp
     path: /           # of the health URL
     port: 80          # the container's; default: the first published TCP port
@@ -21,13 +23,14 @@ x-portkit:
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from portkit.app import values
 from portkit.app.document import Value
 from portkit.app.reader import Reader
 from portkit.model import Firmware, HealthProbe, Machine, Method
 
-_KEYS = {"memory", "cpus", "disk", "firmware", "volume", "health"}
+_KEYS = {"memory", "cpus", "disk", "firmware", "volume", "health", "carry"}
 _MAX_CPUS = 256
 _MAX_DISK = 1 << 40  # all of it is hashed, holes too, wherever it is used first: an hour for this
 _VOLUME = range(64 << 20, (8 << 40) + 1)  # a host's ext4 takes such a file
@@ -42,19 +45,22 @@ def _block(reader: Reader, extra: Value, known: set[str]) -> dict[str, Value]:
     return row
 
 
-def machine_of(reader: Reader, extra: Value, cpus_told: float | None, limit: int | None) -> Machine:
-    """The VM's memory, processors and disk. Where x-portkit is silent, the limits of the
-    service size it: what the container may use at most, the VM has."""
-    row = _block(reader, extra, _KEYS)
-    default = Machine(
-        memory_bytes=max(limit, _MIN_MEMORY) if limit else Machine.memory_bytes,
-        cpus=min(math.ceil(cpus_told), _MAX_CPUS) if cpus_told else Machine.cpus,
+def limited(cpus: float | None, memory: int | None) -> Machine:
+    """What the container may use at most, the VM has."""
+    return Machine(
+        memory_bytes=max(memory, _MIN_MEMORY) if memory else Machine.memory_bytes,
+        cpus=min(math.ceil(cpus), _MAX_CPUS) if cpus else Machine.cpus,
     )
+
+
+def machine_of(reader: Reader, extra: Value, default: Machine) -> Machine:
+    """The VM's memory, processors and disk; `default` where x-portkit is silent."""
+    row = _block(reader, extra, _KEYS)
     memory = reader.use(row["memory"], values.size) if "memory" in row else default.memory_bytes
     if memory < _MIN_MEMORY:
         raise reader.error(row["memory"], "a VM needs at least 96m of memory")
     cpus = reader.use(row["cpus"], _count) if "cpus" in row else default.cpus
-    disk = reader.use(row["disk"], values.size) if "disk" in row else None
+    disk = reader.use(row["disk"], values.size) if "disk" in row else default.disk_bytes
     if disk is not None and disk > _MAX_DISK:
         raise reader.error(row["disk"], "a VM's root disk has at most 1t; volumes may be larger")
     firmware = reader.use(row["firmware"], Firmware) if "firmware" in row else default.firmware
@@ -70,11 +76,23 @@ def _count(value: object) -> int:
     return values.whole(value)
 
 
-def health_of(reader: Reader, extra: Value) -> HealthProbe:
-    """How the app is asked from outside."""
+def front_of(reader: Reader, extra: Value, names: Collection[str]) -> str:
+    """The service that the top level's x-portkit.health names; "" for none."""
+    block = _block(reader, extra, _KEYS).get("health")
+    told = None if block is None else reader.mapping(block).get("service")
+    if told is None:
+        return ""
+    name = reader.text(told, "x-portkit.health.service")
+    if name not in names:
+        raise reader.error(told, f"there is no service {name[:80]!r} in the App")
+    return name
+
+
+def health_of(reader: Reader, extra: Value, *, top: bool = False) -> HealthProbe:
+    """How the app is asked from outside. top: x-portkit of the top level."""
     outer = _block(reader, extra, _KEYS)
     known = {"scheme", "path", "port", "contains", "ca_file", "timeout"}
-    known |= {"method", "running", "settle"}
+    known |= {"method", "running", "settle"} | ({"service"} if top else set())
     block = outer.get("health", Value({}, extra.line))
     row = _block(reader, block, known)
     scheme = reader.text(row["scheme"]) if "scheme" in row else "http"
@@ -84,7 +102,9 @@ def health_of(reader: Reader, extra: Value) -> HealthProbe:
     if not path.startswith("/") or any(ord(c) <= 32 or ord(c) > 126 for c in path):
         raise reader.error(row["path"], "path begins with / and has no spaces")
     port = reader.use(row["port"], values.port) if "port" in row else None
-    ca_file = reader.use(row["ca_file"], reader.files.certificate) if "ca_file" in row else None
+    ca_file = None
+    if "ca_file" in row:
+        ca_file = reader.use(row["ca_file"], reader.files(row["ca_file"]).certificate)
     return HealthProbe(
         scheme=scheme,
         path=path,

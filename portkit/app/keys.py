@@ -10,33 +10,39 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-TOP_CARRIED = frozenset(["name", "services", "version", "volumes"])
-TOP_KNOWN = TOP_CARRIED | {"configs", "include", "models", "networks", "secrets"}
+TOP_CARRIED = frozenset(["configs", "include", "name", "secrets", "services", "version", "volumes"])
+TOP_READ = frozenset(["networks"])  # as READ
+TOP_KNOWN = TOP_CARRIED | TOP_READ | {"models"}
 
 CARRIED = _words(
     """
-    build cap_add cap_drop command cpus deploy entrypoint env_file environment group_add
-    healthcheck hostname image init labels mem_limit ports privileged read_only restart
-    stop_grace_period stop_signal tmpfs ulimits user volumes working_dir
+    build cap_add cap_drop command configs cpus deploy entrypoint env_file environment expose
+    extends group_add healthcheck hostname image init label_file labels mem_limit ports privileged
+    profiles read_only restart scale secrets stop_grace_period stop_signal tmpfs ulimits user
+    volumes volumes_from working_dir
+    """
+)
+# A Service has them, but no Form carries them out so far: each is a Finding.
+READ = _words(
+    """
+    container_name depends_on devices dns dns_opt dns_search domainname extra_hosts ipc links
+    logging mem_reservation memswap_limit network_mode networks oom_score_adj pid pids_limit
+    security_opt shm_size stdin_open sysctls tty userns_mode
     """
 )
 # They say how compose handles the service, not what its process sees.
-HARMLESS = frozenset(["attach", "container_name", "expose", "profiles", "pull_policy"])
+HARMLESS = frozenset(["attach", "container_name", "develop", "pull_policy"])
 
 # portkit does nothing for them: each is a Finding, or an error where the App would be another.
 _OTHERS = _words(
     """
-    annotations blkio_config cgroup cgroup_parent configs cpu_count cpu_percent cpu_period
-    cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpuset credential_spec depends_on develop
-    device_cgroup_rules devices dns dns_opt dns_search domainname driver_opts extends
-    external_links extra_hosts gpus ipc isolation label_file links logging mac_address
-    mem_reservation mem_swappiness memswap_limit models network_mode networks oom_kill_disable
-    oom_score_adj pid pids_limit platform post_start pre_stop provider runtime scale secrets
-    security_opt shm_size stdin_open storage_opt sysctls tty use_api_socket userns_mode uts
-    volumes_from
+    annotations blkio_config cgroup cgroup_parent cpu_count cpu_percent cpu_period
+    cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpuset credential_spec device_cgroup_rules
+    driver_opts external_links gpus isolation mac_address mem_swappiness models oom_kill_disable
+    platform post_start pre_stop provider runtime storage_opt use_api_socket uts
     """
 )
-KNOWN = CARRIED | HARMLESS | _OTHERS
+KNOWN = CARRIED | READ | HARMLESS | _OTHERS
 
 
 @dataclass(frozen=True)
@@ -62,20 +68,44 @@ LEVELS = {
         " isolation labels no_cache no_cache_filter platforms privileged provenance pull sbom"
         " secrets shm_size ssh tags ulimits",
     ),
+    "depends_on": _level("condition required restart"),
+    # What only several engines together do, compose leaves out as well.
     "deploy": _level(
-        "resources",
-        "endpoint_mode labels mode placement replicas restart_policy rollback_config update_config",
+        "resources replicas restart_policy",
+        "",
+        "endpoint_mode labels mode placement rollback_config update_config",
     ),
-    "deploy.resources": _level("limits", "reservations"),
-    "deploy.resources.limits": _level("cpus memory", "pids"),
+    "deploy.resources": _level("limits reservations"),
+    "deploy.resources.limits": _level("cpus memory", "pids"),  # read, as pids_limit is
+    "deploy.resources.reservations": _level("", "devices generic_resources memory", "cpus"),
+    "deploy.restart_policy": _level("condition max_attempts", "delay window"),
+    "devices[]": _level("source target permissions"),
     "env_file": _level("path required format"),
     "healthcheck": _level("test interval timeout retries start_period disable", "start_interval"),
+    "ipam": _level("config driver", "options"),
+    "ipam.config[]": _level("subnet gateway ip_range", "aux_addresses"),
+    "logging": _level("driver options"),
+    "networks": _level(  # the top level's
+        "name driver driver_opts external internal ipam enable_ipv6 labels",
+        "",
+        "attachable enable_ipv4",
+    ),
+    "networks[]": _level(
+        "aliases ipv4_address ipv6_address mac_address priority",
+        "driver_opts gw_priority interface_name link_local_ips",
+    ),
     "ports[]": _level("target published protocol host_ip mode", "", "name app_protocol"),
+    "mounted[]": _level("source target uid gid mode"),  # configs and secrets of a service
     "ulimits[]": _level("soft hard"),
-    "volumes": _level("name", "driver driver_opts external", "labels"),  # the top level's
-    "volumes[]": _level("type source target read_only tmpfs volume bind image", "consistency"),
+    # The top level's.
+    "configs": _level("content environment external file name", "template_driver", "labels"),
+    "secrets": _level(
+        "environment external file name", "driver driver_opts template_driver", "labels"
+    ),
+    "volumes": _level("driver driver_opts external name", "", "labels"),
+    "volumes[]": _level("type source target read_only tmpfs volume bind image", "", "consistency"),
     "volumes[].volume": _level("", "nocopy subpath labels"),
-    "volumes[].bind": _level("", "create_host_path propagation recursive selinux"),
+    "volumes[].bind": _level("create_host_path", "propagation recursive", "selinux"),
     "volumes[].image": _level("", "subpath"),
     "volumes[].tmpfs": _level("size mode"),
 }

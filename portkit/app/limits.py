@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 from portkit.app import values
 from portkit.app.document import Value
 from portkit.app.reader import Reader
@@ -9,6 +13,14 @@ from portkit.app.resolve import DEFAULT_ULIMITS, capability
 from portkit.errors import AppError
 from portkit.guest.config import signal_number
 from portkit.model import Healthcheck, Ulimit
+
+# What compose makes of deploy.restart_policy.condition for an engine.
+_CONDITIONS = {
+    **dict.fromkeys(("", "any", "always"), "always"),
+    **dict.fromkeys(("none", "no"), "no"),
+    "on-failure": "on-failure",
+    "unless-stopped": "unless-stopped",
+}
 
 
 def healthcheck(reader: Reader, value: Value) -> Healthcheck:
@@ -66,28 +78,102 @@ def _limit(data: object) -> int:
     return number
 
 
-def resources(reader: Reader, row: dict[str, Value]) -> tuple[float | None, int | None]:
-    """cpus and bytes of memory, from the service's own keys or deploy.resources.limits; AppError
-    where both say something and not the same, as in compose."""
-    cpus = reader.use(row["cpus"], values.processors) if "cpus" in row else None
-    memory = reader.use(row["mem_limit"], values.memory) if "mem_limit" in row else None
-    level, name = row.get("deploy"), "deploy"
-    for inner in ("resources", "limits"):
-        if level is None or (name == "deploy" and level.data is None):
-            return cpus, memory
-        level, name = reader.level(level, name).get(inner), f"{name}.{inner}"
-    if level is None:
-        return cpus, memory
-    told = reader.level(level, name)
-    deployed = reader.use(told["cpus"], values.processors) if "cpus" in told else None
-    if cpus and cpus != deployed:
-        raise reader.error(row["cpus"], "cpus and deploy.resources.limits.cpus are not the same")
-    most = reader.use(told["memory"], values.memory) if "memory" in told else None
-    if memory and memory != most:
-        raise reader.error(
-            row["mem_limit"], "mem_limit and deploy.resources.limits.memory are not the same"
-        )
-    return deployed, most
+@dataclass(frozen=True)
+class Resources:
+    """What a service may use at most, and what is kept for it. None: no limit."""
+
+    cpus: float | None = None
+    memory: int | None = None
+    pids: int | None = None
+    reserved: int | None = None
+
+
+def resources(reader: Reader, row: dict[str, Value]) -> Resources:
+    """From the service's own keys or from deploy.resources; AppError where both say something and
+    not the same, as in compose."""
+    deployed = _deployed(reader, row)
+    most, least = deployed.get("limits"), deployed.get("reservations")
+
+    def limit(key: str, other: str, level: dict[str, Value] | None, read: Read) -> Any:
+        own = reader.use(row[key], read) if key in row else None
+        if level is None:
+            return own
+        told = reader.use(level[other], read) if other in level else None
+        if own and own != told:
+            where = "limits" if level is most else "reservations"
+            why = f"{key} and deploy.resources.{where}.{other} are not the same"
+            raise reader.error(row[key], why)
+        return told
+
+    return Resources(
+        cpus=limit("cpus", "cpus", most, values.processors),
+        memory=limit("mem_limit", "memory", most, values.memory),
+        pids=limit("pids_limit", "pids", most, _pids),
+        reserved=limit("mem_reservation", "memory", least, values.memory),
+    )
+
+
+Read = Callable[[Any], Any]
+
+
+def _deployed(reader: Reader, row: dict[str, Value]) -> dict[str, dict[str, Value]]:
+    """`limits` and `reservations` of `deploy.resources`, where they are."""
+    value = deploy(reader, row).get("resources")
+    if value is None:
+        return {}
+    name = "deploy.resources"
+    inner = reader.level(value, name)
+    return {key: reader.level(each, f"{name}.{key}") for key, each in inner.items()}
+
+
+def deploy(reader: Reader, row: dict[str, Value]) -> dict[str, Value]:
+    """The mapping `deploy`; it may say nothing."""
+    value = row.get("deploy")
+    return {} if value is None or value.data is None else reader.mapping(value)
+
+
+def _pids(data: object) -> int | None:
+    """0 and -1 are no limit."""
+    number = values.whole(data)
+    if number < -1:
+        raise ValueError(f"{number} is no number of processes")
+    return number if number > 0 else None
+
+
+def memory_and_swap(data: object) -> int | None:
+    """-1 is without a limit; None for 0, which is as the engine likes."""
+    return -1 if str(data) == "-1" else values.size(data) or None
+
+
+def score(data: object) -> int:
+    """oom_score_adj, as proc(5) wants it."""
+    number = values.whole(data)
+    if not -1000 <= number <= 1000:
+        raise ValueError(f"{number} is not from -1000 to 1000")
+    return number
+
+
+def restart_policy(reader: Reader, value: Value) -> str:
+    """deploy.restart_policy in the words of `restart`."""
+    row = reader.level(value, "deploy.restart_policy")
+    text = reader.text(row["condition"], "condition") if "condition" in row else ""
+    if text not in _CONDITIONS:
+        raise reader.error(row["condition"], f"{text[:40]!r} is no restart condition")
+    count = reader.use(row["max_attempts"], values.count) if "max_attempts" in row else 0
+    policy = _CONDITIONS[text]
+    return f"{policy}:{count}" if policy == "on-failure" and count else policy
+
+
+def scale(reader: Reader, row: dict[str, Value]) -> int:
+    """How many containers, from `scale` or deploy.replicas."""
+    own = reader.use(row["scale"], values.count) if "scale" in row else None
+    deployed = deploy(reader, row)
+    if "replicas" not in deployed:
+        return 1 if own is None else own
+    told = reader.use(deployed["replicas"], values.count)
+    if own is not None and own != told:
+        raise reader.error(row["scale"], "scale and deploy.replicas are not the same")
+    return told
 
 
 def stop_signal(reader: Reader, value: Value) -> str | None:

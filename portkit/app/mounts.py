@@ -4,35 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from portkit.app import values
+from portkit.app import networks, values
+from portkit.app.contents import Binds
 from portkit.app.document import Value
 from portkit.app.reader import Reader
-from portkit.model import Mount, Severity
+from portkit.model import Content, Mount, Severity, Volume
 
+# They matter to SELinux, to Docker on a Mac, or to what the host mounts below: not to a copy.
+_ELSEWHERE = {"z", "Z", "cached", "consistent", "delegated"}
+_ELSEWHERE |= {kind + how for kind in ("", "r") for how in ("private", "shared", "slave")}
 _TMPFS_ALWAYS = {"rw", "noexec", "nosuid", "nodev"}  # as Docker mounts one anyway
 _TYPES = ("volume", "bind", "tmpfs")
 _TYPES_TEXT = "volume, bind or tmpfs"
 _KNOWN_TYPES = ("image", "npipe", "cluster")  # of compose; portkit has nothing to make them of
 
 
-def read(reader: Reader, value: Value, declared: Collection[str]) -> tuple[Mount, ...]:
-    """The mounts of `volumes`; of several at one place the last, as compose reads them.
+def read(
+    reader: Reader, value: Value, declared: Collection[str], binds: Binds
+) -> tuple[Mount | Content, ...]:
+    """The mounts of `volumes`, and the files that travel in place of bind mounts; of several at one
+    place the last, as compose reads them.
 
-    A bind mount is a Finding that stops the Move; one of the root, of a folder of the system or of
-    an engine's socket is an AppError. declared: the names of the top level's volumes.
+    A mount of the root, of a folder of the system or of an engine's socket is an AppError.
+    declared: the names of the top level's volumes.
     """
-    found: dict[str, Mount] = {}
+    found: dict[str, Mount | Content | None] = {}
     for each in reader.items(value, "volumes"):
-        mount = _long(reader, each) if isinstance(each.data, dict) else _short(reader, each)
+        long = isinstance(each.data, dict)
+        mount, create = _long(reader, each) if long else (_short(reader, each), True)
+        made: Mount | Content | None = mount
         if mount.type == "bind":
-            _bind(reader, each, mount)
+            made = binds.read(each, mount, create=create)
         elif mount.type == "volume" and mount.source and mount.source not in declared:
             message = (
                 f"the volume {mount.source[:80]} is not declared under the top level's volumes"
             )
             reader.note("volume-undeclared", each, message, Severity.WARNING)
-        found[mount.target] = mount
-    return tuple(found.values())
+        found[mount.target] = made
+    return tuple(each for each in found.values() if each is not None)
 
 
 def tmpfs(reader: Reader, value: Value) -> tuple[Mount, ...]:
@@ -49,33 +58,57 @@ def tmpfs(reader: Reader, value: Value) -> tuple[Mount, ...]:
     return tuple(found.values())
 
 
-def together(
-    reader: Reader, one: tuple[Mount, ...], other: tuple[Mount, ...], value: Value
-) -> tuple[Mount, ...]:
-    """Both lists as one; AppError when they share a place."""
-    places = {mount.target for mount in one}
-    for mount in other:
-        if mount.target in places:
-            raise reader.error(value, f"{mount.target[:80]} is mounted twice")
-    return (*one, *other)
+def volume(reader: Reader, key: str, value: Value, project: str) -> Volume:
+    """A volume of the top level."""
+    row: dict[str, Value] = {}
+    if value.data is not None:
+        row = reader.level(value, "volumes", f"volumes.{key[:80]}")
+    name, external = networks.engine_name(reader, key, row, project, "volume")
+
+    def pairs(field: str) -> dict[str, str]:
+        if field not in row or row[field].data is None:
+            return {}
+        return {name: text or "" for name, text in reader.pairs(row[field], field).items()}
+
+    options = pairs("driver_opts")
+    driver = reader.text(row["driver"], "driver") if "driver" in row else ""
+    _tell(reader, key, value, driver, options)
+    return Volume(
+        name=key,
+        engine_name=name,
+        external=external,
+        driver=driver,
+        driver_opts=options,
+        labels=pairs("labels"),
+    )
 
 
-def volumes(reader: Reader, value: Value) -> None:
-    """The top level's `volumes`: portkit makes a new one wherever the App goes."""
-    for name, row in reader.mapping(value).items():
-        if row.data is not None:
-            reader.level(row, "volumes", f"volumes.{name[:80]}")
+def _tell(reader: Reader, key: str, value: Value, driver: str, options: dict[str, str]) -> None:
+    """Findings where the volume is not simply a folder of the engine's."""
+    if "bind" in options.get("o", "").split(","):
+        message = f"the volume {key[:80]} is a folder of the host, which does not travel"
+        remedy = "Name the folder in the service's `volumes`, or leave its driver_opts out."
+        reader.note("bind-not-carried", value, message, Severity.ERROR, remedy)
+    elif options.get("type", "") in ("", "tmpfs") and not driver.removeprefix("local"):
+        if options:
+            message = f"'volumes.{key[:80]}.driver_opts' is not carried out"
+            reader.note("compose-not-carried", value, message, Severity.WARNING)
+    else:
+        message = f"the volume {key[:80]} is on another machine or of another driver"
+        reader.note("compose-not-carried", value, message, Severity.WARNING)
 
 
 def _short(reader: Reader, each: Value) -> Mount:
     mount, options = reader.use(each, lambda _: values.mount(reader.text(each, "volumes")))
     for option in options:
         message = f"the option {option[:80]!r} of a volume is not carried out"
-        reader.note("compose-not-carried", each, message, Severity.WARNING)
+        weight = Severity.INFO if option in _ELSEWHERE else Severity.WARNING
+        reader.note("compose-not-carried", each, message, weight)
     return mount
 
 
-def _long(reader: Reader, each: Value) -> Mount:
+def _long(reader: Reader, each: Value) -> tuple[Mount, bool]:
+    """The mount, and whether compose makes the folder of a bind where there is none."""
     row = reader.level(each, "volumes[]", "volumes")
 
     def text(key: str) -> str:
@@ -86,27 +119,26 @@ def _long(reader: Reader, each: Value) -> Mount:
         raise reader.error(each, f"portkit makes no volume of type {kind}: only {_TYPES_TEXT}")
     if kind not in _TYPES:
         raise reader.error(each, f"a volume's type is {_TYPES_TEXT} here")
+    create = True
     for key in ("volume", "bind", "image"):
-        if key in row:
-            reader.level(row[key], f"volumes[].{key}", f"volumes.{key}")
+        told = reader.level(row[key], f"volumes[].{key}", f"volumes.{key}") if key in row else {}
+        if "create_host_path" in told:
+            create = reader.flag(told["create_host_path"])
     options = (
         reader.level(row["tmpfs"], "volumes[].tmpfs", "volumes.tmpfs") if "tmpfs" in row else {}
     )
     if kind == "bind" and not text("source"):
         raise reader.error(each, "a bind mount needs a source")
     size, mode = _tmpfs(reader, options, _number)
-    return _checked(
-        reader,
-        each,
-        Mount(
-            kind,
-            text("target"),
-            source="" if kind == "tmpfs" else text("source"),
-            read_only=reader.flag(row["read_only"]) if "read_only" in row else False,
-            tmpfs_bytes=size,
-            tmpfs_mode=mode,
-        ),
+    mount = Mount(
+        kind,
+        text("target"),
+        source="" if kind == "tmpfs" else text("source"),
+        read_only=reader.flag(row["read_only"]) if "read_only" in row else False,
+        tmpfs_bytes=size,
+        tmpfs_mode=mode,
     )
+    return _checked(reader, each, mount), create
 
 
 def _tmpfs(
@@ -138,9 +170,3 @@ def _number(value: object) -> int:
 
 def _checked(reader: Reader, each: Value, mount: Mount) -> Mount:
     return reader.use(each, lambda _: values.checked_mount(mount))
-
-
-def _bind(reader: Reader, each: Value, mount: Mount) -> None:
-    reader.use(each, lambda _: values.checked_source(reader.files.bind(mount.source)))
-    message = f"the folder {mount.source[:200]} on the host would not travel with the App"
-    reader.note("bind-not-carried", each, message, Severity.ERROR)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from portkit.app import environment, words
 from portkit.app.document import Date, Value, encodable
-from portkit.app.files import Files
+from portkit.app.files import Files, Origin
 from portkit.app.keys import LEVELS
 from portkit.errors import AppError
 from portkit.model import Finding, Severity
@@ -27,30 +27,46 @@ _PLAIN_FLOATS = (1e-4, 1e6)
 
 
 class Reader:
-    """One file, and what was noticed in it. environ: for variables, what `name:` gives included."""
+    """The files of one project, and what was noticed in them. environ: for variables, what `name:`
+    gives included."""
 
     def __init__(self, path: Path, files: Files, environ: Mapping[str, str]) -> None:
         self.path = path
-        self.files = files
         self.environ = dict(environ)
+        self.origin = Origin(str(path), files, self.environ)
         self.findings: list[Finding] = []
         self._grown = 0
+
+    def origin_of(self, value: Value) -> Origin:
+        """The file that a value stands in."""
+        return value.origin or self.origin
+
+    def files(self, value: Value) -> Files:
+        """What a path that stands there may name."""
+        return self.origin_of(value).files
 
     # ------------------------------------------------------------ errors and findings
 
     def error(self, value: Value | None, why: str, resolution: str = _CORRECT) -> AppError:
         """An AppError that names the value's line."""
-        where = f"{self.path}:{value.line}" if value else str(self.path)
+        where = f"{self.origin_of(value).name}:{value.line}" if value else str(self.path)
         return AppError(
             "the compose file cannot be used",
             details=f"{where}: {why}",
             resolution=resolution,
         )
 
-    def note(self, rule: str, value: Value, message: str, severity: Severity) -> None:
+    def note(
+        self,
+        rule: str,
+        value: Value,
+        message: str,
+        severity: Severity,
+        remedy: str = "See docs/compose.md.",
+    ) -> None:
         """A Finding that names the value's line."""
-        where = f"{self.path.name}:{value.line}"
-        self.findings.append(Finding(rule, severity, message, (where,), "See docs/compose.md."))
+        where = f"{Path(self.origin_of(value).name).name}:{value.line}"
+        self.findings.append(Finding(rule, severity, message, (where,), remedy))
 
     def use(self, value: Value, read: Callable[[Any], T]) -> T:
         """`read` of the plain value; its ValueError gets the line."""
@@ -76,7 +92,7 @@ class Reader:
             self.note("variable-unset", value, message, Severity.WARNING)
 
         try:
-            text = environment.interpolate(data, self.environ, unset)
+            text = environment.interpolate(data, self.origin_of(value).environ, unset)
         except ValueError as error:
             raise self.error(value, str(error)) from error
         self._grown += len(text)
@@ -86,13 +102,14 @@ class Reader:
             raise self.error(value, "a variable in it is not UTF-8")
         return replace(value, data=text)
 
-    def inherited(self, pairs: Mapping[str, str | None]) -> dict[str, str | None]:
-        """The pairs; a name without a value has the environment's, where there is one."""
+    def inherited(self, value: Value, what: str) -> dict[str, str | None]:
+        """The pairs of `value`; a name without a value has that of the environment of the file
+        that it stands in, where there is one."""
         found: dict[str, str | None] = {}
-        for key, told in pairs.items():
-            text = self.environ.get(key) if told is None else told
+        for key, each, told in self._checked_rows(value, what):
+            text = self.origin_of(each).environ.get(key) if told is None else told
             if text is not None and (not encodable(text) or "\0" in text):
-                raise self.error(None, f"the variable {key[:80]} of the environment is not UTF-8")
+                raise self.error(each, f"the variable {key[:80]} of the environment is not UTF-8")
             found[key] = text
         return found
 
@@ -159,15 +176,16 @@ class Reader:
     def pairs(self, value: Value, what: str) -> dict[str, str | None]:
         """A mapping, or a list of KEY=VALUE where the last of a name counts; None where there is
         no value."""
-        found: dict[str, str | None] = {}
+        return {key: text for key, _, text in self._checked_rows(value, what)}
+
+    def _checked_rows(self, value: Value, what: str) -> Iterator[tuple[str, Value, str | None]]:
         for key, each, text in self._rows(value, what):
             if not key or "=" in key or not key.isprintable() or key != key.rstrip():
                 told_name = key.partition("=")[0]  # what follows may be a secret
                 raise self.error(
                     each, f"{what}: a name is empty, or holds = or odd signs: {told_name[:40]!r}"
                 )
-            found[key] = text
-        return found
+            yield key, each, text
 
     def _rows(self, value: Value, what: str) -> Iterator[tuple[str, Value, str | None]]:
         if isinstance(value.data, list):

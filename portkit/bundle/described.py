@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from decimal import Decimal
 from pathlib import Path
 
 from portkit.errors import AppError
-from portkit.model import App, HealthProbe, Machine, Mount, Port, Service
+from portkit.model import (
+    App,
+    Attachment,
+    HealthProbe,
+    Machine,
+    Mount,
+    Network,
+    Port,
+    Service,
+    Volume,
+)
 
 # What YAML wants escaped and JSON does not.
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 _NAME = "the bundle's App"  # what errors call the document
 _CA = "ca.pem"
+_DEFAULT = (Attachment("default"),)  # the networks of a service that names none
 _CA_LIMIT = 1 << 20
 
 
@@ -40,7 +51,14 @@ def render(app: App, image: str) -> tuple[str, str]:
     volumes: dict[str, object] = {
         mount.source: {} for mount in service.volumes if mount.type == "volume" and mount.source
     }
-    document = {"name": app.name, "services": {service.name: row}, "volumes": volumes}
+    document: dict[str, object] = {
+        "name": app.name,
+        "services": {service.name: row},
+        "volumes": {**volumes, **{each.name: _volume(each) for each in app.volumes}},
+    }
+    own = [each for each in app.networks if each != Network("default", f"{app.name}_default")]
+    if own:
+        document["networks"] = {each.name: _network(each) for each in own}
     # JSON is YAML 1.2 as well, and its quoting leaves nothing to a reader's taste: no `no` becomes
     # false.
     text = json.dumps(_escaped(document), ensure_ascii=False, indent=1)
@@ -50,7 +68,8 @@ def render(app: App, image: str) -> tuple[str, str]:
     # is packed and not where it is opened.
     why = "its description reads back as another one"
     try:
-        if read(text, ca, app.source).service == _portable(service, image):
+        back = read(text, ca, app.source)
+        if back.service == _portable(service, image):
             return text, ca
     except AppError as error:  # its resolution is for somebody who can edit the document
         why = error.details
@@ -84,7 +103,20 @@ def read(text: str, ca: str, source: str) -> App:
 def _portable(service: Service, image: str) -> Service:
     health = service.health
     health = replace(health, ca_file=Path(_CA) if health.ca_file else None)
-    return replace(service, build=None, image=service.image or image, health=health)
+    networks = service.networks
+    if not networks and not service.network_mode:
+        networks = _DEFAULT
+    # Who packed the App has chosen its profiles, and it needs no other service.
+    return replace(
+        service,
+        build=None,
+        image=service.image or image,
+        health=health,
+        networks=networks,
+        profiles=(),
+        depends_on=(),
+        links=(),
+    )
 
 
 def _pem(path: Path) -> str:
@@ -140,8 +172,86 @@ def _service(service: Service, image: str) -> dict[str, object]:
         "cpus": service.cpus,
         "mem_limit": service.mem_limit_bytes,
         "labels": dict(service.labels),
+        **_engine(service),
+        **_places(service),
         "x-portkit": _extra(service.health, service.machine),
     }
+
+
+def _engine(service: Service) -> dict[str, object]:
+    return _some(
+        sysctls=dict(service.sysctls),
+        shm_size=service.shm_bytes,
+        security_opt=service.security_opt,
+        pids_limit=service.pids_limit,
+        mem_reservation=service.mem_reservation_bytes,
+        memswap_limit=service.memswap_bytes,
+        oom_score_adj=service.oom_score_adj,
+        tty=service.tty,
+        stdin_open=service.stdin_open,
+        devices=[asdict(each) for each in service.devices],
+        logging=_some(driver=service.logging.driver, options=dict(service.logging.options)),
+        container_name=service.container_name,
+        scale=None if service.scale == 1 else service.scale,
+    )
+
+
+def _places(service: Service) -> dict[str, object]:
+    named = service.networks != _DEFAULT
+    return _some(
+        networks={each.network: _attachment(each) for each in service.networks if named},
+        network_mode=service.network_mode,
+        extra_hosts=[f"{name}={address}" for name, address in service.extra_hosts],
+        dns=service.dns,
+        dns_search=service.dns_search,
+        dns_opt=service.dns_opt,
+        domainname=service.domainname,
+        pid=service.pid,
+        ipc=service.ipc,
+        userns_mode=service.userns_mode,
+        expose=service.expose,
+    )
+
+
+def _some(**values: object) -> dict[str, object]:
+    """What is not empty: an empty key would be told as one that is not carried out."""
+    return {key: value for key, value in values.items() if value}
+
+
+def _attachment(place: Attachment) -> dict[str, object]:
+    return _some(
+        aliases=place.aliases,
+        ipv4_address=place.ipv4,
+        ipv6_address=place.ipv6,
+        mac_address=place.mac,
+        priority=place.priority,
+    )
+
+
+def _network(network: Network) -> dict[str, object]:
+    if network.external:
+        return {"name": network.engine_name, "external": True}
+    subnets = [_some(**asdict(each)) for each in network.subnets]
+    return _some(
+        name=network.engine_name,
+        internal=network.internal,
+        driver=network.driver,
+        enable_ipv6=network.enable_ipv6,
+        labels=dict(network.labels),
+        driver_opts=dict(network.driver_opts),
+        ipam={"config": subnets} if subnets else None,
+    )
+
+
+def _volume(volume: Volume) -> dict[str, object]:
+    if volume.external:
+        return {"name": volume.engine_name, "external": True}
+    return _some(
+        name=volume.engine_name,
+        driver=volume.driver,
+        driver_opts=dict(volume.driver_opts),
+        labels=dict(volume.labels),
+    )
 
 
 def _told(**values: object) -> dict[str, object]:

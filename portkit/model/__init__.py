@@ -33,6 +33,7 @@ from portkit.model.service import (
     Machine,
     Mount,
     Port,
+    Reading,
     Service,
     Ulimit,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "Mount",
     "Network",
     "Port",
+    "Reading",
     "RunSpec",
     "Service",
     "Severity",

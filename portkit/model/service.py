@@ -175,11 +175,26 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What was chosen when an App was read, so that it can be read again.
+
+    files: compose files in the order in which they are merged, absolute in an App; () is those
+    that compose would find. profiles: of services. name: of the App; "" is the files' own or the
+    folder's. carry: absolute paths of bind mounts that travel with the App.
+    """
+
+    files: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    name: str = ""
+    carry: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class App:
     """What to run, and what was noticed while it was read.
 
-    services: in the order of their names in the file. front: the service that answers for the
-    App; "" is the first. machine: of the one VM that holds the App.
+    services: in the order of the file. front: the service that answers for the App; "" is the
+    first. machine: of the one VM that holds the App.
     """
 
     name: str  # [a-z0-9][a-z0-9_-]{0,62}
@@ -190,6 +205,7 @@ class App:
     volumes: tuple[Volume, ...] = ()
     front: str = ""
     machine: Machine = field(default_factory=Machine)
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def service(self) -> Service:

@@ -121,6 +121,7 @@ def plan_of(packed: Packed, job: Job, journal: Journal, stays: Form | None, repe
         tag=tag,
         fingerprint=fingerprint(journal, packed.spec),
         findings={form: tuple(packed.findings[form]) for form in packed.artifacts},
+        reading=packed.app.reading,
     )
 
 

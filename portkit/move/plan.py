@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from portkit.errors import PortkitError
-from portkit.model import Finding, Form, Port
+from portkit.model import Finding, Form, Port, Reading
 from portkit.wire.json_types import JsonObject
 
 _SCHEMA = "portkit.plan/2"
@@ -17,8 +17,9 @@ _SCHEMA = "portkit.plan/2"
 class Plan:
     """One Move of one App.
 
-    app_source: what the App is read from again when the Move is resumed. source: a host's name, or
-    None for a bundle. keep: the form that runs on the target in the end; None: nothing stays there.
+    app_source, reading: what the App is read from again, and how, when the Move is resumed.
+    source: a host's name, or None for a bundle. keep: the form that runs on the target in the end;
+    None: nothing stays there.
     image: digest of the image's manifest in the Store here. blobs: digests of the image's blobs,
     none where it does not travel; what a disk is made of, the step that makes it says.
     hold: the name under which the Move holds its image on the target. tag: the user's name for it.
@@ -42,6 +43,8 @@ class Plan:
     tag: str | None
     fingerprint: str
     findings: Mapping[Form, tuple[Finding, ...]]
+    # Empty in a journal of a version that read an App in one way only.
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def both(self) -> bool:

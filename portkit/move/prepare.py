@@ -195,6 +195,8 @@ def prepare(job: Job) -> tuple[Packed, ...]:
 def package(request: Request) -> tuple[Package, ...]:
     """Every App's image in the Store here, built where an App says so; no target is needed."""
     _distinct(request.apps)
+    for app in request.apps:
+        _ = app.service  # what cannot be moved is refused before any work
     links = Links(request.source)
     # One clock for each Move, so that the Report of one does not count the packaging of the others.
     turns = [Turn(Clock(request.observer), links) for _ in request.apps]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from portkit import app as apps
@@ -216,7 +216,7 @@ def _source(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tuple[
         with Bundle(Path(plan.app_source)) as bundle:
             yield bundle.app, InBundle(bundle)
         return
-    app = apps.load(plan.app_source)
+    app = apps.load(plan.app_source, **asdict(plan.reading))
     with connect(plan.source, observer) as host:
         yield app, OnHost(host)
 

@@ -21,7 +21,7 @@ from portkit.bundle import Bundle, is_bundle, write
 from portkit.host import connect
 from portkit.host.limit import rate
 from portkit.inventory import Inventory
-from portkit.model import App, Form
+from portkit.model import App, Form, Reading
 from portkit.package.save import save
 from portkit.progress import Observer
 from portkit.report import Report
@@ -29,6 +29,7 @@ from portkit.source import InBundle, OnHost, Source
 from portkit.store import Store, default_root
 from portkit_cli.observers import observer
 from portkit_cli.options import Messages, output, progress
+from portkit_cli.options import reading as reading_options
 from portkit_cli.render import print_report
 
 _FORMS = {"image": (Form.IMAGE,), "disk": (Form.DISK,), "both": moves.BOTH}
@@ -44,11 +45,13 @@ _form = click.option(
 
 @contextmanager
 def _begun(
-    names: Sequence[str], source: str, told: Observer
+    names: Sequence[str], reading: Reading, source: str, told: Observer
 ) -> Iterator[tuple[tuple[App, ...], Source]]:
     """The Apps and where their images come from: a host, or the bundle that APP names."""
+    if len(names) > 1 and (reading.files or reading.name):
+        raise click.UsageError("--file and --project-name are for one APP")
     if not any(is_bundle(name) for name in names):
-        loaded = tuple(apps.load(name) for name in names)
+        loaded = tuple(apps.load(name, **asdict(reading)) for name in names)
         with connect(source, told) as host:
             yield loaded, OnHost(host)
         return
@@ -56,6 +59,8 @@ def _begun(
         raise click.UsageError("a bundle goes alone: name no other APP beside it")
     if _given("source"):
         raise click.UsageError("a bundle has no source host: leave --from out")
+    if reading != Reading():
+        raise click.UsageError("a bundle holds an App that was read: name no files of it")
     with Bundle(Path(names[0])) as bundle:
         yield (bundle.app,), InBundle(bundle)
 
@@ -117,6 +122,7 @@ _apps = click.argument("names", metavar="APP...", nargs=-1, required=True)
     is_flag=True,
     help="Package, check and predict the cost; change nothing on the target.",
 )
+@reading_options
 @output
 @progress
 def move(
@@ -128,6 +134,7 @@ def move(
     repeat: int,
     limit: float | None,
     dry_run: bool,
+    reading: Reading,
     output: str,
     progress: str,
 ) -> None:
@@ -141,8 +148,6 @@ def move(
     they share is sent once. When one fails, it is rolled back, those before it stay, and those
     after it are not tried. The JSON of several APPs is a list.
 
-    --dry-run reports what would stand in the way, and predicts the bytes to send and the space.
-
     \b
     Examples:
       portkit move fixtures/apps/radicale --from lab:alpha --to lab:beta
@@ -150,6 +155,7 @@ def move(
       portkit move ./shop ./blog ./wiki --from web1 --to web2
       portkit move registry:2 --to ops@10.0.0.7 --repeat 5 --output json
       portkit move ./shop --to web2 --dry-run
+      portkit move ./shop -f compose.yaml -f production.yaml --profile mail --to web2
       portkit move /media/usb/shop.portkit --to web2
     """
     told = observer(progress)
@@ -157,7 +163,7 @@ def move(
     there = connect(target, told)
     reports: list[Report] = []
     try:
-        with _begun(names, source, told) as (loaded, origin), there as host:
+        with _begun(names, reading, source, told) as (loaded, origin), there as host:
             forms = _asked(form, origin)
             # On the connection and not on a Move: what several Apps send shares one limit.
             host.limit(limit)
@@ -193,6 +199,7 @@ def move(
 )
 @_source
 @_form
+@reading_options
 @output
 @progress
 def check(
@@ -200,6 +207,7 @@ def check(
     targets: tuple[str, ...],
     source: str,
     form: str,
+    reading: Reading,
     output: str,
     progress: str,
 ) -> None:
@@ -218,7 +226,7 @@ def check(
     told = observer(progress)
     reports: list[Report] = []
     ends = [connect(target, told) for target in targets]
-    with _begun(names, source, told) as (loaded, origin):
+    with _begun(names, reading, source, told) as (loaded, origin):
         forms = _asked(form, origin)
         packages = moves.package_apps(loaded, source=origin, forms=forms, observer=told)
         # One after the other: a host need not be connected while another one is judged.
@@ -268,6 +276,7 @@ def check(
     metavar="SIZE",
     help="Write parts of at most SIZE (650m, 4g): FILE.portkit.001 and so on.",
 )
+@reading_options
 @progress
 def pack(
     app: str,
@@ -276,25 +285,25 @@ def pack(
     place: Path,
     made_for: Path | None,
     part: int | None,
+    reading: Reading,
     progress: str,
 ) -> None:
     """Make files of APP: an image, a disk, or an offline bundle.
 
-    NAME.tar is for `docker load`, and NAME.qcow2 boots on its own. FILE.portkit is a bundle: one
-    file with both forms, which `portkit move` takes instead of APP. The disk boots under BIOS and
-    UEFI, runs what the image itself says, and expects QEMU's user-mode network.
+    NAME.tar is for `docker load`, NAME.qcow2 boots on its own. FILE.portkit is a bundle: both forms
+    in one file, which `portkit move` takes instead of APP. The disk boots under BIOS and UEFI, runs
+    what the image says, and expects QEMU's user-mode network.
 
     \b
     Examples:
       portkit pack ./shop -o /media/usb
       portkit pack ./shop -o /media/usb/shop.portkit
       portkit pack ./shop -o /media/usb/shop.portkit --for web2.json --split 650m
-      portkit pack ./shop --form disk
       qemu-system-x86_64 -M q35 -m 512 -nographic -drive file=shop.qcow2,if=virtio \\
         -nic user,model=virtio-net-pci,hostfwd=tcp::8080-:80
     """
     told = observer(progress)
-    loaded, store = apps.load(app), Store(default_root())
+    loaded, store = apps.load(app, **asdict(reading)), Store(default_root())
     # A folder may be called something.portkit too; then the files go into it.
     alone = place.suffix == ".portkit" and not place.is_dir()
     if not alone and (made_for or part):
@@ -340,8 +349,11 @@ def pack(
     help="Which form.  [default: the one that runs]",
 )
 @click.option("--repeat", type=click.IntRange(1, 100), default=3, show_default=True)
+@reading_options
 @output
-def measure_command(app: str, host: str, form: str | None, repeat: int, output: str) -> None:
+def measure_command(
+    app: str, host: str, form: str | None, repeat: int, reading: Reading, output: str
+) -> None:
     """Restart APP on HOST and measure the time to its first answer.
 
     The Instance that portkit has there is stopped before each start, so its users notice. It runs
@@ -351,7 +363,7 @@ def measure_command(app: str, host: str, form: str | None, repeat: int, output: 
     Example:
       portkit measure ./shop --on web2 --repeat 5 --output json
     """
-    loaded = apps.load(app)
+    loaded = apps.load(app, **asdict(reading))
     with connect(host) as there:
         wanted = Form(form) if form else None
         found = moves.measure_again(loaded, there, form=wanted, repeat=repeat, observer=Messages())

@@ -179,7 +179,14 @@ def test_a_newer_schema(tmp_path: Path, text: str, line: int) -> None:  # hostil
         (HEAD + "    devices: [/dev/fuse]\n", "devices"),
         (HEAD + "    network_mode: host\n", "network_mode"),
         (HEAD + "    deploy: {replicas: 3}\n", "deploy.replicas"),
-        (HEAD + "    deploy: {resources: {reservations: {}}}\n", "deploy.resources.reservations"),
+        (
+            HEAD + "    deploy: {resources: {reservations: {devices: []}}}\n",
+            "deploy.resources.reservations.devices",
+        ),
+        (
+            HEAD + "    deploy: {resources: {reservations: {memory: 1g}}}\n",
+            "deploy.resources.reservations.memory",
+        ),
         (HEAD + "    deploy: {resources: {limits: {pids: 5}}}\n", "deploy.resources.limits.pids"),
         (HEAD + "    healthcheck: {start_interval: 1s}\n", "healthcheck.start_interval"),
         (
@@ -187,7 +194,8 @@ def test_a_newer_schema(tmp_path: Path, text: str, line: int) -> None:  # hostil
             "volumes.volume.subpath",
         ),
         ("volumes: {data: {external: true}}\n" + HEAD, "volumes.data.external"),
-        ("secrets: {}\n" + HEAD, "secrets"),
+        ("models: {}\n" + HEAD, "models"),
+        ("networks: {default: {internal: true}}\n" + HEAD, "networks"),
     ],
 )
 def test_what_is_known_and_not_carried_out_is_told(tmp_path: Path, text: str, key: str) -> None:

@@ -49,8 +49,9 @@ def test_a_tab_behind_a_value_is_white_space(tmp_path: Path) -> None:
     ("files", "size", "why"), [(101, 4, "over 100 env files"), (2, 600_000, "together")]
 )
 def test_many_env_files(files: int, size: int, why: str, tmp_path: Path) -> None:
-    (tmp_path / "e").write_text(f"A={'x' * (size - 3)}\n")
-    rows = "      - e\n" * files
+    for number in range(files):
+        (tmp_path / f"e{number}").write_text(f"A={'x' * (size - 3)}\n")
+    rows = "".join(f"      - e{number}\n" for number in range(files))
     (tmp_path / "compose.yaml").write_text(HEAD + "    env_file:\n" + rows)
     with pytest.raises(AppError) as caught:
         apps.load(tmp_path, environ={})

@@ -1,9 +1,24 @@
 """Apps of several services, and what one place refuses of them for now."""
 
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from portkit import app as apps
 from portkit.errors import AppError
-from portkit.model import App, Content, Service
+from portkit.model import (
+    App,
+    Condition,
+    Content,
+    Dependency,
+    Machine,
+    Mount,
+    Reading,
+    Service,
+)
 
 
 def test_one_service_is_the_only_one() -> None:
@@ -27,3 +42,201 @@ def test_files_beside_the_image_are_refused_and_never_shown() -> None:
         _ = app.service
     assert "/run/secrets/key" in caught.value.details
     assert "hunter2" not in repr(app) + str(caught.value)
+
+
+def load(folder: Path, text: str, **choices: Any) -> App:
+    (folder / "compose.yaml").write_text(text)
+    return apps.load(folder, environ={}, **choices)
+
+
+def refused(folder: Path, text: str, **choices: Any) -> str:
+    with pytest.raises(AppError) as caught:
+        load(folder, text, **choices)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "front"),
+    [
+        ("{a: {image: a}, b: {image: b, ports: [80]}}", "b"),
+        ("{a: {image: a}, b: {image: b, ports: [80/udp]}}", "a"),
+        ("{a: {image: a, ports: [1]}, b: {image: b, x-portkit: {health: {path: /x}}}}", "b"),
+        ("{a: {image: a, ports: [1]}, b: {image: b}}\nx-portkit: {health: {service: b}}", "b"),
+        ("{a: {image: a}, b: {image: b}}", "a"),
+    ],
+)
+def test_who_answers_for_the_app(tmp_path: Path, text: str, front: str) -> None:
+    assert load(tmp_path, f"services: {text}\n").front_service.name == front
+
+
+def test_the_top_level_says_how_the_front_is_asked(tmp_path: Path) -> None:
+    text = "services: {a: {image: a, ports: [1]}, b: {image: b}}\nx-portkit: {health: {path: /x}}\n"
+    app = load(tmp_path, text)
+    assert [each.health.path for each in app.services] == ["/x", "/"]
+    said = refused(tmp_path, text.replace("path: /x", "service: c"))
+    assert "compose.yaml:2: there is no service 'c'" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "machine"),
+    [
+        ("{a: {image: a}, b: {image: b}}", Machine()),
+        ("{a: {image: a, mem_limit: 1g}, b: {image: b, mem_limit: 2g}}", Machine(3 << 30)),
+        ("{a: {image: a, cpus: 1.5}, b: {image: b, cpus: 0.7}}", Machine(cpus=3)),
+        (
+            "{a: {image: a, mem_limit: 1g}, b: {image: b}}\nx-portkit: {memory: 300m, cpus: 2}",
+            Machine(300 << 20, 2),
+        ),
+        ("{a: {image: a, x-portkit: {disk: 1g}}, b: {image: b}}", Machine(disk_bytes=1 << 30)),
+    ],
+)
+def test_the_one_vm_of_all(tmp_path: Path, text: str, machine: Machine) -> None:
+    assert load(tmp_path, f"services: {text}\n").machine == machine
+
+
+def test_two_hundred_services(tmp_path: Path) -> None:
+    """A row of them, each with all that stand before it in its depends_on."""
+    rows = "".join(
+        f"  s{number}:\n    image: x\n    depends_on: [{needs}]\n"
+        for number in range(200)
+        for needs in [", ".join(f"s{n}" for n in range(number))]
+    )
+    begun = time.monotonic()
+    app = load(tmp_path, "services:\n" + rows.replace("    depends_on: []\n", ""))
+    assert len(app.services) == 200
+    assert len(app.services[-1].depends_on) == 199
+    assert time.monotonic() - begun < 20
+    many = "".join(f"  s{number}: {{image: x}}\n" for number in range(501))
+    assert "at most 500" in refused(tmp_path, "services:\n" + many)
+
+
+def test_a_long_row_of_services_that_extend_each_other(tmp_path: Path) -> None:
+    rows = "".join(f"  s{n}: {{extends: s{n + 1}, ports: ['{n}']}}\n" for n in range(1, 200))
+    said = refused(tmp_path, f"services:\n{rows}  s200: {{image: x}}\n")
+    assert "services extend each other" in said
+
+
+def test_a_wish_for_a_service_that_is_not_chosen(tmp_path: Path) -> None:
+    text = (
+        "services:\n  a:\n    image: a\n"
+        "    depends_on: {b: {condition: service_healthy, required: false}}\n"
+        "  b: {image: b, profiles: [more]}\n"
+    )
+    assert load(tmp_path, text).services[0].depends_on == ()
+    wish = Dependency("b", Condition.HEALTHY, required=False)
+    assert load(tmp_path, text, profiles=["more"]).services[0].depends_on == (wish,)
+    said = refused(tmp_path, text.replace(", required: false", ""))
+    assert "compose.yaml:3: a depends on b, whose profiles are not chosen" in said
+    assert "--profile" in said
+
+
+def test_what_others_need_of_a_service(tmp_path: Path) -> None:
+    text = (
+        "services:\n"
+        "  a: {image: a, links: ['b:db'], network_mode: none}\n"
+        "  b: {image: b, pid: 'service:c'}\n"
+        "  c: {image: c, volumes: ['data:/d', './conf:/c', '/t']}\n"
+        "  d: {image: d, volumes_from: ['c:ro'], volumes: ['other:/t']}\n"
+        "volumes: {data: , other: }\n"
+    )
+    assert "/t" in refused(tmp_path, text.replace("'other:/t'", "'other:/u'"))
+    app = load(tmp_path, text)
+    needs = {each.name: [one.service for one in each.depends_on] for each in app.services}
+    assert needs == {"a": ["b"], "b": ["c"], "c": [], "d": ["c"]}
+    last = app.services[-1]
+    assert last.volumes == (Mount("volume", "/t", "other"), Mount("volume", "/d", "data", True))
+    assert [(each.target, each.read_only) for each in last.contents] == [("/c", True)]
+
+
+def test_an_app_is_read_again_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "compose.override.yaml").write_text("services: {a: {environment: {A: b}}}\n")
+    (tmp_path / "compose.yaml").write_text("services: {a: {image: x}}\n")
+    environ = {"COMPOSE_PROFILES": "p,q", "COMPOSE_PROJECT_NAME": "mine"}
+    app = apps.load(tmp_path, environ=environ)
+    assert app.service.environment == {"A": "b"}
+    assert app.reading == Reading(
+        files=tuple(str(tmp_path / name) for name in ("compose.yaml", "compose.override.yaml")),
+        profiles=("p", "q"),
+        name="mine",
+    )
+    assert apps.load(app.source, environ={}, **asdict(app.reading)) == app
+    alone = apps.load(tmp_path / "compose.yaml", environ={})
+    assert alone.service.environment == {}
+
+
+def test_files_that_name_each_other(tmp_path: Path) -> None:
+    for text, why in (
+        ("include: [b.yaml]\n", ":1: "),
+        ("include: [{path: 'https://example.org/x.yaml'}]\n", "no URL"),
+        ("include: [{path: [], future: 1}]\n", "future"),
+        ("include: [{path: []}]\n", "needs a path"),
+        ("include: b.yaml\n", "is a list"),
+    ):
+        said = refused(tmp_path, text + "services: {a: {image: x}}\n")
+        assert "compose.yaml:1: " in said
+        assert why in said
+    said = refused(tmp_path, "services:\n  a:\n    extends: {file: b.yaml, service: b}\n")
+    assert "compose.yaml:3: " in said
+
+
+def test_files_without_end(tmp_path: Path) -> None:
+    for number in range(120):
+        (tmp_path / f"{number}.yaml").write_text(f"include: [{number + 1}.yaml]\n")
+    said = refused(tmp_path, "include: [0.yaml]\nservices: {a: {image: x}}\n")
+    assert "over 100 files" in said
+
+
+def test_files_that_grow_when_they_are_merged(tmp_path: Path) -> None:
+    rows = ",".join(f"A{n}" for n in range(20_000))
+    (tmp_path / "big.yaml").write_text(f"services: {{a: {{environment: [{rows}]}}}}\n")
+    text = "services:\n  a: {image: x, environment: [B=1]}\n"
+    files = ["compose.yaml", *["big.yaml"] * 28]
+    assert "too big when they are merged" in refused(tmp_path, text, files=files)
+
+
+def test_networks_that_are_none(tmp_path: Path) -> None:
+    head = "services:\n  a: {image: x, networks: {n: {%s}}}\nnetworks:\n  n: {%s}\n"
+    for inner, outer, line in (
+        ("ipv4_address: '::1'", "", 2),
+        ("ipv6_address: 10.0.0.1", "", 2),
+        ("mac_address: zork", "", 2),
+        ("aliases: ['-rf']", "", 2),
+        ("future: 1", "", 2),
+        ("", "ipam: {config: [{subnet: 10.0.0.0/99}]}", 4),
+        ("", "ipam: {config: [{gateway: zork}]}", 4),
+        ("", "name: '../x'", 4),
+        ("", "future: 1", 4),
+    ):
+        assert f"compose.yaml:{line}:" in refused(tmp_path, head % (inner, outer)), (inner, outer)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "network_mode: 'container:x'",
+        "network_mode: 'service:'",
+        "pid: 'container:x'",
+        "ipc: zork",
+        "volumes_from: ['container:x']",
+        "volumes_from: ['a:rx']",
+        "extra_hosts: [x]",
+        "extra_hosts: ['x:zork']",
+        "extra_hosts: ['-x:10.0.0.1']",
+        "dns: zork",
+        "links: [':x']",
+        "devices: ['a:b:c:d']",
+        "devices: ['/dev/a:/dev/b:q']",
+        "container_name: '-rf'",
+        "expose: [zork]",
+        "oom_score_adj: 1001",
+        "pids_limit: -2",
+        "scale: -1",
+        "logging: {future: 1}",
+        "depends_on: {a: }",
+        "shm_size: zork",
+        "deploy: {restart_policy: {condition: zork}}",
+        "label_file: nowhere",
+    ],
+)
+def test_what_no_service_may_say(tmp_path: Path, row: str) -> None:
+    assert "compose.yaml:4:" in refused(tmp_path, f"services:\n  b:\n    image: x\n    {row}\n")

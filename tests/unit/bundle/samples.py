@@ -6,7 +6,7 @@ import random
 import tarfile
 
 from portkit.image_config import parse_image_config
-from portkit.model import App, Artifact, Form, Port, Service
+from portkit.model import App, Artifact, Attachment, Form, Port, Service
 from portkit.store import Store
 from tests.factories import facts
 
@@ -14,7 +14,15 @@ SECRET = "hunter2"
 FACTS = facts(host="old", endpoint="ssh://old", docker_version=None, libvirt_version=None)
 APP = App(
     "shop",
-    (Service("web", image="shop:1", environment={"PASSWORD": SECRET}, ports=(Port(80),)),),
+    (
+        Service(
+            "web",
+            image="shop:1",
+            environment={"PASSWORD": SECRET},
+            ports=(Port(80),),
+            networks=(Attachment("default"),),
+        ),
+    ),
     "./shop",
 )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from portkit import app as apps
 from portkit.bundle import described
 from portkit.errors import AppError
-from portkit.model import App, Service
+from portkit.model import App, Attachment, Service
 
 ROOT = Path(__file__).parents[3]
 IMAGE = "sha256:" + "1" * 64
@@ -42,6 +42,29 @@ services:
     cpus: 0.5
     mem_limit: 64m
     labels: {a.b: c}
+    networks: {front: {aliases: [w], ipv4_address: 10.1.0.5, priority: 3}, outer: }
+    extra_hosts: ["x:10.0.0.1", "y=::1"]
+    dns: 10.0.0.1
+    dns_search: a.b
+    dns_opt: ["ndots:2"]
+    domainname: e.org
+    sysctls: {net.core.somaxconn: 5}
+    shm_size: 64m
+    security_opt: ["no-new-privileges:true"]
+    pids_limit: 9
+    mem_reservation: 32m
+    memswap_limit: -1
+    oom_score_adj: -5
+    tty: true
+    stdin_open: true
+    pid: host
+    ipc: shareable
+    userns_mode: host
+    devices: ["/dev/a:/dev/b:r"]
+    logging: {driver: local, options: {max-size: 1m}}
+    container_name: webby
+    expose: [80]
+    scale: 2
     x-portkit:
       memory: 128m
       cpus: 2
@@ -50,6 +73,11 @@ services:
       volume: 20g
       health: {scheme: https, path: /x, port: 80, contains: "$$", ca_file: own.pem, timeout: 5s,
                method: healthcheck, running: 1m, settle: 1500ms}
+networks:
+  front: {internal: true, driver: bridge, enable_ipv6: true, labels: {a: b}, driver_opts: {c: d},
+          ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.1, ip_range: 10.1.0.0/25}]}}
+  outer: {external: true, name: theirs}
+volumes: {data: {name: my, driver: local, driver_opts: {type: tmpfs}, labels: {x: y}}}
 """
 
 
@@ -71,14 +99,23 @@ def test_every_key(tmp_path: Path) -> None:
     app = apps.load(tmp_path)
     health = replace(app.service.health, ca_file=Path("ca.pem"))
     assert back(app) == replace(app.service, health=health)
-    assert described.render(app, IMAGE)[1] == "a CA"
+    text, ca = described.render(app, IMAGE)
+    assert ca == "a CA"
+    again = described.read(text, ca, app.source)
+    assert (again.networks, again.volumes) == (app.networks, app.volumes)
 
 
 @given(
     st.lists(TEXT, max_size=4), st.dictionaries(st.from_regex("[A-Z]{1,5}", fullmatch=True), TEXT)
 )
 def test_any_words(words: list[str], environment: dict[str, str]) -> None:
-    service = Service("s", image="i", command=tuple(words), environment=environment)
+    service = Service(
+        "s",
+        image="i",
+        command=tuple(words),
+        environment=environment,
+        networks=(Attachment("default"),),
+    )
     assert back(App("a", (service,), "i")) == service
 
 
@@ -125,13 +162,14 @@ def test_no_file_of_this_machine_is_read(tmp_path: Path, text: str) -> None:
 def test_a_bind_mount_is_named(tmp_path: Path) -> None:
     """A folder of the host is not part of the App, so no bundle holds it."""
     (tmp_path / "compose.yaml").write_text(
-        "services:\n  a:\n    image: x\n    volumes: [./data:/d, v:/v, /srv:/s]\nvolumes: {v: }\n"
+        "services:\n  a:\n    image: x\n    volumes: [/opt/data:/d, v:/v, /srv:/s]\n"
+        "volumes: {v: }\n"
     )
     app = apps.load(tmp_path, environ={})
     with pytest.raises(AppError, match="bind mounts") as caught:
         described.render(app, IMAGE)
     assert caught.value.details.splitlines() == [
-        f"{tmp_path / 'compose.yaml'}: ./data on /d",
+        f"{tmp_path / 'compose.yaml'}: /opt/data on /d",
         f"{tmp_path / 'compose.yaml'}: /srv on /s",
     ]
     assert "named volume" in caught.value.resolution
