@@ -174,6 +174,7 @@ def _engine(row: dict[str, Any]) -> dict[str, Any]:
         "logging": Logging(log.get("driver", ""), log.get("options") or {}),
         "container_name": row.get("container_name", ""),
         "profiles": tuple(row.get("profiles", ())),
+        "platform": row.get("platform", ""),
         "scale": row.get("scale", row.get("deploy", {}).get("replicas", 1)),
     }
 
@@ -331,6 +332,20 @@ def sorted_mounts(theirs: Service) -> Service:
     return replace(theirs, volumes=tuple(sorted(theirs.volumes, key=lambda each: each.target)))
 
 
+def _without_replaced(theirs: Service, row: dict[str, Any]) -> Service:
+    """Without the bind mounts that nothing stands for: the kernel's random numbers, and a time zone
+    that this machine has not."""
+    pairs = {each["target"]: each.get("source", "") for each in row.get("volumes", ())}
+    gone = {
+        target
+        for target, source in pairs.items()
+        if {source, target} == {"/dev/random", "/dev/urandom"}
+        or (source == "/etc/localtime" and not Path(source).exists())
+    }
+    kept = tuple(each for each in theirs.volumes if each.target not in gone)
+    return replace(theirs, volumes=kept)
+
+
 def differing(ours: Service, theirs: Service) -> dict[str, tuple[Any, Any]]:
     """The fields that are not the same."""
     pairs = {
@@ -350,7 +365,10 @@ def whole(app: App, answer: dict[str, Any], folder: Path) -> dict[str, Any]:
     if set(ours) != set(theirs):
         return {**found, "services": (sorted(ours), sorted(theirs))}
     for name, each in ours.items():
-        other = sorted_mounts(service(theirs[name], name))
+        other = _without_replaced(sorted_mounts(service(theirs[name], name)), theirs[name])
+        if other.network_mode.startswith("container:"):  # of a service: we say which
+            needs = comparable(each, folder, name).depends_on
+            other = replace(other, network_mode=each.network_mode, depends_on=needs)
         # A wish for a service that is not chosen is one for nothing.
         other = replace(
             other, depends_on=tuple(one for one in other.depends_on if one.service in ours)

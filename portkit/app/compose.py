@@ -111,7 +111,7 @@ class _Project:
         reader.environ[_PROJECT] = name
         top = reader.mapping(assembler.document(documents))
         _check_top(reader, top)
-        services, front = self._services(top)
+        services, front = self._services(top, name)
         app = App(
             name,
             tuple(services.values()),
@@ -138,7 +138,7 @@ class _Project:
                     return app_name(text)
         return app_name(made)
 
-    def _services(self, top: dict[str, Value]) -> tuple[dict[str, Service], str]:
+    def _services(self, top: dict[str, Value], name: str) -> tuple[dict[str, Service], str]:
         """The chosen services as they hang together, and the one that answers for the App."""
         reader = self.reader
         rows = self._chosen(top)
@@ -149,6 +149,7 @@ class _Project:
             key: project.needed(reader, each.service, self._lines[key], told, everyone)
             for key, each in told.items()
         }
+        found = project.own(reader, found, self._lines, name)
         project.check_circle(reader, found, self._lines)
         asked = {key: each.volumes_from for key, each in told.items() if each.volumes_from}
         found = project.with_volumes_from(reader, found, asked, self._lines)

@@ -17,7 +17,8 @@ TOP_KNOWN = TOP_CARRIED | TOP_READ | {"models"}
 CARRIED = _words(
     """
     build cap_add cap_drop command configs cpus deploy entrypoint env_file environment expose
-    extends group_add healthcheck hostname image init label_file labels mem_limit ports privileged
+    extends group_add healthcheck hostname image init label_file labels mem_limit platform ports
+    privileged
     profiles read_only restart scale secrets stop_grace_period stop_signal tmpfs ulimits user
     volumes volumes_from working_dir
     """
@@ -39,7 +40,7 @@ _OTHERS = _words(
     annotations blkio_config cgroup cgroup_parent cpu_count cpu_percent cpu_period
     cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpuset credential_spec device_cgroup_rules
     driver_opts external_links gpus isolation mac_address mem_swappiness models oom_kill_disable
-    platform post_start pre_stop provider runtime storage_opt use_api_socket uts
+    post_start pre_stop provider runtime storage_opt use_api_socket uts
     """
 )
 KNOWN = CARRIED | READ | HARMLESS | _OTHERS
@@ -78,7 +79,7 @@ LEVELS = {
     "deploy.resources": _level("limits reservations"),
     "deploy.resources.limits": _level("cpus memory", "pids"),  # read, as pids_limit is
     "deploy.resources.reservations": _level("", "devices generic_resources memory", "cpus"),
-    "deploy.restart_policy": _level("condition max_attempts", "delay window"),
+    "deploy.restart_policy": _level("condition max_attempts", "", "delay window"),
     "devices[]": _level("source target permissions"),
     "env_file": _level("path required format"),
     "healthcheck": _level("test interval timeout retries start_period disable", "start_interval"),

@@ -7,11 +7,12 @@ import re
 
 from portkit.app.document import Value
 from portkit.app.reader import Reader
+from portkit.errors import AppError
 from portkit.model import Attachment, Network, Severity, Subnet
 
 DEFAULT = "default"  # the network of a service that names none
 _MODES = ("none", "host", "bridge")
-_SERVICE = "service:"
+_SERVICE, CONTAINER = "service:", "container:"
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 _NAME = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,126}[a-zA-Z0-9_])?")  # of a host, or an alias
 _KEY = re.compile(r"[a-zA-Z0-9._-]{1,63}")
@@ -81,14 +82,23 @@ def address(reader: Reader, value: Value, version: int | None = None) -> str:
 
 
 def mode(reader: Reader, value: Value) -> str:
-    """network_mode: "", none, host, bridge or service:NAME."""
+    """network_mode: "", none, host, bridge, service:NAME, or container:NAME, which `project.own`
+    replaces."""
     text = reader.text(value, "network_mode")
     if text in ("", *_MODES) or (text.startswith(_SERVICE) and text != _SERVICE):
         return text
     if text == DEFAULT:
         return "bridge"  # the engine's word for it
+    if text.startswith(CONTAINER) and text != CONTAINER:
+        return text
+    raise foreign(reader, value, text)
+
+
+def foreign(reader: Reader, value: Value, text: str) -> AppError:
+    """For a network mode that leads out of the App."""
     why = f"the network mode {text[:80]!r} joins what is no part of the App"
-    raise reader.error(value, why, "Name a service (service:NAME), or a network in `networks`.")
+    advice = "Name a service (service:NAME), or a network in `networks`."
+    return reader.error(value, why, advice)
 
 
 def namespace(reader: Reader, value: Value, key: str, words: tuple[str, ...]) -> str:

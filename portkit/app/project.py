@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from portkit.app import networks
 from portkit.app.document import Value
 from portkit.app.reader import Reader
 from portkit.model import Dependency, Machine, Mount, Service, Severity
@@ -38,6 +39,29 @@ def needed(
             why = f"{service.name} depends on {each.service}, whose profiles are not chosen"
             raise reader.error(value, why, _ALONE)
     return replace(service, depends_on=tuple(kept))
+
+
+def own(
+    reader: Reader, services: Mapping[str, Service], lines: Mapping[str, Value], name: str
+) -> dict[str, Service]:
+    """The services with `service:` for the containers that are theirs, in place of `container:`;
+    AppError for one that is nobody's. name: of the App."""
+    containers = {each.container_name or f"{name}-{key}-1": key for key, each in services.items()}
+    found = dict(services)
+    for key, each in services.items():
+        if not each.network_mode.startswith(networks.CONTAINER):
+            continue
+        whose = containers.get(each.network_mode.removeprefix(networks.CONTAINER))
+        if whose is None:
+            raise networks.foreign(reader, lines[key], each.network_mode)
+        others = [one for one in each.depends_on if one.service != whose]
+        told = [one for one in each.depends_on if one.service == whose]
+        found[key] = replace(
+            each,
+            network_mode=f"service:{whose}",
+            depends_on=(*others, *(told or [Dependency(whose, restart=True)])),
+        )
+    return found
 
 
 def check_circle(

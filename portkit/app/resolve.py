@@ -37,6 +37,7 @@ DEFAULT_ULIMITS = {
     "memlock": Ulimit(64 << 10, 64 << 10),
     "msgqueue": Ulimit(819200, 819200),
 }
+_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}  # as Docker's words
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOSTNAME = re.compile(rf"(?=.{{1,63}}\Z){_LABEL}(\.{_LABEL})*")
@@ -45,6 +46,7 @@ _HOSTNAME = re.compile(rf"(?=.{{1,63}}\Z){_LABEL}(\.{_LABEL})*")
 def resolve(app: App, image: ImageConfig) -> RunSpec:
     """What the app's process sees. AppError when nothing says what to run, or a value is bad."""
     service = app.service
+    _check_platform(service, image)
     hostname = _hostname(service.hostname or app.name.replace("_", "-").strip("-"))
     return RunSpec(
         app=app.name,
@@ -73,6 +75,22 @@ def resolve(app: App, image: ImageConfig) -> RunSpec:
         mem_limit_bytes=service.mem_limit_bytes,
         privileged=service.privileged,
     )
+
+
+def _check_platform(service: Service, image: ImageConfig) -> None:
+    """AppError where the image is not the one that the service asks for. Its variant is the
+    engine's own concern: an image of another one does not say so."""
+    words = service.platform.split("/")
+    system, architecture = ("linux", words[0]) if len(words) == 1 else words[:2]
+    wanted = _ARCHITECTURES.get(architecture, architecture)
+    if service.platform and (system, wanted) != (image.os, image.architecture):
+        raise AppError(
+            "the image is not for the platform that the service asks for",
+            details=f"{service.name}: platform {service.platform[:60]}, "
+            f"the image is for {image.os}/{image.architecture}",
+            resolution=f"Get that one on the source host: docker pull --platform "
+            f"{service.platform[:60]} IMAGE.",
+        )
 
 
 def defaults(image: ImageConfig) -> RunSpec | None:

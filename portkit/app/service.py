@@ -33,6 +33,7 @@ D = TypeVar("D")
 _ENV_FILES = 100  # of a service: each is merged with all before it
 _MAY_BE_NULL = ("command", "deploy", "entrypoint")  # compose refuses it elsewhere
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}")
+_PLATFORM = re.compile(r"([a-z]+/)?[a-z0-9_]+(/v?[0-9.]+)?")
 _EXPOSED = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?")
 _PERMISSIONS = re.compile(r"[rwm]{1,3}")
 
@@ -104,6 +105,7 @@ class _Service:
         reader, get = self._reader, self._get
         return {
             "image": get("image", self._image, None),
+            "platform": get("platform", self._platform, ""),
             "build": get("build", lambda each: build.read(reader, each), None),
             "command": get("command", reader.words, None),
             "entrypoint": get("entrypoint", reader.words, None),
@@ -356,6 +358,12 @@ class _Service:
         if "options" in row and row["options"].data is not None:
             options = reader.pairs(row["options"], "logging.options")
         return Logging(driver, {key: text or "" for key, text in options.items()})
+
+    def _platform(self, value: Value) -> str:
+        text = self._reader.text(value, "platform")
+        if text and not _PLATFORM.fullmatch(text):
+            raise self._reader.error(value, f"{text[:60]!r} is not OS/ARCHITECTURE, as linux/amd64")
+        return text
 
     def _container_name(self, value: Value) -> str:
         text = self._reader.text(value, "container_name")

@@ -192,6 +192,7 @@ def _engine(service: Service) -> dict[str, object]:
         devices=[asdict(each) for each in service.devices],
         logging=_some(driver=service.logging.driver, options=dict(service.logging.options)),
         container_name=service.container_name,
+        platform=service.platform,
         scale=None if service.scale == 1 else service.scale,
     )
 

@@ -115,6 +115,7 @@ class Service:
     "service:NAME". links: (service, name under which this one alone knows it). extra_hosts: (name,
     address). pid, ipc, userns_mode: "", "host", "service:NAME", ...; as compose writes them.
     memswap_bytes: of memory and swap together, -1 without a limit. scale: how many containers.
+    platform: OS/ARCHITECTURE[/VARIANT] that the image has to be for; "" is any.
     """
 
     name: str
@@ -172,6 +173,7 @@ class Service:
     contents: tuple[Content, ...] = ()
     profiles: tuple[str, ...] = ()
     scale: int = 1
+    platform: str = ""
 
 
 @dataclass(frozen=True)

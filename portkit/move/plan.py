@@ -43,7 +43,6 @@ class Plan:
     tag: str | None
     fingerprint: str
     findings: Mapping[Form, tuple[Finding, ...]]
-    # Empty in a journal of a version that read an App in one way only.
     reading: Reading = field(default_factory=Reading)
 
     @property

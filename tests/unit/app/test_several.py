@@ -14,6 +14,7 @@ from portkit.model import (
     Condition,
     Content,
     Dependency,
+    ImageConfig,
     Machine,
     Mount,
     Reading,
@@ -213,7 +214,8 @@ def test_networks_that_are_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        "network_mode: 'container:x'",
+        "network_mode: 'container:'",
+        "platform: '../x'",
         "network_mode: 'service:'",
         "pid: 'container:x'",
         "ipc: zork",
@@ -240,3 +242,43 @@ def test_networks_that_are_none(tmp_path: Path) -> None:
 )
 def test_what_no_service_may_say(tmp_path: Path, row: str) -> None:
     assert "compose.yaml:4:" in refused(tmp_path, f"services:\n  b:\n    image: x\n    {row}\n")
+
+
+def test_a_container_of_the_apps_own(tmp_path: Path) -> None:
+    text = (
+        "name: shop\nservices:\n  a: {image: a, network_mode: 'container:vpn'}\n"
+        "  b: {image: b, container_name: vpn}\n"
+    )
+    first = load(tmp_path, text).services[0]
+    assert first.network_mode == "service:b"
+    assert first.depends_on == (Dependency("b", restart=True),)
+    made = text.replace("container:vpn", "container:shop-b-1").replace(", container_name: vpn", "")
+    assert load(tmp_path, made).services[0].network_mode == "service:b"
+    said = refused(tmp_path, text.replace("name: vpn", "name: other"))
+    assert "compose.yaml:3: the network mode 'container:vpn' joins what is no part" in said
+    said = refused(tmp_path, text.replace("name: vpn", "name: vpn, depends_on: [a]"))
+    assert "in a circle" in said
+
+
+@pytest.mark.parametrize(
+    ("platform", "fits"),
+    [
+        ("linux/amd64", True),
+        ("linux/x86_64", True),
+        ("amd64", True),
+        ("linux/amd64/v2", True),
+        ("linux/arm64", False),
+        ("windows/amd64", False),
+        ("", True),
+    ],
+)
+def test_the_image_is_for_the_platform(tmp_path: Path, platform: str, fits: bool) -> None:
+    image = ImageConfig("sha256:" + "0" * 64, "amd64", "linux", (), cmd=("x",))
+    app = load(tmp_path, f"services: {{a: {{image: x, platform: '{platform}'}}}}\n")
+    assert app.findings == ()
+    if fits:
+        assert apps.resolve(app, image).argv == ("x",)
+        return
+    with pytest.raises(AppError, match="not for the platform") as caught:
+        apps.resolve(app, image)
+    assert f"--platform {platform}" in caught.value.resolution

@@ -65,6 +65,7 @@ services:
     container_name: webby
     expose: [80]
     scale: 2
+    platform: linux/amd64
     x-portkit:
       memory: 128m
       cpus: 2
