@@ -13,10 +13,11 @@ from portkit.errors import PortkitError
 from portkit.halt import Halt
 from portkit.model import Artifact, Form, RunSpec
 from portkit.move import walk
+from portkit.move.ground import Cargo, Ground, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
 from portkit.move.plan import Plan
 from portkit.move.prepare import Job, Packed
-from portkit.move.steps import Cargo, Ground, keep, read, steps_of
+from portkit.move.steps import steps_of
 from portkit.progress import Observer
 from portkit.report import Boot, FormReport, Phase, Report, adapter
 from portkit.source import Source

@@ -6,115 +6,21 @@ journal, never only in memory: another process may be the one that undoes it.
 
 from __future__ import annotations
 
-import getpass
-import json
-import os
-import socket
 import time
-from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol
+from dataclasses import asdict, dataclass, replace
 
 from portkit import boot, compat, health, measure, process, transfer
 from portkit import watch as watching
-from portkit.clock import Clock
 from portkit.errors import BootError, PortkitError
 from portkit.guest.start import machine_start
-from portkit.halt import Halt, Heeding
-from portkit.host import Host
-from portkit.model import Artifact, Facts, Form, MachineStart, RunSpec
-from portkit.move.plan import Plan
+from portkit.model import Artifact, Form, MachineStart
+from portkit.move.ground import MAKE_DISK, SEND_DISK, Cargo, Ground, keep, kept
+from portkit.move.marker import mark, release
 from portkit.move.walk import Step
 from portkit.report import Boot
-from portkit.source import Source
-from portkit.store import Store
-from portkit.store.manifest import artifact_from, manifest_of
 from portkit.wire.json_types import JsonObject
 
-# Bytes; a manifest lists blobs, of which an image has some hundred.
-_MANIFEST_LIMIT = 16 << 20
-_MAKE_DISK = "package disk"
-_SEND_DISK = "transfer disk"
-_ASIDE = (_MAKE_DISK, _SEND_DISK, "create disk")  # the second lane, where both forms go
-
-
-class Results(Protocol):
-    """What steps recorded of themselves; `portkit.move.journal.Steps` is one."""
-
-    def result(self, step: str) -> JsonObject:
-        """What the step recorded last; empty when there is nothing."""
-
-
-@dataclass(frozen=True)
-class Cargo:
-    """What has to be at hand to go forward; to go back it is not needed.
-
-    image: what a disk is made of. artifacts: those that are there; the disk comes when its step has
-    made it. facts: of the target.
-    """
-
-    spec: RunSpec
-    image: Artifact
-    artifacts: dict[Form, Artifact]
-    facts: Facts
-    store: Store
-    source: Source
-
-
-@dataclass
-class Ground:
-    """Where a Move is at work: live connections, and what it carries.
-
-    from_start: this process began the Move, so that its clock knows when that was. for_good: nobody
-    is going to make this Move again, so that also what came of a blob that was cut is not kept.
-    halt: by which a lane learns that the other has failed. began: when this process began with it.
-    """
-
-    plan: Plan
-    results: Results
-    target: Host
-    source: Host | None
-    clock: Clock
-    cargo: Cargo | None = None
-    from_start: bool = True
-    for_good: bool = False
-    halt: Halt = field(default_factory=Halt)
-    began: str = field(
-        default_factory=lambda: time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    )
-    ends: list[tuple[str, Host]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.ends = [("target", self.target)]
-        if self.source is not None:
-            self.ends.append(("source", self.source))
-        # Of two Moves from A to B and from B to A, one gets both locks: they ask in one order.
-        self.ends.sort(key=lambda end: end[1].endpoint)
-
-    @property
-    def loaded(self) -> Cargo:
-        """The cargo, which a walk forward always has."""
-        assert self.cargo is not None, "only a walk back is without it"
-        return self.cargo
-
-    def lane(self) -> Ground:
-        """The same for one of the lanes, whose phases are its own."""
-        observer = Heeding(self.clock.observer, self.halt)
-        return replace(self, clock=self.clock.aside(observer))
-
-    def blobs(self, form: Form) -> tuple[str, ...]:
-        """Digests of what a form is made of; none of a disk that is not made yet."""
-        if form is Form.IMAGE:
-            return self.plan.blobs
-        return tuple(self.results.result(_MAKE_DISK).get("blobs", ()))
-
-    def brought(self) -> list[str]:
-        """Digests of what the target lacked before this Move, as far as it was asked."""
-        rows = (self.results.result(name).get("brought", ()) for name in ("reserve", _SEND_DISK))
-        return sorted({digest for row in rows for digest in row})
-
-    def phases(self) -> list[JsonObject]:
-        """What was timed since the last call, for a step's result."""
-        return [asdict(phase) for phase in self.clock.take()]
+_ASIDE = (MAKE_DISK, SEND_DISK, "create disk")  # the second lane, where both forms go
 
 
 @dataclass(frozen=True)
@@ -372,53 +278,6 @@ class Release(_Step):
         return {}
 
 
-def mark(ground: Ground, role: str, host: Host) -> list[str]:
-    """Take the lock and write the marker; the digests that the Move will have brought there."""
-    call = ("move.begin", _about(ground, role))
-    answer = host.remote.call(*call)
-    # Repeated whenever the connection is made anew: the lock belongs to a process on the host,
-    # which ended with the old one.
-    others = (each for each in host.remote.standing if not _marks(each, role))
-    host.remote.standing = [*others, call]
-    return list(answer["brought"]) if role == "target" else []
-
-
-def _marks(call: tuple[str, JsonObject], role: str) -> bool:
-    return call[0] == "move.begin" and call[1]["role"] == role
-
-
-def _about(ground: Ground, role: str) -> JsonObject:
-    plan = ground.plan
-    there = role == "target"
-    needs = sorted({digest for form in plan.forms for digest in ground.blobs(form)})
-    begun = "brought" in ground.results.result("reserve")
-    return {
-        "id": plan.move,
-        "app": plan.app,
-        "role": role,
-        "about": {
-            "source": plan.source or "a bundle",
-            "target": plan.target,
-            "holder": _holder(),
-            "started": ground.began,
-            "forms": " ".join(plan.forms),
-        },
-        "needs": needs if there else [],
-        "ports": [[p.host_ip, p.host_port, p.protocol] for p in plan.ports] if there else [],
-        "hold": plan.hold if there else "",
-        "brought": ground.brought() if there and begun else None,
-    }
-
-
-def release(ground: Ground) -> None:
-    """Let the locks go and remove the markers, on both hosts."""
-    plan = ground.plan
-    for _, host in ground.ends:
-        # First, or a connection that breaks now would take the lock again.
-        host.remote.standing = [each for each in host.remote.standing if each[0] != "move.begin"]
-        host.remote.call("move.end", {"id": plan.move, "app": plan.app})
-
-
 def steps_of(ground: Ground) -> tuple[Step, ...]:
     """The steps of a Plan, in the order of `Plan.steps`."""
     main, aside = ground.lane(), ground.lane()
@@ -444,7 +303,7 @@ def _step(name: str, ground: Ground) -> _Step:
         case "transfer" if form is Form.IMAGE:
             return Send(ground, name, ("reserve",), form=form)
         case "transfer":
-            return Send(ground, name, ("reserve", _MAKE_DISK), _late(ground), form=form)
+            return Send(ground, name, ("reserve", MAKE_DISK), _late(ground), form=form)
         case "create":
             return Create(ground, name, ("reserve", f"transfer {form}"), form=form)
         case "boot":
@@ -486,30 +345,6 @@ def watch_over(ground: Ground, form: Form, runner: boot.Runner, way: health.Way)
         observer=ground.clock.observer,
         halt=ground.halt,
     )
-
-
-def keep(artifact: Artifact, store: Store) -> str:
-    """Store an Artifact's manifest, so that whoever goes on with the Move has it; its digest."""
-    return store.put_bytes(json.dumps(manifest_of(artifact), sort_keys=True).encode()).digest
-
-
-def read(manifest: str, store: Store) -> Artifact:
-    """The Artifact of a manifest, whatever became of its blobs."""
-    return artifact_from(store.read_bytes(manifest, _MANIFEST_LIMIT))
-
-
-def kept(manifest: str, store: Store) -> Artifact:
-    """The Artifact of a manifest that `keep` stored; VerifyError when a blob of it is not there."""
-    artifact = read(manifest, store)
-    # Each is hashed here, once: what is sent after a resume is what was planned.
-    for blob in artifact.blobs:
-        store.content(blob.digest)
-    return artifact
-
-
-def _holder() -> str:
-    """Who makes this Move, for people who meet its marker on a host."""
-    return f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}"
 
 
 def _boot(

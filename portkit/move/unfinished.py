@@ -25,10 +25,11 @@ from portkit.move.carry import (
     walk_backward,
     walk_forward,
 )
+from portkit.move.ground import Ground, kept, read
 from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps
 from portkit.move.plan import Plan, plan_from
 from portkit.move.prepare import Links, Packed, Turn
-from portkit.move.steps import Ground, kept, read, steps_of
+from portkit.move.steps import steps_of
 from portkit.progress import NullObserver, Observer
 from portkit.report import Report
 from portkit.source import InBundle, OnHost, Source

@@ -23,7 +23,7 @@ from portkit.model import (
     Verdict,
 )
 from portkit.move import carry
-from portkit.move.steps import Ground, keep
+from portkit.move.ground import Ground, keep
 from portkit.report import Boot, Report
 from portkit.source import OnHost
 from portkit.store import Store

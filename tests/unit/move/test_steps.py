@@ -14,7 +14,8 @@ from portkit import boot, transfer
 from portkit.clock import Clock
 from portkit.errors import PortkitError
 from portkit.model import Artifact, Form, HealthProbe, Life
-from portkit.move.steps import Cargo, Ground, keep, steps_of
+from portkit.move.ground import Cargo, Ground, keep
+from portkit.move.steps import steps_of
 from portkit.move.walk import Step, StepState
 from portkit.progress import NullObserver
 from portkit.store import Store

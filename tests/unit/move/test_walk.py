@@ -18,7 +18,8 @@ from portkit.errors import EngineError, SpaceError
 from portkit.halt import Halt, Halted
 from portkit.model import Form
 from portkit.move import walk
-from portkit.move.steps import Ground, steps_of
+from portkit.move.ground import Ground
+from portkit.move.steps import steps_of
 from portkit.move.walk import Step, StepState, backward, forward
 from portkit.progress import NullObserver
 from tests.factories import plan

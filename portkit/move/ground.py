@@ -1,0 +1,122 @@
+"""Where a Move is at work: its hosts, what it carries, and what is recorded of both."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field, replace
+from typing import Protocol
+
+from portkit.clock import Clock
+from portkit.halt import Halt, Heeding
+from portkit.host import Host
+from portkit.model import Artifact, Facts, Form, RunSpec
+from portkit.move.plan import Plan
+from portkit.source import Source
+from portkit.store import Store
+from portkit.store.manifest import artifact_from, manifest_of
+from portkit.wire.json_types import JsonObject
+
+# Bytes; a manifest lists blobs, of which an image has some hundred.
+_MANIFEST_LIMIT = 16 << 20
+MAKE_DISK = "package disk"
+SEND_DISK = "transfer disk"
+
+
+class Results(Protocol):
+    """What steps recorded of themselves; `portkit.move.journal.Steps` is one."""
+
+    def result(self, step: str) -> JsonObject:
+        """What the step recorded last; empty when there is nothing."""
+
+
+@dataclass(frozen=True)
+class Cargo:
+    """What has to be at hand to go forward; to go back it is not needed.
+
+    image: what a disk is made of. artifacts: those that are there; the disk comes when its step has
+    made it. facts: of the target.
+    """
+
+    spec: RunSpec
+    image: Artifact
+    artifacts: dict[Form, Artifact]
+    facts: Facts
+    store: Store
+    source: Source
+
+
+@dataclass
+class Ground:
+    """Where a Move is at work: live connections, and what it carries.
+
+    from_start: this process began the Move, so that its clock knows when that was. for_good: nobody
+    is going to make this Move again, so that also what came of a blob that was cut is not kept.
+    halt: by which a lane learns that the other has failed. began: when this process began with it.
+    """
+
+    plan: Plan
+    results: Results
+    target: Host
+    source: Host | None
+    clock: Clock
+    cargo: Cargo | None = None
+    from_start: bool = True
+    for_good: bool = False
+    halt: Halt = field(default_factory=Halt)
+    began: str = field(
+        default_factory=lambda: time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    )
+    ends: list[tuple[str, Host]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ends = [("target", self.target)]
+        if self.source is not None:
+            self.ends.append(("source", self.source))
+        # Of two Moves from A to B and from B to A, one gets both locks: they ask in one order.
+        self.ends.sort(key=lambda end: end[1].endpoint)
+
+    @property
+    def loaded(self) -> Cargo:
+        """The cargo, which a walk forward always has."""
+        assert self.cargo is not None, "only a walk back is without it"
+        return self.cargo
+
+    def lane(self) -> Ground:
+        """The same for one of the lanes, whose phases are its own."""
+        observer = Heeding(self.clock.observer, self.halt)
+        return replace(self, clock=self.clock.aside(observer))
+
+    def blobs(self, form: Form) -> tuple[str, ...]:
+        """Digests of what a form is made of; none of a disk that is not made yet."""
+        if form is Form.IMAGE:
+            return self.plan.blobs
+        return tuple(self.results.result(MAKE_DISK).get("blobs", ()))
+
+    def brought(self) -> list[str]:
+        """Digests of what the target lacked before this Move, as far as it was asked."""
+        rows = (self.results.result(name).get("brought", ()) for name in ("reserve", SEND_DISK))
+        return sorted({digest for row in rows for digest in row})
+
+    def phases(self) -> list[JsonObject]:
+        """What was timed since the last call, for a step's result."""
+        return [asdict(phase) for phase in self.clock.take()]
+
+
+def keep(artifact: Artifact, store: Store) -> str:
+    """Store an Artifact's manifest, so that whoever goes on with the Move has it; its digest."""
+    return store.put_bytes(json.dumps(manifest_of(artifact), sort_keys=True).encode()).digest
+
+
+def read(manifest: str, store: Store) -> Artifact:
+    """The Artifact of a manifest, whatever became of its blobs."""
+    return artifact_from(store.read_bytes(manifest, _MANIFEST_LIMIT))
+
+
+def kept(manifest: str, store: Store) -> Artifact:
+    """The Artifact of a manifest that `keep` stored; VerifyError when a blob of it is not there."""
+    artifact = read(manifest, store)
+    # Each is hashed here, once: what is sent after a resume is what was planned.
+    for blob in artifact.blobs:
+        store.content(blob.digest)
+    return artifact

@@ -1,0 +1,63 @@
+"""What says on the hosts that a Move is at work: the App's lock, and the Move's marker."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+
+from portkit.host import Host
+from portkit.move.ground import Ground
+from portkit.wire.json_types import JsonObject
+
+
+def mark(ground: Ground, role: str, host: Host) -> list[str]:
+    """Take the lock and write the marker; the digests that the Move will have brought there."""
+    call = ("move.begin", _about(ground, role))
+    answer = host.remote.call(*call)
+    # Repeated whenever the connection is made anew: the lock belongs to a process on the host,
+    # which ended with the old one.
+    others = (each for each in host.remote.standing if not _marks(each, role))
+    host.remote.standing = [*others, call]
+    return list(answer["brought"]) if role == "target" else []
+
+
+def _marks(call: tuple[str, JsonObject], role: str) -> bool:
+    return call[0] == "move.begin" and call[1]["role"] == role
+
+
+def _about(ground: Ground, role: str) -> JsonObject:
+    plan = ground.plan
+    there = role == "target"
+    needs = sorted({digest for form in plan.forms for digest in ground.blobs(form)})
+    begun = "brought" in ground.results.result("reserve")
+    return {
+        "id": plan.move,
+        "app": plan.app,
+        "role": role,
+        "about": {
+            "source": plan.source or "a bundle",
+            "target": plan.target,
+            "holder": _holder(),
+            "started": ground.began,
+            "forms": " ".join(plan.forms),
+        },
+        "needs": needs if there else [],
+        "ports": [[p.host_ip, p.host_port, p.protocol] for p in plan.ports] if there else [],
+        "hold": plan.hold if there else "",
+        "brought": ground.brought() if there and begun else None,
+    }
+
+
+def release(ground: Ground) -> None:
+    """Let the locks go and remove the markers, on both hosts."""
+    plan = ground.plan
+    for _, host in ground.ends:
+        # First, or a connection that breaks now would take the lock again.
+        host.remote.standing = [each for each in host.remote.standing if each[0] != "move.begin"]
+        host.remote.call("move.end", {"id": plan.move, "app": plan.app})
+
+
+def _holder() -> str:
+    """Who makes this Move, for people who meet its marker on a host."""
+    return f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}"
