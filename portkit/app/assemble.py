@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from portkit.app import envfile
-from portkit.app.document import RESET, Value, parse, settled
+from portkit.app.document import RESET, Value, count, parse, settled
 from portkit.app.files import Folder, Origin, read_file
 from portkit.app.keys import TOP_KNOWN
 from portkit.app.merge import Merger
@@ -21,7 +21,7 @@ from portkit.app.reader import Reader
 from portkit.errors import AppError
 
 _FILES = 100  # of one project, with all that they include and extend
-_BYTES = 4 << 20  # of all of them
+_VALUES = 100_000  # of all of them: two files of the greatest size
 _CHAIN = 100  # services that extend each other, files that include each other
 _REMOTE = re.compile(r"(https?|git|ssh|oci)://|git@|github\.com/", re.ASCII)
 _IMPORTED = ("services", "volumes", "networks", "secrets", "configs", "models")
@@ -44,7 +44,7 @@ class Assembler:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._merger = Merger(reader.error)
-        self._files = self._bytes = 0
+        self._files = self._values = 0
         self._extended: dict[str, dict[str, Value]] = {}  # services by the file, without extends
 
     def parsed(self, texts: list[tuple[bytes, Origin]]) -> list[Value]:
@@ -84,9 +84,9 @@ class Assembler:
         """One file, counted."""
         value = parse(text, origin.name, origin)
         self._files += 1
-        self._bytes += len(text)
-        if self._files > _FILES or self._bytes > _BYTES:
-            why = f"over {_FILES} files or {_BYTES} bytes are included and extended"
+        self._values += count(value)
+        if self._files > _FILES or self._values > _VALUES:
+            why = f"over {_FILES} files or {_VALUES} values are included and extended"
             raise self._reader.error(value, why)
         return value
 

@@ -50,7 +50,7 @@ class Date:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Value:
     """A scalar, a list of Values, or a dict of Values by name; and where it stands.
 
@@ -71,6 +71,13 @@ class Value:
         if isinstance(self.data, list):
             return [value.plain() for value in self.data]
         return self.data
+
+
+def count(value: Value) -> int:
+    """How many values it is made of, with itself."""
+    data = value.data
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return 1 + sum(map(count, inner))
 
 
 def parse(text: bytes, name: str, origin: Origin | None = None) -> Value:

@@ -55,6 +55,38 @@ services:
     labels: {a: b}
 volumes: {data: {}}
 """
+_PROJECT = b"""\
+name: shop
+include: [{path: more.yaml}]
+services:
+  web:
+    image: web
+    depends_on: {db: {condition: service_healthy, restart: true}, job: {condition: service_started}}
+    networks: {front: {aliases: [w], ipv4_address: 10.1.0.5}, default: }
+    links: ["db:store"]
+    extra_hosts: ["x:10.0.0.1", "y=::1"]
+    dns: [10.0.0.1]
+    configs: [one, {source: one, target: /etc/one, mode: 0440}]
+    secrets: [{source: two, uid: "5"}]
+    volumes: ["./f:/f:ro", "data:/d", {type: bind, source: ./g, target: /g}]
+    sysctls: [net.core.somaxconn=5]
+    logging: {driver: local, options: {max-size: 1m}}
+    devices: ["/dev/a:/dev/b:r"]
+    deploy: {replicas: 1, restart_policy: {condition: any}}
+  db: {extends: {file: more.yaml, service: base}, expose: [5432], profiles: [p]}
+  job: {extends: db, network_mode: "service:db", volumes_from: ["db:ro"], ports: !reset []}
+configs: {one: {content: "x${A:-${B-y}}"}}
+secrets: {two: {environment: A}}
+networks: {front: {internal: true, ipam: {config: [{subnet: 10.1.0.0/24}]}}}
+volumes: {data: {driver_opts: {type: tmpfs}}}
+x-portkit: {health: {service: web}, carry: [f]}
+"""
+_MORE = b"services: {base: {image: base, labels: {a: b}}}\nvolumes: {more: }\n"
+_OVER = b"""\
+services:
+  web: {environment: [A=1], dns: 10.0.0.2, command: !override [x], depends_on: [db]}
+  job: {labels: !reset null, tmpfs: /t}
+"""
 _ENV = b"A=1\nexport B='x y' # c\nC=\"q\\n${A}\"\n# comment\nD=${B:-d}\nE\n"
 
 
@@ -175,6 +207,15 @@ def _layer(data: bytes, folder: Path) -> object:
         except (ext4.NoRoom, ValueError):  # `disk.build` makes errors of the product of these
             return None
         return out.tell()
+
+
+def _project(data: bytes, folder: Path) -> None:
+    """A project of several files; the data is spoilt in one or several of them."""
+    names = ("compose.yaml", "more.yaml", "compose.override.yaml")
+    for name, text in zip(names, (*data.split(b"\n---\n"), b"", b"")[:3], strict=True):
+        (folder / name).write_bytes(text)
+    (folder / "f").write_bytes(b"f")
+    apps.load(folder, environ={"A": "a"}, profiles=["*"])
 
 
 def _app(compose: bytes, env: bytes) -> Read:
@@ -400,6 +441,7 @@ def readers() -> dict[str, Reader]:
         ),
         Reader("env-file", _app(_COMPOSE, b""), spoil_lines, (_ENV,)),
         Reader("compose", _app(b"", _ENV), spoil_lines, (_COMPOSE,)),
+        Reader("project", _project, spoil_lines, (b"\n---\n".join((_PROJECT, _MORE, _OVER)),)),
         Reader("recipe", _recipe, spoil_bytes, (_operations(),), (ValueError,)),
         Reader("bundle", _bundle, spoil_tar, (bundle,)),
         Reader("bundle-document", lambda d, _: parse_document(d), spoil_json, (_document(bundle),)),

@@ -188,11 +188,16 @@ def test_files_without_end(tmp_path: Path) -> None:
 
 
 def test_files_that_grow_when_they_are_merged(tmp_path: Path) -> None:
-    rows = ",".join(f"A{n}" for n in range(20_000))
+    rows = ",".join(f"A{n}" for n in range(3_000))
     (tmp_path / "big.yaml").write_text(f"services: {{a: {{environment: [{rows}]}}}}\n")
     text = "services:\n  a: {image: x, environment: [B=1]}\n"
-    files = ["compose.yaml", *["big.yaml"] * 28]
-    assert "too big when they are merged" in refused(tmp_path, text, files=files)
+    files = ["compose.yaml", *["big.yaml"] * 32]
+    assert load(tmp_path, text, files=files[:30]).service.environment["A2999"] is None
+    assert "or 100000 values" in refused(tmp_path, text, files=[*files, *files])
+    labels = ",".join(f"a{n}: b" for n in range(20_000))
+    services = "".join(f"  s{n}: {{extends: base, labels: {{x: y}}}}\n" for n in range(60))
+    text = f"services:\n  base: {{image: x, labels: {{{labels}}}}}\n{services}"
+    assert "too big when they are merged" in refused(tmp_path, text)
 
 
 def test_networks_that_are_none(tmp_path: Path) -> None:
