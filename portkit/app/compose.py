@@ -23,6 +23,8 @@ _VERSION = re.compile(r"[123](\.[0-9]{1,2})?")
 _PROJECT = "COMPOSE_PROJECT_NAME"
 _PROFILES = "COMPOSE_PROFILES"
 _FILE, _SEPARATOR = "COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR"
+_ENV_FILES, _NO_ENV_FILE = "COMPOSE_ENV_FILES", "COMPOSE_DISABLE_ENV_FILE"
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")  # as Go reads one
 _SERVICES = 500  # of an App
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 OVERRIDES = (
@@ -76,9 +78,14 @@ def read(document: bytes, source: str, attached: Iterable[str] = ()) -> App:
 
 
 def _variables(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Those of the environment, over those of the file .env."""
-    dotenv = folder / ".env"
-    told = envfile.parse(read_file(dotenv), str(dotenv), environ) if dotenv.is_file() else {}
+    """Those of the environment, over those of the file .env or of the files of _ENV_FILES."""
+    names = _words(environ.get(_ENV_FILES, ""), ",")
+    paths = [_absolute(folder, name) for name in names]
+    if not names and (folder / ".env").is_file() and environ.get(_NO_ENV_FILE) not in _TRUE:
+        paths = [folder / ".env"]
+    told: dict[str, str] = {}
+    for path in paths:
+        told = envfile.parse(read_file(path), str(path), environ, told)
     return {**told, **environ}
 
 

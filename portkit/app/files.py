@@ -105,7 +105,7 @@ class Sealed:
         return Path(name)
 
     def named(self, name: str) -> Path:
-        raise _refused("include or extends", name)
+        raise _refused("a path", name)
 
     def bind(self, source: str) -> str:
         raise _refused("a bind mount", source)

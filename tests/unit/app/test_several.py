@@ -287,3 +287,19 @@ def test_the_image_is_for_the_platform(tmp_path: Path, platform: str, fits: bool
     with pytest.raises(AppError, match="not for the platform") as caught:
         apps.resolve(app, image)
     assert f"--platform {platform}" in caught.value.resolution
+
+
+def test_which_env_files_count(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {a: {image: 'x:${A}-${B:-none}'}}\n")
+    (tmp_path / ".env").write_text("A=dot\n")
+    (tmp_path / "one.env").write_text("A=one\nB=1\n")
+    (tmp_path / "two.env").write_text("A=two\n")
+    for environ, image in (
+        ({}, "x:dot-none"),
+        ({"COMPOSE_ENV_FILES": "one.env,two.env"}, "x:two-1"),
+        ({"COMPOSE_ENV_FILES": "one.env", "A": "mine"}, "x:mine-1"),
+        ({"COMPOSE_DISABLE_ENV_FILE": "true"}, "x:-none"),
+    ):
+        assert apps.load(tmp_path, environ=environ).service.image == image
+    with pytest.raises(AppError, match="cannot be read"):
+        apps.load(tmp_path, environ={"COMPOSE_ENV_FILES": "three.env"})
