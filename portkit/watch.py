@@ -43,9 +43,9 @@ class Place:
 
 @dataclass
 class Watch:
-    """One Instance, how it is known to be up, and where it is asked. health: its timeout_s is the
-    deadline's. before: what the engine said at the last first answer. halt: ends the wait when
-    another lane of the Move has failed."""
+    """One Instance, how it is known to be up, and where it is asked. health: as the App has it; how
+    long is waited is the deadline's. before: what the engine said at the last first answer. halt:
+    ends the wait when another lane of the Move has failed."""
 
     runner: boot.Runner
     identity: str
@@ -90,7 +90,8 @@ class Watch:
                     self.place = inner_place(self.target, self._address(), self.way.inner)
                 assert self.place is not None, "`watch` found it"
                 place = self.place
-                found = measure.ttfr(self.health, place.address, started=started, alive=look)
+                probe = replace(self.health, timeout_s=self.deadline.seconds)
+                found = measure.ttfr(probe, place.address, started=started, alive=look)
                 url = measure.url_of(self.health, place.there)
                 return replace(found, url=url, method=self.way.method, vantage=place.vantage)
             case Method.HEALTHCHECK:
@@ -190,7 +191,6 @@ def watch(
     if deadline.grown:
         observer.message(f"waits {deadline.seconds:g} s for the first answer: {deadline.reason}")
     place = None if way.port is None else published_place(target, way.port)
-    health = replace(health, timeout_s=deadline.seconds)
     halt = halt or Halt()
     return Watch(runner, identity, target, health, way, deadline, place, observer, halt=halt)
 

@@ -120,7 +120,7 @@ def _brought(folder: Node) -> dict[int, list[str]]:
 def _blocks(tree: Tree, node: Node) -> int:
     """How many blocks it takes beside a folder's names, at most a few more."""
     member = tree.member(node)
-    attributes = bool(xattr.encode(_attributes(tree, node, member)).block)
+    attributes = xattr.blocks(_attributes(tree, node, member))
     if node.kind == tarball.SYMLINK:
         return attributes + (len(_bytes(node.link)) >= _SHORT_LINK)
     if member is None or node.kind != tarball.FILE:

@@ -33,21 +33,19 @@ class Attributes(NamedTuple):
     block: bytes  # its hash and checksum are still to be put in
 
 
+def blocks(values: Mapping[str, bytes]) -> int:
+    """How many blocks they take; ValueError when they do not fit into one."""
+    return int(_size(_entries(values)) > _ROOM_IN_INODE)
+
+
 def encode(values: Mapping[str, bytes]) -> Attributes:
     """ValueError when they do not fit into a block."""
-    rows = sorted(
-        (index, len(name), name, value)
-        for key, value in values.items()
-        for index, name in _named(key)
-    )
-    entries = [(index, name, value) for index, _, name, value in rows]
+    entries = _entries(values)
     if not entries:
         return Attributes(b"", b"")
     if _size(entries) <= _ROOM_IN_INODE:
         packed, _ = _packed(entries, _ROOM_IN_INODE, 0)
         return Attributes(struct.pack("<I", _MAGIC) + packed, b"")
-    if _size(entries) > BLOCK - _HEADER:
-        raise ValueError(f"its extended attributes take more than {BLOCK} bytes")
     packed, hashes = _packed(entries, BLOCK - _HEADER, _HEADER)
     total = 0
     for each in hashes:
@@ -60,6 +58,21 @@ def sealed(block: bytes, number: int) -> bytes:
     """The block with its checksum; number: where it is."""
     total = checksum.extend(checksum.extend(checksum.SEED, struct.pack("<Q", number)), block)
     return block[:16] + struct.pack("<I", total) + block[20:]
+
+
+def _entries(values: Mapping[str, bytes]) -> list[tuple[int, bytes, bytes]]:
+    """(kind, name, value), in ext4's order."""
+    rows = sorted(
+        (index, len(name), name, value)
+        for key, value in values.items()
+        for index, name in _named(key)
+    )
+    entries = [(index, name, value) for index, _, name, value in rows]
+    if any(len(name) > 255 for _, name, _ in entries):
+        raise ValueError("an extended attribute has a name that is too long")
+    if _size(entries) > BLOCK - _HEADER:
+        raise ValueError(f"its extended attributes take more than {BLOCK} bytes")
+    return entries
 
 
 def _named(key: str) -> list[tuple[int, bytes]]:
@@ -86,8 +99,6 @@ def _packed(
     so far before the entries."""
     front, back, hashes = b"", b"", []
     for index, name, value in entries:
-        if len(name) > 255:
-            raise ValueError("an extended attribute has a name that is too long")
         padded = value.ljust(_padded(len(value)), b"\0")
         back = padded + back
         offset = base + room - len(back) if value else 0
