@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import click
 import portkit
 from portkit import runtime
 from portkit.errors import PortkitError
+from portkit_cli import interrupt
 from portkit_cli.commands import moves as moves_commands
 from portkit_cli.commands.doctor import doctor
 from portkit_cli.commands.gc import gc
@@ -23,6 +22,7 @@ from portkit_cli.commands.instances import COMMANDS
 from portkit_cli.commands.inventory import inventory
 from portkit_cli.commands.lab import lab
 from portkit_cli.commands.move import check, measure_command, move, pack
+from portkit_cli.interrupt import Terminated
 from portkit_cli.render import clean, print_error
 
 
@@ -32,36 +32,6 @@ class CleanFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, cleaned."""
         return clean(super().format(record))
-
-
-class Terminated(BaseException):
-    """Raised by SIGTERM: the program cleans up and ends, as with Ctrl-C."""
-
-
-# Until then the finalizer in which the interrupt was lost has returned.
-_AGAIN_S = 0.02
-
-
-def _terminate(*_: object) -> None:
-    raise Terminated
-
-
-def _again(lost: sys.UnraisableHookArgs) -> None:
-    """Send an interrupt again that Python would forget.
-
-    When a signal arrives while Python frees an object (a generator, for example), the exception is
-    reported and dropped. It is sent again from a thread, because here it would be dropped as well.
-    """
-    numbers = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}
-    number = numbers.get(lost.exc_type)
-    if number is None:
-        sys.__unraisablehook__(lost)
-        return
-    # Sent to the process and not raised here: an exception that leaves this hook is dropped as
-    # well.
-    timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
-    timer.daemon = True
-    timer.start()
 
 
 def _from_os(error: OSError) -> PortkitError:
@@ -150,9 +120,7 @@ def main(debug: bool) -> None:
     """
     before = os.umask(0o077)  # whatever is written from now on may contain secrets
     click.get_current_context().call_on_close(lambda: os.umask(before))
-    # Python's default for SIGTERM ends the process at once, without rolling anything back.
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.unraisablehook = _again
+    interrupt.install()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(CleanFormatter("%(asctime)s %(name)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.WARNING)
