@@ -11,6 +11,7 @@ from rich.text import Text
 
 from portkit.delivery import Prediction
 from portkit.errors import PortkitError
+from portkit.model import Form
 from portkit.report import FormReport, Report
 from portkit.text import printable
 
@@ -62,6 +63,16 @@ def _predicted(cost: Prediction | None) -> tuple[str, ...]:
     return (*shown, "unknown" if cost.seconds is None else f"~ {cost.seconds:.1f} s")
 
 
+def compared(form: Form, cost: Prediction | None, sent_bytes: int, seconds: float) -> str:
+    """A line with what a transfer cost, and what it was predicted to cost."""
+    measured = f"measured {decimal(sent_bytes)}, {seconds:.1f} s"
+    if cost is None:
+        return f"{form.value}: {measured}"
+    sent = "unknown" if cost.sent_bytes is None else f"~ {decimal(cost.sent_bytes)}"
+    time = "time unknown" if cost.seconds is None else f"~ {cost.seconds:.1f} s"
+    return f"{form.value}: predicted {sent}, {time}; {measured}"
+
+
 def print_report(report: Report) -> None:
     """Print a Report for people: what each form cost, then what was noticed."""
     console = stdout()
@@ -77,7 +88,11 @@ def print_report(report: Report) -> None:
         table.add_row(form.form.value, form.verdict.value, content, *costs)
     console.print(table)
     for form in report.forms:
-        if form.predicted:
+        if form.predicted and form.transfer:
+            made = form.transfer
+            text = compared(form.form, form.predicted, made.sent_bytes, made.seconds)
+            console.print(Text(clean(text)))
+        elif form.predicted:
             text = f"predicted {form.form.value}: {'; '.join(form.predicted.basis)}"
             console.print(Text(clean(text)))
     # A finding that is true of both forms is printed once.

@@ -123,6 +123,9 @@ def plan_of(packed: Packed, job: Job, journal: Journal, stays: Form | None, repe
         fingerprint=fingerprint(journal, packed.spec),
         findings={form: tuple(packed.findings[form]) for form in packed.artifacts},
         reading=packed.app.reading,
+        predicted=journal.foreseen(
+            packed.app.name, job.target.name, packed.image, job.target.rate_limit
+        ),
     )
 
 
@@ -177,4 +180,5 @@ def _form_report(
         from_boot_s=tuple(booted["from_boot_s"]),
         instance=plan.move,
         state="removed" if plan.keep is None else state,
+        predicted=plan.predicted.get(form),
     )

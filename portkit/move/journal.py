@@ -17,15 +17,16 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from portkit import files
+from portkit.delivery import Prediction
 from portkit.errors import ConflictError, PortkitError
-from portkit.model import Form
+from portkit.model import Artifact, Form
 from portkit.move.walk import StepState
 from portkit.wire.json_types import JsonObject
 
@@ -44,6 +45,14 @@ create table steps (
   move text not null references moves (id) on delete cascade, name text not null,
   state text not null, result text not null, at real not null, primary key (move, name)
 ) strict;
+"""
+
+# What came after the first portkit with this version of the file; the older ones do not miss it.
+_ADDED = """
+create table if not exists predictions (
+  app text not null, target text not null, form text not null, content text not null,
+  predicted text not null, primary key (app, target, form)
+) strict
 """
 
 
@@ -159,6 +168,34 @@ class Journal:
                 return Past(entry.id, sent, seconds)
         return None
 
+    def foresee(
+        self,
+        app: str,
+        target: str,
+        image: Artifact,
+        limit: float | None,
+        costs: Mapping[Form, Prediction],
+    ) -> None:
+        """Keep what Forms of an App were predicted to cost there, in place of what was before."""
+        content = _content(image, limit)
+        rows = [
+            (app, target, form, content, json.dumps(asdict(cost))) for form, cost in costs.items()
+        ]
+        with self._database() as database:
+            database.executemany("insert or replace into predictions values (?, ?, ?, ?, ?)", rows)
+
+    def foreseen(
+        self, app: str, target: str, image: Artifact, limit: float | None
+    ) -> dict[Form, Prediction]:
+        """What was predicted last for the Forms of that App there; nothing of another image, or of
+        a transfer that was held to another rate."""
+        query = (
+            "select form, predicted from predictions where app = ? and target = ? and content = ?"
+        )
+        with self._database() as database:
+            rows = database.execute(query, (app, target, _content(image, limit))).fetchall()
+            return {Form(row["form"]): _prediction(json.loads(row["predicted"])) for row in rows}
+
     def settle(self, identity: str, state: MoveState, error: str = "") -> None:
         """Record how a Move stands or has ended; `error` in one line, without secrets."""
         ended = None if state in OPEN else time.time()
@@ -271,6 +308,7 @@ class Journal:
             database.execute(f"pragma user_version = {_VERSION}")
         elif version != _VERSION:
             raise ValueError(f"it has version {version}, this portkit writes {_VERSION}")
+        database.execute(_ADDED)
 
     def fingerprint(self, text: str) -> str:
         """A keyed hash: it tells whether a text has changed, and nothing about the text."""
@@ -330,6 +368,18 @@ class Steps:
             query = "select state, result from steps where move = ? and name = ?"
             found = database.execute(query, (self._identity, step)).fetchone()
         return found if isinstance(found, sqlite3.Row) else None
+
+
+def _content(image: Artifact, limit: float | None) -> str:
+    # Of a disk as well: it is a function of its image.
+    return f"{image.digest} {limit}"
+
+
+def _prediction(row: JsonObject) -> Prediction:
+    """ValueError for what this portkit did not write."""
+    from pydantic import TypeAdapter  # slow to import
+
+    return TypeAdapter(Prediction).validate_python(row)
 
 
 def _locked(descriptor: int) -> bool:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 
+from portkit.delivery import Prediction
 from portkit.errors import PortkitError
 from portkit.model import Finding, Form, Port, Reading
 from portkit.wire.json_types import JsonObject
@@ -24,7 +25,8 @@ class Plan:
     none where it does not travel; what a disk is made of, the step that makes it says.
     hold: the name under which the Move holds its image on the target. tag: the user's name for it.
     fingerprint: of what the process will see, keyed; no value of it can be read from here.
-    findings: of each form, as they were before the first byte.
+    findings: of each form, as they were before the first byte. predicted: what a form was predicted
+    to cost, where that was asked for before the Move.
     """
 
     move: str
@@ -44,6 +46,7 @@ class Plan:
     fingerprint: str
     findings: Mapping[Form, tuple[Finding, ...]]
     reading: Reading = field(default_factory=Reading)
+    predicted: Mapping[Form, Prediction] = field(default_factory=dict)
 
     @property
     def both(self) -> bool:

@@ -16,7 +16,8 @@ def predictions(
 ) -> Mapping[tuple[str, Form], Prediction]:
     """By App and Form, in the order of the Moves: what an earlier one brings does not travel again.
 
-    The target is only read. What is refused, or not made yet, is left out.
+    The target is only read. What is refused, or not made yet, is left out. The journal keeps them,
+    and a Move of the same content is compared with them.
     """
     found: dict[tuple[str, Form], Prediction] = {}
     arriving: set[str] = set()
@@ -26,7 +27,12 @@ def predictions(
                 if artifact is None or each.hopeless(form):
                     continue
                 with clock.phase(f"predict {form}"):
-                    found[each.app.name, form] = _one(each, artifact, job, journal, arriving)
+                    cost = _one(each, artifact, job, journal, arriving)
+                found[each.app.name, form] = cost
+                target = job.target
+                journal.foresee(
+                    each.app.name, target.name, each.image, target.rate_limit, {form: cost}
+                )
                 # Also between Forms: a disk is described against the layers of its own image, which
                 # go before it.
                 arriving |= {blob.digest for blob in artifact.blobs}

@@ -77,7 +77,7 @@ class FormReport:
 
     artifact: None where a check did not make one. from_boot_s: the time to first request, in
     seconds, one value for each start. from_move_s: of the first start, since the Move began. state:
-    running, ready or removed; "" before. predicted: only where the Move was planned, not made.
+    running, ready or removed; "" before. predicted: of a Move that is planned, or was before.
     """
 
     form: Form

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -12,12 +13,13 @@ from rich.table import Table
 from portkit import move as library
 from portkit.errors import PortkitError
 from portkit.host import connect
+from portkit.model import Form
 from portkit.move import Entry, Journal
 from portkit.move.plan import plan_from
 from portkit.move.walk import StepState
 from portkit_cli.observers import observer
 from portkit_cli.options import Messages, output, progress
-from portkit_cli.render import clean, print_report, stdout
+from portkit_cli.render import clean, compared, print_report, stdout
 
 _identity = click.argument("identity", metavar="ID")
 
@@ -60,7 +62,9 @@ def moves(every: bool, output: str) -> None:
 def show(identity: str, output: str) -> None:
     """Print the steps of one Move, and how far each came.
 
-    A step is pending, doing, done, undoing or undone. `portkit moves` prints the ids.
+    A step is pending, doing, done, undoing or undone. `portkit moves` prints the ids. What sending
+    each form cost is printed below the steps, beside what `portkit move --dry-run` predicted if it
+    ran before the Move for the same image.
 
     \b
     Examples:
@@ -71,13 +75,24 @@ def show(identity: str, output: str) -> None:
     entry = journal.get(identity)
     # The journal has the steps that were begun; the plan has all of them, in order.
     known = {name: (state, at) for name, state, at in journal.record(identity).entries()}
-    names = plan_from(entry.plan).steps()
+    plan = plan_from(entry.plan)
+    names = plan.steps()
+    transfers = [(form, _transfer(journal, identity, form)) for form in plan.forms]
     if output == "json":
         steps = [
             {"name": name, "state": known[name][0] if name in known else StepState.PENDING}
             for name in names
         ]
-        click.echo(json.dumps({**_document(entry), "steps": steps}, indent=2))
+        costs = [
+            {
+                "form": form,
+                "predicted": asdict(plan.predicted[form]) if form in plan.predicted else None,
+                "measured": measured,
+            }
+            for form, measured in transfers
+        ]
+        document = {**_document(entry), "steps": steps, "transfers": costs}
+        click.echo(json.dumps(document, indent=2))
         return
     click.echo(clean(f"{entry.id}: {entry.app}, {entry.source} -> {entry.target}"))
     ended = f", ended {_when(entry.ended)}" if entry.ended else ""
@@ -91,6 +106,10 @@ def show(identity: str, output: str) -> None:
         state, at = known.get(name, (StepState.PENDING, None))
         table.add_row(name, state.value, _when(at) if at else "")
     stdout().print(table)
+    for form, measured in transfers:
+        if measured:
+            sent, seconds = measured["sent_bytes"], measured["seconds"]
+            click.echo(clean(compared(form, plan.predicted.get(form), sent, seconds)))
     if entry.unfinished:
         click.echo(f"\nContinue it:  portkit resume {entry.id}")
         click.echo(f"Roll it back: portkit rollback {entry.id}")
@@ -166,6 +185,12 @@ def forget(identity: str) -> None:
       portkit forget pk-6e4b06d66696
     """
     Journal().forget(identity)
+
+
+def _transfer(journal: Journal, identity: str, form: Form) -> dict[str, Any] | None:
+    """What sending a form cost; None before it was sent."""
+    found = journal.record(identity).result(f"transfer {form}").get("transfer")
+    return found and {name: found[name] for name in ("sent_bytes", "reused_bytes", "seconds")}
 
 
 def _document(entry: Entry) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from portkit import move as moves
 from portkit.delivery import Prediction
 from portkit.errors import BootError, ConflictError, IncompatibleError, SpaceError
 from portkit.model import App, Finding, Form, Service, Severity, Verdict
+from portkit.move.walk import StepState
 from portkit.report import FormReport, Report
-from tests.factories import FACTS
+from tests.factories import FACTS, plan, transfer
 
 
 class FakeHost:
@@ -100,6 +101,40 @@ def test_a_dry_run_shows_what_is_predicted_and_why(
     (row,) = [line for line in done.stdout.splitlines() if line.startswith("image")]
     assert re.split(r"  +", row.strip())[2:] == [*shown[:2], "~ 789.4 MB", shown[2]]
     assert "predicted image: bytes: compressed here; time: as before" in done.stdout
+
+
+def test_show_prints_what_was_predicted_and_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTKIT_STATE", str(tmp_path))
+    cost = Prediction(
+        sent_bytes=70_900_000, reused_bytes=1, space_bytes=1, seconds=7.25, basis=("x",)
+    )
+    made = plan(predicted={Form.IMAGE: cost})
+    journal = moves.Journal()
+    journal.add("pk-shop", app="shop", source="a", target="web2", plan=made.to_json())
+    for form, sent in (("image", 71_200_000), ("disk", 2_000)):
+        row = {"transfer": {"sent_bytes": sent, "reused_bytes": 5, "seconds": 8.0}}
+        journal.record("pk-shop").note(f"transfer {form}", StepState.DONE, row)
+    text = CliRunner().invoke(main, ["show", "pk-shop"]).stdout
+    assert "image: predicted ~ 70.9 MB, ~ 7.2 s; measured 71.2 MB, 8.0 s" in text
+    assert "disk: measured 2.0 kB, 8.0 s" in text
+    document = CliRunner().invoke(main, ["show", "pk-shop", "--output", "json"]).stdout
+    image, disk = json.loads(document)["transfers"]
+    assert (image["predicted"]["seconds"], image["measured"]["seconds"]) == (7.25, 8.0)
+    assert (disk["predicted"], disk["measured"]["sent_bytes"]) == (None, 2_000)
+
+
+def test_a_move_shows_what_was_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = Prediction(sent_bytes=None, reused_bytes=1, space_bytes=1, seconds=None, basis=("x",))
+    form = FormReport(
+        Form.IMAGE, None, Verdict.NATIVE, (), transfer=transfer(), predicted=cost, state="ready"
+    )
+    app = App("shop", (Service("shop"),), "shop")
+    report = Report("pk-shop", app, FACTS, FACTS, 0, 0, (), (form,))
+    monkeypatch.setattr(moves, "move_apps", lambda apps, *, moved, **_: moved(report))
+    done = portkit("move", "shop:1", "--to", "web2")
+    assert "image: predicted unknown, time unknown; measured " in done.stdout
 
 
 def test_what_was_moved_is_told_when_a_later_one_fails() -> None:

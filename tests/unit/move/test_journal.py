@@ -1,20 +1,23 @@
 """The journal: private, whole after a kill, and clear when it cannot be read."""
 
 import os
+import sqlite3
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from portkit import process
+from portkit.delivery import Prediction
 from portkit.errors import ConflictError, PortkitError
-from portkit.model import Form
+from portkit.model import Artifact, Form
 from portkit.move import unfinished
 from portkit.move.journal import Journal, MoveState, Past
 from portkit.move.plan import plan_from
 from portkit.move.walk import StepState
-from tests.factories import plan
+from tests.factories import IMAGE, plan
 
 ID = "pk-0123456789ab"
 
@@ -52,6 +55,33 @@ def test_the_newest_transfer_whose_speed_means_something(journal: Journal) -> No
     assert journal.measured(Form.IMAGE, "new") == Past("pk-fast", 8_000_000, 2.0)
     assert journal.measured(Form.DISK, "new") is None
     assert journal.measured(Form.IMAGE, "another") is None
+
+
+def test_the_last_prediction_for_the_same_content(journal: Journal) -> None:
+    made = Artifact(Form.IMAGE, "sha256:" + "1" * 64, (IMAGE,), (), 1, 1)
+    cost = Prediction(
+        sent_bytes=1, reused_bytes=None, space_bytes=3, seconds=0.5, basis=("bytes: x",)
+    )
+    assert journal.foreseen("shop", "new", made, None) == {}
+    old = replace(cost, sent_bytes=9)
+    journal.foresee("shop", "new", made, None, {Form.IMAGE: old, Form.DISK: old})
+    journal.foresee("shop", "new", made, None, {Form.IMAGE: cost})
+    again = Journal(journal.folder)
+    assert again.foreseen("shop", "new", made, None) == {Form.IMAGE: cost, Form.DISK: old}
+    for app, target, image, limit in (
+        ("blog", "new", made, None),
+        ("shop", "old", made, None),
+        ("shop", "new", replace(made, digest="sha256:" + "2" * 64), None),
+        ("shop", "new", made, 1e6),
+    ):
+        assert again.foreseen(app, target, image, limit) == {}
+
+
+def test_a_journal_from_before_predictions_were_kept(journal: Journal) -> None:
+    with sqlite3.connect(journal.folder / "moves.sqlite3") as database:
+        database.execute("drop table predictions")
+    made = Artifact(Form.IMAGE, "sha256:" + "1" * 64, (IMAGE,), (), 1, 1)
+    assert journal.foreseen("shop", "new", made, None) == {}
 
 
 def test_everything_is_private_under_any_umask(tmp_path: Path) -> None:

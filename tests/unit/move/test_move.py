@@ -24,6 +24,7 @@ from portkit.model import (
 )
 from portkit.move import carry
 from portkit.move.ground import Ground, keep
+from portkit.move.plan import plan_from
 from portkit.report import Boot, Report
 from portkit.source import OnHost
 from portkit.store import Store
@@ -96,10 +97,10 @@ class Lot:
         ends: dict[str, Any] = {"source": OnHost(source), "target": self.target}
         return moves.move_apps(apps or self.apps, **ends, store=self.store, **more)
 
-    def plan(self, *apps: App) -> tuple[Report, ...]:
+    def plan(self, *apps: App, **more: Any) -> tuple[Report, ...]:
         source: Any = self.source
         ends: dict[str, Any] = {"source": OnHost(source), "target": self.target}
-        return moves.plan_apps(apps or self.apps, **ends, store=self.store, pack_disk=False)
+        return moves.plan_apps(apps or self.apps, **ends, store=self.store, pack_disk=False, **more)
 
 
 def app(name: str, *ports: int, address: str = "", protocol: str = "tcp") -> App:
@@ -140,6 +141,20 @@ def test_a_plan_predicts_what_each_app_brings_and_changes_nothing(tmp_path: Path
     assert all(cost and cost.sent_bytes and cost.seconds is None for cost in costs)
     assert [cost and cost.reused_bytes for cost in costs] == [0, 1000], "the layer of both"
     assert set(lot.target.calls) == {"image.list", "store.has"}
+
+
+def test_a_move_of_what_was_planned_is_compared_with_the_prediction(tmp_path: Path) -> None:
+    lot, journal = Lot(tmp_path, "shop", "blog"), moves.Journal(tmp_path / "state")
+    (before,) = lot.run(lot.apps[0], journal=journal)
+    assert before.forms[0].predicted is None
+    (planned,) = lot.plan(lot.apps[1], journal=journal)
+    (report,) = lot.run(lot.apps[1], journal=journal)
+    assert report.forms[0].predicted == planned.forms[0].predicted is not None
+    kept = plan_from(journal.get(report.move).plan)
+    assert kept.predicted == {Form.IMAGE: planned.forms[0].predicted}
+    lot.target.rate_limit = 1e6
+    (held,) = lot.run(lot.apps[1], journal=journal)
+    assert held.forms[0].predicted is None, "it was predicted without a limit"
 
 
 def test_what_was_moved_before_one_that_fails_stays(tmp_path: Path) -> None:
