@@ -119,8 +119,6 @@ def _ways(
         yield Way(Method.HOST, inner=health.port)
     if not checks_itself:
         yield "the app has no healthcheck"
-    elif guest:
-        yield "the guest does not run the app's healthcheck"
     else:
         yield Way(Method.HEALTHCHECK)
     yield Way(Method.RUNNING)

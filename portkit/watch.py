@@ -70,6 +70,17 @@ class Watch:
             self.before = self._life("after its first answer")
             return answer
 
+    def all_healthy(self, started: float) -> float | None:
+        """Seconds from `started` until every healthcheck of the App's services passes; None where
+        none of them has one. BootError when one fails, or passes too late."""
+        if not self._life("before all services were healthy").health:
+            return None
+        with self._last_words():
+            timeout = self.deadline.seconds
+            found = measure.until_healthy(self._starting, started=started, timeout_s=timeout)
+            self.before = self._life("after its first answer")
+        return round(found.seconds, 3)
+
     def settle(self) -> None:
         """It goes on running for `settle_s` seconds, without a new start, and answers again."""
         if not self.health.settle_s:
@@ -149,7 +160,8 @@ class Watch:
             return life
         if life.exit_code is None:
             raise BootError(f"the guest ended {when}")
-        raise BootError(f"the app exited with code {life.exit_code} {when}")
+        who = life.service or "the app"
+        raise BootError(f"{who} exited with code {life.exit_code} {when}")
 
     @contextmanager
     def _last_words(self) -> Iterator[None]:

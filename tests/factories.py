@@ -5,7 +5,7 @@ from typing import Any
 
 from portkit.app.resolve import defaults
 from portkit.delivery import Transfer
-from portkit.model import Facts, Form, ImageConfig, RunSpec
+from portkit.model import AppSpec, Facts, Form, ImageConfig, RunSpec
 from portkit.move.plan import Plan
 from portkit.progress import NullObserver
 
@@ -44,6 +44,13 @@ def spec(**changes: Any) -> RunSpec:
     return replace(made, **changes)
 
 
+def app_spec(*services: RunSpec, **changes: Any) -> AppSpec:
+    """An App of these services, of which the first answers for it; of one (`spec`) without any."""
+    rows = services or (spec(),)
+    made = AppSpec(rows[0].app, rows, rows[0], rows[0].machine)
+    return replace(made, **changes)
+
+
 def transfer(**changes: Any) -> Transfer:
     """What a small transfer to a host on this machine cost."""
     values: dict[str, Any] = {
@@ -71,8 +78,9 @@ def plan(**changes: Any) -> Plan:
         "image": "sha256:" + "1" * 64,
         "blobs": ("sha256:" + "2" * 64,),
         "ports": (),
-        "hold": "portkit/held:1",
-        "tag": None,
+        "services": {"x": IMAGE.digest},
+        "holds": {IMAGE.digest: "portkit/held:1"},
+        "tags": {},
         "fingerprint": "",
         "findings": {Form.IMAGE: (), Form.DISK: ()},
     }

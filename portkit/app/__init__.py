@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from portkit.app.names import app_name, image_reference, made_name
-from portkit.app.resolve import defaults, resolve
+from portkit.app.resolve import defaults, resolve, resolve_all
 from portkit.errors import AppError
 from portkit.model import App, Build, Finding, Reading, Service, Severity
 
 _DOCKERFILES = ("Dockerfile", "Containerfile")  # the first that is there
 
-__all__ = ["defaults", "load", "resolve"]
+__all__ = ["defaults", "load", "resolve", "resolve_all"]
 
 
 def load(

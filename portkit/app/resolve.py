@@ -7,16 +7,20 @@ environment comes over the image's, VOLUMEs of the image that nothing else cover
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from portkit.app import values
 from portkit.app.document import encodable
 from portkit.app.names import engine_user
 from portkit.errors import AppError
+from portkit.guest import stack
 from portkit.guest.config import signal_number
 from portkit.model import (
     CAPABILITIES,
     DEFAULT_CAPABILITIES,
     App,
+    AppSpec,
     Healthcheck,
     ImageConfig,
     Mount,
@@ -44,10 +48,56 @@ _HOSTNAME = re.compile(rf"(?=.{{1,63}}\Z){_LABEL}(\.{_LABEL})*")
 
 
 def resolve(app: App, image: ImageConfig) -> RunSpec:
-    """What the app's process sees. AppError when nothing says what to run, or a value is bad."""
-    service = app.service
+    """What the process of an App's only service sees. AppError when nothing says what to run, or a
+    value is bad."""
+    return _resolved(app, app.service, image, app.name)
+
+
+def resolve_all(app: App, images: Sequence[ImageConfig]) -> AppSpec:
+    """What the processes of all services see. images: of each service, in their order.
+
+    AppError as for `resolve`; of several services it names the one that it is about.
+    """
+    for service in app.services:
+        _refuse_contents(app, service)
+    distinct = tuple({image.digest: image for image in images}.values())
+    layers = stack.trees(distinct)
+    pairs = tuple(zip(app.services, images, strict=True))
+    if len(pairs) == 1:
+        service, image = pairs[0]
+        only = replace(resolve(app, image), layers=layers[image.digest])
+        return _whole(app, (only,))
+    found = []
+    for service, image in pairs:
+        try:
+            made = _resolved(app, service, image, service.name)
+        except AppError as error:
+            error.details = f"{service.name}: {error.details}"
+            raise
+        found.append(replace(made, layers=layers[image.digest]))
+    return _whole(app, tuple(found))
+
+
+def _refuse_contents(app: App, service: Service) -> None:
+    if service.contents:
+        targets = ", ".join(content.target for content in service.contents)
+        raise AppError(
+            "portkit does not carry files beside the image for now",
+            details=f"{app.source}: {service.name} has {targets[:400]}",
+            resolution="Put them into the image.",
+        )
+
+
+def _whole(app: App, services: tuple[RunSpec, ...]) -> AppSpec:
+    front = next(each for each in services if each.service == app.front_service.name)
+    machine = app.services[0].machine if len(services) == 1 else app.machine
+    return AppSpec(app.name, services, front, machine, app.networks, app.volumes)
+
+
+def _resolved(app: App, service: Service, image: ImageConfig, name: str) -> RunSpec:
+    """name: what its host is called, unless it says so itself."""
     _check_platform(service, image)
-    hostname = _hostname(service.hostname or app.name.replace("_", "-").strip("-"))
+    hostname = _hostname(service.hostname or name.replace("_", "-").replace(".", "-").strip("-"))
     return RunSpec(
         app=app.name,
         argv=_argv(service, image),
@@ -61,7 +111,7 @@ def resolve(app: App, image: ImageConfig) -> RunSpec:
         ulimits={**DEFAULT_ULIMITS, **service.ulimits},
         capabilities=_capabilities(service),
         mounts=_mounts(service, image),
-        ports=_ports(app, image),
+        ports=_ports(app, service, image),
         stop_signal=_stop_signal(service, image),
         stop_grace_period_s=service.stop_grace_period_s,
         restart=service.restart,
@@ -74,6 +124,33 @@ def resolve(app: App, image: ImageConfig) -> RunSpec:
         cpus=service.cpus,
         mem_limit_bytes=service.mem_limit_bytes,
         privileged=service.privileged,
+        service=service.name,
+        image=image.digest,
+        depends_on=service.depends_on,
+        networks=service.networks,
+        network_mode=service.network_mode,
+        links=service.links,
+        extra_hosts=service.extra_hosts,
+        dns=service.dns,
+        dns_search=service.dns_search,
+        dns_opt=service.dns_opt,
+        domainname=service.domainname,
+        sysctls=service.sysctls,
+        shm_bytes=service.shm_bytes,
+        security_opt=service.security_opt,
+        pids_limit=service.pids_limit,
+        mem_reservation_bytes=service.mem_reservation_bytes,
+        memswap_bytes=service.memswap_bytes,
+        oom_score_adj=service.oom_score_adj,
+        tty=service.tty,
+        stdin_open=service.stdin_open,
+        pid=service.pid,
+        ipc=service.ipc,
+        userns_mode=service.userns_mode,
+        devices=service.devices,
+        logging=service.logging,
+        container_name=service.container_name,
+        contents=service.contents,
     )
 
 
@@ -220,9 +297,9 @@ def _own_volume(path: str) -> Mount:
         ) from error
 
 
-def _ports(app: App, image: ImageConfig) -> tuple[Port, ...]:
+def _ports(app: App, service: Service, image: ImageConfig) -> tuple[Port, ...]:
     """The published ports; a Dockerfile or image alone publishes what it EXPOSEs."""
-    ports = app.service.ports
+    ports = service.ports
     # A compose file that publishes nothing means it; a Dockerfile or an image alone has no way to
     # say more than EXPOSE.
     if not ports and not app.source.endswith((".yaml", ".yml")):

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol, assert_never
 
+from portkit.boot.patience import PATIENCE_S
 from portkit.errors import AppError
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Form, Instance, Life, RunSpec
+from portkit.model import AppSpec, Artifact, Facts, Form, Instance, Life
 
 
 class Runner(Protocol):
     """What every engine can do with Instances. An Instance has the id of its Move."""
 
     def create(
-        self, artifact: Artifact, reference: str, spec: RunSpec, identity: str, facts: Facts
+        self,
+        artifact: Artifact,
+        held: Mapping[str, str],
+        spec: AppSpec,
+        identity: str,
+        facts: Facts,
     ) -> Instance:
         """Create an Instance without starting it. The host does not start it before `commit`.
 
-        reference: the name that holds an image on the host; "" for a disk."""
+        held: the name that holds each image (by its digest) on the host; none for a disk."""
 
-    def start(self, identity: str) -> None:
-        """Start it. Returns as soon as the engine has started it, before the app is up."""
+    def start(
+        self, identity: str, within_s: float = PATIENCE_S, service: str | None = None
+    ) -> None:
+        """Start it. Returns as soon as the engine has started all services, before the app is up.
 
-    def stop(self, identity: str, grace_s: float | None = None) -> int | None:
+        within_s: how long a service may wait for another one that it depends on. service: only one
+        of several; AppError where that is not possible."""
+
+    def stop(
+        self, identity: str, grace_s: float | None = None, service: str | None = None
+    ) -> int | None:
         """Send the stop signal, wait, then force it. Returns the exit code where it is known.
 
-        grace_s: how long to wait; None for the App's own stop_grace_period."""
+        grace_s: how long to wait; None for the App's own stop_grace_period. service: only one of
+        several; AppError where that is not possible."""
 
     def state(self, identity: str) -> tuple[str, int | None]:
         """Its status, which is created, running or exited, and its exit code."""
@@ -35,16 +49,18 @@ class Runner(Protocol):
     def life(self, identity: str) -> Life:
         """What the engine says about it now: whether it runs, since when, and its health."""
 
-    def commit(self, identity: str, spec: RunSpec) -> None:
+    def commit(self, identity: str, spec: AppSpec) -> None:
         """Let the host start it by itself from now on, as compose's `restart` says."""
 
     def remove(self, identity: str) -> None:
         """Remove everything of the Instance. It is no error when there is nothing."""
 
-    def logs(self, identity: str, tail: int = 100) -> str:
-        """The last lines that it wrote."""
+    def logs(self, identity: str, tail: int = 100, service: str | None = None) -> str:
+        """The last lines that it wrote; service: only those of one of several."""
 
-    def follow(self, identity: str, write: Callable[[bytes], object]) -> None:
+    def follow(
+        self, identity: str, write: Callable[[bytes], object], service: str | None = None
+    ) -> None:
         """Pass on what it writes from now on, until it ends."""
 
     def instances(self) -> tuple[Instance, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from portkit.boot.patience import PATIENCE_S
 from portkit.boot.remains import found, remains
 from portkit.engines.docker import Docker
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Form, Instance, Life, RunSpec
+from portkit.model import AppSpec, Artifact, Facts, Form, Instance, Life
 from portkit.wire import labels
 
 
@@ -23,19 +24,28 @@ class Containers:
         self._engine.close()
 
     def create(
-        self, artifact: Artifact, reference: str, spec: RunSpec, identity: str, facts: Facts
+        self,
+        artifact: Artifact,
+        held: Mapping[str, str],
+        spec: AppSpec,
+        identity: str,
+        facts: Facts,
     ) -> Instance:
-        """A container of the held image; its restart policy stays `no` until `commit`."""
-        self._engine.create(reference, spec, identity)
+        """A container for each service; their restart policies stay `no` until `commit`."""
+        self._engine.create(held, spec, identity)
         return Instance(identity, spec.app, Form.IMAGE, self._host.name, "created")
 
-    def start(self, identity: str) -> None:
-        """Start the container."""
-        self._engine.start(identity)
+    def start(
+        self, identity: str, within_s: float = PATIENCE_S, service: str | None = None
+    ) -> None:
+        """Start the containers, each when what it depends on is as it has to be."""
+        self._engine.start(identity, within_s, service)
 
-    def stop(self, identity: str, grace_s: float | None = None) -> int | None:
-        """Stop the container; the exit code is the engine's."""
-        return self._engine.stop(identity, grace_s)
+    def stop(
+        self, identity: str, grace_s: float | None = None, service: str | None = None
+    ) -> int | None:
+        """Stop the containers in reverse order; the exit code is the engine's."""
+        return self._engine.stop(identity, grace_s, service)
 
     def state(self, identity: str) -> tuple[str, int | None]:
         """The status and the exit code, as the engine has them."""
@@ -46,9 +56,10 @@ class Containers:
         """What the engine says about the container now."""
         return self._engine.life(identity)
 
-    def commit(self, identity: str, spec: RunSpec) -> None:
-        """Set the restart policy that the App asks for."""
-        self._engine.restart_policy(identity, spec.restart)
+    def commit(self, identity: str, spec: AppSpec) -> None:
+        """Set the restart policies that the App asks for."""
+        policies = {service.service: service.restart for service in spec.services}
+        self._engine.restart_policies(identity, policies)
 
     def remove(self, identity: str) -> None:
         """The container, its volumes, and the held image when no other container needs it."""
@@ -59,13 +70,15 @@ class Containers:
         for image in sorted(held | left):
             self._host.remote.call("image.remove", {"reference": image})
 
-    def logs(self, identity: str, tail: int = 100) -> str:
-        """The end of the log that the engine keeps."""
-        return self._engine.logs(identity, tail)
+    def logs(self, identity: str, tail: int = 100, service: str | None = None) -> str:
+        """The end of the logs that the engine keeps."""
+        return self._engine.logs(identity, tail, service)
 
-    def follow(self, identity: str, write: Callable[[bytes], object]) -> None:
+    def follow(
+        self, identity: str, write: Callable[[bytes], object], service: str | None = None
+    ) -> None:
         """Pass on what the container writes, until it ends."""
-        self._engine.follow(identity, write)
+        self._engine.follow(identity, write, service)
 
     def instances(self) -> tuple[Instance, ...]:
         """Containers, and what killed Moves left without one: volumes and held images."""

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import base64
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from portkit.boot import console
+from portkit.boot.patience import PATIENCE_S
 from portkit.boot.remains import remains
-from portkit.engines.domain_xml import Domain, Kernel
+from portkit.engines.domain_xml import Domain, Forward, Kernel
 from portkit.engines.libvirt import Libvirt
+from portkit.errors import AppError
 from portkit.guest import start
 from portkit.guest.boot_partition import direct_line
-from portkit.guest.config import encode_config, is_init_system
+from portkit.guest.config import encode_app, is_init_system
+from portkit.guest.several import GUEST_ADDRESS, places
+from portkit.health import runs_check
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Form, Instance, Life, RunSpec
+from portkit.model import AppSpec, Artifact, Facts, Form, Instance, Life, RunSpec
 
 # An emulated guest takes some seconds to power off after the app has ended.
 _FIRMWARE_S = 10.0
 _LOG_BYTES = 1 << 20
-_LIFE_BYTES = 64 << 10  # less than a whole log: it is read again and again while an App is watched
+_STATE_BYTES = 64 << 10  # of init's own log: it is read again and again while an App is watched
 _FOLLOW_S = 0.3  # each reading is a call to the host, and nobody reads faster
-_EXITED = re.compile(r"^portkit: app exited with code (\d+)", re.MULTILINE)
-_STARTING = re.compile(r"^portkit: starting ", re.MULTILINE)
-_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])")
 
 
 class Domains:
@@ -33,17 +34,22 @@ class Domains:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._engine = Libvirt(host.libvirt_uri(), host.name)
+        self._marks: dict[str, console.About] = {}
 
     def close(self) -> None:
         """Close the connection to libvirt."""
         self._engine.close()
 
     def create(
-        self, artifact: Artifact, reference: str, spec: RunSpec, identity: str, facts: Facts
+        self,
+        artifact: Artifact,
+        held: Mapping[str, str],
+        spec: AppSpec,
+        identity: str,
+        facts: Facts,
     ) -> Instance:
         """Make its disks on the host and define the domain; autostart stays off until `commit`."""
-        # A tmpfs is made by the guest itself.
-        volumes = [mount for mount in spec.mounts if mount.type == "volume"]
+        volumes = [f"pkv{number}" for number in range(spec.volume_count)]
         made = self._host.remote.call(
             "instance.create",
             {
@@ -54,11 +60,8 @@ class Domains:
                 "kit": [b.digest for b in artifact.blobs if b.digest != artifact.digest],
                 # Inside the VM the guest's init restarts the App. Until `commit` it must not, or an
                 # App that fails at once would look as if it had stayed up.
-                "config": _encoded(replace(spec, restart="no")),
-                "volumes": [
-                    {"name": f"pkv{number}", "bytes": spec.machine.volume_bytes}
-                    for number in range(len(volumes))
-                ],
+                "config": _encoded(_not_restarted(spec)),
+                "volumes": [{"name": name, "bytes": spec.machine.volume_bytes} for name in volumes],
             },
         )
         self._engine.create(
@@ -70,71 +73,94 @@ class Domains:
                 config=made["config"],
                 kernel=_kernel(made["boot"], facts.accelerator == "kvm"),
                 serial=made["serial"],
+                state=made["state"],
                 memory_bytes=spec.machine.memory_bytes,
                 cpus=spec.machine.cpus,
-                ports=spec.ports,
-                volumes=tuple(made["volumes"][f"pkv{n}"] for n in range(len(volumes))),
+                ports=_published(spec),
+                volumes=tuple(made["volumes"][name] for name in volumes),
                 owner=f"{facts.qemu_user}:{facts.qemu_group}",
                 kvm=facts.accelerator == "kvm",
                 firmware=spec.machine.firmware,
-                reboots=is_init_system(spec),
-                mark={
-                    "ports": " ".join(f":{port.host_port}" for port in spec.ports),
-                    "grace": str(spec.stop_grace_period_s),
-                },
+                reboots=not spec.several and is_init_system(spec.front),
+                mark=_mark(spec),
             )
         )
         return Instance(identity, spec.app, Form.DISK, self._host.name, "created")
 
-    def start(self, identity: str) -> None:
-        """Start the domain."""
+    def start(
+        self, identity: str, within_s: float = PATIENCE_S, service: str | None = None
+    ) -> None:
+        """Start the domain; the guest's init starts the services."""
+        self._refuse_one(service)
         self._engine.start(identity)
 
-    def stop(self, identity: str, grace_s: float | None = None) -> int | None:
+    def _refuse_one(self, service: str | None) -> None:
+        if service is not None:
+            raise AppError(
+                "a VM is started and stopped as a whole",
+                details=f"{service} is one of the services in it",
+                resolution="Leave the service out, or use the App's containers: --form image.",
+            )
+
+    def stop(
+        self, identity: str, grace_s: float | None = None, service: str | None = None
+    ) -> int | None:
         """Press the power button; the exit code is the one that the guest's init wrote."""
+        self._refuse_one(service)
         self._engine.stop(identity, grace_s, _FIRMWARE_S)
-        return exit_code(self._log(identity))
+        return console.exit_code(self._state_log(identity)[0], self._about(identity))
 
     def state(self, identity: str) -> tuple[str, int | None]:
         """A domain that does not run has exited if it ever wrote something, else it is created."""
-        if self._engine.active(identity):
-            return "running", None
-        return _ended(self._log(identity))
+        life = self.life(identity)
+        return life.status, life.exit_code
 
     def life(self, identity: str) -> Life:
-        """Read from the end of the serial log whether and how often this boot started the app."""
+        """Read from what the guest's init wrote since this boot."""
         active = self._engine.active(identity)
-        text, size = self._read(identity, 0, _LIFE_BYTES)
-        said = plain(text)
-        starts, ends = len(_STARTING.findall(said)), len(_EXITED.findall(said))
-        restarts = max(starts - 1, ends)
-        if not active:
-            status, code = _ended(said)
-            return Life(status, code, restarts=restarts)
-        # The first start is not in the part that was read if the log is longer.
-        begun = starts or size > _LIFE_BYTES
-        return Life("running", started="this boot" if begun else "", restarts=restarts)
+        text, size = self._state_log(identity)
+        whole = size <= _STATE_BYTES
+        return console.life(text, self._about(identity), active=active, whole=whole)
 
-    def commit(self, identity: str, spec: RunSpec) -> None:
-        """Write the restart policy for the guest, and set autostart for the host.
+    def commit(self, identity: str, spec: AppSpec) -> None:
+        """Write the restart policies for the guest, and set autostart for the host.
 
-        The guest reads its policy anew whenever the app ends, so it needs no restart for this.
+        The guest reads its policy anew whenever a service ends, so it needs no restart for this.
         """
         args = {"id": identity, "config": _encoded(spec)}
         self._host.remote.call("instance.config", args)
-        self._engine.commit(identity, spec.restart)
+        policies = {service.restart for service in spec.services}
+        # As far as the host is concerned: the strongest of them brings the VM up again.
+        strongest = (policy for policy in ("always", "unless-stopped") if policy in policies)
+        self._engine.commit(identity, next(strongest, spec.front.restart))
 
     def remove(self, identity: str) -> None:
         """Remove the domain, its disks, and the base disk when no other Instance needs it."""
         self._engine.remove(identity)
         self._host.remote.call("instance.remove", {"id": identity})
 
-    def logs(self, identity: str, tail: int = 100) -> str:
+    def logs(self, identity: str, tail: int = 100, service: str | None = None) -> str:
         """The end of what came over the serial console since the last boot."""
-        return "".join(plain(self._log(identity)).splitlines(keepends=True)[-tail:])
+        lines = console.plain(self._read(identity, 0)[0]).splitlines(keepends=True)
+        if service is not None:
+            self._require(identity, service)
+            prefix = f"{service} | "
+            lines = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+        return "".join(lines[-tail:])
 
-    def follow(self, identity: str, write: Callable[[bytes], object]) -> None:
-        """Pass on what is added to the serial log.
+    def _require(self, identity: str, service: str) -> None:
+        names = self._about(identity).services
+        if len(names) < 2 or service not in names:
+            raise AppError(
+                "the App has no such service there",
+                details=f"{service}; there: {', '.join(names)}",
+                resolution="portkit ps shows them.",
+            )
+
+    def follow(
+        self, identity: str, write: Callable[[bytes], object], service: str | None = None
+    ) -> None:
+        """Pass on what is added to the serial log, of all services.
 
         libvirt's own console stream is not used because it cannot be interrupted.
         """
@@ -149,19 +175,34 @@ class Domains:
         """Domains, and what killed Moves left without one: folders with disks."""
         rows = []
         for row in self._engine.instances():
-            if row.status != "running":
-                status, code = _ended(self._log(row.id))
-                row = replace(row, status=status, exit_code=code)
+            about = self._about(row.id)
+            active = row.running
+            if not active or len(about.services) > 1:
+                text, _ = self._state_log(row.id)
+                services = console.states(text, about, active=active)
+                row = replace(row, services=services)
+                if not active:
+                    life = console.life(text, about, active=False, whole=True)
+                    row = replace(row, status=life.status, exit_code=life.exit_code)
             rows.append(row)
         domains = [row.id for row in rows]
         return (*rows, *remains(self._host, Form.DISK, domains))
 
-    def _log(self, identity: str) -> str:
-        return self._read(identity, 0)[0]
+    def _about(self, identity: str) -> console.About:
+        """What its mark says of its services; a mark does not change while an Instance is there."""
+        if identity not in self._marks:
+            self._marks[identity] = _about(self._engine.about(identity))
+        return self._marks[identity]
 
-    def _read(self, identity: str, offset: int, limit: int = _LOG_BYTES) -> tuple[str, int]:
-        """The log from `offset` on, at most its last `limit` bytes, and its size now."""
-        args = {"id": identity, "limit": limit, "offset": offset}
+    def _state_log(self, identity: str) -> tuple[str, int]:
+        """The end of what init wrote of its services since the last boot, and its size."""
+        return self._read(identity, 0, _STATE_BYTES, "state")
+
+    def _read(
+        self, identity: str, offset: int, limit: int = _LOG_BYTES, name: str = "serial"
+    ) -> tuple[str, int]:
+        """A log from `offset` on, at most its last `limit` bytes, and its size now."""
+        args = {"id": identity, "limit": limit, "offset": offset, "name": name}
         row = self._host.remote.call("instance.log", args)
         return str(row["text"]), int(row["size"])
 
@@ -174,20 +215,53 @@ def _kernel(paths: list[str], kvm: bool) -> Kernel | None:
     return Kernel(image, initrd, direct_line(kvm))
 
 
-def _encoded(spec: RunSpec) -> str:
-    return base64.b64encode(encode_config(spec)).decode()
+def _encoded(spec: AppSpec) -> str:
+    return base64.b64encode(encode_app(spec)).decode()
 
 
-def _ended(log: str) -> tuple[str, int | None]:
-    return ("exited", exit_code(log)) if log else ("created", None)
+def _not_restarted(spec: AppSpec) -> AppSpec:
+    return replace(spec, services=tuple(replace(each, restart="no") for each in spec.services))
 
 
-def exit_code(log: str) -> int | None:
-    """The exit code that the guest's init wrote last; None when it wrote none."""
-    found = _EXITED.findall(plain(log))
-    return int(found[-1]) if found else None
+def _published(spec: AppSpec) -> tuple[Forward, ...]:
+    """The published ports, each with the address of its service in the VM's network."""
+    if not spec.several:
+        return tuple(Forward(port, GUEST_ADDRESS) for port in spec.ports)
+    pairs = zip(spec.services, places(spec), strict=True)
+    return tuple(
+        Forward(port, place.address)
+        for service, place in pairs
+        for port in service.ports
+        if place.address
+    )
 
 
-def plain(log: str) -> str:
-    """A serial log without carriage returns and without the firmware's escape codes."""
-    return _ESCAPES.sub("", log).replace("\r", "")
+def _mark(spec: AppSpec) -> dict[str, str]:
+    """What portkit has to know of the Instance when nothing else is at hand."""
+    checked = [name for name, each in _named(spec).items() if runs_check(each.healthcheck)]
+    # The guest stops its services one after the other at worst.
+    grace = sum(service.stop_grace_period_s for service in spec.services)
+    mark = {
+        "ports": " ".join(f":{port.host_port}" for port in spec.ports),
+        "grace": str(grace),
+        "checks": " ".join(checked),
+    }
+    if spec.several:
+        mark |= {"services": " ".join(_named(spec)), "front": spec.front.service}
+    return mark
+
+
+def _named(spec: AppSpec) -> dict[str, RunSpec]:
+    if not spec.several:
+        return {console.ONLY: spec.front}
+    return {service.service: service for service in spec.services}
+
+
+def _about(mark: Mapping[str, str]) -> console.About:
+    services = tuple(mark.get("services", "").split()) or (console.ONLY,)
+    front = mark.get("front", console.ONLY)
+    return console.About(
+        services=services,
+        front=front if front in services else services[0],
+        checks=tuple(name for name in mark.get("checks", "").split() if name in services),
+    )

@@ -7,6 +7,7 @@ remedy, and the error that a Move raises when the rule refuses it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from portkit.architecture import TABLE
@@ -18,6 +19,7 @@ from portkit.compat.rule import Case, Found, Rule, Scope
 from portkit.compat.table import BUNDLE_LACKS, CASE_RULES, PORT_SHARED, RULES, RUNNING, SPACE
 from portkit.errors import IncompatibleError, PortkitError
 from portkit.model import (
+    AppSpec,
     Artifact,
     Blob,
     Facts,
@@ -26,7 +28,6 @@ from portkit.model import (
     ImageConfig,
     Instance,
     Port,
-    RunSpec,
     Severity,
     Verdict,
 )
@@ -53,40 +54,56 @@ _ERRORS = {rule.id: rule.error for rule in RULES}
 
 
 def check(
-    spec: RunSpec,
-    image: ImageConfig,
+    spec: AppSpec,
+    images: Mapping[str, ImageConfig],
     facts: Facts,
     form: Form,
     instances: tuple[Instance, ...] = (),
 ) -> tuple[Finding, ...]:
-    """What the rules find of one App in one Form on one host; instances: what portkit has there."""
-    case = Case(spec, image, facts, form, instances)
-    return tuple(
-        finding for rule in CASE_RULES if form in rule.forms for finding in rule.judge(case)
-    )
+    """What the rules find of one App in one Form on one host.
+
+    images: by digest. instances: what portkit has there. A finding about one of several services
+    names it; one that is true of all of them is there once.
+    """
+    found: dict[Finding, list[str]] = {}
+    for service in spec.services:
+        case = Case(service, spec, images[service.image], facts, form, instances)
+        for rule in CASE_RULES:
+            for finding in rule.judge(case) if form in rule.forms else ():
+                found.setdefault(finding, []).append(service.service)
+    return tuple(_named(finding, names, spec) for finding, names in found.items())
 
 
-def port_taken(spec: RunSpec, facts: Facts) -> bool:
+def _named(finding: Finding, services: Sequence[str], spec: AppSpec) -> Finding:
+    if len(services) == len(spec.services):
+        return finding
+    return replace(finding, message=f"{', '.join(services)}: {finding.message}")
+
+
+def port_taken(spec: AppSpec, facts: Facts) -> bool:
     """Whether something on the host listens where the App is to be published."""
     return next(port_rules.taken(spec.ports, facts), None) is not None
 
 
 def check_all(
-    apps: Mapping[str, tuple[RunSpec, ImageConfig]],
+    apps: Mapping[str, tuple[AppSpec, Sequence[ImageConfig]]],
     facts: Facts,
     forms: Sequence[Form],
     there: tuple[Instance, ...] = (),
 ) -> dict[str, dict[Form, tuple[Finding, ...]]]:
     """What the rules find of Apps that go to one host: each alone, and all of them together.
 
-    apps: what each App's process will see, and its image, by the App's name. there: what portkit
-    has on the host already. Answers the findings of each App in each of the Forms.
+    apps: what the processes of each App will see, and its images, by the App's name. there: what
+    portkit has on the host already. Answers the findings of each App in each of the Forms.
     """
     shared = clashes({name: spec.ports for name, (spec, _) in apps.items()})
-    return {
-        name: {form: check(spec, image, facts, form, there) + shared[name] for form in forms}
-        for name, (spec, image) in apps.items()
-    }
+    found = {}
+    for name, (spec, images) in apps.items():
+        known = {image.digest: image for image in images}
+        found[name] = {
+            form: check(spec, known, facts, form, there) + shared[name] for form in forms
+        }
+    return found
 
 
 def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:

@@ -58,5 +58,5 @@ def tools(case: Case) -> Iterator[Found]:
 
 def firmware(case: Case) -> Iterator[Found]:
     """A UEFI guest needs firmware files on the host."""
-    if case.spec.machine.firmware is Firmware.UEFI and not case.facts.uefi:
+    if case.app.machine.firmware is Firmware.UEFI and not case.facts.uefi:
         yield Found("the host has no UEFI firmware for guests", (case.facts.host,))

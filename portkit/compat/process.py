@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portkit.compat.rule import Case, Found
-from portkit.health import runs_check, way_of
+from portkit.health import way_of
 from portkit.model import DEFAULT_CAPABILITIES, Method
 
 
@@ -24,6 +24,8 @@ def capabilities(case: Case) -> Iterator[Found]:
 
 def health(case: Case) -> Iterator[Found]:
     """Whether the app itself can be asked for its first answer."""
+    if case.spec is not case.app.front:
+        return
     way = way_of(case.spec, case.form)
     means = {
         Method.HOST: "it is asked at an address that only the host reaches",
@@ -34,13 +36,49 @@ def health(case: Case) -> Iterator[Found]:
         yield Found(f"the app is not asked on a published port: {means[way.method]}", way.reasons)
 
 
-def healthcheck(case: Case) -> Iterator[Found]:
-    """The guest's init starts the app and nothing else, so it runs no healthcheck."""
-    if runs_check(case.spec.healthcheck):
-        yield Found("the guest does not run the healthcheck")
-
-
 def init(case: Case) -> Iterator[Found]:
     """Docker puts tini before the app; the guest does not."""
     if case.spec.init:
         yield Found("the guest runs the app itself as PID 1, without a small init")
+
+
+def joined(case: Case) -> Iterator[Found]:
+    """In a VM all services are on one network; names are only those of the networks that they
+    share, but an address can be reached from every service."""
+    names = {each.network for service in case.app.services for each in service.networks}
+    if len(names) > 1:
+        yield Found("the services share one network in the VM", tuple(sorted(names)))
+
+
+def internal(case: Case) -> Iterator[Found]:
+    """A network that leads nowhere outside does so in the VM."""
+    names = sorted(network.name for network in case.app.networks if network.internal)
+    if names:
+        yield Found("services of an internal network reach the outside in the VM", tuple(names))
+
+
+def fixed_addresses(case: Case) -> Iterator[Found]:
+    """In a VM every service has another address than the file gives it."""
+    told = tuple(f"{each.network}: {each.ipv4}" for each in case.spec.networks if each.ipv4)
+    if told:
+        yield Found("the service has another address in the VM than the file gives it", told)
+
+
+def engine_only(case: Case) -> Iterator[Found]:
+    """What only an engine does for a process, and the guest does not."""
+    spec = case.spec
+    asked = {
+        "tty": spec.tty,
+        "stdin_open": spec.stdin_open,
+        "devices": spec.devices,
+        "pid": spec.pid,
+        "ipc": spec.ipc not in ("", "private"),
+        "userns_mode": spec.userns_mode,
+        "security_opt": spec.security_opt,
+        "logging": spec.logging.driver,
+        "mem_reservation": spec.mem_reservation_bytes,
+        "memswap_limit": spec.memswap_bytes,
+    }
+    names = tuple(name for name, value in asked.items() if value)
+    if names:
+        yield Found("the guest does not carry out what the file asks of an engine", names)

@@ -28,7 +28,7 @@ class Load:
 
 def guest_memory(case: Case) -> Iterator[Found]:
     """A VM cannot have more memory than the host."""
-    need = case.spec.machine.memory_bytes
+    need = case.app.machine.memory_bytes
     if need > case.facts.memory_bytes:
         yield _too_much(need, case.facts)
 
@@ -43,7 +43,7 @@ def memory_limit(case: Case) -> Iterator[Found]:
 def memory_free(case: Case) -> Iterator[Found]:
     """The host has enough memory, but others are using it now."""
     guest = case.form is Form.DISK
-    need = case.spec.machine.memory_bytes if guest else case.spec.mem_limit_bytes or 0
+    need = case.app.machine.memory_bytes if guest else case.spec.mem_limit_bytes or 0
     if case.facts.memory_available_bytes < need <= case.facts.memory_bytes:
         yield Found(
             f"{need} bytes of memory are asked for, and not all of it is free",
@@ -59,7 +59,7 @@ def _too_much(need: int, facts: Facts) -> Found:
 
 def volumes(case: Case) -> Iterator[Found]:
     """Each volume of a VM is a disk of its own."""
-    count = sum(mount.type == "volume" for mount in case.spec.mounts)
+    count = case.app.volume_count
     if count > MAX_VOLUMES:
         yield Found(f"a VM takes at most {MAX_VOLUMES} volumes", (f"{count} are asked for",))
 

@@ -8,7 +8,16 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from portkit.errors import IncompatibleError, PortkitError
-from portkit.model import Facts, Finding, Form, ImageConfig, Instance, RunSpec, Severity
+from portkit.model import (
+    AppSpec,
+    Facts,
+    Finding,
+    Form,
+    ImageConfig,
+    Instance,
+    RunSpec,
+    Severity,
+)
 
 S = TypeVar("S")
 BOTH = frozenset(Form)
@@ -24,12 +33,14 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """One App in one Form on one host, which is what most rules judge.
+    """One service of an App in one Form on one host, which is what most rules judge.
 
-    instances: what portkit has on that host, as far as it was asked.
+    spec: the service. app: all of them. image: of the service. instances: what portkit has on that
+    host, as far as it was asked.
     """
 
     spec: RunSpec
+    app: AppSpec
     image: ImageConfig
     facts: Facts
     form: Form

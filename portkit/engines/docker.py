@@ -4,37 +4,49 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
+from portkit.engines import docker_spec
+from portkit.engines.docker_spec import volume_name
 from portkit.engines.marks import ours
 from portkit.engines.patience import CALL_S, Late, Patient, within
-from portkit.errors import ConflictError, EngineError, PortkitError
-from portkit.model import Form, Instance, Life, Mount, RunSpec
+from portkit.errors import AppError, BootError, ConflictError, EngineError, PortkitError
+from portkit.model import (
+    AppSpec,
+    Condition,
+    Form,
+    Instance,
+    Life,
+    Network,
+    RunSpec,
+    ServiceState,
+)
 from portkit.wire import labels
-from portkit.wire.json_types import JsonObject
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
-    from docker.types import Mount as DockerMount
-
-    from portkit.engines.docker_client import Inspected, Row, Volume
+    from portkit.engines.docker_client import Inspected, NetworkRow, Row, State, Volume
 
 # Docker's states; all others are ends.
 _STATES = {"created": "created", "running": "running", "paused": "running", "restarting": "running"}
 # The list of containers has the exit code in a text for people only; `inspect` has it as a number
 # and costs a request for each.
 _EXITED = re.compile(r"Exited \((\d{1,3})\)")
-_LABELS = (labels.MOVE, labels.APP, labels.FORM)
+# "Up 5 seconds (healthy)", "Up 2 seconds (health: starting)"
+_HEALTH = re.compile(r"\((?:health: (starting)|(healthy|unhealthy))\)")
+_POLL_S = 0.1  # each question is a request to the engine, over ssh for most targets
+_LAST_LINES, _SAID_LIMIT = 30, 8000
+_FAILED = {
+    Condition.STARTED: "did not start",
+    Condition.HEALTHY: "did not become healthy",
+    Condition.COMPLETED: "did not end well",
+}
 _STOP_S = 10  # what the engine gives an app to end unless it says otherwise
 _LOG_LIMIT = 1 << 20  # bytes of a log that are kept
 _LOG_READ = 64 << 20  # bytes after which an engine is not listened to any more
-
-
-def volume_name(identity: str, index: int) -> str:
-    """The i-th volume of an Instance."""
-    return f"portkit-{identity.removeprefix('pk-')}-{index}"
 
 
 class Docker:
@@ -100,73 +112,124 @@ class Docker:
 
     # ------------------------------------------------------------ containers
 
-    def create(self, image: str, spec: RunSpec, identity: str) -> str:
-        """A created container that does not start by itself; its name."""
-        name = f"portkit-{spec.app}-{identity.removeprefix('pk-')}"
-        mine = dict(zip(_LABELS, (identity, spec.app, Form.IMAGE.value), strict=True))
-        with self._errors("create the container"):
-            for index in range(sum(mount.type == "volume" for mount in spec.mounts)):
-                self._api.create_volume(volume_name(identity, index), labels={**mine})
-            self._api.create_container(
-                image=image,
-                name=name,
-                # The whole argv as the entrypoint and no command: the image's own CMD would be
-                # appended otherwise.
-                entrypoint=list(spec.argv),
-                environment=[f"{key}={value}" for key, value in spec.env],
-                working_dir=spec.cwd,
-                user=spec.user,
-                hostname=spec.hostname,
-                ports=[(port.target, port.protocol) for port in spec.ports],
-                labels={**spec.labels, **mine},
-                stop_signal=spec.stop_signal,
-                stop_timeout=math.ceil(spec.stop_grace_period_s),
-                healthcheck=_healthcheck(spec),
-                host_config=self._host_config(spec, identity),
-                # Else ~/.docker/config.json of this machine gets into the app's environment.
-                use_config_proxy=False,
-            )
-        return name
+    def create(self, held: Mapping[str, str], app: AppSpec, identity: str) -> None:
+        """Containers that do not start by themselves, and their volumes and networks.
 
-    def _host_config(self, spec: RunSpec, identity: str) -> object:
-        from docker.types import Ulimit
-
-        capabilities = [name.removeprefix("CAP_") for name in spec.capabilities]
-        limits = [
-            Ulimit(name=name, soft=limit.soft, hard=limit.hard)
-            for name, limit in sorted(spec.ulimits.items())
-        ]
-        bindings: dict[str, list[tuple[str, int] | int]] = {}
-        for port in spec.ports:
-            where = (port.host_ip, port.host_port) if port.host_ip else port.host_port
-            bindings.setdefault(f"{port.target}/{port.protocol}", []).append(where)
-        return self._api.create_host_config(
-            # All are dropped and those that are wanted are added, so that the engine's own default
-            # does not matter.
-            cap_drop=None if spec.privileged else ["ALL"],
-            cap_add=None if spec.privileged else capabilities,
-            privileged=spec.privileged,
-            ulimits=limits,
-            port_bindings=bindings,
-            mounts=_mounts(spec.mounts, identity),
-            read_only=spec.read_only,
-            init=spec.init,
-            group_add=list(spec.group_add),
-            mem_limit=spec.mem_limit_bytes,
-            nano_cpus=None if spec.cpus is None else int(spec.cpus * 1e9),
-            # Until `commit` nothing may start it: a host that restarts in the middle of a Move must
-            # not bring the App up on its own.
-            restart_policy={"Name": "no"},
+        held: under which name each image (digest) is held. ConflictError when a network of the App
+        has a name that is taken.
+        """
+        mine = docker_spec.marks(app, identity)
+        numbers = dict(
+            zip((each.service for each in app.services), app.volume_numbers(), strict=True)
         )
+        for index in range(app.volume_count):
+            with self._errors("create a volume"):
+                self._api.create_volume(volume_name(identity, index), labels={**mine})
+        self._create_networks(app, mine)
+        for service in app.in_order:
+            with self._errors(_what("create the container", app, service)):
+                self._create_container(
+                    held[service.image], app, service, identity, numbers[service.service]
+                )
 
-    def start(self, identity: str) -> None:
-        """Start the container; returns when the engine has started its process."""
+    def _create_networks(self, app: AppSpec, mine: Mapping[str, str]) -> None:
+        used = {
+            network.name: network
+            for service in app.services
+            for network in docker_spec.networks_of(app, service)
+            if not network.external
+        }
+        for network in used.values():
+            with self._errors("create a network"):
+                self._refuse_taken(network)
+                about = {**network.labels, **docker_spec.network_labels(app, network), **mine}
+                self._api.create_network(**docker_spec.network(network), labels=about)
+
+    def _refuse_taken(self, network: Network) -> None:
+        """The engine takes a second network of one name, and then cannot tell them apart."""
+        rows = self._api.networks(names=[network.engine_name])
+        if any(row.get("Name") == network.engine_name for row in rows):
+            raise ConflictError(
+                "a network of that name is there already",
+                details=f"{network.engine_name} on {self._host}",
+                resolution="Remove it there, or give the App another `name:`.",
+            )
+
+    def _create_container(
+        self,
+        image: str,
+        app: AppSpec,
+        service: RunSpec,
+        identity: str,
+        numbers: Sequence[int | None],
+    ) -> None:
+        networks = docker_spec.networks_of(app, service)
+        ends = {
+            network.engine_name: docker_spec.endpoint(app, service, network, identity)
+            for network in networks
+        }
+        made = {name: self._api.create_endpoint_config(**end) for name, end in [*ends.items()][:1]}
+        config = docker_spec.host_config(app, service, identity, numbers)
+        container = self._api.create_container(
+            image=image,
+            host_config=self._api.create_host_config(**config),
+            networking_config=self._api.create_networking_config(made) if made else None,
+            **docker_spec.container(app, service, identity),
+        )
+        # One by one: engines before API 1.44 take one network when a container is made.
+        for name, end in [*ends.items()][1:]:
+            self._api.connect_container_to_network(container["Id"], name, **end)
+
+    def start(self, identity: str, within_s: float, service: str | None = None) -> None:
+        """Start the containers in the order in which they need each other; returns when the engine
+        has started the last one's process.
+
+        within_s: how long one may have to wait for what it depends on. service: only one of
+        several. BootError when what it depends on fails.
+        """
+        known = {row.service: row for row in self._services(identity)}
+        deadline = time.monotonic() + within_s
         with self._errors("start the container"):
-            self._api.start(self._row(identity).Id)
+            for row in self._chosen(identity, service):
+                for need in docker_spec.needs_of(row.Labels):
+                    if need.service in known:
+                        self._wait_for(known[need.service], need.condition, row, deadline)
+                self._api.start(row.Id)
 
-    def stop(self, identity: str, grace_s: float | None = None) -> int | None:
-        """Stop signal, `grace_s` seconds (None: the App's own), SIGKILL; the exit code."""
-        container = self._row(identity).Id
+    def _wait_for(self, other: Row, condition: Condition, row: Row, deadline: float) -> None:
+        """Until `other` is as `row` needs it to be."""
+        while True:
+            state = self._inspect(other.Id).State
+            met = _met(state, condition)
+            if met:
+                return
+            if met is None or time.monotonic() > deadline:
+                late = "" if met is None else " in time"
+                raise BootError(
+                    f"{row.service} cannot start: {other.service} {_FAILED[condition]}{late}",
+                    details=self._last_words(other, state),
+                    resolution=f"See what {other.service} wrote above.",
+                )
+            time.sleep(_POLL_S)
+
+    def _last_words(self, row: Row, state: State) -> str:
+        """What a service wrote last, and what its healthcheck did."""
+        checks = state.Health.Log[-3:] if state.Health else []
+        said = [f"healthcheck, code {each.ExitCode}: {each.Output.strip()}" for each in checks]
+        code = "" if state.Status == "running" else f"exit code {state.ExitCode}"
+        log = self._log(row.Id, _LAST_LINES).strip()
+        return "\n".join(text for text in (code, *said, log) if text)[:_SAID_LIMIT]
+
+    def stop(
+        self, identity: str, grace_s: float | None = None, service: str | None = None
+    ) -> int | None:
+        """Stop signal, `grace_s` seconds (None: the App's own), SIGKILL: each container before
+        those that it needs. The exit code of the only one; None of several."""
+        rows = self._chosen(identity, service)
+        codes = [self._stop(row.Id, grace_s) for row in reversed(rows)]
+        return codes[0] if len(codes) == 1 else None
+
+    def _stop(self, container: str, grace_s: float | None) -> int | None:
         with self._errors("stop the container"):
             if grace_s is None:  # told to the SDK: it waits no longer for the answer than that
                 config = self._inspect(container).Config
@@ -181,15 +244,20 @@ class Docker:
 
         return read(Inspected, self._api.inspect_container(container))
 
-    def restart_policy(self, identity: str, policy: str) -> None:
-        """Let the engine start it by itself as compose's `restart` says."""
-        kind, _, count = policy.partition(":")
-        value = {"Name": kind, "MaximumRetryCount": int(count or 0)}
-        with self._errors("set the restart policy"):
-            self._api.update_container(self._row(identity).Id, restart_policy=value)
+    def restart_policies(self, identity: str, policies: Mapping[str, str]) -> None:
+        """Let the engine start it by itself, each service (by its name) as compose's `restart`
+        says."""
+        rows = self._services(identity)
+        for row in rows:
+            policy = policies[row.service] if len(rows) > 1 else next(iter(policies.values()))
+            kind, _, count = policy.partition(":")
+            value = {"Name": kind, "MaximumRetryCount": int(count or 0)}
+            with self._errors("set the restart policy"):
+                self._api.update_container(row.Id, restart_policy=value)
 
     def remove(self, identity: str) -> set[str]:
-        """The container and its volumes; nothing else. The names of the images it was made from."""
+        """The containers, their volumes and networks; nothing else. The names of the images that
+        they were made from."""
         with self._errors("remove the container"):
             rows = self._rows(identity)
             for row in rows:
@@ -197,9 +265,18 @@ class Docker:
                 self._api.remove_container(row.Id, force=True)
             # By label and not by name: only those that portkit made for this Move, in whatever
             # number.
-            for volume in self._volumes(f"{labels.MOVE}={identity}"):
+            label = f"{labels.MOVE}={identity}"
+            for volume in self._volumes(label):
                 self._api.remove_volume(volume.Name)
+            for network in self._networks(label):
+                self._api.remove_network(network.Id)
         return {row.Image for row in rows}
+
+    def _networks(self, label: str) -> list[NetworkRow]:
+        from portkit.engines.docker_client import NetworkRow, read_all
+
+        with self._errors("list networks"):
+            return read_all(NetworkRow, self._api.networks(filters={"label": label}))
 
     def _volumes(self, label: str) -> list[Volume]:
         from portkit.engines.docker_client import Volumes, read
@@ -207,11 +284,32 @@ class Docker:
         with self._errors("list volumes"):
             return read(Volumes, self._api.volumes(filters={"label": label})).Volumes
 
-    def logs(self, identity: str, tail: int) -> str:
-        """The end of what it wrote, both streams: so many lines, at most 1 MiB."""
+    def logs(self, identity: str, tail: int, service: str | None = None) -> str:
+        """The end of what it wrote, both streams: so many lines, at most 1 MiB.
+
+        service: one of several; None for all of them, whose lines begin with their names.
+        """
+        rows = self._chosen(identity, service)
+        if len(rows) == 1:
+            return self._log(rows[0].Id, tail)
+        return "".join(_named(row.service, self._log(row.Id, tail)) for row in rows)
+
+    def _chosen(self, identity: str, service: str | None) -> list[Row]:
+        rows = self._services(identity)
+        chosen = [row for row in rows if service in (None, row.service)]
+        if not chosen:
+            names = ", ".join(row.service for row in rows if row.service)
+            raise AppError(
+                "the App has no such service there",
+                details=f"{service}; there: {names or 'only one, without a name'}",
+                resolution="portkit ps shows them.",
+            )
+        return chosen
+
+    def _log(self, container: str, tail: int) -> str:
         kept, seen = bytearray(), 0
         with self._errors("read the logs"):
-            rows = self._api.logs(self._row(identity).Id, tail=tail, stream=True, follow=False)
+            rows = self._api.logs(container, tail=tail, stream=True, follow=False)
             for data in rows:
                 kept += data
                 # `tail` counts lines, and a line may be gigabytes long.
@@ -222,32 +320,42 @@ class Docker:
                     break
         return kept.decode("utf-8", "replace")
 
-    def follow(self, identity: str, write: Callable[[bytes], object]) -> None:
-        """What it writes from now on, until it ends."""
-        container = self._row(identity).Id
+    def follow(
+        self, identity: str, write: Callable[[bytes], object], service: str | None = None
+    ) -> None:
+        """What it writes from now on, until it ends; of several services, the one that is named or
+        that answers for the App."""
+        rows = self._chosen(identity, service)
+        row = next((each for each in rows if each.front), rows[0])
         with self._errors("follow the logs"):
-            for data in self._api.logs(container, stream=True, follow=True, tail=0):
+            for data in self._api.logs(row.Id, stream=True, follow=True, tail=0):
                 write(data)
 
     def life(self, identity: str) -> Life:
-        """What the engine says of the container now."""
+        """What the engine says of the containers now, as one."""
+        rows = self._services(identity)
         with self._errors("look at the container"):
-            return _life(self._inspect(self._row(identity).Id))
+            return together([(row, _life(self._inspect(row.Id))) for row in rows])
 
     def instances(self) -> tuple[Instance, ...]:
-        """Every container that portkit made here; not those with labels it would never write."""
-        found = []
+        """Every Instance that portkit made here; not those with labels it would never write."""
+        found: dict[str, list[Row]] = {}
         for row in self._rows(None):
             identity, app = row.Labels.get(labels.MOVE, ""), row.Labels.get(labels.APP, "")
-            if not ours(identity, app):
-                continue
-            # From the list itself: a container may be gone before it could be looked at.
-            status, code = _listed(row.State, row.Status)
-            url = " ".join(
-                f":{port}" for port in sorted({each.PublicPort for each in row.Ports} - {0})
+            if ours(identity, app):
+                found.setdefault(identity, []).append(row)
+        return tuple(_instance(identity, rows, self._host) for identity, rows in found.items())
+
+    def _services(self, identity: str) -> list[Row]:
+        """The containers of an Instance, each after those that it needs."""
+        rows = self._rows(identity)
+        if not rows:
+            raise EngineError(
+                "the container is not there any more",
+                details=f"{identity} on {self._host}",
+                resolution="portkit ps shows what there is.",
             )
-            found.append(Instance(identity, app, Form.IMAGE, self._host, status, code, url))
-        return tuple(found)
+        return _ordered(rows)
 
     def _rows(self, identity: str | None) -> list[Row]:
         from portkit.engines.docker_client import Row, read_all
@@ -256,16 +364,6 @@ class Docker:
         label = labels.MOVE if identity is None else f"{labels.MOVE}={identity}"
         with self._errors("list containers"):
             return read_all(Row, self._api.containers(all=True, filters={"label": label}))
-
-    def _row(self, identity: str) -> Row:
-        rows = self._rows(identity)
-        if not rows:
-            raise EngineError(
-                "the container is not there any more",
-                details=f"{identity} on {self._host}",
-                resolution="portkit ps shows what there is.",
-            )
-        return rows[0]
 
 
 def _meaning(said: str) -> tuple[type[PortkitError], str]:
@@ -277,11 +375,17 @@ def _meaning(said: str) -> tuple[type[PortkitError], str]:
     return EngineError, "See the engine's own words above."
 
 
-def _listed(state: str, told: str) -> tuple[str, int | None]:
-    """Status and exit code of a row of the list, which tells it as "Exited (3) 2 minutes ago"."""
-    match = _EXITED.match(told)
-    status = _STATES.get(state, "exited")
-    return status, int(match[1]) if match and status == "exited" else None
+def _listed(row: Row) -> ServiceState:
+    """A row of the list, which tells an end as "Exited (3) 2 minutes ago"."""
+    match = _EXITED.match(row.Status)
+    status = _STATES.get(row.State, "exited")
+    health = _HEALTH.search(row.Status)
+    return ServiceState(
+        name=row.service,
+        status=status,
+        exit_code=int(match[1]) if match and status == "exited" else None,
+        health=(health[1] or health[2]) if health and status == "running" else "",
+    )
 
 
 def _life(row: Inspected) -> Life:
@@ -302,35 +406,95 @@ def _life(row: Inspected) -> Life:
     )
 
 
-def _mounts(mounts: tuple[Mount, ...], identity: str) -> list[DockerMount]:
-    from docker.types import Mount as DockerMount
-
-    found = []
-    index = 0
-    for mount in mounts:
-        if mount.type == "tmpfs":
-            size, mode = mount.tmpfs_bytes, mount.tmpfs_mode
-            found.append(DockerMount(mount.target, None, "tmpfs", tmpfs_size=size, tmpfs_mode=mode))
-            continue
-        name = volume_name(identity, index)
-        found.append(DockerMount(mount.target, name, "volume", read_only=mount.read_only))
-        index += 1
-    return found
+def _what(doing: str, app: AppSpec, service: RunSpec) -> str:
+    return f"{doing} of {service.service}" if app.several else doing
 
 
-def _healthcheck(spec: RunSpec) -> JsonObject | None:
-    check = spec.healthcheck
-    if check is None:
-        return None
-    row: JsonObject = {"test": list(check.test)}
-    for key, seconds in (
-        ("interval", check.interval_s),
-        ("timeout", check.timeout_s),
-        ("start_period", check.start_period_s),
-    ):
-        if seconds is not None:
-            # The API counts in nanoseconds, as Go does.
-            row[key] = int(seconds * 1e9)
-    if check.retries is not None:
-        row["retries"] = check.retries
-    return row
+def _named(service: str, text: str) -> str:
+    """Every line behind the name of its service, as compose shows them."""
+    return "".join(f"{service} | {line}\n" for line in text.splitlines())
+
+
+def _met(state: State, condition: Condition) -> bool | None:
+    """Whether a container is as another one needs it; None when it never will be."""
+    status = _STATES.get(state.Status, "exited")
+    match condition:
+        case Condition.STARTED:
+            return status != "created"
+        case Condition.HEALTHY:
+            health = state.Health.Status if state.Health else ""
+            if health == "unhealthy" or status == "exited":
+                return None
+            return health == "healthy"
+        case Condition.COMPLETED:
+            if status == "exited":
+                return True if state.ExitCode == 0 else None
+            return False
+        case _:
+            assert_never(condition)
+
+
+def _ordered(rows: Sequence[Row]) -> list[Row]:
+    """By what each needs; rows that need each other, which nobody but a stranger would write, stay
+    as they are."""
+    waiting = {row.service: row for row in sorted(rows, key=lambda row: row.service)}
+    if len(waiting) < len(rows):
+        return list(rows)
+    ordered: list[Row] = []
+    while waiting:
+        ready = [
+            row
+            for row in waiting.values()
+            if not any(need.service in waiting for need in docker_spec.needs_of(row.Labels))
+        ]
+        for row in ready or list(waiting.values()):
+            ordered.append(waiting.pop(row.service))
+    return ordered
+
+
+def together(rows: Sequence[tuple[Row, Life]]) -> Life:
+    """The containers of an App as one: it runs as long as its front does, and none has failed.
+
+    A service that ended with code 0 has done its work; one that failed is the App's end.
+    """
+    if len(rows) == 1:
+        return rows[0][1]
+    lives = [life for _, life in rows]
+    front = next((life for row, life in rows if row.front), lives[-1])
+    failed = next(((row, life) for row, life in rows if life.exit_code), None)
+    worst = [each for each in ("unhealthy", "starting", "healthy") if each in _healths(lives)]
+    status, code, service = front.status, front.exit_code, ""
+    if failed is not None:
+        status, code, service = "exited", failed[1].exit_code, failed[0].service
+    return Life(
+        status=status,
+        exit_code=code,
+        started=" ".join(life.started for life in lives),
+        restarts=sum(life.restarts for life in lives),
+        health=worst[0] if worst else "",
+        address=front.address,
+        service=service,
+    )
+
+
+def _healths(lives: Sequence[Life]) -> set[str]:
+    return {life.health for life in lives if life.status == "running"}
+
+
+def _instance(identity: str, rows: Sequence[Row], host: str) -> Instance:
+    """From the list itself: a container may be gone before it could be looked at."""
+    services = tuple(_listed(row) for row in sorted(rows, key=lambda row: row.service))
+    running = any(each.status == "running" for each in services)
+    created = all(each.status == "created" for each in services)
+    code = next((each.exit_code for each in services if each.exit_code), services[0].exit_code)
+    ports = {each.PublicPort for row in rows for each in row.Ports} - {0}
+    return Instance(
+        id=identity,
+        app=rows[0].Labels.get(labels.APP, ""),
+        form=Form.IMAGE,
+        host=host,
+        status="running" if running else "created" if created else "exited",
+        exit_code=None if running or created else code,
+        url=" ".join(f":{port}" for port in sorted(ports)),
+        services=services if len(services) > 1 else (),
+    )

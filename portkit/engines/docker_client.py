@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from functools import partial
@@ -13,12 +14,13 @@ import docker
 import requests
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from portkit.wire import strict_json
+from portkit.wire import labels, strict_json
 
 _BODY_LIMIT = strict_json.LIMIT  # a list of 5,000 containers has some 10 MB
 _ROWS = 20_000  # of a list: each takes a kilobyte of memory more than its text
 _PORTS = 4 * 65536  # of a container: TCP and UDP, IPv4 and IPv6
 _CHUNK = 1 << 16
+_SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")  # of compose; anybody can write a label
 _HEADER = 8  # of a piece of a log: stream, length (engine API, "Stream format")
 
 
@@ -111,14 +113,34 @@ class Row(_Answer):
     State: _Text = ""
     Status: _Text = ""
     Labels: _Labels = {}
+
     Ports: Annotated[list[_Published], Field(max_length=_PORTS), _or_empty(list)] = []
+
+    @property
+    def service(self) -> str:
+        """Which of several services it is; "" for the only one."""
+        told = self.Labels.get(labels.SERVICE, "")
+        return told if _SERVICE.fullmatch(told) else ""
+
+    @property
+    def front(self) -> bool:
+        """Whether it answers for the App."""
+        return labels.FRONT in self.Labels
+
+
+class _Checked(_Answer):
+    ExitCode: int = 0
+    Output: _Text = ""
 
 
 class _Health(_Answer):
     Status: _Text = ""
+    Log: Annotated[list[_Checked], Field(max_length=100), _or_empty(list)] = []
 
 
-class _State(_Answer):
+class State(_Answer):
+    """Whether a container runs, and how it ended."""
+
     Status: str
     ExitCode: int = 0
     StartedAt: _Text = ""
@@ -145,10 +167,17 @@ class _Config(_Answer):
 class Inspected(_Answer):
     """A container as `inspect` shows it."""
 
-    State: _State
+    State: State
     Config: _Config | None = None
     RestartCount: int = 0
     NetworkSettings: _Networks | None = None
+
+
+class NetworkRow(_Answer):
+    """A network of the list."""
+
+    Id: Annotated[str, Field(pattern=r"^[0-9a-zA-Z_.-]{1,128}$")]
+    Name: _Text = ""
 
 
 class Volume(_Answer):

@@ -24,8 +24,8 @@ _XML_LIMIT = 4 << 20  # libvirt's own for a text (remote_protocol.x, REMOTE_STRI
 _DEPTH_LIMIT = 256  # of elements in each other; libxml2, which libvirt uses, has the same
 # What XML 1.0 cannot hold, and a carriage return, which would be read back as a newline.
 _NO_XML = re.compile("[^\\t\\n\\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_VALUE_LIMIT = 4096
-_NAMES = {"id", "app", "restart", "ports", "grace"}
+_VALUE_LIMIT = 32768
+_NAMES = {"id", "app", "restart", "ports", "grace", "services", "front", "checks"}
 _INSTANCE = f"{{{MARK}}}instance"
 etree.register_namespace("portkit", MARK)
 etree.register_namespace("qemu", _QEMU)
@@ -39,11 +39,19 @@ class Kernel(NamedTuple):
     line: str
 
 
+class Forward(NamedTuple):
+    """A published port, and the address in the VM's network that it leads to."""
+
+    port: Port
+    address: str
+
+
 @dataclass(frozen=True)
 class Domain:
     """What a domain is made from. Paths are the host's; volumes in the order of their numbers.
 
-    kernel: what QEMU starts itself, without the disk's boot loader.
+    kernel: what QEMU starts itself, without the disk's boot loader. serial, state: files for what
+    comes over the first serial port, and over the second, where init tells of its services.
     """
 
     identity: str
@@ -52,9 +60,10 @@ class Domain:
     base: str
     config: str
     serial: str
+    state: str
     memory_bytes: int
     cpus: int
-    ports: tuple[Port, ...]
+    ports: tuple[Forward, ...]
     volumes: tuple[str, ...] = ()
     kernel: Kernel | None = None
     owner: str = ""  # "user:group" of QEMU, owner of the files
@@ -214,6 +223,8 @@ def _devices(root: etree.Element, domain: Domain) -> None:
     etree.SubElement(devices, "controller", type="usb", model="none")
     serial = etree.SubElement(devices, "serial", type="pty")
     etree.SubElement(serial, "log", file=domain.serial, append="off")
+    state = etree.SubElement(devices, "serial", type="null")
+    etree.SubElement(state, "log", file=domain.state, append="off")
     # A fresh VM has little entropy, and getrandom(2) of the App would wait for it.
     random = etree.SubElement(devices, "rng", model="virtio")
     _text(random, "backend", "/dev/urandom", model="random")
@@ -232,12 +243,13 @@ def _disk(devices: etree.Element, path: str, kind: str, target: str) -> etree.El
 
 def _network(root: etree.Element, domain: Domain) -> None:
     """User-mode networking that forwards the published ports: part of the domain itself, so that
-    it survives reboots and needs no rule on the host. The guest is 10.0.2.15."""
+    it survives reboots and needs no rule on the host."""
     # libvirt's own user networking (<interface type="user">) forwards ports only with passt, from
     # libvirt 9.0 on and where passt is installed.
     line = etree.SubElement(root, f"{{{_QEMU}}}commandline")
     rules = "".join(
-        f",hostfwd={p.protocol}:{p.host_ip}:{p.host_port}-:{p.target}" for p in domain.ports
+        f",hostfwd={p.protocol}:{p.host_ip}:{p.host_port}-{address}:{p.target}"
+        for p, address in domain.ports
     )
     for word in (
         "-netdev",

@@ -119,6 +119,12 @@ class Libvirt:
             self._mark(found, {**self._about(found), "restart": restart})
             self._autostart(found, start=bool(found.isActive()))
 
+    def about(self, identity: str) -> dict[str, str]:
+        """What portkit's mark in its domain says."""
+        found = self._find(identity)
+        with self._errors("look at the domain"):
+            return self._about(found)
+
     def _about(self, found: Patient) -> dict[str, str]:
         """What portkit's mark in the domain says."""
         return instance_of(found.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE)) or {}

@@ -25,10 +25,10 @@ UEFI_LOADER = Path("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
 # The last console= is /dev/console. -1: a panic ends the guest at once.
 _ALWAYS = "quiet panic=-1 random.trust_cpu=on"
 KERNEL_LINE = f"console=tty0 console=ttyS0 {_ALWAYS}"
-# Where QEMU starts the kernel itself, the machine is known: one serial port and no keyboard to look
-# for, no screen to write to, and Debian's kernel need not test its own ciphers.
+# Where QEMU starts the kernel itself, the machine is known: two serial ports and no keyboard to
+# look for, no screen to write to, and Debian's kernel need not test its own ciphers.
 _KNOWN_MACHINE = (
-    f"console=ttyS0 {_ALWAYS} cryptomgr.notests 8250.nr_uarts=1 "
+    f"console=ttyS0 {_ALWAYS} cryptomgr.notests 8250.nr_uarts=2 "
     "i8042.noaux i8042.nokbd rcupdate.rcu_expedited=1 rcupdate.rcu_normal_after_boot=1"
 )
 # An emulated processor does not speculate, so there is nothing to be protected from.

@@ -7,7 +7,6 @@ begins a service among several.
 
 from __future__ import annotations
 
-import itertools
 import re
 import signal
 import struct
@@ -68,15 +67,12 @@ def encode_config(spec: RunSpec) -> bytes:
 
     AppError when the configuration is too big or names a limit or signal that Linux has not.
     """
-    mounts = [mount.type for mount in spec.mounts]
-    numbers = itertools.count()
-    numbered = [next(numbers) if kind == "volume" else None for kind in mounts]
+    (numbered,) = AppSpec(spec.app, (spec,), spec, spec.machine).volume_numbers()
     return _encoded([*_records(spec, numbered), *_additions(spec)])
 
 
-def encode_app(app: AppSpec, trees: Mapping[str, Sequence[int]]) -> bytes:
-    """The bytes of the configuration of an App. trees: of each image, as `portkit.guest.stack` has
-    them; an App of one service needs none.
+def encode_app(app: AppSpec) -> bytes:
+    """The bytes of the configuration of an App.
 
     AppError as for `encode_config`.
     """
@@ -84,16 +80,15 @@ def encode_app(app: AppSpec, trees: Mapping[str, Sequence[int]]) -> bytes:
         return encode_config(app.services[0])
     order = {service.service: number for number, service in enumerate(app.services)}
     records: list[Record] = []
-    rows = zip(app.services, several.places(app), several.volumes(app), strict=True)
+    rows = zip(app.services, several.places(app), app.volume_numbers(), strict=True)
     for service, place, numbered in rows:
         records.append((b"S", _text(service.service, "the name of a service")))
         records += _records(service, numbered)
         records += _additions(service)
-        records.append((b"R", ":".join(map(str, trees[service.image])).encode()))
+        records.append((b"R", ":".join(map(str, service.layers)).encode()))
         records.append((b"I", _packed("<II", place.mode, place.number)))
         records.append((b"O", _text(several.hosts(app, service), "a name of a host")))
         records += [(b"D", _need(need, order)) for need in service.depends_on]
-        records += _healthcheck(service.healthcheck)
         records.append((b"C", _cgroup(service)))
     return _encoded(records)
 
@@ -133,7 +128,7 @@ def _additions(spec: RunSpec) -> list[Record]:
         records.append((b"X", _text(resolver, "a name server")))
     for key, value in spec.sysctls.items():
         records.append((b"Y", _text(f"{key}={value}", "a sysctl")))
-    return records
+    return [*records, *_healthcheck(spec.healthcheck)]
 
 
 def _need(need: Dependency, order: Mapping[str, int]) -> bytes:

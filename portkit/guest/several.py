@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from portkit.errors import AppError
 from portkit.model import AppSpec, RunSpec
+from portkit.model.run import SHARED
 
 # QEMU's user-mode network is 10.0.2.0/24: .2 is the host, .3 its name server, .15 the guest.
 _NETWORK = "10.0.2."
 GUEST_ADDRESS = _NETWORK + "15"
 NAME_SERVER = _NETWORK + "3"
 _FIRST, _LAST = 16, 254
-_OF = "service:"
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def _place(service: RunSpec, numbers: Mapping[str, int]) -> Place:
         return Place(_NONE, 0, "")
     if mode == "host":
         return Place(_GUEST, 0, GUEST_ADDRESS)
-    if mode.startswith(_OF):
-        other = numbers[mode.removeprefix(_OF)]
+    if service.shares_network:
+        other = numbers[mode.removeprefix(SHARED)]
         return Place(_OTHER, other, f"{_NETWORK}{_FIRST + other}")
     last = _FIRST + numbers[service.service]
     return Place(_OWN, last, f"{_NETWORK}{last}")
@@ -106,30 +106,3 @@ def resolver(service: RunSpec) -> str:
     if service.dns_opt:
         lines.append("options " + " ".join(service.dns_opt))
     return "".join(f"{line}\n" for line in lines)
-
-
-def volumes(app: AppSpec) -> tuple[tuple[int | None, ...], ...]:
-    """For each service and each of its mounts the number of the volume's disk; None for what is no
-    volume. Services that name one volume share its disk."""
-    named: dict[str, int] = {}
-    count = 0
-    rows = []
-    for service in app.services:
-        row: list[int | None] = []
-        for mount in service.mounts:
-            if mount.type != "volume":
-                row.append(None)
-                continue
-            number = named.get(mount.source) if mount.source else None
-            if number is None:
-                number, count = count, count + 1
-                if mount.source:
-                    named[mount.source] = number
-            row.append(number)
-        rows.append(tuple(row))
-    return tuple(rows)
-
-
-def volume_count(app: AppSpec) -> int:
-    """How many disks for volumes the VM has."""
-    return len({number for row in volumes(app) for number in row if number is not None})

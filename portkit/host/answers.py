@@ -119,7 +119,7 @@ class _Marker(_Answer):
     app: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     role: Literal["source", "target"]
     about: Annotated[dict[_Word, _Word], BeforeValidator(_few)]
-    hold: _Word
+    hold: Annotated[str, Field(max_length=1 << 16)]  # names, with spaces between them
     brought: Annotated[list[_Digest], FailFast()]
     live: bool
 

@@ -12,7 +12,7 @@ from portkit.model.finding import Finding, Severity, Verdict
 from portkit.model.git import GitUrl
 from portkit.model.health import DEFAULT_TIMEOUT_S, Healthcheck, HealthProbe, Method
 from portkit.model.image import CONFIG_LIMIT, ImageConfig
-from portkit.model.instance import REMAINS, Instance, Life, MachineStart
+from portkit.model.instance import REMAINS, Instance, Life, MachineStart, ServiceState
 from portkit.model.project import (
     Attachment,
     Condition,
@@ -75,6 +75,7 @@ __all__ = [
     "Reading",
     "RunSpec",
     "Service",
+    "ServiceState",
     "Severity",
     "Subnet",
     "Ulimit",

@@ -10,10 +10,21 @@ REMAINS = "remains"  # of a Move that was killed: volumes or disks, and nothing 
 
 
 @dataclass(frozen=True)
+class ServiceState:
+    """One of several services of an Instance. status, exit_code, health: as those of a Life."""
+
+    name: str
+    status: str
+    exit_code: int | None = None
+    health: str = ""
+
+
+@dataclass(frozen=True)
 class Instance:
     """An App started on a Host in a Form.
 
     id: "pk-" and 12 hex digits, the id of the Move that made it. url: where it is reached, or "".
+    services: of an App of several.
     """
 
     id: str
@@ -23,6 +34,7 @@ class Instance:
     status: str  # created | running | exited | remains
     exit_code: int | None = None
     url: str = ""
+    services: tuple[ServiceState, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -59,7 +71,7 @@ class Life:
     started: a text that changes with every start, "" before the app was started. restarts: how
     often the app was started again since then without being asked for. health: what the engine
     says of the App's own healthcheck (starting, healthy, unhealthy), "" where it runs none.
-    address: where only the host reaches it, or "".
+    address: where only the host reaches it, or "". service: of several, the one that ended.
     """
 
     status: str  # created | running | exited
@@ -68,3 +80,4 @@ class Life:
     restarts: int = 0
     health: str = ""
     address: str = ""
+    service: str = ""

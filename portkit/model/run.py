@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from portkit.model.health import Healthcheck, HealthProbe
 from portkit.model.project import Attachment, Content, Dependency, Network, Volume
 from portkit.model.service import Device, Logging, Machine, Mount, Port, Ulimit
+
+SHARED = "service:"  # of network_mode, before the name of the service whose network it is
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class RunSpec:
     up in the image's own /etc/passwd and /etc/group; "" is root. umask: as in umask(2).
     capabilities: upper case, with CAP_. stop_signal: a name or a number, as in compose.
     mem_limit_bytes, cpus, pids_limit: None is no limit. service: its name. image: the digest of its
-    image's configuration. depends_on, networks, ...: as in `portkit.model.Service`.
+    image's configuration. layers: among those of the App's images, as `portkit.guest.stack` numbers
+    them, the topmost first. depends_on, networks, ...: as in `portkit.model.Service`.
     """
 
     app: str
@@ -49,6 +53,7 @@ class RunSpec:
     privileged: bool = False
     service: str = ""
     image: str = ""
+    layers: tuple[int, ...] = ()
     depends_on: tuple[Dependency, ...] = ()
     networks: tuple[Attachment, ...] = ()
     network_mode: str = ""
@@ -74,6 +79,18 @@ class RunSpec:
     logging: Logging = field(default_factory=Logging)
     container_name: str = ""
     contents: tuple[Content, ...] = ()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the services that have to be there before it: what it depends on, and the one
+        whose network it shares."""
+        shared = self.network_mode.removeprefix(SHARED) if self.shares_network else None
+        return (*(each.service for each in self.depends_on), *((shared,) if shared else ()))
+
+    @property
+    def shares_network(self) -> bool:
+        """Whether it is in the network of another service."""
+        return self.network_mode.startswith(SHARED)
 
 
 @dataclass(frozen=True)
@@ -101,9 +118,52 @@ class AppSpec:
         """What all services publish."""
         return tuple(port for service in self.services for port in service.ports)
 
-    def service(self, name: str) -> RunSpec:
+    def named(self, service: str) -> RunSpec:
         """The service of that name; KeyError when there is none."""
-        for each in self.services:
-            if each.service == name:
-                return each
-        raise KeyError(name)
+        return {each.service: each for each in self.services}[service]
+
+    def volume_numbers(self) -> tuple[tuple[int | None, ...], ...]:
+        """For each service and each of its mounts the number of the volume; None for what is none.
+
+        Services that name one volume share it.
+        """
+        named: dict[str, int] = {}
+        numbers = itertools.count()
+        rows = []
+        for service in self.services:
+            row: list[int | None] = []
+            for mount in service.mounts:
+                if mount.type != "volume":
+                    row.append(None)
+                elif mount.source in named:
+                    row.append(named[mount.source])
+                else:
+                    row.append(number := next(numbers))
+                    if mount.source:
+                        named[mount.source] = number
+            rows.append(tuple(row))
+        return tuple(rows)
+
+    @property
+    def volume_count(self) -> int:
+        """How many volumes the App has."""
+        found = {number for row in self.volume_numbers() for number in row if number is not None}
+        return len(found)
+
+    @property
+    def in_order(self) -> tuple[RunSpec, ...]:
+        """The services, each after those that it needs to be there."""
+        waiting = {service.service: service for service in self.services}
+        ordered: dict[str, RunSpec] = {}
+
+        def add(service: RunSpec) -> None:
+            del waiting[service.service]
+            for name in service.needs:
+                if name in waiting:
+                    add(waiting[name])
+            ordered[service.service] = service
+
+        for service in self.services:
+            if service.service in waiting:
+                add(service)
+        return tuple(ordered.values())

@@ -211,20 +211,19 @@ class App:
 
     @property
     def service(self) -> Service:
-        """The only service; AppError where there are several, or files would have to travel with
-        it: portkit does not move such an App for now."""
+        """The only service; AppError where there are several, which a bundle cannot hold yet."""
         if len(self.services) > 1:
             names = ", ".join(service.name for service in self.services)
             raise AppError(
-                "portkit moves one service for now",
+                "a bundle holds one service for now",
                 details=f"{self.source}: it has {len(self.services)}: {names[:400]}",
-                resolution="Give portkit a compose file with one of them.",
+                resolution="Move it from host to host with portkit move.",
             )
         service = self.services[0]
         if service.contents:
             targets = ", ".join(content.target for content in service.contents)
             raise AppError(
-                "portkit does not carry files beside the image for now",
+                "a bundle does not carry files beside the image for now",
                 details=f"{self.source}: {service.name} has {targets[:400]}",
                 resolution="Put them into the image.",
             )

@@ -97,12 +97,12 @@ def pack(
     """
     store = store or Store(default_root())
     clock = Clock(observer or NullObserver())
-    image = source.image(app, store, clock)
-    artifacts = {Form.IMAGE: image}
+    images = source.images(app, store, clock)
+    artifacts = {Form.IMAGE: images.artifact}
     if Form.DISK in forms:
-        # The disk is made for what the image says; the App's own settings come with each Instance.
-        spec = app_room.resolve(app, image.config)
-        artifacts[Form.DISK] = source.disk(image, spec, store, clock)
+        # The disk is made for what the images say; the App's own settings come with each Instance.
+        spec = app_room.resolve_all(app, images.services)
+        artifacts[Form.DISK] = source.disk(images.artifact, spec, store, clock)
     return {form: artifacts[form] for form in forms}
 
 

@@ -46,13 +46,14 @@ def measure_again(
     """
     facts = target.facts()
     one = boot.find(boot.instances(target, facts), app.name, form)
-    health, ports = app.service.health, app.service.ports
+    front = app.front_service
+    health, ports = front.health, front.ports
     if not ports:  # a Dockerfile's or an image's: what the engine says is published
         ports = tuple(Port(port) for port in one.host_ports)
     answers = []
     with boot.runner(target, one.form) as runner:
         # The engine knows of a healthcheck in an image, which is not read here.
-        checks = runs_check(app.service.healthcheck) or runner.life(one.id).health != ""
+        checks = runs_check(front.healthcheck) or runner.life(one.id).health != ""
         way = choose(ports, health, one.form, checks_itself=checks)
         watch = watching.watch(
             runner,
@@ -61,7 +62,7 @@ def measure_again(
             health,
             way,
             deadline(health, compat.verdict((), facts, one.form), facts.loop_s),
-            check=app.service.healthcheck,
+            check=front.healthcheck,
             observer=observer or NullObserver(),
         )
         for _ in range(repeat):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from portkit import compat, process, transfer
 from portkit.delivery import Transfer
 from portkit.errors import PortkitError
 from portkit.halt import Halt
-from portkit.model import Artifact, Form, RunSpec
+from portkit.model import App, AppSpec, Artifact, Form
 from portkit.move import walk
 from portkit.move.ground import Cargo, Ground, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
@@ -102,9 +102,9 @@ def say_what_is_left(observer: Observer, move: str, left: Sequence[walk.Failure]
 def plan_of(packed: Packed, job: Job, journal: Journal, stays: Form | None, repeat: int) -> Plan:
     """What is going to be done, in the words of the journal."""
     image = packed.artifacts.get(Form.IMAGE)
-    service = packed.app.service
-    # An image that was named by its id has no name that could be given to it on the target.
-    tag = service.image if service.image and not service.image.startswith("sha256:") else None
+    services = {service.service: service.image for service in packed.spec.services}
+    held = () if image is None else (each.digest for each in image.images)
+    holds = {digest: transfer.held_name(digest, packed.move) for digest in held}
     return Plan(
         move=packed.move,
         app=packed.app.name,
@@ -118,8 +118,9 @@ def plan_of(packed: Packed, job: Job, journal: Journal, stays: Form | None, repe
         image=keep(packed.image, job.store),
         blobs=tuple(dict.fromkeys(blob.digest for blob in image.blobs)) if image else (),
         ports=packed.spec.ports,
-        hold="" if image is None else transfer.held_name(image.digest, packed.move),
-        tag=tag,
+        services=services,
+        holds=holds,
+        tags=_tags(packed.app, services, holds),
         fingerprint=fingerprint(journal, packed.spec),
         findings={form: tuple(packed.findings[form]) for form in packed.artifacts},
         reading=packed.app.reading,
@@ -129,8 +130,18 @@ def plan_of(packed: Packed, job: Job, journal: Journal, stays: Form | None, repe
     )
 
 
-def fingerprint(journal: Journal, spec: RunSpec) -> str:
-    """A keyed hash of what the process will see: an App that changed since is noticed."""
+def _tags(app: App, services: Mapping[str, str], holds: Mapping[str, str]) -> dict[str, str]:
+    """The names that users know the images by. One that was named by its id has none that could be
+    given to it on the target."""
+    return {
+        service.image: holds[services[service.name]]
+        for service in app.services
+        if holds and service.image and not service.image.startswith("sha256:")
+    }
+
+
+def fingerprint(journal: Journal, spec: AppSpec) -> str:
+    """A keyed hash of what the processes will see: an App that changed since is noticed."""
     # default=str: paths, such as that of a CA's file.
     return journal.fingerprint(json.dumps(asdict(spec), sort_keys=True, default=str))
 

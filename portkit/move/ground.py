@@ -10,7 +10,7 @@ from typing import Protocol
 from portkit.clock import Clock
 from portkit.halt import Halt, Heeding
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Form, RunSpec
+from portkit.model import Artifact, Facts, Form, AppSpec
 from portkit.move.plan import Plan
 from portkit.source import Source
 from portkit.store import Store
@@ -38,7 +38,7 @@ class Cargo:
     made it. facts: of the target.
     """
 
-    spec: RunSpec
+    spec: AppSpec
     image: Artifact
     artifacts: dict[Form, Artifact]
     facts: Facts

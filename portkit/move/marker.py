@@ -44,7 +44,7 @@ def _about(ground: Ground, role: str) -> JsonObject:
         },
         "needs": needs if there else [],
         "ports": [[p.host_ip, p.host_port, p.protocol] for p in plan.ports] if there else [],
-        "hold": plan.hold if there else "",
+        "hold": " ".join(plan.holds.values()) if there else "",
         "brought": ground.brought() if there and begun else None,
     }
 

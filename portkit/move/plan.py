@@ -11,7 +11,7 @@ from portkit.errors import PortkitError
 from portkit.model import Finding, Form, Port, Reading
 from portkit.wire.json_types import JsonObject
 
-_SCHEMA = "portkit.plan/2"
+_SCHEMA = "portkit.plan/3"
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Plan:
     None: nothing stays there.
     image: digest of the image's manifest in the Store here. blobs: digests of the image's blobs,
     none where it does not travel; what a disk is made of, the step that makes it says.
-    hold: the name under which the Move holds its image on the target. tag: the user's name for it.
+    services: the digest of the image that each service runs. holds: the name under which the Move
+    holds each image (digest) on the target. tags: the users' names for images, each with the name
+    that holds the image.
     fingerprint: of what the process will see, keyed; no value of it can be read from here.
     findings: of each form, as they were before the first byte. predicted: what a form was predicted
     to cost, where that was asked for before the Move.
@@ -41,8 +43,9 @@ class Plan:
     image: str
     blobs: tuple[str, ...]
     ports: tuple[Port, ...]
-    hold: str
-    tag: str | None
+    services: Mapping[str, str]
+    holds: Mapping[str, str]
+    tags: Mapping[str, str]
     fingerprint: str
     findings: Mapping[Form, tuple[Finding, ...]]
     reading: Reading = field(default_factory=Reading)

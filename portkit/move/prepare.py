@@ -17,7 +17,7 @@ from portkit import boot, compat, transfer
 from portkit.clock import Clock
 from portkit.errors import ConflictError, PortkitError
 from portkit.host import Host
-from portkit.model import App, Artifact, Facts, Finding, Form, Instance, RunSpec, Severity
+from portkit.model import App, AppSpec, Artifact, Facts, Finding, Form, Instance, Severity
 from portkit.progress import Observer
 from portkit.report import FormReport, Phase, Report
 from portkit.source import Source
@@ -129,7 +129,7 @@ class Package:
     of the App as it runs at the source."""
 
     app: App
-    spec: RunSpec
+    spec: AppSpec
     image: Artifact
     source: Facts
     running: tuple[Finding, ...]
@@ -142,7 +142,7 @@ class Packed:
 
     move: str
     app: App
-    spec: RunSpec
+    spec: AppSpec
     image: Artifact
     artifacts: Mapping[Form, Artifact | None]
     source: Facts
@@ -195,8 +195,6 @@ def prepare(job: Job) -> tuple[Packed, ...]:
 def package(request: Request) -> tuple[Package, ...]:
     """Every App's image in the Store here, built where an App says so; no target is needed."""
     _distinct(request.apps)
-    for app in request.apps:
-        _ = app.service  # what cannot be moved is refused before any work
     links = Links(request.source)
     # One clock for each Move, so that the Report of one does not count the packaging of the others.
     turns = [Turn(Clock(request.observer), links) for _ in request.apps]
@@ -232,7 +230,7 @@ def _judge(
     with turns[0].taken() as clock, clock.phase("look at the target"):
         target = job.target.facts()
     there = _instances(packages, target, job.target)
-    apps = {each.app.name: (each.spec, each.image.config) for each in packages}
+    apps = {each.app.name: (each.spec, each.image.images) for each in packages}
     found = compat.check_all(apps, target, job.forms, there)
     packed = [
         _packed(each, turn, target, found[each.app.name]).also(lacks)
@@ -266,10 +264,10 @@ def _distinct(apps: Sequence[App]) -> None:
 
 def _packaged(app: App, request: Request, facts: Facts, turn: Turn) -> Package:
     with turn.taken() as clock, request.about(app, "packaging"):
-        image = request.source.image(app, request.store, clock)
-        spec = app_room.resolve(app, image.config)
+        images = request.source.images(app, request.store, clock)
+        spec = app_room.resolve_all(app, images.services)
         running = request.source.running(app, facts)
-    return Package(app, spec, image, facts, running, turn)
+    return Package(app, spec, images.artifact, facts, running, turn)
 
 
 def _instances(packages: Sequence[Package], facts: Facts, host: Host) -> tuple[Instance, ...]:

@@ -7,6 +7,7 @@ journal, never only in memory: another process may be the one that undoes it.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from portkit import boot, compat, health, measure, process, transfer
@@ -126,7 +127,7 @@ class Send(_FormStep):
         ground, plan = self.ground, self.ground.plan
         blobs = ground.blobs(self.form)
         transfer.release(
-            (plan.hold,) if self.form is Form.IMAGE else (),
+            tuple(plan.holds.values()) if self.form is Form.IMAGE else (),
             ground.target,
             sorted(set(ground.brought()).intersection(blobs)),
             move=plan.move,
@@ -148,7 +149,7 @@ class Create(_FormStep):
             runner.remove(plan.move)  # what a try that was killed left
             runner.create(
                 cargo.artifacts[self.form],
-                plan.hold if self.form is Form.IMAGE else "",
+                plan.holds,
                 cargo.spec,
                 plan.move,
                 cargo.facts,
@@ -165,13 +166,13 @@ class Start(_FormStep):
 
     def do(self) -> JsonObject:
         ground, cargo = self.ground, self.ground.loaded
-        plan, spec = ground.plan, cargo.spec
+        plan = ground.plan
         answers: list[measure.Answer] = []
-        from_move_s = None
-        way = health.way_of(spec, self.form)
+        from_move_s = healthy_s = None
+        way = health.way_of(cargo.spec.front, self.form)
         with boot.runner(ground.target, self.form) as runner:
-            if runner.state(plan.move)[0] == "running":  # a process that was killed started it
-                runner.stop(plan.move, spec.stop_grace_period_s)
+            if not ground.from_start:  # a process that was killed may have started it
+                runner.stop(plan.move)
             watch = watch_over(ground, self.form, runner, way)
             for number in range(1, plan.repeat + 1):
                 counted = f" {number}" if number > 1 else ""
@@ -179,6 +180,9 @@ class Start(_FormStep):
                     started = time.monotonic()
                     runner.start(plan.move)
                     answers.append(watch.first_answer(started))
+                if number == 1 and cargo.spec.several:
+                    with ground.clock.phase("healthchecks"):
+                        healthy_s = watch.all_healthy(started)
                 # A Move that is resumed has no meaningful start: it may have lain for days.
                 if number == 1 and ground.from_start:
                     from_move_s = round(time.monotonic() - ground.clock.started, 3)
@@ -188,9 +192,9 @@ class Start(_FormStep):
                 # The other Form publishes the same ports, so only one may run.
                 if number < plan.repeat or not plan.stays(self.form):
                     with ground.clock.phase("stop"):
-                        runner.stop(plan.move, spec.stop_grace_period_s)
+                        runner.stop(plan.move)
         return {
-            "boot": asdict(_boot(self.form, cargo, answers[0], way, watch.deadline)),
+            "boot": asdict(_boot(self.form, cargo, answers[0], way, watch.deadline, healthy_s)),
             "from_move_s": from_move_s,
             "from_boot_s": [round(answer.seconds, 3) for answer in answers],
             "phases": ground.phases(),
@@ -204,7 +208,7 @@ class Again(_FormStep):
         ground, spec = self.ground, self.ground.loaded.spec
         move = ground.plan.move
         with boot.runner(ground.target, self.form) as runner:
-            watch = watch_over(ground, self.form, runner, health.way_of(spec, self.form))
+            watch = watch_over(ground, self.form, runner, health.way_of(spec.front, self.form))
             with ground.clock.phase(f"start {self.form}"):
                 started = time.monotonic()
                 if runner.state(move)[0] != "running":  # a process that was killed started it
@@ -219,11 +223,12 @@ class Commit(_FormStep):
     """The host starts it by itself from now on; an image gets the user's name where it is free."""
 
     def before(self) -> JsonObject:
-        plan = self.ground.plan
-        if self.form is not Form.IMAGE or not plan.tag:
-            return {"named": True}
-        # Noted before the tag is set: whether an undo may take it away cannot be seen afterwards.
-        return {"named": transfer.has_image(self.ground.target, plan.tag)}
+        # Noted before a tag is set: whether an undo may take it away cannot be seen afterwards.
+        free = [tag for tag in self._tags() if not transfer.has_image(self.ground.target, tag)]
+        return {"free": free}
+
+    def _tags(self) -> Mapping[str, str]:
+        return self.ground.plan.tags if self.form is Form.IMAGE else {}
 
     def do(self) -> JsonObject:
         ground, plan = self.ground, self.ground.plan
@@ -237,26 +242,22 @@ class Commit(_FormStep):
                     resolution="See its last words above.",
                 )
             runner.commit(plan.move, ground.loaded.spec)
-        if self.form is Form.IMAGE and plan.tag and not self._tag(plan.tag):
-            ground.clock.observer.message(
-                f"{plan.tag} is another image on {ground.target.name}; that name was left alone"
-            )
+        for tag, hold in self._tags().items():
+            if not transfer.tag(ground.target, hold, tag):
+                ground.clock.observer.message(
+                    f"{tag} is another image on {ground.target.name}; that name was left alone"
+                )
         return {}
 
-    def _tag(self, name: str) -> bool:
-        return transfer.tag(self.ground.target, self.ground.plan.hold, name)
-
     def undo(self) -> None:
-        """The Instance goes with its own step; here the name that was free before."""
-        plan = self.ground.plan
-        if self.ground.results.result(self.name).get("named", True) or not plan.tag:
-            return
-        self.ground.target.remote.call(
-            # Only while it is still this image: a user may have given the name to another one
-            # since.
-            "image.remove",
-            {"reference": plan.tag, "same_as": plan.hold},
-        )
+        """The Instance goes with its own step; here the names that were free before."""
+        free = self.ground.results.result(self.name).get("free", ())
+        for tag, hold in self._tags().items():
+            if tag in free:
+                # Only while it is still this image: a user may have given the name to another one
+                # since.
+                args = {"reference": tag, "same_as": hold}
+                self.ground.target.remote.call("image.remove", args)
 
 
 class Discard(_Step):
@@ -334,21 +335,27 @@ def watch_over(ground: Ground, form: Form, runner: boot.Runner, way: health.Way)
     """A Watch over the Move's Instance of a form, which ends when the other lane fails."""
     cargo = ground.loaded
     verdict = compat.verdict(ground.plan.findings[form], cargo.facts, form)
+    front = cargo.spec.front
     return watching.watch(
         runner,
         ground.plan.move,
         ground.target,
-        cargo.spec.health,
+        front.health,
         way,
-        health.deadline(cargo.spec.health, verdict, cargo.facts.loop_s),
-        check=cargo.spec.healthcheck,
+        health.deadline(front.health, verdict, cargo.facts.loop_s),
+        check=front.healthcheck,
         observer=ground.clock.observer,
         halt=ground.halt,
     )
 
 
 def _boot(
-    form: Form, cargo: Cargo, first: measure.Answer, way: health.Way, deadline: health.Deadline
+    form: Form,
+    cargo: Cargo,
+    first: measure.Answer,
+    way: health.Way,
+    deadline: health.Deadline,
+    healthy_s: float | None,
 ) -> Boot:
     facts, libvirt = cargo.facts, form is Form.DISK
     return Boot(
@@ -364,6 +371,7 @@ def _boot(
         timeout_s=deadline.seconds,
         timeout_reason=deadline.reason,
         machine=_machine(cargo) if libvirt else None,
+        healthy_s=healthy_s,
     )
 
 

@@ -15,7 +15,7 @@ from portkit.bundle import Bundle
 from portkit.clock import Clock
 from portkit.errors import AppError, ConflictError, PortkitError
 from portkit.host import Host
-from portkit.model import App, Artifact, Form
+from portkit.model import App, AppSpec, Artifact, Form
 from portkit.move import walk
 from portkit.move.carry import (
     cargo_of,
@@ -168,9 +168,7 @@ def rollback_on(identity: str, host: Host) -> bool:
                 with boot.runner(host, form) as runner:
                     runner.remove(identity)
         brought = found["brought"]
-        transfer.release(
-            [found["hold"]] if found["hold"] else (), host, brought, move=identity, parts=brought
-        )
+        transfer.release(found["hold"].split(), host, brought, move=identity, parts=brought)
     # Last: as long as there is a marker, the same call can be made again.
     host.remote.call("move.end", {"id": identity, "app": found["app"]})
     return True
@@ -242,7 +240,7 @@ def _packed(
     return Packed(
         move=plan.move,
         app=app,
-        spec=apps.resolve(app, image.config),
+        spec=_spec(plan, app, image),
         image=image,
         artifacts={form: image if form is Form.IMAGE else None for form in plan.forms},
         source=source.facts(),
@@ -250,3 +248,16 @@ def _packed(
         findings=plan.findings,
         turn=Turn(Clock(observer), Links(source, target)),
     )
+
+
+def _spec(plan: Plan, app: App, image: Artifact) -> AppSpec:
+    """What the App's processes will see now; AppError when it has other services than before."""
+    known = {each.digest: each for each in image.images}
+    if [service.name for service in app.services] != list(plan.services):
+        raise AppError(
+            "the App has changed since the Move began",
+            details=f"{plan.app_source}: it had the services {', '.join(plan.services)}",
+            resolution="Put it back as it was, or take the Move back: portkit rollback "
+            f"{plan.move}",
+        )
+    return apps.resolve_all(app, [known[digest] for digest in plan.services.values()])

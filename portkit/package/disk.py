@@ -42,20 +42,23 @@ def build(
     store: Store,
     *,
     disk_bytes: int | None = None,
+    layered: bool = False,
     observer: Observer | None = None,
 ) -> Artifact:
     """The disk of images whose layers are in the Store, as an Artifact in the same Store.
 
     image: an Artifact of the image Form. defaults: what it runs when no configuration disk is
     there; None where the image names no command, and of several images. disk_bytes: its virtual
-    size, None for the content, a quarter and 512 MiB more. Raises VerifyError for malformed layers,
+    size, None for the content, a quarter and 512 MiB more. layered: a tree for each layer, for
+    several services, also where they share one image. Raises VerifyError for malformed layers,
     AppError when the size or the place for the defaults is too small, SpaceError, ToolError when
     sfdisk fails.
     """
     observer = observer or NullObserver()
     default = _default(defaults)
     mark = uuid.uuid5(uuid.NAMESPACE_OID, default.hex())
-    key = f"disk {image.digest} {kit.digest} {disk_bytes or 'auto'} {_VERSION} {mark}"
+    shape = "layered" if layered else "flat"
+    key = f"disk {image.digest} {kit.digest} {disk_bytes or 'auto'} {_VERSION} {shape} {mark}"
     known = store.find(key)
     if known is not None:
         observer.message("the disk is in the Store already")
@@ -63,7 +66,7 @@ def build(
     raw = store.temporary(".raw")
     try:
         with store.space():
-            _write(image, default, kit, store, raw, disk_bytes, key, observer)
+            _write(image, default, kit, store, raw, disk_bytes, key, observer, layered=layered)
         blob = store.add_file(raw, move=True)
     finally:
         raw.unlink(missing_ok=True)
@@ -115,11 +118,13 @@ def _write(
     disk_bytes: int | None,
     key: str,
     observer: Observer,
+    *,
+    layered: bool,
 ) -> None:
     full = "the disk has no room in the Store of this machine"
     store.require(image.logical_bytes, full)  # the tree has hardly less
     observer.message("laying the image's layers over each other")
-    with _tree(image, store) as tree:
+    with _tree(image, store, layered=layered) as tree:
         try:
             planned = ext4.plan(tree)
             # A file takes an inode of 256 bytes beside its blocks, and leaves room for others.
@@ -152,8 +157,8 @@ def _write(
             ) from None
 
 
-def _tree(image: Artifact, store: Store) -> AbstractContextManager[Tree]:
-    if len(image.images) == 1:
+def _tree(image: Artifact, store: Store, *, layered: bool) -> AbstractContextManager[Tree]:
+    if not layered:
         return flattened([store.content(digest) for digest in image.config.diff_ids])
     return stacked(
         [tuple(store.content(digest) for digest in chain) for chain in chains(image.images)]

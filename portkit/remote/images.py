@@ -180,7 +180,7 @@ def untag(reference: object, move: Optional[str] = None, same_as: Optional[str] 
     name = _checked(reference)
     with leases.locked():
         for marker in leases.markers():
-            if marker["hold"] == name and marker["id"] != move:
+            if name in marker["hold"].split() and marker["id"] != move:
                 return False
     if same_as and not _same(name, same_as):
         return False

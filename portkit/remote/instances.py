@@ -1,9 +1,9 @@
 """Folders of Instances in the disk Form: a shared read-only base, an overlay, their small disks.
 
 /var/lib/portkit/instances/base/HEX.raw    root:QEMU-GROUP 0440, verified content
-/var/lib/portkit/instances/ID/             0711: disk.qcow2, config.raw, NAME.raw, serial.log of
-                                           QEMU's user; kernel, initrd as the base; app, base, kit
-                                           of root
+/var/lib/portkit/instances/ID/             0711: disk.qcow2, config.raw, NAME.raw, serial.log
+                                           and state.log of QEMU's user; kernel, initrd as the
+                                           base; app, base, kit of root
 """
 
 from __future__ import annotations
@@ -93,8 +93,9 @@ def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) ->
     (folder / "kit").write_text("\n".join(kit))
     config = folder / "config.raw"
     config.write_bytes(base64.b64decode(args["config"]))
-    serial = folder / "serial.log"
+    serial, state = folder / "serial.log", folder / "state.log"
     serial.touch()
+    state.touch()
     volumes = {}
     for row in args.get("volumes", ()):
         if not _NAME.fullmatch(row["name"]):
@@ -110,7 +111,7 @@ def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) ->
     for path in folder.iterdir():
         path.chmod(0o600)
     # Nothing else is QEMU's: what base and kit name is removed with the Instance, by root.
-    for path in (overlay, config, serial, *map(Path, volumes.values())):
+    for path in (overlay, config, serial, state, *map(Path, volumes.values())):
         os.chown(str(path), *owner)
     boot = []
     for name, digest in zip(("kernel", "initrd"), args.get("boot", ())):
@@ -123,6 +124,7 @@ def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) ->
         "overlay": str(overlay),
         "config": str(config),
         "serial": str(serial),
+        "state": str(state),
         "volumes": volumes,
     }
 
@@ -284,10 +286,15 @@ def discard(identity: str) -> bool:
 
 
 def log(args: JsonObject, channel: Channel) -> JsonObject:
-    """The serial log from `offset` on, at most its last `limit` bytes (1 MiB), as text.
+    """A log from `offset` on, at most its last `limit` bytes (1 MiB), as text.
 
+    name: "serial" for the console; "state" for what init tells of its services, which Instances of
+    earlier versions tell on the console alone.
     A log that is shorter than `offset` was begun anew by a boot: all of it is news."""
-    path = _folder(args["id"]) / "serial.log"
+    folder = _folder(args["id"])
+    path, state = folder / "serial.log", folder / "state.log"
+    if args.get("name") == "state" and state.exists():
+        path = state
     limit = min(int(args.get("limit", 65536)), 1 << 20)
     if not path.exists():
         return {"text": "", "size": 0}

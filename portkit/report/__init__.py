@@ -26,8 +26,17 @@ SCHEMA = "portkit.report/1"
 _ARTIFACT_KEYS = ("digest", "logical_bytes", "stored_bytes")
 # The rest of `Boot` says how the times were measured, and stands beside them under `ttfr`.
 _BOOT_KEYS = ("engine", "version", "accelerator", "url", "status", "machine")
-_METHOD_KEYS = ("method", "reason", "vantage", "poll_s", "timeout_s", "timeout_reason")
+_METHOD_KEYS = (
+    "healthy_s",
+    "method",
+    "reason",
+    "vantage",
+    "poll_s",
+    "timeout_s",
+    "timeout_reason",
+)
 _NOT_BOOTED = {
+    "healthy_s": None,
     "method": "",
     "reason": "",
     "vantage": "",
@@ -54,7 +63,8 @@ class Boot:
     reason: how it was known, and why no better method was possible. vantage: from where it was
     asked: direct, ssh or engine. poll_s: seconds between two questions.
     timeout_s: how long the first answer was waited for at most; timeout_reason: why so long.
-    machine: how a VM was started; None for a container.
+    machine: how a VM was started; None for a container. healthy_s: of several services, seconds
+    from the first start until all of their healthchecks passed; None where none has one.
     """
 
     engine: str
@@ -69,6 +79,7 @@ class Boot:
     timeout_s: float = 0.0
     timeout_reason: str = ""
     machine: MachineStart | None = None
+    healthy_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ def to_json(report: Report) -> JsonObject:
 
     It contains no environment and no arguments, because they may contain secrets.
     """
-    service = report.app.service
+    front = report.app.front_service
     return {
         "schema": SCHEMA,
         "move": report.move,
@@ -126,9 +137,13 @@ def to_json(report: Report) -> JsonObject:
         "app": {
             "name": report.app.name,
             "source": report.app.source,
-            "service": service.name,
-            "image": service.image,
-            "built": service.build is not None,
+            "service": front.name,
+            "image": front.image,
+            "built": front.build is not None,
+            "services": [
+                {"name": each.name, "image": each.image, "built": each.build is not None}
+                for each in report.app.services
+            ],
         },
         "source": plain(report.source),
         "target": plain(report.target),

@@ -10,13 +10,14 @@ from typing import Protocol
 
 from portkit.clock import Clock
 from portkit.host import Counters, Host
-from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec
+from portkit.model import App, AppSpec, Artifact, Facts, Finding, Form
 from portkit.source.bundle import InBundle
 from portkit.source.host import OnHost
+from portkit.source.images import Images
 from portkit.store import Store
 from portkit.transfer.forward import Parcel
 
-__all__ = ["InBundle", "OnHost", "Source"]
+__all__ = ["Images", "InBundle", "OnHost", "Source"]
 
 
 class Source(Protocol):
@@ -49,11 +50,11 @@ class Source(Protocol):
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
         """The App as it runs at the source: moving it as well would make two owners."""
 
-    def image(self, app: App, store: Store, clock: Clock) -> Artifact:
-        """The App's image, in the Store here; built where the App says so."""
+    def images(self, app: App, store: Store, clock: Clock) -> Images:
+        """The images of the App's services, in the Store here; built where the App says so."""
 
-    def disk(self, image: Artifact, spec: RunSpec, store: Store, clock: Clock) -> Artifact:
-        """The image as a disk, in the Store here."""
+    def disk(self, image: Artifact, spec: AppSpec, store: Store, clock: Clock) -> Artifact:
+        """The images as a disk, in the Store here."""
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """Blobs, by digest, that are not here but can be made on the target from what it has."""

@@ -8,7 +8,8 @@ from portkit import compat
 from portkit.bundle import Bundle
 from portkit.clock import Clock
 from portkit.host import Counters, Host
-from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec
+from portkit.model import App, AppSpec, Artifact, Facts, Finding, Form
+from portkit.source.images import Images
 from portkit.store import Store
 from portkit.transfer.forward import Parcel, held
 
@@ -46,15 +47,15 @@ class InBundle:
         """Nothing: a bundle has no host where it could run."""
         return ()
 
-    def image(self, app: App, store: Store, clock: Clock) -> Artifact:
+    def images(self, app: App, store: Store, clock: Clock) -> Images:
         """The image, unpacked into the Store; of a bundle with the disk alone, only its
         description."""
         with clock.phase("unpack"):
             if Form.IMAGE not in self._bundle.forms:
-                return self._bundle.described(Form.IMAGE)
-            return self._bundle.artifact(Form.IMAGE, store, clock.observer)
+                return Images.of([self._bundle.described(Form.IMAGE)])
+            return Images.of([self._bundle.artifact(Form.IMAGE, store, clock.observer)])
 
-    def disk(self, image: Artifact, spec: RunSpec, store: Store, clock: Clock) -> Artifact:
+    def disk(self, image: Artifact, spec: AppSpec, store: Store, clock: Clock) -> Artifact:
         """The disk, unpacked into the Store."""
         with clock.phase("unpack disk"):
             return self._bundle.artifact(Form.DISK, store, clock.observer)

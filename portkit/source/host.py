@@ -9,10 +9,11 @@ from portkit import boot, compat
 from portkit.clock import Clock
 from portkit.guest.kit import build_kit
 from portkit.host import Counters, Host
-from portkit.model import App, Artifact, Facts, Finding, Form, RunSpec
+from portkit.model import App, AppSpec, Artifact, Build, Facts, Finding, Form
 from portkit.package import disk as disks
 from portkit.package import image as images
 from portkit.package.build import build
+from portkit.source.images import Images
 from portkit.store import Store
 from portkit.transfer.forward import Parcel
 
@@ -44,39 +45,54 @@ class OnHost:
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
         """Containers started by compose, by portkit or, for an image's bare name, by anybody; and
         virtual machines that portkit made."""
-        args = {
-            # Only an image's bare name means every container made from it: for a compose project
-            # that would be those of other projects too.
-            "reference": app.service.image if app.service.image == app.source else None,
-            "app": app.name,
-            "service": app.service.name,
-        }
-        names = list(self.host.remote.call("image.containers", args)["running"])
+        names: list[str] = []
+        for service in app.services:
+            args = {
+                # Only an image's bare name means every container made from it: for a compose
+                # project that would be those of other projects too.
+                "reference": service.image if service.image == app.source else None,
+                "app": app.name,
+                "service": service.name,
+            }
+            names += self.host.remote.call("image.containers", args)["running"]
         if facts.libvirt_version is not None:
             with boot.runner(self.host, Form.DISK) as domains:
                 entries = domains.instances()
             names += [each.id for each in entries if each.app == app.name and each.running]
         return compat.running(self.name, names)
 
-    def image(self, app: App, store: Store, clock: Clock) -> Artifact:
-        """The image, built first where the App says so, and fetched into the Store."""
-        reference = app.service.image
-        if app.service.build is not None:
-            with clock.phase("build"):
-                reference = build(self.host, app.service.build, clock.observer)
-        assert reference is not None, "the readers give every service an image or a build"
-        with clock.phase("package image"):
-            return images.fetch(self.host, reference, store, clock.observer)
+    def images(self, app: App, store: Store, clock: Clock) -> Images:
+        """The images, built first where the App says so, and fetched into the Store. What several
+        services have in common is built and fetched once."""
+        built: list[tuple[Build, str]] = []
+        fetched: dict[str, Artifact] = {}
+        found = []
+        for service in app.services:
+            reference = service.image
+            if service.build is not None:
+                reference = next((name for each, name in built if each == service.build), None)
+            if service.build is not None and reference is None:
+                with clock.phase("build"):
+                    reference = build(self.host, service.build, clock.observer)
+                built.append((service.build, reference))
+            assert reference is not None, "the readers give every service an image or a build"
+            if reference not in fetched:
+                with clock.phase("package image"):
+                    fetched[reference] = images.fetch(self.host, reference, store, clock.observer)
+            found.append(fetched[reference])
+        return Images.of(found)
 
-    def disk(self, image: Artifact, spec: RunSpec, store: Store, clock: Clock) -> Artifact:
-        """A disk made of the image on this machine."""
+    def disk(self, image: Artifact, spec: AppSpec, store: Store, clock: Clock) -> Artifact:
+        """A disk made of the images on this machine."""
+        alone = len(image.images) == 1 and not spec.several
         with clock.phase("package disk"):
             return disks.build(
                 image,
-                apps.defaults(image.config),
+                apps.defaults(image.config) if alone else None,
                 build_kit(architecture=image.config.architecture),
                 store,
                 disk_bytes=spec.machine.disk_bytes,
+                layered=spec.several,
                 observer=clock.observer,
             )
 

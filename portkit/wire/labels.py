@@ -7,3 +7,5 @@ from __future__ import annotations
 HELD = "portkit/held:"
 # Labels of containers and volumes: the id of the Move, its App, and the Form (image).
 MOVE, APP, FORM = "portkit.move", "portkit.app", "portkit.form"
+# Of one of several containers: the name of its service, and whether it answers for the App.
+SERVICE, FRONT = "portkit.service", "portkit.front"

@@ -14,7 +14,7 @@ from rich.table import Table
 from portkit import boot
 from portkit.boot import Runner
 from portkit.host import Host, connect
-from portkit.model import Form, Instance
+from portkit.model import Form, Instance, ServiceState
 from portkit_cli.options import Messages, on_host, output
 from portkit_cli.render import clean, stdout
 
@@ -23,6 +23,9 @@ _form = click.option(
     type=click.Choice([form.value for form in Form]),
     help="Which form, when the App is there in both.",
 )
+
+
+_service = click.argument("service", required=False)
 
 
 @contextmanager
@@ -40,6 +43,9 @@ def _found(host: str, name: str, form: str | None) -> Iterator[tuple[Runner, Ins
 def ps(host: str, output: str) -> None:
     """List the Instances that portkit has on HOST, in both forms.
 
+    An App of several services is shown with a line for each: its status, and its exit code or what
+    its healthcheck says.
+
     \b
     Example:
       portkit ps --on web2 --output json
@@ -55,43 +61,55 @@ def ps(host: str, output: str) -> None:
     for row in rows:
         code = "" if row.exit_code is None else f" ({row.exit_code})"
         table.add_row(row.id, clean(row.app), row.form.value, row.status + code, clean(row.url))
+        for service in row.services:
+            table.add_row("", clean(f"  {service.name}"), "", _service_state(service))
     stdout().print(table)
 
 
+def _service_state(service: ServiceState) -> str:
+    more = service.health if service.exit_code is None else str(service.exit_code)
+    return f"{service.status} ({more})" if more else service.status
+
+
 @click.command()
 @click.argument("instance")
+@_service
 @on_host
 @_form
 @click.option("--tail", type=click.IntRange(1, 100_000), default=100, show_default=True)
-def logs(instance: str, host: str, form: str | None, tail: int) -> None:
+def logs(instance: str, service: str | None, host: str, form: str | None, tail: int) -> None:
     """Print the last lines that INSTANCE wrote.
 
     INSTANCE is an id or the name of an App. For a disk, these are the lines on the serial console
-    since its last boot.
+    since its last boot. Of several services each line begins with the name of its service; with
+    SERVICE, the lines of that one alone are printed.
 
     \b
-    Example:
+    Examples:
       portkit logs radicale --on web2 --tail 20
+      portkit logs shop db --on web2
     """
     with _found(host, instance, form) as (runner, one):
-        click.echo(clean(runner.logs(one.id, tail)), nl=False)
+        click.echo(clean(runner.logs(one.id, tail, service)), nl=False)
 
 
 @click.command()
 @click.argument("instance")
+@_service
 @on_host
 @_form
-def console(instance: str, host: str, form: str | None) -> None:
+def console(instance: str, service: str | None, host: str, form: str | None) -> None:
     """Print what INSTANCE writes from now on.
 
-    Ctrl-C ends the command; the Instance keeps running.
+    Ctrl-C ends the command; the Instance keeps running. Of several containers it is SERVICE, or the
+    one that answers for the App; of a VM it is always the whole console.
 
     \b
     Example:
       portkit console radicale --on web2
     """
     with _found(host, instance, form) as (runner, one):
-        runner.follow(one.id, _write)
+        runner.follow(one.id, _write, service)
 
 
 def _write(data: bytes) -> None:
@@ -102,6 +120,7 @@ def _write(data: bytes) -> None:
 
 @click.command()
 @click.argument("instance")
+@_service
 @on_host
 @_form
 @click.option(
@@ -110,32 +129,43 @@ def _write(data: bytes) -> None:
     type=click.FloatRange(0, 3600),
     help="Seconds that it has to end by itself.  [default: its stop_grace_period]",
 )
-def stop(instance: str, host: str, form: str | None, grace: float | None) -> None:
+def stop(
+    instance: str, service: str | None, host: str, form: str | None, grace: float | None
+) -> None:
     """Stop INSTANCE and print its exit code.
 
+    Several services are stopped one after the other, each before those that it depends on. With
+    SERVICE, only that one is stopped; in a VM that is not possible.
+
     \b
-    Example:
+    Examples:
       portkit stop radicale --on web2 --time 30
+      portkit stop shop worker --on web2
     """
     with _found(host, instance, form) as (runner, one):
-        code = runner.stop(one.id, grace)
-    click.echo(f"{one.id} exited" + ("" if code is None else f" with code {code}"))
+        code = runner.stop(one.id, grace, service)
+    click.echo(f"{service or one.id} exited" + ("" if code is None else f" with code {code}"))
 
 
 @click.command()
 @click.argument("instance")
+@_service
 @on_host
 @_form
-def start(instance: str, host: str, form: str | None) -> None:
+def start(instance: str, service: str | None, host: str, form: str | None) -> None:
     """Start INSTANCE again.
 
+    Several services are started in the order in which they depend on each other. With SERVICE, only
+    that one is started; in a VM that is not possible.
+
     \b
-    Example:
+    Examples:
       portkit start radicale --on web2 --form disk
+      portkit start shop worker --on web2
     """
     with _found(host, instance, form) as (runner, one):
-        runner.start(one.id)
-    click.echo(f"{one.id} started")
+        runner.start(one.id, service=service)
+    click.echo(f"{service or one.id} started")
 
 
 @click.command()

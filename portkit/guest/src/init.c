@@ -10,8 +10,16 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
+
+static int state = -1; /* the second serial port: what is said comes there alone */
+
+static void state_open(void) {
+    state = open("/dev/ttyS1", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (state >= 0) fcntl(state, F_SETFL, 0); /* from now on a write waits until there is room */
+}
 
 void say(const char *format, ...) {
     char line[1024];
@@ -21,9 +29,14 @@ void say(const char *format, ...) {
     va_end(list);
     if (length > (int)sizeof line - 3) length = sizeof line - 3;
     dprintf(2, "portkit: %.*s\r\n", length, line);
+    if (state >= 0 && dprintf(state, "portkit: %.*s\r\n", length, line) < 0) {
+        close(state); /* this machine has no such port */
+        state = -1;
+    }
 }
 
 void power_off(void) {
+    if (state >= 0) tcdrain(state);
     sync();
     umount2(DISK, MNT_DETACH);
     mount(NULL, DISK, NULL, MS_REMOUNT | MS_RDONLY, NULL);
@@ -69,6 +82,7 @@ int main(void) {
     int console = open("/dev/console", O_RDWR | O_NOCTTY);
     for (int number = 0; number < 3 && console >= 0; number++) dup2(console, number);
     if (console > 2) close(console);
+    state_open();
     static struct app app;
     modules_load("order");
     disk_mount();

@@ -31,7 +31,7 @@ def test_one_service_is_the_only_one() -> None:
 def test_several_services_are_refused_where_one_is_asked_for() -> None:
     app = App("shop", (Service("web"), Service("db")), "./shop", front="db")
     assert app.front_service.name == "db"
-    with pytest.raises(AppError, match="portkit moves one service for now") as caught:
+    with pytest.raises(AppError, match="a bundle holds one service for now") as caught:
         _ = app.service
     assert "web, db" in caught.value.details
 

@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-from portkit.boot.domain import Domains, _kernel, exit_code, plain
+from portkit.boot.domain import Domains, _kernel
 from portkit.engines.domain_xml import Domain, Kernel
 from portkit.guest.boot_partition import direct_line
 from portkit.model import Artifact, Form, Life, Machine, Mount
-from tests.factories import FACTS, IMAGE, spec
+from tests.factories import FACTS, IMAGE, app_spec, spec
 
 
 def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:
@@ -16,7 +16,7 @@ def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:
     def call(verb: str, args: dict[str, Any]) -> dict[str, Any]:
         asked.append(args)
         made = {row["name"]: f"/i/{row['name']}.raw" for row in args["volumes"]}
-        paths = {"overlay": "o", "base": "b", "config": "c", "serial": "s"}
+        paths = {"overlay": "o", "base": "b", "config": "c", "serial": "s", "state": "t"}
         return {**paths, "boot": [f"/i/{name}" for name in args["boot"]], "volumes": made}
 
     runner = Domains.__new__(Domains)
@@ -26,8 +26,8 @@ def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:
     mounts = (Mount("volume", "/a"), Mount("tmpfs", "/t"), Mount("volume", "/b", "b"))
     disk = Artifact(Form.DISK, "sha256:" + "1" * 64, (IMAGE,), (), 0, 0)
     for machine in (Machine(), Machine(volume_bytes=20 << 30)):
-        wanted = spec(mounts=mounts, machine=machine)
-        runner.create(disk, "", wanted, "pk-0123456789ab", FACTS)
+        wanted = app_spec(spec(mounts=mounts), machine=machine)
+        runner.create(disk, {}, wanted, "pk-0123456789ab", FACTS)
     assert [row["volumes"] for row in asked] == [
         [{"name": f"pkv{number}", "bytes": size << 30} for number in range(2)] for size in (8, 20)
     ]
@@ -36,21 +36,6 @@ def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:
 def test_a_kernel_is_started_where_the_host_made_one_for_it() -> None:
     assert _kernel(["/k", "/i"], True) == Kernel("/k", "/i", direct_line(True))
     assert _kernel([], True) is None
-
-
-def test_the_exit_code_is_what_init_said_last() -> None:
-    log = "portkit: starting a\r\nportkit: app exited with code 3\r\nportkit: starting again\r\n"
-    assert exit_code(log) == 3
-    assert exit_code(log + "portkit: app exited with code 0\r\n") == 0
-
-
-def test_no_word_no_code() -> None:
-    assert exit_code("") is None
-    assert exit_code("the app said: portkit: app exited with code 3") is None
-
-
-def test_what_firmware_draws_is_gone() -> None:
-    assert plain("\x1b[2J\x1b[01;01Hhello\r\n\x1b[=3h") == "hello\n"
 
 
 BEGUN = "portkit: starting sh\r\n"
@@ -79,5 +64,8 @@ def test_the_life_of_a_guest_is_in_its_log(active: bool, log: str, size: int, wa
     row = {"text": log, "size": size}
     remote = SimpleNamespace(call=lambda verb, args: row)
     runner._host = SimpleNamespace(name="web2", remote=remote)  # type: ignore[assignment]
-    runner._engine = SimpleNamespace(active=lambda identity: active)  # type: ignore[assignment]
+    runner._engine = SimpleNamespace(  # type: ignore[assignment]
+        active=lambda identity: active, about=lambda identity: {"grace": "10"}
+    )
+    runner._marks = {}
     assert runner.life("pk-0123456789ab") == wanted

@@ -11,6 +11,7 @@ from portkit.errors import ConflictError, IncompatibleError, PortkitError, Space
 from portkit.model import (
     App,
     Artifact,
+    Attachment,
     Blob,
     Facts,
     Finding,
@@ -20,6 +21,7 @@ from portkit.model import (
     HealthProbe,
     Machine,
     Mount,
+    Network,
     Port,
     Service,
     Severity,
@@ -30,7 +32,7 @@ from tests.factories import FACTS, IMAGE
 
 def rules(facts: Facts, form: Form = Form.IMAGE, **service: object) -> set[str]:
     app = App("a", (Service("a", **service),), "compose.yaml")  # type: ignore[arg-type]
-    found = compat.check(apps.resolve(app, IMAGE), IMAGE, facts, form)
+    found = compat.check(apps.resolve_all(app, [IMAGE]), {IMAGE.digest: IMAGE}, facts, form)
     for finding in found:
         assert finding.message
         assert finding.severity is not Severity.ERROR or finding.remedy
@@ -69,8 +71,6 @@ def test_each_rule_of_the_disk() -> None:
     assert disk(machine=Machine(firmware=Firmware.UEFI)) == {"error:firmware"}
     assert disk(ports=(Port(80),)) == {"error:port-low"}
     assert disk(ports=(Port(8080, host_ip="::1"),)) == {"error:port-ipv6"}
-    assert disk(healthcheck=Healthcheck(("CMD", "true"))) == {"info:healthcheck"}
-    assert disk(healthcheck=Healthcheck(("NONE",))) == set()
     assert disk(init=True) == {"info:init"}
     volumes = tuple(Mount("volume", f"/data/{number}") for number in range(25))
     assert disk(volumes=volumes[1:]) == set()
@@ -80,9 +80,11 @@ def test_each_rule_of_the_disk() -> None:
 @pytest.mark.parametrize("form", Form)
 def test_every_capability_beyond_the_default_is_found(form: Form) -> None:
     def extra(**service: object) -> tuple[str, ...]:
-        spec = apps.resolve(App("a", (Service("a", **service),), "c.yaml"), IMAGE)  # type: ignore[arg-type]
+        spec = apps.resolve_all(App("a", (Service("a", **service),), "c.yaml"), [IMAGE])  # type: ignore[arg-type]
         found = [
-            each for each in compat.check(spec, IMAGE, FACTS, form) if each.rule == "capabilities"
+            each
+            for each in compat.check(spec, {IMAGE.digest: IMAGE}, FACTS, form)
+            if each.rule == "capabilities"
         ]
         assert all(each.severity is Severity.WARNING for each in found)
         return tuple(text for each in found for text in each.evidence)
@@ -96,17 +98,18 @@ def test_every_capability_beyond_the_default_is_found(form: Form) -> None:
 
 def test_how_an_app_is_known_to_be_up_is_told() -> None:
     def told(form: Form, **service: object) -> list[tuple[str, tuple[str, ...]]]:
-        spec = apps.resolve(App("a", (Service("a", **service),), "c.yaml"), IMAGE)  # type: ignore[arg-type]
-        found = compat.check(spec, IMAGE, FACTS, form)
+        spec = apps.resolve_all(App("a", (Service("a", **service),), "c.yaml"), [IMAGE])  # type: ignore[arg-type]
+        found = compat.check(spec, {IMAGE.digest: IMAGE}, FACTS, form)
         return [(each.message, each.evidence) for each in found if each.rule == "health"]
 
     check = Healthcheck(("CMD", "true"))
     assert told(Form.IMAGE, ports=(Port(80),)) == told(Form.DISK, ports=(Port(8080),)) == []
-    ((message, why),) = told(Form.DISK, healthcheck=check)
+    for form in Form:
+        ((message, _),) = told(form, healthcheck=check)
+        assert message.endswith("its own healthcheck says when it is up")
+    ((message, why),) = told(Form.DISK)
     assert message.endswith("it counts as up when it has run for 10 s")
-    assert why[-1] == "the guest does not run the app's healthcheck"
-    ((message, _),) = told(Form.IMAGE, healthcheck=check)
-    assert message.endswith("its own healthcheck says when it is up")
+    assert why[-1] == "the app has no healthcheck"
     ((message, _),) = told(Form.IMAGE, health=HealthProbe(port=80))
     assert message.endswith("it is asked at an address that only the host reaches")
 
@@ -157,10 +160,13 @@ def test_the_scope_says_what_a_rule_looks_at() -> None:
     service = Service("a", privileged=True, init=True, ports=(Port(80, host_ip="::"),))
     able = replace(service, privileged=False, cap_add=("ALL",))
     for each in (service, able):
-        spec = apps.resolve(App("a", (each,), "compose.yaml"), IMAGE)
+        spec = apps.resolve_all(App("a", (each,), "compose.yaml"), [IMAGE])
         for rule in compat.table.CASE_RULES:
             seen = {
-                form: [rule.judge(compat.Case(spec, IMAGE, facts, form)) for facts in (FACTS, bare)]
+                form: [
+                    rule.judge(compat.Case(spec.front, spec, IMAGE, facts, form))
+                    for facts in (FACTS, bare)
+                ]
                 for form in Form
             }
             if rule.scope is not compat.Scope.HOST:
@@ -284,3 +290,20 @@ def test_space_for_the_stream_beside_the_blob() -> None:
     beside = replace(apart, store_free_bytes=9 * GIB + 9 * GIB // 8)
     assert compat.space(beside, [there, disk]) == (), "its image is on the host"
     assert compat.space(replace(beside, store_free_bytes=10 * GIB), [there, disk])
+
+
+def test_a_finding_of_one_of_several_services_names_it() -> None:
+    services = (
+        Service("web", tty=True, networks=(Attachment("front"),)),
+        Service("db", networks=(Attachment("back", ipv4="10.1.0.5"),)),
+    )
+    networks = (Network("front", "shop_front"), Network("back", "shop_back", internal=True))
+    app = App("shop", services, "compose.yaml", networks=networks)
+    spec = apps.resolve_all(app, [IMAGE, IMAGE])
+    found = compat.check(spec, {IMAGE.digest: IMAGE}, FACTS, Form.DISK)
+    told = {each.rule: each.message for each in found}
+    assert told["engine-only"].startswith("web: ")
+    assert told["address-changed"].startswith("db: ")
+    assert told["networks-joined"] == "the services share one network in the VM"
+    assert told["network-internal"].startswith("services of an internal network")
+    assert [each.rule for each in found].count("accelerator") == 1

@@ -13,12 +13,13 @@ import pytest
 from portkit import app as apps
 from portkit.engines.docker import Docker
 from portkit.errors import ConflictError, EngineError, PortkitError
-from portkit.model import App, ImageConfig, Life, RunSpec, Service
+from portkit.model import App, AppSpec, ImageConfig, Life, Service
 from tests.unit.fake_engine import FakeEngine, fake_engine
 
 ID = "pk-0123456789ab"
 SECRET = "hunter2"
 IMAGE = ImageConfig("sha256:" + "0" * 64, "amd64", "linux", (), cmd=("x",))
+HELD = {IMAGE.digest: "x"}
 
 
 @pytest.fixture
@@ -34,9 +35,9 @@ def docker(engine: FakeEngine) -> Iterator[Docker]:
     made.close()
 
 
-def spec() -> RunSpec:
+def spec() -> AppSpec:
     service = Service("a", environment={"PASSWORD": SECRET}, labels={"portkit.move": "pk-forged"})
-    return apps.resolve(App("a", (service,), "x"), IMAGE)
+    return apps.resolve_all(App("a", (service,), "x"), [IMAGE])
 
 
 def row(**labels: str) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def test_what_is_taken_is_a_conflict(
 ) -> None:
     engine.answers["POST /containers/create"] = status, {"message": said}
     with pytest.raises(PortkitError) as caught:
-        docker.create("x", spec(), ID)
+        docker.create(HELD, spec(), ID)
     assert type(caught.value) is kind
     assert caught.value.resolution
     assert said in caught.value.details
@@ -80,7 +81,7 @@ def test_a_value_is_in_the_request_and_nowhere_else(
     """hostile input 59: not in logs at debug level, not in an error or its traceback."""
     engine.answers["POST /containers/create"] = 500, {"message": "no"}
     with caplog.at_level(logging.DEBUG), pytest.raises(EngineError) as caught:
-        docker.create("x", spec(), ID)
+        docker.create(HELD, spec(), ID)
     (body,) = engine.asked("POST", "/containers/create")
     assert f"PASSWORD={SECRET}" in body["Env"]
     assert caplog.records
@@ -99,7 +100,7 @@ def test_this_machines_docker_settings_do_not_travel(
     monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")  # hostile input 30
     engine.answers["POST /containers/create"] = 201, {"Id": "c1"}
     docker = Docker(engine.socket, "web1")
-    docker.create("x", spec(), ID)
+    docker.create(HELD, spec(), ID)
     docker.close()
     (body,) = engine.asked("POST", "/containers/create")
     assert not [word for word in body["Env"] if "proxy" in word.lower()]

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portkit.engines.domain_xml import MARK, Domain, Kernel, domain_xml, instance_of, plain_mark
+from portkit.engines.domain_xml import (
+    MARK,
+    Domain,
+    Forward,
+    Kernel,
+    domain_xml,
+    instance_of,
+    plain_mark,
+)
 from portkit.errors import EngineError
 from portkit.model import Firmware, Port
 
@@ -19,9 +27,13 @@ DOMAIN = Domain(
     base="/i/base/x.raw",
     config="/i/config.raw",
     serial="/i/serial.log",
+    state="/i/state.log",
     memory_bytes=512 << 20,
     cpus=2,
-    ports=(Port(80, 8080), Port(53, 5353, "udp", "127.0.0.1")),
+    ports=(
+        Forward(Port(80, 8080), "10.0.2.15"),
+        Forward(Port(53, 5353, "udp", "127.0.0.1"), "10.0.2.16"),
+    ),
     volumes=("/i/pkv0.raw",),
     owner="libvirt-qemu:kvm",
 )
@@ -54,7 +66,9 @@ def test_the_domain() -> None:
     assert [d.findtext("serial") for d in disks] == [None, "pkconfig", "pkv0"]
     assert root.findtext("on_reboot") == "destroy"
     words = [arg.get("value") for arg in root.findall(".//{*}arg")]
-    assert words[1] == ("user,id=portkit,hostfwd=tcp::8080-:80,hostfwd=udp:127.0.0.1:5353-:53")
+    assert words[1] == (
+        "user,id=portkit,hostfwd=tcp::8080-10.0.2.15:80,hostfwd=udp:127.0.0.1:5353-10.0.2.16:53"
+    )
     label = root.find("seclabel")
     assert label is not None
     assert label.get("relabel") == "no"
@@ -162,7 +176,7 @@ def test_the_document_stays_as_it_is() -> None:
 
 
 def test_what_a_mark_says_is_bounded_and_printable() -> None:
-    mark = f'<i:instance xmlns:i="{MARK}" id="pk-0123456789ab" app="shop" ports="{"x" * 10_000}"/>'
+    mark = f'<i:instance xmlns:i="{MARK}" id="pk-0123456789ab" app="shop" ports="{"x" * 100_000}"/>'
     found = instance_of(f"<domain><metadata>{mark}</metadata></domain>")
     assert found is not None
-    assert len(found["ports"]) == 4096
+    assert len(found["ports"]) == 32768

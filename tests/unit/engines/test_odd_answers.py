@@ -21,7 +21,7 @@ from tests.unit.fake_engine import FakeEngine, fake_engine
 
 ID = "pk-0123456789ab"
 IMAGE = ImageConfig("sha256:" + "0" * 64, "amd64", "linux", (), cmd=("x",))
-SPEC = apps.resolve(App("a", (Service("a"),), "x"), IMAGE)
+SPEC = apps.resolve_all(App("a", (Service("a"),), "x"), [IMAGE])
 MARKED = {"portkit.move": ID, "portkit.app": "a"}
 
 
@@ -35,12 +35,12 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
 
 
 CALLS: tuple[Callable[[Docker], object], ...] = (
-    lambda d: d.create("x", SPEC, ID),
-    lambda d: d.start(ID),
+    lambda d: d.create({SPEC.front.image: "x"}, SPEC, ID),
+    lambda d: d.start(ID, 1.0),
     lambda d: d.stop(ID),
     lambda d: d.life(ID),
     lambda d: d.logs(ID, 5),
-    lambda d: d.restart_policy(ID, "always"),
+    lambda d: d.restart_policies(ID, {"": "always"}),
     lambda d: d.remove(ID),
     lambda d: d.instances(),
 )
@@ -49,6 +49,7 @@ ASKED = (
     "GET /containers/c1/json",
     "GET /containers/c1/logs",
     "GET /volumes",
+    "GET /networks",
     "POST /containers/create",
 )
 ODD: tuple[Any, ...] = (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from portkit.errors import AppError
 from portkit.guest.config import encode_app, encode_config
-from portkit.guest.several import hosts, places, resolver, volume_count, volumes
+from portkit.guest.several import hosts, places, resolver
 from portkit.guest.stack import chains, trees
 from portkit.model import (
     AppSpec,
@@ -28,7 +28,7 @@ from tests.factories import spec
 
 
 def service(name: str, **changes: Any) -> RunSpec:
-    return spec(service=name, hostname=name, image="sha256:" + "0" * 64, **changes)
+    return spec(service=name, hostname=name, layers=(2, 0), **changes)
 
 
 def app(*services: RunSpec) -> AppSpec:
@@ -113,8 +113,18 @@ def test_a_named_volume_is_one_disk() -> None:
     given = app(
         service("a", mounts=(anonymous, shared)), service("b", mounts=(tmpfs, shared, anonymous))
     )
-    assert volumes(given) == ((0, 1), (None, 1, 2))
-    assert volume_count(given) == 3
+    assert given.volume_numbers() == ((0, 1), (None, 1, 2))
+    assert given.volume_count == 3
+
+
+def test_services_are_ordered_by_what_they_need() -> None:
+    given = app(
+        service("web", depends_on=(Dependency("api"), Dependency("db"))),
+        service("side", network_mode="service:web"),
+        service("api", depends_on=(Dependency("db"),)),
+        service("db"),
+    )
+    assert [each.service for each in given.in_order] == ["db", "api", "web", "side"]
 
 
 def test_the_guest_is_told_of_each_service() -> None:
@@ -123,7 +133,7 @@ def test_the_guest_is_told_of_each_service() -> None:
         "db", healthcheck=check, mem_limit_bytes=1 << 20, cpus=0.5, pids_limit=9, shm_bytes=7
     )
     web = service("web", depends_on=(Dependency("db", Condition.HEALTHY, required=False),))
-    first, second = sections(encode_app(app(db, web), {"sha256:" + "0" * 64: (2, 0)}))
+    first, second = sections(encode_app(app(db, web)))
     assert first[b"S"], second[b"S"] == ([b"db"], [b"web"])
     assert first[b"R"] == second[b"R"] == [b"2:0"]
     assert first[b"K"] == [b"/bin/sh", b"-c", b"true"]
@@ -137,7 +147,7 @@ def test_the_guest_is_told_of_each_service() -> None:
 
 def test_one_service_has_the_vm_for_itself() -> None:
     one = service("web")
-    assert encode_app(app(one), {}) == encode_config(one)
+    assert encode_app(app(one)) == encode_config(one)
 
 
 LAYERS = st.lists(st.sampled_from("abcd"), min_size=1, max_size=5)

@@ -13,7 +13,7 @@ from portkit.halt import Halt
 from portkit.model import App, Artifact, Form, HealthProbe, Instance, Life, Service
 from portkit.move import measure_again
 from portkit.move.steps import Start
-from tests.factories import IMAGE, Heard, facts, plan, spec
+from tests.factories import IMAGE, Heard, app_spec, facts, plan, spec
 
 SLOW = facts(accelerator="tcg", loop_s=0.06)
 SLOWER = facts(accelerator="kvm", loop_s=0.15)
@@ -54,7 +54,7 @@ def test_of_a_move(health: HealthProbe, there: Any, seconds: float) -> None:
         target=SimpleNamespace(name="web2"),
         clock=Clock(heard),
         loaded=SimpleNamespace(
-            spec=spec(health=health),
+            spec=app_spec(spec(health=health)),
             facts=there,
             artifacts={Form.DISK: Artifact(Form.DISK, "sha256:1", (IMAGE,), (), 0, 0)},
         ),

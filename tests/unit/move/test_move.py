@@ -11,13 +11,13 @@ from portkit.clock import Clock
 from portkit.errors import AppError, BootError, ConflictError, IncompatibleError, SpaceError
 from portkit.model import (
     App,
+    AppSpec,
     Artifact,
     Blob,
     Facts,
     Finding,
     Form,
     Port,
-    RunSpec,
     Service,
     Severity,
     Verdict,
@@ -276,7 +276,7 @@ def test_packaged_once_and_judged_for_each_host(tmp_path: Path) -> None:
 
 @pytest.fixture
 def _disks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def disk(self: OnHost, image: Artifact, spec: RunSpec, store: Store, clock: Clock) -> Artifact:
+    def disk(self: OnHost, image: Artifact, spec: AppSpec, store: Store, clock: Clock) -> Artifact:
         FakeSteps.done.append(f"make the disk of {spec.app}")
         return DISK
 

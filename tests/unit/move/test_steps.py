@@ -19,7 +19,7 @@ from portkit.move.steps import steps_of
 from portkit.move.walk import Step, StepState
 from portkit.progress import NullObserver
 from portkit.store import Store
-from tests.factories import FACTS, IMAGE, plan, spec
+from tests.factories import FACTS, IMAGE, app_spec, plan, spec
 
 
 class Host:
@@ -70,7 +70,7 @@ class Lot:
     def process(self) -> None:
         """Another process goes on with it: nothing but the journal and the Store is known."""
         source: Any = SimpleNamespace(disk=self._disk, parcels=lambda store: {})
-        wanted = spec(health=HealthProbe(running_s=0, settle_s=0))
+        wanted = app_spec(spec(health=HealthProbe(running_s=0, settle_s=0)))
         cargo = Cargo(wanted, self.image, {Form.IMAGE: self.image}, FACTS, self.store, source)
         old: Any = self.old
         new: Any = self.new
@@ -182,7 +182,10 @@ def test_each_form_takes_away_what_it_brought(lot: Lot, monkeypatch: pytest.Monk
     lot.process()
     lot.steps["transfer disk"].undo()
     lot.steps["transfer image"].undo()
-    assert gone[1:] == [((), sorted(lot.disk)), ((lot.plan.hold,), list(lot.plan.blobs))]
+    assert gone[1:] == [
+        ((), sorted(lot.disk)),
+        (tuple(lot.plan.holds.values()), list(lot.plan.blobs)),
+    ]
 
 
 def test_a_bundle_has_no_source_to_mark(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_disk_that_has_no_room_here_is_not_begun(tmp_path: Path) -> None:
     image = Artifact(Form.IMAGE, "x", (config,), (), 1 << 60, 1 << 60)
     store = Store(tmp_path / "store")
     with pytest.raises(SpaceError, match="no room in the Store of this machine"):
-        _write(image, b"", unused, store, tmp_path / "raw", None, "key", unused)
+        _write(image, b"", unused, store, tmp_path / "raw", None, "key", unused, layered=False)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 

@@ -128,7 +128,7 @@ def test_only_what_qemu_opens_is_its_users(tmp_path: Path, monkeypatch: pytest.M
     volumes = [{"name": "pkv0", "bytes": 4096}]
     args = {"id": LEFT, "app": "shop", "disk": blob.digest, "config": "eA==", "volumes": volumes}
     folder = Path(instances.create({**args, "kit": [blob.digest]}, None)["dir"])
-    assert sorted(given)[1:] == ["config.raw", "disk.qcow2", "pkv0.raw", "serial.log"]
+    assert sorted(given)[1:] == ["config.raw", "disk.qcow2", "pkv0.raw", "serial.log", "state.log"]
     assert instances.app_of(folder) == "shop"
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
 

@@ -1,0 +1,246 @@
+"""What the services of an App are to Docker's API, in the words of its SDK. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from portkit.model import AppSpec, Attachment, Condition, Dependency, Form, Mount, Network, RunSpec
+from portkit.model.run import SHARED
+from portkit.wire import labels
+
+if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
+    from docker.types import Mount as DockerMount
+
+# Compose's own labels, by which `docker compose ls` and `ps` see the project on the target.
+_COMPOSE = "com.docker.compose."
+_NEEDS = _COMPOSE + "depends_on"
+# Where a service is that names no network: alone there, it needs none of its own.
+_UNTOLD = (Attachment("default"),)
+_CONDITIONS = {condition.value: condition for condition in Condition}
+
+
+def container_name(app: AppSpec, service: RunSpec, identity: str) -> str:
+    """What a container is called on the target: nobody else's name."""
+    digits = identity.removeprefix("pk-")
+    last = f"-{service.service}" if app.several else ""
+    return f"portkit-{app.app}-{digits}{last}"
+
+
+def volume_name(identity: str, index: int) -> str:
+    """The i-th volume of an Instance."""
+    return f"portkit-{identity.removeprefix('pk-')}-{index}"
+
+
+def marks(app: AppSpec, identity: str) -> dict[str, str]:
+    """The labels by which portkit knows what it made."""
+    return {labels.MOVE: identity, labels.APP: app.app, labels.FORM: Form.IMAGE.value}
+
+
+def service_labels(app: AppSpec, service: RunSpec, identity: str) -> dict[str, str]:
+    """All labels of a container: its own, portkit's, and of several services compose's."""
+    mine = marks(app, identity)
+    if not app.several:
+        return {**service.labels, **mine}
+    compose = {
+        _COMPOSE + "project": app.app,
+        _COMPOSE + "service": service.service,
+        _COMPOSE + "container-number": "1",
+        _COMPOSE + "oneoff": "False",
+        _NEEDS: needs_label(service),
+    }
+    front = {labels.FRONT: "yes"} if service is app.front else {}
+    return {**service.labels, **compose, **mine, **front, labels.SERVICE: service.service}
+
+
+def needs_label(service: RunSpec) -> str:
+    """What a service depends on, as compose writes it: name:condition:restart, with commas."""
+    rows = [f"{n.service}:{n.condition}:{str(n.restart).lower()}" for n in service.depends_on]
+    if service.shares_network:
+        rows.append(f"{service.network_mode.removeprefix(SHARED)}:{Condition.STARTED}:false")
+    return ",".join(rows)
+
+
+def needs_of(labels_of: Mapping[str, str]) -> tuple[Dependency, ...]:
+    """`needs_label` read back; what is none is left out, for anybody can write a label."""
+    found = []
+    for row in labels_of.get(_NEEDS, "").split(","):
+        name, _, condition = row.rpartition(":")[0].partition(":")
+        if condition in _CONDITIONS:
+            found.append(Dependency(name, _CONDITIONS[condition]))
+    return tuple(found)
+
+
+def container(app: AppSpec, service: RunSpec, identity: str) -> dict[str, Any]:
+    """The arguments of `create_container` beside image, host_config and networking_config."""
+    return {
+        "name": container_name(app, service, identity),
+        # The whole argv as the entrypoint and no command: the image's own CMD would be appended
+        # otherwise.
+        "entrypoint": list(service.argv),
+        "environment": [f"{key}={value}" for key, value in service.env],
+        "working_dir": service.cwd,
+        "user": service.user,
+        # With another's network comes its name.
+        "hostname": None if service.shares_network else service.hostname,
+        "domainname": service.domainname or None,
+        "ports": [(port.target, port.protocol) for port in service.ports],
+        "labels": service_labels(app, service, identity),
+        "stop_signal": service.stop_signal,
+        "stop_timeout": math.ceil(service.stop_grace_period_s),
+        "healthcheck": _healthcheck(service),
+        "tty": service.tty,
+        "stdin_open": service.stdin_open,
+        # Else ~/.docker/config.json of this machine gets into the app's environment.
+        "use_config_proxy": False,
+    }
+
+
+def host_config(
+    app: AppSpec, service: RunSpec, identity: str, numbers: Sequence[int | None]
+) -> dict[str, Any]:
+    """The arguments of `create_host_config`. numbers: of each mount, which volume it is."""
+    from docker.types import LogConfig, Ulimit
+
+    capabilities = [name.removeprefix("CAP_") for name in service.capabilities]
+    limits = [
+        Ulimit(name=name, soft=limit.soft, hard=limit.hard)
+        for name, limit in sorted(service.ulimits.items())
+    ]
+    bindings: dict[str, list[tuple[str, int] | int]] = {}
+    for port in service.ports:
+        where = (port.host_ip, port.host_port) if port.host_ip else port.host_port
+        bindings.setdefault(f"{port.target}/{port.protocol}", []).append(where)
+    log = service.logging
+    found = {
+        # All are dropped and those that are wanted are added, so that the engine's own default
+        # does not matter.
+        "cap_drop": None if service.privileged else ["ALL"],
+        "cap_add": None if service.privileged else capabilities,
+        "privileged": service.privileged,
+        "ulimits": limits,
+        "port_bindings": bindings,
+        "mounts": _mounts(service.mounts, numbers, identity),
+        "read_only": service.read_only,
+        "init": service.init,
+        "group_add": list(service.group_add),
+        "mem_limit": service.mem_limit_bytes,
+        "nano_cpus": None if service.cpus is None else int(service.cpus * 1e9),
+        "network_mode": _network_mode(app, service, identity),
+        "extra_hosts": [f"{name}:{address}" for name, address in service.extra_hosts],
+        "dns": list(service.dns),
+        "dns_search": list(service.dns_search),
+        "dns_opt": list(service.dns_opt),
+        "sysctls": dict(service.sysctls),
+        "shm_size": service.shm_bytes,
+        "security_opt": list(service.security_opt),
+        "pids_limit": service.pids_limit,
+        "mem_reservation": service.mem_reservation_bytes,
+        "memswap_limit": service.memswap_bytes,
+        "oom_score_adj": service.oom_score_adj,
+        "log_config": LogConfig(type=log.driver, config=dict(log.options)) if log.driver else None,
+        # Until `commit` nothing may start it: a host that restarts in the middle of a Move must
+        # not bring the App up on its own.
+        "restart_policy": {"Name": "no"},
+    }
+    # What is not told is left to the engine.
+    return {key: value for key, value in found.items() if value not in (None, [], {})}
+
+
+def _network_mode(app: AppSpec, service: RunSpec, identity: str) -> str | None:
+    if service.shares_network:
+        other = app.named(service.network_mode.removeprefix(SHARED))
+        return f"container:{container_name(app, other, identity)}"
+    if service.network_mode:
+        return service.network_mode
+    networks = networks_of(app, service)
+    return networks[0].engine_name if networks else None
+
+
+def networks_of(app: AppSpec, service: RunSpec) -> tuple[Network, ...]:
+    """The networks that a service is attached to, the one with the highest priority first. None
+    for an App of one service that asks for nothing: it is on the engine's own bridge."""
+    if not app.several and service.networks == _UNTOLD:
+        return ()
+    known = {network.name: network for network in app.networks}
+    rows = sorted(service.networks, key=lambda each: -each.priority)
+    return tuple(known[row.network] for row in rows if row.network in known)
+
+
+def endpoint(app: AppSpec, service: RunSpec, network: Network, identity: str) -> dict[str, Any]:
+    """The arguments of `create_endpoint_config` for its place in a network."""
+    place = next(each for each in service.networks if each.network == network.name)
+    names = dict.fromkeys((service.service, service.container_name, *place.aliases))
+    links = {
+        container_name(app, app.named(other), identity): alias for other, alias in service.links
+    }
+    found = {
+        "aliases": [name for name in names if name],
+        "links": links,
+        "ipv4_address": place.ipv4,
+        "ipv6_address": place.ipv6,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def network(row: Network) -> dict[str, Any]:
+    """The arguments of `create_network`, but for labels."""
+    from docker.types import IPAMConfig, IPAMPool
+
+    pools = [
+        IPAMPool(
+            subnet=each.subnet or None,
+            gateway=each.gateway or None,
+            iprange=each.ip_range or None,
+        )
+        for each in row.subnets
+    ]
+    return {
+        "name": row.engine_name,
+        "driver": row.driver or "bridge",
+        "options": dict(row.driver_opts) or None,
+        "ipam": IPAMConfig(pool_configs=pools) if pools else None,
+        "internal": row.internal,
+        "enable_ipv6": row.enable_ipv6,
+        "check_duplicate": True,
+    }
+
+
+def network_labels(app: AppSpec, row: Network) -> dict[str, str]:
+    """Compose's labels of a network."""
+    return {_COMPOSE + "project": app.app, _COMPOSE + "network": row.name}
+
+
+def _mounts(
+    mounts: Sequence[Mount], numbers: Sequence[int | None], identity: str
+) -> list[DockerMount]:
+    from docker.types import Mount as DockerMount
+
+    found = []
+    for mount, number in zip(mounts, numbers, strict=True):
+        if number is None:
+            size, mode = mount.tmpfs_bytes, mount.tmpfs_mode
+            found.append(DockerMount(mount.target, None, "tmpfs", tmpfs_size=size, tmpfs_mode=mode))
+            continue
+        name = volume_name(identity, number)
+        found.append(DockerMount(mount.target, name, "volume", read_only=mount.read_only))
+    return found
+
+
+def _healthcheck(spec: RunSpec) -> dict[str, Any] | None:
+    check = spec.healthcheck
+    if check is None:
+        return None
+    row: dict[str, Any] = {"test": list(check.test)}
+    for key, seconds in (
+        ("interval", check.interval_s),
+        ("timeout", check.timeout_s),
+        ("start_period", check.start_period_s),
+    ):
+        if seconds is not None:
+            # The API counts in nanoseconds, as Go does.
+            row[key] = int(seconds * 1e9)
+    if check.retries is not None:
+        row["retries"] = check.retries
+    return row
