@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from portkit.app.carried import filled
 from portkit.app.names import app_name, image_reference, made_name
 from portkit.app.resolve import defaults, resolve, resolve_all
 from portkit.errors import AppError
@@ -15,7 +16,7 @@ from portkit.model import App, Build, Finding, Reading, Service, Severity
 
 _DOCKERFILES = ("Dockerfile", "Containerfile")  # the first that is there
 
-__all__ = ["defaults", "load", "resolve", "resolve_all"]
+__all__ = ["defaults", "filled", "load", "resolve", "resolve_all"]
 
 
 def load(

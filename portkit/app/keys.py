@@ -10,29 +10,23 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-TOP_CARRIED = frozenset(["configs", "include", "name", "secrets", "services", "version", "volumes"])
-TOP_READ = frozenset(["networks"])  # as READ
-TOP_KNOWN = TOP_CARRIED | TOP_READ | {"models"}
+TOP_CARRIED = frozenset(
+    ["configs", "include", "name", "networks", "secrets", "services", "version", "volumes"]
+)
+TOP_KNOWN = TOP_CARRIED | {"models"}
 
 CARRIED = _words(
     """
-    build cap_add cap_drop command configs cpus deploy entrypoint env_file environment expose
-    extends group_add healthcheck hostname image init label_file labels mem_limit platform ports
-    privileged
-    profiles read_only restart scale secrets stop_grace_period stop_signal tmpfs ulimits user
-    volumes volumes_from working_dir
-    """
-)
-# A Service has them, but no Form carries them out so far: each is a Finding.
-READ = _words(
-    """
-    container_name depends_on devices dns dns_opt dns_search domainname extra_hosts ipc links
-    logging mem_reservation memswap_limit network_mode networks oom_score_adj pid pids_limit
-    security_opt shm_size stdin_open sysctls tty userns_mode
+    build cap_add cap_drop command configs container_name cpus depends_on deploy devices dns dns_opt
+    dns_search domainname entrypoint env_file environment expose extends extra_hosts group_add
+    healthcheck hostname image init ipc label_file labels links logging mem_limit mem_reservation
+    memswap_limit network_mode networks oom_score_adj pid pids_limit platform ports privileged
+    profiles read_only restart scale secrets security_opt shm_size stdin_open stop_grace_period
+    stop_signal sysctls tmpfs tty ulimits user userns_mode volumes volumes_from working_dir
     """
 )
 # They say how compose handles the service, not what its process sees.
-HARMLESS = frozenset(["attach", "container_name", "develop", "pull_policy"])
+HARMLESS = frozenset(["attach", "develop", "pull_policy"])
 
 # portkit does nothing for them: each is a Finding, or an error where the App would be another.
 _OTHERS = _words(
@@ -43,7 +37,7 @@ _OTHERS = _words(
     post_start pre_stop provider runtime storage_opt use_api_socket uts
     """
 )
-KNOWN = CARRIED | READ | HARMLESS | _OTHERS
+KNOWN = CARRIED | HARMLESS | _OTHERS
 
 
 @dataclass(frozen=True)
@@ -77,8 +71,8 @@ LEVELS = {
         "endpoint_mode labels mode placement rollback_config update_config",
     ),
     "deploy.resources": _level("limits reservations"),
-    "deploy.resources.limits": _level("cpus memory", "pids"),  # read, as pids_limit is
-    "deploy.resources.reservations": _level("", "devices generic_resources memory", "cpus"),
+    "deploy.resources.limits": _level("cpus memory pids"),
+    "deploy.resources.reservations": _level("memory", "devices generic_resources", "cpus"),
     "deploy.restart_policy": _level("condition max_attempts", "", "delay window"),
     "devices[]": _level("source target permissions"),
     "env_file": _level("path required format"),

@@ -58,14 +58,12 @@ def resolve_all(app: App, images: Sequence[ImageConfig]) -> AppSpec:
 
     AppError as for `resolve`; of several services it names the one that it is about.
     """
-    for service in app.services:
-        _refuse_contents(app, service)
     distinct = tuple({image.digest: image for image in images}.values())
     layers = stack.trees(distinct)
     pairs = tuple(zip(app.services, images, strict=True))
     if len(pairs) == 1:
         service, image = pairs[0]
-        only = replace(resolve(app, image), layers=layers[image.digest])
+        only = replace(_resolved(app, service, image, app.name), layers=layers[image.digest])
         return _whole(app, (only,))
     found = []
     for service, image in pairs:
@@ -76,16 +74,6 @@ def resolve_all(app: App, images: Sequence[ImageConfig]) -> AppSpec:
             raise
         found.append(replace(made, layers=layers[image.digest]))
     return _whole(app, tuple(found))
-
-
-def _refuse_contents(app: App, service: Service) -> None:
-    if service.contents:
-        targets = ", ".join(content.target for content in service.contents)
-        raise AppError(
-            "portkit does not carry files beside the image for now",
-            details=f"{app.source}: {service.name} has {targets[:400]}",
-            resolution="Put them into the image.",
-        )
 
 
 def _whole(app: App, services: tuple[RunSpec, ...]) -> AppSpec:

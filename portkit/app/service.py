@@ -13,7 +13,7 @@ from portkit.app.contents import Binds, Mounted
 from portkit.app.document import Value
 from portkit.app.files import LIMIT
 from portkit.app.health import health_of, limited, machine_of
-from portkit.app.keys import CARRIED, HARMLESS, KNOWN, READ
+from portkit.app.keys import CARRIED, HARMLESS, KNOWN
 from portkit.app.merge import UNIQUE, unique
 from portkit.app.names import account, engine_user, image_reference, service_name
 from portkit.app.reader import Reader
@@ -178,7 +178,7 @@ class _Service:
             if key not in KNOWN and not key.startswith("x-"):
                 raise self._reader.error(each, f"compose knows no service key {key[:80]!r}")
             # In YAML `ports:` without a value is null, most often a mistake.
-            if key in CARRIED | READ and each.data is None and key not in _MAY_BE_NULL:
+            if key in CARRIED and each.data is None and key not in _MAY_BE_NULL:
                 raise self._reader.error(each, f"{key} has no value: give it one, or remove it")
             if key in KNOWN - CARRIED:
                 weight = Severity.INFO if key in HARMLESS else Severity.WARNING

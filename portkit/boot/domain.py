@@ -81,7 +81,7 @@ class Domains:
                 owner=f"{facts.qemu_user}:{facts.qemu_group}",
                 kvm=facts.accelerator == "kvm",
                 firmware=spec.machine.firmware,
-                reboots=not spec.several and is_init_system(spec.front),
+                reboots=not spec.layered and is_init_system(spec.front),
                 mark=_mark(spec),
             )
         )
@@ -225,7 +225,7 @@ def _not_restarted(spec: AppSpec) -> AppSpec:
 
 def _published(spec: AppSpec) -> tuple[Forward, ...]:
     """The published ports, each with the address of its service in the VM's network."""
-    if not spec.several:
+    if not spec.layered:
         return tuple(Forward(port, GUEST_ADDRESS) for port in spec.ports)
     pairs = zip(spec.services, places(spec), strict=True)
     return tuple(
@@ -246,13 +246,13 @@ def _mark(spec: AppSpec) -> dict[str, str]:
         "grace": str(grace),
         "checks": " ".join(checked),
     }
-    if spec.several:
+    if spec.layered:
         mark |= {"services": " ".join(_named(spec)), "front": spec.front.service}
     return mark
 
 
 def _named(spec: AppSpec) -> dict[str, RunSpec]:
-    if not spec.several:
+    if not spec.layered:
         return {console.ONLY: spec.front}
     return {service.service: service for service in spec.services}
 

@@ -57,6 +57,12 @@ def internal(case: Case) -> Iterator[Found]:
         yield Found("services of an internal network reach the outside in the VM", tuple(names))
 
 
+def host_network(case: Case) -> Iterator[Found]:
+    """In a VM the host's network is that of the VM, which only published ports lead into."""
+    if case.spec.network_mode == "host":
+        yield Found("in the VM the network of the host is that of the VM")
+
+
 def fixed_addresses(case: Case) -> Iterator[Found]:
     """In a VM every service has another address than the file gives it."""
     told = tuple(f"{each.network}: {each.ipv4}" for each in case.spec.networks if each.ipv4)
@@ -76,6 +82,7 @@ def engine_only(case: Case) -> Iterator[Found]:
         "userns_mode": spec.userns_mode,
         "security_opt": spec.security_opt,
         "logging": spec.logging.driver,
+        "domainname": spec.domainname,
         "mem_reservation": spec.mem_reservation_bytes,
         "memswap_limit": spec.memswap_bytes,
     }

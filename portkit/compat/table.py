@@ -160,6 +160,14 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         forms=_DISK,
     ),
     Rule(
+        "network-host",
+        Severity.WARNING,
+        Scope.FORM,
+        process.host_network,
+        remedy="Publish what is to be reached with `ports:`, or move the image.",
+        forms=_DISK,
+    ),
+    Rule(
         "address-changed",
         Severity.WARNING,
         Scope.FORM,

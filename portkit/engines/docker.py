@@ -37,6 +37,7 @@ _STATES = {"created": "created", "running": "running", "paused": "running", "res
 _EXITED = re.compile(r"Exited \((\d{1,3})\)")
 # "Up 5 seconds (healthy)", "Up 2 seconds (health: starting)"
 _HEALTH = re.compile(r"\((?:health: (starting)|(healthy|unhealthy))\)")
+_CONTENTS = "/portkit-content"  # in a container that never runs
 _POLL_S = 0.1  # each question is a request to the engine, over ssh for most targets
 _LAST_LINES, _SAID_LIMIT = 30, 8000
 _FAILED = {
@@ -126,10 +127,11 @@ class Docker:
             with self._errors("create a volume"):
                 self._api.create_volume(volume_name(identity, index), labels={**mine})
         self._create_networks(app, mine)
+        contents = self._create_contents(held, app, identity, mine)
         for service in app.in_order:
             with self._errors(_what("create the container", app, service)):
                 self._create_container(
-                    held[service.image], app, service, identity, numbers[service.service]
+                    held[service.image], app, service, identity, numbers[service.service], contents
                 )
 
     def _create_networks(self, app: AppSpec, mine: Mapping[str, str]) -> None:
@@ -155,6 +157,36 @@ class Docker:
                 resolution="Remove it there, or give the App another `name:`.",
             )
 
+    def _create_contents(
+        self, held: Mapping[str, str], app: AppSpec, identity: str, mine: Mapping[str, str]
+    ) -> str:
+        """The files that travel with the App, in a volume of their own; where the host has it."""
+        data = docker_spec.content_archive(app)
+        if not data:
+            return ""
+        from docker.types import Mount
+
+        from portkit.engines.docker_client import Volume, read
+
+        with self._errors("carry the App's files"):
+            name = docker_spec.content_volume(identity)
+            made = read(Volume, self._api.create_volume(name, labels={**mine}))
+            # The engine writes into a volume only through a container, which need not run.
+            filler = self._api.create_container(
+                image=next(iter(held.values())),
+                entrypoint=["none"],
+                labels={**mine},
+                host_config=self._api.create_host_config(
+                    mounts=[Mount(_CONTENTS, name, "volume", no_copy=True)]
+                ),
+                use_config_proxy=False,
+            )["Id"]
+            try:
+                self._api.put_archive(filler, _CONTENTS, data)
+            finally:
+                self._api.remove_container(filler, force=True)
+        return made.Mountpoint
+
     def _create_container(
         self,
         image: str,
@@ -162,6 +194,7 @@ class Docker:
         service: RunSpec,
         identity: str,
         numbers: Sequence[int | None],
+        contents: str,
     ) -> None:
         networks = docker_spec.networks_of(app, service)
         ends = {
@@ -169,7 +202,7 @@ class Docker:
             for network in networks
         }
         made = {name: self._api.create_endpoint_config(**end) for name, end in [*ends.items()][:1]}
-        config = docker_spec.host_config(app, service, identity, numbers)
+        config = docker_spec.host_config(app, service, identity, numbers, contents)
         container = self._api.create_container(
             image=image,
             host_config=self._api.create_host_config(**config),

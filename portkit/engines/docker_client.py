@@ -181,8 +181,9 @@ class NetworkRow(_Answer):
 
 
 class Volume(_Answer):
-    """A volume of the list."""
+    """A volume. Mountpoint: where the host has it."""
 
+    Mountpoint: Annotated[str, Field(max_length=4096)] = ""
     Name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$")]
     Labels: _Labels = {}
 

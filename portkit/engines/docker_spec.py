@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
+import tarfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,7 @@ from portkit.wire import labels
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
     from docker.types import Mount as DockerMount
 
+_TAR_TYPES = {"file": tarfile.REGTYPE, "folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
 # Compose's own labels, by which `docker compose ls` and `ps` see the project on the target.
 _COMPOSE = "com.docker.compose."
 _NEEDS = _COMPOSE + "depends_on"
@@ -31,6 +35,36 @@ def container_name(app: AppSpec, service: RunSpec, identity: str) -> str:
 def volume_name(identity: str, index: int) -> str:
     """The i-th volume of an Instance."""
     return f"portkit-{identity.removeprefix('pk-')}-{index}"
+
+
+def content_volume(identity: str) -> str:
+    """The volume that holds the files which travel with an App."""
+    return f"portkit-{identity.removeprefix('pk-')}-content"
+
+
+def content_archive(app: AppSpec) -> bytes:
+    """A tar of these files: `SERVICE/NUMBER` for each Content; empty where there are none."""
+    made = io.BytesIO()
+    if not any(service.contents for service in app.services):
+        return b""
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as out:
+        for service in app.services:
+            for number, content in enumerate(service.contents):
+                for row in content.files:
+                    path = f"{service.service}/{number}/{row.path}".rstrip("/")
+                    info = tarfile.TarInfo(path)
+                    info.type = _TAR_TYPES[row.kind]
+                    info.mode, info.uid, info.gid, info.mtime = (
+                        row.mode,
+                        row.uid,
+                        row.gid,
+                        row.mtime_s,
+                    )
+                    if row.kind == "link":
+                        info.linkname = os.fsdecode(row.data)
+                    info.size = len(row.data) if row.kind == "file" else 0
+                    out.addfile(info, io.BytesIO(row.data))
+    return made.getvalue()
 
 
 def marks(app: AppSpec, identity: str) -> dict[str, str]:
@@ -98,9 +132,16 @@ def container(app: AppSpec, service: RunSpec, identity: str) -> dict[str, Any]:
 
 
 def host_config(
-    app: AppSpec, service: RunSpec, identity: str, numbers: Sequence[int | None]
+    app: AppSpec,
+    service: RunSpec,
+    identity: str,
+    numbers: Sequence[int | None],
+    contents: str = "",
 ) -> dict[str, Any]:
-    """The arguments of `create_host_config`. numbers: of each mount, which volume it is."""
+    """The arguments of `create_host_config`.
+
+    numbers: of each mount, which volume it is. contents: where the host has the content volume.
+    """
     from docker.types import LogConfig, Ulimit
 
     capabilities = [name.removeprefix("CAP_") for name in service.capabilities]
@@ -121,7 +162,10 @@ def host_config(
         "privileged": service.privileged,
         "ulimits": limits,
         "port_bindings": bindings,
-        "mounts": _mounts(service.mounts, numbers, identity),
+        "mounts": [
+            *_mounts(service.mounts, numbers, identity),
+            *_contents(service, contents),
+        ],
         "read_only": service.read_only,
         "init": service.init,
         "group_add": list(service.group_add),
@@ -139,21 +183,29 @@ def host_config(
         "mem_reservation": service.mem_reservation_bytes,
         "memswap_limit": service.memswap_bytes,
         "oom_score_adj": service.oom_score_adj,
+        "pid_mode": _shared(app, service.pid, identity),
+        "ipc_mode": _shared(app, service.ipc, identity),
+        "userns_mode": service.userns_mode,
+        "devices": [f"{each.source}:{each.target}:{each.permissions}" for each in service.devices],
         "log_config": LogConfig(type=log.driver, config=dict(log.options)) if log.driver else None,
         # Until `commit` nothing may start it: a host that restarts in the middle of a Move must
         # not bring the App up on its own.
         "restart_policy": {"Name": "no"},
     }
     # What is not told is left to the engine.
-    return {key: value for key, value in found.items() if value not in (None, [], {})}
+    return {key: value for key, value in found.items() if value not in (None, "", [], {})}
+
+
+def _shared(app: AppSpec, mode: str, identity: str) -> str:
+    """A mode as the engine knows it: of another service it is that of its container."""
+    if not mode.startswith(SHARED):
+        return mode
+    return f"container:{container_name(app, app.named(mode.removeprefix(SHARED)), identity)}"
 
 
 def _network_mode(app: AppSpec, service: RunSpec, identity: str) -> str | None:
-    if service.shares_network:
-        other = app.named(service.network_mode.removeprefix(SHARED))
-        return f"container:{container_name(app, other, identity)}"
     if service.network_mode:
-        return service.network_mode
+        return _shared(app, service.network_mode, identity)
     networks = networks_of(app, service)
     return networks[0].engine_name if networks else None
 
@@ -226,6 +278,21 @@ def _mounts(
         name = volume_name(identity, number)
         found.append(DockerMount(mount.target, name, "volume", read_only=mount.read_only))
     return found
+
+
+def _contents(service: RunSpec, contents: str) -> list[DockerMount]:
+    """Files of the App over those of the image, as a bind mount does it."""
+    from docker.types import Mount as DockerMount
+
+    return [
+        DockerMount(
+            content.target,
+            f"{contents}/{service.service}/{number}",
+            "bind",
+            read_only=content.read_only,
+        )
+        for number, content in enumerate(service.contents)
+    ]
 
 
 def _healthcheck(spec: RunSpec) -> dict[str, Any] | None:

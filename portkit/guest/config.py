@@ -7,6 +7,7 @@ begins a service among several.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import struct
@@ -19,6 +20,7 @@ from portkit.model import (
     CAPABILITIES,
     AppSpec,
     Condition,
+    Content,
     Dependency,
     Healthcheck,
     RunSpec,
@@ -28,6 +30,7 @@ MAGIC = b"PORTKIT1"
 LIMIT = 16 << 20  # bytes of the body; src/config.c has the same
 # What the engine takes where a healthcheck says nothing (moby, daemon/health.go).
 _CHECK_S, _CHECK_RETRIES = 30.0, 3
+_CONTENT_KINDS = ("file", "folder", "link")
 Record = tuple[bytes, bytes]  # a tag and its data
 _RLIMITS = {  # asm-generic/resource.h
     "cpu": 0,
@@ -76,7 +79,7 @@ def encode_app(app: AppSpec) -> bytes:
 
     AppError as for `encode_config`.
     """
-    if not app.several:
+    if not app.layered:
         return encode_config(app.services[0])
     order = {service.service: number for number, service in enumerate(app.services)}
     records: list[Record] = []
@@ -90,6 +93,7 @@ def encode_app(app: AppSpec) -> bytes:
         records.append((b"O", _text(several.hosts(app, service), "a name of a host")))
         records += [(b"D", _need(need, order)) for need in service.depends_on]
         records.append((b"C", _cgroup(service)))
+        records += [row for content in service.contents for row in _content(content)]
     return _encoded(records)
 
 
@@ -150,6 +154,19 @@ def _healthcheck(check: Healthcheck | None) -> list[Record]:
     )
     numbers = _packed("<IIII", *map(_milliseconds, times), check.retries or _CHECK_RETRIES)
     return [*((b"K", _text(word, "the healthcheck")) for word in argv), (b"T", numbers)]
+
+
+def _content(content: Content) -> list[Record]:
+    """F: flags (1 read only), target. Then f for each file: kind (0 file, 1 folder, 2 link), uid,
+    gid, mode, time, length of its path, path, data."""
+    target = _text(content.target, "the place of a file")
+    rows = [(b"F", _packed("<I", content.read_only) + target)]
+    for each in content.files:
+        kind = _CONTENT_KINDS.index(each.kind)
+        path = os.fsencode(each.path)
+        numbers = (kind, each.uid, each.gid, each.mode, max(each.mtime_s, 0), len(path))
+        rows.append((b"f", _packed("<IIIIQI", *numbers) + path + each.data))
+    return rows
 
 
 def _cgroup(spec: RunSpec) -> bytes:

@@ -89,12 +89,30 @@ class ContentKind(StrEnum):
 
 
 @dataclass(frozen=True)
+class ContentFile:
+    """A file, folder or link of a Content, as it was read.
+
+    path: below the Content, "" for itself. kind: file, folder or link. data: its content, or where
+    the link leads. mtime_s: when it was changed last, since 1970.
+    """
+
+    path: str = ""
+    kind: str = "file"
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    mtime_s: int = 0
+    data: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
 class Content:
     """Files that travel with the App and stand at `target` in a service.
 
     source: a file or folder of this machine; None where `data` is the content of a file. name: of
     the config or secret, or of the path in the project's folder. uid, gid, mode: None is as at the
-    source, or what the engine takes for data (0, 0, 0444). size_bytes: of all files in it.
+    source, or what the engine takes for data (0, 0, 0444). size_bytes: of all files in it. files:
+    what is there, folders before what is in them; none before it was read.
     """
 
     target: str
@@ -107,3 +125,4 @@ class Content:
     gid: int | None = None
     mode: int | None = None
     size_bytes: int = 0
+    files: tuple[ContentFile, ...] = field(default=(), repr=False)

@@ -84,8 +84,9 @@ class RunSpec:
     def needs(self) -> tuple[str, ...]:
         """Names of the services that have to be there before it: what it depends on, and the one
         whose network it shares."""
-        shared = self.network_mode.removeprefix(SHARED) if self.shares_network else None
-        return (*(each.service for each in self.depends_on), *((shared,) if shared else ()))
+        modes = (self.network_mode, self.pid, self.ipc)
+        shared = [mode.removeprefix(SHARED) for mode in modes if mode.startswith(SHARED)]
+        return tuple(dict.fromkeys((*(each.service for each in self.depends_on), *shared)))
 
     @property
     def shares_network(self) -> bool:
@@ -110,8 +111,18 @@ class AppSpec:
 
     @property
     def several(self) -> bool:
-        """Whether each service has a root, a network and names of its own in the VM."""
+        """Whether it has more than one service."""
         return len(self.services) > 1
+
+    @property
+    def layered(self) -> bool:
+        """Whether each service has a root of its own in the VM, laid over the layers of its image:
+        where there are several, where files of the App are put over an image's, and where a service
+        has another network than the VM's, or a limit within it."""
+        return self.several or any(
+            service.contents or service.network_mode or service.pids_limit
+            for service in self.services
+        )
 
     @property
     def ports(self) -> tuple[Port, ...]:

@@ -265,7 +265,7 @@ def _distinct(apps: Sequence[App]) -> None:
 def _packaged(app: App, request: Request, facts: Facts, turn: Turn) -> Package:
     with turn.taken() as clock, request.about(app, "packaging"):
         images = request.source.images(app, request.store, clock)
-        spec = app_room.resolve_all(app, images.services)
+        spec = app_room.resolve_all(app_room.filled(app), images.services)
         running = request.source.running(app, facts)
     return Package(app, spec, images.artifact, facts, running, turn)
 

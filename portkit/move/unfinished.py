@@ -260,4 +260,4 @@ def _spec(plan: Plan, app: App, image: Artifact) -> AppSpec:
             resolution="Put it back as it was, or take the Move back: portkit rollback "
             f"{plan.move}",
         )
-    return apps.resolve_all(app, [known[digest] for digest in plan.services.values()])
+    return apps.resolve_all(apps.filled(app), [known[digest] for digest in plan.services.values()])

@@ -84,7 +84,7 @@ class OnHost:
 
     def disk(self, image: Artifact, spec: AppSpec, store: Store, clock: Clock) -> Artifact:
         """A disk made of the images on this machine."""
-        alone = len(image.images) == 1 and not spec.several
+        alone = not spec.layered
         with clock.phase("package disk"):
             return disks.build(
                 image,
@@ -92,7 +92,7 @@ class OnHost:
                 build_kit(architecture=image.config.architecture),
                 store,
                 disk_bytes=spec.machine.disk_bytes,
-                layered=spec.several,
+                layered=spec.layered,
                 observer=clock.observer,
             )
 

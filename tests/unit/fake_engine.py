@@ -34,25 +34,27 @@ def fake_engine(folder: Path) -> Iterator[FakeEngine]:
     engine = FakeEngine(folder / "engine.sock")
 
     class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
+        def respond(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             data = self.rfile.read(length)
             path = self.path.partition("?")[0]
             if path.startswith("/v1."):
                 path = path[path.index("/", 1) :]
-            engine.requests.append((self.command, self.path, json.loads(data) if data else None))
+            told = "json" in self.headers.get("Content-Type", "")
+            body = json.loads(data) if data and told else data or None
+            engine.requests.append((self.command, self.path, body))
             status, value = engine.answers.get(f"{self.command} {path}", (404, {"message": "no"}))
-            body = value if isinstance(value, bytes) else json.dumps(value).encode()
+            answer = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             kind = "octet-stream" if isinstance(value, bytes) else "json"
             self.send_header("Content-Type", f"application/{kind}")
             if engine.location:
                 self.send_header("Location", engine.location)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(answer)
 
-        do_GET = do_POST = do_DELETE = answer
+        do_GET = do_POST = do_DELETE = do_PUT = respond
 
         def address_string(self) -> str:
             return "unix"

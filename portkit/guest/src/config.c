@@ -94,18 +94,27 @@ static struct mount_row mount_of(const unsigned char *data, uint32_t size) {
                               wide(data + 8), flags >> 1 & 1, flags >> 16};
 }
 
-/* Tree below the disk's content (-1: the data follow), flags (1 read only), uid, gid, mode, length
- * of the target, target, data. */
-static struct content_row content_of(const unsigned char *data, uint32_t size) {
-    struct content_row row = {NULL, (int32_t)word(data), word(data + 4) & 1, word(data + 8),
-                              word(data + 12), word(data + 16), NULL, 0};
-    uint32_t length = word(data + 20);
-    if (length > size - 24) length = size - 24;
-    row.target = text(data + 24, length);
-    row.size = size - 24 - length;
-    row.data = memory(row.size + 1);
-    memcpy(row.data, data + 24 + length, row.size);
+/* Kind, uid, gid, mode, time, length of the path, path, content. */
+static struct file_row file_of(const unsigned char *data, uint32_t size) {
+    struct file_row row = {NULL, word(data), word(data + 4), word(data + 8), word(data + 12),
+                           wide(data + 16), NULL, 0};
+    uint32_t length = word(data + 24);
+    if (length > size - 28) length = size - 28;
+    row.path = text(data + 28, length);
+    row.size = size - 28 - length;
+    row.data = (unsigned char *)text(data + 28 + length, (uint32_t)row.size);
     return row;
+}
+
+static void file_add(struct service *service, const unsigned char *data, uint32_t size) {
+    if (!service->contentc || size < 28) return;
+    struct content_row *content = &service->contents[service->contentc - 1];
+    if (content->filec == content->room) {
+        content->room = content->room ? 2 * content->room : 8;
+        content->files = realloc(content->files, content->room * sizeof *content->files);
+        if (!content->files) fail("get memory");
+    }
+    content->files[content->filec++] = file_of(data, size);
 }
 
 static void check_numbers(struct service *service, const unsigned char *data) {
@@ -135,7 +144,12 @@ static void record_of_several(struct service *s, char tag, const unsigned char *
     case 'M': if (size == 8) s->shm_bytes = wide(data); break;
     case 'J': if (size == 4) s->oom_score = (int32_t)word(data); break;
     case 'Y': ADD(s->sysctls, s->sysctlc, 63, text(data, size)); break;
-    case 'F': if (size >= 24) ADD(s->contents, s->contentc, 256, content_of(data, size)); break;
+    case 'F':
+        if (size > 4)
+            ADD(s->contents, s->contentc, 256,
+                ((struct content_row){text(data + 4, size - 4), word(data) & 1, NULL, 0, 0}));
+        break;
+    case 'f': file_add(s, data, size); break;
     default: say("an unknown record %c in the configuration", tag);
     }
 }

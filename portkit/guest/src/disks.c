@@ -163,34 +163,55 @@ static void tmpfs_mount(const struct service *service, const struct mount_row *r
     close(at);
 }
 
-/* A file or folder of the App over its place, from the disk or from the configuration. */
+static void file_make(const char *folder, const struct file_row *row) {
+    char path[4400];
+    struct timespec times[] = {{(time_t)row->time, 0}, {(time_t)row->time, 0}};
+    if (snprintf(path, sizeof path, "%s%s%s", folder, *row->path ? "/" : "", row->path) >=
+        (int)sizeof path)
+        errno = ENAMETOOLONG, fail(row->path);
+    if (row->kind == 1) {
+        if (mkdir(path, 0700)) fail(path);
+    } else if (row->kind == 2) {
+        if (symlink((const char *)row->data, path)) fail(path);
+    } else {
+        int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (file < 0 || write(file, row->data, row->size) != (ssize_t)row->size || close(file))
+            fail(path);
+    }
+    if (lchown(path, row->uid, row->gid)) fail(path);
+    if (row->kind != 2 && chmod(path, row->mode & 07777)) fail(path);
+    utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW);
+}
+
+/* The App's own files, written to the disk at the first boot: what it changes there stays. */
+static void content_make(const struct content_row *row, const char *place) {
+    char fresh[320];
+    struct stat found;
+    if (!lstat(place, &found)) return;
+    /* Whole or not at all: a name of its own until everything is there. */
+    snprintf(fresh, sizeof fresh, "%s.%lld", place, (long long)time(NULL));
+    for (size_t i = 0; i < row->filec; i++) file_make(fresh, &row->files[i]);
+    if (rename(fresh, place)) fail(row->target);
+}
+
+/* A file or folder of the App over its place. */
 static void content_mount(const struct service *service, const struct content_row *row,
                           size_t number) {
-    char from[64], to[64];
+    char folder[300], from[312], to[64];
     struct stat found;
-    if (row->tree >= 0) {
-        snprintf(from, sizeof from, DISK "/content/%d", row->tree);
-    } else {
-        snprintf(from, sizeof from, "/run/files%s", service->root);
-        for (char *part = from + 5; (part = strchr(part, '/')); part++)
-            *part = 0, mkdir(from, 0700), *part = '/';
-        mkdir(from, 0700);
-        snprintf(from + strlen(from), sizeof from - strlen(from), "/%zu", number);
-        int file = open(from, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        if (file < 0 || write(file, row->data, row->size) != (ssize_t)row->size ||
-            fchown(file, row->uid, row->gid) || fchmod(file, row->mode) || close(file))
-            fail(row->target);
-    }
+    snprintf(folder, sizeof folder, DISK "/services/%s/content", service->name);
+    mkdir(folder, 0700);
+    snprintf(from, sizeof from, "%s/%zu", folder, number);
+    content_make(row, from);
     if (stat(from, &found)) fail(row->target);
-    int at = place_open(service, row->target, !S_ISDIR(found.st_mode));
-    fd_path(to, sizeof to, at);
-    if (at < 0 || mount(from, to, NULL, MS_BIND, NULL)) fail(row->target);
-    close(at);
-    if (!row->read_only) return;
-    at = place_open(service, row->target, !S_ISDIR(found.st_mode));
-    fd_path(to, sizeof to, at);
-    bind_read_only(to);
-    close(at);
+    for (int again = 0; again <= row->read_only; again++) {
+        int at = place_open(service, row->target, !S_ISDIR(found.st_mode));
+        if (at < 0) fail(row->target);
+        fd_path(to, sizeof to, at);
+        if (again) bind_read_only(to);
+        else if (mount(from, to, NULL, MS_BIND, NULL)) fail(row->target);
+        close(at);
+    }
 }
 
 /* Every service has its own upper folder; what is below is shared by all that have the layer. */

@@ -13,8 +13,9 @@
 /* As portkit/guest/config.py writes it. Lists end with NULL. */
 struct mount_row { char *target; int volume; int read_only; uint64_t bytes; int mode_told; uint32_t mode; };
 struct limit_row { uint32_t resource; uint64_t soft, hard; };
-/* A file or folder that came with the App. tree: its number below DISK/content; -1: `data` is it. */
-struct content_row { char *target; int tree, read_only; uint32_t uid, gid, mode; unsigned char *data; size_t size; };
+/* A file, folder (1) or link (2) that came with the App; path: below its content, "" for itself. */
+struct file_row { char *path; uint32_t kind, uid, gid, mode; uint64_t time; unsigned char *data; size_t size; };
+struct content_row { char *target; int read_only; struct file_row *files; size_t filec, room; };
 enum condition { STARTED, HEALTHY, COMPLETED };
 struct need { uint32_t service, condition, required; };
 enum network { NET_GUEST, NET_OWN, NET_NONE, NET_OF };

@@ -176,18 +176,13 @@ def test_a_newer_schema(tmp_path: Path, text: str, line: int) -> None:  # hostil
     ("text", "key"),
     [
         (HEAD + "    scale: 3\n", "scale"),
-        (HEAD + "    devices: [/dev/fuse]\n", "devices"),
-        (HEAD + "    network_mode: host\n", "network_mode"),
+        (HEAD + "    gpus: all\n", "gpus"),
+        (HEAD + "    runtime: runsc\n", "runtime"),
         (HEAD + "    deploy: {replicas: 3}\n", "deploy.replicas"),
         (
             HEAD + "    deploy: {resources: {reservations: {devices: []}}}\n",
             "deploy.resources.reservations.devices",
         ),
-        (
-            HEAD + "    deploy: {resources: {reservations: {memory: 1g}}}\n",
-            "deploy.resources.reservations.memory",
-        ),
-        (HEAD + "    deploy: {resources: {limits: {pids: 5}}}\n", "deploy.resources.limits.pids"),
         (HEAD + "    healthcheck: {start_interval: 1s}\n", "healthcheck.start_interval"),
         (
             HEAD + "    volumes: [{type: volume, target: /d, volume: {subpath: x}}]\n",
@@ -195,7 +190,6 @@ def test_a_newer_schema(tmp_path: Path, text: str, line: int) -> None:  # hostil
         ),
         ("volumes: {data: {external: true}}\n" + HEAD, "volumes.data.external"),
         ("models: {}\n" + HEAD, "models"),
-        ("networks: {default: {internal: true}}\n" + HEAD, "networks"),
     ],
 )
 def test_what_is_known_and_not_carried_out_is_told(tmp_path: Path, text: str, key: str) -> None:

@@ -83,14 +83,13 @@ volumes: {data: {name: shop_data}}
 def test_what_compose_config_writes_can_be_given(tmp_path: Path) -> None:
     app = load(tmp_path, MERGED, "merged.yaml")
     assert app.service.mem_limit_bytes == 256 * MIB
-    assert {finding.severity for finding in app.findings} == {Severity.WARNING, Severity.INFO}
+    assert {finding.severity for finding in app.findings} == {Severity.INFO}
 
 
 @pytest.mark.parametrize(
     "row",
     [
         "attach: false",
-        "container_name: cc",
         "develop: {watch: []}",
         "pull_policy: never",
         "deploy: {mode: global, x-a: 1}",
@@ -165,8 +164,8 @@ def test_unknown_keys_inside(tmp_path: Path, text: str) -> None:
         ),
         ("healthcheck: {test: x, start_interval: 1s}", "'healthcheck.start_interval'"),
         (
-            "deploy: {resources: {reservations: {memory: 1g}}}",
-            "'deploy.resources.reservations.memory'",
+            "deploy: {resources: {reservations: {generic_resources: []}}}",
+            "'deploy.resources.reservations.generic_resources'",
         ),
     ],
 )

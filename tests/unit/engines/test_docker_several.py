@@ -1,0 +1,233 @@
+"""Several services of one App on an engine: what it is asked, and in which order."""
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portkit.engines import docker_spec
+from portkit.engines.docker import Docker
+from portkit.errors import AppError, BootError, ConflictError
+from portkit.model import (
+    AppSpec,
+    Attachment,
+    Condition,
+    Content,
+    ContentFile,
+    Dependency,
+    Machine,
+    Mount,
+    Network,
+    RunSpec,
+    ServiceState,
+)
+from tests.factories import IMAGE, spec
+from tests.unit.fake_engine import FakeEngine, fake_engine
+
+ID = "pk-0123456789ab"
+HELD = {IMAGE.digest: "portkit/held:x"}
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FakeEngine]:
+    with fake_engine(tmp_path) as made:
+        made.answers["GET /networks"] = 200, []
+        made.answers["POST /networks/create"] = 201, {"Id": "n1"}
+        made.answers["POST /networks/shop_back/connect"] = 200, {}
+        made.answers["POST /containers/create"] = 201, {"Id": "c1"}
+        made.answers["POST /volumes/create"] = 201, {"Name": "v", "Mountpoint": "/v/_data"}
+        yield made
+
+
+@pytest.fixture
+def docker(engine: FakeEngine) -> Iterator[Docker]:
+    made = Docker(engine.socket, "web1")
+    yield made
+    made.close()
+
+
+def service(name: str, **changes: Any) -> RunSpec:
+    return spec(app="shop", service=name, hostname=name, image=IMAGE.digest, **changes)
+
+
+def shop(**web: Any) -> AppSpec:
+    data = Mount("volume", "/data", "data")
+    back = Attachment("back", ("store",), "10.9.0.5")
+    rows = (
+        service(
+            "web",
+            depends_on=(Dependency("db", Condition.HEALTHY),),
+            networks=(Attachment("front", priority=1), Attachment("back")),
+            links=(("db", "old"),),
+            **web,
+        ),
+        service("db", networks=(back,), mounts=(data,), container_name="shop-db"),
+        service("copy", network_mode="service:db", mounts=(data,)),
+    )
+    networks = (
+        Network("front", "shop_front"),
+        Network("back", "shop_back", internal=True),
+        Network("unused", "shop_unused"),
+    )
+    return AppSpec("shop", rows, rows[0], Machine(), networks)
+
+
+def test_what_the_engine_is_asked(engine: FakeEngine, docker: Docker) -> None:
+    docker.create(HELD, shop(), ID)
+    made = engine.asked("POST", "/networks/create")
+    assert [(row["Name"], row.get("Internal")) for row in made] == [
+        ("shop_front", None),
+        ("shop_back", True),
+    ]
+    assert made[0]["Labels"]["com.docker.compose.network"] == "front"
+    assert len(engine.asked("POST", "/volumes/create")) == 1, "they share it"
+    db, web, copy = engine.asked("POST", "/containers/create")
+    assert db["Labels"]["portkit.service"] == "db"
+    assert db["NetworkingConfig"]["EndpointsConfig"] == {
+        "shop_back": {
+            "Aliases": ["db", "shop-db", "store"],
+            "IPAMConfig": {"IPv4Address": "10.9.0.5"},
+        }
+    }
+    assert list(web["NetworkingConfig"]["EndpointsConfig"]) == ["shop_front"]
+    assert web["Labels"]["com.docker.compose.project"] == "shop"
+    assert web["Labels"]["com.docker.compose.depends_on"] == "db:service_healthy:false"
+    assert web["Labels"]["portkit.front"]
+    assert copy["HostConfig"]["NetworkMode"] == "container:portkit-shop-0123456789ab-db"
+    assert {row["HostConfig"]["RestartPolicy"]["Name"] for row in (db, web, copy)} == {"no"}
+    ((joined),) = engine.asked("POST", "/networks/shop_back/connect")
+    assert joined["EndpointConfig"]["Links"] == ["portkit-shop-0123456789ab-db:old"]
+
+
+def test_a_network_that_is_another_ones(engine: FakeEngine, docker: Docker) -> None:
+    engine.answers["GET /networks"] = 200, [{"Id": "n0", "Name": "shop_front"}]
+    with pytest.raises(ConflictError, match="network of that name"):
+        docker.create(HELD, shop(), ID)
+    assert not engine.asked("POST", "/containers/create")
+
+
+def test_one_service_alone_is_on_the_engines_own_network(
+    engine: FakeEngine, docker: Docker
+) -> None:
+    one = service("web", networks=(Attachment("default"),))
+    docker.create(HELD, AppSpec("shop", (one,), one, Machine()), ID)
+    assert not engine.asked("POST", "/networks/create")
+    (body,) = engine.asked("POST", "/containers/create")
+    assert "portkit.service" not in body["Labels"]
+
+
+def test_files_come_into_a_volume_of_their_own(engine: FakeEngine, docker: Docker) -> None:
+    engine.answers["PUT /containers/c1/archive"] = 200, {}
+    engine.answers["DELETE /containers/c1"] = 204, b""
+    rows = (ContentFile(kind="folder", mode=0o755), ContentFile("a", mode=0o640, uid=7, data=b"x"))
+    app = shop(contents=(Content("/html", read_only=True, files=rows),))
+    docker.create(HELD, app, ID)
+    bodies = engine.asked("POST", "/containers/create")
+    assert bodies[0]["HostConfig"]["Mounts"][0]["Target"] == "/portkit-content"
+    (mount,) = bodies[2]["HostConfig"]["Mounts"]
+    assert (mount["Type"], mount["Source"], mount["ReadOnly"]) == ("bind", "/v/_data/web/0", True)
+    with tarfile.open(fileobj=io.BytesIO(docker_spec.content_archive(app))) as made:
+        told = [(row.name, row.mode, row.uid, row.size) for row in made]
+    assert told == [("web/0", 0o755, 0, 0), ("web/0/a", 0o640, 7, 1)]
+
+
+def row(name: str, state: str = "running", status: str = "Up 5 s", **labels: str) -> dict[str, Any]:
+    about = {"portkit.move": ID, "portkit.app": "shop", "portkit.service": name, **labels}
+    return {"Id": name, "Image": "x", "State": state, "Status": status, "Labels": about}
+
+
+NEEDS = "com.docker.compose.depends_on"
+ROWS = [
+    row(
+        "web",
+        **{
+            "portkit.front": "yes",
+            NEEDS: "db:service_healthy:false,job:service_completed_successfully:false",
+        },
+    ),
+    row("job", "exited", "Exited (0) 2 s ago", **{NEEDS: "db:service_started:false"}),
+    row("db", status="Up 5 s (healthy)"),
+]
+
+
+def states(engine: FakeEngine, **told: dict[str, Any]) -> None:
+    engine.answers["GET /containers/json"] = 200, ROWS
+    for name, state in told.items():
+        row = {"State": state, "Config": {"Tty": False}}
+        engine.answers[f"GET /containers/{name}/json"] = 200, row
+        engine.answers[f"POST /containers/{name}/start"] = 204, b""
+        engine.answers[f"GET /containers/{name}/logs"] = 200, b""
+
+
+RUNS = {"Status": "running", "StartedAt": "1"}
+WELL = {**RUNS, "Health": {"Status": "healthy"}}
+DONE = {"Status": "exited", "ExitCode": 0}
+
+
+def test_they_start_in_the_order_of_their_needs(engine: FakeEngine, docker: Docker) -> None:
+    states(engine, web=RUNS, job=DONE, db=WELL)
+    docker.start(ID, 5.0)
+    started = [path for how, path, _ in engine.requests if how == "POST" and "start" in path]
+    assert [path.split("/")[-2] for path in started] == ["db", "job", "web"]
+
+
+@pytest.mark.parametrize(
+    ("db", "job", "brief"),
+    [
+        (
+            {**RUNS, "Health": {"Status": "unhealthy", "Log": [{"ExitCode": 1, "Output": "no\n"}]}},
+            DONE,
+            "web cannot start: db did not become healthy",
+        ),
+        (WELL, {"Status": "exited", "ExitCode": 3}, "web cannot start: job did not end well"),
+        ({**RUNS, "Health": {"Status": "starting"}}, DONE, "did not become healthy in time"),
+    ],
+)
+def test_what_one_needs_fails(
+    engine: FakeEngine, docker: Docker, db: dict[str, Any], job: dict[str, Any], brief: str
+) -> None:
+    states(engine, web=RUNS, job=job, db=db)
+    with pytest.raises(BootError) as caught:
+        docker.start(ID, 0.3)
+    assert brief in caught.value.brief
+    if "unhealthy" in str(db):
+        assert "healthcheck, code 1: no" in caught.value.details
+    assert not engine.asked("POST", "/containers/web/start")
+
+
+def test_one_instance_with_its_services(engine: FakeEngine, docker: Docker) -> None:
+    states(engine)
+    (one,) = docker.instances()
+    assert (one.status, one.exit_code) == ("running", None)
+    assert one.services == (
+        ServiceState("db", "running", None, "healthy"),
+        ServiceState("job", "exited", 0),
+        ServiceState("web", "running"),
+    )
+
+
+def test_their_lives_are_one(engine: FakeEngine, docker: Docker) -> None:
+    states(engine, web=RUNS, job=DONE, db=WELL)
+    life = docker.life(ID)
+    assert (life.status, life.health, life.service) == ("running", "healthy", "")
+    states(engine, web=RUNS, job=DONE, db={"Status": "exited", "ExitCode": 9})
+    life = docker.life(ID)
+    assert (life.status, life.exit_code, life.service) == ("exited", 9, "db")
+
+
+def test_one_of_them_is_named(engine: FakeEngine, docker: Docker) -> None:
+    states(engine, web=RUNS, job=DONE, db=WELL)
+    docker.start(ID, 1.0, "db")
+    assert not engine.asked("POST", "/containers/web/start")
+    with pytest.raises(AppError, match="no such service") as caught:
+        docker.logs(ID, 5, "cache")
+    assert "db, job, web" in caught.value.details
+
+
+def test_needs_are_read_back_and_nothing_else() -> None:
+    label = docker_spec.needs_label(shop().named("web"))
+    assert docker_spec.needs_of({NEEDS: label}) == (Dependency("db", Condition.HEALTHY),)
+    assert docker_spec.needs_of({NEEDS: "x,a:b:c,:::,db:service_started"}) == ()
