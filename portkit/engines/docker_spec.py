@@ -142,17 +142,9 @@ def host_config(
 
     numbers: of each mount, which volume it is. contents: where the host has the content volume.
     """
-    from docker.types import LogConfig, Ulimit
+    from docker.types import LogConfig
 
     capabilities = [name.removeprefix("CAP_") for name in service.capabilities]
-    limits = [
-        Ulimit(name=name, soft=limit.soft, hard=limit.hard)
-        for name, limit in sorted(service.ulimits.items())
-    ]
-    bindings: dict[str, list[tuple[str, int] | int]] = {}
-    for port in service.ports:
-        where = (port.host_ip, port.host_port) if port.host_ip else port.host_port
-        bindings.setdefault(f"{port.target}/{port.protocol}", []).append(where)
     log = service.logging
     found = {
         # All are dropped and those that are wanted are added, so that the engine's own default
@@ -160,8 +152,6 @@ def host_config(
         "cap_drop": None if service.privileged else ["ALL"],
         "cap_add": None if service.privileged else capabilities,
         "privileged": service.privileged,
-        "ulimits": limits,
-        "port_bindings": bindings,
         "mounts": [
             *_mounts(service.mounts, numbers, identity),
             *_contents(service, contents),
@@ -169,31 +159,56 @@ def host_config(
         "read_only": service.read_only,
         "init": service.init,
         "group_add": list(service.group_add),
-        "mem_limit": service.mem_limit_bytes,
-        "nano_cpus": None if service.cpus is None else int(service.cpus * 1e9),
-        "network_mode": _network_mode(app, service, identity),
-        "extra_hosts": [f"{name}:{address}" for name, address in service.extra_hosts],
-        "dns": list(service.dns),
-        "dns_search": list(service.dns_search),
-        "dns_opt": list(service.dns_opt),
-        "sysctls": dict(service.sysctls),
-        "shm_size": service.shm_bytes,
         "security_opt": list(service.security_opt),
-        "pids_limit": service.pids_limit,
-        "mem_reservation": service.mem_reservation_bytes,
-        "memswap_limit": service.memswap_bytes,
-        "oom_score_adj": service.oom_score_adj,
-        "pid_mode": _shared(app, service.pid, identity),
-        "ipc_mode": _shared(app, service.ipc, identity),
         "userns_mode": service.userns_mode,
         "devices": [f"{each.source}:{each.target}:{each.permissions}" for each in service.devices],
         "log_config": LogConfig(type=log.driver, config=dict(log.options)) if log.driver else None,
         # Until `commit` nothing may start it: a host that restarts in the middle of a Move must
         # not bring the App up on its own.
         "restart_policy": {"Name": "no"},
+        **_limits(service),
+        **_networking(app, service, identity),
     }
     # What is not told is left to the engine.
     return {key: value for key, value in found.items() if value not in (None, "", [], {})}
+
+
+def _limits(service: RunSpec) -> dict[str, Any]:
+    from docker.types import Ulimit
+
+    limits = [
+        Ulimit(name=name, soft=limit.soft, hard=limit.hard)
+        for name, limit in sorted(service.ulimits.items())
+    ]
+    return {
+        "ulimits": limits,
+        "mem_limit": service.mem_limit_bytes,
+        "mem_reservation": service.mem_reservation_bytes,
+        "memswap_limit": service.memswap_bytes,
+        "nano_cpus": None if service.cpus is None else int(service.cpus * 1e9),
+        "pids_limit": service.pids_limit,
+        "shm_size": service.shm_bytes,
+        "oom_score_adj": service.oom_score_adj,
+        "sysctls": dict(service.sysctls),
+    }
+
+
+def _networking(app: AppSpec, service: RunSpec, identity: str) -> dict[str, Any]:
+    """Networks, names and ports, and the namespaces that a service shares."""
+    bindings: dict[str, list[tuple[str, int] | int]] = {}
+    for port in service.ports:
+        where = (port.host_ip, port.host_port) if port.host_ip else port.host_port
+        bindings.setdefault(f"{port.target}/{port.protocol}", []).append(where)
+    return {
+        "port_bindings": bindings,
+        "network_mode": _network_mode(app, service, identity),
+        "extra_hosts": [f"{name}:{address}" for name, address in service.extra_hosts],
+        "dns": list(service.dns),
+        "dns_search": list(service.dns_search),
+        "dns_opt": list(service.dns_opt),
+        "pid_mode": _shared(app, service.pid, identity),
+        "ipc_mode": _shared(app, service.ipc, identity),
+    }
 
 
 def _shared(app: AppSpec, mode: str, identity: str) -> str:

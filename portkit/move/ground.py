@@ -10,7 +10,7 @@ from typing import Protocol
 from portkit.clock import Clock
 from portkit.halt import Halt, Heeding
 from portkit.host import Host
-from portkit.model import Artifact, Facts, Form, AppSpec
+from portkit.model import AppSpec, Artifact, Facts, Form
 from portkit.move.plan import Plan
 from portkit.source import Source
 from portkit.store import Store
