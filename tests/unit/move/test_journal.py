@@ -12,7 +12,7 @@ import pytest
 from portkit import process
 from portkit.delivery import Prediction
 from portkit.errors import ConflictError, PortkitError
-from portkit.model import Artifact, Form
+from portkit.model import Artifact, Form, Reading
 from portkit.move import unfinished
 from portkit.move.journal import Journal, MoveState, Past
 from portkit.move.plan import plan_from
@@ -168,7 +168,11 @@ def test_a_fingerprint_is_keyed(journal: Journal, tmp_path: Path) -> None:
 
 
 def test_a_plan_comes_back_as_it_was() -> None:
-    for made in (plan(), plan(forms=(Form.DISK,), keep=None, source=None, blobs=())):
+    read = Reading(files=("/a/b.yaml",), profiles=("p",), name="n", carry=("/c",))
+    for made in (
+        plan(reading=read),
+        plan(forms=(Form.DISK,), keep=None, source=None, blobs=()),
+    ):
         assert plan_from(made.to_json()) == made
 
 

@@ -1,0 +1,49 @@
+"""The options that say how an App is read, on every verb that reads one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from portkit_cli.main import main
+
+from portkit import app as apps
+from portkit.errors import AppError
+
+CHOICES = ["-f", "a.yaml", "--file", "b.yaml", "--profile", "p", "--profile", "q", "-p", "mine"]
+CHOICES += ["--carry", "data"]
+VERBS = [["move", "--to", "web2"], ["check", "--on", "web2"], ["pack"], ["measure", "--on", "web2"]]
+
+
+def portkit(*words: str) -> Result:
+    return CliRunner().invoke(main, words)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb[0])
+def test_they_reach_the_reader(verb: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, dict[str, Any]]] = []
+
+    def load(source: str, **choices: Any) -> None:
+        seen.append((source, choices))
+        raise AppError("enough")
+
+    monkeypatch.setattr(apps, "load", load)
+    assert portkit(*verb, "./shop", *CHOICES).exit_code == AppError.exit_code
+    assert portkit(*verb, "./shop").exit_code == AppError.exit_code
+    choices = {"files": ("a.yaml", "b.yaml"), "profiles": ("p", "q"), "name": "mine"}
+    none = {"files": (), "profiles": (), "name": "", "carry": ()}
+    assert seen == [("./shop", {**choices, "carry": ("data",)}), ("./shop", none)]
+
+
+def test_files_and_a_name_are_for_one_app() -> None:
+    for option in (["-f", "a.yaml"], ["-p", "mine"]):
+        done = portkit("move", "./shop", "./blog", "--to", "web2", *option)
+        assert done.exit_code == 2
+        assert "are for one APP" in done.stderr
+
+
+def test_a_bundle_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portkit_cli.commands.move.is_bundle", lambda _: True)
+    done = portkit("move", str(tmp_path / "shop.portkit"), "--to", "web2", "--profile", "p")
+    assert done.exit_code == 2
+    assert "a bundle holds an App that was read" in done.stderr
