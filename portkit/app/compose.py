@@ -149,7 +149,7 @@ class _Project:
         """The chosen services as they hang together, and the one that answers for the App."""
         reader = self.reader
         rows = self._chosen(top)
-        shared = self._shared(top, single=len(rows) == 1)
+        shared = self._shared(top, rows)
         told = {key: service.read(reader, key, row, shared) for key, row in rows.items()}
         everyone = reader.mapping(top["services"])
         found = {
@@ -195,19 +195,19 @@ class _Project:
             return []
         return [self.reader.text(each) for each in self.reader.items(told, "profiles")]
 
-    def _shared(self, top: dict[str, Value], *, single: bool) -> service.Shared:
+    def _shared(self, top: dict[str, Value], rows: dict[str, Value]) -> service.Shared:
         reader = self.reader
-        extra = top.get("x-portkit")
         carry = [Path(path) for path in self.reading.carry]
-        if extra is not None:
-            carry += self._carry(extra)
+        for each in (top, *(reader.mapping(row) for row in rows.values())):
+            if "x-portkit" in each:
+                carry += self._carry(each["x-portkit"])
         return service.Shared(
             volumes=self._rows(top, "volumes"),
             configs=Mounted(reader, ContentKind.CONFIG, top.get("configs")),
             secrets=Mounted(reader, ContentKind.SECRET, top.get("secrets")),
             binds=Binds(reader, carry),
             # Of one service it says what its own would say.
-            extra=extra if single else None,
+            extra=top.get("x-portkit") if len(rows) == 1 else None,
         )
 
     def _carry(self, extra: Value) -> list[Path]:

@@ -6,7 +6,7 @@ x-portkit:
   disk: 2g            # of the root disk; default: the image, a quarter and 512 MiB more
   firmware: bios      # bios, uefi
   volume: 8g          # of the disk that each volume is in a VM
-  carry: [./data]     # bind mounts that travel although they hold data (at the top level)
+  carry: [./data]     # bind mounts that travel although they hold data
   health:
     service: web      # who answers for the App (at the top level)
     scheme: http      # http, https, tcp

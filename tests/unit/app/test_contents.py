@@ -118,6 +118,8 @@ def test_what_the_user_lets_travel(tmp_path: Path) -> None:
         assert isinstance(bound(shop, row, carry=[carry])[0], Content), row
     text = "volumes: ['./base:/d']\nx-portkit: {carry: [base]}"
     assert load(shop, text).services[0].contents[0].source == shop / "base"
+    text = text.replace("\nx-portkit", "\n    x-portkit")
+    assert load(shop, text).services[0].contents[0].source == shop / "base"
     for row in ("/dev/dri:/d", "/lib/modules:/d"):
         assert isinstance(bound(shop, row, carry=["/"])[0], Mount), row
     assert "an engine's socket" in refused(shop, "volumes: ['/run/docker.sock:/s']", carry=["/"])
