@@ -184,7 +184,7 @@ def _memory(value: str | int) -> int | None:
 
 
 def _policy(row: dict[str, Any]) -> str:
-    words = {"": "always", "any": "always", "none": "no"}
+    words = {"": "no", "any": "always", "none": "no"}
     text = words.get(row.get("condition", ""), row.get("condition", ""))
     count = row.get("max_attempts", 0)
     return f"{text}:{count}" if text == "on-failure" and count else text
@@ -304,7 +304,7 @@ def comparable(ours: Service, folder: Path, name: str = "a") -> Service:
         build=made,
         volumes=_mounts(ours),
         contents=tuple(
-            replace(each, source=None, data=None, size_bytes=0)
+            replace(each, source=None, data=None, size_bytes=0, read_only=True)
             for each in ours.contents
             if each.kind is not ContentKind.BIND
         ),

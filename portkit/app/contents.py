@@ -311,7 +311,9 @@ class Mounted:
             data=what.data,
             kind=self._kind,
             name=source,
-            read_only=True,
+            # As compose 2.40 does it: a file is bound, read-only; what has no file becomes one in
+            # the container's own root.
+            read_only=what.data is None,
             uid=self._number(own.get("uid")),
             gid=self._number(own.get("gid")),
             mode=reader.use(own["mode"], _mode) if "mode" in own else None,

@@ -14,10 +14,11 @@ from portkit.errors import AppError
 from portkit.guest.config import signal_number
 from portkit.model import Healthcheck, Ulimit
 
-# What compose makes of deploy.restart_policy.condition for an engine.
+# What compose 2.40 makes of deploy.restart_policy.condition for an engine. Without one it is `no`,
+# though the specification says any.
 _CONDITIONS = {
-    **dict.fromkeys(("", "any", "always"), "always"),
-    **dict.fromkeys(("none", "no"), "no"),
+    **dict.fromkeys(("any", "always"), "always"),
+    **dict.fromkeys(("", "none", "no"), "no"),
     "on-failure": "on-failure",
     "unless-stopped": "unless-stopped",
 }

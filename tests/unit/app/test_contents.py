@@ -187,9 +187,9 @@ def test_configs_and_secrets(tmp_path: Path) -> None:
     app = load(tmp_path, text)
     config, secret = ContentKind.CONFIG, ContentKind.SECRET
     assert app.services[0].contents == (
-        Content("/c", data=b"ahunter2", kind=config, name="c", read_only=True, size_bytes=8),
-        Content("/etc/c", None, b"ahunter2", config, "c", True, 5, 6, 0o440, 8),
-        Content("/run/secrets/s", None, b"hunter2", secret, "s", True, size_bytes=7),
+        Content("/c", data=b"ahunter2", kind=config, name="c", size_bytes=8),
+        Content("/etc/c", None, b"ahunter2", config, "c", False, 5, 6, 0o440, 8),
+        Content("/run/secrets/s", None, b"hunter2", secret, "s", size_bytes=7),
         Content("/run/secrets/x", tmp_path / "one", None, secret, "f", True, size_bytes=1),
     )
     assert [each.severity for each in app.findings] == [Severity.INFO]  # a file keeps its mode

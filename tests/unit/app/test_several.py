@@ -303,3 +303,22 @@ def test_which_env_files_count(tmp_path: Path) -> None:
         assert apps.load(tmp_path, environ=environ).service.image == image
     with pytest.raises(AppError, match="cannot be read"):
         apps.load(tmp_path, environ={"COMPOSE_ENV_FILES": "three.env"})
+
+
+@pytest.mark.parametrize(
+    ("policy", "restart"),
+    [
+        ("{}", "no"),
+        ("{delay: 5s}", "no"),
+        ("{condition: none}", "no"),
+        ("{condition: any}", "always"),
+        ("{condition: unless-stopped}", "unless-stopped"),
+        ("{condition: on-failure}", "on-failure"),
+        ("{condition: on-failure, max_attempts: 3}", "on-failure:3"),
+        ("{condition: any, max_attempts: 3}", "always"),
+    ],
+)
+def test_the_restart_policy_of_deploy(tmp_path: Path, policy: str, restart: str) -> None:
+    """As compose 2.40 creates the containers; it wins over `restart`."""
+    text = f"services: {{a: {{image: x, restart: always, deploy: {{restart_policy: {policy}}}}}}}\n"
+    assert load(tmp_path, text).service.restart == restart
