@@ -4,9 +4,10 @@
 
 Each folder holds compose files that others have written, at a commit that is to be recorded beside
 the result (docs/compose-reading.md). Nothing in it is started or changed. A file counts as read
-completely when nothing that changes the App is left out: findings that are information, and keys
-that a Service has but no Form carries out so far, change nothing about the reading. --compose: the
-`docker-compose` whose `config` says what is right. --each: a line for each file.
+completely when nothing that changes the App is left out; findings that are information do not count.
+A network or volume that is there already (`external`) is made anew where the App goes, which is told:
+such files are counted apart. --compose: the `docker-compose` whose `config` says what is right. --each:
+a line for each file.
 """
 
 from __future__ import annotations
@@ -23,18 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from portkit import app as apps
-from portkit.app import keys
 from portkit.errors import AppError
 from portkit.model import App, Finding, Severity
 from tests.compose_answers import plain, whole
 
-# What a Service has, and a Form does not carry out so far.
-_PENDING = re.compile(
-    r"'(top-level key '|the top-level key ')?({})'.*".format("|".join(sorted(keys.READ)))
-    + r"|the top-level key 'networks'.*"
-    + r"|'deploy\.resources\.(limits\.pids|reservations\.memory)'.*"
-    + r"|'(network|volume)s\..*\.external'.*"
-)
+# A network or volume that is there already is made anew where the App goes.
+_MADE_ANEW = re.compile(r"'(network|volume)s\..*\.external'.*")
 _SPECIFIC = (  # of a reason, what is particular to its file
     (re.compile(r"^[^\n]*\n"), ""),
     (re.compile(r"^(/|e)\S*?:\d+: "), ""),
@@ -54,14 +49,14 @@ _SPECIFIC = (  # of a reason, what is particular to its file
 
 @dataclass(frozen=True)
 class Read:
-    """What came of one file. reason: why it is not complete. pending: it has keys that a Service
-    has and no Form carries out so far. differing: from compose's reading."""
+    """What came of one file. reason: why it is not complete. anew: it has a network or volume that
+    is there already. differing: from compose's reading."""
 
     path: Path
     services: int
     outcome: str  # complete | left out | refused | not valid
     reason: str = ""
-    pending: bool = False
+    anew: bool = False
     differing: tuple[str, ...] = ()
 
 
@@ -94,8 +89,8 @@ def read(path: Path, compose: str | None, carry: Sequence[str], environ: Mapping
         found = whole(app, plain(answer), Path("/nowhere"))
         differing = tuple(f"{key}: {pair}" for key, pair in sorted(found.items()))
     outcome, reason = judged(app)
-    pending = any(_PENDING.fullmatch(each.message) for each in app.findings)
-    return Read(path, len(app.services), outcome, reason, pending, differing)
+    anew = any(_MADE_ANEW.fullmatch(each.message) for each in app.findings)
+    return Read(path, len(app.services), outcome, reason, anew, differing)
 
 
 def _services(path: Path) -> int:
@@ -141,7 +136,7 @@ def _left_out(finding: Finding) -> bool:
     return (
         finding.rule == "compose-not-carried"
         and finding.severity is Severity.WARNING
-        and not _PENDING.fullmatch(finding.message)
+        and not _MADE_ANEW.fullmatch(finding.message)
     )
 
 
@@ -159,8 +154,8 @@ def table(found: Sequence[Read]) -> str:
     """The counts, and the reasons by how often they stand in the way, as Markdown."""
     count = Counter(each.outcome for each in found)
     valid = len(found) - count["not valid"]
+    anew = sum(each.outcome == "complete" and each.anew for each in found)
     several = sum(each.services > 1 for each in found)
-    pending = sum(each.outcome == "complete" and each.pending for each in found)
     reasons = Counter((each.outcome, each.reason) for each in found if each.reason)
     order = sorted(reasons.items(), key=lambda row: (row[0][0], -row[1], row[0][1]))
     return "\n".join(
@@ -172,7 +167,7 @@ def table(found: Sequence[Read]) -> str:
             f"| not valid: compose refuses them too | {count['not valid']} |",
             f"| **read completely** | {count['complete']} of {valid}"
             f" ({100 * count['complete'] / max(valid, 1):.1f} %) |",
-            f"| of these with keys that no Form carries out so far | {pending} |",
+            f"| of these with an external network or volume, which is made anew and told | {anew} |",
             f"| something is left out, which is told | {count['left out']} |",
             f"| refused | {count['refused']} |",
             f"| read otherwise than by compose | {sum(bool(each.differing) for each in found)} |",

@@ -53,7 +53,7 @@ def load(
     if file:
         from portkit.app import compose
 
-        path = path.resolve()
+        path = path.absolute()
         reading = replace(reading, files=reading.files or (path.name,))
         return compose.load(path.parent, reading, environ)
     if reading.files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -94,8 +95,9 @@ def _words(text: str, separator: str) -> tuple[str, ...]:
 
 
 def _absolute(folder: Path, name: str) -> Path:
+    """Without following links: the project's folder is where the file is named, not where it is."""
     try:
-        return (folder / Path(name).expanduser()).resolve()
+        return Path(os.path.normpath(folder / Path(name).expanduser()))
     except (OSError, RuntimeError, ValueError) as error:
         raise AppError("a compose file has an impossible name", details=name[:200]) from error
 

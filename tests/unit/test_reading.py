@@ -8,7 +8,7 @@ from bench import reading
 def test_the_table(tmp_path: Path) -> None:
     for name, text in {
         "complete": "services: {a: {image: x}}",
-        "pending": "services: {a: {image: x, dns: 10.0.0.1}, b: {image: y, depends_on: [a]}}",
+        "anew": "services: {a: {image: x, networks: [n]}}\nnetworks: {n: {external: true}}",
         "left-out": "services: {a: {image: x, healthcheck: {start_interval: 1s}}}",
         "refused": "services: {a: {image: x, volumes: ['/srv/data:/d']}}",
         "wrong": "services: {a: {image: x, colour: red}}",
@@ -22,13 +22,13 @@ def test_the_table(tmp_path: Path) -> None:
     found = {path.stem: reading.read(path, None, ["/opt"], {}) for path in paths}
     assert {name: each.outcome for name, each in found.items()} == {
         "complete": "complete",
-        "pending": "complete",
+        "anew": "complete",
         "carried": "complete",
         "left-out": "left out",
         "refused": "refused",
         "wrong": "refused",
     }
-    assert [each.pending for each in found.values()].count(True) == 1
+    assert [name for name, each in found.items() if each.anew] == ["anew"]
     assert found["refused"].reason == "PATH is outside of the project's folder"
     assert found["left-out"].reason == "'healthcheck.start_interval' is not carried out"
     rows = reading.table(list(found.values())).splitlines()

@@ -322,3 +322,16 @@ def test_the_restart_policy_of_deploy(tmp_path: Path, policy: str, restart: str)
     """As compose 2.40 creates the containers; it wins over `restart`."""
     text = f"services: {{a: {{image: x, restart: always, deploy: {{restart_policy: {policy}}}}}}}\n"
     assert load(tmp_path, text).service.restart == restart
+
+
+def test_a_compose_file_that_is_a_link(tmp_path: Path) -> None:
+    """The project's folder is that of the link, as with compose."""
+    common, shop = tmp_path / "common", tmp_path / "shop"
+    for folder in (common, shop):
+        folder.mkdir()
+        (folder / "a.env").write_text(f"WHERE={folder.name}\n")
+    (common / "compose.yaml").write_text("services: {a: {image: x, env_file: a.env}}\n")
+    (shop / "compose.yaml").symlink_to("../common/compose.yaml")
+    for source in (shop, shop / "compose.yaml"):
+        app = apps.load(source, environ={})
+        assert (app.name, app.service.environment) == ("shop", {"WHERE": "shop"})
