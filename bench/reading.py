@@ -4,10 +4,10 @@
 
 Each folder holds compose files that others have written, at a commit that is to be recorded beside
 the result (docs/compose-reading.md). Nothing in it is started or changed. A file counts as read
-completely when nothing that changes the App is left out; findings that are information do not count.
-A network or volume that is there already (`external`) is made anew where the App goes, which is told:
-such files are counted apart. --compose: the `docker-compose` whose `config` says what is right. --each:
-a line for each file.
+completely when nothing that changes the App is left out; findings that are information do not
+count. A network or volume that is there already (`external`) is made anew where the App goes, which
+is told: such files are counted apart. --compose: the `docker-compose` whose `config` says what is
+right. --each: a line for each file.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def table(found: Sequence[Read]) -> str:
             f"| not valid: compose refuses them too | {count['not valid']} |",
             f"| **read completely** | {count['complete']} of {valid}"
             f" ({100 * count['complete'] / max(valid, 1):.1f} %) |",
-            f"| of these with an external network or volume, which is made anew and told | {anew} |",
+            f"| of these with an external network or volume, made anew and told | {anew} |",
             f"| something is left out, which is told | {count['left out']} |",
             f"| refused | {count['refused']} |",
             f"| read otherwise than by compose | {sum(bool(each.differing) for each in found)} |",
