@@ -71,12 +71,17 @@ class _Reader:
         if stat.S_ISREG(found.st_mode):
             yield replace(row, data=self._data(content, path))
         elif stat.S_ISLNK(found.st_mode):
-            yield replace(row, kind="link", data=os.fsencode(path.readlink()))
+            # As bytes: a Path would make x of ./x.
+            yield replace(row, kind="link", data=os.readlink(os.fsencode(path)))  # noqa: PTH115
         elif stat.S_ISDIR(found.st_mode):
             yield replace(row, kind="folder")
             for each in sorted(path.iterdir()):
                 below = f"{name}/{each.name}" if name else each.name
                 yield from self._walk(content, each, below)
+            if _mark(path.lstat()) != _mark(found):  # something came or went
+                raise self._error(
+                    "a folder of the App changed while it was read", content, str(path)
+                )
         else:
             raise self._error("a file of the App is none that can travel", content, str(path))
 

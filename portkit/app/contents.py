@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from portkit.app import values
+from portkit.app import carried, values
 from portkit.app.document import Value
 from portkit.app.files import LIMIT, Sealed
 from portkit.app.reader import Reader
@@ -23,8 +23,7 @@ from portkit.files import content
 from portkit.model import Content, ContentKind, Mount, Severity
 
 _ENTRIES = 100_000  # files and folders of one bind mount
-_OWN_BYTES = 1 << 30  # of the project's own files in one bind mount; more is data
-_WRITABLE_BYTES = 64 << 20  # of a folder that the App may write to; more is data
+_HOLDS = "holds data"
 _CARRY = "If it is to travel, name it in `x-portkit.carry`, or with --carry {}."
 # Each is left by a database or a queue that has run there: a copy of it while it runs is broken.
 _DATA = re.compile(
@@ -132,7 +131,8 @@ class Binds:
             why = f"{str(path)[:200]} cannot be read: {error.strerror}"
             return self._refused(value, mount, why, "Check its permissions.")
         if why := _unfit(tree, real, mount, allowed=allowed):
-            return self._refused(value, mount, f"{str(path)[:200]} {why}", told)
+            remedy = told if why.startswith(_HOLDS) else "Put it into an image, or into a volume."
+            return self._refused(value, mount, f"{str(path)[:200]} {why}", remedy)
         kind = f"{tree.entries} files and folders" if real.is_dir() else "a file"
         message = f"{str(path)[:200]} travels with the App: {kind}, {tree.size_bytes} bytes"
         self._reader.note("content-carried", value, message, Severity.INFO)
@@ -169,17 +169,15 @@ def _unfit(tree: Tree, real: Path, mount: Mount, *, allowed: bool) -> str:
         return f"holds {tree.odd[:120]!r}, which is no file, folder or link"
     if tree.entries > _ENTRIES:
         return f"holds over {_ENTRIES} files"
-    if allowed:
-        return ""
-    if tree.size_bytes > (_OWN_BYTES if mount.read_only else _WRITABLE_BYTES):
-        return f"holds data: {tree.size_bytes} bytes"
-    if mount.read_only:
+    if tree.size_bytes > carried.LIMIT:
+        return f"has {tree.size_bytes} bytes; all files of an App have at most {carried.LIMIT}"
+    if allowed or mount.read_only:
         return ""
     if tree.data:
-        return f"holds data: {tree.data[:120]!r}"
+        return f"{_HOLDS}: {tree.data[:120]!r}"
     # What a container has written belongs to the user that it ran as.
     if others := tree.owners - {real.parent.stat().st_uid}:
-        return f"holds data: files of user {min(others)}"
+        return f"{_HOLDS}: files of user {min(others)}"
     return ""
 
 

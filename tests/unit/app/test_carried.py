@@ -25,12 +25,12 @@ def test_a_folder_with_all_that_is_in_it(tmp_path: Path) -> None:
     (folder / "index.html").write_text("hello")
     (folder / "index.html").chmod(0o640)
     os.utime(folder / "index.html", (5, 5))
-    (folder / "link").symlink_to("../outside")
+    (folder / "link").symlink_to("./../outside")
     ((rows),) = files(Content("/html", source=folder))
     assert [(row.path, row.kind, row.mode, row.data) for row in rows] == [
         ("", "folder", 0o750, b""),
         ("index.html", "file", 0o640, b"hello"),
-        ("link", "link", 0o777, b"../outside"),
+        ("link", "link", 0o777, b"./../outside"),
     ]
     assert rows[1].mtime_s == 5
     assert (rows[1].uid, rows[1].gid) == (os.getuid(), os.getgid())
@@ -81,3 +81,19 @@ def test_what_cannot_travel(tmp_path: Path, kind: str) -> None:
     with pytest.raises(AppError) as caught:
         filled(app(Content("/a", source=tmp_path if kind == "below a fifo" else path)))
     assert str(path) in caught.value.details
+
+
+def test_a_folder_where_something_comes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("a")
+    os.utime(tmp_path, (5, 5))
+    data = room._Reader._data
+
+    def then(reader: room._Reader, content: Content, path: Path) -> bytes:
+        (tmp_path / "b").write_text("b")
+        return data(reader, content, path)
+
+    monkeypatch.setattr(room._Reader, "_data", then)
+    with pytest.raises(AppError, match="a folder of the App changed"):
+        filled(app(Content("/a", source=tmp_path)))

@@ -144,9 +144,12 @@ def test_what_somebody_else_has_written_is_data(
 def test_what_is_too_big(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "d").mkdir()
     with (tmp_path / "d/f").open("wb") as file:
-        file.truncate(65 << 20)
-    assert "holds data: 68157440 bytes" in bound(tmp_path, "./d:/d")[1].message
-    assert isinstance(bound(tmp_path, "./d:/d:ro")[0], Content)
+        file.truncate(9 << 20)
+    for choices in ({}, {"carry": [tmp_path]}):
+        said = bound(tmp_path, "./d:/d:ro", **choices)[1].message
+        assert "has 9437184 bytes; all files of an App have at most 8388608" in said
+    (tmp_path / "d/f").unlink()
+    (tmp_path / "d/g").write_text("g")
     monkeypatch.setattr(contents, "_ENTRIES", 1)
     assert "holds over 1 files" in bound(tmp_path, "./d:/d:ro", carry=[tmp_path])[1].message
 
