@@ -1,0 +1,173 @@
+"""Whole compose projects between real hosts, in both forms, used as their clients use them."""
+
+import json
+import urllib.error
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from portkit.lab import Lab
+from tests.integration.commands import (
+    SCHEMA,
+    ask,
+    moved,
+    on,
+    ours,
+    portkit,
+    statuses,
+    wait_for,
+)
+
+pytestmark = pytest.mark.lab
+
+
+def services(target: str, move: str, form: str, store: Path) -> dict[str, str]:
+    """What portkit ps says of each service: its status, and its health or exit code."""
+    rows = json.loads(portkit("ps", "--on", f"lab:{target}", "--output", "json", store=store).text)
+    (row,) = (row for row in rows if (row["id"], row["form"]) == (move, form))
+    return {
+        each["name"]: f"{each['status']} {each['health'] or each['exit_code'] or ''}".strip()
+        for each in row["services"]
+    }
+
+
+def use_queue(address: str) -> None:
+    """A worker counts the words; the one-shot migration has set the schema; visits are kept."""
+    assert ask(f"http://{address}:8085/?one+two+three") == b"words: 3\n"
+    first, second = (ask(f"http://{address}:8085/schema").decode() for _ in range(2))
+    assert first.startswith("schema 2, visits ")
+    assert int(second.rpartition(" ")[2]) == int(first.rpartition(" ")[2]) + 1
+
+
+@pytest.mark.parametrize("target", ["beta", "gamma"])
+def test_a_queue_with_its_worker_and_a_migration(lab: Lab, store: Path, target: str) -> None:
+    before, address, there = ours(lab, target), lab.address(target), ("--on", f"lab:{target}")
+    with moved("queue", target, store) as report:
+        jsonschema.validate(report, SCHEMA)
+        move = report["move"]
+        assert [row["name"] for row in report["app"]["services"]] == [
+            "redis",
+            "migrate",
+            "worker",
+            "web",
+        ]
+        for form in report["forms"]:
+            assert form["ttfr"]["healthy_s"] > 0
+        use_queue(address)
+        running = {
+            "redis": "running healthy",
+            "migrate": "exited",
+            "worker": "running",
+            "web": "running",
+        }
+        assert services(target, move, "image", store) == running
+        # What compose on the target says of a project that portkit has started.
+        listed = on(lab, target, "docker ps --format '{{.Label \"com.docker.compose.service\"}}'")
+        assert sorted(listed.split()) == ["redis", "web", "worker"]
+        assert "queue_default" in on(lab, target, "docker network ls --format '{{.Name}}'")
+        portkit("stop", "queue", "web", *there, store=store)
+        assert services(target, move, "image", store)["web"].startswith("exited")
+        portkit("start", "queue", "web", *there, store=store)
+        wait_for(f"http://{address}:8085/schema")
+        portkit("stop", "queue", *there, store=store)
+        # The VM has the port now.
+        portkit("start", "queue", "--form", "disk", *there, store=store)
+        wait_for(f"http://{address}:8085/schema", 300.0)
+        use_queue(address)
+        assert services(target, move, "disk", store) == running
+        said = portkit("logs", "queue", "worker", "--form", "disk", *there, store=store).text
+        assert "Job OK" in said
+        assert "Redis version" not in said
+        whole = portkit("logs", "queue", "--form", "disk", *there, store=store).text
+        assert "portkit: migrate exited with code 0" in whole
+        refused = portkit(
+            "stop", "queue", "web", "--form", "disk", *there, store=store, check=False
+        )
+        assert refused.code != 0
+        assert b"as a whole" in refused.stderr
+        portkit("stop", "queue", "--form", "disk", *there, store=store)
+        assert statuses(target, move, store) == {"image": "exited", "disk": "exited"}
+    assert ours(lab, target) == before
+    assert "queue_" not in on(lab, target, "docker network ls --format '{{.Name}}'")
+
+
+def use_front(address: str) -> None:
+    """nginx with the project's own page; two servers with what they were given."""
+    assert b"The front page" in ask(f"http://{address}:8086/")
+    said = {ask(f"http://{address}:8086/app") for _ in range(4)}
+    assert said == {b"one, hello\n", b"two, hello, second to none\n"}
+
+
+def test_a_project_with_files_of_its_own(lab: Lab, store: Path) -> None:
+    before, address = ours(lab, "gamma"), lab.address("gamma")
+    with moved("front", "gamma", store, "--keep", "disk") as report:
+        use_front(address)
+        # An open relay would be: the servers are on a network that nothing outside is in.
+        with pytest.raises(urllib.error.URLError):
+            ask(f"http://{address}:8000/")
+        portkit("stop", "front", "--on", "lab:gamma", store=store)
+        portkit("start", "front", "--form", "image", "--on", "lab:gamma", store=store)
+        wait_for(f"http://{address}:8086/")
+        use_front(address)
+        inspect = "docker inspect $(docker ps -q --filter label=portkit.service=web)"
+        mounts = json.loads(on(lab, "gamma", inspect))[0]["Mounts"]
+        assert {row["Destination"]: row["RW"] for row in mounts} == {
+            "/etc/nginx/nginx.conf": False,
+            "/usr/share/nginx/html": False,
+        }
+        assert services("gamma", report["move"], "image", store)["two"] == "running healthy"
+    assert ours(lab, "gamma") == before
+
+
+BROKEN = """
+name: broken
+services:
+  db:
+    image: {image}
+    command: [sleep, "1000"]
+    stop_grace_period: 0s
+  job:
+    image: {image}
+    command: [sh, -c, "echo the disk is full; exit 3"]
+    depends_on: [db]
+  web:
+    image: {image}
+    command: [sleep, "1000"]
+    depends_on:
+      job: {{condition: service_completed_successfully}}
+"""
+SICK = """
+name: sick
+services:
+  db:
+    image: {image}
+    command: [sleep, "1000"]
+    stop_grace_period: 0s
+    healthcheck: {{test: "echo no table; exit 1", interval: 1s, timeout: 5s, retries: 2}}
+  web:
+    image: {image}
+    command: [sleep, "1000"]
+    depends_on:
+      db: {{condition: service_healthy}}
+"""
+
+
+@pytest.mark.parametrize("form", ["image", "disk"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(BROKEN, ["job", "the disk is full"]), (SICK, ["db", "no table"])],
+    ids=["a job that fails", "a healthcheck that never passes"],
+)
+def test_one_that_fails_takes_all_back(
+    lab: Lab, store: Path, tmp_path: Path, form: str, text: str, words: list[str]
+) -> None:
+    (tmp_path / "compose.yaml").write_text(text.format(image="debian:bookworm-slim"))
+    before = ours(lab, "beta")
+    words_of = ("move", str(tmp_path), "--form", form, "--from", "lab:alpha", "--to", "lab:beta")
+    done = portkit(*words_of, store=store, check=False)
+    assert done.code != 0
+    said = done.stderr.decode()
+    for word in words:
+        assert word in said, said
+    assert ours(lab, "beta") == before
