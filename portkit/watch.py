@@ -73,9 +73,9 @@ class Watch:
     def all_healthy(self, started: float) -> float | None:
         """Seconds from `started` until every healthcheck of the App's services passes; None where
         none of them has one. BootError when one fails, or passes too late."""
-        if not self._life("before all services were healthy").health:
-            return None
         with self._last_words():
+            if not self._life("before all services were healthy").health:
+                return None
             timeout = self.deadline.seconds
             found = measure.until_healthy(self._starting, started=started, timeout_s=timeout)
             self.before = self._life("after its first answer")

@@ -17,7 +17,7 @@ _LINE = re.compile(r"^portkit: (.*)$", re.MULTILINE)
 _NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)"
 _STARTING = re.compile(rf"starting (?:{_NAME}: )?")
 _EXITED = re.compile(rf"{_NAME} exited with code ([0-9]{{1,3}})")
-_HEALTH = re.compile(rf"{_NAME} is (healthy|unhealthy)")
+_HEALTH = re.compile(rf"{_NAME} is (healthy|unhealthy)(?:: (.*))?")
 _NEVER = re.compile(rf"{_NAME} is not started: ")
 
 
@@ -36,6 +36,7 @@ class _Service:
     status: str = "created"
     code: int | None = None
     health: str = ""
+    said: str = ""
     starts: int = 0
     ends: int = 0
 
@@ -91,11 +92,14 @@ def life(log: str, about: About, *, active: bool, whole: bool) -> Life:
         if ended and len(about.services) > 1:
             return Life("exited", one.code, restarts=restarts, service=name)
     begun = said.of(about.front).starts or not whole
+    ill = [name for name in about.checks if said.of(name).health == "unhealthy"]
     return Life(
         status="running",
         started="this boot" if begun else "",
         restarts=restarts,
         health=_health([said.of(name) for name in about.checks]),
+        service=ill[0] if ill and len(about.services) > 1 else "",
+        said=said.of(ill[0]).said if ill else "",
     )
 
 
@@ -132,7 +136,7 @@ def _said(log: str, about: About) -> _Said:
             one = said.of(match[1])
             one.status, one.code, one.ends = "exited", int(match[2]), one.ends + 1
         elif (match := _HEALTH.match(line)) and match[1] in known:
-            said.of(match[1]).health = match[2]
+            said.of(match[1]).health, said.of(match[1]).said = match[2], match[3] or ""
         elif (match := _NEVER.match(line)) and match[1] in known:
             said.of(match[1]).status, said.of(match[1]).code = "exited", 1
     return said

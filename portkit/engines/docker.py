@@ -426,6 +426,7 @@ def _life(row: Inspected) -> Life:
     state = row.State
     status = _STATES.get(state.Status, "exited")
     health = state.Health.Status if state.Health else ""
+    checks = state.Health.Log if state.Health else []
     networks = row.NetworkSettings.Networks if row.NetworkSettings else {}
     addresses = [str(each.IPAddress) for each in networks.values() if each and each.IPAddress]
     return Life(
@@ -436,6 +437,7 @@ def _life(row: Inspected) -> Life:
         restarts=row.RestartCount,
         health="" if health == "none" else health,
         address=next(iter(addresses), ""),
+        said=checks[-1].Output.strip()[:_SAID_LIMIT] if checks else "",
     )
 
 
@@ -496,7 +498,9 @@ def together(rows: Sequence[tuple[Row, Life]]) -> Life:
     front = next((life for row, life in rows if row.front), lives[-1])
     failed = next(((row, life) for row, life in rows if life.exit_code), None)
     worst = [each for each in ("unhealthy", "starting", "healthy") if each in _healths(lives)]
-    status, code, service = front.status, front.exit_code, ""
+    status, code = front.status, front.exit_code
+    ill = next(((row, life) for row, life in rows if life.health == "unhealthy"), None)
+    service, said = ("", "") if ill is None else (ill[0].service, ill[1].said)
     if failed is not None:
         status, code, service = "exited", failed[1].exit_code, failed[0].service
     return Life(
@@ -507,6 +511,7 @@ def together(rows: Sequence[tuple[Row, Life]]) -> Life:
         health=worst[0] if worst else "",
         address=front.address,
         service=service,
+        said=said,
     )
 
 

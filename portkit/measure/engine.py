@@ -28,17 +28,19 @@ def until_healthy(look: Look, *, started: float, timeout_s: float) -> Answer:
     deadline, tries = time.monotonic() + timeout_s, 0
     while True:
         tries += 1
-        health = look().health
+        life = look()
+        health, whose = life.health, f"the healthcheck of {life.service or 'the app'}"
         if health == "healthy":
             return _answer(started, tries, Method.HEALTHCHECK)
         if health == "unhealthy":
             raise BootError(
-                "the app's own healthcheck fails",
-                resolution="See its log; docker inspect shows what the check wrote.",
+                f"{whose} fails",
+                details=f"it wrote: {life.said}" if life.said else "",
+                resolution="See what it wrote, and its log.",
             )
         if time.monotonic() > deadline:
             raise BootError(
-                f"the app's own healthcheck did not pass within {timeout_s:g} s",
+                f"{whose} did not pass within {timeout_s:g} s",
                 details=f"the engine says: {health or 'no healthcheck'}",
                 resolution="See its log; x-portkit.health sets the method and the timeout.",
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from portkit.model.artifact import Form
 
@@ -71,7 +71,8 @@ class Life:
     started: a text that changes with every start, "" before the app was started. restarts: how
     often the app was started again since then without being asked for. health: what the engine
     says of the App's own healthcheck (starting, healthy, unhealthy), "" where it runs none.
-    address: where only the host reaches it, or "". service: of several, the one that ended.
+    address: where only the host reaches it, or "". service: of several, the one that ended or
+    is unhealthy. said: what the healthcheck that fails wrote last.
     """
 
     status: str  # created | running | exited
@@ -81,3 +82,4 @@ class Life:
     health: str = ""
     address: str = ""
     service: str = ""
+    said: str = field(default="", compare=False)

@@ -180,12 +180,12 @@ class Start(_FormStep):
                     started = time.monotonic()
                     runner.start(plan.move)
                     answers.append(watch.first_answer(started))
-                if number == 1 and cargo.spec.several:
-                    with ground.clock.phase("healthchecks"):
-                        healthy_s = watch.all_healthy(started)
                 # A Move that is resumed has no meaningful start: it may have lain for days.
                 if number == 1 and ground.from_start:
                     from_move_s = round(time.monotonic() - ground.clock.started, 3)
+                if number == 1 and cargo.spec.several:
+                    with ground.clock.phase("healthchecks"):
+                        healthy_s = watch.all_healthy(started)
                 if number == plan.repeat:
                     with ground.clock.phase("settle"):
                         watch.settle()

@@ -103,7 +103,7 @@ def test_the_healthcheck_of_the_app() -> None:
     answer = watched(FakeRunner(*lives), way).first_answer(time.monotonic())
     assert (answer.method, answer.tries, answer.vantage) == (Method.HEALTHCHECK, 3, "engine")
     sick = watched(FakeRunner(replace(UP, health="unhealthy")), way)
-    assert "healthcheck fails" in failed(lambda: sick.first_answer(0)).brief
+    assert "the healthcheck of the app fails" in failed(lambda: sick.first_answer(0)).brief
     slow = watched(FakeRunner(replace(UP, health="starting")), way)
     assert "did not pass within 0.3 s" in failed(lambda: slow.first_answer(0)).brief
 

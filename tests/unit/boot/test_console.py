@@ -42,7 +42,7 @@ UP = STARTED + said("migrate exited with code 0", "starting web: nginx")
         (
             UP + said("db is unhealthy: no"),
             True,
-            Life("running", started="this boot", health="unhealthy"),
+            Life("running", started="this boot", health="unhealthy", service="db"),
         ),
         (
             STARTED + said("migrate exited with code 2", "web is not started: migrate exited"),
@@ -80,3 +80,8 @@ def test_each_service_has_its_state() -> None:
         ServiceState("web", "created"),
     )
     assert states(UP, ALONE, active=True) == ()
+
+
+def test_what_a_healthcheck_said_is_kept() -> None:
+    log = UP + said("db is unhealthy: no table")
+    assert life(log, SHOP, active=True, whole=True).said == "no table"

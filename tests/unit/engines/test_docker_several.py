@@ -213,6 +213,15 @@ def test_their_lives_are_one(engine: FakeEngine, docker: Docker) -> None:
     states(engine, web=RUNS, job=DONE, db=WELL)
     life = docker.life(ID)
     assert (life.status, life.health, life.service) == ("running", "healthy", "")
+    sick = {**RUNS, "Health": {"Status": "unhealthy", "Log": [{"ExitCode": 1, "Output": "no\n"}]}}
+    states(engine, web=RUNS, job=DONE, db=sick)
+    life = docker.life(ID)
+    assert (life.status, life.health, life.service, life.said) == (
+        "running",
+        "unhealthy",
+        "db",
+        "no",
+    )
     states(engine, web=RUNS, job=DONE, db={"Status": "exited", "ExitCode": 9})
     life = docker.life(ID)
     assert (life.status, life.exit_code, life.service) == ("exited", 9, "db")
