@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
@@ -257,10 +258,16 @@ class Docker:
         self, identity: str, grace_s: float | None = None, service: str | None = None
     ) -> int | None:
         """Stop signal, `grace_s` seconds (None: the App's own), SIGKILL: each container before
-        those that it needs. The exit code of the only one; None of several."""
+        those that it needs, others at the same time. The exit code of the only one, else None.
+        """
         rows = self._chosen(identity, service)
-        codes = [self._stop(row.Id, grace_s) for row in reversed(rows)]
-        return codes[0] if len(codes) == 1 else None
+        if len(rows) == 1:
+            return self._stop(rows[0].Id, grace_s)
+        for together_now in _waves(rows):
+            with ThreadPoolExecutor(len(together_now)) as pool:
+                # Each is waited for, and the first error is raised.
+                list(pool.map(lambda row: self._stop(row.Id, grace_s), together_now))
+        return None
 
     def _stop(self, container: str, grace_s: float | None) -> int | None:
         with self._errors("stop the container"):
@@ -485,6 +492,19 @@ def _ordered(rows: Sequence[Row]) -> list[Row]:
         for row in ready or list(waiting.values()):
             ordered.append(waiting.pop(row.service))
     return ordered
+
+
+def _waves(rows: Sequence[Row]) -> list[list[Row]]:
+    """Which are stopped at the same time: those that nothing needs any more first. rows: in the
+    order in which they start."""
+    depth: dict[str, int] = {}
+    for row in reversed(rows):
+        mine = depth.setdefault(row.service, 0)
+        for need in docker_spec.needs_of(row.Labels):
+            depth[need.service] = max(depth.get(need.service, 0), mine + 1)
+    last = max(depth.values())
+    waves = [[row for row in rows if depth[row.service] == wave] for wave in range(last + 1)]
+    return [wave for wave in waves if wave]
 
 
 def together(rows: Sequence[tuple[Row, Life]]) -> Life:

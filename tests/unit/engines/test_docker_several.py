@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from portkit.engines import docker_spec
-from portkit.engines.docker import Docker
+from portkit.engines import docker_client, docker_spec
+from portkit.engines.docker import Docker, _waves
 from portkit.errors import AppError, BootError, ConflictError
 from portkit.model import (
     AppSpec,
@@ -240,3 +240,23 @@ def test_needs_are_read_back_and_nothing_else() -> None:
     label = docker_spec.needs_label(shop().named("web"))
     assert docker_spec.needs_of({NEEDS: label}) == (Dependency("db", Condition.HEALTHY),)
     assert docker_spec.needs_of({NEEDS: "x,a:b:c,:::,db:service_started"}) == ()
+
+
+def test_they_stop_when_nothing_needs_them_any_more(engine: FakeEngine, docker: Docker) -> None:
+    states(engine, web=RUNS, job=DONE, db=WELL)
+    for name in ("web", "job", "db"):
+        engine.answers[f"POST /containers/{name}/stop"] = 204, b""
+    assert docker.stop(ID, 0.0) is None
+    stopped = [path for how, path, _ in engine.requests if how == "POST" and "/stop" in path]
+    assert [path.split("/")[-2] for path in stopped] == ["web", "job", "db"]
+
+
+def test_those_without_needs_stop_at_the_same_time() -> None:
+    web, job, db = (docker_client.Row.model_validate(each) for each in ROWS)
+    other = docker_client.Row.model_validate(row("other"))
+    waves = _waves([db, other, job, web])
+    assert [[each.service for each in wave] for wave in waves] == [
+        ["other", "web"],
+        ["job"],
+        ["db"],
+    ]
