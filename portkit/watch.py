@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import assert_never
@@ -70,13 +70,16 @@ class Watch:
             self.before = self._life("after its first answer")
             return answer
 
-    def all_healthy(self, started: float) -> float | None:
+    def all_healthy(self, started: float, checks: Sequence[Healthcheck]) -> float | None:
         """Seconds from `started` until every healthcheck of the App's services passes; None where
-        none of them has one. BootError when one fails, or passes too late."""
+        none of them has one. BootError when one fails, or passes too late.
+
+        checks: of the services; they may give themselves more time than the deadline is."""
         with self._last_words():
             if not self._life("before all services were healthy").health:
                 return None
             timeout = self.deadline.seconds
+            timeout = max(timeout, *(measure.check_timeout(each, timeout) for each in checks), 0.0)
             found = measure.until_healthy(self._starting, started=started, timeout_s=timeout)
             self.before = self._life("after its first answer")
         return round(found.seconds, 3)

@@ -83,7 +83,7 @@ class _Reader:
                     "a folder of the App changed while it was read", content, str(path)
                 )
         else:
-            raise self._error("a file of the App is none that can travel", content, str(path))
+            raise self._error("this kind of file cannot travel with an App", content, str(path))
 
     def _data(self, content: Content, path: Path) -> bytes:
         # Not through a link that was put in its place since it was looked at.
@@ -101,9 +101,8 @@ class _Reader:
         self._left -= size
         if self._left < 0:
             raise AppError(
-                "the files beside the App's images are too many",
-                details=f"{self._app.source}: over {LIMIT} bytes, with {content.name or 'those'} "
-                f"on {content.target}",
+                "the files beside the App's images are too large",
+                details=f"{self._app.source}: over {LIMIT} bytes with those on {content.target}",
                 resolution="Put large ones into an image, or into a volume.",
             )
 

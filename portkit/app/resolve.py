@@ -16,11 +16,13 @@ from portkit.app.names import engine_user
 from portkit.errors import AppError
 from portkit.guest import stack
 from portkit.guest.config import signal_number
+from portkit.health import runs_check
 from portkit.model import (
     CAPABILITIES,
     DEFAULT_CAPABILITIES,
     App,
     AppSpec,
+    Condition,
     Healthcheck,
     ImageConfig,
     Mount,
@@ -76,7 +78,23 @@ def resolve_all(app: App, images: Sequence[ImageConfig]) -> AppSpec:
     return _whole(app, tuple(found))
 
 
+def _check_needs(services: Sequence[RunSpec]) -> None:
+    """As compose refuses it: what has no healthcheck never becomes healthy."""
+    known = {each.service: each for each in services}
+    for service in services:
+        for need in service.depends_on:
+            other = known.get(need.service)
+            if need.condition is Condition.HEALTHY and other and not runs_check(other.healthcheck):
+                raise AppError(
+                    f"{service.service} waits for {need.service} to be healthy, which has no "
+                    "healthcheck",
+                    details="neither its image nor the compose file gives it one",
+                    resolution="Give it a `healthcheck:`, or wait for service_started.",
+                )
+
+
 def _whole(app: App, services: tuple[RunSpec, ...]) -> AppSpec:
+    _check_needs(services)
     front = next(each for each in services if each.service == app.front_service.name)
     machine = app.services[0].machine if len(services) == 1 else app.machine
     return AppSpec(app.name, services, front, machine, app.networks, app.volumes)

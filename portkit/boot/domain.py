@@ -141,7 +141,9 @@ class Domains:
 
     def logs(self, identity: str, tail: int = 100, service: str | None = None) -> str:
         """The end of what came over the serial console since the last boot."""
-        lines = console.plain(self._read(identity, 0)[0]).splitlines(keepends=True)
+        # Not splitlines(): other characters that end a line there may be an app's own.
+        lines = [f"{line}\n" for line in console.plain(self._read(identity, 0)[0]).split("\n")]
+        lines[-1:] = [lines[-1].rstrip("\n")] if lines[-1] != "\n" else []
         if service is not None:
             self._require(identity, service)
             prefix = f"{service} | "
@@ -196,7 +198,9 @@ class Domains:
 
     def _state_log(self, identity: str) -> tuple[str, int]:
         """The end of what init wrote of its services since the last boot, and its size."""
-        return self._read(identity, 0, _STATE_BYTES, "state")
+        text, size = self._read(identity, 0, _STATE_BYTES, "state")
+        # Of a line that was cut in two, the rest may look like one of init's.
+        return (text.partition("\n")[2] if size > _STATE_BYTES else text), size
 
     def _read(
         self, identity: str, offset: int, limit: int = _LOG_BYTES, name: str = "serial"

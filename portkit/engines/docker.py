@@ -19,6 +19,7 @@ from portkit.errors import AppError, BootError, ConflictError, EngineError, Port
 from portkit.model import (
     AppSpec,
     Condition,
+    Dependency,
     Form,
     Instance,
     Life,
@@ -44,7 +45,7 @@ _LAST_LINES, _SAID_LIMIT = 30, 8000
 _FAILED = {
     Condition.STARTED: "did not start",
     Condition.HEALTHY: "did not become healthy",
-    Condition.COMPLETED: "did not end well",
+    Condition.COMPLETED: "failed",
 }
 _STOP_S = 10  # what the engine gives an app to end unless it says otherwise
 _LOG_LIMIT = 1 << 20  # bytes of a log that are kept
@@ -185,7 +186,7 @@ class Docker:
             try:
                 self._api.put_archive(filler, _CONTENTS, data)
             finally:
-                self._api.remove_container(filler, force=True)
+                self._api.remove_container(filler, v=True, force=True)
         return made.Mountpoint
 
     def _create_container(
@@ -227,15 +228,19 @@ class Docker:
             for row in self._chosen(identity, service):
                 for need in docker_spec.needs_of(row.Labels):
                     if need.service in known:
-                        self._wait_for(known[need.service], need.condition, row, deadline)
+                        self._wait_for(known[need.service], need, row, deadline)
                 self._api.start(row.Id)
 
-    def _wait_for(self, other: Row, condition: Condition, row: Row, deadline: float) -> None:
-        """Until `other` is as `row` needs it to be."""
+    def _wait_for(self, other: Row, need: Dependency, row: Row, deadline: float) -> None:
+        """Until `other` is as `row` needs it to be, or is known not to come to that where `row` can
+        do without it."""
+        condition, required = need.condition, need.required
         while True:
             state = self._inspect(other.Id).State
             met = _met(state, condition)
             if met:
+                return
+            if met is None and not required:
                 return
             if met is None or time.monotonic() > deadline:
                 late = "" if met is None else " in time"
@@ -289,7 +294,14 @@ class Docker:
         says."""
         rows = self._services(identity)
         for row in rows:
-            policy = policies[row.service] if len(rows) > 1 else next(iter(policies.values()))
+            alone = next(iter(policies.values())) if len(rows) == len(policies) == 1 else None
+            policy = policies.get(row.service, alone)
+            if policy is None:
+                raise ConflictError(
+                    "a container carries the labels of another App's",
+                    details=f"{row.Id[:12]} on {self._host}, of {identity}",
+                    resolution="Remove it there, if nobody needs it.",
+                )
             kind, _, count = policy.partition(":")
             value = {"Name": kind, "MaximumRetryCount": int(count or 0)}
             with self._errors("set the restart policy"):
@@ -302,14 +314,14 @@ class Docker:
             rows = self._rows(identity)
             for row in rows:
                 # force kills it first: an App that is removed with its volumes has nothing to save.
-                self._api.remove_container(row.Id, force=True)
+                self._api.remove_container(row.Id, v=True, force=True)
             # By label and not by name: only those that portkit made for this Move, in whatever
             # number.
             label = f"{labels.MOVE}={identity}"
-            for volume in self._volumes(label):
-                self._api.remove_volume(volume.Name)
             for network in self._networks(label):
                 self._api.remove_network(network.Id)
+            for volume in self._volumes(label):
+                self._api.remove_volume(volume.Name)
         return {row.Image for row in rows}
 
     def _networks(self, label: str) -> list[NetworkRow]:
@@ -526,7 +538,8 @@ def together(rows: Sequence[tuple[Row, Life]]) -> Life:
     return Life(
         status=status,
         exit_code=code,
-        started=" ".join(life.started for life in lives),
+        # Of the others some may end well meanwhile.
+        started=front.started,
         restarts=sum(life.restarts for life in lives),
         health=worst[0] if worst else "",
         address=front.address,

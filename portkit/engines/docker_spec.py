@@ -9,7 +9,17 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from portkit.model import AppSpec, Attachment, Condition, Dependency, Form, Mount, Network, RunSpec
+from portkit.model import (
+    AppSpec,
+    Attachment,
+    Condition,
+    ContentFile,
+    Dependency,
+    Form,
+    Mount,
+    Network,
+    RunSpec,
+)
 from portkit.model.run import SHARED
 from portkit.wire import labels
 
@@ -20,7 +30,7 @@ _TAR_TYPES = {"file": tarfile.REGTYPE, "folder": tarfile.DIRTYPE, "link": tarfil
 # Compose's own labels, by which `docker compose ls` and `ps` see the project on the target.
 _COMPOSE = "com.docker.compose."
 _NEEDS = _COMPOSE + "depends_on"
-# Where a service is that names no network: alone there, it needs none of its own.
+# Of a service that names no network. If it is the only one, it needs no network of the App.
 _UNTOLD = (Attachment("default"),)
 _CONDITIONS = {condition.value: condition for condition in Condition}
 
@@ -43,28 +53,28 @@ def content_volume(identity: str) -> str:
 
 
 def content_archive(app: AppSpec) -> bytes:
-    """A tar of these files: `SERVICE/NUMBER` for each Content; empty where there are none."""
-    made = io.BytesIO()
+    """A tar of these files, each Content by its number; empty where there are none."""
     if not any(service.contents for service in app.services):
         return b""
+    made, done = io.BytesIO(), set()
     with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as out:
-        for service in app.services:
-            for number, content in enumerate(service.contents):
-                for row in content.files:
-                    path = f"{service.service}/{number}/{row.path}".rstrip("/")
-                    info = tarfile.TarInfo(path)
-                    info.type = _TAR_TYPES[row.kind]
-                    info.mode, info.uid, info.gid, info.mtime = (
-                        row.mode,
-                        row.uid,
-                        row.gid,
-                        row.mtime_s,
-                    )
-                    if row.kind == "link":
-                        info.linkname = os.fsdecode(row.data)
-                    info.size = len(row.data) if row.kind == "file" else 0
-                    out.addfile(info, io.BytesIO(row.data))
+        for service, numbers in zip(app.services, app.content_numbers(), strict=True):
+            for content, number in zip(service.contents, numbers, strict=True):
+                if number not in done:
+                    for row in content.files:
+                        _add(out, f"{number}/{row.path}".rstrip("/"), row)
+                done.add(number)
     return made.getvalue()
+
+
+def _add(out: tarfile.TarFile, path: str, row: ContentFile) -> None:
+    info = tarfile.TarInfo(path)
+    info.type = _TAR_TYPES[row.kind]
+    info.mode, info.uid, info.gid, info.mtime = row.mode, row.uid, row.gid, row.mtime_s
+    if row.kind == "link":
+        info.linkname = os.fsdecode(row.data)
+    info.size = len(row.data) if row.kind == "file" else 0
+    out.addfile(info, io.BytesIO(row.data))
 
 
 def marks(app: AppSpec, identity: str) -> dict[str, str]:
@@ -85,24 +95,28 @@ def service_labels(app: AppSpec, service: RunSpec, identity: str) -> dict[str, s
         _NEEDS: needs_label(service),
     }
     front = {labels.FRONT: "yes"} if service is app.front else {}
-    return {**service.labels, **compose, **mine, **front, labels.SERVICE: service.service}
+    wishes = " ".join(need.service for need in service.depends_on if not need.required)
+    own = {labels.SERVICE: service.service, labels.WISHES: wishes}
+    return {**service.labels, **compose, **mine, **front, **own}
 
 
 def needs_label(service: RunSpec) -> str:
     """What a service depends on, as compose writes it: name:condition:restart, with commas."""
     rows = [f"{n.service}:{n.condition}:{str(n.restart).lower()}" for n in service.depends_on]
-    if service.shares_network:
-        rows.append(f"{service.network_mode.removeprefix(SHARED)}:{Condition.STARTED}:false")
+    told = {need.service for need in service.depends_on}
+    rows += [f"{name}:{Condition.STARTED}:false" for name in service.needs if name not in told]
     return ",".join(rows)
 
 
 def needs_of(labels_of: Mapping[str, str]) -> tuple[Dependency, ...]:
     """`needs_label` read back; what is none is left out, for anybody can write a label."""
     found = []
+    wishes = labels_of.get(labels.WISHES, "").split()
     for row in labels_of.get(_NEEDS, "").split(","):
         name, _, condition = row.rpartition(":")[0].partition(":")
         if condition in _CONDITIONS:
-            found.append(Dependency(name, _CONDITIONS[condition]))
+            required = name not in wishes
+            found.append(Dependency(name, _CONDITIONS[condition], required=required))
     return tuple(found)
 
 
@@ -154,7 +168,7 @@ def host_config(
         "privileged": service.privileged,
         "mounts": [
             *_mounts(service.mounts, numbers, identity),
-            *_contents(service, contents),
+            *_contents(app, service, contents),
         ],
         "read_only": service.read_only,
         "init": service.init,
@@ -295,18 +309,20 @@ def _mounts(
     return found
 
 
-def _contents(service: RunSpec, contents: str) -> list[DockerMount]:
+def _contents(app: AppSpec, service: RunSpec, contents: str) -> list[DockerMount]:
     """Files of the App over those of the image, as a bind mount does it."""
     from docker.types import Mount as DockerMount
 
     return [
         DockerMount(
             content.target,
-            f"{contents}/{service.service}/{number}",
+            f"{contents}/{number}",
             "bind",
             read_only=content.read_only,
         )
-        for number, content in enumerate(service.contents)
+        for content, number in zip(
+            service.contents, app.content_numbers()[app.services.index(service)], strict=True
+        )
     ]
 
 

@@ -13,6 +13,7 @@ import signal
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from portkit.errors import AppError
 from portkit.guest import several
@@ -25,6 +26,7 @@ from portkit.model import (
     Healthcheck,
     RunSpec,
 )
+from portkit.model.run import SHARED
 
 MAGIC = b"PORTKIT1"
 LIMIT = 16 << 20  # bytes of the body; src/config.c has the same
@@ -68,7 +70,7 @@ _INIT_SYSTEMS = {
 def encode_config(spec: RunSpec) -> bytes:
     """The bytes of the configuration of one service, which has the whole VM.
 
-    AppError when the configuration is too big or names a limit or signal that Linux has not.
+    AppError when the configuration is too big or names a limit or signal that Linux does not have.
     """
     (numbered,) = AppSpec(spec.app, (spec,), spec, spec.machine).volume_numbers()
     return _encoded([*_records(spec, numbered), *_additions(spec)])
@@ -83,17 +85,31 @@ def encode_app(app: AppSpec) -> bytes:
         return encode_config(app.services[0])
     order = {service.service: number for number, service in enumerate(app.services)}
     records: list[Record] = []
-    rows = zip(app.services, several.places(app), app.volume_numbers(), strict=True)
-    for service, place, numbered in rows:
+    rows = zip(
+        app.services,
+        several.places(app),
+        app.volume_numbers(),
+        app.content_numbers(),
+        strict=True,
+    )
+    for service, place, numbered, contents in rows:
+        _check_lengths(service)
         records.append((b"S", _text(service.service, "the name of a service")))
-        records += _records(service, numbered)
+        # As in the engine, who is in the network of another one has its name and its names.
+        whose = (
+            app.named(service.network_mode.removeprefix(SHARED))
+            if (service.shares_network)
+            else service
+        )
+        records += _records(replace(service, hostname=whose.hostname), numbered)
         records += _additions(service)
         records.append((b"R", ":".join(map(str, service.layers)).encode()))
         records.append((b"I", _packed("<II", place.mode, place.number)))
-        records.append((b"O", _text(several.hosts(app, service), "a name of a host")))
+        records.append((b"O", _text(several.hosts(app, whose), "a name of a host")))
         records += [(b"D", _need(need, order)) for need in service.depends_on]
         records.append((b"C", _cgroup(service)))
-        records += [row for content in service.contents for row in _content(content)]
+        for content, number in zip(service.contents, contents, strict=True):
+            records += _content(content, number)
     return _encoded(records)
 
 
@@ -135,6 +151,21 @@ def _additions(spec: RunSpec) -> list[Record]:
     return [*records, *_healthcheck(spec.healthcheck)]
 
 
+def _check_lengths(service: RunSpec) -> None:
+    """src/init.h has room for so many of each."""
+    for what, rows, most in (
+        ("arguments", service.argv, 4095),
+        ("variables", service.env, 4095),
+        ("groups", service.group_add, 63),
+        ("mounts", service.mounts, 256),
+        ("files beside its image", service.contents, 256),
+        ("sysctls", service.sysctls, 63),
+        ("services that it depends on", service.depends_on, 64),
+    ):
+        if len(rows) > most:
+            raise _odd(f"{service.service} has {len(rows)} {what}", f"of which a VM takes {most}")
+
+
 def _need(need: Dependency, order: Mapping[str, int]) -> bytes:
     condition = tuple(Condition).index(need.condition)
     return _packed("<III", order[need.service], condition, need.required)
@@ -156,11 +187,11 @@ def _healthcheck(check: Healthcheck | None) -> list[Record]:
     return [*((b"K", _text(word, "the healthcheck")) for word in argv), (b"T", numbers)]
 
 
-def _content(content: Content) -> list[Record]:
-    """F: flags (1 read only), target. Then f for each file: kind (0 file, 1 folder, 2 link), uid,
-    gid, mode, time, length of its path, path, data."""
+def _content(content: Content, number: int) -> list[Record]:
+    """F: number, flags (1 read only), target. Then f for each file: kind (0 file, 1 folder, 2
+    link), uid, gid, mode, time, length of its path, path, data."""
     target = _text(content.target, "the place of a file")
-    rows = [(b"F", _packed("<I", content.read_only) + target)]
+    rows = [(b"F", _packed("<II", number, content.read_only) + target)]
     for each in content.files:
         kind = _CONTENT_KINDS.index(each.kind)
         path = os.fsencode(each.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from portkit.model.health import Healthcheck, HealthProbe
 from portkit.model.project import Attachment, Content, Dependency, Network, Volume
@@ -152,6 +153,24 @@ class AppSpec:
                     row.append(number := next(numbers))
                     if mount.source:
                         named[mount.source] = number
+            rows.append(tuple(row))
+        return tuple(rows)
+
+    def content_numbers(self) -> tuple[tuple[int, ...], ...]:
+        """For each service and each of its Contents a number; services that have the same files of
+        the project share them, as they do where both bind them."""
+        known: dict[Path, int] = {}
+        numbers = itertools.count()
+        rows = []
+        for service in self.services:
+            row = []
+            for content in service.contents:
+                number = None if content.source is None else known.get(content.source)
+                if number is None:
+                    number = next(numbers)
+                    if content.source is not None:
+                        known[content.source] = number
+                row.append(number)
             rows.append(tuple(row))
         return tuple(rows)
 

@@ -131,12 +131,12 @@ def plan_of(packed: Packed, job: Job, journal: Journal, stays: Form | None, repe
 
 
 def _tags(app: App, services: Mapping[str, str], holds: Mapping[str, str]) -> dict[str, str]:
-    """The names that users know the images by. One that was named by its id has none that could be
-    given to it on the target."""
+    """The names that users know the images by. One that was named by its id or digest has none that
+    could be given to it on the target."""
     return {
         service.image: holds[services[service.name]]
         for service in app.services
-        if holds and service.image and not service.image.startswith("sha256:")
+        if holds and service.image and "sha256:" not in service.image
     }
 
 

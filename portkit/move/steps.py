@@ -185,7 +185,10 @@ class Start(_FormStep):
                     from_move_s = round(time.monotonic() - ground.clock.started, 3)
                 if number == 1 and cargo.spec.several:
                     with ground.clock.phase("healthchecks"):
-                        healthy_s = watch.all_healthy(started)
+                        checks = [
+                            each.healthcheck for each in cargo.spec.services if each.healthcheck
+                        ]
+                        healthy_s = watch.all_healthy(started, checks)
                 if number == plan.repeat:
                     with ground.clock.phase("settle"):
                         watch.settle()

@@ -9,3 +9,5 @@ HELD = "portkit/held:"
 MOVE, APP, FORM = "portkit.move", "portkit.app", "portkit.form"
 # Of one of several containers: the name of its service, and whether it answers for the App.
 SERVICE, FRONT = "portkit.service", "portkit.front"
+# Of those that it depends on, the ones that it can do without; compose's own label does not say.
+WISHES = "portkit.wishes"

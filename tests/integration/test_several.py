@@ -171,3 +171,36 @@ def test_one_that_fails_takes_all_back(
     for word in words:
         assert word in said, said
     assert ours(lab, "beta") == before
+
+
+NOSY = """
+name: nosy
+services:
+  web:
+    image: debian:bookworm-slim
+    stop_grace_period: 0s
+    command:
+      - sh
+      - -c
+      - |
+        mknod /tmp/disk b 254 0; mknod /tmp/port c 4 65
+        dd if=/tmp/disk of=/dev/null count=1 && echo the disk is open
+        echo x > /tmp/port && echo the port is open
+        unshare --user true && echo namespaces are open
+        head -c 4 /dev/urandom | wc -c
+        echo all was tried; exec sleep 1000
+  db:
+    image: debian:bookworm-slim
+    stop_grace_period: 0s
+    command: [sleep, "1000"]
+"""
+
+
+def test_a_service_cannot_reach_what_others_have_on_the_disks(
+    lab: Lab, store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "compose.yaml").write_text(NOSY)
+    with moved(tmp_path, "beta", store, "--form", "disk"):
+        said = portkit("logs", "nosy", "web", "--on", "lab:beta", store=store).text
+    assert "all was tried" in said
+    assert "open\n" not in said

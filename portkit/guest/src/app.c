@@ -194,9 +194,7 @@ static void others_leave(const struct app *app, const struct service *service) {
 
 /* A cgroup, network and name of its own. */
 static void several_enter(const struct app *app, const struct service *service) {
-    char path[128];
-    snprintf(path, sizeof path, "/cgroup%s/cgroup.procs", service->root);
-    if (write_text(path, "0")) say("%s runs without limits: %s", service->name, strerror(errno));
+    limits_enter(service);
     if (unshare(CLONE_NEWCGROUP)) give_up("make a cgroup namespace");
     if (service->net >= 0 && setns(service->net, CLONE_NEWNET)) give_up("enter the network");
     if (unshare(CLONE_NEWUTS) || sethostname(service->hostname, strlen(service->hostname)))
@@ -274,7 +272,6 @@ pid_t service_start(const struct app *app, const struct service *service, int ou
     /* clone(2) without a stack of its own is a fork into new namespaces. */
     long flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | SIGCHLD;
     pid_t made = (pid_t)syscall(SYS_clone, flags, 0, 0, 0, 0);
-    if (made < 0) fail("start the app");
     if (made) return made;
     signals_free();
     oom_score_set(service);
@@ -311,11 +308,13 @@ pid_t check_start(const struct service *service, pid_t app, int out) {
     if (own >= 0 && there >= 0 && !setns(there, CLONE_NEWPID)) {
         made = fork();
         if (!made) {
+            prctl(PR_SET_DUMPABLE, 0); /* the service could look into it */
             signals_free();
+            limits_enter(service);
             beside(app);
             program_run(service, service->check, out);
         }
-        if (setns(own, CLONE_NEWPID)) fail("return from a service");
+        if (setns(own, CLONE_NEWPID)) say("children stay in a service: %s", strerror(errno));
     }
     if (own >= 0) close(own);
     if (there >= 0) close(there);

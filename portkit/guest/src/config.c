@@ -38,8 +38,9 @@ static void *memory(size_t size) {
     return made;
 }
 
-/* The records of a file, or NULL where it is no configuration. */
-static unsigned char *load(const char *path, uint32_t *size) {
+/* The records of a file, or NULL where it is no configuration. whole: one that is damaged is the end,
+ * for there is nothing to run by. */
+static unsigned char *load(const char *path, uint32_t *size, int whole) {
     unsigned char head[HEAD];
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return NULL;
@@ -56,7 +57,9 @@ static unsigned char *load(const char *path, uint32_t *size) {
         while (done < *size && (part = read(file, body + done, *size - done)) > 0) done += part;
         if (done < *size || checksum(body, *size) != word(head + 12)) {
             errno = EBADMSG;
-            fail("read the configuration");
+            if (whole) fail("read the configuration");
+            free(body);
+            body = NULL;
         }
     }
     close(file);
@@ -145,9 +148,10 @@ static void record_of_several(struct service *s, char tag, const unsigned char *
     case 'J': if (size == 4) s->oom_score = (int32_t)word(data); break;
     case 'Y': ADD(s->sysctls, s->sysctlc, 63, text(data, size)); break;
     case 'F':
-        if (size > 4)
+        if (size > 8)
             ADD(s->contents, s->contentc, 256,
-                ((struct content_row){text(data + 4, size - 4), word(data) & 1, NULL, 0, 0}));
+                ((struct content_row){text(data + 8, size - 8), word(data), word(data + 4) & 1,
+                                      NULL, 0, 0}));
         break;
     case 'f': file_add(s, data, size); break;
     default: say("an unknown record %c in the configuration", tag);
@@ -211,7 +215,7 @@ void config_restart(struct service *service, size_t index) {
     if (file < 0) return;
     ioctl(file, BLKFLSBUF); /* what was read at the start is no news */
     close(file);
-    unsigned char *body = load(device, &size);
+    unsigned char *body = load(device, &size, 0); /* it may be written just now */
     for (uint32_t at = 0, step; body && (step = record_at(body, size, at)); at += step) {
         if (body[at] == 'S') number++;
         if (body[at] != 'N' || step != NUMBERS + 5 || (number && number - 1 != index)) continue;
@@ -246,9 +250,9 @@ void config_load(struct app *app) {
     unsigned char *body = NULL;
     for (char letter = 'a'; letter <= 'z' && !body; letter++) {
         snprintf(device, sizeof device, "/dev/vd%c", letter);
-        body = load(device, &size);
+        body = load(device, &size, 1);
     }
-    if (!body) *device = 0, body = load("/default", &size);
+    if (!body) *device = 0, body = load("/default", &size, 1);
     if (!body) {
         errno = ENOENT;
         fail("find a configuration");

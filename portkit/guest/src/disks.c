@@ -61,13 +61,6 @@ void disk_mount(void) {
     if (mount(path, DISK, "ext4", 0, "noinit_itable")) fail("mount the root");
 }
 
-/* A path below the service's root; it holds until the next call. */
-static const char *inside(const struct service *service, const char *path) {
-    static char whole[4200];
-    snprintf(whole, sizeof whole, "%s%s", service->root, path);
-    return whole;
-}
-
 static int made_new; /* whether the last part of a place was not there before */
 
 /* A place below the root, made where it is not there, and the folders above it; the image's links
@@ -85,14 +78,15 @@ static int place_open(const struct service *service, const char *target, int fil
             return -1;
         }
         int last = !more || !more[strspn(more, "/")];
-        if (file && last) {
-            int fresh = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+        strcat(strcat(path, "/"), name);
+        if (file && last) { /* what a link leads to is made where it leads, in the root */
+            struct open_how create = {.flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY,
+                                      .mode = 0644, .resolve = RESOLVE_IN_ROOT};
+            int fresh = (int)syscall(SYS_openat2, root, path, &create, sizeof create);
             if (fresh >= 0) close(fresh);
-            made_new = fresh >= 0;
         } else {
             made_new = !mkdirat(at, name, 0755);
         }
-        strcat(strcat(path, "/"), name);
         close(at);
         at = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
     }
@@ -191,17 +185,16 @@ static void content_make(const struct content_row *row, const char *place) {
     /* Whole or not at all: a name of its own until everything is there. */
     snprintf(fresh, sizeof fresh, "%s.%lld", place, (long long)time(NULL));
     for (size_t i = 0; i < row->filec; i++) file_make(fresh, &row->files[i]);
+    sync(); /* else a power cut could leave its name without its content */
     if (rename(fresh, place)) fail(row->target);
 }
 
-/* A file or folder of the App over its place. */
-static void content_mount(const struct service *service, const struct content_row *row,
-                          size_t number) {
-    char folder[300], from[312], to[64];
+/* A file or folder of the App over its place; services that have the same one share it. */
+static void content_mount(const struct service *service, const struct content_row *row) {
+    char from[64], to[64];
     struct stat found;
-    snprintf(folder, sizeof folder, DISK "/services/%s/content", service->name);
-    mkdir(folder, 0700);
-    snprintf(from, sizeof from, "%s/%zu", folder, number);
+    mkdir(DISK "/content", 0700);
+    snprintf(from, sizeof from, DISK "/content/%u", row->number);
     content_make(row, from);
     if (stat(from, &found)) fail(row->target);
     for (int again = 0; again <= row->read_only; again++) {
@@ -237,11 +230,29 @@ static void root_mount(const struct service *service) {
     if (mount("overlay", service->root, "overlay", 0, options)) fail("mount the root of a service");
 }
 
-static void node(const struct service *service, const char *name, unsigned number, mode_t mode) {
+static void node(int dev, const char *name, unsigned number, mode_t mode) {
+    if (mknodat(dev, name, S_IFCHR | mode, makedev(number >> 8, number & 255))) fail(name);
+    fchmodat(dev, name, mode, 0);
+}
+
+/* Mount something on a place of the root, through the image's own links and never out of it; what
+ * is there then. */
+static int mount_at(const struct service *service, const char *target, const char *from,
+                    const char *type, unsigned long flags, const char *options) {
     char path[64];
-    snprintf(path, sizeof path, "%s/dev/%s", service->root, name);
-    if (mknod(path, S_IFCHR | mode, makedev(number >> 8, number & 255))) fail(path);
-    chmod(path, mode);
+    int at = place_open(service, target, 0);
+    fd_path(path, sizeof path, at);
+    if (at < 0 || mount(from, path, type, flags, options)) fail(target);
+    close(at);
+    return place_open(service, target, 0);
+}
+
+static void mount_in(int folder, const char *name, const char *type, unsigned long flags,
+                     const char *options) {
+    char path[64];
+    mkdirat(folder, name, strcmp(name, "pts") ? 01777 : 0755);
+    snprintf(path, sizeof path, "/proc/self/fd/%d/%s", folder, name);
+    mount(type, path, type, flags, options);
 }
 
 /* /dev as a container has it; the nodes are those of runc's default. */
@@ -249,26 +260,21 @@ static void devices_make(const struct service *service) {
     static const char *const links[][2] = {{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"},
         {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
         {"/proc/kcore", "core"}};
-    char path[64], options[64];
+    char options[64];
     snprintf(options, sizeof options, "mode=1777,size=%llu",
              (unsigned long long)service->shm_bytes);
-    if (mount("tmpfs", inside(service, "/dev"), "tmpfs", MS_NOSUID | MS_STRICTATIME,
-              "mode=755,size=65536k"))
-        fail("mount /dev");
-    mkdir(inside(service, "/dev/pts"), 0755), mkdir(inside(service, "/dev/shm"), 01777);
-    mkdir(inside(service, "/dev/mqueue"), 01777);
-    mount("devpts", inside(service, "/dev/pts"), "devpts", MS_NOSUID | MS_NOEXEC,
-          "newinstance,ptmxmode=0666,mode=0620,gid=5");
-    mount("shm", inside(service, "/dev/shm"), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options);
-    mount("mqueue", inside(service, "/dev/mqueue"), "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-          NULL);
-    node(service, "null", 0x103, 0666), node(service, "zero", 0x105, 0666);
-    node(service, "full", 0x107, 0666), node(service, "random", 0x108, 0666);
-    node(service, "urandom", 0x109, 0666), node(service, "tty", 0x500, 0666);
-    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
-        snprintf(path, sizeof path, "%s/dev/%s", service->root, links[i][1]);
-        symlink(links[i][0], path);
-    }
+    int dev = mount_at(service, "/dev", "tmpfs", "tmpfs", MS_NOSUID | MS_STRICTATIME,
+                       "mode=755,size=65536k");
+    mount_in(dev, "pts", "devpts", MS_NOSUID | MS_NOEXEC,
+             "newinstance,ptmxmode=0666,mode=0620,gid=5");
+    mount_in(dev, "shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options);
+    mount_in(dev, "mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    node(dev, "null", 0x103, 0666), node(dev, "zero", 0x105, 0666), node(dev, "full", 0x107, 0666);
+    node(dev, "random", 0x108, 0666), node(dev, "urandom", 0x109, 0666);
+    node(dev, "tty", 0x500, 0666);
+    for (size_t i = 0; i < sizeof links / sizeof *links; i++)
+        symlinkat(links[i][0], dev, links[i][1]);
+    close(dev);
 }
 
 /* A file over one of the image: hostname, hosts and resolv.conf belong to the run. */
@@ -277,16 +283,23 @@ static void file_over(const struct service *service, const char *name, const cha
     struct stat found;
     snprintf(from, sizeof from, "/run/%s", name);
     if (service->name) snprintf(from, sizeof from, "/run/%s.%s", name, service->root + 3);
-    snprintf(to, sizeof to, "%s/etc/%s", service->root, name);
     int file = open(from, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (file < 0 || write(file, content, strlen(content)) < 0) fail(from);
     close(file);
-    mkdir(inside(service, "/etc"), 0755);
-    if (lstat(to, &found) == 0 && S_ISLNK(found.st_mode)) unlink(to);
-    file = open(to, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    int etc = place_open(service, "/etc", 0);
+    if (etc < 0) fail("/etc");
+    if (!fstatat(etc, name, &found, AT_SYMLINK_NOFOLLOW) && S_ISLNK(found.st_mode))
+        unlinkat(etc, name, 0);
+    file = openat(etc, name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (file >= 0) close(file);
-    if (mount(from, to, NULL, MS_BIND, NULL)) fail(to);
-    if (service->read_only) bind_read_only(to);
+    for (int again = 0; again <= service->read_only; again++) {
+        file = openat(etc, name, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+        fd_path(to, sizeof to, file);
+        if (again) bind_read_only(to);
+        else if (file < 0 || mount(from, to, NULL, MS_BIND, NULL)) fail(name);
+        close(file);
+    }
+    close(etc);
 }
 
 static void hosts_make(const struct service *service) {
@@ -304,31 +317,56 @@ static void hosts_make(const struct service *service) {
 }
 
 void kernel_mount(const struct service *service) {
+    char path[64];
     unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
     if (!service->privileged && !service->init_system) flags |= MS_RDONLY;
-    mount("sysfs", inside(service, "/sys"), "sysfs", flags, NULL);
-    if (!service->init_system)
-        mount("cgroup", inside(service, "/sys/fs/cgroup"), "cgroup2", flags, NULL);
+    int sys = mount_at(service, "/sys", "sysfs", "sysfs", flags, NULL);
+    snprintf(path, sizeof path, "/proc/self/fd/%d/fs/cgroup", sys);
+    if (!service->init_system) mount("cgroup", path, "cgroup2", flags, NULL);
+    close(sys);
+}
+
+static size_t depth(const char *target) {
+    size_t count = 0;
+    for (const char *at = target; *at; at++) count += *at == '/';
+    return count;
+}
+
+/* Whether a mount there would cover what init puts into the root. */
+static int covers(const char *target) { return !strcmp(target, "/etc") || !strcmp(target, "/dev"); }
+
+/* Parents first: what is below another mount is mounted into it. */
+static void mounts_make(const struct service *service, int first) {
+    for (size_t level = 1; level <= 64; level++) {
+        for (size_t i = 0; i < service->mountc; i++) {
+            const struct mount_row *row = &service->mounts[i];
+            if (depth(row->target) != level || covers(row->target) != first) continue;
+            if (row->volume >= 0) volume_mount(service, row);
+            else tmpfs_mount(service, row);
+        }
+        for (size_t i = 0; i < service->contentc; i++) {
+            const struct content_row *row = &service->contents[i];
+            if (depth(row->target) == level && covers(row->target) == first)
+                content_mount(service, row);
+        }
+    }
 }
 
 void world_mount(const struct service *service) {
     char text[512];
     if (service->name) root_mount(service);
-    for (size_t i = 0; i < service->mountc; i++) {
-        if (service->mounts[i].volume >= 0) volume_mount(service, &service->mounts[i]);
-        else tmpfs_mount(service, &service->mounts[i]);
-    }
-    for (size_t i = 0; i < service->contentc; i++)
-        content_mount(service, &service->contents[i], i);
-    mkdir(inside(service, "/dev"), 0755);
+    mounts_make(service, 1);
     if (!service->init_system) devices_make(service);
-    else if (mount("/dev", DISK "/dev", NULL, MS_MOVE, NULL)) fail("move /dev");
-    mkdir(inside(service, "/proc"), 0755), mkdir(inside(service, "/sys"), 0755);
+    else if (mkdir(DISK "/dev", 0755), mount("/dev", DISK "/dev", NULL, MS_MOVE, NULL))
+        fail("move /dev");
+    close(place_open(service, "/proc", 0));
     if (!service->name) kernel_mount(service);
     snprintf(text, sizeof text, "%s\n", service->hostname);
     file_over(service, "hostname", text);
     hosts_make(service);
     file_over(service, "resolv.conf", service->resolv ? service->resolv : "nameserver 10.0.2.3\n");
-    if (symlink("/proc/mounts", inside(service, "/etc/mtab")) && errno != EEXIST)
-        say("no /etc/mtab");
+    int etc = place_open(service, "/etc", 0);
+    if (symlinkat("/proc/mounts", etc, "mtab") && errno != EEXIST) say("no /etc/mtab");
+    close(etc);
+    mounts_make(service, 0);
 }

@@ -82,6 +82,9 @@ int main(void) {
     int console = open("/dev/console", O_RDWR | O_NOCTTY);
     for (int number = 0; number < 3 && console >= 0; number++) dup2(console, number);
     if (console > 2) close(console);
+    struct termios settings;
+    /* Or a Ctrl-S of somebody who watches would stop everything that waits for its output. */
+    if (!tcgetattr(1, &settings)) settings.c_iflag &= ~(tcflag_t)IXON, tcsetattr(1, TCSANOW, &settings);
     state_open();
     static struct app app;
     modules_load("order");

@@ -15,7 +15,7 @@ struct mount_row { char *target; int volume; int read_only; uint64_t bytes; int 
 struct limit_row { uint32_t resource; uint64_t soft, hard; };
 /* A file, folder (1) or link (2) that came with the App; path: below its content, "" for itself. */
 struct file_row { char *path; uint32_t kind, uid, gid, mode; uint64_t time; unsigned char *data; size_t size; };
-struct content_row { char *target; int read_only; struct file_row *files; size_t filec, room; };
+struct content_row { char *target; uint32_t number; int read_only; struct file_row *files; size_t filec, room; };
 enum condition { STARTED, HEALTHY, COMPLETED };
 struct need { uint32_t service, condition, required; };
 enum network { NET_GUEST, NET_OWN, NET_NONE, NET_OF };
@@ -92,8 +92,9 @@ pid_t service_start(const struct app *app, const struct service *service, int ou
 pid_t check_start(const struct service *service, pid_t app, int out);
 /* Become the app, an init system that brings its own world up. */
 void app_become(const struct service *service) __attribute__((noreturn));
-/* A cgroup with its limits. */
+/* A cgroup for each service, with its limits and the devices that it may use. */
 void limits_prepare(const struct app *app);
+void limits_enter(const struct service *service);
 
 /* Start all, restart and check them, until all have ended or the power button is pressed. */
 void services_run(struct app *app);

@@ -18,7 +18,9 @@
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MOST_MS 60000
 #define SETTLED_MS 10000
+#define NOT_STARTED 126
 #define LINE 2048 /* a longer line of output is cut in two */
+#define MOST_READS 64 /* of a pipe, before anything else has its turn */
 #define SAID 400  /* of a healthcheck's output, that its failure is reported with */
 
 enum state { WAITING, RUNNING, PAUSED, ENDED };
@@ -38,6 +40,7 @@ struct run {
     pid_t check;
     int check_in, check_out;
     int64_t check_at, check_kill_at;
+    int was_started;
     uint32_t failed;
     char said[SAID + 1];
     size_t saidc;
@@ -113,8 +116,9 @@ static int forward(struct run *run) {
     return 1;
 }
 
+/* Bounded: what a service has left behind may go on writing. */
 static void drain(struct run *run) {
-    while (forward(run)) continue;
+    for (int i = 0; i < MOST_READS && forward(run); i++) continue;
     if (run->length) line_end(run);
 }
 
@@ -131,7 +135,7 @@ static void health_set(struct run *run, enum health health) {
 static void check_read(struct run *run) {
     char data[1024];
     ssize_t size;
-    while ((size = read(run->check_in, data, sizeof data)) > 0)
+    for (int pass = 0; pass < MOST_READS && (size = read(run->check_in, data, sizeof data)) > 0; pass++)
         for (ssize_t i = 0; i < size && run->saidc < SAID; i++)
             run->said[run->saidc++] = data[i] == '\n' || data[i] == '\r' ? ' ' : data[i];
     run->said[run->saidc] = 0;
@@ -163,6 +167,8 @@ static void check_begin(struct run *run) {
 
 /* ---------------------------------------------------------------- start, end, stop */
 
+static void ended(struct run *run, int status);
+
 static void start(struct run *run) {
     run->begun = now_ms();
     if (run->service->name) say("starting %s: %s", run->service->name, run->service->argv[0]);
@@ -171,7 +177,11 @@ static void start(struct run *run) {
     run->state = RUNNING, run->stopped = 0, run->kill_at = 0, run->failed = 0;
     run->health = run->service->checkc ? CHECKING : NO_CHECK;
     run->check_at = run->begun + run->service->check_interval_ms;
+    run->was_started = 1;
     run->pid = service_start(app, run->service, run->out);
+    if (run->pid > 0) return;
+    say("cannot start %s: %s", name_of(run), strerror(errno));
+    ended(run, NOT_STARTED << 8);
 }
 
 static int again(const struct run *run) {
@@ -203,7 +213,7 @@ static int ready(const struct run *run, char *why, size_t size) {
         const struct run *other = &runs[need->service];
         int over = other->state == ENDED, met = 0;
         switch (need->condition) {
-        case STARTED: met = other->state != WAITING; break;
+        case STARTED: met = other->was_started; break;
         case HEALTHY: met = other->health == WELL; break;
         case COMPLETED: met = over && !other->code; break;
         }
@@ -336,16 +346,21 @@ static void prepare(void) {
 }
 
 static void wait_for(int signals, int button) {
-    static struct pollfd files[MAX_SERVICES + 2];
+    static struct pollfd files[2 * MAX_SERVICES + 2];
     struct signalfd_siginfo info;
     nfds_t used = 0;
     for (size_t i = 0; i < count; i++) files[used++] = (struct pollfd){runs[i].in, POLLIN, 0};
     files[used++] = (struct pollfd){signals, POLLIN, 0};
     files[used++] = (struct pollfd){button, POLLIN, 0}; /* poll(2) passes -1 over */
+    /* Of a check that runs: one that waits for its output to be read would never end. */
+    for (size_t i = 0; i < count; i++)
+        files[used++] = (struct pollfd){runs[i].check > 0 ? runs[i].check_in : -1, POLLIN, 0};
     int64_t next = next_moment(), left = next < 0 ? -1 : next - now_ms();
     poll(files, used, next >= 0 && left < 0 ? 0 : (int)left);
     for (size_t i = 0; i < count; i++)
         if (files[i].revents & POLLIN) forward(&runs[i]);
+    for (size_t i = 0; i < count; i++)
+        if (files[count + 2 + i].revents & POLLIN) check_read(&runs[i]);
     if (files[count + 1].revents && button_pressed(button)) stopping = 1;
     while (read(signals, &info, sizeof info) == sizeof info) continue;
 }

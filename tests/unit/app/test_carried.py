@@ -50,7 +50,7 @@ def test_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(room, "LIMIT", 1000)
     (tmp_path / "a").write_bytes(bytes(600))
     assert files(Content("/a", source=tmp_path / "a"))
-    with pytest.raises(AppError, match="too many"):
+    with pytest.raises(AppError, match="too large"):
         filled(app(Content("/a", source=tmp_path / "a"), Content("/b", data=bytes(600))))
 
 

@@ -14,12 +14,14 @@ from portkit.model import (
     Condition,
     Content,
     Dependency,
+    Healthcheck,
     ImageConfig,
     Machine,
     Mount,
     Reading,
     Service,
 )
+from tests.factories import IMAGE
 
 
 def test_one_service_is_the_only_one() -> None:
@@ -335,3 +337,14 @@ def test_a_compose_file_that_is_a_link(tmp_path: Path) -> None:
     for source in (shop, shop / "compose.yaml"):
         app = apps.load(source, environ={})
         assert (app.name, app.service.environment) == ("shop", {"WHERE": "shop"})
+
+
+def test_what_has_no_healthcheck_never_becomes_healthy() -> None:
+    web = Service("web", depends_on=(Dependency("db", Condition.HEALTHY),))
+    with pytest.raises(AppError, match="web waits for db to be healthy"):
+        apps.resolve_all(App("shop", (web, Service("db")), "./shop"), [IMAGE, IMAGE])
+    check = Healthcheck(("CMD", "true"))
+    found = apps.resolve_all(
+        App("shop", (web, Service("db", healthcheck=check)), "./shop", front="db"), [IMAGE, IMAGE]
+    )
+    assert (found.front.service, found.services[0].hostname) == ("db", "web")

@@ -69,3 +69,12 @@ def test_the_life_of_a_guest_is_in_its_log(active: bool, log: str, size: int, wa
     )
     runner._marks = {}
     assert runner.life("pk-0123456789ab") == wanted
+
+
+def test_a_line_that_was_cut_in_two_is_not_init_s() -> None:
+    """What a healthcheck wrote is in init's lines, too."""
+    runner = Domains.__new__(Domains)
+    row = {"text": "portkit: app exited with code 3\n" + BEGUN, "size": 1 << 20}
+    remote = SimpleNamespace(call=lambda verb, args: row)
+    runner._host = SimpleNamespace(name="web2", remote=remote)  # type: ignore[assignment]
+    assert runner._state_log("pk-0123456789ab")[0] == BEGUN

@@ -128,10 +128,10 @@ def test_files_come_into_a_volume_of_their_own(engine: FakeEngine, docker: Docke
     bodies = engine.asked("POST", "/containers/create")
     assert bodies[0]["HostConfig"]["Mounts"][0]["Target"] == "/portkit-content"
     (mount,) = bodies[2]["HostConfig"]["Mounts"]
-    assert (mount["Type"], mount["Source"], mount["ReadOnly"]) == ("bind", "/v/_data/web/0", True)
+    assert (mount["Type"], mount["Source"], mount["ReadOnly"]) == ("bind", "/v/_data/0", True)
     with tarfile.open(fileobj=io.BytesIO(docker_spec.content_archive(app))) as made:
         told = [(row.name, row.mode, row.uid, row.size) for row in made]
-    assert told == [("web/0", 0o755, 0, 0), ("web/0/a", 0o640, 7, 1)]
+    assert told == [("0", 0o755, 0, 0), ("0/a", 0o640, 7, 1)]
 
 
 def row(name: str, state: str = "running", status: str = "Up 5 s", **labels: str) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def test_they_start_in_the_order_of_their_needs(engine: FakeEngine, docker: Dock
             DONE,
             "web cannot start: db did not become healthy",
         ),
-        (WELL, {"Status": "exited", "ExitCode": 3}, "web cannot start: job did not end well"),
+        (WELL, {"Status": "exited", "ExitCode": 3}, "web cannot start: job failed"),
         ({**RUNS, "Health": {"Status": "starting"}}, DONE, "did not become healthy in time"),
     ],
 )
@@ -260,3 +260,23 @@ def test_those_without_needs_stop_at_the_same_time() -> None:
         ["job"],
         ["db"],
     ]
+
+
+def test_what_one_can_do_without(engine: FakeEngine, docker: Docker) -> None:
+    wish = Dependency("db", Condition.HEALTHY, required=False)
+    about = docker_spec.service_labels(shop(), service("web", depends_on=(wish,)), ID)
+    assert docker_spec.needs_of(about) == (wish,)
+    web = row("web", **{NEEDS: "db:service_healthy:false", "portkit.wishes": "db"})
+    states(engine, web=RUNS, db={"Status": "exited", "ExitCode": 1})
+    engine.answers["GET /containers/json"] = 200, [web, row("db")]
+    docker.start(ID, 5.0)
+    assert [path for how, path, _ in engine.requests if how == "POST" and "/web/start" in path]
+
+
+def test_a_container_with_copied_labels_is_not_made_to_start_by_itself(
+    engine: FakeEngine, docker: Docker
+) -> None:
+    engine.answers["GET /containers/json"] = 200, [row("web"), row("stranger")]
+    engine.answers["POST /containers/web/update"] = 200, {}
+    with pytest.raises(ConflictError, match="labels of another"):
+        docker.restart_policies(ID, {"web": "always"})

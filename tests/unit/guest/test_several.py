@@ -3,6 +3,8 @@
 import itertools
 import struct
 import zlib
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ from portkit.model import (
     AppSpec,
     Attachment,
     Condition,
+    Content,
+    ContentFile,
     Dependency,
     Healthcheck,
     ImageConfig,
@@ -168,3 +172,38 @@ def test_chains(images: list[list[str]]) -> None:
         tree = trees(configs)[config.digest]
         assert [found[each][-1] for each in reversed(tree)] == list(config.diff_ids)
         assert all(found[low] == found[high][:-1] for high, low in itertools.pairwise(tree))
+
+
+def test_who_is_in_the_network_of_another_has_its_names() -> None:
+    given = app(
+        service("vpn", networks=(Attachment("out"),)),
+        service("job", network_mode="service:vpn"),
+        service("db", networks=(Attachment("out"),)),
+    )
+    vpn, job, _ = sections(encode_app(given))
+    assert job[b"O"] == vpn[b"O"]
+    assert job[b"H"] == [b"vpn"]
+
+
+def test_services_share_the_files_that_both_bind() -> None:
+    own = ContentFile(kind="folder")
+    html = Content("/html", source=Path("/project/html"), files=(own,))
+    secret = Content("/run/secrets/key", data=b"x", read_only=True, files=(ContentFile(data=b"x"),))
+    given = app(
+        service("a", contents=(html, secret)),
+        service("b", contents=(secret, replace(html, target="/srv"))),
+    )
+    assert given.content_numbers() == ((0, 1), (2, 0))
+    first, second = sections(encode_app(given))
+    assert first[b"F"] == [
+        struct.pack("<II", 0, 0) + b"/html",
+        struct.pack("<II", 1, 1) + b"/run/secrets/key",
+    ]
+    assert second[b"F"][1] == struct.pack("<II", 0, 0) + b"/srv"
+    assert [row[28:] for row in first[b"f"]] == [b"", b"x"]
+
+
+def test_more_than_the_guest_has_room_for() -> None:
+    many = service("a", sysctls={f"net.x{number}": "1" for number in range(64)})
+    with pytest.raises(AppError, match="cannot be run from a disk"):
+        encode_app(app(many, service("b")))
