@@ -85,10 +85,11 @@ def _inherit(own: Node, below: Sequence[Node]) -> None:
         for name, node in folder.children.items():
             if not node.folder:
                 continue
-            under = [] if node.opaque else list(_folders(name, lower))
+            under = list(_folders(name, lower))
             if node.header < 0 and under:
                 node.layer, node.header = under[0].layer, under[0].header
-            pending.append((node, under))
+            # A folder that hides what is below keeps the mode and the owner of what it hides.
+            pending.append((node, [] if node.opaque else under))
 
 
 def _folders(name: str, lower: Sequence[Node]) -> Iterator[Node]:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portkit import process
@@ -54,6 +54,7 @@ NAMES = st.sampled_from(
 ROWS = st.tuples(st.sampled_from("fdlh"), NAMES, st.sampled_from(["a", "b", "a/b", "/c", ".."]))
 
 
+@example([[("d", "a", "a")], [("f", "a/.wh..wh..opq", "a")]])  # opaque, and not named itself
 @given(st.lists(st.lists(ROWS, max_size=6), min_size=1, max_size=4))
 def test_overlayfs_makes_the_tree_of_an_image(layers: list[list[Row]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
