@@ -7,6 +7,10 @@ are both directions of beta's link, headers included. Both sides start from what
 the artifacts in the Store here, the peers from the image in alpha's engine or the raw disk here.
 Seconds of ours are from the start of the connection until the engine has loaded and the Store has
 verified everything. `make bench-transfer ROWS=ab` makes some rows only.
+
+Row e is the disk's own metadata and nothing else: of its 420 kB, 160 are the inodes (70 of them
+checksums, which nothing compresses), 110 the names in directories, and the rest the recipe, which
+says where in the image's layers each block of the disk is. zstd -19 would save a tenth.
 """
 
 from __future__ import annotations
