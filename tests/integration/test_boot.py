@@ -59,7 +59,7 @@ def boot(store: Store, artifact: Artifact, raw: Path, folder: Path) -> None:
         packed = Packed(
             move=moves.new_id(),
             app=app,
-            spec=apps.resolve(app, artifact.config),
+            spec=apps.resolve_all(app, [artifact.config]),
             image=bad,
             artifacts={Form.DISK: bad},
             source=source.facts(),
