@@ -75,16 +75,17 @@ def _state(name: str, one: _Service, about: About, *, active: bool) -> ServiceSt
     return ServiceState(name, status, code, health)
 
 
-def life(log: str, about: About, *, active: bool, whole: bool) -> Life:
+def life(log: str, about: About, *, active: bool, whole: bool, booted: bool = True) -> Life:
     """The Instance as one.
 
     active: whether its VM runs. whole: whether `log` is all that was written since the boot.
+    booted: whether anything came over its console; a guest may end before its init says a word.
     """
     said = _said(log, about)
     restarts = sum(max(one.starts - 1, one.ends) for one in _lasting(said))
     if not active:
         status, code = _ended(said, about)
-        return Life(status, code, restarts=restarts)
+        return Life(status if booted else "created", code, restarts=restarts)
     for name, one in said.services.items():
         # A service that ended with code 0 has done its work, unless it answers for the App; among
         # several, one that failed is the end of the App.
@@ -119,7 +120,7 @@ def _health(checked: Sequence[_Service]) -> str:
 
 def _ended(said: _Said, about: About) -> tuple[str, int | None]:
     if not said.services:
-        return "created", None
+        return "exited", None
     codes = [one.code for one in said.services.values() if one.code]
     return "exited", codes[0] if codes and len(about.services) > 1 else said.of(about.front).code
 

@@ -120,7 +120,9 @@ class Domains:
         active = self._engine.active(identity)
         text, size = self._state_log(identity)
         whole = size <= _STATE_BYTES
-        return console.life(text, self._about(identity), active=active, whole=whole)
+        booted = active or bool(text) or self._booted(identity)
+        about = self._about(identity)
+        return console.life(text, about, active=active, whole=whole, booted=booted)
 
     def commit(self, identity: str, spec: AppSpec) -> None:
         """Write the restart policies for the guest, and set autostart for the host.
@@ -184,7 +186,8 @@ class Domains:
                 services = console.states(text, about, active=active)
                 row = replace(row, services=services)
                 if not active:
-                    life = console.life(text, about, active=False, whole=True)
+                    booted = bool(text) or self._booted(row.id)
+                    life = console.life(text, about, active=False, whole=True, booted=booted)
                     row = replace(row, status=life.status, exit_code=life.exit_code)
             rows.append(row)
         domains = [row.id for row in rows]
@@ -195,6 +198,10 @@ class Domains:
         if identity not in self._marks:
             self._marks[identity] = _about(self._engine.about(identity))
         return self._marks[identity]
+
+    def _booted(self, identity: str) -> bool:
+        """Whether anything came over its console since the last start."""
+        return self._read(identity, 0, 1)[1] > 0
 
     def _state_log(self, identity: str) -> tuple[str, int]:
         """The end of what init wrote of its services since the last boot, and its size."""

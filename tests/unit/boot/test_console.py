@@ -35,7 +35,7 @@ UP = STARTED + said("migrate exited with code 0", "starting web: nginx")
 @pytest.mark.parametrize(
     ("log", "active", "wanted"),
     [
-        ("", False, Life("created")),
+        ("", False, Life("exited")),
         (said("starting db: x"), True, Life("running", health="starting")),
         (STARTED, True, Life("running", health="healthy")),
         (UP, True, Life("running", started="this boot", health="healthy")),
@@ -85,3 +85,8 @@ def test_each_service_has_its_state() -> None:
 def test_what_a_healthcheck_said_is_kept() -> None:
     log = UP + said("db is unhealthy: no table")
     assert life(log, SHOP, active=True, whole=True).said == "no table"
+
+
+def test_a_guest_that_never_said_a_word() -> None:
+    assert life("", ALONE, active=False, whole=True, booted=False) == Life("created")
+    assert life("", ALONE, active=False, whole=True) == Life("exited")

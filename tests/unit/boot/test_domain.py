@@ -78,3 +78,19 @@ def test_a_line_that_was_cut_in_two_is_not_init_s() -> None:
     remote = SimpleNamespace(call=lambda verb, args: row)
     runner._host = SimpleNamespace(name="web2", remote=remote)  # type: ignore[assignment]
     assert runner._state_log("pk-0123456789ab")[0] == BEGUN
+
+
+def test_a_guest_that_panicked_before_its_init_has_ended() -> None:
+    runner = Domains.__new__(Domains)
+    said = {"state": "", "serial": "Kernel panic - not syncing\r\n"}
+
+    def call(verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        text = said[args["name"]]
+        return {"text": text[-args["limit"] :], "size": len(text)}
+
+    runner._host = SimpleNamespace(name="web2", remote=SimpleNamespace(call=call))  # type: ignore[assignment]
+    runner._engine = SimpleNamespace(  # type: ignore[assignment]
+        active=lambda identity: False, about=lambda identity: {}
+    )
+    runner._marks = {}
+    assert runner.life("pk-0123456789ab") == Life("exited")
