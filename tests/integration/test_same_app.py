@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from portkit.lab import Lab
-from tests.integration.commands import ROOT, ask, moved, portkit, wait_for
+from tests.integration.commands import ROOT, ask, moved, portkit
 
 pytestmark = pytest.mark.lab
 PROBE = ROOT / "fixtures/apps/probe"
@@ -75,15 +75,15 @@ def same(answer: dict[str, Any], both: set[str]) -> dict[str, Any]:
 
 
 def answers(file: Path, target: str, store: Path, code: int) -> tuple[dict[str, Any], ...]:
-    """What the probe answers as image and as disk; stopped, each tells its exit code."""
-    here = ("--on", f"lab:{target}")
-    with moved(file, target, store, "--keep", "image") as report:
-        move, url, found = report["move"], report["forms"][0]["boot"]["url"], []
-        for form in ("image", "disk"):
-            if form == "disk":
-                portkit("start", move, *here, "--form", form, store=store)
-                wait_for(url)
-            found.append(json.loads(ask(url)))
+    """What the probe answers as image and as disk; stopped, each tells its exit code.
+
+    Each is moved alone: with both, the container would have been started a second time, and runc
+    gives a tmpfs another mode then (docs/differences.md)."""
+    here, found = ("--on", f"lab:{target}"), []
+    for form in ("image", "disk"):
+        with moved(file, target, store, "--form", form) as report:
+            move = report["move"]
+            found.append(json.loads(ask(report["forms"][0]["boot"]["url"])))
             stopped = portkit("stop", move, *here, "--form", form, store=store)
             assert f"exited with code {code}" in stopped.text, form
             logged = portkit("logs", move, *here, "--form", form, store=store).text
