@@ -29,7 +29,7 @@ def test_what_compose_answers(lab: Lab) -> None:
     has = on(lab, "gamma", "docker-compose version --short").strip().partition("-")[0]
     program = shlex.quote((FOLDER / "ask.py").read_text())
     argv = ["ssh", "-F", lab.ssh_config, "lab-gamma", f"python3 -c {program} docker-compose"]
-    done = process.run(argv, input=json.dumps(cases()).encode(), timeout=300)
+    done = process.run(argv, input=json.dumps(cases()).encode(), timeout=900)
     answers = json.loads(done.text)
     if os.environ.get("PORTKIT_RECORD") == "1":
         record(has, answers)

@@ -39,7 +39,7 @@ def move(folder: Path, store: Path, form: str, **service: object) -> Any:
                 "healthcheck": {"test": ["CMD", "test", "-e", "/tmp/up"], "interval": "1s"},
             },
             "healthcheck",
-            "running",
+            "healthcheck",
         ),
         (
             {
