@@ -1,6 +1,7 @@
 """Tests have a lab, a journal and a Store of their own, and judge nothing that is not theirs."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ from hypothesis import HealthCheck, settings
 # Timings never decide a test: a busy machine is no failure.
 settings.register_profile("portkit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("portkit")
+
+# What a shell starts in the background inherits SIGINT ignored, and Python leaves it so: a test
+# that waits for the end of something by Ctrl-C would then wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LAB_NUMBER = "7"  # a user's own lab is 0, as the command has it
 

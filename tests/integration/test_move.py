@@ -269,8 +269,7 @@ def test_interrupted_anywhere_leaves_nothing(
     before = ours(lab, "beta"), on(lab, "beta", "docker images -aq; docker volume ls -q")
     folder = write_app(tmp_path / "slow", SLEEP + PUBLISHED)
     words = ("move", str(folder), "--from", "lab:alpha", "--to", "lab:beta", "--form", form)
-    # What was started in a shell's background inherits SIGINT ignored, and so would portkit.
-    argv = ["env", "--default-signal=INT", PORTKIT, *words, "--progress", "json"]
+    argv = [PORTKIT, *words, "--progress", "json"]
     with process.popen(argv, env=told(store)) as child:
         assert child.stderr is not None
         for row in child.stderr:

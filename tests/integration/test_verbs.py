@@ -43,8 +43,7 @@ def follow(lab: Lab, store: Path, move: str, form: str) -> bytes:
     """What `portkit console` shows of an app that writes; it is left with Ctrl-C."""
     words = ("console", move, "--on", "lab:beta", "--form", form)
     word = f"seen-{secrets.token_hex(8)}"
-    # What was started in a shell's background inherits SIGINT ignored, and so would portkit.
-    argv = ["env", "--default-signal=INT", PORTKIT, *words]
+    argv = [PORTKIT, *words]
     with process.popen(argv, env=told(store)) as child:
         assert child.stdout is not None
         shown = bytearray()
