@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from portkit.app import values
 from portkit.app.document import encodable
@@ -29,6 +29,7 @@ from portkit.model import (
     Port,
     RunSpec,
     Service,
+    Surroundings,
     Ulimit,
 )
 
@@ -124,39 +125,9 @@ def _resolved(app: App, service: Service, image: ImageConfig, name: str) -> RunS
         health=service.health,
         machine=service.machine,
         healthcheck=_healthcheck(service.healthcheck, image.healthcheck),
-        labels=service.labels,
-        init=service.init,
-        read_only=service.read_only,
-        cpus=service.cpus,
-        mem_limit_bytes=service.mem_limit_bytes,
-        privileged=service.privileged,
         service=service.name,
         image=image.digest,
-        depends_on=service.depends_on,
-        networks=service.networks,
-        network_mode=service.network_mode,
-        links=service.links,
-        extra_hosts=service.extra_hosts,
-        dns=service.dns,
-        dns_search=service.dns_search,
-        dns_opt=service.dns_opt,
-        domainname=service.domainname,
-        sysctls=service.sysctls,
-        shm_bytes=service.shm_bytes,
-        security_opt=service.security_opt,
-        pids_limit=service.pids_limit,
-        mem_reservation_bytes=service.mem_reservation_bytes,
-        memswap_bytes=service.memswap_bytes,
-        oom_score_adj=service.oom_score_adj,
-        tty=service.tty,
-        stdin_open=service.stdin_open,
-        pid=service.pid,
-        ipc=service.ipc,
-        userns_mode=service.userns_mode,
-        devices=service.devices,
-        logging=service.logging,
-        container_name=service.container_name,
-        contents=service.contents,
+        **{each.name: getattr(service, each.name) for each in fields(Surroundings)},
     )
 
 

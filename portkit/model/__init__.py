@@ -36,6 +36,7 @@ from portkit.model.service import (
     Port,
     Reading,
     Service,
+    Surroundings,
     Ulimit,
 )
 
@@ -80,6 +81,7 @@ __all__ = [
     "ServiceState",
     "Severity",
     "Subnet",
+    "Surroundings",
     "Ulimit",
     "Verdict",
     "Volume",

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from graphlib import TopologicalSorter
 
 from portkit.model.health import Healthcheck, HealthProbe
-from portkit.model.project import Attachment, Content, Dependency, Network, Volume
-from portkit.model.service import Device, Logging, Machine, Mount, Port, Ulimit
+from portkit.model.project import Network, Volume
+from portkit.model.service import Machine, Mount, Port, Surroundings, Ulimit
 
 SHARED = "service:"  # of network_mode, before the name of the service whose network it is
 
 
 @dataclass(frozen=True)
-class RunSpec:
+class RunSpec(Surroundings):
     """What the app's process sees, the same in both forms: a Service merged with its image.
 
     Both engines are given this one value, so that the Forms cannot differ by accident.
@@ -23,9 +22,8 @@ class RunSpec:
     argv: never empty. env: in order, each name once. user: "uid[:gid]" or names, which are looked
     up in the image's own /etc/passwd and /etc/group; "" is root. umask: as in umask(2).
     capabilities: upper case, with CAP_. stop_signal: a name or a number, as in compose.
-    mem_limit_bytes, cpus, pids_limit: None is no limit. service: its name. image: the digest of its
-    image's configuration. layers: among those of the App's images, as `portkit.guest.stack` numbers
-    them, the topmost first. depends_on, networks, ...: as in `portkit.model.Service`.
+    service: its name. image: the digest of its image's configuration. layers: among those of the
+    App's images, as `portkit.guest.stack` numbers them, the topmost first.
     """
 
     app: str
@@ -46,40 +44,9 @@ class RunSpec:
     health: HealthProbe
     machine: Machine
     healthcheck: Healthcheck | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    init: bool = False
-    read_only: bool = False
-    cpus: float | None = None
-    mem_limit_bytes: int | None = None
-    privileged: bool = False
     service: str = ""
     image: str = ""
     layers: tuple[int, ...] = ()
-    depends_on: tuple[Dependency, ...] = ()
-    networks: tuple[Attachment, ...] = ()
-    network_mode: str = ""
-    links: tuple[tuple[str, str], ...] = ()
-    extra_hosts: tuple[tuple[str, str], ...] = ()
-    dns: tuple[str, ...] = ()
-    dns_search: tuple[str, ...] = ()
-    dns_opt: tuple[str, ...] = ()
-    domainname: str = ""
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    shm_bytes: int | None = None
-    security_opt: tuple[str, ...] = ()
-    pids_limit: int | None = None
-    mem_reservation_bytes: int | None = None
-    memswap_bytes: int | None = None
-    oom_score_adj: int = 0
-    tty: bool = False
-    stdin_open: bool = False
-    pid: str = ""
-    ipc: str = ""
-    userns_mode: str = ""
-    devices: tuple[Device, ...] = ()
-    logging: Logging = field(default_factory=Logging)
-    container_name: str = ""
-    contents: tuple[Content, ...] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -139,40 +106,23 @@ class AppSpec:
 
         Services that name one volume share it.
         """
-        named: dict[str, int] = {}
-        numbers = itertools.count()
-        rows = []
-        for service in self.services:
-            row: list[int | None] = []
-            for mount in service.mounts:
-                if mount.type != "volume":
-                    row.append(None)
-                elif mount.source in named:
-                    row.append(named[mount.source])
-                else:
-                    row.append(number := next(numbers))
-                    if mount.source:
-                        named[mount.source] = number
-            rows.append(tuple(row))
-        return tuple(rows)
+        number = _numbering()
+        return tuple(
+            tuple(
+                number(mount.source or object()) if mount.type == "volume" else None
+                for mount in service.mounts
+            )
+            for service in self.services
+        )
 
     def content_numbers(self) -> tuple[tuple[int, ...], ...]:
         """For each service and each of its Contents a number; services that have the same files of
         the project share them, as they do where both bind them."""
-        known: dict[Path, int] = {}
-        numbers = itertools.count()
-        rows = []
-        for service in self.services:
-            row = []
-            for content in service.contents:
-                number = None if content.source is None else known.get(content.source)
-                if number is None:
-                    number = next(numbers)
-                    if content.source is not None:
-                        known[content.source] = number
-                row.append(number)
-            rows.append(tuple(row))
-        return tuple(rows)
+        number = _numbering()
+        return tuple(
+            tuple(number(content.source or object()) for content in service.contents)
+            for service in self.services
+        )
 
     @property
     def volume_count(self) -> int:
@@ -183,17 +133,12 @@ class AppSpec:
     @property
     def in_order(self) -> tuple[RunSpec, ...]:
         """The services, each after those that it needs to be there."""
-        waiting = {service.service: service for service in self.services}
-        ordered: dict[str, RunSpec] = {}
+        known = {service.service: service for service in self.services}
+        needs = {name: [n for n in each.needs if n in known] for name, each in known.items()}
+        return tuple(known[name] for name in TopologicalSorter(needs).static_order())
 
-        def add(service: RunSpec) -> None:
-            del waiting[service.service]
-            for name in service.needs:
-                if name in waiting:
-                    add(waiting[name])
-            ordered[service.service] = service
 
-        for service in self.services:
-            if service.service in waiting:
-                add(service)
-        return tuple(ordered.values())
+def _numbering() -> Callable[[object], int]:
+    """Numbers from 0 on: the same for the same thing."""
+    known: dict[object, int] = {}
+    return lambda thing: known.setdefault(thing, len(known))

@@ -104,18 +104,59 @@ class Machine:
     volume_bytes: int = 8 << 30  # of each volume's disk; sparse
 
 
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What an engine puts around a service, in compose's words: its image says none of it.
+
+    cpus, mem_limit_bytes, ...: None is no limit. memswap_bytes: of memory and swap together, -1
+    without a limit. network_mode: "", which is a place in each of `networks`; or "none", "host",
+    "bridge", "service:NAME". links: (service, name under which this one alone knows it).
+    extra_hosts: (name, address). pid, ipc, userns_mode: "", "host", "service:NAME", ...; as compose
+    writes them.
+    """
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    privileged: bool = False
+    read_only: bool = False
+    init: bool = False
+    cpus: float | None = None
+    mem_limit_bytes: int | None = None
+    mem_reservation_bytes: int | None = None
+    memswap_bytes: int | None = None
+    pids_limit: int | None = None
+    shm_bytes: int | None = None
+    oom_score_adj: int = 0
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    security_opt: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ()
+    tty: bool = False
+    stdin_open: bool = False
+    logging: Logging = field(default_factory=Logging)
+    depends_on: tuple[Dependency, ...] = ()
+    networks: tuple[Attachment, ...] = ()
+    network_mode: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_opt: tuple[str, ...] = ()
+    domainname: str = ""
+    container_name: str = ""
+    pid: str = ""
+    ipc: str = ""
+    userns_mode: str = ""
+    contents: tuple[Content, ...] = ()
+
+
 @dataclass(frozen=True)
-class Service:
+class Service(Surroundings):
     """One service in compose's words.
 
     None means "as the image says". A variable of `environment` that is None is taken away from
     those of the image.
 
-    network_mode: "", which is a place in each of `networks`; or "none", "host", "bridge",
-    "service:NAME". links: (service, name under which this one alone knows it). extra_hosts: (name,
-    address). pid, ipc, userns_mode: "", "host", "service:NAME", ...; as compose writes them.
-    memswap_bytes: of memory and swap together, -1 without a limit. scale: how many containers.
-    platform: OS/ARCHITECTURE[/VARIANT] that the image has to be for; "" is any.
+    scale: how many containers. platform: OS/ARCHITECTURE[/VARIANT] that the image has to be for; ""
+    is any.
     """
 
     name: str
@@ -137,40 +178,9 @@ class Service:
     ulimits: Mapping[str, Ulimit] = field(default_factory=dict)
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
-    privileged: bool = False
-    read_only: bool = False
-    init: bool = False
-    cpus: float | None = None
-    mem_limit_bytes: int | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
     health: HealthProbe = field(default_factory=HealthProbe)
     machine: Machine = field(default_factory=Machine)
-    depends_on: tuple[Dependency, ...] = ()
-    networks: tuple[Attachment, ...] = ()
-    network_mode: str = ""
-    links: tuple[tuple[str, str], ...] = ()
-    extra_hosts: tuple[tuple[str, str], ...] = ()
-    dns: tuple[str, ...] = ()
-    dns_search: tuple[str, ...] = ()
-    dns_opt: tuple[str, ...] = ()
-    domainname: str = ""
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    shm_bytes: int | None = None
-    security_opt: tuple[str, ...] = ()
-    pids_limit: int | None = None
-    mem_reservation_bytes: int | None = None
-    memswap_bytes: int | None = None
-    oom_score_adj: int = 0
-    tty: bool = False
-    stdin_open: bool = False
-    pid: str = ""
-    ipc: str = ""
-    userns_mode: str = ""
-    devices: tuple[Device, ...] = ()
-    logging: Logging = field(default_factory=Logging)
-    container_name: str = ""
     expose: tuple[str, ...] = ()
-    contents: tuple[Content, ...] = ()
     profiles: tuple[str, ...] = ()
     scale: int = 1
     platform: str = ""
