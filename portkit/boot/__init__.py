@@ -43,9 +43,6 @@ class Runner(Protocol):
         grace_s: how long to wait; None for the App's own stop_grace_period. service: only one of
         several; AppError where that is not possible."""
 
-    def state(self, identity: str) -> tuple[str, int | None]:
-        """Its status, which is created, running or exited, and its exit code."""
-
     def life(self, identity: str) -> Life:
         """What the engine says about it now: whether it runs, since when, and its health."""
 

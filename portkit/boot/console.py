@@ -6,10 +6,10 @@ Its lines begin with "portkit: ". An App of one service is called "app" in them 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from portkit.model import Life, ServiceState
+from portkit.model import Life, ServiceState, worst_health
 
 ONLY = "app"  # the name of a service that is alone
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])")
@@ -93,12 +93,13 @@ def life(log: str, about: About, *, active: bool, whole: bool, booted: bool = Tr
         if ended and len(about.services) > 1:
             return Life("exited", one.code, restarts=restarts, service=name)
     begun = said.of(about.front).starts or not whole
+    checked = [said.of(name) for name in about.checks]
     ill = [name for name in about.checks if said.of(name).health == "unhealthy"]
     return Life(
         status="running",
         started="this boot" if begun else "",
         restarts=restarts,
-        health=_health([said.of(name) for name in about.checks]),
+        health=worst_health(one.health or "starting" for one in checked if one.status != "exited"),
         service=ill[0] if ill and len(about.services) > 1 else "",
         said=said.of(ill[0]).said if ill else "",
     )
@@ -111,11 +112,6 @@ def _lasting(said: _Said) -> Iterator[_Service]:
             one.status == "exited" and one.code == 0 and one.starts == 1 and len(said.services) > 1
         ):
             yield one
-
-
-def _health(checked: Sequence[_Service]) -> str:
-    found = {one.health or "starting" for one in checked if one.status != "exited"}
-    return next((word for word in ("unhealthy", "starting", "healthy") if word in found), "")
 
 
 def _ended(said: _Said, about: About) -> tuple[str, int | None]:

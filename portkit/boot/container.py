@@ -47,11 +47,6 @@ class Containers:
         """Stop the containers in reverse order; the exit code is the engine's."""
         return self._engine.stop(identity, grace_s, service)
 
-    def state(self, identity: str) -> tuple[str, int | None]:
-        """The status and the exit code, as the engine has them."""
-        life = self._engine.life(identity)
-        return life.status, life.exit_code
-
     def life(self, identity: str) -> Life:
         """What the engine says about the container now."""
         return self._engine.life(identity)

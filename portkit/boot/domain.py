@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -110,19 +111,20 @@ class Domains:
         self._engine.stop(identity, grace_s, _FIRMWARE_S)
         return console.exit_code(self._state_log(identity)[0], self._about(identity))
 
-    def state(self, identity: str) -> tuple[str, int | None]:
-        """A domain that does not run has exited if it ever wrote something, else it is created."""
-        life = self.life(identity)
-        return life.status, life.exit_code
-
     def life(self, identity: str) -> Life:
         """Read from what the guest's init wrote since this boot."""
         active = self._engine.active(identity)
-        text, size = self._state_log(identity)
-        whole = size <= _STATE_BYTES
-        booted = active or bool(text) or self._booted(identity)
-        about = self._about(identity)
-        return console.life(text, about, active=active, whole=whole, booted=booted)
+        return self._life(identity, *self._state_log(identity), active=active)
+
+    def _life(self, identity: str, text: str, size: int, *, active: bool) -> Life:
+        """text, size: of `_state_log`."""
+        return console.life(
+            text,
+            self._about(identity),
+            active=active,
+            whole=size <= _STATE_BYTES,
+            booted=active or bool(text) or self._booted(identity),
+        )
 
     def commit(self, identity: str, spec: AppSpec) -> None:
         """Write the restart policies for the guest, and set autostart for the host.
@@ -144,8 +146,7 @@ class Domains:
     def logs(self, identity: str, tail: int = 100, service: str | None = None) -> str:
         """The end of what came over the serial console since the last boot."""
         # Not splitlines(): other characters that end a line there may be an app's own.
-        lines = [f"{line}\n" for line in console.plain(self._read(identity, 0)[0]).split("\n")]
-        lines[-1:] = [lines[-1].rstrip("\n")] if lines[-1] != "\n" else []
+        lines = io.StringIO(console.plain(self._read(identity, 0)[0]), newline="\n").readlines()
         if service is not None:
             self._require(identity, service)
             prefix = f"{service} | "
@@ -182,12 +183,10 @@ class Domains:
             about = self._about(row.id)
             active = row.running
             if not active or len(about.services) > 1:
-                text, _ = self._state_log(row.id)
-                services = console.states(text, about, active=active)
-                row = replace(row, services=services)
+                text, size = self._state_log(row.id)
+                row = replace(row, services=console.states(text, about, active=active))
                 if not active:
-                    booted = bool(text) or self._booted(row.id)
-                    life = console.life(text, about, active=False, whole=True, booted=booted)
+                    life = self._life(row.id, text, size, active=False)
                     row = replace(row, status=life.status, exit_code=life.exit_code)
             rows.append(row)
         domains = [row.id for row in rows]

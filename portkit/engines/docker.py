@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from portkit.engines import docker_spec
 from portkit.engines.docker_spec import volume_name
@@ -26,6 +27,7 @@ from portkit.model import (
     Network,
     RunSpec,
     ServiceState,
+    worst_health,
 )
 from portkit.wire import labels
 
@@ -122,19 +124,24 @@ class Docker:
         has a name that is taken.
         """
         mine = docker_spec.marks(app, identity)
-        numbers = dict(
-            zip((each.service for each in app.services), app.volume_numbers(), strict=True)
-        )
+        names = [each.service for each in app.services]
+        volumes = dict(zip(names, app.volume_numbers(), strict=True))
+        files = dict(zip(names, app.content_numbers(), strict=True))
         for index in range(app.volume_count):
             with self._errors("create a volume"):
                 self._api.create_volume(volume_name(identity, index), labels={**mine})
         self._create_networks(app, mine)
-        contents = self._create_contents(held, app, identity, mine)
+        there = self._create_contents(held, app, identity, mine)
         for service in app.in_order:
             with self._errors(_what("create the container", app, service)):
-                self._create_container(
-                    held[service.image], app, service, identity, numbers[service.service], contents
+                config = docker_spec.host_config(
+                    app,
+                    service,
+                    identity,
+                    volumes[service.service],
+                    [f"{there}/{number}" for number in files[service.service]],
                 )
+                self._create_container(held[service.image], app, service, identity, config)
 
     def _create_networks(self, app: AppSpec, mine: Mapping[str, str]) -> None:
         used = {
@@ -195,8 +202,7 @@ class Docker:
         app: AppSpec,
         service: RunSpec,
         identity: str,
-        numbers: Sequence[int | None],
-        contents: str,
+        config: dict[str, Any],
     ) -> None:
         networks = docker_spec.networks_of(app, service)
         ends = {
@@ -204,7 +210,6 @@ class Docker:
             for network in networks
         }
         made = {name: self._api.create_endpoint_config(**end) for name, end in [*ends.items()][:1]}
-        config = docker_spec.host_config(app, service, identity, numbers, contents)
         container = self._api.create_container(
             image=image,
             host_config=self._api.create_host_config(**config),
@@ -491,32 +496,40 @@ def _met(state: State, condition: Condition) -> bool | None:
 def _ordered(rows: Sequence[Row]) -> list[Row]:
     """By what each needs; rows that need each other, which nobody but a stranger would write, stay
     as they are."""
-    waiting = {row.service: row for row in sorted(rows, key=lambda row: row.service)}
-    if len(waiting) < len(rows):
+    known = {row.service: row for row in sorted(rows, key=lambda row: row.service)}
+    try:
+        order = list(TopologicalSorter(_needs(known.values())).static_order())
+    except CycleError:
         return list(rows)
-    ordered: list[Row] = []
-    while waiting:
-        ready = [
-            row
-            for row in waiting.values()
-            if not any(need.service in waiting for need in docker_spec.needs_of(row.Labels))
-        ]
-        for row in ready or list(waiting.values()):
-            ordered.append(waiting.pop(row.service))
-    return ordered
+    return [known[name] for name in order] if len(known) == len(rows) else list(rows)
 
 
 def _waves(rows: Sequence[Row]) -> list[list[Row]]:
-    """Which are stopped at the same time: those that nothing needs any more first. rows: in the
-    order in which they start."""
-    depth: dict[str, int] = {}
-    for row in reversed(rows):
-        mine = depth.setdefault(row.service, 0)
-        for need in docker_spec.needs_of(row.Labels):
-            depth[need.service] = max(depth.get(need.service, 0), mine + 1)
-    last = max(depth.values())
-    waves = [[row for row in rows if depth[row.service] == wave] for wave in range(last + 1)]
-    return [wave for wave in waves if wave]
+    """Which are stopped at the same time: those that nothing needs any more first."""
+    needs = _needs(rows)
+    sorter = TopologicalSorter(
+        {name: [other for other in needs if name in needs[other]] for name in needs}
+    )
+    waves = []
+    try:
+        sorter.prepare()
+    except CycleError:
+        return [list(rows)]
+    if len(needs) < len(rows):  # names that a stranger's labels repeat
+        return [list(rows)]
+    while names := sorter.get_ready():
+        waves.append([row for row in rows if row.service in names])
+        sorter.done(*names)
+    return waves
+
+
+def _needs(rows: Iterable[Row]) -> dict[str, list[str]]:
+    """What each needs of the others, by name."""
+    names = [row.service for row in rows]
+    return {
+        row.service: [n.service for n in docker_spec.needs_of(row.Labels) if n.service in names]
+        for row in rows
+    }
 
 
 def together(rows: Sequence[tuple[Row, Life]]) -> Life:
@@ -529,7 +542,6 @@ def together(rows: Sequence[tuple[Row, Life]]) -> Life:
     lives = [life for _, life in rows]
     front = next((life for row, life in rows if row.front), lives[-1])
     failed = next(((row, life) for row, life in rows if life.exit_code), None)
-    worst = [each for each in ("unhealthy", "starting", "healthy") if each in _healths(lives)]
     status, code = front.status, front.exit_code
     ill = next(((row, life) for row, life in rows if life.health == "unhealthy"), None)
     service, said = ("", "") if ill is None else (ill[0].service, ill[1].said)
@@ -541,15 +553,11 @@ def together(rows: Sequence[tuple[Row, Life]]) -> Life:
         # Of the others some may end well meanwhile.
         started=front.started,
         restarts=sum(life.restarts for life in lives),
-        health=worst[0] if worst else "",
+        health=worst_health(life.health for life in lives if life.status == "running"),
         address=front.address,
         service=service,
         said=said,
     )
-
-
-def _healths(lives: Sequence[Life]) -> set[str]:
-    return {life.health for life in lives if life.status == "running"}
 
 
 def _instance(identity: str, rows: Sequence[Row], host: str) -> Instance:

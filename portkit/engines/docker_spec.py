@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs i
 
 _TAR_TYPES = {"file": tarfile.REGTYPE, "folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
 # Compose's own labels, by which `docker compose ls` and `ps` see the project on the target.
-_COMPOSE = "com.docker.compose."
+_COMPOSE = labels.COMPOSE
 _NEEDS = _COMPOSE + "depends_on"
 # Of a service that names no network. If it is the only one, it needs no network of the App.
 _UNTOLD = (Attachment("default"),)
@@ -150,11 +150,11 @@ def host_config(
     service: RunSpec,
     identity: str,
     numbers: Sequence[int | None],
-    contents: str = "",
+    contents: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The arguments of `create_host_config`.
 
-    numbers: of each mount, which volume it is. contents: where the host has the content volume.
+    numbers: of each mount, which volume it is. contents: of each Content, where the host has it.
     """
     from docker.types import LogConfig
 
@@ -168,7 +168,7 @@ def host_config(
         "privileged": service.privileged,
         "mounts": [
             *_mounts(service.mounts, numbers, identity),
-            *_contents(app, service, contents),
+            *_contents(service, contents),
         ],
         "read_only": service.read_only,
         "init": service.init,
@@ -309,20 +309,13 @@ def _mounts(
     return found
 
 
-def _contents(app: AppSpec, service: RunSpec, contents: str) -> list[DockerMount]:
+def _contents(service: RunSpec, paths: Sequence[str]) -> list[DockerMount]:
     """Files of the App over those of the image, as a bind mount does it."""
     from docker.types import Mount as DockerMount
 
     return [
-        DockerMount(
-            content.target,
-            f"{contents}/{number}",
-            "bind",
-            read_only=content.read_only,
-        )
-        for content, number in zip(
-            service.contents, app.content_numbers()[app.services.index(service)], strict=True
-        )
+        DockerMount(content.target, path, "bind", read_only=content.read_only)
+        for content, path in zip(service.contents, paths, strict=True)
     ]
 
 

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from portkit.errors import AppError
 from portkit.guest import several
+from portkit.health import runs_check
 from portkit.model import (
     CAPABILITIES,
     AppSpec,
@@ -26,12 +27,11 @@ from portkit.model import (
     Healthcheck,
     RunSpec,
 )
+from portkit.model.health import CHECK_INTERVAL_S, CHECK_RETRIES, CHECK_TIMEOUT_S
 from portkit.model.run import SHARED
 
 MAGIC = b"PORTKIT1"
 LIMIT = 16 << 20  # bytes of the body; src/config.c has the same
-# What the engine takes where a healthcheck says nothing (moby, daemon/health.go).
-_CHECK_S, _CHECK_RETRIES = 30.0, 3
 _CONTENT_KINDS = ("file", "folder", "link")
 Record = tuple[bytes, bytes]  # a tag and its data
 _RLIMITS = {  # asm-generic/resource.h
@@ -173,17 +173,17 @@ def _need(need: Dependency, order: Mapping[str, int]) -> bytes:
 
 def _healthcheck(check: Healthcheck | None) -> list[Record]:
     """The words of the command, and interval, timeout and start period in ms, and retries."""
-    if check is None or check.test[:1] in ((), ("NONE",)):
+    if check is None or not runs_check(check):
         return []
     argv = check.test[1:]
     if check.test[0] == "CMD-SHELL":
         argv = ("/bin/sh", "-c", *argv)
     times = (
-        check.interval_s or _CHECK_S,
-        check.timeout_s or _CHECK_S,
+        check.interval_s or CHECK_INTERVAL_S,
+        check.timeout_s or CHECK_TIMEOUT_S,
         check.start_period_s or 0.0,
     )
-    numbers = _packed("<IIII", *map(_milliseconds, times), check.retries or _CHECK_RETRIES)
+    numbers = _packed("<IIII", *map(_milliseconds, times), check.retries or CHECK_RETRIES)
     return [*((b"K", _text(word, "the healthcheck")) for word in argv), (b"T", numbers)]
 
 

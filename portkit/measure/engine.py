@@ -11,12 +11,10 @@ from collections.abc import Callable
 from portkit.errors import BootError
 from portkit.measure.answer import Answer
 from portkit.model import Healthcheck, Life, Method
+from portkit.model.health import CHECK_INTERVAL_S, CHECK_RETRIES, CHECK_TIMEOUT_S
 
 ENGINE_POLL_S = 0.1  # each question is a request to the engine, over ssh for most targets
 _SETTLE_POLL_S = 0.5  # nothing is measured meanwhile
-# Docker's own values for what a healthcheck leaves out (moby, daemon/health.go).
-_INTERVAL_S = _TIMEOUT_S = 30.0
-_RETRIES = 3
 Look = Callable[[], Life]
 
 
@@ -51,9 +49,9 @@ def check_timeout(check: Healthcheck | None, timeout_s: float) -> float:
     """How long to wait for a healthcheck: at least until the engine itself would give up."""
     if check is None:
         return timeout_s
-    interval = check.interval_s or _INTERVAL_S
-    once = interval + (check.timeout_s or _TIMEOUT_S)
-    return max(timeout_s, (check.start_period_s or 0.0) + once * (check.retries or _RETRIES))
+    interval = check.interval_s or CHECK_INTERVAL_S
+    once = interval + (check.timeout_s or CHECK_TIMEOUT_S)
+    return max(timeout_s, (check.start_period_s or 0.0) + once * (check.retries or CHECK_RETRIES))
 
 
 def until_running(look: Look, *, started: float, seconds: float, timeout_s: float) -> Answer:

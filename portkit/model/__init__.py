@@ -12,7 +12,14 @@ from portkit.model.finding import Finding, Severity, Verdict
 from portkit.model.git import GitUrl
 from portkit.model.health import DEFAULT_TIMEOUT_S, Healthcheck, HealthProbe, Method
 from portkit.model.image import CONFIG_LIMIT, ImageConfig
-from portkit.model.instance import REMAINS, Instance, Life, MachineStart, ServiceState
+from portkit.model.instance import (
+    REMAINS,
+    Instance,
+    Life,
+    MachineStart,
+    ServiceState,
+    worst_health,
+)
 from portkit.model.project import (
     Attachment,
     Condition,
@@ -86,4 +93,5 @@ __all__ = [
     "Verdict",
     "Volume",
     "check_digest",
+    "worst_health",
 ]

@@ -10,6 +10,11 @@ from pathlib import Path
 DEFAULT_TIMEOUT_S = 60.0
 
 
+# What Docker takes where a healthcheck leaves it out (moby, daemon/health.go).
+CHECK_INTERVAL_S = CHECK_TIMEOUT_S = 30.0
+CHECK_RETRIES = 3
+
+
 @dataclass(frozen=True)
 class Healthcheck:
     """An engine's own check, as in compose and in Docker's extension of the OCI config.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from portkit.model.artifact import Form
@@ -64,6 +65,12 @@ class MachineStart:
     reasons: tuple[str, ...]
 
 
+def worst_health(told: Iterable[str]) -> str:
+    """What the healthchecks of several services amount to; "" where none has one."""
+    known = set(told)
+    return next((word for word in ("unhealthy", "starting", "healthy") if word in known), "")
+
+
 @dataclass(frozen=True)
 class Life:
     """An Instance as its engine sees it now.
@@ -83,3 +90,8 @@ class Life:
     address: str = ""
     service: str = ""
     said: str = field(default="", compare=False)
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there; whether it answers is another question."""
+        return self.status == "running"

@@ -214,7 +214,7 @@ class Again(_FormStep):
             watch = watch_over(ground, self.form, runner, health.way_of(spec.front, self.form))
             with ground.clock.phase(f"start {self.form}"):
                 started = time.monotonic()
-                if runner.state(move)[0] != "running":  # a process that was killed started it
+                if not runner.life(move).running:  # a process that was killed started it
                     runner.start(move)
                 watch.first_answer(started)
             with ground.clock.phase("settle"):
@@ -236,11 +236,11 @@ class Commit(_FormStep):
     def do(self) -> JsonObject:
         ground, plan = self.ground, self.ground.plan
         with boot.runner(ground.target, self.form) as runner:
-            status, code = runner.state(plan.move)
-            if status != "running":  # it answered and ended: no host to leave it on
+            life = runner.life(plan.move)
+            if not life.running:  # it answered and ended: no host to leave it on
                 raise BootError(
                     "the app ended after its first answer"
-                    + ("" if code is None else f", with code {code}"),
+                    + ("" if life.exit_code is None else f", with code {life.exit_code}"),
                     details=runner.logs(plan.move, 30).strip(),
                     resolution="See its last words above.",
                 )

@@ -19,7 +19,7 @@ from portkit.wire import codec, image_archive, labels
 from portkit.wire.frames import DATA_LIMIT, RemoteError
 from portkit.wire.json_types import JsonObject
 
-_SERVICE = "com.docker.compose.service"
+_PROJECT, _SERVICE = labels.COMPOSE + "project", labels.COMPOSE + "service"
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,254}")
 
 
@@ -207,15 +207,15 @@ def containers(args: JsonObject, channel: Channel) -> JsonObject:
     """Names of the running containers that are an App: by the labels of compose or of portkit,
     and, for an image's bare name, those that were made from it.
 
-    args: reference (None: only what has labels counts), app, service.
+    args: reference (None: only what has labels counts), app, services (their names).
     """
     wanted = args["reference"]
     identity = None if wanted is None else inspect(wanted).id
     names = []
     for each in engine.get_rows("/containers/json"):
         given = engine.fields(each, "Labels")
-        project = given.get("com.docker.compose.project")
-        mine = project == args["app"] and given.get(_SERVICE) == args["service"]
+        project = given.get(_PROJECT)
+        mine = project == args["app"] and given.get(_SERVICE) in args["services"]
         mine = mine or given.get(labels.APP) == args["app"]
         if mine or (wanted and (each.get("ImageID") == identity or each.get("Image") == wanted)):
             names += [name.lstrip("/") for name in engine.texts(each, "Names")[:1]]

@@ -45,16 +45,14 @@ class OnHost:
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
         """Containers started by compose, by portkit or, for an image's bare name, by anybody; and
         virtual machines that portkit made."""
-        names: list[str] = []
-        for service in app.services:
-            args = {
-                # Only an image's bare name means every container made from it: for a compose
-                # project that would be those of other projects too.
-                "reference": service.image if service.image == app.source else None,
-                "app": app.name,
-                "service": service.name,
-            }
-            names += self.host.remote.call("image.containers", args)["running"]
+        args = {
+            # Only an image's bare name means every container made from it: for a compose project
+            # that would be those of other projects too.
+            "reference": next((s.image for s in app.services if s.image == app.source), None),
+            "app": app.name,
+            "services": [service.name for service in app.services],
+        }
+        names = list(self.host.remote.call("image.containers", args)["running"])
         if facts.libvirt_version is not None:
             with boot.runner(self.host, Form.DISK) as domains:
                 entries = domains.instances()

@@ -11,3 +11,5 @@ MOVE, APP, FORM = "portkit.move", "portkit.app", "portkit.form"
 SERVICE, FRONT = "portkit.service", "portkit.front"
 # Of those that it depends on, the ones that it can do without; compose's own label does not say.
 WISHES = "portkit.wishes"
+# Before the names of compose's own labels.
+COMPOSE = "com.docker.compose."

@@ -28,9 +28,6 @@ class Engine:
     def start(self, _: str) -> None: ...
     def stop(self, *_: object) -> None: ...
 
-    def state(self, _: str) -> tuple[str, None]:
-        return "created", None
-
     def life(self, _: str) -> Life:
         return Life("running", started="t1")
 

@@ -213,11 +213,8 @@ class Engine:
         self.told.append("stop")
         self.running = False
 
-    def state(self, _: str) -> tuple[str, None]:
-        return ("running" if self.running else "created"), None
-
     def life(self, _: str) -> Life:
-        return Life("running", started="t1")
+        return Life("running" if self.running else "created", started="t1")
 
 
 @pytest.fixture
