@@ -41,8 +41,8 @@ def image_of(name: str) -> Artifact:
     lab.load_base(HOST, observer=observer)
     app = apps.load(FIXTURES / name)
     with hosts.connect(f"lab:{HOST}") as source:
-        assert app.service.build is not None, f"{name} has a Dockerfile"
-        reference = build(source, app.service.build, observer)
+        assert app.services[0].build is not None, f"{name} has a Dockerfile"
+        reference = build(source, app.services[0].build, observer)
         return image.fetch(source, reference, store(), observer)
 
 

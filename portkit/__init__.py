@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` says the same at ru
         Finding,
         Form,
         Instance,
+        PackedApp,
         Severity,
         Verdict,
     )
@@ -99,6 +100,7 @@ _HOMES = {
     "Observer": "portkit.progress",
     "OnHost": "portkit.source",
     "Packages": "portkit.move",
+    "PackedApp": "portkit.model",
     "PortkitError": "portkit.errors",
     "Report": "portkit.report",
     "Severity": "portkit.model",
@@ -154,6 +156,7 @@ __all__ = [
     "Observer",
     "OnHost",
     "Packages",
+    "PackedApp",
     "PortkitError",
     "Report",
     "Severity",

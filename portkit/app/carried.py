@@ -18,7 +18,7 @@ _DATA_MODE = 0o444  # what the engine gives a config or secret (compose-spec, "c
 
 
 def filled(app: App) -> App:
-    """The App with the content of its files, as it is now.
+    """The App with the content of its files, as it is now; what was read before stays as it is.
 
     AppError where a file cannot be read or changes meanwhile, and where all are more than LIMIT.
     """
@@ -38,6 +38,9 @@ class _Reader:
         return replace(service, contents=contents)
 
     def _content(self, content: Content) -> Content:
+        if content.files:
+            self._take(content, sum(len(row.data) for row in content.files))
+            return content
         try:
             return replace(content, files=tuple(self._files(content)))
         except OSError as error:

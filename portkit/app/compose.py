@@ -18,7 +18,17 @@ from portkit.app.keys import TOP_CARRIED, TOP_KNOWN
 from portkit.app.names import app_name, made_name
 from portkit.app.reader import Reader
 from portkit.errors import AppError
-from portkit.model import App, ContentKind, Machine, Network, Reading, Service, Severity, Volume
+from portkit.model import (
+    App,
+    ContentFile,
+    ContentKind,
+    Machine,
+    Network,
+    Reading,
+    Service,
+    Severity,
+    Volume,
+)
 
 _VERSION = re.compile(r"[123](\.[0-9]{1,2})?")
 _PROJECT = "COMPOSE_PROJECT_NAME"
@@ -66,15 +76,20 @@ def load(folder: Path, reading: Reading, environ: Mapping[str, str]) -> App:
     return _Project(reader, chosen).app(texts, given, made_name(paths[0].parent.name))
 
 
-def read(document: bytes, source: str, attached: Iterable[str] = ()) -> App:
+def read(
+    document: bytes,
+    source: str,
+    attached: Iterable[str] = (),
+    contents: Mapping[str, tuple[ContentFile, ...]] | None = None,
+) -> App:
     """The App of a document that came from elsewhere. No file of this machine is read, looked
     for or named by it, and no variable of the environment is seen.
 
-    `env_file`, `build`, `include`, bind mounts and every `ca_file` but those of `attached` (which
-    stay in the App as they are written) are an AppError. source: what to call the document in
-    errors.
+    `env_file`, `build`, `include`, bind mounts but those of `contents`, and every `ca_file` but
+    those of `attached` (which stay in the App as they are written) are an AppError. source: what to
+    call the document in errors.
     """
-    reader = Reader(Path(source), Sealed(frozenset(attached)), {})
+    reader = Reader(Path(source), Sealed(frozenset(attached), contents or {}), {})
     return _Project(reader, Reading()).app([(document, reader.origin)], "", "app")
 
 

@@ -65,6 +65,15 @@ class Binds:
         create: whether compose makes the folder where it does not exist.
         """
         reader, files = self._reader, self._reader.files(value)
+        if rows := files.carried(mount.source):
+            return Content(
+                mount.target,
+                source=Path(mount.source),
+                name=mount.source,
+                read_only=mount.read_only,
+                size_bytes=sum(len(row.data) for row in rows if row.kind == "file"),
+                files=rows,
+            )
         source: str = reader.use(value, lambda _: files.bind(mount.source))
         path = posixpath.normpath("/" + source.lstrip("/"))
         if path in _CLOCK:

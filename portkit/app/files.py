@@ -9,7 +9,7 @@ from pathlib import Path
 
 from portkit.errors import AppError
 from portkit.files import content
-from portkit.model import GitUrl
+from portkit.model import ContentFile, GitUrl
 
 LIMIT = 1 << 20  # bytes of a compose file, an env file or .env
 
@@ -73,6 +73,10 @@ class Folder:
         except RuntimeError as error:
             raise ValueError(f"{source[:200]!r}: {_reason(error)}") from None
 
+    def carried(self, source: str) -> tuple[ContentFile, ...]:
+        """Nothing: what is bound is read from this machine."""
+        return ()
+
     def _at(self, name: str) -> Path:
         """As compose: every ~ is the caller's own home, ~other too."""
         if not name.startswith("~"):
@@ -84,10 +88,12 @@ class Folder:
 class Sealed:
     """For a document that came from elsewhere: nothing on this machine is read or named by it.
 
-    attached: names of files that came with the document and may be its `ca_file`.
+    attached: names of files that came with the document and may be its `ca_file`. contents: what it
+    may bind, by the name under which it does.
     """
 
     attached: frozenset[str] = frozenset()
+    contents: Mapping[str, tuple[ContentFile, ...]] = field(default_factory=dict, repr=False)
 
     def read(self, name: str) -> bytes | None:
         raise _refused("env_file", name)
@@ -109,6 +115,10 @@ class Sealed:
 
     def bind(self, source: str) -> str:
         raise _refused("a bind mount", source)
+
+    def carried(self, source: str) -> tuple[ContentFile, ...]:
+        """The files of that name which came with the document; () where none did."""
+        return self.contents.get(source, ())
 
 
 Files = Folder | Sealed

@@ -53,7 +53,8 @@ _HOSTNAME = re.compile(rf"(?=.{{1,63}}\Z){_LABEL}(\.{_LABEL})*")
 def resolve(app: App, image: ImageConfig) -> RunSpec:
     """What the process of an App's only service sees. AppError when nothing says what to run, or a
     value is bad."""
-    return _resolved(app, app.service, image, app.name)
+    (service,) = app.services
+    return _resolved(app, service, image, app.name)
 
 
 def resolve_all(app: App, images: Sequence[ImageConfig]) -> AppSpec:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
+from portkit.bundle.contents import Files
 from portkit.errors import AppError
 from portkit.model import (
     App,
     Attachment,
+    Content,
+    Dependency,
     HealthProbe,
     Machine,
     Mount,
@@ -23,54 +27,63 @@ from portkit.model import (
     Port,
     Service,
     Volume,
+    content_numbers,
 )
 
 # What YAML wants escaped and JSON does not.
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 _NAME = "the bundle's App"  # what errors call the document
-_CA = "ca.pem"
-_DEFAULT = (Attachment("default"),)  # the networks of a service that names none
+_DEFAULT = Attachment("default")  # the network of a service that names none
 _CA_LIMIT = 1 << 20
 
 
-def render(app: App, image: str) -> tuple[str, str]:
-    """The document, and the PEM of the health probe's own CA ("" without one).
+@dataclass(frozen=True)
+class Described:
+    """An App without anything of this machine.
 
-    image: the id that stands for an image that was built. AppError when the App uses a folder of
-    its host, or when the document does not read back as the same App.
+    text: the compose document. cas: PEM of each CA that a health probe trusts. contents: the files
+    of each Content. The document names both by their number.
     """
-    service = app.service
-    if binds := [mount for mount in service.volumes if mount.type == "bind"]:
-        raise AppError(
-            "a bundle cannot hold the App's bind mounts",
-            details="\n".join(f"{app.source}: {each.source} on {each.target}" for each in binds),
-            resolution="A folder of the host is not part of the App. Put what is in it into the "
-            "image, or use a named volume, which begins empty where the App is moved to.",
-        )
-    row = {key: value for key, value in _service(service, image).items() if value is not None}
-    volumes: dict[str, object] = {
-        mount.source: {} for mount in service.volumes if mount.type == "volume" and mount.source
-    }
-    document: dict[str, object] = {
-        "name": app.name,
-        "services": {service.name: row},
-        "volumes": {**volumes, **{each.name: _volume(each) for each in app.volumes}},
-    }
-    own = [each for each in app.networks if each != Network("default", f"{app.name}_default")]
-    if own:
-        document["networks"] = {each.name: _network(each) for each in own}
+
+    text: str = field(repr=False)
+    cas: tuple[str, ...] = ()
+    contents: tuple[Files, ...] = field(default=(), repr=False)
+
+
+def ca_name(number: int) -> str:
+    """What the document calls a CA."""
+    return f"ca-{number}.pem"
+
+
+def content_name(number: int) -> str:
+    """What the document calls a Content."""
+    return f"contents/{number}"
+
+
+def render(app: App, images: Sequence[str]) -> Described:
+    """An App with the content of its files, described.
+
+    images: of each service the id that stands for its image where that was built. AppError when the
+    App uses a folder of its host, or when the document does not read back as the same App.
+    """
+    _check_binds(app)
+    cas = list(dict.fromkeys(s.health.ca_file for s in app.services if s.health.ca_file))
+    numbers = content_numbers(app.services)
+    pairs = zip(app.services, numbers, strict=True)
+    contents = {n: each.files for s, row in pairs for each, n in zip(s.contents, row, strict=True)}
+    portable = _portable(app, images, numbers, {path: ca_name(n) for n, path in enumerate(cas)})
     # JSON is YAML 1.2 as well, and its quoting leaves nothing to a reader's taste: no `no` becomes
     # false.
-    text = json.dumps(_escaped(document), ensure_ascii=False, indent=1)
+    text = json.dumps(_escaped(_document(portable)), ensure_ascii=False, indent=0)
     text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    ca = "" if service.health.ca_file is None else _pem(service.health.ca_file)
+    pems = tuple(_pem(path) for path in cas)
+    made = Described(text, pems, tuple(contents[n] for n in range(len(contents))))
     # Read back at once: what compose cannot say, or says in another way, is noticed where the App
     # is packed and not where it is opened.
     why = "its description reads back as another one"
     try:
-        back = read(text, ca, app.source)
-        if back.service == _portable(service, image):
-            return text, ca
+        if replace(read(made, app.source), findings=()) == portable:
+            return made
     except AppError as error:  # its resolution is for somebody who can edit the document
         why = error.details
     raise AppError(
@@ -80,33 +93,82 @@ def render(app: App, image: str) -> tuple[str, str]:
     )
 
 
-def read(text: str, ca: str, source: str) -> App:
+def read(told: Described, source: str) -> App:
     """The App of a document; AppError where a compose file would be refused, and where it names
-    anything outside of the bundle.
+    anything outside of the bundle, or leaves out what came with it.
 
-    ca: a PEM, or "". source: what was packed.
+    source: what was packed.
     """
     from portkit.app import compose
 
     try:
-        document = text.encode("utf-8")
+        document = told.text.encode("utf-8")
     except UnicodeEncodeError:
         raise AppError(
             "the description of the bundle's App is not text",
             details="it holds half a character",
             resolution="Pack the App again.",
         ) from None
-    app = compose.read(document, _NAME, (_CA,) if ca else ())
+    contents = {content_name(number): rows for number, rows in enumerate(told.contents)}
+    cas = map(ca_name, range(len(told.cas)))
+    app = compose.read(document, _NAME, cas, contents)
+    used = {str(each.source) for service in app.services for each in service.contents}
+    if unused := set(contents) - used:
+        raise AppError(
+            "the description of the bundle's App leaves out files that came with it",
+            details=", ".join(sorted(unused))[:400],
+            resolution="Pack the App again.",
+        )
     return replace(app, source=source)
 
 
-def _portable(service: Service, image: str) -> Service:
+def _check_binds(app: App) -> None:
+    binds = [mount for each in app.services for mount in each.volumes if mount.type == "bind"]
+    if binds:
+        raise AppError(
+            "a bundle cannot hold the App's bind mounts",
+            details="\n".join(f"{app.source}: {each.source} on {each.target}" for each in binds),
+            resolution="A folder of the host is not part of the App. Let its files travel (--carry "
+            "PATH), put them into the image, or use a named volume, which begins empty where the "
+            "App is moved to.",
+        )
+
+
+# ---------------------------------------------------------------- what is the same elsewhere
+
+
+def _portable(
+    app: App, images: Sequence[str], numbers: Sequence[Sequence[int]], cas: Mapping[Path, str]
+) -> App:
+    """The App as it will read back."""
+    rows = zip(app.services, images, numbers, strict=True)
+    services = tuple(_service_of(*row, cas) for row in rows)
+    networks = {each.name: each for each in app.networks}
+    volumes = {each.name: each for each in app.volumes}
+    # An image's bare name or a Dockerfile declares none.
+    used = dict.fromkeys(place.network for each in services for place in each.networks)
+    mounts = [mount for each in services for mount in each.volumes if mount.type == "volume"]
+    kept = dict.fromkeys(mount.source for mount in mounts if mount.source)
+    return App(
+        name=app.name,
+        services=services,
+        source=app.source,
+        networks=tuple(networks.get(n) or Network(n, f"{app.name}_{n}") for n in used),
+        volumes=tuple(volumes.get(n) or Volume(n, f"{app.name}_{n}") for n in kept),
+        front=app.front_service.name,
+        machine=app.machine if len(services) > 1 else services[0].machine,
+    )
+
+
+def _service_of(
+    service: Service, image: str, numbers: Sequence[int], cas: Mapping[Path, str]
+) -> Service:
     health = service.health
-    health = replace(health, ca_file=Path(_CA) if health.ca_file else None)
-    networks = service.networks
-    if not networks and not service.network_mode:
-        networks = _DEFAULT
-    # Who packed the App has chosen its profiles, and it needs no other service.
+    if health.ca_file:
+        health = replace(health, ca_file=Path(cas[health.ca_file]))
+    networks = service.networks or (() if service.network_mode else (_DEFAULT,))
+    pairs = zip(service.contents, numbers, strict=True)
+    # Who packed the App has chosen its profiles.
     return replace(
         service,
         build=None,
@@ -114,8 +176,20 @@ def _portable(service: Service, image: str) -> Service:
         health=health,
         networks=networks,
         profiles=(),
-        depends_on=(),
-        links=(),
+        contents=tuple(_content(*pair) for pair in pairs),
+    )
+
+
+def _content(content: Content, number: int) -> Content:
+    """The same files under the same place: where they were, and as what, nobody asks any more."""
+    name = content_name(number)
+    return Content(
+        content.target,
+        source=Path(name),
+        name=name,
+        read_only=content.read_only,
+        size_bytes=sum(len(row.data) for row in content.files if row.kind == "file"),
+        files=content.files,
     )
 
 
@@ -127,6 +201,21 @@ def _pem(path: Path) -> str:
     return data.decode("ascii", "replace")
 
 
+# ---------------------------------------------------------------- in compose's words
+
+
+def _document(app: App) -> dict[str, object]:
+    document: dict[str, object] = {
+        "name": app.name,
+        "services": {each.name: _service(each) for each in app.services},
+        "networks": {each.name: _network(each) for each in app.networks},
+        "volumes": {each.name: _volume(each) for each in app.volumes},
+    }
+    if len(app.services) > 1:  # of one service, its own says it
+        document["x-portkit"] = {**_machine(app.machine), "health": {"service": app.front}}
+    return document
+
+
 def _escaped(value: object) -> object:
     """The same with every `$` doubled: the reader would put variables there."""
     if isinstance(value, dict):
@@ -136,20 +225,28 @@ def _escaped(value: object) -> object:
     return value.replace("$", "$$") if isinstance(value, str) else value
 
 
-def _service(service: Service, image: str) -> dict[str, object]:
-    check = service.healthcheck
+def _service(service: Service) -> dict[str, object]:
     return {
-        "image": service.image or image,
-        "command": service.command,
-        "entrypoint": service.entrypoint,
-        "environment": dict(service.environment),
-        "user": service.user,
-        "group_add": service.group_add,
-        "working_dir": service.working_dir,
-        "hostname": service.hostname,
-        "ports": [_port(port) for port in service.ports],
-        "volumes": [_mount(mount) for mount in service.volumes],
-        "healthcheck": None
+        **_process(service),
+        **_engine(service),
+        **_places(service),
+        "x-portkit": {**_machine(service.machine), "health": _health(service.health)},
+    }
+
+
+def _process(service: Service) -> dict[str, object]:
+    check = service.healthcheck
+    mounts = [*map(_mount, service.volumes), *map(_bind, service.contents)]
+    return _told(
+        image=service.image,
+        command=service.command,
+        entrypoint=service.entrypoint,
+        user=service.user,
+        working_dir=service.working_dir,
+        hostname=service.hostname,
+        stop_signal=service.stop_signal,
+        stop_grace_period=_seconds(service.stop_grace_period_s),
+        healthcheck=None
         if check is None
         else _told(
             test=check.test or None,
@@ -158,28 +255,29 @@ def _service(service: Service, image: str) -> dict[str, object]:
             retries=check.retries,
             start_period=_seconds(check.start_period_s),
         ),
-        "restart": service.restart,
-        "stop_signal": service.stop_signal,
-        "stop_grace_period": _seconds(service.stop_grace_period_s),
-        "ulimits": {
-            key: {"soft": limit.soft, "hard": limit.hard} for key, limit in service.ulimits.items()
-        },
-        "cap_add": service.cap_add,
-        "cap_drop": service.cap_drop,
-        "privileged": service.privileged,
-        "read_only": service.read_only,
-        "init": service.init,
-        "cpus": service.cpus,
-        "mem_limit": service.mem_limit_bytes,
-        "labels": dict(service.labels),
-        **_engine(service),
-        **_places(service),
-        "x-portkit": _extra(service.health, service.machine),
-    }
+        **_some(
+            environment=dict(service.environment),
+            group_add=service.group_add,
+            volumes=mounts,
+            depends_on={each.service: _need(each) for each in service.depends_on},
+        ),
+    )
 
 
 def _engine(service: Service) -> dict[str, object]:
     return _some(
+        restart=service.restart,
+        labels=dict(service.labels),
+        ulimits={
+            key: {"soft": limit.soft, "hard": limit.hard} for key, limit in service.ulimits.items()
+        },
+        cap_add=service.cap_add,
+        cap_drop=service.cap_drop,
+        privileged=service.privileged,
+        read_only=service.read_only,
+        init=service.init,
+        cpus=service.cpus,
+        mem_limit=service.mem_limit_bytes,
         sysctls=dict(service.sysctls),
         shm_size=service.shm_bytes,
         security_opt=service.security_opt,
@@ -198,10 +296,11 @@ def _engine(service: Service) -> dict[str, object]:
 
 
 def _places(service: Service) -> dict[str, object]:
-    named = service.networks != _DEFAULT
     return _some(
-        networks={each.network: _attachment(each) for each in service.networks if named},
+        ports=[_port(port) for port in service.ports],
+        networks={each.network: _attachment(each) for each in service.networks},
         network_mode=service.network_mode,
+        links=[f"{name}:{known}" for name, known in service.links],
         extra_hosts=[f"{name}={address}" for name, address in service.extra_hosts],
         dns=service.dns,
         dns_search=service.dns_search,
@@ -219,6 +318,14 @@ def _some(**values: object) -> dict[str, object]:
     return {key: value for key, value in values.items() if value}
 
 
+def _told(**values: object) -> dict[str, object]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _need(need: Dependency) -> dict[str, object]:
+    return {"condition": need.condition.value, "required": need.required, "restart": need.restart}
+
+
 def _attachment(place: Attachment) -> dict[str, object]:
     return _some(
         aliases=place.aliases,
@@ -230,11 +337,10 @@ def _attachment(place: Attachment) -> dict[str, object]:
 
 
 def _network(network: Network) -> dict[str, object]:
-    if network.external:
-        return {"name": network.engine_name, "external": True}
     subnets = [_some(**asdict(each)) for each in network.subnets]
     return _some(
         name=network.engine_name,
+        external=network.external,
         internal=network.internal,
         driver=network.driver,
         enable_ipv6=network.enable_ipv6,
@@ -245,18 +351,13 @@ def _network(network: Network) -> dict[str, object]:
 
 
 def _volume(volume: Volume) -> dict[str, object]:
-    if volume.external:
-        return {"name": volume.engine_name, "external": True}
     return _some(
         name=volume.engine_name,
+        external=volume.external,
         driver=volume.driver,
         driver_opts=dict(volume.driver_opts),
         labels=dict(volume.labels),
     )
-
-
-def _told(**values: object) -> dict[str, object]:
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def _seconds(value: float | None) -> str | None:
@@ -275,31 +376,43 @@ def _port(port: Port) -> dict[str, object]:
 
 def _mount(mount: Mount) -> dict[str, object]:
     tmpfs = _told(size=mount.tmpfs_bytes, mode=mount.tmpfs_mode)
-    return _told(
+    return _some(
         type=mount.type,
         target=mount.target,
-        source=mount.source or None,
+        source=mount.source,
         read_only=mount.read_only,
-        tmpfs=tmpfs if mount.type == "tmpfs" and tmpfs else None,
+        tmpfs=tmpfs if mount.type == "tmpfs" else None,
     )
 
 
-def _extra(health: HealthProbe, machine: Machine) -> dict[str, object]:
+def _bind(content: Content) -> dict[str, object]:
+    return _some(
+        type="bind",
+        target=content.target,
+        source=content.name,
+        read_only=content.read_only,
+    )
+
+
+def _machine(machine: Machine) -> dict[str, object]:
     return _told(
         memory=machine.memory_bytes,
         cpus=machine.cpus,
         disk=machine.disk_bytes,
         firmware=machine.firmware.value,
         volume=machine.volume_bytes,
-        health=_told(
-            scheme=health.scheme,
-            path=health.path,
-            port=health.port,
-            contains=health.contains,
-            ca_file=None if health.ca_file is None else _CA,
-            timeout=_seconds(health.timeout_s),
-            method=None if health.method is None else health.method.value,
-            running=_seconds(health.running_s),
-            settle=_seconds(health.settle_s),
-        ),
+    )
+
+
+def _health(health: HealthProbe) -> dict[str, object]:
+    return _told(
+        scheme=health.scheme,
+        path=health.path,
+        port=health.port,
+        contains=health.contains,
+        ca_file=None if health.ca_file is None else str(health.ca_file),
+        timeout=_seconds(health.timeout_s),
+        method=None if health.method is None else health.method.value,
+        running=_seconds(health.running_s),
+        settle=_seconds(health.settle_s),
     )

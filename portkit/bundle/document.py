@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
+from portkit.bundle import contents
 from portkit.bundle.tar import malformed
-from portkit.errors import AppError
+from portkit.errors import AppError, VerifyError
 from portkit.model import Finding, Severity
 from portkit.transfer.bases import MOST_OPEN
 from portkit.wire import strict_json
 from portkit.wire.json_types import JsonObject
 
-SCHEMA = "portkit.bundle/1"
+SCHEMA = "portkit.bundle/2"
 LIMIT = 8 << 20  # bytes; as values in memory it takes some ten times as much
+SMALL = 16 << 20  # bytes of the configurations of all images, and of all manifests
+MOST_SERVICES = 500  # of an App, as its reader has it
+MOST_LAYERS = 4000  # of all images; the most that JSON with a limit of values has room for is more
 _Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 _Bytes = Annotated[int, Field(ge=0, lt=1 << 44)]  # below 16 TiB: ext4 ends there
 MAX_TEXT = 4096  # characters
 MAX_EVIDENCE = 1000  # texts in one finding
 _Text = Annotated[str, Field(max_length=MAX_TEXT)]
+_Pem = Annotated[str, Field(max_length=1 << 20)]
 
 
 class _Row(BaseModel):
@@ -89,27 +95,35 @@ class Disk(_Row):
 
 
 class Document(_Row):
-    """app: a compose document. ca: PEM. source: what was packed. facts: of the host where.
+    """app: a compose document. cas: PEM of each CA that it names. carried: a tar of its files.
+    source: what was packed. facts: of the host where.
 
-    config, layers: of the image, in the order of its diffIDs, each once; layers without `packed`
-    and not absent do not exist: a bundle of the disk alone has none.
+    images: the configuration of the image that each service runs. layers: of all images, in the
+    order of the services and of their diffIDs, each once; layers without `packed` and not absent do
+    not exist: a bundle of the disk alone has none.
     """
 
-    schema_: Literal["portkit.bundle/1"] = Field(alias="schema")
+    schema_: Literal["portkit.bundle/2"] = Field(alias="schema")
     app: Annotated[str, Field(max_length=LIMIT)]
-    ca: Annotated[str, Field(max_length=1 << 20)]
+    cas: Annotated[list[_Pem], Field(max_length=MOST_SERVICES), FailFast()]
+    carried: Content | None
     source: _Text
     findings: Annotated[list[Noted], Field(max_length=10_000), FailFast()]
     facts: JsonObject
-    config: _Digest
-    layers: Annotated[list[Content], Field(max_length=1000), FailFast()]
+    images: Annotated[dict[_Text, _Digest], Field(min_length=1, max_length=MOST_SERVICES)]
+    layers: Annotated[list[Content], Field(max_length=MOST_LAYERS), FailFast()]
     forms: Annotated[list[Literal["image", "disk"]], Field(min_length=1, max_length=2)]
     disk: Disk | None
     made_for: _Text = ""
 
     def contents(self) -> list[Content]:
-        """Layers, the kit, then the disk: each after its bases."""
+        """Layers, the kit, then the disk: each after its bases. What goes into a Store."""
         return [*self.layers, *([*self.disk.files, self.disk.content] if self.disk else [])]
+
+    def members(self) -> list[Content]:
+        """Everything that has a member of its own."""
+        carried = () if self.carried is None else (self.carried,)
+        return [each for each in (*self.contents(), *carried) if each.packed]
 
 
 def parse(data: bytes) -> Document:
@@ -131,9 +145,12 @@ def _check(document: Document) -> None:
         raise malformed("its document names a disk that is not there, or the other way round")
     if len(set(document.forms)) != len(document.forms):
         raise malformed("its document names a form twice")
+    carried = document.carried
+    if carried is not None and (carried.encoding != "zstd" or carried.size > contents.LIMIT):
+        raise malformed(f"its App's files are not in it, or over {contents.LIMIT} bytes")
     packed = {content.digest for content in document.contents() if content.packed}
     seen: set[str] = set()
-    for content in document.contents():
+    for content in (*document.contents(), *(() if carried is None else (carried,))):
         bases = {base.digest for base in content.bases}
         if content.digest in seen:
             raise malformed(f"{content.digest} is in its document twice")
@@ -149,15 +166,39 @@ def _check(document: Document) -> None:
         seen.add(content.digest)
 
 
+def made(**fields: object) -> Document:
+    """The document of those fields; AppError where the App has more than it may hold."""
+    try:
+        return Document.model_validate({"schema": SCHEMA, **fields})
+    except ValidationError as error:
+        row = error.errors(include_input=False, include_url=False)[0]
+        raise too_large(f"{row['loc'][0]}: {row['msg']}"[:500]) from None
+
+
+def check_small(sizes: Iterable[int]) -> None:
+    """AppError when configurations or manifests are more than are read."""
+    if (total := sum(sizes)) > SMALL:
+        raise too_large(f"what describes its images has {total} bytes, at most {SMALL}")
+
+
+def too_large(why: str) -> AppError:
+    """The error for an App that is more than a bundle holds."""
+    return AppError(
+        "the App is too large for a bundle",
+        details=why,
+        resolution="Move it from host to host.",
+    )
+
+
 def encode(document: Document) -> bytes:
-    """AppError when it is larger than `parse` takes."""
+    """AppError when it is more than `parse` takes."""
     data = json.dumps(document.model_dump(by_alias=True), sort_keys=True, indent=1).encode()
     if len(data) > LIMIT:
-        raise AppError(
-            "the App's description is too big for a bundle",
-            details=f"{len(data)} bytes, at most {LIMIT}",
-            resolution="Put large values into files of the image.",
-        )
+        raise too_large(f"what describes it has {len(data)} bytes, at most {LIMIT}")
+    try:
+        parse(data)
+    except VerifyError as error:
+        raise too_large(error.details) from None
     return data
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -17,12 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from portkit import files, runtime
-from portkit.bundle import described, parts, tar
+from portkit.bundle import contents, described, parts, tar
 from portkit.bundle.tar import malformed
-from portkit.bundle.unpack import plain, unpack
+from portkit.bundle.unpack import plain, unpack, whole
 from portkit.bundle.write import BUNDLE_TYPE, EMPTY
 from portkit.errors import AppError, HostError
-from portkit.model import App, Artifact, Blob, Facts, Form, check_digest
+from portkit.model import (
+    CONFIG_LIMIT,
+    App,
+    Artifact,
+    Blob,
+    Facts,
+    Form,
+    ImageConfig,
+    Service,
+    check_digest,
+)
+from portkit.package.image import joined
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer.forward import Parcel
@@ -36,6 +47,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(r".+\.portkit(\.001)?")
 # Bytes of a manifest or a configuration, as for images.
 _SMALL = 4 << 20
+_MANIFESTS = 502  # of the image of each service, of the disk and of portkit's document
+_KIND = re.compile(r"application/vnd\.portkit\.bundle\.v[0-9]{1,4}")
 _MIB = 1 << 20  # a disk's size is rounded up to one
 _LEAST_DISK_BYTES = 64 << 20  # a smaller one is asked for in vain: it has to hold the kernel
 # portkit makes a disk a quarter larger than what is in it; files with holes may be more than that.
@@ -54,7 +67,8 @@ def is_bundle(path: str | Path) -> bool:
 class Bundle:
     """A bundle that is open for reading; it is checked as a whole before anything is unpacked.
 
-    app: what to run. forms: what it holds. Raises VerifyError when it is damaged, AppError when
+    app: what to run, with the content of its files. images: that of each service, in their order in
+    the App. forms: what it holds. Raises VerifyError when it is damaged, AppError when
     what it describes is no App.
     """
 
@@ -70,6 +84,9 @@ class Bundle:
             self.document = self._document()
             self._facts = self._read_facts()
             self.app = self._app()
+            self.images = self._by_service()
+            # In the order in which an Artifact has them; the document's is that of names.
+            self._configs = {image.digest: image for image in self.images}
             self._announced()
         except BaseException:
             self._stack.close()
@@ -110,7 +127,8 @@ class Bundle:
         """
         self.require((form,))
         observer = observer or NullObserver()
-        store.put_bytes(self._small(self.document.config, _SMALL))
+        for digest in self._configs:
+            store.put_bytes(self._small(digest, CONFIG_LIMIT))
         wanted = self.document.contents() if form is Form.DISK else self.document.layers
         disk = self.document.disk
         holes = {disk.content.digest: disk.content.size - disk.data_bytes} if disk else {}
@@ -129,21 +147,26 @@ class Bundle:
 
     def described(self, form: Form) -> Artifact:
         """The Artifact; nothing of it is unpacked."""
-        row = self.document
+        disk = self.document.disk
         if form is Form.DISK:
-            assert row.disk is not None
-            kit = tuple(Blob(each.digest, each.size) for each in row.disk.files)
-            blob = Blob(row.disk.content.digest, row.disk.content.size)
-            data = row.disk.data_bytes
-            images, blobs = (self._config,), (*kit, blob)
-            return Artifact(form, blob.digest, images, blobs, blob.size, data, row.disk.kit)
-        sizes = {content.digest: content.size for content in row.layers}
-        config = Blob(row.config, self._size(row.config))
-        layers = tuple(Blob(d, sizes[d]) for d in self._config.diff_ids if d in sizes)
-        total = config.size + sum(sizes.values())
-        if not layers and row.disk is not None:  # of a bundle with the disk alone
-            total += row.disk.data_bytes
-        return Artifact(form, config.digest, (self._config,), (config, *layers), total, total)
+            assert disk is not None
+            kit = tuple(Blob(each.digest, each.size) for each in disk.files)
+            blob = Blob(disk.content.digest, disk.content.size)
+            images, blobs = tuple(self._configs.values()), (*kit, blob)
+            data = disk.data_bytes
+            return Artifact(form, blob.digest, images, blobs, blob.size, data, disk.kit)
+        image = joined([self._image(config) for config in self._configs.values()])
+        if self.document.layers or disk is None:
+            return image
+        total = image.logical_bytes + disk.data_bytes  # of a bundle with the disk alone
+        return replace(image, logical_bytes=total, stored_bytes=total)
+
+    def _image(self, image: ImageConfig) -> Artifact:
+        sizes = {content.digest: content.size for content in self.document.layers}
+        config = Blob(image.digest, self._size(image.digest))
+        layers = tuple(Blob(d, sizes[d]) for d in image.diff_ids if d in sizes)
+        total = config.size + sum({layer.digest: layer.size for layer in layers}.values())
+        return Artifact(Form.IMAGE, image.digest, (image,), (config, *layers), total, total)
 
     # ---------------------------------------------------------------- checks
 
@@ -172,12 +195,12 @@ class Bundle:
     def _document(self) -> Document:
         """The document, everything that it names held against what is there."""
         from portkit.bundle import document
-        from portkit.image_config import parse_image_config
 
         if _object(self._read("oci-layout", 1000)).get("imageLayoutVersion") != "1.0.0":
             raise malformed("it is of another version of the image layout")
         index = _object(self._read("index.json", _SMALL))
         rows = [_described(row) for row in _list(index.get("manifests"))]
+        _check_total((self._size(row["digest"]) for row in rows), "manifests")
         named = {"oci-layout", "index.json", _blob_name(document.digest_of(EMPTY))}
         mine = []
         for row in rows:
@@ -187,7 +210,8 @@ class Bundle:
             manifest = _object(self._small(row["digest"], _SMALL))
             if "manifests" in manifest:
                 raise malformed("a manifest in it is an index")
-            if row.get("artifactType") == BUNDLE_TYPE:
+            if _KIND.fullmatch(kind := str(row.get("artifactType"))):
+                _check_version(kind)
                 mine.append(manifest)
         if len(mine) != 1:
             raise malformed(f"its index names {len(mine)} documents of portkit")
@@ -195,21 +219,29 @@ class Bundle:
         # for artifact usage"), so that registries' tools can carry a bundle.
         told = _described(mine[0].get("config"))["digest"]
         found = document.parse(self._small(told, document.LIMIT))
-        self._config = parse_image_config(self._small(found.config, _SMALL))
-        named |= {_blob_name(told), _blob_name(found.config)}
-        named |= {_blob_name(each.packed) for each in found.contents() if each.packed}
+        self._configs = self._read_configs(found)
+        named |= {_blob_name(told), *map(_blob_name, self._configs)}
+        named |= {_blob_name(each.packed) for each in found.members() if each.packed}
         # Content that nothing names would travel unseen, and be unpacked by other tools.
         if strange := set(self._members) - named:
             raise malformed(f"nothing in it names {min(strange)}")
         self._fits(found)
         return found
 
+    def _read_configs(self, found: Document) -> dict[str, ImageConfig]:
+        """Those of all images, by their digest."""
+        from portkit.image_config import parse_image_config
+
+        digests = dict.fromkeys(found.images.values())
+        _check_total(map(self._size, digests), "configurations of images")
+        return {each: parse_image_config(self._small(each, CONFIG_LIMIT)) for each in digests}
+
     def _fits(self, found: Document) -> None:
         layers = {content.digest for content in found.layers}
-        wanted = set(self._config.diff_ids) if "image" in found.forms else set()
-        if layers != wanted:
-            raise malformed("its layers are not those of the image's configuration")
-        for content in found.contents():
+        every = {digest for image in self._configs.values() for digest in image.diff_ids}
+        if layers != (every if "image" in found.forms else set()):
+            raise malformed("its layers are not those of the images' configurations")
+        for content in found.members():
             if content.packed and self._size(content.packed) != content.packed_size:
                 raise malformed(f"{content.packed} does not have the size that is declared")
 
@@ -219,7 +251,7 @@ class Bundle:
         disk = self.document.disk
         if disk is None:
             return
-        told = self.app.service.machine.disk_bytes
+        told = self.app.machine.disk_bytes
         held = disk.data_bytes + sum(content.size for content in self.document.layers)
         most = told + _MIB if told else held * _DISK_RATIO + _DISK_SPARE_BYTES
         size = disk.content.size
@@ -231,20 +263,39 @@ class Bundle:
 
     def _app(self) -> App:
         row = self.document
-        app = described.read(row.app, row.ca, row.source)
+        cas = tuple(row.cas)
+        app = described.read(described.Described(row.app, cas, self._carried()), row.source)
         told = tuple(noted.finding() for noted in row.findings)
         known = {(finding.rule, finding.message) for finding in told}
         # What the reader finds wrong in it stands, whatever the bundle says about itself.
         found = tuple(f for f in app.findings if (f.rule, f.message) not in known)
         app = replace(app, findings=told + found)
-        if app.service.health.ca_file is None:
-            return app
+        return self._with_cas(app, cas) if cas else app
+
+    def _with_cas(self, app: App, cas: Sequence[str]) -> App:
+        """The App with its CAs as files, as long as the bundle is open."""
         folder = runtime.subfolder()
         self._stack.callback(shutil.rmtree, folder)
-        path = folder / "ca.pem"
-        files.write(path, row.ca.encode())
-        health = replace(app.service.health, ca_file=path)
-        return replace(app, services=(replace(app.service, health=health),))
+        for number, pem in enumerate(cas):
+            files.write(folder / described.ca_name(number), pem.encode())
+        return replace(app, services=tuple(_trusting(each, folder) for each in app.services))
+
+    def _carried(self) -> tuple[contents.Files, ...]:
+        """The files that travel with the App."""
+        row = self.document.carried
+        if row is None:
+            return ()
+        try:
+            data = whole(row, self._file, self._members)
+            return contents.decode(data)
+        except ValueError as error:
+            raise malformed(f"the App's files: {error}"[:500]) from None
+
+    def _by_service(self) -> tuple[ImageConfig, ...]:
+        images, services = self.document.images, self.app.services
+        if set(images) != {service.name for service in services}:
+            raise malformed("the services of its App are not those that it has images for")
+        return tuple(self._configs[images[service.name]] for service in services)
 
     # ---------------------------------------------------------------- what the target has to have
 
@@ -285,6 +336,33 @@ class Bundle:
             raise malformed(f"{content.digest}: {error}"[:500]) from error
 
 
+def _trusting(service: Service, folder: Path) -> Service:
+    """The service with the CA of its health probe where that is now."""
+    health = service.health
+    if health.ca_file is None:
+        return service
+    return replace(service, health=replace(health, ca_file=folder / health.ca_file))
+
+
+def _check_version(kind: str) -> None:
+    """AppError for a bundle of another version, which may be whole."""
+    if kind != BUNDLE_TYPE:
+        raise AppError(
+            "the bundle was made by another version of portkit",
+            details=f"it is a {kind}, and this version reads {BUNDLE_TYPE}",
+            resolution="Pack the App again with this version, or move the bundle with the one that "
+            "made it.",
+        )
+
+
+def _check_total(sizes: Iterable[int], what: str) -> None:
+    """Each has a limit, but there may be hundreds of them."""
+    from portkit.bundle import document
+
+    if (total := sum(sizes)) > document.SMALL:
+        raise malformed(f"its {what} have {total} bytes, at most {document.SMALL}")
+
+
 def _opened(path: Path) -> BinaryIO:
     try:
         # A FIFO of that name would block here until somebody writes to it; O_NONBLOCK does nothing
@@ -313,7 +391,7 @@ def _object(data: bytes) -> JsonObject:
 
 
 def _list(value: object) -> list[object]:
-    if not isinstance(value, list) or len(value) > 16:
+    if not isinstance(value, list) or len(value) > _MANIFESTS:
         raise malformed("its index has no manifests, or too many")
     return value
 

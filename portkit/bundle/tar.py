@@ -15,7 +15,7 @@ from portkit.errors import VerifyError
 
 _BLOCK = tarfile.BLOCKSIZE
 _NAME = re.compile(r"oci-layout|index\.json|blobs/sha256/[0-9a-f]{64}")
-_MEMBERS = 4096
+_MEMBERS = 8192  # the layers of an App, two for each image, and those of the disk
 _END = bytes(2 * _BLOCK)
 
 

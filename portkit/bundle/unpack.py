@@ -68,15 +68,13 @@ def _check_room(missing: Sequence[Content], store: Store, holes: Mapping[str, in
 
 def _one(each: Content, file: BinaryIO, members: _Members, store: Store) -> None:
     assert each.packed is not None
-    pieces = plain(each, file, members)
     if each.encoding == "zstd":
         with store.writer() as writer:
-            for data in pieces:
-                if writer.size + len(data) > each.size:
-                    raise ValueError("it unpacks to more than is declared")
+            for data in _declared(each, file, members):
                 writer.write(data)
             writer.commit(each.digest, each.size)
         return
+    pieces = plain(each, file, members)
     path = store.temporary()
     try:
         with ExitStack() as stack:
@@ -93,6 +91,24 @@ def _one(each: Content, file: BinaryIO, members: _Members, store: Store) -> None
         store.adopt(path, each.digest)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _declared(each: Content, file: BinaryIO, members: _Members) -> Iterator[bytes]:
+    """What is packed as it is, to its declared size and no further."""
+    left = each.size
+    for data in plain(each, file, members):
+        left -= len(data)
+        if left < 0:
+            raise ValueError("it unpacks to more than is declared")
+        yield data
+
+
+def whole(each: Content, file: BinaryIO, members: _Members) -> bytes:
+    """What is packed as it is, in memory; ValueError when it is damaged."""
+    data = b"".join(_declared(each, file, members))
+    if len(data) != each.size or "sha256:" + hashlib.sha256(data).hexdigest() != each.digest:
+        raise ValueError("it is not what was declared")
+    return data
 
 
 def _target(out: int, size: int) -> ops.Target:

@@ -1,4 +1,4 @@
-"""App and Artifacts -> one file: a tar of an OCI image layout.
+"""An App and its Artifacts -> one file: a tar of an OCI image layout.
 
 Layers are tar+zstd, as any tool reads them. The disk is a recipe against the layers, or against
 what the target is known to have; both are artifacts beside the image in the index.
@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from portkit import files
-from portkit.bundle import described, tar
+from portkit.bundle import contents, described, tar
 from portkit.bundle.parts import split
 from portkit.errors import ConflictError
-from portkit.model import App, Artifact, Facts, Form
+from portkit.model import CONFIG_LIMIT, Artifact, Facts, Form, ImageConfig, PackedApp
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer import recipe
@@ -31,7 +31,7 @@ from portkit.wire.json_types import JsonObject
 if TYPE_CHECKING:
     from portkit.bundle.document import Content, Disk, Document
 
-BUNDLE_TYPE = "application/vnd.portkit.bundle.v1"
+BUNDLE_TYPE = "application/vnd.portkit.bundle.v2"
 EMPTY = b"{}"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _DISK_TYPE = "application/vnd.portkit.disk.v1"
@@ -47,8 +47,7 @@ _LEVEL, _WINDOW = 9, 27  # read on hosts with 128 MiB for it; packed once, carri
 
 def write(
     path: Path,
-    app: App,
-    artifacts: Mapping[Form, Artifact],
+    packed: PackedApp,
     store: Store,
     facts: Facts,
     observer: Observer | None = None,
@@ -57,12 +56,13 @@ def write(
     made_for: str = "",
     part_bytes: int | None = None,
 ) -> list[Path]:
-    """Write a bundle of Artifacts that are in the Store, and return the files that were written.
+    """Write a bundle of an App, and return the files that were written.
 
-    The App's environment is in it, so their mode is 0600. facts: of the host where the App was
-    packed. have: digests of what the target has, which is left out. part_bytes: the largest size
-    of a part, for a bundle in parts. Raises ConflictError when the file exists already, and
-    AppError when the App cannot be described.
+    packed: as `pack` returns it, its Artifacts in the Store. The App's environment and files are in
+    the bundle, so their mode is 0600. facts: of the host where the App was packed. have: digests of
+    what the target has, which is left out. part_bytes: the largest size of a part, for a bundle in
+    parts. Raises ConflictError when the file exists already, and AppError when the App cannot be
+    described.
     """
     if path.exists():
         raise ConflictError(
@@ -75,7 +75,7 @@ def write(
     try:
         with store.space():
             told = observer or NullObserver()
-            _write(whole, app, artifacts, store, facts, told, frozenset(have), made_for)
+            _write(whole, packed, store, facts, told, frozenset(have), made_for)
             return [path] if part_bytes is None else split(whole, path, part_bytes)
     finally:
         if whole != path:
@@ -84,8 +84,7 @@ def write(
 
 def _write(
     path: Path,
-    app: App,
-    artifacts: Mapping[Form, Artifact],
+    packed: PackedApp,
     store: Store,
     facts: Facts,
     observer: Observer,
@@ -94,37 +93,38 @@ def _write(
 ) -> None:
     from portkit.bundle import document
 
+    app, artifacts = packed.app, packed.artifacts
+    told = described.render(app, [image.digest for image in packed.images])
     any_form = next(iter(artifacts.values()))
-    text, ca = described.render(app, any_form.config.digest)
+    disk = artifacts.get(Form.DISK)
     with files.whole(path) as file, Bases(store, _both_have(any_form, store, have)) as bases:
         packer = _Packer(file, store, observer, have, bases)
         # First, so that a reader sees at once what this is.
         packer.small(b'{"imageLayoutVersion":"1.0.0"}', "oci-layout")
-        layers = packer.layers(any_form) if Form.IMAGE in artifacts else []
-        disk = artifacts.get(Form.DISK)
-        config = packer.small(store.read_bytes(any_form.config.digest, 4 << 20))
-        row = document.Document.model_validate(
-            {
-                "schema": document.SCHEMA,
-                "app": text,
-                "ca": ca,
-                "source": app.source[:4096],
-                "findings": [document.Noted.of(finding).model_dump() for finding in app.findings],
-                "facts": json.loads(json.dumps(asdict(facts))),
-                "config": config["digest"],
-                "layers": layers,
-                "forms": [form.value for form in artifacts],
-                "disk": None if disk is None else packer.disk(disk),
-                "made_for": made_for,
-            }
+        row = document.made(
+            app=told.text,
+            cas=list(told.cas),
+            carried=packer.carried(told.contents) if told.contents else None,
+            source=app.source[:4096],
+            findings=[document.Noted.of(finding).model_dump() for finding in app.findings],
+            facts=json.loads(json.dumps(asdict(facts))),
+            images=_by_service(packed),
+            layers=packer.layers(any_form) if Form.IMAGE in artifacts else [],
+            forms=[form.value for form in artifacts],
+            disk=None if disk is None else packer.disk(disk),
+            made_for=made_for,
         )
-        packer.finish(app, any_form, row)
+        packer.finish(packed, row)
+
+
+def _by_service(packed: PackedApp) -> dict[str, str]:
+    names = [service.name for service in packed.app.services]
+    return {name: image.digest for name, image in zip(names, packed.images, strict=True)}
 
 
 def _both_have(artifact: Artifact, store: Store, have: Collection[str]) -> list[Base]:
     """What a recipe may be made against at first, as it is chosen for a transfer."""
-    layers = dict.fromkeys(artifact.config.diff_ids)
-    own = [digest for digest in layers if digest in have and store.has(digest)]
+    own = [digest for digest in artifact.diff_ids if digest in have and store.has(digest)]
     newest = store.newest(_ALL, LEAST_BASE) if have else []
     more = (each for each in newest if each.digest in have and each.digest not in own)
     rows = [Base(digest, store.size(digest)) for digest in own]
@@ -150,10 +150,26 @@ class _Packer:
         self._bases = bases
 
     def layers(self, image: Artifact) -> list[Content]:
-        """All layers, each once, bottom first."""
-        return [
-            self._content(d, against=bool(self._have)) for d in dict.fromkeys(image.config.diff_ids)
-        ]
+        """The layers of all images, each once, bottom first."""
+        against = bool(self._have)
+        return [self._content(digest, against=against) for digest in image.diff_ids]
+
+    def carried(self, rows: Sequence[contents.Files]) -> Content:
+        """The files that travel with the App, which no Store holds: they may be secrets."""
+        from portkit.bundle import document
+
+        try:
+            data = contents.encode(rows)
+        except ValueError as error:
+            raise document.too_large(str(error)) from None
+        row = self._stream([data])
+        return document.Content(
+            digest=document.digest_of(data),
+            size=len(data),
+            encoding="zstd",
+            packed=row["digest"],
+            packed_size=row["size"],
+        )
 
     def disk(self, disk: Artifact) -> Disk:
         from portkit.bundle.document import Disk
@@ -233,38 +249,62 @@ class _Packer:
             self._names.add(name)
         return {"digest": f"sha256:{digest}", "size": len(data)}
 
-    def finish(self, app: App, artifact: Artifact, row: Document) -> None:
+    def finish(self, packed: PackedApp, row: Document) -> None:
         """The manifests, the index and the end."""
         from portkit.bundle import document
 
         empty = {"mediaType": "application/vnd.oci.empty.v1+json", **self.small(EMPTY)}
-        config = self.small(self._store.read_bytes(artifact.config.digest, 4 << 20))
-        manifests = []
-        if "image" in row.forms:
-            known = {content.digest: _descriptor(content) for content in row.layers}
-            told = {
-                "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **config},
-                "layers": [known[digest] for digest in artifact.config.diff_ids],
-            }
-            platform = {"architecture": artifact.config.architecture, "os": artifact.config.os}
-            name = {"org.opencontainers.image.ref.name": app.name}
-            manifests.append({**self._manifest(told), "platform": platform, "annotations": name})
+        manifests = self._images(packed, row)
         if row.disk is not None:
             disk = (*row.disk.files, row.disk.content)
             told = {"config": empty, "layers": [_descriptor(each) for each in disk]}
             manifests.append(self._manifest({"artifactType": _DISK_TYPE, **told}))
         mine = {"mediaType": f"{BUNDLE_TYPE}+json", **self.small(document.encode(row))}
-        told = {"artifactType": BUNDLE_TYPE, "config": mine, "layers": [empty]}
+        carried = empty if row.carried is None else _descriptor(row.carried)
+        told = {"artifactType": BUNDLE_TYPE, "config": mine, "layers": [carried]}
         manifests.append(self._manifest(told))
+        document.check_small(each["size"] for each in manifests)
         index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json"}
         self.small(_json({**index, "manifests": manifests}), "index.json")
         self._file.seek(0, os.SEEK_END)
         self._file.write(tar.end())
 
+    def _images(self, packed: PackedApp, row: Document) -> list[JsonObject]:
+        """The configuration of each image, and where the images are in it their manifests."""
+        from portkit.bundle import document
+
+        known = {content.digest: _descriptor(content) for content in row.layers}
+        found = []
+        document.check_small(self._store.size(digest) for digest in set(row.images.values()))
+        for name, image in _named(packed).items():
+            config = self.small(self._store.read_bytes(image.digest, CONFIG_LIMIT))
+            if "image" not in row.forms:
+                continue
+            told = {
+                "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **config},
+                "layers": [known[digest] for digest in image.diff_ids],
+            }
+            about = {
+                "platform": {"architecture": image.architecture, "os": image.os},
+                "annotations": {"org.opencontainers.image.ref.name": name},
+            }
+            found.append({**self._manifest(told), **about})
+        return found
+
     def _manifest(self, told: JsonObject) -> JsonObject:
         row = self.small(_json({"schemaVersion": 2, "mediaType": _MANIFEST, **told}))
         kind = {"artifactType": told["artifactType"]} if "artifactType" in told else {}
         return {"mediaType": _MANIFEST, **kind, **row}
+
+
+def _named(packed: PackedApp) -> dict[str, ImageConfig]:
+    """Each image once, under the App's name; of several with that of the first service too."""
+    found: dict[str, tuple[str, ImageConfig]] = {}
+    for service, image in zip(packed.app.services, packed.images, strict=True):
+        found.setdefault(image.digest, (f"{packed.app.name}-{service.name}", image))
+    if len(found) == 1:
+        return {packed.app.name: packed.images[0]}
+    return dict(found.values())
 
 
 def _chain(compress: Packer, pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
-import os
-import tarfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from portkit import content_archive as archive
 from portkit.model import (
     AppSpec,
     Attachment,
@@ -26,7 +24,6 @@ from portkit.wire import labels
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
     from docker.types import Mount as DockerMount
 
-_TAR_TYPES = {"file": tarfile.REGTYPE, "folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
 # Compose's own labels, by which `docker compose ls` and `ps` see the project on the target.
 _COMPOSE = labels.COMPOSE
 _NEEDS = _COMPOSE + "depends_on"
@@ -54,27 +51,11 @@ def content_volume(identity: str) -> str:
 
 def content_archive(app: AppSpec) -> bytes:
     """A tar of these files, each Content by its number; empty where there are none."""
-    if not any(service.contents for service in app.services):
-        return b""
-    made, done = io.BytesIO(), set()
-    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as out:
-        for service, numbers in zip(app.services, app.content_numbers(), strict=True):
-            for content, number in zip(service.contents, numbers, strict=True):
-                if number not in done:
-                    for row in content.files:
-                        _add(out, f"{number}/{row.path}".rstrip("/"), row)
-                done.add(number)
-    return made.getvalue()
-
-
-def _add(out: tarfile.TarFile, path: str, row: ContentFile) -> None:
-    info = tarfile.TarInfo(path)
-    info.type = _TAR_TYPES[row.kind]
-    info.mode, info.uid, info.gid, info.mtime = row.mode, row.uid, row.gid, row.mtime_s
-    if row.kind == "link":
-        info.linkname = os.fsdecode(row.data)
-    info.size = len(row.data) if row.kind == "file" else 0
-    out.addfile(info, io.BytesIO(row.data))
+    found: dict[int, tuple[ContentFile, ...]] = {}
+    for service, numbers in zip(app.services, app.content_numbers(), strict=True):
+        for content, number in zip(service.contents, numbers, strict=True):
+            found.setdefault(number, content.files)
+    return archive.pack(found.items())
 
 
 def marks(app: AppSpec, identity: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from portkit.model.instance import (
     ServiceState,
     worst_health,
 )
+from portkit.model.packed import PackedApp
 from portkit.model.project import (
     Attachment,
     Condition,
@@ -31,7 +32,7 @@ from portkit.model.project import (
     Subnet,
     Volume,
 )
-from portkit.model.run import AppSpec, RunSpec
+from portkit.model.run import AppSpec, RunSpec, content_numbers
 from portkit.model.service import (
     App,
     Build,
@@ -81,6 +82,7 @@ __all__ = [
     "Method",
     "Mount",
     "Network",
+    "PackedApp",
     "Port",
     "Reading",
     "RunSpec",
@@ -93,5 +95,6 @@ __all__ = [
     "Verdict",
     "Volume",
     "check_digest",
+    "content_numbers",
     "worst_health",
 ]

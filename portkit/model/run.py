@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 
@@ -116,13 +116,8 @@ class AppSpec:
         )
 
     def content_numbers(self) -> tuple[tuple[int, ...], ...]:
-        """For each service and each of its Contents a number; services that have the same files of
-        the project share them, as they do where both bind them."""
-        number = _numbering()
-        return tuple(
-            tuple(number(content.source or object()) for content in service.contents)
-            for service in self.services
-        )
+        """As the function `content_numbers`."""
+        return content_numbers(self.services)
 
     @property
     def volume_count(self) -> int:
@@ -136,6 +131,16 @@ class AppSpec:
         known = {service.service: service for service in self.services}
         needs = {name: [n for n in each.needs if n in known] for name, each in known.items()}
         return tuple(known[name] for name in TopologicalSorter(needs).static_order())
+
+
+def content_numbers(services: Iterable[Surroundings]) -> tuple[tuple[int, ...], ...]:
+    """For each service and each of its Contents a number; services that have the same files of the
+    project share them, as they do where both bind them."""
+    number = _numbering()
+    return tuple(
+        tuple(number(content.source or object()) for content in service.contents)
+        for service in services
+    )
 
 
 def _numbering() -> Callable[[object], int]:

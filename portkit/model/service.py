@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from portkit.errors import AppError
 from portkit.model.finding import Finding
 from portkit.model.git import GitUrl
 from portkit.model.health import Healthcheck, HealthProbe
@@ -218,26 +217,6 @@ class App:
     front: str = ""
     machine: Machine = field(default_factory=Machine)
     reading: Reading = field(default_factory=Reading)
-
-    @property
-    def service(self) -> Service:
-        """The only service; AppError where there are several, which a bundle cannot hold yet."""
-        if len(self.services) > 1:
-            names = ", ".join(service.name for service in self.services)
-            raise AppError(
-                "a bundle holds one service for now",
-                details=f"{self.source}: it has {len(self.services)}: {names[:400]}",
-                resolution="Move it from host to host with portkit move.",
-            )
-        service = self.services[0]
-        if service.contents:
-            targets = ", ".join(content.target for content in service.contents)
-            raise AppError(
-                "a bundle does not carry files beside the image for now",
-                details=f"{self.source}: {service.name} has {targets[:400]}",
-                resolution="Put them into the image.",
-            )
-        return service
 
     @property
     def front_service(self) -> Service:

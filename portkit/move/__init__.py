@@ -21,7 +21,7 @@ from portkit.clock import Clock
 from portkit.delivery import Prediction
 from portkit.errors import AppError, PortkitError
 from portkit.host import Host
-from portkit.model import App, Artifact, Form
+from portkit.model import App, Form, PackedApp
 from portkit.move import predict, prepare, unfinished
 from portkit.move.again import Measured, measure_again
 from portkit.move.carry import carry_out
@@ -90,11 +90,13 @@ def pack(
     forms: Sequence[Form] = BOTH,
     store: Store | None = None,
     observer: Observer | None = None,
-) -> dict[Form, Artifact]:
-    """Make an App's Artifacts in the Store of this machine, without a target.
+) -> PackedApp:
+    """Make an App's Artifacts in the Store of this machine, without a target, and read the files
+    that travel with it.
 
-    source: where the image comes from; an App with a `build` is built on the source's engine.
+    source: where the images come from; an App with a `build` is built on the source's engine.
     """
+    app = app_room.filled(app)
     store = store or Store(default_root())
     clock = Clock(observer or NullObserver())
     images = source.images(app, store, clock)
@@ -103,7 +105,7 @@ def pack(
         # The disk is made for what the images say; the App's own settings come with each Instance.
         spec = app_room.resolve_all(app, images.services)
         artifacts[Form.DISK] = source.disk(images.artifact, spec, store, clock)
-    return {form: artifacts[form] for form in forms}
+    return PackedApp(app, images.services, {form: artifacts[form] for form in forms})
 
 
 def plan_app(app: App, *, source: Source, target: Host, **options: Unpack[PlanOptions]) -> Report:

@@ -48,12 +48,13 @@ class InBundle:
         return ()
 
     def images(self, app: App, store: Store, clock: Clock) -> Images:
-        """The image, unpacked into the Store; of a bundle with the disk alone, only its
+        """The images, unpacked into the Store; of a bundle with the disk alone, only their
         description."""
+        bundle = self._bundle
         with clock.phase("unpack"):
-            if Form.IMAGE not in self._bundle.forms:
-                return Images.of([self._bundle.described(Form.IMAGE)])
-            return Images.of([self._bundle.artifact(Form.IMAGE, store, clock.observer)])
+            if Form.IMAGE not in bundle.forms:
+                return Images(bundle.described(Form.IMAGE), bundle.images)
+            return Images(bundle.artifact(Form.IMAGE, store, clock.observer), bundle.images)
 
     def disk(self, image: Artifact, spec: AppSpec, store: Store, clock: Clock) -> Artifact:
         """The disk, unpacked into the Store."""

@@ -8,14 +8,16 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from portkit import app as apps
 from portkit import inventory
-from portkit.bundle import write
+from portkit.bundle import contents, write
+from portkit.bundle.described import Described, render
+from portkit.bundle.described import read as read_app
 from portkit.bundle.document import parse as parse_document
 from portkit.bundle.read import Bundle
 from portkit.engines import docker_client
@@ -33,7 +35,7 @@ from portkit.store import Store
 from portkit.store.manifest import artifact_from, manifest_of
 from portkit.wire import codec, frames, recipe, strict_json
 from tests.fuzz.mutate import spoil_bytes, spoil_json, spoil_lines, spoil_tar, swell
-from tests.unit.bundle.samples import APP, FACTS, packed
+from tests.unit.bundle.samples import FACTS, packed, packed_app, packed_project, project
 
 Read = Callable[[bytes, Path], object]
 _COMPOSE = b"""\
@@ -227,13 +229,17 @@ def _app(compose: bytes, env: bytes) -> Read:
     return read
 
 
-def _bundles() -> bytes:
+def _bundles() -> tuple[bytes, ...]:
+    """One of a single service, and one of a project with files of its own."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as name:
-        store, path = Store(Path(name) / "store"), Path(name) / "shop.portkit"
-        write(path, APP, packed(store), store, FACTS)
-        return path.read_bytes()
+        store, paths = Store(Path(name) / "store"), [Path(name) / f"{n}.portkit" for n in "ab"]
+        for path, app in zip(
+            paths, (packed_app(packed(store)), packed_project(store)), strict=True
+        ):
+            write(path, app, store, FACTS)
+        return tuple(path.read_bytes() for path in paths)
 
 
 def _bundle(data: bytes, folder: Path) -> object:
@@ -242,6 +248,23 @@ def _bundle(data: bytes, folder: Path) -> object:
     with Bundle(path) as bundle:
         store = Store(folder / "store")
         return [bundle.artifact(form, store) for form in (Form.IMAGE, Form.DISK)], bundle.facts
+
+
+def _described() -> Described:
+    app = project()
+    return render(app, ["sha256:" + "1" * 64] * len(app.services))
+
+
+def _bundled_app(told: Described) -> Read:
+    """The App of a bundle whose description is somebody else's."""
+
+    def read(data: bytes, folder: Path) -> object:
+        text = data.decode("utf-8", "surrogateescape")
+        app = apps.filled(read_app(replace(told, text=text), "x"))
+        assert all(each.files for service in app.services for each in service.contents)
+        return app
+
+    return read
 
 
 def _document(bundle: bytes) -> bytes:
@@ -404,7 +427,7 @@ def _operations() -> bytes:
 
 def readers() -> dict[str, Reader]:
     """Every reader of what others made, by name."""
-    bundle = _bundles()
+    bundles, described = _bundles(), _described()
     told = json.dumps(asdict(FACTS)).encode()
     frame = io.BytesIO()
     frames.write_json(frame, {"ok": {"a": [1, "x"]}})
@@ -443,8 +466,21 @@ def readers() -> dict[str, Reader]:
         Reader("compose", _app(b"", _ENV), spoil_lines, (_COMPOSE,)),
         Reader("project", _project, spoil_lines, (b"\n---\n".join((_PROJECT, _MORE, _OVER)),)),
         Reader("recipe", _recipe, spoil_bytes, (_operations(),), (ValueError,)),
-        Reader("bundle", _bundle, spoil_tar, (bundle,)),
-        Reader("bundle-document", lambda d, _: parse_document(d), spoil_json, (_document(bundle),)),
+        Reader("bundle", _bundle, spoil_tar, bundles),
+        Reader(
+            "bundle-document",
+            lambda d, _: parse_document(d),
+            spoil_json,
+            tuple(map(_document, bundles)),
+        ),
+        Reader("bundle-app", _bundled_app(described), spoil_json, (described.text.encode(),)),
+        Reader(
+            "bundle-files",
+            lambda d, _: contents.decode(d),
+            spoil_tar,
+            (contents.encode(described.contents),),
+            (ValueError,),
+        ),
         Reader("facts", lambda d, _: parse_facts(_loads(d)), spoil_json, (told,)),
     )
     return {row.name: row for row in rows}

@@ -77,3 +77,28 @@ def wait_for(url: str, seconds: float = 60.0) -> None:
         except OSError:
             assert time.monotonic() < deadline, f"{url} did not answer"
             time.sleep(0.2)
+
+
+def services(target: str, move: str, form: str, store: Path) -> dict[str, str]:
+    """What portkit ps says of each service: its status, and its health or exit code."""
+    rows = json.loads(portkit("ps", "--on", f"lab:{target}", "--output", "json", store=store).text)
+    (row,) = (row for row in rows if (row["id"], row["form"]) == (move, form))
+    return {
+        each["name"]: f"{each['status']} {each['health'] or each['exit_code'] or ''}".strip()
+        for each in row["services"]
+    }
+
+
+def use_queue(address: str) -> None:
+    """A worker counts the words; the one-shot migration has set the schema; visits are kept."""
+    assert ask(f"http://{address}:8085/?one+two+three") == b"words: 3\n"
+    first, second = (ask(f"http://{address}:8085/schema").decode() for _ in range(2))
+    assert first.startswith("schema 2, visits ")
+    assert int(second.rpartition(" ")[2]) == int(first.rpartition(" ")[2]) + 1
+
+
+def use_front(address: str) -> None:
+    """nginx with the project's own page; two servers with what they were given."""
+    assert b"The front page" in ask(f"http://{address}:8086/")
+    said = {ask(f"http://{address}:8086/app") for _ in range(4)}
+    assert said == {b"one, hello\n", b"two, hello, second to none\n"}

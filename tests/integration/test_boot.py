@@ -43,7 +43,8 @@ def disk(lab: Lab, store: Path, tmp_path: Path) -> Iterator[tuple[Store, Artifac
     kept = Store(store)
     app = apps.load(write_app(tmp_path))
     with connect("lab:alpha") as source:
-        artifact = moves.pack(app, source=OnHost(source), forms=[Form.DISK], store=kept)[Form.DISK]
+        packed = moves.pack(app, source=OnHost(source), forms=[Form.DISK], store=kept)
+    artifact = packed.artifacts[Form.DISK]
     copy = tmp_path / "copy.raw"
     copy_sparse(kept.path(artifact.digest), copy)
     yield Store(tmp_path / "store"), artifact, copy

@@ -1,13 +1,26 @@
 """An App as one file: packed at one end, moved at the other without its source."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from portkit import process
 from portkit.lab import Lab
-from tests.integration.commands import ROOT, SCHEMA, ask, ours, portkit
+from tests.integration.commands import (
+    ROOT,
+    SCHEMA,
+    ask,
+    on,
+    ours,
+    portkit,
+    services,
+    use_front,
+    wait_for,
+)
 
 pytestmark = pytest.mark.lab
 
@@ -81,4 +94,52 @@ def test_parts_without_what_the_host_has(
         assert [form["state"] for form in report["forms"]] == ["removed", "removed"]
     finally:
         portkit("rm", "--yes", first, "--on", "lab:beta", store=store)
+    assert ours(lab, "beta") == before
+
+
+LISTED = r"%P %y %m %U %G %Ts %s %l\n"  # path, kind, mode, owner, time, size, where a link leads
+
+
+def test_a_whole_project(lab: Lab, store: Path, tmp_path: Path) -> None:
+    """Several services, and files of the project: in parts, from a machine that has nothing of it,
+    the same App as from host to host."""
+    before, address, empty = ours(lab, "beta"), lab.address("beta"), tmp_path / "store"
+    page = tmp_path / "front/html/more/page"
+    shutil.copytree(ROOT / "fixtures/apps/front", tmp_path / "front")
+    page.parent.mkdir()
+    page.write_bytes(bytes(range(256)))
+    os.chown(page, 12, 34)
+    page.chmod(0o2644)
+    (page.parent / "link").symlink_to("../index.html")
+    find = ["find", str(tmp_path / "front/html"), "!", "-type", "d", "-printf", LISTED]
+    listed = sorted(process.run(find).text.splitlines())
+    place = str(tmp_path / "front.portkit")
+    words = ("-o", place, "--split", "60m")
+    portkit("pack", str(tmp_path / "front"), "--from", "lab:alpha", *words, store=store)
+    first, second = sorted(tmp_path.glob("front.portkit.*"))
+    assert {path.stat().st_mode & 0o777 for path in (first, second)} == {0o600}
+    shutil.rmtree(tmp_path / "front")
+    check = ("check", str(first), "--on", "lab:gamma", "--output", "json")
+    forms = json.loads(portkit(*check, store=empty).text)[0]["forms"]
+    assert {form["compat"]["verdict"] for form in forms} <= {"native", "emulated"}
+    move = ("move", str(first), "--to", "lab:beta", "--keep", "disk", "--output", "json")
+    report = json.loads(portkit(*move, store=empty).text)
+    try:
+        jsonschema.validate(report, SCHEMA)
+        healthy = dict.fromkeys(("web", "one", "two"), "running healthy")
+        assert services("beta", report["move"], "disk", empty) == healthy
+        use_front(address)
+        assert ask(f"http://{address}:8086/more/page") == bytes(range(256))
+        portkit("stop", "front", "--on", "lab:beta", store=empty)
+        portkit("start", "front", "--form", "image", "--on", "lab:beta", store=empty)
+        wait_for(f"http://{address}:8086/")
+        use_front(address)
+        assert ask(f"http://{address}:8086/more/page") == bytes(range(256))
+        web = "docker ps -q --filter label=portkit.service=web"
+        found = f"docker exec $({web}) find /usr/share/nginx/html ! -type d -printf '{LISTED}'"
+        assert sorted(on(lab, "beta", found).splitlines()) == listed
+        networks = on(lab, "beta", "docker network ls --format '{{.Name}}'").split()
+        assert {"front_outside", "front_back"} <= set(networks)
+    finally:
+        portkit("rm", "--yes", report["move"], "--on", "lab:beta", store=empty)
     assert ours(lab, "beta") == before

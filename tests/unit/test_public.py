@@ -20,7 +20,7 @@ FUNCTIONS = words(
 VALUES = words(
     """
     App Artifact Bundle Ended Facts Finding Form FormReport Host InBundle Instance Journal Measured
-    MoveState NullObserver Observer OnHost Packages Report Severity Source Store Verdict
+    MoveState NullObserver Observer OnHost PackedApp Packages Report Severity Source Store Verdict
     """
 )
 ERRORS = words(

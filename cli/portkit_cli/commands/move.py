@@ -291,8 +291,8 @@ def pack(
     """Make files of APP: an image, a disk, or an offline bundle.
 
     NAME.tar is for `docker load`, NAME.qcow2 boots on its own. FILE.portkit is a bundle: both forms
-    in one file, which `portkit move` takes instead of APP. The disk boots under BIOS and UEFI, runs
-    what the image says, and expects QEMU's user-mode network.
+    of all services and the files of APP in one file, which `portkit move` takes instead of APP. The
+    disk boots under BIOS and UEFI, runs what the image says, and expects QEMU's user-mode network.
 
     \b
     Examples:
@@ -320,7 +320,6 @@ def pack(
         told.phase(f"write {place}")
         written = write(
             place,
-            loaded,
             made,
             store,
             facts,
@@ -333,7 +332,7 @@ def pack(
             click.echo(f"{path}  {decimal(path.stat().st_size)}")
         return
     place.mkdir(parents=True, exist_ok=True)
-    for kind, artifact in made.items():
+    for kind, artifact in made.artifacts.items():
         path = place / (loaded.name + (".tar" if kind is Form.IMAGE else ".qcow2"))
         told.phase(f"write {path}")
         save(artifact, store, path, loaded.name)

@@ -238,7 +238,7 @@ def test_findings_of_ports_and_commands(tmp_path: Path) -> None:
 
 def test_a_folder_with_a_containerfile(tmp_path: Path) -> None:
     (tmp_path / "Containerfile").write_text("FROM x\n")
-    build = apps.load(tmp_path, environ={}).service.build
+    build = apps.load(tmp_path, environ={}).services[0].build
     assert build is not None
     assert build.dockerfile == "Containerfile"
 

@@ -85,7 +85,7 @@ def image(**values: object) -> ImageConfig:
 def test_a_whole_file(tmp_path: Path) -> None:
     write(tmp_path, WHOLE, web_env="A=1\nB='$X # y'\nMODE=lost\n", _env="MODE=file\n")
     app = apps.load(tmp_path, environ={"MODE": "live"})
-    web = app.service
+    web = app.services[0]
     assert app.name == "shop"
     assert web.restart == "always"
     assert web.labels == {"team": "blue"}
@@ -156,7 +156,7 @@ def test_dockerfile_folder_and_reference(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "Dockerfile").write_text("FROM x\n")
     app = apps.load(folder, environ={})
-    assert (app.name, app.service.build and app.service.build.context) == ("myapp", folder)
+    assert (app.name, app.services[0].build and app.services[0].build.context) == ("myapp", folder)
     spec = apps.resolve(app, image(cmd=("x",), exposed_ports=("80/tcp", "53/udp")))
     assert spec.ports == (Port(80, 80), Port(53, 53, "udp"))
     assert apps.load("registry.example:5000/team/app:1.2", environ={}).name == "app"
@@ -269,7 +269,7 @@ def test_a_tmpfs_with_options(tmp_path: Path) -> None:
         "    volumes: [{type: tmpfs, target: /c, tmpfs: {mode: 0o700}}]\n"
     )
     app = load(tmp_path, text)
-    assert set(app.service.volumes) == {
+    assert set(app.services[0].volumes) == {
         Mount("tmpfs", "/a", tmpfs_bytes=1 << 20, tmpfs_mode=0o1770),
         Mount("tmpfs", "/b"),
         Mount("tmpfs", "/c", tmpfs_mode=0o700),

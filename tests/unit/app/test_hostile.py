@@ -130,7 +130,7 @@ def test_a_schema_error_with_its_line(tmp_path: Path, text: str | bytes, line: i
 def test_words_that_other_readers_take_for_something_else(tmp_path: Path) -> None:
     """hostile input 33: 22:22 is no number of base 60, `no` no boolean where text is wanted."""
     text = HEAD + "    ports:\n      - 22:22\n    environment: {A: no, B: 22:22, C: '1.10', D: 5}\n"
-    service = load(tmp_path, text).service
+    service = load(tmp_path, text).services[0]
     assert service.ports == (Port(22, 22),)
     assert service.environment == {"A": "no", "B": "22:22", "C": "1.10", "D": "5"}
 
@@ -259,7 +259,7 @@ def test_volumes_that_no_app_may_have(
 def test_volumes_of_the_usual_kind(tmp_path: Path) -> None:
     text = "    volumes: ['data:/var/lib/data/', '/srv/x:/etc/app']\n    tmpfs: [/run, /tmp]\n"
     app = load(tmp_path, HEAD + text)
-    targets = [mount.target for mount in app.service.volumes]
+    targets = [mount.target for mount in app.services[0].volumes]
     assert targets == ["/var/lib/data", "/etc/app", "/run", "/tmp"]
     assert [f.rule for f in app.findings] == ["volume-undeclared", "bind-not-carried"]
 
@@ -312,7 +312,7 @@ def test_ports_that_are_none_or_taken(tmp_path: Path, ports: str) -> None:
 
 def test_ports_that_can_stand_together(tmp_path: Path) -> None:
     text = "['80:80', '80:80/udp', '127.0.0.1:81:1', '127.0.0.2:81:1', {target: 9, published: ''}]"
-    assert len(load(tmp_path, HEAD + f"    ports: {text}\n").service.ports) == 5
+    assert len(load(tmp_path, HEAD + f"    ports: {text}\n").services[0].ports) == 5
 
 
 # hostile input 37

@@ -51,7 +51,7 @@ def refused(folder: Path, text: str) -> str:
     ],
 )
 def test_the_limits_size_the_vm(tmp_path: Path, text: str, machine: Machine) -> None:
-    assert load(tmp_path, HEAD + f"    {text}\n").service.machine == machine
+    assert load(tmp_path, HEAD + f"    {text}\n").services[0].machine == machine
 
 
 @pytest.mark.parametrize("size", ["63m", "8193g", "0", "-1", "big", "[8g]", "null"])
@@ -82,7 +82,7 @@ volumes: {data: {name: shop_data}}
 
 def test_what_compose_config_writes_can_be_given(tmp_path: Path) -> None:
     app = load(tmp_path, MERGED, "merged.yaml")
-    assert app.service.mem_limit_bytes == 256 * MIB
+    assert app.services[0].mem_limit_bytes == 256 * MIB
     assert {finding.severity for finding in app.findings} == {Severity.INFO}
 
 
@@ -122,7 +122,7 @@ def test_a_ports_mode(tmp_path: Path) -> None:
         row = f"{{target: 80, published: 80, mode: {mode}}}"
         app = load(tmp_path, HEAD + f"    ports:\n    - {row}\n")
         assert app.findings == ()
-        assert [port.host_port for port in app.service.ports] == [80]
+        assert [port.host_port for port in app.services[0].ports] == [80]
     for mode in ("hots", "5", "[ingress]"):
         said = refused(tmp_path, HEAD + f"    ports:\n    - {{target: 80, mode: {mode}}}\n")
         assert "compose.yaml:5: a port's mode is host or ingress" in said
@@ -190,7 +190,7 @@ def test_an_env_file_in_its_long_form(tmp_path: Path) -> None:
     (tmp_path / "e").write_text("A='1' # $X\n# no\nGIVEN\nNOT\nB=\r\n C= c \n")
     raw = "    env_file: [{path: e, format: raw}, {path: f, required: false}]\n"
     wanted = {"A": "'1' # $X", "GIVEN": "g", "B": "", "C": " c "}
-    assert load(tmp_path, HEAD + raw).service.environment == wanted
+    assert load(tmp_path, HEAD + raw).services[0].environment == wanted
     assert "compose.yaml:4:" in refused(tmp_path, HEAD + raw.replace("raw", "toml"))
     assert "compose.yaml:4:" in refused(tmp_path, HEAD + "    env_file: [{path: f}]\n")
     for text in ("=hunter2", "A hunter2=x", "hunter2 x", "A=hunter2\0"):
@@ -242,7 +242,7 @@ def test_words_that_linux_has_not(tmp_path: Path, row: str) -> None:
 def test_words_that_linux_has(tmp_path: Path) -> None:
     text = "    stop_signal: RTMIN+3\n    cap_add: [all, cap_sys_time]\n    cap_drop: [MKNOD]\n"
     text += "    ulimits: {" + ", ".join(f"{name}: 1" for name in DEFAULT_ULIMITS) + "}\n"
-    service = load(tmp_path, HEAD + text).service
+    service = load(tmp_path, HEAD + text).services[0]
     assert (service.stop_signal, service.cap_add) == ("RTMIN+3", ("all", "cap_sys_time"))
     assert set(DEFAULT_ULIMITS) == set(config._RLIMITS)
 

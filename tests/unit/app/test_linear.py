@@ -26,7 +26,7 @@ def test_many_ranges_of_ports(tmp_path: Path) -> None:
 def test_many_volumes(tmp_path: Path) -> None:
     rows = "".join(f"      - /d{n}\n" for n in range(45_000))
     (tmp_path / "compose.yaml").write_text(HEAD + "    volumes:\n" + rows)
-    assert len(apps.load(tmp_path, environ={}).service.volumes) == 45_000
+    assert len(apps.load(tmp_path, environ={}).services[0].volumes) == 45_000
 
 
 @pytest.mark.parametrize("text", ["- a\n", "[],", "a,", "- !x a\n", "- &a\n- *a\n"])
@@ -41,7 +41,7 @@ def test_many_values_end_the_reading_early(text: str, tmp_path: Path) -> None:
 def test_a_tab_behind_a_value_is_white_space(tmp_path: Path) -> None:
     """As in compose, whose reader is libyaml in Go."""
     (tmp_path / "compose.yaml").write_text("services:\n  a:\n    image: x\t\n    user: u\t# it\n")
-    service = apps.load(tmp_path, environ={}).service
+    service = apps.load(tmp_path, environ={}).services[0]
     assert (service.image, service.user) == ("x", "u")
 
 

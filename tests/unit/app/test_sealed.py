@@ -54,10 +54,10 @@ def test_a_sealed_document_sees_no_environment(
     (tmp_path / ".env").write_text("SECRET=hunter2\n")
     (tmp_path / "compose.override.yaml").write_text("{}")
     text = HEAD + "    environment: [SECRET]\n    command: 'x $SECRET'\n"
-    service = compose.read(text.encode(), "compose.yaml").service
+    service = compose.read(text.encode(), "compose.yaml").services[0]
     assert (service.environment, service.command) == ({"SECRET": None}, ("x",))
 
 
 def test_a_ca_file_that_came_with_the_document(tmp_path: Path) -> None:
     text = HEAD + "    x-portkit: {health: {scheme: https, ca_file: ca.pem}}\n"
-    assert compose.read(text.encode(), "b", ["ca.pem"]).service.health.ca_file == Path("ca.pem")
+    assert compose.read(text.encode(), "b", ["ca.pem"]).services[0].health.ca_file == Path("ca.pem")

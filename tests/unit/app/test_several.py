@@ -1,4 +1,4 @@
-"""Apps of several services, and what one place refuses of them for now."""
+"""Apps of several services."""
 
 import time
 from dataclasses import asdict
@@ -24,27 +24,22 @@ from portkit.model import (
 from tests.factories import IMAGE
 
 
-def test_one_service_is_the_only_one() -> None:
+def test_one_service_answers_for_the_app() -> None:
     service = Service("web")
     app = App("shop", (service,), "./shop")
-    assert (app.service, app.front_service) == (service, service)
+    assert app.front_service == service
 
 
-def test_several_services_are_refused_where_one_is_asked_for() -> None:
+def test_who_answers_for_several_services() -> None:
     app = App("shop", (Service("web"), Service("db")), "./shop", front="db")
     assert app.front_service.name == "db"
-    with pytest.raises(AppError, match="a bundle holds one service for now") as caught:
-        _ = app.service
-    assert "web, db" in caught.value.details
 
 
-def test_files_beside_the_image_are_refused_and_never_shown() -> None:
+def test_files_beside_the_image_are_never_shown() -> None:
     content = Content("/run/secrets/key", data=b"hunter2")
     app = App("shop", (Service("web", contents=(content,)),), "./shop")
-    with pytest.raises(AppError, match="does not carry files") as caught:
-        _ = app.service
-    assert "/run/secrets/key" in caught.value.details
-    assert "hunter2" not in repr(app) + str(caught.value)
+    assert "/run/secrets/key" in repr(app)
+    assert "hunter2" not in repr(app)
 
 
 def load(folder: Path, text: str, **choices: Any) -> App:
@@ -156,7 +151,7 @@ def test_an_app_is_read_again_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text("services: {a: {image: x}}\n")
     environ = {"COMPOSE_PROFILES": "p,q", "COMPOSE_PROJECT_NAME": "mine"}
     app = apps.load(tmp_path, environ=environ)
-    assert app.service.environment == {"A": "b"}
+    assert app.services[0].environment == {"A": "b"}
     assert app.reading == Reading(
         files=tuple(str(tmp_path / name) for name in ("compose.yaml", "compose.override.yaml")),
         profiles=("p", "q"),
@@ -164,7 +159,7 @@ def test_an_app_is_read_again_as_it_was(tmp_path: Path) -> None:
     )
     assert apps.load(app.source, environ={}, **asdict(app.reading)) == app
     alone = apps.load(tmp_path / "compose.yaml", environ={})
-    assert alone.service.environment == {}
+    assert alone.services[0].environment == {}
 
 
 def test_files_that_name_each_other(tmp_path: Path) -> None:
@@ -194,7 +189,7 @@ def test_files_that_grow_when_they_are_merged(tmp_path: Path) -> None:
     (tmp_path / "big.yaml").write_text(f"services: {{a: {{environment: [{rows}]}}}}\n")
     text = "services:\n  a: {image: x, environment: [B=1]}\n"
     files = ["compose.yaml", *["big.yaml"] * 32]
-    assert load(tmp_path, text, files=files[:30]).service.environment["A2999"] is None
+    assert load(tmp_path, text, files=files[:30]).services[0].environment["A2999"] is None
     assert "or 100000 values" in refused(tmp_path, text, files=[*files, *files])
     labels = ",".join(f"a{n}: b" for n in range(20_000))
     services = "".join(f"  s{n}: {{extends: base, labels: {{x: y}}}}\n" for n in range(60))
@@ -302,7 +297,7 @@ def test_which_env_files_count(tmp_path: Path) -> None:
         ({"COMPOSE_ENV_FILES": "one.env", "A": "mine"}, "x:mine-1"),
         ({"COMPOSE_DISABLE_ENV_FILE": "true"}, "x:-none"),
     ):
-        assert apps.load(tmp_path, environ=environ).service.image == image
+        assert apps.load(tmp_path, environ=environ).services[0].image == image
     with pytest.raises(AppError, match="cannot be read"):
         apps.load(tmp_path, environ={"COMPOSE_ENV_FILES": "three.env"})
 
@@ -323,7 +318,7 @@ def test_which_env_files_count(tmp_path: Path) -> None:
 def test_the_restart_policy_of_deploy(tmp_path: Path, policy: str, restart: str) -> None:
     """As compose 2.40 creates the containers; it wins over `restart`."""
     text = f"services: {{a: {{image: x, restart: always, deploy: {{restart_policy: {policy}}}}}}}\n"
-    assert load(tmp_path, text).service.restart == restart
+    assert load(tmp_path, text).services[0].restart == restart
 
 
 def test_a_compose_file_that_is_a_link(tmp_path: Path) -> None:
@@ -336,7 +331,7 @@ def test_a_compose_file_that_is_a_link(tmp_path: Path) -> None:
     (shop / "compose.yaml").symlink_to("../common/compose.yaml")
     for source in (shop, shop / "compose.yaml"):
         app = apps.load(source, environ={})
-        assert (app.name, app.service.environment) == ("shop", {"WHERE": "shop"})
+        assert (app.name, app.services[0].environment) == ("shop", {"WHERE": "shop"})
 
 
 def test_what_has_no_healthcheck_never_becomes_healthy() -> None:

@@ -10,7 +10,7 @@ from portkit.bundle import write
 from portkit.host import Host
 from portkit.model import Artifact, Form
 from portkit.store import Store
-from tests.unit.bundle.samples import APP, FACTS, packed
+from tests.unit.bundle.samples import FACTS, packed, packed_app
 from tests.unit.transfer.far import Far
 
 
@@ -27,7 +27,7 @@ def artifacts(near: Store) -> dict[Form, Artifact]:
 @pytest.fixture
 def path(tmp_path: Path, near: Store, artifacts: dict[Form, Artifact]) -> Path:
     found = tmp_path / "shop.portkit"
-    write(found, APP, artifacts, near, FACTS)
+    write(found, packed_app(artifacts), near, FACTS)
     return found
 
 
@@ -36,7 +36,7 @@ def made(tmp_path: Path, near: Store, artifacts: dict[Form, Artifact]) -> Path:
     """For a host that has the lower layer."""
     lower = artifacts[Form.IMAGE].config.diff_ids[0]
     path = tmp_path / "web2.portkit"
-    write(path, APP, artifacts, near, FACTS, have=[lower], made_for="web2")
+    write(path, packed_app(artifacts), near, FACTS, have=[lower], made_for="web2")
     return path
 
 

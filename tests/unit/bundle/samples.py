@@ -4,9 +4,29 @@ import io
 import json
 import random
 import tarfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from portkit.image_config import parse_image_config
-from portkit.model import App, Artifact, Attachment, Form, Port, Service
+from portkit.model import (
+    App,
+    Artifact,
+    Attachment,
+    Condition,
+    Content,
+    ContentFile,
+    Dependency,
+    Form,
+    Machine,
+    Mount,
+    Network,
+    PackedApp,
+    Port,
+    Service,
+    Volume,
+)
+from portkit.package.image import joined
 from portkit.store import Store
 from tests.factories import facts
 
@@ -50,22 +70,77 @@ def disk_of(layers: list[bytes]) -> bytes:
     return b"".join(parts) + bytes(1 << 20)
 
 
-def packed(store: Store, seeds: tuple[int, ...] = (1, 2)) -> dict[Form, Artifact]:
-    datas = [layer(seed) for seed in seeds]
+def image_of(store: Store, datas: list[bytes], word: str = "/f0") -> Artifact:
+    """An image of those layers."""
     layers = [store.put_bytes(data) for data in datas]
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Cmd": ["/f0"]},
+        "config": {"Cmd": [word]},
         "rootfs": {"type": "layers", "diff_ids": [blob.digest for blob in layers]},
     }
     text = json.dumps(config).encode()
     blob, parsed = store.put_bytes(text), parse_image_config(text)
     total = blob.size + sum(each.size for each in layers)
+    return Artifact(Form.IMAGE, blob.digest, (parsed,), (blob, *layers), total, total)
+
+
+def _both(store: Store, image: Artifact, datas: list[bytes]) -> dict[Form, Artifact]:
     disk = store.put_bytes(disk_of(datas))
-    return {
-        Form.IMAGE: Artifact(Form.IMAGE, blob.digest, (parsed,), (blob, *layers), total, total),
-        Form.DISK: Artifact(
-            Form.DISK, disk.digest, (parsed,), (disk,), disk.size, 100_000, "sha256:" + "2" * 64
-        ),
-    }
+    kit = "sha256:" + "2" * 64
+    made = Artifact(Form.DISK, disk.digest, image.images, (disk,), disk.size, 100_000, kit)
+    return {Form.IMAGE: image, Form.DISK: made}
+
+
+def packed(store: Store, seeds: tuple[int, ...] = (1, 2)) -> dict[Form, Artifact]:
+    datas = [layer(seed) for seed in seeds]
+    return _both(store, image_of(store, datas), datas)
+
+
+def packed_app(artifacts: Mapping[Form, Artifact], app: App = APP) -> PackedApp:
+    """An App whose services all run the image of the Artifacts."""
+    (image,) = next(iter(artifacts.values())).images
+    return PackedApp(app, (image,) * len(app.services), artifacts)
+
+
+def project() -> App:
+    """Three services with files, one of which two of them share."""
+    page = ContentFile("index", mode=0o640, uid=5, gid=6, mtime_s=7, data=b"the page")
+    html = Content(
+        "/html",
+        source=Path("/srv/html"),
+        name="./html",
+        read_only=True,
+        size_bytes=8,
+        files=(ContentFile(kind="folder", mode=0o755), page),
+    )
+    key = Content("/run/secrets/key", data=SECRET.encode(), files=(ContentFile(data=b"hunter2"),))
+    back = (Attachment("back"),)
+    web = Service(
+        "web",
+        image="shop:1",
+        ports=(Port(80),),
+        networks=back,
+        contents=(html, key),
+        depends_on=(Dependency("db", Condition.HEALTHY),),
+    )
+    db = Service("db", image="db:1", networks=back, volumes=(Mount("volume", "/d", "data"),))
+    other = replace(web, name="other", ports=(), image=None, contents=(replace(html, target="/h"),))
+    return App(
+        "shop",
+        (web, db, other),
+        "./shop",
+        networks=(Network("back", "shop_back", internal=True),),
+        volumes=(Volume("data", "shop_data"),),
+        front="web",
+        machine=Machine(memory_bytes=256 << 20),
+    )
+
+
+def packed_project(store: Store) -> PackedApp:
+    """Its images have their lowest layer in common; the third service runs that of the first."""
+    base, own, other = (layer(seed) for seed in (1, 2, 3))
+    web, db = image_of(store, [base, own]), image_of(store, [base, other], "/db")
+    images = (web.config, db.config, web.config)
+    artifacts = _both(store, joined([web, db, web]), [base, own, other])
+    return PackedApp(project(), images, artifacts)

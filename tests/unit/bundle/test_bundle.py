@@ -15,47 +15,12 @@ import pytest
 
 from portkit.bundle import Bundle, is_bundle, tar, unpack, write
 from portkit.bundle.document import digest_of
-from portkit.errors import AppError, ConflictError, PortkitError, SpaceError, VerifyError
+from portkit.errors import AppError, ConflictError, PortkitError, SpaceError
 from portkit.model import Artifact, Finding, Form, Severity
 from portkit.store import Store
 from portkit.wire.content import Plain
-from tests.unit.bundle.samples import APP, FACTS, SECRET
-
-
-def parts(path: Path) -> dict[str, bytes]:
-    with tarfile.open(path) as bundle:
-        return {member.name: bundle.extractfile(member).read() for member in bundle}  # type: ignore[union-attr]
-
-
-def build(path: Path, members: dict[str, bytes]) -> Path:
-    rows = [
-        tar.header(name, len(data)) + data + tar.padding(len(data))
-        for name, data in members.items()
-    ]
-    path.write_bytes(b"".join(rows) + tar.end())
-    return path
-
-
-def altered(path: Path, change: Any) -> Path:
-    """The bundle with another document, all digests right."""
-    members = parts(path)
-    index = json.loads(members["index.json"])
-    row = index["manifests"][-1]
-    manifest = json.loads(members.pop(blob_name(row["digest"])))
-    document = json.loads(members.pop(blob_name(manifest["config"]["digest"])))
-    data = change(document)
-    data = data if isinstance(data, bytes) else json.dumps(document).encode()
-    manifest["config"] |= {"digest": digest_of(data), "size": len(data)}
-    members[blob_name(digest_of(data))] = data
-    told = json.dumps(manifest).encode()
-    row |= {"digest": digest_of(told), "size": len(told)}
-    members[blob_name(digest_of(told))] = told
-    members["index.json"] = json.dumps(index).encode()
-    return build(path, members)
-
-
-def blob_name(digest: str) -> str:
-    return "blobs/sha256/" + digest[7:]
+from tests.unit.bundle.altered import altered, blob_name, build, parts, refused, unpacked
+from tests.unit.bundle.samples import APP, FACTS, SECRET, packed_app
 
 
 def test_findings_there_and_back(
@@ -64,7 +29,7 @@ def test_findings_there_and_back(
     whole = Finding("own", Severity.WARNING, "seen", ("one; part", "two"), "Look.")
     long = Finding("own", Severity.INFO, "m" * 9000, ("e" * 9000,) * 2000)
     path = tmp_path / "noted.portkit"
-    write(path, replace(APP, findings=(whole, long)), artifacts, near, FACTS)
+    write(path, packed_app(artifacts, replace(APP, findings=(whole, long))), near, FACTS)
     with Bundle(path) as bundle:
         first, second, _ = bundle.app.findings  # and what the reader says of its port
     assert first == whole
@@ -75,23 +40,11 @@ def test_findings_there_and_back(
     )
 
 
-def unpacked(path: Path, store: Store) -> dict[Form, Artifact]:
-    with Bundle(path) as bundle:
-        return {form: bundle.artifact(form, store) for form in bundle.forms}
-
-
-def refused(path: Path, store: Store, kind: type[PortkitError] = VerifyError) -> str:
-    with pytest.raises(kind) as caught:
-        unpacked(path, store)
-    assert not list((store.root / "tmp").glob("*/*"))
-    return caught.value.details
-
-
 def test_there_and_back(path: Path, artifacts: dict[Form, Artifact], tmp_path: Path) -> None:
     far = Store(tmp_path / "far")
     assert is_bundle(path)
     with Bundle(path) as bundle:
-        assert bundle.app.service == APP.service
+        assert bundle.app.services == APP.services
         assert bundle.app.source == "./shop"
         assert bundle.facts() == FACTS
     assert unpacked(path, far) == artifacts
@@ -107,7 +60,7 @@ def test_there_and_back(path: Path, artifacts: dict[Form, Artifact], tmp_path: P
 def test_one_form(near: Store, artifacts: dict[Form, Artifact], tmp_path: Path) -> None:
     for form, artifact in artifacts.items():
         path, far = tmp_path / f"{form}.portkit", Store(tmp_path / form)
-        write(path, APP, {form: artifact}, near, FACTS)
+        write(path, packed_app({form: artifact}), near, FACTS)
         assert unpacked(path, far) == {form: artifact}
         with Bundle(path) as bundle, pytest.raises(AppError, match="has no"):
             bundle.artifact(next(each for each in Form if each is not form), far)
@@ -127,7 +80,7 @@ def test_any_tool_reads_the_image(path: Path, artifacts: dict[Form, Artifact]) -
 
 def test_what_is_there_stays(path: Path, near: Store, artifacts: dict[Form, Artifact]) -> None:
     with pytest.raises(ConflictError):
-        write(path, APP, artifacts, near, FACTS)
+        write(path, packed_app(artifacts), near, FACTS)
     assert [each.name for each in path.parent.glob("*.portkit*")] == ["shop.portkit"]
 
 
@@ -213,8 +166,8 @@ def parts_of(data: bytes, folder: Path) -> dict[str, bytes]:
 
 def test_a_million_members(tmp_path: Path) -> None:
     path = tmp_path / "x.portkit"
-    path.write_bytes(b"".join(tar.header(f"blobs/sha256/{n:064x}", 0) for n in range(5000)))
-    assert "more than 4096" in refused(path, Store(tmp_path / "far"))
+    path.write_bytes(b"".join(tar.header(f"blobs/sha256/{n:064x}", 0) for n in range(9000)))
+    assert "more than 8192" in refused(path, Store(tmp_path / "far"))
 
 
 def test_documents(path: Path, tmp_path: Path) -> None:
@@ -345,7 +298,7 @@ def test_a_disk_that_announces_more_than_there_is_room_for(
 ) -> None:
     """Also where it is put together by a recipe."""
     path = tmp_path / "shop.portkit"
-    write(path, APP, artifacts, near, FACTS)
+    write(path, packed_app(artifacts), near, FACTS)
     with Bundle(path) as bundle:
         assert bundle.document.disk is not None
         assert bundle.document.disk.content.encoding == "recipe"
@@ -355,7 +308,9 @@ def test_a_disk_that_announces_more_than_there_is_room_for(
     far = Store(tmp_path / "far")
     with Bundle(path) as bundle, pytest.raises(SpaceError):
         bundle.artifact(Form.DISK, far)
-    assert [each.name for each in far.root.rglob("blobs/*/*")] == [bundle.document.config[7:]]
+    assert [each.name for each in far.root.rglob("blobs/*/*")] == [
+        bundle.document.images["web"][7:]
+    ]
 
 
 def test_a_size_that_no_file_has(

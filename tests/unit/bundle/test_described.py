@@ -1,6 +1,7 @@
 """An App goes into a bundle and comes out the same; what no compose file may say is refused."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portkit import app as apps
+from portkit.app import filled, resolve_all
 from portkit.bundle import described
 from portkit.errors import AppError
-from portkit.model import App, Attachment, Service
+from portkit.model import (
+    App,
+    AppSpec,
+    Attachment,
+    ContentFile,
+    ContentKind,
+    Machine,
+    Port,
+    RunSpec,
+    Service,
+    content_numbers,
+)
+from tests.factories import IMAGE as CONFIG
 
 ROOT = Path(__file__).parents[3]
 IMAGE = "sha256:" + "1" * 64
@@ -82,32 +96,165 @@ volumes: {data: {name: my, driver: local, driver_opts: {type: tmpfs}, labels: {x
 """
 
 
-def back(app: App) -> Service:
-    text, ca = described.render(app, IMAGE)
-    return described.read(text, ca, app.source).service
+PROJECT = """
+name: shop
+services:
+  web:
+    image: web
+    ports: ["8080:80"]
+    depends_on:
+      db: {condition: service_healthy, restart: true}
+      once: {condition: service_completed_successfully, required: false}
+    links: ["db:store"]
+    networks: {front: {aliases: [w]}, back: }
+    volumes: ["./html:/html:ro", "data:/data", "./shared:/s"]
+    configs: [motto, {source: motto, target: /etc/motto, uid: "5", mode: 0440}]
+    secrets: [key]
+    profiles: [all]
+    x-portkit: {memory: 128m, health: {scheme: https, ca_file: own.pem}}
+  db:
+    image: db
+    healthcheck: {test: "true"}
+    networks: [back]
+    volumes: ["data:/data", "./shared:/s", "./none:/none", "later:/l"]
+    mem_limit: 64m
+  job:
+    build: .
+    network_mode: "service:db"
+    pid: "service:db"
+    volumes_from: ["web:ro"]
+  once: {image: db, network_mode: none}
+networks: {front: , back: {internal: true}, outer: {external: true, name: theirs, internal: true}}
+volumes: {data: , later: {external: true}}
+configs: {motto: {content: "cost $$5"}}
+secrets: {key: {file: key}}
+x-portkit: {memory: 600m, cpus: 3, health: {service: db}}
+"""
+
+
+def back(app: App, image: str = IMAGE) -> App:
+    made = described.render(filled(app), [image] * len(app.services))
+    return replace(described.read(made, app.source), findings=())
+
+
+def project(folder: Path) -> App:
+    """PROJECT with its files."""
+    (folder / "compose.yaml").write_text(PROJECT)
+    (folder / "Dockerfile").write_text("FROM scratch")
+    (folder / "own.pem").write_text("a CA")
+    (folder / "key").write_text("hunter2")
+    for name in ("html/a/b", "shared"):
+        (folder / name).mkdir(parents=True)
+    (folder / "html/a/b/c").write_bytes(bytes(range(256)))
+    (folder / "html/a/b/c").chmod(0o4751)
+    (folder / "html/l").symlink_to("../x")
+    (folder / os.fsdecode(b"html/\xff\xc3\xa4")).write_text("not UTF-8")
+    os.utime(folder / "html/l", (5, 5), follow_symlinks=False)
+    os.utime(folder / "html/a", (-5, -5))
+    return filled(apps.load(folder, environ={}, profiles=["all"]))
+
+
+def seen(app: App) -> AppSpec:
+    """What the processes see, without where the files of the App were."""
+    spec = resolve_all(app, [CONFIG] * len(app.services))
+    nowhere = {"source": None, "data": None, "name": "", "kind": ContentKind.BIND}
+    nowhere |= {"uid": None, "gid": None, "mode": None}
+
+    def plain(row: RunSpec) -> RunSpec:
+        contents = tuple(replace(each, **nowhere) for each in row.contents)
+        health = replace(row.health, ca_file=None)
+        return replace(row, contents=contents, health=health)
+
+    services = tuple(map(plain, spec.services))
+    return replace(spec, services=services, front=plain(spec.front))
 
 
 @pytest.mark.parametrize("path", APPS, ids=str)
 def test_the_fixtures(path: Path) -> None:
-    app = apps.load(path)
-    if len(app.services) > 1:
-        with pytest.raises(AppError, match="one service"):
-            back(app)
-        return
-    service = back(app)
-    assert service == replace(app.service, build=None, image=app.service.image or IMAGE)
+    app = filled(apps.load(path))
+    found = back(app)
+    assert seen(found) == seen(app)
+    assert content_numbers(found.services) == content_numbers(app.services)
+    assert [each.image for each in found.services] == [each.image or IMAGE for each in app.services]
 
 
 def test_every_key(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text(MANY)
     (tmp_path / "own.pem").write_text("a CA")
     app = apps.load(tmp_path)
-    health = replace(app.service.health, ca_file=Path("ca.pem"))
-    assert back(app) == replace(app.service, health=health)
-    text, ca = described.render(app, IMAGE)
-    assert ca == "a CA"
-    again = described.read(text, ca, app.source)
+    (service,) = app.services
+    trusting = replace(service, health=replace(service.health, ca_file=Path("ca-0.pem")))
+    assert back(app).services == (trusting,)
+    made = described.render(app, [IMAGE])
+    assert made.cas == ("a CA",)
+    again = described.read(made, app.source)
     assert (again.networks, again.volumes) == (app.networks, app.volumes)
+
+
+def test_a_whole_project(tmp_path: Path) -> None:
+    app = project(tmp_path)
+    found = back(app)
+    assert seen(found) == seen(app)
+    assert (found.front, found.machine) == ("db", app.machine)
+    assert content_numbers(found.services) == content_numbers(app.services)
+    web, db, job, _ = found.services
+    # What is shared is shared; what only looks the same is not.
+    assert web.contents[1].source == db.contents[0].source
+    assert len({each.source for each in web.contents}) == 5
+    assert [each.read_only for each in job.contents] == [True] * 5
+    assert job.network_mode == "service:db"
+
+
+def test_it_goes_through_two_bundles(tmp_path: Path) -> None:
+    once = back(project(tmp_path))
+    (tmp_path / "ca-0.pem").write_text("a CA")
+    services = tuple(
+        replace(each, health=replace(each.health, ca_file=tmp_path / "ca-0.pem"))
+        if each.health.ca_file
+        else each
+        for each in once.services
+    )
+    assert back(replace(once, services=services)) == once
+
+
+def test_two_hundred_services() -> None:
+    services = tuple(
+        Service(f"s{n}", image="x", networks=(Attachment("default"),), ports=(Port(n + 1),))
+        for n in range(200)
+    )
+    app = App("big", services, "./big", front="s7", machine=Machine(cpus=9))
+    assert back(app).services == services
+    assert (back(app).front, back(app).machine.cpus) == ("s7", 9)
+
+
+def test_files_of_the_app_are_in_no_text(tmp_path: Path) -> None:
+    made = described.render(project(tmp_path), [IMAGE] * 4)
+    assert "hunter2" not in made.text + repr(made)
+    assert any(row.data == b"hunter2" for rows in made.contents for row in rows)
+
+
+def test_files_that_nothing_names(tmp_path: Path) -> None:
+    made = described.render(project(tmp_path), [IMAGE] * 4)
+    more = replace(made, contents=(*made.contents, (ContentFile(data=b"x"),)))
+    with pytest.raises(AppError, match="leaves out files") as caught:
+        described.read(more, "x")
+    assert "contents/" in caught.value.details
+
+
+@pytest.mark.parametrize("name", ["contents/9", "contents/../0", "contents/00", "/contents/0"])
+def test_files_that_did_not_come_along(name: str) -> None:
+    row = {"image": "i", "volumes": [{"type": "bind", "source": name, "target": "/x"}]}
+    text = json.dumps({"name": "a", "services": {"s": row}})
+    with pytest.raises(AppError, match="outside of the document"):
+        described.read(described.Described(text, (), ((ContentFile(),),)), "x")
+
+
+@pytest.mark.parametrize("target", ["/", "/etc", "/run/docker.sock", "x", "/a\nb"])
+def test_files_at_a_place_that_no_app_may_have(target: str) -> None:
+    row = {"image": "i", "volumes": [{"type": "bind", "source": "contents/0", "target": target}]}
+    text = json.dumps({"name": "a", "services": {"s": row}})
+    with pytest.raises(AppError):
+        described.read(described.Described(text, (), ((ContentFile(),),)), "x")
 
 
 @given(
@@ -121,7 +268,7 @@ def test_any_words(words: list[str], environment: dict[str, str]) -> None:
         environment=environment,
         networks=(Attachment("default"),),
     )
-    assert back(App("a", (service,), "i")) == service
+    assert back(App("a", (service,), "i")).services == (service,)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +289,7 @@ def test_any_words(words: list[str], environment: dict[str, str]) -> None:
 def test_a_hostile_description(row: dict[str, object]) -> None:
     text = json.dumps({"name": "a", "services": {"s": {"image": "i", **row}}})
     with pytest.raises(AppError):
-        described.read(text, "", "x")
+        described.read(described.Described(text), "x")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +307,7 @@ def test_no_file_of_this_machine_is_read(tmp_path: Path, text: str) -> None:
     row = text.format(file=tmp_path / "secret", folder=tmp_path)
     document = f"name: a\nservices:\n  s:\n    image: i\n    {row}\n"
     with pytest.raises(AppError, match="outside of the document") as caught:
-        described.read(document, "a CA", "x")
+        described.read(described.Described(document, ("a CA",)), "x")
     assert "hunter2" not in str(caught.value)
 
 
@@ -172,7 +319,7 @@ def test_a_bind_mount_is_named(tmp_path: Path) -> None:
     )
     app = apps.load(tmp_path, environ={})
     with pytest.raises(AppError, match="bind mounts") as caught:
-        described.render(app, IMAGE)
+        described.render(app, [IMAGE])
     assert caught.value.details.splitlines() == [
         f"{tmp_path / 'compose.yaml'}: /opt/data on /d",
         f"{tmp_path / 'compose.yaml'}: /srv on /s",
@@ -184,10 +331,10 @@ def test_what_no_compose_file_may_say_is_no_fault_of_a_file() -> None:
     """An App of the library's caller: there is no document that somebody could correct."""
     app = App("shop", (Service("shop", image="-rf"),), "./shop")
     with pytest.raises(AppError, match="cannot be described in a bundle") as caught:
-        described.render(app, IMAGE)
+        described.render(app, [IMAGE])
     assert "Correct the file" not in caught.value.resolution
 
 
 def test_half_a_character() -> None:
     with pytest.raises(AppError, match="half a character"):
-        described.read('{"services": "\ud800"}', "", "x")
+        described.read(described.Described('{"services": "\ud800"}'), "x")

@@ -20,7 +20,7 @@ from portkit.transfer.bases import LEAST_BASE, Base, likeliest
 from portkit.transfer.forward import held
 from portkit.transfer.index import Index
 from tests.factories import FACTS as CAPABLE
-from tests.unit.bundle.samples import APP, FACTS, layer
+from tests.unit.bundle.samples import FACTS, layer, packed_app
 from tests.unit.fake_host import FakeHost
 from tests.unit.transfer.far import Far
 
@@ -128,7 +128,7 @@ def test_a_store_of_many_blobs_that_the_host_has(
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
     try:
         path = tmp_path / "web2.portkit"
-        write(path, APP, artifacts, near, FACTS, have=[lower, *have], made_for="web2")
+        write(path, packed_app(artifacts), near, FACTS, have=[lower, *have], made_for="web2")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     with Bundle(path) as bundle:
@@ -149,7 +149,7 @@ def test_one_index_for_a_bundle(
 
     monkeypatch.setattr("portkit.transfer.bases.Index", Noted)
     have = [artifacts[Form.IMAGE].config.diff_ids[0]]
-    write(tmp_path / "x.portkit", APP, artifacts, near, FACTS, have=have, made_for="web2")
+    write(tmp_path / "x.portkit", packed_app(artifacts), near, FACTS, have=have, made_for="web2")
     assert len(made) == 1
 
 

@@ -10,14 +10,14 @@ from portkit.bundle import Bundle, is_bundle, write
 from portkit.errors import AppError, ConflictError, VerifyError
 from portkit.model import Artifact, Form
 from portkit.store import Store
-from tests.unit.bundle.samples import APP, FACTS
+from tests.unit.bundle.samples import FACTS, packed_app
 
 SIZE = 64 << 10
 
 
 @pytest.fixture
 def parts(tmp_path: Path, near: Store, artifacts: dict[Form, Artifact]) -> list[Path]:
-    made = write(tmp_path / "x.portkit", APP, artifacts, near, FACTS, part_bytes=SIZE)
+    made = write(tmp_path / "x.portkit", packed_app(artifacts), near, FACTS, part_bytes=SIZE)
     assert len(made) > 1
     return made
 
@@ -67,7 +67,7 @@ def test_a_part_of_another_bundle(
     parts: list[Path], near: Store, tmp_path: Path, artifacts: dict[Form, Artifact]
 ) -> None:
     one = {Form.IMAGE: artifacts[Form.IMAGE]}
-    others = write(tmp_path / "y.portkit", APP, one, near, FACTS, part_bytes=SIZE)
+    others = write(tmp_path / "y.portkit", packed_app(one), near, FACTS, part_bytes=SIZE)
     shutil.copy(others[1], parts[1])
     with pytest.raises(VerifyError, match="another bundle"):
         Bundle(parts[0])
@@ -77,8 +77,8 @@ def test_sizes_and_places(
     parts: list[Path], near: Store, tmp_path: Path, artifacts: dict[Form, Artifact]
 ) -> None:
     with pytest.raises(AppError, match="parts of that size"):
-        write(tmp_path / "z.portkit", APP, artifacts, near, FACTS, part_bytes=1000)
+        write(tmp_path / "z.portkit", packed_app(artifacts), near, FACTS, part_bytes=1000)
     with pytest.raises(ConflictError):
-        write(tmp_path / "x.portkit", APP, artifacts, near, FACTS, part_bytes=SIZE)
+        write(tmp_path / "x.portkit", packed_app(artifacts), near, FACTS, part_bytes=SIZE)
     assert not list(tmp_path.glob(".*"))
     assert not list((near.root / "tmp").glob("*/*"))

@@ -27,6 +27,9 @@ class FakeHost:
     def limit(self, rate: float | None) -> None:
         """As `portkit.Host.limit`."""
 
+    def facts(self) -> portkit.Facts:
+        return FACTS
+
 
 class FakeBundle:
     def __init__(self, path: Path) -> None:
@@ -68,6 +71,8 @@ FAKES: dict[str, Callable[..., Any]] = {
     "plan_app": lambda one, **_: report(one, measured=False),
     "move_apps": move_apps,
     "package_apps": lambda apps, **_: apps,
+    "pack": lambda one, **_: portkit.PackedApp(one, (), {}),
+    "write_bundle": lambda path, *_: [path],
     "judge_apps": lambda apps, *_, **__: [report(one, measured=False) for one in apps],
 }
 
