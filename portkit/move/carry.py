@@ -142,8 +142,13 @@ def _tags(app: App, services: Mapping[str, str], holds: Mapping[str, str]) -> di
 
 def fingerprint(journal: Journal, spec: AppSpec) -> str:
     """A keyed hash of what the processes will see: an App that changed since is noticed."""
-    # default=str: paths, such as that of a CA's file.
-    return journal.fingerprint(json.dumps(asdict(spec), sort_keys=True, default=str))
+    return journal.fingerprint(json.dumps(asdict(spec), sort_keys=True, default=_told))
+
+
+def _told(value: object) -> str:
+    """What JSON has no word for. Of a path its name: a bundle's CA is in another folder each time,
+    and what is in the files of an App is in the spec itself."""
+    return value.name if isinstance(value, Path) else str(value)
 
 
 def absolute(source: str) -> str:

@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
+from portkit.app import resolve_all
 from portkit.bundle import Bundle, is_bundle, tar, unpack, write
 from portkit.bundle.document import digest_of
 from portkit.errors import AppError, ConflictError, PortkitError, SpaceError
-from portkit.model import Artifact, Finding, Form, Severity
+from portkit.model import Artifact, Finding, Form, HealthProbe, Severity
+from portkit.move import Journal
+from portkit.move.carry import fingerprint
 from portkit.store import Store
 from portkit.wire.content import Plain
 from tests.unit.bundle.altered import altered, blob_name, build, parts, refused, unpacked
@@ -360,3 +363,25 @@ def test_a_bomb(path: Path, tmp_path: Path) -> None:
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.portkit")
     assert not is_bundle(tmp_path / "x.portkit")
+
+
+def test_an_app_with_a_ca_is_the_same_each_time(
+    near: Store, artifacts: dict[Form, Artifact], tmp_path: Path
+) -> None:
+    """A Move is resumed where the App is what it was; the CA's file is then in another folder."""
+    (tmp_path / "ca").write_text("a CA")
+    health = HealthProbe(scheme="https", ca_file=tmp_path / "ca")
+    app = replace(APP, services=(replace(APP.services[0], health=health),))
+    path, journal = tmp_path / "own.portkit", Journal(tmp_path / "journal")
+    write(path, packed_app(artifacts, app), near, FACTS)
+    prints, places = set(), set()
+    for _ in range(2):
+        with Bundle(path) as bundle:
+            spec = resolve_all(bundle.app, bundle.images)
+            place = spec.front.health.ca_file
+            assert place is not None
+            assert place.read_text() == "a CA"
+        assert not place.exists()
+        prints.add(fingerprint(journal, spec))
+        places.add(place)
+    assert (len(prints), len(places)) == (1, 2)
