@@ -28,30 +28,43 @@ _SLIM = (
 )
 # A fixed time, so that the same files give the same tar.
 _EPOCH = 1_700_000_000
+_LOCAL = Path("/usr/local/share/ca-certificates")
 _PIP = b"[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n"
 
 
 def base_image(
     release: str = RELEASE, *, lab: Lab | None = None, observer: Observer | None = None
 ) -> Path:
-    """A tarball of a small Debian root, made once. In it: apt sources, CA bundle, /etc/pip.conf."""
+    """A tarball of a small Debian root, made once. In it: apt sources, this machine's certificate
+    authorities, /etc/pip.conf."""
     lab = lab or current()
     observer = observer or NullObserver()
     with locked(lab):
         lab.roots.mkdir(mode=0o700, exist_ok=True)
         sources = apt.read(release)
-        bundle = roots.machine_bundle()
-        key = roots.recipe(release, _SLIM, sources, bundle)
+        files = trusted(roots.machine_bundle(), _LOCAL)
+        key = roots.recipe(release, _SLIM, sources, b"".join(files.values()))
 
         def build(part: Path) -> None:
             observer.message(f"making the Debian {release} base image (once)")
             options = [f"--dpkgopt=path-exclude={pattern}" for pattern in _SLIM]
             roots.mmdebstrap(release, part, sources, options=["--format=tar", *options])
-            # pip carries certificate authorities of its own; this makes it trust what the machine
-            # trusts.
-            _append(part, {str(roots.CA_BUNDLE): bundle, "etc/pip.conf": _PIP} if bundle else {})
+            _append(part, files)
 
         return roots.cached(lab, f"base-{release}-{key}.tar", build)
+
+
+def trusted(bundle: bytes, local: Path) -> dict[str, bytes]:
+    """The files that make apt, pip and others in the image trust what this machine trusts.
+
+    bundle: of the machine, empty if it keeps none. local: the authorities that were added to it.
+    """
+    if not bundle:
+        return {}
+    # The package ca-certificates writes the bundle anew when it is installed, with those of _LOCAL.
+    added = {f"{_LOCAL}/{path.name}"[1:]: path.read_bytes() for path in sorted(local.glob("*.crt"))}
+    # pip has certificate authorities of its own.
+    return {str(roots.CA_BUNDLE): bundle, "etc/pip.conf": _PIP, **added}
 
 
 def _append(path: Path, files: dict[str, bytes]) -> None:
