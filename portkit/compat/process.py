@@ -36,12 +36,6 @@ def health(case: Case) -> Iterator[Found]:
         yield Found(f"the app is not asked on a published port: {means[way.method]}", way.reasons)
 
 
-def init(case: Case) -> Iterator[Found]:
-    """Docker puts tini before the app; the guest does not."""
-    if case.spec.init:
-        yield Found("the guest runs the app itself as PID 1, without a small init")
-
-
 def joined(case: Case) -> Iterator[Found]:
     """In a VM all services are on one network; names are only those of the networks that they
     share, but an address can be reached from every service."""

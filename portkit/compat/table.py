@@ -136,14 +136,6 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         remedy="Publish a TCP port, or name one in x-portkit.health.",
     ),
     Rule(
-        "init",
-        Severity.INFO,
-        Scope.FORM,
-        process.init,
-        remedy="Leave `init:` out, or put one into the image.",
-        forms=_DISK,
-    ),
-    Rule(
         "networks-joined",
         Severity.WARNING,
         Scope.FORM,

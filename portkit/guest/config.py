@@ -140,6 +140,8 @@ def _records(spec: RunSpec, numbered: Sequence[int | None]) -> list[Record]:
 def _additions(spec: RunSpec) -> list[Record]:
     """What few services ask for."""
     records: list[Record] = []
+    if spec.init:
+        records.append((b"P", b""))
     if spec.shm_bytes:
         records.append((b"M", _packed("<Q", spec.shm_bytes)))
     if spec.oom_score_adj:

@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define NOT_FOUND 127
@@ -232,6 +233,29 @@ static void signals_free(void) {
     setsid();
 }
 
+/* Fork, and return in the child. The parent hands it every signal, takes in orphans, and ends as it
+ * does: as PID 1 a program gets no signal that it does not handle, SIGTERM among them. It has the
+ * rights of the program, as the init that Docker puts there. */
+static void mind(void) {
+    sigset_t all, none;
+    sigfillset(&all), sigemptyset(&none);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    pid_t program = fork();
+    if (program < 0) give_up("start the program");
+    if (!program) {
+        setpgid(0, 0);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        return;
+    }
+    for (;;) {
+        int status, signal = sigwaitinfo(&all, NULL);
+        if (signal > 0 && signal != SIGCHLD) kill(program, signal);
+        for (pid_t gone; (gone = waitpid(-1, &status, WNOHANG)) > 0;)
+            if (gone == program)
+                _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+    }
+}
+
 /* In its world: become the user that it runs as, and run the program. */
 static void program_run(const struct service *service, char *const *argv, int out) {
     static struct person person;
@@ -246,6 +270,7 @@ static void program_run(const struct service *service, char *const *argv, int ou
     rights_set(service, &person);
     if (chdir(service->cwd)) give_up("enter the working folder");
     dup2(null, 0), dup2(out, 1), dup2(out, 2);
+    if (service->minded && getpid() == 1) mind(); /* not for a healthcheck */
     execvp(argv[0], argv);
     int code = errno == ENOENT ? NOT_FOUND : NOT_STARTED;
     dprintf(console, "portkit: cannot run %s: %s\r\n", argv[0], strerror(errno));

@@ -172,6 +172,7 @@ static void record(struct service *s, char tag, const unsigned char *data, uint3
             ADD(s->limits, s->limitc, 16,
                 ((struct limit_row){word(data), wide(data + 4), wide(data + 12)}));
         break;
+    case 'P': s->minded = 1; break;
     case 'V': if (size >= 17) ADD(s->mounts, s->mountc, 256, mount_of(data, size)); break;
     default: record_of_several(s, tag, data, size);
     }

@@ -34,6 +34,7 @@ struct service {
     size_t mountc;
     int restart;             /* 0 no, 1 always, 2 on failure */
     int read_only, privileged;
+    int minded;              /* PID 1 is an init of ours, which starts the program (`init: true`) */
     int init_system;         /* the app is one: it becomes PID 1 itself */
     /* What only a service among several has. */
     char *layers;            /* trees below DISK/layers that make its root, the topmost first */

@@ -71,7 +71,6 @@ def test_each_rule_of_the_disk() -> None:
     assert disk(machine=Machine(firmware=Firmware.UEFI)) == {"error:firmware"}
     assert disk(ports=(Port(80),)) == {"error:port-low"}
     assert disk(ports=(Port(8080, host_ip="::1"),)) == {"error:port-ipv6"}
-    assert disk(init=True) == {"info:init"}
     volumes = tuple(Mount("volume", f"/data/{number}") for number in range(25))
     assert disk(volumes=volumes[1:]) == set()
     assert disk(volumes=volumes) == {"error:volumes"}
@@ -197,7 +196,7 @@ def test_the_error_is_a_part_of_the_rule(ids: tuple[str, ...], kind: type[Portki
 
 def test_a_refusal_says_everything_once() -> None:
     both, own = finding("space", "no room", "a; b", "c"), finding("port-free", "taken", "x")
-    notes = Finding("init", Severity.INFO, "a note")
+    notes = Finding("health", Severity.INFO, "a note")
     error = compat.refusal({"shop": [both, own, both, notes], "blog": [both]})
     assert error is not None
     assert error.brief == "no room; shop: taken"

@@ -57,6 +57,11 @@ def test_a_mode_and_read_only_are_flags() -> None:
     assert [struct.unpack_from("<iI", row)[1] for row in rows] == [2 | 0o1770 << 16, 1]
 
 
+def test_an_init_is_asked_for() -> None:
+    assert (b"P", b"") in records(encode_config(spec(init=True)))
+    assert b"P" not in {tag for tag, _ in records(encode_config(spec()))}
+
+
 def test_an_init_system_is_known_by_its_name() -> None:
     assert is_init_system(spec(argv=("/sbin/init",)))
     assert not is_init_system(spec(argv=("/usr/bin/init",)))
