@@ -57,9 +57,16 @@ def moved(app: str | Path, target: str, store: Path, *more: str) -> Iterator[dic
         portkit("rm", "--yes", report["move"], "--on", f"lab:{target}", store=store)
 
 
-def ask(url: str, method: str = "GET", data: bytes | None = None, **headers: str) -> bytes:
+def ask(
+    url: str,
+    method: str = "GET",
+    data: bytes | None = None,
+    *,
+    patience: float = 10.0,
+    **headers: str,
+) -> bytes:
     asked = urllib.request.Request(url, data, headers, method=method)
-    with urllib.request.urlopen(asked, timeout=10) as answer:
+    with urllib.request.urlopen(asked, timeout=patience) as answer:
         return bytes(answer.read())
 
 
@@ -87,18 +94,3 @@ def services(target: str, move: str, form: str, store: Path) -> dict[str, str]:
         each["name"]: f"{each['status']} {each['health'] or each['exit_code'] or ''}".strip()
         for each in row["services"]
     }
-
-
-def use_queue(address: str) -> None:
-    """A worker counts the words; the one-shot migration has set the schema; visits are kept."""
-    assert ask(f"http://{address}:8085/?one+two+three") == b"words: 3\n"
-    first, second = (ask(f"http://{address}:8085/schema").decode() for _ in range(2))
-    assert first.startswith("schema 2, visits ")
-    assert int(second.rpartition(" ")[2]) == int(first.rpartition(" ")[2]) + 1
-
-
-def use_front(address: str) -> None:
-    """nginx with the project's own page; two servers with what they were given."""
-    assert b"The front page" in ask(f"http://{address}:8086/")
-    said = {ask(f"http://{address}:8086/app") for _ in range(4)}
-    assert said == {b"one, hello\n", b"two, hello, second to none\n"}

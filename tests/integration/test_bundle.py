@@ -10,6 +10,7 @@ import pytest
 
 from portkit import process
 from portkit.lab import Lab
+from tests.integration import clients
 from tests.integration.commands import (
     ROOT,
     SCHEMA,
@@ -18,7 +19,6 @@ from tests.integration.commands import (
     ours,
     portkit,
     services,
-    use_front,
     wait_for,
 )
 
@@ -128,12 +128,12 @@ def test_a_whole_project(lab: Lab, store: Path, tmp_path: Path) -> None:
         jsonschema.validate(report, SCHEMA)
         healthy = dict.fromkeys(("web", "one", "two"), "running healthy")
         assert services("beta", report["move"], "disk", empty) == healthy
-        use_front(address)
+        clients.front(address)()
         assert ask(f"http://{address}:8086/more/page") == bytes(range(256))
         portkit("stop", "front", "--on", "lab:beta", store=empty)
         portkit("start", "front", "--form", "image", "--on", "lab:beta", store=empty)
         wait_for(f"http://{address}:8086/")
-        use_front(address)
+        clients.front(address)()
         assert ask(f"http://{address}:8086/more/page") == bytes(range(256))
         web = "docker ps -q --filter label=portkit.service=web"
         found = f"docker exec $({web}) find /usr/share/nginx/html ! -type d -printf '{LISTED}'"

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from portkit.lab import Lab
+from tests.integration import clients
 from tests.integration.commands import (
     SCHEMA,
     ask,
@@ -17,8 +18,6 @@ from tests.integration.commands import (
     portkit,
     services,
     statuses,
-    use_front,
-    use_queue,
     wait_for,
 )
 
@@ -39,7 +38,7 @@ def test_a_queue_with_its_worker_and_a_migration(lab: Lab, store: Path, target: 
         ]
         for form in report["forms"]:
             assert form["ttfr"]["healthy_s"] > 0
-        use_queue(address)
+        clients.queue(address)()
         running = {
             "redis": "running healthy",
             "migrate": "exited",
@@ -59,7 +58,7 @@ def test_a_queue_with_its_worker_and_a_migration(lab: Lab, store: Path, target: 
         # The VM has the port now.
         portkit("start", "queue", "--form", "disk", *there, store=store)
         wait_for(f"http://{address}:8085/schema", 300.0)
-        use_queue(address)
+        clients.queue(address)()
         assert services(target, move, "disk", store) == running
         said = portkit("logs", "queue", "worker", "--form", "disk", *there, store=store).text
         assert "Job OK" in said
@@ -80,14 +79,14 @@ def test_a_queue_with_its_worker_and_a_migration(lab: Lab, store: Path, target: 
 def test_a_project_with_files_of_its_own(lab: Lab, store: Path) -> None:
     before, address = ours(lab, "gamma"), lab.address("gamma")
     with moved("front", "gamma", store, "--keep", "disk") as report:
-        use_front(address)
+        clients.front(address)()
         # An open relay would be: the servers are on a network that nothing outside is in.
         with pytest.raises(urllib.error.URLError):
             ask(f"http://{address}:8000/")
         portkit("stop", "front", "--on", "lab:gamma", store=store)
         portkit("start", "front", "--form", "image", "--on", "lab:gamma", store=store)
         wait_for(f"http://{address}:8086/")
-        use_front(address)
+        clients.front(address)()
         inspect = "docker inspect $(docker ps -q --filter label=portkit.service=web)"
         mounts = json.loads(on(lab, "gamma", inspect))[0]["Mounts"]
         assert {row["Destination"]: row["RW"] for row in mounts} == {
@@ -96,6 +95,37 @@ def test_a_project_with_files_of_its_own(lab: Lab, store: Path) -> None:
         }
         assert services("gamma", report["move"], "image", store)["two"] == "running healthy"
     assert ours(lab, "gamma") == before
+
+
+@pytest.mark.parametrize(
+    ("app", "path", "target"),
+    [
+        ("kinto", ":8087/v1/__heartbeat__", "beta"),
+        ("kinto", ":8087/v1/__heartbeat__", "gamma"),
+    ],
+)
+def test_an_app_with_its_database(lab: Lab, store: Path, app: str, path: str, target: str) -> None:
+    before, address = ours(lab, target), lab.address(target)
+    with moved(app, target, store, "--keep", "disk") as report:
+        jsonschema.validate(report, SCHEMA)
+        for form in ("disk", "image"):  # the VM runs already
+            there = ("--form", form, "--on", f"lab:{target}")
+            if form == "image":
+                portkit("start", app, *there, store=store)
+                wait_for(f"http://{address}{path}")
+            check = clients.FIXTURES[app](address)
+            check()
+            portkit("stop", app, *there, store=store)
+            # Neither had to be killed: each ended in its grace period, on its own stop signal.
+            ended = services(target, report["move"], form, store)
+            assert set(ended.values()) <= {"exited", "exited 143"}, ended
+            if (form, target) == ("disk", "gamma"):
+                continue  # a VM takes long to start, and beta's has shown what it keeps
+            portkit("start", app, *there, store=store)
+            wait_for(f"http://{address}{path}", 300.0)
+            check()
+            portkit("stop", app, *there, store=store)
+    assert ours(lab, target) == before
 
 
 BROKEN = """
