@@ -2,6 +2,7 @@
 
 import json
 import urllib.error
+import xmlrpc.client
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 
@@ -67,8 +68,33 @@ def kinto(address: str) -> Check:
     return check
 
 
+def wordpress(address: str) -> Check:
+    """WordPress is installed by its form; then a post and a file, by its API."""
+    site = f"http://{address}:8089"
+    form = "weblog_title=Moved&user_name=me&admin_password=secret&admin_password2=secret&pw_weak=on"
+    form += "&admin_email=me%40example.org&blog_public=0"
+    done = ask(f"{site}/wp-admin/install.php?step=2", "POST", form.encode(), patience=120)
+    assert b"Success!" in done, done
+    api = xmlrpc.client.ServerProxy(f"{site}/xmlrpc.php", allow_none=True).wp
+    text = {"post_title": "Under way", "post_content": "To a host.", "post_status": "publish"}
+    post = api.newPost(1, "me", "secret", text)
+    data = bytes(range(256)) * 300
+    file = {"name": "noise.png", "type": "image/png", "bits": xmlrpc.client.Binary(data)}
+    uploaded = api.uploadFile(1, "me", "secret", file)
+    assert isinstance(uploaded, dict)
+
+    def check() -> None:
+        page = ask(f"{site}/?p={post}", patience=60).decode()
+        assert "<title>Under way &#8211; Moved</title>" in page
+        assert "To a host." in page
+        assert ask(str(uploaded["url"])) == data
+
+    return check
+
+
 FIXTURES: Mapping[str, Client] = {
     "queue": queue,
     "front": front,
     "kinto": kinto,
+    "wordpress": wordpress,
 }

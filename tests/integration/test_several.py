@@ -102,6 +102,7 @@ def test_a_project_with_files_of_its_own(lab: Lab, store: Path) -> None:
     [
         ("kinto", ":8087/v1/__heartbeat__", "beta"),
         ("kinto", ":8087/v1/__heartbeat__", "gamma"),
+        ("wordpress", ":8089/wp-login.php", "beta"),
     ],
 )
 def test_an_app_with_its_database(lab: Lab, store: Path, app: str, path: str, target: str) -> None:
