@@ -34,6 +34,9 @@ _ALIVE_S = 0.5  # `alive` asks the engine, which costs more than asking the app
 _ASK_EVERY_S, _EAGER_S = 0.2, 1.0
 _MORE_SELDOM = 0.2  # of the time that has passed
 _FIRST_TIMEOUT_S, _LONGEST_TIMEOUT_S = 0.5, 10.0
+# A host that needs more time for the first answer needs it for each: on an emulated processor a
+# page of WordPress took 11 s, and one that is given up is computed to its end all the same.
+_LONGEST_SHARE = 0.1  # of the patience
 _MOST_OPEN = 6
 _ANSWER_LIMIT = 64 << 10  # bytes of one answer, headers included, that are looked at
 
@@ -113,6 +116,7 @@ class _Questions:
         self._last: Future[_Seen] | None = None
         self._lives = False  # there was a sign of life
         self._patience = _FIRST_TIMEOUT_S
+        self._longest = max(_LONGEST_TIMEOUT_S, probe.patience_s * _LONGEST_SHARE)
         self._begun = self._next = time.monotonic()
 
     def __enter__(self) -> _Questions:
@@ -134,7 +138,7 @@ class _Questions:
         if self._lives and self._last in self._open:
             return
         waited = now - self._begun
-        eager = min(max(_EAGER_S, waited / 2), _LONGEST_TIMEOUT_S)
+        eager = min(max(_EAGER_S, waited / 2), self._longest)
         timeout = self._patience if self._lives else eager
         sockets: list[socket.socket] = []
         until = now + max(min(timeout, deadline - now), POLL_S)
@@ -162,7 +166,7 @@ class _Questions:
             if not isinstance(said, TimeoutError):
                 self._lives = True
             elif self._lives and each is self._last:
-                self._patience = min(self._patience * 2, _LONGEST_TIMEOUT_S)
+                self._patience = min(self._patience * 2, self._longest)
         if done and self._lives:
             self._next = time.monotonic() + POLL_S
         # The first right answer counts.

@@ -65,6 +65,29 @@ def test_a_redirect_is_an_answer_and_tcp_asks_nothing(server: HTTPServer) -> Non
     assert ttfr(HealthProbe(scheme="tcp"), address, started=0, alive=fine).status == 0
 
 
+def test_a_slow_answer_is_waited_for_where_all_is_slow(
+    server: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe_module, "_FIRST_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(probe_module, "_LONGEST_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(probe_module, "_EAGER_S", 0.02)
+    monkeypatch.setattr(Handler, "do_GET", _slowly(Handler.do_GET, 0.3))
+    Handler.answers = [(200, b"")]
+    address = ("127.0.0.1", server.server_port)
+    assert ttfr(HealthProbe(timeout_s=20), address, started=0, alive=fine).status == 200
+    with pytest.raises(BootError, match="within 1 s"):  # a tenth of that is no patience
+        ttfr(HealthProbe(timeout_s=1), address, started=0, alive=fine)
+
+
+def _slowly(do: Callable[[Handler], None], seconds: float) -> Callable[[Handler], None]:
+    def slow(self: Handler) -> None:
+        time.sleep(seconds)
+        with contextlib.suppress(OSError):  # it was given up
+            do(self)
+
+    return slow
+
+
 def test_says_what_it_last_saw(server: HTTPServer) -> None:
     Handler.answers = [(500, b"")]
     probe = HealthProbe(timeout_s=0.1)
