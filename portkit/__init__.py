@@ -68,7 +68,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` says the same at ru
     )
     from portkit.progress import NullObserver, Observer
     from portkit.report import FormReport, Report
-    from portkit.source import InBundle, OnHost, Source
+    from portkit.source import InBundle, OnHost, Pull, Source
     from portkit.store import Store
 
 __version__ = "0.1.0"
@@ -99,6 +99,7 @@ _HOMES = {
     "NullObserver": "portkit.progress",
     "Observer": "portkit.progress",
     "OnHost": "portkit.source",
+    "Pull": "portkit.source",
     "Packages": "portkit.move",
     "PackedApp": "portkit.model",
     "PortkitError": "portkit.errors",
@@ -158,6 +159,7 @@ __all__ = [
     "Packages",
     "PackedApp",
     "PortkitError",
+    "Pull",
     "Report",
     "Severity",
     "Source",

@@ -80,7 +80,7 @@ class _Folder(_Answer):
 
 
 class _Remain(_Answer):
-    kind: Literal["instance", "volume", "image"]
+    kind: Literal["instance", "volume", "network", "image"]
     id: Annotated[str, Field(pattern=r"^(pk-[0-9a-f]{12})?$")]
     app: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$")]
     name: _Word
@@ -97,7 +97,7 @@ class _Log(_Answer):
 
 
 class _Garbage(_Answer):
-    kind: Literal["blob", "base", "part", "tmp", "instance", "volume", "image"]
+    kind: Literal["blob", "base", "part", "tmp", "instance", "volume", "network", "image"]
     name: Annotated[str, Field(max_length=256)]
     bytes: _Bytes
 
@@ -143,6 +143,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "image.tag": _Tagged,
     "image.remove": _Removed,
     "image.build": _Identity,
+    "image.pull": _Answer,
     "image.containers": _Running,
     "instance.create": _Folder,
     "instance.config": _Answer,

@@ -37,6 +37,7 @@ _LIMITS_S = {
     "image.save": 86400.0,
     "image.load": 86400.0,
     "image.build": 86400.0,
+    "image.pull": 86400.0,
     "store.part": 3600.0,  # what has come of a large blob is copied and hashed
     "store.apply": 7 * 86400.0,  # a large disk over a slow link
     "store.gc": 3600.0,

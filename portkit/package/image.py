@@ -71,6 +71,16 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
     return artifact
 
 
+def pull(host: Host, reference: str, platform: str = "", *, always: bool) -> None:
+    """Have the host's engine pull an image from its registry; unless `always`, only where it has
+    none of that name. platform: OS/ARCHITECTURE[/VARIANT], "" for the host's own.
+
+    EngineError with the engine's words when it cannot.
+    """
+    args = {"reference": reference, "platform": platform, "always": always}
+    host.remote.call("image.pull", args)
+
+
 def joined(images: Sequence[Artifact]) -> Artifact:
     """The images of several services as one Artifact; what they share is in it once."""
     first = images[0]

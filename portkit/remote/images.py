@@ -1,20 +1,14 @@
-"""Images of the host's Docker Engine: list, save, load and read back, tag, build."""
+"""Images of the host's Docker Engine: list, save, load and read back, tag."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import List, Optional
 from urllib.parse import quote, urlencode
 
 from portkit.remote import engine, engine_layers, leases, store
 from portkit.remote.channel import Channel
 from portkit.remote.layers import gather
-from portkit.remote.mask import masker
 from portkit.wire import codec, image_archive, labels
 from portkit.wire.frames import DATA_LIMIT, RemoteError
 from portkit.wire.json_types import JsonObject
@@ -23,7 +17,8 @@ _PROJECT, _SERVICE = labels.COMPOSE + "project", labels.COMPOSE + "service"
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,254}")
 
 
-def _checked(reference: object) -> str:
+def checked(reference: object) -> str:
+    """A reference that is one, for a URL or a command; AppError otherwise."""
     # It becomes a part of a URL's path: ".." would lead to another object of the engine.
     if (
         not isinstance(reference, str)
@@ -38,7 +33,7 @@ def _checked(reference: object) -> str:
 def inspect(reference: str) -> engine.Image:
     """What the engine says of an image; AppError when it has none of that name."""
     try:
-        return engine.image(_checked(reference))
+        return engine.image(checked(reference))
     except RemoteError as error:
         if ": 404 " not in error.details:
             raise
@@ -46,7 +41,7 @@ def inspect(reference: str) -> engine.Image:
             "AppError",
             "the image is not on the source host",
             reference,
-            "Pull or build it there; `docker images` shows what there is.",
+            "Build it there, or pull it: --pull missing. `docker images` shows what there is.",
         ) from error
 
 
@@ -79,7 +74,7 @@ def _row(image: engine.Image) -> JsonObject:
 def save(args: JsonObject, channel: Channel) -> JsonObject:
     """Send `docker save` of an image, compressed."""
     packer = codec.Compressor(args["encoding"], args.get("level", 3))
-    path = "/images/%s/get" % quote(_checked(args["reference"]), safe="/:@")
+    path = "/images/%s/get" % quote(checked(args["reference"]), safe="/:@")
     size = 0
     with engine.request("GET", path) as response:
         while True:
@@ -100,7 +95,7 @@ def load(args: JsonObject, channel: Channel) -> JsonObject:
     here the layers stay for what else this connection brings, and all stay that another Move
     needs).
     """
-    config, layers, hold = args["config"], args["layers"], _checked(args["hold"])
+    config, layers, hold = args["config"], args["layers"], checked(args["hold"])
     listed = listing({}, channel)
     known, containerd = listed["images"], listed["containerd"]
     # An overlay2 engine needs no file for layers whose chain it has.
@@ -148,7 +143,7 @@ def _read_back(hold: str, expected: str, layers: List[str], said: str) -> None:
 
 def tag(args: JsonObject, channel: Channel) -> JsonObject:
     """Name an image where the name is free or already its own; never move a name."""
-    reference, wanted = _checked(args["reference"]), _checked(args["tag"])
+    reference, wanted = checked(args["reference"]), checked(args["tag"])
     target = inspect(reference).id
     try:
         current = inspect(wanted).id
@@ -177,7 +172,7 @@ def remove(args: JsonObject, channel: Channel) -> JsonObject:
 
 def untag(reference: object, move: Optional[str] = None, same_as: Optional[str] = None) -> bool:
     """`remove` with its arguments by name; whether the name was taken away."""
-    name = _checked(reference)
+    name = checked(reference)
     with leases.locked():
         for marker in leases.markers():
             if name in marker["hold"].split() and marker["id"] != move:
@@ -220,159 +215,3 @@ def containers(args: JsonObject, channel: Channel) -> JsonObject:
         if mine or (wanted and (each.get("ImageID") == identity or each.get("Image") == wanted)):
             names += [name.lstrip("/") for name in engine.texts(each, "Names")[:1]]
     return {"running": names}
-
-
-def build(args: JsonObject, channel: Channel) -> JsonObject:
-    """Build with BuildKit where this host has it.
-
-    args: context ("-": it comes as a tar; else the URL of a git repository, and what comes is the
-    Dockerfile if `dockerfile` is "-"), dockerfile, args, target, network, needs_buildkit.
-    """
-    folder = store.temporary_folder()
-    context = store.temporary()
-    with context.open("wb") as file:
-        for chunk in store.decoded(channel, args["encoding"], args["size"]):
-            file.write(chunk)
-    identity = folder / "iid"
-    # One connection may build several Apps: the id of the one before must not be taken for this
-    # one.
-    if identity.exists():
-        identity.unlink()
-    buildkit = _buildkit(args["context"], args["needs_buildkit"])
-    if args["needs_buildkit"] and not buildkit:
-        raise RemoteError(
-            "EngineError",
-            "this Dockerfile needs BuildKit, which the source host lacks",
-            args["needs_buildkit"],
-            "Install docker-buildx on the source host.",
-        )
-    argv = ["docker", "build", "--iidfile", str(identity), "--file", args["dockerfile"]]
-    if buildkit:
-        argv += ["--progress", "plain"]
-    for option in ("network", "target"):
-        if args.get(option):
-            argv += ["--%s" % option, args[option]]
-    # By name only: values would be seen in the process list. Ours come last and stay.
-    env = dict(os.environ, **args["args"])
-    for name in args["args"]:
-        argv += ["--build-arg", name]
-    env.update(_client(), DOCKER_BUILDKIT="1" if buildkit else "0")
-    env["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # else the containerd store makes an index of two
-    env["GIT_TERMINAL_PROMPT"] = "0"  # nobody is there to answer
-    try:
-        _run_build([*argv, args["context"]], env, context, channel, masker(args["args"]))
-    except FileNotFoundError as error:
-        if error.filename != "docker":
-            raise
-        raise RemoteError(
-            "EngineError",
-            "the source host has no docker command to build with",
-            str(error),
-            "Install docker-cli (docker.io before Debian 13) there.",
-        ) from error
-    else:
-        return {"id": identity.read_text().strip()}
-    finally:
-        context.unlink()
-
-
-def _client() -> Dict[str, str]:
-    """What binds the docker command to this host's engine, whatever its user's contexts say."""
-    return {"DOCKER_HOST": "unix://" + engine.SOCKET}
-
-
-def _buildkit(context: str, needed: str) -> bool:
-    """buildx, or a docker.io 20.10, whose client drives BuildKit by itself.
-
-    That one knows neither a folder of a git repository nor a Dockerfile beside it: the old builder
-    does. Over ssh, BuildKit wants an agent, and the old builder uses the keys of this user.
-    """
-    git = context != "-"
-    agent = "SSH_AUTH_SOCK" in os.environ
-    if context.startswith("git@") and not agent and not needed:
-        return False
-    env = dict(os.environ, **_client())
-    asked = ["docker", "version", "-f", "{{.Client.Version}}"]
-    try:
-        buildx = subprocess.run(
-            ["docker", "buildx", "version"], capture_output=True, timeout=60, env=env
-        )
-        version = subprocess.run(asked, capture_output=True, timeout=60, env=env)
-    except FileNotFoundError as error:
-        raise RemoteError(
-            "EngineError",
-            "the docker command is not on the source host",
-            "docker build is run there",
-            "Install docker-cli on the source host.",
-        ) from error
-    major = version.stdout.split(b".")[0]
-    return buildx.returncode == 0 or (not git and major.isdigit() and 19 <= int(major) < 23)
-
-
-def _run_build(
-    argv: "list[str]",
-    env: Dict[str, str],
-    context: Path,
-    channel: Channel,
-    masked: Callable[[str], str],
-) -> None:
-    tail: List[str] = []
-    with tempfile.TemporaryDirectory(dir=str(store.temporary_folder())) as config:
-        # What the host's user has in ~/.docker (proxies, credential helpers, another builder) is no
-        # part of this build, unless DOCKER_CONFIG names it.
-        env.setdefault("DOCKER_CONFIG", config)
-        with (
-            context.open("rb") as file,
-            subprocess.Popen(
-                argv, env=env, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-            ) as process,
-        ):
-            try:
-                for raw in process.stdout or ():
-                    line = masked(raw.decode("utf-8", "replace").rstrip())
-                    if line:
-                        # A build may print without end; what went wrong stands last.
-                        tail = [*tail, line][-30:]
-                        channel.tell(line)
-            except BaseException:
-                process.kill()
-                raise
-    if process.returncode != 0:
-        if any("Cannot connect to the Docker daemon" in line for line in tail):
-            engine.get_object("/info")  # says what is wrong with it: no fault of the Dockerfile
-        if argv[-1] != "-":
-            raise _not_from_git(argv[-1], tail)
-        raise RemoteError(
-            "EngineError",
-            "the image could not be built",
-            "\n".join(tail),
-            "Fix the Dockerfile; its output is above.",
-        )
-
-
-def _not_from_git(url: str, tail: List[str]) -> RemoteError:
-    """Why there is no image of a git repository."""
-    # Docker 28.5 looks for git when it starts, and has no such source without it.
-    if shutil.which("git") is None or any("unknown scheme git" in line for line in tail):
-        return RemoteError(
-            "EngineError",
-            "the source host's engine has no git to fetch the build context with",
-            "\n".join(tail),
-            "Install git there and restart the Docker Engine; or clone the repository here and name"
-            " its folder.",
-        )
-    advice = (
-        "See the output above. The source host has to reach the repository without a password, and"
-        " Docker 20.10 takes the branch master unless the URL names another: #BRANCH."
-    )
-    if url.startswith("ssh://"):
-        advice = (
-            "Write git@HOST:PATH, which is fetched with the ssh keys of portkit's user there: ssh://"
-            " needs buildx and an ssh agent on the source host."
-        )
-    return RemoteError(
-        "EngineError",
-        "the image could not be built from the git repository",
-        "\n".join(tail),
-        advice,
-    )

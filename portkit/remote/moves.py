@@ -29,7 +29,7 @@ _APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f]{0,300}")
 _HELD: Dict[str, int] = {}  # App -> descriptor of the lock that this connection holds
 # An engine that was told to load or build goes on when its caller ends: it is waited for.
-_LASTING = {"image.load", "image.build", "instance.create"}
+_LASTING = {"image.load", "image.build", "image.pull", "instance.create"}
 _LASTING_S = 300.0
 _GLANCES = 40  # two seconds
 _ENDING_S = 20.0  # what the remote half of a broken connection has to clean up

@@ -8,7 +8,18 @@ import signal
 import sys
 from typing import BinaryIO
 
-from portkit.remote import facts, gc, images, instances, listing, moves, receive, remains, store
+from portkit.remote import (
+    docker_command,
+    facts,
+    gc,
+    images,
+    instances,
+    listing,
+    moves,
+    receive,
+    remains,
+    store,
+)
 from portkit.remote.channel import Channel
 from portkit.wire import codec, frames
 from portkit.wire.frames import RemoteError
@@ -27,7 +38,8 @@ VERBS = {
     "image.load": images.load,
     "image.tag": images.tag,
     "image.remove": images.remove,
-    "image.build": images.build,
+    "image.build": docker_command.build,
+    "image.pull": docker_command.pull,
     "image.containers": images.containers,
     "instance.create": instances.create,
     "instance.config": instances.configure,

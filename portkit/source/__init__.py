@@ -12,12 +12,12 @@ from portkit.clock import Clock
 from portkit.host import Counters, Host
 from portkit.model import App, AppSpec, Artifact, Facts, Finding, Form
 from portkit.source.bundle import InBundle
-from portkit.source.host import OnHost
+from portkit.source.host import OnHost, Pull
 from portkit.source.images import Images
 from portkit.store import Store
 from portkit.transfer.forward import Parcel
 
-__all__ = ["Images", "InBundle", "OnHost", "Source"]
+__all__ = ["Images", "InBundle", "OnHost", "Pull", "Source"]
 
 
 class Source(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 from portkit import app as apps
 from portkit import boot, compat
@@ -18,14 +19,25 @@ from portkit.store import Store
 from portkit.transfer.forward import Parcel
 
 
+class Pull(StrEnum):
+    """When the source host's engine pulls the images that an App names: never, those that it
+    lacks, or all, so that each is the registry's newest."""
+
+    NEVER = "never"
+    MISSING = "missing"
+    ALWAYS = "always"
+
+
 class OnHost:
-    """A Source: the Docker Engine of a connected host, which has the image or builds it."""
+    """A Source: the Docker Engine of a connected host, which has the image, builds it, or, where
+    `pull` says so, pulls it from a registry."""
 
     forms = (Form.IMAGE, Form.DISK)
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, pull: Pull = Pull.NEVER) -> None:
         self.host = host
         self.name = host.name
+        self._pull = pull
 
     def facts(self) -> Facts:
         """What the source host is and has."""
@@ -75,6 +87,10 @@ class OnHost:
                 built.append((service.build, reference))
             assert reference is not None, "the readers give every service an image or a build"
             if reference not in fetched:
+                if service.build is None and self._pull is not Pull.NEVER:
+                    with clock.phase("pull"):
+                        always = self._pull is Pull.ALWAYS
+                        images.pull(self.host, reference, service.platform, always=always)
                 with clock.phase("package image"):
                     fetched[reference] = images.fetch(self.host, reference, store, clock.observer)
             found.append(fetched[reference])

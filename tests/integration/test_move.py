@@ -115,6 +115,21 @@ def test_back_after_a_reboot(lab: Lab, store: Path, keep: str) -> None:
     assert "radicale" not in ours(lab, "beta")
 
 
+def pulled_when_told(lab: Lab, source: str, store: Path, name: str) -> None:
+    """A host whose engine lacks an image gets it from the registry, but only when it is told to."""
+    words = ("pack", "--from", f"lab:{source}", "--form", "image", "-o", str(store))
+    refused = portkit(*words, name, store=store, check=False)
+    assert (refused.code, b"--pull missing" in refused.stderr) == (3, True)
+    try:
+        for pull in ("missing", "always"):
+            portkit(*words, name, "--pull", pull, store=store)
+        unknown = portkit(*words, f"{name}x", "--pull", "missing", store=store, check=False)
+        assert b"could not pull the image" in unknown.stderr
+        assert b"manifest" in unknown.stderr  # the engine's own words
+    finally:
+        on(lab, source, f"docker rmi {name}", check=False)
+
+
 @pytest.mark.parametrize("target", ["beta", "gamma"])
 def test_registry_takes_an_image(lab: Lab, store: Path, target: str) -> None:
     with moved("registry", target, store) as report:
@@ -127,6 +142,8 @@ def test_registry_takes_an_image(lab: Lab, store: Path, target: str) -> None:
             on(lab, target, f"docker rmi {name} && docker pull -q {name} && docker rmi {name}")
             listed = ask(f"http://{address}:5000/v2/_catalog")
             assert json.loads(listed) == {"repositories": ["pushed"]}
+            if form == "image":
+                pulled_when_told(lab, target, store, name)
             portkit("stop", report["move"], "--on", f"lab:{target}", store=store)
             if form == "image":
                 words = ("start", report["move"], "--on", f"lab:{target}", "--form", "disk")

@@ -20,7 +20,8 @@ FUNCTIONS = words(
 VALUES = words(
     """
     App Artifact Bundle Ended Facts Finding Form FormReport Host InBundle Instance Journal Measured
-    MoveState NullObserver Observer OnHost PackedApp Packages Report Severity Source Store Verdict
+    MoveState NullObserver Observer OnHost PackedApp Packages Pull Report Severity Source Store
+    Verdict
     """
 )
 ERRORS = words(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,11 +21,11 @@ from portkit.bundle import Bundle, is_bundle, write
 from portkit.host import connect
 from portkit.host.limit import rate
 from portkit.inventory import Inventory
-from portkit.model import App, Form, Reading
+from portkit.model import App, Artifact, Form, Reading
 from portkit.package.save import save
 from portkit.progress import Observer
 from portkit.report import Report
-from portkit.source import InBundle, OnHost, Source
+from portkit.source import InBundle, OnHost, Pull, Source
 from portkit.store import Store, default_root
 from portkit_cli.observers import observer
 from portkit_cli.options import Messages, output, progress
@@ -45,7 +45,7 @@ _form = click.option(
 
 @contextmanager
 def _begun(
-    names: Sequence[str], reading: Reading, source: str, told: Observer
+    names: Sequence[str], reading: Reading, source: str, pull: str, told: Observer
 ) -> Iterator[tuple[tuple[App, ...], Source]]:
     """The Apps and where their images come from: a host, or the bundle that APP names."""
     if len(names) > 1 and (reading.files or reading.name):
@@ -53,12 +53,14 @@ def _begun(
     if not any(is_bundle(name) for name in names):
         loaded = tuple(apps.load(name, **asdict(reading)) for name in names)
         with connect(source, told) as host:
-            yield loaded, OnHost(host)
+            yield loaded, OnHost(host, Pull(pull))
         return
     if len(names) > 1:
         raise click.UsageError("a bundle goes alone: name no other APP beside it")
     if _given("source"):
         raise click.UsageError("a bundle has no source host: leave --from out")
+    if _given("pull"):
+        raise click.UsageError("a bundle has its images with it: leave --pull out")
     if reading != Reading():
         raise click.UsageError("a bundle holds an App that was read: name no files of it")
     with Bundle(Path(names[0])) as bundle:
@@ -87,6 +89,16 @@ _source = click.option(
 )
 
 
+_pull = click.option(
+    "--pull",
+    type=click.Choice([when.value for when in Pull]),
+    default=Pull.NEVER.value,
+    show_default=True,
+    help="Let the source host pull the images that APP names from their registries: those that it "
+    "lacks, or all anew.",
+)
+
+
 _apps = click.argument("names", metavar="APP...", nargs=-1, required=True)
 
 
@@ -94,6 +106,7 @@ _apps = click.argument("names", metavar="APP...", nargs=-1, required=True)
 @_apps
 @click.option("--to", "target", required=True, metavar="HOST", help="The host to move to.")
 @_source
+@_pull
 @_form
 @click.option(
     "--keep",
@@ -129,6 +142,7 @@ def move(
     names: tuple[str, ...],
     target: str,
     source: str,
+    pull: str,
     form: str,
     keep: str,
     repeat: int,
@@ -140,9 +154,8 @@ def move(
 ) -> None:
     """Move each APP to another host and report what that cost.
 
-    APP is a folder with compose.yaml or Dockerfile, a compose file, an image's name on the source
-    host, or a bundle (NAME.portkit) that `portkit pack` wrote. HOST is an ssh
-    alias, [user@]host[:port], ssh://..., lab:NAME or local.
+    APP is a folder with compose.yaml or Dockerfile, a compose file, an image's name, or a bundle
+    (NAME.portkit). HOST is an ssh alias, [user@]host[:port], ssh://..., lab:NAME or local.
 
     Several APPs are all checked before anything is sent, and then moved one after the other; what
     they share is sent once. When one fails, it is rolled back, those before it stay, and those
@@ -153,7 +166,7 @@ def move(
       portkit move fixtures/apps/radicale --from lab:alpha --to lab:beta
       portkit move ./shop --to web2 --form disk --keep disk
       portkit move ./shop ./blog ./wiki --from web1 --to web2
-      portkit move registry:2 --to ops@10.0.0.7 --repeat 5 --output json
+      portkit move registry:2 --pull missing --to ops@10.0.0.7 --repeat 5 --output json
       portkit move ./shop --to web2 --dry-run
       portkit move ./shop -f compose.yaml -f production.yaml --profile mail --to web2
       portkit move /media/usb/shop.portkit --to web2
@@ -163,7 +176,7 @@ def move(
     there = connect(target, told)
     reports: list[Report] = []
     try:
-        with _begun(names, reading, source, told) as (loaded, origin), there as host:
+        with _begun(names, reading, source, pull, told) as (loaded, origin), there as host:
             forms = _asked(form, origin)
             # On the connection and not on a Move: what several Apps send shares one limit.
             host.limit(limit)
@@ -198,6 +211,7 @@ def move(
     help="The host that it would run on; can be given several times.",
 )
 @_source
+@_pull
 @_form
 @reading_options
 @output
@@ -206,6 +220,7 @@ def check(
     names: tuple[str, ...],
     targets: tuple[str, ...],
     source: str,
+    pull: str,
     form: str,
     reading: Reading,
     output: str,
@@ -226,7 +241,7 @@ def check(
     told = observer(progress)
     reports: list[Report] = []
     ends = [connect(target, told) for target in targets]
-    with _begun(names, reading, source, told) as (loaded, origin):
+    with _begun(names, reading, source, pull, told) as (loaded, origin):
         forms = _asked(form, origin)
         packages = moves.package_apps(loaded, source=origin, forms=forms, observer=told)
         # One after the other: a host need not be connected while another one is judged.
@@ -253,6 +268,7 @@ def check(
 @click.command()
 @click.argument("app")
 @_source
+@_pull
 @_form
 @click.option(
     "-o",
@@ -281,6 +297,7 @@ def check(
 def pack(
     app: str,
     source: str,
+    pull: str,
     form: str,
     place: Path,
     made_for: Path | None,
@@ -314,28 +331,31 @@ def pack(
         # A bundle says what its source host was, as nobody can ask it later.
         facts = origin.facts() if alone else None
         made = moves.pack(
-            loaded, source=OnHost(origin), forms=_FORMS[form], store=store, observer=told
+            loaded,
+            source=OnHost(origin, Pull(pull)),
+            forms=_FORMS[form],
+            store=store,
+            observer=told,
         )
-    if facts is not None:
-        told.phase(f"write {place}")
-        written = write(
-            place,
-            made,
-            store,
-            facts,
-            told,
-            have=known.digests,
-            made_for=known.host,
-            part_bytes=part,
-        )
-        for path in written:
-            click.echo(f"{path}  {decimal(path.stat().st_size)}")
+    if facts is None:
+        _write_files(place, loaded.name, made.artifacts, store, told)
         return
-    place.mkdir(parents=True, exist_ok=True)
-    for kind, artifact in made.artifacts.items():
-        path = place / (loaded.name + (".tar" if kind is Form.IMAGE else ".qcow2"))
+    told.phase(f"write {place}")
+    have, host = known.digests, known.host
+    written = write(place, made, store, facts, told, have=have, made_for=host, part_bytes=part)
+    for path in written:
+        click.echo(f"{path}  {decimal(path.stat().st_size)}")
+
+
+def _write_files(
+    folder: Path, name: str, made: Mapping[Form, Artifact], store: Store, told: Observer
+) -> None:
+    """A file for each Form."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, artifact in made.items():
+        path = folder / (name + (".tar" if kind is Form.IMAGE else ".qcow2"))
         told.phase(f"write {path}")
-        save(artifact, store, path, loaded.name)
+        save(artifact, store, path, name)
         click.echo(f"{path}  {decimal(path.stat().st_size)}  {artifact.digest}")
 
 
