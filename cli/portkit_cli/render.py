@@ -95,6 +95,14 @@ def print_report(report: Report) -> None:
         elif form.predicted:
             text = f"predicted {form.form.value}: {'; '.join(form.predicted.basis)}"
             console.print(Text(clean(text)))
+    for form in report.forms:
+        for service in form.services:
+            shared = f", {decimal(service.shared_bytes)} of it shared" * bool(service.shared_bytes)
+            text = (
+                f"{service.name}: image of {decimal(service.bytes)}, "
+                f"sent {decimal(service.sent_bytes)}{shared}"
+            )
+            console.print(Text(clean(text)))
     # A finding that is true of both forms is printed once.
     for finding in dict.fromkeys(each for form in report.forms for each in form.findings):
         text = f"{finding.severity.value} {finding.rule}: {finding.message}"

@@ -167,7 +167,10 @@ class _Project:
         reader = self.reader
         rows = self._chosen(top)
         shared = self._shared(top, rows)
-        told = {key: service.read(reader, key, row, shared) for key, row in rows.items()}
+        told = {}
+        for key, row in rows.items():
+            with reader.about(key):
+                told[key] = service.read(reader, key, row, shared)
         everyone = reader.mapping(top["services"])
         found = {
             key: project.needed(reader, each.service, self._lines[key], told, everyone)

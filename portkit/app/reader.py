@@ -4,6 +4,7 @@ Finding. What the keys mean is compose.py's and the fields' own modules'."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,6 +68,14 @@ class Reader:
         """A Finding that names the value's line."""
         where = f"{Path(self.origin_of(value).name).name}:{value.line}"
         self.findings.append(Finding(rule, severity, message, (where,), remedy))
+
+    @contextmanager
+    def about(self, service: str) -> Iterator[None]:
+        """What is noticed in the block concerns that service."""
+        before = len(self.findings)
+        yield
+        noticed = self.findings[before:]
+        self.findings[before:] = [replace(each, services=(service,)) for each in noticed]
 
     def use(self, value: Value, read: Callable[[Any], T]) -> T:
         """`read` of the plain value; its ValueError gets the line."""

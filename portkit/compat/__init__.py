@@ -77,7 +77,8 @@ def check(
 def _named(finding: Finding, services: Sequence[str], spec: AppSpec) -> Finding:
     if len(services) == len(spec.services):
         return finding
-    return replace(finding, message=f"{', '.join(services)}: {finding.message}")
+    message = f"{', '.join(services)}: {finding.message}"
+    return replace(finding, message=message, services=tuple(services))
 
 
 def port_taken(spec: AppSpec, facts: Facts) -> bool:

@@ -28,7 +28,7 @@ class Finding:
     """One statement about how well an App and a host go together.
 
     rule: stable name such as "port-free"; evidence: one string for each thing that was read;
-    remedy: what the user can do about it.
+    remedy: what the user can do about it. services: those of the App that it is about; () is all.
     """
 
     rule: str
@@ -36,3 +36,4 @@ class Finding:
     message: str
     evidence: tuple[str, ...] = ()
     remedy: str = ""
+    services: tuple[str, ...] = ()

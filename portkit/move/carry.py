@@ -19,7 +19,7 @@ from portkit.move.plan import Plan
 from portkit.move.prepare import Job, Packed
 from portkit.move.steps import steps_of
 from portkit.progress import Observer
-from portkit.report import Boot, FormReport, Phase, Report, adapter
+from portkit.report import Boot, FormReport, Phase, Report, adapter, by_service
 from portkit.source import Source
 from portkit.store import Store
 
@@ -184,17 +184,20 @@ def _form_report(
     phases = [phase for each in made.values() for phase in each.get("phases", ())]
     booted = made["boot"]
     state = "running" if form is plan.keep else "ready"
+    sent = adapter(Transfer).validate_python(made["transfer"]["transfer"])
+    services = packed.spec.services if form is Form.IMAGE else ()
     return FormReport(
         form=form,
         artifact=artifact,
         verdict=compat.verdict(findings, packed.target, form),
         findings=findings,
         phases=tuple(map(adapter(Phase).validate_python, phases)),
-        transfer=adapter(Transfer).validate_python(made["transfer"]["transfer"]),
+        transfer=sent,
         boot=adapter(Boot).validate_python(booted["boot"]),
         from_move_s=booted["from_move_s"],
         from_boot_s=tuple(booted["from_boot_s"]),
         instance=plan.move,
         state="removed" if plan.keep is None else state,
         predicted=plan.predicted.get(form),
+        services=by_service(services, artifact, sent.blobs),
     )

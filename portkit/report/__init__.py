@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from portkit.delivery import Prediction, Transfer
+from portkit.delivery import Delivery, Prediction, Transfer
 from portkit.model import (
     App,
     Artifact,
@@ -14,6 +16,7 @@ from portkit.model import (
     Form,
     MachineStart,
     Method,
+    RunSpec,
     Verdict,
 )
 from portkit.wire.json_types import JsonObject
@@ -83,12 +86,28 @@ class Boot:
 
 
 @dataclass(frozen=True)
+class ServiceBytes:
+    """What one service of several has to do with what travelled in the image Form.
+
+    image: the digest of its image. bytes: of the image's content. sent_bytes: of the compressed
+    streams of its blobs. shared_bytes: what of these other services need as well.
+    """
+
+    name: str
+    image: str
+    bytes: int
+    sent_bytes: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True)
 class FormReport:
     """What one Form cost, or would cost.
 
     artifact: None where a check did not make one. from_boot_s: the time to first request, in
     seconds, one value for each start. from_move_s: of the first start, since the Move began. state:
     running, ready or removed; "" before. predicted: of a Move that is planned, or was before.
+    services: of the image Form of several.
     """
 
     form: Form
@@ -103,6 +122,7 @@ class FormReport:
     instance: str = ""
     state: str = ""
     predicted: Prediction | None = None
+    services: tuple[ServiceBytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +142,34 @@ class Report:
     phases: tuple[Phase, ...]
     forms: tuple[FormReport, ...]
     dry_run: bool = False
+
+
+def by_service(
+    services: Sequence[RunSpec], image: Artifact, sent: Sequence[Delivery]
+) -> tuple[ServiceBytes, ...]:
+    """What was sent for each of several services; () for one alone. sent: how the blobs of the
+    image Form travelled."""
+    if len(services) < 2:
+        return ()
+    configs = {config.digest: config for config in image.images}
+    contents = {
+        service.service: {service.image, *configs[service.image].diff_ids} for service in services
+    }
+    users = Counter(digest for digests in contents.values() for digest in digests)
+    sizes = {blob.digest: blob.size for blob in image.blobs}
+    streams = {each.digest: each.sent for each in sent}
+    return tuple(
+        ServiceBytes(
+            name=service.service,
+            image=service.image,
+            bytes=sum(sizes[digest] for digest in contents[service.service]),
+            sent_bytes=sum(streams.get(digest, 0) for digest in contents[service.service]),
+            shared_bytes=sum(
+                streams.get(digest, 0) for digest in contents[service.service] if users[digest] > 1
+            ),
+        )
+        for service in services
+    )
 
 
 def to_json(report: Report) -> JsonObject:
@@ -163,6 +211,7 @@ def _form(form: FormReport) -> JsonObject:
         "artifact": artifact and {name: getattr(artifact, name) for name in _ARTIFACT_KEYS},
         "predicted": row["predicted"],
         "transfer": row["transfer"],
+        "services": row["services"],
         "phases": row["phases"],
         "ttfr": {
             "from_move_s": row["from_move_s"],

@@ -301,6 +301,9 @@ def test_a_finding_of_one_of_several_services_names_it() -> None:
     spec = apps.resolve_all(app, [IMAGE, IMAGE])
     found = compat.check(spec, {IMAGE.digest: IMAGE}, FACTS, Form.DISK)
     told = {each.rule: each.message for each in found}
+    whose = {each.rule: each.services for each in found}
+    assert (whose["engine-only"], whose["address-changed"]) == (("web",), ("db",))
+    assert whose["networks-joined"] == ()
     assert told["engine-only"].startswith("web: ")
     assert told["address-changed"].startswith("db: ")
     assert told["networks-joined"] == "the services share one network in the VM"

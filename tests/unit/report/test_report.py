@@ -22,7 +22,7 @@ from portkit.model import (
     Severity,
     Verdict,
 )
-from portkit.report import Boot, FormReport, Phase, Report
+from portkit.report import Boot, FormReport, Phase, Report, ServiceBytes
 from tests.factories import FACTS, transfer
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/report.schema.json").read_text())
@@ -77,6 +77,7 @@ ARTIFACT = Artifact(Form.IMAGE, DIGEST, (ImageConfig(DIGEST, "amd64", "linux", (
         from_move_s=st.none() | SECONDS,
         from_boot_s=st.lists(SECONDS, max_size=3).map(tuple),
         predicted=st.none() | st.just(PREDICTED),
+        services=st.just((ServiceBytes("web", DIGEST, 9, 5, 0),)),
         state=st.sampled_from(["running", "ready", "removed", ""]),
     )
 )
