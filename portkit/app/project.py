@@ -10,6 +10,10 @@ from portkit.app.document import Value
 from portkit.app.reader import Reader
 from portkit.model import Dependency, Machine, Mount, Service, Severity
 
+# What a service without a limit counts for in the VM's memory: a database with its defaults or a
+# worker fits. A host gives a VM only the memory that it has touched.
+_UNLIMITED_MEMORY = 256 << 20
+
 ALL = "*"  # the profile that chooses every service
 _ALONE = "Choose it too (--profile), or make the dependency `required: false`."
 
@@ -182,16 +186,17 @@ def machine(services: Collection[Service]) -> Machine:
         return next(iter(services)).machine
     told = [service.machine for service in services]
     default = Machine()
-    limited = [
+    memory = [
         each.machine.memory_bytes
-        for each in services
         if each.mem_limit_bytes or each.machine.memory_bytes != default.memory_bytes
+        else _UNLIMITED_MEMORY
+        for each in services
     ]
     shares = [each.cpus or 0.0 for each in services]
     cpus = max(-(-int(sum(shares) * 1000) // 1000), *(each.cpus for each in told))
     disks = [each.disk_bytes for each in told if each.disk_bytes is not None]
     return Machine(
-        memory_bytes=max(default.memory_bytes, sum(limited)),
+        memory_bytes=max(default.memory_bytes, sum(memory)),
         cpus=cpus,
         disk_bytes=sum(disks) or None,
         firmware=max((each.firmware for each in told), key=lambda one: one is not default.firmware),

@@ -79,6 +79,8 @@ def test_the_top_level_says_how_the_front_is_asked(tmp_path: Path) -> None:
     ("text", "machine"),
     [
         ("{a: {image: a}, b: {image: b}}", Machine()),
+        ("{a: {image: a}, b: {image: b}, c: {image: c}}", Machine(3 * 256 << 20)),
+        ("{a: {image: a, mem_limit: 1g}, b: {image: b}}", Machine(1280 << 20)),
         ("{a: {image: a, mem_limit: 1g}, b: {image: b, mem_limit: 2g}}", Machine(3 << 30)),
         ("{a: {image: a, cpus: 1.5}, b: {image: b, cpus: 0.7}}", Machine(cpus=3)),
         (
@@ -343,3 +345,9 @@ def test_what_has_no_healthcheck_never_becomes_healthy() -> None:
         App("shop", (web, Service("db", healthcheck=check)), "./shop", front="db"), [IMAGE, IMAGE]
     )
     assert (found.front.service, found.services[0].hostname) == ("db", "web")
+
+
+def test_a_finding_says_which_service_it_is_about(tmp_path: Path) -> None:
+    text = "services: {a: {image: a}, b: {image: b, ports: ['8000-8001:80']}}\n"
+    (found,) = load(tmp_path, text).findings
+    assert (found.rule, found.services) == ("port-chosen", ("b",))
