@@ -17,11 +17,15 @@ class Containers:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._engine = Docker(host.docker_socket(), host.name)
+        self._engine = Docker(host.docker_socket(), host.name, self._pause)
 
     def close(self) -> None:
         """Close the connection to the engine."""
         self._engine.close()
+
+    def _pause(self, seconds: float) -> None:
+        """A lane of a Move that fails ends the waiting of the other one."""
+        self._host.remote.halt.pause(seconds)
 
     def create(
         self,

@@ -13,8 +13,8 @@ from portkit.model import REMAINS, Form, Instance
 class Remain:
     """One thing that was left.
 
-    kind: instance (a folder with disks), volume, or image (a name that holds one). id, app: of the
-    Move that left it, "" where nothing says so. name: its own.
+    kind: instance (a folder with disks), volume, network, or image (a name that holds one). id,
+    app: of the Move that left it, "" where nothing says so. name: its own.
     """
 
     kind: str
@@ -35,12 +35,12 @@ def found(host: Host, domains: Sequence[str] | None = None) -> tuple[Remain, ...
 
 def remains(host: Host, form: Form, domains: Sequence[str] | None = None) -> tuple[Instance, ...]:
     """What was left as Instances, one for each Move, so that `portkit rm` can remove it."""
-    kinds = ("instance",) if form is Form.DISK else ("volume", "image")
+    kinds = ("instance",) if form is Form.DISK else ("volume", "network", "image")
     rows: dict[str, Instance] = {}
     for each in found(host, domains):
         if each.kind in kinds and each.id:
             before = rows.get(each.id)
-            # A name that holds an image says nothing of its App; a volume of the same Move does.
+            # A name that holds an image says nothing of its App; a volume or a network does.
             app = each.app or (before.app if before else "")
             rows[each.id] = Instance(each.id, app, form, host.name, REMAINS)
     return tuple(rows.values())

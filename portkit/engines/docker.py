@@ -57,10 +57,13 @@ _LOG_READ = 64 << 20  # bytes after which an engine is not listened to any more
 class Docker:
     """One engine behind a unix socket. `close` when done."""
 
-    def __init__(self, socket: Path, host: str) -> None:
+    def __init__(
+        self, socket: Path, host: str, pause: Callable[[float], object] = time.sleep
+    ) -> None:
+        """pause: sleeps between two questions, and may raise to end the waiting."""
         from portkit.engines.docker_client import Client
 
-        self._host = host
+        self._host, self._pause = host, pause
         url = f"unix://{socket}"
         with self._errors("reach the engine"):
             made = within(CALL_S, lambda: Client(base_url=url, version="auto", timeout=120))
@@ -254,7 +257,7 @@ class Docker:
                     details=self._last_words(other, state),
                     resolution=f"See what {other.service} wrote above.",
                 )
-            time.sleep(_POLL_S)
+            self._pause(_POLL_S)
 
     def _last_words(self, row: Row, state: State) -> str:
         """What a service wrote last, and what its healthcheck did."""

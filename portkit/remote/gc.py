@@ -39,8 +39,8 @@ def collect(args: JsonObject, channel: Channel) -> JsonObject:
     """Remove what nothing needs, or say what it is.
 
     args: dry_run; all (also what is younger than an hour); domains (see `remains.find`).
-    Answers rows of kind (blob, base, part, tmp; instance, volume, image of `remains`), name and
-    bytes on disk, their sums, and how many other connections are at work.
+    Answers rows of kind (blob, base, part, tmp; instance, volume, network, image of `remains`),
+    name and bytes on disk, their sums, and how many other connections are at work.
     """
     others = _others()
     limit = _STALE_S if others else 0.0 if args["all"] else _YOUNG_S

@@ -2,6 +2,7 @@
 
 instance    a folder with an Instance's disks, and no domain
 volume      a volume with portkit's mark, and no container of that Move
+network     a network with portkit's mark, and no container of that Move
 image       a name by which portkit holds an image, and no container that is made from it
 
 What belongs to a Move that has a marker here is that Move's: `portkit moves` shows it.
@@ -56,10 +57,12 @@ def remove(row: JsonObject) -> None:
         images.untag(row["name"])
     else:
         try:
-            with engine.request("DELETE", "/volumes/" + quote(row["name"], safe="")):
+            place = "/%ss/%s" % (row["kind"], quote(row["name"], safe=""))
+            with engine.request("DELETE", place):
                 return
         except RemoteError as error:
-            if ": 404 " not in error.details and ": 409 " not in error.details:
+            # Gone, or in use: of a volume the engine says 409 then, of a network 403.
+            if not any(code in error.details for code in (": 404 ", ": 409 ", ": 403 ")):
                 raise
 
 
@@ -98,6 +101,7 @@ def _of_engine() -> Iterator[JsonObject]:
     containers = engine.get_rows("/containers/json?all=1")
     moves = {engine.fields(each, "Labels").get(labels.MOVE) for each in containers}
     yield from _volumes(moves)
+    yield from _networks(moves)
     names = {each.get("Image") for each in containers}
     for row in engine.get_rows("/images/json"):
         for tag in engine.texts(row, "RepoTags"):
@@ -120,6 +124,15 @@ def _volumes(moves: "set[Optional[str]]") -> Iterator[JsonObject]:
         if leases.is_id(identity) and identity not in moves:
             name, place = engine.text(row, "Name"), engine.text(row, "Mountpoint")
             yield _row("volume", str(identity), given.get(labels.APP), name, _is_empty(place))
+
+
+def _networks(moves: "set[Optional[str]]") -> Iterator[JsonObject]:
+    query = urlencode({"filters": '{"label":["%s"]}' % labels.MOVE})
+    for row in engine.get_rows("/networks?" + query):
+        given = engine.fields(row, "Labels")
+        identity = given.get(labels.MOVE)
+        if leases.is_id(identity) and identity not in moves:
+            yield _row("network", str(identity), given.get(labels.APP), engine.text(row, "Name"))
 
 
 def _is_empty(mountpoint: str) -> bool:

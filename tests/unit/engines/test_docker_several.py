@@ -11,6 +11,7 @@ import pytest
 from portkit.engines import docker_client, docker_spec
 from portkit.engines.docker import Docker, _waves
 from portkit.errors import AppError, BootError, ConflictError
+from portkit.halt import Halt, Halted
 from portkit.model import (
     AppSpec,
     Attachment,
@@ -196,6 +197,16 @@ def test_what_one_needs_fails(
     if "unhealthy" in str(db):
         assert "healthcheck, code 1: no" in caught.value.details
     assert not engine.asked("POST", "/containers/web/start")
+
+
+def test_the_waiting_ends_when_the_move_gives_up(engine: FakeEngine) -> None:
+    states(engine, web=RUNS, job=DONE, db={**RUNS, "Health": {"Status": "starting"}})
+    halt = Halt()
+    docker = Docker(engine.socket, "web1", halt.pause)
+    halt.give_up(BootError("the other lane failed"))
+    with pytest.raises(Halted):
+        docker.start(ID, 600.0)
+    docker.close()
 
 
 def test_one_instance_with_its_services(engine: FakeEngine, docker: Docker) -> None:

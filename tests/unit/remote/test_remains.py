@@ -32,7 +32,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine
     marker = {"id": MOVES, "app": "shop", "role": "target", "needs": [], "brought": []}
     marker.update({"hold": "", "about": {}, "ports": []})
     (leases.ROOT / f"{MOVES}.json").write_text(json.dumps(marker))
-    volumes = []
+    volumes, networks = [], []
     for identity in (LEFT, RUNS, MOVES):
         folder = instances.ROOT / identity
         folder.mkdir(parents=True)
@@ -42,6 +42,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine
         data.mkdir()
         labels = {"portkit.move": identity, "portkit.app": "shop"}
         volumes.append({"Name": f"v-{identity}", "Labels": labels, "Mountpoint": str(data)})
+        networks.append({"Name": f"n-{identity}", "Labels": labels})
     (tmp_path / f"volume-{RUNS}" / "data").write_text("x")
     with fake_engine(tmp_path) as made:
         monkeypatch.setattr(engine, "SOCKET", str(made.socket))
@@ -53,9 +54,11 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine
             "GET /info": (200, {}),
             "GET /containers/json": (200, [runs]),
             "GET /volumes": (200, {"Volumes": volumes}),
+            "GET /networks": (200, networks),
             "GET /images/json": (200, [image]),
             f"GET /images/{digest}/json": (200, image),
             f"DELETE /volumes/v-{LEFT}": (204, {}),
+            f"DELETE /networks/n-{LEFT}": (403, {"message": "it has active endpoints"}),
             f"DELETE /images/{tags[0]}": (200, []),
         }
         yield made
@@ -66,7 +69,8 @@ def kinds(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
 
 
 def test_what_is_found(host: FakeEngine) -> None:
-    wanted = [("instance", LEFT, "shop"), ("volume", LEFT, "shop"), ("image", LEFT, "")]
+    wanted = [("instance", LEFT, "shop"), ("volume", LEFT, "shop"), ("network", LEFT, "shop")]
+    wanted.append(("image", LEFT, ""))
     assert kinds(remains.listing({"domains": [RUNS]}, None)["remains"]) == wanted
     assert kinds(remains.find(None)) == wanted[1:], "without libvirt no folder is judged"
 
@@ -89,12 +93,13 @@ def collect(monkeypatch: pytest.MonkeyPatch, **more: Any) -> list[str]:
 
 
 def test_gc_removes_them(host: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = [f"instance {LEFT}", f"volume v-{LEFT}", f"image {HELD}-{LEFT[3:]}"]
+    wanted = [f"instance {LEFT}", f"volume v-{LEFT}", f"network n-{LEFT}"]
+    wanted += [f"image {HELD}-{LEFT[3:]}"]
     assert collect(monkeypatch, dry_run=True) == wanted
     assert not host.asked("DELETE", "")
     assert collect(monkeypatch) == wanted
     assert sorted(path.name for path in instances.ROOT.glob("pk-*")) == [RUNS, MOVES]
-    assert len(host.asked("DELETE", "")) == 2
+    assert len(host.asked("DELETE", "")) == 3
 
 
 def test_gc_keeps_a_volume_with_data(
