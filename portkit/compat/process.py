@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from portkit.compat.rule import Case, Found
 from portkit.health import way_of
 from portkit.model import DEFAULT_CAPABILITIES, Method
+from portkit.model.run import NO_NEW_PRIVILEGES
 
 
 def privileged(case: Case) -> Iterator[Found]:
@@ -74,7 +75,9 @@ def engine_only(case: Case) -> Iterator[Found]:
         "pid": spec.pid,
         "ipc": spec.ipc not in ("", "private"),
         "userns_mode": spec.userns_mode,
-        "security_opt": spec.security_opt,
+        "security_opt": [
+            each for each in spec.security_opt if not each.startswith(NO_NEW_PRIVILEGES)
+        ],
         "logging": spec.logging.driver,
         "domainname": spec.domainname,
         "mem_reservation": spec.mem_reservation_bytes,

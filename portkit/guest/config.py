@@ -148,6 +148,8 @@ def _additions(spec: RunSpec) -> list[Record]:
         records.append((b"J", _packed("<i", spec.oom_score_adj)))
     if resolver := several.resolver(spec):
         records.append((b"X", _text(resolver, "a name server")))
+    if spec.no_new_privileges:
+        records.append((b"Q", b""))
     for key, value in spec.sysctls.items():
         records.append((b"Y", _text(f"{key}={value}", "a sysctl")))
     return [*records, *_healthcheck(spec.healthcheck)]

@@ -10,6 +10,7 @@ from portkit.model.health import Healthcheck, HealthProbe
 from portkit.model.project import Network, Volume
 from portkit.model.service import Machine, Mount, Port, Surroundings, Ulimit
 
+NO_NEW_PRIVILEGES = "no-new-privileges"  # in security_opt
 SHARED = "service:"  # of network_mode, before the name of the service whose network it is
 
 
@@ -55,6 +56,14 @@ class RunSpec(Surroundings):
         modes = (self.network_mode, self.pid, self.ipc)
         shared = [mode.removeprefix(SHARED) for mode in modes if mode.startswith(SHARED)]
         return tuple(dict.fromkeys((*(each.service for each in self.depends_on), *shared)))
+
+    @property
+    def no_new_privileges(self) -> bool:
+        """Whether neither setuid bits nor file capabilities may give it more rights: the last word
+        of `security_opt` about that counts, as in the engine."""
+        asked = (option.replace("=", ":").partition(":") for option in self.security_opt)
+        told = [value for name, _, value in asked if name == NO_NEW_PRIVILEGES]
+        return bool(told) and told[-1].lower() in ("", "1", "t", "true")
 
     @property
     def shares_network(self) -> bool:

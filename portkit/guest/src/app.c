@@ -207,6 +207,7 @@ static void several_enter(const struct app *app, const struct service *service) 
 static void world_enter(const struct app *app, const struct service *service) {
     mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
     if (service->name) several_enter(app, service);
+    if (!service->init_system) memory_renew(service);
     /* The initrd cannot be pivoted away: the root is moved over it. */
     if (chdir(service->root) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
         give_up("enter the root");
@@ -268,6 +269,8 @@ static void program_run(const struct service *service, char *const *argv, int ou
     /* So that /dev/stdout can be opened again, by a user without rights too. */
     if (fchown(out, person.uid, (gid_t)-1)) give_up("give the output away");
     rights_set(service, &person);
+    if (service->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        give_up("give up new privileges");
     if (chdir(service->cwd)) give_up("enter the working folder");
     dup2(null, 0), dup2(out, 1), dup2(out, 2);
     if (service->minded && getpid() == 1) mind(); /* not for a healthcheck */

@@ -146,6 +146,7 @@ static void record_of_several(struct service *s, char tag, const unsigned char *
         break;
     case 'M': if (size == 8) s->shm_bytes = wide(data); break;
     case 'J': if (size == 4) s->oom_score = (int32_t)word(data); break;
+    case 'Q': s->no_new_privileges = 1; break;
     case 'Y': ADD(s->sysctls, s->sysctlc, 63, text(data, size)); break;
     case 'F':
         if (size > 8)

@@ -247,6 +247,19 @@ static int mount_at(const struct service *service, const char *target, const cha
     return place_open(service, target, 0);
 }
 
+/* Whether something of the App is mounted on the place, or below it. */
+static int has_mount(const struct service *service, const char *place, int itself) {
+    size_t length = strlen(place);
+    for (size_t i = 0; i < service->mountc + service->contentc; i++) {
+        const char *target = i < service->mountc ? service->mounts[i].target
+                                                 : service->contents[i - service->mountc].target;
+        if (!strncmp(target, place, length) &&
+            (target[length] == '/' || (itself && !target[length])))
+            return 1;
+    }
+    return 0;
+}
+
 static void mount_in(int folder, const char *name, const char *type, unsigned long flags,
                      const char *options) {
     char path[64];
@@ -255,20 +268,25 @@ static void mount_in(int folder, const char *name, const char *type, unsigned lo
     mount(type, path, type, flags, options);
 }
 
+/* What processes share in memory, by name. */
+static void shared_mount(const struct service *service, int dev) {
+    char options[64];
+    snprintf(options, sizeof options, "mode=1777,size=%llu",
+             (unsigned long long)service->shm_bytes);
+    mount_in(dev, "shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options);
+    mount_in(dev, "mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+}
+
 /* /dev as a container has it; the nodes are those of runc's default. */
 static void devices_make(const struct service *service) {
     static const char *const links[][2] = {{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"},
         {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
         {"/proc/kcore", "core"}};
-    char options[64];
-    snprintf(options, sizeof options, "mode=1777,size=%llu",
-             (unsigned long long)service->shm_bytes);
     int dev = mount_at(service, "/dev", "tmpfs", "tmpfs", MS_NOSUID | MS_STRICTATIME,
                        "mode=755,size=65536k");
     mount_in(dev, "pts", "devpts", MS_NOSUID | MS_NOEXEC,
              "newinstance,ptmxmode=0666,mode=0620,gid=5");
-    mount_in(dev, "shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options);
-    mount_in(dev, "mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    shared_mount(service, dev);
     node(dev, "null", 0x103, 0666), node(dev, "zero", 0x105, 0666), node(dev, "full", 0x107, 0666);
     node(dev, "random", 0x108, 0666), node(dev, "urandom", 0x109, 0666);
     node(dev, "tty", 0x500, 0666);
@@ -350,6 +368,30 @@ static void mounts_make(const struct service *service, int first) {
                 content_mount(service, row);
         }
     }
+}
+
+static void unmount(const struct service *service, const char *target) {
+    char path[64];
+    int at = place_open(service, target, 0);
+    fd_path(path, sizeof path, at);
+    if (at < 0 || umount2(path, MNT_DETACH)) fail(target);
+    close(at);
+}
+
+/* Called in the namespaces of a service: what it has in memory is its own, and begins empty with
+ * every start, as in a container. A folder below which something is mounted stays as it is. */
+void memory_renew(const struct service *service) {
+    for (size_t i = 0; i < service->mountc; i++) {
+        const struct mount_row *row = &service->mounts[i];
+        if (row->volume >= 0 || has_mount(service, row->target, 0)) continue;
+        unmount(service, row->target);
+        tmpfs_mount(service, row);
+    }
+    if (has_mount(service, "/dev", 1)) return;
+    unmount(service, "/dev/shm"), unmount(service, "/dev/mqueue");
+    int dev = place_open(service, "/dev", 0);
+    shared_mount(service, dev);
+    close(dev);
 }
 
 void world_mount(const struct service *service) {

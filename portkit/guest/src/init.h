@@ -35,6 +35,7 @@ struct service {
     int restart;             /* 0 no, 1 always, 2 on failure */
     int read_only, privileged;
     int minded;              /* PID 1 is an init of ours, which starts the program (`init: true`) */
+    int no_new_privileges;   /* neither setuid bits nor file capabilities give it more rights */
     int init_system;         /* the app is one: it becomes PID 1 itself */
     /* What only a service among several has. */
     char *layers;            /* trees below DISK/layers that make its root, the topmost first */
@@ -79,6 +80,8 @@ int device_find(const char *file, const char *wanted, char *path, size_t size);
 void disk_mount(void);
 /* The root of a service, its volumes and files, and what else it expects around it. */
 void world_mount(const struct service *service);
+/* Empty folders in memory, in its namespaces. */
+void memory_renew(const struct service *service);
 /* /sys as its namespaces show it: called in them. */
 void kernel_mount(const struct service *service);
 

@@ -39,7 +39,7 @@ struct run {
     enum health health;
     pid_t check;
     int check_in, check_out;
-    int64_t check_at, check_kill_at;
+    int64_t check_at, check_begun, check_kill_at;
     int was_started;
     uint32_t failed;
     char said[SAID + 1];
@@ -141,7 +141,8 @@ static void check_read(struct run *run) {
     run->said[run->saidc] = 0;
 }
 
-/* As the engine counts: a failure within the start period is none, unless it was healthy before. */
+/* As the engine counts: the failure of a check that began within the start period is none, unless it
+ * was healthy before. */
 static void check_end(struct run *run, int code, int late) {
     const struct service *service = run->service;
     check_read(run);
@@ -153,13 +154,13 @@ static void check_end(struct run *run, int code, int late) {
     if (!code) {
         run->failed = 0;
         health_set(run, WELL);
-    } else if (run->health != CHECKING || now_ms() - run->begun >= service->check_start_ms) {
+    } else if (run->health != CHECKING || run->check_begun - run->begun >= service->check_start_ms) {
         if (++run->failed >= service->check_retries) health_set(run, ILL);
     }
 }
 
 static void check_begin(struct run *run) {
-    run->saidc = 0;
+    run->saidc = 0, run->check_begun = now_ms();
     run->check = check_start(run->service, run->pid, run->check_out);
     run->check_kill_at = now_ms() + run->service->check_timeout_ms;
     if (!run->check) check_end(run, 1, 0);

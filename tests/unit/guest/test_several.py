@@ -207,3 +207,20 @@ def test_more_than_the_guest_has_room_for() -> None:
     many = service("a", sysctls={f"net.x{number}": "1" for number in range(64)})
     with pytest.raises(AppError, match="cannot be run from a disk"):
         encode_app(app(many, service("b")))
+
+
+@pytest.mark.parametrize(
+    ("options", "given_up"),
+    [
+        ((), False),
+        (("no-new-privileges",), True),
+        (("no-new-privileges:true",), True),
+        (("no-new-privileges=TRUE", "label:disable"), True),
+        (("no-new-privileges:false",), False),
+        (("no-new-privileges:true", "no-new-privileges:false"), False),
+        (("seccomp:unconfined",), False),
+    ],
+)
+def test_new_privileges_are_given_up(options: tuple[str, ...], given_up: bool) -> None:
+    (found,) = sections(encode_app(app(service("a", security_opt=options, pids_limit=9))))
+    assert found.get(b"Q", []) == [b""] * given_up
