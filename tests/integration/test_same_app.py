@@ -1,14 +1,16 @@
 """One App in both Forms: the probe tells what its process sees, field by field."""
 
+import contextlib
 import ipaddress
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from portkit.lab import Lab
-from tests.integration.commands import ROOT, ask, moved, portkit
+from tests.integration.commands import ROOT, ask, moved, portkit, wait_for
 
 pytestmark = pytest.mark.lab
 PROBE = ROOT / "fixtures/apps/probe"
@@ -52,6 +54,7 @@ def same(answer: dict[str, Any], both: set[str]) -> dict[str, Any]:
     """An answer without what may differ (docs/differences.md). both: places mounted in both."""
     told = dict(answer)
     assert told.pop("kernel")
+    told.pop("cgroup")  # the host's may be another version
     assert told.pop("resolv.conf").count("nameserver") >= 1
     told["hosts"] = hosts(told["hosts"], told["hostname"])
     # Signals 32 and 33 belong to the C library; Docker 20.10 leaves 32 ignored.
@@ -112,6 +115,85 @@ def asked_for(told: dict[str, Any]) -> None:
     assert told["volume"]["'/srv/probe/data/tool'"][:3] == ["-rwsr-s--x", 1234, 4321]
     assert "security.capability" in told["volume"]["'/srv/probe/data/able'"][6]
     assert told["tmpfs"] == {"/scratch": "0o41777", "/srv/probe/temporary": "0o40750"}
+
+
+def of_two(told: dict[str, Any]) -> dict[str, Any]:
+    """What one of two services answers. An engine's name server knows the other's names, the VM's
+    /etc/hosts has them: what counts is whom each name leads to."""
+    found, names = dict(told), told["names"]
+    elsewhere = set(names) - {told["hostname"]}
+    lines = [line.split() for line in told["hosts"].splitlines()]
+    kept = [[word for word in line if word not in elsewhere] for line in lines]
+    found["hosts"] = "\n".join(" ".join(line) for line in kept if len(line) > 1)
+    where = {tuple(addresses): who for addresses, who in names.values() if addresses}
+    assert len(where) == len(set(where.values())), "two addresses lead to one service"
+    # A healthcheck may be at work beside it.
+    found["processes"] = [number for number in told["processes"] if number == "1"]
+    # The folder was made with the container, or with the disk.
+    found["secrets"] = {path: row[:5] for path, row in told["secrets"].items()}
+    found["names"] = {name: (len(addresses), who) for name, (addresses, who) in names.items()}
+    return found
+
+
+def begins_empty(url: str) -> None:
+    """A service that ends is started again, and finds nothing of what it left in memory."""
+    with contextlib.suppress(OSError):  # it ends without an answer
+        ask(f"{url}end")
+    wait_for(url)
+    told = json.loads(ask(url))
+    assert told["memory"] == {"/scratch": [], "/dev/shm": []}
+
+
+def answers_of_two(lab: Lab, target: str, store: Path) -> Iterator[dict[str, dict[str, Any]]]:
+    """What each of the two services answers, as image and as disk."""
+    here = ("--on", f"lab:{target}")
+    for form in ("image", "disk"):
+        with moved(PROBE / "pair.yaml", target, store, "--form", form) as report:
+            address, move = lab.address(target), report["move"]
+            yield {
+                "one": json.loads(ask(f"http://{address}:8077/")),
+                "two": json.loads(ask(f"http://{address}:8078/")),
+            }
+            begins_empty(f"http://{address}:8078/")
+            portkit("stop", move, *here, "--form", form, store=store)
+            (row,) = json.loads(portkit("ps", *here, "--output", "json", store=store).text)
+            codes = {each["name"]: each["exit_code"] for each in row["services"]}
+            assert codes == {"one": 5, "two": 6}, form
+            for service in codes:
+                logged = portkit("logs", move, service, *here, "--form", form, store=store).text
+                assert "finished" in logged, (form, service)
+
+
+LIMITS = {"memory.max": "max", "memory.low": "0", "pids.max": "max", "cpu.max": "max 100000"}
+
+
+def asked_of_two(one: dict[str, Any], two: dict[str, Any]) -> None:
+    """Both the same is not enough: they could be wrong alike."""
+    assert (one["hostname"], one["uid"], two["uid"]) == ("one-host", [3000] * 3, [3000] * 3)
+    assert one["names"] == {
+        "one": (1, "one-host"),
+        "uno": (1, "one-host"),
+        "one-host": (1, "one-host"),
+        "two": (1, two["hostname"]),
+        "dos": (1, two["hostname"]),
+        "second": (1, two["hostname"]),
+    }
+    assert one["cgroup"] == {**LIMITS, "memory.max": str(64 << 20), "pids.max": "50"}
+    assert two["cgroup"] == {**LIMITS, "cpu.max": "50000 100000"}
+    assert (one["status"]["NoNewPrivs"], two["status"]["NoNewPrivs"]) == ("0", "1")
+    assert list(one["secrets"].values())[1][:4] == ["-r--r--r--", 0, 0, 16]
+
+
+@pytest.mark.parametrize("target", ["beta", "gamma"])
+def test_two_services_of_one_app_see_the_same(lab: Lab, store: Path, target: str) -> None:
+    image, disk = answers_of_two(lab, target, store)
+    for service in ("one", "two"):
+        assert set(image[service]) == set(disk[service])
+        both = set(mounts(image[service]["mounts"])) & set(mounts(disk[service]["mounts"]))
+        ours, theirs = (same(of_two(told[service]), both) for told in (disk, image))
+        for field in theirs:
+            assert ours[field] == theirs[field], (service, field)
+    asked_of_two(of_two(disk["one"]), of_two(disk["two"]))
 
 
 @pytest.mark.parametrize(
