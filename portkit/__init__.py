@@ -69,6 +69,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_HOMES` says the same at ru
     from portkit.progress import NullObserver, Observer
     from portkit.report import FormReport, Report
     from portkit.source import InBundle, OnHost, Pull, Source
+    from portkit.source.running import Shown, show
     from portkit.store import Store
 
 __version__ = "0.1.0"
@@ -99,12 +100,13 @@ _HOMES = {
     "NullObserver": "portkit.progress",
     "Observer": "portkit.progress",
     "OnHost": "portkit.source",
-    "Pull": "portkit.source",
     "Packages": "portkit.move",
     "PackedApp": "portkit.model",
     "PortkitError": "portkit.errors",
+    "Pull": "portkit.source",
     "Report": "portkit.report",
     "Severity": "portkit.model",
+    "Shown": "portkit.source.running",
     "Source": "portkit.source",
     "SpaceError": "portkit.errors",
     "Store": "portkit.store",
@@ -126,6 +128,7 @@ _HOMES = {
     "resume": "portkit.move",
     "rollback": "portkit.move",
     "rollback_on": "portkit.move",
+    "show": "portkit.source.running",
     "take_inventory": "portkit.inventory:take",
     "to_json": "portkit.move",
     "write_bundle": "portkit.bundle.write:write",
@@ -162,6 +165,7 @@ __all__ = [
     "Pull",
     "Report",
     "Severity",
+    "Shown",
     "Source",
     "SpaceError",
     "Store",
@@ -184,6 +188,7 @@ __all__ = [
     "resume",
     "rollback",
     "rollback_on",
+    "show",
     "take_inventory",
     "to_json",
     "write_bundle",

@@ -22,6 +22,7 @@ from portkit_cli.commands.instances import COMMANDS
 from portkit_cli.commands.inventory import inventory
 from portkit_cli.commands.lab import lab
 from portkit_cli.commands.move import check, measure_command, move, pack
+from portkit_cli.commands.show import show
 from portkit_cli.interrupt import Terminated
 from portkit_cli.render import clean, print_error
 
@@ -136,6 +137,7 @@ for command in (
     measure_command,
     gc,
     inventory,
+    show,
     *COMMANDS,
     *moves_commands.COMMANDS,
 ):

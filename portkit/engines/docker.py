@@ -32,6 +32,7 @@ from portkit.model import (
 from portkit.wire import labels
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
+    from portkit.engines.described.project import Seen
     from portkit.engines.docker_client import Inspected, NetworkRow, Row, State, Volume
 
 # Docker's states; all others are ends.
@@ -405,6 +406,22 @@ class Docker:
             if ours(identity, app):
                 found.setdefault(identity, []).append(row)
         return tuple(_instance(identity, rows, self._host) for identity, rows in found.items())
+
+    def see(self, kind: str, name: str) -> Seen:
+        """What somebody else runs here. kind: container, or project of compose; it is only read.
+        AppError when there is none."""
+        from portkit.engines.described import look as docker_look
+
+        look = {"container": docker_look.container, "project": docker_look.project}[kind]
+        with self._errors(f"look at the {kind}"):
+            seen = look(self._api, name)
+        if seen is None:
+            raise AppError(
+                f"there is no such {kind} on {self._host}",
+                details=name[:200],
+                resolution="See docker ps -a there, or docker compose ls.",
+            )
+        return seen
 
     def _services(self, identity: str) -> list[Row]:
         """The containers of an Instance, each after those that it needs."""

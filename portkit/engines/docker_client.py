@@ -87,13 +87,14 @@ def _bounded(response: requests.Response) -> bytes:
 # ---------------------------------------------------------------- answers
 
 
-def _or_empty(kind: type) -> BeforeValidator:
+def or_empty(kind: type) -> BeforeValidator:
+    """null is as good as nothing."""
     # Go writes null for an empty list or map.
     return BeforeValidator(lambda value: kind() if value is None else value)
 
 
-_Text = Annotated[str, Field(max_length=65536), _or_empty(str)]
-_Labels = Annotated[dict[str, str], _or_empty(dict)]
+Text = Annotated[str, Field(max_length=65536), or_empty(str)]
+LabelMap = Annotated[dict[str, str], or_empty(dict)]
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -102,19 +103,19 @@ class _Answer(BaseModel):
 
 
 class _Published(_Answer):
-    PublicPort: Annotated[int, Field(ge=0, le=65535), _or_empty(int)] = 0
+    PublicPort: Annotated[int, Field(ge=0, le=65535), or_empty(int)] = 0
 
 
 class Row(_Answer):
     """A container of the list."""
 
     Id: Annotated[str, Field(pattern=r"^[0-9a-zA-Z_.-]{1,128}$")]
-    Image: _Text = ""
-    State: _Text = ""
-    Status: _Text = ""
-    Labels: _Labels = {}
+    Image: Text = ""
+    State: Text = ""
+    Status: Text = ""
+    Labels: LabelMap = {}
 
-    Ports: Annotated[list[_Published], Field(max_length=_PORTS), _or_empty(list)] = []
+    Ports: Annotated[list[_Published], Field(max_length=_PORTS), or_empty(list)] = []
 
     @property
     def service(self) -> str:
@@ -130,12 +131,12 @@ class Row(_Answer):
 
 class _Checked(_Answer):
     ExitCode: int = 0
-    Output: _Text = ""
+    Output: Text = ""
 
 
 class _Health(_Answer):
-    Status: _Text = ""
-    Log: Annotated[list[_Checked], Field(max_length=100), _or_empty(list)] = []
+    Status: Text = ""
+    Log: Annotated[list[_Checked], Field(max_length=100), or_empty(list)] = []
 
 
 class State(_Answer):
@@ -143,7 +144,7 @@ class State(_Answer):
 
     Status: str
     ExitCode: int = 0
-    StartedAt: _Text = ""
+    StartedAt: Text = ""
     Health: _Health | None = None
 
 
@@ -157,7 +158,7 @@ class _Network(_Answer):
 
 
 class _Networks(_Answer):
-    Networks: Annotated[dict[str, _Network | None], _or_empty(dict)] = {}
+    Networks: Annotated[dict[str, _Network | None], or_empty(dict)] = {}
 
 
 class _Config(_Answer):
@@ -177,7 +178,7 @@ class NetworkRow(_Answer):
     """A network of the list."""
 
     Id: Annotated[str, Field(pattern=r"^[0-9a-zA-Z_.-]{1,128}$")]
-    Name: _Text = ""
+    Name: Text = ""
 
 
 class Volume(_Answer):
@@ -185,13 +186,13 @@ class Volume(_Answer):
 
     Mountpoint: Annotated[str, Field(max_length=4096)] = ""
     Name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$")]
-    Labels: _Labels = {}
+    Labels: LabelMap = {}
 
 
 class Volumes(_Answer):
     """The list of volumes."""
 
-    Volumes: Annotated[list[Volume], Field(max_length=_ROWS), _or_empty(list)] = []
+    Volumes: Annotated[list[Volume], Field(max_length=_ROWS), or_empty(list)] = []
 
 
 def read(model: type[_Model], value: object) -> _Model:

@@ -94,10 +94,11 @@ def needs_of(labels_of: Mapping[str, str]) -> tuple[Dependency, ...]:
     found = []
     wishes = labels_of.get(labels.WISHES, "").split()
     for row in labels_of.get(_NEEDS, "").split(","):
-        name, _, condition = row.rpartition(":")[0].partition(":")
+        told, _, restart = row.rpartition(":")
+        name, _, condition = told.partition(":")
         if condition in _CONDITIONS:
-            required = name not in wishes
-            found.append(Dependency(name, _CONDITIONS[condition], required=required))
+            need = Dependency(name, _CONDITIONS[condition], name not in wishes, restart == "true")
+            found.append(need)
     return tuple(found)
 
 

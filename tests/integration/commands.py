@@ -14,6 +14,11 @@ from portkit.lab import Lab
 
 ROOT = Path(__file__).parents[2]
 PORTKIT = ROOT / ".venv/bin/portkit"
+# On a host of the lab: a real compose.
+HAVE_COMPOSE = (
+    "docker-compose version > /dev/null 2>&1 || "
+    "{ apt-get -q update && apt-get -q -y install --no-install-recommends docker-compose; } >&2"
+)
 SCHEMA = json.loads((ROOT / "docs/report.schema.json").read_text())
 
 

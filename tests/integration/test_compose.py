@@ -13,19 +13,15 @@ from portkit.lab import Lab
 from portkit.model import Build, GitUrl
 from portkit.package.build import build
 from tests.compose_cases import FOLDER, cases, record, recorded
-from tests.integration.commands import on
+from tests.integration.commands import HAVE_COMPOSE, on
 
 pytestmark = pytest.mark.lab
-INSTALL = (
-    "docker-compose version > /dev/null 2>&1 || "
-    "{ apt-get -q update && apt-get -q -y install --no-install-recommends docker-compose; } >&2"
-)
 
 
 def test_what_compose_answers(lab: Lab) -> None:
     """gamma has the compose of Debian testing. Where that is a newer one and answers otherwise:
     PORTKIT_RECORD=1 writes its answers down, and the unit tests show what has changed."""
-    on(lab, "gamma", INSTALL)
+    on(lab, "gamma", HAVE_COMPOSE)
     has = on(lab, "gamma", "docker-compose version --short").strip().partition("-")[0]
     program = shlex.quote((FOLDER / "ask.py").read_text())
     argv = ["ssh", "-F", lab.ssh_config, "lab-gamma", f"python3 -c {program} docker-compose"]

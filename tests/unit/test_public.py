@@ -14,14 +14,14 @@ from tests.factories import words
 FUNCTIONS = words(
     """
     load connect plan_app plan_apps move_app move_apps pack measure_again resume rollback
-    rollback_on to_json write_bundle collect_garbage take_inventory package_apps judge_apps
+    rollback_on show to_json write_bundle collect_garbage take_inventory package_apps judge_apps
     """
 )
 VALUES = words(
     """
     App Artifact Bundle Ended Facts Finding Form FormReport Host InBundle Instance Journal Measured
-    MoveState NullObserver Observer OnHost PackedApp Packages Pull Report Severity Source Store
-    Verdict
+    MoveState NullObserver Observer OnHost PackedApp Packages Pull Report Severity Shown Source
+    Store Verdict
     """
 )
 ERRORS = words(

@@ -56,21 +56,8 @@ def moves(every: bool, output: str) -> None:
     stdout().print(table)
 
 
-@click.command()
-@_identity
-@output
-def show(identity: str, output: str) -> None:
-    """Print the steps of one Move, and how far each came.
-
-    A step is pending, doing, done, undoing or undone. `portkit moves` prints the ids. What sending
-    each form cost is printed below the steps, beside what `portkit move --dry-run` predicted if it
-    ran before the Move for the same image.
-
-    \b
-    Examples:
-      portkit show pk-6e4b06d66696
-      portkit show pk-6e4b06d66696 --output json
-    """
+def show_move(identity: str, output: str) -> None:
+    """Print the steps of one Move, and how far each came."""
     journal = Journal()
     entry = journal.get(identity)
     # The journal has the steps that were begun; the plan has all of them, in order.
@@ -219,4 +206,4 @@ def _when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-COMMANDS = (moves, show, resume, rollback, forget)
+COMMANDS = (moves, resume, rollback, forget)

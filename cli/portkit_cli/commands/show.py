@@ -1,0 +1,81 @@
+"""portkit show: the steps of a Move, or what runs on a host, as a compose file."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+
+import click
+
+from portkit.host import connect
+from portkit.source.running import show as show_running
+from portkit.wire.json_types import JsonObject
+from portkit_cli.commands.moves import show_move
+from portkit_cli.options import Messages, output
+from portkit_cli.render import clean
+
+# PyYAML quotes what YAML 1.1 reads as something else; this leaves it only what every version reads
+# as text.
+_PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@:=-]*( [A-Za-z0-9_./@=-]+)*")
+
+
+@click.command()
+@click.argument("what")
+@click.option("--on", "host", metavar="HOST", help="The host where the container or project is.")
+@output
+def show(what: str, host: str | None, output: str) -> None:
+    """Print the steps of a Move, or a running app as a compose file.
+
+    WHAT is the id of a Move, container:NAME or project:NAME.
+
+    Of a Move, each step is pending, doing, done, undoing or undone. `portkit moves` prints the ids.
+    What sending each form cost is printed below the steps, beside what `portkit move --dry-run`
+    predicted if it ran before the Move for the same image.
+
+    Of a container or a compose project, whoever started it, the compose file is printed that makes
+    it again: for what was started by hand, or whose file is lost. What the image and the engine
+    give by themselves is left out. What the file cannot say is named on standard error, field by
+    field. The environment is in it, passwords too; data of volumes is not. Nothing on HOST is
+    changed.
+
+    \b
+    Examples:
+      portkit show pk-6e4b06d66696 --output json
+      portkit show container:web --on server1 > compose.yaml
+      portkit show project:shop --on server1
+    """
+    if ":" not in what:
+        if host is not None:
+            raise click.UsageError("a Move is in the journal of this machine: leave --on out")
+        show_move(what, output)
+        return
+    if host is None:
+        raise click.UsageError(f"say where {what[:200]} is: --on HOST")
+    with connect(host, Messages()) as there:
+        shown = show_running(there, what)
+    if output == "json":
+        rows = [asdict(each) for each in shown.findings]
+        click.echo(json.dumps({"document": shown.document, "findings": rows}, indent=2))
+        return
+    for finding in shown.findings:
+        where = f" ({', '.join(finding.evidence)})" if finding.evidence else ""
+        text = f"{finding.severity.value} {finding.rule}: {finding.message}{where}"
+        click.echo(clean(text), err=True)
+    click.echo(_text(shown.document), nl=False)
+
+
+def _text(document: JsonObject) -> str:
+    """As YAML. Every text that some reader could take for a number or a date is quoted."""
+    import yaml  # slow to import
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = None if _PLAIN.fullmatch(value) else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    made = yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return str(made)

@@ -1,0 +1,325 @@
+"""A container in the words of a compose file. Pure; the reverse of docker_spec.
+
+What an engine fills in by itself is left out again: variables and words of the image, addresses,
+names that it gives. What a compose file cannot say is a finding, named by the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from portkit.engines import docker_spec
+from portkit.engines.described.answers import CONTAINER, Asked, Check, Config, Container, Mount
+from portkit.engines.described.networks import networking
+from portkit.engines.described.reading import Described, Engine, Reading
+from portkit.model import Severity
+from portkit.wire import labels
+
+_NANO = 1_000_000_000
+_SHM_BYTES = 64 << 20  # what an engine gives without being asked
+
+
+def describe(
+    container: Container,
+    image: Config,
+    *,
+    reference: str,
+    engine: Engine,
+    services: Mapping[str, str] | None = None,
+    volumes: Mapping[str, str] | None = None,
+    networks: Mapping[str, str] | None = None,
+) -> Described:
+    """A container as a service of a compose file.
+
+    image: the configuration of its image. reference: what names that image for good. services:
+    by id and by name, the services of the other containers of the file. volumes, networks: what the
+    file calls those of the engine; the engine's own name where it has none.
+    """
+    reading = Reading(container, image, engine, services or {}, volumes or {}, networks or {})
+    row: dict[str, object] = {"image": reference, **_named(container)}
+    for part in (_process, _rights, _limits, networking, _storage, _life):
+        row.update(part(reading))
+    _rest(reading)
+    return Described(
+        name=container.service,
+        service={
+            key: value
+            for key, value in row.items()
+            if value not in _NOTHING or key in _MAY_BE_EMPTY
+        },
+        findings=tuple(replace(each, services=(container.service,)) for each in reading.findings),
+    )
+
+
+def _named(container: Container) -> dict[str, object]:
+    """Its own name, where compose would give it another one."""
+    number = container.Config.Labels.get(labels.COMPOSE + "container-number", "1")
+    words = (container.project, container.service, number)
+    if container.project and container.name in (
+        "-".join(words),
+        "_".join(words),
+    ):  # of compose 2, 1
+        return {}
+    return {"container_name": container.name}
+
+
+# ---------------------------------------------------------------- the process
+
+
+def _process(reading: Reading) -> dict[str, object]:
+    config, image = reading.container.Config, reading.image
+    host = reading.container.HostConfig
+    # An engine names a container after its id; another's name comes with its network.
+    named = config.Hostname != reading.container.Id[:12]
+    own = not host.NetworkMode.startswith((CONTAINER, "host")) and not host.UTSMode
+    return {
+        **_words(config, image),
+        "environment": _environment(reading),
+        "user": _other(config.User, image.User),
+        "working_dir": _other(config.WorkingDir, image.WorkingDir),
+        "hostname": config.Hostname if named and own else None,
+        "domainname": config.Domainname,
+        "tty": config.Tty or None,
+        "stdin_open": config.OpenStdin or None,
+        "labels": {
+            key: value
+            for key, value in config.Labels.items()
+            if image.Labels.get(key) != value and not key.startswith((labels.COMPOSE, "portkit."))
+        },
+        "healthcheck": _healthcheck(config.Healthcheck, image.Healthcheck),
+    }
+
+
+def _other(value: str, usual: str) -> str | None:
+    return None if value == usual else value
+
+
+def _words(config: Config, image: Config) -> dict[str, object]:
+    """Entrypoint and command, as far as they are not the image's. An entrypoint takes the image's
+    command away, also where it is the same."""
+    same = config.Entrypoint == image.Entrypoint
+    if same and config.Cmd == image.Cmd:
+        return {}
+    command: dict[str, object] = {"command": config.Cmd} if config.Cmd else {}
+    return command if same and command else {"entrypoint": config.Entrypoint, **command}
+
+
+def _environment(reading: Reading) -> dict[str, str]:
+    """The variables that were set for this container: the engine puts those of the image that are
+    missing behind them, so it is the shortest beginning that leads to the same list."""
+    own, image = reading.container.Config.Env, reading.image.Env
+    for count in range(len(own) + 1):
+        names = {row.partition("=")[0] for row in own[:count]}
+        rest = [row for row in image if row.partition("=")[0] not in names]
+        if [*own[:count], *rest] == own:
+            break
+    for row in own[:count]:
+        if "=" not in row:
+            reading.lost("Config.Env", f"the variable {row[:80]}, which has no value")
+    return {row.partition("=")[0]: row.partition("=")[2] for row in own[:count] if "=" in row}
+
+
+def _healthcheck(check: Check | None, image: Check | None) -> dict[str, object] | None:
+    if check is None or check == image:
+        return None
+    if check.Test[:1] == ["NONE"]:
+        return {"disable": True}
+    times = {
+        "interval": check.Interval,
+        "timeout": check.Timeout,
+        "start_period": check.StartPeriod,
+        "start_interval": check.StartInterval,
+    }
+    return {
+        **({"test": check.Test} if check.Test else {}),
+        **{key: duration(value) for key, value in times.items() if value},
+        **({"retries": check.Retries} if check.Retries else {}),
+    }
+
+
+def duration(nanoseconds: int) -> str:
+    """As compose writes it: 30s, 1500ms."""
+    for unit, size in (("s", _NANO), ("ms", 1_000_000), ("us", 1000)):
+        if nanoseconds % size == 0:
+            return f"{nanoseconds // size}{unit}"
+    return f"{nanoseconds}ns"
+
+
+# ---------------------------------------------------------------- rights and limits
+
+# Fields that compose has under another name, with what an engine has where nobody asked.
+_SAME: dict[str, tuple[str, tuple[object, ...]]] = {
+    "Privileged": ("privileged", (False,)),
+    "ReadonlyRootfs": ("read_only", (False,)),
+    "Init": ("init", (None, False)),
+    "GroupAdd": ("group_add", ()),
+    "SecurityOpt": ("security_opt", ()),
+    "UsernsMode": ("userns_mode", ()),
+    "Sysctls": ("sysctls", ()),
+    "OomScoreAdj": ("oom_score_adj", (0,)),
+    "OomKillDisable": ("oom_kill_disable", (None, False)),
+    "MemoryReservation": ("mem_reservation", (0,)),
+    "MemorySwappiness": ("mem_swappiness", (None, -1)),
+    "CpuShares": ("cpu_shares", (0,)),
+    "CpuQuota": ("cpu_quota", (0,)),
+    "CpuPeriod": ("cpu_period", (0,)),
+    "CpuRealtimePeriod": ("cpu_rt_period", (0,)),
+    "CpuRealtimeRuntime": ("cpu_rt_runtime", (0,)),
+    "CpusetCpus": ("cpuset", ()),
+    "CgroupParent": ("cgroup_parent", ()),
+    "DeviceCgroupRules": ("device_cgroup_rules", ()),
+    "StorageOpt": ("storage_opt", ()),
+    "UTSMode": ("uts", ()),
+    "Dns": ("dns", ()),
+    "DnsSearch": ("dns_search", ()),
+    "DnsOptions": ("dns_opt", ()),
+    "Isolation": ("isolation", ("default",)),
+}
+_NOTHING: tuple[object, ...] = (None, "", [], {})
+_MAY_BE_EMPTY = ("entrypoint",)  # empty, it takes that of the image away
+
+
+def _rights(reading: Reading) -> dict[str, object]:
+    host = reading.container.HostConfig
+    told = {**(host.model_extra or {}), "UTSMode": host.UTSMode}
+    found = {
+        name: told[key]
+        for key, (name, usual) in _SAME.items()
+        if key in told and told[key] not in (*usual, *_NOTHING)
+    }
+    engine = reading.engine
+    runtime = told.get("Runtime") or engine.runtime
+    return {
+        **found,
+        # Docker from 28 on writes the kernel's names, before it what was typed.
+        "cap_add": [name.removeprefix("CAP_") for name in host.CapAdd],
+        "cap_drop": [name.removeprefix("CAP_") for name in host.CapDrop],
+        "runtime": _other(str(runtime), engine.runtime),
+        "cgroup": _other(str(told.get("CgroupnsMode") or engine.cgroup), engine.cgroup),
+        "devices": [
+            f"{each.PathOnHost}:{each.PathInContainer}:{each.CgroupPermissions}"
+            for each in host.Devices
+        ],
+    }
+
+
+def _limits(reading: Reading) -> dict[str, object]:
+    host = reading.container.HostConfig
+    # Docker allows as much swap as memory where nobody says how much.
+    swap = None if host.MemorySwap in (0, 2 * host.Memory) else host.MemorySwap
+    return {
+        "cpus": host.NanoCpus / _NANO or None,
+        "mem_limit": host.Memory or None,
+        "memswap_limit": swap,
+        "pids_limit": None if (host.PidsLimit or 0) <= 0 else host.PidsLimit,
+        "shm_size": None if host.ShmSize in (0, _SHM_BYTES) else host.ShmSize,
+        "ulimits": {each.Name: {"soft": each.Soft, "hard": each.Hard} for each in host.Ulimits},
+    }
+
+
+# ---------------------------------------------------------------- storage
+
+
+def _storage(reading: Reading) -> dict[str, object]:
+    container = reading.container
+    asked = {row.Target: row for row in container.HostConfig.Mounts}
+    volumes, memory = [], []
+    for mount in sorted(container.Mounts, key=lambda each: each.Destination):
+        if mount.Type == "tmpfs":
+            continue  # both ways of asking for one are below
+        volumes.append(_volume(reading, mount, asked.get(mount.Destination)))
+    for target, options in sorted(container.HostConfig.Tmpfs.items()):
+        memory.append(f"{target}:{options}" if options else target)
+    for target, row in sorted(asked.items()):
+        if row.Type == "tmpfs":
+            volumes.append({"type": "tmpfs", "target": target, **_in_memory(row.TmpfsOptions)})
+    return {"volumes": [each for each in volumes if each], "tmpfs": memory}
+
+
+def _in_memory(options: Mapping[str, object]) -> dict[str, object]:
+    told = {"size": options.get("SizeBytes"), "mode": options.get("Mode")}
+    found = {key: value for key, value in told.items() if value}
+    return {"tmpfs": found} if found else {}
+
+
+def _volume(reading: Reading, mount: Mount, asked: Asked | None) -> object:
+    target = mount.Destination
+    if mount.Type not in ("volume", "bind"):
+        reading.lost(f"Mounts {target}", f"a mount of the type {mount.Type[:40]}", Severity.ERROR)
+        return None
+    told = {**(asked.VolumeOptions if asked else {}), **(asked.BindOptions if asked else {})}
+    for key in sorted(key for key, value in told.items() if value and key != "Labels"):
+        reading.lost(f"HostConfig.Mounts {target}", f"the option {key} of {target}")
+    if mount.Propagation not in ("", "rprivate", "private"):
+        reading.lost(f"Mounts {target}", f"the propagation {mount.Propagation[:40]} of {target}")
+    if mount.Type == "bind":
+        source = mount.Source
+    else:
+        source = reading.volumes.get(mount.Name, mount.Name) if mount.is_named else ""
+    if not source:
+        return {"type": "volume", "target": target, "read_only": True} if not mount.RW else target
+    if ":" in source + target:
+        row = {"type": mount.Type, "source": source, "target": target}
+        return row if mount.RW else {**row, "read_only": True}
+    return f"{source}:{target}" + ("" if mount.RW else ":ro")
+
+
+# ---------------------------------------------------------------- its life
+
+
+def _life(reading: Reading) -> dict[str, object]:
+    container = reading.container
+    config, host = container.Config, container.HostConfig
+    policy, log = host.RestartPolicy, host.LogConfig
+    restart = policy.Name
+    if restart == "on-failure" and policy.MaximumRetryCount:
+        restart += f":{policy.MaximumRetryCount}"
+    if host.AutoRemove:
+        reading.lost("HostConfig.AutoRemove", "that it is removed when it ends (--rm)")
+    usual = log.Type in ("", reading.engine.log) and not log.Options
+    grace = config.StopTimeout
+    return {
+        "restart": None if restart == "no" else restart,
+        "stop_signal": _other(config.StopSignal, reading.image.StopSignal),
+        "stop_grace_period": None if grace is None or grace < 0 else f"{grace}s",
+        "logging": None if usual else {"driver": log.Type, "options": log.Options},
+        "depends_on": {
+            need.service: {
+                "condition": need.condition.value,
+                **({} if need.required else {"required": False}),
+                **({"restart": True} if need.restart else {}),
+            }
+            for need in docker_spec.needs_of(config.Labels)
+        },
+    }
+
+
+# Fields of HostConfig that say nothing of the container, or what other fields say as well.
+_SAID = (
+    "Binds",
+    "Cgroup",
+    "CgroupnsMode",
+    "ConsoleSize",
+    "ContainerIDFile",
+    "MaskedPaths",
+    "ReadonlyPaths",
+    "Runtime",
+    "VolumeDriver",
+    "VolumesFrom",
+)
+_GUARDED = ("MaskedPaths", "ReadonlyPaths")
+
+
+def _rest(reading: Reading) -> None:
+    """What is set and has no word in compose, or none here."""
+    host = reading.container.HostConfig
+    for key, value in sorted((host.model_extra or {}).items()):
+        if key in _SAME or key in _SAID or value in (*_NOTHING, 0, -1, False):
+            continue
+        reading.lost(f"HostConfig.{key}", f"HostConfig.{key}", Severity.WARNING)
+    told = host.model_extra or {}
+    for key in _GUARDED:
+        # An engine always has some, but for a privileged container.
+        if key in told and not told[key] and not told.get("Privileged"):
+            reading.lost(f"HostConfig.{key}", "that nothing of /proc is hidden from it")

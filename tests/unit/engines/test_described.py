@@ -1,0 +1,230 @@
+"""Containers that somebody else made, as compose files: recorded answers of Docker 20.10 and 28.5.
+
+fixtures/inspected has what both engines answered about the same four containers, which were started
+by `docker run` with every option that an engine keeps.
+"""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import docker.errors
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portkit.app import compose
+from portkit.engines.described import look as docker_look
+from portkit.engines.described import project as docker_project
+from portkit.engines.described.service import duration
+from portkit.engines.docker_client import Malformed
+from portkit.errors import AppError
+from portkit.source.running import escaped
+
+FOLDER = Path(__file__).parents[3] / "fixtures/inspected"
+ENGINES = ("20.10", "28.5")
+Said = dict[str, Any]
+
+
+class Recorded:
+    """An engine that answers what was recorded."""
+
+    def __init__(self, said: Said) -> None:
+        self._said = said
+
+    def __getattr__(self, how: str) -> Any:
+        def answer(*args: str, **_: object) -> Any:
+            key = " ".join((how, *args))
+            if key not in self._said:
+                raise docker.errors.NotFound(key)
+            return copy.deepcopy(self._said[key])
+
+        return answer
+
+
+def said(engine: str) -> Said:
+    return cast(Said, json.loads((FOLDER / f"docker-{engine}.json").read_text()))
+
+
+def shown(answers: Said, name: str) -> docker_project.Project:
+    seen = docker_look.container(cast(Any, Recorded(answers)), name)
+    assert seen is not None
+    return docker_project.project(seen, name)
+
+
+def service(answers: Said, name: str) -> dict[str, Any]:
+    document = cast(dict[str, Any], shown(answers, name).document)
+    return cast(dict[str, Any], document["services"][name])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_option_of_docker_run(engine: str) -> None:
+    found = shown(said(engine), "odd-one")
+    assert found.document == yaml.safe_load((FOLDER / "odd-one.yaml").read_text())
+    (chosen,) = found.findings
+    assert "the engine chose the port of 99/tcp: 32768" in chosen.message
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_a_container_changed_is_told(engine: str) -> None:
+    found = shown(said(engine), "changed")
+    assert found.document["services"] == {
+        "changed": {
+            "image": "debian:bookworm-slim",
+            "container_name": "changed",
+            "command": said(engine)["inspect_container changed"]["Config"]["Cmd"],
+            "network_mode": "bridge",
+        }
+    }
+    (changed,) = found.findings
+    assert changed.rule == "container-changed"
+    assert set(changed.evidence[0].split(", ")) == {"/etc/mine", "/etc/issue", "/opt/a/b/c"}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_a_file_cannot_say_is_named(engine: str) -> None:
+    found = shown(said(engine), "beside")
+    told = [(each.severity.value, *each.evidence, each.services) for each in found.findings]
+    assert told == [
+        ("error", "HostConfig.NetworkMode", ("beside",)),
+        ("warning", "HostConfig.AutoRemove", ("beside",)),
+    ]
+
+
+def test_the_network_of_another_container_of_the_file() -> None:
+    answers = said("28.5")
+    beside, other = (answers[f"inspect_container {name}"] for name in ("beside", "other"))
+    for each, number in ((other, "1"), (beside, "2")):
+        each["Config"]["Labels"] = {
+            "com.docker.compose.project": "shop",
+            "com.docker.compose.service": each["Name"][1:],
+            "com.docker.compose.container-number": number,
+        }
+    answers["inspect_container " + beside["Id"]] = beside
+    answers["inspect_container " + other["Id"]] = other
+
+    class Listing(Recorded):
+        def containers(self, **_: object) -> Any:
+            return [{"Id": each["Id"], "Labels": {}} for each in (beside, other)]
+
+    seen = docker_look.project(cast(Any, Listing(answers)), "shop")
+    assert seen is not None
+    services = cast(dict[str, Any], docker_project.project(seen, "shop").document["services"])
+    assert services["beside"]["network_mode"] == "service:other"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("DeviceRequests", [{"Driver": "nvidia", "Count": -1}], "HostConfig.DeviceRequests"),
+        ("BlkioWeight", 300, "HostConfig.BlkioWeight"),
+        ("Annotations", {"a": "b"}, "HostConfig.Annotations"),
+        ("SomethingNew", "on", "HostConfig.SomethingNew"),
+        ("MaskedPaths", [], "HostConfig.MaskedPaths"),
+        ("Links", ["/elsewhere:/changed/db"], "Links"),
+    ],
+)
+def test_nothing_is_lost_silently(field: str, value: object, rule: str) -> None:
+    answers = said("28.5")
+    answers["inspect_container changed"]["HostConfig"][field] = value
+    assert rule in [each.evidence[0] for each in shown(answers, "changed").findings]
+
+
+@pytest.mark.parametrize(
+    ("own", "image", "told"),
+    [
+        (["A=1", "PATH=/bin"], ["PATH=/bin"], {"A": "1"}),
+        (["PATH=/bin"], ["PATH=/bin"], {}),
+        (["PATH=/x", "B=2"], ["PATH=/bin", "B=2"], {"PATH": "/x"}),
+        (["A=a=b$"], [], {"A": "a=b$"}),
+        (["B=2", "A=1"], ["A=1", "B=2"], {"B": "2"}),
+        ([], ["A=1"], {}),
+    ],
+)
+def test_variables_that_were_set(own: list[str], image: list[str], told: dict[str, str]) -> None:
+    answers = said("28.5")
+    container = answers["inspect_container changed"]
+    container["Config"]["Env"] = own
+    answers["inspect_image " + container["Image"]]["Config"]["Env"] = image
+    assert service(answers, "changed").get("environment", {}) == told
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "cmd", "told"),
+    [
+        (["/run"], ["a"], {}),
+        (["/run"], ["b"], {"command": ["b"]}),
+        (["/run"], None, {"entrypoint": ["/run"]}),
+        (["/other"], ["a"], {"entrypoint": ["/other"], "command": ["a"]}),
+        (["/other"], [], {"entrypoint": ["/other"]}),
+        (None, ["b"], {"entrypoint": [], "command": ["b"]}),
+    ],
+)
+def test_an_entrypoint_takes_the_command_away(
+    entrypoint: list[str] | None, cmd: list[str] | None, told: dict[str, object]
+) -> None:
+    answers = said("28.5")
+    container = answers["inspect_container changed"]
+    container["Config"].update({"Entrypoint": entrypoint, "Cmd": cmd})
+    image = answers["inspect_image " + container["Image"]]["Config"]
+    image.update({"Entrypoint": ["/run"], "Cmd": ["a"]})
+    found = service(answers, "changed")
+    assert {key: found[key] for key in ("entrypoint", "command") if key in found} == told
+
+
+def test_an_image_whose_name_is_another_ones_now() -> None:
+    answers = said("28.5")
+    answers["inspect_image debian:bookworm-slim"]["Id"] = "sha256:" + "0" * 64
+    container = answers["inspect_container changed"]
+    assert service(answers, "changed")["image"] == container["Image"]
+    del answers["inspect_image debian:bookworm-slim"]
+    assert service(answers, "changed")["image"] == container["Image"]
+
+
+def test_portkit_reads_the_file() -> None:
+    document = {
+        key: escaped(value) for key, value in shown(said("28.5"), "odd-one").document.items()
+    }
+    document["services"]["odd-one"]["volumes"] = ["odd-data:/data"]
+    app = compose.read(json.dumps(document).encode(), "odd.yaml")
+    (found,) = app.services
+    assert found.environment["A"] == "x$y"
+    assert (found.mem_limit_bytes, found.stop_signal, found.restart) == (
+        100 << 20,
+        "SIGINT",
+        "on-failure:3",
+    )
+
+
+def test_nothing_of_that_name() -> None:
+    assert docker_look.container(cast(Any, Recorded({})), "nobody") is None
+
+
+@given(st.data())
+def test_odd_answers_are_a_typed_error_or_a_file(data: st.DataObject) -> None:
+    answers = said("28.5")
+    container = answers["inspect_container odd-one"]
+    part = data.draw(st.sampled_from(["Config", "HostConfig", "NetworkSettings"]))
+    key = data.draw(st.sampled_from(sorted(container[part])))
+    container[part][key] = data.draw(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.text()
+        | st.lists(st.text() | st.none())
+        | st.dictionaries(st.text(), st.none() | st.text() | st.integers())
+    )
+    try:
+        json.dumps(shown(answers, "odd-one").document)
+    except (Malformed, AppError):
+        return
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [(30 * 10**9, "30s"), (1_500_000_000, "1500ms"), (1500, "1500ns"), (2000, "2us")],
+)
+def test_durations(nanoseconds: int, text: str) -> None:
+    assert duration(nanoseconds) == text
