@@ -127,3 +127,12 @@ def _names(text: str) -> str:
             return out + "..."
         out += "$" + (name[0] if name else "")
     return out + text[position:]
+
+
+def escaped(value: object) -> object:
+    """The same with every `$` doubled: whoever reads the file would put variables there."""
+    if isinstance(value, dict):
+        return {key: escaped(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [escaped(each) for each in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value

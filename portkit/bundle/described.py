@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
+from portkit.app import environment
 from portkit.bundle.contents import Files
 from portkit.errors import AppError
 from portkit.model import (
@@ -74,7 +75,7 @@ def render(app: App, images: Sequence[str]) -> Described:
     portable = _portable(app, images, numbers, {path: ca_name(n) for n, path in enumerate(cas)})
     # JSON is YAML 1.2 as well, and its quoting leaves nothing to a reader's taste: no `no` becomes
     # false.
-    text = json.dumps(_escaped(_document(portable)), ensure_ascii=False, indent=0)
+    text = json.dumps(environment.escaped(_document(portable)), ensure_ascii=False, indent=0)
     text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     pems = tuple(_pem(path) for path in cas)
     made = Described(text, pems, tuple(contents[n] for n in range(len(contents))))
@@ -214,15 +215,6 @@ def _document(app: App) -> dict[str, object]:
     if len(app.services) > 1:  # of one service, its own says it
         document["x-portkit"] = {**_machine(app.machine), "health": {"service": app.front}}
     return document
-
-
-def _escaped(value: object) -> object:
-    """The same with every `$` doubled: the reader would put variables there."""
-    if isinstance(value, dict):
-        return {key: _escaped(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_escaped(each) for each in value]
-    return value.replace("$", "$$") if isinstance(value, str) else value
 
 
 def _service(service: Service) -> dict[str, object]:

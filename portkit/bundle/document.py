@@ -66,6 +66,7 @@ class Noted(_Row):
     message: _Text
     evidence: Annotated[list[_Text], Field(max_length=MAX_EVIDENCE), FailFast()]
     remedy: _Text
+    services: Annotated[list[_Text], Field(max_length=MAX_EVIDENCE), FailFast()] = []
 
     @classmethod
     def of(cls, finding: Finding) -> Noted:
@@ -76,12 +77,19 @@ class Noted(_Row):
             message=finding.message[:MAX_TEXT],
             evidence=[text[:MAX_TEXT] for text in finding.evidence[:MAX_EVIDENCE]],
             remedy=finding.remedy[:MAX_TEXT],
+            services=list(finding.services[:MAX_EVIDENCE]),
         )
 
     def finding(self) -> Finding:
         """The Finding as a value."""
-        evidence = tuple(self.evidence)
-        return Finding(self.rule, Severity(self.severity), self.message, evidence, self.remedy)
+        return Finding(
+            rule=self.rule,
+            severity=Severity(self.severity),
+            message=self.message,
+            evidence=tuple(self.evidence),
+            remedy=self.remedy,
+            services=tuple(self.services),
+        )
 
 
 class Disk(_Row):

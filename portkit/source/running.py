@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from portkit.app import environment
 from portkit.engines.docker import Docker
 from portkit.errors import AppError
 from portkit.host import Host
@@ -43,14 +44,5 @@ def show(host: Host, what: str) -> Shown:
     from portkit.engines.described import project as docker_project
 
     found = docker_project.project(seen, name if kind == "project" else seen.containers[0].name)
-    document = {key: escaped(value) for key, value in found.document.items()}
+    document = {key: environment.escaped(value) for key, value in found.document.items()}
     return Shown(document, found.findings)
-
-
-def escaped(value: object) -> object:
-    """The same with every `$` doubled: whoever reads the file would put variables there."""
-    if isinstance(value, dict):
-        return {key: escaped(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [escaped(each) for each in value]
-    return value.replace("$", "$$") if isinstance(value, str) else value

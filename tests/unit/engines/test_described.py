@@ -15,13 +15,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portkit.app import compose
+from portkit.app import compose, environment
 from portkit.engines.described import look as docker_look
 from portkit.engines.described import project as docker_project
 from portkit.engines.described.service import duration
 from portkit.engines.docker_client import Malformed
 from portkit.errors import AppError
-from portkit.source.running import escaped
 
 FOLDER = Path(__file__).parents[3] / "fixtures/inspected"
 ENGINES = ("20.10", "28.5")
@@ -184,9 +183,8 @@ def test_an_image_whose_name_is_another_ones_now() -> None:
 
 
 def test_portkit_reads_the_file() -> None:
-    document = {
-        key: escaped(value) for key, value in shown(said("28.5"), "odd-one").document.items()
-    }
+    told = dict(shown(said("28.5"), "odd-one").document)
+    document = cast(dict[str, Any], environment.escaped(told))
     document["services"]["odd-one"]["volumes"] = ["odd-data:/data"]
     app = compose.read(json.dumps(document).encode(), "odd.yaml")
     (found,) = app.services
