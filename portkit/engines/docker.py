@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
-from portkit.engines import docker_spec
+from portkit.engines import docker_spec, docker_state
 from portkit.engines.docker_spec import volume_name
 from portkit.engines.marks import ours
 from portkit.engines.patience import CALL_S, Late, Patient, within
@@ -21,13 +19,10 @@ from portkit.model import (
     AppSpec,
     Condition,
     Dependency,
-    Form,
     Instance,
     Life,
     Network,
     RunSpec,
-    ServiceState,
-    worst_health,
 )
 from portkit.wire import labels
 
@@ -35,13 +30,6 @@ if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs i
     from portkit.engines.described.project import Seen
     from portkit.engines.docker_client import Inspected, NetworkRow, Row, State, Volume
 
-# Docker's states; all others are ends.
-_STATES = {"created": "created", "running": "running", "paused": "running", "restarting": "running"}
-# The list of containers has the exit code in a text for people only; `inspect` has it as a number
-# and costs a request for each.
-_EXITED = re.compile(r"Exited \((\d{1,3})\)")
-# "Up 5 seconds (healthy)", "Up 2 seconds (health: starting)"
-_HEALTH = re.compile(r"\((?:health: (starting)|(healthy|unhealthy))\)")
 _CONTENTS = "/portkit-content"  # in a container that never runs
 _POLL_S = 0.1  # each question is a request to the engine, over ssh for most targets
 _LAST_LINES, _SAID_LIMIT = 30, 8000
@@ -246,7 +234,7 @@ class Docker:
         condition, required = need.condition, need.required
         while True:
             state = self._inspect(other.Id).State
-            met = _met(state, condition)
+            met = docker_state.met(state, condition)
             if met:
                 return
             if met is None and not required:
@@ -277,7 +265,7 @@ class Docker:
         rows = self._chosen(identity, service)
         if len(rows) == 1:
             return self._stop(rows[0].Id, grace_s)
-        for together_now in _waves(rows):
+        for together_now in docker_state.waves(rows):
             with ThreadPoolExecutor(len(together_now)) as pool:
                 # Each is waited for, and the first error is raised.
                 list(pool.map(lambda row: self._stop(row.Id, grace_s), together_now))
@@ -396,7 +384,9 @@ class Docker:
         """What the engine says of the containers now, as one."""
         rows = self._services(identity)
         with self._errors("look at the container"):
-            return together([(row, _life(self._inspect(row.Id))) for row in rows])
+            return docker_state.together(
+                [(row, docker_state.life(self._inspect(row.Id))) for row in rows]
+            )
 
     def instances(self) -> tuple[Instance, ...]:
         """Every Instance that portkit made here; not those with labels it would never write."""
@@ -405,7 +395,9 @@ class Docker:
             identity, app = row.Labels.get(labels.MOVE, ""), row.Labels.get(labels.APP, "")
             if ours(identity, app):
                 found.setdefault(identity, []).append(row)
-        return tuple(_instance(identity, rows, self._host) for identity, rows in found.items())
+        return tuple(
+            docker_state.instance(identity, rows, self._host) for identity, rows in found.items()
+        )
 
     def see(self, kind: str, name: str) -> Seen:
         """What somebody else runs here. kind: container, or project of compose; it is only read.
@@ -432,7 +424,7 @@ class Docker:
                 details=f"{identity} on {self._host}",
                 resolution="portkit ps shows what there is.",
             )
-        return _ordered(rows)
+        return docker_state.ordered(rows)
 
     def _rows(self, identity: str | None) -> list[Row]:
         from portkit.engines.docker_client import Row, read_all
@@ -452,39 +444,6 @@ def _meaning(said: str) -> tuple[type[PortkitError], str]:
     return EngineError, "See the engine's own words above."
 
 
-def _listed(row: Row) -> ServiceState:
-    """A row of the list, which tells an end as "Exited (3) 2 minutes ago"."""
-    match = _EXITED.match(row.Status)
-    status = _STATES.get(row.State, "exited")
-    health = _HEALTH.search(row.Status)
-    return ServiceState(
-        name=row.service,
-        status=status,
-        exit_code=int(match[1]) if match and status == "exited" else None,
-        health=(health[1] or health[2]) if health and status == "running" else "",
-    )
-
-
-def _life(row: Inspected) -> Life:
-    """A container's inspection as a Life."""
-    state = row.State
-    status = _STATES.get(state.Status, "exited")
-    health = state.Health.Status if state.Health else ""
-    checks = state.Health.Log if state.Health else []
-    networks = row.NetworkSettings.Networks if row.NetworkSettings else {}
-    addresses = [str(each.IPAddress) for each in networks.values() if each and each.IPAddress]
-    return Life(
-        status=status,
-        exit_code=state.ExitCode if status == "exited" else None,
-        # While it waits to be started again, the time of its last start is still there.
-        started=state.StartedAt if state.Status == "running" else "",
-        restarts=row.RestartCount,
-        health="" if health == "none" else health,
-        address=next(iter(addresses), ""),
-        said=checks[-1].Output.strip()[:_SAID_LIMIT] if checks else "",
-    )
-
-
 def _what(doing: str, app: AppSpec, service: RunSpec) -> str:
     return f"{doing} of {service.service}" if app.several else doing
 
@@ -492,108 +451,3 @@ def _what(doing: str, app: AppSpec, service: RunSpec) -> str:
 def _named(service: str, text: str) -> str:
     """Every line behind the name of its service, as compose shows them."""
     return "".join(f"{service} | {line}\n" for line in text.splitlines())
-
-
-def _met(state: State, condition: Condition) -> bool | None:
-    """Whether a container is as another one needs it; None when it never will be."""
-    status = _STATES.get(state.Status, "exited")
-    match condition:
-        case Condition.STARTED:
-            return status != "created"
-        case Condition.HEALTHY:
-            health = state.Health.Status if state.Health else ""
-            if health == "unhealthy" or status == "exited":
-                return None
-            return health == "healthy"
-        case Condition.COMPLETED:
-            if status == "exited":
-                return True if state.ExitCode == 0 else None
-            return False
-        case _:
-            assert_never(condition)
-
-
-def _ordered(rows: Sequence[Row]) -> list[Row]:
-    """By what each needs; rows that need each other, which nobody but a stranger would write, stay
-    as they are."""
-    known = {row.service: row for row in sorted(rows, key=lambda row: row.service)}
-    try:
-        order = list(TopologicalSorter(_needs(known.values())).static_order())
-    except CycleError:
-        return list(rows)
-    return [known[name] for name in order] if len(known) == len(rows) else list(rows)
-
-
-def _waves(rows: Sequence[Row]) -> list[list[Row]]:
-    """Which are stopped at the same time: those that nothing needs any more first."""
-    needs = _needs(rows)
-    sorter = TopologicalSorter(
-        {name: [other for other in needs if name in needs[other]] for name in needs}
-    )
-    waves = []
-    try:
-        sorter.prepare()
-    except CycleError:
-        return [list(rows)]
-    if len(needs) < len(rows):  # names that a stranger's labels repeat
-        return [list(rows)]
-    while names := sorter.get_ready():
-        waves.append([row for row in rows if row.service in names])
-        sorter.done(*names)
-    return waves
-
-
-def _needs(rows: Iterable[Row]) -> dict[str, list[str]]:
-    """What each needs of the others, by name."""
-    names = [row.service for row in rows]
-    return {
-        row.service: [n.service for n in docker_spec.needs_of(row.Labels) if n.service in names]
-        for row in rows
-    }
-
-
-def together(rows: Sequence[tuple[Row, Life]]) -> Life:
-    """The containers of an App as one: it runs as long as its front does, and none has failed.
-
-    A service that ended with code 0 has done its work; one that failed is the App's end.
-    """
-    if len(rows) == 1:
-        return rows[0][1]
-    lives = [life for _, life in rows]
-    front = next((life for row, life in rows if row.front), lives[-1])
-    failed = next(((row, life) for row, life in rows if life.exit_code), None)
-    status, code = front.status, front.exit_code
-    ill = next(((row, life) for row, life in rows if life.health == "unhealthy"), None)
-    service, said = ("", "") if ill is None else (ill[0].service, ill[1].said)
-    if failed is not None:
-        status, code, service = "exited", failed[1].exit_code, failed[0].service
-    return Life(
-        status=status,
-        exit_code=code,
-        # Of the others some may end well meanwhile.
-        started=front.started,
-        restarts=sum(life.restarts for life in lives),
-        health=worst_health(life.health for life in lives if life.status == "running"),
-        address=front.address,
-        service=service,
-        said=said,
-    )
-
-
-def _instance(identity: str, rows: Sequence[Row], host: str) -> Instance:
-    """From the list itself: a container may be gone before it could be looked at."""
-    services = tuple(_listed(row) for row in sorted(rows, key=lambda row: row.service))
-    running = any(each.status == "running" for each in services)
-    created = all(each.status == "created" for each in services)
-    code = next((each.exit_code for each in services if each.exit_code), services[0].exit_code)
-    ports = {each.PublicPort for row in rows for each in row.Ports} - {0}
-    return Instance(
-        id=identity,
-        app=rows[0].Labels.get(labels.APP, ""),
-        form=Form.IMAGE,
-        host=host,
-        status="running" if running else "created" if created else "exited",
-        exit_code=None if running or created else code,
-        url=" ".join(f":{port}" for port in sorted(ports)),
-        services=services if len(services) > 1 else (),
-    )

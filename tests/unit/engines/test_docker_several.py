@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from portkit.engines import docker_client, docker_spec
-from portkit.engines.docker import Docker, _waves
+from portkit.engines.docker import Docker
+from portkit.engines.docker_state import waves
 from portkit.errors import AppError, BootError, ConflictError
 from portkit.halt import Halt, Halted
 from portkit.model import (
@@ -265,8 +266,8 @@ def test_they_stop_when_nothing_needs_them_any_more(engine: FakeEngine, docker: 
 def test_those_without_needs_stop_at_the_same_time() -> None:
     web, job, db = (docker_client.Row.model_validate(each) for each in ROWS)
     other = docker_client.Row.model_validate(row("other"))
-    waves = _waves([db, other, job, web])
-    assert [[each.service for each in wave] for wave in waves] == [
+    together = waves([db, other, job, web])
+    assert [[each.service for each in wave] for wave in together] == [
         ["other", "web"],
         ["job"],
         ["db"],
