@@ -12,6 +12,7 @@ help:
 	@echo "make fuzz    spoilt input for all readers; SECONDS=600 SEED=number"
 	@echo "make coverage, docs, man, wheel: see CONTRIBUTING.md"
 	@echo "make bench-boot, bench-pack, bench-transfer: against the usual ways; docs/benchmarks.md"
+	@echo "make bench-several: five services in one VM, against Docker in an ordinary one"
 	@echo "make bench-kill, bench-race: portkit killed at every step, two Moves at once"
 
 setup: $(STAMP)

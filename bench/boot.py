@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import apps, harness, vm
-from bench.ordinary import PORT, ordinary_disk
+from bench.ordinary import FORWARDS, ordinary_disk
 from portkit.guest import boot_partition
 from portkit.guest.boot_partition import direct_line
 from portkit.guest.kit import build_kit
@@ -56,7 +56,7 @@ def seconds(base: Path, more: Sequence[str] = ()) -> float:
     """One boot of a fresh overlay of that disk."""
     with (
         vm.overlay(base) as disk,
-        vm.boot(disk, "qcow2", guest_port=PORT, more=more) as machine,
+        vm.boot(disk, "qcow2", forwards=FORWARDS, more=more) as machine,
     ):
         return machine.answer("/.web/", "Radicale").seconds
 
@@ -71,7 +71,7 @@ def breakdown(base: Path, folder: Path) -> list[harness.Row]:
     }
     with (
         vm.overlay(base) as disk,
-        vm.boot(disk, "qcow2", guest_port=PORT, more=more) as machine,
+        vm.boot(disk, "qcow2", forwards=FORWARDS, more=more) as machine,
     ):
         found = machine.moments(marks)
         found["app"] = machine.answer("/.web/", "Radicale").seconds

@@ -9,7 +9,7 @@ import re
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,6 +72,13 @@ def turns(runs: Mapping[str, Callable[[], T]], repeat: int = 1) -> dict[str, tup
     return {name: tuple(found) for name, found in values.items()}
 
 
+def more(name: str, ours: Sequence[float], peer: Sequence[float], most: float) -> Row:
+    """Bytes that may be at most so many more than the peer's median."""
+    row = Row(name, "bytes", tuple(ours), tuple(peer))
+    median = row.document()["peer"]
+    return replace(row, limit=round((median + most) / median, 4))
+
+
 def compare(
     name: str, *, ours: Run, peer: Run | None, unit: str, limit: float | None, repeat: int = 1
 ) -> Row:
@@ -84,13 +91,19 @@ def compare(
 def machine() -> dict[str, Any]:
     """What the figures depend on: {"cpu", "cores", "memory_gib", "kernel"}."""
     model = re.search(r"^model name\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
-    memory = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
+    memory = kib(_read("/proc/meminfo"), "MemTotal")
     return {
         "cpu": model.group(1) if model else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(int(memory.group(1)) / 1024**2, 1) if memory else None,
+        "memory_gib": round(memory / 1024**2, 1) if memory else None,
         "kernel": platform.release(),
     }
+
+
+def kib(text: str, name: str) -> int | None:
+    """The value of a line of /proc/meminfo or of /proc/PID/status; None where it is not there."""
+    match = re.search(rf"^{name}:\s*(\d+) kB", text, re.MULTILINE)
+    return int(match[1]) if match else None
 
 
 def _read(path: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sys
 import tempfile
 import threading
@@ -98,8 +97,7 @@ def _watched(pid: int) -> Iterator[dict[str, int]]:
 def _high_water(pid: int) -> int:
     """VmHWM, KiB (proc_pid_status(5)); 0 when it has gone."""
     with contextlib.suppress(OSError):
-        match = re.search(r"^VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
-        return int(match[1]) if match else 0
+        return harness.kib(Path(f"/proc/{pid}/status").read_text(), "VmHWM") or 0
     return 0
 
 

@@ -1,8 +1,9 @@
-"""A Debian VM made the ordinary way, with radicale as a service: what portkit's disks meet.
+"""A Debian VM made the ordinary way: what portkit's disks meet.
 
 Debian 12 with systemd, journald, logind, dbus, networkd (DHCP), timesyncd, cron and sshd; the
-kernel package that the GuestKit takes, Debian's own initramfs, GRUB without a menu's wait; ext4.
-Booted once, so that nothing of a first boot is measured, and shut down cleanly.
+kernel package that the GuestKit takes, Debian's own initramfs, GRUB without a menu's wait; ext4;
+and what a Recipe adds, such as radicale as a service. Booted once, so that nothing of a first boot
+is measured, and shut down cleanly.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import appliance, vm
@@ -27,15 +29,14 @@ from portkit.guest.kit import GuestKit, build_kit, cache_root
 from portkit.lab import apt, roots
 
 RELEASE = "bookworm"
-PORT = 5232
+FORWARDS = (":5232",)
 CONFIG = Path(__file__).parents[1] / "fixtures/apps/radicale/config"
 
 # Change it when this module or its worker makes something else of the same packages.
-_VERSION = 1
+_VERSION = 2
 _UUID = "5f0b7a52-6c1e-4f0e-9a55-0d1f4f1c7a01"
-_DISK_BYTES = 2 << 30
-_MEMORY_MIB = 768
-_DEADLINE_S = 900.0
+_APPLIANCE_MIB = 768
+_DEADLINE_S = 1800.0
 
 # What every Debian VM has, by default or as what its packages recommend, and nobody minds.
 _PACKAGES = (
@@ -52,7 +53,6 @@ _PACKAGES = (
     "openssh-server",
     "cron",
     "ca-certificates",
-    "radicale",
 )
 # Before the packages: the initramfs looks up how the root's file system is checked.
 _FSTAB = {"etc/fstab": f"UUID={_UUID} / ext4 errors=remount-ro 0 1\n"}
@@ -74,7 +74,51 @@ _FILES = {
 }
 
 
-def ordinary_disk() -> Path:
+def _answers(machine: vm.Vm) -> None:
+    seconds = machine.answer("/.web/", "Radicale").seconds
+    tell(f"first boot answered after {seconds:.1f} s")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes one ordinary VM another than the next; it has all of this module's besides.
+
+    name: of its disk in the cache. files, uploads: by their path in the root; an upload is a large
+    file, made when it is needed, and counts as the same while the rest is. units: systemd's, that
+    are enabled. first: called in the first boot, returns when all is as it shall be; for that boot
+    forwards and memory_mib are.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    files: Mapping[str, str]
+    units: tuple[str, ...]
+    forwards: tuple[str, ...]
+    first: Callable[[vm.Vm], object]
+    uploads: Mapping[str, Callable[[Path], object]] = field(default_factory=dict)
+    disk_bytes: int = 2 << 30
+    memory_mib: int = 512
+
+    def key(self, kit: GuestKit) -> str:
+        """16 hex digits over everything that goes into the disk."""
+        kernel = hashlib.sha256(kit.kernel.read_bytes()).hexdigest()
+        sources = [source.line() for source in apt.read(RELEASE)]
+        shared = [_VERSION, kit.release, kernel, _PACKAGES, _FSTAB, _FILES, _UUID, sources]
+        own = [self.packages, dict(self.files), self.units, list(self.uploads), self.disk_bytes]
+        return hashlib.sha256(json.dumps([*shared, *own]).encode()).hexdigest()[:16]
+
+
+RADICALE = Recipe(
+    name="ordinary",
+    packages=("radicale",),
+    files={"etc/radicale/config": CONFIG.read_text()},
+    units=("radicale",),
+    forwards=FORWARDS,
+    first=_answers,
+)
+
+
+def ordinary_disk(recipe: Recipe = RADICALE) -> Path:
     """The VM's raw disk, from the cache where nothing changed.
 
     Raises LabError when its root cannot be made, VerifyError when its kernel is another one than
@@ -83,13 +127,13 @@ def ordinary_disk() -> Path:
     kit = build_kit()
     folder = cache_root() / "bench"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"ordinary-{_recipe(kit)}.raw"
+    path = folder / f"{recipe.name}-{recipe.key(kit)}.raw"
     with _locked(folder):
         if not path.exists():
             part = path.with_suffix(".part")
             try:
-                _build(kit, part)
-                _first_boot(part)
+                _build(recipe, kit, part)
+                _first_boot(recipe, part)
                 part.rename(path)
             finally:
                 part.unlink(missing_ok=True)
@@ -103,49 +147,48 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _recipe(kit: GuestKit) -> str:
-    kernel = hashlib.sha256(kit.kernel.read_bytes()).hexdigest()
-    sources = [source.line() for source in apt.read(RELEASE)]
-    value = [_VERSION, kit.release, kernel, _PACKAGES, _FSTAB, _FILES, CONFIG.read_text()]
-    return hashlib.sha256(json.dumps([*value, _UUID, sources]).encode()).hexdigest()[:16]
-
-
-def _build(kit: GuestKit, disk: Path) -> None:
+def _build(recipe: Recipe, kit: GuestKit, disk: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="ordinary-", dir=disk.parent) as name:
         folder = Path(name)
         root = folder / "root.tar"
         tell("making the ordinary VM's root (once)")
-        _debian(kit, root)
+        _debian(recipe, kit, root)
         _same_kernel(kit, root)
         with disk.open("wb") as file:
-            file.truncate(_DISK_BYTES)
+            file.truncate(recipe.disk_bytes)
         tell("writing the ordinary VM's disk (once)")
         plan = {"disk": str(disk), "root_tar": str(root), "root_uuid": _UUID}
         process.run(
             [sys.executable, "-m", "bench._ordinary_worker"],
-            input=json.dumps(plan | {"memory_mib": _MEMORY_MIB}).encode(),
+            input=json.dumps(plan | {"memory_mib": _APPLIANCE_MIB}).encode(),
             env=appliance.environment(kit, folder),
             cwd=Path(__file__).parents[1],
             timeout=_DEADLINE_S,
         )
 
 
-def _debian(kit: GuestKit, root: Path) -> None:
+def _debian(recipe: Recipe, kit: GuestKit, root: Path) -> None:
     """A tar of the root, by mmdebstrap with this machine's own package sources."""
     early, late = root.with_name("early.tar"), root.with_name("late.tar")
     _tar(early, _FSTAB)
-    _tar(late, _FILES | {"etc/radicale/config": CONFIG.read_text()})
+    _tar(late, {**_FILES, **recipe.files})
+    units = " ".join(["systemd-networkd", *recipe.units])
+    options = [
+        "--format=tar",
+        f"--essential-hook=tar-in {early} /",
+        f"--customize-hook=tar-in {late} /",
+        f'--customize-hook=chroot "$1" systemctl enable {units}',
+    ]
+    for number, (path, write) in enumerate(recipe.uploads.items()):
+        upload = root.with_name(f"upload-{number}")
+        write(upload)
+        options.append(f"--customize-hook=upload {upload} {path}")
     roots.mmdebstrap(
         RELEASE,
         root,
         apt.read(RELEASE),
-        packages=[*_PACKAGES, f"linux-image-{kit.release}"],
-        options=[
-            "--format=tar",
-            f"--essential-hook=tar-in {early} /",
-            f"--customize-hook=tar-in {late} /",
-            '--customize-hook=chroot "$1" systemctl enable systemd-networkd radicale',
-        ],
+        packages=[*_PACKAGES, *recipe.packages, f"linux-image-{kit.release}"],
+        options=options,
     )
 
 
@@ -169,12 +212,12 @@ def _same_kernel(kit: GuestKit, root: Path) -> None:
         )
 
 
-def _first_boot(disk: Path) -> None:
+def _first_boot(recipe: Recipe, disk: Path) -> None:
     """Once through, on the disk itself: machine id, host keys, journal; then a clean stop."""
     tell("booting the ordinary VM for the first time")
-    with vm.boot(disk, "raw", guest_port=PORT) as machine:
-        answer = machine.answer("/.web/", "Radicale")
-        tell(f"first boot answered after {answer.seconds:.1f} s")
+    forwards, memory = recipe.forwards, recipe.memory_mib
+    with vm.boot(disk, "raw", forwards=forwards, memory_mib=memory) as machine:
+        recipe.first(machine)
         # The getty comes with the last units.
         deadline = time.monotonic() + 120
         while "login:" not in machine.console():

@@ -40,7 +40,12 @@ class Pair:
     @property
     def kit(self) -> Artifact:
         """Kernel and initrd alone, as a host has them that got another disk before."""
-        return replace(self.disk, blobs=self.disk.blobs[:-1])
+        return kit_of(self.disk)
+
+
+def kit_of(disk: Artifact) -> Artifact:
+    """What every disk brings and a host needs once: the blobs before the disk's own."""
+    return replace(disk, blobs=disk.blobs[:-1])
 
 
 @contextmanager
@@ -94,8 +99,8 @@ def sending(store: Store, *artifacts: Artifact, rate: str | None = SHAPED) -> Co
     with target() as host:
         for artifact in reversed(artifacts):
             brought = [blob.digest for blob in before[artifact.digest]]
-            image = artifact.form is Form.IMAGE
-            holds = [transfer.held_name(artifact.digest, _MEASURED)] if image else []
+            images = artifact.images if artifact.form is Form.IMAGE else ()
+            holds = [transfer.held_name(image.digest, _MEASURED) for image in images]
             transfer.release(holds, host, brought, move=_MEASURED)
     return found
 

@@ -82,13 +82,6 @@ def _seconds(values: Values) -> tuple[float, ...]:
     return tuple(value.seconds for value in values)
 
 
-def _more(name: str, ours: Sequence[float], peer: Sequence[float], more: float) -> harness.Row:
-    """At most so many bytes more than the peer's median."""
-    row = harness.Row(name, "bytes", tuple(ours), tuple(peer))
-    median = row.document()["peer"]
-    return harness.Row(name, "bytes", tuple(ours), tuple(peer), round((median + more) / median, 4))
-
-
 def cold(apps: Apps) -> list[harness.Row]:
     first = apps.first
 
@@ -113,7 +106,7 @@ def cold(apps: Apps) -> list[harness.Row]:
     return [
         harness.Row("a: image, cold", "bytes", _bytes(ours), _bytes(peer), 0.90),
         harness.Row("b: image, cold", "s", _seconds(ours), _seconds(peer), 0.95),
-        _more("d: image and disk, cold", _bytes(both), alone, 2 * _MB),
+        harness.more("d: image and disk, cold", _bytes(both), alone, 2 * _MB),
     ]
 
 
@@ -218,7 +211,7 @@ def second(apps: Apps) -> list[harness.Row]:
     size = float(packed(own, apps.store))
     found = harness.turns({"second, ours": lambda: sending(apps.store, *apps.second.both)}, REPEAT)
     (mine,) = map(_bytes, found.values())
-    return [_more("j: second app, both forms", mine, [size], 2 * _MB)]
+    return [harness.more("j: second app, both forms", mine, [size], 2 * _MB)]
 
 
 def cut(apps: Apps) -> list[harness.Row]:
@@ -239,7 +232,7 @@ def cut(apps: Apps) -> list[harness.Row]:
 
     found = harness.turns({"20 cuts": broken, "uncut": whole}, REPEAT)
     mine, theirs = map(_bytes, found.values())
-    return [_more("k: both forms, 20 cuts", mine, theirs, CUTS * 4 * _MIB)]
+    return [harness.more("k: both forms, 20 cuts", mine, theirs, CUTS * 4 * _MIB)]
 
 
 GROUPS: dict[str, Callable[[Apps], list[harness.Row]]] = {

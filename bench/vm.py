@@ -6,18 +6,23 @@ import contextlib
 import socket
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.harness import kib
 from portkit import measure, process
 from portkit.errors import BootError
+from portkit.measure.answer import POLL_S
 from portkit.model import HealthProbe
 
-# An ordinary VM boots for a while on emulated CPUs of a busy machine.
-_PATIENCE_S = 240.0
+# An ordinary VM boots for a while on emulated CPUs of a busy machine; one with Docker in it, that
+# loads its images, for minutes.
+_PATIENCE_S = 900.0
 _OFF_S = 120.0
+_ASKED_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Vm:
     serial: Path
     monitor: Path
     started: float  # time.monotonic() just before the process was started
-    port: int
+    ports: tuple[int, ...]  # on 127.0.0.1, in the order of what they lead to
 
     def alive(self) -> None:
         """BootError when it is gone, with the console's last words."""
@@ -53,15 +58,43 @@ class Vm:
             found[name] = time.monotonic() - self.started
         return found
 
-    def answer(self, path: str, contains: str) -> measure.Answer:
-        """The first right answer, seconds counted from `started`."""
+    def answer(self, path: str, contains: str, number: int = 0) -> measure.Answer:
+        """The first right answer, seconds counted from `started`. number: of its port."""
         probe = HealthProbe(path=path, contains=contains, timeout_s=_PATIENCE_S)
         try:
             return measure.ttfr(
-                probe, ("127.0.0.1", self.port), started=self.started, alive=self.alive
+                probe, ("127.0.0.1", self.ports[number]), started=self.started, alive=self.alive
             )
         except BootError as error:
             raise BootError(error.brief, details=self.console()[-2000:]) from error
+
+    def get(self, path: str, number: int = 0) -> str:
+        """What it answers; of an app that is known to answer."""
+        url = f"http://127.0.0.1:{self.ports[number]}{path}"
+        with urllib.request.urlopen(url, timeout=_ASKED_S) as answer:
+            return str(answer.read().decode())
+
+    def says(self, question: bytes, contains: bytes, number: int = 0) -> float:
+        """Seconds from `started` to the first right answer of an app that is not asked by HTTP."""
+        deadline = self.started + _PATIENCE_S
+        while True:
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", self.ports[number]), _ASKED_S) as connection,
+            ):
+                connection.sendall(question)
+                if contains in connection.recv(1024):
+                    return time.monotonic() - self.started
+            self.alive()
+            if time.monotonic() > deadline:
+                raise BootError(f"nothing said {contains!r}", details=self.console()[-2000:])
+            time.sleep(POLL_S)
+
+    def resident_mib(self) -> float:
+        """Of the host's memory, what QEMU holds."""
+        held = kib(Path(f"/proc/{self.process.pid}/status").read_text(), "VmRSS")
+        assert held is not None, "a process that runs has it"
+        return held / 1024
 
     def power_off(self) -> None:
         """Press the ACPI button and wait until it is off."""
@@ -73,18 +106,26 @@ class Vm:
 
 
 def command(
-    disk: Path, form: str, *, port: int, guest_port: int, folder: Path, cpus: int
+    disk: Path,
+    form: str,
+    *,
+    forwards: Mapping[int, str],
+    folder: Path,
+    memory_mib: int,
+    cpus: int,
 ) -> list[str]:
-    """QEMU's command line. form: "raw" or "qcow2". port: on 127.0.0.1, leads to guest_port."""
+    """QEMU's command line. form: "raw" or "qcow2". forwards: ports on 127.0.0.1, and the address
+    and port in the guest that each leads to; without an address it is the guest's own."""
+    rules = "".join(f",hostfwd=tcp:127.0.0.1:{port}-{to}" for port, to in forwards.items())
     options = [
         ("-machine", "q35,accel=tcg"),  # SeaBIOS is its firmware
         ("-cpu", "qemu64"),  # QEMU's own default, said aloud
         ("-smp", str(cpus)),
-        ("-m", "512"),
+        ("-m", str(memory_mib)),
         ("-display", "none"),
         ("-drive", f"file={disk},format={form},if=none,id=disk"),
         ("-device", "virtio-blk-pci,drive=disk"),
-        ("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:{guest_port}"),
+        ("-netdev", f"user,id=net{rules}"),
         ("-device", "virtio-net-pci,netdev=net"),
         ("-device", "virtio-rng-pci"),
         ("-serial", f"file:{folder / 'serial.log'}"),
@@ -96,19 +137,32 @@ def command(
 
 @contextmanager
 def boot(
-    disk: Path, form: str, *, guest_port: int, cpus: int = 1, more: Sequence[str] = ()
+    disk: Path,
+    form: str,
+    *,
+    forwards: Sequence[str],
+    memory_mib: int = 512,
+    cpus: int = 1,
+    more: Sequence[str] = (),
 ) -> Iterator[Vm]:
-    """A running VM of that disk; stopped, and its files gone, when the block is left. more: words
-    behind QEMU's command line."""
+    """A running VM of that disk; stopped, and its files gone, when the block is left. forwards: as
+    for `command`, each on some free port. more: words behind QEMU's command line."""
     # Short: a unix socket's path has 107 bytes at most.
     with tempfile.TemporaryDirectory(prefix="pkvm-") as name:
-        folder, port = Path(name), _free_port()
-        argv = command(disk, form, port=port, guest_port=guest_port, folder=folder, cpus=cpus)
+        folder, ports = Path(name), _free_ports(len(forwards))
+        argv = command(
+            disk,
+            form,
+            forwards=dict(zip(ports, forwards, strict=True)),
+            folder=folder,
+            memory_mib=memory_mib,
+            cpus=cpus,
+        )
         argv += more
         with (folder / "qemu.log").open("wb") as log:
             started = time.monotonic()
             with process.popen(argv, stdout=log, stderr=log) as running:
-                yield Vm(running, folder / "serial.log", folder / "monitor", started, port)
+                yield Vm(running, folder / "serial.log", folder / "monitor", started, ports)
 
 
 @contextmanager
@@ -120,6 +174,10 @@ def overlay(base: Path) -> Iterator[Path]:
         yield path
 
 
-def _free_port() -> int:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
+def _free_ports(count: int) -> tuple[int, ...]:
+    with contextlib.ExitStack() as held:
+        servers = [
+            held.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", 0))))
+            for _ in range(count)
+        ]
+        return tuple(int(server.getsockname()[1]) for server in servers)

@@ -1,0 +1,72 @@
+"""What the benchmarks decide without starting anything."""
+
+from pathlib import Path
+
+import pytest
+
+from bench import harness, ordinary, several, vm
+from portkit import app as app_room
+from portkit.guest.kit import GuestKit
+from portkit.model import Artifact, Form, ImageConfig
+
+
+def test_more_bytes_than_the_peer() -> None:
+    assert harness.more("a", [110.0], [100.0], 10).met
+    assert not harness.more("a", [111.0], [100.0], 10).met
+
+
+def test_a_line_of_proc() -> None:
+    text = "Name:\tqemu\nVmHWM:\t    99 kB\nVmRSS:\t    42 kB\n"
+    assert harness.kib(text, "VmRSS") == 42
+    assert harness.kib(text, "MemTotal") is None
+
+
+def test_the_ports_of_a_vm() -> None:
+    line = vm.command(
+        Path("disk"),
+        "raw",
+        forwards={4001: ":80", 4002: "10.0.2.17:6379"},
+        folder=Path("/x"),
+        memory_mib=1024,
+        cpus=1,
+    )
+    assert line[line.index("-netdev") + 1] == (
+        "user,id=net,hostfwd=tcp:127.0.0.1:4001-:80,hostfwd=tcp:127.0.0.1:4002-10.0.2.17:6379"
+    )
+
+
+def _five() -> several.Five:
+    app = app_room.load(several.FIVE)
+    images = tuple(
+        ImageConfig(f"sha256:{number:064}", "amd64", "linux", diff_ids=(), cmd=("serve",))
+        for number in range(len(app.services))
+    )
+    spec = app_room.resolve_all(app, images)
+    return several.Five(spec, images, _artifact(images), _artifact(images))
+
+
+def _artifact(images: tuple[ImageConfig, ...]) -> Artifact:
+    return Artifact(Form.IMAGE, "sha256:0", images, (), 0, 0)
+
+
+def test_five_services_in_both_machines() -> None:
+    five = _five()
+    recipe = several.with_docker(five)
+    script = recipe.files["root/make-containers"]
+    runs = [line for line in script.splitlines() if line.startswith("docker run ")]
+    assert len(runs) == len(several.addresses(five)) == len(recipe.forwards) == 5
+    assert all("--restart always" in line for line in runs)
+    assert several.addresses(five)[five.number("front")] == "10.0.2.20:8000"
+    assert recipe.forwards[five.number("front")] == ":8100"
+    assert {*several.OWN, several.REDIS} == {each.service for each in five.spec.services}
+
+
+def test_another_ordinary_machine_has_another_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portkit.lab.apt.read", lambda release: [])
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(b"kernel")
+    kit = GuestKit("", "amd64", "6.1", kernel, kernel, kernel, kernel, tmp_path)
+    keys = {recipe.key(kit) for recipe in (ordinary.RADICALE, several.with_docker(_five()))}
+    assert len(keys) == 2
