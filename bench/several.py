@@ -20,10 +20,10 @@ five (row c), which no VM can answer before that.
 
 Memory is read a minute after the first answer, when nobody asks anything any more. The bar is on
 MemTotal less MemAvailable of the guest's kernel, which a service of the App reads from
-/proc/meminfo in both: what the guest cannot give to anything else, and so how much smaller a VM
-could be. What QEMU holds on the host is a row without a bar: it also counts every page that the
-guest has ever read from its disk, as long as the guest has free pages, and the code that QEMU has
-translated for an emulated CPU.
+/proc/meminfo in both: what the guest cannot give to anything else, what the kernel keeps free for
+itself included, which is the same in both. What QEMU holds on the host is a row without a bar: it
+also counts every page that the guest has ever read from its disk, as long as the guest has free
+pages, and the code that QEMU has translated for an emulated CPU.
 """
 
 from __future__ import annotations
@@ -182,13 +182,9 @@ def direct(five: Five, folder: Path) -> list[str]:
     kit, config = build_kit(), folder / "config"
     config.write_bytes(encode_app(five.spec))
     drive = f"file={config},format=raw,if=none,id=config,readonly=on"
-    return [
-        *("-kernel", str(kit.kernel)),
-        *("-initrd", str(kit.initrd)),
-        *("-append", direct_line(kvm=False)),
-        *("-drive", drive),
-        *("-device", "virtio-blk-pci,drive=config,serial=pkconfig"),
-    ]
+    words = ["-kernel", str(kit.kernel), "-initrd", str(kit.initrd)]
+    words += ["-append", direct_line(kvm=False), "-drive", drive]
+    return [*words, "-device", "virtio-blk-pci,drive=config,serial=pkconfig"]
 
 
 def addresses(five: Five) -> tuple[str, ...]:
