@@ -16,7 +16,8 @@ hostfwd), each time on a fresh qcow2 overlay of a raw disk, with a full stop bet
 started as portkit starts it on a host: QEMU loads the kernel and the initrd, and a small disk says
 what is to run. Seconds are from just before the start of QEMU. First each of the five is asked
 directly until it has answered, one after the other (row d); then the front is asked what needs all
-five (row c), which no VM can answer before that.
+five (row c), which no VM can answer before that. The machine was busy with other work during the
+boots recorded here, so the ratios say more than the seconds.
 
 Memory is read a minute after the first answer, when nobody asks anything any more. The bar is on
 MemTotal less MemAvailable of the guest's kernel, which a service of the App reads from
