@@ -1,5 +1,6 @@
 """What a real compose started is shown as the file that it was started from."""
 
+import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -84,7 +85,11 @@ def fields(app: App) -> set[str]:
     """Every field of every service, in no order: compose starts those at once that need nothing of
     each other."""
     rows = ((each.name, asdict(each)) for each in app.services)
-    return {f"{name} {key}: {value}" for name, row in rows for key, value in row.items()}
+    return {
+        f"{name} {key}: {json.dumps(value, sort_keys=True, default=str)}"
+        for name, row in rows
+        for key, value in row.items()
+    }
 
 
 @pytest.mark.usefixtures("started")

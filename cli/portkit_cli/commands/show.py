@@ -17,7 +17,7 @@ from portkit_cli.render import clean
 
 # PyYAML quotes what YAML 1.1 reads as something else; this leaves it only what every version reads
 # as text.
-_PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@:=-]*( [A-Za-z0-9_./@=-]+)*")
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@:=-]*( [A-Za-z0-9_./@=-]+)*")
 
 
 @click.command()
@@ -61,7 +61,7 @@ def show(what: str, host: str | None, output: str) -> None:
     for finding in shown.findings:
         where = f" ({', '.join(finding.evidence)})" if finding.evidence else ""
         text = f"{finding.severity.value} {finding.rule}: {finding.message}{where}"
-        click.echo(clean(text), err=True)
+        click.echo(clean(" ".join(text.split())), err=True)
     click.echo(_text(shown.document), nl=False)
 
 

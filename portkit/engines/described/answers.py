@@ -91,6 +91,7 @@ class Asked(Part):
 
     Type: Text = ""
     Target: Text = ""
+    ReadOnly: bool = False
     VolumeOptions: _Object = {}
     TmpfsOptions: _Object = {}
     BindOptions: _Object = {}
@@ -113,6 +114,8 @@ class HostConfig(Part):
     PidMode: Text = ""
     UTSMode: Text = ""
     Tmpfs: _Pairs = {}
+    VolumesFrom: _Texts = []
+    SecurityOpt: _Texts = []
     Mounts: Annotated[list[Asked], or_empty(list)] = []
     Ulimits: Annotated[list[_Limit], or_empty(list)] = []
     Devices: Annotated[list[_Device], or_empty(list)] = []
@@ -131,6 +134,7 @@ class Mount(Part):
     Source: Text = ""
     Destination: Text
     Driver: Text = ""
+    Mode: Text = ""
     RW: bool = True
     Propagation: Text = ""
 
@@ -142,6 +146,8 @@ class Mount(Part):
 
 class Place(Part):
     IPAMConfig: Annotated[dict[str, Any], or_empty(dict)] = {}
+    DriverOpts: _Pairs = {}
+    GwPriority: int = 0
     Aliases: _Texts = []
     Links: _Texts = []
 

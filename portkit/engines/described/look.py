@@ -3,18 +3,20 @@ reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import docker.errors
 
 from portkit.engines.described.answers import Config, Container, Part
 from portkit.engines.described.project import Network, Seen, Volume
 from portkit.engines.described.reading import Engine
-from portkit.engines.docker_client import Row, read, read_all
+from portkit.engines.docker_client import Malformed, Row, read, read_all
 from portkit.engines.patience import Patient
 from portkit.wire import labels
 
+_Model = TypeVar("_Model", bound=Part)
 _PROJECT, _ONE_OFF = labels.COMPOSE + "project", labels.COMPOSE + "oneoff"
 
 
@@ -36,9 +38,10 @@ class _Change(Part):
 def container(api: Patient, name: str) -> Seen | None:
     """One container, by its name or id; None where there is none."""
     try:
-        return _seen(api, [api.inspect_container(name)])
+        row = api.inspect_container(name)
     except docker.errors.NotFound:
         return None
+    return _seen(api, [row])
 
 
 def project(api: Patient, name: str) -> Seen | None:
@@ -54,22 +57,42 @@ def project(api: Patient, name: str) -> Seen | None:
 def _seen(api: Patient, rows: Iterable[Any]) -> Seen:
     containers = [read(Container, row) for row in rows]
     info = read(_Info, api.info())
-    named = {name for each in containers for name in each.networks}
-    used = {name for each in containers for name in each.volumes}
-    images = {each.Id: read(_Image, api.inspect_image(each.Image)).Config for each in containers}
+    missing: list[str] = []
+
+    def look(what: str, ask: Callable[[str], Any], name: str, model: type[_Model]) -> _Model | None:
+        try:
+            return read(model, ask(name))
+        except docker.errors.NotFound:
+            missing.append(f"the {what} {name[:80]}")
+            return None
+
+    named = sorted({name for each in containers for name in each.networks})
+    used = sorted({name for each in containers for name in each.volumes} | _shared(containers))
+    images = {each.Id: look("image", api.inspect_image, each.Image, _Image) for each in containers}
+    networks = {name: look("network", api.inspect_network, name, Network) for name in named}
+    volumes = {name: look("volume", api.inspect_volume, name, Volume) for name in used}
     return Seen(
         containers=containers,
-        images=images,
+        images={key: row.Config if row else Config() for key, row in images.items()},
         references={each.Id: _reference(api, each) for each in containers},
-        networks={name: read(Network, api.inspect_network(name)) for name in sorted(named)},
-        volumes={name: read(Volume, api.inspect_volume(name)) for name in sorted(used)},
+        networks={name: row for name, row in networks.items() if row},
+        volumes={name: row for name, row in volumes.items() if row},
         changes={each.Id: _changes(api, each.Id) for each in containers},
         engine=Engine(
             runtime=info.DefaultRuntime,
             log=info.LoggingDriver,
             cgroup="private" if info.CgroupVersion == "2" else "host",
         ),
+        missing=missing,
     )
+
+
+def _shared(containers: Iterable[Container]) -> set[str]:
+    """Volumes without a name that several containers have: in a file they need one."""
+    users = Counter(
+        name for each in containers for name in {m.Name for m in each.Mounts if m.Type == "volume"}
+    )
+    return {name for name, count in users.items() if count > 1}
 
 
 def _reference(api: Patient, one: Container) -> str:
@@ -81,5 +104,9 @@ def _reference(api: Patient, one: Container) -> str:
     return one.Config.Image if named == one.Image else one.Image
 
 
-def _changes(api: Patient, identity: str) -> list[str]:
-    return [each.Path for each in read_all(_Change, api.diff(identity) or [])]
+def _changes(api: Patient, identity: str) -> list[str] | None:
+    """None where they are too many, or the engine cannot say it."""
+    try:
+        return [each.Path for each in read_all(_Change, api.diff(identity) or [])]
+    except (docker.errors.APIError, Malformed):
+        return None

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from portkit.engines.described.answers import CONTAINER, Binding, Place
 from portkit.engines.described.reading import Reading
 from portkit.model import Severity
 
 
 def networking(reading: Reading) -> dict[str, object]:
+    """Networks and names, ports, and what is shared with another container."""
     host = reading.container.HostConfig
     mode = host.NetworkMode
     found: dict[str, object] = {
         "ports": _ports(reading),
         "expose": _exposed(reading),
         "extra_hosts": [_extra_host(row) for row in host.ExtraHosts],
-        "links": _links(reading, host.Links),
+        "links": _all_links(reading),
         "pid": _shared(reading, "PidMode", host.PidMode),
         "ipc": _shared(reading, "IpcMode", "" if host.IpcMode == "private" else host.IpcMode),
     }
     if mode in ("none", "host") or mode.startswith(CONTAINER):
         return {**found, "network_mode": _shared(reading, "NetworkMode", mode)}
-    networks = reading.container.NetworkSettings.Networks
-    if "bridge" in networks:
-        for name in networks.keys() - {"bridge"}:
-            reading.lost(
-                name, "compose knows no service on the engine's own bridge and another one"
-            )
+    joined = reading.container.NetworkSettings.Networks
+    named = {name: place for name, place in joined.items() if name != "bridge"}
+    if not named:
         return {**found, "network_mode": "bridge"}
-    found["networks"] = {
+    if "bridge" in joined:
+        reading.lost("Networks.bridge", "that it is also on the engine's own bridge")
+    places = {
         reading.networks.get(name, name): _place(reading, name, place) or None
-        for name, place in networks.items()
+        for name, place in named.items()
     }
-    if found["networks"] == {"default": None}:
-        del found["networks"]  # compose does the same without being told
-    return found
+    # Compose puts a service into `default` without being told.
+    return found if places == {"default": None} else {**found, "networks": places}
 
 
 def _extra_host(row: str) -> str:
@@ -46,29 +43,35 @@ def _extra_host(row: str) -> str:
 def _place(reading: Reading, name: str, place: Place) -> dict[str, object]:
     container = reading.container
     given = {container.name, container.service, container.Id[:12], container.Config.Hostname}
-    links = _links(reading, place.Links)
-    if links:
-        reading.lost(f"Networks.{name}.Links", "links within a network are written as aliases")
+    chosen = dict(place.IPAMConfig)
     told = {
         "aliases": [each for each in dict.fromkeys(place.Aliases) if each not in given],
-        "ipv4_address": place.IPAMConfig.get("IPv4Address"),
-        "ipv6_address": place.IPAMConfig.get("IPv6Address"),
-        "link_local_ips": place.IPAMConfig.get("LinkLocalIPs"),
+        "ipv4_address": chosen.pop("IPv4Address", None),
+        "ipv6_address": chosen.pop("IPv6Address", None),
+        "link_local_ips": chosen.pop("LinkLocalIPs", None),
+        "driver_opts": place.DriverOpts,
+        "gw_priority": place.GwPriority or None,
     }
+    for key in sorted(key for key, value in chosen.items() if value):
+        reading.lost(f"Networks.{name}.IPAMConfig.{key}", f"{key[:80]} of its place in {name}")
     return {key: value for key, value in told.items() if value}
 
 
-def _links(reading: Reading, rows: Sequence[str]) -> list[str]:
-    """ "/database:/web/db" is the container database, which web calls db."""
-    found = []
+def _all_links(reading: Reading) -> list[str]:
+    """Links of the engine's own bridge, and those within networks."""
+    places = reading.container.NetworkSettings.Networks.values()
+    rows = [*reading.container.HostConfig.Links, *(row for each in places for row in each.Links)]
+    found: dict[str, None] = {}
     for row in rows:
         other, _, alias = row.partition(":")
-        service = reading.services.get(other.lstrip("/"))
+        other, alias = other.lstrip("/"), alias.rpartition("/")[2]
+        service = reading.services.get(other)
         if service is None:
-            reading.lost("Links", f"the link to {other.lstrip('/')[:80]}, which is not in the file")
-            continue
-        found.append(f"{service}:{alias.rpartition('/')[2] or service}")
-    return found
+            reading.lost("Links", f"the link to {other[:80]}, which is not in the file")
+        # Compose itself adds the names of the service's container.
+        elif alias not in (other, f"{service}-1", f"{service}_1"):
+            found[f"{service}:{alias or service}"] = None
+    return list(found)
 
 
 def _shared(reading: Reading, place: str, mode: str) -> str:
@@ -85,28 +88,20 @@ def _shared(reading: Reading, place: str, mode: str) -> str:
 
 
 def _ports(reading: Reading) -> list[str]:
+    """As they were asked for. Of a port that the engine chooses, its number now is a finding: the
+    engine of another host chooses its own."""
     host = reading.container.HostConfig
     bound = reading.container.NetworkSettings.Ports
+    keys = {**host.PortBindings, **(bound if host.PublishAllPorts else {})}
     rows: list[str] = []
-    for key in sorted(
-        {**host.PortBindings, **(bound if host.PublishAllPorts else {})}, key=_number
-    ):
-        asked = host.PortBindings.get(key) or []
-        if (
-            not all(each.HostPort.isdecimal() and each.HostPort != "0" for each in asked)
-            or not asked
-        ):
-            asked = bound.get(key) or asked
-            shown = (
-                ", ".join(dict.fromkeys(each.HostPort for each in asked))
-                or "none, as it does not run"
-            )
-            reading.lost(
-                f"HostConfig.PortBindings.{key}",
-                f"the engine chose the port of {key}: {shown}",
-                Severity.INFO,
-            )
-        rows += [_port(key, each) for each in asked if each.HostPort]
+    for key in sorted(keys, key=_number):
+        asked = host.PortBindings.get(key) or [Binding()]
+        rows += [_port(key, each) for each in asked]
+        if any(each.HostPort in ("", "0") for each in asked):
+            now = dict.fromkeys(each.HostPort for each in bound.get(key) or ())
+            shown = ", ".join(now) or "none, as it does not run"
+            what = f"the engine chose the port of {key}: {shown}"
+            reading.lost(f"HostConfig.PortBindings.{key}", what, Severity.INFO)
     return list(dict.fromkeys(rows))
 
 
@@ -117,9 +112,10 @@ def _number(key: str) -> tuple[int, str]:
 
 def _port(key: str, binding: Binding) -> str:
     port, _, protocol = key.partition("/")
-    address = "" if binding.HostIp in ("", "0.0.0.0", "::") else binding.HostIp  # noqa: S104
-    where = f"[{address}]:" if ":" in address else f"{address}:" if address else ""
-    return f"{where}{binding.HostPort}:{port}" + (f"/{protocol}" if protocol != "tcp" else "")
+    address = f"[{binding.HostIp}]" if ":" in binding.HostIp else binding.HostIp
+    number = "" if binding.HostPort == "0" else binding.HostPort
+    words = [*([address] if address else []), *([number] if address or number else []), port]
+    return ":".join(words) + (f"/{protocol}" if protocol != "tcp" else "")
 
 
 def _exposed(reading: Reading) -> list[str]:

@@ -5,8 +5,10 @@ Source: moby, api/types/network and volume (Inspect) of the engine API 1.41 to 1
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -22,6 +24,14 @@ from portkit.wire import labels
 _Pairs = Annotated[dict[str, str], or_empty(dict)]
 # Where an engine puts the init that `init: true` asks for.
 _INITS = ("/sbin/docker-init", "/usr/sbin/docker-init")
+_KEY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,254}")
+_POOLS = re.compile(r"(172\.(1[7-9]|2\d|3[01])\.0\.0/16|192\.168\.\d+\.0/20|f[cd].*/64)$")
+_SUBNET = {
+    "Subnet": "subnet",
+    "Gateway": "gateway",
+    "IPRange": "ip_range",
+    "AuxiliaryAddresses": "aux_addresses",
+}
 _NETWORK, _VOLUME = labels.COMPOSE + "network", labels.COMPOSE + "volume"
 
 
@@ -39,6 +49,7 @@ class Network(Part):
     Name: Text
     Driver: Text = ""
     Internal: bool = False
+    EnableIPv4: bool = True
     EnableIPv6: bool = False
     Attachable: bool = False
     Ipam: Annotated[_Ipam, Field(alias="IPAM"), or_empty(_Ipam)] = _Ipam()
@@ -59,15 +70,17 @@ class Volume(Part):
 class Seen:
     """Containers and what belongs to them. images: the configuration of the image of each
     container, by its id. references: what names that image for good. changes: paths in the
-    container's own layer."""
+    container's own layer, None where they could not be listed. missing: what an engine has no more,
+    in words."""
 
     containers: Sequence[Container]
     images: Mapping[str, Config]
     references: Mapping[str, str]
     networks: Mapping[str, Network]
     volumes: Mapping[str, Volume]
-    changes: Mapping[str, Sequence[str]]
+    changes: Mapping[str, Sequence[str] | None]
     engine: Engine
+    missing: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -81,12 +94,8 @@ class Project:
 def project(seen: Seen, name: str) -> Project:
     """The compose file of these containers. name: of the project, or of a container alone."""
     called = made_name(name)
-    networks = {
-        each.Name: _key(each.Name, each.Labels, _NETWORK, called) for each in seen.networks.values()
-    }
-    volumes = {
-        each.Name: _key(each.Name, each.Labels, _VOLUME, called) for each in seen.volumes.values()
-    }
+    networks = _keys(seen.networks.values(), _NETWORK, called)
+    volumes = _keys(seen.volumes.values(), _VOLUME, called)
     beside = {key: each.service for each in seen.containers for key in (each.Id, each.name)}
     described = [
         describe(
@@ -106,12 +115,20 @@ def project(seen: Seen, name: str) -> Project:
         for container in seen.containers
         for note in _changed(container, seen.changes.get(container.Id, ()))
     )
-    fixed = _has_fixed_addresses(seen.containers)
+    findings += tuple(
+        Finding("container-not-described", Severity.ERROR, f"{what} is not on the host any more")
+        for what in seen.missing
+    )
     document = {
         "name": called,
         "services": services,
         "networks": {
-            networks[each.Name]: _network(each, networks[each.Name], called, fixed)
+            networks[each.Name]: _network(
+                each,
+                networks[each.Name],
+                called,
+                _has_fixed_address(seen.containers, each.Name),
+            )
             for each in seen.networks.values()
         },
         "volumes": {
@@ -145,9 +162,19 @@ def _services(described: Sequence[Described]) -> tuple[dict[str, object], tuple[
     return dict(services), tuple(dict.fromkeys(findings))
 
 
-def _changed(container: Container, paths: Sequence[str]) -> Iterator[Finding]:
+def _changed(container: Container, paths: Sequence[str] | None) -> Iterator[Finding]:
     """What the container has changed of its image's files. Folders on the way to a file, and the
-    places of mounts, are not what somebody changed."""
+    places of mounts, are not what somebody changed. paths: None is more than could be listed."""
+    if paths is None:
+        yield Finding(
+            "container-changed",
+            Severity.WARNING,
+            f"{container.name}: the files of its own layer could not be listed",
+            ("docker diff",),
+            "Look whether they matter: docker diff.",
+            (container.service,),
+        )
+        return
     above = {path.rpartition("/")[0] for path in paths}
     asked = (mount.Target for mount in container.HostConfig.Mounts)
     mounted = [
@@ -162,7 +189,9 @@ def _changed(container: Container, paths: Sequence[str]) -> Iterator[Finding]:
         if path not in above and not any(f"{place}/".startswith(f"{path}/") for place in mounted)
     ]
     if own:
-        shown = ", ".join(own[:10]) + (", ..." if len(own) > 10 else "")
+        # Names of files are anybody's: a line break in one must not look like another line.
+        names = [" ".join(path.split()) for path in own[:10]]
+        shown = ", ".join(names) + (", ..." if len(own) > 10 else "")
         message = f"{container.name}: {len(own)} files of its own layer, which no volume holds"
         yield Finding(
             "container-changed",
@@ -174,10 +203,18 @@ def _changed(container: Container, paths: Sequence[str]) -> Iterator[Finding]:
         )
 
 
-def _key(name: str, given: Mapping[str, str], label: str, project: str) -> str:
-    """What the file calls it: as compose did, or without the project's name before it."""
-    told = given.get(label, "")
-    return told or name.removeprefix(f"{project}_") or name
+def _keys(rows: Iterable[Network | Volume], label: str, project: str) -> dict[str, str]:
+    """What the file calls each, by the engine's name: as compose did, or without the project's name
+    before it; its own name, or one with a number, where another one has that already."""
+    found: dict[str, str] = {}
+    for row in sorted(rows, key=lambda each: each.Name):
+        ours = row.Labels.get(labels.COMPOSE + "project") == project
+        told = row.Labels.get(label, "") if ours else ""
+        key = told if _KEY.fullmatch(told) else row.Name.removeprefix(f"{project}_")
+        made = (each for each in (key, row.Name) if _KEY.fullmatch(each))
+        numbered = (f"{row.Name}-{number}" for number in count(2))
+        found[row.Name] = next(each for each in chain(made, numbered) if each not in found.values())
+    return found
 
 
 def _named(name: str, key: str, project: str) -> dict[str, object]:
@@ -185,40 +222,50 @@ def _named(name: str, key: str, project: str) -> dict[str, object]:
     return {} if name == f"{project}_{key}" else {"name": name}
 
 
-def _has_fixed_addresses(containers: Sequence[Container]) -> bool:
-    """An engine gives fixed addresses only in a network whose addresses were chosen."""
-    return any(
-        place.IPAMConfig.get("IPv4Address") or place.IPAMConfig.get("IPv6Address")
-        for container in containers
-        for place in container.NetworkSettings.Networks.values()
-    )
+def _has_fixed_address(containers: Sequence[Container], network: str) -> bool:
+    """Whether somebody chose an address in it; an engine allows that only where the network's
+    addresses were chosen."""
+    places = [each.NetworkSettings.Networks.get(network) for each in containers]
+    chosen = [place.IPAMConfig for place in places if place is not None]
+    return any(row.get("IPv4Address") or row.get("IPv6Address") for row in chosen)
+
+
+def _was_chosen(subnet: object) -> bool:
+    """Whether an engine would not have given that subnet by itself. Source: moby,
+    libnetwork/ipamutils: 172.17.0.0/16 to 172.31.0.0/16, and parts of 192.168.0.0/16."""
+    text = str(subnet)
+    return bool(text) and not _POOLS.match(text)
 
 
 def _network(network: Network, key: str, project: str, fixed: bool) -> dict[str, object]:
-    """fixed: its addresses are said, too. Else nobody can tell whether they were chosen, and the
-    engine of another host chooses its own."""
+    """fixed: an address in it is. Subnets are said where they were chosen, as far as one can
+    tell; else the engine of another host chooses its own."""
     subnets = [
-        {
-            name: row[word]
-            for word, name in (
-                ("Subnet", "subnet"),
-                ("Gateway", "gateway"),
-                ("IPRange", "ip_range"),
-            )
-            if row.get(word)
-        }
+        {word: row[key] for key, word in _SUBNET.items() if row.get(key)}
         for row in network.Ipam.Rows
     ]
+    chosen = (
+        fixed
+        or network.Driver not in ("", "bridge", "overlay")
+        or any(_was_chosen(row.get("subnet", "")) for row in subnets)
+    )
+    ipam: dict[str, object] = {
+        "driver": "" if network.Ipam.Driver in ("", "default") else network.Ipam.Driver,
+        "config": subnets if chosen else [],
+        "options": network.Ipam.Options,
+    }
     told: dict[str, object] = {
         **_named(network.Name, key, project),
         "driver": "" if network.Driver in ("", "bridge") else network.Driver,
         "driver_opts": network.Options,
         "internal": network.Internal,
+        "attachable": network.Attachable,
         "enable_ipv6": network.EnableIPv6,
-        "ipam": {"config": subnets} if fixed and subnets else {},
+        "ipam": {name: value for name, value in ipam.items() if value},
         "labels": _own(network.Labels),
     }
-    return {name: value for name, value in told.items() if value}
+    found = {name: value for name, value in told.items() if value}
+    return found if network.EnableIPv4 else {**found, "enable_ipv4": False}
 
 
 def _volume(volume: Volume, key: str, project: str) -> dict[str, object]:

@@ -6,14 +6,15 @@ names that it gives. What a compose file cannot say is a finding, named by the f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from portkit.engines import docker_spec
 from portkit.engines.described.answers import CONTAINER, Asked, Check, Config, Container, Mount
 from portkit.engines.described.networks import networking
 from portkit.engines.described.reading import Described, Engine, Reading
-from portkit.model import Severity
+from portkit.model import Dependency, Severity
 from portkit.wire import labels
 
 _NANO = 1_000_000_000
@@ -38,6 +39,9 @@ def describe(
     """
     reading = Reading(container, image, engine, services or {}, volumes or {}, networks or {})
     row: dict[str, object] = {"image": reference, **_named(container)}
+    if reference.startswith("sha256:"):
+        what = "its image has no name: tag it, and push it to a registry or pack it"
+        reading.lost("Config.Image", what)
     for part in (_process, _rights, _limits, networking, _storage, _life):
         row.update(part(reading))
     _rest(reading)
@@ -56,10 +60,8 @@ def _named(container: Container) -> dict[str, object]:
     """Its own name, where compose would give it another one."""
     number = container.Config.Labels.get(labels.COMPOSE + "container-number", "1")
     words = (container.project, container.service, number)
-    if container.project and container.name in (
-        "-".join(words),
-        "_".join(words),
-    ):  # of compose 2, 1
+    made = ("-".join(words), "_".join(words))  # of compose 2, and of compose 1
+    if container.project and container.name in made:
         return {}
     return {"container_name": container.name}
 
@@ -67,18 +69,26 @@ def _named(container: Container) -> dict[str, object]:
 # ---------------------------------------------------------------- the process
 
 
+# Of the configuration, what compose has no word for. A MAC address is not among them: nobody can
+# tell one that was chosen from one that the engine made.
+_TOLD_OF_CONFIG = ("NetworkDisabled",)
+
+
 def _process(reading: Reading) -> dict[str, object]:
     config, image = reading.container.Config, reading.image
     host = reading.container.HostConfig
     # An engine names a container after its id; another's name comes with its network.
     named = config.Hostname != reading.container.Id[:12]
-    own = not host.NetworkMode.startswith((CONTAINER, "host")) and not host.UTSMode
+    shared = host.NetworkMode == "host" or host.NetworkMode.startswith(CONTAINER) or host.UTSMode
+    for key in _TOLD_OF_CONFIG:
+        if (config.model_extra or {}).get(key):
+            reading.lost(f"Config.{key}", f"Config.{key}")
     return {
         **_words(config, image),
         "environment": _environment(reading),
         "user": _other(config.User, image.User),
         "working_dir": _other(config.WorkingDir, image.WorkingDir),
-        "hostname": config.Hostname if named and own else None,
+        "hostname": config.Hostname if named and not shared else None,
         "domainname": config.Domainname,
         "tty": config.Tty or None,
         "stdin_open": config.OpenStdin or None,
@@ -109,15 +119,28 @@ def _environment(reading: Reading) -> dict[str, str]:
     """The variables that were set for this container: the engine puts those of the image that are
     missing behind them, so it is the shortest beginning that leads to the same list."""
     own, image = reading.container.Config.Env, reading.image.Env
-    for count in range(len(own) + 1):
-        names = {row.partition("=")[0] for row in own[:count]}
-        rest = [row for row in image if row.partition("=")[0] not in names]
-        if [*own[:count], *rest] == own:
-            break
+    count = _first_of_image(own, image)
     for row in own[:count]:
         if "=" not in row:
             reading.lost("Config.Env", f"the variable {row[:80]}, which has no value")
     return {row.partition("=")[0]: row.partition("=")[2] for row in own[:count] if "=" in row}
+
+
+def _first_of_image(own: Sequence[str], image: Sequence[str]) -> int:
+    """How many variables stand before those that the engine has added from the image."""
+    of_name = Counter(row.partition("=")[0] for row in image)
+    names: set[str] = set()
+    missing = len(image)
+    for count, row in enumerate(own):
+        # The lists are compared only where their lengths allow it: there may be thousands.
+        if missing == len(own) - count:
+            rest = [each for each in image if each.partition("=")[0] not in names]
+            if rest == list(own[count:]):
+                return count
+        name = row.partition("=")[0]
+        missing -= 0 if name in names else of_name[name]
+        names.add(name)
+    return len(own)
 
 
 def _healthcheck(check: Check | None, image: Check | None) -> dict[str, object] | None:
@@ -154,7 +177,6 @@ _SAME: dict[str, tuple[str, tuple[object, ...]]] = {
     "ReadonlyRootfs": ("read_only", (False,)),
     "Init": ("init", (None, False)),
     "GroupAdd": ("group_add", ()),
-    "SecurityOpt": ("security_opt", ()),
     "UsernsMode": ("userns_mode", ()),
     "Sysctls": ("sysctls", ()),
     "OomScoreAdj": ("oom_score_adj", (0,)),
@@ -195,6 +217,7 @@ def _rights(reading: Reading) -> dict[str, object]:
         # Docker from 28 on writes the kernel's names, before it what was typed.
         "cap_add": [name.removeprefix("CAP_") for name in host.CapAdd],
         "cap_drop": [name.removeprefix("CAP_") for name in host.CapDrop],
+        "security_opt": _security(reading),
         "runtime": _other(str(runtime), engine.runtime),
         "cgroup": _other(str(told.get("CgroupnsMode") or engine.cgroup), engine.cgroup),
         "devices": [
@@ -202,6 +225,19 @@ def _rights(reading: Reading) -> dict[str, object]:
             for each in host.Devices
         ],
     }
+
+
+def _security(reading: Reading) -> list[str]:
+    """The docker command puts the text of a seccomp profile into it; compose wants a file there."""
+    found = []
+    for option in reading.container.HostConfig.SecurityOpt:
+        if "{" in option:
+            name = option.replace("=", ":").partition(":")[0]
+            what = f"the {name[:40]} profile, which has to be in a file of its own"
+            reading.lost("HostConfig.SecurityOpt", what, Severity.ERROR)
+        else:
+            found.append(option)
+    return found
 
 
 def _limits(reading: Reading) -> dict[str, object]:
@@ -234,6 +270,13 @@ def _storage(reading: Reading) -> dict[str, object]:
     for target, row in sorted(asked.items()):
         if row.Type == "tmpfs":
             volumes.append({"type": "tmpfs", "target": target, **_in_memory(row.TmpfsOptions)})
+            if row.ReadOnly or row.TmpfsOptions.get("Options"):
+                reading.lost(f"HostConfig.Mounts {target}", f"further options of {target}")
+    for row_of in container.HostConfig.VolumesFrom:
+        other = row_of.partition(":")[0]
+        if other not in reading.services:
+            what = f"that it has the volumes of {other[:80]}, which is not in the file"
+            reading.lost("HostConfig.VolumesFrom", what)
     return {"volumes": [each for each in volumes if each], "tmpfs": memory}
 
 
@@ -243,11 +286,18 @@ def _in_memory(options: Mapping[str, object]) -> dict[str, object]:
     return {"tmpfs": found} if found else {}
 
 
+_LOST_MODES = frozenset(("z", "Z"))  # labels for SELinux
+
+
 def _volume(reading: Reading, mount: Mount, asked: Asked | None) -> object:
     target = mount.Destination
     if mount.Type not in ("volume", "bind"):
         reading.lost(f"Mounts {target}", f"a mount of the type {mount.Type[:40]}", Severity.ERROR)
         return None
+    # The docker command gives every volume the mode z; it says something only of a folder.
+    lost = _LOST_MODES if mount.Type == "bind" else frozenset(("nocopy",))
+    for word in sorted(frozenset(mount.Mode.split(",")) & lost):
+        reading.lost(f"Mounts {target}", f"the option {word} of {target}")
     told = {**(asked.VolumeOptions if asked else {}), **(asked.BindOptions if asked else {})}
     for key in sorted(key for key, value in told.items() if value and key != "Labels"):
         reading.lost(f"HostConfig.Mounts {target}", f"the option {key} of {target}")
@@ -256,7 +306,7 @@ def _volume(reading: Reading, mount: Mount, asked: Asked | None) -> object:
     if mount.Type == "bind":
         source = mount.Source
     else:
-        source = reading.volumes.get(mount.Name, mount.Name) if mount.is_named else ""
+        source = reading.volumes.get(mount.Name, mount.Name if mount.is_named else "")
     if not source:
         return {"type": "volume", "target": target, "read_only": True} if not mount.RW else target
     if ":" in source + target:
@@ -290,9 +340,21 @@ def _life(reading: Reading) -> dict[str, object]:
                 **({} if need.required else {"required": False}),
                 **({"restart": True} if need.restart else {}),
             }
-            for need in docker_spec.needs_of(config.Labels)
+            for need in _needs(reading)
         },
     }
+
+
+def _needs(reading: Reading) -> list[Dependency]:
+    """What it depends on of the services in the file."""
+    found = []
+    for need in docker_spec.needs_of(reading.container.Config.Labels):
+        if need.service in reading.services.values():
+            found.append(need)
+        else:
+            what = f"that it depends on {need.service[:80]}, which is not in the file"
+            reading.lost("Config.Labels", what)
+    return found
 
 
 # Fields of HostConfig that say nothing of the container, or what other fields say as well.
@@ -306,7 +368,6 @@ _SAID = (
     "ReadonlyPaths",
     "Runtime",
     "VolumeDriver",
-    "VolumesFrom",
 )
 _GUARDED = ("MaskedPaths", "ReadonlyPaths")
 
@@ -319,6 +380,8 @@ def _rest(reading: Reading) -> None:
             continue
         reading.lost(f"HostConfig.{key}", f"HostConfig.{key}", Severity.WARNING)
     told = host.model_extra or {}
+    if str(told.get("Cgroup") or "").startswith(CONTAINER):
+        reading.lost("HostConfig.Cgroup", "that it is in the cgroup of another container")
     for key in _GUARDED:
         # An engine always has some, but for a privileged container.
         if key in told and not told[key] and not told.get("Privileged"):

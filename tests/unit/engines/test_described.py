@@ -123,12 +123,153 @@ def test_the_network_of_another_container_of_the_file() -> None:
         ("SomethingNew", "on", "HostConfig.SomethingNew"),
         ("MaskedPaths", [], "HostConfig.MaskedPaths"),
         ("Links", ["/elsewhere:/changed/db"], "Links"),
+        ("VolumesFrom", ["elsewhere:ro"], "HostConfig.VolumesFrom"),
+        ("Cgroup", "container:0123456789ab", "HostConfig.Cgroup"),
+        ("SecurityOpt", ['seccomp={"defaultAction": "SCMP_ACT_ALLOW"}'], "HostConfig.SecurityOpt"),
     ],
 )
 def test_nothing_is_lost_silently(field: str, value: object, rule: str) -> None:
     answers = said("28.5")
     answers["inspect_container changed"]["HostConfig"][field] = value
     assert rule in [each.evidence[0] for each in shown(answers, "changed").findings]
+
+
+def test_nothing_beside_it_is_lost_silently() -> None:
+    answers = said("28.5")
+    container = answers["inspect_container odd-one"]
+    container["Config"]["NetworkDisabled"] = True
+    container["NetworkSettings"]["Networks"]["odd-net"]["IPAMConfig"]["New"] = "x"
+    bind = next(row for row in container["Mounts"] if row["Type"] == "bind")
+    bind["Mode"] = "ro,Z"
+    memory = next(row for row in container["HostConfig"]["Mounts"] if row["Type"] == "tmpfs")
+    memory["ReadOnly"] = True
+    places = [each.evidence[0] for each in shown(answers, "odd-one").findings]
+    assert places == [
+        "Config.NetworkDisabled",
+        "HostConfig.PortBindings.99/tcp",
+        "Networks.odd-net.IPAMConfig.New",
+        "Mounts /thing",
+        "HostConfig.Mounts /mem",
+    ]
+
+
+def test_what_the_engine_has_no_more() -> None:
+    answers = said("28.5")
+    del answers["inspect_network odd-net"]
+    del answers["inspect_volume odd-data"]
+    del answers["diff " + answers["inspect_container odd-one"]["Id"]]
+    found = shown(answers, "odd-one")
+    assert [each.message for each in found.findings if each.severity == "error"] == [
+        "the network odd-net is not on the host any more",
+        "the volume odd-data is not on the host any more",
+    ]
+    assert "container-changed" in [each.rule for each in found.findings]
+    assert "odd-one" in cast(dict[str, Any], found.document["services"])
+
+
+def test_many_changes_are_no_fault() -> None:
+    answers = said("28.5")
+    identity = answers["inspect_container changed"]["Id"]
+    answers["diff " + identity] = [{"Kind": 1, "Path": f"/f{number}"} for number in range(20_001)]
+    (found,) = shown(answers, "changed").findings
+    assert "could not be listed" in found.message
+
+
+def test_what_it_depends_on_is_in_the_file_or_told() -> None:
+    answers = said("28.5")
+    labels = {"com.docker.compose.depends_on": "db:service_healthy:false"}
+    answers["inspect_container changed"]["Config"]["Labels"] = labels
+    found = shown(answers, "changed")
+    assert "depends_on" not in service(answers, "changed")
+    assert "it depends on db" in found.findings[0].message
+
+
+def network(name: str, **more: object) -> Said:
+    return {"Name": name, "Driver": "bridge", "IPAM": {"Config": []}, **more}
+
+
+def of_compose(project: str, word: str, name: str) -> dict[str, str]:
+    return {"com.docker.compose.project": project, f"com.docker.compose.{word}": name}
+
+
+def joined(answers: Said, *networks: Said) -> Said:
+    """Of the container `changed`, in these networks."""
+    container = answers["inspect_container changed"]
+    container["HostConfig"]["NetworkMode"] = networks[0]["Name"]
+    container["NetworkSettings"]["Networks"] = {each["Name"]: {} for each in networks}
+    answers.update({f"inspect_network {each['Name']}": each for each in networks})
+    return cast(Said, shown(answers, "changed").document["networks"])
+
+
+def test_networks_of_two_projects_stay_two() -> None:
+    own = network("changed_default", Labels=of_compose("changed", "network", "default"))
+    other = network("proxy_default", Labels=of_compose("proxy", "network", "default"))
+    assert joined(said("28.5"), own, other) == {
+        "default": {},
+        "proxy_default": {"name": "proxy_default"},
+    }
+
+
+def test_volumes_whose_keys_would_be_one_stay_two() -> None:
+    answers = said("28.5")
+    container = answers["inspect_container changed"]
+    container["Mounts"] = [
+        {"Type": "volume", "Name": name, "Destination": f"/{name}"}
+        for name in ("data", "changed_data")
+    ]
+    answers.update({f"inspect_volume {name}": {"Name": name} for name in ("data", "changed_data")})
+    document = cast(dict[str, Any], shown(answers, "changed").document)
+    volumes = document["services"]["changed"]["volumes"]
+    assert len(document["volumes"]) == 2
+    assert len({row.partition(":")[0] for row in volumes}) == 2
+
+
+@pytest.mark.parametrize(
+    ("driver", "subnet", "told"),
+    [
+        ("bridge", "172.20.0.0/16", False),
+        ("bridge", "192.168.16.0/20", False),
+        ("bridge", "10.9.0.0/24", True),
+        ("bridge", "172.20.5.0/24", True),
+        ("macvlan", "192.168.16.0/20", True),
+    ],
+)
+def test_subnets_that_were_chosen(driver: str, subnet: str, told: bool) -> None:
+    row = network("lan", Driver=driver, IPAM={"Config": [{"Subnet": subnet}]})
+    found = joined(said("28.5"), row)
+    assert ("ipam" in found["lan"]) is told
+
+
+@pytest.mark.parametrize(
+    ("binding", "text"),
+    [
+        ({"HostIp": "", "HostPort": "8080"}, "8080:80"),
+        ({"HostIp": "0.0.0.0", "HostPort": "8080"}, "0.0.0.0:8080:80"),
+        ({"HostIp": "::1", "HostPort": "8080"}, "[::1]:8080:80"),
+        ({"HostIp": "", "HostPort": ""}, "80"),
+        ({"HostIp": "127.0.0.1", "HostPort": "0"}, "127.0.0.1::80"),
+    ],
+)
+def test_ports_as_they_were_asked_for(binding: Said, text: str) -> None:
+    answers = said("28.5")
+    answers["inspect_container changed"]["HostConfig"]["PortBindings"] = {"80/tcp": [binding]}
+    assert service(answers, "changed")["ports"] == [text]
+
+
+def test_a_network_whose_name_begins_as_another_mode() -> None:
+    answers = said("28.5")
+    answers["inspect_container changed"]["Config"]["Hostname"] = "www"
+    joined(answers, network("hosting"))
+    assert service(answers, "changed")["hostname"] == "www"
+
+
+def test_thousands_of_variables_take_no_time() -> None:
+    answers = said("28.5")
+    container = answers["inspect_container changed"]
+    image = [f"I{number}=1" for number in range(10_000)]
+    container["Config"]["Env"] = [f"O{number}=1" for number in range(9_000)] + image
+    answers["inspect_image " + container["Image"]]["Config"]["Env"] = image
+    assert len(service(answers, "changed")["environment"]) == 9_000
 
 
 @pytest.mark.parametrize(
