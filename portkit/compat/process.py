@@ -76,7 +76,9 @@ def engine_only(case: Case) -> Iterator[Found]:
         "ipc": spec.ipc not in ("", "private"),
         "userns_mode": spec.userns_mode,
         "security_opt": [
-            each for each in spec.security_opt if not each.startswith(NO_NEW_PRIVILEGES)
+            each
+            for each in spec.security_opt
+            if each.replace("=", ":").partition(":")[0] != NO_NEW_PRIVILEGES
         ],
         "logging": spec.logging.driver,
         "domainname": spec.domainname,

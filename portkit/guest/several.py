@@ -61,13 +61,13 @@ def hosts(app: AppSpec, service: RunSpec) -> str:
     network with it, and what the App adds."""
     where = dict(zip((each.service for each in app.services), places(app), strict=True))
     own = where[service.service].address or "127.0.0.1"
-    lines = [_line(own, [service.hostname, *_names(service, service)])]
+    # The first line with a name counts, and the engine writes what the App adds before its own.
+    lines = [f"{_given(address)}\t{name}" for name, address in service.extra_hosts]
+    lines.append(_line(own, [service.hostname, *_names(service, service)]))
     for other in app.services:
         address, names = where[other.service].address, list(_names(service, other))
         if address and names and other is not service:
             lines.append(_line(address, names))
-    for name, address in service.extra_hosts:
-        lines.append(f"{_given(address)}\t{name}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -257,6 +257,11 @@ static void mind(void) {
     }
 }
 
+static void privileges_fix(const struct service *service) {
+    if (service->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        give_up("give up new privileges");
+}
+
 /* In its world: become the user that it runs as, and run the program. */
 static void program_run(const struct service *service, char *const *argv, int out) {
     static struct person person;
@@ -269,8 +274,7 @@ static void program_run(const struct service *service, char *const *argv, int ou
     /* So that /dev/stdout can be opened again, by a user without rights too. */
     if (fchown(out, person.uid, (gid_t)-1)) give_up("give the output away");
     rights_set(service, &person);
-    if (service->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-        give_up("give up new privileges");
+    privileges_fix(service);
     if (chdir(service->cwd)) give_up("enter the working folder");
     dup2(null, 0), dup2(out, 1), dup2(out, 2);
     if (service->minded && getpid() == 1) mind(); /* not for a healthcheck */
@@ -286,6 +290,7 @@ void app_become(const struct service *service) {
     world_enter(NULL, service);
     environment_set(service, &person);
     umask(0);
+    privileges_fix(service);
     execv(service->argv[0], service->argv);
     fail(service->argv[0]);
 }

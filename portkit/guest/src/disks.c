@@ -247,19 +247,6 @@ static int mount_at(const struct service *service, const char *target, const cha
     return place_open(service, target, 0);
 }
 
-/* Whether something of the App is mounted on the place, or below it. */
-static int has_mount(const struct service *service, const char *place, int itself) {
-    size_t length = strlen(place);
-    for (size_t i = 0; i < service->mountc + service->contentc; i++) {
-        const char *target = i < service->mountc ? service->mounts[i].target
-                                                 : service->contents[i - service->mountc].target;
-        if (!strncmp(target, place, length) &&
-            (target[length] == '/' || (itself && !target[length])))
-            return 1;
-    }
-    return 0;
-}
-
 static void mount_in(int folder, const char *name, const char *type, unsigned long flags,
                      const char *options) {
     char path[64];
@@ -269,11 +256,14 @@ static void mount_in(int folder, const char *name, const char *type, unsigned lo
 }
 
 /* What processes share in memory, by name. */
-static void shared_mount(const struct service *service, int dev) {
+static void shm_mount(const struct service *service, int dev) {
     char options[64];
     snprintf(options, sizeof options, "mode=1777,size=%llu",
              (unsigned long long)service->shm_bytes);
     mount_in(dev, "shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options);
+}
+
+static void mqueue_mount(int dev) {
     mount_in(dev, "mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 }
 
@@ -286,7 +276,7 @@ static void devices_make(const struct service *service) {
                        "mode=755,size=65536k");
     mount_in(dev, "pts", "devpts", MS_NOSUID | MS_NOEXEC,
              "newinstance,ptmxmode=0666,mode=0620,gid=5");
-    shared_mount(service, dev);
+    shm_mount(service, dev), mqueue_mount(dev);
     node(dev, "null", 0x103, 0666), node(dev, "zero", 0x105, 0666), node(dev, "full", 0x107, 0666);
     node(dev, "random", 0x108, 0666), node(dev, "urandom", 0x109, 0666);
     node(dev, "tty", 0x500, 0666);
@@ -370,28 +360,52 @@ static void mounts_make(const struct service *service, int first) {
     }
 }
 
-static void unmount(const struct service *service, const char *target) {
+/* Whether an open place is a file system in memory of its own, with nothing mounted below: by the
+ * kernel's list, for what a name leads to is the image's to say. proc(5), mountinfo: id, id of the
+ * parent, device, root, place, options, fields up to "-", type. */
+static int is_own_memory(int at) {
+    char path[64], text[256], line[4096], type[32];
+    int id = -1, row, parent, own = 0, free = 1;
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", at);
+    FILE *file = fopen(path, "re");
+    while (file && fgets(text, sizeof text, file)) sscanf(text, "mnt_id: %d", &id);
+    if (file) fclose(file);
+    file = fopen("/proc/self/mountinfo", "re");
+    while (file && fgets(line, sizeof line, file)) {
+        if (sscanf(line, "%d %d", &row, &parent) != 2) continue;
+        const char *kind = strstr(line, " - ");
+        if (row == id && kind && sscanf(kind, " - %31s", type) == 1)
+            own = !strcmp(type, "tmpfs") || !strcmp(type, "mqueue");
+        if (parent == id) free = 0;
+    }
+    if (!file) return 0;
+    fclose(file);
+    return own && free;
+}
+
+/* Take such a file system away; 0 where there is none to take. */
+static int memory_leave(const struct service *service, const char *target) {
     char path[64];
-    int at = place_open(service, target, 0);
+    int at = place_open(service, target, 0), left = 0;
     fd_path(path, sizeof path, at);
-    if (at < 0 || umount2(path, MNT_DETACH)) fail(target);
-    close(at);
+    if (at >= 0 && is_own_memory(at)) left = !umount2(path, MNT_DETACH);
+    if (at >= 0) close(at);
+    return left;
 }
 
 /* Called in the namespaces of a service: what it has in memory is its own, and begins empty with
  * every start, as in a container. A folder below which something is mounted stays as it is. */
 void memory_renew(const struct service *service) {
+    /* First what every service has: the App may have asked for something else in its place. */
+    int shm = memory_leave(service, "/dev/shm"), mqueue = memory_leave(service, "/dev/mqueue");
+    int dev = place_open(service, "/dev", 0);
+    if (shm) shm_mount(service, dev);
+    if (mqueue) mqueue_mount(dev);
+    if (dev >= 0) close(dev);
     for (size_t i = 0; i < service->mountc; i++) {
         const struct mount_row *row = &service->mounts[i];
-        if (row->volume >= 0 || has_mount(service, row->target, 0)) continue;
-        unmount(service, row->target);
-        tmpfs_mount(service, row);
+        if (row->volume < 0 && memory_leave(service, row->target)) tmpfs_mount(service, row);
     }
-    if (has_mount(service, "/dev", 1)) return;
-    unmount(service, "/dev/shm"), unmount(service, "/dev/mqueue");
-    int dev = place_open(service, "/dev", 0);
-    shared_mount(service, dev);
-    close(dev);
 }
 
 void world_mount(const struct service *service) {

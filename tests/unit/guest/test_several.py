@@ -87,10 +87,10 @@ def test_names_are_known_where_a_network_is_shared() -> None:
     db = service("db", networks=(back,))
     given = app(web, api, db)
     assert hosts(given, web).splitlines() == [
+        "9.9.9.9\tx",
         "10.0.2.16\tweb www",
         "10.0.2.17\tapi shop-api",
         "10.0.2.18\told-db",
-        "9.9.9.9\tx",
     ]
     assert hosts(given, api).splitlines() == [
         "10.0.2.17\tapi shop-api",
