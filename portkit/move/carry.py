@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from portkit import compat, process, transfer
 from portkit.delivery import Transfer
 from portkit.errors import PortkitError
+from portkit.files import content
 from portkit.halt import Halt
 from portkit.model import App, AppSpec, Artifact, Form
 from portkit.move import walk
@@ -22,6 +24,8 @@ from portkit.progress import Observer
 from portkit.report import Boot, FormReport, Phase, Report, adapter, by_service
 from portkit.source import Source
 from portkit.store import Store
+
+_CA_LIMIT = 1 << 20  # bytes of a PEM file
 
 
 def carry_out(
@@ -142,7 +146,11 @@ def _tags(app: App, services: Mapping[str, str], holds: Mapping[str, str]) -> di
 
 def fingerprint(journal: Journal, spec: AppSpec) -> str:
     """A keyed hash of what the processes will see: an App that changed since is noticed."""
-    return journal.fingerprint(json.dumps(asdict(spec), sort_keys=True, default=_told))
+    # A CA's file is only named in the spec.
+    files = [each.health.ca_file for each in spec.services if each.health.ca_file is not None]
+    authorities = [hashlib.sha256(content(path, _CA_LIMIT)).hexdigest() for path in files]
+    row = {**asdict(spec), "authorities": authorities}
+    return journal.fingerprint(json.dumps(row, sort_keys=True, default=_told))
 
 
 def _told(value: object) -> str:

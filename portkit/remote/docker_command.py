@@ -68,7 +68,7 @@ def pull(args: JsonObject, channel: Channel) -> JsonObject:
     name).
     """
     reference = checked(args["reference"])
-    if not args["always"] and _has(reference):
+    if not args["always"] and _has(reference, args["platform"]):
         return {}
     argv = ["docker", "pull"]
     if args["platform"]:
@@ -85,14 +85,15 @@ def pull(args: JsonObject, channel: Channel) -> JsonObject:
     return {}
 
 
-def _has(reference: str) -> bool:
+def _has(reference: str, platform: str) -> bool:
+    """Whether the engine has it, for that OS/ARCHITECTURE[/VARIANT]; "" is any."""
     try:
-        inspect(reference)
+        found = inspect(reference)
     except RemoteError as error:
         if error.kind != "AppError":
             raise
         return False
-    return True
+    return not platform or found.architecture in platform.split("/")
 
 
 def _client() -> Dict[str, str]:

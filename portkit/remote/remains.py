@@ -55,15 +55,23 @@ def remove(row: JsonObject) -> None:
         instances.discard(row["id"])
     elif row["kind"] == "image":
         images.untag(row["name"])
+    elif row["kind"] == "volume":
+        _delete("/volumes/" + quote(row["name"], safe=""))
     else:
-        try:
-            place = "/%ss/%s" % (row["kind"], quote(row["name"], safe=""))
-            with engine.request("DELETE", place):
-                return
-        except RemoteError as error:
-            # Gone, or in use: of a volume the engine says 409 then, of a network 403.
-            if not any(code in error.details for code in (": 404 ", ": 409 ", ": 403 ")):
-                raise
+        # Several networks may have one name.
+        for network in _marked_networks():
+            if engine.fields(network, "Labels").get(labels.MOVE) == row["id"]:
+                _delete("/networks/" + quote(engine.text(network, "Id"), safe=""))
+
+
+def _delete(place: str) -> None:
+    """Fine where it is gone, or in use: of a volume the engine says 409 then, of a network 403."""
+    try:
+        with engine.request("DELETE", place):
+            return
+    except RemoteError as error:
+        if not any(code in error.details for code in (": 404 ", ": 409 ", ": 403 ")):
+            raise
 
 
 def _row(kind: str, identity: str, app: object, name: str, empty: bool = False) -> JsonObject:
@@ -127,12 +135,16 @@ def _volumes(moves: "set[Optional[str]]") -> Iterator[JsonObject]:
 
 
 def _networks(moves: "set[Optional[str]]") -> Iterator[JsonObject]:
-    query = urlencode({"filters": '{"label":["%s"]}' % labels.MOVE})
-    for row in engine.get_rows("/networks?" + query):
+    for row in _marked_networks():
         given = engine.fields(row, "Labels")
         identity = given.get(labels.MOVE)
         if leases.is_id(identity) and identity not in moves:
             yield _row("network", str(identity), given.get(labels.APP), engine.text(row, "Name"))
+
+
+def _marked_networks() -> List[JsonObject]:
+    query = urlencode({"filters": '{"label":["%s"]}' % labels.MOVE})
+    return engine.get_rows("/networks?" + query)
 
 
 def _is_empty(mountpoint: str) -> bool:

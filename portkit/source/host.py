@@ -75,7 +75,7 @@ class OnHost:
         """The images, built first where the App says so, and fetched into the Store. What several
         services have in common is built and fetched once."""
         built: list[tuple[Build, str]] = []
-        fetched: dict[str, Artifact] = {}
+        fetched: dict[tuple[str, str], Artifact] = {}
         found = []
         for service in app.services:
             reference = service.image
@@ -86,14 +86,15 @@ class OnHost:
                     reference = build(self.host, service.build, clock.observer)
                 built.append((service.build, reference))
             assert reference is not None, "the readers give every service an image or a build"
-            if reference not in fetched:
+            wanted = (reference, service.platform)
+            if wanted not in fetched:
                 if service.build is None and self._pull is not Pull.NEVER:
                     with clock.phase("pull"):
                         always = self._pull is Pull.ALWAYS
                         images.pull(self.host, reference, service.platform, always=always)
                 with clock.phase("package image"):
-                    fetched[reference] = images.fetch(self.host, reference, store, clock.observer)
-            found.append(fetched[reference])
+                    fetched[wanted] = images.fetch(self.host, reference, store, clock.observer)
+            found.append(fetched[wanted])
         return Images.of(found)
 
     def disk(self, image: Artifact, spec: AppSpec, store: Store, clock: Clock) -> Artifact:

@@ -117,13 +117,15 @@ def test_back_after_a_reboot(lab: Lab, store: Path, keep: str) -> None:
 
 def pulled_when_told(lab: Lab, source: str, store: Path, name: str) -> None:
     """A host whose engine lacks an image gets it from the registry, but only when it is told to."""
-    words = ("pack", "--from", f"lab:{source}", "--form", "image", "-o", str(store))
-    refused = portkit(*words, name, store=store, check=False)
+    words = ("pack", "--from", f"lab:{source}", "--form", "image", "-o")
+    (folder := store / source).mkdir()
+    refused = portkit(*words, str(folder), name, store=store, check=False)
     assert (refused.code, b"--pull missing" in refused.stderr) == (3, True)
     try:
         for pull in ("missing", "always"):
-            portkit(*words, name, "--pull", pull, store=store)
-        unknown = portkit(*words, f"{name}x", "--pull", "missing", store=store, check=False)
+            portkit(*words, str(folder / pull), name, "--pull", pull, store=store)
+        wrong = (str(folder), f"{name}x", "--pull", "missing")
+        unknown = portkit(*words, *wrong, store=store, check=False)
         assert b"could not pull the image" in unknown.stderr
         assert b"manifest" in unknown.stderr  # the engine's own words
     finally:

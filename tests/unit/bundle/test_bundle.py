@@ -381,7 +381,9 @@ def test_an_app_with_a_ca_is_the_same_each_time(
             place = spec.front.health.ca_file
             assert place is not None
             assert place.read_text() == "a CA"
+            prints.add(fingerprint(journal, spec))
+            place.write_text("another CA")
+            assert fingerprint(journal, spec) not in prints
         assert not place.exists()
-        prints.add(fingerprint(journal, spec))
         places.add(place)
     assert (len(prints), len(places)) == (1, 2)

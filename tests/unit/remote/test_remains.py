@@ -42,7 +42,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine
         data.mkdir()
         labels = {"portkit.move": identity, "portkit.app": "shop"}
         volumes.append({"Name": f"v-{identity}", "Labels": labels, "Mountpoint": str(data)})
-        networks.append({"Name": f"n-{identity}", "Labels": labels})
+        networks.append({"Id": f"i-{identity}", "Name": f"n-{identity}", "Labels": labels})
     (tmp_path / f"volume-{RUNS}" / "data").write_text("x")
     with fake_engine(tmp_path) as made:
         monkeypatch.setattr(engine, "SOCKET", str(made.socket))
@@ -58,7 +58,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine
             "GET /images/json": (200, [image]),
             f"GET /images/{digest}/json": (200, image),
             f"DELETE /volumes/v-{LEFT}": (204, {}),
-            f"DELETE /networks/n-{LEFT}": (403, {"message": "it has active endpoints"}),
+            f"DELETE /networks/i-{LEFT}": (403, {"message": "it has active endpoints"}),
             f"DELETE /images/{tags[0]}": (200, []),
         }
         yield made
