@@ -32,7 +32,7 @@ from portkit.model.project import (
     Subnet,
     Volume,
 )
-from portkit.model.run import AppSpec, RunSpec, content_numbers
+from portkit.model.run import AppSpec, RunSpec, content_numbers, layered
 from portkit.model.service import (
     App,
     Build,
@@ -96,5 +96,6 @@ __all__ = [
     "Volume",
     "check_digest",
     "content_numbers",
+    "layered",
     "worst_health",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 
@@ -93,13 +93,8 @@ class AppSpec:
 
     @property
     def layered(self) -> bool:
-        """Whether each service has a root of its own in the VM, laid over the layers of its image:
-        where there are several, where files of the App are put over an image's, and where a service
-        has another network than the VM's, or a limit within it."""
-        return self.several or any(
-            service.contents or service.network_mode or service.pids_limit
-            for service in self.services
-        )
+        """As the function `layered`."""
+        return layered(self.services)
 
     @property
     def ports(self) -> tuple[Port, ...]:
@@ -140,6 +135,15 @@ class AppSpec:
         known = {service.service: service for service in self.services}
         needs = {name: [n for n in each.needs if n in known] for name, each in known.items()}
         return tuple(known[name] for name in TopologicalSorter(needs).static_order())
+
+
+def layered(services: Collection[Surroundings]) -> bool:
+    """Whether each service has a root of its own in the VM, laid over the layers of its image:
+    where there are several, where files of the App are put over an image's, and where a service has
+    another network than the VM's, or a limit within it."""
+    return len(services) > 1 or any(
+        service.contents or service.network_mode or service.pids_limit for service in services
+    )
 
 
 def content_numbers(services: Iterable[Surroundings]) -> tuple[tuple[int, ...], ...]:

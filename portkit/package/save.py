@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import struct
+from collections.abc import Collection
 from pathlib import Path
 
 from portkit import files, process
-from portkit.errors import ConflictError, VerifyError
-from portkit.model import Artifact, Form
+from portkit.errors import AppError, ConflictError, VerifyError
+from portkit.model import App, Artifact, Form, layered
 from portkit.store import Store
 from portkit.wire import image_archive
 from portkit.wire.content import Content, Plain
@@ -21,12 +22,32 @@ _OPTIONS = "compat=v3,compression_type=zstd,cluster_size=256k"
 _CLUSTER_BITS = 18
 
 
+def check(app: App, forms: Collection[Form]) -> None:
+    """AppError where a disk as a file would not start: it runs what its image says, and nothing
+    tells it of several services, or of files of the App."""
+    if Form.DISK in forms and layered(app.services):
+        raise AppError(
+            "the App's disk does not start on its own",
+            details=f"{app.source}: it has several services, files, or limits of its own, which "
+            "portkit tells a VM when it creates it",
+            resolution="Pack a bundle, which holds the whole App (-o FILE.portkit), or the image "
+            "alone (--form image).",
+        )
+
+
 def save(artifact: Artifact, store: Store, path: Path, name: str) -> None:
     """Write an Artifact of the Store to a new file: an image as a tar for `docker load` (tagged
     portkit/NAME), a disk as a compressed qcow2. What was written is compared with the Store.
 
-    Raises ConflictError when the file is there, VerifyError when it does not read back equal.
+    Raises ConflictError when the file is there, AppError for several images, VerifyError when it
+    does not read back equal.
     """
+    if artifact.form is Form.IMAGE and len(artifact.images) > 1:
+        raise AppError(
+            "the App has several images, and one file is for one",
+            details=f"{name}: {len(artifact.images)} images",
+            resolution="Pack a bundle, which holds the whole App: -o FILE.portkit.",
+        )
     if path.exists():
         raise ConflictError(
             "the file is there already",

@@ -22,6 +22,7 @@ from portkit.host import connect
 from portkit.host.limit import rate
 from portkit.inventory import Inventory
 from portkit.model import App, Artifact, Form, Reading
+from portkit.package.save import check as check_files
 from portkit.package.save import save
 from portkit.progress import Observer
 from portkit.report import Report
@@ -310,6 +311,8 @@ def pack(
     NAME.tar is for `docker load`, NAME.qcow2 boots on its own. FILE.portkit is a bundle: both forms
     of all services and the files of APP in one file, which `portkit move` takes instead of APP. The
     disk boots under BIOS and UEFI, runs what the image says, and expects QEMU's user-mode network.
+    An APP with several images, or with a disk that holds several services or files, goes into a
+    bundle only.
 
     \b
     Examples:
@@ -325,6 +328,8 @@ def pack(
     alone = place.suffix == ".portkit" and not place.is_dir()
     if not alone and (made_for or part):
         raise click.UsageError("--for and --split are for a bundle: -o FILE.portkit")
+    if not alone:
+        check_files(loaded, _FORMS[form])
     # The inventory is read before anything is packed, which may take minutes.
     known = Inventory("", "") if made_for is None else inventory.read(made_for)
     with connect(source, told) as origin:
