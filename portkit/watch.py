@@ -103,6 +103,11 @@ class Watch:
                 if self.way.method is Method.HOST and not again:
                     self.place = inner_place(self.target, self._address(), self.way.inner)
                 assert self.place is not None, "`watch` found it"
+                if self.health.scheme == "tcp" and not again:
+                    # QEMU accepts connections before the guest has a network, and is silent then.
+                    measure.until_running(
+                        look, started=started, seconds=0.0, timeout_s=self.deadline.seconds
+                    )
                 place = self.place
                 probe = replace(self.health, timeout_s=self.deadline.seconds)
                 found = measure.ttfr(probe, place.address, started=started, alive=look)

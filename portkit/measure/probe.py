@@ -38,6 +38,8 @@ _FIRST_TIMEOUT_S, _LONGEST_TIMEOUT_S = 0.5, 10.0
 # page of WordPress took 11 s, and one that is given up is computed to its end all the same.
 _LONGEST_SHARE = 0.1  # of the patience
 _MOST_OPEN = 6
+# QEMU, ssh and Docker's proxy accept a connection themselves, and close it when the app refuses it.
+_HELD_S = 1.0
 _ANSWER_LIMIT = 64 << 10  # bytes of one answer, headers included, that are looked at
 
 
@@ -51,7 +53,8 @@ def url_of(probe: HealthProbe, address: tuple[str, int]) -> str:
 def ttfr(
     probe: HealthProbe, address: tuple[str, int], *, started: float, alive: Callable[[], object]
 ) -> Answer:
-    """Ask until an answer with status 2xx or 3xx contains `probe.contains`; tcp: until it connects.
+    """Ask until an answer with status 2xx or 3xx contains `probe.contains`; tcp: until a connection
+    stays open.
 
     started: time.monotonic() when the app was started. alive: is called twice a second and raises
     when the Instance has ended. A redirect counts as an answer and is not followed; at most 64 KiB
@@ -181,7 +184,7 @@ def _ask(
     with socket.create_connection(address, _left(deadline)) as plain:
         sockets.append(plain)
         if probe.scheme == "tcp":
-            return _Seen(0, "connected", time.monotonic())
+            return _held(plain, deadline)
         connection = http.client.HTTPConnection(*address)
         if probe.scheme == "https":
             # The app is asked at an address. A private CA's certificate rarely names one, so the
@@ -197,6 +200,16 @@ def _ask(
                 secure.do_handshake()
                 return _exchange(probe, connection, secure, deadline)
         return _exchange(probe, connection, plain, deadline)
+
+
+def _held(plain: socket.socket, deadline: float) -> _Seen:
+    """Connected, and not closed in the next moments."""
+    moment = time.monotonic()
+    plain.settimeout(min(_HELD_S, _left(deadline)))
+    with contextlib.suppress(TimeoutError):  # it waits for us to speak
+        if not plain.recv(1):
+            raise ConnectionResetError("the connection was closed at once")
+    return _Seen(0, "connected", moment)
 
 
 def _exchange(

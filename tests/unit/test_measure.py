@@ -88,6 +88,26 @@ def _slowly(do: Callable[[Handler], None], seconds: float) -> Callable[[Handler]
     return slow
 
 
+def test_a_connection_that_is_closed_at_once_is_no_answer() -> None:
+    """As by what forwards a port to an app that does not listen yet."""
+    begun, held = time.monotonic(), []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def forward() -> None:
+            while time.monotonic() - begun < 0.5:
+                listener.accept()[0].close()
+            held.append(listener.accept()[0])
+
+        thread = threading.Thread(target=forward)
+        thread.start()
+        probe = HealthProbe(scheme="tcp", timeout_s=20)
+        answer = ttfr(probe, listener.getsockname(), started=begun, alive=fine)
+        thread.join()
+        held[0].close()
+    assert 0.5 <= answer.seconds < 5
+    assert answer.tries > 1
+
+
 def test_says_what_it_last_saw(server: HTTPServer) -> None:
     Handler.answers = [(500, b"")]
     probe = HealthProbe(timeout_s=0.1)
