@@ -1,7 +1,11 @@
 """The fixtures as their clients use them. Each gives the check that what it left is still there."""
 
+import hashlib
 import json
+import re
+import socket
 import urllib.error
+import urllib.request
 import xmlrpc.client
 from base64 import b64encode
 from collections.abc import Callable, Mapping
@@ -92,9 +96,143 @@ def wordpress(address: str) -> Check:
     return check
 
 
+def notes(address: str) -> Check:
+    """A note goes to the database; what was read once is read from the cache."""
+    note, text = f"http://{address}:8090/one", b"from the database"
+    ask(note, "PUT", text)
+
+    def check() -> None:
+        found = []
+        for _ in range(2):
+            with urllib.request.urlopen(note, timeout=10) as answer:
+                assert answer.read() == text
+                found.append(answer.headers["X-Cache"])
+        assert found[-1] == "hit"
+        assert ask(f"http://{address}:8090/") == b"1 notes\n"
+
+    return check
+
+
+def calendar(address: str) -> Check:
+    """A collection with an event, by CalDAV."""
+    place = f"http://{address}:8091/me/days/"
+    who = {"Authorization": f"Basic {b64encode(b'me:').decode()}"}
+    event = b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:t\r\nBEGIN:VEVENT\r\nUID:1\r\n"
+    event += b"DTSTAMP:20250101T000000Z\r\nDTSTART:20250101T000000Z\r\nSUMMARY:New year\r\n"
+    event += b"END:VEVENT\r\nEND:VCALENDAR\r\n"
+    ask(place, "MKCALENDAR", **who)
+    ask(f"{place}1.ics", "PUT", event, **who)
+
+    def check() -> None:
+        assert b"SUMMARY:New year" in ask(f"{place}1.ics", **who)
+
+    return check
+
+
+def broker(address: str) -> Check:
+    """A message that the broker keeps, by MQTT 3.1.1; a second client gets it."""
+
+    def connected() -> socket.socket:
+        link = socket.create_connection((address, 8092), timeout=20)
+        link.sendall(_packet(0x10, _text(b"MQTT") + b"\x04\x02\x00\x3c" + _text(b"")))
+        assert link.recv(4) == b"\x20\x02\x00\x00"
+        return link
+
+    with connected() as link:
+        # Kept (bit 0), to be acknowledged (bit 1).
+        link.sendall(_packet(0x33, _text(b"house/door") + b"\x00\x01" + b"open"))
+        assert link.recv(4) == b"\x40\x02\x00\x01"
+
+    def check() -> None:
+        with connected() as link:
+            link.sendall(_packet(0x82, b"\x00\x02" + _text(b"house/#") + b"\x00"))
+            got = b""
+            while b"open" not in got:
+                more = link.recv(100)
+                assert more, got
+                got += more
+        assert _text(b"house/door") + b"open" in got
+
+    return check
+
+
+def _packet(kind: int, body: bytes) -> bytes:
+    return bytes([kind, len(body)]) + body
+
+
+def _text(text: bytes) -> bytes:
+    return len(text).to_bytes(2, "big") + text
+
+
+def pages(address: str) -> Check:
+    """The pages that the service which has ended has made."""
+
+    def check() -> None:
+        first = ask(f"http://{address}:8094/one.html")
+        assert first.startswith(b"<h1>The first</h1>")
+        assert b'<a href="two.html">' in first
+        assert ask(f"http://{address}:8094/two.html") == b"<h1>The second</h1>"
+
+    return check
+
+
+def sidecar(address: str) -> Check:
+    """The application sees the proxy beside it, and is told of the client."""
+
+    def check() -> None:
+        with urllib.request.urlopen(f"http://{address}:8095/", timeout=10) as answer:
+            assert answer.read().startswith(b"hello from 127.0.0.1, for ")
+            assert answer.headers["X-Proxy"] == "haproxy"
+
+    return check
+
+
+def store(address: str) -> Check:
+    """A layer is pushed as a registry's client does it."""
+    v2, layer = f"http://{address}:8096/v2", b"layer" * 1000
+    digest = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    begun = urllib.request.Request(f"{v2}/app/blobs/uploads/", method="POST")
+    with urllib.request.urlopen(begun, timeout=10) as answer:
+        where = answer.headers["Location"]
+    ask(f"{where}&digest={digest}", "PUT", layer, **{"Content-Type": "application/octet-stream"})
+
+    def check() -> None:
+        assert ask(f"{v2}/app/blobs/{digest}") == layer
+
+    return check
+
+
+def zones(address: str) -> Check:
+    """Names across the networks. The address of the data is another one in a VM."""
+
+    def visits() -> int:
+        said = ask(f"http://{address}:8097/").decode()
+        found = re.fullmatch(
+            r"visits: (\d+), kept at (172\.30\.77\.20|10\.0\.2\.\d+), nowhere is 192\.0\.2\.1\n",
+            said,
+        )
+        assert found, said
+        return int(found[1])
+
+    def check() -> None:
+        assert visits() < visits()
+
+    return check
+
+
 FIXTURES: Mapping[str, Client] = {
     "queue": queue,
     "front": front,
     "kinto": kinto,
     "wordpress": wordpress,
+}
+
+PROJECTS: Mapping[str, Client] = {
+    "notes": notes,
+    "calendar": calendar,
+    "broker": broker,
+    "pages": pages,
+    "sidecar": sidecar,
+    "store": store,
+    "zones": zones,
 }
