@@ -18,6 +18,7 @@ from portkit.watch import watch
 from tests.factories import Heard
 
 QUICK = HealthProbe(scheme="tcp", timeout_s=0.3, running_s=0.2, settle_s=0.3)
+PATIENT = replace(QUICK, timeout_s=60.0)  # where it does answer, however slow the machine is
 UP = Life("running", started="t1")
 
 
@@ -181,7 +182,7 @@ def test_a_longer_deadline_is_told_and_waited_for() -> None:
 def test_an_address_that_only_the_host_reaches() -> None:
     with listening() as port:
         runner = FakeRunner(UP, replace(UP, address="127.0.0.1"))
-        seen = watched(runner, Way(Method.HOST, inner=port))
+        seen = watched(runner, Way(Method.HOST, inner=port), PATIENT)
         answer = seen.first_answer(time.monotonic())
         assert (answer.method, answer.vantage) == (Method.HOST, "ssh")
         assert answer.url == f"tcp://127.0.0.1:{port}"
@@ -195,7 +196,7 @@ def answered() -> Iterator[tuple[watching.Watch, FakeRunner]]:
     """A Watch of an App that has answered once on its port, and goes on listening."""
     runner = FakeRunner(UP)
     with listening() as port:
-        seen = watched(runner, Way(Method.PUBLISHED, port=Port(port, host_ip="")))
+        seen = watched(runner, Way(Method.PUBLISHED, port=Port(port, host_ip="")), PATIENT)
         seen.first_answer(time.monotonic())
         yield seen, runner
 
