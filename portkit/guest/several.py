@@ -86,6 +86,8 @@ def _names(service: RunSpec, other: RunSpec) -> Iterator[str]:
             yield other.container_name
         for each in shared:
             yield from each.aliases
+        if not other.shares_network:
+            yield other.hostname  # as Docker from 25 on
     for name, alias in service.links:
         if name == other.service:
             yield alias

@@ -98,6 +98,8 @@ def test_names_are_known_where_a_network_is_shared() -> None:
         "10.0.2.18\tdb store",
     ]
     assert hosts(given, db).splitlines() == ["10.0.2.18\tdb store", "10.0.2.17\tapi shop-api"]
+    named = app(web, replace(api, hostname="inside"), db)
+    assert "10.0.2.17\tapi shop-api inside" in hosts(named, web).splitlines()
 
 
 def test_the_gateway_of_the_host_is_that_of_the_vm() -> None:
