@@ -15,6 +15,8 @@ from typing import Any
 
 from portkit import app as apps
 from portkit import inventory
+from portkit.app import environment
+from portkit.app.compose import read as read_compose
 from portkit.bundle import contents, write
 from portkit.bundle.described import Described, render
 from portkit.bundle.described import read as read_app
@@ -36,8 +38,10 @@ from portkit.store.manifest import artifact_from, manifest_of
 from portkit.wire import codec, frames, recipe, strict_json
 from tests.fuzz.mutate import spoil_bytes, spoil_json, spoil_lines, spoil_tar, swell
 from tests.unit.bundle.samples import FACTS, packed, packed_app, packed_project, project
+from tests.unit.engines.recorded import said, shown
 
 Read = Callable[[bytes, Path], object]
+_INSPECTED = json.dumps(said("28.5")).encode()
 _COMPOSE = b"""\
 name: shop
 services:
@@ -357,6 +361,18 @@ def _engine(data: bytes, folder: Path) -> object:
     return engine.Image(row), engine.containerd_store(row), engine.root(row)
 
 
+def _inspected(data: bytes, folder: Path) -> object:
+    """What an engine says of somebody's container, as a compose file, and that file read."""
+    answered = strict_json.loads(data)
+    if not isinstance(answered, dict) or not {"info", "inspect_container odd-one"} <= set(answered):
+        return None  # no engine answers nothing at all
+    try:
+        found = shown(answered, "odd-one")
+    except docker_client.Malformed:
+        return None
+    return read_compose(json.dumps(environment.escaped(dict(found.document))).encode(), "shown")
+
+
 _INVENTORY = json.dumps(
     inventory.to_json(
         inventory.Inventory(
@@ -444,6 +460,7 @@ def readers() -> dict[str, Reader]:
             (json.dumps(_ENGINE).encode(),),
             (frames.RemoteError, ValueError),
         ),
+        Reader("inspected", _inspected, spoil_json, (_INSPECTED,), (ValueError,)),
         Reader(
             "domain-xml",
             lambda d, _: instance_of(d.decode("utf-8", "surrogateescape")),

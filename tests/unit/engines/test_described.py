@@ -4,12 +4,9 @@ fixtures/inspected has what both engines answered about the same four containers
 by `docker run` with every option that an engine keeps.
 """
 
-import copy
 import json
-from pathlib import Path
 from typing import Any, cast
 
-import docker.errors
 import pytest
 import yaml
 from hypothesis import given
@@ -21,36 +18,9 @@ from portkit.engines.described import project as docker_project
 from portkit.engines.described.service import duration
 from portkit.engines.docker_client import Malformed
 from portkit.errors import AppError
+from tests.unit.engines.recorded import FOLDER, Recorded, Said, said, shown
 
-FOLDER = Path(__file__).parents[3] / "fixtures/inspected"
 ENGINES = ("20.10", "28.5")
-Said = dict[str, Any]
-
-
-class Recorded:
-    """An engine that answers what was recorded."""
-
-    def __init__(self, said: Said) -> None:
-        self._said = said
-
-    def __getattr__(self, how: str) -> Any:
-        def answer(*args: str, **_: object) -> Any:
-            key = " ".join((how, *args))
-            if key not in self._said:
-                raise docker.errors.NotFound(key)
-            return copy.deepcopy(self._said[key])
-
-        return answer
-
-
-def said(engine: str) -> Said:
-    return cast(Said, json.loads((FOLDER / f"docker-{engine}.json").read_text()))
-
-
-def shown(answers: Said, name: str) -> docker_project.Project:
-    seen = docker_look.container(cast(Any, Recorded(answers)), name)
-    assert seen is not None
-    return docker_project.project(seen, name)
 
 
 def service(answers: Said, name: str) -> dict[str, Any]:
