@@ -15,8 +15,6 @@ from typing import Any
 
 from portkit import app as apps
 from portkit import inventory
-from portkit.app import environment
-from portkit.app.compose import read as read_compose
 from portkit.bundle import contents, write
 from portkit.bundle.described import Described, render
 from portkit.bundle.described import read as read_app
@@ -362,15 +360,14 @@ def _engine(data: bytes, folder: Path) -> object:
 
 
 def _inspected(data: bytes, folder: Path) -> object:
-    """What an engine says of somebody's container, as a compose file, and that file read."""
+    """What an engine says of somebody's container, as a compose file."""
     answered = strict_json.loads(data)
     if not isinstance(answered, dict) or not {"info", "inspect_container odd-one"} <= set(answered):
         return None  # no engine answers nothing at all
     try:
-        found = shown(answered, "odd-one")
+        return shown(answered, "odd-one")
     except docker_client.Malformed:
         return None
-    return read_compose(json.dumps(environment.escaped(dict(found.document))).encode(), "shown")
 
 
 _INVENTORY = json.dumps(

@@ -181,7 +181,7 @@ def asked_of_two(one: dict[str, Any], two: dict[str, Any]) -> None:
     assert one["cgroup"] == {**LIMITS, "memory.max": str(64 << 20), "pids.max": "50"}
     assert two["cgroup"] == {**LIMITS, "cpu.max": "50000 100000"}
     assert (one["status"]["NoNewPrivs"], two["status"]["NoNewPrivs"]) == ("0", "1")
-    assert list(one["secrets"].values())[1][:4] == ["-r--r--r--", 0, 0, 16]
+    assert one["secrets"]["'/run/secrets/word'"][1:4] == [0, 0, 16]
 
 
 @pytest.mark.parametrize("target", ["beta", "gamma"])
