@@ -165,7 +165,7 @@ class Binds:
             raise self._reader.error(value, why)
         message = f"{str(path)[:200]} does not exist: the App begins with an empty folder"
         self._reader.note("content-empty", value, message, Severity.INFO)
-        return Content(mount.target, name=mount.source, read_only=mount.read_only)
+        return Content(mount.target, name=str(path), read_only=mount.read_only)
 
 
 def _below(path: Path, folder: Path) -> bool:

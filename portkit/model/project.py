@@ -112,9 +112,9 @@ class Content:
     source: a file or folder of this machine, which is mounted there; of what came in a bundle its
     name there. data: of a file that stands in the service's own root, as compose puts it there.
     Neither of them: an empty folder. name: of the config or secret, or of the path in the project's
-    folder. uid, gid, mode: None is as at the source, or what compose takes for data (0, 0, 0444).
-    size_bytes: of all files in it. files: what is there, folders before what is in them; none
-    before it was read.
+    folder; the whole path where there is nothing yet. uid, gid, mode: None is as at the source, or
+    what compose takes for data (0, 0, 0444). size_bytes: of all files in it. files: what is there,
+    folders before what is in them; none before it was read.
     """
 
     target: str

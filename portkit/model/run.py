@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 from portkit.model.health import Healthcheck, HealthProbe
-from portkit.model.project import Network, Volume
+from portkit.model.project import Content, ContentKind, Network, Volume
 from portkit.model.service import Machine, Mount, Port, Surroundings, Ulimit
 
 NO_NEW_PRIVILEGES = "no-new-privileges"  # in security_opt
@@ -148,12 +149,17 @@ def layered(services: Collection[Surroundings]) -> bool:
 
 def content_numbers(services: Iterable[Surroundings]) -> tuple[tuple[int, ...], ...]:
     """For each service and each of its Contents a number; services that have the same files of the
-    project share them, as they do where both bind them."""
+    project share them, as they do where both bind them, also a folder that begins empty."""
     number = _numbering()
     return tuple(
-        tuple(number(content.source or object()) for content in service.contents)
-        for service in services
+        tuple(number(_place_of(content)) for content in service.contents) for service in services
     )
+
+
+def _place_of(content: Content) -> object:
+    """Where its files are on this machine, or would be; of what is nowhere something of its own."""
+    empty = content.kind is ContentKind.BIND and content.data is None
+    return content.source or (Path(content.name) if empty and content.name else object())
 
 
 def _numbering() -> Callable[[object], int]:

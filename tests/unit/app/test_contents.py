@@ -9,7 +9,7 @@ import pytest
 from portkit import app as apps
 from portkit.app import contents
 from portkit.errors import AppError
-from portkit.model import App, Content, ContentKind, Finding, Mount, Severity
+from portkit.model import App, Content, ContentKind, Finding, Mount, Severity, content_numbers
 
 HEAD = "services:\n  a:\n    image: x\n"
 
@@ -59,7 +59,7 @@ def test_a_file_and_a_folder_of_the_project(tmp_path: Path) -> None:
 
 def test_where_there_is_nothing_yet(tmp_path: Path) -> None:
     found, finding = bound(tmp_path, "./data:/d")
-    assert found == Content("/d", name="./data")
+    assert found == Content("/d", name=str(tmp_path / "data"))
     assert (finding.rule, finding.severity) == ("content-empty", Severity.INFO)
     assert not (tmp_path / "data").exists()
     row = "volumes: [{type: bind, source: ./no, target: /d, bind: {create_host_path: false}}]"
@@ -177,6 +177,15 @@ def test_random_numbers_are_the_kernels(tmp_path: Path) -> None:
     app = load(tmp_path, "volumes: ['/dev/urandom:/dev/random']")
     assert (app.services[0].contents, app.services[0].volumes) == ((), ())
     assert [each.rule for each in app.findings] == ["bind-replaced"]
+
+
+def test_services_share_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(
+        "services:\n"
+        "  a: {image: a, volumes: ['./new:/x', './other:/y']}\n"
+        "  b: {image: b, volumes: ['./new/:/z']}\n"
+    )
+    assert content_numbers(apps.load(tmp_path).services) == ((0, 1), (0,))
 
 
 def test_configs_and_secrets(tmp_path: Path) -> None:
