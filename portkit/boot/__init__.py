@@ -49,8 +49,11 @@ class Runner(Protocol):
     def commit(self, identity: str, spec: AppSpec) -> None:
         """Let the host start it by itself from now on, as compose's `restart` says."""
 
-    def remove(self, identity: str) -> None:
-        """Remove everything of the Instance. It is no error when there is nothing."""
+    def remove(self, identity: str, service: str | None = None) -> None:
+        """Remove everything of the Instance. It is no error when there is nothing.
+
+        service: only that one of several; what services share stays.
+        """
 
     def logs(self, identity: str, tail: int = 100, service: str | None = None) -> str:
         """The last lines that it wrote; service: only those of one of several."""

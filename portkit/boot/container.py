@@ -60,8 +60,11 @@ class Containers:
         policies = {service.service: service.restart for service in spec.services}
         self._engine.restart_policies(identity, policies)
 
-    def remove(self, identity: str) -> None:
+    def remove(self, identity: str, service: str | None = None) -> None:
         """The container, its volumes, and the held image when no other container needs it."""
+        if service is not None:
+            self._engine.remove_service(identity, service)
+            return
         used = self._engine.remove(identity)
         held = {image for image in used if image.startswith(labels.HELD)}
         # A Move that was killed after it removed the container leaves the name of its image.

@@ -138,8 +138,9 @@ class Domains:
         strongest = (policy for policy in ("always", "unless-stopped") if policy in policies)
         self._engine.commit(identity, next(strongest, spec.front.restart))
 
-    def remove(self, identity: str) -> None:
+    def remove(self, identity: str, service: str | None = None) -> None:
         """Remove the domain, its disks, and the base disk when no other Instance needs it."""
+        self._refuse_one(service)
         self._engine.remove(identity)
         self._host.remote.call("instance.remove", {"id": identity})
 

@@ -321,6 +321,22 @@ class Docker:
                 self._api.remove_volume(volume.Name)
         return {row.Image for row in rows}
 
+    def remove_service(self, identity: str, service: str) -> None:
+        """The container of one of several services. Volumes and networks of the App stay: the
+        others may use them.
+
+        AppError when there is no such service, or no other one.
+        """
+        (row,) = self._chosen(identity, service)
+        if len(self._services(identity)) == 1:
+            raise AppError(
+                "the App has no other service there",
+                details=f"{service} is the last one of {identity}",
+                resolution="Remove the App as a whole: leave the service out.",
+            )
+        with self._errors("remove the container"):
+            self._api.remove_container(row.Id, force=True)
+
     def _networks(self, label: str) -> list[NetworkRow]:
         from portkit.engines.docker_client import NetworkRow, read_all
 

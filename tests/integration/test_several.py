@@ -50,6 +50,8 @@ def test_a_queue_with_its_worker_and_a_migration(lab: Lab, store: Path, target: 
         listed = on(lab, target, "docker ps --format '{{.Label \"com.docker.compose.service\"}}'")
         assert sorted(listed.split()) == ["redis", "web", "worker"]
         assert "queue_default" in on(lab, target, "docker network ls --format '{{.Name}}'")
+        portkit("rm", "--yes", "queue", "migrate", *there, store=store)
+        assert "migrate" not in services(target, move, "image", store)
         portkit("stop", "queue", "web", *there, store=store)
         assert services(target, move, "image", store)["web"].startswith("exited")
         portkit("start", "queue", "web", *there, store=store)

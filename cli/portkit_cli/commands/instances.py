@@ -170,20 +170,26 @@ def start(instance: str, service: str | None, host: str, form: str | None) -> No
 
 @click.command()
 @click.argument("instance")
+@_service
 @on_host
 @_form
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def rm(instance: str, host: str, form: str | None, yes: bool) -> None:
+def rm(instance: str, service: str | None, host: str, form: str | None, yes: bool) -> None:
     """Remove INSTANCE with its volumes from HOST.
 
     Both forms are removed, or only the one that --form names. portkit asks first, unless --yes is
-    given.
+    given. With SERVICE, only the container of that one is removed, and the App's volumes and
+    networks stay; in a VM that is not possible.
 
     \b
-    Example:
+    Examples:
       portkit rm pk-0123456789ab --on web2
+      portkit rm shop worker --on web2
     """
     wanted = Form(form) if form else None
+    if service is not None:
+        _remove_service(instance, service, host, wanted or Form.IMAGE, yes)
+        return
     with connect(host, Messages()) as there:
         # Both Forms of a Move share what was held for them, so they are removed together unless
         # --form names one.
@@ -194,6 +200,15 @@ def rm(instance: str, host: str, form: str | None, yes: bool) -> None:
         for row in rows:
             _remove(there, row)
     click.echo(f"{rows[0].id} removed")
+
+
+def _remove_service(instance: str, service: str, host: str, form: Form, yes: bool) -> None:
+    with _found(host, instance, form.value) as (runner, one):
+        if not yes:
+            about = clean(f"{service} of {one.id} ({one.app})")
+            click.confirm(f"Remove {about} from {host}?", abort=True)
+        runner.remove(one.id, service)
+    click.echo(f"{service} removed")
 
 
 def _remove(there: Host, row: Instance) -> None:

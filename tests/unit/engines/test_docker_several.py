@@ -210,6 +210,16 @@ def test_the_waiting_ends_when_the_move_gives_up(engine: FakeEngine) -> None:
     docker.close()
 
 
+def test_one_service_is_removed_and_nothing_else(engine: FakeEngine, docker: Docker) -> None:
+    states(engine, web=RUNS, job=DONE, db=WELL)
+    engine.answers["DELETE /containers/job"] = 204, b""
+    docker.remove_service(ID, "job")
+    deleted = [path.split("?")[0] for how, path, _ in engine.requests if how == "DELETE"]
+    assert [path.split("/")[-1] for path in deleted] == ["job"]
+    with pytest.raises(AppError, match="no such service"):
+        docker.remove_service(ID, "other")
+
+
 def test_one_instance_with_its_services(engine: FakeEngine, docker: Docker) -> None:
     states(engine)
     (one,) = docker.instances()
