@@ -11,7 +11,7 @@ from rich.text import Text
 
 from portkit.delivery import Prediction
 from portkit.errors import PortkitError
-from portkit.model import Form
+from portkit.model import Form, Severity
 from portkit.report import FormReport, Report
 from portkit.text import printable
 
@@ -107,7 +107,8 @@ def print_report(report: Report) -> None:
     for finding in dict.fromkeys(each for form in report.forms for each in form.findings):
         text = f"{finding.severity.value} {finding.rule}: {finding.message}"
         evidence = f" ({', '.join(finding.evidence)})" if finding.evidence else ""
-        console.print(Text(clean(text + evidence)))
+        remedy = f" {finding.remedy}" if finding.severity is Severity.ERROR else ""
+        console.print(Text(clean(text + evidence + remedy)))
     for form in report.forms:
         if form.boot and form.boot.machine:
             # Nothing that makes a VM start sooner is silent; its kernel line is in the JSON.

@@ -40,8 +40,16 @@ def service_name(text: str) -> str:
 
 
 def image_reference(text: str) -> str:
-    """ValueError when it cannot be an image's name or id."""
-    if not _REFERENCE.fullmatch(text) or ".." in text or "//" in text:
+    """ValueError when it cannot be an image's name or id.
+
+    Source: distribution/reference; only a registry's name may have capital letters.
+    """
+    name = text.partition("@")[0]
+    registry, slash, path = name.partition("/")
+    is_registry = re.search(r"[.:A-Z]", registry) or registry == "localhost"
+    repository = (path if slash and is_registry else name).partition(":")[0]
+    odd = ".." in text or "//" in text or text.endswith("/") or repository != repository.lower()
+    if odd or not _REFERENCE.fullmatch(text):
         raise ValueError(f"{text[:80]!r} is not an image's name")
     return text
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol, assert_never
 
 from portkit.boot.patience import PATIENCE_S
-from portkit.errors import AppError
+from portkit.errors import AppError, ConflictError
 from portkit.host import Host
 from portkit.model import AppSpec, Artifact, Facts, Form, Instance, Life
 
@@ -136,6 +136,17 @@ def _unclear(every: Sequence[Instance], found: Sequence[Instance], wanted: str) 
         details=f"{wanted[:80]!r}; there: {names}",
         resolution="Name it by its id and --form; portkit ps shows them.",
     )
+
+
+def refuse_beside(every: Sequence[Instance], one: Instance) -> None:
+    """ConflictError where the other Form of a Move runs, whose ports it would want."""
+    for other in every:
+        if (other.id, other.running) == (one.id, True) and other.form is not one.form:
+            raise ConflictError(
+                f"{one.app} runs as {other.form} there, and both forms publish the same ports",
+                details=f"{other.id} ({other.form}) on {other.host}",
+                resolution=f"portkit stop {one.app} --form {other.form} --on {other.host}",
+            )
 
 
 def find(every: Sequence[Instance], wanted: str, form: Form | None = None) -> Instance:

@@ -42,9 +42,9 @@ __all__ = [
     "check_all",
     "clashes",
     "lacking",
-    "port_taken",
     "refusal",
     "running",
+    "something_taken",
     "space",
     "space_needed",
     "verdict",
@@ -81,9 +81,12 @@ def _named(finding: Finding, services: Sequence[str], spec: AppSpec) -> Finding:
     return replace(finding, message=message, services=tuple(services))
 
 
-def port_taken(spec: AppSpec, facts: Facts) -> bool:
-    """Whether something on the host listens where the App is to be published."""
-    return next(port_rules.taken(spec.ports, facts), None) is not None
+def something_taken(spec: AppSpec, facts: Facts) -> bool:
+    """Whether something on the host listens where the App is to be published, or a network there
+    has the name of one of the App's."""
+    names = {each.engine_name for service in spec.services for each in spec.joined(service)}
+    port = next(port_rules.taken(spec.ports, facts), None)
+    return port is not None or not names.isdisjoint(facts.networks)
 
 
 def check_all(

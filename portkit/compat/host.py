@@ -33,6 +33,18 @@ def docker(case: Case) -> Iterator[Found]:
         yield Found("no Docker Engine answers on the host", (case.facts.host,))
 
 
+def network(case: Case) -> Iterator[Found]:
+    """An engine takes a second network of one name, and cannot tell the two apart then."""
+    for row in case.app.joined(case.spec):
+        if not row.external and row.engine_name in case.facts.networks:
+            own = [each for each in case.instances if each.app == case.app.app]
+            yield Found(
+                f"a network {row.engine_name} is on the host already",
+                (row.engine_name, *(f"portkit's own {each.app}: {each.id}" for each in own[:1])),
+                " ".join(f"portkit rm {each.id} --on {each.host}" for each in own[:1]),
+            )
+
+
 def libvirt(case: Case) -> Iterator[Found]:
     """A VM needs libvirt and QEMU."""
     if case.facts.libvirt_version is None or case.facts.qemu_version is None:

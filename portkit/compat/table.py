@@ -34,6 +34,15 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         forms=_IMAGE,
     ),
     Rule(
+        "network-taken",
+        Severity.ERROR,
+        Scope.HOST,
+        host.network,
+        remedy="Remove the App that it is of there, or give this one another `name:`.",
+        forms=_IMAGE,
+        error=ConflictError,
+    ),
+    Rule(
         "libvirt",
         Severity.ERROR,
         Scope.HOST,

@@ -139,7 +139,7 @@ class Docker:
         used = {
             network.name: network
             for service in app.services
-            for network in docker_spec.networks_of(app, service)
+            for network in app.joined(service)
             if not network.external
         }
         for network in used.values():
@@ -155,7 +155,8 @@ class Docker:
             raise ConflictError(
                 "a network of that name is there already",
                 details=f"{network.engine_name} on {self._host}",
-                resolution="Remove it there, or give the App another `name:`.",
+                resolution="Remove what it belongs to (portkit ps shows what is portkit's own), or "
+                "give this App another `name:`.",
             )
 
     def _create_contents(
@@ -196,7 +197,7 @@ class Docker:
         identity: str,
         config: dict[str, Any],
     ) -> None:
-        networks = docker_spec.networks_of(app, service)
+        networks = app.joined(service)
         ends = {
             network.engine_name: docker_spec.endpoint(app, service, network, identity)
             for network in networks
@@ -223,6 +224,8 @@ class Docker:
         deadline = time.monotonic() + within_s
         with self._errors("start the container"):
             for row in self._chosen(identity, service):
+                if service is not None and docker_state.listed(row).status == "running":
+                    continue
                 for need in docker_spec.needs_of(row.Labels):
                     if need.service in known:
                         self._wait_for(known[need.service], need, row, deadline)
@@ -240,13 +243,20 @@ class Docker:
             if met is None and not required:
                 return
             if met is None or time.monotonic() > deadline:
-                late = "" if met is None else " in time"
-                raise BootError(
-                    f"{row.service} cannot start: {other.service} {_FAILED[condition]}{late}",
-                    details=self._last_words(other, state),
-                    resolution=f"See what {other.service} wrote above.",
-                )
+                raise self._unmet(other, condition, row, state, late=met is not None)
             self._pause(_POLL_S)
+
+    def _unmet(
+        self, other: Row, condition: Condition, row: Row, state: State, *, late: bool
+    ) -> BootError:
+        ended = docker_state.has_ended(state) and condition is not Condition.COMPLETED
+        what = "does not run" if ended else _FAILED[condition] + " in time" * late
+        return BootError(
+            f"{row.service} cannot start: {other.service} {what}",
+            details=self._last_words(other, state),
+            resolution=f"See what {other.service} wrote above"
+            + (", and start it first." if ended else "."),
+        )
 
     def _last_words(self, row: Row, state: State) -> str:
         """What a service wrote last, and what its healthcheck did."""

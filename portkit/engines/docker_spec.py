@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from portkit import content_archive as archive
 from portkit.model import (
     AppSpec,
-    Attachment,
     Condition,
     ContentFile,
     Dependency,
@@ -27,8 +26,6 @@ if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs i
 # Compose's own labels, by which `docker compose ls` and `ps` see the project on the target.
 _COMPOSE = labels.COMPOSE
 _NEEDS = _COMPOSE + "depends_on"
-# Of a service that names no network. If it is the only one, it needs no network of the App.
-_UNTOLD = (Attachment("default"),)
 _CONDITIONS = {condition.value: condition for condition in Condition}
 
 
@@ -217,18 +214,8 @@ def _shared(app: AppSpec, mode: str, identity: str) -> str:
 def _network_mode(app: AppSpec, service: RunSpec, identity: str) -> str | None:
     if service.network_mode:
         return _shared(app, service.network_mode, identity)
-    networks = networks_of(app, service)
+    networks = app.joined(service)
     return networks[0].engine_name if networks else None
-
-
-def networks_of(app: AppSpec, service: RunSpec) -> tuple[Network, ...]:
-    """The networks that a service is attached to, the one with the highest priority first. None
-    for an App of one service that asks for nothing: it is on the engine's own bridge."""
-    if not app.several and service.networks == _UNTOLD:
-        return ()
-    known = {network.name: network for network in app.networks}
-    rows = sorted(service.networks, key=lambda each: -each.priority)
-    return tuple(known[row.network] for row in rows if row.network in known)
 
 
 def endpoint(app: AppSpec, service: RunSpec, network: Network, identity: str) -> dict[str, Any]:

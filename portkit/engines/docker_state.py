@@ -76,6 +76,11 @@ def met(state: State, condition: Condition) -> bool | None:
             assert_never(condition)
 
 
+def has_ended(state: State) -> bool:
+    """Whether a container ran and does so no more."""
+    return _STATES.get(state.Status, "exited") == "exited"
+
+
 def ordered(rows: Sequence[Row]) -> list[Row]:
     """By what each needs; rows that need each other, which nobody but a stranger would write, stay
     as they are."""

@@ -51,6 +51,7 @@ class _Facts(BaseModel):
     qemu_group: _Word | None = None
     listening: Annotated[list[_Socket], FailFast()] = []
     listening_udp: Annotated[list[_Socket], FailFast()] = []
+    networks: Annotated[list[_Word], FailFast()] = []
 
 
 def parse_facts(row: object) -> Facts:
@@ -64,7 +65,7 @@ def parse_facts(row: object) -> Facts:
             resolution="Check who answers on the host, and python3 and /proc there.",
         ) from None  # pydantic's own error quotes the values
     values = read.model_dump()
-    for name in ("missing_tools", "listening", "listening_udp"):
+    for name in ("missing_tools", "listening", "listening_udp", "networks"):
         values[name] = tuple(values[name])
     return Facts(**values)
 

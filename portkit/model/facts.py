@@ -44,3 +44,4 @@ class Facts:
     qemu_group: str | None = None
     listening: tuple[tuple[str, int], ...] = ()  # (address, port) of TCP sockets that listen
     listening_udp: tuple[tuple[str, int], ...] = ()
+    networks: tuple[str, ...] = ()  # the names of those of its Docker Engine

@@ -8,10 +8,11 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from portkit.model.health import Healthcheck, HealthProbe
-from portkit.model.project import Content, ContentKind, Network, Volume
+from portkit.model.project import Attachment, Content, ContentKind, Network, Volume
 from portkit.model.service import Machine, Mount, Port, Surroundings, Ulimit
 
 NO_NEW_PRIVILEGES = "no-new-privileges"  # in security_opt
+_UNTOLD = (Attachment("default"),)  # of a service that names no network
 SHARED = "service:"  # of network_mode, before the name of the service whose network it is
 
 
@@ -101,6 +102,15 @@ class AppSpec:
     def ports(self) -> tuple[Port, ...]:
         """What all services publish."""
         return tuple(port for service in self.services for port in service.ports)
+
+    def joined(self, service: RunSpec) -> tuple[Network, ...]:
+        """The networks that a service is attached to, the one with the highest priority first. None
+        for an App of one service that asks for nothing: it is on the engine's own bridge."""
+        if not self.several and service.networks == _UNTOLD:
+            return ()
+        known = {network.name: network for network in self.networks}
+        rows = sorted(service.networks, key=lambda each: -each.priority)
+        return tuple(known[row.network] for row in rows if row.network in known)
 
     def named(self, service: str) -> RunSpec:
         """The service of that name; KeyError when there is none."""

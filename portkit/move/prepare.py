@@ -271,13 +271,14 @@ def _packaged(app: App, request: Request, facts: Facts, turn: Turn) -> Package:
 
 
 def _instances(packages: Sequence[Package], facts: Facts, host: Host) -> tuple[Instance, ...]:
-    """What portkit has on the target, where a port is taken there: it may be one of them."""
+    """What portkit has on the target, where a port or a name is taken there: by one of them,
+    perhaps."""
     # Listing the Instances asks both engines: only where the answer explains something.
-    if not any(compat.port_taken(each.spec, facts) for each in packages):
+    if not any(compat.something_taken(each.spec, facts) for each in packages):
         return ()
     try:
         return boot.instances(host)
-    except PortkitError:  # the port is taken all the same
+    except PortkitError:  # it is taken all the same
         return ()
 
 

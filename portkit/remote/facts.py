@@ -118,6 +118,7 @@ def _docker() -> JsonObject:
         "docker_version": engine.text(info, "ServerVersion") or None,
         "docker_store": "containerd" if containerd else engine.text(info, "Driver") or None,
         "docker_free_bytes": _free(engine.root(info)),
+        "networks": sorted({engine.text(row, "Name") for row in engine.get_rows("/networks")}),
         "docker_buildx": bool(_output(["docker", "buildx", "version"])),
     }
 

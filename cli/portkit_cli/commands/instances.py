@@ -76,7 +76,13 @@ def _service_state(service: ServiceState) -> str:
 @_service
 @on_host
 @_form
-@click.option("--tail", type=click.IntRange(1, 100_000), default=100, show_default=True)
+@click.option(
+    "--tail",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    help="So many lines from the end; of several containers, of each of them.",
+)
 def logs(instance: str, service: str | None, host: str, form: str | None, tail: int) -> None:
     """Print the last lines that INSTANCE wrote.
 
@@ -134,6 +140,8 @@ def stop(
 ) -> None:
     """Stop INSTANCE and print its exit code.
 
+    `portkit ps` shows the codes of several containers.
+
     Several services are stopped one after the other, each before those that it depends on. With
     SERVICE, only that one is stopped; in a VM that is not possible.
 
@@ -163,8 +171,12 @@ def start(instance: str, service: str | None, host: str, form: str | None) -> No
       portkit start radicale --on web2 --form disk
       portkit start shop worker --on web2
     """
-    with _found(host, instance, form) as (runner, one):
-        runner.start(one.id, service=service)
+    with connect(host, Messages()) as there:
+        every = boot.instances(there)
+        one = boot.find(every, instance, Form(form) if form else None)
+        boot.refuse_beside(every, one)
+        with boot.runner(there, one.form) as runner:
+            runner.start(one.id, service=service)
     click.echo(f"{service or one.id} started")
 
 

@@ -134,7 +134,7 @@ _apps = click.argument("names", metavar="APP...", nargs=-1, required=True)
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Package, check and predict the cost; change nothing on the target.",
+    help="Package, check and predict the cost, and end as `check` does; change nothing there.",
 )
 @reading_options
 @output
@@ -164,7 +164,6 @@ def move(
 
     \b
     Examples:
-      portkit move fixtures/apps/radicale --from lab:alpha --to lab:beta
       portkit move ./shop --to web2 --form disk --keep disk
       portkit move ./shop ./blog ./wiki --from web1 --to web2
       portkit move registry:2 --pull missing --to ops@10.0.0.7 --repeat 5 --output json
@@ -199,6 +198,7 @@ def move(
     finally:  # the Moves that ended well are printed also when a later one failed
         if reports:
             _show(reports, output, several=len(names) > 1)
+    _exit_if_refused(reports if dry_run else ())
 
 
 @click.command()
@@ -256,6 +256,11 @@ def check(
                 _show(found, output)
     if output == "json":
         _show(reports, output)
+    _exit_if_refused(reports)
+
+
+def _exit_if_refused(reports: Sequence[Report]) -> None:
+    """With the code that `portkit move` would end with, where one of them cannot go."""
     judged = {
         f"{report.app.name} on {report.target.host}": [
             finding for form in report.forms for finding in form.findings

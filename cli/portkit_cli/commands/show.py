@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import asdict
 
 import click
 
+from portkit.errors import IncompatibleError
 from portkit.host import connect
+from portkit.model import Severity
 from portkit.source.running import show as show_running
 from portkit.wire.json_types import JsonObject
 from portkit_cli.commands.moves import show_move
@@ -35,9 +38,9 @@ def show(what: str, host: str | None, output: str) -> None:
 
     Of a container or a compose project, whoever started it, the compose file is printed that makes
     it again: for what was started by hand, or whose file is lost. What the image and the engine
-    give by themselves is left out. What the file cannot say is named on standard error, field by
-    field. The environment is in it, passwords too; data of volumes is not. Nothing on HOST is
-    changed.
+    give by themselves is left out. What portkit does not write into the file is named on standard
+    error, field by field; where that is an error, the exit code is 9. The environment is in the
+    file, passwords too; data of volumes is not. Nothing on HOST is changed.
 
     \b
     Examples:
@@ -63,6 +66,8 @@ def show(what: str, host: str | None, output: str) -> None:
         text = f"{finding.severity.value} {finding.rule}: {finding.message}{where}"
         click.echo(clean(" ".join(text.split())), err=True)
     click.echo(_text(shown.document), nl=False)
+    if any(each.severity is Severity.ERROR for each in shown.findings):
+        sys.exit(IncompatibleError.exit_code)
 
 
 def _text(document: JsonObject) -> str:

@@ -4,12 +4,12 @@ reads."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import docker.errors
 
-from portkit.engines.described.answers import Config, Container, Part
+from portkit.engines.described.answers import CONTAINER, Config, Container, Part
 from portkit.engines.described.project import Network, Seen, Volume
 from portkit.engines.described.reading import Engine
 from portkit.engines.docker_client import Malformed, Row, read, read_all
@@ -84,7 +84,26 @@ def _seen(api: Patient, rows: Iterable[Any]) -> Seen:
             cgroup="private" if info.CgroupVersion == "2" else "host",
         ),
         missing=missing,
+        others=_others(api, containers),
     )
+
+
+def _others(api: Patient, containers: Sequence[Container]) -> dict[str, str]:
+    """The names of containers whose namespaces these share."""
+    known = {each.Id for each in containers}
+    modes = [
+        mode
+        for each in containers
+        for mode in (each.HostConfig.NetworkMode, each.HostConfig.PidMode, each.HostConfig.IpcMode)
+    ]
+    ids = {mode.removeprefix(CONTAINER) for mode in modes if mode.startswith(CONTAINER)} - known
+    found = {}
+    for identity in sorted(ids):
+        try:
+            found[identity] = read(Container, api.inspect_container(identity)).name
+        except docker.errors.NotFound:
+            continue  # its id says as much
+    return found
 
 
 def _shared(containers: Iterable[Container]) -> set[str]:

@@ -75,16 +75,17 @@ def _all_links(reading: Reading) -> list[str]:
 
 
 def _shared(reading: Reading, place: str, mode: str) -> str:
-    """A mode; of another container's it is that of its service."""
+    """A mode; of another container's it is that of its service, or of a container by its name."""
     if not mode.startswith(CONTAINER):
         return mode
     other = mode.removeprefix(CONTAINER)
     service = reading.services.get(other)
-    if service is None:
-        what = f"what it shares with {other[:12]}, which is not in the file"
-        reading.lost(f"HostConfig.{place}", what, Severity.ERROR)
-        return ""
-    return f"service:{service}"
+    if service is not None:
+        return f"service:{service}"
+    name = reading.others.get(other, other)
+    what = f"it shares this with the container {name[:80]}, which has to be there"
+    reading.lost(f"HostConfig.{place}", what)
+    return f"{CONTAINER}{name}"
 
 
 def _ports(reading: Reading) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import Annotated, Any
 
@@ -71,7 +71,7 @@ class Seen:
     """Containers and what belongs to them. images: the configuration of the image of each
     container, by its id. references: what names that image for good. changes: paths in the
     container's own layer, None where they could not be listed. missing: what an engine has no more,
-    in words."""
+    in words. others: the names of containers beside these, by id."""
 
     containers: Sequence[Container]
     images: Mapping[str, Config]
@@ -81,6 +81,7 @@ class Seen:
     changes: Mapping[str, Sequence[str] | None]
     engine: Engine
     missing: Sequence[str] = ()
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def project(seen: Seen, name: str) -> Project:
             services=beside,
             volumes=volumes,
             networks=networks,
+            others=seen.others,
         )
         for container in seen.containers
     ]

@@ -40,6 +40,7 @@ class Reading:
     services: Mapping[str, str]  # ids and names of the containers beside it -> service
     volumes: Mapping[str, str]  # the engine's name -> the name in the file
     networks: Mapping[str, str]
+    others: Mapping[str, str]  # ids of containers that are not in the file -> name
     findings: list[Finding] = field(default_factory=list)
 
     def lost(self, place: str, what: str, severity: Severity = Severity.WARNING) -> None:

@@ -30,14 +30,18 @@ def describe(
     services: Mapping[str, str] | None = None,
     volumes: Mapping[str, str] | None = None,
     networks: Mapping[str, str] | None = None,
+    others: Mapping[str, str] | None = None,
 ) -> Described:
     """A container as a service of a compose file.
 
     image: the configuration of its image. reference: what names that image for good. services:
     by id and by name, the services of the other containers of the file. volumes, networks: what the
-    file calls those of the engine; the engine's own name where it has none.
+    file calls those of the engine; the engine's own name where it has none. others: the names of
+    containers that are not in the file, by id.
     """
-    reading = Reading(container, image, engine, services or {}, volumes or {}, networks or {})
+    reading = Reading(
+        container, image, engine, services or {}, volumes or {}, networks or {}, others or {}
+    )
     row: dict[str, object] = {"image": reference, **_named(container)}
     if reference.startswith("sha256:"):
         what = "its image has no name: tag it, and push it to a registry or pack it"
@@ -69,8 +73,7 @@ def _named(container: Container) -> dict[str, object]:
 # ---------------------------------------------------------------- the process
 
 
-# Of the configuration, what compose has no word for. A MAC address is not among them: nobody can
-# tell one that was chosen from one that the engine made.
+# Of the configuration, what compose has no word for.
 _TOLD_OF_CONFIG = ("NetworkDisabled",)
 
 
@@ -89,7 +92,9 @@ def _process(reading: Reading) -> dict[str, object]:
         "user": _other(config.User, image.User),
         "working_dir": _other(config.WorkingDir, image.WorkingDir),
         "hostname": config.Hostname if named and not shared else None,
-        "domainname": config.Domainname,
+        "domainname": None if shared else config.Domainname,
+        # Only older engines keep one that was chosen apart from one that they made.
+        "mac_address": (config.model_extra or {}).get("MacAddress"),
         "tty": config.Tty or None,
         "stdin_open": config.OpenStdin or None,
         "labels": {
@@ -230,7 +235,13 @@ def _rights(reading: Reading) -> dict[str, object]:
 def _security(reading: Reading) -> list[str]:
     """The docker command puts the text of a seccomp profile into it; compose wants a file there."""
     found = []
-    for option in reading.container.HostConfig.SecurityOpt:
+    host = reading.container.HostConfig
+    # The engine adds it where SELinux could not let such a container do its work.
+    modes = (host.PidMode, host.IpcMode)
+    unlabelled = (host.model_extra or {}).get("Privileged") or "host" in modes
+    for option in host.SecurityOpt:
+        if unlabelled and option.replace(":", "=") == "label=disable":
+            continue
         if "{" in option:
             name = option.replace("=", ":").partition(":")[0]
             what = f"the {name[:40]} profile, which has to be in a file of its own"

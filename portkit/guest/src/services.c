@@ -248,10 +248,22 @@ static void start_all(void) {
     }
 }
 
+/* Whether a service needs another one, also by what it needs: a job that has ended stands between
+ * them. `seen`: those that were looked at, as what needs what may be a circle. */
+static int needs(size_t from, size_t index, char *seen) {
+    seen[from] = 1;
+    for (size_t n = 0; n < runs[from].service->needc; n++) {
+        size_t other = runs[from].service->needs[n].service;
+        if (other == index || (!seen[other] && needs(other, index, seen))) return 1;
+    }
+    return 0;
+}
+
 static int needed(size_t index) {
-    for (size_t i = 0; i < count; i++)
-        for (size_t n = 0; runs[i].state == RUNNING && n < runs[i].service->needc; n++)
-            if (runs[i].service->needs[n].service == index) return 1;
+    for (size_t i = 0; i < count; i++) {
+        char seen[MAX_SERVICES] = {0};
+        if (i != index && runs[i].state == RUNNING && needs(i, index, seen)) return 1;
+    }
     return 0;
 }
 

@@ -1,7 +1,7 @@
 import pytest
 
-from portkit.boot import find, together
-from portkit.errors import AppError
+from portkit.boot import find, refuse_beside, together
+from portkit.errors import AppError, ConflictError
 from portkit.model import Form, Instance
 
 
@@ -15,6 +15,14 @@ BOTH = (instance(1, Form.IMAGE), instance(1, Form.DISK, "running"))
 def test_by_id_the_one_that_runs() -> None:
     assert find(BOTH, "pk-000000000001").form is Form.DISK
     assert find(BOTH, "shop", Form.IMAGE).form is Form.IMAGE
+
+
+def test_one_form_beside_the_other() -> None:
+    with pytest.raises(ConflictError) as caught:
+        refuse_beside(BOTH, BOTH[0])
+    assert caught.value.resolution == "portkit stop shop --form disk --on web"
+    refuse_beside(BOTH, BOTH[1])
+    refuse_beside((*BOTH, instance(2, Form.IMAGE)), instance(2, Form.IMAGE))
 
 
 def test_neither_runs_then_the_form_is_needed() -> None:

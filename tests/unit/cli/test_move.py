@@ -103,6 +103,17 @@ def test_a_dry_run_shows_what_is_predicted_and_why(
     assert "predicted image: bytes: compressed here; time: as before" in done.stdout
 
 
+def test_a_dry_run_ends_as_the_move_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Finding("port-free", Severity.ERROR, "port 80 is taken", ("it listens",), "Free it.")
+    form = FormReport(Form.IMAGE, None, Verdict.INCOMPATIBLE, (taken,))
+    app = App("shop", (Service("shop"),), "shop")
+    report = Report("pk-shop", app, FACTS, FACTS, 0, 0, (), (form,), dry_run=True)
+    monkeypatch.setattr(moves, "plan_apps", lambda apps, **_: (report,))
+    done = portkit("move", "shop:1", "--to", "web2", "--dry-run")
+    assert done.exit_code == ConflictError.exit_code
+    assert "error port-free: port 80 is taken (it listens) Free it." in done.stdout
+
+
 def test_show_prints_what_was_predicted_and_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from portkit.model import (
     Form,
     Healthcheck,
     HealthProbe,
+    Instance,
     Machine,
     Mount,
     Network,
@@ -309,3 +310,33 @@ def test_a_finding_of_one_of_several_services_names_it() -> None:
     assert told["networks-joined"] == "the services share one network in the VM"
     assert told["network-internal"].startswith("services of an internal network")
     assert [each.rule for each in found].count("accelerator") == 1
+
+
+def test_a_network_whose_name_is_taken() -> None:
+    networks = (
+        Network("front", "shop_front"),
+        Network("theirs", "theirs", external=True),
+    )
+    services = (
+        Service("web", networks=(Attachment("front"), Attachment("theirs"))),
+        Service("db", networks=(Attachment("front"),)),
+    )
+    app = App("shop", services, "compose.yaml", networks=networks)
+    spec = apps.resolve_all(app, [IMAGE, IMAGE])
+    there = replace(FACTS, networks=("bridge", "shop_front", "theirs"))
+
+    def found(form: Form, facts: Facts, *own: Instance) -> list[Finding]:
+        rows = compat.check(spec, {IMAGE.digest: IMAGE}, facts, form, own)
+        return [each for each in rows if each.rule == "network-taken"]
+
+    mine = Instance("pk-0123456789ab", "shop", Form.IMAGE, "web2", "exited")
+    (taken,) = found(Form.IMAGE, there, mine)
+    assert taken.evidence == ("shop_front", "portkit's own shop: pk-0123456789ab")
+    assert taken.remedy == "portkit rm pk-0123456789ab --on web2"
+    assert "another `name:`" in found(Form.IMAGE, there)[0].remedy
+    assert found(Form.DISK, there) == []
+    assert found(Form.IMAGE, FACTS) == []
+    assert (compat.something_taken(spec, there), compat.something_taken(spec, FACTS)) == (
+        True,
+        False,
+    )

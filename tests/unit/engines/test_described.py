@@ -57,9 +57,10 @@ def test_what_a_file_cannot_say_is_named(engine: str) -> None:
     found = shown(said(engine), "beside")
     told = [(each.severity.value, *each.evidence, each.services) for each in found.findings]
     assert told == [
-        ("error", "HostConfig.NetworkMode", ("beside",)),
+        ("warning", "HostConfig.NetworkMode", ("beside",)),
         ("warning", "HostConfig.AutoRemove", ("beside",)),
     ]
+    assert service(said(engine), "beside")["network_mode"] == "container:other"
 
 
 def test_the_network_of_another_container_of_the_file() -> None:

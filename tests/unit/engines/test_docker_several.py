@@ -200,6 +200,20 @@ def test_what_one_needs_fails(
     assert not engine.asked("POST", "/containers/web/start")
 
 
+def test_one_that_runs_is_not_started_again(engine: FakeEngine, docker: Docker) -> None:
+    states(engine, web=RUNS, job=DONE, db={"Status": "exited", "ExitCode": 0})
+    docker.start(ID, 5.0, "web")
+    assert not engine.asked("POST", "/containers/web/start")
+
+
+def test_one_whose_need_was_stopped(engine: FakeEngine, docker: Docker) -> None:
+    states(engine, web=RUNS, job=DONE, db={"Status": "exited", "ExitCode": 137})
+    with pytest.raises(BootError) as caught:
+        docker.start(ID, 5.0)
+    assert caught.value.brief == "web cannot start: db does not run"
+    assert "start it first" in caught.value.resolution
+
+
 def test_the_waiting_ends_when_the_move_gives_up(engine: FakeEngine) -> None:
     states(engine, web=RUNS, job=DONE, db={**RUNS, "Health": {"Status": "starting"}})
     halt = Halt()
