@@ -30,7 +30,12 @@ def test_what_compose_answers(lab: Lab) -> None:
     if os.environ.get("PORTKIT_RECORD") == "1":
         record(has, answers)
     version, wanted = recorded()
-    differing = {name for name in cases() if answers[name] != wanted[name]}
+    # Both refused is the same: of a circle, compose names any of the services in it.
+    differing = {
+        name
+        for name in cases()
+        if answers[name] != wanted[name] and {*answers[name], *wanted[name]} != {"refused"}
+    }
     assert not differing, f"recorded with {version}, gamma has {has}"
 
 
