@@ -18,6 +18,8 @@ from pathlib import Path
 from portkit.errors import LabError
 
 _GENERIC = {"rw", "ro", "nosuid", "nodev", "noexec", "relatime", "noatime", "seclabel"}
+# How long the last processes may take to go: on a busy machine five seconds were not enough.
+_BUSY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def wait_empty(name: str, seconds: float) -> bool:
     return True
 
 
-def kill(name: str, seconds: float = 20.0) -> None:
+def kill(name: str, seconds: float = _BUSY_S) -> None:
     """SIGKILL everything in the group until nothing is left."""
     end = time.monotonic() + seconds
     # A loop: a process may fork between the list and the signal. v2 has cgroup.kill since Linux
@@ -134,8 +136,8 @@ def kill(name: str, seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def remove(name: str, seconds: float = 5.0) -> None:
-    """Remove the group and all below it; a group stays busy for an instant after its last exit."""
+def remove(name: str, seconds: float = _BUSY_S) -> None:
+    """Remove the group and all below it; a group stays busy for a while after its last exit."""
     end = time.monotonic() + seconds
     while True:
         left = 0
