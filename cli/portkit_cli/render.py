@@ -11,7 +11,7 @@ from rich.text import Text
 
 from portkit.delivery import Prediction
 from portkit.errors import PortkitError
-from portkit.model import Form, Severity
+from portkit.model import Finding, Form, Severity
 from portkit.report import FormReport, Report
 from portkit.text import printable
 
@@ -73,6 +73,12 @@ def compared(form: Form, cost: Prediction | None, sent_bytes: int, seconds: floa
     return f"{form.value}: predicted {sent}, {time}; {measured}"
 
 
+def finding_line(finding: Finding) -> str:
+    """A Finding with its evidence, as it is printed."""
+    evidence = f" ({', '.join(finding.evidence)})" if finding.evidence else ""
+    return f"{finding.severity.value} {finding.rule}: {finding.message}{evidence}"
+
+
 def print_report(report: Report) -> None:
     """Print a Report for people: what each form cost, then what was noticed."""
     console = stdout()
@@ -105,10 +111,8 @@ def print_report(report: Report) -> None:
             console.print(Text(clean(text)))
     # A finding that is true of both forms is printed once.
     for finding in dict.fromkeys(each for form in report.forms for each in form.findings):
-        text = f"{finding.severity.value} {finding.rule}: {finding.message}"
-        evidence = f" ({', '.join(finding.evidence)})" if finding.evidence else ""
         remedy = f" {finding.remedy}" if finding.severity is Severity.ERROR else ""
-        console.print(Text(clean(text + evidence + remedy)))
+        console.print(Text(clean(finding_line(finding) + remedy)))
     for form in report.forms:
         if form.boot and form.boot.machine:
             # Nothing that makes a VM start sooner is silent; its kernel line is in the JSON.

@@ -20,7 +20,7 @@ from portkit.app.document import Value
 from portkit.app.files import LIMIT, Sealed
 from portkit.app.reader import Reader
 from portkit.files import content
-from portkit.model import Content, ContentKind, Mount, Severity
+from portkit.model import Content, ContentKind, Mount, Severity, content_bytes
 
 _ENTRIES = 100_000  # files and folders of one bind mount
 _HOLDS = "holds data"
@@ -71,7 +71,7 @@ class Binds:
                 source=Path(mount.source),
                 name=mount.source,
                 read_only=mount.read_only,
-                size_bytes=sum(len(row.data) for row in rows if row.kind == "file"),
+                size_bytes=content_bytes(rows),
                 files=rows,
             )
         source: str = reader.use(value, lambda _: files.bind(mount.source))

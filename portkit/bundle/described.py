@@ -28,6 +28,7 @@ from portkit.model import (
     Port,
     Service,
     Volume,
+    content_bytes,
     content_numbers,
 )
 
@@ -189,7 +190,7 @@ def _content(content: Content, number: int) -> Content:
         source=Path(name),
         name=name,
         read_only=content.read_only,
-        size_bytes=sum(len(row.data) for row in content.files if row.kind == "file"),
+        size_bytes=content_bytes(content.files),
         files=content.files,
     )
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import chain, combinations
 
 from portkit.architecture import TABLE
 from portkit.compat import ports as port_rules
+from portkit.compat.host import taken_networks
 from portkit.compat.owner import Lacking, Running
 from portkit.compat.ports import Pair
 from portkit.compat.room import Load, needed
@@ -84,9 +85,9 @@ def _named(finding: Finding, services: Sequence[str], spec: AppSpec) -> Finding:
 def something_taken(spec: AppSpec, facts: Facts) -> bool:
     """Whether something on the host listens where the App is to be published, or a network there
     has the name of one of the App's."""
-    names = {each.engine_name for service in spec.services for each in spec.joined(service)}
-    port = next(port_rules.taken(spec.ports, facts), None)
-    return port is not None or not names.isdisjoint(facts.networks)
+    ports = port_rules.taken(spec.ports, facts)
+    names = (name for each in spec.services for name in taken_networks(spec, each, facts))
+    return next(chain(ports, names), None) is not None
 
 
 def check_all(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from portkit.architecture import TABLE
 from portkit.compat.rule import Case, Found
-from portkit.model import Firmware
+from portkit.model import AppSpec, Facts, Firmware, RunSpec
 
 
 def architecture(case: Case) -> Iterator[Found]:
@@ -35,14 +35,20 @@ def docker(case: Case) -> Iterator[Found]:
 
 def network(case: Case) -> Iterator[Found]:
     """An engine takes a second network of one name, and cannot tell the two apart then."""
-    for row in case.app.joined(case.spec):
-        if not row.external and row.engine_name in case.facts.networks:
-            own = [each for each in case.instances if each.app == case.app.app]
-            yield Found(
-                f"a network {row.engine_name} is on the host already",
-                (row.engine_name, *(f"portkit's own {each.app}: {each.id}" for each in own[:1])),
-                " ".join(f"portkit rm {each.id} --on {each.host}" for each in own[:1]),
-            )
+    for name in taken_networks(case.app, case.spec, case.facts):
+        own = [each for each in case.instances if each.app == case.app.app]
+        yield Found(
+            f"a network {name} is on the host already",
+            (name, *(f"portkit's own {each.app}: {each.id}" for each in own[:1])),
+            " ".join(f"portkit rm {each.id} --on {each.host}" for each in own[:1]),
+        )
+
+
+def taken_networks(app: AppSpec, service: RunSpec, facts: Facts) -> Iterator[str]:
+    """Names of networks that the App would make for a service, and that the host has."""
+    for row in app.joined(service):
+        if not row.external and row.engine_name in facts.networks:
+            yield row.engine_name
 
 
 def libvirt(case: Case) -> Iterator[Found]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from portkit.compat.rule import Case, Found
 from portkit.health import way_of
 from portkit.model import DEFAULT_CAPABILITIES, Method
-from portkit.model.run import NO_NEW_PRIVILEGES
+from portkit.model.run import NO_NEW_PRIVILEGES, security_option
 
 
 def privileged(case: Case) -> Iterator[Found]:
@@ -76,9 +76,7 @@ def engine_only(case: Case) -> Iterator[Found]:
         "ipc": spec.ipc not in ("", "private"),
         "userns_mode": spec.userns_mode,
         "security_opt": [
-            each
-            for each in spec.security_opt
-            if each.replace("=", ":").partition(":")[0] != NO_NEW_PRIVILEGES
+            each for each in spec.security_opt if security_option(each)[0] != NO_NEW_PRIVILEGES
         ],
         "logging": spec.logging.driver,
         "domainname": spec.domainname,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs i
 
 _CONTENTS = "/portkit-content"  # in a container that never runs
 _POLL_S = 0.1  # each question is a request to the engine, over ssh for most targets
-_LAST_LINES, _SAID_LIMIT = 30, 8000
+_LAST_LINES = 30
 _FAILED = {
     Condition.STARTED: "did not start",
     Condition.HEALTHY: "did not become healthy",
@@ -264,7 +264,7 @@ class Docker:
         said = [f"healthcheck, code {each.ExitCode}: {each.Output.strip()}" for each in checks]
         code = "" if state.Status == "running" else f"exit code {state.ExitCode}"
         log = self._log(row.Id, _LAST_LINES).strip()
-        return "\n".join(text for text in (code, *said, log) if text)[:_SAID_LIMIT]
+        return "\n".join(text for text in (code, *said, log) if text)[: docker_state.SAID_LIMIT]
 
     def stop(
         self, identity: str, grace_s: float | None = None, service: str | None = None
@@ -428,11 +428,11 @@ class Docker:
     def see(self, kind: str, name: str) -> Seen:
         """What somebody else runs here. kind: container, or project of compose; it is only read.
         AppError when there is none."""
-        from portkit.engines.described import look as docker_look
+        from portkit.engines.described import look
 
-        look = {"container": docker_look.container, "project": docker_look.project}[kind]
+        ask = {"container": look.container, "project": look.project}[kind]
         with self._errors(f"look at the {kind}"):
-            seen = look(self._api, name)
+            seen = ask(self._api, name)
         if seen is None:
             raise AppError(
                 f"there is no such {kind} on {self._host}",

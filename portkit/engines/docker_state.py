@@ -21,7 +21,7 @@ _STATES = {"created": "created", "running": "running", "paused": "running", "res
 _EXITED = re.compile(r"Exited \((\d{1,3})\)")
 # "Up 5 seconds (healthy)", "Up 2 seconds (health: starting)"
 _HEALTH = re.compile(r"\((?:health: (starting)|(healthy|unhealthy))\)")
-_SAID_LIMIT = 8000  # characters of what a healthcheck said
+SAID_LIMIT = 8000  # characters of what a service or its healthcheck said last
 
 
 def listed(row: Row) -> ServiceState:
@@ -53,7 +53,7 @@ def life(row: Inspected) -> Life:
         restarts=row.RestartCount,
         health="" if health == "none" else health,
         address=next(iter(addresses), ""),
-        said=checks[-1].Output.strip()[:_SAID_LIMIT] if checks else "",
+        said=checks[-1].Output.strip()[:SAID_LIMIT] if checks else "",
     )
 
 

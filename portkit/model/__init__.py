@@ -31,6 +31,7 @@ from portkit.model.project import (
     Network,
     Subnet,
     Volume,
+    content_bytes,
 )
 from portkit.model.run import AppSpec, RunSpec, content_numbers, layered
 from portkit.model.service import (
@@ -95,6 +96,7 @@ __all__ = [
     "Verdict",
     "Volume",
     "check_digest",
+    "content_bytes",
     "content_numbers",
     "layered",
     "worst_health",

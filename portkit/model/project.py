@@ -5,7 +5,7 @@ Files may hold passwords, so no repr shows what is in them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -103,6 +103,11 @@ class ContentFile:
     gid: int = 0
     mtime_s: int = 0
     data: bytes = field(default=b"", repr=False)
+
+
+def content_bytes(files: Iterable[ContentFile]) -> int:
+    """Bytes of all files among them; folders and links have none."""
+    return sum(len(each.data) for each in files if each.kind == "file")
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,8 @@ class RunSpec(Surroundings):
     def no_new_privileges(self) -> bool:
         """Whether neither setuid bits nor file capabilities may give it more rights: the last word
         of `security_opt` about that counts, as in the engine."""
-        asked = (option.replace("=", ":").partition(":") for option in self.security_opt)
-        told = [value for name, _, value in asked if name == NO_NEW_PRIVILEGES]
+        asked = map(security_option, self.security_opt)
+        told = [value for name, value in asked if name == NO_NEW_PRIVILEGES]
         return bool(told) and told[-1].lower() in ("", "1", "t", "true")
 
     @property
@@ -170,6 +170,12 @@ def _place_of(content: Content) -> object:
     """Where its files are on this machine, or would be; of what is nowhere something of its own."""
     empty = content.kind is ContentKind.BIND and content.data is None
     return content.source or (Path(content.name) if empty and content.name else object())
+
+
+def security_option(text: str) -> tuple[str, str]:
+    """The name and the value of an entry of `security_opt`, which has `:` or `=` between them."""
+    name, _, value = text.replace("=", ":", 1).partition(":")
+    return name, value
 
 
 def _numbering() -> Callable[[object], int]:

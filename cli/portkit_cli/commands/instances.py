@@ -29,10 +29,16 @@ _service = click.argument("service", required=False)
 
 
 @contextmanager
-def _found(host: str, name: str, form: str | None) -> Iterator[tuple[Runner, Instance]]:
+def _found(
+    host: str, name: str, form: str | None, *, alone: bool = False
+) -> Iterator[tuple[Runner, Instance]]:
+    """alone: it is refused while the other Form of its Move runs."""
     with connect(host, Messages()) as there:
         # Both engines are asked: a name may be of either Form.
-        one = boot.find(boot.instances(there), name, Form(form) if form else None)
+        every = boot.instances(there)
+        one = boot.find(every, name, Form(form) if form else None)
+        if alone:
+            boot.refuse_beside(every, one)
         with boot.runner(there, one.form) as runner:
             yield runner, one
 
@@ -171,12 +177,8 @@ def start(instance: str, service: str | None, host: str, form: str | None) -> No
       portkit start radicale --on web2 --form disk
       portkit start shop worker --on web2
     """
-    with connect(host, Messages()) as there:
-        every = boot.instances(there)
-        one = boot.find(every, instance, Form(form) if form else None)
-        boot.refuse_beside(every, one)
-        with boot.runner(there, one.form) as runner:
-            runner.start(one.id, service=service)
+    with _found(host, instance, form, alone=True) as (runner, one):
+        runner.start(one.id, service=service)
     click.echo(f"{service or one.id} started")
 
 

@@ -16,7 +16,7 @@ from portkit.source.running import show as show_running
 from portkit.wire.json_types import JsonObject
 from portkit_cli.commands.moves import show_move
 from portkit_cli.options import Messages, output
-from portkit_cli.render import clean
+from portkit_cli.render import clean, finding_line
 
 # PyYAML quotes what YAML 1.1 reads as something else; this leaves it only what every version reads
 # as text.
@@ -62,9 +62,7 @@ def show(what: str, host: str | None, output: str) -> None:
         click.echo(json.dumps({"document": shown.document, "findings": rows}, indent=2))
         return
     for finding in shown.findings:
-        where = f" ({', '.join(finding.evidence)})" if finding.evidence else ""
-        text = f"{finding.severity.value} {finding.rule}: {finding.message}{where}"
-        click.echo(clean(" ".join(text.split())), err=True)
+        click.echo(clean(" ".join(finding_line(finding).split())), err=True)
     click.echo(_text(shown.document), nl=False)
     if any(each.severity is Severity.ERROR for each in shown.findings):
         sys.exit(IncompatibleError.exit_code)

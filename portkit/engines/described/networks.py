@@ -21,15 +21,14 @@ def networking(reading: Reading) -> dict[str, object]:
     }
     if mode in ("none", "host") or mode.startswith(CONTAINER):
         return {**found, "network_mode": _shared(reading, "NetworkMode", mode)}
-    joined = reading.container.NetworkSettings.Networks
-    named = {name: place for name, place in joined.items() if name != "bridge"}
+    joined, named = reading.container.NetworkSettings.Networks, reading.container.networks
     if not named:
         return {**found, "network_mode": "bridge"}
     if "bridge" in joined:
         reading.lost("Networks.bridge", "that it is also on the engine's own bridge")
     places = {
-        reading.networks.get(name, name): _place(reading, name, place) or None
-        for name, place in named.items()
+        reading.networks.get(name, name): _place(reading, name, joined[name]) or None
+        for name in named
     }
     # Compose puts a service into `default` without being told.
     return found if places == {"default": None} else {**found, "networks": places}

@@ -6,6 +6,7 @@ Source: moby, api/types/network and volume (Inspect) of the engine API 1.41 to 1
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -145,64 +146,55 @@ def project(seen: Seen, name: str) -> Project:
 
 def _services(described: Sequence[Described]) -> tuple[dict[str, object], tuple[Finding, ...]]:
     """Of several containers of one service the first counts, and how many there are."""
-    services: dict[str, dict[str, object]] = {}
-    findings: list[Finding] = []
-    for each in described:
-        findings += each.findings
-        if each.name in services:
-            known = services[each.name]
-            count = known.get("scale", 1)
-            services[each.name] = {**known, "scale": count + 1 if isinstance(count, int) else 2}
-        else:
-            services[each.name] = dict(each.service)
-    for name, row in services.items():
-        if "scale" in row:
-            message = f"{row['scale']} containers, of which the file shows the first"
+    counts = Counter(each.name for each in described)
+    services = {each.name: dict(each.service) for each in reversed(described)}
+    findings = [note for each in described for note in each.findings]
+    for name, number in counts.items():
+        if number > 1:
+            services[name]["scale"] = number
+            message = f"{number} containers, of which the file shows the first"
             findings.append(
                 Finding("container-not-described", Severity.INFO, message, (name,), "", (name,))
             )
-    return dict(services), tuple(dict.fromkeys(findings))
+    return {name: services[name] for name in counts}, tuple(dict.fromkeys(findings))
 
 
 def _changed(container: Container, paths: Sequence[str] | None) -> Iterator[Finding]:
-    """What the container has changed of its image's files. Folders on the way to a file, and the
-    places of mounts, are not what somebody changed. paths: None is more than could be listed."""
+    """What the container has changed of its image's files. paths: None is more than could be
+    listed."""
     if paths is None:
-        yield Finding(
-            "container-changed",
-            Severity.WARNING,
-            f"{container.name}: the files of its own layer could not be listed",
-            ("docker diff",),
-            "Look whether they matter: docker diff.",
-            (container.service,),
-        )
+        message, shown = "the files of its own layer could not be listed", "docker diff"
+    elif own := _own_files(container, paths):
+        # Names of files are anybody's: a line break in one must not look like another line.
+        names = [" ".join(path.split()) for path in own[:10]]
+        shown = ", ".join(names) + (", ..." if len(own) > 10 else "")
+        message = f"{len(own)} files of its own layer, which no volume holds"
+    else:
         return
+    yield Finding(
+        "container-changed",
+        Severity.WARNING,
+        f"{container.name}: {message}",
+        (shown,),
+        "Look whether they matter: docker diff.",
+        (container.service,),
+    )
+
+
+def _own_files(container: Container, paths: Sequence[str]) -> list[str]:
+    """Without the folders on the way to a file, and the places of mounts, which nobody changed."""
     above = {path.rpartition("/")[0] for path in paths}
-    asked = (mount.Target for mount in container.HostConfig.Mounts)
     mounted = [
         *(mount.Destination for mount in container.Mounts),
         *container.HostConfig.Tmpfs,
-        *asked,
+        *(mount.Target for mount in container.HostConfig.Mounts),
         *_INITS,
     ]
-    own = [
+    return [
         path
         for path in paths
         if path not in above and not any(f"{place}/".startswith(f"{path}/") for place in mounted)
     ]
-    if own:
-        # Names of files are anybody's: a line break in one must not look like another line.
-        names = [" ".join(path.split()) for path in own[:10]]
-        shown = ", ".join(names) + (", ..." if len(own) > 10 else "")
-        message = f"{container.name}: {len(own)} files of its own layer, which no volume holds"
-        yield Finding(
-            "container-changed",
-            Severity.WARNING,
-            message,
-            (shown,),
-            "Look whether they matter: docker diff.",
-            (container.service,),
-        )
 
 
 def _keys(rows: Iterable[Network | Volume], label: str, project: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from portkit.engines.described.answers import CONTAINER, Asked, Check, Config, C
 from portkit.engines.described.networks import networking
 from portkit.engines.described.reading import Described, Engine, Reading
 from portkit.model import Dependency, Severity
+from portkit.model.run import security_option
 from portkit.wire import labels
 
 _NANO = 1_000_000_000
@@ -240,10 +241,10 @@ def _security(reading: Reading) -> list[str]:
     modes = (host.PidMode, host.IpcMode)
     unlabelled = (host.model_extra or {}).get("Privileged") or "host" in modes
     for option in host.SecurityOpt:
-        if unlabelled and option.replace(":", "=") == "label=disable":
+        name, value = security_option(option)
+        if unlabelled and (name, value) == ("label", "disable"):
             continue
         if "{" in option:
-            name = option.replace("=", ":").partition(":")[0]
             what = f"the {name[:40]} profile, which has to be in a file of its own"
             reading.lost("HostConfig.SecurityOpt", what, Severity.ERROR)
         else:
