@@ -60,10 +60,10 @@ def show(what: str, host: str | None, output: str) -> None:
     if output == "json":
         rows = [asdict(each) for each in shown.findings]
         click.echo(json.dumps({"document": shown.document, "findings": rows}, indent=2))
-        return
-    for finding in shown.findings:
-        click.echo(clean(" ".join(finding_line(finding).split())), err=True)
-    click.echo(_text(shown.document), nl=False)
+    else:
+        for finding in shown.findings:
+            click.echo(clean(" ".join(finding_line(finding).split())), err=True)
+        click.echo(_text(shown.document), nl=False)
     if any(each.severity is Severity.ERROR for each in shown.findings):
         sys.exit(IncompatibleError.exit_code)
 
