@@ -66,7 +66,7 @@ def ttfr(
         while True:
             questions.ask(deadline)
             for said in questions.answers():
-                if isinstance(said, _Seen) and said.status is not None:
+                if isinstance(said, Seen) and said.status is not None:
                     seconds, tries = said.moment - started, questions.asked
                     return Answer(seconds, said.status, tries, url, poll_s=questions.gap)
                 last = _told(said, url)
@@ -82,7 +82,7 @@ def ttfr(
                 )
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What an answer was: its status where it is the right one, else None; when it had come."""
 
     status: int | None
@@ -90,9 +90,9 @@ class _Seen(NamedTuple):
     moment: float
 
 
-def _told(said: _Seen | Exception, url: str) -> str:
+def _told(said: Seen | Exception, url: str) -> str:
     """For people. BootError when there is no use in asking again."""
-    if isinstance(said, _Seen):
+    if isinstance(said, Seen):
         return said.text
     if isinstance(said, ssl.SSLCertVerificationError):
         raise BootError(
@@ -115,8 +115,8 @@ class _Questions:
         self.gap = POLL_S  # seconds between the last two: no time is more exact
         self._probe, self._address = probe, address
         self._pool = ThreadPoolExecutor(_MOST_OPEN)
-        self._open: dict[Future[_Seen], list[socket.socket]] = {}
-        self._last: Future[_Seen] | None = None
+        self._open: dict[Future[Seen], list[socket.socket]] = {}
+        self._last: Future[Seen] | None = None
         self._lives = False  # there was a sign of life
         self._patience = _FIRST_TIMEOUT_S
         self._longest = max(_LONGEST_TIMEOUT_S, probe.patience_s * _LONGEST_SHARE)
@@ -148,22 +148,22 @@ class _Questions:
         wait_s = max(_ASK_EVERY_S, waited * _MORE_SELDOM)
         self.gap = wait_s if self._open and not self._lives else POLL_S
         self._next = now + wait_s
-        self._last = self._pool.submit(_ask, self._probe, self._address, until, sockets)
+        self._last = self._pool.submit(ask, self._probe, self._address, until, sockets)
         self._open[self._last] = sockets
         self.asked += 1
 
-    def answers(self) -> list[_Seen | Exception]:
+    def answers(self) -> list[Seen | Exception]:
         """What has come of the questions; waits for some moments if nothing has."""
         left = min(max(self._next - time.monotonic(), POLL_S), _ALIVE_S)
         if not self._open:
             time.sleep(left)
             return []
         done = wait(self._open, timeout=left, return_when=FIRST_COMPLETED).done
-        seen: list[_Seen | Exception] = []
+        seen: list[Seen | Exception] = []
         for each in done:
             del self._open[each]
             said = each.exception() or each.result()
-            if not isinstance(said, Exception | _Seen):
+            if not isinstance(said, Exception | Seen):
                 raise said
             seen.append(said)
             if not isinstance(said, TimeoutError):
@@ -173,19 +173,28 @@ class _Questions:
         if done and self._lives:
             self._next = time.monotonic() + POLL_S
         # The first right answer counts.
-        right = [said for said in seen if isinstance(said, _Seen) and said.status is not None]
+        right = [said for said in seen if isinstance(said, Seen) and said.status is not None]
         return [min(right, key=lambda said: said.moment)] if right else seen
 
 
-def _ask(
-    probe: HealthProbe, address: tuple[str, int], deadline: float, sockets: list[socket.socket]
-) -> _Seen:
-    """Ask once, until the deadline (time.monotonic()). sockets: gets the one that is used."""
+def ask(
+    probe: HealthProbe,
+    address: tuple[str, int],
+    deadline: float,
+    sockets: list[socket.socket],
+    *,
+    name: str = "",
+) -> Seen:
+    """Ask once, until the deadline (time.monotonic()); OSError or HTTPException without an answer.
+
+    sockets: gets the ones that are used. name: of the host, where the address is its number.
+    """
+    name = name or address[0]
     with socket.create_connection(address, _left(deadline)) as plain:
         sockets.append(plain)
         if probe.scheme == "tcp":
             return _held(plain, deadline)
-        connection = http.client.HTTPConnection(*address)
+        connection = http.client.HTTPConnection(name, address[1])
         if probe.scheme == "https":
             # The app is asked at an address. A private CA's certificate rarely names one, so the
             # name in it is only checked for public CAs; the chain is checked always.
@@ -194,7 +203,7 @@ def _ask(
             plain.settimeout(_left(deadline))
             # It takes the plain socket over, so it is the one that can be shut down from now on.
             with context.wrap_socket(
-                plain, server_hostname=address[0], do_handshake_on_connect=False
+                plain, server_hostname=name, do_handshake_on_connect=False
             ) as secure:
                 sockets.append(secure)
                 secure.do_handshake()
@@ -202,19 +211,19 @@ def _ask(
         return _exchange(probe, connection, plain, deadline)
 
 
-def _held(plain: socket.socket, deadline: float) -> _Seen:
+def _held(plain: socket.socket, deadline: float) -> Seen:
     """Connected, and not closed in the next moments."""
     moment = time.monotonic()
     plain.settimeout(min(_HELD_S, _left(deadline)))
     with contextlib.suppress(TimeoutError):  # it waits for us to speak
         if not plain.recv(1):
             raise ConnectionResetError("the connection was closed at once")
-    return _Seen(0, "connected", moment)
+    return Seen(0, "connected", moment)
 
 
 def _exchange(
     probe: HealthProbe, connection: http.client.HTTPConnection, sock: socket.socket, deadline: float
-) -> _Seen:
+) -> Seen:
     # http.client connects by itself only where it has no socket yet.
     connection.sock = _Bounded(sock, deadline)
     connection.request("GET", probe.path, headers={"User-Agent": "portkit"})
@@ -223,12 +232,12 @@ def _exchange(
     # restarted.
     with connection.getresponse() as response:
         if not 200 <= response.status < 400:
-            return _Seen(None, f"HTTP {response.status}", 0)
+            return Seen(None, f"HTTP {response.status}", 0)
         if wanted and not _holds(response, wanted):
-            return _Seen(
+            return Seen(
                 None, f"HTTP {response.status}, but the answer lacks {probe.contains[:80]!r}", 0
             )
-        return _Seen(response.status, f"HTTP {response.status}", time.monotonic())
+        return Seen(response.status, f"HTTP {response.status}", time.monotonic())
 
 
 def _holds(response: http.client.HTTPResponse, wanted: bytes) -> bool:

@@ -48,6 +48,7 @@ from portkit.model.service import (
     Surroundings,
     Ulimit,
 )
+from portkit.model.timeline import Overlap, Span, Timeline
 
 __all__ = [
     "CAPABILITIES",
@@ -83,6 +84,7 @@ __all__ = [
     "Method",
     "Mount",
     "Network",
+    "Overlap",
     "PackedApp",
     "Port",
     "Reading",
@@ -90,8 +92,10 @@ __all__ = [
     "Service",
     "ServiceState",
     "Severity",
+    "Span",
     "Subnet",
     "Surroundings",
+    "Timeline",
     "Ulimit",
     "Verdict",
     "Volume",
