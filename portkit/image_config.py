@@ -58,6 +58,7 @@ class _Config(BaseModel):
     model_config = _STRICT
     architecture: _Word
     os: _Word
+    variant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
     config: _Run | None = None
     rootfs: _RootFs
 
@@ -93,6 +94,7 @@ def parse_image_config(data: bytes) -> ImageConfig:
         stop_signal=run.StopSignal or "",
         labels=dict(run.Labels or {}),
         healthcheck=_healthcheck(run.Healthcheck),
+        variant=row.variant,
     )
 
 

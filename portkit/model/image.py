@@ -19,6 +19,7 @@ class ImageConfig:
     Source: OCI image-spec v1.1, config.md; Healthcheck is Docker's extension of it.
     digest: of the configuration's own bytes, which is the image's id.
     diff_ids: sha256 of each uncompressed layer, bottom first.
+    variant: of the architecture, such as "v7" of arm; "" is untold.
     env: "NAME=value" each; it may hold passwords, so no repr shows it.
     """
 
@@ -36,3 +37,4 @@ class ImageConfig:
     stop_signal: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     healthcheck: Healthcheck | None = None
+    variant: str = ""

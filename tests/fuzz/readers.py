@@ -28,12 +28,14 @@ from portkit.host import answers
 from portkit.host.facts import parse_facts
 from portkit.image_config import parse_image_config
 from portkit.model import Artifact, Blob, Form
+from portkit.needs.elf import ElfError
 from portkit.package import archive, build, ext4
 from portkit.package.flatten import flattened
 from portkit.remote import engine
 from portkit.store import Store
 from portkit.store.manifest import artifact_from, manifest_of
 from portkit.wire import codec, frames, recipe, strict_json
+from tests.fuzz import needs
 from tests.fuzz.mutate import spoil_bytes, spoil_json, spoil_lines, spoil_tar, swell
 from tests.unit.bundle.samples import FACTS, packed, packed_app, packed_project, project
 from tests.unit.engines.recorded import said, shown
@@ -496,6 +498,14 @@ def readers() -> dict[str, Reader]:
             (ValueError,),
         ),
         Reader("facts", lambda d, _: parse_facts(_loads(d)), spoil_json, (told,)),
+        Reader("elf", needs.one_file, needs.spoil_elf, (needs.PROGRAM, needs.LIBRARY), (ElfError,)),
+        Reader(
+            "needs",
+            needs.whole_image,
+            needs.spoil_elf,
+            (needs.PROGRAM, needs.LIBRARY, needs.SCRIPT, needs.CACHE),
+        ),
+        Reader("os-release", needs.lists, spoil_lines, (needs.RELEASE, needs.CACHE)),
     )
     return {row.name: row for row in rows}
 

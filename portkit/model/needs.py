@@ -1,0 +1,99 @@
+"""What an image needs of the host that runs it, as far as its own files tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+Release = tuple[int, int, int]  # of Linux
+
+
+class Role(StrEnum):
+    """How a file takes part in the start: the kernel runs a `program`, which names its `loader`,
+    which maps each `library`."""
+
+    PROGRAM = "program"
+    LOADER = "loader"
+    LIBRARY = "library"
+
+
+class Lack(StrEnum):
+    """What is not in an image that its start needs."""
+
+    COMMAND = "command"  # what argv[0], or the first line of a script, names
+    EXECUTABLE = "executable"  # it is there, and is no program: no mode x, or neither ELF nor #!
+    LOADER = "loader"  # the ELF interpreter
+    LIBRARY = "library"
+    VERSION = "version"  # a symbol version that a library has not
+
+
+@dataclass(frozen=True)
+class Binary:
+    """One ELF file that the start of an image reaches.
+
+    path: in the image, symlinks followed. machine: in Go's words, as an image's architecture;
+    "elf-N" for a number that has none. level: of x86-64 that its own note asks for; 0 where no
+    note says more than the baseline, which proves nothing. kernel: the oldest Linux that its note
+    allows. sure: the start runs it for certain; else it is named where a script or a wrapper may
+    run it.
+    """
+
+    path: str
+    role: Role
+    machine: str
+    bits: int
+    level: int = 0
+    kernel: Release | None = None
+    sure: bool = True
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that is not in the image. name: what is asked for. by: the file that asks.
+    details: where it was looked for, or what is there in its place."""
+
+    what: Lack
+    name: str
+    by: str
+    details: str = ""
+    sure: bool = True
+
+
+@dataclass(frozen=True)
+class Software:
+    """Software in an image whose needs of a kernel or an engine are known. name: of `SOFTWARE` in
+    portkit.needs.software. path: the file that shows it."""
+
+    name: str
+    version: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one service's image needs, read from its layers.
+
+    command: the file that argv[0] leads to, "" where that is not known. binaries: each once, in the
+    order in which they were reached. libc: "glibc", "musl" or "", and its version, of the dynamic
+    programs. built_level: the least x86-64 level that the image's own loader or its distribution
+    is built for; built_by: the file that says so. distribution: of os-release. unread: what could
+    not be looked at, and why: there may be more than is told here.
+    """
+
+    os: str
+    architecture: str
+    variant: str = ""
+    command: str = ""
+    binaries: tuple[Binary, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    libc: str = ""
+    libc_version: tuple[int, ...] = ()
+    built_level: int = 0
+    built_by: str = ""
+    distribution: str = ""
+    software: tuple[Software, ...] = ()
+    unread: tuple[str, ...] = field(default=())
+
+    def software_named(self, name: str) -> Software | None:
+        """What it has of that software."""
+        return next((each for each in self.software if each.name == name), None)

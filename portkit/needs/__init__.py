@@ -1,0 +1,109 @@
+"""What an image needs of a host, read from the layers in the Store: nothing is started or mounted.
+
+Each layer's headers are read once; then only the files that the start of the service reaches.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from portkit.errors import VerifyError
+from portkit.model import ImageConfig, RunSpec
+from portkit.model.needs import Needs, Role
+from portkit.needs import loader, start
+from portkit.needs.root import Root
+from portkit.needs.software import software
+from portkit.needs.start import Start
+from portkit.package.flatten import flattened
+
+_TEXT_BYTES = 1 << 16
+_LOADER_BYTES = 4 << 20
+# glibc's loader has this text only where it was compiled for more than the baseline
+# (sysdeps/x86_64/dl-hwcap-check.h).
+_CHECKS = b"CPU does not support x86-64-v"
+_MUSL_PACKAGE = re.compile(r"^P:musl\nV:([0-9.]{1,20})", re.MULTILINE)
+_APK_BYTES = 16 << 20
+# The x86-64 level that a distribution is compiled for, by the major version of its release. Red
+# Hat's release notes of 9 ("x86-64-v2") and 10 ("x86-64-v3"); AlmaLinux 10 is there for v2 as well.
+_BUILT_FOR = {
+    **{(name, 9): 2 for name in ("rhel", "centos", "rocky", "ol", "almalinux")},
+    **{(name, 10): 3 for name in ("rhel", "centos", "rocky", "ol")},
+    ("almalinux", 10): 2,
+}
+
+
+def read(layers: Sequence[Path], image: ImageConfig, spec: RunSpec) -> Needs:
+    """What the service `spec` needs, whose image has these layers (tars, bottom first).
+
+    Layers that cannot be read are not an error: what is not known is in `unread`.
+    """
+    try:
+        with flattened(layers) as tree:
+            root = Root(tree)
+            walk = Start(root, spec)
+            walk.walk()
+            return _needs(root, walk, image)
+    except VerifyError as error:
+        return Needs(
+            image.os, image.architecture, image.variant, unread=(f"{error.brief}: {error.details}",)
+        )
+
+
+def _needs(root: Root, walk: Start, image: ImageConfig) -> Needs:
+    release = os_release(root.text("/etc/os-release", _TEXT_BYTES))
+    kinds = [kind for kind in walk.loaders.values() if kind]
+    kind = kinds[0] if kinds else ""
+    level, by = _built_level(root, walk, release)
+    return Needs(
+        os=image.os,
+        architecture=image.architecture,
+        variant=image.variant,
+        command=walk.command,
+        binaries=tuple(walk.binaries.values()),
+        missing=tuple(walk.missing),
+        libc=kind,
+        libc_version=_version(root, walk, kind),
+        built_level=level,
+        built_by=by,
+        distribution=" ".join(filter(None, (release.get("ID"), release.get("VERSION_ID")))),
+        software=software(root, walk),
+        unread=tuple(walk.unread),
+    )
+
+
+def os_release(text: str) -> dict[str, str]:
+    """os-release(5): values without their quotes; lines that are none are left out."""
+    pairs = (line.partition("=") for line in text.splitlines()[:1000] if "=" in line)
+    return {key.strip(): value.strip().strip("\"'")[:200] for key, _, value in pairs}
+
+
+def _built_level(root: Root, walk: Start, release: dict[str, str]) -> tuple[int, str]:
+    """The level that glibc's loader ends below, in every program that it loads."""
+    for path, kind in walk.loaders.items():
+        entry = root.file(path)
+        if kind != loader.GLIBC or entry is None or walk.files[path].machine != "amd64":
+            continue
+        major = start.numbers(release.get("VERSION_ID", ""))[:1]
+        known = _BUILT_FOR.get((release.get("ID", ""), major[0])) if major else None
+        if known:
+            told = f"{release['ID']} {release['VERSION_ID']}"
+            return known, f"/etc/os-release: {told} is built for x86-64-v{known}"
+        if _CHECKS in root.read(entry, 0, _LOADER_BYTES):
+            return 2, f"{path} checks for more than the baseline"
+    return 0, ""
+
+
+def _version(root: Root, walk: Start, kind: str) -> tuple[int, ...]:
+    if kind == loader.MUSL:
+        match = _MUSL_PACKAGE.search(root.text("/lib/apk/db/installed", _APK_BYTES))
+        return start.numbers(match[1]) if match else ()
+    names = {
+        version
+        for path, each in walk.files.items()
+        if walk.binaries[path].role is Role.LIBRARY and each.soname == "libc.so.6"
+        for version in each.defined
+        if version.startswith("GLIBC_")
+    }
+    return max((start.numbers(name) for name in names), default=())

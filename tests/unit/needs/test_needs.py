@@ -1,0 +1,292 @@
+"""The needs of images that are made here: what a start reaches, and what is missing for it."""
+
+import resource
+import struct
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portkit.model import Mount
+from portkit.model.needs import Binary, Lack, Missing, Needs, Role
+from portkit.needs import loader, read
+from tests.elves import LOADER, elf, glibc, layer
+from tests.factories import IMAGE, spec
+
+PATH = (("PATH", "/usr/local/bin:/usr/bin:/bin"),)
+
+
+class Image:
+    """Files on top of each other, each given layer by layer."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, *layers: dict[str, Any], **changes: Any) -> Needs:
+        paths = [layer(self._folder / f"{number}", files) for number, files in enumerate(layers)]
+        changes = {"env": PATH, "cwd": "/", "argv": ("/app",), **changes}
+        return read(paths, IMAGE, spec(**changes))
+
+
+@pytest.fixture
+def needs(tmp_path: Path) -> Image:
+    return Image(tmp_path)
+
+
+def missing(found: Needs) -> list[tuple[str, str]]:
+    return [(row.what.value, row.name) for row in found.missing]
+
+
+def paths(found: Needs) -> list[str]:
+    return [each.path for each in found.binaries]
+
+
+PROGRAM = elf(interpreter=LOADER, needed=("libc.so.6",), wanted={"libc.so.6": ("GLIBC_2.34",)})
+
+
+def test_all_that_a_program_needs_is_there(needs: Image) -> None:
+    found = needs({"/app": PROGRAM, **glibc("GLIBC_2.2.5", "GLIBC_2.36", "GLIBC_2.34")})
+    assert (found.missing, found.unread) == ((), ())
+    assert (found.command, found.libc, found.libc_version) == ("/app", "glibc", (2, 36))
+    assert found.binaries[0] == Binary("/app", Role.PROGRAM, "amd64", 64)
+    assert [each.role for each in found.binaries[1:]] == [Role.LOADER, Role.LIBRARY]
+    assert found.binaries[2].kernel == (3, 2, 0)
+
+
+def test_what_is_not_there(needs: Image) -> None:
+    assert missing(needs({"/other": PROGRAM})) == [("command", "/app")]
+    assert missing(needs({"/app": PROGRAM})) == [("loader", LOADER)]
+    assert missing(needs({"/app": b"#!/bin/bash\n"})) == [("command", "/bin/bash")]
+    windows = {"/app": b"#!/bin/sh\r\n", "/bin/sh": elf()}
+    assert missing(needs(windows)) == [("command", "/bin/sh\r")]
+    assert missing(needs({"/app": b"text"})) == missing(needs({"/app": b""}))
+    assert missing(needs({"/app": b"text"})) == [("executable", "/app")]
+    known = glibc("GLIBC_2.2.5", "GLIBC_2.31")
+    (row,) = needs({"/app": PROGRAM, **known}).missing
+    assert row == Missing(Lack.VERSION, "GLIBC_2.34", "/app", "libc.so.6 has GLIBC_2.31")
+    del known["/lib/libc.so.6"]
+    assert missing(needs({"/app": PROGRAM, **known})) == [("library", "libc.so.6")]
+
+
+def test_a_library_for_another_machine_is_passed_over(needs: Image) -> None:
+    program = elf(interpreter=LOADER, needed=("libz.so.1",))
+    files = {"/app": program, **glibc(), "/lib64/libz.so.1": elf(183)}
+    (row,) = needs(files).missing
+    assert row.details == "/lib64/libz.so.1 is for arm64"
+    assert missing(needs({**files, "/usr/lib/libz.so.1": elf()})) == []
+
+
+def test_a_file_that_is_no_program(needs: Image, tmp_path: Path) -> None:
+    path = layer(tmp_path / "plain", {"/app": PROGRAM}, mode=0o644)
+    (row,) = read([path], IMAGE, spec(argv=("/app",), env=PATH)).missing
+    assert (row.what, row.details) == (Lack.EXECUTABLE, "its mode has no x")
+
+
+def test_a_command_is_looked_for_as_the_engine_does(needs: Image) -> None:
+    files = {"/usr/bin/app": elf(), "/bin": "usr/bin", "/srv/run": elf(), "/srv/loop": "loop"}
+    assert needs(files, argv=("app",)).command == "/usr/bin/app"
+    assert needs(files, argv=("/bin/app",)).command == "/usr/bin/app"
+    assert needs(files, argv=("./run",), cwd="/srv").command == "/srv/run"
+    assert needs(files, argv=("../srv/run",), cwd="/srv").command == "/srv/run"
+    assert missing(needs(files, argv=("run",), cwd="/srv")) == [("command", "run")]
+    assert missing(needs(files, argv=("/srv/loop",))) == [("command", "/srv/loop")]
+
+
+def test_layers_hide_each_other(needs: Image) -> None:
+    assert missing(needs({"/app": PROGRAM}, {"/.wh.app": b""})) == [("command", "/app")]
+    assert needs({"/app": PROGRAM}, {"/app": elf()}).missing == ()
+
+
+def test_scripts(needs: Image) -> None:
+    shell = {"/bin/sh": elf(), "/usr/bin/env": elf(), "/usr/bin/python3": elf(183)}
+    found = needs({"/app": b"#!/usr/bin/env python3\nprint()\n", **shell})
+    assert [each.path for each in found.binaries] == ["/usr/bin/env", "/usr/bin/python3"]
+    assert found.command == "/app"
+    assert missing(needs({"/app": b"#!/usr/bin/env ruby\n", **shell})) == [("command", "ruby")]
+    assert missing(needs({"/app": b"#!/app\n"})) == [("executable", "/app")]
+    found = needs({"/app": b"#! /bin/sh -e\nexec /bin/serve x\n", "/bin/serve": PROGRAM, **shell})
+    assert [(each.path, each.sure) for each in found.binaries] == [
+        ("/bin/sh", True),
+        ("/bin/serve", False),
+    ]
+    assert [row.sure for row in found.missing] == [False], "its loader: but who knows the script"
+
+
+def test_scripts_that_name_each_other_end(needs: Image) -> None:
+    """In 32 ways each, and five deep."""
+    text = b"#!/bin/sh\n" + b"exec /a\nexec /b\nexec /c\n" * 20
+    files = {"/a": text, "/b": text, "/c": text, "/bin/sh": elf()}
+    begun = time.monotonic()
+    assert paths(needs(files, argv=("/a",))) == ["/bin/sh"]
+    assert time.monotonic() - begun < 1
+
+
+def test_shells_and_wrappers(needs: Image) -> None:
+    files = {"/bin/sh": elf(), "/usr/bin/serve": elf(183), "/bin/tini": elf()}
+
+    def reached(*argv: str) -> list[tuple[str, bool]]:
+        return [(each.path, each.sure) for each in needs(files, argv=argv).binaries]
+
+    assert reached("/bin/sh", "-c", "exec serve -p 80") == [
+        ("/bin/sh", True),
+        ("/usr/bin/serve", True),
+    ]
+    assert reached("/bin/sh", "-c", "cd / && /usr/bin/serve") == [
+        ("/bin/sh", True),
+        ("/usr/bin/serve", False),
+    ]
+    assert reached("tini", "--", "serve") == [("/bin/tini", True), ("/usr/bin/serve", False)]
+    assert missing(needs(files, argv=("sh", "-c", "true"))) == []
+    assert missing(needs(files, argv=("sh", "-c", "/gone x"))) == [("command", "/gone")]
+    assert needs(files, argv=("sh", "-c", "'unbalanced")).missing == ()
+
+
+def test_what_a_volume_may_bring_is_not_missing(needs: Image) -> None:
+    found = needs({"/bin/x": elf()}, mounts=(Mount("volume", "/srv"),), argv=("/srv/app",))
+    assert (found.missing, found.unread) == ((), ("/srv/app may be on a volume",))
+    hidden = needs({"/srv/app": elf()}, mounts=(Mount("volume", "/srv"),), argv=("/srv/app",))
+    assert hidden.unread == ("/srv/app may be covered by a volume",)
+    assert missing(needs({}, mounts=(Mount("volume", "/data"),))) == [("command", "/app")]
+
+
+def test_where_glibc_looks(needs: Image) -> None:
+    library = {"/opt/lib/liba.so": elf(soname="liba.so", needed=("libb.so",))}
+    own = {**glibc(), **library}
+
+    def lacks(other: str, **program: Any) -> list[tuple[str, str]]:
+        made = elf(interpreter=LOADER, needed=("liba.so",), **program)
+        return missing(needs({"/opt/bin/app": made, other: elf(), **own}, argv=("/opt/bin/app",)))
+
+    assert lacks("/x") == [("library", "liba.so")]
+    assert lacks("/opt/lib/libb.so", rpath="$ORIGIN/../lib") == [], "an RPATH is for libraries too"
+    assert lacks("/opt/lib/libb.so", runpath="${ORIGIN}/../lib") == [("library", "libb.so")]
+    assert lacks("/usr/lib/libb.so", runpath="/opt/lib") == []
+    assert lacks("/usr/lib/x86_64-linux-gnu/libb.so", runpath="/opt/lib") == []
+    assert lacks("/usr/lib/libb.so", runpath="/opt/lib", flags=0x800) == [], "of the program alone"
+    env = (*PATH, ("LD_LIBRARY_PATH", "/nowhere:/opt/lib"))
+    program = elf(interpreter=LOADER, needed=("liba.so",))
+    assert missing(needs({"/app": program, **own, "/opt/lib/libb.so": elf()}, env=env)) == []
+
+
+def cache(**paths: str) -> bytes:
+    """As ldconfig writes it."""
+    strings, rows, begin = b"", b"", 48 + 24 * len(paths)
+    for name, path in paths.items():
+        key = begin + len(strings)
+        strings += name.encode() + b"\0" + path.encode() + b"\0"
+        rows += struct.pack("<iIIIQ", 0x303, key, key + len(name) + 1, 0, 0)
+    return (
+        b"glibc-ld.so.cache1.1" + struct.pack("<II20x", len(paths), len(strings)) + rows + strings
+    )
+
+
+def test_the_cache_counts_and_not_its_configuration(needs: Image) -> None:
+    files = {"/app": elf(interpreter=LOADER, needed=("liba",)), "/opt/liba": elf(), **glibc()}
+    conf = {"/etc/ld.so.conf": b"/opt\n"}
+    assert missing(needs({**files, **conf})) == [("library", "liba")]
+    assert missing(needs({**files, "/etc/ld.so.cache": cache(liba="/opt/liba")})) == []
+    assert loader.read_cache(cache(a="/b", c="/d")) == {"a": ["/b"], "c": ["/d"]}
+    old = b"ld.so-1.7.0" + bytes(53)
+    assert loader.read_cache(old + cache(a="/b")) == {"a": ["/b"]}
+    assert loader.read_cache(cache(a="/b")[:60]) == loader.read_cache(b"x") == {}
+
+
+MUSL = "/lib/ld-musl-x86_64.so.1"
+
+
+def test_musl(needs: Image) -> None:
+    own = {MUSL: elf(soname="libc.musl-x86_64.so.1")}
+    database = {"/lib/apk/db/installed": b"P:zlib\nV:1.3\n\nC:x\nP:musl\nV:1.2.4-r2\n"}
+    program = elf(interpreter=MUSL, needed=("libc.so.6", "libz.so.1"), runpath="/a")
+    found = needs({"/app": program, "/usr/local/lib/libz.so.1": elf(), **own, **database})
+    assert (found.missing, found.libc, found.libc_version) == ((), "musl", (1, 2, 4))
+    assert missing(needs({"/app": program, **own})) == [("library", "libz.so.1")]
+    other = {"/etc/ld-musl-x86_64.path": b"/x\n/y", "/y/libz.so.1": elf()}
+    assert missing(needs({"/app": program, **own, **other})) == []
+    glib = {"/app": PROGRAM, LOADER: f"..{MUSL}"}
+    assert missing(needs({**glib, **own})) == [], "versions are glibc's, and musl has libc itself"
+
+
+def test_a_loader_that_is_not_known(needs: Image) -> None:
+    found = needs(
+        {"/app": elf(interpreter="/lib/ld-own.so", needed=("x",)), "/lib/ld-own.so": elf()}
+    )
+    assert found.missing == ()
+    assert found.unread == ("/lib/ld-own.so is a loader whose rules are not known",)
+
+
+def test_levels(needs: Image) -> None:
+    files = {"/app": elf(interpreter=LOADER, level=3), **glibc(level=2)}
+    assert [each.level for each in needs(files).binaries] == [3, 0]
+    release = b'ID="rhel"\nVERSION_ID="9.4"\n'
+    found = needs({**files, "/etc/os-release": release})
+    assert (found.built_level, found.distribution) == (2, "rhel 9.4")
+    assert "/etc/os-release" in found.built_by
+    static = needs({"/app": elf(), "/etc/os-release": release})
+    assert static.built_level == 0, "it does not use what the distribution compiled"
+    checks = files[LOADER] + b"CPU does not support x86-64-v%d"
+    assert needs({**files, LOADER: checks}).built_level == 2
+
+
+def test_known_software(needs: Image) -> None:
+    def known(files: dict[str, Any], **changes: Any) -> dict[str, str]:
+        return {row.name: row.version for row in needs(files, **changes).software}
+
+    shared = "libsystemd-shared-252.so"
+    systemd = elf(interpreter=LOADER, needed=(shared,), runpath="/usr/lib/systemd")
+    files = {"/usr/lib/systemd/systemd": systemd, f"/usr/lib/systemd/{shared}": elf(), **glibc()}
+    files["/sbin/init"] = "/usr/lib/systemd/systemd"
+    assert known(files, argv=("/sbin/init",)) == {"systemd": "252"}
+    assert known(files, argv=("/sbin/other",)) == {}
+    java = {"/opt/java/bin/java": elf(), "/opt/java/release": b'A=1\nJAVA_VERSION="11.0.15"\n'}
+    assert known(java, argv=("/opt/java/bin/java",)) == {"java": "11.0.15"}
+    rings = {"/app": elf(interpreter=LOADER, needed=("liburing.so.2",)), **glibc()}
+    assert known({**rings, "/lib/liburing.so.2": elf()}) == {"io_uring": ""}
+    assert known({"/usr/share/elasticsearch/lib/elasticsearch-8.1.0.jar": b""}) == {
+        "many-maps": "8.1.0"
+    }
+    legacy = {"/usr/sbin/iptables": "/etc/alternatives/iptables", "/usr/sbin/legacy": b""}
+    legacy["/etc/alternatives/iptables"] = "/usr/sbin/xtables-legacy-multi"
+    assert known({**legacy, "/usr/sbin/xtables-legacy-multi": b""}) == {"iptables-legacy": ""}
+    assert known({"/usr/bin/bwrap": b"", "/usr/bin/rpm": b""}) == {
+        "bubblewrap": "",
+        "all-descriptors": "",
+    }
+    gpu = (*PATH, ("NVIDIA_VISIBLE_DEVICES", "all"))
+    assert known({}, env=gpu) == {"nvidia": ""}
+
+
+def test_layers_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "bad").write_bytes(b"x" * 700)
+    found = read([tmp_path / "bad"], replace(IMAGE, variant="v8"), spec())
+    assert (found.variant, found.binaries) == ("v8", ())
+    assert "malformed" in found.unread[0]
+    whole = elf(interpreter=LOADER)
+    path = layer(tmp_path / "cut", {"/app": whole[:100], **glibc()})
+    assert "/app: " in read([path], IMAGE, spec(argv=("/app",))).unread[0]
+
+
+def test_libraries_that_need_each_other_end(needs: Image) -> None:
+    count = 300
+    files = {
+        f"/lib/l{number}.so": elf(needed=(f"l{number + 1}.so",), rpath="/x:/y:/z")
+        for number in range(count)
+    }
+    files[f"/lib/l{count}.so"] = elf(needed=("l0.so",))
+    found = needs({"/app": elf(interpreter=LOADER, needed=("l0.so",)), **files, **glibc()})
+    assert len(paths(found)) == count + 3 or found.unread
+
+
+@pytest.mark.slow
+def test_a_large_image_is_read_quickly(tmp_path: Path) -> None:
+    """Bars: 400 MB under 5 s and under 256 MiB."""
+    data = b"x" * 20_000
+    files: dict[str, Any] = {f"/usr/share/{number}": data for number in range(20_000)}
+    path = layer(tmp_path / "large", {**files, "/app": PROGRAM, **glibc("GLIBC_2.34")})
+    assert path.stat().st_size > 400_000_000
+    begun = time.monotonic()
+    assert read([path], IMAGE, spec(argv=("/app",))).missing == ()
+    assert time.monotonic() - begun < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 256 << 10
