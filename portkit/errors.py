@@ -93,3 +93,9 @@ class LabError(PortkitError):
     """A practice host could not be made, started or taken down."""
 
     exit_code = 13
+
+
+class UnknownError(PortkitError):
+    """No host that was checked says that the App can run, and not all say that it cannot."""
+
+    exit_code = 14

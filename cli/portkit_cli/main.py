@@ -16,12 +16,13 @@ from portkit import runtime
 from portkit.errors import PortkitError
 from portkit_cli import interrupt
 from portkit_cli.commands import moves as moves_commands
+from portkit_cli.commands.check import check
 from portkit_cli.commands.doctor import doctor
 from portkit_cli.commands.gc import gc
 from portkit_cli.commands.instances import COMMANDS
 from portkit_cli.commands.inventory import inventory
 from portkit_cli.commands.lab import lab
-from portkit_cli.commands.move import check, measure_command, move, pack
+from portkit_cli.commands.move import measure_command, move, pack
 from portkit_cli.commands.show import show
 from portkit_cli.interrupt import Terminated
 from portkit_cli.render import clean, print_error

@@ -34,42 +34,53 @@ class Messages(NullObserver):
 on_host = click.option("--on", "host", required=True, metavar="HOST", help="The host it is on.")
 
 
-def reading(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how an App is read; the command gets them as `reading`."""
+def _reading(*profile: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that say how an App is read. profile: the names of that for compose's."""
 
-    @click.option(
-        "-f",
-        "--file",
-        "files",
-        multiple=True,
-        metavar="FILE",
-        help="A compose file in the folder APP; can be given several times, to be merged.",
-    )
-    @click.option(
-        "--profile",
-        "profiles",
-        multiple=True,
-        metavar="NAME",
-        help="Also the services of this profile; can be given several times.",
-    )
-    @click.option("-p", "--project-name", "name", default="", metavar="NAME", help="APP's name.")
-    @click.option(
-        "--carry",
-        multiple=True,
-        type=click.Path(),
-        metavar="PATH",
-        help="A file or folder that the App binds travels with it, although it is outside of its "
-        "folder, or holds data; can be given several times.",
-    )
-    @wraps(command)
-    def with_reading(
-        *args: Any,
-        files: tuple[str, ...],
-        profiles: tuple[str, ...],
-        name: str,
-        carry: tuple[str, ...],
-        **rest: Any,
-    ) -> Any:
-        return command(*args, reading=Reading(files, profiles, name, carry), **rest)
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @click.option(
+            "-f",
+            "--file",
+            "files",
+            multiple=True,
+            metavar="FILE",
+            help="A compose file in the folder APP; can be given several times, to be merged.",
+        )
+        @click.option(
+            *profile,
+            "profiles",
+            multiple=True,
+            metavar="NAME",
+            help="Also the services of this profile of the compose file; can be given several "
+            "times.",
+        )
+        @click.option(
+            "-p", "--project-name", "name", default="", metavar="NAME", help="APP's name."
+        )
+        @click.option(
+            "--carry",
+            multiple=True,
+            type=click.Path(),
+            metavar="PATH",
+            help="A file or folder that the App binds travels with it, although it is outside of "
+            "its folder, or holds data; can be given several times.",
+        )
+        @wraps(command)
+        def with_reading(
+            *args: Any,
+            files: tuple[str, ...],
+            profiles: tuple[str, ...],
+            name: str,
+            carry: tuple[str, ...],
+            **rest: Any,
+        ) -> Any:
+            return command(*args, reading=Reading(files, profiles, name, carry), **rest)
 
-    return with_reading
+        return with_reading
+
+    return decorate
+
+
+# The command gets what they say as `reading`. `portkit check --profile` names a kind of host.
+reading = _reading("--profile", "--compose-profile")
+reading_beside_profiles = _reading("--compose-profile")

@@ -62,7 +62,7 @@ class Noted(_Row):
     """A Finding of the App."""
 
     rule: _Text
-    severity: Literal["error", "warning", "info"]
+    severity: Literal["error", "unknown", "warning", "info"]
     message: _Text
     evidence: Annotated[list[_Text], Field(max_length=MAX_EVIDENCE), FailFast()]
     remedy: _Text

@@ -6,17 +6,19 @@ remedy, and the error that a Move raises when the rule refuses it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, combinations
+from typing import cast
 
 from portkit.architecture import TABLE
 from portkit.compat import ports as port_rules
 from portkit.compat.host import taken_networks
 from portkit.compat.owner import Lacking, Running
 from portkit.compat.ports import Pair
+from portkit.compat.profile import Profile
 from portkit.compat.room import Load, needed
-from portkit.compat.rule import Case, Found, Rule, Scope
+from portkit.compat.rule import Case, Found, KnownFacts, Rule, Scope
 from portkit.compat.table import BUNDLE_LACKS, CASE_RULES, PORT_SHARED, RULES, RUNNING, SPACE
 from portkit.errors import IncompatibleError, PortkitError
 from portkit.model import (
@@ -37,11 +39,13 @@ __all__ = [
     "RULES",
     "Case",
     "Found",
+    "Profile",
     "Rule",
     "Scope",
     "check",
     "check_all",
     "clashes",
+    "documented",
     "lacking",
     "refusal",
     "running",
@@ -60,15 +64,18 @@ def check(
     facts: Facts,
     form: Form,
     instances: tuple[Instance, ...] = (),
+    unknown: frozenset[str] = frozenset(),
 ) -> tuple[Finding, ...]:
     """What the rules find of one App in one Form on one host.
 
-    images: by digest. instances: what portkit has there. A finding about one of several services
-    names it; one that is true of all of them is there once.
+    images: by digest. instances: what portkit has there. unknown: the fields of `facts` that are
+    not known. A finding about one of several services names it; one that is true of all of them is
+    there once.
     """
     found: dict[Finding, list[str]] = {}
+    known = cast(Facts, KnownFacts(facts, unknown)) if unknown else facts
     for service in spec.services:
-        case = Case(service, spec, images[service.image], facts, form, instances)
+        case = Case(service, spec, images[service.image], known, form, instances)
         for rule in CASE_RULES:
             for finding in rule.judge(case) if form in rule.forms else ():
                 found.setdefault(finding, []).append(service.service)
@@ -95,31 +102,66 @@ def check_all(
     facts: Facts,
     forms: Sequence[Form],
     there: tuple[Instance, ...] = (),
+    unknown: frozenset[str] = frozenset(),
 ) -> dict[str, dict[Form, tuple[Finding, ...]]]:
     """What the rules find of Apps that go to one host: each alone, and all of them together.
 
     apps: what the processes of each App will see, and its images, by the App's name. there: what
-    portkit has on the host already. Answers the findings of each App in each of the Forms.
+    portkit has on the host already. unknown: the fields of `facts` that are not known. Answers the
+    findings of each App in each of the Forms.
     """
     shared = clashes({name: spec.ports for name, (spec, _) in apps.items()})
     found = {}
     for name, (spec, images) in apps.items():
         known = {image.digest: image for image in images}
         found[name] = {
-            form: check(spec, known, facts, form, there) + shared[name] for form in forms
+            form: check(spec, known, facts, form, there, unknown) + shared[name] for form in forms
         }
     return found
 
 
 def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:
     """The one word that the findings about a Form amount to."""
-    if any(finding.severity is Severity.ERROR for finding in findings):
+    severities = {finding.severity for finding in findings}
+    if Severity.ERROR in severities:
         return Verdict.INCOMPATIBLE
+    if Severity.UNKNOWN in severities:
+        return Verdict.UNKNOWN
     if facts.architecture not in TABLE:
         return Verdict.UNKNOWN
     if form is Form.DISK and facts.accelerator != "kvm":
         return Verdict.EMULATED
     return Verdict.NATIVE
+
+
+def documented(
+    apps: Mapping[str, tuple[AppSpec, Sequence[ImageConfig]]],
+    profile: Profile,
+    forms: Sequence[Form],
+) -> dict[str, dict[Form, tuple[Verdict, tuple[Finding, ...]]]]:
+    """What `check_all` finds on a kind of host of which only documents are known, and what it
+    amounts to."""
+    found: dict[str, dict[Form, tuple[Verdict, tuple[Finding, ...]]]] = {}
+    judged = check_all(apps, profile.facts, forms, unknown=profile.unknown)
+    for name, rows in judged.items():
+        images = {image.architecture for image in apps[name][1]}
+        found[name] = {form: _by(profile, form, rows[form], images) for form in forms}
+    return found
+
+
+def _by(
+    profile: Profile, form: Form, findings: tuple[Finding, ...], images: Collection[str]
+) -> tuple[Verdict, tuple[Finding, ...]]:
+    findings, told = profile.answered(findings, form, images)
+    found = verdict(findings, profile.facts, form)
+    if found is Verdict.INCOMPATIBLE:  # then it does not matter what is not known
+        return found, tuple(row for row in findings if row.severity is not Severity.UNKNOWN)
+    if found is Verdict.UNKNOWN or told is not None:
+        return (found if told is None or found is Verdict.UNKNOWN else told), findings
+    silent = "architecture" in profile.unknown or (
+        form is Form.DISK and "accelerator" in profile.unknown
+    )
+    return (Verdict.UNKNOWN if silent else found), findings
 
 
 def space(

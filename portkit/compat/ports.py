@@ -49,8 +49,8 @@ def taken(ports: Sequence[Port], facts: Facts) -> Iterator[tuple[str, int]]:
 
 def low(case: Case) -> Iterator[Found]:
     """libvirt runs QEMU without root's rights, so it may only bind from a certain port on."""
-    start = case.facts.unprivileged_port_start
     for port in case.spec.ports:
+        start = case.facts.unprivileged_port_start
         if port.host_port < start:
             yield Found(
                 f"QEMU runs without rights and cannot publish port {port.host_port}",

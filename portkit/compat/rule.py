@@ -23,6 +23,21 @@ S = TypeVar("S")
 BOTH = frozenset(Form)
 
 
+# What no document says of a kind of host, because it is another one on each machine. A verdict by
+# documentation is about the kind.
+OF_THE_MACHINE = {
+    "cpus": "its processors",
+    "memory_bytes": "its memory",
+    "memory_available_bytes": "its free memory",
+    "store_free_bytes": "its free space",
+    "docker_free_bytes": "its free space",
+    "loop_s": "its speed",
+    "listening": "the ports that are in use",
+    "listening_udp": "the ports that are in use",
+    "networks": "the networks that are there",
+}
+
+
 class Scope(StrEnum):
     """What a rule looks at: the App alone, the App in one Form, or also the target host."""
 
@@ -45,6 +60,32 @@ class Case:
     facts: Facts
     form: Form
     instances: tuple[Instance, ...] = ()
+
+
+class UnknownFact(Exception):
+    """A rule asked for a field of the Facts that nobody knows. name: of the field."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class KnownFacts:
+    """Facts of which some fields are not known: a rule that reads one of these cannot judge.
+
+    Rules read Facts as they are; which of them a missing field concerns follows from what they
+    read, and stands nowhere else.
+    """
+
+    def __init__(self, facts: Facts, unknown: frozenset[str]) -> None:
+        self._facts = facts
+        self._unknown = unknown
+
+    def __getattr__(self, name: str) -> object:
+        """The field; UnknownFact when it is not known."""
+        if name in self._unknown:
+            raise UnknownFact(name)
+        return getattr(self._facts, name)
 
 
 @dataclass(frozen=True)
@@ -78,8 +119,21 @@ class Rule(Generic[S]):
     error: type[PortkitError] = IncompatibleError
 
     def judge(self, subject: S) -> tuple[Finding, ...]:
-        """The findings of this rule about `subject`."""
-        return tuple(
-            Finding(self.id, self.severity, row.message, row.evidence, row.remedy or self.remedy)
-            for row in self.look(subject)
-        )
+        """The findings of this rule about `subject`, and, where it met a fact that is not known,
+        one that says so."""
+        found = []
+        try:
+            for row in self.look(subject):
+                remedy = row.remedy or self.remedy
+                found.append(Finding(self.id, self.severity, row.message, row.evidence, remedy))
+        except UnknownFact as missing:
+            found.append(self._unknown(missing.name))
+        return tuple(found)
+
+    def _unknown(self, name: str) -> Finding:
+        if name in OF_THE_MACHINE:
+            message = f"depends on the machine: {OF_THE_MACHINE[name]}"
+            return Finding(self.id, Severity.INFO, message)
+        refuses = self.severity is Severity.ERROR
+        severity = Severity.UNKNOWN if refuses else Severity.INFO
+        return Finding(self.id, severity, f"the documentation does not say: {name}")

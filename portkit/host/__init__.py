@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ from portkit.host.limit import Bucket
 from portkit.host.ssh import Counters, Session
 from portkit.model import Facts
 from portkit.progress import NullObserver, Observer
-from portkit.remote.facts import LIBVIRT_SOCKETS
+from portkit.remote.facts import KEPT, LIBVIRT_SOCKETS
+from portkit.wire.json_types import JsonObject
 
 __all__ = ["Counters", "Host", "connect"]
 
@@ -41,11 +43,16 @@ class Host:
 
     name: as the user gave it. endpoint: what it resolved to. remote: calls to its remote half.
     rate: of the way there, bytes a second, once a transfer has measured it. rate_limit: what it is
-    held to, None for no limit.
+    held to, None for no limit. kept_s: how many seconds ago the host said what `facts` did not ask
+    again; None when everything was asked.
     """
 
-    def __init__(self, name: str, session: Session | None, remote: Remote) -> None:
+    def __init__(
+        self, name: str, session: Session | None, remote: Remote, *, keep: bool = False
+    ) -> None:
         self.name = name
+        self.kept_s: float | None = None
+        self._keep = keep
         self.remote = remote
         self.rate: float | None = None
         self.rate_limit: float | None = None
@@ -56,7 +63,7 @@ class Host:
 
     def facts(self) -> Facts:
         """What the host is and has now; nothing is changed. HostError when it answers nonsense."""
-        row = self.remote.call("facts", {})
+        row = self._said()
         told = row.pop("libvirt_socket", None)
         # A host's word: in ssh's -L, anything else could lead somewhere else.
         if told is not None and told not in LIBVIRT_SOCKETS:
@@ -69,6 +76,23 @@ class Host:
         from portkit.host.facts import parse_facts  # pydantic
 
         return parse_facts({**row, "host": self.name, "endpoint": self.endpoint})
+
+    def _said(self) -> JsonObject:
+        """What the host says of itself; a trial that it made before is not repeated if it may be
+        kept and the host says that it still holds."""
+        if not self._keep:
+            return self.remote.call("facts", {})
+        from portkit.host.kept import Kept
+
+        kept = Kept()
+        known, names = kept.read(self.endpoint), (*KEPT, "kept_mark")
+        whole = all(name in known for name in names)
+        row = self.remote.call("facts", {"kept": known} if whole else {})
+        if row.pop("was_kept", False) and whole:
+            self.kept_s = max(time.time() - known["at"], 0.0)
+        else:
+            kept.write(self.endpoint, {name: row[name] for name in names if name in row})
+        return row
 
     def docker_socket(self) -> Path:
         """A unix socket on this machine that leads to the host's Docker Engine."""
@@ -121,30 +145,35 @@ class Host:
         return self._session.forward_port(port, address)
 
 
-def connect(name: str, observer: Observer | None = None) -> AbstractContextManager[Host]:
+def connect(
+    name: str, observer: Observer | None = None, *, keep: bool = False
+) -> AbstractContextManager[Host]:
     """Connect to a host for a `with` block; the connection ends with the block.
 
-    name: "local", an ssh alias, `[user@]host[:port]`, `ssh://...` or `lab:NAME`. A malformed name
+    name: "local", an ssh alias, `[user@]host[:port]`, `ssh://...` or `lab:NAME`. keep: a trial that
+    the host made for an earlier connection is not repeated while it still holds. A malformed name
     raises HostError at the call, before anything is started. Entering the block raises HostError
     when the host is unknown, unreachable, not trusted, or has no python3 or no root, and LabError
     for a practice host that does not run.
     """
-    return _connected(name, _endpoint(name), observer or NullObserver())
+    return _connected(name, _endpoint(name), observer or NullObserver(), keep)
 
 
 @contextmanager
-def _connected(name: str, endpoint: endpoints.Endpoint, observer: Observer) -> Iterator[Host]:
+def _connected(
+    name: str, endpoint: endpoints.Endpoint, observer: Observer, keep: bool
+) -> Iterator[Host]:
     with ExitStack() as stack:
         if endpoint.local:
             _refuse_tcp_engine(os.environ.get("DOCKER_HOST", ""))
-            yield Host(name, None, _local(stack, observer))
+            yield Host(name, None, _local(stack, observer), keep=keep)
             return
         session = Session(name, endpoint)
         stack.callback(session.close)
         observer.message(f"{name} is {session.describe()}")
         command = "exec " + shlex.join(["sh", "-c", _AS_ROOT, "sh", BOOT])
         remote = Remote(lambda: session.start(command), observer, session.said)
-        yield Host(name, session, remote)
+        yield Host(name, session, remote, keep=keep)
 
 
 def _endpoint(name: str) -> endpoints.Endpoint:

@@ -7,9 +7,11 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How much a Finding weighs: `error` stops a Move, `warning` and `info` do not."""
+    """How much a Finding weighs: `error` stops a Move, `warning` and `info` do not. `unknown`: it
+    is not known whether it would be an error, because what the rule has to know was not read."""
 
     ERROR = "error"
+    UNKNOWN = "unknown"
     WARNING = "warning"
     INFO = "info"
 

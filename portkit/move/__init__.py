@@ -11,6 +11,7 @@ and `rollback` end the Move later.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
@@ -18,14 +19,16 @@ from portkit import app as app_room
 from portkit import compat
 from portkit import report as report_room
 from portkit.clock import Clock
+from portkit.compat import Profile
 from portkit.delivery import Prediction
-from portkit.errors import AppError, PortkitError
+from portkit.errors import AppError, HostError, PortkitError, TransferError
 from portkit.host import Host
 from portkit.model import App, Form, PackedApp
-from portkit.move import predict, prepare, unfinished
+from portkit.move import matrix, predict, prepare, unfinished
 from portkit.move.again import Measured, measure_again
 from portkit.move.carry import carry_out
 from portkit.move.journal import Entry, Journal, MoveState
+from portkit.move.matrix import Cell, HostKnown, Matrix, matrix_json, outcome
 from portkit.move.prepare import Job, Package, Packed, Request, new_id
 from portkit.move.unfinished import Ended, resume, rollback, rollback_on
 from portkit.progress import NullObserver, Observer
@@ -35,17 +38,23 @@ from portkit.store import Store, default_root
 
 __all__ = [
     "BOTH",
+    "Cell",
     "Ended",
     "Entry",
+    "HostKnown",
     "Journal",
+    "Matrix",
     "Measured",
     "MoveState",
     "Packages",
+    "check_apps",
     "judge_apps",
+    "matrix_json",
     "measure_again",
     "move_app",
     "move_apps",
     "new_id",
+    "outcome",
     "pack",
     "package_apps",
     "plan_app",
@@ -173,6 +182,43 @@ def judge_apps(packages: Packages, target: Host, *, pack_disk: bool = True) -> t
     job = packages.request.to(target)
     packed = prepare.judge(packages.packages, job, pack_disk=pack_disk)
     return tuple(_foreseen(each, {}) for each in packed)
+
+
+def check_apps(
+    packages: Packages,
+    targets: Mapping[str, AbstractContextManager[Host]] | None = None,
+    profiles: Sequence[Profile] = (),
+) -> Matrix:
+    """Where packaged Apps can run, in each Form. Hosts are only read.
+
+    targets: by their names, what `portkit.connect` returns, not entered yet. A host that cannot be
+    reached has cells whose verdict is `unknown`; where nothing else was asked for, its error is
+    raised. profiles: kinds of hosts that are known from documents, `portkit.load_profile`.
+    """
+    request = packages.request
+    found = [_asked(packages, name, target) for name, target in (targets or {}).items()]
+    found += [matrix.documented(packages.packages, request, profile) for profile in profiles]
+    errors = [host.error for host, _ in found if host.error is not None]
+    if errors and len(errors) == len(found):
+        raise errors[0]
+    return Matrix(
+        apps=tuple(app.name for app in request.apps),
+        forms=request.forms,
+        hosts=tuple(host for host, _ in found),
+        cells=tuple(cell for _, cells in found for cell in cells),
+    )
+
+
+def _asked(
+    packages: Packages, name: str, target: AbstractContextManager[Host]
+) -> tuple[HostKnown, tuple[Cell, ...]]:
+    try:
+        # One after the other: a host need not be connected while another one is judged.
+        with target as host:
+            reports = judge_apps(packages, host, pack_disk=False)
+            return matrix.asked(name, reports, host.kept_s)
+    except (HostError, TransferError) as error:
+        return matrix.unreachable(name, packages.request, error)
 
 
 def move_app(app: App, *, source: Source, target: Host, **options: Unpack[MoveOptions]) -> Report:

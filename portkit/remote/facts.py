@@ -24,6 +24,9 @@ _UEFI = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd")
 _TCP_LISTEN, _UDP_BOUND = "0A", "07"  # include/net/tcp_states.h
 TOOLS = ("qemu-img", "mkfs.ext4", "prlimit")  # what instances.py runs
 LIBVIRT_SOCKETS = ("/var/run/libvirt/libvirt-sock", "/var/run/libvirt/virtqemud-sock")
+# What only a trial shows, which may take long. It stays true while `kept_mark` is the same.
+KEPT = ("accelerator", "accelerator_note")
+_KVM = "/dev/kvm"
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -52,10 +55,22 @@ def gather(args: JsonObject, channel: Channel) -> JsonObject:
     }
     row.update(_docker())
     row.update(_virtual())
-    row["accelerator"], row["accelerator_note"] = accelerator(row["qemu_binary"])
+    row["kept_mark"] = _kept_mark(row)
+    known = args.get("kept")
+    if isinstance(known, dict) and known.get("kept_mark") == row["kept_mark"]:
+        row.update({name: known[name] for name in KEPT}, was_kept=True)
+    else:
+        row["accelerator"], row["accelerator_note"] = accelerator(row["qemu_binary"])
     del row["qemu_binary"]
     row["libvirt_socket"] = libvirt_socket()
     return row
+
+
+def _kept_mark(row: JsonObject) -> str:
+    """What a trial of the accelerator depends on: this start of the kernel, QEMU, the device."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    device = os.stat(_KVM).st_mode if os.path.exists(_KVM) else 0
+    return "%s %s %s %o" % (boot, row["kernel"], row.get("qemu_version"), device)
 
 
 def loop_s() -> float:
@@ -188,7 +203,7 @@ def accelerator(binary: Optional[str]) -> Tuple[str, str]:
     /dev/kvm may open, answer its version and even run a boot sector to its end on machines where
     every kernel hangs. The guest is the host's own kernel without a root: it panics at once.
     """
-    if not os.path.exists("/dev/kvm"):
+    if not os.path.exists(_KVM):
         return "tcg", "/dev/kvm is not there"
     kernel = "/boot/vmlinuz-" + platform.release()
     if not binary or platform.machine() != "x86_64" or not os.path.exists(kernel):

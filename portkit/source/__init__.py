@@ -44,8 +44,9 @@ class Source(Protocol):
     def require(self, forms: Sequence[Form]) -> None:
         """AppError when the source cannot give one of the forms."""
 
-    def lacking(self, target: Host, store: Store) -> tuple[Finding, ...]:
-        """What is neither in the source nor on the target nor in the Store here."""
+    def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:
+        """What is neither in the source nor on the target nor in the Store here. target: None for
+        a host that cannot be asked."""
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
         """The App as it runs at the source: moving it as well would make two owners."""

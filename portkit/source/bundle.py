@@ -36,12 +36,13 @@ class InBundle:
         """AppError when the bundle has not all of these Forms."""
         self._bundle.require(forms)
 
-    def lacking(self, target: Host, store: Store) -> tuple[Finding, ...]:
+    def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:
         """What was left out of the bundle and is neither on the target nor in the Store here."""
         needs = self._bundle.needs(store)
-        missing = set(needs) - held(target, needs)
+        missing = set(needs) - (held(target, needs) if target else set())
         sizes = {digest: needs[digest] for digest in missing}
-        return compat.lacking(self._bundle.document.made_for, target.name, sizes)
+        name = target.name if target else "a host that cannot be asked"
+        return compat.lacking(self._bundle.document.made_for, name, sizes)
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
         """Nothing: a bundle has no host where it could run."""

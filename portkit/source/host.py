@@ -50,7 +50,7 @@ class OnHost:
     def require(self, forms: Sequence[Form]) -> None:
         """Every form can be made of an image."""
 
-    def lacking(self, target: Host, store: Store) -> tuple[Finding, ...]:
+    def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:
         """Nothing: the engine has all of its images."""
         return ()
 

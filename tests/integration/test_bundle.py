@@ -120,8 +120,8 @@ def test_a_whole_project(lab: Lab, store: Path, tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in (first, second)} == {0o600}
     shutil.rmtree(tmp_path / "front")
     check = ("check", str(first), "--on", "lab:gamma", "--output", "json")
-    forms = json.loads(portkit(*check, store=empty).text)[0]["forms"]
-    assert {form["compat"]["verdict"] for form in forms} <= {"native", "emulated"}
+    cells = json.loads(portkit(*check, store=empty).text)["cells"]
+    assert {cell["verdict"] for cell in cells} <= {"native", "emulated"}
     move = ("move", str(first), "--to", "lab:beta", "--keep", "disk", "--output", "json")
     report = json.loads(portkit(*move, store=empty).text)
     try:

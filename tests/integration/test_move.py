@@ -251,7 +251,7 @@ def test_dry_run_and_check_change_nothing(lab: Lab, store: Path) -> None:
     assert report["dry_run"]
     assert report["forms"][0]["compat"]["verdict"] == "native"
     checked = json.loads(portkit("check", *words, "--on", "lab:beta", store=store).text)
-    assert [form["artifact"] is None for form in checked[0]["forms"]] == [False, True]
+    assert [cell["verdict"] for cell in checked["cells"]] == ["native", "emulated"]
     assert ours(lab, "beta") == before
 
 

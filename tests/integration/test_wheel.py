@@ -17,7 +17,12 @@ def test_the_wheel_works_alone(tmp_path: Path) -> None:
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     tops = {name for name in tops if not name.endswith(".data")}  # man pages, after `make man`
     assert tops == {"portkit", "portkit_cli"}
-    for needed in ("portkit/guest/src/init.c", "portkit/lab/inside/enter.sh", "portkit/py.typed"):
+    for needed in (
+        "portkit/compat/profiles/rhel-9.toml",
+        "portkit/guest/src/init.c",
+        "portkit/lab/inside/enter.sh",
+        "portkit/py.typed",
+    ):
         assert needed in names
     venv = tmp_path / "venv"
     process.run([sys.executable, "-m", "venv", venv], timeout=120)

@@ -17,6 +17,7 @@ class FakeHost:
         self.name, self._facts, self._images = name, facts, images
         self.remote = self
         self.endpoint = name
+        self.kept_s: float | None = None
         self.rate: float | None = None
         self.rate_limit: float | None = None
         self.encodings, self.lost = ("zstd", "zlib", "raw"), False

@@ -15,19 +15,20 @@ FUNCTIONS = words(
     """
     load connect plan_app plan_apps move_app move_apps pack measure_again resume rollback
     rollback_on show to_json write_bundle collect_garbage take_inventory package_apps judge_apps
+    check_apps load_profile matrix_json
     """
 )
 VALUES = words(
     """
-    App Artifact Bundle Ended Facts Finding Form FormReport Host InBundle Instance Journal Measured
-    MoveState NullObserver Observer OnHost PackedApp Packages Pull Report Severity Shown Source
-    Store Verdict
+    App Artifact Bundle Cell Ended Facts Finding Form FormReport Host HostKnown InBundle Instance
+    Journal Matrix Measured MoveState NullObserver Observer OnHost PackedApp Packages Profile Pull
+    Report Severity Shown Source Store Verdict
     """
 )
 ERRORS = words(
     """
     PortkitError AppError BootError ConflictError EngineError HostError IncompatibleError LabError
-    SpaceError ToolError TransferError VerifyError
+    SpaceError ToolError TransferError UnknownError VerifyError
     """
 )
 

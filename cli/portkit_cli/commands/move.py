@@ -1,114 +1,46 @@
-"""portkit move, check, pack, measure: the verbs that package an App or measure it."""
+"""portkit move, pack, measure: the verbs that package an App or measure it."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 from rich.filesize import decimal
 
 from portkit import app as apps
 from portkit import compat, inventory
 from portkit import move as moves
 from portkit.app import values
-from portkit.bundle import Bundle, is_bundle, write
+from portkit.bundle import write
 from portkit.host import connect
 from portkit.host.limit import rate
 from portkit.inventory import Inventory
-from portkit.model import App, Artifact, Form, Reading
+from portkit.model import Artifact, Form, Reading
 from portkit.package.save import check as check_files
 from portkit.package.save import save
 from portkit.progress import Observer
 from portkit.report import Report
-from portkit.source import InBundle, OnHost, Pull, Source
+from portkit.source import OnHost, Pull
 from portkit.store import Store, default_root
+from portkit_cli import sources
 from portkit_cli.observers import observer
 from portkit_cli.options import Messages, output, progress
 from portkit_cli.options import reading as reading_options
 from portkit_cli.render import print_report
 
-_FORMS = {"image": (Form.IMAGE,), "disk": (Form.DISK,), "both": moves.BOTH}
 _KEEP = {"image": Form.IMAGE, "disk": Form.DISK, "none": None}
-_form = click.option(
-    "--form",
-    type=click.Choice(list(_FORMS)),
-    default="both",
-    show_default=True,
-    help="A container image, a bootable disk, or both.",
-)
-
-
-@contextmanager
-def _begun(
-    names: Sequence[str], reading: Reading, source: str, pull: str, told: Observer
-) -> Iterator[tuple[tuple[App, ...], Source]]:
-    """The Apps and where their images come from: a host, or the bundle that APP names."""
-    if len(names) > 1 and (reading.files or reading.name):
-        raise click.UsageError("--file and --project-name are for one APP")
-    if not any(is_bundle(name) for name in names):
-        loaded = tuple(apps.load(name, **asdict(reading)) for name in names)
-        with connect(source, told) as host:
-            yield loaded, OnHost(host, Pull(pull))
-        return
-    if len(names) > 1:
-        raise click.UsageError("a bundle goes alone: name no other APP beside it")
-    if _given("source"):
-        raise click.UsageError("a bundle has no source host: leave --from out")
-    if _given("pull"):
-        raise click.UsageError("a bundle has its images with it: leave --pull out")
-    if reading != Reading():
-        raise click.UsageError("a bundle holds an App that was read: name no files of it")
-    with Bundle(Path(names[0])) as bundle:
-        yield (bundle.app,), InBundle(bundle)
-
-
-def _given(name: str) -> bool:
-    """Whether an option was on the command line."""
-    found = click.get_current_context().get_parameter_source(name)
-    # click does not tell a default from the same value on the command line, but here.
-    return found is not ParameterSource.DEFAULT
-
-
-def _asked(form: str, origin: Source) -> tuple[Form, ...]:
-    """The forms that were asked for; without --form, those that the source has."""
-    return _FORMS[form] if _given("form") else origin.forms
-
-
-_source = click.option(
-    "--from",
-    "source",
-    default="local",
-    show_default=True,
-    metavar="HOST",
-    help="The host that has the image, or builds it.",
-)
-
-
-_pull = click.option(
-    "--pull",
-    type=click.Choice([when.value for when in Pull]),
-    default=Pull.NEVER.value,
-    show_default=True,
-    help="Let the source host pull the images that APP names from their registries: those that it "
-    "lacks, or all anew.",
-)
-
-
-_apps = click.argument("names", metavar="APP...", nargs=-1, required=True)
 
 
 @click.command()
-@_apps
+@sources.apps
 @click.option("--to", "target", required=True, metavar="HOST", help="The host to move to.")
-@_source
-@_pull
-@_form
+@sources.source
+@sources.pull
+@sources.form
 @click.option(
     "--keep",
     type=click.Choice(list(_KEEP)),
@@ -176,8 +108,8 @@ def move(
     there = connect(target, told)
     reports: list[Report] = []
     try:
-        with _begun(names, reading, source, pull, told) as (loaded, origin), there as host:
-            forms = _asked(form, origin)
+        with sources.begun(names, reading, source, pull, told) as (loaded, origin), there as host:
+            forms = sources.asked(form, origin)
             # On the connection and not on a Move: what several Apps send shares one limit.
             host.limit(limit)
             if dry_run:
@@ -201,64 +133,6 @@ def move(
     _exit_if_refused(reports if dry_run else ())
 
 
-@click.command()
-@_apps
-@click.option(
-    "--on",
-    "targets",
-    required=True,
-    multiple=True,
-    metavar="HOST",
-    help="The host that it would run on; can be given several times.",
-)
-@_source
-@_pull
-@_form
-@reading_options
-@output
-@progress
-def check(
-    names: tuple[str, ...],
-    targets: tuple[str, ...],
-    source: str,
-    pull: str,
-    form: str,
-    reading: Reading,
-    output: str,
-    progress: str,
-) -> None:
-    """Check whether APPs can run on each HOST.
-
-    Nothing is changed there. The APPs are packaged once and judged for each host, alone and
-    together. When some host cannot run one of them in a form that was asked for, the exit code is
-    the one that `portkit move` would end with. The JSON is a list of reports, one for each host
-    and APP.
-
-    \b
-    Examples:
-      portkit check ./shop --on web1 --on lab:gamma
-      portkit check ./shop ./blog --from web1 --on web2
-    """
-    told = observer(progress)
-    reports: list[Report] = []
-    ends = [connect(target, told) for target in targets]
-    with _begun(names, reading, source, pull, told) as (loaded, origin):
-        forms = _asked(form, origin)
-        packages = moves.package_apps(loaded, source=origin, forms=forms, observer=told)
-        # One after the other: a host need not be connected while another one is judged.
-        for end in ends:
-            with end as there:
-                found = moves.judge_apps(packages, there, pack_disk=False)
-            reports += found
-            # A table at once for each host, which may take a while; one JSON document only at the
-            # end.
-            if output == "table":
-                _show(found, output)
-    if output == "json":
-        _show(reports, output)
-    _exit_if_refused(reports)
-
-
 def _exit_if_refused(reports: Sequence[Report]) -> None:
     """With the code that `portkit move` would end with, where one of them cannot go."""
     judged = {
@@ -273,9 +147,9 @@ def _exit_if_refused(reports: Sequence[Report]) -> None:
 
 @click.command()
 @click.argument("app")
-@_source
-@_pull
-@_form
+@sources.source
+@sources.pull
+@sources.form
 @click.option(
     "-o",
     "place",
@@ -334,7 +208,7 @@ def pack(
     if not alone and (made_for or part):
         raise click.UsageError("--for and --split are for a bundle: -o FILE.portkit")
     if not alone:
-        check_files(loaded, _FORMS[form])
+        check_files(loaded, sources.FORMS[form])
     # The inventory is read before anything is packed, which may take minutes.
     known = Inventory("", "") if made_for is None else inventory.read(made_for)
     with connect(source, told) as origin:
@@ -343,7 +217,7 @@ def pack(
         made = moves.pack(
             loaded,
             source=OnHost(origin, Pull(pull)),
-            forms=_FORMS[form],
+            forms=sources.FORMS[form],
             store=store,
             observer=told,
         )

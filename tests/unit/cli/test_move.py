@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from portkit_cli import sources
 from portkit_cli.commands import move as command
 from portkit_cli.main import main
 
 from portkit import move as moves
 from portkit.delivery import Prediction
-from portkit.errors import BootError, ConflictError, IncompatibleError, SpaceError
+from portkit.errors import BootError, ConflictError
 from portkit.model import App, Finding, Form, Service, Severity, Verdict
 from portkit.move.walk import StepState
 from portkit.report import FormReport, Report
@@ -36,7 +37,7 @@ def _hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hosts without a connection, and Moves that end at once: an App called "bad" does badly."""
 
     @contextmanager
-    def connect(*_: object) -> Iterator[FakeHost]:
+    def connect(*_: object, **__: object) -> Iterator[FakeHost]:
         yield FakeHost()
 
     def report(app: App) -> Report:
@@ -49,10 +50,9 @@ def _hosts(monkeypatch: pytest.MonkeyPatch) -> None:
             moved(report(app))
 
     monkeypatch.setattr(command, "connect", connect)
+    monkeypatch.setattr(sources, "connect", connect)
     monkeypatch.setattr(moves, "move_apps", move_apps)
     monkeypatch.setattr(moves, "plan_apps", lambda apps, **_: tuple(map(report, apps)))
-    monkeypatch.setattr(moves, "package_apps", lambda apps, **_: apps)
-    monkeypatch.setattr(moves, "judge_apps", lambda apps, target, **_: tuple(map(report, apps)))
 
 
 def portkit(*words: str) -> Result:
@@ -154,37 +154,6 @@ def test_what_was_moved_is_told_when_a_later_one_fails() -> None:
     assert [row["move"] for row in json.loads(done.stdout)] == ["pk-shop"]
     assert "bad: it did not start" in done.stderr
     assert portkit("move", "bad:1", "--to", "web2", "--output", "json").stdout == ""
-
-
-def test_check_tells_each_host_and_app() -> None:
-    words = ("shop:1", "blog:1", "--on", "web1", "--on", "web2", "--output", "json")
-    rows = json.loads(portkit("check", *words).stdout)
-    assert [row["move"] for row in rows] == ["pk-shop", "pk-blog"] * 2
-
-
-@pytest.mark.parametrize(
-    ("rules", "code"),
-    [
-        ((), 0),
-        (("space",), SpaceError.exit_code),
-        (("port-free", "running"), ConflictError.exit_code),
-        (("space", "port-free"), IncompatibleError.exit_code),
-        (("architecture",), IncompatibleError.exit_code),
-        (("bind-not-carried",), IncompatibleError.exit_code),
-    ],
-)
-def test_check_ends_as_the_move_would(
-    monkeypatch: pytest.MonkeyPatch, rules: tuple[str, ...], code: int
-) -> None:
-    errors = tuple(Finding(rule, Severity.ERROR, "no") for rule in rules)
-    found = (Finding("accelerator", Severity.WARNING, "slow"), *errors)
-
-    def judge(apps: Sequence[App], target: object, **_: object) -> tuple[Report, ...]:
-        form = FormReport(Form.IMAGE, None, Verdict.INCOMPATIBLE, found)
-        return tuple(Report("pk-1", app, FACTS, FACTS, 0, 0, (), (form,)) for app in apps)
-
-    monkeypatch.setattr(moves, "judge_apps", judge)
-    assert portkit("check", "shop:1", "--on", "web1", "--on", "web2").exit_code == code
 
 
 def test_a_bundle_goes_alone(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from portkit.errors import AppError
 CHOICES = ["-f", "a.yaml", "--file", "b.yaml", "--profile", "p", "--profile", "q", "-p", "mine"]
 CHOICES += ["--carry", "data"]
 VERBS = [["move", "--to", "web2"], ["check", "--on", "web2"], ["pack"], ["measure", "--on", "web2"]]
+# `portkit check --profile` names a kind of host; every verb knows the longer name.
+LONGER = [word.replace("--profile", "--compose-profile") for word in CHOICES]
 
 
 def portkit(*words: str) -> Result:
@@ -28,11 +30,14 @@ def test_they_reach_the_reader(verb: list[str], monkeypatch: pytest.MonkeyPatch)
         raise AppError("enough")
 
     monkeypatch.setattr(apps, "load", load)
-    assert portkit(*verb, "./shop", *CHOICES).exit_code == AppError.exit_code
+    assert portkit(*verb, "./shop", *LONGER).exit_code == AppError.exit_code
     assert portkit(*verb, "./shop").exit_code == AppError.exit_code
     choices = {"files": ("a.yaml", "b.yaml"), "profiles": ("p", "q"), "name": "mine"}
     none = {"files": (), "profiles": (), "name": "", "carry": ()}
     assert seen == [("./shop", {**choices, "carry": ("data",)}), ("./shop", none)]
+    if verb[0] != "check":
+        assert portkit(*verb, "./shop", *CHOICES).exit_code == AppError.exit_code
+        assert seen[2] == seen[0]
 
 
 def test_files_and_a_name_are_for_one_app() -> None:
@@ -43,7 +48,7 @@ def test_files_and_a_name_are_for_one_app() -> None:
 
 
 def test_a_bundle_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portkit_cli.commands.move.is_bundle", lambda _: True)
+    monkeypatch.setattr("portkit_cli.sources.is_bundle", lambda _: True)
     done = portkit("move", str(tmp_path / "shop.portkit"), "--to", "web2", "--profile", "p")
     assert done.exit_code == 2
     assert "a bundle holds an App that was read" in done.stderr

@@ -73,12 +73,13 @@ FAKES: dict[str, Callable[..., Any]] = {
     "package_apps": lambda apps, **_: apps,
     "pack": lambda one, **_: portkit.PackedApp(one, (), {}),
     "write_bundle": lambda path, *_: [path],
+    "check_apps": lambda packages, *_: portkit.Matrix((), (), (), ()),
     "judge_apps": lambda apps, *_, **__: [report(one, measured=False) for one in apps],
 }
 
 
 @contextmanager
-def connect(name: str, *_: object) -> Iterator[FakeHost]:
+def connect(name: str, *_: object, **__: object) -> Iterator[FakeHost]:
     yield FakeHost()
 
 

@@ -30,3 +30,8 @@ def test_every_rule() -> None:
 
 def test_the_reader_has_rules() -> None:
     assert "compose-not-carried" in rules_of_the_reader()
+
+
+def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", PAGE, re.MULTILINE)
+    assert rows == exit_codes()

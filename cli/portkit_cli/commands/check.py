@@ -1,0 +1,103 @@
+"""portkit check: where Apps can run, and why."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from portkit import move as moves
+from portkit.compat import profile as profiles_room
+from portkit.host import connect
+from portkit.model import Reading
+from portkit_cli import sources
+from portkit_cli.matrix import print_matrix, print_profiles
+from portkit_cli.observers import observer
+from portkit_cli.options import output, progress, reading_beside_profiles
+
+_LIST = "list"
+
+
+@click.command()
+@click.argument("names", metavar="APP...", nargs=-1)
+@click.option(
+    "--on",
+    "targets",
+    multiple=True,
+    metavar="HOST",
+    help="A host that it would run on; can be given several times.",
+)
+@click.option(
+    "--profile",
+    "kinds",
+    multiple=True,
+    metavar="NAME",
+    help="A kind of host that cannot be asked, judged by its documentation; can be given several "
+    "times. `--profile list` prints their names.",
+)
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Ask hosts everything again, also what is kept from an earlier check.",
+)
+@click.option(
+    "--strict", is_flag=True, help="Fail also when only some of the cells do not say that it runs."
+)
+@sources.source
+@sources.pull
+@sources.form
+@reading_beside_profiles
+@output
+@progress
+def check(
+    names: tuple[str, ...],
+    targets: tuple[str, ...],
+    kinds: tuple[str, ...],
+    fresh: bool,
+    strict: bool,
+    source: str,
+    pull: str,
+    form: str,
+    reading: Reading,
+    output: str,
+    progress: str,
+) -> None:
+    """Check where APPs can run, and say why.
+
+    Each form is judged for each HOST, with the reason. Nothing is changed there. The APPs are
+    packaged once and judged alone and together. The exit code is 0 when every APP can run in some
+    form on some host. When one can run nowhere, it is the code that `portkit move` would end with,
+    and 14 when that is not known.
+
+    \b
+    Examples:
+      portkit check ./shop --on web1 --on lab:gamma
+      portkit check ./shop --profile rhel-9 --profile macos-apple-silicon
+      portkit check ./shop ./blog --from web1 --on web2 --strict --output json
+      portkit check --profile list
+    """
+    if _LIST in kinds:
+        print_profiles([profiles_room.load(name) for name in profiles_room.names()], output)
+        return
+    if not names:
+        raise click.UsageError("Missing argument 'APP...'.")
+    if not targets and not kinds:
+        raise click.UsageError(
+            "name a host or a kind of host, such as: "
+            "portkit check ./shop --on web1 --profile rhel-9"
+        )
+    # A name that is wrong is refused before anything is packaged.
+    profiles = [profiles_room.load(name) for name in dict.fromkeys(kinds)]
+    told = observer(progress)
+    ends = {target: connect(target, told, keep=not fresh) for target in targets}
+    with sources.begun(names, reading, source, pull, told, keep=not fresh) as (loaded, origin):
+        forms = sources.asked(form, origin)
+        packages = moves.package_apps(loaded, source=origin, forms=forms, observer=told)
+        found = moves.check_apps(packages, ends, profiles)
+    if output == "json":
+        click.echo(json.dumps(moves.matrix_json(found), indent=2))
+    else:
+        print_matrix(found)
+    if error := moves.outcome(found, strict=strict):
+        sys.exit(error.exit_code)

@@ -1,0 +1,94 @@
+"""The Apps that a verb names and where their images come from: a host, or a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from portkit import app as app_room
+from portkit import move as moves
+from portkit.bundle import Bundle, is_bundle
+from portkit.host import connect
+from portkit.model import App, Form, Reading
+from portkit.progress import Observer
+from portkit.source import InBundle, OnHost, Pull, Source
+
+FORMS = {"image": (Form.IMAGE,), "disk": (Form.DISK,), "both": moves.BOTH}
+form = click.option(
+    "--form",
+    type=click.Choice(list(FORMS)),
+    default="both",
+    show_default=True,
+    help="A container image, a bootable disk, or both.",
+)
+
+
+@contextmanager
+def begun(
+    names: Sequence[str],
+    reading: Reading,
+    source: str,
+    pull: str,
+    told: Observer,
+    *,
+    keep: bool = False,
+) -> Iterator[tuple[tuple[App, ...], Source]]:
+    """The Apps and where their images come from: a host, or the bundle that APP names. keep: see
+    `portkit.connect`."""
+    if len(names) > 1 and (reading.files or reading.name):
+        raise click.UsageError("--file and --project-name are for one APP")
+    if not any(is_bundle(name) for name in names):
+        loaded = tuple(app_room.load(name, **asdict(reading)) for name in names)
+        with connect(source, told, keep=keep) as host:
+            yield loaded, OnHost(host, Pull(pull))
+        return
+    if len(names) > 1:
+        raise click.UsageError("a bundle goes alone: name no other APP beside it")
+    if given("source"):
+        raise click.UsageError("a bundle has no source host: leave --from out")
+    if given("pull"):
+        raise click.UsageError("a bundle has its images with it: leave --pull out")
+    if reading != Reading():
+        raise click.UsageError("a bundle holds an App that was read: name no files of it")
+    with Bundle(Path(names[0])) as bundle:
+        yield (bundle.app,), InBundle(bundle)
+
+
+def given(name: str) -> bool:
+    """Whether an option was on the command line."""
+    found = click.get_current_context().get_parameter_source(name)
+    # click does not tell a default from the same value on the command line, but here.
+    return found is not ParameterSource.DEFAULT
+
+
+def asked(form: str, origin: Source) -> tuple[Form, ...]:
+    """The forms that were asked for; without --form, those that the source has."""
+    return FORMS[form] if given("form") else origin.forms
+
+
+source = click.option(
+    "--from",
+    "source",
+    default="local",
+    show_default=True,
+    metavar="HOST",
+    help="The host that has the image, or builds it.",
+)
+
+
+pull = click.option(
+    "--pull",
+    type=click.Choice([when.value for when in Pull]),
+    default=Pull.NEVER.value,
+    show_default=True,
+    help="Let the source host pull the images that APP names from their registries: those that it "
+    "lacks, or all anew.",
+)
+
+
+apps = click.argument("names", metavar="APP...", nargs=-1, required=True)

@@ -1,0 +1,222 @@
+"""`portkit check`: a cell for each App, form and host, and how it ends."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jsonschema
+import pytest
+from click.testing import CliRunner, Result
+from portkit_cli import matrix as printed
+from portkit_cli import render, sources
+from portkit_cli.commands import check as command
+from portkit_cli.main import main
+from rich.console import Console
+
+from portkit import move as moves
+from portkit.app import resolve_all
+from portkit.errors import (
+    AppError,
+    ConflictError,
+    HostError,
+    IncompatibleError,
+    SpaceError,
+    UnknownError,
+)
+from portkit.model import App, Artifact, Finding, Form, Severity, Verdict
+from portkit.move.prepare import Package, Request
+from portkit.report import FormReport, Report
+from tests.factories import FACTS, IMAGE, facts
+
+ROOT = Path(__file__).parents[3]
+SCHEMA = json.loads((ROOT / "docs/check.schema.json").read_text())
+SLOW = Finding("accelerator", Severity.WARNING, "it would be slow", ("no kvm",), "Use KVM.")
+FOUND: dict[tuple[str, Form], tuple[Finding, ...]] = {}
+
+
+def refused(*rules: str) -> tuple[Finding, ...]:
+    return tuple(Finding(rule, Severity.ERROR, f"no {rule}", (), "Mend it.") for rule in rules)
+
+
+class Source:
+    forms = moves.BOTH
+
+    def lacking(self, *_: object) -> tuple[Finding, ...]:
+        return ()
+
+
+@pytest.fixture(autouse=True)
+def _hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts without a connection, whose findings are in FOUND; "dead" does not answer."""
+    FOUND.clear()
+
+    @contextmanager
+    def connect(name: str, *_: object, keep: bool = False) -> Iterator[Any]:
+        if name == "dead":
+            raise HostError("dead cannot be reached", details="no route")
+        yield SimpleNamespace(name=name, kept_s=200.0 if keep and name == "kept" else None)
+
+    def package_apps(apps: Sequence[App], *, forms: Any, **_: object) -> moves.Packages:
+        image = Artifact(Form.IMAGE, IMAGE.digest, (IMAGE,), (), 0, 0)
+        packages = tuple(
+            Package(app, resolve_all(app, [IMAGE]), image, FACTS, (), None)  # type: ignore[arg-type]
+            for app in apps
+        )
+        request = Request(tuple(apps), Source(), tuple(forms), None, None)  # type: ignore[arg-type]
+        return moves.Packages(request, packages)
+
+    def judge(packages: moves.Packages, target: Any, **_: object) -> tuple[Report, ...]:
+        request = packages.request
+        return tuple(report(app, target.name, request.forms) for app in request.apps)
+
+    monkeypatch.setattr(command, "connect", connect)
+    monkeypatch.setattr(sources, "connect", connect)
+    monkeypatch.setattr(moves, "package_apps", package_apps)
+    monkeypatch.setattr(moves, "judge_apps", judge)
+
+
+def report(app: App, host: str, forms: Sequence[Form]) -> Report:
+    rows = []
+    for form in forms:
+        found = FOUND.get((host, form), ())
+        bad = any(each.severity is Severity.ERROR for each in found)
+        rows.append(FormReport(form, None, Verdict.INCOMPATIBLE if bad else Verdict.NATIVE, found))
+    return Report(f"pk-{app.name}", app, FACTS, facts(host=host), 0, 0, (), tuple(rows))
+
+
+def portkit(*words: str) -> Result:
+    return CliRunner().invoke(main, ["check", *words, "--progress", "quiet"])
+
+
+def document(*words: str) -> Any:
+    found = json.loads(portkit(*words, "--output", "json").stdout)
+    jsonschema.validate(found, SCHEMA)
+    return found
+
+
+def test_a_cell_for_each_app_form_and_host() -> None:
+    found = document("shop:1", "blog:1", "--on", "web1", "--on", "dead", "--profile", "rhel-9")
+    assert [row["name"] for row in found["hosts"]] == ["web1", "dead", "rhel-9"]
+    assert [row["basis"] for row in found["hosts"]] == ["asked", "unreachable", "documentation"]
+    cells = [(row["app"], row["form"], row["host"], row["verdict"]) for row in found["cells"]]
+    assert len(set(cells)) == 12
+    assert ("blog", "disk", "rhel-9", "native") in cells
+    assert ("shop", "image", "dead", "unknown") in cells
+    assert all(row["reason"] for row in found["cells"])
+
+
+def test_what_documents_do_not_say_is_not_in_the_facts() -> None:
+    (host,) = document("shop:1", "--profile", "rhel-9")["hosts"]
+    assert "memory_bytes" in host["unknown"]
+    assert "memory_bytes" not in host["facts"]
+    assert host["facts"]["qemu_version"]
+    assert host["documentation"]["documents"][0]["address"]
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "strict"),
+    [
+        ({}, 0, 0),
+        ({("web1", Form.DISK): ("libvirt",)}, 0, IncompatibleError.exit_code),
+        ({("web1", Form.DISK): ("libvirt",), ("web1", Form.IMAGE): ("docker",)}, 0, 9),
+        ({("web1", "all"): ("space",), ("web2", "all"): ("space",)}, SpaceError.exit_code, 6),
+        ({("web1", "all"): ("port-free",), ("web2", "all"): ("running",)}, 10, 10),
+        ({("web1", "all"): ("space",), ("web2", "all"): ("port-free",)}, 9, 9),
+        ({("web1", "all"): ("bind-not-carried",), ("web2", "all"): ("docker",)}, 9, 9),
+    ],
+)
+def test_how_it_ends(found: dict[Any, tuple[str, ...]], code: int, strict: int) -> None:
+    for (host, form), rules in found.items():
+        for each in Form if form == "all" else (form,):
+            FOUND[host, each] = (SLOW, *refused(*rules))
+    words = ("shop:1", "--on", "web1", "--on", "web2")
+    assert portkit(*words).exit_code == code
+    assert portkit(*words, "--strict").exit_code == strict
+
+
+def test_an_app_that_can_run_nowhere_fails_beside_one_that_can() -> None:
+    FOUND["web1", Form.IMAGE] = refused("port-free")
+    assert portkit("shop:1", "--on", "web1", "--form", "image").exit_code == ConflictError.exit_code
+    assert portkit("shop:1", "--on", "web1", "--form", "disk").exit_code == 0
+
+
+def test_not_known() -> None:
+    assert portkit("shop:1", "--profile", "freebsd-14").exit_code == UnknownError.exit_code
+    FOUND["web1", Form.IMAGE] = FOUND["web1", Form.DISK] = refused("docker")
+    words = ("shop:1", "--on", "web1", "--profile", "freebsd-14")
+    assert portkit(*words).exit_code == UnknownError.exit_code
+    assert portkit(*words, "--strict").exit_code == IncompatibleError.exit_code
+
+
+def test_a_host_that_is_alone_and_dead_is_an_error() -> None:
+    assert portkit("shop:1", "--on", "dead").exit_code == HostError.exit_code
+    assert portkit("shop:1", "--on", "dead", "--on", "web1").exit_code == 0
+    assert portkit("shop:1", "--on", "dead", "--on", "web1", "--strict").exit_code == 14
+
+
+def test_neither_host_nor_profile_is_a_wrong_usage() -> None:
+    done = portkit("shop:1")
+    assert done.exit_code == 2
+    assert "portkit check ./shop --on web1" in done.stderr
+    assert portkit("--on", "web1").exit_code == 2
+
+
+def test_an_unknown_profile_names_the_known() -> None:
+    done = portkit("shop:1", "--profile", "mail")
+    assert done.exit_code == AppError.exit_code
+    assert "kubernetes-kubevirt" in done.stderr
+    assert "--compose-profile" in done.stderr
+
+
+def test_profiles_are_listed() -> None:
+    assert "Windows 11 with WSL 2" in portkit("--profile", "list").stdout
+    rows = json.loads(portkit("--profile", "list", "--output", "json").stdout)
+    assert {"name", "title", "read"} == set(rows[0])
+
+
+def test_how_old_the_facts_are() -> None:
+    assert "kept from 3 minutes ago" in portkit("shop:1", "--on", "kept").stdout
+    assert "asked now." in portkit("shop:1", "--on", "kept", "--fresh").stdout
+    assert document("shop:1", "--on", "kept")["hosts"][0]["kept_s"] == 200.0
+    assert [printed.age(seconds) for seconds in (0, 1, 3600, 200_000)] == [
+        "0 seconds",
+        "1 second",
+        "1 hour",
+        "2 days",
+    ]
+
+
+def test_80_columns_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(printed, "stdout", lambda: Console(width=80, highlight=False))
+    FOUND["web1.a-data-centre.example.org", Form.DISK] = (SLOW, *refused("libvirt"))
+    words = ["shop:1", "--on", "web1.a-data-centre.example.org", "--on", "web2"]
+    for name in ("macos-apple-silicon", "windows-server-hyper-v", "freebsd-14"):
+        words += ["--profile", name]
+    lines = portkit(*words).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    head = lines[1]
+    assert head.split() == ["host", "form", "verdict", "why"]
+    column = head.index("verdict")
+    rows = [line for line in lines if line[head.index("form") :][:5] in ("image", "disk ")]
+    assert " ".join(line[column:].split()[0] for line in rows) == (
+        "native incompatible native native emulated incompatible incompatible incompatible "
+        "unknown unknown"
+    )
+    assert sum("by documentation" in line for line in lines[:40]) >= 3
+
+
+def test_a_finding_is_printed_once_with_its_cells() -> None:
+    for host in ("web1", "web2"):
+        FOUND[host, Form.DISK] = (SLOW,)
+    lines = portkit("shop:1", "--on", "web1", "--on", "web2").stdout.splitlines()
+    (line,) = [each for each in lines if each.startswith("warning accelerator")]
+    assert line.endswith("it would be slow (no kvm). Use KVM. [web1 (disk), web2 (disk)]")
+
+
+def test_what_a_host_says_is_printed_without_control_characters() -> None:
+    FOUND["web1", Form.IMAGE] = (Finding("docker", Severity.ERROR, "no\x1b[31m", ("\x07",), "x"),)
+    assert "\x1b" not in portkit("shop:1", "--on", "web1").stdout
+    assert render.clean("\x1b[1m") == "[1m"
