@@ -54,6 +54,16 @@ class _Images(_Answer):
     readable: Annotated[list[_Digest], FailFast()] = []
 
 
+class _Changes(_Answer):
+    size: _Bytes
+    added: _Bytes
+    changed: _Bytes
+    deleted: _Bytes
+    missing: Annotated[list[_Word], FailFast()]
+    odd: Annotated[list[_Word], FailFast()]
+    untold: _Bytes
+
+
 class _Identity(_Answer):
     id: _Digest
 
@@ -145,6 +155,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "image.build": _Identity,
     "image.pull": _Answer,
     "image.containers": _Running,
+    "container.changes": _Changes,
     "instance.create": _Folder,
     "instance.config": _Answer,
     "instance.remove": _Removed,

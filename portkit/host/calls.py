@@ -35,6 +35,7 @@ _ENDING_S = 120.0
 _LIMIT_S = 600.0
 _LIMITS_S = {
     "image.save": 86400.0,
+    "container.changes": 86400.0,
     "image.load": 86400.0,
     "image.build": 86400.0,
     "image.pull": 86400.0,

@@ -9,6 +9,7 @@ import sys
 from typing import BinaryIO
 
 from portkit.remote import (
+    container_layer,
     docker_command,
     facts,
     gc,
@@ -41,6 +42,7 @@ VERBS = {
     "image.build": docker_command.build,
     "image.pull": docker_command.pull,
     "image.containers": images.containers,
+    "container.changes": container_layer.changes,
     "instance.create": instances.create,
     "instance.config": instances.configure,
     "instance.remove": instances.remove,

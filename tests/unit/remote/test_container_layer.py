@@ -1,0 +1,284 @@
+"""What a container has changed, as a layer: from an engine's list and its export."""
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portkit.package import tarball
+from portkit.remote import container_layer, engine
+from portkit.wire.frames import RemoteError
+from tests.unit.exports import ID, Row, give, row, tar
+from tests.unit.fake_engine import FakeEngine, fake_engine
+
+
+class Sent:
+    """A channel that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def send(self, data: bytes) -> None:
+        self.data += data
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    with fake_engine(tmp_path) as made:
+        monkeypatch.setattr(engine, "SOCKET", str(made.socket))
+        yield made
+
+
+def call(*left_out: str, container: Any = ID) -> tuple[dict[str, Any], bytes]:
+    sent = Sent()
+    args = {"container": container, "left_out": list(left_out), "encoding": "raw"}
+    answer = container_layer.changes(args, sent)  # type: ignore[arg-type]
+    assert answer["size"] == len(sent.data)
+    return answer, sent.data
+
+
+def members(data: bytes) -> list[tarball.Member]:
+    return list(tarball.members(io.BytesIO(data)))
+
+
+def names(*left_out: str) -> list[str]:
+    return [member.name for member in members(call(*left_out)[1])]
+
+
+IMAGE: list[Row] = [
+    row(".dockerenv"),
+    row("bin", link="usr/bin"),
+    row("dev/"),
+    row("dev/console"),
+    row("etc/", mode=0o750, owner=7),
+    row("etc/conf", b"new"),
+    row("etc/hosts"),
+    row("srv/"),
+    row("usr/"),
+    row("usr/bin/"),
+    row("usr/bin/yes", b"yes"),
+]
+
+
+def test_files_with_their_folders_and_whiteouts(fake: FakeEngine) -> None:
+    give(fake, "C /etc/conf\nD /etc/gone\nD /usr/bin/no\nD /top", IMAGE)
+    answer, data = call()
+    found = members(data)
+    assert [member.name for member in found] == [
+        "etc/",
+        "etc/conf",
+        "usr/",
+        "usr/bin/",
+        ".wh.top",
+        "etc/.wh.gone",
+        "usr/bin/.wh.no",
+    ]
+    assert (found[0].mode, found[0].uid) == (0o750, 7)
+    assert (answer["changed"], answer["added"], answer["deleted"]) == (1, 0, 3)
+    assert b"root" not in data
+
+
+def test_the_same_changes_are_the_same_bytes(fake: FakeEngine) -> None:
+    give(fake, "A /usr/bin/yes\nC /etc/conf\nD /x\nD /y", IMAGE)
+    first = call()[1]
+    give(fake, "D /y\nC /etc/conf\nD /x\nA /usr/bin/yes", IMAGE)
+    assert call()[1] == first
+
+
+def test_without_changes_nothing_is_exported(fake: FakeEngine) -> None:
+    give(fake, None, IMAGE)
+    assert call() == (
+        {"size": 0, "added": 0, "changed": 0, "deleted": 0}
+        | {"missing": [], "odd": [], "untold": 0},
+        b"",
+    )
+    give(fake, "C /dev\nA /dev/x\nC /etc/hosts\nA /srv/data\nA /usr/sbin/docker-init", IMAGE)
+    assert call("/srv/data")[1] == b""
+    assert not fake.asked("GET", "export")
+
+
+def test_places_of_mounts_are_left_out(fake: FakeEngine) -> None:
+    rows = [row("srv/"), row("srv/app/"), row("srv/app/data/"), row("srv/app/data/f", b"below")]
+    give(fake, "C /srv\nA /srv/app\nA /srv/app/data", rows)
+    assert names("/srv/app/data/") == ["srv/"]
+    give(fake, "C /srv\nA /srv/app\nA /srv/app/data\nA /srv/app/new", [*rows, row("srv/app/new")])
+    assert names("/srv/app/data") == ["srv/", "srv/app/", "srv/app/new"]
+    closed = [row("srv/"), row("srv/app/", mode=0o700), row("srv/app/data/")]
+    give(fake, "C /srv\nA /srv/app\nA /srv/app/data", closed)
+    assert names("/srv/app/data") == ["srv/", "srv/app/"]  # somebody has closed it
+
+
+def test_a_folder_that_was_deleted_and_made_anew(fake: FakeEngine) -> None:
+    """overlay2 lists it as deleted, and not all that is in it."""
+    rows = [row("etc/"), row("etc/d/", mode=0o711), row("etc/d/new", b"1"), row("etc/e")]
+    give(fake, "C /etc\nD /etc/d", rows)
+    answer, data = call()
+    assert [member.name for member in members(data)] == [
+        "etc/",
+        "etc/d/",
+        "etc/d/.wh..wh..opq",
+        "etc/d/new",
+    ]
+    assert answer["deleted"] == 0
+
+
+def test_all_that_is_below_an_added_folder_is_new(fake: FakeEngine) -> None:
+    give(fake, "A /a", [row("a/"), row("a/b/"), row("a/b/c", b"1"), row("ab")])
+    assert names() == ["a/", "a/b/", "a/b/c"]
+
+
+def test_a_file_that_came_back_meanwhile_is_no_deletion(fake: FakeEngine) -> None:
+    give(fake, "D /etc/conf", IMAGE)
+    assert names() == ["etc/", "etc/conf"]
+
+
+def test_a_hard_link_to_an_unchanged_file(fake: FakeEngine) -> None:
+    """Engines list the new name alone. The export has the content under the first of them."""
+    rows = [
+        row("etc/", mode=0o711),
+        row("etc/old", b"content"),
+        row("new", hard="etc/old"),
+        row("other", hard="etc/old"),
+    ]
+    give(fake, "A /new", rows)
+    found = members(call()[1])
+    assert [(member.name, member.kind, member.link) for member in found] == [
+        ("etc/", tarball.FOLDER, ""),
+        ("etc/old", tarball.FILE, ""),
+        ("new", tarball.HARDLINK, "etc/old"),
+        ("other", tarball.HARDLINK, "etc/old"),
+    ]
+    assert len(fake.asked("GET", "export")) == 2
+
+
+def test_an_unchanged_name_of_a_file_that_is_in_the_layer(fake: FakeEngine) -> None:
+    give(fake, "A /aaa", [row("aaa", b"1"), row("usr/"), row("usr/yes", hard="aaa")])
+    found = members(call()[1])
+    # Where nobody listed its folder, that is made as the image has it.
+    assert [(member.name, member.kind) for member in found] == [
+        ("aaa", tarball.FILE),
+        ("usr/", tarball.FOLDER),
+        ("usr/yes", tarball.HARDLINK),
+    ]
+
+
+def test_everything_of_a_file_is_kept(fake: FakeEngine) -> None:
+    long = "d/" + "n" * 200
+    pax = {"SCHILY.xattr.user.a": "\udcff\0=b", "mtime": "1600000000.25"}
+    rows = [
+        row("a\udcffb", b"odd", mode=0o4755, owner=70_000),
+        row("big", bytes(3_000_000), owner=3_000_000_000),
+        row("d/"),
+        row(long, b"long", pax=pax),
+        row("fifo", kind=tarfile.FIFOTYPE),
+        row("l", link="../any/\udcfe"),
+        row("ü\nx", b"line"),
+    ]
+    give(fake, f"A /a\ufffdb\nA /big\nA /{long}\nA /fifo\nA /l", rows)
+    fake.answers[f"GET /containers/{ID}/changes"][1].append({"Path": "/ü\nx", "Kind": 1})
+    data = call()[1]
+    found = {member.name: member for member in members(data)}
+    assert set(found) == {info.name for info, _ in rows}
+    for info, content in rows:
+        member = found[info.name]
+        assert (member.mode, member.uid, member.gid) == (info.mode, info.uid, info.gid)
+        assert b"".join(tarball.content(io.BytesIO(data), member)) == content
+    assert found["l"].link == "../any/\udcfe"
+    assert found[long].xattrs == {"SCHILY.xattr.user.a": pax["SCHILY.xattr.user.a"]}
+    assert found[long].mtime_ns == 1_600_000_000_250_000_000
+    assert found["fifo"].kind == tarball.FIFO
+
+
+def test_what_cannot_be_in_a_layer_is_named(fake: FakeEngine) -> None:
+    rows = [row("run/"), row("run/.wh.x", b"1"), row("run/ok")]
+    give(fake, "A /run/sock\nA /run/.wh.x\nA /run/ok\nD /run/a\ufffd", rows)
+    answer, data = call()
+    assert [member.name for member in members(data)] == ["run/", "run/ok"]
+    assert (answer["missing"], answer["odd"]) == (["run/sock"], ["run/.wh.x", "run/a\ufffd"])
+    give(fake, "".join(f"A /sock{number}\n" for number in range(25)), rows)
+    answer, _ = call()
+    assert (len(answer["missing"]), answer["untold"]) == (20, 5)
+
+
+BAD: dict[str, list[Row]] = {
+    "leads out": [row("etc/"), row("etc/../../x", b"1")],
+    "no name below": [row("/etc/conf", b"1")],
+    "longer than": [row("etc/"), row("etc/" + "n" * 300)],
+    "is in it twice": [row("etc/"), row("etc/conf", b"1"), row("etc/conf", b"2")],
+    "owner is out of range": [row("etc/conf", owner=(1 << 32) - 1)],
+    "unknown kind": [row("etc/conf", kind=b"Z")],
+    "sparse": [row("etc/conf", pax={"GNU.sparse.major": "1"})],
+    "a time": [row("etc/conf", pax={"mtime": "1e9"})],
+    "extended header has": [row("etc/conf", pax={"SCHILY.xattr.user.a": "x" * (2 << 20)})],
+    "hard links in it changed": [row("new", hard="etc/conf")],
+}
+
+
+@pytest.mark.parametrize("why", BAD)
+def test_a_tar_that_no_engine_makes(fake: FakeEngine, why: str) -> None:
+    give(fake, "C /etc/conf\nA /new", BAD[why])
+    with pytest.raises(RemoteError) as caught:
+        call()
+    assert caught.value.kind == "EngineError"
+    assert why in caught.value.details
+
+
+@pytest.mark.parametrize("cut", [1, 511, 513, 700, 1024, 1600, 2560])
+def test_a_tar_that_ends_early(fake: FakeEngine, cut: int) -> None:
+    give(fake, "C /etc/conf", IMAGE)
+    data = tar([row("etc/"), row("etc/conf", b"x" * 600), row("more")])
+    fake.answers[f"GET /containers/{ID}/export"] = (200, data[:cut])
+    with pytest.raises(RemoteError, match="malformed"):
+        call()
+
+
+def test_a_damaged_header(fake: FakeEngine) -> None:
+    give(fake, "C /etc/conf", IMAGE)
+    data = bytearray(tar(IMAGE))
+    data[600] ^= 1
+    fake.answers[f"GET /containers/{ID}/export"] = (200, bytes(data))
+    with pytest.raises(RemoteError, match="malformed"):
+        call()
+
+
+LISTS: tuple[Any, ...] = (
+    {"Path": "/a"},
+    [{"Path": "/a"}],
+    [{"Path": "/a", "Kind": 3}],
+    [{"Path": "/a", "Kind": True}],
+    [{"Path": "a", "Kind": 1}],
+    [{"Path": "/../a", "Kind": 1}],
+    [{"Path": "/" + "a" * 300, "Kind": 1}],
+    [{"Path": 5, "Kind": 1}],
+    [5],
+    b"no json",
+)
+
+
+@pytest.mark.parametrize("listed", LISTS, ids=lambda listed: repr(listed)[:40])
+def test_a_list_that_no_engine_makes(fake: FakeEngine, listed: Any) -> None:
+    give(fake, None, IMAGE)
+    fake.answers[f"GET /containers/{ID}/changes"] = (200, listed)
+    with pytest.raises(RemoteError) as caught:
+        call()
+    assert caught.value.kind == "EngineError"
+
+
+def test_arguments_are_checked(fake: FakeEngine) -> None:
+    for container in ("name", "../x", ID + "/x", "", 5, None, ID.upper()):
+        with pytest.raises(RemoteError, match="id is malformed"):
+            call(container=container)
+    give(fake, None, IMAGE)
+    for place in ("relative", ""):
+        with pytest.raises(RemoteError, match="places of mounts"):
+            call(place)
+    assert not fake.asked("GET", "export")
+
+
+def test_an_engine_without_the_container(fake: FakeEngine) -> None:
+    with pytest.raises(RemoteError) as caught:
+        call()
+    assert "404" in caught.value.details
