@@ -7,8 +7,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from portkit.errors import HostError
-from portkit.model import Facts
+from portkit.model import Binfmt, Engine, Facts, Linux
 from portkit.text import printable
+from portkit.wire.json_types import JsonObject
 
 _Word = Annotated[str, Field(max_length=1024), AfterValidator(printable)]
 _Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -16,6 +17,58 @@ _Port = Annotated[int, Field(ge=0, le=65535)]
 _Address = Annotated[str, Field(max_length=64), AfterValidator(printable)]
 # JSON knows no tuples.
 _Socket = Annotated[tuple[_Address, _Port], Field(strict=False)]
+
+
+_Text = Annotated[str, Field(max_length=4096), AfterValidator(printable)]
+_Words = Annotated[list[_Word], Field(max_length=2000)]
+_Table = Annotated[dict[_Word, _Text], Field(max_length=200)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class _Binfmt(_Part):
+    name: _Word
+    architecture: _Word
+    interpreter: _Word
+    flags: _Word = ""
+
+
+class _Linux(_Part):
+    """The fields of `Linux` as JSON has them."""
+
+    cpu_model: _Word = ""
+    cpu_level: Annotated[int, Field(ge=0, le=9)] = 0
+    page_bytes: _Bytes = 0
+    cgroup: Annotated[int, Field(ge=0, le=2)] = 0
+    vsyscall: bool | None = None
+    sysctls: _Table = {}
+    config: _Table = {}
+    modules: _Words | None = None
+    loadable: _Words | None = None
+    devices: _Words | None = None
+    hugepages_free: _Bytes | None = None
+    hugepage_bytes: _Bytes = 0
+    ipv6: bool | None = None
+    binfmt: Annotated[list[_Binfmt], Field(max_length=200)] | None = None
+    runs: _Table = {}
+    lsm: _Word = ""
+
+
+class _Engine(_Part):
+    """The fields of `Engine` as JSON has them."""
+
+    api: _Word = ""
+    api_min: _Word = ""
+    cgroup: Annotated[int, Field(ge=0, le=2)] = 0
+    cgroup_driver: _Word = ""
+    rootless: bool | None = None
+    security: _Words | None = None
+    runtimes: _Words | None = None
+    d_type: bool | None = None
+    runc: _Word = ""
+    libseccomp: _Word = ""
 
 
 class _Facts(BaseModel):
@@ -52,6 +105,8 @@ class _Facts(BaseModel):
     listening: Annotated[list[_Socket], FailFast()] = []
     listening_udp: Annotated[list[_Socket], FailFast()] = []
     networks: Annotated[list[_Word], FailFast()] = []
+    linux: _Linux = Field(default_factory=_Linux)
+    engine: _Engine = Field(default_factory=_Engine)
 
 
 def parse_facts(row: object) -> Facts:
@@ -64,10 +119,24 @@ def parse_facts(row: object) -> Facts:
             details=_details(error),
             resolution="Check who answers on the host, and python3 and /proc there.",
         ) from None  # pydantic's own error quotes the values
-    values = read.model_dump()
-    for name in ("missing_tools", "listening", "listening_udp", "networks"):
-        values[name] = tuple(values[name])
-    return Facts(**values)
+    values = _tuples(read.model_dump())
+    linux = values.pop("linux")
+    handlers = linux.pop("binfmt")
+    binfmt = None if handlers is None else tuple(Binfmt(**row) for row in handlers)
+    engine = Engine(**values.pop("engine"))
+    return Facts(**values, linux=Linux(**linux, binfmt=binfmt), engine=engine)
+
+
+def _tuples(row: JsonObject) -> JsonObject:
+    """JSON's lists as the tuples of frozen values."""
+    return {
+        key: tuple(value)
+        if isinstance(value, list)
+        else _tuples(value)
+        if isinstance(value, dict)
+        else value
+        for key, value in row.items()
+    }
 
 
 def _details(error: ValidationError) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from portkit.model.artifact import Artifact, Form
 from portkit.model.capabilities import CAPABILITIES, DEFAULT_CAPABILITIES
 from portkit.model.digest import Blob, check_digest
-from portkit.model.facts import Facts
+from portkit.model.facts import Binfmt, Engine, Facts, Linux
 from portkit.model.finding import Finding, Severity, Verdict
 from portkit.model.git import GitUrl
 from portkit.model.health import DEFAULT_TIMEOUT_S, Healthcheck, HealthProbe, Method
@@ -62,6 +62,7 @@ __all__ = [
     "Artifact",
     "Attachment",
     "Binary",
+    "Binfmt",
     "Blob",
     "Build",
     "Condition",
@@ -70,6 +71,7 @@ __all__ = [
     "ContentKind",
     "Dependency",
     "Device",
+    "Engine",
     "Facts",
     "Finding",
     "Firmware",
@@ -81,6 +83,7 @@ __all__ = [
     "Instance",
     "Lack",
     "Life",
+    "Linux",
     "Logging",
     "Machine",
     "MachineStart",

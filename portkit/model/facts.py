@@ -2,7 +2,79 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Binfmt:
+    """A handler of the kernel for ELF files of another machine. flags: as the kernel prints them;
+    with F the interpreter was opened when it was registered, and works inside containers too."""
+
+    name: str
+    architecture: str
+    interpreter: str
+    flags: str = ""
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it works where its file is not: in a container."""
+        return "F" in self.flags
+
+
+@dataclass(frozen=True)
+class Linux:
+    """What the kernel and the processor of a host give. 0, "", {} and None are unknown.
+
+    cpu_level: of x86-64, 1 is the baseline. cgroup: the version. vsyscall: whether the old page of
+    system calls is mapped. config: y, m or n of options of the kernel. modules: those that are
+    loaded; loadable: of those that programs ask for, which are there. devices: paths. binfmt: the
+    handlers that are enabled. runs: by architecture, whether a tiny program for it ran: "yes",
+    "no" (the kernel knows no way), or what else happened. lsm: names with commas between them.
+    """
+
+    cpu_model: str = ""
+    cpu_level: int = 0
+    page_bytes: int = 0
+    cgroup: int = 0
+    vsyscall: bool | None = None
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, str] = field(default_factory=dict)
+    modules: tuple[str, ...] | None = None
+    loadable: tuple[str, ...] | None = None
+    devices: tuple[str, ...] | None = None
+    hugepages_free: int | None = None
+    hugepage_bytes: int = 0
+    ipv6: bool | None = None
+    binfmt: tuple[Binfmt, ...] | None = None
+    runs: Mapping[str, str] = field(default_factory=dict)
+    lsm: str = ""
+
+    def number(self, sysctl: str) -> int | None:
+        """The value of a sysctl that is a number; None where it is unknown."""
+        text = self.sysctls.get(sysctl, "").split()
+        return int(text[0]) if text and text[0].lstrip("-").isdecimal() else None
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a Docker Engine gives to its containers. "", 0 and None are unknown.
+
+    security: its options, such as "seccomp,profile=builtin", "apparmor", "rootless", "userns".
+    runtimes: names. d_type: False where its file system cannot hold layers. runc, libseccomp:
+    versions of what starts containers.
+    """
+
+    api: str = ""
+    api_min: str = ""
+    cgroup: int = 0
+    cgroup_driver: str = ""
+    rootless: bool | None = None
+    security: tuple[str, ...] | None = None
+    runtimes: tuple[str, ...] | None = None
+    d_type: bool | None = None
+    runc: str = ""
+    libseccomp: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,3 +117,5 @@ class Facts:
     listening: tuple[tuple[str, int], ...] = ()  # (address, port) of TCP sockets that listen
     listening_udp: tuple[tuple[str, int], ...] = ()
     networks: tuple[str, ...] = ()  # the names of those of its Docker Engine
+    linux: Linux = field(default_factory=Linux)
+    engine: Engine = field(default_factory=Engine)

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from portkit.remote import engine, store
+from portkit.remote import engine, engine_facts, linux, store
 from portkit.remote.channel import Channel
 from portkit.wire.json_types import JsonObject
 
@@ -52,6 +52,7 @@ def gather(args: JsonObject, channel: Channel) -> JsonObject:
         "unprivileged_port_start": _unprivileged_port_start(),
         "listening": listening("tcp"),
         "listening_udp": listening("udp"),
+        "linux": linux.gather(),
     }
     row.update(_docker())
     row.update(_virtual())
@@ -135,6 +136,11 @@ def _docker() -> JsonObject:
         "docker_free_bytes": _free(engine.root(info)),
         "networks": sorted({engine.text(row, "Name") for row in engine.get_rows("/networks")}),
         "docker_buildx": bool(_output(["docker", "buildx", "version"])),
+        "engine": {
+            **engine_facts.of_info(info),
+            **engine_facts.of_version(engine.get_object("/version")),
+            **engine_facts.of_runc(_output(engine_facts.runc_command(tool_path()) or ["false"])),
+        },
     }
 
 
