@@ -138,6 +138,21 @@ class _Moves(_Answer):
     moves: Annotated[list[_Marker], FailFast()]
 
 
+class _Scanned(_Answer):
+    entries: _Bytes
+    vanished: _Bytes
+    hashed: _Bytes
+
+
+class _Read(_Answer):
+    bytes: _Bytes
+    vanished: _Bytes
+
+
+class _Filled(_Answer):
+    bytes: _Bytes
+
+
 # `facts` has a schema of its own: portkit.host.facts.
 _SCHEMAS: dict[str, type[_Answer]] = {
     "facts": _Answer,
@@ -164,6 +179,12 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "move.begin": _Begun,
     "move.end": _Removed,
     "move.list": _Moves,
+    "volume.scan": _Scanned,
+    "volume.pages": _Answer,
+    "volume.read": _Read,
+    "volume.shape": _Answer,
+    "volume.fill": _Filled,
+    "volume.settle": _Answer,
 }
 
 

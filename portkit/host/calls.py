@@ -43,6 +43,12 @@ _LIMITS_S = {
     "store.apply": 7 * 86400.0,  # a large disk over a slow link
     "store.gc": 3600.0,
     "instance.create": 3600.0,  # a disk that was there is hashed
+    "volume.scan": 86400.0,  # terabytes are hashed
+    "volume.pages": 3600.0,
+    "volume.read": 86400.0,  # half a GiB over a slow link
+    "volume.fill": 86400.0,
+    "volume.shape": 3600.0,  # a million files
+    "volume.settle": 3600.0,  # written to a slow disk
     "move.begin": 3600.0,  # waits for what an engine has begun for a broken connection
 }
 _TALK_BYTES = 64 << 20  # of progress in one call: a long build has some MB

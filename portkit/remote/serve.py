@@ -20,6 +20,8 @@ from portkit.remote import (
     receive,
     remains,
     store,
+    volume_apply,
+    volumes,
 )
 from portkit.remote.channel import Channel
 from portkit.wire import codec, frames
@@ -51,6 +53,12 @@ VERBS = {
     "move.begin": moves.begin,
     "move.end": moves.end,
     "move.list": moves.listing,
+    "volume.scan": volumes.scan,
+    "volume.pages": volumes.pages,
+    "volume.read": volumes.read,
+    "volume.shape": volume_apply.shape,
+    "volume.fill": volume_apply.fill,
+    "volume.settle": volume_apply.settle,
 }
 
 

@@ -1,0 +1,292 @@
+"""A folder that somebody else may change at any time, and what is below it.
+
+Every step to an entry is made from an open folder, and no symlink is followed: a name that is
+swapped meanwhile leads nowhere else. What is mounted below the folder is not part of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Tuple
+
+from portkit.wire import tree
+from portkit.wire.frames import RemoteError
+
+_ENTRY = os.O_PATH | os.O_NOFOLLOW
+_KINDS = {
+    stat.S_IFDIR: tree.FOLDER,
+    stat.S_IFREG: tree.FILE,
+    stat.S_IFLNK: tree.SYMLINK,
+    stat.S_IFIFO: tree.PIPE,
+    stat.S_IFSOCK: tree.SOCKET,
+    stat.S_IFCHR: tree.CHARACTER,
+    stat.S_IFBLK: tree.DEVICE,
+}
+
+
+class Found(NamedTuple):
+    """An entry: an O_PATH descriptor, which stands for it whatever becomes of its name, and what
+    fstat(2) says."""
+
+    path: bytes
+    descriptor: int
+    status: os.stat_result
+
+    @property
+    def kind(self) -> bytes:
+        return _KINDS[stat.S_IFMT(self.status.st_mode)]
+
+    @property
+    def handle(self) -> str:
+        """A path that leads to the very entry, a symlink itself included: for calls that take no
+        O_PATH descriptor."""
+        return "/proc/self/fd/%d" % self.descriptor
+
+    def open(self, flags: int) -> int:
+        """A descriptor of its content. OSError where it is no regular file: to open a device is to
+        use it."""
+        if not stat.S_ISREG(self.status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", os.fsdecode(self.path))
+        return os.open(self.handle, flags)
+
+    def xattrs(self) -> Tuple[Tuple[bytes, bytes], ...]:
+        """The attributes that travel, sorted by name."""
+        try:
+            names = sorted(map(os.fsencode, os.listxattr(self.handle)))
+        except OSError as error:
+            if error.errno == errno.ENOTSUP:  # vfat, say
+                return ()
+            raise
+        pairs = []
+        for name in filter(tree.is_kept, names):
+            try:
+                pairs.append((name, os.getxattr(self.handle, name)))
+            except OSError as error:
+                if error.errno != errno.ENODATA:  # removed since it was listed
+                    raise
+        return tuple(pairs)
+
+    def row(self) -> tree.Row:
+        """As a row without hashes."""
+        status, kind = self.status, self.kind
+        target = b""
+        if kind == tree.SYMLINK:
+            target = os.readlink(b"", dir_fd=self.descriptor)
+        return tree.Row(
+            path=self.path,
+            kind=kind,
+            mode=stat.S_IMODE(status.st_mode),
+            uid=status.st_uid,
+            gid=status.st_gid,
+            size=status.st_size if kind == tree.FILE else 0,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+            inode=status.st_ino,
+            links=status.st_nlink,
+            device=status.st_rdev,
+            target=target,
+            xattrs=self.xattrs(),
+        )
+
+
+class Root:
+    """An open folder. mounts: paths below it where something is mounted."""
+
+    def __init__(self, path: object) -> None:
+        if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+            raise RemoteError("HostError", "a folder has no absolute path", repr(path)[:200])
+        try:
+            # The user's own path may lead over symlinks: /var/lib/docker is often one.
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RemoteError("HostError", "there is no such folder", str(error)) from error
+        self.key = os.fsencode(os.readlink("/proc/self/fd/%d" % self.descriptor))
+        if self.key == b"/":
+            self.close()
+            raise RemoteError("HostError", "a host's whole file system is no volume", repr(path))
+        self.mounts = _mounts_below(self.key)
+        self._last: Tuple[bytes, int] = (b"", os.dup(self.descriptor))
+
+    def close(self) -> None:
+        """Free what it holds open."""
+        os.close(self.descriptor)
+        if hasattr(self, "_last"):
+            os.close(self._last[1])
+
+    def __enter__(self) -> "Root":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def folder(self, path: bytes) -> int:
+        """A descriptor of a folder of the tree, for dir_fd; it holds until the next call."""
+        if self._last[0] != path:
+            opened = self._walk_to(path)
+            os.close(self._last[1])
+            self._last = (path, opened)
+        return self._last[1]
+
+    def forget(self) -> None:
+        """A folder was removed: what is remembered may be none any more."""
+        os.close(self._last[1])
+        self._last = (b"", os.dup(self.descriptor))
+
+    def _walk_to(self, path: bytes) -> int:
+        here, done = os.dup(self.descriptor), b""
+        try:
+            for name in tree.steps(path):
+                done = done + b"/" + name if done else name
+                if done in self.mounts:
+                    raise OSError(errno.EXDEV, "something is mounted there", os.fsdecode(done))
+                below = os.open(name, _ENTRY | os.O_DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = below
+        except BaseException:
+            os.close(here)
+            raise
+        return here
+
+    def place(self, path: bytes) -> Tuple[int, bytes]:
+        """The folder that an entry is in, and its name there; not for the folder itself."""
+        tree.steps(path)
+        if not path or path in self.mounts:
+            raise OSError(errno.EXDEV, "it is a mount point", os.fsdecode(path))
+        parent, _, name = path.rpartition(b"/")
+        return self.folder(parent), name
+
+    @contextmanager
+    def entry(self, path: bytes) -> Iterator[Found]:
+        """An entry of the tree, for a block."""
+        if path:
+            folder, name = self.place(path)
+            descriptor = os.open(name, _ENTRY, dir_fd=folder)
+        else:
+            descriptor = os.open(b".", _ENTRY, dir_fd=self.descriptor)
+        try:
+            yield Found(path, descriptor, os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+
+
+def _mounts_below(path: bytes) -> FrozenSet[bytes]:
+    """Relative paths of the mount points below a folder (proc(5), mountinfo)."""
+    found = set()
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            place = _unescaped(line.split(b" ")[4])
+            if place.startswith(path + b"/"):
+                found.add(place[len(path) + 1 :])
+    return frozenset(found)
+
+
+def _unescaped(place: bytes) -> bytes:
+    # Blank, tab, newline and backslash are written as three octal digits.
+    first, *parts = place.split(b"\\")
+    return first + b"".join(bytes((int(part[:3], 8),)) + part[3:] for part in parts)
+
+
+class Walk:
+    """All entries of a folder, each folder before what is in it. vanished: how many were gone when
+    they were looked at. An entry's descriptor holds until the next one is taken."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self.vanished = 0
+
+    def entries(self) -> Iterator[Found]:
+        """Found for each; for a mount point, one of the kind MOUNT: see `mounted`."""
+        levels: List[Tuple[bytes, int, Iterator[bytes]]] = []
+        try:
+            yield from self._walk(levels)
+        finally:
+            for _, descriptor, _ in levels:
+                os.close(descriptor)
+
+    def _walk(self, levels: List[Tuple[bytes, int, Iterator[bytes]]]) -> Iterator[Found]:
+        with self._root.entry(b"") as top:
+            yield top
+            levels.append(_listed(b"", top.descriptor))
+        while levels:
+            path, folder, names = levels[-1]
+            name = next(names, None)
+            if name is None:
+                os.close(folder)
+                levels.pop()
+                continue
+            below = path + b"/" + name if path else name
+            try:
+                descriptor = os.open(name, _ENTRY, dir_fd=folder)
+            except FileNotFoundError:
+                self.vanished += 1
+                continue
+            try:
+                found = Found(below, descriptor, os.fstat(descriptor))
+                yield found
+                if found.kind == tree.FOLDER and below not in self._root.mounts:
+                    _check_depth(below, len(levels))
+                    levels.append(_listed(below, descriptor))
+            except FileNotFoundError:  # the folder was removed before it could be listed
+                self.vanished += 1
+            finally:
+                os.close(descriptor)
+
+
+def _listed(path: bytes, descriptor: int) -> Tuple[bytes, int, Iterator[bytes]]:
+    folder = os.open(b".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=descriptor)
+    return path, folder, iter(sorted(map(os.fsencode, os.listdir(folder))))
+
+
+def _check_depth(path: bytes, depth: int) -> None:
+    if depth >= tree.MAX_DEPTH or len(path) > tree.MAX_PATH - tree.MAX_NAME - 1:
+        raise RemoteError(
+            "HostError",
+            "a folder's tree is too deep",
+            "%r..." % path[:200],
+            "Move what is that deep by other means, or out of the folder.",
+        )
+
+
+class _Hashed(NamedTuple):
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    hashes: bytes
+
+
+_KNOWN: Dict[bytes, Dict[Tuple[int, int], _Hashed]] = {}
+
+
+class Known:
+    """The hashes of a folder's files as this process has seen them, by inode. A file that has
+    another size or another time is another file.
+
+    Equal times prove nothing where somebody writes through mmap(2): whoever has to be sure begins
+    with `fresh`.
+    """
+
+    def __init__(self, key: bytes, fresh: bool = False) -> None:
+        if fresh:
+            _KNOWN.pop(key, None)
+        self._rows = _KNOWN.setdefault(key, {})
+
+    def recall(self, status: os.stat_result) -> Optional[bytes]:
+        """A file's hashes, where it is as it was."""
+        row = self._rows.get((status.st_dev, status.st_ino))
+        if row is None or row[:3] != (status.st_size, status.st_mtime_ns, status.st_ctime_ns):
+            return None
+        return row.hashes
+
+    def keep(self, status: os.stat_result, hashes: bytes) -> None:
+        """Remember the hashes of a file that is now like that."""
+        self._rows[status.st_dev, status.st_ino] = _Hashed(
+            status.st_size, status.st_mtime_ns, status.st_ctime_ns, hashes
+        )
+
+    def only(self, inodes: "set[Tuple[int, int]]") -> None:
+        """Forget all other files: they are gone."""
+        for gone in set(self._rows) - inodes:
+            del self._rows[gone]

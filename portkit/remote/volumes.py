@@ -1,0 +1,345 @@
+"""What a folder's tree holds, with the hashes of its files' blocks, and blocks out of it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Callable, Deque, Dict, Iterator, List, Optional, Set, Tuple
+
+from portkit.remote import volume_stream as stream
+from portkit.remote.channel import Channel
+from portkit.remote.volume_tree import Found, Known, Root, Walk
+from portkit.wire import sparse, tree
+from portkit.wire.frames import RemoteError
+from portkit.wire.json_types import JsonObject
+from portkit.wire.tree import Block, Row, Want
+
+_PENDING = 64  # files that are being hashed; each is an open descriptor
+_SEGMENTS, _LEAST_SEGMENT = 256, 64  # of a file for the threads: at most so many, of so many blocks
+# The near end asks for some thousand blocks at a time, each with the hashes of its pages.
+_MAX_WANTS = 64 << 20
+_NO_ATIME = os.O_RDONLY | os.O_NOATIME  # the source's files are left as they are
+
+
+def _opened(found: Found) -> int:
+    try:
+        return found.open(_NO_ATIME)
+    except PermissionError:  # a file system that is not asked for that, NFS say
+        return found.open(os.O_RDONLY)
+
+
+def read_block(descriptor: int, number: int, length: int = tree.BLOCK) -> bytes:
+    """A block of a file, shorter where the file ends."""
+    parts, at = [], number * tree.BLOCK
+    while length > 0:
+        data = os.pread(descriptor, length, at)
+        if not data:
+            break
+        parts.append(data)
+        at += len(data)
+        length -= len(data)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+# ---------------------------------------------------------------- the scan
+
+
+class _Hashing:
+    """A file that is hashed by several threads. hashed: bytes."""
+
+    def __init__(self, found: Found, pool: ThreadPoolExecutor) -> None:
+        self._descriptor = _opened(found)
+        self._begun = os.fstat(self._descriptor)
+        self.size = size = self._begun.st_size
+        filled = bytearray(tree.blocks_of(size))
+        for start, length in sparse.extents(self._descriptor):
+            first, last = start // tree.BLOCK, tree.blocks_of(min(size, start + length))
+            filled[first:last] = b"\1" * (last - first)
+        self.hashed = sum(filled) * tree.BLOCK
+        step = max(_LEAST_SEGMENT, len(filled) // _SEGMENTS + 1)
+        self._parts: "List[Future[bytes]]" = [
+            pool.submit(self._segment, filled, start, min(len(filled), start + step))
+            for start in range(0, len(filled), step)
+        ]
+
+    def _segment(self, filled: bytearray, first: int, last: int) -> bytes:
+        found = []
+        for number in range(first, last):
+            if filled[number]:
+                length = min(tree.BLOCK, self.size - number * tree.BLOCK)
+                data = read_block(self._descriptor, number, length)
+                found.append(hashlib.sha256(data).digest())
+            else:
+                found.append(tree.HOLE)
+        return b"".join(found)
+
+    def result(self, known: Known) -> bytes:
+        """The hashes; remembered where the file stayed as it was."""
+        hashes = b"".join(part.result() for part in self._parts)
+        now = os.fstat(self._descriptor)
+        if (now.st_size, now.st_ctime_ns) == (self.size, self._begun.st_ctime_ns):
+            known.keep(now, hashes)
+        return hashes
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.cancel()
+        for part in self._parts:
+            if not part.cancelled():
+                part.exception()  # it must not read from another file's descriptor
+        os.close(self._descriptor)
+
+
+class _Scan:
+    """Rows of a tree in order; vanished, hashed, entries: how many."""
+
+    def __init__(self, root: Root, known: Known, pool: ThreadPoolExecutor) -> None:
+        self._root, self._known, self._pool = root, known, pool
+        self._walk = Walk(root)
+        self._pending: Deque[Tuple[Row, Optional[_Hashing]]] = deque()
+        self._first: Dict[Tuple[int, int], bytes] = {}
+        self._inodes: Set[Tuple[int, int]] = set()
+        self.hashed = self.entries = 0
+
+    @property
+    def vanished(self) -> int:
+        return self._walk.vanished
+
+    def rows(self) -> Iterator[Row]:
+        """All of them."""
+        try:
+            for found in self._walk.entries():
+                self._begin(found)
+                while len(self._pending) > _PENDING:
+                    yield self._end()
+            while self._pending:
+                yield self._end()
+            self._known.only(self._inodes)
+        finally:
+            for _, hashing in self._pending:
+                if hashing is not None:
+                    hashing.close()
+
+    def _begin(self, found: Found) -> None:
+        self.entries += 1
+        if self.entries > tree.MAX_ENTRIES:
+            why = "the folder has more than %d entries" % tree.MAX_ENTRIES
+            raise RemoteError("HostError", why, "", "Move it by other means.")
+        if found.path in self._root.mounts:
+            self._pending.append((Row(found.path, tree.MOUNT), None))
+            return
+        row = found.row()
+        if row.kind != tree.FILE:
+            self._pending.append((row, None))
+            return
+        inode = found.status.st_dev, found.status.st_ino
+        if row.links > 1:
+            first = self._first.setdefault(inode, row.path)
+            if first != row.path:
+                name = row._replace(kind=tree.LINK, target=first, size=0)
+                self._pending.append((name, None))
+                return
+        self._inodes.add(inode)
+        hashes = self._known.recall(found.status)
+        if hashes is not None:
+            self._pending.append((row._replace(hashes=hashes), None))
+            return
+        hashing = _Hashing(found, self._pool)
+        self.hashed += hashing.hashed
+        self._pending.append((row._replace(size=hashing.size), hashing))
+
+    def _end(self) -> Row:
+        row, hashing = self._pending[0]
+        if hashing is not None:
+            row = row._replace(hashes=hashing.result(self._known))
+            hashing.close()
+        self._pending.popleft()
+        return row
+
+
+def scan(args: JsonObject, channel: Channel) -> JsonObject:
+    """Send the rows of a folder's tree.
+
+    args: path, fresh (hash all files, whatever was seen of them before), encoding, level.
+    """
+    with Root(args["path"]) as root, stream.threads() as pool:
+        scanning = _Scan(root, Known(root.key, bool(args["fresh"])), pool)
+        sender = stream.Sender(channel, args)
+        for row in scanning.rows():
+            sender.add(tree.pack(row), row.size)
+        sender.finish()
+    return {
+        "entries": scanning.entries,
+        "vanished": scanning.vanished,
+        "hashed": scanning.hashed,
+    }
+
+
+# ---------------------------------------------------------------- blocks
+
+
+def _hints(data: bytes) -> bytes:
+    return b"".join(
+        hashlib.sha256(data[at : at + tree.PAGE]).digest()[: tree.HINT]
+        for at in range(0, len(data), tree.PAGE)
+    )
+
+
+class _Files:
+    """The file that blocks are asked of, one after the other. Each stays open until the jobs that
+    read from it have ended. vanished: files that were not there."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._open: Deque[Tuple[bytes, Optional[int]]] = deque()
+        self.vanished = 0
+
+    def descriptor(self, path: bytes) -> Optional[int]:
+        """None where there is no such file."""
+        if not self._open or self._open[-1][0] != path:
+            self._open.append((path, self._opened(path)))
+            # No more than AHEAD jobs are under way: those before have ended.
+            while len(self._open) > stream.AHEAD + 2:
+                self._close(self._open.popleft()[1])
+        return self._open[-1][1]
+
+    def _opened(self, path: bytes) -> Optional[int]:
+        try:
+            with self._root.entry(path) as found:
+                return _opened(found)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EINVAL):
+                raise
+            self.vanished += 1
+            return None
+
+    @staticmethod
+    def _close(descriptor: Optional[int]) -> None:
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        while self._open:
+            self._close(self._open.popleft()[1])
+
+
+def _wants(channel: Channel, encoding: str) -> List[Want]:
+    # All of them, before anything is answered: both ends would wait for each other else.
+    with stream.sound():
+        found = stream.arriving(channel, encoding, _MAX_WANTS)
+        return [tree.unpack_want(payload) for payload in found]
+
+
+def pages(args: JsonObject, channel: Channel) -> JsonObject:
+    """Send the hashes of the pages of blocks, a record for each; an empty one where there is no
+    such block.
+
+    args: path, encoding, level. Data: the blocks.
+    """
+    wants = _wants(channel, args["encoding"])
+    with Root(args["path"]) as root, stream.threads() as pool:
+        files = _Files(root)
+        sender = stream.Sender(channel, args)
+        try:
+
+            def job(want: Want) -> Callable[[], bytes]:
+                descriptor = files.descriptor(want.path)
+                return lambda: _pages(descriptor, want)
+
+            for hints in stream.in_order(pool, map(job, wants)):
+                sender.add(hints)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            files.close()
+        sender.finish()
+    return {}
+
+
+def _pages(descriptor: Optional[int], want: Want) -> bytes:
+    if descriptor is None:
+        return b""
+    data = read_block(descriptor, want.number, want.length)
+    return _hints(data) if len(data) == want.length else b""
+
+
+def read(args: JsonObject, channel: Channel) -> JsonObject:
+    """Send blocks.
+
+    args: path, exact (a block that is not what is expected is an error), encoding, level. Data:
+    the blocks.
+    """
+    wants = _wants(channel, args["encoding"])
+    most = len(wants) * (2 * tree.BLOCK)
+    with Root(args["path"]) as root, stream.threads() as pool:
+        files = _Files(root)
+        sender = stream.Sender(channel, args, most)
+        try:
+
+            def job(want: Want) -> Callable[[], Optional[Block]]:
+                descriptor = files.descriptor(want.path)
+                return lambda: _block(descriptor, want, bool(args["exact"]))
+
+            for block in stream.in_order(pool, map(job, wants)):
+                if block is not None:
+                    sender.add(block.pack(), len(block.data))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            files.close()
+        content = sender.finish()
+    return {"bytes": content, "vanished": files.vanished}
+
+
+def _block(descriptor: Optional[int], want: Want, exact: bool) -> Optional[Block]:
+    data = b""
+    if descriptor is not None:
+        data = read_block(descriptor, want.number, want.length)
+    holes = _holes(descriptor, want.number, len(data)) if data and descriptor is not None else 0
+    whole = (1 << tree.pages_of(len(data))) - 1
+    digest = tree.HOLE if data and holes == whole else hashlib.sha256(data).digest()
+    if exact and (len(data) != want.length or not tree.equal(digest, want.expected, len(data))):
+        raise RemoteError(
+            "VerifyError",
+            "somebody still writes to the folder",
+            "a block of %r is not what it was some seconds ago" % want.path[:200],
+            "Stop what writes there, and try again.",
+        )
+    if not data:
+        return None
+    same = _same(data, want) & ~holes
+    fresh = whole & ~holes & ~same
+    parts = b"".join(data[at : at + size] for at, size in tree.runs(fresh, len(data)))
+    return Block(want.path, want.number, len(data), fresh, holes, digest, parts)
+
+
+def _same(data: bytes, want: Want) -> int:
+    """Bits of the pages that the target has."""
+    if not want.hints or len(data) != want.length:
+        return 0
+    mine, bits = _hints(data), 0
+    for page in range(tree.pages_of(len(data))):
+        at = page * tree.HINT
+        bits |= (mine[at : at + tree.HINT] == want.hints[at : at + tree.HINT]) << page
+    return bits
+
+
+def _holes(descriptor: int, number: int, length: int) -> int:
+    """Bits of the pages of a block that are in holes as a whole."""
+    start, bits = number * tree.BLOCK, 0
+    end, at = start + length, number * tree.BLOCK
+    while at < end:
+        try:
+            data = min(end, os.lseek(descriptor, at, os.SEEK_DATA))
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # a hole up to the end
+                raise
+            data = end
+        first = -(-(at - start) // tree.PAGE)
+        last = tree.pages_of(length) if data == end else (data - start) // tree.PAGE
+        bits |= sum(1 << page for page in range(first, last))
+        if data < end:
+            data = os.lseek(descriptor, data, os.SEEK_HOLE)
+        at = data
+    return bits

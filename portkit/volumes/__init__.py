@@ -1,0 +1,10 @@
+"""Data of a running App to another host, in passes: `Copy` brings one folder to another.
+
+docs/volumes.md says what is kept, and how sure it is.
+"""
+
+from portkit.volumes.copy import Copy
+from portkit.volumes.passes import Pass, another, predicted_last_s
+from portkit.volumes.side import Folder
+
+__all__ = ["Copy", "Folder", "Pass", "another", "predicted_last_s"]

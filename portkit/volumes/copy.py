@@ -1,0 +1,247 @@
+"""One folder to another, over several passes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from portkit.errors import ConflictError, HostError, PortkitError, VerifyError
+from portkit.halt import Halt
+from portkit.host.calls import Remote
+from portkit.progress import Observer
+from portkit.transfer.resume import Link, Retries
+from portkit.volumes import streams
+from portkit.volumes.diff import Changes, Wanted, diff
+from portkit.volumes.index import Index, first_difference, shown
+from portkit.volumes.passes import Pass
+from portkit.volumes.side import Folder, Scanned, Side
+from portkit.wire import codec
+from portkit.wire.json_types import JsonObject
+from portkit.wire.tree import Want
+
+# Blocks of one round: at most 512 MiB of content. Each round costs three round trips.
+_ROUND = 4096
+
+
+class Copy:
+    """Brings one folder to another. Call `run` as often as it pays, and with `last` when nobody
+    writes to the origin any more.
+
+    The target's folder must be there; what is in it and not in the origin is removed. A copy that
+    was cut off begins again with what has arrived. nodes: whether device nodes are made there, or
+    named as skipped like FIFOs and sockets.
+    """
+
+    def __init__(
+        self, origin: Folder, target: Folder, observer: Observer, *, nodes: bool = False
+    ) -> None:
+        if origin.host.remote is target.host.remote:
+            raise HostError(
+                "a folder is copied over two connections",
+                details=f"both ends are one connection to {origin.host.name}",
+                resolution="Connect twice to copy within a host.",
+            )
+        self._origin, self._target = origin, target
+        self._observer = observer
+        self._nodes = nodes
+        self._rate = target.host.rate
+
+    def run(self, *, last: bool = False) -> Pass:
+        """A pass. After the last one both folders are equal, by the hashes of all that is in them,
+        and the target's is on its disk.
+
+        Raises VerifyError when somebody writes during the last pass, or when what arrived is not
+        what was sent; SpaceError when the target is full; ConflictError when something is mounted
+        in the target's folder; TransferError when a connection stays broken.
+        """
+        hosts = (self._origin.host, self._target.host)
+        retries = {
+            host: Retries(Link(host.remote, pause=host.remote.pause), self._observer)
+            for host in hosts
+        }
+        while True:
+            try:
+                done = self._try(last, list(retries.values())).run()
+            except PortkitError as error:
+                lost = [host for host in hosts if host.remote.lost]
+                if not lost:
+                    raise
+                retries[lost[0]].after(error)
+            else:
+                self._learn(done)
+                return done
+
+    def _try(self, last: bool, retries: list[Retries]) -> _Try:
+        encoding = self._encoding()
+        level = streams.level(encoding, self._rate)
+        sides = [Side(folder, encoding, level) for folder in (self._origin, self._target)]
+        return _Try(sides[0], sides[1], self._observer, last, self._nodes, retries)
+
+    def _encoding(self) -> str:
+        hosts = (self._origin.host, self._target.host)
+        if all(host.name == "local" for host in hosts):
+            return "raw"  # nothing goes over a link
+        known = [set(host.remote.encodings) for host in hosts]
+        # "raw" is known everywhere.
+        return next(each for each in codec.encodings() if all(each in names for names in known))
+
+    def _learn(self, done: Pass) -> None:
+        if done.send_s > 1.0:
+            self._rate = done.wire_bytes / done.send_s
+
+
+@dataclass
+class _Try:
+    """One pass, until it is through or something breaks. bytes: of content that was sent."""
+
+    origin: Side
+    target: Side
+    observer: Observer
+    last: bool
+    nodes: bool
+    retries: list[Retries]
+    bytes: int = 0
+    vanished: int = 0
+    send_s: float = 0.0
+    scan_s: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    def run(self) -> Pass:
+        written = _remote(self.target).written
+        source, target = self._scan(fresh=self.last)
+        self.vanished += source.vanished
+        index, skipped = source.index.travelling(nodes=self.nodes)
+        _refuse_mounts(target.index, self.target.folder)
+        changes = diff(index, target.index)
+        most, room = changes.sizes()
+        # Nothing to make and nothing to send is usual in a late pass.
+        if changes.shape or most:
+            self.target.shape(changes.shape, room=room, nodes=self.nodes)
+        self._send(changes, most)
+        self.observer.phase("volume:settle")
+        self.target.settle(changes.settle)  # writes it to the disk, too
+        if self.last:
+            self._check_equal(source.index, index)
+        return Pass(
+            entries=len(index.rows),
+            bytes=index.bytes,
+            changed_entries=changes.changed,
+            sent_bytes=self.bytes,
+            wire_bytes=_remote(self.target).written - written,
+            deleted=changes.deleted,
+            seconds=time.monotonic() - self.began,
+            last=self.last,
+            digest=index.digest,
+            skipped=skipped,
+            vanished=self.vanished,
+            scan_s=self.scan_s,
+            send_s=self.send_s,
+        )
+
+    # ------------------------------------------------------------ both sides are read
+
+    def _scan(self, *, fresh: bool) -> tuple[Scanned, Scanned]:
+        self.observer.phase("volume:scan")
+        began = time.monotonic()
+
+        def aside(_: Halt) -> Scanned:
+            return self.target.scan(fresh=fresh, content=lambda count: None)
+
+        def told(count: int) -> None:
+            self.observer.bytes("volume:scan", count, None)
+
+        with streams.aside(_remote(self.target), aside) as thread:
+            source = self.origin.scan(fresh=fresh, content=told)
+        found = source, thread.result()
+        self.scan_s += time.monotonic() - began
+        return found
+
+    def _check_equal(self, before: Index, wanted: Index) -> None:
+        """That nobody wrote meanwhile, and that both folders are the same."""
+        # Everything was hashed in this pass: what has kept its times since then is not read again.
+        source, target = self._scan(fresh=False)
+        if source.index.rows != before.rows:
+            changed = _first_change(before, source.index)
+            raise VerifyError(
+                "somebody still writes to the folder",
+                details=f"{changed} in {self.origin.folder.path} changed during the last pass",
+                resolution="Stop what writes there, and try again.",
+            )
+        there, _ = target.index.travelling(nodes=True)
+        if there.digest != wanted.digest:
+            raise VerifyError(
+                "the folder on the target is not the same",
+                details=first_difference(wanted, there),
+                resolution="See that nobody writes there, and try again; a file system that keeps"
+                " no times or attributes cannot hold the folder.",
+            )
+
+    # ------------------------------------------------------------ content
+
+    def _send(self, changes: Changes, most: int) -> None:
+        self.observer.phase("volume:send")
+        began = time.monotonic()
+        for wanted in _rounds(changes.wanted()):
+            self._round(wanted, most)
+            for each in self.retries:
+                each.renew()
+        self.send_s += time.monotonic() - began
+
+    def _round(self, wanted: Sequence[Wanted], most: int) -> None:
+        known = [each.want for each in wanted if each.known]
+        hints = iter(self.target.pages(known) if known else ())
+        wants = [
+            _with_hints(each.want, next(hints)) if each.known else each.want for each in wanted
+        ]
+        before = self.bytes
+
+        def told(count: int) -> None:
+            self.observer.bytes("volume:send", before + count, most)
+
+        pipe = streams.Pipe()
+
+        def aside(halt: Halt) -> JsonObject:
+            with pipe.ending():
+                return self.origin.read(
+                    wants,
+                    exact=self.last,
+                    data=lambda chunk: pipe.put(chunk, halt),
+                    content=told,
+                )
+
+        with streams.aside(_remote(self.origin), aside) as thread:
+            self.target.fill(pipe.taken())
+        row = thread.result()
+        self.bytes += row["bytes"]
+        self.vanished += row["vanished"]
+
+
+def _remote(side: Side) -> Remote:
+    return side.folder.host.remote
+
+
+def _with_hints(want: Want, hints: bytes) -> Want:
+    return want._replace(hints=hints)
+
+
+def _rounds(wanted: Iterator[Wanted]) -> Iterator[list[Wanted]]:
+    while some := list(islice(wanted, _ROUND)):
+        yield some
+
+
+def _refuse_mounts(index: Index, folder: Folder) -> None:
+    if mounts := index.mounts():
+        raise ConflictError(
+            f"something is mounted in the folder on {folder.host.name}",
+            details=f"{folder.path}: {', '.join(mounts[:10])}",
+            resolution="Unmount it there, or choose another folder.",
+        )
+
+
+def _first_change(before: Index, after: Index) -> str:
+    for path in (*before.rows, *after.rows):
+        if before.rows.get(path) != after.rows.get(path):
+            return shown(path)
+    return "."

@@ -1,0 +1,84 @@
+"""What a pass did, whether a further one pays, and how long the last one will take. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Passes before the stop: each one takes the changes of the time that the one before took. A folder
+# that does not settle in so many changes too fast for that.
+MAX_WARM = 6
+# A pass that leaves more than this share of what the one before left gains nothing.
+_SHRINKS = 0.7
+# What is sent within so many seconds is not worth another look at the whole folder.
+_SOON_S = 0.5
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass did.
+
+    entries, bytes: of the folder; content as it is read, with its holes. changed_entries: that were
+    touched on the target. sent_bytes: of content. wire_bytes: that went to the target's host, as
+    they were compressed. deleted: entries of the target that the source does not have. digest: of
+    the whole tree; after the last pass both sides have it. skipped: (path, kind) of what is not
+    brought over. vanished: what was gone when it was to be read. scan_s, send_s: of the seconds,
+    those in which both sides were read, and those in which content went.
+    """
+
+    entries: int
+    bytes: int
+    changed_entries: int
+    sent_bytes: int
+    wire_bytes: int
+    deleted: int
+    seconds: float
+    last: bool
+    digest: str
+    skipped: tuple[tuple[str, str], ...]
+    vanished: int
+    scan_s: float
+    send_s: float
+
+
+def another(passes: Sequence[Pass], *, most: int = MAX_WARM) -> bool:
+    """Whether a further pass before the stop makes the last one shorter."""
+    if not passes:
+        return True
+    done = passes[-1]
+    if len(passes) >= most or done.send_s < _SOON_S:
+        return False
+    return len(passes) < 2 or done.sent_bytes < _SHRINKS * passes[-2].sent_bytes
+
+
+def predicted_last_s(passes: Sequence[Pass], rate: float | None = None) -> float:
+    """How many seconds the last pass would take now.
+
+    rate: bytes a second to the target; None takes what the passes had. After a single pass nobody
+    knows how much changes meanwhile: all of it is assumed, which is the most.
+    """
+    if not passes:
+        raise ValueError("nothing is known before the first pass")
+    done = passes[-1]
+    # The last pass hashes everything on both ends, as the first one did on the source; in the end
+    # it looks at all entries again without hashing them, as the later ones do.
+    scans = [each.scan_s for each in passes]
+    scan_s = max(scans) + (min(scans) if len(scans) > 1 else 0.0)
+    beside_s = max(0.0, done.seconds - done.scan_s - done.send_s)
+    return scan_s + _sending_s(passes, rate) + beside_s
+
+
+def _sending_s(passes: Sequence[Pass], rate: float | None) -> float:
+    done = passes[-1]
+    if len(passes) < 2:
+        left = float(done.bytes)
+    else:
+        # What changed while the pass before was at work, over the time that this one took.
+        left = done.sent_bytes * done.seconds / max(passes[-2].seconds, 1e-3)
+    sent = [p for p in passes if p.sent_bytes and p.send_s]
+    if not sent:
+        return 0.0
+    like = sent[-1]
+    if rate is None:
+        return left * like.send_s / like.sent_bytes
+    return left * like.wire_bytes / like.sent_bytes / rate

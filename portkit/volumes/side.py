@@ -1,0 +1,129 @@
+"""Calls about one folder to the host that it is on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from portkit.errors import VerifyError
+from portkit.host import Host
+from portkit.volumes import streams
+from portkit.volumes.index import Index
+from portkit.wire import tree
+from portkit.wire.json_types import JsonObject
+from portkit.wire.tree import Row, Want
+
+# A compressor makes content that does not shrink a little longer, and each part has a head.
+_GROWTH = 1.02
+# Of a block, beside its data: its path and its numbers.
+_BESIDE = tree.MAX_PATH + 128
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on a host, by its absolute path there."""
+
+    host: Host
+    path: str
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """vanished: entries that were gone when they were looked at."""
+
+    index: Index
+    vanished: int
+
+
+@dataclass(frozen=True)
+class Side:
+    """encoding: of all streams, which both ends can. level: at which the host compresses."""
+
+    folder: Folder
+    encoding: str
+    level: int
+
+    def _args(self, **more: object) -> JsonObject:
+        return {"path": self.folder.path, "encoding": self.encoding, "level": self.level, **more}
+
+    def scan(self, *, fresh: bool, content: Callable[[int], None]) -> Scanned:
+        """What the folder holds. fresh: hash everything, whatever was seen before."""
+        came: list[bytes] = []
+        parts = streams.Parts(came.append, content)
+        most = _stream(tree.MAX_INDEX)
+        row = self.folder.host.remote.call(
+            "volume.scan", self._args(fresh=fresh), receive=parts.feed, most=most
+        )
+        pieces = streams.plain(came, self.encoding)
+        return Scanned(Index.read(pieces, self.folder.host.name), row["vanished"])
+
+    def pages(self, wants: Sequence[Want]) -> list[bytes]:
+        """The hashes of the pages of blocks; b"" for one that is not there."""
+        came: list[bytes] = []
+        bytes_each = 4 + tree.HINT * tree.PAGES
+        self.folder.host.remote.call(
+            "volume.pages",
+            self._args(),
+            send=self._stream(want.pack() for want in wants),
+            receive=streams.Parts(came.append).feed,
+            most=_stream(len(wants) * bytes_each),
+        )
+        pieces = streams.plain(came, self.encoding)
+        try:
+            found = list(tree.records(pieces, len(wants) * bytes_each))
+        except ValueError as error:
+            raise _nonsense(self.folder.host.name, str(error)) from error
+        sizes = [tree.HINT * tree.pages_of(want.length) for want in wants]
+        if [len(each) for each in found] != [
+            size if each else 0 for each, size in zip(found, sizes, strict=False)
+        ] or len(found) != len(wants):
+            raise _nonsense(self.folder.host.name, "hashes of other blocks than were asked for")
+        return found
+
+    def read(
+        self,
+        wants: Sequence[Want],
+        *,
+        exact: bool,
+        data: Callable[[bytes], None],
+        content: Callable[[int], None],
+    ) -> JsonObject:
+        """Blocks, compressed as they come."""
+        return self.folder.host.remote.call(
+            "volume.read",
+            self._args(exact=exact),
+            send=self._stream(want.pack() for want in wants),
+            receive=streams.Parts(data, content).feed,
+            most=_stream(len(wants) * (tree.BLOCK + _BESIDE)),
+        )
+
+    def shape(self, changes: Iterable[tuple[bytes, Row]], *, room: int, nodes: bool) -> None:
+        """Remove, make and resize entries."""
+        rows = (tree.pack_change(kind, row) for kind, row in changes)
+        args = self._args(room=room, nodes=nodes)
+        self.folder.host.remote.call("volume.shape", args, send=self._stream(rows))
+
+    def fill(self, chunks: Iterable[bytes]) -> None:
+        """Write blocks, as `read` gave them."""
+        self.folder.host.remote.call("volume.fill", self._args(), send=chunks)
+
+    def settle(self, rows: Iterable[Row]) -> None:
+        """Give entries what is beside their content."""
+        packed = (tree.pack(row._replace(hashes=b"")) for row in rows)
+        self.folder.host.remote.call("volume.settle", self._args(), send=self._stream(packed))
+
+    def _stream(self, payloads: Iterable[bytes]) -> Iterable[bytes]:
+        return streams.compressed(map(tree.record, payloads), self.encoding)
+
+
+def _stream(content: int) -> int:
+    """How many bytes a stream of so much content has at most."""
+    return int(content * _GROWTH) + (1 << 20)
+
+
+def _nonsense(host: str, why: str) -> VerifyError:
+    return VerifyError(
+        f"what {host} says of a folder cannot be right",
+        details=why,
+        resolution="Check who answers on the host.",
+    )

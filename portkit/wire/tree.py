@@ -1,0 +1,404 @@
+"""A folder's tree as rows, and the other streams between both ends that bring one to a host.
+
+Every stream is a run of records: four bytes of length (big endian), then so many bytes. A path is
+relative to the folder, as bytes; the folder itself is b"". A file's content is cut into blocks of
+BLOCK bytes, each known by its sha256; a block that is a hole as a whole has HOLE in place of it.
+
+The other end's word is input: whatever is read here is checked, and ValueError says what is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
+
+# Of one block 32 bytes are told: a volume of a GiB has an index of 256 KiB. Smaller ones would
+# make a longer index; that little of a block has changed is found by its pages.
+BLOCK = 128 << 10
+PAGE = 4 << 10  # what databases and file systems write at least
+PAGES = BLOCK // PAGE
+HASH = 32
+HOLE = bytes(HASH)
+ZERO = hashlib.sha256(bytes(BLOCK)).digest()
+# Bytes of a page's hash. It only says what need not be sent; the whole block is verified.
+HINT = 12
+
+FOLDER, FILE, LINK, SYMLINK = b"d", b"f", b"h", b"l"
+PIPE, SOCKET, CHARACTER, DEVICE, MOUNT = b"p", b"s", b"c", b"b", b"m"
+KINDS = frozenset((FOLDER, FILE, LINK, SYMLINK, PIPE, SOCKET, CHARACTER, DEVICE, MOUNT))
+
+MAX_PATH = 4095  # PATH_MAX of Linux, without its NUL
+MAX_NAME = 255  # NAME_MAX
+MAX_DEPTH = 400  # folders in each other; each is an open file while they are walked
+MAX_SIZE = 1 << 44  # 16 TiB, the largest file of ext4
+MAX_XATTR = 1 << 16  # XATTR_SIZE_MAX
+MAX_XATTRS = 1 << 16  # XATTR_LIST_MAX, of all names of a file
+MAX_ENTRIES = 2_000_000  # of one folder: a row takes about a KiB of memory at the near end
+MAX_INDEX = 1 << 30  # bytes: the hashes of 4 TiB
+# The longest is a row of a file of MAX_SIZE (4 GiB of hashes), which no index has room for.
+MAX_RECORD = MAX_INDEX
+
+_HEAD = struct.Struct(">cHIIQqqQIQHHIQ")
+_XATTR = struct.Struct(">BI")
+_LENGTH = struct.Struct(">I")
+
+
+class Row(NamedTuple):
+    """One entry of a tree.
+
+    target: where a symlink leads, or the name of the file that a LINK is another name of; that one
+    is told before it, and has the content. hashes: of the file's blocks, one behind the other.
+    """
+
+    path: bytes
+    kind: bytes
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime_ns: int = 0
+    ctime_ns: int = 0
+    inode: int = 0
+    links: int = 1
+    device: int = 0
+    target: bytes = b""
+    xattrs: Tuple[Tuple[bytes, bytes], ...] = ()
+    hashes: bytes = b""
+
+    def hash(self, number: int) -> bytes:
+        """Of a block; b"" where the file has none of that number."""
+        return self.hashes[number * HASH : (number + 1) * HASH]
+
+    @property
+    def blocks(self) -> int:
+        return len(self.hashes) // HASH
+
+
+def blocks_of(size: int) -> int:
+    """How many blocks a file of that size has."""
+    return -(-size // BLOCK)
+
+
+def plain(digest: bytes, length: int) -> bytes:
+    """The sha256 of a block's content: a hole is read as zeros."""
+    if digest != HOLE:
+        return digest
+    return ZERO if length == BLOCK else hashlib.sha256(bytes(length)).digest()
+
+
+def equal(one: bytes, other: bytes, length: int) -> bool:
+    """Whether two blocks of a length have the same content."""
+    return one == other or plain(one, length) == plain(other, length)
+
+
+def steps(path: bytes) -> List[bytes]:
+    """The names that a path consists of, none for the folder itself; ValueError where it is no
+    path of the tree."""
+    if not path:
+        return []
+    names = path.split(b"/")
+    if len(path) > MAX_PATH or b"\0" in path or len(names) > MAX_DEPTH:
+        raise ValueError("a path is too long, too deep or has a NUL: %r" % path[:200])
+    if any(name in (b"", b".", b"..") or len(name) > MAX_NAME for name in names):
+        raise ValueError("a path leads out of the folder or is none: %r" % path[:200])
+    return names
+
+
+def has_content(row: Row) -> bool:
+    """Whether it is a file, and not another name of one."""
+    return row.kind == FILE
+
+
+def check(row: Row, hashed: bool = True) -> Row:
+    """The row; ValueError where it is not as the tree of a file system can be. hashed: whether it
+    is to have the hashes of its blocks."""
+    where = "%r" % row.path[:200]
+    steps(row.path)
+    if row.kind not in KINDS or row.mode > 0o7777:
+        raise ValueError("an entry has a kind or a mode that there is not: " + where)
+    blocks = blocks_of(row.size) if row.kind == FILE and hashed else 0
+    if row.size > MAX_SIZE or len(row.hashes) != blocks * HASH:
+        raise ValueError("an entry's size cannot be right: " + where)
+    if row.kind == LINK:
+        steps(row.target)
+    if (row.kind in (LINK, SYMLINK)) != bool(row.target):
+        raise ValueError("an entry has a target and must not, or has none: " + where)
+    if len(row.target) > MAX_PATH or b"\0" in row.target:
+        raise ValueError("a link's target cannot be right: " + where)
+    names = [name for name, _ in row.xattrs]
+    if names != sorted(set(names)) or not all(map(is_kept, names)):
+        raise ValueError("an entry's attributes cannot be right: " + where)
+    if sum(len(name) + 1 for name in names) > MAX_XATTRS:
+        raise ValueError("an entry has too many attributes: " + where)
+    if any(len(value) > MAX_XATTR for _, value in row.xattrs):
+        raise ValueError("an attribute is too long: " + where)
+    return row
+
+
+_ACLS = frozenset((b"system.posix_acl_access", b"system.posix_acl_default"))
+# What a host's own security modules say of a file has a meaning there alone.
+_HOSTS_OWN = frozenset((b"security.selinux", b"security.ima", b"security.evm"))
+
+
+def is_kept(name: bytes) -> bool:
+    """Whether an extended attribute of that name travels."""
+    if b"\0" in name or len(name) > MAX_NAME or name in _HOSTS_OWN:
+        return False
+    return name in _ACLS or name.startswith((b"user.", b"trusted.", b"security."))
+
+
+# ---------------------------------------------------------------- records
+
+
+def record(payload: bytes) -> bytes:
+    """A payload with its length before it."""
+    return _LENGTH.pack(len(payload)) + payload
+
+
+def records(pieces: Iterable[bytes], most: int = MAX_INDEX) -> Iterator[bytes]:
+    """The payloads in a stream of at most `most` bytes; ValueError where it ends within one."""
+    held = bytearray()
+    left = most
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise ValueError("a stream is longer than it may be")
+        held += piece
+        start = 0
+        while len(held) - start >= 4:
+            (length,) = _LENGTH.unpack_from(held, start)
+            if length > MAX_RECORD:
+                raise ValueError("a record is longer than it may be")
+            if len(held) - start - 4 < length:
+                break
+            yield bytes(held[start + 4 : start + 4 + length])
+            start += 4 + length
+        del held[:start]
+    if held:
+        raise ValueError("a stream ends within a record")
+
+
+def pack(row: Row) -> bytes:
+    """A row as the payload of a record."""
+    head = _HEAD.pack(
+        row.kind,
+        row.mode,
+        row.uid,
+        row.gid,
+        row.size,
+        row.mtime_ns,
+        row.ctime_ns,
+        row.inode,
+        row.links,
+        row.device,
+        len(row.path),
+        len(row.target),
+        len(row.xattrs),
+        len(row.hashes),
+    )
+    parts = [head, row.path, row.target]
+    for name, value in row.xattrs:
+        parts += [_XATTR.pack(len(name), len(value)), name, value]
+    return b"".join([*parts, row.hashes])
+
+
+class _Cut:
+    """Takes a payload apart; ValueError where it ends too early."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+        self._at = 0
+
+    def unpack(self, how: struct.Struct) -> Tuple[int, ...]:
+        return how.unpack(self.take(how.size))
+
+    def take(self, count: int) -> bytes:
+        """The next bytes."""
+        data = self._payload[self._at : self._at + count]
+        if len(data) != count:
+            raise ValueError("a record ends too early")
+        self._at += count
+        return data
+
+    def end(self) -> None:
+        """ValueError where something is left."""
+        if self._at != len(self._payload):
+            raise ValueError("something follows the end of a record")
+
+
+def unpack(payload: bytes, hashed: bool = True) -> Row:
+    """A row out of a payload; ValueError when it is none, or `check` says so."""
+    cut = _Cut(payload)
+    try:
+        kind, *numbers = _HEAD.unpack(cut.take(_HEAD.size))
+        path, target, xattrs, hashes = numbers[9:]
+        names = (cut.take(path), cut.take(target))
+        pairs = []
+        for _ in range(xattrs):
+            name, value = cut.unpack(_XATTR)
+            pairs.append((cut.take(name), cut.take(value)))
+        row = Row(names[0], kind, *numbers[:9])
+        row = row._replace(target=names[1], xattrs=tuple(pairs), hashes=cut.take(hashes))
+    except struct.error as error:
+        raise ValueError("a row is malformed") from error
+    cut.end()
+    return check(row, hashed)
+
+
+# ---------------------------------------------------------------- blocks
+
+_WANT = struct.Struct(">HQI")
+_BLOCK = struct.Struct(">HQIIII")
+
+
+class Want(NamedTuple):
+    """A block that is asked for. length: of the block. expected: its sha256 as the index has it.
+    hints: hashes of the pages that the target has; b"" asks for all of it."""
+
+    path: bytes
+    number: int
+    length: int
+    expected: bytes
+    hints: bytes = b""
+
+    def pack(self) -> bytes:
+        """As the payload of a record."""
+        head = _WANT.pack(len(self.path), self.number, self.length)
+        return head + self.path + self.expected + self.hints
+
+
+def unpack_want(payload: bytes) -> Want:
+    """ValueError when it is none."""
+    cut = _Cut(payload)
+    path, number, length = cut.unpack(_WANT)
+    want = Want(cut.take(path), number, length, cut.take(HASH), payload[_WANT.size + path + HASH :])
+    steps(want.path)
+    _check_place(number, length)
+    if len(want.hints) not in (0, HINT * pages_of(length)):
+        raise ValueError("a block's pages are not those of its length")
+    return want
+
+
+class Block(NamedTuple):
+    """What a block is made of. fresh, holes: bits of the pages that follow, and of those that are
+    holes; the others stay as they are. data: the fresh pages. digest: sha256 of the whole block,
+    or HOLE."""
+
+    path: bytes
+    number: int
+    length: int
+    fresh: int
+    holes: int
+    digest: bytes
+    data: bytes
+
+    def pack(self) -> bytes:
+        """As the payload of a record."""
+        head = _BLOCK.pack(
+            len(self.path), self.number, self.length, self.fresh, self.holes, len(self.data)
+        )
+        return head + self.path + self.digest + self.data
+
+
+def unpack_block(payload: bytes) -> Block:
+    """ValueError when it is none."""
+    cut = _Cut(payload)
+    path, number, length, fresh, holes, size = cut.unpack(_BLOCK)
+    name, digest, data = cut.take(path), cut.take(HASH), cut.take(size)
+    cut.end()
+    block = Block(name, number, length, fresh, holes, digest, data)
+    steps(name)
+    _check_place(number, length)
+    if fresh & holes or (fresh | holes) >> pages_of(length):
+        raise ValueError("a block has pages that there are not")
+    if size != sum(size for _, size in runs(fresh, length)):
+        raise ValueError("a block's data is not that of its pages")
+    return block
+
+
+def _check_place(number: int, length: int) -> None:
+    if not 0 < length <= BLOCK or number * BLOCK + length > MAX_SIZE:
+        raise ValueError("a block lies behind the end of any file")
+
+
+def pages_of(length: int) -> int:
+    """How many pages a block of that length has."""
+    return -(-length // PAGE)
+
+
+def runs(bits: int, length: int) -> List[Tuple[int, int]]:
+    """(offset, length) in a block of the pages whose bits are set; neighbours are one run."""
+    found: List[Tuple[int, int]] = []
+    for page in range(pages_of(length)):
+        if bits >> page & 1:
+            start = page * PAGE
+            size = min(PAGE, length - start)
+            if found and sum(found[-1]) == start:
+                found[-1] = (found[-1][0], found[-1][1] + size)
+            else:
+                found.append((start, size))
+    return found
+
+
+# ---------------------------------------------------------------- changes
+
+REMOVE, MAKE, RESIZE = b"-", b"+", b"="
+
+
+def pack_change(kind: bytes, row: Row) -> bytes:
+    """A change of the tree as the payload of a record: REMOVE the entry, MAKE it, RESIZE it."""
+    return kind + pack(row._replace(hashes=b""))
+
+
+def unpack_change(payload: bytes) -> Tuple[bytes, Row]:
+    """ValueError when it is none."""
+    kind = payload[:1]
+    if kind not in (REMOVE, MAKE, RESIZE):
+        raise ValueError("a change is none that there is")
+    return kind, unpack(payload[1:], hashed=False)
+
+
+# ---------------------------------------------------------------- a whole index
+
+
+def read_index(pieces: Iterable[bytes]) -> Dict[bytes, Row]:
+    """The rows of a tree by path, folders before what is in them; ValueError where they are none
+    of one tree."""
+    found: Dict[bytes, Row] = {}
+    for payload in records(pieces):
+        row = unpack(payload)
+        if len(found) >= MAX_ENTRIES:
+            raise ValueError("the folder has more than %d entries" % MAX_ENTRIES)
+        _check_place_in(row, found)
+        found[row.path] = row
+    if not found:
+        raise ValueError("the index is empty")
+    return found
+
+
+def _check_place_in(row: Row, found: Dict[bytes, Row]) -> None:
+    where = "%r" % row.path[:200]
+    if row.path in found:
+        raise ValueError("an entry is there twice: " + where)
+    if not row.path:
+        if row.kind != FOLDER or found:
+            raise ValueError("the index does not begin with the folder")
+        return
+    parent = found.get(parent_of(row.path))
+    if parent is None or parent.kind != FOLDER:
+        raise ValueError("an entry is in no folder of the tree: " + where)
+    if row.kind == LINK:
+        other = found.get(row.target)
+        if other is None or other.kind != FILE:
+            raise ValueError("a name belongs to no file of the tree: " + where)
+
+
+def parent_of(path: bytes) -> bytes:
+    """The folder that an entry is in."""
+    return path.rpartition(b"/")[0]
+
+
+def order(path: bytes) -> Tuple[bytes, ...]:
+    """Sorts paths so that a folder comes right before what is in it."""
+    return tuple(path.split(b"/")) if path else ()
