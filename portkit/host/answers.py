@@ -55,6 +55,7 @@ class _Images(_Answer):
 
 
 class _Changes(_Answer):
+    exact: bool
     size: _Bytes
     added: _Bytes
     changed: _Bytes

@@ -35,6 +35,8 @@ class Changed:
     there is none. size_bytes: of that layer. paths: files and folders that were added, changed or
     deleted. missing: some of those that a layer cannot have, as the host writes them: sockets,
     names that a layer reads as a deletion, and what went away meanwhile. untold: how many more.
+    exact: False where the host's engine alone was asked: then files whose size and time are as
+    before, and attributes other than capabilities, are not in the layer.
     """
 
     artifact: Artifact
@@ -43,6 +45,7 @@ class Changed:
     paths: int = 0
     missing: tuple[str, ...] = ()
     untold: int = 0
+    exact: bool = True
 
 
 def changed(
@@ -71,7 +74,7 @@ def changed(
         )
     layer, told = _receive(host, container, store, mounts, observer)
     missing = tuple(dict.fromkeys(map(printable, (*told["missing"], *told["odd"]))))
-    nothing = Changed(artifact, missing=missing, untold=told["untold"])
+    nothing = Changed(artifact, missing=missing, untold=told["untold"], exact=told["exact"])
     if layer is None or _is_as_before(artifact, layer, store):
         return nothing
     image, config = _with_layer(artifact.config, layer, name, store)

@@ -1,8 +1,9 @@
 """What a container has changed of its image's files, as a layer.
 
 The engine lists the names (`docker diff`) and gives the content (`docker export`): it knows its
-storage driver, where reading the upper folder of overlay2 would miss renamed folders and opaque
-ones. Neither stops the app, and volumes are in neither.
+storage driver, where the upper folder of overlayfs alone would not show renamed folders and opaque
+ones as they are. Neither stops the app, and volumes are in neither. `upper` has what the engine
+does not tell.
 
 Source: OCI image-spec v1.1, layer.md; moby, pkg/archive/changes.go.
 """
@@ -14,9 +15,10 @@ import re
 import tarfile
 from typing import Dict, Iterable, Iterator, List, Optional, Set
 
-from portkit.remote import engine, tar_stream
+from portkit.remote import engine, tar_stream, upper
 from portkit.remote.channel import Channel
 from portkit.remote.tar_stream import StreamError
+from portkit.remote.upper import Upper
 from portkit.wire import codec
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
@@ -114,7 +116,8 @@ class _Layer:
     make them 0755 of root; until such a row comes, they wait.
     """
 
-    def __init__(self, changes: Changes, out: _Out) -> None:
+    def __init__(self, changes: Changes, own: Optional[Upper], out: _Out) -> None:
+        self._own = own
         self._changes, self._first, self._out = changes, changes, out
         self._waiting: List[tarfile.TarInfo] = []
         self._written: Set[str] = set()
@@ -221,6 +224,8 @@ class _Layer:
         kind = self._changes.kinds.get(path, _ADDED if self._changes.is_wanted(path) else None)
         if kind is not None:
             self.counts[_CHANGED if kind == _CHANGED else _ADDED] += 1
+        if self._own is not None and not info.islnk():
+            _complete(info, self._own)
         if not info.isdir():
             self._out.write(tar_stream.header(info))
             return
@@ -241,20 +246,26 @@ def changes(args: JsonObject, channel: Channel) -> JsonObject:
 
     args: container (its id), left_out (paths in it that are mounts), encoding, level. What is
     listed and cannot be in a layer is in `missing` (sockets, and what went away meanwhile) and
-    `odd` (names that a layer cannot have), the first of each.
+    `odd` (names that a layer cannot have), the first of each. exact: whether all was looked at;
+    else files that kept their size and time, and attributes but capabilities, may lack.
     """
     container = args["container"]
     if not isinstance(container, str) or not _ID.fullmatch(container):
         raise RemoteError("AppError", "a container's id is malformed", repr(container)[:200])
-    found = Changes(_listed(container), _places(args.get("left_out", [])))
+    own = upper.find(engine.get_object("/containers/%s/json" % container))
+    listed = _listed(container)
+    for path in own.written() if own is not None else ():
+        listed.setdefault(key(path), _CHANGED)
+    found = Changes(listed, _places(args.get("left_out", [])))
     out = _Out(channel, codec.Compressor(args["encoding"], args.get("level", 3)))
-    layer = _Layer(found, out)
+    layer = _Layer(found, own, out)
     if found.kinds:
         _export(container, layer)
     counts = dict(zip(("changed", "added", "deleted"), layer.counts))
     told = {"missing": layer.missing(), "odd": sorted(set(layer.odd))}
     return {
         **counts,
+        "exact": own is not None,
         "size": out.size,
         "missing": [path[:1000] for path in told["missing"][:_MOST_TOLD]],
         "odd": [path[:1000] for path in told["odd"][:_MOST_TOLD]],
@@ -318,6 +329,15 @@ def _above(path: str) -> Iterator[str]:
     while end > 0:
         yield path[:end]
         end = path.rfind("/", 0, end)
+
+
+def _complete(info: tarfile.TarInfo, own: Upper) -> None:
+    """What an export leaves out: extended attributes, and parts of a second."""
+    more = {tar_stream.XATTR + name: text for name, text in own.attributes(info.name).items()}
+    time_ns = own.time_ns(info.name)
+    if time_ns is not None and time_ns >= 0 and time_ns // 10**9 == info.mtime and time_ns % 10**9:
+        more["mtime"] = "%d.%09d" % divmod(time_ns, 10**9)
+    info.pax_headers = {**info.pax_headers, **more}
 
 
 def _is_plain(info: tarfile.TarInfo) -> bool:

@@ -18,7 +18,7 @@ _EXTENDED_BYTES = 1 << 20  # of one extended header, as in Go's archive/tar
 _PATH_BYTES, _NAME_BYTES = 4096, 255  # PATH_MAX and NAME_MAX of Linux
 _EXTENDED, _GLOBAL, _GNU_NAME, _GNU_LINK = b"x", b"g", b"L", b"K"
 _KINDS = b"0123456"
-_XATTR = "SCHILY.xattr."
+XATTR = "SCHILY.xattr."
 _KEPT = ("path", "linkpath", "size", "uid", "gid", "mtime")
 _ID_LIMIT = (1 << 32) - 1
 _ZERO = bytes(_BLOCK)
@@ -101,7 +101,7 @@ class Reader:
         if info.size < 0 or not -(1 << 63) <= info.mtime < 1 << 63:
             raise StreamError("a number in a header is out of range")
         info.size = info.size if kind == b"0" else 0
-        info.pax_headers = {key: text for key, text in records.items() if key.startswith(_XATTR)}
+        info.pax_headers = {key: text for key, text in records.items() if key.startswith(XATTR)}
         if "mtime" in records:
             info.pax_headers["mtime"] = _time(records["mtime"])
         self._padding = -info.size % _BLOCK
@@ -192,7 +192,7 @@ def _records(data: bytes) -> Dict[str, str]:
             raise StreamError("a record of an extended header is malformed")
         if key.startswith("GNU.sparse."):
             raise StreamError("it has a sparse file, which no engine writes")
-        if key in _KEPT or key.startswith(_XATTR):
+        if key in _KEPT or key.startswith(XATTR):
             found[key] = value
         position += length
     return found

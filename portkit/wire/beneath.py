@@ -13,23 +13,35 @@ def open_file(folder: AnyStr, name: AnyStr) -> int:
 
     The file is what it was when it was looked at: its name is not used again afterwards.
     """
-    # Step by step from an open folder: between a check of a whole path and its use, any part of it
-    # could become a link. openat2(2) with RESOLVE_BENEATH would do this in one call, but Python has
-    # no function for it, and Linux has it since 5.6 only.
-    here = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    here = look_at(folder, name)
     try:
-        for step in _steps(os.fsencode(name)):
-            # O_PATH opens a link itself, a device or a pipe without touching what it stands for
-            # (open(2)).
-            found = os.open(step, os.O_PATH | os.O_NOFOLLOW, dir_fd=here)
-            os.close(here)
-            here = found
         if not stat.S_ISREG(os.fstat(here).st_mode):
             raise OSError("it is no regular file")
         # An O_PATH descriptor cannot be read from; this opens the very file that it stands for.
         return os.open("/proc/self/fd/%d" % here, os.O_RDONLY)
     finally:
         os.close(here)
+
+
+def look_at(folder: AnyStr, name: AnyStr) -> int:
+    """An O_PATH descriptor of whatever is below a folder under that name, a link itself included.
+    OSError where its name leads out of the folder or over a link."""
+    # Step by step from an open folder: between a check of a whole path and its use, any part of it
+    # could become a link. openat2(2) with RESOLVE_BENEATH would do this in one call, but Python has
+    # no function for it, and Linux has it since 5.6 only.
+    steps = _steps(os.fsencode(name))
+    here = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for step in steps:
+            # O_PATH opens a link itself, a device or a pipe without touching what it stands for
+            # (open(2)).
+            found = os.open(step, os.O_PATH | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = found
+    except OSError:
+        os.close(here)
+        raise
+    return here
 
 
 def _steps(name: bytes) -> "list[bytes]":

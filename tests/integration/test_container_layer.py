@@ -40,14 +40,40 @@ rm /etc/alternatives/pager; mkdir /etc/alternatives/pager; rm -r /var/mail; echo
 chmod 1770 /var/tmp; touch -d 2001-02-03T04:05:06 /opt/one /var/local
 echo in the volume > /srv/app/data/not-in-the-layer; echo here > /etc/below/beside
 """
+# On the host, as the image has no tool for it: attributes, and a file of the same size and time.
+ATTRIBUTES = """
+import os, sys
+root = "/proc/%s/root" % sys.argv[1]
+acl = "0200000001000700ffffffff02000500e803000004000500ffffffff10000700ffffffff20000000ffffffff"
+os.setxattr(root + "/opt/one", "user.note", b"kept\\xff")
+os.setxattr(root + "/opt/empty", "system.posix_acl_access", bytes.fromhex(acl))
+os.setxattr(root + "/usr/games", "system.posix_acl_default", bytes.fromhex(acl))
+capability = bytes.fromhex("0000000200040000" + "00" * 12)
+os.setxattr(root + "/opt/empty", "security.capability", capability)
+before = os.stat(root + "/etc/host.conf")
+with open(root + "/etc/host.conf", "r+b") as file:
+    file.write(b"#")
+os.utime(root + "/etc/host.conf", ns=(before.st_atime_ns, before.st_mtime_ns))
+"""
+SEEN = """
+import os, sys
+os.chdir("/proc/%s/root" % sys.argv[1])
+for folder, folders, files in os.walk("."):
+    folders[:] = sorted(set(folders) - {"proc", "sys", "dev"})
+    for name in sorted(folders + files):
+        path = os.path.join(folder, name)
+        for key in sorted(os.listxattr(path, follow_symlinks=False)):
+            print(ascii(path), key, os.getxattr(path, key, follow_symlinks=False).hex())
+"""
 # Every path but those of the engine, with all that a layer can have. A folder's own size and number
-# of names are the file system's; times are whole seconds in what an engine exports.
+# of names are the file system's; it has no time
+# of its own either where a mount's place is made in it.
 TREE = r"""
 cd /; find . -xdev \( -path ./dev -o -path ./proc -o -path ./sys -o -path ./srv/app/data \
   -o -path ./srv/scratch -o -path ./etc/below/vol -o -path ./etc/hosts -o -path ./etc/hostname \
   -o -path ./etc/resolv.conf -o -path ./etc/mtab -o -path ./.dockerenv \
   -o -path ./usr/sbin/docker-init \) -prune \
-  -o -type d -printf '%p %m %U %G d\0' -o -printf '%p %m %U %G %y %n %l %s %Ts\0' | sort -z
+  -o -type d -printf '%p %m %U %G d\0' -o -printf '%p %m %U %G %y %n %l %s %T@\0' | sort -z
 find . -xdev -type f -not -path './etc/host*' -not -path ./etc/resolv.conf -not -path ./.dockerenv \
   -not -path './proc/*' -not -path './sys/*' -not -path './srv/app/data/*' \
   -not -path ./usr/sbin/docker-init -print0 | sort -z | xargs -0 sha256sum -z
@@ -58,6 +84,12 @@ def inside(lab: Lab, host: str, what: str, script: str) -> str:
     """What a script prints in a container, its zeros as lines."""
     quoted = script.replace("'", "'\\''")
     return on(lab, host, f"docker {what} sh -c '{quoted}' | tr '\\n\\0' '~\\n'")
+
+
+def beside(lab: Lab, host: str, script: str) -> str:
+    """What a script of Python prints on the host, which gets the container's process."""
+    pid = f"$(docker inspect -f '{{{{.State.Pid}}}}' {NAME})"
+    return on(lab, host, f"python3 - {pid} << 'END'\n{script}\nEND\n")
 
 
 @pytest.fixture(scope="module", params=["alpha", "gamma"])
@@ -87,8 +119,9 @@ def test_the_same_tree_elsewhere(lab: Lab, source: str, store: Store) -> None:
     assert (untouched.digest, untouched.paths) == ("", 0), "places of mounts are no changes"
 
     inside(lab, source, f"exec {NAME}", CHANGE)
+    beside(lab, source, ATTRIBUTES)
     found = taken(source, container, store)
-    assert found.missing == ()
+    assert (found.missing, found.exact) == ((), True)
     begun = time.monotonic()
     assert taken(source, container, store).digest == found.digest, "the same bytes once more"
     assert time.monotonic() - begun < 10
@@ -100,14 +133,16 @@ def test_the_same_tree_elsewhere(lab: Lab, source: str, store: Store) -> None:
     with connect("lab:beta") as target:
         transfer.send(found.artifact, store, target, move=MOVE)
         try:
-            there = inside(lab, "beta", f"run --rm {_MOUNTED} {held}", TREE)
+            on(lab, "beta", f"docker run -d {_MOUNTED} --name {NAME} {held} sleep 10000")
+            there = inside(lab, "beta", f"exec {NAME}", TREE) + beside(lab, "beta", SEEN)
         finally:
             on(lab, "beta", GONE, check=False)
             target.remote.call("image.remove", {"reference": held})
-    here = inside(lab, source, f"exec {NAME}", TREE)
+    here = inside(lab, source, f"exec {NAME}", TREE) + beside(lab, source, SEEN)
     assert there.splitlines() == here.splitlines()
     assert " 6755 0 0 f 1 " in here
     assert "/aaa 755 0 0 f 2 " in here
+    assert "'./usr/games' system.posix_acl_default 02" in here
     assert "~" in here, "the name with a line break"
 
 

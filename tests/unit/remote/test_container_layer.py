@@ -1,6 +1,7 @@
 """What a container has changed, as a layer: from an engine's list and its export."""
 
 import io
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from portkit.package import tarball
-from portkit.remote import container_layer, engine
+from portkit.remote import container_layer, engine, upper
 from portkit.wire.frames import RemoteError
 from tests.unit.exports import ID, Row, give, row, tar
 from tests.unit.fake_engine import FakeEngine, fake_engine
@@ -29,6 +30,7 @@ class Sent:
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
     with fake_engine(tmp_path) as made:
         monkeypatch.setattr(engine, "SOCKET", str(made.socket))
+        made.answers[f"GET /containers/{ID}/json"] = (200, {"State": {"Pid": 0}})
         yield made
 
 
@@ -92,7 +94,7 @@ def test_without_changes_nothing_is_exported(fake: FakeEngine) -> None:
     give(fake, None, IMAGE)
     assert call() == (
         {"size": 0, "added": 0, "changed": 0, "deleted": 0}
-        | {"missing": [], "odd": [], "untold": 0},
+        | {"missing": [], "odd": [], "untold": 0, "exact": False},
         b"",
     )
     give(fake, "C /dev\nA /dev/x\nC /etc/hosts\nA /srv/data\nA /usr/sbin/docker-init", IMAGE)
@@ -112,7 +114,7 @@ def test_places_of_mounts_are_left_out(fake: FakeEngine) -> None:
 
 
 def test_a_folder_that_was_deleted_and_made_anew(fake: FakeEngine) -> None:
-    """overlay2 lists it as deleted, and not all that is in it."""
+    """Some engines list it as deleted (containers/storage, pkg/archive/changes.go)."""
     rows = [row("etc/"), row("etc/d/", mode=0o711), row("etc/d/new", b"1"), row("etc/e")]
     give(fake, "C /etc\nD /etc/d", rows)
     answer, data = call()
@@ -279,6 +281,91 @@ def test_arguments_are_checked(fake: FakeEngine) -> None:
 
 
 def test_an_engine_without_the_container(fake: FakeEngine) -> None:
+    del fake.answers[f"GET /containers/{ID}/json"]
     with pytest.raises(RemoteError) as caught:
         call()
     assert "404" in caught.value.details
+
+
+def upper_folder(fake: FakeEngine, tmp_path: Path) -> Path:
+    """Where the engine says that the container's own files are."""
+    folder = tmp_path / "docker/overlay2/x/diff"
+    folder.mkdir(parents=True)
+    fake.answers["GET /info"] = (200, {"DockerRootDir": str(tmp_path / "docker")})
+    told = {"GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": str(folder)}}}
+    fake.answers[f"GET /containers/{ID}/json"] = (200, told)
+    return folder
+
+
+def test_a_file_of_the_same_size_and_time(fake: FakeEngine, tmp_path: Path) -> None:
+    """The engine does not list it, but it has been written to."""
+    folder = upper_folder(fake, tmp_path)
+    (folder / "etc").mkdir()
+    (folder / "etc/conf").write_bytes(b"new")
+    (folder / "etc/hosts").write_bytes(b"the engine's")
+    (folder / "usr").mkdir()
+    give(fake, None, IMAGE)
+    answer, data = call()
+    assert [member.name for member in members(data)] == ["etc/", "etc/conf"]
+    assert answer["exact"] is True
+
+
+def test_attributes_and_times_that_no_export_has(fake: FakeEngine, tmp_path: Path) -> None:
+    folder = upper_folder(fake, tmp_path)
+    for name in ("etc", "usr"):
+        (folder / name).mkdir()
+    when = 1_600_000_000_123_456_789
+    (folder / "etc/conf").write_bytes(b"new")
+    (folder / "etc/link").symlink_to("conf")
+    try:
+        os.setxattr(folder / "etc/conf", "user.note", b"\xff=\0")
+        os.setxattr(folder / "usr", "user.note", b"of a folder")
+    except OSError:
+        pytest.skip("this file system has no attributes")
+    os.utime(folder / "etc/conf", ns=(when, when))
+    give(fake, "C /etc/conf", [*IMAGE[4:6], row("etc/link", link="conf"), row("usr/")])
+    found = {member.name: member for member in members(call()[1])}
+    assert list(found) == ["etc/", "etc/conf", "etc/link", "usr/"]
+    assert found["etc/conf"].xattrs == {"SCHILY.xattr.user.note": "\udcff=\0"}
+    assert found["etc/conf"].mtime_ns == when
+    assert found["usr/"].xattrs == {"SCHILY.xattr.user.note": "of a folder"}
+
+
+def test_links_in_that_folder_lead_nowhere(fake: FakeEngine, tmp_path: Path) -> None:
+    """What is behind them is the host's."""
+    folder, other = upper_folder(fake, tmp_path), tmp_path / "host"
+    (other / "sub").mkdir(parents=True)
+    (other / "conf").write_bytes(b"secret")
+    (folder / "etc").symlink_to(other)
+    own = upper.Upper(str(folder))
+    assert list(own.written()) == ["etc"]
+    assert own.time_ns("etc/conf") is None
+    assert own.attributes("etc/conf") == {}
+    assert own.time_ns("../host/conf") is None
+
+
+@pytest.mark.parametrize("place", ["/etc", "{root}/../host", "relative", "{root}"])
+def test_an_engine_that_names_a_folder_of_the_host(
+    fake: FakeEngine, tmp_path: Path, place: str
+) -> None:
+    upper_folder(fake, tmp_path)
+    (tmp_path / "host").mkdir()
+    folder = place.replace("{root}", str(tmp_path / "docker"))
+    told = {"GraphDriver": {"Data": {"UpperDir": folder}}}
+    assert upper.find(told) is None
+
+
+MOUNTS = (
+    "22 1 8:1 / /mnt rw - overlay overlay rw,lowerdir=/l,upperdir=/wrong,workdir=/w\n"
+    "23 1 0:9 / / rw,relatime master:1 - overlay overlay rw,lowerdir=/a:/b,upperdir=/u/1/fs,"
+    "workdir=/u/1/work\n24 23 0:3 / /proc rw - proc proc rw\n"
+)
+
+
+def test_the_folder_is_found_among_the_mounts_of_a_process() -> None:
+    assert upper.upper_of(MOUNTS) == "/u/1/fs"
+    for text in ("", "x", "1 2 3 / / rw", "23 1 0:9 / / rw - ext4 /dev/x rw,upperdir=/a", "a - b"):
+        assert upper.upper_of(text) == ""
+    assert upper.upper_of(MOUNTS.replace("/u/1/fs", "/u\\0401")) == ""
+    for pid in (0, 1, -5, True, "7", None, 1 << 60):
+        assert upper.find({"State": {"Pid": pid}}) is None
