@@ -17,7 +17,7 @@ from portkit.wire.json_types import JsonObject
 T = TypeVar("T")
 _CHUNK = 1 << 18  # of compressed bytes: less would be many frames, more would make the link wait
 _PART = struct.Struct(">IQ")
-AHEAD = 64  # pieces of work that are begun before they are taken: 8 MiB of blocks
+AHEAD = 64  # pieces of work that are begun before they are taken: 4 MiB of blocks
 
 
 class Sender:

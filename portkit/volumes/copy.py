@@ -21,8 +21,9 @@ from portkit.wire import codec
 from portkit.wire.json_types import JsonObject
 from portkit.wire.tree import Want
 
-# Blocks of one round: at most 512 MiB of content. Each round costs three round trips.
+# Blocks of one round: at most 256 MiB of content. Each round costs three round trips.
 _ROUND = 4096
+_LEAST_S = 0.3  # of a round, before it tells a rate
 
 
 class Copy:
@@ -46,7 +47,7 @@ class Copy:
         self._origin, self._target = origin, target
         self._observer = observer
         self._nodes = nodes
-        self._rate = target.host.rate
+        self._rate = _Rate(target.host.rate)
 
     def run(self, *, last: bool = False) -> Pass:
         """A pass. After the last one both folders are equal, by the hashes of all that is in them,
@@ -70,14 +71,12 @@ class Copy:
                     raise
                 retries[lost[0]].after(error)
             else:
-                self._learn(done)
                 return done
 
     def _try(self, last: bool, retries: list[Retries]) -> _Try:
         encoding = self._encoding()
-        level = streams.level(encoding, self._rate)
-        sides = [Side(folder, encoding, level) for folder in (self._origin, self._target)]
-        return _Try(sides[0], sides[1], self._observer, last, self._nodes, retries)
+        sides = [Side(folder, encoding) for folder in (self._origin, self._target)]
+        return _Try(sides[0], sides[1], self._observer, self._rate, last, self._nodes, retries)
 
     def _encoding(self) -> str:
         hosts = (self._origin.host, self._target.host)
@@ -87,9 +86,17 @@ class Copy:
         # "raw" is known everywhere.
         return next(each for each in codec.encodings() if all(each in names for names in known))
 
-    def _learn(self, done: Pass) -> None:
-        if done.send_s > 1.0:
-            self._rate = done.wire_bytes / done.send_s
+
+@dataclass
+class _Rate:
+    """Bytes a second that the way to the target was seen to carry; None while nothing was sent."""
+
+    seen: float | None
+
+    def learn(self, wire_bytes: int, seconds: float) -> None:
+        """What a round has shown."""
+        if seconds > _LEAST_S:
+            self.seen = wire_bytes / seconds
 
 
 @dataclass
@@ -99,6 +106,7 @@ class _Try:
     origin: Side
     target: Side
     observer: Observer
+    rate: _Rate
     last: bool
     nodes: bool
     retries: list[Retries]
@@ -138,6 +146,7 @@ class _Try:
             vanished=self.vanished,
             scan_s=self.scan_s,
             send_s=self.send_s,
+            began_s=self.began,
         )
 
     # ------------------------------------------------------------ both sides are read
@@ -195,7 +204,9 @@ class _Try:
         wants = [
             _with_hints(each.want, next(hints)) if each.known else each.want for each in wanted
         ]
-        before = self.bytes
+        before, written = self.bytes, _remote(self.target).written
+        level = streams.level(self.origin.encoding, self.rate.seen)
+        began = time.monotonic()
 
         def told(count: int) -> None:
             self.observer.bytes("volume:send", before + count, most)
@@ -207,6 +218,7 @@ class _Try:
                 return self.origin.read(
                     wants,
                     exact=self.last,
+                    level=level,
                     data=lambda chunk: pipe.put(chunk, halt),
                     content=told,
                 )
@@ -214,6 +226,7 @@ class _Try:
         with streams.aside(_remote(self.origin), aside) as thread:
             self.target.fill(pipe.taken())
         row = thread.result()
+        self.rate.learn(_remote(self.target).written - written, time.monotonic() - began)
         self.bytes += row["bytes"]
         self.vanished += row["vanished"]
 

@@ -23,7 +23,8 @@ class Pass:
     they were compressed. deleted: entries of the target that the source does not have. digest: of
     the whole tree; after the last pass both sides have it. skipped: (path, kind) of what is not
     brought over. vanished: what was gone when it was to be read. scan_s, send_s: of the seconds,
-    those in which both sides were read, and those in which content went.
+    those in which both sides were read, and those in which content went. began_s: when it began,
+    by a clock that only other passes are compared with.
     """
 
     entries: int
@@ -39,6 +40,7 @@ class Pass:
     vanished: int
     scan_s: float
     send_s: float
+    began_s: float
 
 
 def another(passes: Sequence[Pass], *, most: int = MAX_WARM) -> bool:
@@ -70,12 +72,13 @@ def predicted_last_s(passes: Sequence[Pass], rate: float | None = None) -> float
 
 def _sending_s(passes: Sequence[Pass], rate: float | None) -> float:
     done = passes[-1]
-    if len(passes) < 2:
-        left = float(done.bytes)
-    else:
-        # What changed while the pass before was at work, over the time that this one took.
-        left = done.sent_bytes * done.seconds / max(passes[-2].seconds, 1e-3)
-    sent = [p for p in passes if p.sent_bytes and p.send_s]
+    left = float(done.bytes)
+    if len(passes) > 1:
+        # What it sent had changed since the pass before it looked; what the last one will send has
+        # changed since this one did.
+        since_s = max(done.began_s - passes[-2].began_s, 1e-3)
+        left = min(left, done.sent_bytes * done.seconds / since_s)
+    sent = [each for each in passes if each.sent_bytes and each.send_s]
     if not sent:
         return 0.0
     like = sent[-1]

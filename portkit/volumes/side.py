@@ -37,14 +37,14 @@ class Scanned:
 
 @dataclass(frozen=True)
 class Side:
-    """encoding: of all streams, which both ends can. level: at which the host compresses."""
+    """encoding: of all streams, which both ends can."""
 
     folder: Folder
     encoding: str
-    level: int
 
     def _args(self, **more: object) -> JsonObject:
-        return {"path": self.folder.path, "encoding": self.encoding, "level": self.level, **more}
+        level = streams.FAST_LEVEL  # hashes do not shrink
+        return {"path": self.folder.path, "encoding": self.encoding, "level": level, **more}
 
     def scan(self, *, fresh: bool, content: Callable[[int], None]) -> Scanned:
         """What the folder holds. fresh: hash everything, whatever was seen before."""
@@ -85,13 +85,14 @@ class Side:
         wants: Sequence[Want],
         *,
         exact: bool,
+        level: int,
         data: Callable[[bytes], None],
         content: Callable[[int], None],
     ) -> JsonObject:
-        """Blocks, compressed as they come."""
+        """Blocks, as they come. level: at which the host compresses them."""
         return self.folder.host.remote.call(
             "volume.read",
-            self._args(exact=exact),
+            self._args(exact=exact, level=level),
             send=self._stream(want.pack() for want in wants),
             receive=streams.Parts(data, content).feed,
             most=_stream(len(wants) * (tree.BLOCK + _BESIDE)),

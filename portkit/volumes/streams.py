@@ -22,7 +22,7 @@ _MAX_PART = 4 << 20
 _WAITING = 64  # chunks of at most 1 MiB between the two hosts, usually of 256 KiB
 _GLANCE_S = 0.5
 _SHORT_S = 0.05  # the end may come without anything in the queue
-_LEVEL, _FAST_LEVEL = 3, 1
+_LEVEL, FAST_LEVEL = 3, 1
 _FAST = 30e6  # bytes a second: a link that takes more is not worth a slower compressor
 
 
@@ -63,7 +63,7 @@ def plain(parts: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 def compressed(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """Records as a stream for a host."""
-    compressor = codec.Compressor(encoding, _FAST_LEVEL)
+    compressor = codec.Compressor(encoding, FAST_LEVEL)
     for piece in pieces:
         if data := compressor.feed(piece):
             yield data
@@ -73,9 +73,9 @@ def compressed(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 def level(encoding: str, rate: float | None) -> int:
     """How hard a host compresses what goes over a link of that rate."""
-    if encoding == "raw":
-        return 0
-    return _FAST_LEVEL if rate is not None and rate > _FAST else _LEVEL
+    if encoding == "zlib":
+        return FAST_LEVEL  # its third level is slower than most links
+    return FAST_LEVEL if rate is not None and rate > _FAST else _LEVEL
 
 
 class Pipe:

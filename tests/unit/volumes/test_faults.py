@@ -164,7 +164,7 @@ def test_mounts(pair: Pair) -> None:
 
 
 def side(pair: Pair) -> Side:
-    return Side(Folder(pair.hosts[1], str(pair.target)), "raw", 0)
+    return Side(Folder(pair.hosts[1], str(pair.target)), "raw")
 
 
 @pytest.mark.parametrize("path", [b"../x", b"/etc/x", b"a/../../x", b"link/x", b"link"])

@@ -1,0 +1,55 @@
+"""Whether a further pass pays, and what the last one would take."""
+
+import pytest
+
+from portkit.volumes import Pass, another, predicted_last_s
+
+
+def done(sent: int, began: float, seconds: float, *, scan: float = 0.5, send: float = 1.0) -> Pass:
+    return Pass(
+        entries=1,
+        bytes=1000,
+        changed_entries=1,
+        sent_bytes=sent,
+        wire_bytes=sent // 2,
+        deleted=0,
+        seconds=seconds,
+        last=False,
+        digest="",
+        skipped=(),
+        vanished=0,
+        scan_s=scan,
+        send_s=send,
+        began_s=began,
+    )
+
+
+FIRST = done(1000, 0.0, 20.0, scan=4.0, send=15.0)
+
+
+def test_when_it_pays() -> None:
+    assert another([])
+    assert another([FIRST])
+    assert another([FIRST, done(600, 20.0, 10.0)])
+    assert not another([FIRST, done(800, 20.0, 10.0)])  # it changes too fast
+    assert not another([FIRST, done(100, 20.0, 1.0, send=0.2)])  # it is as short as it gets
+    assert not another([done(2**-n * 1e9, n, 1.0) for n in range(6)])  # type: ignore[arg-type]
+
+
+def test_after_one_pass_all_may_have_changed() -> None:
+    assert predicted_last_s([FIRST]) == pytest.approx(4 + 15 + 1)
+    assert predicted_last_s([FIRST], rate=100.0) == pytest.approx(4 + 5 + 1)
+
+
+def test_what_changes_is_sent_at_the_rate_of_before() -> None:
+    # 200 in the 20 s since the first began: 10 a second, for 4 s; 5 of them go in 0.025 s.
+    passes = [FIRST, done(200, 20.0, 4.0)]
+    assert predicted_last_s(passes) == pytest.approx((4 + 0.5) + 40 * 1 / 200 + 2.5)
+    assert predicted_last_s(passes, rate=10.0) == pytest.approx((4 + 0.5) + 20 / 10 + 2.5)
+
+
+def test_nothing_changes() -> None:
+    passes = [FIRST, done(0, 20.0, 0.5, scan=0.4, send=0.0)]
+    assert predicted_last_s(passes) == pytest.approx(4 + 0.4 + 0.1)
+    with pytest.raises(ValueError, match="first pass"):
+        predicted_last_s([])
