@@ -100,9 +100,9 @@ def _table(order: str, bits: int, segments: Sequence[tuple[int, int, int]]) -> b
     out = b""
     for kind, at, size in segments:
         if bits == 64:
-            out += struct.pack(order + "IIQQQQQQ", kind, 4, at, at, at, size, size, 8)
+            out += struct.pack(order + "IIQQQQQQ", kind, 4, at, at, at, size, size, 4096)
         else:
-            out += struct.pack(order + "IIIIIIII", kind, at, at, at, size, size, 4, 4)
+            out += struct.pack(order + "IIIIIIII", kind, at, at, at, size, size, 4, 4096)
     return out
 
 

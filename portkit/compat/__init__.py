@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, combinations
+from types import MappingProxyType
 from typing import cast
 
 from portkit.architecture import TABLE
@@ -30,6 +31,7 @@ from portkit.model import (
     Form,
     ImageConfig,
     Instance,
+    Needs,
     Port,
     Severity,
     Verdict,
@@ -56,6 +58,8 @@ __all__ = [
 ]
 
 _ERRORS = {rule.id: rule.error for rule in RULES}
+_EMULATES = frozenset(rule.id for rule in RULES if rule.emulates)
+_NO_NEEDS: Mapping[str, Needs] = MappingProxyType({})
 
 
 def check(
@@ -65,17 +69,19 @@ def check(
     form: Form,
     instances: tuple[Instance, ...] = (),
     unknown: frozenset[str] = frozenset(),
+    needs: Mapping[str, Needs] = _NO_NEEDS,
 ) -> tuple[Finding, ...]:
     """What the rules find of one App in one Form on one host.
 
     images: by digest. instances: what portkit has there. unknown: the fields of `facts` that are
-    not known. A finding about one of several services names it; one that is true of all of them is
-    there once.
+    not known. needs: of those services whose image was read. A finding about one of several
+    services names it; one that is true of all of them is there once.
     """
     found: dict[Finding, list[str]] = {}
     known = cast(Facts, KnownFacts(facts, unknown)) if unknown else facts
     for service in spec.services:
-        case = Case(service, spec, images[service.image], known, form, instances)
+        image, own = images[service.image], needs.get(service.service)
+        case = Case(service, spec, image, known, form, instances, own)
         for rule in CASE_RULES:
             for finding in rule.judge(case) if form in rule.forms else ():
                 found.setdefault(finding, []).append(service.service)
@@ -103,25 +109,30 @@ def check_all(
     forms: Sequence[Form],
     there: tuple[Instance, ...] = (),
     unknown: frozenset[str] = frozenset(),
+    needs: Mapping[str, Mapping[str, Needs]] = MappingProxyType({}),
 ) -> dict[str, dict[Form, tuple[Finding, ...]]]:
     """What the rules find of Apps that go to one host: each alone, and all of them together.
 
     apps: what the processes of each App will see, and its images, by the App's name. there: what
-    portkit has on the host already. unknown: the fields of `facts` that are not known. Answers the
-    findings of each App in each of the Forms.
+    portkit has on the host already. unknown: the fields of `facts` that are not known. needs: of
+    each App's services whose images were read. Answers the findings of each App in each of the
+    Forms.
     """
     shared = clashes({name: spec.ports for name, (spec, _) in apps.items()})
     found = {}
     for name, (spec, images) in apps.items():
         known = {image.digest: image for image in images}
         found[name] = {
-            form: check(spec, known, facts, form, there, unknown) + shared[name] for form in forms
+            form: check(spec, known, facts, form, there, unknown, needs.get(name, _NO_NEEDS))
+            + shared[name]
+            for form in forms
         }
     return found
 
 
 def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:
     """The one word that the findings about a Form amount to."""
+    findings = tuple(findings)
     severities = {finding.severity for finding in findings}
     if Severity.ERROR in severities:
         return Verdict.INCOMPATIBLE
@@ -131,6 +142,8 @@ def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:
         return Verdict.UNKNOWN
     if form is Form.DISK and facts.accelerator != "kvm":
         return Verdict.EMULATED
+    if any(finding.rule in _EMULATES for finding in findings):
+        return Verdict.EMULATED
     return Verdict.NATIVE
 
 
@@ -138,11 +151,12 @@ def documented(
     apps: Mapping[str, tuple[AppSpec, Sequence[ImageConfig]]],
     profile: Profile,
     forms: Sequence[Form],
+    needs: Mapping[str, Mapping[str, Needs]] = MappingProxyType({}),
 ) -> dict[str, dict[Form, tuple[Verdict, tuple[Finding, ...]]]]:
     """What `check_all` finds on a kind of host of which only documents are known, and what it
     amounts to."""
     found: dict[str, dict[Form, tuple[Verdict, tuple[Finding, ...]]]] = {}
-    judged = check_all(apps, profile.facts, forms, unknown=profile.unknown)
+    judged = check_all(apps, profile.facts, forms, unknown=profile.unknown, needs=needs)
     for name, rows in judged.items():
         images = {image.architecture for image in apps[name][1]}
         found[name] = {form: _by(profile, form, rows[form], images) for form in forms}

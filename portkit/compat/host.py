@@ -9,17 +9,6 @@ from portkit.compat.rule import Case, Found
 from portkit.model import AppSpec, Facts, Firmware, RunSpec
 
 
-def architecture(case: Case) -> Iterator[Found]:
-    """The image must be for the architecture of the host."""
-    wanted, has = case.image.architecture, case.facts.architecture
-    if wanted != has:
-        yield Found(
-            f"the image is for {wanted}, the host is {has}",
-            (f"{case.facts.host}: {has}",),
-            f"Build the image for {has}.",
-        )
-
-
 def kit(case: Case) -> Iterator[Found]:
     """A disk needs a kernel, an init and a machine to boot on, which the table may not have."""
     known = TABLE.get(case.image.architecture)

@@ -10,11 +10,14 @@ from typing import Generic, TypeVar
 from portkit.errors import IncompatibleError, PortkitError
 from portkit.model import (
     AppSpec,
+    Engine,
     Facts,
     Finding,
     Form,
     ImageConfig,
     Instance,
+    Linux,
+    Needs,
     RunSpec,
     Severity,
 )
@@ -51,7 +54,8 @@ class Case:
     """One service of an App in one Form on one host, which is what most rules judge.
 
     spec: the service. app: all of them. image: of the service. instances: what portkit has on that
-    host, as far as it was asked.
+    host, as far as it was asked. needs: what the service needs of its host; None where its image
+    was not read.
     """
 
     spec: RunSpec
@@ -60,6 +64,7 @@ class Case:
     facts: Facts
     form: Form
     instances: tuple[Instance, ...] = ()
+    needs: Needs | None = None
 
 
 class UnknownFact(Exception):
@@ -88,17 +93,34 @@ class KnownFacts:
         return getattr(self._facts, name)
 
 
+def linux_of(facts: Facts) -> Linux:
+    """What is known of the kernel: nothing, where nobody knows it."""
+    try:
+        return facts.linux
+    except UnknownFact:
+        return Linux()
+
+
+def engine_of(facts: Facts) -> Engine:
+    """What is known of the engine: nothing, where nobody knows it."""
+    try:
+        return facts.engine
+    except UnknownFact:
+        return Engine()
+
+
 @dataclass(frozen=True)
 class Found:
     """What the function of a rule saw.
 
-    evidence: one string for each thing that was read. remedy: only where that of the rule does not
-    fit.
+    evidence: one string for each thing that was read. remedy, severity: only where those of the
+    rule do not fit.
     """
 
     message: str
     evidence: tuple[str, ...] = ()
     remedy: str = ""
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +129,9 @@ class Rule(Generic[S]):
 
     look: a pure function from what is judged (most often a Case) to what it found.
     forms: those in which the rule matters. error: the exception that a Move raises when this rule
-    refuses it; only rules of severity `error` refuse.
+    refuses it; only rules of severity `error` refuse. source: what the rule rests on, where that is
+    not how portkit itself works. emulates: a Form of which it finds something runs on an emulated
+    processor.
     """
 
     id: str
@@ -117,6 +141,8 @@ class Rule(Generic[S]):
     remedy: str = ""
     forms: frozenset[Form] = BOTH
     error: type[PortkitError] = IncompatibleError
+    source: str = ""
+    emulates: bool = False
 
     def judge(self, subject: S) -> tuple[Finding, ...]:
         """The findings of this rule about `subject`, and, where it met a fact that is not known,
@@ -124,8 +150,8 @@ class Rule(Generic[S]):
         found = []
         try:
             for row in self.look(subject):
-                remedy = row.remedy or self.remedy
-                found.append(Finding(self.id, self.severity, row.message, row.evidence, remedy))
+                severity, remedy = row.severity or self.severity, row.remedy or self.remedy
+                found.append(Finding(self.id, severity, row.message, row.evidence, remedy))
         except UnknownFact as missing:
             found.append(self._unknown(missing.name))
         return tuple(found)
@@ -136,4 +162,4 @@ class Rule(Generic[S]):
             return Finding(self.id, Severity.INFO, message)
         refuses = self.severity is Severity.ERROR
         severity = Severity.UNKNOWN if refuses else Severity.INFO
-        return Finding(self.id, severity, f"the documentation does not say: {name}")
+        return Finding(self.id, severity, f"not known of the host: {name}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from portkit.compat import host, owner, ports, process, room
+from portkit.compat import host, owner, ports, process, programs, room
 from portkit.compat.owner import Lacking, Running
 from portkit.compat.ports import Pair
 from portkit.compat.room import Load
 from portkit.compat.rule import Case, Rule, Scope
+from portkit.compat.table_of_needs import NEEDS
 from portkit.errors import ConflictError, SpaceError
 from portkit.model import Form, Severity
 
@@ -24,7 +25,13 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         remedy="Move the image.",
         forms=_DISK,
     ),
-    Rule("architecture", Severity.ERROR, Scope.HOST, host.architecture),
+    Rule(
+        "architecture",
+        Severity.ERROR,
+        Scope.HOST,
+        programs.architecture,
+        source="OCI image-spec v1.1, config.md; Linux, admin-guide/binfmt-misc.rst (flag F)",
+    ),
     Rule(
         "docker",
         Severity.ERROR,
@@ -184,6 +191,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         remedy="Leave it out if the app does not need it, or move the image.",
         forms=_DISK,
     ),
+    *NEEDS,
 )
 
 # Judged once for a Move, or for several Moves to one host together.

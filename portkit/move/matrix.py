@@ -109,7 +109,8 @@ def documented(
     """A kind of host that documents describe, with its cells."""
     lacks = request.source.lacking(None, request.store)
     apps = {each.app.name: (each.spec, each.image.images) for each in packages}
-    judged = compat.documented(apps, profile, request.forms)
+    own = {each.app.name: each.needs for each in packages}
+    judged = compat.documented(apps, profile, request.forms, own)
     cells = []
     for each in packages:
         known = each.app.findings + each.running + lacks
@@ -148,7 +149,7 @@ def _reason(verdict: Verdict, findings: Sequence[Finding], form: Form, facts: Fa
     if form is Form.DISK:
         virtual = facts.accelerator_note or facts.accelerator
         return f"{facts.architecture}, {_version('QEMU', facts.qemu_version)}, {virtual}"
-    slow = next((row.message for row in findings if row.rule == "architecture"), "")
+    slow = next((row.message for row in findings if row.rule in ("architecture", "emulated")), "")
     told = [facts.architecture, _version("Docker", facts.docker_version), slow]
     return ", ".join(each for each in told if each)
 

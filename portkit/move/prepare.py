@@ -9,15 +9,25 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from portkit import app as app_room
-from portkit import boot, compat, transfer
+from portkit import boot, compat, needs, transfer
 from portkit.clock import Clock
 from portkit.errors import ConflictError, PortkitError
 from portkit.host import Host
-from portkit.model import App, AppSpec, Artifact, Facts, Finding, Form, Instance, Severity
+from portkit.model import (
+    App,
+    AppSpec,
+    Artifact,
+    Facts,
+    Finding,
+    Form,
+    Instance,
+    Needs,
+    Severity,
+)
 from portkit.progress import Observer
 from portkit.report import FormReport, Phase, Report
 from portkit.source import Source
@@ -126,7 +136,7 @@ class Turn:
 @dataclass(frozen=True)
 class Package:
     """An App with its image in the Store here, whatever host it will go to. running: what is found
-    of the App as it runs at the source."""
+    of the App as it runs at the source. needs: of those services whose images are here."""
 
     app: App
     spec: AppSpec
@@ -134,6 +144,7 @@ class Package:
     source: Facts
     running: tuple[Finding, ...]
     turn: Turn
+    needs: Mapping[str, Needs] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -231,7 +242,8 @@ def _judge(
         target = job.target.facts()
     there = _instances(packages, target, job.target)
     apps = {each.app.name: (each.spec, each.image.images) for each in packages}
-    found = compat.check_all(apps, target, job.forms, there)
+    own = {each.app.name: each.needs for each in packages}
+    found = compat.check_all(apps, target, job.forms, there, needs=own)
     packed = [
         _packed(each, turn, target, found[each.app.name]).also(lacks)
         for each, turn in zip(packages, turns, strict=True)
@@ -267,7 +279,8 @@ def _packaged(app: App, request: Request, facts: Facts, turn: Turn) -> Package:
         images = request.source.images(app, request.store, clock)
         spec = app_room.resolve_all(app_room.filled(app), images.services)
         running = request.source.running(app, facts)
-    return Package(app, spec, images.artifact, facts, running, turn)
+        own = needs.of_services(request.store, images.artifact.images, spec.services)
+    return Package(app, spec, images.artifact, facts, running, turn, own)
 
 
 def _instances(packages: Sequence[Package], facts: Facts, host: Host) -> tuple[Instance, ...]:

@@ -17,6 +17,7 @@ from portkit.needs.root import Root
 from portkit.needs.software import software
 from portkit.needs.start import Start
 from portkit.package.flatten import flattened
+from portkit.store import Store
 
 _TEXT_BYTES = 1 << 16
 _LOADER_BYTES = 4 << 20
@@ -34,24 +35,39 @@ _BUILT_FOR = {
 }
 
 
-def read(layers: Sequence[Path], image: ImageConfig, spec: RunSpec) -> Needs:
-    """What the service `spec` needs, whose image has these layers (tars, bottom first).
+def read(layers: Sequence[Path], image: ImageConfig, specs: Sequence[RunSpec]) -> tuple[Needs, ...]:
+    """What each of the services `specs` needs, whose image has these layers (tars, bottom first).
 
     Layers that cannot be read are not an error: what is not known is in `unread`.
     """
     try:
         with flattened(layers) as tree:
             root = Root(tree)
-            walk = Start(root, spec)
-            walk.walk()
-            return _needs(root, walk, image)
+            return tuple(_needs(root, spec, image) for spec in specs)
     except VerifyError as error:
-        return Needs(
-            image.os, image.architecture, image.variant, unread=(f"{error.brief}: {error.details}",)
-        )
+        why = (f"{error.brief}: {error.details}",)
+        needs = Needs(image.os, image.architecture, image.variant, unread=why)
+        return tuple(needs for _ in specs)
 
 
-def _needs(root: Root, walk: Start, image: ImageConfig) -> Needs:
+def of_services(
+    store: Store, images: Sequence[ImageConfig], services: Sequence[RunSpec]
+) -> dict[str, Needs]:
+    """What the services of an App need, by name; without those whose image has no layers in the
+    Store here, as of a bundle that has the disk alone."""
+    found: dict[str, Needs] = {}
+    for image in images:
+        own = [each for each in services if each.image == image.digest]
+        if own and image.diff_ids and all(store.has(digest) for digest in image.diff_ids):
+            layers = [store.content(digest) for digest in image.diff_ids]
+            names = [each.service for each in own]
+            found.update(zip(names, read(layers, image, own), strict=True))
+    return found
+
+
+def _needs(root: Root, spec: RunSpec, image: ImageConfig) -> Needs:
+    walk = Start(root, spec)
+    walk.walk()
     release = os_release(root.text("/etc/os-release", _TEXT_BYTES))
     kinds = [kind for kind in walk.loaders.values() if kind]
     kind = kinds[0] if kinds else ""

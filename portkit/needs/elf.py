@@ -82,6 +82,7 @@ class Elf:
     defined: frozenset[str] = frozenset()
     kernel: tuple[int, int, int] | None = None
     level: int = 0
+    align: int = 0
 
     @property
     def machine(self) -> str:
@@ -108,6 +109,7 @@ class _Segment:
     offset: int
     address: int
     size: int
+    align: int
 
 
 class _File:
@@ -146,6 +148,7 @@ class _File:
             defined=frozenset(self._defined()),
             kernel=kernel,
             level=level if self.machine == X86_64 else 0,
+            align=min((row.align for row in self._of(_LOAD) if row.align > 1), default=0),
         )
 
     @cached_property
@@ -157,10 +160,10 @@ class _File:
         rows = []
         for at in range(0, len(table), entry):
             if self.bits == 64:
-                kind, _, offset, address, _, size = self._unpack("IIQQQQ", table, at)
+                kind, _, offset, address, _, size, _, align = self._unpack("IIQQQQQQ", table, at)
             else:
-                kind, offset, address, _, size = self._unpack("IIIII", table, at)
-            rows.append(_Segment(kind, offset, address, size))
+                kind, offset, address, _, size, _, _, align = self._unpack("IIIIIIII", table, at)
+            rows.append(_Segment(kind, offset, address, size, align))
         return rows
 
     def _of(self, *types: int) -> Iterator[_Segment]:

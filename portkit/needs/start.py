@@ -316,6 +316,7 @@ class Start:
                 bits=read.key[1],
                 level=read.level,
                 kernel=read.kernel,
+                align=read.align,
                 sure=sure,
             )
 

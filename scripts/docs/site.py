@@ -79,7 +79,7 @@ def _verb(verb: Verb) -> Iterator[str]:
         yield ""
     yield from ("| option | |", "|---|---|")
     for names, about in verb.options:
-        yield f"| `{names}` | {_cell(about)} |"
+        yield f"| `{names}` | {cell(about)} |"
 
 
 def rules() -> str:
@@ -116,5 +116,6 @@ def _plain(text: str) -> str:
     )
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Text for a cell of a table."""
     return _plain(" ".join(text.split()))

@@ -74,7 +74,7 @@ def whole_image(data: bytes, folder: Path) -> object:
     }
     path = layer(folder / "layer", files)
     env = (("PATH", "/bin"),)
-    found = read([path], IMAGE, spec(argv=("start", "program"), env=env, cwd="/"))
+    (found,) = read([path], IMAGE, [spec(argv=("start", "program"), env=env, cwd="/")])
     assert found.command == "/bin/start", "whatever is wrong, the rest is read"
     return found
 

@@ -1,7 +1,6 @@
 """Compatibility: each rule says what it found, and the verdict follows."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -121,23 +120,6 @@ def test_the_table_is_in_order() -> None:
         assert rule.forms
         assert rule.look.__doc__
         assert rule.error is IncompatibleError or rule.severity is Severity.ERROR, rule.id
-
-
-def test_the_page_of_rules_is_the_table() -> None:
-    page = (Path(__file__).parents[3] / "docs/compatibility.md").read_text()
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
-    told = [[row[0], row[1], row[2], row[3], row[5]] for row in rows if len(row) == 6][2:]
-    wanted = [
-        [
-            rule.id,
-            rule.severity.value,
-            rule.scope.value,
-            "both" if len(rule.forms) == 2 else next(iter(rule.forms)).value,
-            str(rule.error.exit_code) if rule.severity is Severity.ERROR else "",
-        ]
-        for rule in compat.RULES
-    ]
-    assert told == wanted
 
 
 def test_the_scope_says_what_a_rule_looks_at() -> None:

@@ -18,7 +18,8 @@ def rules_of_the_reader() -> set[str]:
 
 
 def test_every_exit_code() -> None:
-    told = {code for heading in HEADINGS for code in re.findall(r"\d+", heading)}
+    codes = [heading for heading in HEADINGS if heading[0].isdigit()]
+    told = {code for heading in codes for code in re.findall(r"\d+", heading)}
     assert told == {code for code, _ in exit_codes()}
 
 

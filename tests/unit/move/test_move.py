@@ -28,6 +28,7 @@ from portkit.move.plan import plan_from
 from portkit.report import Boot, Report
 from portkit.source import OnHost
 from portkit.store import Store
+from tests.elves import elf, layer
 from tests.factories import FACTS, IMAGE, transfer
 from tests.unit.fake_host import FakeHost
 
@@ -68,14 +69,22 @@ RESULTS: dict[str, dict[str, Any]] = {
 }
 
 
+def program_layer(folder: Path) -> bytes:
+    """A layer of 1000 bytes with the command of IMAGE in it."""
+    data = layer(folder / "layer", {"bin/x": elf(more=bytes(368))}).read_bytes()
+    return data[:1000]
+
+
 class Lot:
     """Apps of the given names, each with a layer of its own and one that all share."""
 
     def __init__(self, folder: Path, *names: str, target: Facts = FACTS) -> None:
         self.store = Store(folder / "store")
-        base, images = self.store.put_bytes(bytes(1000)), {}
+        base, images = self.store.put_bytes(program_layer(folder)), {}
         for name in names:
-            config, own = (self.store.put_bytes(text.encode() * 100) for text in (name, name + "!"))
+            config = self.store.put_bytes(name.encode() * 100)
+            # Nothing is read behind the block of zeros at which a tar ends.
+            own = self.store.put_bytes(bytes(512) + f"{name}!".ljust(88).encode())
             parts = replace(IMAGE, digest=config.digest, diff_ids=(base.digest, own.digest))
             blobs = (config, Blob(base.digest, 1000), own)
             images[name] = Artifact(Form.IMAGE, config.digest, (parts,), blobs, 2000, 2000)
@@ -229,10 +238,10 @@ def test_one_that_cannot_go_holds_all(tmp_path: Path) -> None:
 
 
 def test_space_is_that_of_all_together(tmp_path: Path) -> None:
-    """In the Store 1000 of the base, 400 and 500 of one App's configuration and layer each, and
+    """In the Store 1000 of the base, 400 and 600 of one App's configuration and layer each, and
     the stream of the base beside it."""
     names = ("shop", "blog")
-    need = 1000 + 2 * (400 + 500) + 1000
+    need = 1000 + 2 * (400 + 600) + 1000
     exact = replace(FACTS, store_free_bytes=need, docker_free_bytes=10 << 30)
     assert len(Lot(tmp_path, *names, target=exact).run()) == 2
     less = Lot(tmp_path, *names, target=replace(exact, store_free_bytes=need - 1))

@@ -51,6 +51,7 @@ def test_everything_that_a_file_says() -> None:
         defined=frozenset({"own.so.1", "OWN_1"}),
         kernel=(3, 17, 0),
         level=3,
+        align=4096,
     )
     assert found.machine == "amd64"
 

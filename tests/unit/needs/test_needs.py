@@ -27,7 +27,8 @@ class Image:
     def __call__(self, *layers: dict[str, Any], **changes: Any) -> Needs:
         paths = [layer(self._folder / f"{number}", files) for number, files in enumerate(layers)]
         changes = {"env": PATH, "cwd": "/", "argv": ("/app",), **changes}
-        return read(paths, IMAGE, spec(**changes))
+        (found,) = read(paths, IMAGE, [spec(**changes)])
+        return found
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_all_that_a_program_needs_is_there(needs: Image) -> None:
     found = needs({"/app": PROGRAM, **glibc("GLIBC_2.2.5", "GLIBC_2.36", "GLIBC_2.34")})
     assert (found.missing, found.unread) == ((), ())
     assert (found.command, found.libc, found.libc_version) == ("/app", "glibc", (2, 36))
-    assert found.binaries[0] == Binary("/app", Role.PROGRAM, "amd64", 64)
+    assert found.binaries[0] == Binary("/app", Role.PROGRAM, "amd64", 64, align=4096)
     assert [each.role for each in found.binaries[1:]] == [Role.LOADER, Role.LIBRARY]
     assert found.binaries[2].kernel == (3, 2, 0)
 
@@ -80,7 +81,8 @@ def test_a_library_for_another_machine_is_passed_over(needs: Image) -> None:
 
 def test_a_file_that_is_no_program(needs: Image, tmp_path: Path) -> None:
     path = layer(tmp_path / "plain", {"/app": PROGRAM}, mode=0o644)
-    (row,) = read([path], IMAGE, spec(argv=("/app",), env=PATH)).missing
+    (found,) = read([path], IMAGE, [spec(argv=("/app",), env=PATH)])
+    (row,) = found.missing
     assert (row.what, row.details) == (Lack.EXECUTABLE, "its mode has no x")
 
 
@@ -260,12 +262,13 @@ def test_known_software(needs: Image) -> None:
 
 def test_layers_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"x" * 700)
-    found = read([tmp_path / "bad"], replace(IMAGE, variant="v8"), spec())
+    (found,) = read([tmp_path / "bad"], replace(IMAGE, variant="v8"), [spec()])
     assert (found.variant, found.binaries) == ("v8", ())
     assert "malformed" in found.unread[0]
     whole = elf(interpreter=LOADER)
     path = layer(tmp_path / "cut", {"/app": whole[:100], **glibc()})
-    assert "/app: " in read([path], IMAGE, spec(argv=("/app",))).unread[0]
+    (found,) = read([path], IMAGE, [spec(argv=("/app",))])
+    assert "/app: " in found.unread[0]
 
 
 def test_libraries_that_need_each_other_end(needs: Image) -> None:
@@ -287,6 +290,7 @@ def test_a_large_image_is_read_quickly(tmp_path: Path) -> None:
     path = layer(tmp_path / "large", {**files, "/app": PROGRAM, **glibc("GLIBC_2.34")})
     assert path.stat().st_size > 400_000_000
     begun = time.monotonic()
-    assert read([path], IMAGE, spec(argv=("/app",))).missing == ()
+    (found,) = read([path], IMAGE, [spec(argv=("/app",))])
+    assert found.missing == ()
     assert time.monotonic() - begun < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 256 << 10

@@ -1,0 +1,127 @@
+"""What the compose file asks of a kernel or an engine, against what the host gives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
+from portkit.compat.versions import version
+from portkit.model import Form
+
+# What has a value of its own in each namespace (runc, libcontainer/configs/validate).
+_OWN = re.compile(r"kernel\.(sem|shm\w+|msg\w+|domainname)|fs\.mqueue\..+|net\..+")
+# Devices that are looked for: facts have /dev two deep, without terminals and loops.
+_SEEN = re.compile(r"/dev/(?!tty\w*$|vcs|loop\d|ram\d|pts|fd|shm|mqueue|std)[^/]+(/[^/]+)?")
+_LOW = 1024
+
+
+def devices(case: Case) -> Iterator[Found]:
+    """A device of the host that the file names has to be there."""
+    for each in case.spec.devices:
+        if not _SEEN.fullmatch(each.source):
+            continue
+        there = linux_of(case.facts).devices
+        if there is None:
+            raise UnknownFact(f"whether it has {each.source}")
+        if not any(path == each.source or path.startswith(each.source + "/") for path in there):
+            yield Found(
+                f"the host has no {each.source}",
+                (f"devices: {each.source}", f"{case.facts.host}: /dev"),
+            )
+
+
+def sysctls(case: Case) -> Iterator[Found]:
+    """An engine sets only what a container has for itself; the rest is the host's."""
+    for name in case.spec.sysctls:
+        if not _OWN.fullmatch(name):
+            value, wanted = linux_of(case.facts).sysctls.get(name), case.spec.sysctls[name]
+            yield Found(
+                f"{name} is the host's own, and no engine sets it for a container",
+                (f"sysctls: {name}={wanted}", f"{case.facts.host}: {value or 'not read'}"),
+                f"Take it out of the file, and set it on the host: sysctl -w {name}={wanted}. "
+                "Or move the disk, whose kernel is its own.",
+            )
+        elif name.startswith("net.") and case.spec.network_mode == "host":
+            yield Found(
+                f"{name} cannot be set where the network is the host's",
+                (f"sysctls: {name}", "network_mode: host"),
+                "Set it on the host, or give the service a network of its own.",
+            )
+
+
+def ipv6(case: Case) -> Iterator[Found]:
+    """The file asks for IPv6, which the host's kernel may not have."""
+    asked = [f"networks.{row.name}.enable_ipv6" for row in case.app.networks if row.enable_ipv6]
+    asked += [f"ports: {port.host_ip}" for port in case.spec.ports if ":" in port.host_ip]
+    if not asked:
+        return
+    linux = linux_of(case.facts)
+    if linux.ipv6 is None:
+        raise UnknownFact("whether it has IPv6")
+    if not linux.ipv6 or linux.number("net.ipv6.conf.all.disable_ipv6") == 1:
+        yield Found("the host has no IPv6, or it is switched off", tuple(asked))
+
+
+def shared_memory(case: Case) -> Iterator[Found]:
+    """Shared memory is memory: more than the machine has is never there."""
+    asked = case.spec.shm_bytes or 0
+    if not asked:
+        return
+    disk = case.form is Form.DISK
+    has = case.app.machine.memory_bytes if disk else case.facts.memory_bytes
+    if asked > has:
+        whose = "the VM" if disk else "the host"
+        yield Found(
+            f"{asked} bytes of shared memory are asked for, and {whose} has {has} of memory",
+            (f"shm_size: {asked}",),
+        )
+
+
+def open_files(case: Case) -> Iterator[Found]:
+    """No limit of open files can be above fs.nr_open: the container would not start."""
+    limit = case.spec.ulimits.get("nofile")
+    if limit is None or 0 <= limit.hard <= _LOW:
+        return
+    has = linux_of(case.facts).number("fs.nr_open")
+    if has is not None and (limit.hard > has or limit.hard < 0):
+        asked = "without a limit" if limit.hard < 0 else str(limit.hard)
+        yield Found(
+            f"open files {asked} are asked for, the host's kernel allows {has}",
+            (f"ulimits.nofile: {limit.hard}", f"{case.facts.host}: fs.nr_open = {has}"),
+        )
+
+
+def low_port(case: Case) -> Iterator[Found]:
+    """A user without rights listens below 1024: engines since 20.10 allow it, except in the host's
+    network."""
+    ports = [port.target for port in case.spec.ports if port.target < _LOW]
+    user = case.spec.user.partition(":")[0]
+    if not ports or user in ("", "0", "root") or case.form is Form.DISK:
+        return
+    if "CAP_NET_BIND_SERVICE" in case.spec.capabilities and case.spec.privileged:
+        return
+    engine = version(case.facts.docker_version)
+    host_network = case.spec.network_mode == "host"
+    start = case.facts.unprivileged_port_start if host_network else _LOW
+    old = bool(engine) and engine < (20, 10)
+    if (host_network or old) and min(ports) < start:
+        yield Found(
+            f"user {user} may not listen on port {min(ports)}",
+            (f"user: {user}", f"ports below {start} need rights there"),
+        )
+
+
+def rootless(case: Case) -> Iterator[Found]:
+    """An engine without root's rights cannot publish a port below ip_unprivileged_port_start."""
+    for port in case.spec.ports:
+        if port.host_port >= _LOW:
+            continue
+        start = case.facts.unprivileged_port_start
+        if engine_of(case.facts).rootless and port.host_port < start:
+            yield Found(
+                f"the engine runs without root's rights and cannot publish port {port.host_port}",
+                (f"{case.facts.host}: rootless, ip_unprivileged_port_start is {start}",),
+                f"Publish {start} or more, or on the host: "
+                f"sysctl net.ipv4.ip_unprivileged_port_start={port.host_port}",
+            )

@@ -1,0 +1,302 @@
+"""What is in an image against the engine and the kernel that would run it as a container, and
+against the guest's kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
+from portkit.compat.versions import Version, dotted, version
+from portkit.model import Form, Software
+from portkit.model.run import security_option
+
+# The first Docker whose profile answers ENOSYS to clone3 (release notes of 20.10.10).
+_CLONE3 = (20, 10, 10)
+_IO_URING = 25  # the first Docker whose profile leaves io_uring out (moby#46762)
+_MAPS = 262144  # vm.max_map_count that the servers check for
+_GUEST_MAPS = 65530  # DEFAULT_MAX_MAP_COUNT of Linux: nothing in the guest raises it
+_MANY_FILES = 1 << 20  # a limit above which a loop over all descriptors is felt
+# systemd 226 is the first that knows cgroup v2 as a whole, 258 the first without v1 (its NEWS).
+_SYSTEMD_V2, _SYSTEMD_WITHOUT_V1 = 226, 258
+# The first of each release of Java that reads cgroup v2: 15, and what it was taken back to.
+_JAVA_V2 = {8: (8, 0, 372), 11: (11, 0, 16)}
+_JAVA_ALL = 15
+
+
+def clone3(case: Case) -> Iterator[Found]:
+    """glibc 2.34 makes threads with clone3, which an old engine's seccomp profile refuses with
+    EPERM: no program with threads starts."""
+    needs = case.needs
+    if needs is None or needs.libc != "glibc" or needs.libc_version < (2, 34):
+        return
+    engine = version(case.facts.docker_version)
+    if () < engine < _CLONE3 and _filtered(case):
+        yield Found(
+            "threads of this image fail with EPERM under the engine's seccomp profile",
+            (
+                f"the image: glibc {dotted(needs.libc_version)}",
+                f"{case.facts.host}: Docker {case.facts.docker_version}",
+            ),
+        )
+
+
+def faccessat2(case: Case) -> Iterator[Found]:
+    """glibc 2.33 asks with faccessat2 whether a file may be run; an old libseccomp makes the
+    answer EPERM, so that `test -x` is wrong."""
+    needs = case.needs
+    if needs is None or needs.libc != "glibc" or needs.libc_version < (2, 33):
+        return
+    has = version(engine_of(case.facts).libseccomp)
+    if has and has < (2, 4, 4) and _filtered(case):
+        yield _old_seccomp(case, "whether a file may be run is answered wrongly (faccessat2)")
+
+
+def time64(case: Case) -> Iterator[Found]:
+    """musl 1.2 uses 64-bit times also in 32-bit programs, with system calls that an old libseccomp
+    refuses: dates are wrong. Programs of 64 bits have no such calls."""
+    needs = case.needs
+    if needs is None or needs.libc != "musl" or needs.libc_version < (1, 2):
+        return
+    narrow = any(each.bits == 32 and each.sure for each in needs.binaries)
+    if not narrow:
+        return
+    has = version(engine_of(case.facts).libseccomp)
+    if has and has < (2, 4, 2) and _filtered(case):
+        yield _old_seccomp(case, "dates are wrong (64-bit times of 32-bit programs)")
+
+
+def _old_seccomp(case: Case, what: str) -> Found:
+    needs = case.needs
+    assert needs is not None
+    return Found(
+        what,
+        (
+            f"the image: {needs.libc} {dotted(needs.libc_version)}",
+            f"{case.facts.host}: libseccomp {engine_of(case.facts).libseccomp}",
+        ),
+    )
+
+
+def unknown_calls(case: Case) -> Iterator[Found]:
+    """An old runc answers EPERM, and not ENOSYS, to system calls that its libseccomp does not know:
+    programs that would do without a new call end."""
+    text = engine_of(case.facts).runc
+    has = version(text)
+    # 1.0.0-rc93 is the first that answers ENOSYS; numbers alone do not tell candidates apart.
+    candidate = int(text.partition("-rc")[2].partition("+")[0] or 0) if _is_candidate(text) else 0
+    old = has and (has < (1, 0, 0) or (has == (1, 0, 0) and 0 < candidate < 93))
+    if old and _filtered(case):
+        yield Found(
+            "new system calls are refused with EPERM in containers, where programs expect ENOSYS",
+            (f"{case.facts.host}: runc {text}",),
+        )
+
+
+def _is_candidate(text: str) -> bool:
+    return text.partition("-rc")[2].partition("+")[0].isdecimal()
+
+
+def io_uring(case: Case) -> Iterator[Found]:
+    """A program with liburing: the engine's seccomp profile, or the kernel, may not let it."""
+    found = _software(case, "io_uring")
+    if found is None:
+        return
+    linux = linux_of(case.facts)
+    off = linux.config.get("IO_URING") == "n" or linux.number("kernel.io_uring_disabled") == 2
+    if case.form is Form.IMAGE and off:
+        yield Found("the kernel has no io_uring, or it is switched off", (found.path,))
+    elif case.form is Form.IMAGE:
+        engine = version(case.facts.docker_version)
+        if engine and engine[0] >= _IO_URING and _filtered(case):
+            yield Found(
+                "io_uring is refused with EPERM by the engine's seccomp profile",
+                (found.path, f"{case.facts.host}: Docker {case.facts.docker_version}"),
+            )
+
+
+def bubblewrap(case: Case) -> Iterator[Found]:
+    """bubblewrap makes namespaces and mounts, which the engine's seccomp profile denies without
+    CAP_SYS_ADMIN."""
+    found = _software(case, "bubblewrap")
+    if found is None or not _filtered(case) or "CAP_SYS_ADMIN" in case.spec.capabilities:
+        return
+    yield Found("a sandbox inside the container is denied: bubblewrap", (found.path,))
+
+
+def iptables(case: Case) -> Iterator[Found]:
+    """iptables-legacy inside an image needs the old tables in the host's kernel; new releases have
+    nf_tables alone."""
+    found = _software(case, "iptables-legacy")
+    if found is None or "CAP_NET_ADMIN" not in case.spec.capabilities:
+        return
+    linux = linux_of(case.facts)
+    config = linux.config.get("IP_NF_IPTABLES_LEGACY", "n"), linux.config.get("IP_NF_IPTABLES")
+    if "y" in config or "ip_tables" in (linux.modules or ()):
+        return
+    absent = (config[1] == "n") or (
+        linux.loadable is not None and "ip_tables" not in linux.loadable
+    )
+    if not absent:
+        raise UnknownFact("whether its kernel has ip_tables")
+    yield Found(
+        "the host's kernel has no ip_tables: \"can't initialize iptables table\"",
+        (found.path, f"{case.facts.host}: Linux {case.facts.kernel}"),
+    )
+
+
+def cgroup_v2(case: Case) -> Iterator[Found]:
+    """A systemd before 226 as init cannot work with cgroup v2: it freezes."""
+    found = _systemd(case)
+    if found is not None and int(found.version) < _SYSTEMD_V2 and _cgroup(case) == 2:
+        yield _init(case, found, 2)
+
+
+def cgroup_v1(case: Case) -> Iterator[Found]:
+    """A systemd from 258 on as init does not start where cgroups are version 1."""
+    found = _systemd(case)
+    if found is not None and int(found.version) >= _SYSTEMD_WITHOUT_V1 and _cgroup(case) == 1:
+        yield _init(case, found, 1)
+
+
+def init_rights(case: Case) -> Iterator[Found]:
+    """systemd as the first process mounts file systems and makes cgroups, which a container without
+    rights may not."""
+    found = _systemd(case)
+    if found is not None and not case.spec.privileged:
+        yield Found(
+            "systemd as the first process needs rights that a container does not have",
+            (f"{found.path}: systemd {found.version}",),
+        )
+
+
+def _systemd(case: Case) -> Software | None:
+    found = _software(case, "systemd")
+    return found if found is not None and found.version.isdecimal() else None
+
+
+def _init(case: Case, found: Software, has: int) -> Found:
+    return Found(
+        f"systemd {found.version} as init does not start with cgroup v{has}",
+        (f"{found.path}: systemd {found.version}", f"{case.facts.host}: cgroup v{has}"),
+    )
+
+
+def _cgroup(case: Case) -> int:
+    has = engine_of(case.facts).cgroup or linux_of(case.facts).cgroup
+    if not has:
+        raise UnknownFact("the version of its cgroups")
+    return has
+
+
+def java(case: Case) -> Iterator[Found]:
+    """A Java that reads cgroup v1 alone takes the host's memory for its own: it is killed at its
+    limit."""
+    found = _software(case, "java")
+    if found is None or (has := _java_version(found.version)) >= (_JAVA_ALL,):
+        return
+    knows = has >= _JAVA_V2.get(has[0] if has else 0, (_JAVA_ALL,))
+    if knows or case.form is Form.DISK or case.spec.mem_limit_bytes is None:
+        return
+    if _cgroup(case) == 2:
+        yield Found(
+            f"Java {found.version} does not see the memory limit of a cgroup v2",
+            (f"{found.path}: Java {found.version}", f"{case.facts.host}: cgroup v2"),
+        )
+
+
+def _java_version(text: str) -> Version:
+    """(8, 0, 372) of 1.8.0_372, (11, 0, 16) of 11.0.16."""
+    numbers = version(text.replace("_", "."))
+    return numbers[1:] if numbers[:1] == (1,) else numbers
+
+
+def maps(case: Case) -> Iterator[Found]:
+    """A server that checks vm.max_map_count before it starts, as Elasticsearch does."""
+    found = _software(case, "many-maps")
+    if found is None or ("discovery.type", "single-node") in case.spec.env:
+        return
+    has = _GUEST_MAPS if case.form is Form.DISK else linux_of(case.facts).number("vm.max_map_count")
+    has = _asked(case, "vm.max_map_count", has)
+    if has is None:
+        raise UnknownFact("vm.max_map_count")
+    if has < _MAPS:
+        yield Found(
+            f"the app refuses to start where vm.max_map_count is {has}: it wants {_MAPS}",
+            (found.path, f"vm.max_map_count = {has}"),
+            "" if case.form is Form.IMAGE else f"Say so: sysctls: {{vm.max_map_count: {_MAPS}}}.",
+        )
+
+
+def _asked(case: Case, name: str, otherwise: int | None) -> int | None:
+    """In a VM a sysctl of the compose file is the machine's own."""
+    told = case.spec.sysctls.get(name, "")
+    return int(told) if case.form is Form.DISK and told.isdecimal() else otherwise
+
+
+def descriptors(case: Case) -> Iterator[Found]:
+    """Programs that look at every descriptor up to the limit need gigabytes, or an hour, where the
+    limit is a billion."""
+    found, limit = _software(case, "all-descriptors"), case.spec.ulimits.get("nofile")
+    if found is None or limit is None:
+        return
+    if limit.soft < 0 or limit.soft >= _MANY_FILES:
+        yield Found(
+            f"the app gets {limit.soft} open files, and software in it loops over all of them",
+            (found.path, f"ulimits.nofile: {limit.soft}"),
+        )
+
+
+def fuse(case: Case) -> Iterator[Found]:
+    """A program with libfuse opens /dev/fuse, and mounts."""
+    found = _software(case, "fuse")
+    given = any(each.source == "/dev/fuse" for each in case.spec.devices)
+    if found is not None and not given and not case.spec.privileged:
+        yield Found("the app may want /dev/fuse, which it is not given", (found.path,))
+
+
+def gpu(case: Case) -> Iterator[Found]:
+    """An image for NVIDIA's container runtime: without it the driver's libraries are not there."""
+    found = _software(case, "nvidia")
+    if found is None:
+        return
+    runtimes = engine_of(case.facts).runtimes
+    if case.form is Form.DISK:
+        yield Found("the VM has no GPU", (found.path,))
+    elif runtimes is None:
+        raise UnknownFact("whether it has NVIDIA's container runtime")
+    elif "nvidia" not in runtimes:
+        yield Found("the engine has no runtime of NVIDIA", (f"runtimes: {', '.join(runtimes)}",))
+
+
+def vsyscall(case: Case) -> Iterator[Found]:
+    """Programs of a glibc before 2.14 call the kernel at a fixed place; where it is not mapped they
+    end with SIGSEGV, exit code 139."""
+    needs = case.needs
+    if needs is None or needs.libc != "glibc" or not () < needs.libc_version < (2, 14):
+        return
+    if case.form is Form.IMAGE and linux_of(case.facts).vsyscall is False:
+        yield Found(
+            "programs of this image end with SIGSEGV: the kernel maps no vsyscall page",
+            (f"the image: glibc {dotted(needs.libc_version)}", "/proc/self/maps: no [vsyscall]"),
+        )
+
+
+def d_type(case: Case) -> Iterator[Found]:
+    """overlay2 on a file system without d_type, such as XFS with ftype=0, is refused."""
+    if engine_of(case.facts).d_type is False:
+        yield Found("the engine's file system has no d_type", (f"{case.facts.host}: docker info",))
+
+
+def _software(case: Case, name: str) -> Software | None:
+    return case.needs.software_named(name) if case.needs else None
+
+
+def _filtered(case: Case) -> bool:
+    """Whether the engine's own seccomp profile holds the service."""
+    if case.form is Form.DISK or case.spec.privileged:
+        return False
+    told = dict(security_option(text) for text in case.spec.security_opt)
+    if told.get("seccomp"):  # unconfined, or a profile of the App's own
+        return False
+    options = engine_of(case.facts).security
+    return options is None or any(text.startswith("seccomp") for text in options)

@@ -1,0 +1,273 @@
+"""What an image holds for its own start, and the machine that its programs are for.
+
+What a script or a wrapper may run is only said to be unknown, as nobody can tell without a trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from portkit.compat.rule import Case, Found, UnknownFact, linux_of
+from portkit.compat.versions import dotted, version
+from portkit.engines.virtual_cpu import x86_level
+from portkit.model import Binary, Facts, Form, Lack, Missing, Role, Severity
+
+# Machines whose programs a processor of another one runs by itself, if its kernel was built so.
+_ALSO: dict[str, tuple[str, ...]] = {"amd64": ("386",), "arm64": ("arm",)}
+_YES, _NO = "yes", "no"
+# The driver's own libraries, which the container runtime of NVIDIA puts in.
+_OF_A_DRIVER = ("libcuda.so", "libnvidia-", "libnvcuvid.so")
+
+
+def windows(case: Case) -> Iterator[Found]:
+    """An image for another system than Linux: its programs are not Linux's."""
+    if case.image.os != "linux":
+        yield Found(
+            f"the image is for {case.image.os}, and portkit runs Linux's alone",
+            (f"the image's configuration: os is {case.image.os}",),
+        )
+
+
+def architecture(case: Case) -> Iterator[Found]:
+    """The image must be for the architecture of the host, or the host must be able to run it."""
+    wanted, has = case.image.architecture, case.facts.architecture
+    if wanted == has or (case.form is Form.IMAGE and _helped(case.facts, wanted)):
+        return
+    evidence = (f"{case.facts.host}: {has}", *_handlers(case.facts, wanted, case.form))
+    yield Found(
+        f"the image is for {wanted}, the host is {has}",
+        evidence,
+        f"Build the image for {has}, or let the host run it: docker run --privileged "
+        f"--rm tonistiigi/binfmt --install {wanted}."
+        if case.form is Form.IMAGE
+        else f"Build the image for {has}.",
+    )
+
+
+def emulated(case: Case) -> Iterator[Found]:
+    """A handler of binfmt_misc runs the programs of another machine, in software."""
+    machines = [each.machine for each in _programs(case)]
+    for wanted in dict.fromkeys((case.image.architecture, *machines)):
+        if wanted != case.facts.architecture and _helped(case.facts, wanted) == "emulated":
+            yield Found(
+                f"programs for {wanted} would be emulated, several times slower",
+                _handlers(case.facts, wanted, case.form),
+            )
+
+
+def machine(case: Case) -> Iterator[Found]:
+    """A program in the image is for another machine than the image says: "exec format error"."""
+    for each in _programs(case):
+        told = each.machine == case.image.architecture  # then `architecture` judges it
+        if told or _runs_in(case, each.machine):
+            continue
+        where = case.image.architecture if case.form is Form.DISK else case.facts.architecture
+        yield Found(
+            f"{each.path} is a program for {each.machine}, which {where} cannot run: "
+            '"exec format error"',
+            (
+                f"{each.path}: ELF, machine {each.machine}, {each.bits} bits",
+                f"the image's configuration: architecture is {case.image.architecture}",
+                *_handlers(case.facts, each.machine, case.form),
+            ),
+            "Build the image anew, with programs for its own architecture.",
+            None if each.sure else Severity.UNKNOWN,
+        )
+
+
+def _runs_in(case: Case, machine_: str) -> bool:
+    home = case.image.architecture if case.form is Form.DISK else case.facts.architecture
+    if machine_ == home:
+        return True
+    # The guest's kernel is Debian's, which runs programs of 32 bits.
+    if case.form is Form.DISK:
+        return machine_ in _ALSO.get(home, ())
+    return bool(_helped(case.facts, machine_))
+
+
+def _helped(facts: Facts, wanted: str) -> str:
+    """How a host runs a program for another machine in a container: "native", "emulated" or ""."""
+    tried = linux_of(facts).runs.get(wanted, "")
+    if wanted in _ALSO.get(facts.architecture, ()):
+        # What was not tried is so on nearly every host; a rule must not refuse for it.
+        return "" if tried == _NO else "native"
+    handlers = [each for each in linux_of(facts).binfmt or () if each.architecture == wanted]
+    return "emulated" if any(each.fixed for each in handlers) and tried in ("", _YES) else ""
+
+
+def _handlers(facts: Facts, wanted: str, form: Form) -> tuple[str, ...]:
+    if form is Form.DISK:
+        return ()
+    binfmt = linux_of(facts).binfmt
+    own = [each for each in binfmt or () if each.architecture == wanted]
+    if own:
+        return tuple(
+            f"binfmt_misc: {each.name} ({each.interpreter}), flags {each.flags or 'none'}"
+            + ("" if each.fixed else ": without F it is not found inside a container")
+            for each in own
+        )
+    tried = linux_of(facts).runs.get(wanted)
+    rows = ["binfmt_misc: no handler"] if binfmt is not None else []
+    rows += [f"a trial of a program for {wanted}: {tried}"] if tried else []
+    return tuple(rows)
+
+
+def _programs(case: Case) -> tuple[Binary, ...]:
+    binaries = case.needs.binaries if case.needs else ()
+    return tuple(each for each in binaries if each.role is Role.PROGRAM)
+
+
+# ---------------------------------------------------------------- what is missing
+
+
+def command(case: Case) -> Iterator[Found]:
+    """The command, or what the first line of a script names, is not in the image."""
+    for row in _missing(case, Lack.COMMAND):
+        remedy = ""
+        if row.name.endswith("\r"):
+            remedy = "Write the script with the ends of lines of Unix: dos2unix."
+        yield _found(
+            row,
+            f'{row.by} asks for {row.name!a}, which is not in the image: "no such file or '
+            'directory"',
+            remedy,
+        )
+
+
+def executable(case: Case) -> Iterator[Found]:
+    """A file is there and cannot be started: "exec format error", or "permission denied"."""
+    for row in _missing(case, Lack.EXECUTABLE):
+        yield _found(row, f"{row.name} cannot be started: {row.details}")
+
+
+def interpreter(case: Case) -> Iterator[Found]:
+    """The loader that an ELF file names is missing: "no such file or directory", though the file
+    exists."""
+    for row in _missing(case, Lack.LOADER):
+        yield _found(
+            row,
+            f"{row.by} needs the loader {row.name}, which is not in the image: "
+            '"no such file or directory", though the file is there',
+            _loader_remedy(row.name),
+        )
+
+
+def _loader_remedy(name: str) -> str:
+    if "ld-musl" in name:
+        return "Use an image of Alpine, build the program for glibc, or link it statically."
+    return (
+        "Use an image with glibc (of Debian, for example), link the program statically, or add "
+        "gcompat to an Alpine image."
+    )
+
+
+def library(case: Case) -> Iterator[Found]:
+    """A library that a program or another library names is found nowhere by the loader."""
+    for row in _missing(case, Lack.LIBRARY):
+        if not row.name.startswith(_OF_A_DRIVER):  # rule `gpu`
+            yield _found(
+                row,
+                f"{row.by} needs {row.name}, which its loader does not find in the image: "
+                '"cannot open shared object file"',
+            )
+
+
+def symbols(case: Case) -> Iterator[Found]:
+    """A library in the image is older than a program needs: "version `GLIBC_2.38' not found"."""
+    for row in _missing(case, Lack.VERSION):
+        yield _found(
+            row, f"{row.by} needs {row.name}, which the image does not have ({row.details})"
+        )
+
+
+def unread(case: Case) -> Iterator[Found]:
+    """Something of the image could not be looked at, so that more may be missing than was seen."""
+    if case.needs is not None and case.needs.unread:
+        yield Found("not all of what the image needs could be read", case.needs.unread[:20])
+
+
+def _missing(case: Case, what: Lack) -> Sequence[Missing]:
+    return [row for row in (case.needs.missing if case.needs else ()) if row.what is what][:20]
+
+
+def _found(row: Missing, message: str, remedy: str = "") -> Found:
+    evidence = (f"{row.by}: {row.name}", row.details) if row.details else (f"{row.by}: {row.name}",)
+    if row.sure:
+        return Found(message, evidence, remedy)
+    return Found(f"if it is run, {message}", evidence, remedy, Severity.UNKNOWN)
+
+
+# ---------------------------------------------------------------- the processor and the kernel
+
+
+def cpu_level(case: Case) -> Iterator[Found]:
+    """Code for a later level of x86-64 than the processor has: the loader refuses it, or it ends
+    with SIGILL."""
+    if case.needs is None or case.image.architecture != "amd64":
+        return
+    asks = {
+        each.level: f"{each.path}: its note asks for x86-64-v{each.level}"
+        for each in case.needs.binaries
+        if each.sure and each.level
+    }
+    if case.needs.built_level:
+        asks.setdefault(case.needs.built_level, case.needs.built_by)
+    if not asks:
+        return
+    level = max(asks)
+    has = _level(case)
+    if not has:
+        raise UnknownFact("the x86-64 level of its processor")
+    if level > has:
+        where = "the VM's processor" if case.form is Form.DISK else "the host's processor"
+        yield Found(
+            f"the image needs x86-64-v{level}, {where} has v{has}",
+            (asks[level], *_processor(case)),
+            "Use a host or a processor model that has it, or an image that is built for less."
+            if case.form is Form.IMAGE or case.facts.accelerator == "kvm"
+            else "Use a host with working KVM, move the image, or build it for less.",
+        )
+
+
+def _level(case: Case) -> int:
+    host = linux_of(case.facts).cpu_level
+    if case.form is Form.IMAGE:
+        return host
+    kvm = case.facts.accelerator == "kvm"
+    return x86_level(kvm=kvm, host_level=host, qemu=case.facts.qemu_version)
+
+
+def _processor(case: Case) -> tuple[str, ...]:
+    if case.form is Form.DISK and case.facts.accelerator != "kvm":
+        return (f"{case.facts.host}: QEMU {case.facts.qemu_version} emulates the processor",)
+    return (f"{case.facts.host}: /proc/cpuinfo, {linux_of(case.facts).cpu_model}",)
+
+
+def kernel(case: Case) -> Iterator[Found]:
+    """A program's ABI note asks for a later kernel: its C library ends with "kernel too old"."""
+    asks = [each for each in (case.needs.binaries if case.needs else ()) if each.sure]
+    newest = max(asks, key=lambda each: each.kernel or (0, 0, 0), default=None)
+    if newest is None or newest.kernel is None:
+        return
+    has = version(case.facts.kernel)
+    if has and has < newest.kernel:
+        yield Found(
+            f"the image needs Linux {dotted(newest.kernel)}, the host has {case.facts.kernel}",
+            (f"{newest.path}: ABI note {dotted(newest.kernel)}", f"{case.facts.host}: uname -r"),
+        )
+
+
+def page_size(case: Case) -> Iterator[Found]:
+    """A file whose segments are aligned to smaller pages than the kernel's cannot be mapped."""
+    pages = case.needs.binaries if case.needs else ()
+    for each in pages:
+        if not each.sure or not each.align:
+            continue
+        has = linux_of(case.facts).page_bytes
+        if has and each.align < has:
+            yield Found(
+                f"{each.path} is made for pages of {each.align} bytes, the host has {has}",
+                (f"{each.path}: alignment of its segments", f"{case.facts.host}: page size"),
+                "Build it for larger pages, or use a kernel with pages of 4096 bytes.",
+            )
+            return

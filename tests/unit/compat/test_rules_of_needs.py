@@ -1,0 +1,439 @@
+"""What an image needs against what a host gives: each rule finds its cause, and nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portkit import app as apps
+from portkit import compat
+from portkit.compat.table_of_needs import NEEDS as NEEDS_RULES
+from portkit.compat.versions import version
+from portkit.engines.domain_xml import Domain, domain_xml
+from portkit.engines.virtual_cpu import x86_level
+from portkit.model import (
+    App,
+    Binary,
+    Binfmt,
+    Device,
+    Engine,
+    Facts,
+    Finding,
+    Form,
+    ImageConfig,
+    Lack,
+    Linux,
+    Missing,
+    Needs,
+    Network,
+    Port,
+    Role,
+    Service,
+    Severity,
+    Software,
+    Ulimit,
+    Verdict,
+)
+from tests.factories import FACTS, IMAGE
+
+PROGRAM = Binary("/app", Role.PROGRAM, "amd64", 64)
+NEEDS = Needs("linux", "amd64", command="/app", binaries=(PROGRAM,))
+ELSEWHERE = {"health", "accelerator", "privileged", "capabilities", "port-low", "engine-only"}
+
+
+def judged(
+    facts: Facts = FACTS,
+    form: Form = Form.IMAGE,
+    image: ImageConfig = IMAGE,
+    networks: tuple[Network, ...] = (),
+    needs: Needs | None = None,
+    **service: Any,
+) -> tuple[Finding, ...]:
+    app = App("a", (Service("a", **service),), "compose.yaml", networks=networks)
+    spec = apps.resolve_all(app, [image])
+    own = {"a": needs} if needs else {}
+    found = compat.check(spec, {image.digest: image}, facts, form, needs=own)
+    assert all(finding.remedy for finding in found if finding.severity is Severity.ERROR)
+    return tuple(finding for finding in found if finding.rule not in ELSEWHERE)
+
+
+def rules(facts: Facts = FACTS, form: Form = Form.IMAGE, **more: Any) -> set[str]:
+    return {f"{row.severity}:{row.rule}" for row in judged(facts, form, **more)}
+
+
+def verdict(facts: Facts = FACTS, form: Form = Form.IMAGE, **more: Any) -> Verdict:
+    return compat.verdict(judged(facts, form, **more), facts, form)
+
+
+def host(docker: str = "26.1", engine: Engine | None = None, **linux: Any) -> Facts:
+    return replace(
+        FACTS, docker_version=docker, linux=Linux(**linux), engine=engine or Engine(cgroup=1)
+    )
+
+
+def with_software(name: str, number: str = "") -> Needs:
+    return replace(NEEDS, software=(Software(name, number, f"/usr/{name}"),))
+
+
+def test_all_is_well() -> None:
+    for form in Form:
+        assert rules(host(cpu_level=2, page_bytes=4096), form, needs=NEEDS) == set()
+
+
+# ---------------------------------------------------------------- machines
+
+QEMU = "/usr/libexec/qemu-binfmt/aarch64-binfmt-P"
+FIXED = Binfmt("qemu-aarch64", "arm64", QEMU, "POCF")
+ARM = replace(IMAGE, architecture="arm64")
+
+
+@pytest.mark.parametrize(
+    ("linux", "wanted"),
+    [
+        ({}, Verdict.INCOMPATIBLE),
+        ({"binfmt": ()}, Verdict.INCOMPATIBLE),
+        ({"binfmt": (FIXED,)}, Verdict.EMULATED),
+        ({"binfmt": (FIXED,), "runs": {"arm64": "yes"}}, Verdict.EMULATED),
+        ({"binfmt": (FIXED,), "runs": {"arm64": "it ends with 255"}}, Verdict.INCOMPATIBLE),
+        ({"binfmt": (replace(FIXED, flags="PO"),)}, Verdict.INCOMPATIBLE),
+        ({"binfmt": (replace(FIXED, architecture="riscv64"),)}, Verdict.INCOMPATIBLE),
+    ],
+)
+def test_a_foreign_image(linux: dict[str, Any], wanted: Verdict) -> None:
+    needs = replace(NEEDS, architecture="arm64", binaries=(replace(PROGRAM, machine="arm64"),))
+    assert verdict(host(**linux), image=ARM, needs=needs) is wanted
+    assert verdict(host(**linux), Form.DISK, image=ARM, needs=needs) is Verdict.INCOMPATIBLE
+
+
+def test_a_handler_that_containers_do_not_find_is_shown() -> None:
+    (found,) = judged(host(binfmt=(replace(FIXED, flags="PO"),)), image=ARM)
+    assert "without F" in found.evidence[1]
+
+
+def test_a_program_for_another_machine_in_an_image_that_says_it_is_ours() -> None:
+    foreign = replace(NEEDS, binaries=(replace(PROGRAM, machine="arm64"),))
+    for form in Form:
+        (found,) = judged(host(binfmt=(), runs={"arm64": "no"}), form, needs=foreign)
+        assert (found.rule, found.severity) == ("program-machine", Severity.ERROR)
+        assert "exec format error" in found.message
+    assert rules(host(binfmt=(FIXED,)), needs=foreign) == {"warning:emulated"}
+    assert rules(host(binfmt=(FIXED,)), Form.DISK, needs=foreign) == {"error:program-machine"}
+    perhaps = replace(foreign, binaries=(PROGRAM, replace(foreign.binaries[0], sure=False)))
+    assert verdict(needs=perhaps) is Verdict.UNKNOWN
+    narrow = replace(NEEDS, binaries=(replace(PROGRAM, machine="386", bits=32),))
+    assert rules(host(runs={"386": "yes"}), needs=narrow) == rules(needs=narrow) == set()
+    assert rules(host(runs={"386": "no"}), needs=narrow) == {"error:program-machine"}
+
+
+def test_an_image_for_windows() -> None:
+    image = replace(IMAGE, os="windows")
+    assert rules(image=image) == rules(form=Form.DISK, image=image) == {"error:system"}
+
+
+# ---------------------------------------------------------------- what is missing
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "rule"),
+    [
+        (Lack.COMMAND, "/bin/bash", "missing-command"),
+        (Lack.EXECUTABLE, "/app", "not-executable"),
+        (Lack.LOADER, "/lib64/ld-linux-x86-64.so.2", "missing-loader"),
+        (Lack.LOADER, "/lib/ld-musl-x86_64.so.1", "missing-loader"),
+        (Lack.LIBRARY, "libpq.so.5", "missing-library"),
+        (Lack.VERSION, "GLIBC_2.38", "symbol-version"),
+    ],
+)
+def test_what_is_missing(what: Lack, name: str, rule: str) -> None:
+    row = Missing(what, name, "/app", "looked everywhere")
+    for form in Form:
+        assert rules(form=form, needs=replace(NEEDS, missing=(row,))) == {f"error:{rule}"}
+        unsure = replace(NEEDS, missing=(replace(row, sure=False),))
+        assert rules(form=form, needs=unsure) == {f"unknown:{rule}"}
+        assert verdict(form=form, needs=unsure) is Verdict.UNKNOWN
+
+
+def test_messages_name_cause_and_cure() -> None:
+    def one(what: Lack, name: str) -> Finding:
+        (found,) = judged(needs=replace(NEEDS, missing=(Missing(what, name, "/run"),)))
+        return found
+
+    windows = one(Lack.COMMAND, "/bin/sh\r")
+    assert "dos2unix" in windows.remedy
+    assert "\\r" in windows.message
+    assert "\r" not in windows.message
+    loader = one(Lack.LOADER, "/lib64/ld-linux-x86-64.so.2")
+    assert "no such file or directory" in loader.message
+    assert "gcompat" in loader.remedy
+
+
+def test_what_could_not_be_read_is_unknown() -> None:
+    unread = replace(NEEDS, unread=("/app may be on a volume",))
+    assert verdict(needs=unread) is Verdict.UNKNOWN
+
+
+def test_the_driver_of_a_gpu_is_no_library_of_the_image() -> None:
+    row = Missing(Lack.LIBRARY, "libcuda.so.1", "/app")
+    assert rules(needs=replace(NEEDS, missing=(row,))) == set()
+
+
+# ---------------------------------------------------------------- processor and kernel
+
+
+def leveled(level: int, sure: bool = True) -> Needs:
+    return replace(NEEDS, binaries=(replace(PROGRAM, level=level, sure=sure),))
+
+
+@pytest.mark.parametrize("level", [2, 3, 4])
+def test_levels_of_the_processor(level: int) -> None:
+    for has in (1, 2, 3, 4):
+        wanted = {"error:cpu-level"} if level > has else set()
+        assert rules(host(cpu_level=has), needs=leveled(level)) == wanted
+        kvm = replace(host(cpu_level=has), accelerator="kvm")
+        assert rules(kvm, Form.DISK, needs=leveled(level)) == wanted
+    assert rules(host(), needs=leveled(level)) == {"unknown:cpu-level"}
+    assert rules(host(cpu_level=1), needs=leveled(level, sure=False)) == set()
+    built = replace(NEEDS, built_level=level, built_by="/etc/os-release: rhel 9")
+    (found,) = judged(host(cpu_level=1), needs=built)
+    assert found.evidence[0] == "/etc/os-release: rhel 9"
+
+
+def test_the_processor_of_a_vm_without_kvm() -> None:
+    def disk(qemu: str | None, level: int) -> set[str]:
+        facts = replace(host(cpu_level=4), qemu_version=qemu)
+        return rules(facts, Form.DISK, needs=leveled(level)) - {"error:libvirt"}
+
+    assert disk("7.2.13", 3) == disk("11.1", 3) == disk("6.2", 2) == set()
+    assert disk("6.2", 3) == disk("10.0", 4) == {"error:cpu-level"}
+    assert disk(None, 3) == {"unknown:cpu-level"}
+
+
+def test_the_level_is_that_of_the_domain_that_is_defined() -> None:
+    """`virtual_cpu` says what `domain_xml` asks QEMU for."""
+    domain = Domain("pk-0123456789ab", "a", "/o", "/b", "/c", "/s", "/t", 1 << 29, 1, ())
+    assert '<cpu mode="maximum">' in domain_xml(domain)
+    assert '<cpu mode="host-passthrough"' in domain_xml(replace(domain, kvm=True))
+    assert x86_level(kvm=True, host_level=2, qemu="9.0") == 2
+    assert x86_level(kvm=False, host_level=2, qemu="9.0") == 3
+
+
+def test_an_old_kernel() -> None:
+    needs = replace(NEEDS, binaries=(replace(PROGRAM, kernel=(3, 17, 0)),))
+    old, new = replace(FACTS, kernel="3.10.0-1160.el7.x86_64"), replace(FACTS, kernel="3.17")
+    assert rules(old, needs=needs) == {"error:kernel-old"}
+    assert rules(replace(new, kernel="6.1.0-18-amd64"), needs=needs) == set()
+    assert rules(old, Form.DISK, needs=needs) == set(), "a disk has a kernel of its own"
+
+
+def test_pages() -> None:
+    needs = replace(NEEDS, binaries=(replace(PROGRAM, align=4096),))
+    assert rules(host(page_bytes=65536), needs=needs) == {"error:page-size"}
+    assert rules(host(page_bytes=4096), needs=needs) == rules(needs=needs) == set()
+
+
+# ---------------------------------------------------------------- the engine
+
+
+def glibc(*numbers: int) -> Needs:
+    return replace(NEEDS, libc="glibc", libc_version=numbers)
+
+
+def test_threads_under_an_old_engine() -> None:
+    assert rules(host("20.10.9"), needs=glibc(2, 34)) == {"error:clone3-refused"}
+    assert rules(host("20.10.10+dfsg1"), needs=glibc(2, 34)) == set()
+    assert rules(host("20.10.9"), needs=glibc(2, 33)) == set()
+    assert rules(host("20.10.9"), Form.DISK, needs=glibc(2, 34)) == set()
+    open_ = {"security_opt": ("seccomp=unconfined",)}
+    assert rules(host("20.10.9"), needs=glibc(2, 34), **open_) == set()
+    off = Engine(security=("apparmor",))
+    assert rules(host("20.10.9", off), needs=glibc(2, 34)) == set()
+
+
+def test_old_libseccomp_and_runc() -> None:
+    def seccomp(number: str) -> Facts:
+        return host(engine=Engine(cgroup=1, libseccomp=number))
+
+    assert rules(seccomp("2.4.3"), needs=glibc(2, 33)) == {"warning:faccessat2-refused"}
+    assert rules(seccomp("2.4.4"), needs=glibc(2, 33)) == set()
+    musl = replace(NEEDS, libc="musl", libc_version=(1, 2, 0))
+    narrow = replace(musl, binaries=(replace(PROGRAM, machine="386", bits=32),))
+    assert rules(seccomp("2.4.1"), needs=narrow) == {"warning:time64-refused"}
+    assert rules(seccomp("2.4.1"), needs=musl) == set(), "it concerns code of 32 bits alone"
+    for runc, old in (
+        ("1.0.0-rc92", True),
+        ("1.0.0-rc93", False),
+        ("1.1.5+ds1", False),
+        ("", False),
+    ):
+        found = rules(host(engine=Engine(cgroup=1, runc=runc)), needs=NEEDS)
+        assert found == ({"warning:new-calls-refused"} if old else set()), runc
+
+
+def test_io_uring() -> None:
+    needs = with_software("io_uring")
+    assert rules(host("25.0.3"), needs=needs) == {"warning:io-uring-refused"}
+    assert rules(host("24.0.7"), needs=needs) == set()
+    assert rules(host("24.0.7", config={"IO_URING": "n"}), needs=needs) == {
+        "warning:io-uring-refused"
+    }
+    assert rules(host("25.0.3"), Form.DISK, needs=needs) == set()
+
+
+def test_sandboxes_and_tables() -> None:
+    needs = with_software("bubblewrap")
+    assert rules(needs=needs) == {"warning:sandbox-refused"}
+    assert rules(needs=needs, privileged=True) == set()
+    tables, able = with_software("iptables-legacy"), {"cap_add": ("NET_ADMIN",)}
+    new = host(config={"IP_NF_IPTABLES": "m"}, loadable=("nf_tables",))
+    assert rules(new, needs=tables, **able) == {"warning:iptables-legacy"}
+    assert rules(new, needs=tables) == set(), "it may not change tables anyway"
+    for config in ({"IP_NF_IPTABLES": "y"}, {"IP_NF_IPTABLES_LEGACY": "y"}):
+        assert rules(host(config=config), needs=tables, **able) == set()
+    assert rules(host(), needs=tables, **able) == {"info:iptables-legacy"}
+
+
+@pytest.mark.parametrize(
+    ("number", "cgroup", "wanted"),
+    [
+        ("219", 2, {"error:systemd-old"}),
+        ("219", 1, set()),
+        ("252", 2, set()),
+        ("252", 1, set()),
+        ("258", 1, {"error:systemd-new"}),
+        ("258", 2, set()),
+        ("258", 0, {"unknown:systemd-new"}),
+    ],
+)
+def test_systemd(number: str, cgroup: int, wanted: set[str]) -> None:
+    needs, facts = with_software("systemd", number), host(engine=Engine(cgroup=cgroup))
+    assert rules(facts, needs=needs, privileged=True) == wanted
+    assert rules(facts, needs=needs) == {*wanted, "error:systemd-rights"}
+    assert rules(facts, Form.DISK, needs=needs) == set()
+
+
+@pytest.mark.parametrize(
+    ("number", "blind"),
+    [
+        ("1.8.0_362", True),
+        ("1.8.0_372", False),
+        ("11.0.15", True),
+        ("11.0.16", False),
+        ("14.0.2", True),
+        ("15", False),
+        ("21.0.1", False),
+    ],
+)
+def test_java(number: str, blind: bool) -> None:
+    needs, v2 = with_software("java", number), host(engine=Engine(cgroup=2))
+    limit = {"mem_limit_bytes": 1 << 28}
+    assert rules(v2, needs=needs, **limit) == ({"warning:java-memory"} if blind else set())
+    assert rules(host(), needs=needs, **limit) == rules(v2, needs=needs) == set()
+
+
+def test_memory_maps() -> None:
+    needs = with_software("many-maps", "8.1.0")
+    assert rules(host(sysctls={"vm.max_map_count": "65530"}), needs=needs) == {"error:memory-maps"}
+    enough = host(sysctls={"vm.max_map_count": "262144"})
+    assert rules(enough, needs=needs) == set()
+    assert rules(host(), needs=needs) == {"unknown:memory-maps"}
+    assert rules(enough, Form.DISK, needs=needs) == {"error:memory-maps"}, "the guest's own"
+    raised = {"sysctls": {"vm.max_map_count": "262144"}}
+    assert rules(enough, Form.DISK, needs=needs, **raised) == set()
+    alone = {"environment": {"discovery.type": "single-node"}}
+    assert rules(host(), needs=needs, **alone) == set()
+
+
+def test_other_software() -> None:
+    needs = with_software("all-descriptors")
+    many = {"ulimits": {"nofile": Ulimit(1 << 30, 1 << 30)}}
+    assert rules(needs=needs, **many) == {"warning:open-files-many"}
+    assert rules(needs=needs) == set()
+    assert rules(needs=with_software("fuse")) == {"info:fuse"}
+    device = {"devices": (Device("/dev/fuse", "/dev/fuse"),)}
+    assert rules(host(devices=("/dev/fuse",)), needs=with_software("fuse"), **device) == set()
+    gpu = with_software("nvidia")
+    assert rules(host(engine=Engine(runtimes=("runc",))), needs=gpu) == {"warning:gpu"}
+    assert rules(host(engine=Engine(runtimes=("nvidia", "runc"))), needs=gpu) == set()
+    assert rules(host(), Form.DISK, needs=gpu) == {"warning:gpu"}
+
+
+def test_vsyscall_and_file_systems() -> None:
+    assert rules(host(vsyscall=False), needs=glibc(2, 12)) == {"error:vsyscall"}
+    assert rules(host(vsyscall=True), needs=glibc(2, 12)) == set()
+    assert rules(host(vsyscall=False), needs=glibc(2, 36)) == set()
+    assert rules(host(engine=Engine(d_type=False))) == {"error:engine-file-system"}
+
+
+# ---------------------------------------------------------------- the compose file
+
+
+def test_devices() -> None:
+    def asks(path: str) -> dict[str, Any]:
+        return {"devices": (Device(path, path),)}
+
+    facts = host(devices=("/dev/dri/card0", "/dev/fuse", "/dev/net/tun"))
+    assert rules(facts, **asks("/dev/kvm")) == {"error:device"}
+    for path in ("/dev/fuse", "/dev/net/tun", "/dev/dri", "/dev/ttyS0", "/dev/a/b/c"):
+        assert rules(facts, **asks(path)) == set(), path
+    assert rules(host(), **asks("/dev/kvm")) == {"unknown:device"}
+    assert rules(facts, Form.DISK, **asks("/dev/kvm")) == set()
+
+
+def test_sysctls() -> None:
+    def asks(name: str, **more: Any) -> set[str]:
+        return rules(sysctls={name: "1"}, **more)
+
+    assert asks("vm.max_map_count") == asks("kernel.pid_max") == {"error:sysctl"}
+    assert asks("net.core.somaxconn") == asks("kernel.shmmax") == asks("fs.mqueue.msg_max") == set()
+    assert asks("net.core.somaxconn", network_mode="host") == {"error:sysctl"}
+    assert asks("vm.max_map_count", form=Form.DISK) == set()
+
+
+def test_ipv6() -> None:
+    wants = {"ports": (Port(8080, host_ip="::1"),)}
+    off = {"net.ipv6.conf.all.disable_ipv6": "1"}
+    assert rules(host(ipv6=False), **wants) == {"error:ipv6"}
+    assert rules(host(ipv6=True, sysctls=off), **wants) == {"error:ipv6"}
+    assert rules(host(ipv6=True), **wants) == rules(host(ipv6=False)) == set()
+    assert rules(host(), **wants) == {"unknown:ipv6"}
+    assert rules(host(ipv6=False), networks=(Network("n", "a_n", enable_ipv6=True),)) == {
+        "error:ipv6"
+    }
+
+
+def test_limits() -> None:
+    assert rules(shm_bytes=8 << 30) == {"warning:shared-memory"}
+    assert rules(shm_bytes=1 << 30) == set()
+    assert rules(form=Form.DISK, shm_bytes=1 << 30) == {"warning:shared-memory"}
+    kernel = host(sysctls={"fs.nr_open": "1048576"})
+    for hard, wanted in (
+        (1 << 21, {"error:open-files"}),
+        (-1, {"error:open-files"}),
+        (5000, set()),
+    ):
+        assert rules(kernel, ulimits={"nofile": Ulimit(1024, hard)}) == wanted
+
+
+def test_ports_of_users_without_rights() -> None:
+    low = {"ports": (Port(80),), "user": "app"}
+    assert rules(host("19.03.8"), **low) == {"warning:port-user"}
+    assert rules(host("20.10.1"), **low) == set()
+    assert rules(host(), network_mode="host", **low) == {"warning:port-user"}
+    assert rules(host("19.03.8"), ports=(Port(80),), user="0:5") == set()
+    rootless = host(engine=Engine(rootless=True))
+    assert rules(rootless, ports=(Port(80),)) == {"error:port-rootless"}
+    assert rules(replace(rootless, unprivileged_port_start=80), ports=(Port(80),)) == set()
+    assert rules(rootless, ports=(Port(8080),)) == set()
+
+
+def test_versions() -> None:
+    assert version("20.10.24+dfsg1") == (20, 10, 24)
+    assert version("6.1.0-18-amd64") == (6, 1, 0)
+    assert version("") == version(None) == version("unknown") == ()
+
+
+def test_every_rule_of_the_table_is_tried_here() -> None:
+    text = Path(__file__).read_text()
+    tried = [rule.id for rule in NEEDS_RULES if f":{rule.id}" in text or f'"{rule.id}"' in text]
+    assert set(tried) | {"needs-unread"} == {rule.id for rule in NEEDS_RULES}
