@@ -42,7 +42,7 @@ _LIMITS_S = {
     "store.part": 3600.0,  # what has come of a large blob is copied and hashed
     "store.apply": 7 * 86400.0,  # a large disk over a slow link
     "store.gc": 3600.0,
-    "instance.create": 3600.0,  # a disk that was there is hashed
+    "instance.create": 86400.0,  # a disk that was there is hashed, and volumes are filled
     "volume.scan": 86400.0,  # terabytes are hashed
     "volume.pages": 3600.0,
     "volume.read": 86400.0,  # half a GiB over a slow link

@@ -19,7 +19,7 @@ import subprocess
 from pathlib import Path
 from typing import Iterable, List, Set, Tuple
 
-from portkit.remote import facts, leases, store
+from portkit.remote import facts, leases, store, volume_disk
 from portkit.remote.channel import Channel
 from portkit.wire import sparse
 from portkit.wire.frames import RemoteError
@@ -27,7 +27,6 @@ from portkit.wire.json_types import JsonObject
 
 ROOT = Path(os.environ.get("PORTKIT_INSTANCES", "/var/lib/portkit/instances"))
 _ID = re.compile(r"pk-[0-9a-f]{12}")
-_NAME = re.compile(r"pkv[0-9]{1,3}")
 # hostile input 12: what makes disks from foreign input ends in time and in memory.
 _TOOL_SECONDS = 600.0
 _TOOL_MEMORY = 4 << 30
@@ -55,7 +54,8 @@ def create(args: JsonObject, channel: Channel) -> JsonObject:
     """Make an Instance's folder.
 
     args: id, app, disk (digest in the Store), boot (of a kernel and an initrd to start it with, or
-    none), kit (digests of blobs that stay beside it), config (base64), volumes (name, bytes).
+    none), kit (digests of blobs that stay beside it), config (base64), volumes (name, bytes, and
+    the folder whose content each has, or none for an empty one).
     """
     folder = _folder(args["id"])
     owner = _owner()
@@ -98,15 +98,8 @@ def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) ->
     state.touch()
     volumes = {}
     for row in args.get("volumes", ()):
-        if not _NAME.fullmatch(row["name"]):
-            raise RemoteError("HostError", "a volume's name is malformed", repr(row["name"])[:100])
-        path = folder / (row["name"] + ".raw")
-        with path.open("wb") as file:
-            # Sparse: it takes room as it is written to.
-            file.truncate(int(row["bytes"]))
-        # -F: it is a file and no device. -m 0: no blocks are kept back for root, as the app may be
-        # another user. The label is how the guest's init finds the disk.
-        _tool(["mkfs.ext4", "-q", "-F", "-m", "0", "-L", row["name"], str(path)])
+        path = folder / (volume_disk.name_of(row) + ".raw")
+        volume_disk.make(path, row, ROOT.parent, _tool)
         volumes[row["name"]] = str(path)
     for path in folder.iterdir():
         path.chmod(0o600)
@@ -135,7 +128,11 @@ def _memory_limit() -> str:
     return "--as=%d" % limit
 
 
-def _tool(argv: List[str]) -> None:
+def _tool(argv: List[str], seconds: float = 0.0) -> bytes:
+    """Run a program; what it printed. EngineError or SpaceError with that when it failed.
+
+    seconds: that it may take; 0 for those that suffice where nothing large is copied."""
+    seconds = seconds or _TOOL_SECONDS
     env = dict(os.environ, PATH=facts.tool_path())
     for program in ("prlimit", argv[0]):
         if shutil.which(program, path=env["PATH"]) is None:
@@ -153,19 +150,22 @@ def _tool(argv: List[str]) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=env,
-            timeout=_TOOL_SECONDS,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired as error:
         raise RemoteError(
             "EngineError",
-            "%s did not finish within %g s on the host" % (argv[0], _TOOL_SECONDS),
+            "%s did not finish within %g s on the host" % (argv[0], seconds),
             " ".join(argv)[:2000],
             "See whether the host or its disk is overloaded.",
         ) from error
     if done.returncode != 0:
         said = done.stdout.decode("utf-8", "replace")[-2000:]
-        kind = "SpaceError" if "No space left" in said else "EngineError"
+        # The second is what mke2fs says of the disk that it fills.
+        full = any(words in said for words in ("No space left", "Could not allocate"))
+        kind = "SpaceError" if full else "EngineError"
         raise RemoteError(kind, "%s failed on the host" % argv[0], said, "See its words above.")
+    return done.stdout
 
 
 def _base(digest: str, group: int) -> Path:

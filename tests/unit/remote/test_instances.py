@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from portkit import process
 from portkit.remote import facts, gc, instances, store
 from portkit.wire.frames import RemoteError
 
@@ -138,6 +139,30 @@ def test_a_kernel_to_start_from_is_in_the_folder_of_its_instance(
     assert base.exists(), "the other Instance stands on it"
     assert all(store.path_of(name).exists() for name in names), "and names them as its kit"
     assert gc.of_instances() == {base.name[:64], *(name[7:] for name in names)}
+
+
+def test_a_volume_has_the_content_of_its_folder(
+    disk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "TEMPORARY", [])
+    content, folder = tmp_path / "content", instances.ROOT / "pk-0123456789ab"
+    for each in (content, folder):
+        each.mkdir()
+    (content / "data").write_text("of the app")
+    owner, base = (os.getuid(), os.getgid()), instances._base(disk, os.getgid())
+    volumes = [
+        {"name": "pkv0", "bytes": 32 << 20, "folder": str(content)},
+        {"name": "pkv1", "bytes": 32 << 20},
+    ]
+    made = instances._fill(folder, base, {"config": "", "volumes": volumes}, owner)
+    full, empty = (Path(made["volumes"][name]) for name in ("pkv0", "pkv1"))
+    assert process.run(["debugfs", "-R", "cat /data", full]).text == "of the app"
+    assert process.run(["debugfs", "-R", "cat /data", empty]).text == ""
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (full, empty)} == {0o600}
+    with pytest.raises(RemoteError, match="a volume's name is malformed"):
+        instances._fill(
+            folder, base, {"config": "", "volumes": [{"name": "../x", "bytes": 1}]}, owner
+        )
 
 
 def test_an_altered_kernel_is_not_started(disk: str, monkeypatch: pytest.MonkeyPatch) -> None:
