@@ -17,7 +17,8 @@ _LIMIT = strict_json.LIMIT
 
 @dataclass(frozen=True)
 class Inventory:
-    """layers: diffIDs in the host's engine. blobs: digest to size, of its Store."""
+    """layers: diffIDs in the host's engine. blobs: digest to size, of its Store. machines,
+    cpu_model, cpu_level: what guests of its libvirt can be; see `portkit.model.Guests`."""
 
     host: str
     architecture: str
@@ -25,6 +26,9 @@ class Inventory:
     docker_store: str | None = None
     libvirt_version: str | None = None
     qemu_version: str | None = None
+    machines: tuple[str, ...] = ()
+    cpu_model: str = ""
+    cpu_level: int = 0
     layers: tuple[str, ...] = ()
     blobs: dict[str, int] = field(default_factory=dict)
 
@@ -36,7 +40,7 @@ class Inventory:
 
 def take(host: Host) -> Inventory:
     """Record what a host has; nothing is changed there."""
-    facts = host.facts()
+    facts = host.facts(guests=True)
     try:
         rows = host.remote.call("image.list", {})["images"]
     except EngineError:  # none runs there
@@ -48,6 +52,9 @@ def take(host: Host) -> Inventory:
         docker_store=facts.docker_store,
         libvirt_version=facts.libvirt_version,
         qemu_version=facts.qemu_version,
+        machines=facts.guests.machines,
+        cpu_model=facts.guests.cpu_model,
+        cpu_level=facts.guests.cpu_level,
         # Sorted, so that two inventories of one host can be compared as files.
         layers=tuple(sorted({digest for row in rows for digest in row["diff_ids"]})),
         blobs=dict(sorted(host.remote.call("store.list", {})["have"].items())),

@@ -46,6 +46,22 @@ def libvirt(case: Case) -> Iterator[Found]:
         yield Found("libvirt with QEMU is not on the host", (case.facts.host,))
 
 
+def machine_type(case: Case) -> Iterator[Found]:
+    """QEMU drops machine types six years after their release, and distributions have their own."""
+    known, has = TABLE.get(case.image.architecture), case.facts.guests.machines
+    if known is None or known.name != case.facts.architecture:  # other rules say so
+        return
+    if known.chipset and has and known.chipset not in has:
+        yield Found(f"QEMU there has no machine type {known.chipset}", has[:10])
+
+
+def guests(case: Case) -> Iterator[Found]:
+    """libvirt runs, but does not say what its guests can be, or this machine cannot ask it."""
+    if case.facts.guests.note:
+        note = (case.facts.guests.note,)
+        yield Found("what guests of libvirt can be there is not known", note)
+
+
 def accelerator(case: Case) -> Iterator[Found]:
     """Without KVM, QEMU emulates the processor of the guest."""
     if case.facts.accelerator != "kvm":
@@ -65,5 +81,9 @@ def tools(case: Case) -> Iterator[Found]:
 
 def firmware(case: Case) -> Iterator[Found]:
     """A UEFI guest needs firmware files on the host."""
-    if case.app.machine.firmware is Firmware.UEFI and not case.facts.uefi:
+    if case.app.machine.firmware is not Firmware.UEFI:
+        return
+    told = case.facts.guests
+    # Of an older portkit's Facts, or where libvirt was not asked, only the files are known.
+    if "efi" not in told.firmware if told.machines else not case.facts.uefi:
         yield Found("the host has no UEFI firmware for guests", (case.facts.host,))

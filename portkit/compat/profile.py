@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _LIMIT = 64 << 10  # bytes; the longest of ours has 3000
 _FOLDER = resources.files("portkit.compat") / "profiles"
 # What every Facts must have. Where a profile leaves one out it is unknown, and no rule sees this.
+# In these parts of Facts an empty field is unknown, and rules treat it so.
+_PARTS = frozenset({"linux", "engine", "guests"})
 _NOTHING: Mapping[str, object] = {
     "os_id": "",
     "os_version": "",
@@ -178,7 +180,7 @@ def _profile(told: ProfileFile, name: str) -> Profile:
         title=told.title,
         read=told.read,
         facts=facts,
-        known=frozenset(values) | frozenset(own),
+        known=frozenset(values) | frozenset(own) | _PARTS,
         documents=tuple(
             Document(row.title, row.address, row.says, row.looked_up) for row in told.documents
         ),

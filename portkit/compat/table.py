@@ -58,6 +58,23 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         forms=_DISK,
     ),
     Rule(
+        "machine-type",
+        Severity.ERROR,
+        Scope.HOST,
+        host.machine_type,
+        remedy="Install QEMU's machine types there (qemu-system-x86), or move the image.",
+        forms=_DISK,
+        source="QEMU's list of machine types; kubevirt#2308",
+    ),
+    Rule(
+        "guests",
+        Severity.WARNING,
+        Scope.HOST,
+        host.guests,
+        remedy="Install portkit[disk] on this machine; see that libvirt answers there.",
+        forms=_DISK,
+    ),
+    Rule(
         "accelerator",
         Severity.WARNING,
         Scope.HOST,

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
+from portkit.architecture import Architecture
 from portkit.engines.domain_xml import MARK, Domain, domain_xml, instance_of, plain_mark
+from portkit.engines.libvirt_guests import guests
 from portkit.engines.patience import CALL_S, Late, Patient, within
 from portkit.errors import ConflictError, EngineError
-from portkit.model import Form, Instance
+from portkit.model import Form, Guests, Instance
 
 T = TypeVar("T")
 
@@ -73,6 +75,14 @@ class Libvirt:
                 details=f"{self._host}: no answer within {CALL_S:g} s",
                 resolution="Check that it answers there: virsh -c qemu:///system list.",
             ) from error
+
+    def guests(self, architecture: Architecture) -> Guests:
+        """What guests of an architecture can be here."""
+        with self._errors("say what its guests can be"):
+            whole = self._connection.getCapabilities()
+            args = (None, architecture.machine, architecture.chipset or None, None)
+            domain = self._connection.getDomainCapabilities(*args)
+        return guests(whole, domain, machine=architecture.machine)
 
     def create(self, domain: Domain) -> None:
         """Define it; it is not started, and does not start by itself."""

@@ -14,15 +14,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from portkit import process, runtime
+from portkit.architecture import TABLE, Architecture
 from portkit.errors import EngineError, HostError
 from portkit.host import endpoint as endpoints
 from portkit.host.calls import BOOT, Remote
 from portkit.host.limit import Bucket
 from portkit.host.ssh import Counters, Session
-from portkit.model import Facts
+from portkit.model import Facts, Guests
 from portkit.progress import NullObserver, Observer
 from portkit.remote.facts import KEPT, LIBVIRT_SOCKETS
 from portkit.wire.json_types import JsonObject
@@ -61,8 +63,10 @@ class Host:
         self._sockets: dict[str, Path] = {}
         self._libvirt: str | None = None
 
-    def facts(self) -> Facts:
-        """What the host is and has now; nothing is changed. HostError when it answers nonsense."""
+    def facts(self, *, guests: bool = False) -> Facts:
+        """What the host is and has now; nothing is changed. HostError when it answers nonsense.
+
+        guests: libvirt is asked as well, where it runs, what its guests can be."""
         row = self._said()
         told = row.pop("libvirt_socket", None)
         # A host's word: in ssh's -L, anything else could lead somewhere else.
@@ -75,7 +79,23 @@ class Host:
         self._libvirt = told
         from portkit.host.facts import parse_facts  # pydantic
 
-        return parse_facts({**row, "host": self.name, "endpoint": self.endpoint})
+        facts = parse_facts({**row, "host": self.name, "endpoint": self.endpoint})
+        known = TABLE.get(facts.architecture)
+        if not guests or known is None or told is None or facts.libvirt_version is None:
+            return facts
+        try:
+            return replace(facts, guests=self._guests(known))
+        except EngineError as error:  # a rule says so where it matters: it is for disks alone
+            return replace(facts, guests=Guests(note=error.brief))
+
+    def _guests(self, architecture: Architecture) -> Guests:
+        from portkit.engines.libvirt import Libvirt
+
+        libvirt = Libvirt(self.libvirt_uri(), self.name)
+        try:
+            return libvirt.guests(architecture)
+        finally:
+            libvirt.close()
 
     def _said(self) -> JsonObject:
         """What the host says of itself; a trial that it made before is not repeated if it may be

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from portkit.errors import HostError
-from portkit.model import Binfmt, Engine, Facts, Linux
+from portkit.model import Binfmt, Engine, Facts, Guests, Linux
 from portkit.text import printable
 from portkit.wire.json_types import JsonObject
 
@@ -71,6 +71,17 @@ class _Engine(_Part):
     libseccomp: _Word = ""
 
 
+class _Guests(_Part):
+    """The fields of `Guests` as JSON has them."""
+
+    machines: _Words = []
+    firmware: _Words = []
+    cpu_model: _Word = ""
+    cpu_level: Annotated[int, Field(ge=0, le=9)] = 0
+    cpu_models: Annotated[dict[_Word, int], Field(max_length=2000)] = {}
+    note: _Word = ""
+
+
 class _Facts(BaseModel):
     """The fields of `Facts` as JSON has them."""
 
@@ -107,6 +118,7 @@ class _Facts(BaseModel):
     networks: Annotated[list[_Word], FailFast()] = []
     linux: _Linux = Field(default_factory=_Linux)
     engine: _Engine = Field(default_factory=_Engine)
+    guests: _Guests = Field(default_factory=_Guests)
 
 
 def parse_facts(row: object) -> Facts:
@@ -123,8 +135,8 @@ def parse_facts(row: object) -> Facts:
     linux = values.pop("linux")
     handlers = linux.pop("binfmt")
     binfmt = None if handlers is None else tuple(Binfmt(**row) for row in handlers)
-    engine = Engine(**values.pop("engine"))
-    return Facts(**values, linux=Linux(**linux, binfmt=binfmt), engine=engine)
+    engine, guests = Engine(**values.pop("engine")), Guests(**values.pop("guests"))
+    return Facts(**values, linux=Linux(**linux, binfmt=binfmt), engine=engine, guests=guests)
 
 
 def _tuples(row: JsonObject) -> JsonObject:

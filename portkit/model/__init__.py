@@ -7,7 +7,7 @@ from __future__ import annotations
 from portkit.model.artifact import Artifact, Form
 from portkit.model.capabilities import CAPABILITIES, DEFAULT_CAPABILITIES
 from portkit.model.digest import Blob, check_digest
-from portkit.model.facts import Binfmt, Engine, Facts, Linux
+from portkit.model.facts import Binfmt, Engine, Facts, Guests, Linux
 from portkit.model.finding import Finding, Severity, Verdict
 from portkit.model.git import GitUrl
 from portkit.model.health import DEFAULT_TIMEOUT_S, Healthcheck, HealthProbe, Method
@@ -77,6 +77,7 @@ __all__ = [
     "Firmware",
     "Form",
     "GitUrl",
+    "Guests",
     "HealthProbe",
     "Healthcheck",
     "ImageConfig",

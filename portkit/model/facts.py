@@ -78,6 +78,24 @@ class Engine:
 
 
 @dataclass(frozen=True)
+class Guests:
+    """What libvirt says that its QEMU gives to guests of the host's own architecture. Empty and 0
+    are unknown.
+
+    machines: machine types, aliases included. firmware: "bios", "efi". cpu_model, cpu_level: of the
+    most that a guest gets, and its x86-64 level. cpu_models: those that work there, and the level
+    of each. note: why nothing is known, where libvirt was asked.
+    """
+
+    machines: tuple[str, ...] = ()
+    firmware: tuple[str, ...] = ()
+    cpu_model: str = ""
+    cpu_level: int = 0
+    cpu_models: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Facts:
     """What was read from a Host. Sizes are in bytes; None means absent or not readable."""
 
@@ -119,3 +137,4 @@ class Facts:
     networks: tuple[str, ...] = ()  # the names of those of its Docker Engine
     linux: Linux = field(default_factory=Linux)
     engine: Engine = field(default_factory=Engine)
+    guests: Guests = field(default_factory=Guests)

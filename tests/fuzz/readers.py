@@ -20,7 +20,8 @@ from portkit.bundle.described import Described, render
 from portkit.bundle.described import read as read_app
 from portkit.bundle.document import parse as parse_document
 from portkit.bundle.read import Bundle
-from portkit.engines import docker_client
+from portkit.compat import profile
+from portkit.engines import docker_client, libvirt_guests
 from portkit.engines.domain_xml import MARK, instance_of
 from portkit.errors import PortkitError
 from portkit.guest.config import encode_config
@@ -41,6 +42,10 @@ from tests.unit.bundle.samples import FACTS, packed, packed_app, packed_project,
 from tests.unit.engines.recorded import said, shown
 
 Read = Callable[[bytes, Path], object]
+_HOSTS = Path(__file__).parents[2] / "fixtures/hosts"
+_CAPABILITIES = (_HOSTS / "debian-12/capabilities.xml").read_text()
+_DOMAIN_CAPABILITIES = (_HOSTS / "debian-12/domcapabilities-q35.xml").read_bytes()
+_PROFILE = (Path(profile.__file__).parent / "profiles/kubernetes-kubevirt.toml").read_bytes()
 _INSPECTED = json.dumps(said("28.5")).encode()
 _COMPOSE = b"""\
 name: shop
@@ -440,6 +445,11 @@ def _operations() -> bytes:
     )
 
 
+def _guests(data: bytes, _: Path) -> object:
+    told = data.decode("utf-8", "surrogateescape")
+    return libvirt_guests.guests(_CAPABILITIES, told, machine="x86_64")
+
+
 def readers() -> dict[str, Reader]:
     """Every reader of what others made, by name."""
     bundles, described = _bundles(), _described()
@@ -466,6 +476,8 @@ def readers() -> dict[str, Reader]:
             spoil_bytes,
             (_XML,),
         ),
+        Reader("libvirt-guests", _guests, spoil_bytes, (_DOMAIN_CAPABILITIES,)),
+        Reader("profile", lambda d, _: profile.parse(d, "ours"), spoil_lines, (_PROFILE,)),
         Reader("store-index", _index, spoil_json, (_INDEX,)),
         Reader("artifact", lambda d, _: artifact_from(d), spoil_json, (_artifact(),)),
         Reader("guest-config", _guest, spoil_json, (_CONFIG,)),

@@ -24,7 +24,7 @@ class FakeHost:
         self.calls: list[str] = []
         self.bytes = 0
 
-    def facts(self) -> Facts:
+    def facts(self, *, guests: bool = False) -> Facts:
         return self._facts
 
     def counters(self) -> Counters:

@@ -15,7 +15,8 @@ from portkit.inventory import take, to_json
 def inventory(host: str) -> None:
     """Print what HOST has as JSON, for `pack --for`.
 
-    It lists the layers in the host's engine, the blobs in its Store, and versions. Nothing is
+    It lists the layers in the host's engine, the blobs in its Store, versions, and what guests of
+    its libvirt can be: machine types, the processor and its x86-64 level. Nothing is
     changed there. `portkit pack --for FILE` makes a bundle that leaves out what the host has.
 
     \b

@@ -16,6 +16,7 @@ from portkit.model import (
     Finding,
     Firmware,
     Form,
+    Guests,
     Healthcheck,
     HealthProbe,
     Instance,
@@ -56,6 +57,20 @@ def test_each_rule() -> None:
     assert rules(FACTS, mem_limit_bytes=8 << 30) == {"warning:memory-limit"}
     assert rules(FACTS, mem_limit_bytes=7 << 29) == {"warning:memory-free"}
     assert rules(FACTS, privileged=True) == {"warning:privileged"}
+
+
+def test_what_guests_of_libvirt_can_be() -> None:
+    def disk(guests: Guests, firmware: Firmware = Firmware.BIOS) -> set[str]:
+        facts = replace(FACTS, accelerator="kvm", guests=guests)
+        return rules(facts, Form.DISK, machine=Machine(firmware=firmware))
+
+    newest = ("pc", "pc-q35-11.1", "q35")
+    assert disk(Guests(newest)) == set()
+    assert disk(Guests(("microvm", "pc-q35-rhel9.6.0"))) == {"error:machine-type"}
+    assert disk(Guests(note="libvirt did not answer")) == {"warning:guests"}
+    assert disk(Guests(newest, ("efi",)), Firmware.UEFI) == set()
+    assert disk(Guests(newest, ()), Firmware.UEFI) == {"error:firmware"}
+    assert rules(replace(FACTS, guests=Guests(("microvm",), note="no"))) == set(), "an image"
 
 
 def test_each_rule_of_the_disk() -> None:

@@ -41,7 +41,7 @@ class FakeHost:
             raise EngineError("the Docker Engine does not answer")
         return self.docker
 
-    def facts(self) -> Facts:
+    def facts(self, *, guests: bool = False) -> Facts:
         return self._facts
 
     def counters(self) -> Counters:
