@@ -123,7 +123,7 @@ def test_what_is_said_beforehand_happens(
 def test_the_processor_of_the_vm_is_another(
     lab: Lab, store: Path, images: dict[str, str], tmp_path: Path
 ) -> None:
-    """Whatever the host's processor has, x86-64-v4 is not in QEMU's emulation, and glibc's loader looks."""
+    """Whatever the host's has: QEMU's emulation has no x86-64-v4, and glibc's loader looks."""
     verdicts = {name: cells(images[name], store)["disk"] for name in ("whole", "level-4")}
     assert verdicts == {"whole": ("emulated", []), "level-4": ("incompatible", ["cpu-level"])}
     folders = {name: tmp_path / name for name in verdicts}
