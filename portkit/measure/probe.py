@@ -39,7 +39,7 @@ _FIRST_TIMEOUT_S, _LONGEST_TIMEOUT_S = 0.5, 10.0
 _LONGEST_SHARE = 0.1  # of the patience
 _MOST_OPEN = 6
 # QEMU, ssh and Docker's proxy accept a connection themselves, and close it when the app refuses it.
-_HELD_S = 1.0
+HELD_S = 1.0
 _ANSWER_LIMIT = 64 << 10  # bytes of one answer, headers included, that are looked at
 
 
@@ -184,16 +184,18 @@ def ask(
     sockets: list[socket.socket],
     *,
     name: str = "",
+    held_s: float = HELD_S,
 ) -> Seen:
     """Ask once, until the deadline (time.monotonic()); OSError or HTTPException without an answer.
 
     sockets: gets the ones that are used. name: of the host, where the address is its number.
+    held_s: how long a connection has to stay open where nothing else is asked.
     """
     name = name or address[0]
     with socket.create_connection(address, _left(deadline)) as plain:
         sockets.append(plain)
         if probe.scheme == "tcp":
-            return _held(plain, deadline)
+            return _held(plain, deadline, held_s)
         connection = http.client.HTTPConnection(name, address[1])
         if probe.scheme == "https":
             # The app is asked at an address. A private CA's certificate rarely names one, so the
@@ -211,10 +213,10 @@ def ask(
         return _exchange(probe, connection, plain, deadline)
 
 
-def _held(plain: socket.socket, deadline: float) -> Seen:
+def _held(plain: socket.socket, deadline: float, held_s: float) -> Seen:
     """Connected, and not closed in the next moments."""
     moment = time.monotonic()
-    plain.settimeout(min(_HELD_S, _left(deadline)))
+    plain.settimeout(min(held_s, _left(deadline)))
     with contextlib.suppress(TimeoutError):  # it waits for us to speak
         if not plain.recv(1):
             raise ConnectionResetError("the connection was closed at once")

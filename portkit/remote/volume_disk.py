@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from portkit.remote import engine, store
 from portkit.wire import beneath
@@ -30,7 +30,9 @@ _MOST_LEVELS = 10_000
 # A name cannot hold "/", so that nothing in it can look like the end of an entry.
 _ENTRY = re.compile(rb"/([0-9]+)/([0-7]+)/(-?[0-9]+)/(-?[0-9]+)/([^/]*)/([0-9]*)/\n")
 _ATTRIBUTE = re.compile(r"[a-z]+\.[A-Za-z0-9_.:@+-]{1,200}")
+_LOW = 0xFFFFFFFF  # the bits of a time in seconds that i_mtime has
 _EPOCH_BITS = 2  # of i_mtime_extra: the seconds' bits 32 and 33; above them are the nanoseconds
+_EPOCH = (1 << _EPOCH_BITS) - 1
 
 
 def name_of(row: Dict[str, object]) -> str:
@@ -109,10 +111,11 @@ def _missing(path: Path, folder: str, run: Run) -> Iterator[str]:
         for (_, where), entries in zip(level, listed):
             with _opened(folder, where) as here:
                 for inode, name, is_folder in entries:
-                    extra = here.extra_time(name)
-                    if extra:
-                        yield "sif <%d> mtime_extra %d" % (inode, extra)
-                    if is_folder and extra is not None:
+                    time_ns = here.time_ns(name)
+                    if time_ns is None:
+                        continue
+                    yield from _time(inode, time_ns)
+                    if is_folder:
                         below.append((inode, _joined(where, name)))
         level = below
     raise RemoteError("EngineError", "the folders of a volume are nested too deeply", folder)
@@ -123,7 +126,7 @@ def _root(folder: str) -> Iterator[str]:
     yield "sif <2> mode 0%o" % row.st_mode
     yield "sif <2> uid %d" % row.st_uid
     yield "sif <2> gid %d" % row.st_gid
-    yield "sif <2> mtime @%d" % (row.st_mtime_ns // 10**9 & 0xFFFFFFFF)
+    yield "sif <2> mtime @%d" % (row.st_mtime_ns // 10**9 & _LOW)
     yield "sif <2> mtime_extra %d" % extra_time(row.st_mtime_ns)
     for name in sorted(os.listxattr(folder)):
         if not _ATTRIBUTE.fullmatch(name):
@@ -138,12 +141,21 @@ def _root(folder: str) -> Iterator[str]:
         yield "ea_set -f %s <2> %s" % (value, name)
 
 
+def _time(inode: int, time_ns: int) -> Iterator[str]:
+    """Nothing for whole seconds before 2038. From 1.47.2 on, mke2fs makes later ones that year."""
+    extra = extra_time(time_ns)
+    if extra & _EPOCH:
+        yield "sif <%d> mtime @%d" % (inode, time_ns // 10**9 & _LOW)
+    if extra:
+        yield "sif <%d> mtime_extra %d" % (inode, extra)
+
+
 def extra_time(time_ns: int) -> int:
     """What ext4 keeps beside the lower 32 bits of a time in seconds. Source: Linux, fs/ext4/ext4.h
     (ext4_encode_extra_time)."""
     seconds, rest = divmod(time_ns, 10**9)
-    low = (seconds & 0xFFFFFFFF) - (1 << 32 if seconds & 0x80000000 else 0)
-    return ((seconds - low) >> 32 & 3) | rest << _EPOCH_BITS
+    low = (seconds & _LOW) - (1 << 32 if seconds & 0x80000000 else 0)
+    return ((seconds - low) >> 32 & _EPOCH) | rest << _EPOCH_BITS
 
 
 def _list(path: Path, inodes: List[int], run: Run) -> "List[List[Tuple[int, bytes, bool]]]":
@@ -213,15 +225,15 @@ class _opened:
     def __exit__(self, *_: object) -> None:
         os.close(self._here)
 
-    def extra_time(self, name: bytes) -> "int | None":
-        """Of an entry; None where it is not there, as lost+found, which mke2fs makes."""
+    def time_ns(self, name: bytes) -> Optional[int]:
+        """When an entry was changed last; None for lost+found, which mke2fs makes."""
         try:
             row = os.stat(name, dir_fd=self._here, follow_symlinks=False)
         except FileNotFoundError:
             if name == b"lost+found":
                 return None
             raise
-        return extra_time(row.st_mtime_ns)
+        return row.st_mtime_ns
 
 
 def _joined(path: bytes, name: bytes) -> bytes:

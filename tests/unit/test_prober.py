@@ -187,6 +187,20 @@ def test_an_app_that_goes_away_and_comes_back_elsewhere(scheme: str) -> None:
     assert seen.poll_s >= 0.05
 
 
+def test_a_connection_that_an_app_kept_until_it_ended_counts() -> None:
+    """An app that is asked by TCP alone is up until it closes, not until a second before."""
+    port = free_port()
+    with serving(port):
+        prober = Prober({SOURCE: side(port, "tcp")})
+        prober.start()
+        time.sleep(1.5)
+        gone = time.monotonic() - prober.began
+    seen = prober.stop()
+    assert seen.last_success_s is not None
+    assert seen.last_success_s > gone - 0.7
+    assert seen.spans[SOURCE][0].requests >= 5
+
+
 def test_both_that_serve_are_seen() -> None:
     first, second = free_port(), free_port()
     with (
@@ -263,6 +277,26 @@ def test_a_success_counts_only_when_the_caller_says_so() -> None:
         seen = prober.stop()
     assert [span.ok for span in seen.spans[TARGET]] == [False, True]
     assert seen.spans[TARGET][0].reason == "not ready yet"
+
+
+def test_a_side_is_left_in_peace_while_it_starts() -> None:
+    first, second = free_port(), free_port()
+    with serving(first), serving(second), Prober({SOURCE: side(first)}) as prober:
+        prober.ask(TARGET, side(second))
+        time.sleep(0.3)
+        with prober.quiet(TARGET):
+            time.sleep(0.2)
+            begun = time.monotonic() - prober.began
+            time.sleep(0.5)
+            ended = time.monotonic() - prober.began
+        with prober.quiet("none"):
+            time.sleep(0.4)
+        seen = prober.stop()
+    assert seen.poll_s >= 0.6, "and it is said that it was not asked"
+    (target,) = seen.spans[TARGET]
+    assert target.from_s < begun
+    assert target.to_s > ended
+    assert seen.spans[SOURCE][0].requests > target.requests + 5
 
 
 def test_nothing_that_a_probe_raises_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,12 @@ def fill(folder: Path) -> None:
         b"n" * 255,
     ):
         write(name, name)
-    for name, seconds in ((b"before", -5), (b"after", 5_000_000_000), (b"late", 9_000_000_000)):
+    for name, seconds in (
+        (b"before", -5),
+        (b"after", 2_524_608_000),
+        (b"later", 5_000_000_000),
+        (b"last", 9_000_000_000),
+    ):
         os.utime(write(name), ns=(0, seconds * 10**9 + 7))
     deep = folder / "/".join(["d" * 60] * 20)
     deep.mkdir(parents=True)
