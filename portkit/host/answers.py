@@ -142,7 +142,10 @@ class _Moves(_Answer):
 class _Scanned(_Answer):
     entries: _Bytes
     vanished: _Bytes
-    hashed: _Bytes
+
+
+class _Digested(_Answer):
+    digest: _Digest
 
 
 class _Read(_Answer):
@@ -181,6 +184,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "move.end": _Removed,
     "move.list": _Moves,
     "volume.scan": _Scanned,
+    "volume.digest": _Digested,
     "volume.pages": _Answer,
     "volume.read": _Read,
     "volume.shape": _Answer,

@@ -44,6 +44,7 @@ _LIMITS_S = {
     "store.gc": 3600.0,
     "instance.create": 86400.0,  # a disk that was there is hashed, and volumes are filled
     "volume.scan": 86400.0,  # terabytes are hashed
+    "volume.digest": 86400.0,
     "volume.pages": 3600.0,
     "volume.read": 86400.0,  # half a GiB over a slow link
     "volume.fill": 86400.0,

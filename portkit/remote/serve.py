@@ -54,6 +54,7 @@ VERBS = {
     "move.end": moves.end,
     "move.list": moves.listing,
     "volume.scan": volumes.scan,
+    "volume.digest": volumes.digest,
     "volume.pages": volumes.pages,
     "volume.read": volumes.read,
     "volume.shape": volume_apply.shape,

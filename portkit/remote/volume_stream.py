@@ -16,6 +16,7 @@ from portkit.wire.json_types import JsonObject
 
 T = TypeVar("T")
 _CHUNK = 1 << 18  # of compressed bytes: less would be many frames, more would make the link wait
+_FEED = 1 << 16  # bytes that the compressor gets at once
 _PART = struct.Struct(">IQ")
 AHEAD = 64  # pieces of work that are begun before they are taken: 4 MiB of blocks
 
@@ -29,6 +30,7 @@ class Sender:
         self._compressor = codec.Compressor(args["encoding"], int(args["level"]))
         self._parts: List[bytes] = []
         self._length = 0
+        self._held = bytearray()  # a call of the compressor for each short row takes as long as it
         self._content = 0
         self._left = most
 
@@ -43,14 +45,18 @@ class Sender:
                 "Move it by other means.",
             )
         self._content += content
-        self._put(self._compressor.feed(tree.record(payload)))
-        if self._length >= _CHUNK:
-            self._flush()
+        self._held += tree.record(payload)
+        if len(self._held) >= _FEED:
+            self._put()
 
-    def _put(self, data: bytes) -> None:
+    def _put(self) -> None:
+        data = self._compressor.feed(bytes(self._held))
+        self._held.clear()
         if data:
             self._parts.append(data)
             self._length += len(data)
+        if self._length >= _CHUNK:
+            self._flush()
 
     def _flush(self) -> None:
         self._channel.send(_PART.pack(self._length, self._content) + b"".join(self._parts))
@@ -58,7 +64,9 @@ class Sender:
 
     def finish(self) -> int:
         """The rest; how much content there was."""
-        self._put(self._compressor.finish())
+        self._put()
+        self._parts.append(self._compressor.finish())
+        self._length += len(self._parts[-1])
         self._flush()
         return self._content
 

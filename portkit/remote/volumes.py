@@ -47,8 +47,29 @@ def read_block(descriptor: int, number: int, length: int = tree.BLOCK) -> bytes:
 # ---------------------------------------------------------------- the scan
 
 
+def _small(found: Found, known: Known) -> Optional[Tuple[int, bytes]]:
+    """The size and hash of a file of one block; None where it is longer or has holes. For a
+    thread, such a file would be more trouble than its content."""
+    size = found.status.st_size
+    # inode(7): st_blocks is in 512 bytes. With fewer than its size, there may be a hole.
+    if size > tree.BLOCK or found.status.st_blocks * 512 < size:
+        return None
+    descriptor = _opened(found)
+    try:
+        data = read_block(descriptor, 0)
+        now = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if len(data) == tree.BLOCK < now.st_size:
+        return None
+    hashes = hashlib.sha256(data).digest() if data else b""
+    if (now.st_size, now.st_ctime_ns) == (len(data), found.status.st_ctime_ns):
+        known.keep(now, hashes)
+    return len(data), hashes
+
+
 class _Hashing:
-    """A file that is hashed by several threads. hashed: bytes."""
+    """A file that is hashed by several threads."""
 
     def __init__(self, found: Found, pool: ThreadPoolExecutor) -> None:
         self._descriptor = _opened(found)
@@ -58,7 +79,6 @@ class _Hashing:
         for start, length in sparse.extents(self._descriptor):
             first, last = start // tree.BLOCK, tree.blocks_of(min(size, start + length))
             filled[first:last] = b"\1" * (last - first)
-        self.hashed = sum(filled) * tree.BLOCK
         step = max(_LEAST_SEGMENT, len(filled) // _SEGMENTS + 1)
         self._parts: "List[Future[bytes]]" = [
             pool.submit(self._segment, filled, start, min(len(filled), start + step))
@@ -94,7 +114,7 @@ class _Hashing:
 
 
 class _Scan:
-    """Rows of a tree in order; vanished, hashed, entries: how many."""
+    """Rows of a tree in order; vanished, entries: how many."""
 
     def __init__(self, root: Root, known: Known, pool: ThreadPoolExecutor) -> None:
         self._root, self._known, self._pool = root, known, pool
@@ -102,7 +122,7 @@ class _Scan:
         self._pending: Deque[Tuple[Row, Optional[_Hashing]]] = deque()
         self._first: Dict[Tuple[int, int], bytes] = {}
         self._inodes: Set[Tuple[int, int]] = set()
-        self.hashed = self.entries = 0
+        self.entries = 0
 
     @property
     def vanished(self) -> int:
@@ -147,8 +167,11 @@ class _Scan:
         if hashes is not None:
             self._pending.append((row._replace(hashes=hashes), None))
             return
+        small = _small(found, self._known)
+        if small is not None:
+            self._pending.append((row._replace(size=small[0], hashes=small[1]), None))
+            return
         hashing = _Hashing(found, self._pool)
-        self.hashed += hashing.hashed
         self._pending.append((row._replace(size=hashing.size), hashing))
 
     def _end(self) -> Row:
@@ -171,11 +194,19 @@ def scan(args: JsonObject, channel: Channel) -> JsonObject:
         for row in scanning.rows():
             sender.add(tree.pack(row), row.size)
         sender.finish()
-    return {
-        "entries": scanning.entries,
-        "vanished": scanning.vanished,
-        "hashed": scanning.hashed,
-    }
+    return {"entries": scanning.entries, "vanished": scanning.vanished}
+
+
+def digest(args: JsonObject, channel: Channel) -> JsonObject:
+    """sha256 of the rows that a scan would send now; what is as it was is not hashed again.
+
+    args: path, essential (only what two hosts have in common).
+    """
+    total = tree.Digest(bool(args["essential"]))
+    with Root(args["path"]) as root, stream.threads() as pool:
+        for row in _Scan(root, Known(root.key), pool).rows():
+            total.add(row)
+    return {"digest": total.text()}
 
 
 # ---------------------------------------------------------------- blocks

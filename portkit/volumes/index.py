@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,38 +65,23 @@ class Index:
     @cached_property
     def digest(self) -> str:
         """sha256 of all that is brought over: two folders with the same are the same."""
-        total = hashlib.sha256()
+        return self._digest(essential=True)
+
+    @cached_property
+    def exact_digest(self) -> str:
+        """sha256 of all that the host said, inodes and ctimes included."""
+        return self._digest(essential=False)
+
+    def _digest(self, *, essential: bool) -> str:
+        total = tree.Digest(essential)
         for row in self.rows.values():
-            total.update(tree.record(tree.pack(essence(row))))
-        return f"sha256:{total.hexdigest()}"
+            total.add(row)
+        return total.text()
 
 
 def shown(path: bytes) -> str:
     """A path of a tree as text."""
     return printable(path.decode("utf-8", "backslashreplace"), 1000) or "."
-
-
-def essence(row: Row) -> Row:
-    """A row without what belongs to its host alone. A block of zeros is the same as a hole."""
-    if row.kind == tree.LINK:
-        return Row(row.path, tree.LINK, target=row.target)
-    return row._replace(ctime_ns=0, inode=0, links=1, hashes=_content(row))
-
-
-def _content(row: Row) -> bytes:
-    if not row.hashes:
-        return b""
-    count = row.blocks
-    rest = row.size - (count - 1) * tree.BLOCK
-    zero = tree.plain(tree.HOLE, rest)
-    last = tree.HOLE if row.hash(count - 1) == zero else row.hash(count - 1)
-    before = row.hashes[: -tree.HASH]
-    # Where it is not at a block's place it is found by chance only, and nothing is replaced.
-    if tree.ZERO in before:
-        before = b"".join(
-            tree.HOLE if row.hash(n) == tree.ZERO else row.hash(n) for n in range(count - 1)
-        )
-    return before + last
 
 
 def first_difference(one: Index, other: Index) -> str:
@@ -106,7 +90,7 @@ def first_difference(one: Index, other: Index) -> str:
         pair = one.rows.get(path), other.rows.get(path)
         if pair[0] is None or pair[1] is None:
             return f"{shown(path)} is on one side only"
-        mine, theirs = essence(pair[0]), essence(pair[1])
+        mine, theirs = tree.essence(pair[0]), tree.essence(pair[1])
         for name, left, right in zip(Row._fields, mine, theirs, strict=True):
             if left != right:
                 return f"{name} of {shown(path)}"

@@ -57,6 +57,12 @@ class Side:
         pieces = streams.plain(came, self.encoding)
         return Scanned(Index.read(pieces, self.folder.host.name), row["vanished"])
 
+    def digest(self, *, essential: bool) -> str:
+        """sha256 of the rows that `scan` would give now, as `Index` has it: its `digest` where
+        essential, else its `exact_digest`."""
+        args = {"path": self.folder.path, "essential": essential}
+        return str(self.folder.host.remote.call("volume.digest", args)["digest"])
+
     def pages(self, wants: Sequence[Want]) -> list[bytes]:
         """The hashes of the pages of blocks; b"" for one that is not there."""
         came: list[bytes] = []

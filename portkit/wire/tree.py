@@ -10,6 +10,7 @@ The other end's word is input: whatever is read here is checked, and ValueError 
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
@@ -93,48 +94,55 @@ def equal(one: bytes, other: bytes, length: int) -> bool:
     return one == other or plain(one, length) == plain(other, length)
 
 
+# A NUL, an empty name, one that leads nowhere or up, or a name that is too long.
+_BAD = re.compile(rb"\0|(?:\A|/)\.{0,2}(?:/|\Z)|[^/]{%d}" % (MAX_NAME + 1))
+
+
 def steps(path: bytes) -> List[bytes]:
     """The names that a path consists of, none for the folder itself; ValueError where it is no
     path of the tree."""
     if not path:
         return []
-    names = path.split(b"/")
-    if len(path) > MAX_PATH or b"\0" in path or len(names) > MAX_DEPTH:
-        raise ValueError("a path is too long, too deep or has a NUL: %r" % path[:200])
-    if any(name in (b"", b".", b"..") or len(name) > MAX_NAME for name in names):
+    if len(path) > MAX_PATH or path.count(b"/") >= MAX_DEPTH:
+        raise ValueError("a path is too long or too deep: %r" % path[:200])
+    if _BAD.search(path):
         raise ValueError("a path leads out of the folder or is none: %r" % path[:200])
-    return names
-
-
-def has_content(row: Row) -> bool:
-    """Whether it is a file, and not another name of one."""
-    return row.kind == FILE
+    return path.split(b"/")
 
 
 def check(row: Row, hashed: bool = True) -> Row:
     """The row; ValueError where it is not as the tree of a file system can be. hashed: whether it
     is to have the hashes of its blocks."""
-    where = "%r" % row.path[:200]
     steps(row.path)
+    if why := _wrong(row, hashed) or (row.xattrs and _wrong_xattrs(row)):
+        raise ValueError("%s: %r" % (why, row.path[:200]))
+    return row
+
+
+def _wrong(row: Row, hashed: bool) -> str:
     if row.kind not in KINDS or row.mode > 0o7777:
-        raise ValueError("an entry has a kind or a mode that there is not: " + where)
+        return "an entry has a kind or a mode that there is not"
     blocks = blocks_of(row.size) if row.kind == FILE and hashed else 0
     if row.size > MAX_SIZE or len(row.hashes) != blocks * HASH:
-        raise ValueError("an entry's size cannot be right: " + where)
+        return "an entry's size cannot be right"
+    if (row.kind in (LINK, SYMLINK)) != bool(row.target):
+        return "an entry has a target and must not, or has none"
     if row.kind == LINK:
         steps(row.target)
-    if (row.kind in (LINK, SYMLINK)) != bool(row.target):
-        raise ValueError("an entry has a target and must not, or has none: " + where)
     if len(row.target) > MAX_PATH or b"\0" in row.target:
-        raise ValueError("a link's target cannot be right: " + where)
+        return "a link's target cannot be right"
+    return ""
+
+
+def _wrong_xattrs(row: Row) -> str:
     names = [name for name, _ in row.xattrs]
     if names != sorted(set(names)) or not all(map(is_kept, names)):
-        raise ValueError("an entry's attributes cannot be right: " + where)
+        return "an entry's attributes cannot be right"
     if sum(len(name) + 1 for name in names) > MAX_XATTRS:
-        raise ValueError("an entry has too many attributes: " + where)
+        return "an entry has too many attributes"
     if any(len(value) > MAX_XATTR for _, value in row.xattrs):
-        raise ValueError("an attribute is too long: " + where)
-    return row
+        return "an attribute is too long"
+    return ""
 
 
 _ACLS = frozenset((b"system.posix_acl_access", b"system.posix_acl_default"))
@@ -239,8 +247,8 @@ def unpack(payload: bytes, hashed: bool = True) -> Row:
         for _ in range(xattrs):
             name, value = cut.unpack(_XATTR)
             pairs.append((cut.take(name), cut.take(value)))
-        row = Row(names[0], kind, *numbers[:9])
-        row = row._replace(target=names[1], xattrs=tuple(pairs), hashes=cut.take(hashes))
+        blocks = cut.take(hashes)
+        row = Row._make((names[0], kind, *numbers[:9], names[1], tuple(pairs), blocks))
     except struct.error as error:
         raise ValueError("a row is malformed") from error
     cut.end()
@@ -379,20 +387,64 @@ def read_index(pieces: Iterable[bytes]) -> Dict[bytes, Row]:
 
 
 def _check_place_in(row: Row, found: Dict[bytes, Row]) -> None:
-    where = "%r" % row.path[:200]
+    if why := _misplaced(row, found):
+        raise ValueError("%s: %r" % (why, row.path[:200]))
+
+
+def _misplaced(row: Row, found: Dict[bytes, Row]) -> str:
     if row.path in found:
-        raise ValueError("an entry is there twice: " + where)
+        return "an entry is there twice"
     if not row.path:
-        if row.kind != FOLDER or found:
-            raise ValueError("the index does not begin with the folder")
-        return
+        top = row.kind == FOLDER and not found
+        return "" if top else "the index does not begin with the folder"
     parent = found.get(parent_of(row.path))
     if parent is None or parent.kind != FOLDER:
-        raise ValueError("an entry is in no folder of the tree: " + where)
+        return "an entry is in no folder of the tree"
     if row.kind == LINK:
         other = found.get(row.target)
         if other is None or other.kind != FILE:
-            raise ValueError("a name belongs to no file of the tree: " + where)
+            return "a name belongs to no file of the tree"
+    return ""
+
+
+# ---------------------------------------------------------------- digests
+
+
+def essence(row: Row) -> Row:
+    """A row without what belongs to its host alone. A block of zeros is the same as a hole."""
+    if row.kind == LINK:
+        return Row(row.path, LINK, target=row.target)
+    return row._replace(ctime_ns=0, inode=0, links=1, hashes=_content(row))
+
+
+def _content(row: Row) -> bytes:
+    if not row.hashes:
+        return b""
+    count = row.blocks
+    final = row.hash(count - 1)
+    if final == plain(HOLE, row.size - (count - 1) * BLOCK):
+        final = HOLE
+    before = row.hashes[:-HASH]
+    # Where it is not at a block's place it is found by chance only, and nothing is replaced.
+    if ZERO in before:
+        before = b"".join(HOLE if row.hash(n) == ZERO else row.hash(n) for n in range(count - 1))
+    return before + final
+
+
+class Digest:
+    """sha256 of rows. essential: of what two hosts have in common; else of all that one said."""
+
+    def __init__(self, essential: bool) -> None:
+        self._essential = essential
+        self._total = hashlib.sha256()
+
+    def add(self, row: Row) -> None:
+        """The next row."""
+        self._total.update(record(pack(essence(row) if self._essential else row)))
+
+    def text(self) -> str:
+        """As digests are written."""
+        return "sha256:" + self._total.hexdigest()
 
 
 def parent_of(path: bytes) -> bytes:
