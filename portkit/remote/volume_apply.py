@@ -27,6 +27,9 @@ from portkit.wire.tree import Block, Row
 _MAX_CONTENT = 2 << 30
 _PUNCH = 3  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE (fallocate(2))
 _UNKNOWN = b"\xff" * tree.HASH  # of a block that was cut or made longer, until it is written
+# Blocks that a file may get at once and be remembered with, 128 GiB: their hashes are 64 MiB. One
+# that gets more is hashed at the next scan, which is quick with holes.
+_MAX_NEW = 1 << 21
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -103,7 +106,9 @@ class _Shape:
         descriptor = os.open(name, flags, 0o600, dir_fd=folder)
         try:
             os.ftruncate(descriptor, row.size)
-            self._known.keep(os.fstat(descriptor), tree.HOLE * tree.blocks_of(row.size))
+            blocks = tree.blocks_of(row.size)
+            if blocks <= _MAX_NEW:
+                self._known.keep(os.fstat(descriptor), tree.HOLE * blocks)
         finally:
             os.close(descriptor)
 
@@ -125,7 +130,8 @@ class _Shape:
         try:
             before = os.fstat(descriptor).st_size
             os.ftruncate(descriptor, row.size)
-            if hashes is not None:
+            new = tree.blocks_of(row.size) - tree.blocks_of(before)
+            if hashes is not None and new <= _MAX_NEW:
                 self._known.keep(os.fstat(descriptor), _resized(hashes, before, row.size))
         finally:
             os.close(descriptor)

@@ -36,7 +36,7 @@ from portkit.remote import engine
 from portkit.store import Store
 from portkit.store.manifest import artifact_from, manifest_of
 from portkit.wire import codec, frames, recipe, strict_json
-from tests.fuzz import needs
+from tests.fuzz import needs, volumes
 from tests.fuzz.mutate import spoil_bytes, spoil_json, spoil_lines, spoil_tar, swell
 from tests.unit.bundle.samples import FACTS, packed, packed_app, packed_project, project
 from tests.unit.engines.recorded import said, shown
@@ -46,6 +46,8 @@ _HOSTS = Path(__file__).parents[2] / "fixtures/hosts"
 _CAPABILITIES = (_HOSTS / "debian-12/capabilities.xml").read_text()
 _DOMAIN_CAPABILITIES = (_HOSTS / "debian-12/domcapabilities-q35.xml").read_bytes()
 _PROFILE = (Path(profile.__file__).parent / "profiles/kubernetes-kubevirt.toml").read_bytes()
+# What a verb raises on a host; the loop there makes an answer of it.
+_FAR = (frames.RemoteError, OSError)
 _INSPECTED = json.dumps(said("28.5")).encode()
 _COMPOSE = b"""\
 name: shop
@@ -516,6 +518,16 @@ def readers() -> dict[str, Reader]:
             needs.whole_image,
             needs.spoil_elf,
             (needs.PROGRAM, needs.LIBRARY, needs.SCRIPT, needs.CACHE),
+        ),
+        Reader("volume-index", volumes.index, spoil_bytes, (volumes.INDEX,), (ValueError,)),
+        Reader("volume-wants", volumes.wants, spoil_bytes, (volumes.WANTS,), (ValueError,)),
+        *(
+            Reader(f"volume-{verb}", volumes.applied(verb), spoil_bytes, (seed,), _FAR)
+            for verb, seed in (
+                ("shape", volumes.SHAPE),
+                ("fill", volumes.FILL),
+                ("settle", volumes.SETTLE),
+            )
         ),
         Reader("os-release", needs.lists, spoil_lines, (needs.RELEASE, needs.CACHE)),
     )
