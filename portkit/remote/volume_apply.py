@@ -39,8 +39,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 def shape(args: JsonObject, channel: Channel) -> JsonObject:
     """Remove, make and resize entries; files get no content yet.
 
-    args: path, room (bytes that the content will take), nodes (whether device nodes may be made),
-    encoding. Data: the changes, in the order in which they are to be made.
+    args: path, room (bytes that the content takes beyond what is removed), nodes (whether device
+    nodes may be made), encoding. Data: the changes, in the order in which they are to be made.
     """
     with Root(args["path"]) as root, stream.sound():
         _check_room(root, int(args["room"]))

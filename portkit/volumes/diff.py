@@ -44,13 +44,23 @@ class Changes:
                 yield Wanted(_want(row, number), _known(row, base, number))
 
     def sizes(self) -> tuple[int, int]:
-        """(content that the wanted blocks have at most, room that it takes)."""
+        """(content that the wanted blocks have at most, room that it takes beside what is removed
+        before)."""
         most = room = 0
         for each in self.wanted():
             if each.want.expected != tree.HOLE:
                 most += each.want.length
                 room += 0 if each.known else each.want.length
-        return most, room
+        freed = sum(_freed(row) for kind, row in self.shape if kind == tree.REMOVE)
+        return most, max(0, room - freed)
+
+
+def _freed(row: Row) -> int:
+    """What a file gives back when it goes, at least."""
+    if row.links > 1:
+        return 0
+    filled = sum(row.hash(number) != tree.HOLE for number in range(row.blocks))
+    return min(row.size, max(0, filled - 1) * tree.BLOCK)
 
 
 def _want(row: Row, number: int) -> Want:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 MAX_WARM = 6
 # A pass that leaves more than this share of what the one before left gains nothing.
 _SHRINKS = 0.7
-# What is sent within so many seconds is not worth another look at the whole folder.
+# What is done within so many seconds is not worth another look at the whole folder.
 _SOON_S = 0.5
 
 
@@ -47,10 +47,15 @@ def another(passes: Sequence[Pass], *, most: int = MAX_WARM) -> bool:
     """Whether a further pass before the stop makes the last one shorter."""
     if not passes:
         return True
-    done = passes[-1]
-    if len(passes) >= most or done.send_s < _SOON_S:
+    done = _work_s(passes[-1])
+    if len(passes) >= most or done < _SOON_S:
         return False
-    return len(passes) < 2 or done.sent_bytes < _SHRINKS * passes[-2].sent_bytes
+    return len(passes) < 2 or done < _SHRINKS * _work_s(passes[-2])
+
+
+def _work_s(done: Pass) -> float:
+    """What it took beside reading both sides, which each pass does."""
+    return done.seconds - done.scan_s
 
 
 def predicted_last_s(passes: Sequence[Pass], rate: float | None = None) -> float:

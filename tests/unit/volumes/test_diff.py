@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,13 +144,13 @@ def test_a_hole_becomes_one(source: Index, target: Index) -> None:
 @given(tree_=trees())
 def test_equal_folders_need_nothing(tree_: Index) -> None:
     # A name outside of the folder makes the file somebody else's: it is written anew.
-    own = Index({p: replace_links(row, tree_) for p, row in tree_.rows.items()})
+    own = Index({p: _with_links(row, tree_) for p, row in tree_.rows.items()})
     found = diff(own, own)
     assert (found.shape, found.files, found.settle) == ((), (), ())
     assert (found.changed, found.deleted) == (0, 0)
 
 
-def replace_links(row: Row, index: Index) -> Row:
+def _with_links(row: Row, index: Index) -> Row:
     names = sum(row.path in (each.path, each.target) for each in index.rows.values())
     return row._replace(links=names)
 
@@ -177,4 +177,9 @@ def test_what_is_told_of_sizes() -> None:
     found = diff(Index({b"": top, b"a": mine}), Index({b"": top, b"a": old}))
     assert found.sizes() == (tree.BLOCK + 5, 5)
     assert [each.known for each in found.wanted()] == [True, False, False]
-    assert replace(found, changed=1) == found
+    gone = old._replace(path=b"b")
+    found = diff(Index({b"": top, b"a": mine}), Index({b"": top, b"b": gone}))
+    assert found.sizes() == (tree.BLOCK + 5, 5)  # a block of what goes is counted for nothing
+    linked = gone._replace(links=2)
+    found = diff(Index({b"": top, b"a": mine}), Index({b"": top, b"b": linked}))
+    assert found.sizes() == (tree.BLOCK + 5, tree.BLOCK + 5)

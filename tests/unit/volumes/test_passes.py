@@ -31,9 +31,11 @@ def test_when_it_pays() -> None:
     assert another([])
     assert another([FIRST])
     assert another([FIRST, done(600, 20.0, 10.0)])
-    assert not another([FIRST, done(800, 20.0, 10.0)])  # it changes too fast
-    assert not another([FIRST, done(100, 20.0, 1.0, send=0.2)])  # it is as short as it gets
-    assert not another([done(2**-n * 1e9, n, 1.0) for n in range(6)])  # type: ignore[arg-type]
+    assert not another([FIRST, done(900, 20.0, 14.0)])  # it changes too fast
+    assert not another([FIRST, done(100, 20.0, 0.9, send=0.2)])  # it is as short as it gets
+    halving = [done(1000, float(n), 2.0 ** (10 - n)) for n in range(6)]
+    assert all(another(halving[:n]) for n in range(6))
+    assert not another(halving)
 
 
 def test_after_one_pass_all_may_have_changed() -> None:
