@@ -7,6 +7,7 @@ x-portkit:
   firmware: bios      # bios, uefi
   volume: 8g          # of the disk that each volume is in a VM
   carry: [./data]     # bind mounts that travel although they hold data
+  needs: {...}        # of the host: `stated`
   health:
     service: web      # who answers for the App (at the top level)
     scheme: http      # http, https, tcp
@@ -30,7 +31,7 @@ from portkit.app.document import Value
 from portkit.app.reader import Reader
 from portkit.model import Firmware, HealthProbe, Machine, Method
 
-_KEYS = {"memory", "cpus", "disk", "firmware", "volume", "health", "carry"}
+_KEYS = {"memory", "cpus", "disk", "firmware", "volume", "health", "carry", "needs"}
 _MAX_CPUS = 256
 _MAX_DISK = 1 << 40  # all of it is hashed, holes too, wherever it is used first: an hour for this
 _VOLUME = range(64 << 20, (8 << 40) + 1)  # a host's ext4 takes such a file

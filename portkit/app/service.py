@@ -17,6 +17,7 @@ from portkit.app.keys import CARRIED, HARMLESS, KNOWN
 from portkit.app.merge import UNIQUE, unique
 from portkit.app.names import account, engine_user, image_reference, service_name
 from portkit.app.reader import Reader
+from portkit.app.stated import stated_of
 from portkit.model import (
     Condition,
     Content,
@@ -93,6 +94,7 @@ class _Service:
             mem_reservation_bytes=resources.reserved,
             health=health_of(reader, extra, top=extra is self._shared.extra),
             machine=machine_of(reader, extra, limited(resources.cpus, resources.memory)),
+            stated=stated_of(reader, extra),
             **self._process(),
             **self._engine(),
             **self._places(),

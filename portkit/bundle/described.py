@@ -27,6 +27,7 @@ from portkit.model import (
     Network,
     Port,
     Service,
+    Stated,
     Volume,
     content_bytes,
     content_numbers,
@@ -223,7 +224,11 @@ def _service(service: Service) -> dict[str, object]:
         **_process(service),
         **_engine(service),
         **_places(service),
-        "x-portkit": {**_machine(service.machine), "health": _health(service.health)},
+        "x-portkit": {
+            **_machine(service.machine),
+            "health": _health(service.health),
+            "needs": _stated(service.stated),
+        },
     }
 
 
@@ -394,6 +399,21 @@ def _machine(machine: Machine) -> dict[str, object]:
         disk=machine.disk_bytes,
         firmware=machine.firmware.value,
         volume=machine.volume_bytes,
+    )
+
+
+def _stated(stated: Stated) -> dict[str, object]:
+    kernel = stated.kernel
+    return _told(
+        kernel=None if kernel is None else ".".join(map(str, kernel)),
+        cpu=f"x86-64-v{stated.cpu_level}" if stated.cpu_level else None,
+        sysctls=dict(stated.sysctls) or None,
+        modules=list(stated.modules) or None,
+        devices=list(stated.devices) or None,
+        huge_pages=stated.huge_page_bytes or None,
+        shared_memory=stated.shm_bytes or None,
+        open_files=stated.open_files or None,
+        ipv6=stated.ipv6 or None,
     )
 
 

@@ -18,16 +18,17 @@ _LOW = 1024
 
 def devices(case: Case) -> Iterator[Found]:
     """A device of the host that the file names has to be there."""
-    for each in case.spec.devices:
-        if not _SEEN.fullmatch(each.source):
+    for path in dict.fromkeys(
+        (*(each.source for each in case.spec.devices), *case.spec.stated.devices)
+    ):
+        if not _SEEN.fullmatch(path):
             continue
         there = linux_of(case.facts).devices
         if there is None:
-            raise UnknownFact(f"whether it has {each.source}")
-        if not any(path == each.source or path.startswith(each.source + "/") for path in there):
+            raise UnknownFact(f"whether it has {path}")
+        if not any(each == path or each.startswith(path + "/") for each in there):
             yield Found(
-                f"the host has no {each.source}",
-                (f"devices: {each.source}", f"{case.facts.host}: /dev"),
+                f"the host has no {path}", (f"asked for: {path}", f"{case.facts.host}: /dev")
             )
 
 
@@ -54,6 +55,7 @@ def ipv6(case: Case) -> Iterator[Found]:
     """The file asks for IPv6, which the host's kernel may not have."""
     asked = [f"networks.{row.name}.enable_ipv6" for row in case.app.networks if row.enable_ipv6]
     asked += [f"ports: {port.host_ip}" for port in case.spec.ports if ":" in port.host_ip]
+    asked += ["x-portkit.needs.ipv6"] if case.spec.stated.ipv6 else []
     if not asked:
         return
     linux = linux_of(case.facts)

@@ -203,15 +203,17 @@ def _found(row: Missing, message: str, remedy: str = "") -> Found:
 def cpu_level(case: Case) -> Iterator[Found]:
     """Code for a later level of x86-64 than the processor has: the loader refuses it, or it ends
     with SIGILL."""
-    if case.needs is None or case.image.architecture != "amd64":
+    if case.image.architecture != "amd64":
         return
     asks = {
         each.level: f"{each.path}: its note asks for x86-64-v{each.level}"
-        for each in case.needs.binaries
+        for each in (case.needs.binaries if case.needs else ())
         if each.sure and each.level
     }
-    if case.needs.built_level:
+    if case.needs is not None and case.needs.built_level:
         asks.setdefault(case.needs.built_level, case.needs.built_by)
+    if told := case.spec.stated.cpu_level:
+        asks.setdefault(told, f"x-portkit.needs.cpu: x86-64-v{told}")
     if not asks:
         return
     level = max(asks)
@@ -245,15 +247,20 @@ def _processor(case: Case) -> tuple[str, ...]:
 
 def kernel(case: Case) -> Iterator[Found]:
     """A program's ABI note asks for a later kernel: its C library ends with "kernel too old"."""
-    asks = [each for each in (case.needs.binaries if case.needs else ()) if each.sure]
-    newest = max(asks, key=lambda each: each.kernel or (0, 0, 0), default=None)
-    if newest is None or newest.kernel is None:
+    asks = {
+        each.kernel: f"{each.path}: ABI note {dotted(each.kernel)}"
+        for each in (case.needs.binaries if case.needs else ())
+        if each.sure and each.kernel
+    }
+    if told := case.spec.stated.kernel:
+        asks.setdefault(told, f"x-portkit.needs.kernel: {dotted(told)}")
+    if not asks:
         return
-    has = version(case.facts.kernel)
-    if has and has < newest.kernel:
+    newest, has = max(asks), version(case.facts.kernel)
+    if has and has < newest:
         yield Found(
-            f"the image needs Linux {dotted(newest.kernel)}, the host has {case.facts.kernel}",
-            (f"{newest.path}: ABI note {dotted(newest.kernel)}", f"{case.facts.host}: uname -r"),
+            f"the image needs Linux {dotted(newest)}, the host has {case.facts.kernel}",
+            (asks[newest], f"{case.facts.host}: uname -r"),
         )
 
 

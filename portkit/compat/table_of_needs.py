@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from portkit.compat import asks, engine, programs
+from portkit.compat import asks, engine, programs, stated
 from portkit.compat.rule import Case, Rule, Scope
 from portkit.model import Form, Severity
 
@@ -327,4 +327,44 @@ _ASKED: tuple[Rule[Case], ...] = (
     ),
 )
 
-NEEDS: tuple[Rule[Case], ...] = (*_PROGRAMS, *_CONTAINERS, *_ASKED)
+# What the App's file states in x-portkit.needs.
+_STATED: tuple[Rule[Case], ...] = (
+    Rule(
+        "needs-sysctl",
+        Severity.ERROR,
+        Scope.HOST,
+        stated.sysctls,
+        source="elk-docker#89; Linux, admin-guide/sysctl",
+    ),
+    Rule(
+        "needs-module",
+        Severity.ERROR,
+        Scope.HOST,
+        stated.modules,
+        remedy="Install it there, or use a host whose kernel has it.",
+        source="gluetun#734; modules.dep(5)",
+    ),
+    Rule(
+        "needs-huge-pages",
+        Severity.ERROR,
+        Scope.HOST,
+        stated.huge_pages,
+        source="Linux, admin-guide/mm/hugetlbpage.rst",
+    ),
+    Rule(
+        "needs-shared-memory",
+        Severity.ERROR,
+        Scope.FORM,
+        stated.shared_memory,
+        source="Docker, run reference (--shm-size: 64 MiB)",
+    ),
+    Rule(
+        "needs-open-files",
+        Severity.ERROR,
+        Scope.FORM,
+        stated.open_files,
+        source="getrlimit(2), RLIMIT_NOFILE",
+    ),
+)
+
+NEEDS: tuple[Rule[Case], ...] = (*_PROGRAMS, *_CONTAINERS, *_ASKED, *_STATED)

@@ -20,7 +20,7 @@ from portkit.model.instance import (
     ServiceState,
     worst_health,
 )
-from portkit.model.needs import Binary, Lack, Missing, Needs, Role, Software
+from portkit.model.needs import Binary, Lack, Missing, Needs, Role, Software, Stated
 from portkit.model.packed import PackedApp
 from portkit.model.project import (
     Attachment,
@@ -104,6 +104,7 @@ __all__ = [
     "Severity",
     "Software",
     "Span",
+    "Stated",
     "Subnet",
     "Surroundings",
     "Timeline",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -68,6 +69,22 @@ class Software:
     name: str
     version: str
     path: str
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What the App's file states in x-portkit.needs, as no file of an image tells it. sysctls: of
+    the host, at least so much. 0, None, False and nothing are no need."""
+
+    kernel: Release | None = None
+    cpu_level: int = 0
+    sysctls: Mapping[str, int] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    huge_page_bytes: int = 0
+    shm_bytes: int = 0
+    open_files: int = 0
+    ipv6: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from portkit.model.finding import Finding
 from portkit.model.git import GitUrl
 from portkit.model.health import Healthcheck, HealthProbe
+from portkit.model.needs import Stated
 from portkit.model.project import Attachment, Content, Dependency, Network, Volume
 
 
@@ -110,7 +111,8 @@ class Surroundings:
     cpus, mem_limit_bytes, ...: None is no limit. memswap_bytes: of memory and swap together, -1
     without a limit. network_mode: "", which is a place in each of `networks`; or "none", "host",
     "bridge", "service:NAME". links: (service, name under which this one alone knows it).
-    extra_hosts: (name, address). pid, ipc, userns_mode: "", "host", "service:NAME", ...; as compose
+    extra_hosts: (name, address). stated: what it says that it needs of its host. pid, ipc,
+    userns_mode: "", "host", "service:NAME", ...; as compose
     writes them.
     """
 
@@ -145,6 +147,7 @@ class Surroundings:
     ipc: str = ""
     userns_mode: str = ""
     contents: tuple[Content, ...] = ()
+    stated: Stated = field(default_factory=Stated)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from portkit.model import (
     Service,
     Severity,
     Software,
+    Stated,
     Ulimit,
     Verdict,
 )
@@ -425,6 +426,63 @@ def test_ports_of_users_without_rights() -> None:
     assert rules(rootless, ports=(Port(80),)) == {"error:port-rootless"}
     assert rules(replace(rootless, unprivileged_port_start=80), ports=(Port(80),)) == set()
     assert rules(rootless, ports=(Port(8080),)) == set()
+
+
+def states(facts: Facts = FACTS, form: Form = Form.IMAGE, **more: Any) -> set[str]:
+    fields = {key: more.pop(key) for key in tuple(more) if key in Stated.__dataclass_fields__}
+    service = {key.removeprefix("service_"): value for key, value in more.items()}
+    return rules(facts, form, stated=Stated(**fields), **service)
+
+
+def test_stated_kernels_and_processors() -> None:
+    assert states(kernel=(6, 5, 0)) == {"error:kernel-old"}
+    assert states(kernel=(5, 15, 0)) == states(form=Form.DISK, kernel=(6, 5, 0)) == set()
+    assert states(host(cpu_level=2), cpu_level=3) == {"error:cpu-level"}
+    assert states(host(cpu_level=3), cpu_level=3) == set()
+    assert states(host(), cpu_level=3) == {"unknown:cpu-level"}
+
+
+def test_stated_sysctls() -> None:
+    wants = {"sysctls": {"vm.max_map_count": 262144}}
+    low, high = (host(sysctls={"vm.max_map_count": text}) for text in ("65530", "262144"))
+    assert states(low, **wants) == {"error:needs-sysctl"}
+    assert states(high, **wants) == set()
+    assert states(host(), **wants) == {"unknown:needs-sysctl"}
+    assert states(high, Form.DISK, **wants) == {"error:needs-sysctl"}, "the guest's is its own"
+    given = {"service_sysctls": {"vm.max_map_count": "262144"}}
+    assert states(low, Form.DISK, **wants, **given) == set()
+    assert states(low, **wants, **given) == {"error:needs-sysctl", "error:sysctl"}
+    own = {"sysctls": {"net.core.somaxconn": 4096}}
+    assert states(host(), **own, service_sysctls={"net.core.somaxconn": "4096"}) == set()
+
+
+def test_stated_modules_and_devices() -> None:
+    def module(form: Form = Form.IMAGE, **linux: Any) -> set[str]:
+        return states(host(**linux), form, modules=("wireguard",))
+
+    assert module(modules=("wireguard",)) == module(loadable=("wireguard",)) == set()
+    assert module(config={"WIREGUARD": "y"}) == set()
+    assert module(config={"WIREGUARD": "n"}) == {"error:needs-module"}
+    assert module(config={"WIREGUARD": "m"}, loadable=()) == {"error:needs-module"}
+    assert module() == module(Form.DISK) == {"unknown:needs-module"}
+    assert states(host(devices=()), devices=("/dev/net/tun",)) == {"error:device"}
+    assert states(host(devices=("/dev/net/tun",)), devices=("/dev/net/tun",)) == set()
+    assert states(host(ipv6=False), ipv6=True) == {"error:ipv6"}
+
+
+def test_stated_memory_and_files() -> None:
+    some = host(hugepages_free=10, hugepage_bytes=2 << 20)
+    assert states(some, huge_page_bytes=20 << 20) == set()
+    assert states(some, huge_page_bytes=21 << 20) == {"error:needs-huge-pages"}
+    assert states(host(), huge_page_bytes=1) == {"unknown:needs-huge-pages"}
+    assert states(some, Form.DISK, huge_page_bytes=1) == {"error:needs-huge-pages"}
+    pages = {"service_sysctls": {"vm.nr_hugepages": "10"}}
+    assert states(some, Form.DISK, huge_page_bytes=20 << 20, **pages) == set()
+    for form in Form:
+        assert states(form=form, shm_bytes=65 << 20) == {"error:needs-shared-memory"}
+        assert states(form=form, shm_bytes=65 << 20, service_shm_bytes=65 << 20) == set()
+        assert states(form=form, open_files=20_000) == {"error:needs-open-files"}
+        assert states(form=form, open_files=16_384) == set()
 
 
 def test_versions() -> None:

@@ -1,0 +1,125 @@
+"""What the App's file states in x-portkit.needs, against what the host or the guest gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portkit.compat.rule import Case, Found, UnknownFact, linux_of
+from portkit.model import Form, Linux
+
+_SHM_BYTES = 64 << 20  # /dev/shm of a container that asks for nothing, and of the guest's services
+# What the guest's kernel begins with: nothing in the guest changes it but the App's `sysctls`.
+_OF_THE_GUEST = {"vm.max_map_count": 65530, "vm.nr_hugepages": 0, "fs.nr_open": 1 << 20}
+_GUEST_HUGE_PAGE_BYTES = 2 << 20
+# The option of the kernel that each of these modules is made by, or is built in with.
+_OPTIONS = {
+    "fuse": "FUSE_FS",
+    "ip_tables": "IP_NF_IPTABLES",
+    "nf_tables": "NF_TABLES",
+    "overlay": "OVERLAY_FS",
+    "tun": "TUN",
+    "veth": "VETH",
+    "wireguard": "WIREGUARD",
+}
+
+
+def sysctls(case: Case) -> Iterator[Found]:
+    """A value of the host's kernel that the App checks for, or does not work without."""
+    for name, wanted in case.spec.stated.sysctls.items():
+        has = _value(case, name)
+        if has is None:
+            raise UnknownFact(name)
+        if has < wanted:
+            disk = case.form is Form.DISK
+            yield Found(
+                f"{name} is {has}, and the app needs {wanted}",
+                (f"x-portkit.needs.sysctls: {name}", "the VM" if disk else case.facts.host),
+                f"In the compose file: sysctls: {{{name}: {wanted}}}."
+                if disk
+                else f"On the host: sysctl -w {name}={wanted}.",
+            )
+
+
+def _value(case: Case, name: str) -> int | None:
+    told = case.spec.sysctls.get(name, "")
+    # A container has its own of some; which the engine refuses to set is another rule's.
+    if told.isdecimal() and (case.form is Form.DISK or name.startswith(("net.", "kernel.shm"))):
+        return int(told)
+    if case.form is Form.DISK:
+        return _OF_THE_GUEST.get(name)
+    return linux_of(case.facts).number(name)
+
+
+def modules(case: Case) -> Iterator[Found]:
+    """A module of the kernel that the App needs: loaded, built in, or there to be loaded."""
+    for name in case.spec.stated.modules:
+        if case.form is Form.DISK:
+            raise UnknownFact(f"whether the guest's kernel has {name}")
+        has = _has_module(linux_of(case.facts), name)
+        if has is None:
+            raise UnknownFact(f"whether its kernel has {name}")
+        if not has:
+            yield Found(
+                f"the host's kernel has no {name}",
+                (f"x-portkit.needs.modules: {name}", f"{case.facts.host}: {case.facts.kernel}"),
+            )
+
+
+def _has_module(linux: Linux, name: str) -> bool | None:
+    if name in (linux.modules or ()) or name in (linux.loadable or ()):
+        return True
+    told = linux.config.get(_OPTIONS.get(name, ""))
+    if told in ("y", "n"):
+        return told == "y"
+    # "m" without the file, or no configuration: absent where all files of modules were seen. Only
+    # of names that are looked for (portkit/remote/linux.py) is it known.
+    return False if linux.loadable is not None and (told == "m" or name in _OPTIONS) else None
+
+
+def huge_pages(case: Case) -> Iterator[Found]:
+    """Huge pages are set aside by the host; an App that wants them ends, or swaps, without."""
+    wanted = case.spec.stated.huge_page_bytes
+    if not wanted:
+        return
+    if case.form is Form.DISK:
+        asked = case.spec.sysctls.get("vm.nr_hugepages", "0")
+        has: int | None = int(asked) * _GUEST_HUGE_PAGE_BYTES if asked.isdecimal() else 0
+    else:
+        linux = linux_of(case.facts)
+        free = linux.hugepages_free
+        has = None if free is None else free * linux.hugepage_bytes
+    if has is None:
+        raise UnknownFact("how many huge pages are free")
+    if has < wanted:
+        number = -(-wanted // _GUEST_HUGE_PAGE_BYTES)
+        yield Found(
+            f"{wanted} bytes of huge pages are needed, and {has} are free",
+            ("x-portkit.needs.huge_pages", "the VM" if case.form is Form.DISK else case.facts.host),
+            f"In the compose file: sysctls: {{vm.nr_hugepages: {number}}}."
+            if case.form is Form.DISK
+            else f"On the host: sysctl -w vm.nr_hugepages={number}.",
+        )
+
+
+def shared_memory(case: Case) -> Iterator[Found]:
+    """A service has 64 MiB of shared memory if its file does not ask for more."""
+    wanted, has = case.spec.stated.shm_bytes, case.spec.shm_bytes or _SHM_BYTES
+    if case.spec.ipc == "host" and case.form is Form.IMAGE:
+        return  # the host's own, which is half of its memory
+    if wanted > has:
+        yield Found(
+            f"{wanted} bytes of shared memory are needed, and the service has {has}",
+            ("x-portkit.needs.shared_memory", f"shm_size: {has}"),
+            f"In the compose file: shm_size: {wanted}.",
+        )
+
+
+def open_files(case: Case) -> Iterator[Found]:
+    """A service may not open more files than its own limit, whatever the host allows."""
+    wanted, limit = case.spec.stated.open_files, case.spec.ulimits.get("nofile")
+    if limit is not None and 0 <= limit.hard < wanted:
+        yield Found(
+            f"{wanted} open files are needed, and the service may have {limit.hard}",
+            ("x-portkit.needs.open_files", f"ulimits.nofile: {limit.hard}"),
+            f"In the compose file: ulimits: {{nofile: {wanted}}}.",
+        )
