@@ -232,7 +232,10 @@ class _Try:
                     content=told,
                 )
 
-        with streams.aside(_remote(self.origin), aside) as thread:
+        with (
+            streams.together(_remote(self.origin), _remote(self.target)),
+            streams.aside(_remote(self.origin), aside) as thread,
+        ):
             self.target.fill(pipe.taken())
         row = thread.result()
         self.rate.learn(_remote(self.target).written - written, time.monotonic() - began)

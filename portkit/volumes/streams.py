@@ -5,8 +5,9 @@ from __future__ import annotations
 import queue
 import struct
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Generic, TypeVar
 
 from portkit.errors import PortkitError, VerifyError
@@ -159,6 +160,24 @@ class Aside(Generic[T]):
         if self.error is not None:
             raise self.error
         return self._results[0]
+
+
+# Who reads from one host and writes to another needs both. Two that had one each would wait for
+# each other for ever.
+_BUSY: weakref.WeakKeyDictionary[Remote, threading.Lock] = weakref.WeakKeyDictionary()
+_BUSY_LOCK = threading.Lock()
+
+
+@contextmanager
+def together(*remotes: Remote) -> Iterator[None]:
+    """Both hosts for a block, which no other block like it has meanwhile."""
+    with ExitStack() as stack:
+        # Always in the same order.
+        for remote in sorted(remotes, key=id):
+            with _BUSY_LOCK:
+                lock = _BUSY.setdefault(remote, threading.Lock())
+            stack.enter_context(lock)
+        yield
 
 
 @contextmanager

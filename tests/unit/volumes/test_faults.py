@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from portkit import errors, process
 from portkit.progress import NullObserver
-from portkit.volumes import Folder, copy, streams
+from portkit.volumes import Copy, Folder, copy, streams
 from portkit.volumes.side import Side
 from portkit.wire import tree
 from portkit.wire.tree import Block, Row
@@ -105,6 +108,37 @@ def test_changes_in_a_warm_pass_come_with_the_next(pair: Pair, phase: str) -> No
     assert seen(pair.origin) == seen(pair.target)
     work.run(last=True)
     assert seen(pair.origin) == seen(pair.target)
+
+
+def test_two_copies_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There and back over the same two connections: neither waits for the other."""
+    monkeypatch.setattr(streams, "_WAITING", 1)
+    monkeypatch.setattr(copy, "_ROUND", 16)
+    back = [pair.origin.with_name("b1"), pair.origin.with_name("b2")]
+    for folder in (pair.origin, back[0]):
+        folder.mkdir(exist_ok=True)
+        (folder / "x").write_bytes(os.urandom(8 << 20))
+    back[1].mkdir()
+    ends = [Folder(host, str(path)) for host, path in zip(pair.hosts[::-1], back, strict=True)]
+    fill, both = Side.fill, threading.Barrier(2)
+
+    def late(self: Side, chunks: Iterable[bytes]) -> None:
+        # If both can be here, both read, and each has the host that the other writes to.
+        with suppress(threading.BrokenBarrierError):
+            both.wait(1.0)
+            time.sleep(0.5)
+        fill(self, chunks)
+
+    monkeypatch.setattr(Side, "fill", late)
+    copies = (pair.copy(), Copy(ends[0], ends[1], NullObserver()))
+    threads = [threading.Thread(target=each.run, daemon=True) for each in copies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert seen(pair.origin) == seen(pair.target)
+    assert seen(back[0]) == seen(back[1])
 
 
 @pytest.fixture
