@@ -36,9 +36,10 @@ def elf(
     bits: int = 64,
     order: str = "<",
     flags: int = 0,
+    code: bytes = b"",
     more: bytes = b"",
 ) -> bytes:
-    """A file of one segment that is mapped at address 0. more: bytes at its end."""
+    """A file of one segment that is mapped at address 0. more: bytes behind it."""
     strings = _Strings()
     tags = [(_TAGS["needed"], strings.add(name)) for name in needed]
     for name, text in (("rpath", rpath), ("runpath", runpath), ("soname", soname)):
@@ -70,7 +71,7 @@ def elf(
                 tags += [(tag, at), count]
                 at += len(table)
         content += strings.data
-        tags += [(_TAGS["strtab"], at)]
+        tags += [(_TAGS["strtab"], at), (10, len(strings.data))]
         tags += [(0x6FFFFFFB, flags)] if flags else []
         at += len(strings.data)
         dynamic = b"".join(
@@ -79,8 +80,9 @@ def elf(
         segments.append((2, at, len(dynamic)))
         content += dynamic
         at += len(dynamic)
-    segments.append((1, 0, at))
-    return _head(order, bits, machine, rows) + _table(order, bits, segments) + content + more
+    segments.append((1, 0, at + len(code)))
+    head_ = _head(order, bits, machine, rows) + _table(order, bits, segments)
+    return (head_ + content).ljust(at, b"\0") + code + more
 
 
 def _head(order: str, bits: int, machine: int, rows: int) -> bytes:
@@ -100,9 +102,9 @@ def _table(order: str, bits: int, segments: Sequence[tuple[int, int, int]]) -> b
     out = b""
     for kind, at, size in segments:
         if bits == 64:
-            out += struct.pack(order + "IIQQQQQQ", kind, 4, at, at, at, size, size, 4096)
+            out += struct.pack(order + "IIQQQQQQ", kind, 5, at, at, at, size, size, 4096)
         else:
-            out += struct.pack(order + "IIIIIIII", kind, at, at, at, size, size, 4, 4096)
+            out += struct.pack(order + "IIIIIIII", kind, at, at, at, size, size, 5, 4096)
     return out
 
 

@@ -210,6 +210,10 @@ def cpu_level(case: Case) -> Iterator[Found]:
         for each in (case.needs.binaries if case.needs else ())
         if each.sure and each.level
     }
+    for each in case.needs.binaries if case.needs else ():
+        if each.sure and each.code_level:
+            why = f"{each.path}: its code is compiled for x86-64-v{each.code_level}"
+            asks.setdefault(each.code_level, why)
     if case.needs is not None and case.needs.built_level:
         asks.setdefault(case.needs.built_level, case.needs.built_by)
     if told := case.spec.stated.cpu_level:

@@ -15,7 +15,7 @@ from functools import cached_property
 Read = Callable[[int, int], bytes]  # (offset, bytes) -> what the file has there, less at its end
 MAGIC = b"\x7fELF"
 _LOAD, _DYNAMIC, _INTERP, _NOTE, _PROPERTY = 1, 2, 3, 4, 0x6474E553
-_NEEDED, _STRTAB, _SONAME, _RPATH, _RUNPATH = 1, 5, 14, 15, 29
+_NEEDED, _STRTAB, _STRSZ, _SONAME, _RPATH, _RUNPATH = 1, 5, 10, 14, 15, 29
 _FLAGS_1, _VERDEF, _VERDEFNUM, _VERNEED, _VERNEEDNUM = (
     0x6FFFFFFB,
     0x6FFFFFFC,
@@ -68,6 +68,8 @@ class Elf:
     """What a file says of itself; see `model.needs.Binary` for level and kernel.
 
     key: the machine as ELF numbers it, bits, whether it is little-endian: what a loader compares.
+    code: offset and bytes of the segments that are executable. imports_syscall: whether syscall(3)
+    is among its names.
     """
 
     key: tuple[int, int, bool]
@@ -83,6 +85,8 @@ class Elf:
     kernel: tuple[int, int, int] | None = None
     level: int = 0
     align: int = 0
+    code: tuple[tuple[int, int], ...] = ()
+    imports_syscall: bool = False
 
     @property
     def machine(self) -> str:
@@ -110,6 +114,7 @@ class _Segment:
     address: int
     size: int
     align: int
+    flags: int
 
 
 class _File:
@@ -149,6 +154,8 @@ class _File:
             kernel=kernel,
             level=level if self.machine == X86_64 else 0,
             align=min((row.align for row in self._of(_LOAD) if row.align > 1), default=0),
+            code=tuple((row.offset, row.size) for row in self._of(_LOAD) if row.flags & 1),
+            imports_syscall=self._imports_syscall(),
         )
 
     @cached_property
@@ -160,10 +167,14 @@ class _File:
         rows = []
         for at in range(0, len(table), entry):
             if self.bits == 64:
-                kind, _, offset, address, _, size, _, align = self._unpack("IIQQQQQQ", table, at)
+                kind, flags, offset, address, _, size, _, align = self._unpack(
+                    "IIQQQQQQ", table, at
+                )
             else:
-                kind, offset, address, _, size, _, _, align = self._unpack("IIIIIIII", table, at)
-            rows.append(_Segment(kind, offset, address, size, align))
+                kind, offset, address, _, size, _, flags, align = self._unpack(
+                    "IIIIIIII", table, at
+                )
+            rows.append(_Segment(kind, offset, address, size, align, flags))
         return rows
 
     def _of(self, *types: int) -> Iterator[_Segment]:
@@ -277,6 +288,10 @@ class _File:
         if b"\0" not in data:
             raise ElfError("a name in it does not end")
         return _text(data)
+
+    def _imports_syscall(self) -> bool:
+        size = min(self._first(_STRSZ), _SEGMENT_BYTES)
+        return size > 0 and b"\0syscall\0" in self._read(self._strings, size)
 
     def _wanted(self) -> Iterator[Wanted]:
         """Elf64_Verneed and Elf64_Vernaux, which are the same in files of 32 bits."""

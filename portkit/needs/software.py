@@ -57,6 +57,12 @@ def _library(prefix: str) -> Callable[[Root, Start], Found]:
     return found
 
 
+def _io_uring(root: Root, start: Start) -> Found:
+    yield from _library("liburing.so")(root, start)
+    for path in start.io_uring[:1]:
+        yield "", path
+
+
 def _many_maps(root: Root, start: Start) -> Found:
     """A server that refuses to start with few memory maps (Elasticsearch's bootstrap checks)."""
     for folder in _JARS:
@@ -96,7 +102,7 @@ SOFTWARE: Mapping[str, Callable[[Root, Start], Found]] = MappingProxyType(
     {
         "systemd": _systemd,
         "java": _java,
-        "io_uring": _library("liburing.so"),
+        "io_uring": _io_uring,
         "fuse": _library("libfuse"),
         "many-maps": _many_maps,
         "bubblewrap": _bubblewrap,

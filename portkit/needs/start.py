@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from portkit.model import RunSpec
 from portkit.model.needs import Binary, Lack, Missing, Role
-from portkit.needs import elf, loader
+from portkit.needs import code, elf, loader
 from portkit.needs.elf import Elf, ElfError
 from portkit.needs.loader import Object, Search
 from portkit.needs.root import Entry, Root, joined
@@ -52,6 +52,7 @@ class Start:
         self.unread: dict[str, None] = {}
         self.loaders: dict[str, str] = {}  # path, and whose it is
         self.files: dict[str, Elf] = {}
+        self.io_uring: list[str] = []  # programs whose code calls it
 
     def walk(self) -> None:
         """Everything from argv on."""
@@ -223,6 +224,8 @@ class Start:
         if read is None:
             return
         self._keep(entry, Role.PROGRAM, read, sure=sure)
+        if sure and read.machine == "amd64":
+            self._look_at_code(entry, read)
         if not read.interpreter:
             return
         found = self._root.file(joined("/", read.interpreter))
@@ -239,6 +242,17 @@ class Start:
             self._libraries(Object(entry.path, read), found, sure=sure)
         else:
             self.unread[f"{found.path} is a loader whose rules are not known"] = None
+
+    def _look_at_code(self, entry: Entry, read: Elf) -> None:
+        binary, budget = self.binaries[entry.path], code.CODE_BYTES
+        for offset, size in read.code:
+            data = self._root.read(entry, offset, min(size, budget))
+            budget -= len(data)
+            level = max(binary.code_level, code.level(data))
+            binary = replace(binary, code_level=level)
+            if code.calls(data, code.IO_URING_SETUP, imports_syscall=read.imports_syscall):
+                self.io_uring.append(entry.path)
+        self.binaries[entry.path] = binary
 
     def _libraries(self, program: Object, load: Entry, *, sure: bool) -> None:
         """Breadth first, as loaders do: a library that is loaded under a name is not looked for

@@ -35,6 +35,7 @@ def test_everything_that_a_file_says() -> None:
             flags=0x800,
         )
     )
+    assert found.code[0][0] == 0
     assert found == Elf(
         key=(62, 64, True),
         program=True,
@@ -52,6 +53,7 @@ def test_everything_that_a_file_says() -> None:
         kernel=(3, 17, 0),
         level=3,
         align=4096,
+        code=found.code,
     )
     assert found.machine == "amd64"
 

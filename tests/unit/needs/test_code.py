@@ -1,0 +1,82 @@
+"""What machine code shows: a level that no note tells, and a system call."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from portkit import process
+from portkit.needs import code, read
+from portkit.needs.elf import ElfError, parse
+from tests.elves import elf, layer
+from tests.factories import IMAGE, spec
+
+# vmovups (%rax),%ymm0; vfmadd213ps; shlx; vzeroupper
+V3 = bytes.fromhex("c5fc1000 c4e275a8c2 c4e279f7c0 c5f877 c3")
+CPUID = bytes.fromhex("31c0 0fa2")
+PLAIN = bytes.fromhex("554889e5 f30f10450c f30f58c1 5d c3") * 50
+
+
+def test_a_level() -> None:
+    assert code.level(PLAIN) == code.level(b"") == 0
+    assert code.level(PLAIN + V3) == 3
+    assert code.level(PLAIN + V3 + CPUID) == 0, "it may take the right one of several"
+    assert code.level(V3[:9]) == 0, "that may be numbers"
+    assert code.level(PLAIN * 400 + V3) == 0, "few in much code"
+
+
+def test_a_system_call() -> None:
+    raw = bytes.fromhex("b8a9010000 31ff 0f05 c3")
+    assert code.calls(PLAIN + raw, 425, imports_syscall=False)
+    assert not code.calls(PLAIN + raw, 426, imports_syscall=False)
+    status = bytes.fromhex("bfa9010000 e800000000 c3")  # a status of HTTP, perhaps
+    assert not code.calls(status, 425, imports_syscall=False)
+    assert code.calls(status, 425, imports_syscall=True)
+    wrapper = bytes.fromhex("f30f1efa 4889f8 4889f7 0f05 c3")
+    assert code.calls(
+        bytes.fromhex("bfa9010000 e801000000 c3") + wrapper, 425, imports_syscall=False
+    )
+
+
+def test_programs_in_an_image(tmp_path: Path) -> None:
+    raw = bytes.fromhex("b8a9010000 0f05")
+    path = layer(tmp_path / "layer", {"/app": elf(code=V3 + raw), "/arm": elf(183, code=V3 + raw)})
+    app, arm = read([path], IMAGE, [spec(argv=("/app",)), spec(argv=("/arm",))])
+    assert [each.code_level for each in (*app.binaries, *arm.binaries)] == [3, 0]
+    assert [row.name for row in app.software] == ["io_uring"]
+    assert arm.software == ()
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="a compiler makes the files")
+def test_code_of_a_compiler(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text(
+        "float sum(float *a, float *b, int n) {\n"
+        "  float s = 0;\n"
+        "  for (int i = 0; i < n; i++) s += a[i] * b[i];\n"
+        "  return s;\n"
+        "}\n"
+        "int main(int c, char **v) { float a[9] = {c}, b[9] = {c}; return sum(a, b, c) > 9; }\n"
+    )
+    levels = {}
+    for name in ("x86-64", "x86-64-v2", "x86-64-v3"):
+        process.run(["gcc", "-O2", f"-march={name}", "-o", name, "a.c"], cwd=tmp_path)
+        data = (tmp_path / name).read_bytes()
+        found = parse(lambda at, size, data=data: data[at : at + size])
+        levels[name] = max(code.level(data[at : at + size]) for at, size in found.code)
+    assert levels == {"x86-64": 0, "x86-64-v2": 0, "x86-64-v3": 3}
+
+
+@pytest.mark.skipif(not Path("/etc/debian_version").exists(), reason="others are built for more")
+def test_programs_of_this_machine_are_for_the_baseline() -> None:
+    """Debian is built for the baseline: no program of it may be taken for more."""
+    found = {}
+    for path in sorted(Path("/usr/bin").iterdir())[:400]:
+        data = path.read_bytes()[: 8 << 20] if path.is_file() else b""
+        try:
+            read_ = parse(lambda at, size, data=data: data[at : at + size])
+        except ElfError:
+            continue
+        found[path.name] = max(
+            (code.level(data[at : at + size]) for at, size in read_.code), default=0
+        )
+    assert {name for name, level in found.items() if level} == set()
