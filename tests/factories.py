@@ -5,7 +5,16 @@ from typing import Any
 
 from portkit.app.resolve import defaults
 from portkit.delivery import Transfer
-from portkit.model import AppSpec, Facts, Form, ImageConfig, RunSpec
+from portkit.model import (
+    AppSpec,
+    Facts,
+    Form,
+    ImageConfig,
+    Live,
+    LiveContainer,
+    LiveVolume,
+    RunSpec,
+)
 from portkit.move.plan import Plan
 from portkit.progress import NullObserver
 
@@ -85,6 +94,15 @@ def plan(**changes: Any) -> Plan:
         "findings": {Form.IMAGE: (), Form.DISK: ()},
     }
     return Plan(**{**values, **changes})
+
+
+def live(**changes: Any) -> Live:
+    """An App of one container with one volume, as it runs at its source."""
+    values: dict[str, Any] = {
+        "containers": (LiveContainer("a" * 64, "web", "always", running=True),),
+        "volumes": (LiveVolume(0, "data", "/var/lib/docker/volumes/data/_data"),),
+    }
+    return Live(**{**values, **changes})
 
 
 def words(text: str) -> set[str]:

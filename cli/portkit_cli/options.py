@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
 import click
 
 from portkit.model import Reading
+from portkit.move.plan import Pause
 from portkit.progress import NullObserver
 
 output = click.option(
@@ -84,3 +86,43 @@ def _reading(*profile: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
 # The command gets what they say as `reading`. `portkit check --profile` names a kind of host.
 reading = _reading("--profile", "--compose-profile")
 reading_beside_profiles = _reading("--compose-profile")
+
+
+@dataclass(frozen=True)
+class RunningOptions:
+    """How an App that runs changes its host."""
+
+    volumes: str
+    pauses: tuple[Pause, ...]
+
+
+def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options for an App that runs; the command gets them as `running`."""
+
+    @click.option(
+        "--volumes",
+        type=click.Choice(["refuse", "clone"]),
+        default="refuse",
+        show_default=True,
+        help="Where the target has a volume of the same name as one of a running APP: end before "
+        "anything is stopped, or put the data into a volume of a new name.",
+    )
+    @click.option(
+        "--hold",
+        is_flag=True,
+        help="Wait before a running APP is stopped, and go on copying its data, until portkit "
+        "cutover is called.",
+    )
+    @click.option(
+        "--confirm",
+        is_flag=True,
+        help="Wait when a running APP has answered on the target, until portkit commit or portkit "
+        "rollback is called.",
+    )
+    @wraps(command)
+    def with_running(*args: Any, volumes: str, hold: bool, confirm: bool, **rest: Any) -> Any:
+        chosen = ((Pause.CUTOVER, hold), (Pause.COMMIT, confirm))
+        pauses = tuple(pause for pause, wanted in chosen if wanted)
+        return command(*args, running=RunningOptions(volumes, pauses), **rest)
+
+    return with_running

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -12,7 +14,7 @@ from rich.text import Text
 from portkit.delivery import Prediction
 from portkit.errors import PortkitError
 from portkit.model import Finding, Form, Severity
-from portkit.report import FormReport, Report
+from portkit.report import Cutover, FormReport, Report
 from portkit.text import printable
 
 
@@ -39,6 +41,7 @@ def print_error(error: PortkitError) -> None:
         console.print(Text(clean(error.resolution)))
 
 
+_ANONYMOUS = re.compile(r"[0-9a-f]{64}")  # the name of a volume to which nobody gave one
 _MEASURED = ("sent", "reused", "transfer", "ttfr", "by", "from move")
 _PREDICTED = ("to send", "to reuse", "space", "time")
 
@@ -79,6 +82,30 @@ def finding_line(finding: Finding) -> str:
     return f"{finding.severity.value} {finding.rule}: {finding.message}{evidence}"
 
 
+def _cutover(cutover: Cutover | None) -> Iterator[str]:
+    """Lines about a running App that has changed its host."""
+    if cutover is None:
+        return
+    for volume in cutover.volumes:
+        name = volume.name[:12] if _ANONYMOUS.fullmatch(volume.name) else volume.name
+        yield (
+            f"volume {name or 'of a folder'}: {decimal(volume.bytes)} in {volume.entries} entries; "
+            f"sent {decimal(volume.sent_bytes)}, of it {decimal(volume.last_sent_bytes)} after "
+            f"the stop, in {volume.last_s:.2f} s"
+        )
+        if volume.skipped:
+            yield f"  left behind: {', '.join(volume.skipped[:5])}"
+    seen = cutover.timeline
+    if seen is None or seen.downtime_s is None:
+        yield "downtime: not measured"
+        return
+    both = "both hosts answered at once" if seen.both_answered else "never did both hosts answer"
+    yield (
+        f"downtime {seen.downtime_s:.2f} s, by {seen.requests} requests at most "
+        f"{seen.poll_s:.2f} s apart; {both}"
+    )
+
+
 def print_report(report: Report) -> None:
     """Print a Report for people: what each form cost, then what was noticed."""
     console = stdout()
@@ -109,6 +136,8 @@ def print_report(report: Report) -> None:
                 f"sent {decimal(service.sent_bytes)}{shared}"
             )
             console.print(Text(clean(text)))
+    for text in _cutover(report.cutover):
+        console.print(Text(clean(text)))
     # A finding that is true of both forms is printed once.
     for finding in dict.fromkeys(each for form in report.forms for each in form.findings):
         remedy = f" {finding.remedy}" if finding.severity is Severity.ERROR else ""

@@ -1,4 +1,4 @@
-"""The Apps that a verb names and where their images come from: a host, or a bundle."""
+"""The Apps that a verb names and where they come from: a host, a bundle, or what runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from portkit.bundle import Bundle, is_bundle
 from portkit.host import connect
 from portkit.model import App, Form, Reading
 from portkit.progress import Observer
-from portkit.source import InBundle, OnHost, Pull, Source
+from portkit.source import InBundle, OnHost, Pull, Running, Source, is_running
+from portkit_cli.options import RunningOptions
 
 FORMS = {"image": (Form.IMAGE,), "disk": (Form.DISK,), "both": moves.BOTH}
 form = click.option(
@@ -37,11 +38,22 @@ def begun(
     told: Observer,
     *,
     keep: bool = False,
+    running: RunningOptions | None = None,
 ) -> Iterator[tuple[tuple[App, ...], Source]]:
     """The Apps and where their images come from: a host, or the bundle that APP names. keep: see
     `portkit.connect`."""
     if len(names) > 1 and (reading.files or reading.name):
         raise click.UsageError("--file and --project-name are for one APP")
+    if any(is_running(name) for name in names):
+        if len(names) > 1:
+            raise click.UsageError("a running App goes alone: name no other APP beside it")
+        if reading.files or reading.profiles or reading.name or given("pull"):
+            raise click.UsageError("a running App says all of itself: leave these options out")
+        with connect(source, told, keep=keep) as host:
+            clone = running is not None and running.volumes == "clone"
+            there = Running(host, names[0], reading.carry, clone=clone)
+            yield (there.app(),), there
+        return
     if not any(is_bundle(name) for name in names):
         loaded = tuple(app_room.load(name, **asdict(reading)) for name in names)
         with connect(source, told, keep=keep) as host:

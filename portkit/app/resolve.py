@@ -99,7 +99,19 @@ def _whole(app: App, services: tuple[RunSpec, ...]) -> AppSpec:
     _check_needs(services)
     front = next(each for each in services if each.service == app.front_service.name)
     machine = app.services[0].machine if len(services) == 1 else app.machine
-    return AppSpec(app.name, services, front, machine, app.networks, app.volumes)
+    spec = AppSpec(app.name, services, front, machine, app.networks, app.volumes)
+    return replace(spec, volume_names=_volume_names(app, spec)) if app.running else spec
+
+
+def _volume_names(app: App, spec: AppSpec) -> tuple[str, ...]:
+    """Of an App that brings its data: the names by which its users know the volumes."""
+    names = {volume.name: volume.engine_name for volume in app.volumes}
+    found: dict[int, str] = {}
+    for service, numbers in zip(spec.services, spec.volume_numbers(), strict=True):
+        for mount, number in zip(service.mounts, numbers, strict=True):
+            if number is not None:
+                found[number] = names.get(mount.source, "")
+    return tuple(found[number] for number in sorted(found))
 
 
 def _resolved(app: App, service: Service, image: ImageConfig, name: str) -> RunSpec:
@@ -278,9 +290,9 @@ def _own_volume(path: str) -> Mount:
 def _ports(app: App, service: Service, image: ImageConfig) -> tuple[Port, ...]:
     """The published ports; a Dockerfile or image alone publishes what it EXPOSEs."""
     ports = service.ports
-    # A compose file that publishes nothing means it; a Dockerfile or an image alone has no way to
-    # say more than EXPOSE.
-    if not ports and not app.source.endswith((".yaml", ".yml")):
+    # A compose file or a container that publishes nothing means it; a Dockerfile or an image alone
+    # has no way to say more than EXPOSE.
+    if not ports and not app.running and not app.source.endswith((".yaml", ".yml")):
         ports = tuple(dict.fromkeys(_exposed(text) for text in image.exposed_ports))
     return tuple(Port(p.target, p.host_port, p.protocol, p.host_ip) for p in ports)
 

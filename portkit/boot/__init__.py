@@ -27,6 +27,15 @@ class Runner(Protocol):
 
         held: the name that holds each image (by its digest) on the host; none for a disk."""
 
+    def renew(self, held: Mapping[str, str], spec: AppSpec, identity: str) -> None:
+        """Make an Instance that does not run anew, of other images; what is in its volumes stays.
+
+        held, spec: as for `create`."""
+
+    def volume_folders(self, identity: str) -> tuple[str, ...]:
+        """Where the host has the content of each volume of an Instance that does not run, by
+        number: what is put there is what the App finds."""
+
     def start(
         self, identity: str, within_s: float = PATIENCE_S, service: str | None = None
     ) -> None:
@@ -49,10 +58,14 @@ class Runner(Protocol):
     def commit(self, identity: str, spec: AppSpec) -> None:
         """Let the host start it by itself from now on, as compose's `restart` says."""
 
-    def remove(self, identity: str, service: str | None = None) -> None:
+    def withdraw(self, identity: str) -> None:
+        """Take `commit` back: the host starts it by itself no more. No error when there is none."""
+
+    def remove(self, identity: str, service: str | None = None, *, keep_data: bool = False) -> None:
         """Remove everything of the Instance. It is no error when there is nothing.
 
-        service: only that one of several; what services share stays.
+        service: only that one of several; what services share stays. keep_data: what came with an
+        App that ran elsewhere stays in volumes with the names that it had there.
         """
 
     def logs(self, identity: str, tail: int = 100, service: str | None = None) -> str:

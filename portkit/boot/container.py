@@ -39,6 +39,14 @@ class Containers:
         self._engine.create(held, spec, identity)
         return Instance(identity, spec.app, Form.IMAGE, self._host.name, "created")
 
+    def renew(self, held: Mapping[str, str], spec: AppSpec, identity: str) -> None:
+        """New containers in place of the ones that are there."""
+        self._engine.renew(held, spec, identity)
+
+    def volume_folders(self, identity: str) -> tuple[str, ...]:
+        """The engine's own folders."""
+        return self._engine.volume_folders(identity)
+
     def start(
         self, identity: str, within_s: float = PATIENCE_S, service: str | None = None
     ) -> None:
@@ -60,12 +68,16 @@ class Containers:
         policies = {service.service: service.restart for service in spec.services}
         self._engine.restart_policies(identity, policies)
 
-    def remove(self, identity: str, service: str | None = None) -> None:
+    def withdraw(self, identity: str) -> None:
+        """Set the restart policies to `no`."""
+        self._engine.withdraw(identity)
+
+    def remove(self, identity: str, service: str | None = None, *, keep_data: bool = False) -> None:
         """The container, its volumes, and the held image when no other container needs it."""
         if service is not None:
             self._engine.remove_service(identity, service)
             return
-        used = self._engine.remove(identity)
+        used = self._engine.remove(identity, keep_data=keep_data)
         held = {image for image in used if image.startswith(labels.HELD)}
         # A Move that was killed after it removed the container leaves the name of its image.
         left = {row.name for row in found(self._host) if row.kind == "image" and row.id == identity}

@@ -88,6 +88,22 @@ class Domains:
         )
         return Instance(identity, spec.app, Form.DISK, self._host.name, "created")
 
+    def renew(self, held: Mapping[str, str], spec: AppSpec, identity: str) -> None:
+        """AppError: a VM is made of one disk."""
+        raise AppError(
+            "the App has changed files of its image meanwhile, which its disk does not have",
+            details=f"{identity} on {self._host.name}",
+            resolution="Move the App as an image: --form image.",
+        )
+
+    def volume_folders(self, identity: str) -> tuple[str, ...]:
+        """AppError: the volumes of a VM are disks."""
+        raise AppError(
+            "data cannot be brought into the volumes of a VM yet",
+            details=f"{identity} on {self._host.name}",
+            resolution="Move the App as an image: --form image.",
+        )
+
     def start(
         self, identity: str, within_s: float = PATIENCE_S, service: str | None = None
     ) -> None:
@@ -138,7 +154,11 @@ class Domains:
         strongest = (policy for policy in ("always", "unless-stopped") if policy in policies)
         self._engine.commit(identity, next(strongest, spec.front.restart))
 
-    def remove(self, identity: str, service: str | None = None) -> None:
+    def withdraw(self, identity: str) -> None:
+        """Turn autostart off."""
+        self._engine.withdraw(identity)
+
+    def remove(self, identity: str, service: str | None = None, *, keep_data: bool = False) -> None:
         """Remove the domain, its disks, and the base disk when no other Instance needs it."""
         self._refuse_one(service)
         self._engine.remove(identity)

@@ -40,6 +40,13 @@ def taken_networks(app: AppSpec, service: RunSpec, facts: Facts) -> Iterator[str
             yield row.engine_name
 
 
+def volume(case: Case) -> Iterator[Found]:
+    """An engine would take the volume that is there, with whatever is in it."""
+    for name in case.app.volume_names:
+        if name and name in case.facts.volumes:
+            yield Found(f"a volume {name} is on the host already", (name,))
+
+
 def libvirt(case: Case) -> Iterator[Found]:
     """A VM needs libvirt and QEMU."""
     if case.facts.libvirt_version is None or case.facts.qemu_version is None:

@@ -50,6 +50,16 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         error=ConflictError,
     ),
     Rule(
+        "volume-taken",
+        Severity.ERROR,
+        Scope.HOST,
+        host.volume,
+        remedy="Look what is in it. Either remove it there, or let the data have a volume of a new "
+        "name: --volumes clone.",
+        forms=_IMAGE,
+        error=ConflictError,
+    ),
+    Rule(
         "libvirt",
         Severity.ERROR,
         Scope.HOST,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portkit.engines import docker_spec, docker_state
-from portkit.engines.docker_spec import volume_name
 from portkit.engines.marks import ours
 from portkit.engines.patience import CALL_S, Late, Patient, within
 from portkit.errors import AppError, BootError, ConflictError, EngineError, PortkitError
@@ -27,7 +26,6 @@ from portkit.model import (
 from portkit.wire import labels
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
-    from portkit.engines.described.project import Seen
     from portkit.engines.docker_client import Inspected, NetworkRow, Row, State, Volume
 
 _CONTENTS = "/portkit-content"  # in a container that never runs
@@ -115,14 +113,22 @@ class Docker:
         held: under which name each image (digest) is held. ConflictError when a network of the App
         has a name that is taken.
         """
+        self._create_volumes(app, identity)
+        self._create_networks(app, docker_spec.marks(app, identity))
+        self._create_containers(held, app, identity)
+
+    def renew(self, held: Mapping[str, str], app: AppSpec, identity: str) -> None:
+        """New containers in place of those that are there, with the same volumes and networks."""
+        with self._errors("remove the container"):
+            for row in self._rows(identity):
+                self._api.remove_container(row.Id, force=True)
+        self._create_containers(held, app, identity)
+
+    def _create_containers(self, held: Mapping[str, str], app: AppSpec, identity: str) -> None:
         mine = docker_spec.marks(app, identity)
         names = [each.service for each in app.services]
         volumes = dict(zip(names, app.volume_numbers(), strict=True))
         files = dict(zip(names, app.content_numbers(), strict=True))
-        for index in range(app.volume_count):
-            with self._errors("create a volume"):
-                self._api.create_volume(volume_name(identity, index), labels={**mine})
-        self._create_networks(app, mine)
         there = self._create_contents(held, app, identity, mine)
         for service in app.in_order:
             with self._errors(_what("create the container", app, service)):
@@ -134,6 +140,25 @@ class Docker:
                     [f"{there}/{number}" for number in files[service.service]],
                 )
                 self._create_container(held[service.image], app, service, identity, config)
+
+    def _create_volumes(self, app: AppSpec, identity: str) -> None:
+        for number, name in enumerate(docker_spec.volume_names(app, identity)):
+            about = docker_spec.volume_labels(app, identity, number)
+            with self._errors("create a volume"):
+                # Where one of that name is there already, the engine answers that one.
+                made = self._volume(self._api.create_volume(name, labels=about))
+            if made.Labels.get(labels.MOVE) != identity:
+                raise ConflictError(
+                    "a volume of that name is there already",
+                    details=f"{name} on {self._host}",
+                    resolution="Look what is in it. Either remove it there, or let the data have a "
+                    "volume of a new name: --volumes clone.",
+                )
+
+    def _volume(self, answer: object) -> Volume:
+        from portkit.engines.docker_client import Volume, read
+
+        return read(Volume, answer)
 
     def _create_networks(self, app: AppSpec, mine: Mapping[str, str]) -> None:
         used = {
@@ -220,12 +245,17 @@ class Docker:
         within_s: how long one may have to wait for what it depends on. service: only one of
         several. BootError when what it depends on fails.
         """
-        known = {row.service: row for row in self._services(identity)}
+        rows = self._chosen(identity, service)
+        if service is not None:
+            rows = [row for row in rows if docker_state.listed(row).status != "running"]
+        self._start(rows, self._services(identity), within_s)
+
+    def _start(self, rows: Sequence[Row], beside: Sequence[Row], within_s: float) -> None:
+        """Start containers in this order. beside: those that they may have to wait for."""
+        known = {row.service: row for row in beside}
         deadline = time.monotonic() + within_s
         with self._errors("start the container"):
-            for row in self._chosen(identity, service):
-                if service is not None and docker_state.listed(row).status == "running":
-                    continue
+            for row in rows:
                 for need in docker_spec.needs_of(row.Labels):
                     if need.service in known:
                         self._wait_for(known[need.service], need, row, deadline)
@@ -275,11 +305,14 @@ class Docker:
         rows = self._chosen(identity, service)
         if len(rows) == 1:
             return self._stop(rows[0].Id, grace_s)
+        self._stop_all(rows, grace_s)
+        return None
+
+    def _stop_all(self, rows: Sequence[Row], grace_s: float | None) -> None:
         for together_now in docker_state.waves(rows):
             with ThreadPoolExecutor(len(together_now)) as pool:
                 # Each is waited for, and the first error is raised.
                 list(pool.map(lambda row: self._stop(row.Id, grace_s), together_now))
-        return None
 
     def _stop(self, container: str, grace_s: float | None) -> int | None:
         with self._errors("stop the container"):
@@ -309,26 +342,46 @@ class Docker:
                     details=f"{row.Id[:12]} on {self._host}, of {identity}",
                     resolution="Remove it there, if nobody needs it.",
                 )
-            kind, _, count = policy.partition(":")
-            value = {"Name": kind, "MaximumRetryCount": int(count or 0)}
-            with self._errors("set the restart policy"):
-                self._api.update_container(row.Id, restart_policy=value)
+            self._set_restart(row.Id, policy)
 
-    def remove(self, identity: str) -> set[str]:
+    def withdraw(self, identity: str) -> None:
+        """The engine starts none of the containers by itself any more."""
+        for row in self._rows(identity):
+            self._set_restart(row.Id, "no")
+
+    def _set_restart(self, container: str, policy: str) -> None:
+        """policy: as compose's `restart` says it."""
+        kind, _, count = policy.partition(":")
+        value = {"Name": kind, "MaximumRetryCount": int(count or 0)}
+        with self._errors("set the restart policy"):
+            self._api.update_container(container, restart_policy=value)
+
+    def volume_folders(self, identity: str) -> tuple[str, ...]:
+        """Where the host has the content of each volume of an Instance, by number."""
+        rows = self._volumes(f"{labels.MOVE}={identity}")
+        places = {row.Labels.get(labels.VOLUME, ""): row.Mountpoint for row in rows}
+        return tuple(places[str(n)] for n in range(len(places)) if str(n) in places)
+
+    def remove(self, identity: str, *, keep_data: bool = False) -> set[str]:
         """The containers, their volumes and networks; nothing else. The names of the images that
-        they were made from."""
+        they were made from.
+
+        keep_data: volumes with the data of an App that ran elsewhere stay.
+        """
         with self._errors("remove the container"):
             rows = self._rows(identity)
             for row in rows:
                 # force kills it first: an App that is removed with its volumes has nothing to save.
-                self._api.remove_container(row.Id, v=True, force=True)
+                # Its anonymous volumes go by their labels, too, unless they hold such data.
+                self._api.remove_container(row.Id, v=not keep_data, force=True)
             # By label and not by name: only those that portkit made for this Move, in whatever
             # number.
             label = f"{labels.MOVE}={identity}"
             for network in self._networks(label):
                 self._api.remove_network(network.Id)
             for volume in self._volumes(label):
-                self._api.remove_volume(volume.Name)
+                if not (keep_data and labels.DATA in volume.Labels):
+                    self._api.remove_volume(volume.Name)
         return {row.Image for row in rows}
 
     def remove_service(self, identity: str, service: str) -> None:
@@ -424,22 +477,6 @@ class Docker:
         return tuple(
             docker_state.instance(identity, rows, self._host) for identity, rows in found.items()
         )
-
-    def see(self, kind: str, name: str) -> Seen:
-        """What somebody else runs here. kind: container, or project of compose; it is only read.
-        AppError when there is none."""
-        from portkit.engines.described import look
-
-        ask = {"container": look.container, "project": look.project}[kind]
-        with self._errors(f"look at the {kind}"):
-            seen = ask(self._api, name)
-        if seen is None:
-            raise AppError(
-                f"there is no such {kind} on {self._host}",
-                details=name[:200],
-                resolution="See docker ps -a there, or docker compose ls.",
-            )
-        return seen
 
     def _services(self, identity: str) -> list[Row]:
         """The containers of an Instance, each after those that it needs."""

@@ -165,11 +165,20 @@ class _Config(_Answer):
     StopTimeout: Annotated[int, Field(ge=0, le=10**9)] | None = None
 
 
+class _Restart(_Answer):
+    Name: Text = ""
+
+
+class _HostConfig(_Answer):
+    RestartPolicy: _Restart = _Restart()
+
+
 class Inspected(_Answer):
     """A container as `inspect` shows it."""
 
     State: State
     Config: _Config | None = None
+    HostConfig: _HostConfig = _HostConfig()
     RestartCount: int = 0
     NetworkSettings: _Networks | None = None
 

@@ -36,9 +36,25 @@ def container_name(app: AppSpec, service: RunSpec, identity: str) -> str:
     return f"portkit-{app.app}-{digits}{last}"
 
 
-def volume_name(identity: str, index: int) -> str:
-    """The i-th volume of an Instance."""
-    return f"portkit-{identity.removeprefix('pk-')}-{index}"
+def volume_names(app: AppSpec, identity: str) -> tuple[str, ...]:
+    """What the engine calls each volume of an Instance, by number."""
+    kept = dict(enumerate(app.volume_names))
+    digits = identity.removeprefix("pk-")
+    return tuple(kept.get(n) or f"portkit-{digits}-{n}" for n in range(app.volume_count))
+
+
+def volume_labels(app: AppSpec, identity: str, number: int) -> dict[str, str]:
+    """The labels of a volume: portkit's, and compose's where it keeps its name."""
+    mine = {**marks(app, identity), labels.VOLUME: str(number)}
+    if not app.brings_data:
+        return mine
+    mine[labels.DATA] = "moved"
+    name = app.volume_names[number]
+    row = next((each for each in app.volumes if name and each.engine_name == name), None)
+    if row is None:
+        return mine
+    compose = {_COMPOSE + "project": app.app, _COMPOSE + "volume": row.name}
+    return {**row.labels, **compose, **mine}
 
 
 def content_volume(identity: str) -> str:
@@ -146,7 +162,7 @@ def host_config(
         "cap_add": None if service.privileged else capabilities,
         "privileged": service.privileged,
         "mounts": [
-            *_mounts(service.mounts, numbers, identity),
+            *_mounts(service.mounts, numbers, volume_names(app, identity)),
             *_contents(service, contents),
         ],
         "read_only": service.read_only,
@@ -263,7 +279,7 @@ def network_labels(app: AppSpec, row: Network) -> dict[str, str]:
 
 
 def _mounts(
-    mounts: Sequence[Mount], numbers: Sequence[int | None], identity: str
+    mounts: Sequence[Mount], numbers: Sequence[int | None], names: Sequence[str]
 ) -> list[DockerMount]:
     from docker.types import Mount as DockerMount
 
@@ -273,8 +289,7 @@ def _mounts(
             size, mode = mount.tmpfs_bytes, mount.tmpfs_mode
             found.append(DockerMount(mount.target, None, "tmpfs", tmpfs_size=size, tmpfs_mode=mode))
             continue
-        name = volume_name(identity, number)
-        found.append(DockerMount(mount.target, name, "volume", read_only=mount.read_only))
+        found.append(DockerMount(mount.target, names[number], "volume", read_only=mount.read_only))
     return found
 
 

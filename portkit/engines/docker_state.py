@@ -81,6 +81,11 @@ def has_ended(state: State) -> bool:
     return _STATES.get(state.Status, "exited") == "exited"
 
 
+def runs(state: State) -> bool:
+    """Whether a container runs now, or would as soon as the engine starts it again."""
+    return _STATES.get(state.Status, "exited") == "running"
+
+
 def ordered(rows: Sequence[Row]) -> list[Row]:
     """By what each needs; rows that need each other, which nobody but a stranger would write, stay
     as they are."""

@@ -129,6 +129,14 @@ class Libvirt:
             self._mark(found, {**self._about(found), "restart": restart})
             self._autostart(found, start=bool(found.isActive()))
 
+    def withdraw(self, identity: str) -> None:
+        """The host starts it no more by itself; no error where there is none."""
+        with self._errors("turn autostart off"):
+            for found, about in self._ours():
+                if about["id"] == identity:
+                    self._mark(found, {**about, "restart": "no"})
+                    self._autostart(found, start=False)
+
     def about(self, identity: str) -> dict[str, str]:
         """What portkit's mark in its domain says."""
         found = self._find(identity)

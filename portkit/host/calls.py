@@ -182,8 +182,9 @@ class Remote:
     def _greet(self, nonce: str) -> None:
         """Send the program; skip what the host's shell says before it answers."""
         deadline = time.monotonic() + _GREETING_S
-        with self._speaking(), contextlib.suppress(BrokenPipeError):
-            self._pipes.push(loader(nonce))  # why it ended is still to be read
+        # Why it ended, or reads nothing, is still to be read.
+        with contextlib.suppress(BrokenPipeError, Silent):
+            self._pipes.push(loader(nonce), _GREETING_S)
         wanted = b"\n" + frames.MAGIC + nonce.encode() + b"\n"
         seen = b""
         while not seen.endswith(wanted):

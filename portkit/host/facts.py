@@ -119,6 +119,7 @@ class _Facts(BaseModel):
     linux: _Linux = Field(default_factory=_Linux)
     engine: _Engine = Field(default_factory=_Engine)
     guests: _Guests = Field(default_factory=_Guests)
+    volumes: Annotated[list[_Word], FailFast()] = []
 
 
 def parse_facts(row: object) -> Facts:

@@ -44,12 +44,12 @@ class Pipes:
         self._begun = time.monotonic()
         self._came = 0
 
-    def push(self, data: bytes) -> None:
+    def push(self, data: bytes, patience_s: float | None = None) -> None:
         """Write all of it. BrokenPipeError when nobody reads any more, Silent when nobody has
-        read anything for SILENCE_S."""
+        read anything for so long; None is SILENCE_S."""
         view = memoryview(data)
         while view:
-            if not self._ready(SILENCE_S, to_send=True):
+            if not self._ready(SILENCE_S if patience_s is None else patience_s, to_send=True):
                 raise Silent
             count = os.write(self._in, view[:_CHUNK])
             self.written += count

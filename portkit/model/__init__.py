@@ -20,6 +20,7 @@ from portkit.model.instance import (
     ServiceState,
     worst_health,
 )
+from portkit.model.live import Live, LiveContainer, LiveVolume
 from portkit.model.needs import Binary, Lack, Missing, Needs, Role, Software, Stated
 from portkit.model.packed import PackedApp
 from portkit.model.project import (
@@ -85,6 +86,9 @@ __all__ = [
     "Lack",
     "Life",
     "Linux",
+    "Live",
+    "LiveContainer",
+    "LiveVolume",
     "Logging",
     "Machine",
     "MachineStart",

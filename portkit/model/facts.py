@@ -138,3 +138,4 @@ class Facts:
     linux: Linux = field(default_factory=Linux)
     engine: Engine = field(default_factory=Engine)
     guests: Guests = field(default_factory=Guests)
+    volumes: tuple[str, ...] = ()  # as networks

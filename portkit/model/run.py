@@ -78,7 +78,9 @@ class AppSpec:
     """What the processes of all services of an App see, and what these share.
 
     services: as in the App. networks, volumes: those that a service uses. front: the service that
-    answers for the App. machine: of the VM that holds all of them.
+    answers for the App. machine: of the VM that holds all of them. volume_names: what the target's
+    engine calls each volume, by number, where the App brings its data; "" is a name of the Move's
+    own, as all have where this is ().
     """
 
     app: str
@@ -87,6 +89,12 @@ class AppSpec:
     machine: Machine
     networks: tuple[Network, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    volume_names: tuple[str, ...] = ()
+
+    @property
+    def brings_data(self) -> bool:
+        """Whether its volumes are filled with the data of an App that ran elsewhere."""
+        return bool(self.volume_names)
 
     @property
     def several(self) -> bool:

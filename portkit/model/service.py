@@ -208,7 +208,8 @@ class App:
     """What to run, and what was noticed while it was read.
 
     services: in the order of the file. front: the service that answers for the App; "" is the
-    first. machine: of the one VM that holds the App.
+    first. machine: of the one VM that holds the App. running: whether it was read from containers
+    that run, which say all of it, and not from a file.
     """
 
     name: str  # [a-z0-9][a-z0-9_-]{0,62}
@@ -220,6 +221,7 @@ class App:
     front: str = ""
     machine: Machine = field(default_factory=Machine)
     reading: Reading = field(default_factory=Reading)
+    running: bool = False
 
     @property
     def front_service(self) -> Service:

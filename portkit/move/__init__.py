@@ -29,8 +29,17 @@ from portkit.move.again import Measured, measure_again
 from portkit.move.carry import carry_out
 from portkit.move.journal import Entry, Journal, MoveState
 from portkit.move.matrix import Cell, HostKnown, Matrix, matrix_json, outcome
+from portkit.move.plan import Pause
 from portkit.move.prepare import Job, Package, Packed, Request, new_id
-from portkit.move.unfinished import Ended, resume, rollback, rollback_on
+from portkit.move.unfinished import (
+    Ended,
+    Left,
+    go_on,
+    left_behind,
+    resume,
+    rollback,
+    rollback_on,
+)
 from portkit.progress import NullObserver, Observer
 from portkit.report import FormReport, Report
 from portkit.source import Source
@@ -43,12 +52,16 @@ __all__ = [
     "Entry",
     "HostKnown",
     "Journal",
+    "Left",
     "Matrix",
     "Measured",
     "MoveState",
     "Packages",
+    "Pause",
     "check_apps",
+    "go_on",
     "judge_apps",
+    "left_behind",
     "matrix_json",
     "measure_again",
     "move_app",
@@ -89,6 +102,7 @@ class MoveOptions(PackOptions, total=False):
 
     keep: Form | None
     repeat: int
+    pauses: Sequence[Pause]
     journal: Journal | None
 
 
@@ -234,6 +248,7 @@ def move_apps(
     forms: Sequence[Form] = BOTH,
     keep: Form | None = Form.IMAGE,
     repeat: int = 1,
+    pauses: Sequence[Pause] = (),
     store: Store | None = None,
     observer: Observer | None = None,
     journal: Journal | None = None,
@@ -245,8 +260,10 @@ def move_apps(
     bundle, the App is `bundle.app`. forms: what an App is moved as; they are booted one after the
     other on the same port. keep: the form that goes on running, the other stays ready to start;
     with None, everything is removed after measuring. repeat: how often each form is started and
-    measured, with a full stop in between. journal: where the Moves are recorded, by default in the
-    user's state folder. moved: is called with each Report as soon as its Move has ended well.
+    measured, with a full stop in between. pauses: where the Move of a running App waits until
+    `go_on` is called for it, by whatever process. journal: where the Moves are recorded, by default
+    in the user's state folder. moved: is called with each Report as soon as its Move has ended
+    well.
 
     Several Apps are packaged and checked, alone and together, before bytes move for any of them;
     then they go one after the other over the same connections, each as a Move of its own. When one
@@ -258,6 +275,7 @@ def move_apps(
     """
     if not forms or len(set(forms)) != len(forms):
         raise AppError("no form to move, or one twice", details=", ".join(forms) or "none")
+    _check_running(apps, forms, keep, repeat, pauses)
     # The default names the image; who moves the disk alone means to keep the disk.
     if keep is not None and keep not in forms:
         keep = forms[-1]
@@ -271,7 +289,7 @@ def move_apps(
     for packed in prepare.prepare(job):
         try:
             with job.about(packed.app, "moving"):
-                report = carry_out(packed, job, journal, keep, repeat)
+                report = carry_out(packed, job, journal, keep, repeat, pauses)
         # Ctrl-C too: it is then that one wants to know which Apps are on the target.
         except BaseException as error:
             _say_how_far(error, job, len(done))
@@ -292,6 +310,36 @@ def _request(
         raise AppError("no App to move")
     store, observer = store or Store(default_root()), observer or NullObserver()
     return Request(tuple(apps), source, tuple(forms), store, observer)
+
+
+def _check_running(
+    apps: Sequence[App],
+    forms: Sequence[Form],
+    keep: Form | None,
+    repeat: int,
+    pauses: Sequence[Pause],
+) -> None:
+    """AppError for what cannot be done with data that is in use."""
+    running = [app.name for app in apps if app.running]
+    if pauses and len(running) < len(apps):
+        raise AppError(
+            "only the Move of a running App can wait before its cutover",
+            details=", ".join(app.name for app in apps),
+            resolution="Leave --hold and --confirm out, or name it container:NAME or project:NAME.",
+        )
+    why = ""
+    if len(forms) > 1:
+        why = "its data can be taken over by one form only: choose --form image or --form disk"
+    elif keep is None:
+        why = "it would run nowhere afterwards: leave --keep none out"
+    elif repeat > 1:
+        why = "it is started on the target once: leave --repeat out, and use portkit measure later"
+    if running and why:
+        raise AppError(
+            f"a running App cannot be moved like that: {why.partition(':')[0]}",
+            details=", ".join(running),
+            resolution=why.partition(": ")[2].capitalize() + ".",
+        )
 
 
 def _say_how_far(error: BaseException, job: Job, done: int) -> None:

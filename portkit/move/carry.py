@@ -13,27 +13,42 @@ from portkit.delivery import Transfer
 from portkit.errors import PortkitError
 from portkit.files import content
 from portkit.halt import Halt
-from portkit.model import App, AppSpec, Artifact, Form
+from portkit.model import App, AppSpec, Artifact, Form, Live, Timeline
 from portkit.move import walk
 from portkit.move.ground import Cargo, Ground, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
-from portkit.move.plan import Plan
+from portkit.move.plan import CONFIRM, FENCE, LAST_SYNC, PRESYNC, WAIT, Pause, Plan
 from portkit.move.prepare import Job, Packed
 from portkit.move.steps import steps_of
 from portkit.progress import Observer
-from portkit.report import Boot, FormReport, Phase, Report, adapter, by_service
+from portkit.report import (
+    Boot,
+    Cutover,
+    FormReport,
+    Phase,
+    Report,
+    VolumeReport,
+    adapter,
+    by_service,
+)
 from portkit.source import Source
 from portkit.store import Store
+from portkit.wire.json_types import JsonObject
 
 _CA_LIMIT = 1 << 20  # bytes of a PEM file
 
 
 def carry_out(
-    packed: Packed, job: Job, journal: Journal, stays: Form | None, repeat: int
+    packed: Packed,
+    job: Job,
+    journal: Journal,
+    stays: Form | None,
+    repeat: int,
+    pauses: Sequence[Pause] = (),
 ) -> Report:
     """Make the Move. When it fails it is rolled back; what even that could not do is said."""
     before = packed.turn.clock.take()
-    plan = plan_of(packed, job, journal, stays, repeat)
+    plan = replace(plan_of(packed, job, journal, stays, repeat), pauses=tuple(pauses))
     steps = journal.record(plan.move)
     cargo = cargo_of(packed, job.store, job.source)
     with journal.held(plan.move), packed.turn.taken() as clock:
@@ -46,13 +61,14 @@ def carry_out(
             plan=plan.to_json(),
         )
         walk_forward(ground, journal, steps)
-    return packed.report(before, form_reports(plan, steps, packed, cargo))
+    reports = form_reports(plan, steps, packed, cargo)
+    return packed.report(before, reports, cutover=cutover_report(plan, steps))
 
 
 def cargo_of(packed: Packed, store: Store, source: Source) -> Cargo:
     """What is at hand when the Move begins: most often the image, and no disk yet."""
     there = {form: made for form, made in packed.artifacts.items() if made is not None}
-    return Cargo(packed.spec, packed.image, there, packed.target, store, source)
+    return Cargo(packed.app, packed.spec, packed.image, there, packed.target, store, source)
 
 
 def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
@@ -63,12 +79,42 @@ def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
     # Ctrl-C too: KeyboardInterrupt is no Exception.
     except BaseException as error:
         brief = error.brief if isinstance(error, PortkitError) else type(error).__name__
+        if ground.plan.live is not None and _stays_unfinished(ground, journal, steps, brief):
+            raise
         journal.settle(move, MoveState.ROLLING_BACK, brief)
         left = walk_backward(ground, journal, steps, brief)
         if left:
             say_what_is_left(ground.clock.observer, move, left)
         raise
     journal.settle(move, MoveState.MEASURED if ground.plan.keep is None else MoveState.DONE)
+
+
+def _stays_unfinished(ground: Ground, journal: Journal, steps: Steps, brief: str) -> bool:
+    """Of a running App: keep what has arrived for the next try, and the App on the host that
+    serves it. False where there is nothing yet that is worth it."""
+    move, target = ground.plan.move, ground.plan.target
+    tell = ground.clock.observer.message
+    if steps.state("commit") is walk.StepState.DONE:
+        tell(f"the App runs on {target}; to end the Move: portkit resume {move}")
+        return True
+    if steps.state(CONFIRM) is walk.StepState.DOING:
+        journal.settle(move, MoveState.WAITING, brief)
+        tell(f"the App runs on {target}; portkit commit {move}, or portkit rollback {move}")
+        return True
+    if steps.state(PRESYNC) is not walk.StepState.DONE:
+        return False
+    if steps.state(WAIT) is not walk.StepState.DOING:
+        journal.settle(move, MoveState.ROLLING_BACK, brief)
+        with process.uninterrupted():
+            names = [step.name for step in steps_of(ground)]
+            left = walk.backward(steps_of(ground)[names.index(FENCE) :], steps)
+        if left:
+            say_what_is_left(ground.clock.observer, move, left)
+            return True
+    journal.settle(move, MoveState.WAITING, brief)
+    tell(f"the App runs at its source, and what has arrived on {target} is kept for the next try")
+    tell(f"to go on: portkit cutover {move}; to remove it there: portkit rollback {move}")
+    return True
 
 
 def _forward(ground: Ground, steps: Steps) -> None:
@@ -108,6 +154,7 @@ def plan_of(packed: Packed, job: Job, journal: Journal, stays: Form | None, repe
     image = packed.artifacts.get(Form.IMAGE)
     services = {service.service: service.image for service in packed.spec.services}
     held = () if image is None else (each.digest for each in image.images)
+    live = job.source.live(packed.spec)
     holds = {digest: transfer.held_name(digest, packed.move) for digest in held}
     return Plan(
         move=packed.move,
@@ -124,23 +171,30 @@ def plan_of(packed: Packed, job: Job, journal: Journal, stays: Form | None, repe
         ports=packed.spec.ports,
         services=services,
         holds=holds,
-        tags=_tags(packed.app, services, holds),
+        tags=_tags(packed.app, services, holds, live),
         fingerprint=fingerprint(journal, packed.spec),
         findings={form: tuple(packed.findings[form]) for form in packed.artifacts},
         reading=packed.app.reading,
+        live=live,
         predicted=journal.foreseen(
             packed.app.name, job.target.name, packed.image, job.target.rate_limit
         ),
     )
 
 
-def _tags(app: App, services: Mapping[str, str], holds: Mapping[str, str]) -> dict[str, str]:
+def _tags(
+    app: App, services: Mapping[str, str], holds: Mapping[str, str], live: Live | None
+) -> dict[str, str]:
     """The names that users know the images by. One that was named by its id or digest has none that
-    could be given to it on the target."""
+    could be given to it on the target; nor has one that a container has changed."""
+    changed = {each.service for each in live.containers if each.changed} if live else ()
     return {
         service.image: holds[services[service.name]]
         for service in app.services
-        if holds and service.image and "sha256:" not in service.image
+        if holds
+        and service.image
+        and "sha256:" not in service.image
+        and service.name not in changed
     }
 
 
@@ -175,6 +229,32 @@ def form_reports(plan: Plan, steps: Steps, packed: Packed, cargo: Cargo) -> list
     """What each form's steps recorded, as parts of the Report."""
     carried = {form: _carried(form, steps, cargo) for form in plan.forms}
     return [_form_report(form, plan, steps, packed, made) for form, made in carried.items()]
+
+
+def cutover_report(plan: Plan, steps: Steps) -> Cutover | None:
+    """How a running App changed its host; None for one that was made from its images."""
+    if plan.live is None:
+        return None
+    timeline = steps.result(f"boot {plan.forms[0]}").get("timeline")
+    rows = [steps.result(name).get("volumes", ()) for name in (PRESYNC, LAST_SYNC)]
+    return Cutover(
+        timeline and adapter(Timeline).validate_python(timeline),
+        tuple(map(_volume_report, *rows)),
+    )
+
+
+def _volume_report(before: JsonObject, last: JsonObject) -> VolumeReport:
+    passes, (end,) = before["passes"], last["passes"]
+    return VolumeReport(
+        name=last["name"],
+        entries=end["entries"],
+        bytes=end["bytes"],
+        passes=len(passes),
+        sent_bytes=sum(each["sent_bytes"] for each in (*passes, end)),
+        last_s=round(end["seconds"], 3),
+        last_sent_bytes=end["sent_bytes"],
+        skipped=tuple(f"{kind} {path}" for path, kind in end["skipped"]),
+    )
 
 
 def _carried(form: Form, steps: Steps, cargo: Cargo) -> Artifact:

@@ -10,11 +10,13 @@ from typing import Protocol
 from portkit.clock import Clock
 from portkit.halt import Halt, Heeding
 from portkit.host import Host
-from portkit.model import AppSpec, Artifact, Facts, Form
-from portkit.move.plan import Plan
+from portkit.model import App, AppSpec, Artifact, Facts, Form
+from portkit.move.downtime import Downtime
+from portkit.move.plan import Pause, Plan
 from portkit.source import Source
 from portkit.store import Store
 from portkit.store.manifest import artifact_from, manifest_of
+from portkit.volumes import Copy
 from portkit.wire.json_types import JsonObject
 
 # Bytes; a manifest lists blobs, of which an image has some hundred.
@@ -29,6 +31,9 @@ class Results(Protocol):
     def result(self, step: str) -> JsonObject:
         """What the step recorded last; empty when there is nothing."""
 
+    def told(self, pause: Pause) -> bool:
+        """Whether somebody has said that the Move shall not wait there any longer."""
+
 
 @dataclass(frozen=True)
 class Cargo:
@@ -38,6 +43,7 @@ class Cargo:
     made it. facts: of the target.
     """
 
+    app: App
     spec: AppSpec
     image: Artifact
     artifacts: dict[Form, Artifact]
@@ -52,7 +58,9 @@ class Ground:
 
     from_start: this process began the Move, so that its clock knows when that was. for_good: nobody
     is going to make this Move again, so that also what came of a blob that was cut is not kept.
-    halt: by which a lane learns that the other has failed. began: when this process began with it.
+    halt: by which a lane learns that the other has failed. copies: of the volumes of a running App,
+    by number, with what this process knows of them. downtime: asks both hosts during a cutover.
+    began: when this process began with it.
     """
 
     plan: Plan
@@ -64,6 +72,8 @@ class Ground:
     from_start: bool = True
     for_good: bool = False
     halt: Halt = field(default_factory=Halt)
+    copies: dict[int, Copy] = field(default_factory=dict)
+    downtime: Downtime = field(default_factory=Downtime)
     began: str = field(
         default_factory=lambda: time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     )

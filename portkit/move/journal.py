@@ -27,6 +27,7 @@ from portkit import files
 from portkit.delivery import Prediction
 from portkit.errors import ConflictError, PortkitError
 from portkit.model import Artifact, Form
+from portkit.move.plan import Pause
 from portkit.move.walk import StepState
 from portkit.wire.json_types import JsonObject
 
@@ -48,25 +49,36 @@ create table steps (
 """
 
 # What came after the first portkit with this version of the file; the older ones do not miss it.
-_ADDED = """
+_ADDED = (
+    """
 create table if not exists predictions (
   app text not null, target text not null, form text not null, content text not null,
   predicted text not null, primary key (app, target, form)
 ) strict
-"""
+""",
+    """
+create table if not exists told (
+  move text not null references moves (id) on delete cascade, pause text not null,
+  primary key (move, pause)
+) strict
+""",
+)
 
 
 class MoveState(StrEnum):
-    """Where a Move is. `measured`: it ended well and was asked to leave nothing on the target."""
+    """Where a Move is. `waiting`: of a running App; no process is at work on it, the App is served,
+    and somebody has to say how it goes on. `measured`: it ended well and was asked to leave nothing
+    on the target."""
 
     RUNNING = "running"
     ROLLING_BACK = "rolling back"
+    WAITING = "waiting"
     DONE = "done"
     MEASURED = "measured"
     ROLLED_BACK = "rolled back"
 
 
-OPEN = (MoveState.RUNNING, MoveState.ROLLING_BACK)
+OPEN = (MoveState.RUNNING, MoveState.ROLLING_BACK, MoveState.WAITING)
 
 
 @dataclass(frozen=True)
@@ -204,6 +216,13 @@ class Journal:
                 "update moves set state = ?, ended = ?, error = ? where id = ?",
                 (state, ended, error[:1000], identity),
             )
+            if state is MoveState.WAITING:  # what was said was for the try that has failed
+                database.execute("delete from told where move = ?", (identity,))
+
+    def tell(self, identity: str, pause: Pause) -> None:
+        """A Move that waits there shall go on, also where it comes to that only later."""
+        with self._database() as database:
+            database.execute("insert or ignore into told values (?, ?)", (identity, pause))
 
     def forget(self, identity: str) -> None:
         """Remove a Move that has ended from the journal; nothing on any host is changed."""
@@ -308,7 +327,8 @@ class Journal:
             database.execute(f"pragma user_version = {_VERSION}")
         elif version != _VERSION:
             raise ValueError(f"it has version {version}, this portkit writes {_VERSION}")
-        database.execute(_ADDED)
+        for statement in _ADDED:
+            database.execute(statement)
 
     def fingerprint(self, text: str) -> str:
         """A keyed hash: it tells whether a text has changed, and nothing about the text."""
@@ -342,6 +362,12 @@ class Steps:
         """What the step recorded of itself last; empty when there is nothing."""
         row = self._row(step)
         return {} if row is None else dict(json.loads(row["result"]))
+
+    def told(self, pause: Pause) -> bool:
+        """Whether somebody has said that the Move shall not wait there."""
+        with self._journal._database() as database:
+            query = "select 1 from told where move = ? and pause = ?"
+            return database.execute(query, (self._identity, pause)).fetchone() is not None
 
     def note(self, step: str, state: StepState, result: JsonObject | None = None) -> None:
         """Record a step's state, and what it tells of itself beside what it has told before."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 
 from portkit.delivery import Prediction
 from portkit.errors import PortkitError
-from portkit.model import Finding, Form, Port, Reading
+from portkit.model import Finding, Form, Live, Port, Reading
 from portkit.wire.json_types import JsonObject
 
-_SCHEMA = "portkit.plan/3"
+_SCHEMA = "portkit.plan/4"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Plan:
     that holds the image.
     fingerprint: of what the process will see, keyed; no value of it can be read from here.
     findings: of each form, as they were before the first byte. predicted: what a form was predicted
-    to cost, where that was asked for before the Move.
+    to cost, where that was asked for before the Move. live: what runs at the source and is stopped
+    there, with its data; None where the App is only made from its images. pauses: where it waits.
     """
 
     move: str
@@ -50,6 +52,8 @@ class Plan:
     findings: Mapping[Form, tuple[Finding, ...]]
     reading: Reading = field(default_factory=Reading)
     predicted: Mapping[Form, Prediction] = field(default_factory=dict)
+    live: Live | None = None
+    pauses: tuple[Pause, ...] = ()
 
     @property
     def both(self) -> bool:
@@ -63,7 +67,7 @@ class Plan:
 
     def steps(self) -> tuple[str, ...]:
         """The names of the steps."""
-        return step_names(self.forms, self.keep)
+        return step_names(self.forms, self.keep, live=self.live is not None, pauses=self.pauses)
 
     def to_json(self) -> JsonObject:
         """For the journal."""
@@ -72,17 +76,40 @@ class Plan:
         return {"schema": _SCHEMA, **json.loads(json.dumps(asdict(self)))}
 
 
-def step_names(forms: Collection[Form], keep: Form | None) -> tuple[str, ...]:
+PRESYNC, WAIT, FENCE, STOP = "presync", "wait", "fence", "stop"
+LAST_LAYER, LAST_SYNC = "last layer", "last sync"
+CONFIRM = "confirm"
+
+
+class Pause(StrEnum):
+    """Where the Move of a running App waits until it is told to go on: before the App is stopped
+    at its source, or before the target keeps it for good."""
+
+    CUTOVER = "cutover"
+    COMMIT = "commit"
+
+
+def step_names(
+    forms: Collection[Form],
+    keep: Form | None,
+    *,
+    live: bool = False,
+    pauses: Collection[Pause] = (),
+) -> tuple[str, ...]:
     """The steps of a Move: each lane's in order, and every step after those that it needs. The
-    image boots first, because it is ready first."""
+    image boots first, because it is ready first. live: of an App that runs at the source."""
     image, disk = Form.IMAGE in forms, Form.DISK in forms
+    # The data follows while the App runs, and once more after it was stopped.
+    wait = [WAIT] if Pause.CUTOVER in pauses else []
+    cutover = [PRESYNC, *wait, FENCE, STOP, LAST_LAYER, LAST_SYNC] if live else []
+    confirm = [CONFIRM] if Pause.COMMIT in pauses else []
     names = ["reserve"]
     names += ["transfer image", "create image"] if image else []
     names += ["package disk", "transfer disk"] if disk else []
-    names += ["boot image"] if image else []
-    names += ["create disk", "boot disk"] if disk else []
+    names += [*cutover, "boot image"] if image else []
+    names += ["create disk", *(() if image else cutover), "boot disk"] if disk else []
     names += ["start image"] if image and disk and keep is Form.IMAGE else []
-    return (*names, "discard" if keep is None else "commit", "release")
+    return (*names, *confirm, "discard" if keep is None else "commit", "release")
 
 
 def plan_from(document: JsonObject) -> Plan:

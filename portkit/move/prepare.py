@@ -29,7 +29,7 @@ from portkit.model import (
     Severity,
 )
 from portkit.progress import Observer
-from portkit.report import FormReport, Phase, Report
+from portkit.report import Cutover, FormReport, Phase, Report
 from portkit.source import Source
 from portkit.store import Store
 
@@ -166,7 +166,12 @@ class Packed:
         return any(finding.severity is Severity.ERROR for finding in self.findings[form])
 
     def report(
-        self, phases: tuple[Phase, ...], forms: Sequence[FormReport], *, dry_run: bool = False
+        self,
+        phases: tuple[Phase, ...],
+        forms: Sequence[FormReport],
+        *,
+        dry_run: bool = False,
+        cutover: Cutover | None = None,
     ) -> Report:
         """The Report of this Move. phases: what came before the forms' own."""
         return Report(
@@ -179,6 +184,7 @@ class Packed:
             phases=phases,
             forms=tuple(forms),
             dry_run=dry_run,
+            cutover=cutover,
         )
 
     def also(self, found: Sequence[Finding]) -> Packed:

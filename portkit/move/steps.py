@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from portkit import boot, compat, health, measure, process, transfer
 from portkit import watch as watching
 from portkit.errors import BootError, PortkitError
 from portkit.guest.start import machine_start
 from portkit.model import Artifact, Form, MachineStart
+from portkit.move import cutover
+from portkit.move import plan as plans
 from portkit.move.ground import MAKE_DISK, SEND_DISK, Cargo, Ground, keep, kept
 from portkit.move.marker import mark, release
+from portkit.move.step import BaseStep, FormStep
 from portkit.move.walk import Step
 from portkit.report import Boot
 from portkit.wire.json_types import JsonObject
@@ -24,33 +27,7 @@ from portkit.wire.json_types import JsonObject
 _ASIDE = (MAKE_DISK, SEND_DISK, "create disk")  # the second lane, where both forms go
 
 
-@dataclass(frozen=True)
-class _Step:
-    """What most steps have in common."""
-
-    ground: Ground
-    name: str
-    needs: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    renewed: bool = False
-    aside: bool = False
-
-    def before(self) -> JsonObject:
-        return {}
-
-    def do(self) -> JsonObject:
-        raise NotImplementedError
-
-    def undo(self) -> None:
-        """Nothing: an earlier step's undo takes away what this one did."""
-
-
-@dataclass(frozen=True)
-class _FormStep(_Step):
-    form: Form = Form.IMAGE
-
-
-class Reserve(_Step):
+class Reserve(BaseStep):
     """The App's lock and the Move's marker, on both hosts; its ports, on the target."""
 
     def do(self) -> JsonObject:
@@ -65,7 +42,7 @@ class Reserve(_Step):
         release(self.ground)
 
 
-class MakeDisk(_FormStep):
+class MakeDisk(FormStep):
     """The disk, in the Store here. An image makes the same disk each time, so whoever goes on with
     the Move makes it again where it is not there any more."""
 
@@ -100,7 +77,7 @@ class MakeDisk(_FormStep):
         return cargo.source.disk(cargo.image, cargo.spec, cargo.store, self.ground.clock)
 
 
-class Send(_FormStep):
+class Send(FormStep):
     """The Artifact into the target's engine or Store, verified there."""
 
     def before(self) -> JsonObject:
@@ -135,7 +112,7 @@ class Send(_FormStep):
         )
 
 
-class Create(_FormStep):
+class Create(FormStep):
     """The Instance, which nothing starts by itself yet."""
 
     def do(self) -> JsonObject:
@@ -161,7 +138,7 @@ class Create(_FormStep):
             runner.remove(self.ground.plan.move)
 
 
-class Start(_FormStep):
+class Start(FormStep):
     """Started and measured as often as was asked for; it ends stopped unless it is kept."""
 
     def do(self) -> JsonObject:
@@ -178,7 +155,8 @@ class Start(_FormStep):
                 counted = f" {number}" if number > 1 else ""
                 with ground.clock.phase(f"boot {self.form}{counted}"):
                     started = time.monotonic()
-                    runner.start(plan.move)
+                    with ground.downtime.target_starting():
+                        runner.start(plan.move)
                     answers.append(watch.first_answer(started))
                 # A Move that is resumed has no meaningful start: it may have lain for days.
                 if number == 1 and ground.from_start:
@@ -196,15 +174,32 @@ class Start(_FormStep):
                 if number < plan.repeat or not plan.stays(self.form):
                     with ground.clock.phase("stop"):
                         runner.stop(plan.move)
+        timeline = ground.downtime.end()
         return {
+            "timeline": timeline and asdict(timeline),
             "boot": asdict(_boot(self.form, cargo, answers[0], way, watch.deadline, healthy_s)),
             "from_move_s": from_move_s,
             "from_boot_s": [round(answer.seconds, 3) for answer in answers],
             "phases": ground.phases(),
         }
 
+    def undo(self) -> None:
+        """An App that came with its data is stopped here before it runs at its source again."""
+        ground = self.ground
+        if ground.plan.live is None:
+            return
+        with boot.runner(ground.target, self.form) as runner:
+            if not any(each.id == ground.plan.move for each in runner.instances()):
+                return
+            ground.clock.observer.message(
+                f"what the App wrote on {ground.target.name} since it was started there is lost"
+            )
+            # In this order: one that is only stopped could come back with its host.
+            runner.withdraw(ground.plan.move)
+            runner.stop(ground.plan.move)
 
-class Again(_FormStep):
+
+class Again(FormStep):
     """The form to keep, which had to stop for the other one, runs again and has stayed up."""
 
     def do(self) -> JsonObject:
@@ -222,7 +217,7 @@ class Again(_FormStep):
         return {"phases": ground.phases()}
 
 
-class Commit(_FormStep):
+class Commit(FormStep):
     """The host starts it by itself from now on; an image gets the user's name where it is free."""
 
     def before(self) -> JsonObject:
@@ -253,7 +248,11 @@ class Commit(_FormStep):
         return {}
 
     def undo(self) -> None:
-        """The Instance goes with its own step; here the names that were free before."""
+        """The Instance goes with its own step; here the names that were free before. One that came
+        with its data may not be started by its host any more, before anything else."""
+        if self.ground.plan.live is not None:
+            with boot.runner(self.ground.target, self.form) as runner:
+                runner.withdraw(self.ground.plan.move)
         free = self.ground.results.result(self.name).get("free", ())
         for tag, hold in self._tags().items():
             if tag in free:
@@ -263,7 +262,7 @@ class Commit(_FormStep):
                 self.ground.target.remote.call("image.remove", args)
 
 
-class Discard(_Step):
+class Discard(BaseStep):
     """After measuring nothing stays on the target: what the other steps brought goes again."""
 
     def do(self) -> JsonObject:
@@ -274,7 +273,7 @@ class Discard(_Step):
         return {}
 
 
-class Release(_Step):
+class Release(BaseStep):
     """The Move is over: its lock and its markers go."""
 
     def do(self) -> JsonObject:
@@ -294,9 +293,10 @@ def steps_of(ground: Ground) -> tuple[Step, ...]:
     )
 
 
-def _step(name: str, ground: Ground) -> _Step:
+def _step(name: str, ground: Ground) -> BaseStep:
     verb, _, word = name.partition(" ")
-    form = Form(word) if word else ground.plan.keep or Form.IMAGE
+    known = word in [each.value for each in Form]
+    form = Form(word) if known else ground.plan.keep or Form.IMAGE
     there = ("reserve", f"create {form}")
     match verb:
         case "reserve":
@@ -310,8 +310,26 @@ def _step(name: str, ground: Ground) -> _Step:
             return Send(ground, name, ("reserve", MAKE_DISK), _late(ground), form=form)
         case "create":
             return Create(ground, name, ("reserve", f"transfer {form}"), form=form)
+        case "presync":
+            return cutover.Presync(ground, name, there, form=form)
+        case "wait":
+            return cutover.Wait(ground, name, there, form=form)
+        case "confirm":
+            return cutover.Confirm(ground, name, ("reserve", f"boot {form}"))
+        case "fence":
+            return cutover.Fence(ground, name, ("reserve",))
+        case "stop":
+            # What is on the target stays there as long as the source could not be started again.
+            return cutover.Stop(ground, name, (*there, plans.FENCE))
+        case "last" if word == "layer":
+            return cutover.LastLayer(ground, name, (*there, plans.STOP), form=form)
+        case "last":
+            return cutover.LastSync(ground, name, (*there, plans.STOP), form=form)
         case "boot":
-            return Start(ground, name, (f"create {form}",), form=form)
+            stopped = (
+                () if ground.plan.live is None else (plans.LAST_SYNC, plans.LAST_LAYER, plans.STOP)
+            )
+            return Start(ground, name, (f"create {form}", *stopped), form=form)
         case "start":
             return Again(ground, name, (f"create {form}",), form=form)
         case "commit":

@@ -15,10 +15,12 @@ from portkit.bundle import Bundle
 from portkit.clock import Clock
 from portkit.errors import AppError, ConflictError, PortkitError
 from portkit.host import Host
-from portkit.model import App, AppSpec, Artifact, Form
+from portkit.model import App, AppSpec, Artifact, Form, Live
+from portkit.move import plan as plans
 from portkit.move import walk
 from portkit.move.carry import (
     cargo_of,
+    cutover_report,
     fingerprint,
     form_reports,
     say_what_is_left,
@@ -27,13 +29,16 @@ from portkit.move.carry import (
 )
 from portkit.move.ground import Ground, kept, read
 from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps
-from portkit.move.plan import Plan, plan_from
+from portkit.move.plan import Pause, Plan, plan_from
 from portkit.move.prepare import Links, Packed, Turn
 from portkit.move.steps import steps_of
 from portkit.progress import NullObserver, Observer
 from portkit.report import Report
-from portkit.source import InBundle, OnHost, Source
+from portkit.source import InBundle, OnHost, Running, Source
+from portkit.source.origin import Origin, origin
 from portkit.store import Store, default_root
+
+_LOOK_S = 0.5  # at a Move that another process makes
 
 Connect = Callable[[str, Observer], AbstractContextManager[Host]]
 
@@ -107,25 +112,74 @@ def resume(
             ground = Ground(plan, steps, target, source.host, clock, cargo, from_start=False)
             journal.settle(identity, MoveState.RUNNING)
             walk_forward(ground, journal, steps)
-        report = packed.report((), form_reports(plan, steps, packed, cargo))
+        reports = form_reports(plan, steps, packed, cargo)
+        report = packed.report((), reports, cutover=cutover_report(plan, steps))
     return Ended(identity, journal.get(identity).state, report)
+
+
+def go_on(
+    identity: str,
+    pause: Pause,
+    *,
+    journal: Journal | None = None,
+    store: Store | None = None,
+    observer: Observer | None = None,
+    connect: Connect = hosts.connect,
+) -> Ended:
+    """Let the Move of a running App go on where it waits, or would wait, and see it to its end.
+
+    A process that is at work on it makes the rest, and this waits for it; else the Move is resumed.
+    ConflictError for a Move that waits nowhere, or was taken back meanwhile.
+    """
+    journal = journal or Journal()
+    entry = _open_entry(journal, identity)
+    if plan_from(entry.plan).live is None:
+        raise ConflictError(
+            "only the Move of a running App waits",
+            details=f"{identity} of {entry.app}",
+            resolution=f"portkit resume {identity}",
+        )
+    journal.tell(identity, pause)
+    if not entry.live:
+        return resume(identity, journal=journal, store=store, observer=observer, connect=connect)
+    wanted = {Pause.CUTOVER: plans.FENCE, Pause.COMMIT: plans.CONFIRM}[pause]
+    steps = journal.record(identity)
+    while entry.live:
+        time.sleep(_LOOK_S)
+        entry = journal.get(identity)
+        waits = steps.state(plans.CONFIRM) is walk.StepState.DOING and pause is Pause.CUTOVER
+        if waits and steps.state(wanted) is walk.StepState.DONE:
+            return Ended(identity, MoveState.WAITING)
+    if entry.state is not MoveState.DONE:
+        raise ConflictError(
+            f"the Move did not end well: it is {entry.state}",
+            details=entry.error or identity,
+            resolution=f"See portkit show {identity}, and what the process that made it has said.",
+        )
+    return Ended(identity, entry.state)
 
 
 def rollback(
     identity: str,
     *,
+    discard_writes: bool = False,
     journal: Journal | None = None,
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> Ended:
-    """Roll an unfinished Move back, so that nothing of it stays on the target.
+    """Roll a Move back that is unfinished, so that nothing of it stays on the target.
+
+    discard_writes: also one of a running App that has ended: the App runs at its source again, with
+    the data that it was stopped with, and what it wrote on the target since is lost.
 
     If a step cannot be undone, the others are undone all the same, and the error of the first one
     that failed is raised. The same call can be made again.
     """
     journal, observer = journal or Journal(), observer or NullObserver()
-    entry = _open_entry(journal, identity)
+    entry = journal.get(identity)
     plan = plan_from(entry.plan)
+    if entry.state is not MoveState.DONE or plan.live is None or not discard_writes:
+        entry = _open_entry(journal, identity)
     with (
         journal.held(identity),
         connect(plan.target, observer) as target,
@@ -140,6 +194,50 @@ def rollback(
         say_what_is_left(observer, identity, left)
         raise left[0].error
     return Ended(identity, MoveState.ROLLED_BACK)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What stayed behind at the source of an App that has moved. deleted: whether it was removed
+    now."""
+
+    source: str
+    things: tuple[str, ...]
+    deleted: bool
+
+
+def left_behind(
+    identity: str,
+    *,
+    delete: bool = False,
+    journal: Journal | None = None,
+    observer: Observer | None = None,
+    connect: Connect = hosts.connect,
+) -> Left | None:
+    """What a Move has left at the source of a running App: stopped, fenced, with its data; None for
+    a Move that stopped nothing.
+
+    delete: remove its containers and volumes there. ConflictError when the Move has not ended, or
+    when the App runs there.
+    """
+    entry = (journal or Journal()).get(identity)
+    plan = plan_from(entry.plan)
+    if plan.live is None or entry.state is MoveState.ROLLED_BACK:
+        return None
+    if entry.state in OPEN:
+        raise ConflictError(
+            "a Move that has not ended is not forgotten",
+            details=f"{identity} is {entry.state}",
+            resolution=f"End it first: portkit rollback {identity}",
+        )
+    with (
+        _source_host(plan, observer or NullObserver(), connect) as host,
+        _origin(host, plan.live) as there,
+    ):
+        things = there.left()
+        if delete:
+            there.delete()
+    return Left(entry.source, things, delete)
 
 
 def rollback_on(identity: str, host: Host) -> bool:
@@ -174,11 +272,25 @@ def rollback_on(identity: str, host: Host) -> bool:
     return True
 
 
+def _origin(host: Host | None, live: Live) -> AbstractContextManager[Origin]:
+    assert host is not None, "a running App is on a host"
+    return origin(host, live)
+
+
 def _open_entry(journal: Journal, identity: str) -> Entry:
     entry = journal.get(identity)
     if entry.state in OPEN:
         return entry
     done = entry.state is MoveState.DONE
+    if done and entry.plan.get("live"):
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.ended))
+        raise ConflictError(
+            f"the Move has ended: the App runs on {entry.target}",
+            details=f"{identity} of {entry.app}: what it wrote there since {when} is not at "
+            f"{entry.source}",
+            resolution="To start it at its source again and lose that: "
+            f"portkit rollback {identity} --discard-writes",
+        )
     raise ConflictError(
         f"the Move has ended: it is {entry.state}",
         details=f"{identity} of {entry.app}, {entry.source} -> {entry.target}",
@@ -214,6 +326,19 @@ def _source(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tuple[
     if plan.source is None:
         with Bundle(Path(plan.app_source)) as bundle:
             yield bundle.app, InBundle(bundle)
+        return
+    if plan.live is not None:
+        # The source may be fenced by now: how it was before stands in the Plan.
+        policies = {each.service: each.restart for each in plan.live.containers}
+        with connect(plan.source, observer) as host:
+            running = Running(
+                host,
+                plan.app_source,
+                plan.reading.carry,
+                clone=plan.live.clone,
+                policies=policies,
+            )
+            yield running.app(), running
         return
     app = apps.load(plan.app_source, **asdict(plan.reading))
     with connect(plan.source, observer) as host:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from portkit.errors import AppError, SpaceError, VerifyError
 from portkit.host import Host
-from portkit.image_config import parse_image_config
 from portkit.model import CONFIG_LIMIT, Artifact, Blob, ImageConfig
 from portkit.package import tarball
 from portkit.package.flatten import flattened
@@ -177,6 +176,8 @@ def _is_in(tree: Tree, steps: Sequence[str], member: Member) -> bool:
 def _with_layer(
     image: ImageConfig, layer: Blob, name: str, store: Store
 ) -> tuple[ImageConfig, Blob]:
+    from portkit.image_config import parse_image_config  # pydantic is slow to import
+
     data = appended(store.read_bytes(image.digest, CONFIG_LIMIT), layer.digest, name)
     return parse_image_config(data), store.put_bytes(data)
 

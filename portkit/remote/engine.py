@@ -10,7 +10,7 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterable, Iterator, List, Optional
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from portkit.wire import strict_json
 from portkit.wire.frames import RemoteError
@@ -206,6 +206,15 @@ def containerd_store(row: JsonObject) -> bool:
 def root(row: JsonObject) -> Path:
     """The engine's own folder, of its /info."""
     return Path(text(row, "DockerRootDir") or "/var/lib/docker")
+
+
+def volumes(label: str = "") -> List[JsonObject]:
+    """The volumes, or those with a label."""
+    query = "?" + urlencode({"filters": '{"label":["%s"]}' % label}) if label else ""
+    rows = get_object("/volumes" + query).get("Volumes") or []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise malformed("/volumes", "no list of objects")
+    return rows
 
 
 def images() -> List[str]:

@@ -135,6 +135,7 @@ def _docker() -> JsonObject:
         "docker_store": "containerd" if containerd else engine.text(info, "Driver") or None,
         "docker_free_bytes": _free(engine.root(info)),
         "networks": sorted({engine.text(row, "Name") for row in engine.get_rows("/networks")}),
+        "volumes": sorted({engine.text(row, "Name") for row in engine.volumes()}),
         "docker_buildx": bool(_output(["docker", "buildx", "version"])),
         "engine": {
             **engine_facts.of_info(info),

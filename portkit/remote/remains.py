@@ -122,14 +122,11 @@ def _of_engine() -> Iterator[JsonObject]:
 def _volumes(moves: "set[Optional[str]]") -> Iterator[JsonObject]:
     # A volume of a Move has the Move's id in a label. Its name would do as well, but a person may
     # have chosen such a name.
-    query = urlencode({"filters": '{"label":["%s"]}' % labels.MOVE})
-    listed = engine.get_object("/volumes?" + query).get("Volumes") or []
-    if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
-        raise engine.malformed("/volumes", "no list of objects")
-    for row in listed:
+    for row in engine.volumes(labels.MOVE):
         given = engine.fields(row, "Labels")
         identity = given.get(labels.MOVE)
-        if leases.is_id(identity) and identity not in moves:
+        # Data that came with a running App stays when its containers are removed: it is the user's.
+        if leases.is_id(identity) and identity not in moves and labels.DATA not in given:
             name, place = engine.text(row, "Name"), engine.text(row, "Mountpoint")
             yield _row("volume", str(identity), given.get(labels.APP), name, _is_empty(place))
 

@@ -17,6 +17,7 @@ from portkit.model import (
     MachineStart,
     Method,
     RunSpec,
+    Timeline,
     Verdict,
 )
 from portkit.wire.json_types import JsonObject
@@ -101,6 +102,35 @@ class ServiceBytes:
 
 
 @dataclass(frozen=True)
+class VolumeReport:
+    """How the data of one volume came to the target.
+
+    name: what the source's engine calls it; "" for a folder of the host. entries, bytes: of its
+    content, as it was at the end. passes: how many there were while the App ran. sent_bytes: of
+    content, in all passes. last_s, last_sent_bytes: of the pass after the App was stopped. skipped:
+    what is no file, folder or link, and stayed behind.
+    """
+
+    name: str
+    entries: int
+    bytes: int
+    passes: int
+    sent_bytes: int
+    last_s: float
+    last_sent_bytes: int
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cutover:
+    """How a running App changed its host. timeline: what was seen of both hosts all through it;
+    None where no published port leads to the App, or where the Move was resumed."""
+
+    timeline: Timeline | None
+    volumes: tuple[VolumeReport, ...]
+
+
+@dataclass(frozen=True)
 class FormReport:
     """What one Form cost, or would cost.
 
@@ -130,7 +160,7 @@ class Report:
     """One Move of one App.
 
     source_link_bytes, target_link_bytes: over the whole connection to each host, both ways.
-    phases: what came before those of the forms.
+    phases: what came before those of the forms. cutover: of an App that was running.
     """
 
     move: str
@@ -142,6 +172,7 @@ class Report:
     phases: tuple[Phase, ...]
     forms: tuple[FormReport, ...]
     dry_run: bool = False
+    cutover: Cutover | None = None
 
 
 def by_service(
@@ -198,6 +229,7 @@ def to_json(report: Report) -> JsonObject:
         "links": {"source": report.source_link_bytes, "target": report.target_link_bytes},
         "phases": [plain(phase) for phase in report.phases],
         "forms": [_form(form) for form in report.forms],
+        "cutover": report.cutover and plain(report.cutover),
     }
 
 

@@ -1,6 +1,7 @@
 """Where an App comes from: one protocol, with a file for each kind of source.
 
-`OnHost` takes images from, or builds them on, a host's engine; `InBundle` takes what was packed.
+`OnHost` takes images from, or builds them on, a host's engine; `Running` takes what runs there,
+with its data; `InBundle` takes what was packed.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from typing import Protocol
 
 from portkit.clock import Clock
 from portkit.host import Counters, Host
-from portkit.model import App, AppSpec, Artifact, Facts, Finding, Form
+from portkit.model import App, AppSpec, Artifact, Facts, Finding, Form, Live
 from portkit.source.bundle import InBundle
 from portkit.source.host import OnHost, Pull
 from portkit.source.images import Images
+from portkit.source.running import Running, is_running
 from portkit.store import Store
 from portkit.transfer.forward import Parcel
 
-__all__ = ["Images", "InBundle", "OnHost", "Pull", "Source"]
+__all__ = ["Images", "InBundle", "OnHost", "Pull", "Running", "Source", "is_running"]
 
 
 class Source(Protocol):
@@ -54,8 +56,15 @@ class Source(Protocol):
     def images(self, app: App, store: Store, clock: Clock) -> Images:
         """The images of the App's services, in the Store here; built where the App says so."""
 
+    def again(self, app: App, store: Store, clock: Clock) -> Images | None:
+        """Of a running App that was stopped by now: the images with what its containers have
+        written into them since; None where images stay what they are."""
+
     def disk(self, image: Artifact, spec: AppSpec, store: Store, clock: Clock) -> Artifact:
         """The images as a disk, in the Store here."""
+
+    def live(self, spec: AppSpec) -> Live | None:
+        """What runs there and has to be stopped, and its data; None where nothing is taken over."""
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """Blobs, by digest, that are not here but can be made on the target from what it has."""

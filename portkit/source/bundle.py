@@ -8,7 +8,7 @@ from portkit import compat
 from portkit.bundle import Bundle
 from portkit.clock import Clock
 from portkit.host import Counters, Host
-from portkit.model import App, AppSpec, Artifact, Facts, Finding, Form
+from portkit.model import App, AppSpec, Artifact, Facts, Finding, Form, Live
 from portkit.source.images import Images
 from portkit.store import Store
 from portkit.transfer.forward import Parcel, held
@@ -61,6 +61,14 @@ class InBundle:
         """The disk, unpacked into the Store."""
         with clock.phase("unpack disk"):
             return self._bundle.artifact(Form.DISK, store, clock.observer)
+
+    def again(self, app: App, store: Store, clock: Clock) -> Images | None:
+        """None: what is in a bundle stays what it is."""
+        return None
+
+    def live(self, spec: AppSpec) -> Live | None:
+        """None: the App is made from its images, and nothing of what runs is taken over."""
+        return None
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """Recipes in the bundle whose bases only the target has."""

@@ -10,7 +10,7 @@ from portkit import boot, compat
 from portkit.clock import Clock
 from portkit.guest.kit import build_kit
 from portkit.host import Counters, Host
-from portkit.model import App, AppSpec, Artifact, Build, Facts, Finding, Form
+from portkit.model import App, AppSpec, Artifact, Build, Facts, Finding, Form, Live
 from portkit.package import disk as disks
 from portkit.package import image as images
 from portkit.package.build import build
@@ -32,7 +32,7 @@ class OnHost:
     """A Source: the Docker Engine of a connected host, which has the image, builds it, or, where
     `pull` says so, pulls it from a registry."""
 
-    forms = (Form.IMAGE, Form.DISK)
+    forms: tuple[Form, ...] = (Form.IMAGE, Form.DISK)
 
     def __init__(self, host: Host, pull: Pull = Pull.NEVER) -> None:
         self.host = host
@@ -74,6 +74,10 @@ class OnHost:
     def images(self, app: App, store: Store, clock: Clock) -> Images:
         """The images, built first where the App says so, and fetched into the Store. What several
         services have in common is built and fetched once."""
+        return Images.of(self._artifacts(app, store, clock))
+
+    def _artifacts(self, app: App, store: Store, clock: Clock) -> list[Artifact]:
+        """The image of each service."""
         built: list[tuple[Build, str]] = []
         fetched: dict[tuple[str, str], Artifact] = {}
         found = []
@@ -95,7 +99,7 @@ class OnHost:
                 with clock.phase("package image"):
                     fetched[wanted] = images.fetch(self.host, reference, store, clock.observer)
             found.append(fetched[wanted])
-        return Images.of(found)
+        return found
 
     def disk(self, image: Artifact, spec: AppSpec, store: Store, clock: Clock) -> Artifact:
         """A disk made of the images on this machine."""
@@ -110,6 +114,14 @@ class OnHost:
                 layered=spec.layered,
                 observer=clock.observer,
             )
+
+    def again(self, app: App, store: Store, clock: Clock) -> Images | None:
+        """None: an image stays what it is."""
+        return None
+
+    def live(self, spec: AppSpec) -> Live | None:
+        """None: the App is made from its images, and nothing of what runs is taken over."""
+        return None
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """None: everything is in the Store here."""

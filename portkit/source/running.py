@@ -1,15 +1,43 @@
-"""What runs on a host, whoever started it, as a compose file."""
+"""Apps that run on a host, whoever started them: shown as a compose file, or moved with data."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from portkit.app import environment
-from portkit.engines.docker import Docker
+from portkit.app import compose, environment
+from portkit.clock import Clock
+from portkit.engines.docker_source import DockerSource
 from portkit.errors import AppError
 from portkit.host import Host
-from portkit.model import Finding
+from portkit.model import (
+    App,
+    AppSpec,
+    Artifact,
+    Facts,
+    Finding,
+    Form,
+    Live,
+    LiveContainer,
+    LiveVolume,
+    Reading,
+    Severity,
+)
+from portkit.package.changes import Changed, changed
+from portkit.source.binds import Bind, place
+from portkit.source.hindrances import hindrances
+from portkit.source.host import OnHost
+from portkit.source.images import Images
+from portkit.store import Store
+from portkit.wire import labels
 from portkit.wire.json_types import JsonObject
+
+if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
+    from portkit.engines.described.answers import Container, Mount
+    from portkit.engines.described.project import Seen
 
 KINDS = ("container", "project")
 
@@ -23,12 +51,23 @@ class Shown:
     findings: tuple[Finding, ...]
 
 
+def is_running(name: str) -> bool:
+    """Whether an App is named as something that runs: container:NAME or project:NAME."""
+    return name.partition(":")[0] in KINDS and ":" in name
+
+
 def show(host: Host, what: str) -> Shown:
     """The compose file of `container:NAME` or `project:NAME`, as it is on the host. Nothing there
     is changed.
 
     AppError when there is none; EngineError when the engine does not answer.
     """
+    kind, name = _parsed(what)
+    with _engine(host) as engine:
+        return _shown(engine.see(kind, name), kind, name)
+
+
+def _parsed(what: str) -> tuple[str, str]:
     kind, sign, name = what.partition(":")
     if kind not in KINDS or not sign or not name:
         raise AppError(
@@ -36,13 +75,198 @@ def show(host: Host, what: str) -> Shown:
             details=f"{what[:200]!r} is neither container:NAME nor project:NAME",
             resolution="Give the name of a container, or of a project as docker compose ls has it.",
         )
-    engine = Docker(host.docker_socket(), host.name)
+    return kind, name
+
+
+@contextmanager
+def _engine(host: Host) -> Iterator[DockerSource]:
+    engine = DockerSource(host.docker_socket(), host.name)
     try:
-        seen = engine.see(kind, name)
+        yield engine
     finally:
         engine.close()
+
+
+def _shown(seen: Seen, kind: str, name: str) -> Shown:
     from portkit.engines.described import project as docker_project
 
     found = docker_project.project(seen, name if kind == "project" else seen.containers[0].name)
     document = {key: environment.escaped(value) for key, value in found.document.items()}
     return Shown(document, found.findings)
+
+
+class Running(OnHost):
+    """A Source: containers that run on a host, with their volumes. `app()` is the App to move.
+
+    carry: absolute paths of the host that travel with the App although they are bind mounts.
+    clone: its volumes get new names on the target. policies: the restart policy of each service,
+    where a Move has turned it off at the source.
+    """
+
+    forms = (Form.IMAGE,)
+
+    def __init__(
+        self,
+        host: Host,
+        what: str,
+        carry: Sequence[str] = (),
+        *,
+        clone: bool = False,
+        policies: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(host)
+        self._what, self._carry = what, tuple(carry)
+        self._policies, self._clone = policies or {}, clone
+        self._seen: Seen | None = None
+        self._layers: dict[str, Changed] = {}
+
+    def app(self) -> App:
+        """The App as it runs there, read again at each call. AppError when there is none."""
+        kind, name = _parsed(self._what)
+        with _engine(self.host) as engine:
+            seen = self._seen = engine.see(kind, name)
+            shown = _shown(seen, kind, name)
+            placed = place(shown.document, _binds(engine, seen), self._carry)
+            found = hindrances(seen, engine.users_of)
+        text = json.dumps(placed.document).encode()
+        app = compose.read(text, self._what, contents=placed.contents)
+        services = tuple(
+            replace(each, restart=self._policies.get(each.name, each.restart))
+            for each in app.services
+        )
+        # The image goes along, whether it has a name or not, and so does what was changed in it.
+        told = [
+            note
+            for note in shown.findings
+            if note.evidence != ("Config.Image",) and note.rule != "container-changed"
+        ]
+        findings = (*app.findings, *told, *placed.findings, *found)
+        volumes = app.volumes
+        if self._clone:
+            volumes = tuple(replace(each, engine_name="") for each in volumes)
+        return replace(
+            app,
+            services=services,
+            findings=findings,
+            volumes=volumes,
+            running=True,
+            reading=Reading(carry=self._carry),
+        )
+
+    def require(self, forms: Sequence[Form]) -> None:
+        """AppError for a form that cannot take the data of a running App over."""
+        for form in forms:
+            if form not in self.forms:
+                raise AppError(
+                    "a running App cannot be moved in that form yet",
+                    details=f"{self._what} as {form}",
+                    resolution="Move it as an image: --form image.",
+                )
+
+    def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
+        """What its containers have changed in their images, which travels as layers."""
+        pairs = self._layers.items()
+        return tuple(note for service, made in pairs for note in _layer_findings(service, made))
+
+    def images(self, app: App, store: Store, clock: Clock) -> Images:
+        """The images of the containers, each with what its container has changed in it."""
+        assert self._seen is not None, "the App was read before"
+        first = {each.service: each for each in reversed(self._seen.containers)}
+        found = []
+        for service, image in zip(app.services, self._artifacts(app, store, clock), strict=True):
+            with clock.phase("package changes"):
+                made = _changed(self.host, first[service.name], image, store, clock)
+            self._layers[service.name] = made
+            found.append(made.artifact)
+        return Images.of(found)
+
+    def again(self, app: App, store: Store, clock: Clock) -> Images | None:
+        """The same, read once more."""
+        return self.images(app, store, clock)
+
+    def live(self, spec: AppSpec) -> Live | None:
+        """What the Move has to stop there, and the data to take along."""
+        assert self._seen is not None, "the App was read before"
+        seen = self._seen
+        with _engine(self.host) as engine:
+            order = engine.order([each.Id for each in seen.containers])
+        containers = {
+            each.Id: _container(each, self._policies, self._layers.get(each.service))
+            for each in seen.containers
+        }
+        mounts = {
+            (each.service, mount.Destination.rstrip("/")): mount
+            for each in reversed(seen.containers)
+            for mount in each.Mounts
+        }
+        volumes: dict[int, LiveVolume] = {}
+        for service, numbers in zip(spec.services, spec.volume_numbers(), strict=True):
+            for mount, number in zip(service.mounts, numbers, strict=True):
+                there = mounts.get((service.service, mount.target.rstrip("/")))
+                if number is not None and there is not None:
+                    volumes[number] = _volume(number, there)
+        return Live(
+            tuple(containers[each] for each in order),
+            tuple(volumes[number] for number in sorted(volumes)),
+            self._clone,
+        )
+
+
+def _changed(host: Host, one: Container, image: Artifact, store: Store, clock: Clock) -> Changed:
+    mounts = [mount.Destination for mount in one.Mounts]
+    mounts += [*one.HostConfig.Tmpfs, *(each.Target for each in one.HostConfig.Mounts)]
+    return changed(
+        host, one.Id, image, store, name=one.name, mounts=mounts, observer=clock.observer
+    )
+
+
+def _layer_findings(service: str, made: Changed) -> Iterator[Finding]:
+    if made.digest:
+        message = (
+            f"{service}: {made.paths} files and folders that it has changed in its image travel as "
+            f"a layer of {made.size_bytes} bytes"
+        )
+        yield Finding("container-changed", Severity.INFO, message, (), "", (service,))
+    if not made.exact:
+        message = f"{service}: whether all that it has changed in its image was found is not known"
+        yield Finding("container-changed", Severity.WARNING, message, (), "", (service,))
+    if made.missing:
+        more = f" and {made.untold} more" if made.untold else ""
+        message = f"{service}: changed in its image, and not carried: {len(made.missing)}{more}"
+        yield Finding("container-changed", Severity.WARNING, message, made.missing, "", (service,))
+
+
+def _container(one: Container, policies: Mapping[str, str], layer: Changed | None) -> LiveContainer:
+    policy = one.HostConfig.RestartPolicy
+    told = policy.Name or "no"
+    if told == "on-failure" and policy.MaximumRetryCount:
+        told += f":{policy.MaximumRetryCount}"
+    running = one.State.Status in ("running", "restarting")
+    return LiveContainer(
+        id=one.Id,
+        service=one.service,
+        restart=policies.get(one.service, told),
+        running=running,
+        changed=layer is not None and layer.digest != "",
+    )
+
+
+def _volume(number: int, mount: Mount) -> LiveVolume:
+    return LiveVolume(number, mount.Name if mount.Type == "volume" else "", mount.Source)
+
+
+def _binds(engine: DockerSource, seen: Seen) -> list[Bind]:
+    """The bind mounts, with the content of those that are files."""
+    return [
+        Bind(
+            service=each.service,
+            source=mount.Source,
+            target=mount.Destination,
+            read_only=not mount.RW,
+            file=engine.file_at(each.Id, mount.Destination),
+            home=each.Config.Labels.get(labels.COMPOSE + "project.working_dir", ""),
+        )
+        for each in seen.containers
+        for mount in each.Mounts
+        if mount.Type == "bind"
+    ]

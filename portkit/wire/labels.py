@@ -7,6 +7,8 @@ from __future__ import annotations
 HELD = "portkit/held:"
 # Labels of containers and volumes: the id of the Move, its App, and the Form (image).
 MOVE, APP, FORM = "portkit.move", "portkit.app", "portkit.form"
+# Of a volume: its number in the App, and whether it holds the data of an App that ran elsewhere.
+VOLUME, DATA = "portkit.volume", "portkit.data"
 # Of one of several containers: the name of its service, and whether it answers for the App.
 SERVICE, FRONT = "portkit.service", "portkit.front"
 # Of those that it depends on, the ones that it can do without; compose's own label does not say.

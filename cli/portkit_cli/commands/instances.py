@@ -188,8 +188,14 @@ def start(instance: str, service: str | None, host: str, form: str | None) -> No
 @on_host
 @_form
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def rm(instance: str, service: str | None, host: str, form: str | None, yes: bool) -> None:
+@click.option("--data", is_flag=True, help="Also the data that came with a running App.")
+def rm(
+    instance: str, service: str | None, host: str, form: str | None, yes: bool, data: bool
+) -> None:
     """Remove INSTANCE with its volumes from HOST.
+
+    The volumes of an App that was running when it was moved hold its data, and stay unless --data
+    is given.
 
     Both forms are removed, or only the one that --form names. portkit asks first, unless --yes is
     given. With SERVICE, only the container of that one is removed, and the App's volumes and
@@ -212,7 +218,7 @@ def rm(instance: str, service: str | None, host: str, form: str | None, yes: boo
         if not yes:
             click.confirm(f"Remove {clean(names)} and its volumes from {host}?", abort=True)
         for row in rows:
-            _remove(there, row)
+            _remove(there, row, keep_data=not data)
     click.echo(f"{rows[0].id} removed")
 
 
@@ -225,9 +231,9 @@ def _remove_service(instance: str, service: str, host: str, form: Form, yes: boo
     click.echo(f"{service} removed")
 
 
-def _remove(there: Host, row: Instance) -> None:
+def _remove(there: Host, row: Instance, *, keep_data: bool) -> None:
     with boot.runner(there, row.form) as runner:
-        runner.remove(row.id)
+        runner.remove(row.id, keep_data=keep_data)
 
 
 COMMANDS = (ps, logs, console, stop, start, rm)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,19 +17,19 @@ from portkit import compat, inventory
 from portkit import move as moves
 from portkit.app import values
 from portkit.bundle import write
-from portkit.host import connect
+from portkit.host import Host, connect
 from portkit.host.limit import rate
 from portkit.inventory import Inventory
-from portkit.model import Artifact, Form, Reading
+from portkit.model import App, Artifact, Form, Reading
 from portkit.package.save import check as check_files
 from portkit.package.save import save
 from portkit.progress import Observer
 from portkit.report import Report
-from portkit.source import OnHost, Pull
+from portkit.source import OnHost, Pull, Source
 from portkit.store import Store, default_root
 from portkit_cli import sources
 from portkit_cli.observers import observer
-from portkit_cli.options import Messages, output, progress
+from portkit_cli.options import Messages, RunningOptions, output, progress, running_options
 from portkit_cli.options import reading as reading_options
 from portkit_cli.render import print_report
 
@@ -56,6 +57,7 @@ _KEEP = {"image": Form.IMAGE, "disk": Form.DISK, "none": None}
     show_default=True,
     help="Start each form this often, with a full stop in between, and report every time.",
 )
+@running_options
 @click.option(
     "--limit-rate",
     "limit",
@@ -79,6 +81,7 @@ def move(
     form: str,
     keep: str,
     repeat: int,
+    running: RunningOptions,
     limit: float | None,
     dry_run: bool,
     reading: Reading,
@@ -87,8 +90,13 @@ def move(
 ) -> None:
     """Move each APP to another host and report what that cost.
 
-    APP is a folder with compose.yaml or Dockerfile, a compose file, an image's name, or a bundle
-    (NAME.portkit). HOST is an ssh alias, [user@]host[:port], ssh://..., lab:NAME or local.
+    APP is a folder with compose.yaml or Dockerfile, a compose file, an image's name, a bundle
+    (NAME.portkit), or what runs on the source: container:NAME or project:NAME. HOST is an ssh
+    alias, [user@]host[:port], ssh://..., lab:NAME or local.
+
+    What runs is moved with its data: the volumes are copied while it runs, then it is stopped, the
+    rest is copied, and it starts on the target. If it does not answer there, it runs at its source
+    again. There it stays, stopped, until you remove it: portkit forget says what is left.
 
     Several APPs are all checked before anything is sent, and then moved one after the other; what
     they share is sent once. When one fails, it is rolled back, those before it stay, and those
@@ -100,37 +108,66 @@ def move(
       portkit move ./shop ./blog ./wiki --from web1 --to web2
       portkit move registry:2 --pull missing --to ops@10.0.0.7 --repeat 5 --output json
       portkit move ./shop --to web2 --dry-run
+      portkit move project:shop --from web1 --to web2
       portkit move ./shop -f compose.yaml -f production.yaml --profile mail --to web2
       portkit move /media/usb/shop.portkit --to web2
     """
     told = observer(progress)
     # A malformed name is refused here; the connection is made below, after that to the source.
     there = connect(target, told)
+    begun = sources.begun(names, reading, source, pull, told, running=running)
+    # The Moves that ended well are printed also when a later one failed.
+    printed = _printed(output, several=len(names) > 1)
+    with printed as reports, begun as (loaded, origin), there as host:
+        # On the connection and not on a Move: what several Apps send shares one limit.
+        host.limit(limit)
+        forms = sources.asked(form, origin)
+        if dry_run:
+            reports += _planned(loaded, origin, host, forms, told)
+        else:
+            _moved(loaded, origin, host, forms, told, keep, repeat, running.pauses, reports)
+    _exit_if_refused(reports if dry_run else ())
+
+
+def _planned(
+    loaded: Sequence[App], origin: Source, host: Host, forms: Sequence[Form], told: Observer
+) -> tuple[Report, ...]:
+    return moves.plan_apps(loaded, source=origin, target=host, forms=forms, observer=told)
+
+
+def _moved(
+    loaded: Sequence[App],
+    origin: Source,
+    host: Host,
+    forms: Sequence[Form],
+    told: Observer,
+    keep: str,
+    repeat: int,
+    pauses: Sequence[moves.Pause],
+    reports: list[Report],
+) -> None:
+    moves.move_apps(
+        loaded,
+        source=origin,
+        target=host,
+        forms=forms,
+        keep=_KEEP[keep],
+        repeat=repeat,
+        pauses=pauses,
+        observer=told,
+        moved=reports.append,
+    )
+
+
+@contextmanager
+def _printed(output: str, *, several: bool) -> Iterator[list[Report]]:
+    """Print the Reports that are in the list when the block ends, however it does."""
     reports: list[Report] = []
     try:
-        with sources.begun(names, reading, source, pull, told) as (loaded, origin), there as host:
-            forms = sources.asked(form, origin)
-            # On the connection and not on a Move: what several Apps send shares one limit.
-            host.limit(limit)
-            if dry_run:
-                reports += moves.plan_apps(
-                    loaded, source=origin, target=host, forms=forms, observer=told
-                )
-            else:
-                moves.move_apps(
-                    loaded,
-                    source=origin,
-                    target=host,
-                    forms=forms,
-                    keep=_KEEP[keep],
-                    repeat=repeat,
-                    observer=told,
-                    moved=reports.append,
-                )
-    finally:  # the Moves that ended well are printed also when a later one failed
+        yield reports
+    finally:
         if reports:
-            _show(reports, output, several=len(names) > 1)
-    _exit_if_refused(reports if dry_run else ())
+            _show(reports, output, several=several)
 
 
 def _exit_if_refused(reports: Sequence[Report]) -> None:

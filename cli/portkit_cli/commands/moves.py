@@ -128,23 +128,71 @@ def resume(identity: str, output: str, progress: str) -> None:
 
 @click.command()
 @_identity
-@click.option("--on", "host", metavar="HOST", help="Clean up this host from the marker on it.")
 @progress
-def rollback(identity: str, host: str | None, progress: str) -> None:
-    """Roll an unfinished Move back.
+def cutover(identity: str, progress: str) -> None:
+    """Let a Move that waits change the App's host now.
 
-    Afterwards nothing of it is on the target. Without --on, this machine must have started the
-    Move. With --on, any machine can clean up HOST: the marker on it says what the Move left there.
-    Run it for the target first, then for the source.
+    The App is stopped at its source and started on the target. This is for a Move that was started
+    with --hold, or whose cutover failed: what has arrived on the target is used again. It ends when
+    the App runs on the target for good, or at its source again.
+
+    \b
+    Example:
+      portkit cutover pk-6e4b06d66696
+    """
+    _go_on(identity, library.Pause.CUTOVER, progress)
+
+
+@click.command()
+@_identity
+@progress
+def commit(identity: str, progress: str) -> None:
+    """Let the target keep an App whose Move waits for that.
+
+    For a Move that was started with --confirm. From then on the target starts the App by itself.
+
+    \b
+    Example:
+      portkit commit pk-6e4b06d66696
+    """
+    _go_on(identity, library.Pause.COMMIT, progress)
+
+
+def _go_on(identity: str, pause: library.Pause, progress: str) -> None:
+    ended = library.go_on(identity, pause, observer=observer(progress))
+    if ended.report is not None:
+        print_report(ended.report)
+    else:
+        click.echo(f"{identity} is {ended.state.value}", err=True)
+
+
+@click.command()
+@_identity
+@click.option("--on", "host", metavar="HOST", help="Clean up this host from the marker on it.")
+@click.option(
+    "--discard-writes",
+    is_flag=True,
+    help="Also end a Move of a running App that has ended well: it runs at its source again, and "
+    "what it wrote on the target since is lost.",
+)
+@progress
+def rollback(identity: str, host: str | None, discard_writes: bool, progress: str) -> None:
+    """Roll a Move back that is unfinished or waits.
+
+    Afterwards nothing of it is on the target, and an App that ran at its source runs there again.
+    Without --on, this machine must have started the Move. With --on, any machine can clean up HOST:
+    the marker on it says what the Move left there. Run it for the target first, then for the
+    source.
 
     \b
     Examples:
       portkit rollback pk-6e4b06d66696
+      portkit rollback pk-6e4b06d66696 --discard-writes
       portkit rollback pk-6e4b06d66696 --on web2
     """
     # By the journal of this machine, which knows both hosts.
     if host is None:
-        library.rollback(identity, observer=observer(progress))
+        library.rollback(identity, discard_writes=discard_writes, observer=observer(progress))
         click.echo(f"{identity} is rolled back", err=True)
         return
     # Without the journal of the machine that started the Move: the marker on the host says what it
@@ -161,17 +209,36 @@ def rollback(identity: str, host: str | None, progress: str) -> None:
 
 @click.command()
 @_identity
-def forget(identity: str) -> None:
+@click.option("--delete", is_flag=True, help="Remove what stayed behind at the source.")
+@click.option("--keep", is_flag=True, help="Leave at the source what stayed behind there.")
+def forget(identity: str, delete: bool, keep: bool) -> None:
     """Remove a Move that has ended from the list.
 
     Nothing on any host is changed: what the Move brought there keeps running. `portkit rm` removes
     that.
 
+    An App that was running when it was moved is still at its source, stopped and with its data.
+    What is there is printed; with --delete, its containers and volumes are removed, with --keep
+    they are left to you. Without either, nothing is forgotten.
+
     \b
-    Example:
+    Examples:
       portkit forget pk-6e4b06d66696
+      portkit forget pk-6e4b06d66696 --delete
     """
-    Journal().forget(identity)
+    if delete and keep:
+        raise click.UsageError("--delete and --keep exclude each other")
+    journal = Journal()
+    left = None if keep else library.left_behind(identity, delete=delete, journal=journal)
+    if left is not None and left.things:
+        click.echo(f"{'removed from' if delete else 'left on'} {clean(left.source)}:")
+        for thing in left.things:
+            click.echo(f"  {clean(thing)}")
+        if not delete:
+            click.echo(f"Delete it:      portkit forget {identity} --delete", err=True)
+            click.echo(f"Leave it there: portkit forget {identity} --keep", err=True)
+            return
+    journal.forget(identity)
 
 
 def _transfer(journal: Journal, identity: str, form: Form) -> dict[str, Any] | None:
@@ -206,4 +273,4 @@ def _when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-COMMANDS = (moves, resume, rollback, forget)
+COMMANDS = (moves, cutover, commit, resume, rollback, forget)

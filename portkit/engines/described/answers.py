@@ -157,9 +157,14 @@ class _Settings(Part):
     Ports: _Bindings = {}
 
 
+class _State(Part):
+    Status: Text = ""
+
+
 class Container(Part):
     """A container as `inspect` shows it."""
 
+    State: _State = _State()
     Id: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")]
     Name: Text
     Image: Text

@@ -40,7 +40,12 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
         made.answers["POST /networks/create"] = 201, {"Id": "n1"}
         made.answers["POST /networks/shop_back/connect"] = 200, {}
         made.answers["POST /containers/create"] = 201, {"Id": "c1"}
-        made.answers["POST /volumes/create"] = 201, {"Name": "v", "Mountpoint": "/v/_data"}
+        volume = {
+            "Name": "v",
+            "Mountpoint": "/v/_data",
+            "Labels": {"portkit.move": "pk-0123456789ab"},
+        }
+        made.answers["POST /volumes/create"] = 201, volume
         yield made
 
 

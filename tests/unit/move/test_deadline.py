@@ -12,6 +12,7 @@ from portkit.clock import Clock
 from portkit.halt import Halt
 from portkit.model import App, Artifact, Form, HealthProbe, Instance, Life, Service
 from portkit.move import measure_again
+from portkit.move.downtime import Downtime
 from portkit.move.steps import Start
 from tests.factories import IMAGE, Heard, app_spec, facts, plan, spec
 
@@ -56,6 +57,7 @@ def test_of_a_move(health: HealthProbe, there: Any, seconds: float) -> None:
             artifacts={Form.DISK: Artifact(Form.DISK, "sha256:1", (IMAGE,), (), 0, 0)},
         ),
         halt=Halt(),
+        downtime=Downtime(),
         from_start=True,
         phases=list,
     )

@@ -13,7 +13,7 @@ import pytest
 from portkit import boot, transfer
 from portkit.clock import Clock
 from portkit.errors import PortkitError
-from portkit.model import Artifact, Form, HealthProbe, Life
+from portkit.model import App, Artifact, Form, HealthProbe, Life
 from portkit.move.ground import Cargo, Ground, keep
 from portkit.move.steps import steps_of
 from portkit.move.walk import Step, StepState
@@ -71,7 +71,8 @@ class Lot:
         """Another process goes on with it: nothing but the journal and the Store is known."""
         source: Any = SimpleNamespace(disk=self._disk, parcels=lambda store: {})
         wanted = app_spec(spec(health=HealthProbe(running_s=0, settle_s=0)))
-        cargo = Cargo(wanted, self.image, {Form.IMAGE: self.image}, FACTS, self.store, source)
+        made = {Form.IMAGE: self.image}
+        cargo = Cargo(App("shop", (), "."), wanted, self.image, made, FACTS, self.store, source)
         old: Any = self.old
         new: Any = self.new
         results: Any = self.record

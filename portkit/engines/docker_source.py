@@ -1,0 +1,202 @@
+"""Containers that somebody else made: looked at, and stopped and started again when they move."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from portkit.engines import docker_state
+from portkit.engines.docker import Docker
+from portkit.errors import AppError, ConflictError, EngineError
+from portkit.model import ContentFile, Live
+from portkit.wire import labels
+
+if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
+    from portkit.engines.described.project import Seen
+    from portkit.engines.docker_client import Row, Volume
+
+_FOLDER = 1 << 31  # of Go's FileMode, which the engine gives
+_FILE_LIMIT = (1 << 20) + (64 << 10)  # bytes of a file of the App's configuration, and its headers
+
+
+class DockerSource(Docker):
+    """The engine of a host that an App moves away from. Its containers are named by their ids."""
+
+    def see(self, kind: str, name: str) -> Seen:
+        """What somebody else runs here. kind: container, or project of compose; it is only read.
+        AppError when there is none."""
+        from portkit.engines.described import look
+
+        ask = {"container": look.container, "project": look.project}[kind]
+        with self._errors(f"look at the {kind}"):
+            seen = ask(self._api, name)
+        if seen is None:
+            raise AppError(
+                f"there is no such {kind} on {self._host}",
+                details=name[:200],
+                resolution="See docker ps -a there, or docker compose ls.",
+            )
+        return seen
+
+    def users_of(self, volume: str) -> tuple[str, ...]:
+        """The ids of all running containers that use a volume."""
+        with self._errors("list containers"):
+            rows = self._listed({"volume": volume, "status": "running"})
+        return tuple(row.Id for row in rows)
+
+    def file_at(self, container: str, path: str) -> ContentFile | None:
+        """The file that a container sees at a path; None for a folder. AppError when it is neither
+        of them, or over 1 MiB."""
+        with self._errors("read a file of the container"):
+            pieces, about = self._api.get_archive(container, path)
+            with closing(pieces):
+                mode = about.get("mode")
+                if not isinstance(mode, int) or mode & _FOLDER:
+                    return None
+                data = bytearray()
+                for piece in pieces:
+                    data += piece
+                    if len(data) > _FILE_LIMIT:
+                        raise _unfit(path, "it has over 1 MiB")
+        return _from_tar(bytes(data), path)
+
+    def order(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """These containers, each after those that it needs."""
+        return tuple(row.Id for row in docker_state.ordered(self._these(ids)))
+
+    def fence(self, ids: Sequence[str]) -> None:
+        """From now on the engine starts none of them by itself; it keeps that on its disk.
+
+        EngineError when it does not say so itself afterwards.
+        """
+        self.set_restart(dict.fromkeys(ids, "no"))
+
+    def set_restart(self, policies: Mapping[str, str]) -> None:
+        """Set the restart policy of each container, as compose's `restart` says it."""
+        for identity, policy in policies.items():
+            self._set_restart(identity, policy)
+            kept = self._inspect(identity).HostConfig.RestartPolicy
+            if (kept.Name or "no") != policy.partition(":")[0]:
+                raise EngineError(
+                    "the engine did not keep a restart policy",
+                    details=f"{identity[:12]} on {self._host}: {kept.Name!r}, not {policy!r}",
+                    resolution="See its log there.",
+                )
+
+    def stop_these(self, ids: Sequence[str]) -> None:
+        """Stop containers, each before those that it needs, with the time that each asks for.
+
+        EngineError when one of them runs afterwards: somebody else has started it.
+        """
+        self._stop_all(docker_state.ordered(self._these(ids)), None)
+        running = [each for each in ids if self._runs(each)]
+        if running:
+            raise EngineError(
+                "a container runs again although it was stopped",
+                details=f"{self._host}: {', '.join(each[:12] for each in running)}",
+                resolution="Find out what starts it there, such as a systemd unit or a scheduler.",
+            )
+
+    def start_these(self, ids: Sequence[str], within_s: float) -> None:
+        """Start containers that do not run, each after those that it needs."""
+        rows = docker_state.ordered(self._these(ids))
+        self._start([row for row in rows if not self._runs(row.Id)], rows, within_s)
+
+    def left(self, live: Live) -> tuple[str, ...]:
+        """What of an App that has moved away is still here, in words."""
+        rows = self._rows_of(live)
+        names = {each.id: each.service for each in live.containers}
+        found = [f"container {row.Id[:12]} ({names[row.Id]}): {row.Status}" for row in rows]
+        found += [f"volume {each.Name}" for each in self._volumes_of(live)]
+        images = dict.fromkeys(row.Image for row in rows if row.Image)
+        return (*found, *(f"image {name} (portkit does not delete it)" for name in images))
+
+    def delete(self, live: Live) -> None:
+        """Remove the containers and volumes of an App that has moved away. ConflictError while one
+        of the containers runs."""
+        there = {row.Id for row in self._rows_of(live)}
+        running = [
+            each.service for each in live.containers if each.id in there and self._runs(each.id)
+        ]
+        if running:
+            raise ConflictError(
+                "the App runs at its source",
+                details=f"{', '.join(running)} on {self._host}",
+                resolution="Nothing was deleted. Find out who started it there.",
+            )
+        with self._errors("remove what was moved away"):
+            for identity in there:
+                self._api.remove_container(identity)
+            for volume in self._volumes_of(live):
+                self._api.remove_volume(volume.Name)
+
+    def _rows_of(self, live: Live) -> list[Row]:
+        ids = [each.id for each in live.containers]
+        with self._errors("list containers"):
+            return [row for row in self._listed({"id": ids}, all_=True) if row.Id in ids]
+
+    def _volumes_of(self, live: Live) -> list[Volume]:
+        """Those whose data was taken along and that are still here, by the engine's own list."""
+        from portkit.engines.docker_client import Volumes, read
+
+        names = {each.name for each in live.volumes if each.name}
+        with self._errors("list volumes"):
+            rows = read(Volumes, self._api.volumes()).Volumes
+        return [row for row in rows if row.Name in names]
+
+    def _runs(self, identity: str) -> bool:
+        with self._errors("look at the container"):
+            return docker_state.runs(self._inspect(identity).State)
+
+    def _these(self, ids: Sequence[str]) -> list[Row]:
+        """The containers of these ids; EngineError when one is not there any more."""
+        with self._errors("list containers"):
+            rows = [row for row in self._listed({"id": list(ids)}, all_=True) if row.Id in ids]
+        if lost := set(ids) - {row.Id for row in rows}:
+            raise EngineError(
+                "a container of the App is not there any more",
+                details=f"{self._host}: {', '.join(each[:12] for each in sorted(lost))}",
+                resolution="Somebody removed it, or made it anew: see docker ps -a there.",
+            )
+        return rows
+
+    def _listed(self, filters: Mapping[str, object], *, all_: bool = False) -> list[Row]:
+        from portkit.engines.docker_client import Row, read_all
+
+        rows = read_all(Row, self._api.containers(all=all_, filters=dict(filters)))
+        return [_named_by_compose(row) for row in rows]
+
+
+def _named_by_compose(row: Row) -> Row:
+    """Compose says the service in a label of its own."""
+    told = row.Labels.get(labels.COMPOSE + "service", "")
+    return row.model_copy(update={"Labels": {labels.SERVICE: told, **row.Labels}})
+
+
+def _from_tar(data: bytes, path: str) -> ContentFile:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            member = archive.next()
+            file = None if member is None else archive.extractfile(member)
+            if member is None or file is None or not member.isreg():
+                raise _unfit(path, "it is no regular file")
+            return ContentFile(
+                mode=member.mode & 0o7777,
+                uid=member.uid,
+                gid=member.gid,
+                mtime_s=int(member.mtime),
+                data=file.read(),
+            )
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise _unfit(path, f"the engine sent no archive of it ({type(error).__name__})") from error
+
+
+def _unfit(path: str, why: str) -> AppError:
+    return AppError(
+        "a file that is mounted into the container cannot travel with it",
+        details=f"{path[:400]}: {why}",
+        resolution="Mount a folder instead, or put the file into an image.",
+    )

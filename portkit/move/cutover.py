@@ -1,0 +1,199 @@
+"""The steps by which a running App changes its host: its data, its stop, and the way back.
+
+The source is fenced before it is stopped: from then on nothing starts it by itself, also when its
+host is restarted. It is never destroyed. Going back, the target is stopped first, with proof; only
+then does the source run again, with the data that it was stopped with.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+
+from portkit import app as apps
+from portkit import boot, process, transfer
+from portkit.host import Host
+from portkit.model import Form, Live, LiveVolume
+from portkit.move.ground import Ground
+from portkit.move.plan import Pause
+from portkit.move.step import BaseStep, FormStep
+from portkit.source.origin import Origin, origin
+from portkit.volumes import Copy, Folder, Pass, another, predicted_last_s
+from portkit.wire.json_types import JsonObject
+
+_LOOK_S = 0.5  # whether somebody has told the Move to go on; each look reads the journal
+# Between two passes while a Move waits: a pass reads every entry of every volume.
+_LEAST_S, _TIMES = 5.0, 4.0
+
+
+def live_of(ground: Ground) -> Live:
+    """What runs at the source; only a Move of a running App has these steps."""
+    assert ground.plan.live is not None, "the App was not running when the Move was planned"
+    return ground.plan.live
+
+
+class Presync(FormStep):
+    """The content of every volume, in passes, while the App goes on running at its source."""
+
+    def do(self) -> JsonObject:
+        ground = self.ground
+        rows = []
+        with ground.clock.phase("presync"):
+            for volume in live_of(ground).volumes:
+                copy = copy_of(ground, volume, self.form)
+                passes = [copy.run()]
+                while another(passes):
+                    passes.append(copy.run())
+                rows.append(_told(volume, passes))
+        return {"volumes": rows, "phases": ground.phases()}
+
+
+class Wait(FormStep):
+    """Waits until it is told to stop the App; meanwhile the data on the target keeps up with it."""
+
+    def do(self) -> JsonObject:
+        ground = self.ground
+        move = ground.plan.move
+        ground.clock.observer.message(
+            f"the App keeps running; to stop it and start it on {ground.plan.target}: "
+            f"portkit cutover {move}"
+        )
+        passes: dict[int, list[Pass]] = {}
+        while not ground.results.told(Pause.CUTOVER):
+            began = time.monotonic()
+            for volume in live_of(ground).volumes:
+                known = passes.setdefault(volume.number, [])
+                known.append(copy_of(ground, volume, self.form).run())
+            last_s = sum(predicted_last_s(known) for known in passes.values() if known)
+            ground.clock.observer.message(
+                f"a cutover now would copy for {last_s:.1f} s, between the App's stop and its start"
+            )
+            wait_for(ground, Pause.CUTOVER, max(_LEAST_S, _TIMES * (time.monotonic() - began)))
+        return {"predicted_last_s": sum(map(predicted_last_s, filter(None, passes.values())))}
+
+
+class Confirm(BaseStep):
+    """Waits until it is told that the target is to keep the App, which runs there already."""
+
+    def do(self) -> JsonObject:
+        ground = self.ground
+        move = ground.plan.move
+        ground.clock.observer.message(
+            f"the App runs on {ground.plan.target}; to keep it there: portkit commit {move}; "
+            f"to take it back: portkit rollback {move}"
+        )
+        while not ground.results.told(Pause.COMMIT):
+            wait_for(ground, Pause.COMMIT, _LEAST_S)
+        return {}
+
+
+def wait_for(ground: Ground, pause: Pause, seconds: float) -> None:
+    """Until the Move is told to go on, at most for so long."""
+    deadline = time.monotonic() + seconds
+    while not ground.results.told(pause) and time.monotonic() < deadline:
+        ground.halt.pause(_LOOK_S)
+
+
+class LastSync(FormStep):
+    """What has changed in the volumes since; every byte of them is compared by its hash."""
+
+    def do(self) -> JsonObject:
+        ground = self.ground
+        rows = []
+        with ground.clock.phase("last sync"):
+            for volume in live_of(ground).volumes:
+                rows.append(_told(volume, [copy_of(ground, volume, self.form).run(last=True)]))
+        return {"volumes": rows, "phases": ground.phases()}
+
+
+class LastLayer(FormStep):
+    """What the containers have written into their images since these were packaged. Where there is
+    something, the containers on the target are made anew, of images with that."""
+
+    def do(self) -> JsonObject:
+        ground, cargo = self.ground, self.ground.loaded
+        images = cargo.source.again(cargo.app, cargo.store, ground.clock)
+        known = ground.results.result(self.name).get("image") or cargo.image.digest
+        if images is None or images.artifact.digest == known:
+            return {"phases": ground.phases()}
+        spec = apps.resolve_all(apps.filled(cargo.app), images.services)
+        holds = {
+            each.digest: transfer.held_name(each.digest, ground.plan.move)
+            for each in images.artifact.images
+        }
+        with ground.clock.phase("last layer"):
+            transfer.send(
+                images.artifact,
+                cargo.store,
+                ground.target,
+                ground.clock.observer,
+                move=ground.plan.move,
+            )
+            with boot.runner(ground.target, self.form) as runner, process.uninterrupted():
+                runner.renew(holds, spec, ground.plan.move)
+        cargo.artifacts[self.form] = images.artifact
+        return {"image": images.artifact.digest, "phases": ground.phases()}
+
+
+class Fence(BaseStep):
+    """Nothing starts the App at its source any more; how it was before is in the Plan."""
+
+    def do(self) -> JsonObject:
+        ground = self.ground
+        front, form = ground.loaded.spec.front, ground.plan.forms[0]
+        pause_s = ground.downtime.begin(front, form, source_of(ground), ground.target)
+        ground.halt.pause(pause_s)
+        with origin_of(ground) as there, ground.clock.phase("fence"):
+            there.fence()
+        return {"phases": ground.phases()}
+
+    def undo(self) -> None:
+        with origin_of(self.ground) as there:
+            there.unfence()
+
+
+class Stop(BaseStep):
+    """The App is stopped at its source, each service before those that it needs."""
+
+    def do(self) -> JsonObject:
+        with (
+            origin_of(self.ground) as there,
+            self.ground.clock.phase("stop the source"),
+            process.uninterrupted(),  # the engine would go on with it
+        ):
+            there.stop()
+        return {"phases": self.ground.phases()}
+
+    def undo(self) -> None:
+        self.ground.downtime.goes_back()
+        with origin_of(self.ground) as there:
+            there.start()
+
+
+def copy_of(ground: Ground, volume: LiveVolume, form: Form) -> Copy:
+    """The Copy of a volume, which knows from pass to pass what the target has."""
+    if volume.number not in ground.copies:
+        with boot.runner(ground.target, form) as runner:
+            folders = runner.volume_folders(ground.plan.move)
+        ground.copies[volume.number] = Copy(
+            Folder(source_of(ground), volume.path),
+            Folder(ground.target, folders[volume.number]),
+            ground.clock.observer,
+        )
+    return ground.copies[volume.number]
+
+
+def source_of(ground: Ground) -> Host:
+    """The host where the App runs."""
+    assert ground.source is not None, "a running App is on a host"
+    return ground.source
+
+
+def origin_of(ground: Ground) -> AbstractContextManager[Origin]:
+    """The running App at its source."""
+    return origin(source_of(ground), live_of(ground))
+
+
+def _told(volume: LiveVolume, passes: list[Pass]) -> JsonObject:
+    return {"volume": volume.number, "name": volume.name, "passes": [asdict(p) for p in passes]}

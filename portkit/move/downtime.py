@@ -1,0 +1,65 @@
+"""The downtime of a cutover, measured: both hosts are asked all through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+from portkit import health
+from portkit import watch as watching
+from portkit.host import Host
+from portkit.measure import SOURCE, TARGET, Prober, Side
+from portkit.model import Form, Port, RunSpec, Timeline
+
+# Long enough for some answers of the source before anything is done to it.
+_BEFORE_S = 0.5
+
+
+@dataclass
+class Downtime:
+    """The prober of one Move's process. None is at work before `begin`, and where the App cannot
+    be asked through a published port."""
+
+    _prober: Prober | None = None
+    _target_started: bool = False
+
+    def begin(self, front: RunSpec, form: Form, source: Host, target: Host) -> float:
+        """Ask both hosts from now on; seconds to wait until there are some answers."""
+        way = health.way_of(front, form)
+        if way.port is None or self._prober is not None:
+            return 0.0
+        self._prober = Prober(
+            {
+                SOURCE: self._side(front, source, way.port, ready=True),
+                TARGET: self._side(front, target, way.port, ready=front.health.scheme != "tcp"),
+            }
+        )
+        self._prober.start()
+        return _BEFORE_S
+
+    def _side(self, front: RunSpec, host: Host, port: Port, *, ready: bool) -> Side:
+        place = watching.published_place(host, port)
+        # An engine's proxy, or QEMU, accepts connections before the App does.
+        return Side(
+            front.health, place.address, place.vantage, lambda: ready or self._target_started
+        )
+
+    @contextmanager
+    def target_starting(self) -> Iterator[None]:
+        """The App is started on the target within. Behind it, a connection there may be its own."""
+        # A request that comes between the publishing of a port and the network of its container
+        # holds everything that follows up for a second (seen with Docker 26.1).
+        quiet = nullcontext() if self._prober is None else self._prober.quiet(TARGET)
+        with quiet:
+            yield
+        self._target_started = True
+
+    def goes_back(self) -> None:
+        """The target has been stopped, and the source is about to start again."""
+        if self._prober is not None:
+            self._prober.back()
+
+    def end(self) -> Timeline | None:
+        """What was seen; None where nobody was asked."""
+        return None if self._prober is None else self._prober.stop()

@@ -1,0 +1,134 @@
+"""What becomes of the bind mounts of a running App: each travels, is replaced, or stops the Move.
+
+A folder of the host that may travel becomes a volume of the App; a single file goes with the
+App's configuration. Pure.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from portkit.app import values
+from portkit.model import ContentFile, Finding, Severity
+from portkit.wire.json_types import JsonObject
+
+# The time zone and the like: whatever the source host has there may be seen by the App anyway.
+_HARMLESS = ("/etc/localtime", "/etc/timezone")
+_CARRY = "If it is to travel, allow it: --carry {}. If the App can do without it, remove the mount."
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A bind mount of a container. file: its content, where it is a single file; None for a
+    folder. home: the folder of the compose project that it belongs to; "" for none."""
+
+    service: str
+    source: str
+    target: str
+    read_only: bool
+    file: ContentFile | None
+    home: str = ""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """document: the compose file without bind mounts of folders. folders: of each volume that took
+    the place of one, by its name in the file, the path on the source host. contents: of each file,
+    by its path there."""
+
+    document: JsonObject
+    folders: Mapping[str, str]
+    contents: Mapping[str, tuple[ContentFile, ...]] = field(repr=False)
+    findings: tuple[Finding, ...]
+
+
+def place(document: JsonObject, binds: Sequence[Bind], carry: Collection[str]) -> Placed:
+    """The compose file of a running App, with what travels in place of its bind mounts.
+
+    carry: absolute paths of the source host that may travel, with all that is below them.
+    """
+    names: dict[str, str] = {}  # of a folder's path
+    contents: dict[str, tuple[ContentFile, ...]] = {}
+    findings: list[Finding] = []
+    volumes = dict(document.get("volumes", {}))
+    where = {(bind.service, bind.target): bind for bind in binds}
+    services = {}
+    for service, row in document["services"].items():
+        rows: list[Any] = []
+        for each in row.get("volumes", ()):
+            bind = where.get((service, target_of(each)))
+            if bind is None:
+                rows.append(each)
+                continue
+            findings.append(judged(bind, carry))
+            if findings[-1].severity is Severity.ERROR:
+                continue
+            if bind.file is not None:
+                contents[bind.source] = (bind.file,)
+                rows.append(_mount("bind", bind.source, bind))
+                continue
+            if bind.source not in names:
+                names[bind.source] = _free(volumes)
+                volumes[names[bind.source]] = {}
+            rows.append(_mount("volume", names[bind.source], bind))
+        services[service] = {**row, "volumes": rows} if rows else _without_volumes(row)
+    placed = {**document, "services": services, **({"volumes": volumes} if volumes else {})}
+    folders = {name: path for path, name in names.items()}
+    return Placed(placed, folders, contents, tuple(findings))
+
+
+def judged(bind: Bind, carry: Collection[str]) -> Finding:
+    """Whether a bind mount travels; an error where it does not."""
+    what = f"{bind.source[:200]} on {bind.target[:200]}"
+    try:
+        path = values.checked_source(bind.source)
+    except ValueError as error:
+        return _error(bind, f"the bind mount on {bind.target[:200]} does not travel: {error}", "")
+    kind = "a folder" if bind.file is None else "a file"
+    allowed = any(_below(path, posixpath.normpath(each)) for each in carry)
+    own = bind.read_only and bind.home and _below(path, bind.home)
+    if not (allowed or own or (bind.file is not None and path in _HARMLESS)):
+        message = f"{what} is {kind} of the source host, which travels only where you allow it"
+        return _error(bind, message, _CARRY.format(bind.source))
+    how = "as a volume" if bind.file is None else "with the App's configuration"
+    return Finding(
+        "bind-carried",
+        Severity.INFO,
+        f"{what}, {kind} of the source host, travels {how}",
+        services=(bind.service,),
+    )
+
+
+def target_of(row: object) -> str:
+    """Where an entry of `volumes` is mounted."""
+    if isinstance(row, dict):
+        return str(row.get("target", ""))
+    first, colon, rest = str(row).partition(":")
+    return rest.partition(":")[0] if colon else first
+
+
+def _mount(kind: str, source: str, bind: Bind) -> JsonObject:
+    row: JsonObject = {"type": kind, "source": source, "target": bind.target}
+    return {**row, "read_only": True} if bind.read_only else row
+
+
+def _without_volumes(row: JsonObject) -> JsonObject:
+    return {key: value for key, value in row.items() if key != "volumes"}
+
+
+def _free(volumes: Mapping[str, object]) -> str:
+    number = 0
+    while f"bind-{number}" in volumes:
+        number += 1
+    return f"bind-{number}"
+
+
+def _error(bind: Bind, message: str, remedy: str) -> Finding:
+    return Finding("bind-not-carried", Severity.ERROR, message, (), remedy, (bind.service,))
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")

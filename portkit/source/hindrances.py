@@ -1,0 +1,88 @@
+"""What keeps a running App from being moved with its data. Pure but for what it is given to ask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from portkit.model import Finding, Severity
+
+if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
+    from portkit.engines.described.answers import Container
+    from portkit.engines.described.project import Seen, Volume
+
+_SWARM = "com.docker.swarm."
+_POD = "io.kubernetes."
+# Of volumes of the driver `local`: the engine mounts something else there while it is in use.
+_MOUNTED = ("type", "device")
+
+
+def hindrances(seen: Seen, users_of: Callable[[str], Sequence[str]]) -> tuple[Finding, ...]:
+    """Errors for what a Move cannot stop safely, or whose data it could not take along.
+
+    users_of: the ids of the running containers that use a volume.
+    """
+    found: list[Finding] = []
+    for each in seen.containers:
+        found += _container(each)
+    counts = Counter(each.service for each in seen.containers)
+    found += [_scaled(service, count) for service, count in counts.items() if count > 1]
+    ours = {each.Id for each in seen.containers}
+    for volume in seen.volumes.values():
+        found += _volume(volume)
+    names = {m.Name for each in seen.containers for m in each.Mounts if m.Type == "volume"}
+    for name in sorted(names):
+        if others := set(users_of(name)) - ours:
+            found.append(_shared(name, others))
+    return tuple(found)
+
+
+def _container(one: Container) -> Iterator[Finding]:
+    if one.HostConfig.AutoRemove:
+        yield _error(
+            "source-removed",
+            f"{one.name} is removed when it stops (--rm), so that nothing could be taken back",
+            "Start it without --rm first.",
+            one.service,
+        )
+    if one.State.Status == "paused":
+        yield _error(
+            "source-paused", f"{one.name} is paused", f"docker unpause {one.name}", one.service
+        )
+    if any(key.startswith((_SWARM, _POD)) for key in one.Config.Labels):
+        yield _error(
+            "source-scheduled",
+            f"{one.name} belongs to a scheduler, which would start it again",
+            "Move it by the scheduler's own means.",
+            one.service,
+        )
+
+
+def _scaled(service: str, count: int) -> Finding:
+    message = f"the service {service} has {count} containers, and portkit moves one"
+    return _error("source-scaled", message, "Scale it down to one first.", service)
+
+
+def _volume(volume: Volume) -> Iterator[Finding]:
+    told = [f"{key}={volume.Options[key]}" for key in _MOUNTED if volume.Options.get(key)]
+    if volume.Driver not in ("", "local") or told:
+        what = ", ".join(told) or f"driver {volume.Driver[:80]}"
+        yield _error(
+            "volume-not-local",
+            f"the data of the volume {volume.Name[:80]} is not stored on the host ({what[:200]})",
+            "Mount the same storage on the target, or copy the data into a plain volume first.",
+        )
+
+
+def _shared(name: str, others: Sequence[str] | set[str]) -> Finding:
+    ids = ", ".join(sorted(each[:12] for each in others))
+    return _error(
+        "volume-shared",
+        f"other running containers use the volume {name[:80]} too: {ids}",
+        "Move the whole project (project:NAME), or stop them first.",
+    )
+
+
+def _error(rule: str, message: str, remedy: str, *services: str) -> Finding:
+    return Finding(rule, Severity.ERROR, message, (), remedy, services)

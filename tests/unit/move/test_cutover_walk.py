@@ -1,0 +1,283 @@
+"""A running App changes its host, in all orders: killed anywhere, hosts restarted, calls that fail.
+
+At no moment do both sides serve, or are both set to start by themselves; no acknowledged write is
+lost while the Move has not been committed; and one command ends it with one of them running.
+"""
+
+import os
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from portkit.clock import Clock
+from portkit.errors import BootError, EngineError
+from portkit.model import Form
+from portkit.move.ground import Ground
+from portkit.move.steps import steps_of
+from portkit.move.walk import Step, StepState, backward, forward
+from portkit.progress import NullObserver
+from tests.factories import live, plan
+
+HOST: Any = SimpleNamespace(endpoint="there")
+
+
+def real_steps() -> tuple[Step, ...]:
+    results: Any = SimpleNamespace(result=lambda name: {})
+    chosen = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=live())
+    return steps_of(Ground(chosen, results, HOST, HOST, Clock(NullObserver())))
+
+
+STEPS = {step.name: step for step in real_steps()}
+
+
+class Killed(BaseException):
+    """SIGKILL: nothing of the process runs after it."""
+
+
+@dataclass
+class Side:
+    """One host: whether the App is there, runs, and is started by itself; and its data."""
+
+    there: bool = False
+    running: bool = False
+    by_itself: bool = False
+    data: int = 0
+
+    def restart(self) -> None:
+        self.running = self.there and self.by_itself
+
+
+@dataclass
+class World:
+    source: Side = field(default_factory=lambda: Side(there=True, running=True, by_itself=True))
+    target: Side = field(default_factory=Side)
+    fuel: int = 1000
+    broken: frozenset[str] = frozenset()
+    sick: bool = False
+    acknowledged: int = 0  # the last write that a client has an answer for
+
+    def act(self, step: str) -> None:
+        if self.fuel == 0:
+            raise Killed
+        self.fuel -= 1
+        if step in self.broken:
+            raise EngineError(f"{step} cannot be done")
+        self.write()
+        self.check()
+
+    def write(self) -> None:
+        """A client writes all the time, to whoever serves."""
+        for side in (self.source, self.target):
+            if side.running:
+                side.data += 1
+                self.acknowledged = side.data
+
+    def check(self) -> None:
+        assert not (self.source.running and self.target.running), "both serve"
+        assert not (self.source.by_itself and self.target.by_itself), "both would start"
+        if self.source.running:
+            assert not self.source.data < 0
+
+    # what the steps do, by their names
+
+    def do_create_image(self) -> None:
+        self.target.there = True
+
+    def undo_create_image(self) -> None:
+        self.target = Side()
+
+    def do_fence(self) -> None:
+        self.source.by_itself = False
+
+    def undo_fence(self) -> None:
+        self.source.by_itself = True
+
+    def do_stop(self) -> None:
+        assert not self.source.by_itself, "stopped before it was fenced: it would come back"
+        self.source.running = False
+
+    def undo_stop(self) -> None:
+        self.source.running = True
+
+    def do_last_sync(self) -> None:
+        assert self.target.there
+        assert not self.source.running, "copied while it was written to"
+        self.target.data = self.source.data
+
+    def do_boot_image(self) -> None:
+        assert self.target.there
+        assert not self.source.running
+        assert self.target.data >= self.source.data
+        self.target.running = True
+
+    def undo_boot_image(self) -> None:
+        self.target.by_itself = False  # one that was only stopped could come back with its host
+        self.target.running = False
+        self.acknowledged = self.source.data  # it is said that what was written there is lost
+
+    def undo_commit(self) -> None:
+        self.target.by_itself = False
+
+    def do_commit(self) -> None:
+        if not self.target.running:
+            raise BootError("it does not run")
+        self.target.by_itself = True
+
+
+@dataclass
+class FakeStep:
+    """What a real step is to the walk, and does in the model."""
+
+    world: World
+    name: str
+    needs: tuple[str, ...]
+    after: tuple[str, ...]
+    renewed: bool
+    aside: bool
+
+    def before(self) -> dict[str, Any]:
+        self.world.act(self.name)
+        return {}
+
+    def do(self) -> dict[str, Any]:
+        self._half("do")
+        if self.world.sick and self.name == "boot image":
+            raise BootError("it does not answer")
+        return {}
+
+    def undo(self) -> None:
+        self._half("undo")
+
+    def _half(self, what: str) -> None:
+        self.world.act(self.name)
+        getattr(self.world, f"{what}_{self.name.replace(' ', '_')}", lambda: None)()
+        self.world.act(self.name)
+
+
+@dataclass
+class FakeRecord:
+    """The journal; a write is there as a whole or not at all."""
+
+    world: World
+    rows: dict[str, StepState] = field(default_factory=dict)
+
+    def state(self, step: str) -> StepState:
+        return self.rows.get(step, StepState.PENDING)
+
+    def note(self, step: str, state: StepState, result: dict[str, Any] | None = None) -> None:
+        self.world.act("")
+        self.rows[step] = state
+
+
+def steps_in(world: World) -> list[FakeStep]:
+    return [
+        FakeStep(world, name, step.needs, step.after, step.renewed, step.aside)
+        for name, step in STEPS.items()
+    ]
+
+
+FAULTS = st.frozensets(st.sampled_from(sorted(STEPS)), max_size=2)
+
+
+class Cutovers(RuleBasedStateMachine):
+    """One Move, its process killed and started again at random; hosts restart; faults come."""
+
+    @initialize()
+    def start(self) -> None:
+        self.world = World()
+        self.record = FakeRecord(self.world)
+
+    @property
+    def committed(self) -> bool:
+        return self.record.state("commit") is StepState.DONE
+
+    def _go(self) -> None:
+        """`move` or `resume`: a step that fails takes the Move back, unless it is committed."""
+        try:
+            forward(steps_in(self.world), self.record)
+        except (EngineError, BootError):
+            if not self.committed:
+                backward(steps_in(self.world), self.record)
+
+    @rule(fuel=st.integers(0, 60), broken=FAULTS, sick=st.booleans())
+    def go_on(self, fuel: int, broken: frozenset[str], sick: bool) -> None:
+        self.world.fuel, self.world.broken, self.world.sick = fuel, broken, sick
+        try:
+            self._go()
+        except Killed:
+            return
+
+    @precondition(lambda self: self.record.rows)
+    @rule(fuel=st.integers(0, 60), broken=FAULTS)
+    def go_back(self, fuel: int, broken: frozenset[str]) -> None:
+        self.world.fuel, self.world.broken = fuel, broken
+        try:
+            backward(steps_in(self.world), self.record)
+        except Killed:
+            return
+
+    @rule()
+    def the_source_is_restarted(self) -> None:
+        self.world.source.restart()
+
+    @rule()
+    def the_target_is_restarted(self) -> None:
+        self.world.target.restart()
+
+    @invariant()
+    def one_owner(self) -> None:
+        self.world.check()
+
+    @invariant()
+    def no_write_is_lost(self) -> None:
+        sides = (self.world.source, self.world.target)
+        assert max(side.data for side in sides) >= self.world.acknowledged
+
+    def teardown(self) -> None:
+        """From wherever it was left, one command ends it with one side running."""
+        world = self.world
+        world.fuel, world.broken, world.sick = 1000, frozenset(), False
+        self._go()
+        assert world.source.running != world.target.running
+        if world.target.running:
+            assert world.target.by_itself
+            assert not world.source.by_itself
+        else:
+            assert world.source.by_itself
+            assert not world.target.there, "nothing is left"
+        backward(steps_in(world), self.record)
+        assert (world.source.running, world.source.by_itself) == (True, True)
+        assert world.target == Side()
+
+
+# `make bench-kill` runs ten thousand.
+Cutovers.TestCase.settings = settings(
+    max_examples=int(os.environ.get("PORTKIT_WALK_RUNS", "300")), stateful_step_count=8
+)
+TestCutovers = Cutovers.TestCase
+
+
+def test_the_order_of_a_cutover() -> None:
+    names = list(STEPS)
+    assert names == [
+        "reserve",
+        "transfer image",
+        "create image",
+        "presync",
+        "fence",
+        "stop",
+        "last layer",
+        "last sync",
+        "boot image",
+        "commit",
+        "release",
+    ]
+    # What could not be stopped on the target keeps the source from being started.
+    assert "stop" in STEPS["boot image"].needs
+    # As long as the source could not be started again, what is on the target stays.
+    assert "create image" in STEPS["stop"].needs
+    assert "fence" in STEPS["stop"].needs
