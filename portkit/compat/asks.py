@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
 from portkit.compat.versions import version
-from portkit.model import Form
+from portkit.model import CAPABILITIES, Form, Severity
 
 # What has a value of its own in each namespace (runc, libcontainer/configs/validate).
 _OWN = re.compile(r"kernel\.(sem|shm\w+|msg\w+|domainname)|fs\.mqueue\..+|net\..+")
 # Devices that are looked for: facts have /dev two deep, without terminals and loops.
 _SEEN = re.compile(r"/dev/(?!tty\w*$|vcs|loop\d|ram\d|pts|fd|shm|mqueue|std)[^/]+(/[^/]+)?")
 _LOW = 1024
+_LAST = len(CAPABILITIES) - 1
 
 
 def devices(case: Case) -> Iterator[Found]:
@@ -111,6 +112,26 @@ def low_port(case: Case) -> Iterator[Found]:
         yield Found(
             f"user {user} may not listen on port {min(ports)}",
             (f"user: {user}", f"ports below {start} need rights there"),
+        )
+
+
+def capabilities(case: Case) -> Iterator[Found]:
+    """A host that is a container itself may lack capabilities, and cannot give them: a container
+    that asks for one by its name is not started."""
+    mask = linux_of(case.facts).cap_bounding
+    if not mask:
+        return
+    bits = int(mask, 16)
+    asked = CAPABILITIES if case.spec.privileged else case.spec.capabilities
+    absent = [name for name in asked if not bits >> CAPABILITIES.index(name) & 1]
+    # Capabilities that a newer kernel has are not asked for by `privileged`.
+    absent = [name for name in absent if not case.spec.privileged or bits >> _LAST & 1]
+    if absent:
+        yield Found(
+            f"the host cannot give {', '.join(absent)}",
+            (f"{case.facts.host}: CapBnd {mask}",),
+            # Some engines then give the others, and some do not start it.
+            severity=Severity.UNKNOWN if case.spec.privileged else None,
         )
 
 

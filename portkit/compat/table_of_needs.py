@@ -318,6 +318,16 @@ _ASKED: tuple[Rule[Case], ...] = (
         source="moby, release notes of 20.10 (net.ipv4.ip_unprivileged_port_start)",
     ),
     Rule(
+        "capability-absent",
+        Severity.ERROR,
+        Scope.HOST,
+        asks.capabilities,
+        remedy="Leave it out of cap_add if the app does not need it, use a host that is no "
+        "container, or move the disk.",
+        forms=_IMAGE,
+        source='capabilities(7), bounding set; runc ("unable to apply caps")',
+    ),
+    Rule(
         "port-rootless",
         Severity.ERROR,
         Scope.HOST,

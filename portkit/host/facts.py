@@ -42,6 +42,7 @@ class _Linux(_Part):
     cpu_level: Annotated[int, Field(ge=0, le=9)] = 0
     page_bytes: _Bytes = 0
     cgroup: Annotated[int, Field(ge=0, le=2)] = 0
+    cap_bounding: Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")] = ""
     vsyscall: bool | None = None
     sysctls: _Table = {}
     config: _Table = {}

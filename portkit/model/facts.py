@@ -26,7 +26,8 @@ class Binfmt:
 class Linux:
     """What the kernel and the processor of a host give. 0, "", {} and None are unknown.
 
-    cpu_level: of x86-64, 1 is the baseline. cgroup: the version. vsyscall: whether the old page of
+    cpu_level: of x86-64, 1 is the baseline. cgroup: the version. cap_bounding: the
+    capabilities that its processes can have, a mask in hex. vsyscall: whether the old page of
     system calls is mapped. config: y, m or n of options of the kernel. modules: those that are
     loaded; loadable: of those that programs ask for, which are there. devices: paths. binfmt: the
     handlers that are enabled. runs: by architecture, whether a tiny program for it ran: "yes",
@@ -37,6 +38,7 @@ class Linux:
     cpu_level: int = 0
     page_bytes: int = 0
     cgroup: int = 0
+    cap_bounding: str = ""
     vsyscall: bool | None = None
     sysctls: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)

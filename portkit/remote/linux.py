@@ -148,6 +148,7 @@ def gather() -> JsonObject:
         "cpu_level": level if platform.machine() == "x86_64" else 0,
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),
         "cgroup": cgroup(_text("/proc/self/mounts")),
+        "cap_bounding": bounding(_text("/proc/self/status")),
         "vsyscall": "[vsyscall]" in _text("/proc/self/maps"),
         "sysctls": {name: value for name in SYSCTLS for value in _sysctl(name)},
         "config": config(_config()),
@@ -192,6 +193,13 @@ def cgroup(mounts: str) -> int:
     if "cgroup" in kinds.values():
         return 1
     return 2 if kinds.get("/sys/fs/cgroup") == "cgroup2" else 0
+
+
+def bounding(status: str) -> str:
+    """The capabilities that a process here, and so an engine, can pass on at most (CapBnd of
+    /proc/PID/status), in hex; "" where it is not told."""
+    match = re.search(r"^CapBnd:\s+([0-9a-f]{16})$", status, re.MULTILINE)
+    return match.group(1) if match else ""
 
 
 def config(text: Optional[str]) -> Dict[str, str]:

@@ -428,6 +428,16 @@ def test_ports_of_users_without_rights() -> None:
     assert rules(rootless, ports=(Port(8080),)) == set()
 
 
+def test_capabilities_that_the_host_lacks() -> None:
+    lacking = host(cap_bounding="000001fffeffffff")  # SYS_RESOURCE
+    assert rules(lacking, cap_add=("SYS_RESOURCE",)) == {"error:capability-absent"}
+    assert rules(lacking, cap_add=("SYS_ADMIN",)) == rules(lacking) == set()
+    assert rules(lacking, privileged=True) == {"unknown:capability-absent"}
+    assert rules(lacking, Form.DISK, cap_add=("SYS_RESOURCE",)) == set()
+    for mask in ("", "000001ffffffffff"):
+        assert rules(host(cap_bounding=mask), cap_add=("ALL",)) == set()
+
+
 def states(facts: Facts = FACTS, form: Form = Form.IMAGE, **more: Any) -> set[str]:
     fields = {key: more.pop(key) for key in tuple(more) if key in Stated.__dataclass_fields__}
     service = {key.removeprefix("service_"): value for key, value in more.items()}

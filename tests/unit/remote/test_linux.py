@@ -53,6 +53,8 @@ def test_cgroups(mounts: str, version: int) -> None:
 
 
 def test_lists() -> None:
+    assert linux.bounding("Name:\tx\nCapBnd:\t000001fffeffffff\n") == "000001fffeffffff"
+    assert linux.bounding("CapBnd:\tx\n") == ""
     assert linux.config(None) == {}
     told = linux.config("CONFIG_USER_NS=y\nCONFIG_FUSE_FS=m\n# CONFIG_TUN is not set\n")
     assert (told["USER_NS"], told["FUSE_FS"], told["TUN"]) == ("y", "m", "n")
