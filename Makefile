@@ -14,6 +14,7 @@ help:
 	@echo "make bench-boot, bench-pack, bench-transfer: against the usual ways; docs/benchmarks.md"
 	@echo "make bench-several: five services in one VM, against Docker in an ordinary one"
 	@echo "make bench-kill, bench-race: portkit killed at every step, two Moves at once"
+	@echo "make bench-cutover: a running App moved while portkit, links, engines and hosts fail"
 	@echo "make bench-projects: twelve compose projects, moved in both forms and used"
 
 setup: $(STAMP)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import harness, ordinary, several, vm
+from bench import cutover, harness, ordinary, several, vm
+from bench.writer import Acknowledged, Writer
 from portkit import app as app_room
 from portkit.guest.kit import GuestKit
 from portkit.model import Artifact, Form, ImageConfig
@@ -70,3 +71,24 @@ def test_another_ordinary_machine_has_another_key(
     kit = GuestKit("", "amd64", "6.1", kernel, kernel, kernel, kernel, tmp_path)
     keys = {recipe.key(kit) for recipe in (ordinary.RADICALE, several.with_docker(_five()))}
     assert len(keys) == 2
+
+
+def _answered(*rows: tuple[str, float, float]) -> Writer:
+    writer = Writer({})
+    for number, (host, began, ended) in enumerate(rows):
+        writer.note(Acknowledged(number, host, began, ended))
+    return writer
+
+
+def test_two_sides_that_answer_in_turns_are_seen() -> None:
+    assert _answered(("alpha", 0.0, 0.1), ("beta", 2.0, 2.1), ("alpha", 4.0, 4.1)).both() == ""
+    assert "at the same time" in _answered(("alpha", 0.0, 0.3), ("beta", 0.2, 0.4)).both()
+    turns = (("alpha", 0.0, 0.1), ("beta", 0.2, 0.3), ("alpha", 0.4, 0.5))
+    assert "in turns" in _answered(*turns).both()
+
+
+def test_the_rounds_of_a_cutover() -> None:
+    every = cutover.kills()
+    assert len(every) == len(set(every)) == 9 * 3 * 2
+    others = cutover.faults()
+    assert len(set(others)) == 9 * 3 * len(cutover.FAULTS)
