@@ -27,14 +27,23 @@ class Runner(Protocol):
 
         held: the name that holds each image (by its digest) on the host; none for a disk."""
 
-    def renew(self, held: Mapping[str, str], spec: AppSpec, identity: str) -> None:
-        """Make an Instance that does not run anew, of other images; what is in its volumes stays.
-
-        held, spec: as for `create`."""
+    def renew(
+        self,
+        artifact: Artifact,
+        held: Mapping[str, str],
+        spec: AppSpec,
+        identity: str,
+        facts: Facts,
+    ) -> None:
+        """Make an Instance that does not run anew, of other images; what is in its volumes, or on
+        its way there, stays. The rest is as for `create`."""
 
     def volume_folders(self, identity: str) -> tuple[str, ...]:
         """Where the host has the content of each volume of an Instance that does not run, by
-        number: what is put there is what the App finds."""
+        number: what is put there is what the App finds, once `fill` was called."""
+
+    def fill(self, identity: str, numbers: Sequence[int]) -> None:
+        """Give these volumes of an Instance that does not run what is in their folders now."""
 
     def start(
         self, identity: str, within_s: float = PATIENCE_S, service: str | None = None
@@ -65,7 +74,8 @@ class Runner(Protocol):
         """Remove everything of the Instance. It is no error when there is nothing.
 
         service: only that one of several; what services share stays. keep_data: what came with an
-        App that ran elsewhere stays in volumes with the names that it had there.
+        App that ran elsewhere stays in volumes with the names that it had there; ConflictError
+        where it cannot stay without the Instance.
         """
 
     def logs(self, identity: str, tail: int = 100, service: str | None = None) -> str:

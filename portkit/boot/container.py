@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from portkit.boot.patience import PATIENCE_S
 from portkit.boot.remains import found, remains
@@ -39,13 +39,23 @@ class Containers:
         self._engine.create(held, spec, identity)
         return Instance(identity, spec.app, Form.IMAGE, self._host.name, "created")
 
-    def renew(self, held: Mapping[str, str], spec: AppSpec, identity: str) -> None:
+    def renew(
+        self,
+        artifact: Artifact,
+        held: Mapping[str, str],
+        spec: AppSpec,
+        identity: str,
+        facts: Facts,
+    ) -> None:
         """New containers in place of the ones that are there."""
         self._engine.renew(held, spec, identity)
 
     def volume_folders(self, identity: str) -> tuple[str, ...]:
         """The engine's own folders."""
         return self._engine.volume_folders(identity)
+
+    def fill(self, identity: str, numbers: Sequence[int]) -> None:
+        """Nothing: the folders are the volumes."""
 
     def start(
         self, identity: str, within_s: float = PATIENCE_S, service: str | None = None

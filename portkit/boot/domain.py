@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from portkit.boot import console
@@ -13,7 +13,7 @@ from portkit.boot.patience import PATIENCE_S
 from portkit.boot.remains import remains
 from portkit.engines.domain_xml import Domain, Forward, Kernel
 from portkit.engines.libvirt import Libvirt
-from portkit.errors import AppError
+from portkit.errors import AppError, ConflictError
 from portkit.guest import start
 from portkit.guest.boot_partition import direct_line
 from portkit.guest.config import encode_app, is_init_system
@@ -50,6 +50,12 @@ class Domains:
         facts: Facts,
     ) -> Instance:
         """Make its disks on the host and define the domain; autostart stays off until `commit`."""
+        self._define(artifact, spec, identity, facts)
+        return Instance(identity, spec.app, Form.DISK, self._host.name, "created")
+
+    def _define(
+        self, artifact: Artifact, spec: AppSpec, identity: str, facts: Facts, *, again: bool = False
+    ) -> None:
         volumes = [f"pkv{number}" for number in range(spec.volume_count)]
         made = self._host.remote.call(
             "instance.create",
@@ -63,6 +69,7 @@ class Domains:
                 # App that fails at once would look as if it had stayed up.
                 "config": _encoded(_not_restarted(spec)),
                 "volumes": [{"name": name, "bytes": spec.machine.volume_bytes} for name in volumes],
+                "again": again,
             },
         )
         self._engine.create(
@@ -86,23 +93,36 @@ class Domains:
                 mark=_mark(spec),
             )
         )
-        return Instance(identity, spec.app, Form.DISK, self._host.name, "created")
 
-    def renew(self, held: Mapping[str, str], spec: AppSpec, identity: str) -> None:
-        """AppError: a VM is made of one disk."""
-        raise AppError(
-            "the App has changed files of its image meanwhile, which its disk does not have",
-            details=f"{identity} on {self._host.name}",
-            resolution="Move the App as an image: --form image.",
-        )
+    def renew(
+        self,
+        artifact: Artifact,
+        held: Mapping[str, str],
+        spec: AppSpec,
+        identity: str,
+        facts: Facts,
+    ) -> None:
+        """The domain and its disks anew; the folders that its volumes are made of stay."""
+        self._refuse_running(identity)
+        self._engine.remove(identity)
+        self._define(artifact, spec, identity, facts, again=True)
 
     def volume_folders(self, identity: str) -> tuple[str, ...]:
-        """AppError: the volumes of a VM are disks."""
-        raise AppError(
-            "data cannot be brought into the volumes of a VM yet",
-            details=f"{identity} on {self._host.name}",
-            resolution="Move the App as an image: --form image.",
-        )
+        """Folders beside its disks, which are there until the Move is over."""
+        return tuple(self._host.remote.call("instance.stage", {"id": identity})["folders"])
+
+    def fill(self, identity: str, numbers: Sequence[int]) -> None:
+        """Make the disks of these volumes anew."""
+        self._refuse_running(identity)
+        self._host.remote.call("instance.fill", {"id": identity, "volumes": list(numbers)})
+
+    def _refuse_running(self, identity: str) -> None:
+        if any(each.id == identity and each.running for each in self._engine.instances()):
+            raise ConflictError(
+                "the disks of a VM that runs cannot be replaced",
+                details=f"{identity} on {self._host.name}",
+                resolution=f"portkit stop {identity} --on {self._host.name}",
+            )
 
     def start(
         self, identity: str, within_s: float = PATIENCE_S, service: str | None = None
@@ -159,8 +179,17 @@ class Domains:
         self._engine.withdraw(identity)
 
     def remove(self, identity: str, service: str | None = None, *, keep_data: bool = False) -> None:
-        """Remove the domain, its disks, and the base disk when no other Instance needs it."""
+        """Remove the domain, its disks, and the base disk when no other Instance needs it.
+
+        keep_data: ConflictError where data that came with a running App is on its disks."""
         self._refuse_one(service)
+        if keep_data and self._host.remote.call("instance.data", {"id": identity})["moved"]:
+            raise ConflictError(
+                "the disks of this VM hold the data that came with a running App",
+                details=f"{identity} on {self._host.name}: its volumes are disks of the VM, and go "
+                "with it",
+                resolution="To remove that data as well, add --data.",
+            )
         self._engine.remove(identity)
         self._host.remote.call("instance.remove", {"id": identity})
 

@@ -121,6 +121,14 @@ class _Collected(_Answer):
     busy: _Bytes
 
 
+class _Staged(_Answer):
+    folders: Annotated[list[_Word], FailFast()]
+
+
+class _Moved(_Answer):
+    moved: bool
+
+
 class _Begun(_Answer):
     brought: Annotated[list[_Digest], FailFast()]
 
@@ -180,6 +188,9 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "instance.remove": _Removed,
     "instance.remains": _Remains,
     "instance.log": _Log,
+    "instance.stage": _Staged,
+    "instance.fill": _Answer,
+    "instance.data": _Moved,
     "move.begin": _Begun,
     "move.end": _Removed,
     "move.list": _Moves,

@@ -43,6 +43,8 @@ _LIMITS_S = {
     "store.apply": 7 * 86400.0,  # a large disk over a slow link
     "store.gc": 3600.0,
     "instance.create": 86400.0,  # a disk that was there is hashed, and volumes are filled
+    "instance.fill": 86400.0,
+    "move.end": 3600.0,  # a million files that the disks of a VM were made of are removed
     "volume.scan": 86400.0,  # terabytes are hashed
     "volume.digest": 86400.0,
     "volume.pages": 3600.0,

@@ -14,8 +14,9 @@ from dataclasses import asdict
 from portkit import app as apps
 from portkit import boot, process, transfer
 from portkit.host import Host
-from portkit.model import Form, Live, LiveVolume
+from portkit.model import AppSpec, Artifact, Form, Live, LiveVolume
 from portkit.move.ground import Ground
+from portkit.move.marker import mark
 from portkit.move.plan import Pause
 from portkit.move.step import BaseStep, FormStep
 from portkit.source.origin import Origin, origin
@@ -104,12 +105,15 @@ class LastSync(FormStep):
         with ground.clock.phase("last sync"):
             for volume in live_of(ground).volumes:
                 rows.append(_told(volume, [copy_of(ground, volume, self.form).run(last=True)]))
+            with boot.runner(ground.target, self.form) as runner:
+                numbers = [volume.number for volume in live_of(ground).volumes]
+                runner.fill(ground.plan.move, numbers)
         return {"volumes": rows, "phases": ground.phases()}
 
 
 class LastLayer(FormStep):
     """What the containers have written into their images since these were packaged. Where there is
-    something, the containers on the target are made anew, of images with that."""
+    something, the Instance on the target is made anew, of images with that."""
 
     def do(self) -> JsonObject:
         ground, cargo = self.ground, self.ground.loaded
@@ -122,18 +126,35 @@ class LastLayer(FormStep):
             each.digest: transfer.held_name(each.digest, ground.plan.move)
             for each in images.artifact.images
         }
+        made = images.artifact if self.form is Form.IMAGE else self._disk(images.artifact, spec)
+        blobs = [blob.digest for blob in made.blobs] if self.form is Form.DISK else []
+        brought = mark(ground, "target", ground.target, blobs) if blobs else []
         with ground.clock.phase("last layer"):
             transfer.send(
-                images.artifact,
+                made,
                 cargo.store,
                 ground.target,
                 ground.clock.observer,
                 move=ground.plan.move,
+                parcels=cargo.source.parcels(cargo.store),
             )
             with boot.runner(ground.target, self.form) as runner, process.uninterrupted():
-                runner.renew(holds, spec, ground.plan.move)
-        cargo.artifacts[self.form] = images.artifact
-        return {"image": images.artifact.digest, "phases": ground.phases()}
+                runner.renew(made, holds, spec, ground.plan.move, cargo.facts)
+        cargo.artifacts[self.form] = made
+        return {
+            "image": images.artifact.digest,
+            "blobs": blobs,
+            "brought": brought,
+            "phases": ground.phases(),
+        }
+
+    def _disk(self, image: Artifact, spec: AppSpec) -> Artifact:
+        ground, cargo = self.ground, self.ground.loaded
+        ground.clock.observer.message(
+            "the App has changed files of its image since its disk was made: the disk is made and "
+            "sent once more, while the App is stopped"
+        )
+        return cargo.source.disk(image, spec, cargo.store, ground.clock)
 
 
 class Fence(BaseStep):

@@ -12,7 +12,7 @@ from portkit.halt import Halt, Heeding
 from portkit.host import Host
 from portkit.model import App, AppSpec, Artifact, Facts, Form
 from portkit.move.downtime import Downtime
-from portkit.move.plan import Pause, Plan
+from portkit.move.plan import LAST_LAYER, Pause, Plan
 from portkit.source import Source
 from portkit.store import Store
 from portkit.store.manifest import artifact_from, manifest_of
@@ -98,14 +98,17 @@ class Ground:
         return replace(self, clock=self.clock.aside(observer))
 
     def blobs(self, form: Form) -> tuple[str, ...]:
-        """Digests of what a form is made of; none of a disk that is not made yet."""
+        """Digests of what a form is made of; none of a disk that is not made yet. Of a running App
+        it may be made twice."""
         if form is Form.IMAGE:
             return self.plan.blobs
-        return tuple(self.results.result(MAKE_DISK).get("blobs", ()))
+        rows = (self.results.result(name).get("blobs", ()) for name in (MAKE_DISK, LAST_LAYER))
+        return tuple(dict.fromkeys(digest for row in rows for digest in row))
 
     def brought(self) -> list[str]:
         """Digests of what the target lacked before this Move, as far as it was asked."""
-        rows = (self.results.result(name).get("brought", ()) for name in ("reserve", SEND_DISK))
+        names = ("reserve", SEND_DISK, LAST_LAYER)
+        rows = (self.results.result(name).get("brought", ()) for name in names)
         return sorted({digest for row in rows for digest in row})
 
     def phases(self) -> list[JsonObject]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from collections.abc import Sequence
 
 from portkit.host import Host
 from portkit.move.ground import Ground
 from portkit.wire.json_types import JsonObject
 
 
-def mark(ground: Ground, role: str, host: Host) -> list[str]:
-    """Take the lock and write the marker; the digests that the Move will have brought there."""
-    call = ("move.begin", _about(ground, role))
+def mark(ground: Ground, role: str, host: Host, more: Sequence[str] = ()) -> list[str]:
+    """Take the lock and write the marker; the digests that the Move will have brought there.
+
+    more: digests that it needs and no step has recorded yet."""
+    call = ("move.begin", _about(ground, role, more))
     answer = host.remote.call(*call)
     # Repeated whenever the connection is made anew: the lock belongs to a process on the host,
     # which ended with the old one.
@@ -26,10 +29,10 @@ def _marks(call: tuple[str, JsonObject], role: str) -> bool:
     return call[0] == "move.begin" and call[1]["role"] == role
 
 
-def _about(ground: Ground, role: str) -> JsonObject:
+def _about(ground: Ground, role: str, more: Sequence[str]) -> JsonObject:
     plan = ground.plan
     there = role == "target"
-    needs = sorted({digest for form in plan.forms for digest in ground.blobs(form)})
+    needs = sorted({digest for form in plan.forms for digest in ground.blobs(form)} | {*more})
     begun = "brought" in ground.results.result("reserve")
     return {
         "id": plan.move,

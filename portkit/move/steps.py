@@ -296,7 +296,7 @@ def steps_of(ground: Ground) -> tuple[Step, ...]:
 def _step(name: str, ground: Ground) -> BaseStep:
     verb, _, word = name.partition(" ")
     known = word in [each.value for each in Form]
-    form = Form(word) if known else ground.plan.keep or Form.IMAGE
+    form = Form(word) if known else ground.plan.keep or ground.plan.forms[0]
     there = ("reserve", f"create {form}")
     match verb:
         case "reserve":

@@ -3,7 +3,7 @@
 /var/lib/portkit/instances/base/HEX.raw    root:QEMU-GROUP 0440, verified content
 /var/lib/portkit/instances/ID/             0711: disk.qcow2, config.raw, NAME.raw, serial.log
                                            and state.log of QEMU's user; kernel, initrd as the
-                                           base; app, base, kit of root
+                                           base; app, base, kit of root; see also staging.py
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _TOOL_SECONDS = 600.0
 _TOOL_MEMORY = 4 << 30
 
 
-def _folder(identity: object) -> Path:
+def folder_of(identity: object) -> Path:
+    """The folder of an Instance, there or not; HostError for what is no Instance's id."""
     if not isinstance(identity, str) or not _ID.fullmatch(identity):
         raise RemoteError("HostError", "an Instance's id is malformed", repr(identity)[:100])
     return ROOT / identity
@@ -55,15 +56,17 @@ def create(args: JsonObject, channel: Channel) -> JsonObject:
 
     args: id, app, disk (digest in the Store), boot (of a kernel and an initrd to start it with, or
     none), kit (digests of blobs that stay beside it), config (base64), volumes (name, bytes, and
-    the folder whose content each has, or none for an empty one).
+    the folder whose content each has, or none for an empty one), again (make one that is there and
+    does not run anew; what is on its way into its volumes stays).
     """
-    folder = _folder(args["id"])
+    folder = folder_of(args["id"])
     owner = _owner()
     ROOT.mkdir(mode=0o711, parents=True, exist_ok=True)
     # QEMU's user has to pass through, and need not see what is there: x without r.
     for path in (ROOT.parent, ROOT):
         path.chmod(0o711)
-    if folder.exists():
+    again = bool(args.get("again")) and folder.is_dir()
+    if folder.exists() and not again:
         raise RemoteError(
             "ConflictError",
             "an Instance of this id is on the host already",
@@ -71,22 +74,33 @@ def create(args: JsonObject, channel: Channel) -> JsonObject:
             "portkit rm %s --on THIS-HOST takes it away." % args["id"],
         )
     base = _base(args["disk"], owner[1])
-    folder.mkdir(mode=0o711)
-    folder.chmod(0o711)
+    if not again:
+        folder.mkdir(mode=0o711)
+        folder.chmod(0o711)
     try:
+        _clear(folder)
         return _fill(folder, base, args, owner)
     except BaseException:
-        shutil.rmtree(str(folder), ignore_errors=True)
+        if not again:
+            shutil.rmtree(str(folder), ignore_errors=True)
         with leases.locked():
             drop_unused_bases(leases.needed())
         raise
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if not path.is_dir():
+            path.unlink()
 
 
 def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) -> JsonObject:
     overlay = folder / "disk.qcow2"
     # -F: without the base's format qemu-img refuses (since 6.1), and guessing it from content that
     # a guest may have written is how a raw disk becomes a qcow2 that names a file of the host.
-    _tool(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)])
+    run_tool(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)]
+    )
     (folder / "base").write_text(base.name)
     (folder / "app").write_text(str(args.get("app", "")))
     kit = [store.path_of(digest).name for digest in args.get("kit", ())]
@@ -99,10 +113,11 @@ def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) ->
     volumes = {}
     for row in args.get("volumes", ()):
         path = folder / (volume_disk.name_of(row) + ".raw")
-        volume_disk.make(path, row, ROOT.parent, _tool)
+        volume_disk.make(path, row, ROOT.parent, run_tool)
         volumes[row["name"]] = str(path)
     for path in folder.iterdir():
-        path.chmod(0o600)
+        if not path.is_dir():
+            path.chmod(0o600)
     # Nothing else is QEMU's: what base and kit name is removed with the Instance, by root.
     for path in (overlay, config, serial, state, *map(Path, volumes.values())):
         os.chown(str(path), *owner)
@@ -128,7 +143,7 @@ def _memory_limit() -> str:
     return "--as=%d" % limit
 
 
-def _tool(argv: List[str], seconds: float = 0.0) -> bytes:
+def run_tool(argv: List[str], seconds: float = 0.0) -> bytes:
     """Run a program; what it printed. EngineError or SpaceError with that when it failed.
 
     seconds: that it may take; 0 for those that suffice where nothing large is copied."""
@@ -225,7 +240,7 @@ def _verify(digest: str, path: Path, *others: Path) -> None:
 def configure(args: JsonObject, channel: Channel) -> JsonObject:
     """Write the configuration disk anew, in place: a guest that runs may have it open."""
     data = base64.b64decode(args["config"])
-    path = _folder(args["id"]) / "config.raw"
+    path = folder_of(args["id"]) / "config.raw"
     # The file is QEMU's user's, who could have put a link in its place.
     descriptor = os.open(str(path), os.O_WRONLY | os.O_NOFOLLOW)
     try:
@@ -272,7 +287,7 @@ def remove(args: JsonObject, channel: Channel) -> JsonObject:
 
 def discard(identity: str) -> bool:
     """`remove` by id; False when there is no such folder."""
-    folder = _folder(identity)
+    folder = folder_of(identity)
     existed = folder.exists()
     if existed:
         kit = kits([folder])
@@ -291,7 +306,7 @@ def log(args: JsonObject, channel: Channel) -> JsonObject:
     name: "serial" for the console; "state" for what init tells of its services, which Instances of
     earlier versions tell on the console alone.
     A log that is shorter than `offset` was begun anew by a boot: all of it is news."""
-    folder = _folder(args["id"])
+    folder = folder_of(args["id"])
     path, state = folder / "serial.log", folder / "state.log"
     if args.get("name") == "state" and state.exists():
         path = state

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Optional
 
-from portkit.remote import facts, gc, instances, leases, receive, store
+from portkit.remote import facts, gc, instances, leases, receive, staging, store
 from portkit.remote.channel import Channel
 from portkit.wire import processes, strict_json
 from portkit.wire.frames import RemoteError
@@ -29,7 +29,7 @@ _APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f]{0,300}")
 _HELD: Dict[str, int] = {}  # App -> descriptor of the lock that this connection holds
 # An engine that was told to load or build goes on when its caller ends: it is waited for.
-_LASTING = {"image.load", "image.build", "image.pull", "instance.create"}
+_LASTING = {"image.load", "image.build", "image.pull", "instance.create", "instance.fill"}
 _LASTING_S = 300.0
 _GLANCES = 40  # two seconds
 _ENDING_S = 20.0  # what the remote half of a broken connection has to clean up
@@ -104,8 +104,10 @@ def end(args: JsonObject, channel: Channel) -> JsonObject:
     """Remove a Move's marker and let its lock go; fine when it has ended before.
 
     What it brought and nothing needs any more goes with it: for example a blob that it took over
-    from another Move, and whose image was in the engine by then.
+    from another Move, and whose image was in the engine by then. So does what the disks of a VM
+    were made of.
     """
+    staging.drop(args["id"])
     with leases.locked():
         marker = leases.read(args["id"])
         if marker is not None:

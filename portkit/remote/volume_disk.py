@@ -58,7 +58,7 @@ def make(path: Path, row: Dict[str, object], own_root: Path, run: Run) -> None:
         run([*words, str(path)], _EMPTY_S)
         return
     # The default for a small disk is blocks of 1 KiB, in which not every attribute has room.
-    inodes = max(size // _BYTES_PER_INODE, _entries(folder) * 9 // 8 + 1024)
+    inodes = max(size // _BYTES_PER_INODE, _sizes(folder)[0] * 9 // 8 + 1024)
     run([*words, "-b", "4096", "-N", str(inodes), "-d", folder, str(path)], _FULL_S)
     _debugfs(path, _missing(path, folder, run), run, write=True)
     run(["e2fsck", "-fn", str(path)], _FULL_S)
@@ -86,17 +86,23 @@ def _is_a_volume(folder: str) -> bool:
     return folder.startswith(volumes + "/") and len(steps) == 2 and steps[1] == "_data"
 
 
-def _entries(folder: str) -> int:
-    """How many files and folders are in it."""
-    count, pending = 1, [b""]
+def used(folder: str) -> int:
+    """Bytes that the files of a folder take on this host's disk."""
+    return _sizes(folder)[1]
+
+
+def _sizes(folder: str) -> Tuple[int, int]:
+    """How many files and folders are in it, and the bytes that they take."""
+    count, blocks, pending = 1, 0, [b""]
     while pending:
         path = pending.pop()
         with _opened(folder, path) as here, os.scandir(here.place) as entries:
             for entry in entries:
                 count += 1
+                blocks += entry.stat(follow_symlinks=False).st_blocks
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(_joined(path, entry.name))
-    return count
+    return count, blocks * 512  # inode(7): whatever the blocks of the file system
 
 
 def _missing(path: Path, folder: str, run: Run) -> Iterator[str]:

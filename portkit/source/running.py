@@ -98,6 +98,8 @@ def _shown(seen: Seen, kind: str, name: str) -> Shown:
 class Running(OnHost):
     """A Source: containers that run on a host, with their volumes. `app()` is the App to move.
 
+    Without --form it goes as an image, which is what it runs from.
+
     carry: absolute paths of the host that travel with the App although they are bind mounts.
     clone: its volumes get new names on the target. policies: the restart policy of each service,
     where a Move has turned it off at the source.
@@ -152,16 +154,6 @@ class Running(OnHost):
             running=True,
             reading=Reading(carry=self._carry),
         )
-
-    def require(self, forms: Sequence[Form]) -> None:
-        """AppError for a form that cannot take the data of a running App over."""
-        for form in forms:
-            if form not in self.forms:
-                raise AppError(
-                    "a running App cannot be moved in that form yet",
-                    details=f"{self._what} as {form}",
-                    resolution="Move it as an image: --form image.",
-                )
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
         """What its containers have changed in their images, which travels as layers."""

@@ -195,7 +195,7 @@ def rm(
     """Remove INSTANCE with its volumes from HOST.
 
     The volumes of an App that was running when it was moved hold its data, and stay unless --data
-    is given.
+    is given. Those of a VM are its disks: with such data it is only removed when --data is given.
 
     Both forms are removed, or only the one that --form names. portkit asks first, unless --yes is
     given. With SERVICE, only the container of that one is removed, and the App's volumes and

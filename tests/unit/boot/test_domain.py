@@ -5,8 +5,9 @@ import pytest
 
 from portkit.boot.domain import Domains, _kernel
 from portkit.engines.domain_xml import Domain, Kernel
+from portkit.errors import ConflictError
 from portkit.guest.boot_partition import direct_line
-from portkit.model import Artifact, Form, Life, Machine, Mount
+from portkit.model import Artifact, Form, Instance, Life, Machine, Mount
 from tests.factories import FACTS, IMAGE, app_spec, spec
 
 
@@ -94,3 +95,69 @@ def test_a_guest_that_panicked_before_its_init_has_ended() -> None:
     )
     runner._marks = {}
     assert runner.life("pk-0123456789ab") == Life("exited")
+
+
+MOVE = "pk-0123456789ab"
+
+
+class Recorded:
+    """A Domains whose host and engine only remember what they were told."""
+
+    def __init__(self, *, moved: bool = False, running: bool = False) -> None:
+        self.did: list[tuple[Any, ...]] = []
+        self.moved = moved
+        there = Instance(MOVE, "shop", Form.DISK, "web2", "running" if running else "exited")
+        self.runner = Domains.__new__(Domains)
+        self.runner._host = SimpleNamespace(name="web2", remote=self)  # type: ignore[assignment]
+        self.runner._engine = SimpleNamespace(  # type: ignore[assignment]
+            remove=lambda identity: self.did.append(("undefine", identity)),
+            create=lambda domain: self.did.append(("define", domain.base)),
+            instances=lambda: (there,),
+        )
+
+    def call(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        self.did.append((verb, args.get("again"), args.get("volumes")))
+        paths = dict.fromkeys(("overlay", "base", "config", "serial", "state"), "f")
+        volumes = {"pkv0": "/i/pkv0.raw"}
+        return {**paths, "boot": [], "moved": self.moved, "volumes": volumes, "folders": ["/i/0"]}
+
+
+def test_a_vm_with_data_that_came_along_is_not_removed_beside_its_data() -> None:
+    holds = Recorded(moved=True)
+    with pytest.raises(ConflictError, match="hold the data") as caught:
+        holds.runner.remove(MOVE, keep_data=True)
+    assert "--data" in caught.value.resolution
+    assert [verb for verb, *_ in holds.did] == ["instance.data"], "it was only asked"
+    for lot, keep_data in ((Recorded(moved=True), False), (Recorded(), True)):
+        lot.runner.remove(MOVE, keep_data=keep_data)
+        assert [verb for verb, *_ in lot.did][-2:] == ["undefine", "instance.remove"]
+
+
+def test_its_volumes_are_made_of_folders_while_it_does_not_run() -> None:
+    lot = Recorded()
+    assert lot.runner.volume_folders(MOVE) == ("/i/0",)
+    lot.runner.fill(MOVE, (0, 2))
+    assert lot.did[-1] == ("instance.fill", None, [0, 2])
+    runs = Recorded(running=True)
+    disk = Artifact(Form.DISK, "sha256:" + "1" * 64, (IMAGE,), (), 0, 0)
+    for act in (
+        lambda: runs.runner.fill(MOVE, [0]),
+        lambda: runs.runner.renew(disk, {}, app_spec(spec()), MOVE, FACTS),
+    ):
+        with pytest.raises(ConflictError, match="that runs"):
+            act()
+    assert runs.did == []
+
+
+def test_another_disk_is_put_below_what_has_arrived() -> None:
+    lot = Recorded()
+    disk = Artifact(Form.DISK, "sha256:" + "1" * 64, (IMAGE,), (), 0, 0)
+    wanted = app_spec(spec(mounts=(Mount("volume", "/a"),)))
+    lot.runner.renew(disk, {}, wanted, MOVE, FACTS)
+    (undefined, (verb, again, _), defined) = lot.did
+    assert (undefined[0], verb, again, defined[0]) == (
+        "undefine",
+        "instance.create",
+        True,
+        "define",
+    )

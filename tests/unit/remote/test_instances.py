@@ -32,7 +32,7 @@ def test_a_tool_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     begun = time.monotonic()
     with pytest.raises(RemoteError, match=r"mkfs\.ext4 did not finish within 0\.5 s") as caught:
-        instances._tool(argv)
+        instances.run_tool(argv)
     assert caught.value.kind == "EngineError"
     assert time.monotonic() - begun < 10
     assert not Path("/proc", (tmp_path / "mkfs.ext4.pid").read_text()).exists(), "it was reaped"
@@ -41,29 +41,29 @@ def test_a_tool_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_tool_has_a_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """hostile input 12"""
     greedy = tool(tmp_path, "qemu-img", "import mmap\nmmap.mmap(-1, 1 << 30)")
-    instances._tool(greedy)
+    instances.run_tool(greedy)
     monkeypatch.setattr(instances, "_TOOL_MEMORY", 1 << 29)
     with pytest.raises(RemoteError, match="failed on the host") as caught:
-        instances._tool(greedy)
+        instances.run_tool(greedy)
     assert "Cannot allocate memory" in caught.value.details
     said = "import resource\nraise SystemExit(str(resource.getrlimit(resource.RLIMIT_AS)))"
     with pytest.raises(RemoteError) as caught:
-        instances._tool(tool(tmp_path, "mkfs.ext4", said))
+        instances.run_tool(tool(tmp_path, "mkfs.ext4", said))
     assert str((1 << 29, 1 << 29)) in caught.value.details
 
 
 def test_what_a_tool_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     argv = tool(tmp_path, "mkfs.ext4", "raise SystemExit('mkfs: No space left on device')")
     with pytest.raises(RemoteError, match="failed") as caught:
-        instances._tool(argv)
+        instances.run_tool(argv)
     assert (caught.value.kind, "No space left" in caught.value.details) == ("SpaceError", True)
     monkeypatch.setattr(facts, "tool_path", lambda: str(tmp_path))
     with pytest.raises(RemoteError, match="prlimit is not on the host"):
-        instances._tool(["qemu-img"])
+        instances.run_tool(["qemu-img"])
     (tmp_path / "prlimit").symlink_to("/usr/bin/prlimit")
     with pytest.raises(RemoteError, match="qemu-img is not on the host"):
-        instances._tool(["qemu-img"])
-    instances._tool(tool(tmp_path, "qemu-img", "pass")[:1])
+        instances.run_tool(["qemu-img"])
+    instances.run_tool(tool(tmp_path, "qemu-img", "pass")[:1])
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_a_tool_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.Monke
 )
 def test_ids_that_are_none(identity: object) -> None:
     with pytest.raises(RemoteError, match="malformed"):
-        instances._folder(identity)
+        instances.folder_of(identity)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_kernel_to_start_from_is_in_the_folder_of_its_instance(
     for data in (b"kernel", b"initrd"):
         names.append("sha256:" + hashlib.sha256(data).hexdigest())
         store.path_of(names[-1]).write_bytes(data)
-    monkeypatch.setattr(instances, "_tool", lambda argv: Path(argv[-1]).touch())
+    monkeypatch.setattr(instances, "run_tool", lambda argv: Path(argv[-1]).touch())
     owner, base = (os.getuid(), os.getgid()), instances._base(disk, os.getgid())
     args = {"config": "", "volumes": [], "kit": names}
     folders = [instances.ROOT / f"pk-{number:012}" for number in range(2)]

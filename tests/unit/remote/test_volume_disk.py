@@ -105,7 +105,7 @@ def on_disk(disk: Path, inode: int = 2, path: bytes = b"") -> Seen:
     found: Seen = {path: about(disk, inode)}
     if found[path][0] != "directory":
         return found
-    ((*_, entries),) = [volume_disk._list(disk, [inode], instances._tool)]
+    ((*_, entries),) = [volume_disk._list(disk, [inode], instances.run_tool)]
     for number, name, _ in entries:
         found.update(on_disk(disk, number, path + b"/" + name))
     return found
@@ -169,7 +169,7 @@ def test_all_of_a_folder_is_on_the_disk(root: Path) -> None:
     except OSError as error:
         pytest.skip(f"this file system cannot hold all of it: {error}")
     row: dict[str, object] = {"name": "pkv0", "bytes": 300 << 20, "folder": str(folder)}
-    volume_disk.make(disk, row, root, instances._tool)
+    volume_disk.make(disk, row, root, instances.run_tool)
     process.run(["e2fsck", "-fn", disk])
     top = os.fsencode(folder)
     wanted = {b"": in_folder(top)}
@@ -200,7 +200,7 @@ def test_all_of_a_folder_is_on_the_disk(root: Path) -> None:
 
 def test_an_empty_one(root: Path) -> None:
     disk = root / "disk.raw"
-    volume_disk.make(disk, {"name": "pkv1", "bytes": 64 << 20}, root, instances._tool)
+    volume_disk.make(disk, {"name": "pkv1", "bytes": 64 << 20}, root, instances.run_tool)
     assert b"pkv1" in debugfs(disk, "stats -h")
     assert disk.stat().st_size == 64 << 20
 
@@ -211,7 +211,7 @@ def test_content_that_does_not_fit(root: Path) -> None:
     (folder / "big").write_bytes(os.urandom(20 << 20))
     row: dict[str, object] = {"name": "pkv0", "bytes": 16 << 20, "folder": str(folder)}
     with pytest.raises(RemoteError) as caught:
-        volume_disk.make(disk, row, root, instances._tool)
+        volume_disk.make(disk, row, root, instances.run_tool)
     assert caught.value.kind == "SpaceError"
 
 
@@ -221,8 +221,8 @@ def test_many_small_files_have_their_inodes(root: Path) -> None:
     for number in range(3000):
         (folder / str(number)).touch()
     row: dict[str, object] = {"name": "pkv0", "bytes": 32 << 20, "folder": str(folder)}
-    volume_disk.make(disk, row, root, instances._tool)
-    assert len(volume_disk._list(disk, [2], instances._tool)[0]) == 3001
+    volume_disk.make(disk, row, root, instances.run_tool)
+    assert len(volume_disk._list(disk, [2], instances.run_tool)[0]) == 3001
 
 
 def test_other_folders_of_the_host_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

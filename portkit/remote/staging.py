@@ -1,0 +1,100 @@
+"""Data of a running App on its way into the disks of a VM.
+
+INSTANCE/data/          0700 of root, until the Move is over: the content that came so far, a folder
+                        for each volume by its number
+INSTANCE/moved          there once the disks were made of it: what they hold came from elsewhere
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from portkit.remote import instances, store, volume_disk
+from portkit.remote.channel import Channel
+from portkit.wire.frames import RemoteError
+from portkit.wire.json_types import JsonObject
+
+# Free space that a disk has at least beside its content, so that the App can go on writing: half as
+# much again, and a GiB. The file is sparse: what is not written to takes no room.
+_FREE_SHARE = 0.5
+_FREE_BYTES = 1 << 30
+
+
+def _instance(identity: object) -> Path:
+    folder = instances.folder_of(identity)
+    if not folder.is_dir():
+        raise RemoteError(
+            "EngineError",
+            "the Instance is not on the host any more",
+            str(folder),
+            "portkit ps shows what there is.",
+        )
+    return folder
+
+
+def stage(args: JsonObject, channel: Channel) -> JsonObject:
+    """A folder for the content of each volume, made where it is not there yet.
+
+    args: id. Answers their paths, by number.
+    """
+    folder = _instance(args["id"])
+    count = len(list(folder.glob("pkv*.raw")))
+    data = folder / "data"
+    data.mkdir(mode=0o700, exist_ok=True)
+    folders = [data / str(number) for number in range(count)]
+    for each in folders:
+        each.mkdir(mode=0o700, exist_ok=True)
+    return {"folders": [str(each) for each in folders]}
+
+
+def fill(args: JsonObject, channel: Channel) -> JsonObject:
+    """Make the disks of volumes anew, of what came into their folders.
+
+    args: id, volumes (numbers). The Instance does not run. Done again, it gives the same.
+    """
+    folder = _instance(args["id"])
+    # Before the first of them: a disk that is half made of somebody's data counts as such.
+    (folder / "moved").touch()
+    for number in map(int, args["volumes"]):
+        _fill(folder, "pkv%d" % number, folder / "data" / str(number))
+    return {}
+
+
+def _fill(folder: Path, name: str, content: Path) -> None:
+    disk, fresh = folder / ("%s.raw" % name), folder / ("%s.new" % name)
+    before = disk.stat()
+    needed = volume_disk.used(volume_disk.content(str(content), instances.ROOT.parent))
+    size = max(before.st_size, int(needed * (1 + _FREE_SHARE)) + _FREE_BYTES)
+    row = {"name": name, "bytes": size, "folder": str(content)}
+    try:
+        volume_disk.make(fresh, row, instances.ROOT.parent, instances.run_tool)
+        fresh.chmod(0o600)
+        os.chown(str(fresh), before.st_uid, before.st_gid)
+        _to_disk(fresh)
+        fresh.replace(disk)
+        store.sync_folder(folder)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """The source of what is in it may be deleted once the Move is over."""
+    descriptor = os.open(str(path), os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def holds_data(args: JsonObject, channel: Channel) -> JsonObject:
+    """Whether the disks of an Instance hold data that came from elsewhere. args: id."""
+    return {"moved": (instances.folder_of(args["id"]) / "moved").exists()}
+
+
+def drop(identity: str) -> None:
+    """The Move is over: what its disks were made of goes. Fine where there is nothing."""
+    data = instances.folder_of(identity) / "data"
+    if data.is_dir():
+        shutil.rmtree(str(data))
