@@ -16,6 +16,7 @@ help:
 	@echo "make bench-kill, bench-race: portkit killed at every step, two Moves at once"
 	@echo "make bench-cutover: a running App moved while portkit, links, engines and hosts fail"
 	@echo "make bench-projects: twelve compose projects, moved in both forms and used"
+	@echo "make bench-downtime: a container with a volume of 1 GiB changes its host, against rsync"
 
 setup: $(STAMP)
 

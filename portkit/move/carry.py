@@ -17,7 +17,7 @@ from portkit.model import App, AppSpec, Artifact, Form, Live, Timeline
 from portkit.move import walk
 from portkit.move.ground import Cargo, Ground, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
-from portkit.move.plan import CONFIRM, FENCE, LAST_SYNC, PRESYNC, WAIT, Pause, Plan
+from portkit.move.plan import CONFIRM, CUTOVER, FENCE, LAST_SYNC, PRESYNC, WAIT, Pause, Plan
 from portkit.move.prepare import Job, Packed
 from portkit.move.steps import steps_of
 from portkit.progress import Observer
@@ -267,19 +267,16 @@ def _form_report(
     form: Form, plan: Plan, steps: Steps, packed: Packed, artifact: Artifact
 ) -> FormReport:
     findings = packed.findings[form]
-    verbs = ("package", "transfer", "create", "boot", "start")
-    made = {verb: steps.result(f"{verb} {form}") for verb in verbs}
-    phases = [phase for each in made.values() for phase in each.get("phases", ())]
-    booted = made["boot"]
+    booted = steps.result(f"boot {form}")
     state = "running" if form is plan.keep else "ready"
-    sent = adapter(Transfer).validate_python(made["transfer"]["transfer"])
+    sent = adapter(Transfer).validate_python(steps.result(f"transfer {form}")["transfer"])
     services = packed.spec.services if form is Form.IMAGE else ()
     return FormReport(
         form=form,
         artifact=artifact,
         verdict=compat.verdict(findings, packed.target, form),
         findings=findings,
-        phases=tuple(map(adapter(Phase).validate_python, phases)),
+        phases=phases_of(form, plan, steps),
         transfer=sent,
         boot=adapter(Boot).validate_python(booted["boot"]),
         from_move_s=booted["from_move_s"],
@@ -289,3 +286,17 @@ def _form_report(
         predicted=plan.predicted.get(form),
         services=by_service(services, artifact, sent.blobs),
     )
+
+
+def phases_of(form: Form, plan: Plan, steps: Steps) -> tuple[Phase, ...]:
+    """A form's phases, in order. The form in which a running App changes its host has those of the
+    cutover, too."""
+    cutover = CUTOVER if plan.live is not None and form is plan.forms[0] else ()
+    before, after = ("package", "transfer", "create"), ("boot", "start")
+    names = [
+        *(f"{verb} {form}" for verb in before),
+        *cutover,
+        *(f"{verb} {form}" for verb in after),
+    ]
+    rows = [row for name in names for row in steps.result(name).get("phases", ())]
+    return tuple(map(adapter(Phase).validate_python, rows))

@@ -79,6 +79,7 @@ class Plan:
 PRESYNC, WAIT, FENCE, STOP = "presync", "wait", "fence", "stop"
 LAST_LAYER, LAST_SYNC = "last layer", "last sync"
 CONFIRM = "confirm"
+CUTOVER = (PRESYNC, WAIT, FENCE, STOP, LAST_LAYER, LAST_SYNC)  # in the order of `step_names`
 
 
 class Pause(StrEnum):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cutover, harness, ordinary, several, vm
+from bench import cutover, downtime, harness, ordinary, several, vm
 from bench.writer import Acknowledged, Writer
 from portkit import app as app_room
 from portkit.guest.kit import GuestKit
@@ -92,3 +92,21 @@ def test_the_rounds_of_a_cutover() -> None:
     assert len(every) == len(set(every)) == 9 * 3 * 2
     others = cutover.faults()
     assert len(set(others)) == 9 * 3 * len(cutover.FAULTS)
+
+
+def test_phases_before_the_stop_are_no_part_of_the_downtime() -> None:
+    rows = [
+        {"name": "package changes", "seconds": 5.0},
+        {"name": "stop the source", "seconds": 0.25},
+        {"name": "package changes", "seconds": 0.5},
+        {"name": "boot image", "seconds": 1.0},
+        {"name": "settle", "seconds": 3.0},
+    ]
+    found = downtime.cut_phases(rows)
+    assert found == {
+        "stop the source": 0.25,
+        "package changes": 0.5,
+        "last layer": 0.0,
+        "last sync": 0.0,
+        "boot image": 1.0,
+    }
