@@ -33,6 +33,7 @@ from portkit.report import (
 )
 from portkit.source import Source
 from portkit.store import Store
+from portkit.wire import labels
 from portkit.wire.json_types import JsonObject
 
 _CA_LIMIT = 1 << 20  # bytes of a PEM file
@@ -194,6 +195,7 @@ def _tags(
         if holds
         and service.image
         and "sha256:" not in service.image
+        and not service.image.startswith(labels.HELD)
         and service.name not in changed
     }
 

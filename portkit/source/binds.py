@@ -23,7 +23,8 @@ _CARRY = "If it is to travel, allow it: --carry {}. If the App can do without it
 @dataclass(frozen=True)
 class Bind:
     """A bind mount of a container. file: its content, where it is a single file; None for a
-    folder. home: the folder of the compose project that it belongs to; "" for none."""
+    folder. home: the folder of the compose project that it belongs to; "" for none. own: whether it
+    is one of the App's own files, which came with it in an earlier Move."""
 
     service: str
     source: str
@@ -31,6 +32,7 @@ class Bind:
     read_only: bool
     file: ContentFile | None
     home: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ def judged(bind: Bind, carry: Collection[str]) -> Finding:
         return _error(bind, f"the bind mount on {bind.target[:200]} does not travel: {error}", "")
     kind = "a folder" if bind.file is None else "a file"
     allowed = any(_below(path, posixpath.normpath(each)) for each in carry)
-    own = bind.read_only and bind.home and _below(path, bind.home)
-    if not (allowed or own or (bind.file is not None and path in _HARMLESS)):
+    home = bind.read_only and bind.home and _below(path, bind.home)
+    if not (allowed or bind.own or home or (bind.file is not None and path in _HARMLESS)):
         message = f"{what} is {kind} of the source host, which travels only where you allow it"
         return _error(bind, message, _CARRY.format(bind.source))
     how = "as a volume" if bind.file is None else "with the App's configuration"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -40,6 +41,8 @@ if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs i
     from portkit.engines.described.project import Seen
 
 KINDS = ("container", "project")
+# Where portkit puts the files of an App: a volume of its own.
+_OWN_FILES = re.compile(r"/volumes/portkit-[0-9a-f]{12}-content/_data/\d+$")
 
 
 @dataclass(frozen=True)
@@ -257,6 +260,7 @@ def _binds(engine: DockerSource, seen: Seen) -> list[Bind]:
             read_only=not mount.RW,
             file=engine.file_at(each.Id, mount.Destination),
             home=each.Config.Labels.get(labels.COMPOSE + "project.working_dir", ""),
+            own=labels.MOVE in each.Config.Labels and _OWN_FILES.search(mount.Source) is not None,
         )
         for each in seen.containers
         for mount in each.Mounts

@@ -63,6 +63,8 @@ def describe(
 
 def _named(container: Container) -> dict[str, object]:
     """Its own name, where compose would give it another one."""
+    if labels.MOVE in container.Config.Labels:
+        return {}  # portkit gives it another name on every host
     number = container.Config.Labels.get(labels.COMPOSE + "container-number", "1")
     words = (container.project, container.service, number)
     made = ("-".join(words), "_".join(words))  # of compose 2, and of compose 1
