@@ -45,13 +45,16 @@ def front(address: str) -> Check:
     return check
 
 
+ME = {
+    "Authorization": f"Basic {b64encode(b'me:secret').decode()}",
+    "Content-Type": "application/json",
+}
+
+
 def kinto(address: str) -> Check:
     """A record in the database, by the REST API; nobody else may read it."""
     v1 = f"http://{address}:8087/v1"
-    who = {
-        "Authorization": f"Basic {b64encode(b'me:secret').decode()}",
-        "Content-Type": "application/json",
-    }
+    who = ME
     for place in ("buckets/shelf", "buckets/shelf/collections/books"):
         ask(f"{v1}/{place}", "PUT", **who)
     books = f"{v1}/buckets/shelf/collections/books/records"

@@ -1,0 +1,166 @@
+"""Apps that run change their host with their data, between real hosts, and come back."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from portkit import process
+from portkit.lab import Lab
+from tests.integration import clients
+from tests.integration.commands import (
+    PORTKIT,
+    SCHEMA,
+    ask,
+    moved,
+    on,
+    ours,
+    portkit,
+    services,
+    told,
+    wait_for,
+)
+
+pytestmark = pytest.mark.lab
+PORT = 8141
+# Counts its requests in a file, and answers with the number. On the host that FAILS names (the
+# paths of a lab host's mounts have its name in them) it ends at once.
+SERVER = (
+    "use IO::Socket::INET; use IO::Handle; open my $g, '<', '/proc/self/mountinfo'; "
+    "if (my $f = $ENV{FAILS}) { exit 3 if grep { m{/$f/docker/} } <$g> } "
+    "my $l = IO::Socket::INET->new(LocalPort => 80, Listen => 9, ReuseAddr => 1) or die; "
+    "$SIG{TERM} = sub { exit 0 }; "
+    "while (my $c = $l->accept) { my $r = <$c>; my $n = 0; "
+    "if (open my $f, '<', '/data/count') { $n = <$f>; close $f } $n++ if $r =~ /^POST/; "
+    "open my $f, '>', '/data/count' or die; print $f $n; $f->flush; $f->sync; close $f; "
+    'print $c "HTTP/1.0 200 OK\\r\\n\\r\\n$n\\n"; close $c }'
+)
+
+
+def counter(lab: Lab, name: str, *more: str) -> None:
+    """Start the server on alpha, as a user does."""
+    words = ["docker", "run", "-d", "--name", name, "--restart", "always", "-p", f"{PORT}:80"]
+    words += ["-v", f"{name}-data:/data", *more, "debian:bookworm-slim", "perl", "-e", SERVER]
+    on(lab, "alpha", shlex.join(words))
+    wait_for(f"http://{lab.address('alpha')}:{PORT}/")
+
+
+def remove(lab: Lab, name: str) -> None:
+    on(lab, "alpha", f"docker rm -f {name}; docker volume rm {name}-data", check=False)
+
+
+def state_of(lab: Lab, host: str, container: str) -> str:
+    shown = "{{.State.Status}} {{.HostConfig.RestartPolicy.Name}}"
+    return on(lab, host, f"docker inspect -f '{shown}' {container}").strip()
+
+
+def newest(store: Path) -> dict[str, Any]:
+    rows = json.loads(portkit("moves", "--all", "--output", "json", store=store).text)
+    assert isinstance(rows[0], dict)
+    return rows[0]
+
+
+@pytest.fixture
+def counted(lab: Lab) -> Iterator[str]:
+    counter(lab, "counted", "-e", "SECRET=hush")
+    yield "counted"
+    remove(lab, "counted")
+
+
+def test_a_database_and_its_server(lab: Lab, store: Path) -> None:
+    """From where portkit put it, to a host with another image store; and back, with a rollback."""
+    before = ours(lab, "gamma")
+    with moved("kinto", "beta", store, "--form", "image") as first:
+        check = clients.kinto(lab.address("beta"))
+        words = ("--from", "lab:beta", "--to", "lab:gamma", "--output", "json")
+        report = json.loads(portkit("move", "project:kinto", *words, store=store).text)
+        jsonschema.validate(report, SCHEMA)
+        (volume,) = report["cutover"]["volumes"]
+        assert volume["bytes"] > 20_000_000
+        assert volume["last_sent_bytes"] < volume["sent_bytes"]
+        timeline = report["cutover"]["timeline"]
+        assert 0 < timeline["downtime_s"] < 120
+        assert timeline["both_answered"] == []
+        clients.kinto(lab.address("gamma"))  # it also adds to what is there
+        records = f"http://{lab.address('gamma')}:8087/v1/buckets/shelf/collections/books/records"
+        assert len(json.loads(ask(records, **clients.ME))["data"]) == 2
+        assert "running" not in services("beta", first["move"], "image", store).values()
+        refused = portkit("rollback", report["move"], store=store, check=False)
+        assert refused.code == 10
+        assert b"--discard-writes" in refused.stderr
+        portkit("rollback", report["move"], "--discard-writes", store=store)
+        wait_for(f"http://{lab.address('beta')}:8087/v1/__heartbeat__", 120)
+        check()
+    assert ours(lab, "gamma") == before
+
+
+def test_one_that_fails_on_the_target_runs_at_its_source_again(lab: Lab, store: Path) -> None:
+    before = ours(lab, "beta")
+    counter(lab, "failing", "-e", "FAILS=beta")
+    source = f"http://{lab.address('alpha')}:{PORT}/"
+    try:
+        assert ask(source, "POST", b"") == b"1\n"
+        words = ("container:failing", "--from", "lab:alpha", "--to", "lab:beta")
+        failed = portkit("move", *words, store=store, check=False)
+        assert failed.code == 8, failed.stderr
+        assert b"exited with code 3" in failed.stderr
+        assert b"runs at its source" in failed.stderr
+        assert ask(source, "POST", b"") == b"2\n"
+        assert state_of(lab, "alpha", "failing") == "running always"
+        entry = newest(store)
+        assert entry["state"] == "waiting"
+        # What has arrived is used again, and the next try ends as the first did.
+        again = portkit("cutover", entry["id"], store=store, check=False)
+        assert again.code == 8, again.stderr
+        assert ask(source, "POST", b"") == b"3\n"
+        portkit("rollback", entry["id"], store=store)
+        assert ask(source, "POST", b"") == b"4\n"
+    finally:
+        remove(lab, "failing")
+    assert ours(lab, "beta") == before
+
+
+def test_it_waits_until_it_is_told(lab: Lab, store: Path, counted: str) -> None:
+    """The data keeps up, whatever is written; what was written into the image goes along."""
+    source, target = (f"http://{lab.address(name)}:{PORT}/" for name in ("alpha", "beta"))
+    on(lab, "alpha", f"docker exec {counted} sh -c 'echo mine > /etc/mine; rm /etc/issue'")
+    words = [PORTKIT, "move", f"container:{counted}", "--from", "lab:alpha", "--to", "lab:beta"]
+    words += ["--hold", "--confirm", "--output", "json"]
+    with process.popen(words, env=told(store)) as moving:
+        assert moving.stderr is not None
+        said = b""
+        while b"a cutover now" not in said:
+            said = moving.stderr.readline()
+            assert said, "it ended"
+        identity = newest(store)["id"]
+        for number in range(1, 6):
+            assert ask(source, "POST", b"") == b"%d\n" % number
+        portkit("cutover", identity, store=store)
+        assert ask(target, "POST", b"") == b"6\n", "every write is there"
+        assert state_of(lab, "alpha", counted) == "exited no"
+        portkit("commit", identity, store=store)
+        out, said = moving.communicate(timeout=300)
+        assert moving.returncode == 0, said
+    report = json.loads(out)
+    assert report["cutover"]["timeline"]["both_answered"] == []
+    container = on(lab, "beta", f"docker ps -q --filter label=portkit.move={identity}").strip()
+    assert state_of(lab, "beta", container) == "running always"
+    seen = on(
+        lab, "beta", f"docker exec {container} sh -c 'cat /etc/mine; ls /etc/issue'", check=False
+    )
+    assert seen == "mine\n"
+    assert on(lab, "beta", f"docker exec {container} printenv SECRET") == "hush\n"
+    assert "counted-data" in on(lab, "beta", "docker volume ls --format '{{.Name}}'")
+    # A host that is restarted starts only the one that was committed.
+    on(lab, "beta", f"docker stop {container}")
+    left = portkit("forget", identity, store=store).text
+    assert "volume counted-data" in left
+    portkit("rm", "--yes", identity, "--on", "lab:beta", store=store)
+    assert "counted-data" in on(lab, "beta", "docker volume ls --format '{{.Name}}'"), "data stays"
+    on(lab, "beta", "docker volume rm counted-data")
+    portkit("forget", identity, "--delete", store=store)
+    assert counted not in on(lab, "alpha", "docker ps -a --format '{{.Names}}'")
