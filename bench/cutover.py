@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -375,6 +376,33 @@ def paused(ground: Ground, option: str, *then: str) -> str:
         if wrong := judge(writer, said):
             return wrong
     return _taken_back(ground, entry.id, before)
+
+
+def elsewhere(ground: Ground) -> str:
+    """A Move that was killed when the target served is ended by a machine without its journal."""
+    ready()
+    before, bystanders = kill.there(), decoys()
+    with writing() as writer:
+        made = ground.move(Round("boot image", "worked", ""))
+        identity = ground.entry().id
+        state = ground.folder / "state"
+        state.rename(ground.folder / "hidden")
+        said = made.stderr.decode(errors="replace")
+        codes = []
+        for host in (hosts.SOURCE, hosts.TARGET, hosts.SOURCE):
+            done = ground.run("rollback", identity, "--on", f"lab:{host}", "--progress", "plain")
+            codes.append(done.code)
+            said += done.stderr.decode(errors="replace")
+        shutil.rmtree(state, ignore_errors=True)
+        (ground.folder / "hidden").rename(state)
+        # The source is not started while the target has the App.
+        if codes != [10, 0, 0]:
+            return f"it ended with {codes}: {said[-1500:]}"
+        if wrong := judge(writer, said):
+            return wrong
+    if decoys() != bystanders:
+        return "a decoy has changed"
+    return _taken_back(ground, identity, before)
 
 
 def _until_waits(ground: Ground, step: str) -> None:

@@ -26,6 +26,7 @@ from portkit.host import Host
 from portkit.model import App, Form, PackedApp
 from portkit.move import matrix, predict, prepare, unfinished
 from portkit.move.again import Measured, measure_again
+from portkit.move.by_marker import rollback_on
 from portkit.move.carry import carry_out
 from portkit.move.journal import Entry, Journal, MoveState
 from portkit.move.matrix import Cell, HostKnown, Matrix, matrix_json, outcome
@@ -38,7 +39,6 @@ from portkit.move.unfinished import (
     left_behind,
     resume,
     rollback,
-    rollback_on,
 )
 from portkit.progress import NullObserver, Observer
 from portkit.report import FormReport, Report

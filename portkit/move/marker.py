@@ -8,6 +8,7 @@ import socket
 from collections.abc import Sequence
 
 from portkit.host import Host
+from portkit.move.by_marker import told
 from portkit.move.ground import Ground
 from portkit.wire.json_types import JsonObject
 
@@ -44,6 +45,7 @@ def _about(ground: Ground, role: str, more: Sequence[str]) -> JsonObject:
             "holder": _holder(),
             "started": ground.began,
             "forms": " ".join(plan.forms),
+            **told(plan.live),
         },
         "needs": needs if there else [],
         "ports": [[p.host_ip, p.host_port, p.protocol] for p in plan.ports] if there else [],

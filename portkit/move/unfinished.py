@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from portkit import app as apps
-from portkit import boot, transfer
 from portkit import host as hosts
 from portkit.bundle import Bundle
 from portkit.clock import Clock
@@ -238,38 +237,6 @@ def left_behind(
         if delete:
             there.delete()
     return Left(entry.source, things, delete)
-
-
-def rollback_on(identity: str, host: Host) -> bool:
-    """Roll a Move back by its marker on the host alone, without the journal.
-
-    This is for a Move that another machine has started. Returns False when the host has no marker
-    of that Move. Raises ConflictError while the Move is at work.
-    """
-    markers = host.remote.call("move.list", {})["moves"]
-    found = next((marker for marker in markers if marker["id"] == identity), None)
-    if found is None:
-        return False
-    if found["live"]:
-        raise ConflictError(
-            "the Move is at work",
-            details=f"{identity} of {found['app']}, by {found['about'].get('holder', '?')}",
-            resolution="Stop that portkit first, with Ctrl-C.",
-        )
-    # A source has the lock and the marker only; nothing was brought there.
-    if found["role"] == "target":
-        facts = host.facts()
-        engines = {Form.IMAGE: facts.docker_version, Form.DISK: facts.libvirt_version}
-        # An engine that is not there holds nothing of the Move.
-        for form, version in engines.items():
-            if version is not None:
-                with boot.runner(host, form) as runner:
-                    runner.remove(identity)
-        brought = found["brought"]
-        transfer.release(found["hold"].split(), host, brought, move=identity, parts=brought)
-    # Last: as long as there is a marker, the same call can be made again.
-    host.remote.call("move.end", {"id": identity, "app": found["app"]})
-    return True
 
 
 def _origin(host: Host | None, live: Live) -> AbstractContextManager[Origin]:

@@ -42,3 +42,7 @@ def test_one_side_serves_in_the_end(ground: cutover.Ground, each: cutover.Round)
 )
 def test_a_move_that_waits_is_interrupted(ground: cutover.Ground, option: str, verb: str) -> None:
     assert cutover.paused(ground, option, verb) == ""
+
+
+def test_a_move_that_another_machine_made(ground: cutover.Ground) -> None:
+    assert cutover.elsewhere(ground) == ""

@@ -182,7 +182,7 @@ def rollback(identity: str, host: str | None, discard_writes: bool, progress: st
     Afterwards nothing of it is on the target, and an App that ran at its source runs there again.
     Without --on, this machine must have started the Move. With --on, any machine can clean up HOST:
     the marker on it says what the Move left there. Run it for the target first, then for the
-    source.
+    source, where an App that ran there is started again.
 
     \b
     Examples:
@@ -198,7 +198,7 @@ def rollback(identity: str, host: str | None, discard_writes: bool, progress: st
     # Without the journal of the machine that started the Move: the marker on the host says what it
     # brought.
     with connect(host, Messages()) as there:
-        if not library.rollback_on(identity, there):
+        if not library.rollback_on(identity, there, observer=observer(progress)):
             raise PortkitError(
                 "no Move of that id has a marker on the host",
                 details=f"{identity[:80]!r} on {host}",

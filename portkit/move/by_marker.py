@@ -1,0 +1,117 @@
+"""A Move taken back by its markers on the hosts, by a machine that has no journal of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+
+from portkit import boot, transfer
+from portkit import host as hosts
+from portkit.errors import ConflictError
+from portkit.host import Host
+from portkit.model import Form, Live, LiveContainer
+from portkit.progress import NullObserver, Observer
+from portkit.source.origin import origin
+from portkit.wire.json_types import JsonObject
+
+_CONTAINER = re.compile(r"container \d+")
+# What a marker says of a container is checked, as all that a host says.
+_TOLD = re.compile(
+    r"([0-9a-f]{64}) (no|always|unless-stopped|on-failure(?::\d{1,9})?) (runs|rests)"
+)
+
+Connect = Callable[[str, Observer], AbstractContextManager[Host]]
+
+
+def told(live: Live | None) -> dict[str, str]:
+    """What a marker says of an App that ran at its source when the Move began: how each of its
+    containers was."""
+    rows = () if live is None else live.containers
+    return {
+        f"container {number}": f"{each.id} {each.restart} {'runs' if each.running else 'rests'}"
+        for number, each in enumerate(rows)
+    }
+
+
+def ran(about: Mapping[str, str]) -> Live | None:
+    """The App at its source, by what its marker says; None where it did not run."""
+    found = [_TOLD.fullmatch(text) for name, text in about.items() if _CONTAINER.fullmatch(name)]
+    rows = tuple(
+        LiveContainer(id=row[1], service="", restart=row[2], running=row[3] == "runs")
+        for row in found
+        if row is not None
+    )
+    return Live(rows, ()) if rows else None
+
+
+def rollback_on(
+    identity: str,
+    host: Host,
+    *,
+    observer: Observer | None = None,
+    connect: Connect = hosts.connect,
+) -> bool:
+    """Roll a Move back by its marker on the host alone, without the journal.
+
+    This is for a Move that another machine has started. An App that ran at its source runs there
+    again when this is called for the source, which is possible when nothing of the Move is on the
+    target any more. Returns False when the host has no marker of that Move. Raises ConflictError
+    while the Move is at work.
+    """
+    observer = observer or NullObserver()
+    markers = host.remote.call("move.list", {})["moves"]
+    found = next((marker for marker in markers if marker["id"] == identity), None)
+    if found is None:
+        return False
+    if found["live"]:
+        raise ConflictError(
+            "the Move is at work",
+            details=f"{identity} of {found['app']}, by {found['about'].get('holder', '?')}",
+            resolution="Stop that portkit first, with Ctrl-C.",
+        )
+    live = ran(found["about"])
+    if found["role"] == "target":
+        _clear(found, host, observer if live else NullObserver())
+    elif live is not None:
+        _start_again(found, host, live, observer, connect)
+    # Last: as long as there is a marker, the same call can be made again.
+    host.remote.call("move.end", {"id": identity, "app": found["app"]})
+    return True
+
+
+def _clear(marker: JsonObject, host: Host, observer: Observer) -> None:
+    """Remove all that the Move has brought to its target."""
+    identity = marker["id"]
+    facts = host.facts()
+    engines = {Form.IMAGE: facts.docker_version, Form.DISK: facts.libvirt_version}
+    # An engine that is not there holds nothing of the Move.
+    for form, version in engines.items():
+        if version is not None:
+            with boot.runner(host, form) as runner:
+                if any(each.id == identity for each in runner.instances()):
+                    observer.message(
+                        f"what the App wrote on {host.name} since it was started there is lost"
+                    )
+                runner.remove(identity)
+    brought = marker["brought"]
+    transfer.release(marker["hold"].split(), host, brought, move=identity, parts=brought)
+
+
+def _start_again(
+    marker: JsonObject, host: Host, live: Live, observer: Observer, connect: Connect
+) -> None:
+    """The App runs at its source again, once nothing can run on the target."""
+    target = marker["about"]["target"]
+    with connect(target, observer) as there:
+        facts = there.facts()
+        left = any(each.id == marker["id"] for each in boot.instances(there, facts))
+    if left:
+        raise ConflictError(
+            "the App may run on the target",
+            details=f"{marker['id']} of {marker['app']} on {target}",
+            resolution=f"First: portkit rollback {marker['id']} --on {target}",
+        )
+    with origin(host, live) as source:
+        source.unfence()
+        source.start()

@@ -1,0 +1,98 @@
+"""A Move of a running App is taken back by its markers alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from portkit.errors import ConflictError
+from portkit.model import Form, Instance, Live, LiveContainer
+from portkit.move import by_marker
+
+MOVE = "pk-0123456789ab"
+LIVE = Live(
+    (
+        LiveContainer("a" * 64, "", "on-failure:3", running=True),
+        LiveContainer("b" * 64, "", "always", running=False),
+    ),
+    (),
+)
+
+
+class Source:
+    """A host with the marker of a source; it remembers what was done there."""
+
+    def __init__(self, about: dict[str, str]) -> None:
+        self.about, self.done = {"source": "old", "target": "new", **about}, list[str]()
+        self.remote, self.name = self, "old"
+
+    def call(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        self.done.append(verb)
+        row = {"id": MOVE, "app": "shop", "role": "source", "live": False, "about": self.about}
+        return {"moves": [row]}
+
+    def unfence(self) -> None:
+        self.done.append("unfence")
+
+    def start(self) -> None:
+        self.done.append("start")
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[Instance]:
+    """The Instances on the target."""
+    rows: list[Instance] = []
+
+    @contextmanager
+    def origin(host: Any, live: Live) -> Iterator[Any]:
+        assert live == LIVE
+        yield host
+
+    monkeypatch.setattr(by_marker, "origin", origin)
+    monkeypatch.setattr(by_marker.boot, "instances", lambda *_: tuple(rows))
+    return rows
+
+
+@contextmanager
+def connect(name: str, _: Any) -> Iterator[Any]:
+    assert name == "new"
+    yield SimpleNamespace(facts=lambda: None)
+
+
+def rolled_back(source: Any) -> bool:
+    return by_marker.rollback_on(MOVE, source, connect=connect)
+
+
+def test_how_the_containers_were_is_read_again() -> None:
+    assert by_marker.ran(by_marker.told(LIVE)) == LIVE
+    assert by_marker.told(None) == {}
+    assert by_marker.ran({"source": "old", "forms": "image"}) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a" * 64, "../x always runs", f"{'a' * 64} rm runs", f"{'a' * 64} always"]
+)
+def test_what_is_no_container_is_not_touched(text: str) -> None:
+    assert by_marker.ran({"container 0": text}) is None
+
+
+def test_the_source_starts_again_when_the_target_has_nothing(left: list[Instance]) -> None:
+    source = Source(by_marker.told(LIVE))
+    assert rolled_back(source)
+    assert source.done == ["move.list", "unfence", "start", "move.end"]
+
+
+def test_the_source_does_not_start_beside_the_target(left: list[Instance]) -> None:
+    left.append(Instance(MOVE, "shop", Form.IMAGE, "new", "exited"))
+    source = Source(by_marker.told(LIVE))
+    with pytest.raises(ConflictError, match="may run on the target"):
+        rolled_back(source)
+    assert source.done == ["move.list"], "its marker stays, so that this can be done again"
+
+
+def test_a_source_where_nothing_ran_needs_no_target(left: list[Instance]) -> None:
+    source = Source({})
+    assert rolled_back(source)
+    assert source.done == ["move.list", "move.end"]
