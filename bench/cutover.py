@@ -4,11 +4,11 @@ A small web server with a volume runs on alpha, restarted `always`, and a client
 the time: to whichever host answers, noting each acknowledgement. The Move to beta is killed
 (SIGKILL) where a step's state is recorded: when it is begun, when its work is done and not recorded
 yet, and when it is; or there the link of a host is cut, beta's dockerd is killed, or a host is
-rebooted. Then `portkit resume` or `portkit rollback` is run once. What counts: one side serves and
-is restarted by itself, the other neither runs nor would start; every acknowledged write is on the
-side that serves, but for those that portkit has said are lost; the two sides never answered both;
-what else is on the hosts is untouched. A Move that ended well is then taken back with
-`rollback --discard-writes`, which is checked too.
+rebooted, with portkit killed or not. Then `portkit resume` or `portkit rollback` is run once. What
+counts: one side serves and is restarted by itself, the other neither runs nor would start; every
+acknowledged write is on the side that serves, but for those that portkit has said are lost; the two
+sides never answered both; what else is on the hosts is untouched. A Move that ended well is then
+taken back with `rollback --discard-writes`, which is checked too.
 
 Ours is how many rounds ended otherwise; the bar is none. ROUNDS is a regular expression, such as
 `boot image, worked, (kill|reboot)`, of the rounds to play.
@@ -51,7 +51,15 @@ STEPS = (
     "commit",
     "release",
 )
-FAULTS = ("cut alpha", "cut beta", "dockerd beta", "reboot alpha", "reboot beta")
+FAULTS = (
+    "cut alpha",
+    "cut beta",
+    "dockerd beta",
+    "reboot alpha",
+    "reboot beta",
+    "kill+reboot alpha",
+    "kill+reboot beta",
+)
 # Each request for /write/N adds a line to the file, and is answered when that is written.
 SERVER = r"""
 use IO::Socket::INET; use IO::Handle;
@@ -115,7 +123,7 @@ _PORTKIT = [sys.executable, "-c", "from portkit_cli.main import main; main()"]
 @dataclass(frozen=True)
 class Round:
     """What happens at which point of a step, and the command that ends the Move. fault: "kill" of
-    portkit, or WHAT HOST, where WHAT is cut, dockerd or reboot."""
+    portkit, or WHAT HOST, where WHAT is cut, dockerd, reboot or kill+reboot."""
 
     step: str
     point: str
@@ -133,6 +141,8 @@ class Round:
                 return ""
             case "dockerd":
                 return shlex.join([*hosts.ssh(host), "kill -9 $(cat /run/docker.pid)"])
+            case "kill+reboot":  # the shell's parent is the process of the Move
+                return f"{shlex.join([*_PORTKIT, 'lab', 'reboot', host])}; kill -9 $PPID"
             case _:
                 return shlex.join([*_PORTKIT, "lab", what, host])
 

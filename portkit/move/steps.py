@@ -203,18 +203,9 @@ class Again(FormStep):
     """The form to keep, which had to stop for the other one, runs again and has stayed up."""
 
     def do(self) -> JsonObject:
-        ground, spec = self.ground, self.ground.loaded.spec
-        move = ground.plan.move
-        with boot.runner(ground.target, self.form) as runner:
-            watch = watch_over(ground, self.form, runner, health.way_of(spec.front, self.form))
-            with ground.clock.phase(f"start {self.form}"):
-                started = time.monotonic()
-                if not runner.life(move).running:  # a process that was killed started it
-                    runner.start(move)
-                watch.first_answer(started)
-            with ground.clock.phase("settle"):
-                watch.settle()
-        return {"phases": ground.phases()}
+        with boot.runner(self.ground.target, self.form) as runner:
+            _up_again(self.ground, self.form, runner)
+        return {"phases": self.ground.phases()}
 
 
 class Commit(FormStep):
@@ -232,6 +223,10 @@ class Commit(FormStep):
         ground, plan = self.ground, self.ground.plan
         with boot.runner(ground.target, self.form) as runner:
             life = runner.life(plan.move)
+            if not life.running and not ground.from_start:
+                # Until now its host did not start it by itself, and may have been restarted.
+                _up_again(ground, self.form, runner)
+                life = runner.life(plan.move)
             if not life.running:  # it answered and ended: no host to leave it on
                 raise BootError(
                     "the app ended after its first answer"
@@ -350,6 +345,19 @@ def _late(ground: Ground, *, reads: bool = False) -> tuple[str, ...]:
     plan = ground.plan
     waits = plan.both and not (reads and plan.source is not None)
     return ("create image",) if waits else ()
+
+
+def _up_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
+    """Start what has answered before and does not run; it answers again and stays up."""
+    way = health.way_of(ground.loaded.spec.front, form)
+    watch = watch_over(ground, form, runner, way)
+    with ground.clock.phase(f"start {form}"):
+        started = time.monotonic()
+        if not runner.life(ground.plan.move).running:  # a process that was killed started it
+            runner.start(ground.plan.move)
+        watch.first_answer(started)
+    with ground.clock.phase("settle"):
+        watch.settle()
 
 
 def watch_over(ground: Ground, form: Form, runner: boot.Runner, way: health.Way) -> watching.Watch:

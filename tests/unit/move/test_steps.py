@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from portkit import boot, transfer
 from portkit.clock import Clock
-from portkit.errors import PortkitError
+from portkit.errors import BootError, PortkitError
 from portkit.model import App, Artifact, Form, HealthProbe, Life
 from portkit.move.ground import Cargo, Ground, keep
 from portkit.move.steps import steps_of
@@ -217,6 +218,13 @@ class Engine:
     def life(self, _: str) -> Life:
         return Life("running" if self.running else "created", started="t1")
 
+    def logs(self, *_: object) -> str:
+        return "its last words"
+
+    def commit(self, *_: object) -> None:
+        assert self.running
+        self.told.append("commit")
+
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
@@ -259,6 +267,25 @@ def test_the_image_to_keep_is_started_again_for_good(lot: Lot, engine: Engine) -
     assert lot.record.result("start image")["phases"][0]["name"] == "start image"
     lot.do("start image")
     assert engine.told == ["start"], "one that was killed had started it already"
+
+
+def test_whoever_goes_on_starts_what_the_hosts_restart_has_ended(
+    tmp_path: Path, engine: Engine
+) -> None:
+    lot = Lot(tmp_path, forms=(Form.IMAGE,), tags={})
+    again = replace(lot.ground, from_start=False)
+    lot.steps = {step.name: step for step in steps_of(again)}
+    lot.do("commit")
+    assert engine.told == ["start", "commit"]
+    lot.do("commit")
+    assert engine.told == ["start", "commit", "commit"], "it ran"
+
+
+def test_an_app_that_has_ended_is_not_committed(tmp_path: Path, engine: Engine) -> None:
+    lot = Lot(tmp_path, forms=(Form.IMAGE,), tags={})
+    with pytest.raises(BootError, match="ended after its first answer"):
+        lot.do("commit")
+    assert engine.told == []
 
 
 def test_a_vm_says_how_it_was_started(lot: Lot, engine: Engine) -> None:
