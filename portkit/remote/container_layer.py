@@ -14,6 +14,7 @@ import posixpath
 import re
 import tarfile
 from typing import Dict, Iterable, Iterator, List, Optional, Set
+from urllib.parse import quote
 
 from portkit.remote import engine, tar_stream, upper
 from portkit.remote.channel import Channel
@@ -39,6 +40,7 @@ _ENGINES = (
     "sbin/docker-init",
     "usr/sbin/docker-init",
 )
+_FEW = 60  # paths, each a request of some 10 ms; an export of a usual image takes over a second
 _MOST_ROWS = 20_000_000  # members of an export; a file system of 1 TB has some millions
 _MOST_PLACES = 10_000
 _MOST_TOLD = 20  # names in the answer
@@ -136,6 +138,22 @@ class _Layer:
                 if count >= _MOST_ROWS:
                     raise StreamError("it has more than %d members" % _MOST_ROWS)
                 self._take(info, reader)
+
+    def ask(self, container: str, paths: Iterable[str]) -> None:
+        """Take these paths in one by one, folders before what is in them."""
+        for path in paths:
+            place = "/containers/%s/archive?path=%s" % (container, quote("/" + path))
+            try:
+                with engine.request("GET", place) as response:
+                    reader = tar_stream.Reader(response)
+                    # Of a folder all that is in it would follow.
+                    info = next(iter(reader), None)
+                    if info is not None:
+                        info.name = path
+                        self._take(info, reader)
+            except RemoteError as error:
+                if ": 404 " not in error.details:  # it went away meanwhile
+                    raise
 
     def lacks(self) -> Optional[Changes]:
         """What a second export has to bring: unchanged files of which the layer has a hard link.
@@ -260,7 +278,7 @@ def changes(args: JsonObject, channel: Channel) -> JsonObject:
     out = _Out(channel, codec.Compressor(args["encoding"], args.get("level", 3)))
     layer = _Layer(found, own, out)
     if found.kinds:
-        _export(container, layer)
+        _read(container, layer, _few(found, own))
     counts = dict(zip(("changed", "added", "deleted"), layer.counts))
     told = {"missing": layer.missing(), "odd": sorted(set(layer.odd))}
     return {
@@ -273,10 +291,29 @@ def changes(args: JsonObject, channel: Channel) -> JsonObject:
     }
 
 
-def _export(container: str, layer: _Layer) -> None:
+def _few(found: Changes, own: Optional[Upper]) -> Optional[List[str]]:
+    """What to ask for one by one, with the folders on the way to it: a service that has written its
+    process id should not cost an export of its whole image while it is stopped.
+
+    None where only an export can tell: many paths, a hard link, a folder that stands for another
+    one or was deleted and made anew, a name that the engine did not write as it is."""
+    if own is None or len(found.kinds) > _FEW or any(_UNKNOWN in path for path in found.kinds):
+        return None
+    there = [path for path, kind in found.kinds.items() if kind != _DELETED]
+    gone = [path for path, kind in found.kinds.items() if kind == _DELETED]
+    if not all(map(own.is_plain, there)) or any(map(own.is_plain, gone)):
+        return None
+    folders = {folder for path in (*there, *gone) for folder in _above(path)}
+    return sorted({*there, *folders}, key=lambda path: path.split("/"))
+
+
+def _read(container: str, layer: _Layer, few: Optional[List[str]]) -> None:
     path = "/containers/%s/export" % container
     try:
-        layer.read(path)
+        if few is None:
+            layer.read(path)
+        else:
+            layer.ask(container, few)
         if layer.lacks() is not None:
             layer.read(path)
             if layer.lacks() is not None:

@@ -18,6 +18,9 @@ from portkit.wire import beneath
 from portkit.wire.json_types import JsonObject
 
 _KEPT = ("user.", "system.posix_acl_access", "system.posix_acl_default", "security.capability")
+# By which a folder stands for another one, or hides what the image has in it. Source: the kernel's
+# Documentation/filesystems/overlayfs.rst.
+_OTHER = ("trusted.overlay.redirect", "trusted.overlay.opaque")
 _MOST = 1_000_000  # names
 _MOUNTS_LIMIT = 4 << 20
 
@@ -55,6 +58,18 @@ class Upper:
                 }
         except OSError:  # it is not here, or has just gone
             return {}
+
+    def is_plain(self, path: str) -> bool:
+        """Whether there is a file of one name here, or a folder that stands for no other one."""
+        try:
+            with self._seen(path) as place:
+                row = os.stat(place)
+                if not stat.S_ISDIR(row.st_mode):
+                    whiteout = stat.S_ISCHR(row.st_mode) and row.st_rdev == 0
+                    return row.st_nlink == 1 and not whiteout
+                return not any(name in _OTHER for name in os.listxattr(place))
+        except OSError:  # it is not here
+            return False
 
     def time_ns(self, path: str) -> Optional[int]:
         """When it was changed last; None where it is not here."""

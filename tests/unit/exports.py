@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Mapping, Sequence
+from copy import copy
+from urllib.parse import quote
 
 from tests.unit.fake_engine import FakeEngine
 
@@ -63,3 +65,16 @@ def give(engine: FakeEngine, listed: str | None, rows: Sequence[Row]) -> None:
     told = [{"Path": path, "Kind": _KINDS[kind]} for kind, path in lines]
     engine.answers[f"GET /containers/{ID}/changes"] = (200, told or None)
     engine.answers[f"GET /containers/{ID}/export"] = (200, tar(rows))
+    for number, (info, _) in enumerate(rows):
+        path = info.name.rstrip("/")
+        # Of a folder with all that is in it.
+        below = [each for each in rows[number:] if f"{each[0].name}/".startswith(f"{path}/")]
+        asked = f"GET /containers/{ID}/archive?path={quote('/' + path, errors='surrogateescape')}"
+        engine.answers[asked] = (200, tar([_within(each, path) for each in below]))
+
+
+def _within(one: Row, path: str) -> Row:
+    """Under the name that an archive of that path gives it."""
+    info = copy(one[0])
+    info.name = info.name[len(path.rpartition("/")[0]) :].lstrip("/")
+    return info, one[1]

@@ -13,7 +13,8 @@ VERSION = {"ApiVersion": "1.41", "Version": "20.10.24"}
 
 
 class FakeEngine:
-    """answers: {"GET /containers/json": (status, JSON value or bytes)}; the path without query.
+    """answers: {"GET /containers/json": (status, JSON value or bytes)}; the path without query, or
+    with the query of one request.
 
     requests: (method, path with query, JSON of the body or None), in order.
     """
@@ -37,13 +38,15 @@ def fake_engine(folder: Path) -> Iterator[FakeEngine]:
         def respond(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             data = self.rfile.read(length)
-            path = self.path.partition("?")[0]
-            if path.startswith("/v1."):
-                path = path[path.index("/", 1) :]
+            whole = self.path
+            if whole.startswith("/v1."):
+                whole = whole[whole.index("/", 1) :]
+            path = whole.partition("?")[0]
             told = "json" in self.headers.get("Content-Type", "")
             body = json.loads(data) if data and told else data or None
             engine.requests.append((self.command, self.path, body))
-            status, value = engine.answers.get(f"{self.command} {path}", (404, {"message": "no"}))
+            usual = engine.answers.get(f"{self.command} {path}", (404, {"message": "no"}))
+            status, value = engine.answers.get(f"{self.command} {whole}", usual)
             answer = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             kind = "octet-stream" if isinstance(value, bytes) else "json"

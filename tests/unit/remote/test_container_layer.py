@@ -331,6 +331,63 @@ def test_attributes_and_times_that_no_export_has(fake: FakeEngine, tmp_path: Pat
     assert found["usr/"].xattrs == {"SCHILY.xattr.user.note": "of a folder"}
 
 
+def test_a_few_paths_are_asked_for_one_by_one(
+    fake: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And that is the same layer as out of an export."""
+    folder = upper_folder(fake, tmp_path)
+    for name in ("etc", "usr", "usr/bin", "srv", "srv/deep"):
+        (folder / name).mkdir()
+    (folder / "etc/conf").write_bytes(b"new")
+    (folder / "srv/deep/file").write_bytes(b"below")
+    listed = """
+        C /etc
+        C /etc/conf
+        A /srv/deep
+        A /srv/deep/file
+        C /usr
+        C /usr/bin
+        D /usr/bin/no"""
+    deep = [row("srv/deep/"), row("srv/deep/file", b"below")]
+    give(fake, listed, [*IMAGE[:8], *deep, *IMAGE[8:]])
+    few = call()
+    assert not fake.asked("GET", "export")
+    monkeypatch.setattr(container_layer, "_FEW", 0)
+    assert call() == few
+    assert fake.asked("GET", "export")
+    assert [member.name for member in members(few[1])] == [
+        "etc/",
+        "etc/conf",
+        "srv/",
+        "srv/deep/",
+        "srv/deep/file",
+        "usr/",
+        "usr/bin/",
+        "usr/bin/.wh.no",
+    ]
+
+
+@pytest.mark.parametrize("odd", ["hard link", "opaque", "made anew"])
+def test_what_only_an_export_can_tell(fake: FakeEngine, tmp_path: Path, odd: str) -> None:
+    folder = upper_folder(fake, tmp_path)
+    (folder / "etc").mkdir()
+    (folder / "etc/conf").write_bytes(b"new")
+    listed = "C /etc\nC /etc/conf"
+    if odd == "hard link":
+        (folder / "same").hardlink_to(folder / "etc/conf")
+    elif odd == "opaque":
+        try:
+            os.setxattr(folder / "etc", "trusted.overlay.opaque", b"y")
+        except OSError:
+            pytest.skip("this user may not set such attributes")
+    else:
+        listed = "D /etc\nC /etc/conf"
+    give(fake, listed, IMAGE)
+    call()
+    assert fake.asked("GET", "export")
+    assert not fake.asked("GET", "archive")
+
+
 def test_links_in_that_folder_lead_nowhere(fake: FakeEngine, tmp_path: Path) -> None:
     """What is behind them is the host's."""
     folder, other = upper_folder(fake, tmp_path), tmp_path / "host"
