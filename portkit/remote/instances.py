@@ -88,6 +88,13 @@ def create(args: JsonObject, channel: Channel) -> JsonObject:
         raise
 
 
+def make_overlay(path: Path, base: Path) -> None:
+    """A system disk that has nothing yet but what its base has."""
+    # -F: without the base's format qemu-img refuses (since 6.1), and guessing it from content that
+    # a guest may have written is how a raw disk becomes a qcow2 that names a file of the host.
+    run_tool(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(path)])
+
+
 def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if not path.is_dir():
@@ -96,11 +103,7 @@ def _clear(folder: Path) -> None:
 
 def _fill(folder: Path, base: Path, args: JsonObject, owner: Tuple[int, int]) -> JsonObject:
     overlay = folder / "disk.qcow2"
-    # -F: without the base's format qemu-img refuses (since 6.1), and guessing it from content that
-    # a guest may have written is how a raw disk becomes a qcow2 that names a file of the host.
-    run_tool(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)]
-    )
+    make_overlay(overlay, base)
     (folder / "base").write_text(base.name)
     (folder / "app").write_text(str(args.get("app", "")))
     kit = [store.path_of(digest).name for digest in args.get("kit", ())]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
 from portkit.remote import instances, store, volume_disk
 from portkit.remote.channel import Channel
@@ -50,7 +52,8 @@ def stage(args: JsonObject, channel: Channel) -> JsonObject:
 
 
 def fill(args: JsonObject, channel: Channel) -> JsonObject:
-    """Make the disks of volumes anew, of what came into their folders.
+    """Make the disks of volumes anew, of what came into their folders, and the system disk as it
+    was before its first boot: a try that failed may have written to it.
 
     args: id, volumes (numbers). The Instance does not run. Done again, it gives the same.
     """
@@ -59,22 +62,31 @@ def fill(args: JsonObject, channel: Channel) -> JsonObject:
     (folder / "moved").touch()
     for number in map(int, args["volumes"]):
         _fill(folder, "pkv%d" % number, folder / "data" / str(number))
+    with _in_place_of(folder / "disk.qcow2") as fresh:
+        instances.make_overlay(fresh, instances.ROOT / "base" / (folder / "base").read_text())
     return {}
 
 
 def _fill(folder: Path, name: str, content: Path) -> None:
-    disk, fresh = folder / ("%s.raw" % name), folder / ("%s.new" % name)
-    before = disk.stat()
+    disk = folder / ("%s.raw" % name)
     needed = volume_disk.used(volume_disk.content(str(content), instances.ROOT.parent))
-    size = max(before.st_size, int(needed * (1 + _FREE_SHARE)) + _FREE_BYTES)
+    size = max(disk.stat().st_size, int(needed * (1 + _FREE_SHARE)) + _FREE_BYTES)
     row = {"name": name, "bytes": size, "folder": str(content)}
-    try:
+    with _in_place_of(disk) as fresh:
         volume_disk.make(fresh, row, instances.ROOT.parent, instances.run_tool)
+
+
+@contextmanager
+def _in_place_of(disk: Path) -> Iterator[Path]:
+    """A name for a new disk, which takes the other one's place when it is whole."""
+    before, fresh = disk.stat(), disk.with_suffix(".new")
+    try:
+        yield fresh
         fresh.chmod(0o600)
         os.chown(str(fresh), before.st_uid, before.st_gid)
         _to_disk(fresh)
         fresh.replace(disk)
-        store.sync_folder(folder)
+        store.sync_folder(disk.parent)
     finally:
         fresh.unlink(missing_ok=True)
 

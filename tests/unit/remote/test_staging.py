@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from portkit import process
+from portkit.errors import ToolError
 from portkit.remote import gc, instances, leases, moves, staging, store
 from portkit.wire.frames import RemoteError
 
 MOVE: dict[str, Any] = {"id": "pk-0123456789ab"}
+BASE = "1" * 64 + ".raw"
 
 
 @pytest.fixture
@@ -27,6 +29,10 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number in range(2):
         with (folder / f"pkv{number}.raw").open("wb") as disk:
             disk.truncate(32 << 20)
+    (instances.ROOT / "base").mkdir()
+    (instances.ROOT / "base" / BASE).write_bytes(bytes(1 << 20))
+    (folder / "base").write_text(BASE)
+    instances.make_overlay(folder / "disk.qcow2", instances.ROOT / "base" / BASE)
     return folder
 
 
@@ -101,6 +107,22 @@ def test_a_disk_that_cannot_be_made_leaves_the_one_that_was_there(
         staging.fill({**MOVE, "volumes": [0]}, None)
     assert (instance / "pkv0.raw").stat() == before
     assert not list(instance.glob("*.new"))
+
+
+def test_what_a_try_that_failed_wrote_into_its_system_goes(instance: Path) -> None:
+    system = instance / "disk.qcow2"
+    process.run(["qemu-io", "-c", "write -P 7 0 64k", system])
+    with pytest.raises(ToolError):
+        process.run(["qemu-img", "compare", "-f", "qcow2", "-F", "raw", system, base_of(instance)])
+    os.chown(system, 64_055, 64_056)
+    for _ in range(2):
+        staging.fill({**MOVE, "volumes": []}, None)
+        process.run(["qemu-img", "compare", "-f", "qcow2", "-F", "raw", system, base_of(instance)])
+    assert (system.stat().st_uid, stat.S_IMODE(system.stat().st_mode)) == (64_055, 0o600)
+
+
+def base_of(instance: Path) -> Path:
+    return instances.ROOT / "base" / (instance / "base").read_text()
 
 
 def test_no_disk_without_its_folder(instance: Path) -> None:
