@@ -452,10 +452,12 @@ def main() -> int:
             wrong = campaign(chosen, Path(name))
             for line in wrong:
                 harness.tell(line)
-            some = f" ({wanted})" if wanted else ""
-            row = f"{len(chosen)} {what}{some}, rounds that did not end as they should"
+            count = f"{len(chosen)} of {len(every)}" if wanted else f"all {len(every)}"
+            row = f"{what}, {count} rounds: those that did not end as they should"
             rows.append(harness.Row(row, "rounds", (float(len(wrong)),), limit=0))
-    return harness.finish(NAME, rows, command=f"ROUNDS={wanted} make bench-cutover" * bool(wanted))
+    return harness.finish(
+        NAME, rows, command=f"ROUNDS='{wanted}' make bench-cutover" * bool(wanted)
+    )
 
 
 if __name__ == "__main__":
