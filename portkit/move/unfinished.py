@@ -184,6 +184,9 @@ def rollback(
         connect(plan.target, observer) as target,
         _source_host(plan, observer, connect) as source,
     ):
+        if entry.state is MoveState.DONE and plan.live is not None:
+            with _origin(source, plan.live) as there:
+                there.require()  # before the App is stopped where it runs now
         steps = journal.record(identity)
         ground = Ground(plan, steps, target, source, Clock(observer), for_good=True)
         _lock_again(ground, steps)

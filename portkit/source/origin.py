@@ -17,6 +17,10 @@ class Origin:
     def __init__(self, engine: DockerSource, live: Live) -> None:
         self._engine, self._live = engine, live
 
+    def require(self) -> None:
+        """EngineError when one of its containers is not there any more."""
+        self._engine.order([each.id for each in self._live.containers])
+
     def fence(self) -> None:
         """From now on nothing starts it by itself, also after its host was restarted."""
         self._engine.fence([each.id for each in self._live.containers])
