@@ -22,12 +22,12 @@ The figures below were made while other programs used both cores, and the runs d
 They were made before the engine was spared the comparison of a container that has changed nothing
 ("package changes", `docker diff`: 0.4 s or more then, 0.03 s since).
 
-The bars of b and c are missed. What decides is the last pass ("last sync"): after the stop it hashes every
-byte of the volume on both hosts, which are one machine of two cores here, while rsync believes
-sizes and times and reads only files in which those differ. Writing through mmap(2) can change a
-file without changing them, so portkit does not believe them before the app starts on the target.
-With 1 GiB that costs more than the bar of b allows for all of the downtime; of the rest, the stop,
-the start and the first answer take about half of that bar.
+The bars of b and c are missed. What decides is the last pass ("last sync"): after the stop it
+hashes every byte of the volume on both hosts, which are one machine of two cores here, while rsync
+believes sizes and times and reads only files in which those differ. Writing through mmap(2) can
+change a file without changing them, so portkit does not believe them before the app starts on the
+target. With 1 GiB that costs more than the bar of b allows for all of the downtime; of the rest,
+the stop, the start and the first answer take about half of that bar.
 """
 
 from __future__ import annotations

@@ -271,10 +271,13 @@ def changes(args: JsonObject, channel: Channel) -> JsonObject:
     if not isinstance(container, str) or not _ID.fullmatch(container):
         raise RemoteError("AppError", "a container's id is malformed", repr(container)[:200])
     own = upper.find(engine.get_object("/containers/%s/json" % container))
-    listed = _listed(container)
-    for path in own.written() if own is not None else ():
-        listed.setdefault(key(path), _CHANGED)
-    found = Changes(listed, _places(args.get("left_out", [])))
+    places = _places(args.get("left_out", []))
+    listed: Dict[str, int] = {}
+    if not _is_untouched(own, places):
+        listed = _listed(container)
+        for path in own.written() if own is not None else ():
+            listed.setdefault(key(path), _CHANGED)
+    found = Changes(listed, places)
     out = _Out(channel, codec.Compressor(args["encoding"], args.get("level", 3)))
     layer = _Layer(found, own, out)
     if found.kinds:
@@ -289,6 +292,15 @@ def changes(args: JsonObject, channel: Channel) -> JsonObject:
         "odd": [path[:1000] for path in told["odd"][:_MOST_TOLD]],
         "untold": sum(max(len(paths) - _MOST_TOLD, 0) for paths in told.values()),
     }
+
+
+def _is_untouched(own: Optional[Upper], places: List[str]) -> bool:
+    """Whether overlayfs keeps nothing of the container but places of mounts. The engine is not
+    asked then: it compares each file of the image, while an app that moves is stopped (`docker
+    diff` of an unchanged Debian took 0.3 s with Docker 20.10)."""
+    names = None if own is None else own.names()
+    nothing = Changes({}, places)
+    return names is not None and all(nothing.is_left_out(key(name)) for name in names)
 
 
 def _few(found: Changes, own: Optional[Upper]) -> Optional[List[str]]:

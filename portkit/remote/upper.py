@@ -31,6 +31,14 @@ class Upper:
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
+    def names(self) -> Optional[List[str]]:
+        """What is at the top of it, whiteouts included; None where it cannot be read."""
+        try:
+            with self._seen("") as place:
+                return sorted(os.listdir(place))
+        except OSError:  # it has just gone
+            return None
+
     def written(self) -> Iterator[str]:
         """The path of each file that was written to or made, and of each folder with attributes of
         its own; bytes that are no UTF-8 as lone surrogates."""

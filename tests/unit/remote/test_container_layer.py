@@ -310,6 +310,30 @@ def test_a_file_of_the_same_size_and_time(fake: FakeEngine, tmp_path: Path) -> N
     assert answer["exact"] is True
 
 
+def test_the_engine_is_not_asked_about_a_container_without_changes(
+    fake: FakeEngine, tmp_path: Path
+) -> None:
+    """Its comparison takes long, and the app may be stopped meanwhile."""
+    folder = upper_folder(fake, tmp_path)
+    for place in ("data", "dev", "srv\N{EURO SIGN}"):
+        (folder / place).mkdir()
+    answer, data = call("/data", "/srv\N{EURO SIGN}/")
+    assert (answer["exact"], data) == (True, b"")
+    assert fake.asked("GET", "/changes") == fake.asked("GET", "/export") == []
+
+
+@pytest.mark.parametrize("name", ["data2", "srv"])
+def test_whatever_else_is_in_that_folder_is_for_the_engine_to_say(
+    fake: FakeEngine, tmp_path: Path, name: str
+) -> None:
+    folder = upper_folder(fake, tmp_path)
+    (folder / "data").mkdir()
+    (folder / name).mkdir()
+    give(fake, "D /srv/gone", IMAGE)
+    answer, _ = call("/data", "/srv/place")
+    assert answer["deleted"] == 1
+
+
 def test_attributes_and_times_that_no_export_has(fake: FakeEngine, tmp_path: Path) -> None:
     folder = upper_folder(fake, tmp_path)
     for name in ("etc", "usr"):
