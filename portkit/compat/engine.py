@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
 from portkit.compat.versions import Version, dotted, version
-from portkit.model import Form, Software
+from portkit.model import Form, Severity, Software
 from portkit.model.run import security_option
 
 # The first Docker whose profile answers ENOSYS to clone3 (release notes of 20.10.10).
@@ -213,17 +213,19 @@ def _java_version(text: str) -> Version:
 def maps(case: Case) -> Iterator[Found]:
     """A server that checks vm.max_map_count before it starts, as Elasticsearch does."""
     found = _software(case, "many-maps")
-    if found is None or ("discovery.type", "single-node") in case.spec.env:
+    if found is None:
         return
     has = _GUEST_MAPS if case.form is Form.DISK else linux_of(case.facts).number("vm.max_map_count")
     has = _asked(case, "vm.max_map_count", has)
     if has is None:
         raise UnknownFact("vm.max_map_count")
     if has < _MAPS:
+        perhaps = "" if found.sure else "where it is no single node, "
         yield Found(
-            f"the app refuses to start where vm.max_map_count is {has}: it wants {_MAPS}",
+            f"{perhaps}the app refuses to start where vm.max_map_count is {has}: it wants {_MAPS}",
             (found.path, f"vm.max_map_count = {has}"),
             "" if case.form is Form.IMAGE else f"Say so: sysctls: {{vm.max_map_count: {_MAPS}}}.",
+            None if found.sure else Severity.WARNING,
         )
 
 

@@ -66,11 +66,13 @@ class Missing:
 @dataclass(frozen=True)
 class Software:
     """Software in an image whose needs of a kernel or an engine are known. name: of `SOFTWARE` in
-    portkit.needs.software. path: the file that shows it."""
+    portkit.needs.software. path: the file that shows it. sure: the start runs it for certain, as it
+    is set up here."""
 
     name: str
     version: str
     path: str
+    sure: bool = True
 
 
 @dataclass(frozen=True)

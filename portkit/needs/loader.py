@@ -8,10 +8,12 @@ second copies for better processors. What a program loads later by dlopen is not
 from __future__ import annotations
 
 import posixpath
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from portkit.needs.elf import Elf
 from portkit.needs.root import Root, joined
@@ -23,6 +25,9 @@ _CACHE = b"glibc-ld.so.cache1.1"
 _HEADER = 48  # bytes of the cache before its entries, each of _ENTRY
 _ENTRY = 24
 _PATHS = 64  # folders of one search path
+_FOLDERS = 4096  # that one file's libraries are looked for in, its parents' own included
+_PATH_MAX = 4096  # bytes of a path that the kernel takes
+_USUAL = re.compile("/(usr/)?lib[^/]*/")
 # Debian's names of folders for libraries of a machine; others use lib64, or lib alone.
 _TRIPLES = {
     "amd64": "x86_64-linux-gnu",
@@ -72,19 +77,31 @@ def of_musl(name: str) -> bool:
 
 
 class Search:
-    """The order in which a loader looks, for the programs of one machine. env: of the process."""
+    """The order in which one loader looks for the libraries of programs.
 
-    def __init__(self, root: Root, kind: str, machine: str, env: Mapping[str, str]) -> None:
-        self._root, self._kind, self._machine = root, kind, machine
-        self._asked = _split(env.get("LD_LIBRARY_PATH", ""))
+    loader: its own path, symlinks followed. env, cwd: of the process.
+    """
+
+    def __init__(
+        self, root: Root, kind: str, machine: str, loader: str, env: Mapping[str, str], cwd: str
+    ) -> None:
+        self._root, self._kind, self._machine, self._cwd = root, kind, machine, cwd
+        self._home = posixpath.dirname(loader)
+        # A loader elsewhere was built with default folders that its path only suggests.
+        self.sure = bool(_USUAL.match(loader))
+        self._asked = self._split(env.get("LD_LIBRARY_PATH", ""))
+        self._last: tuple[Object, tuple[str, ...]] | None = None
 
     def places(self, name: str, by: Object) -> Iterator[str]:
         """The paths that are tried for a name, in their order."""
         if "/" in name:
-            yield self._expanded(name, by)[0]
+            yield from (joined(self._cwd, each) for each in self._expanded(name, by)[:1])
             return
-        for folder in self._folders(by):
-            yield joined(folder, name)
+        if self._last is None or self._last[0] is not by:
+            # The chain of parents may be long, and is the same for each name of one file.
+            self._last = by, tuple(islice(dict.fromkeys(self._folders(by)), _FOLDERS))
+        for folder in self._last[1]:
+            yield joined(self._cwd, joined(folder, name))
         if self._kind == GLIBC:
             yield from self._cache.get(name, ())
         if self._kind == MUSL or by.elf.default_folders:
@@ -105,33 +122,51 @@ class Search:
         yield from self._path(by.elf.runpath, by)
 
     def _path(self, text: str, of: Object) -> Iterator[str]:
-        for folder in _split(text):
+        for folder in self._split(text):
             yield from self._expanded(folder, of)
 
     def _expanded(self, text: str, of: Object) -> list[str]:
-        """$LIB and $PLATFORM differ between distributions: all that are usual."""
+        """$LIB and $PLATFORM differ between distributions: all that are usual. Nothing where it
+        would be longer than the kernel takes."""
         for name in ("ORIGIN", "LIB", "PLATFORM"):
             text = text.replace(f"${{{name}}}", f"${name}")
-        text = text.replace("$ORIGIN", posixpath.dirname(of.path))
+        origin = posixpath.dirname(of.path)
+        if len(text) + text.count("$ORIGIN") * len(origin) > _PATH_MAX:
+            return []
+        text = text.replace("$ORIGIN", origin)
         triple = _TRIPLES.get(self._machine, "")
         found = [text]
         if "$LIB" in text:
             found = [text.replace("$LIB", lib) for lib in (f"lib/{triple}", "lib64", "lib")]
         return [each.replace("$PLATFORM", triple.partition("-")[0]) for each in found]
 
+    def _split(self, text: str) -> list[str]:
+        """The folders of a search path; glibc also takes `;`, and an empty one is the working
+        directory (elf/dl-load.c, fillin_rpath), which musl leaves out."""
+        if not text:
+            return []
+        empty = "." if self._kind == GLIBC else ""
+        rows = text.replace(";", ":").split(":")
+        return [each or empty for each in rows if each or empty][:_PATHS]
+
     @cached_property
     def _default(self) -> Sequence[str]:
         if self._kind == MUSL:
             machine = _MUSL_MACHINES.get(self._machine, "")
             told = self._root.text(f"/etc/ld-musl-{machine}.path", 1 << 16)
-            return _split(told.replace("\n", ":")) or ("/lib", "/usr/local/lib", "/usr/lib")
+            named = self._split(told.replace("\n", ":")) or ["/lib", "/usr/local/lib", "/usr/lib"]
+            return named if self.sure else [*named, self._home]
         triple = _TRIPLES.get(self._machine)
         own = (f"/lib/{triple}", f"/usr/lib/{triple}") if triple else ()
-        return (*own, "/lib64", "/usr/lib64", "/lib", "/usr/lib", "/lib32", "/usr/lib32")
+        usual = (*own, "/lib64", "/usr/lib64", "/lib", "/usr/lib", "/lib32", "/usr/lib32")
+        return (self._home, *usual)
 
     @cached_property
     def _cache(self) -> Mapping[str, Sequence[str]]:
-        entry = self._root.file("/etc/ld.so.cache")
+        # A glibc with a prefix of its own has its cache there.
+        folders = ("/etc",) if self.sure else (f"{posixpath.dirname(self._home)}/etc", "/etc")
+        entries = (self._root.file(f"{folder}/ld.so.cache") for folder in folders)
+        entry = next((each for each in entries if each is not None), None)
         return {} if entry is None else read_cache(self._root.read(entry, 0, _CACHE_BYTES))
 
 
@@ -145,12 +180,16 @@ def read_cache(data: bytes) -> dict[str, list[str]]:
         return {}
     count, _ = struct.unpack_from("<II", data, begin + len(_CACHE))
     found: dict[str, list[str]] = {}
+    budget = _CACHE_BYTES  # strings may overlap, and each entry be 8 KiB of the same bytes
     for number in range(min(count, _CACHE_ENTRIES)):
         at = begin + _HEADER + number * _ENTRY
         if at + _ENTRY > len(data):
             break
         _, key, value = struct.unpack_from("<iII", data, at)
         name, path = _string(data, begin + key), _string(data, begin + value)
+        budget -= len(name) + len(path)
+        if budget < 0:
+            break
         if name and path.startswith("/"):
             found.setdefault(name, []).append(path)
     return found
@@ -159,8 +198,3 @@ def read_cache(data: bytes) -> dict[str, list[str]]:
 def _string(data: bytes, at: int) -> str:
     end = data.find(b"\0", at, at + 4096)
     return data[at:end].decode("utf-8", "surrogateescape") if 0 <= at < end else ""
-
-
-def _split(text: str) -> list[str]:
-    """The folders of a search path; glibc also takes `;`."""
-    return [each for each in text.replace(";", ":").split(":") if each][:_PATHS]

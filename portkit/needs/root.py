@@ -33,12 +33,23 @@ class Root:
 
     def find(self, path: str) -> Entry | None:
         """What is there, symlinks followed within the image; None where nothing is."""
+        found = self._walk(path)
+        return found if isinstance(found, Entry) else None
+
+    def resolved(self, path: str) -> str:
+        """The path without the symlinks in it. Where nothing is there, those before the gap are
+        followed: it is the path that would have to be there."""
+        found = self._walk(path)
+        return found.path if isinstance(found, Entry) else found
+
+    def _walk(self, path: str) -> Entry | str:
+        """What is there, or the path of what is not."""
         trail: list[tuple[str, Node]] = [("", self._tree.root)]
         pending = _steps(path)
         followed = 0
         while pending:
             if len(pending) > _PARTS:
-                return None
+                return path
             name = pending.pop()
             if name == "..":
                 trail = trail[:-1] or trail[:1]
@@ -46,11 +57,11 @@ class Root:
             here, folder = trail[-1]
             node = folder.children.get(name)
             if node is None:
-                return None
+                return posixpath.normpath("/".join((here, name, *reversed(pending))))
             if node.kind == tarball.SYMLINK:
                 followed += 1
                 if followed > _LINKS:
-                    return None
+                    return path
                 if node.link.startswith("/"):
                     trail = trail[:1]
                 pending += _steps(node.link)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from portkit.model import RunSpec
@@ -20,6 +20,7 @@ from portkit.needs.elf import Elf, ElfError
 from portkit.needs.loader import Object, Search
 from portkit.needs.root import Entry, Root, joined
 
+_APE = (b"MZqFpD=", b"jartsr=")  # cosmopolitan, ape/specification.md
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "ksh", "zsh"))
 _SCRIPT_LINE = 256  # BINPRM_BUF_SIZE: the kernel reads no more of a script's first line
 _SCRIPT_BYTES = 1 << 16  # of a script in which `exec` is looked for
@@ -41,7 +42,8 @@ class Start:
         self._env = dict(spec.env)
         targets = [each.target for each in spec.mounts]
         targets += [each.target for each in spec.contents]
-        self._hidden = [target.rstrip("/") for target in targets]
+        resolved = [root.resolved(target) for target in targets]
+        self._hidden = {target.rstrip("/") for target in (*targets, *resolved)}
         self._searches: dict[tuple[str, str], Search] = {}
         self._elves: dict[str, Elf | None] = {}
         self._reads, self._tries = _READS, _TRIES
@@ -60,9 +62,19 @@ class Start:
         if entry is not None:
             self.command = entry.path
 
-    def variable(self, name: str) -> str:
-        """A variable of the process's environment."""
-        return self._env.get(name, "")
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The service's command."""
+        return self._spec.argv
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The process's environment."""
+        return self._env
+
+    def covers(self, path: str) -> bool:
+        """Whether a volume or a file of the App may be over it."""
+        return self._covered(self.beside(path))
 
     def beside(self, path: str) -> str:
         """A path as the process sees it from its working directory."""
@@ -71,11 +83,13 @@ class Start:
     # ------------------------------------------------------------ commands
 
     def _command(self, argv: Sequence[str], *, sure: bool, depth: int = 0) -> Entry | None:
+        """depth: 0 for the service's own, which the engine starts, or its init (`init: true`) by
+        execvp(3); the others a shell starts."""
         found = self._looked_up(argv[0])
         if found is None:
             self._lacks_command(argv[0], sure=sure)
             return None
-        self._file(found, "argv[0]", sure=sure, depth=depth)
+        self._file(found, "argv[0]", sure=sure, depth=depth, by_shell=depth > 0 or self._spec.init)
         name = argv[0].rpartition("/")[2]
         if name in _SHELLS and len(argv) > 2 and argv[1] == "-c":
             self._shell(argv[2], sure=sure, depth=depth)
@@ -84,7 +98,7 @@ class Start:
                 # A wrapper (`tini --`, an entrypoint script) may run what its arguments name.
                 other = self._looked_up(word) if word and not word.startswith("-") else None
                 if other is not None and self._executable(other):
-                    self._file(other, found.path, sure=False, depth=1)
+                    self._file(other, found.path, sure=False, depth=1, by_shell=True)
         return found
 
     def _shell(self, text: str, *, sure: bool, depth: int) -> None:
@@ -106,7 +120,7 @@ class Start:
         for word in words[:_WORDS]:
             other = self._looked_up(word) if "/" in word or word == words[0] else None
             if other is not None and self._executable(other):
-                self._file(other, "sh -c", sure=False, depth=depth + 1)
+                self._file(other, "sh -c", sure=False, depth=depth + 1, by_shell=True)
 
     def _lacks_command(self, name: str, *, sure: bool) -> None:
         place = self.beside(name)
@@ -122,8 +136,12 @@ class Start:
         return any(self._covered(folder) for folder in self._folders())
 
     def _covered(self, path: str) -> bool:
-        """Whether a volume or a file of the App is over it."""
-        return any(not each or path == each or path.startswith(each + "/") for each in self._hidden)
+        """Whether a volume or a file of the App is over it, or over what symlinks make of it."""
+        return any(
+            not each or one == each or one.startswith(each + "/")
+            for one in ((path, self._root.resolved(path)) if self._hidden else ())
+            for each in self._hidden
+        )
 
     def _folders(self) -> Iterator[str]:
         for folder in self._env.get("PATH", "").split(":")[:64]:
@@ -141,7 +159,11 @@ class Start:
     def _executable(self, entry: Entry) -> bool:
         return bool(self._root.member(entry).mode & 0o111)
 
-    def _file(self, entry: Entry, by: str, *, sure: bool, depth: int) -> None:
+    def _file(
+        self, entry: Entry, by: str, *, sure: bool, depth: int, by_shell: bool = False
+    ) -> None:
+        """by_shell: a shell starts it, or a wrapper by execvp(3), which give a file that the kernel
+        refuses with ENOEXEC to the shell."""
         if self._covered(entry.path):
             self.unread[f"{entry.path} may be covered by a volume"] = None
             return
@@ -156,6 +178,12 @@ class Start:
             self._script(entry, head, sure=sure, depth=depth)
         elif head.startswith(elf.MAGIC):
             self._program(entry, by, sure=sure)
+        elif by_shell:
+            self._execs(entry, depth)
+        elif head.startswith(_APE):
+            # A shell script and a program for several systems at once; hosts may have a handler.
+            why = "the kernel knows its format (APE) only by a handler"
+            self._lack(Missing(Lack.EXECUTABLE, entry.path, by, why, sure=False))
         else:
             why = "it is neither an ELF file nor a script with #!" if head else "it is empty"
             self._lack(Missing(Lack.EXECUTABLE, entry.path, by, why, sure))
@@ -172,31 +200,37 @@ class Start:
         # A line that ends as on Windows asks for a file whose name ends with a carriage return.
         found = self._root.file(self.beside(words[0]))
         if found is None:
-            if not self._covered(words[0]):
+            if self._covered(self.beside(words[0])):
+                self.unread[f"{words[0]} may be on a volume"] = None
+            else:
                 self._lack(Missing(Lack.COMMAND, words[0], entry.path, "", sure))
             return
         self._file(found, entry.path, sure=sure, depth=depth + 1)
         name = words[0].rpartition("/")[2]
         if name == "env" and len(words) > 1 and not words[1].startswith("-"):
-            self._by_env(words[1].strip(), entry, sure=sure, depth=depth)
+            self._by_env(words[1].strip(" \t"), entry, sure=sure, depth=depth)
         elif name in _SHELLS:
             self._execs(entry, depth)
 
     def _by_env(self, name: str, entry: Entry, *, sure: bool, depth: int) -> None:
         other = self._looked_up(name)
         if other is not None:
-            self._file(other, entry.path, sure=sure, depth=depth + 1)
-        elif not self._path_is_covered():
+            self._file(other, entry.path, sure=sure, depth=depth + 1, by_shell=True)
+        elif self._covered(self.beside(name)) if "/" in name else self._path_is_covered():
+            self.unread[f"{name} may be on a volume"] = None
+        else:
             where = f"PATH is {self._env.get('PATH', '')}"
             self._lack(Missing(Lack.COMMAND, name, entry.path, where, sure))
 
     def _execs(self, entry: Entry, depth: int) -> None:
         """What a shell script may become by `exec`."""
+        if depth >= _SCRIPTS:
+            return
         text = self._root.read(entry, 0, _SCRIPT_BYTES).decode("utf-8", "replace")
         for word in _EXEC.findall(text)[:_WORDS]:
             other = self._looked_up(word)
             if other is not None and self._executable(other):
-                self._file(other, entry.path, sure=False, depth=depth + 1)
+                self._file(other, entry.path, sure=False, depth=depth + 1, by_shell=True)
 
     # ------------------------------------------------------------ ELF
 
@@ -228,9 +262,11 @@ class Start:
             self._look_at_code(entry, read)
         if not read.interpreter:
             return
-        found = self._root.file(joined("/", read.interpreter))
+        found = self._root.file(self.beside(read.interpreter))
         if found is None:
-            if not self._covered(read.interpreter):
+            if self._covered(self.beside(read.interpreter)):
+                self.unread[f"{read.interpreter} may be on a volume"] = None
+            else:
                 self._lack(Missing(Lack.LOADER, read.interpreter, entry.path, "", sure))
             return
         load = self._elf(found)
@@ -258,7 +294,7 @@ class Start:
         """Breadth first, as loaders do: a library that is loaded under a name is not looked for
         again."""
         kind = self.loaders[load.path]
-        search = self._search(kind, program.elf.machine)
+        search = self._search(kind, program.elf.machine, load.path)
         known = {load.path.rpartition("/")[2]: self._elf(load)}
         known[program.elf.interpreter.rpartition("/")[2]] = self._elf(load)
         pending = deque([program])
@@ -276,12 +312,13 @@ class Start:
                     known.setdefault(found.elf.soname, found.elf)
                     pending.append(found)
             if kind == loader.GLIBC:
-                self._versions(each, known, sure=sure)
+                self._versions(each, known, sure=sure and search.sure)
 
-    def _search(self, kind: str, machine: str) -> Search:
-        key = (kind, machine)
+    def _search(self, kind: str, machine: str, load: str) -> Search:
+        key = (machine, load)
         if key not in self._searches:
-            self._searches[key] = Search(self._root, kind, machine, self._env)
+            cwd = self._spec.cwd or "/"
+            self._searches[key] = Search(self._root, kind, machine, load, self._env, cwd)
         return self._searches[key]
 
     def _library(self, name: str, by: Object, search: Search, *, sure: bool) -> Object | None:
@@ -304,7 +341,7 @@ class Start:
                 self._keep(entry, Role.LIBRARY, read, sure=sure)
                 return Object(path, read, (*by.parents, by))
             other = f"{entry.path} is for {read.machine}"
-        self._lack(Missing(Lack.LIBRARY, name, by.path, other, sure))
+        self._lack(Missing(Lack.LIBRARY, name, by.path, other, sure and search.sure))
         return None
 
     def _versions(self, each: Object, known: dict[str, Elf | None], *, sure: bool) -> None:

@@ -62,6 +62,8 @@ def test_what_is_not_there(needs: Image) -> None:
     assert missing(needs({"/app": b"#!/bin/bash\n"})) == [("command", "/bin/bash")]
     windows = {"/app": b"#!/bin/sh\r\n", "/bin/sh": elf()}
     assert missing(needs(windows)) == [("command", "/bin/sh\r")]
+    windows = {"/app": b"#!/usr/bin/env sh\r\n", "/bin/sh": elf(), "/usr/bin/env": elf()}
+    assert missing(needs(windows)) == [("command", "sh\r")]
     assert missing(needs({"/app": b"text"})) == missing(needs({"/app": b""}))
     assert missing(needs({"/app": b"text"})) == [("executable", "/app")]
     known = glibc("GLIBC_2.2.5", "GLIBC_2.31")
@@ -143,6 +145,97 @@ def test_shells_and_wrappers(needs: Image) -> None:
     assert missing(needs(files, argv=("sh", "-c", "true"))) == []
     assert missing(needs(files, argv=("sh", "-c", "/gone x"))) == [("command", "/gone")]
     assert needs(files, argv=("sh", "-c", "'unbalanced")).missing == ()
+
+
+def test_a_file_without_a_first_line(needs: Image) -> None:
+    """execve(2) refuses it; a shell, and execvp(3), give it to a shell."""
+    files = {"/bin/sh": elf(), "/tini": elf(), "/usr/bin/env": elf(), "/run": b"exec /app\n"}
+    files["/app"] = b"MZqFpD='\n"
+
+    def lacks(*argv: str, **changes: Any) -> list[tuple[str, bool]]:
+        return [(row.name, row.sure) for row in needs(files, argv=argv, **changes).missing]
+
+    assert lacks("/run") == [("/run", True)]
+    assert lacks("/app") == [("/app", False)], "the host may have a handler for it"
+    assert lacks("/run", init=True) == []
+    for argv in (
+        ("sh", "-c", "/run"),
+        ("sh", "-c", "cd /; /run"),
+        ("sh", "/run"),
+        ("/tini", "/run"),
+    ):
+        assert lacks(*argv) == [], argv
+    files["/other"] = b"#!/usr/bin/env run\n"
+    files["/usr/bin/run"] = b"exec /app\n"
+    assert lacks("/other") == []
+
+
+def test_what_a_link_leads_to_on_a_volume_is_not_missing(needs: Image) -> None:
+    volume = {"mounts": (Mount("volume", "/data"),)}
+    files = {"/app": "/data/current/app", "/srv": "data/srv", "/bin/x": elf(), "/run": "var"}
+    assert needs(files, **volume).unread == ("/app may be on a volume",)
+    assert missing(needs(files, **volume)) == []
+    assert missing(needs(files, argv=("/srv/app",), **volume)) == []
+    env = (("PATH", "/srv/bin"),)
+    assert missing(needs(files, argv=("app",), env=env, **volume)) == []
+    over = (Mount("volume", "/run/x"),)
+    assert missing(needs(files, argv=("/var/x/app",), mounts=over)) == []
+    library = {"/app": elf(interpreter=LOADER, needed=("liba",)), **glibc()}
+    library["/usr/lib/liba"] = "/data/liba"
+    assert missing(needs(library, **volume)) == []
+    assert missing(needs(library)) == [("library", "liba")]
+    assert missing(needs({"/app": b"#!/data/sh\n"}, **volume)) == []
+
+
+def test_a_loader_elsewhere_has_default_folders_of_its_own(needs: Image) -> None:
+    own, program = (
+        "/opt/glibc/lib/ld-linux-x86-64.so.2",
+        elf(interpreter=LOADER, needed=("libc.so.6",)),
+    )
+    here = glibc()
+    files = {"/app": program, LOADER: own, own: here[LOADER]}
+    assert missing(needs({**files, "/opt/glibc/lib/libc.so.6": here["/lib/libc.so.6"]})) == []
+    (row,) = needs(files).missing
+    assert (row.name, row.sure) == ("libc.so.6", False)
+    cached = {"/opt/glibc/etc/ld.so.cache": cache(**{"libc.so.6": "/x/libc"}), "/x/libc": elf()}
+    assert missing(needs({**files, **cached})) == []
+    two = {"/app": b"#!/one\nexec /two\n", "/one": program, **here, own: here[LOADER]}
+    two["/two"] = elf(interpreter=own, needed=("liba",))
+    two |= {"/sh": "one", "/bin/sh": elf(), "/opt/glibc/lib/liba": elf()}
+    assert missing(needs(two, argv=("sh", "-c", "/one; /two"))) == []
+
+
+def test_folders_from_the_working_directory(needs: Image) -> None:
+    made = {"cwd": "/srv", "argv": ("/srv/app",)}
+    files = {"/srv/lib/liba": elf(), **glibc()}
+
+    def lacks(needed: str, env: str = "", **program: Any) -> list[tuple[str, str]]:
+        app = {"/srv/app": elf(interpreter=LOADER, needed=(needed,), **program)}
+        return missing(needs({**files, **app}, env=(*PATH, ("LD_LIBRARY_PATH", env)), **made))
+
+    assert lacks("liba") == [("library", "liba")]
+    assert (
+        lacks("liba", "lib") == lacks("liba", runpath="lib") == lacks("liba", rpath="./lib") == []
+    )
+    assert lacks("lib/liba") == lacks("./lib/liba") == []
+    files["/srv/liba"] = elf()
+    assert lacks("liba") == [("library", "liba")]
+    assert lacks("liba", "/nowhere:") == lacks("liba", runpath=":/x") == []
+
+
+def test_paths_that_no_kernel_takes_are_left_out(needs: Image) -> None:
+    folder = "/d" * 1000
+    many = ":".join(["$ORIGIN" * 8] * 64)
+    names = tuple(f"lib{number}" for number in range(300))
+    program = elf(interpreter=LOADER, needed=names, runpath=many)
+    begun = time.monotonic()
+    found = needs({f"{folder}/app": program, **glibc()}, argv=(f"{folder}/app",))
+    assert len(found.missing) == 300
+    assert time.monotonic() - begun < 2
+    same = struct.pack("<iIIIQ", 0x303, 48 + 24 * 40_000, 49 + 24 * 40_000, 0, 0)
+    head = b"glibc-ld.so.cache1.1" + struct.pack("<II20x", 40_000, 5000)
+    found_ = loader.read_cache(head + same * 40_000 + b"a/" + b"b" * 4000 + b"\0")
+    assert sum(len(path) for rows in found_.values() for path in rows) <= 8 << 20
 
 
 def test_what_a_volume_may_bring_is_not_missing(needs: Image) -> None:
@@ -246,9 +339,6 @@ def test_known_software(needs: Image) -> None:
     assert known(java, argv=("/opt/java/bin/java",)) == {"java": "11.0.15"}
     rings = {"/app": elf(interpreter=LOADER, needed=("liburing.so.2",)), **glibc()}
     assert known({**rings, "/lib/liburing.so.2": elf()}) == {"io_uring": ""}
-    assert known({"/usr/share/elasticsearch/lib/elasticsearch-8.1.0.jar": b""}) == {
-        "many-maps": "8.1.0"
-    }
     legacy = {"/usr/sbin/iptables": "/etc/alternatives/iptables", "/usr/sbin/legacy": b""}
     legacy["/etc/alternatives/iptables"] = "/usr/sbin/xtables-legacy-multi"
     assert known({**legacy, "/usr/sbin/xtables-legacy-multi": b""}) == {"iptables-legacy": ""}
@@ -258,6 +348,49 @@ def test_known_software(needs: Image) -> None:
     }
     gpu = (*PATH, ("NVIDIA_VISIBLE_DEVICES", "all"))
     assert known({}, env=gpu) == {"nvidia": ""}
+
+
+HOME = "/usr/share/elasticsearch"
+
+
+def test_a_server_that_checks_memory_maps(needs: Image) -> None:
+    jar, tini = f"{HOME}/lib/elasticsearch-8.1.0.jar", ("/tini", "--", "/entry.sh", "eswrapper")
+    settings = f"{HOME}/config/elasticsearch.yml"
+    server = {jar: b"", f"{HOME}/bin/elasticsearch": b"#!/tini\n", "/tini": elf()}
+    listens = {**server, settings: b'cluster.name: "x"\nnetwork.host: 0.0.0.0\n'}
+
+    def sure(files: dict[str, Any], *env: tuple[str, str], **changes: Any) -> list[bool]:
+        changes = {"cwd": HOME, "argv": tini, **changes}
+        return [row.sure for row in needs(files, env=(*PATH, *env), **changes).software]
+
+    assert sure({jar: b"", "/app": elf()}) == [], "a client has the jar too"
+    assert sure(server) == [False], "it may listen to itself alone"
+    assert sure(listens) == [True]
+    assert sure(listens, cwd="/") == [True]
+    assert sure(listens, argv=("/tini",)) == [False], "nobody knows what is started"
+    assert sure(listens, mounts=(Mount("volume", f"{HOME}/config"),)) == [False]
+    assert sure(listens, ("transport.host", "127.0.0.1")) == [False]
+    own = listens[settings] + b"transport.host: localhost\n"
+    assert sure({**listens, settings: own}) == [False]
+    for row in (
+        ("discovery.type", "single-node"),
+        ("ES_SETTING_DISCOVERY_TYPE", "single-node"),
+        ("ES_SETTING_NODE_STORE_ALLOW__MMAP", "false"),
+        ("node.store.allow_mmap", "false"),
+    ):
+        assert sure(listens, row) == [], row
+    assert sure(listens, argv=(*tini, "-Ediscovery.type=single-node")) == []
+    single = listens[settings] + b"discovery.type: single-node\n"
+    assert sure({**listens, settings: single}) == [False]
+
+
+def test_a_systemd_without_a_library_of_its_own(needs: Image) -> None:
+    text = b"systemd 219 running in %ssystem mode\0"
+    old = {"/lib/systemd/systemd": elf(more=text)}
+    assert needs(old, argv=("/lib/systemd/systemd",)).software[0].version == "219"
+    script = {**old, "/entry": b"#!/sh\nexec /lib/systemd/systemd\n", "/sh": elf()}
+    (row,) = needs({**script, "/bin/sh": elf()}, argv=("/bin/sh", "/entry")).software
+    assert not row.sure
 
 
 def test_layers_that_cannot_be_read(tmp_path: Path) -> None:
