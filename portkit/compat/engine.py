@@ -3,6 +3,7 @@ against the guest's kernel."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
@@ -21,6 +22,8 @@ _SYSTEMD_V2, _SYSTEMD_WITHOUT_V1 = 226, 258
 # The first of each release of Java that reads cgroup v2: 15, and what it was taken back to.
 _JAVA_V2 = {8: (8, 0, 372), 11: (11, 0, 16)}
 _JAVA_ALL = 15
+_CANDIDATE = re.compile(r"[-~]rc\.?([0-9]{1,4})")  # "~" is Debian's
+_DEFAULT = ("", "default", "builtin")  # what engines call their own seccomp profile
 
 
 def clone3(case: Case) -> Iterator[Found]:
@@ -30,9 +33,10 @@ def clone3(case: Case) -> Iterator[Found]:
     if needs is None or needs.libc != "glibc" or needs.libc_version < (2, 34):
         return
     engine = version(case.facts.docker_version)
-    if () < engine < _CLONE3 and _filtered(case):
+    if () < engine < _CLONE3 and _filtered(case) and not engine_of(case.facts).podman:
         yield Found(
-            "threads of this image fail with EPERM under the engine's seccomp profile",
+            "threads of this image fail with EPERM under the engine's seccomp profile, if its "
+            "distribution has not put the fix of 20.10.10 into it",
             (
                 f"the image: glibc {dotted(needs.libc_version)}",
                 f"{case.facts.host}: Docker {case.facts.docker_version}",
@@ -83,17 +87,14 @@ def unknown_calls(case: Case) -> Iterator[Found]:
     text = engine_of(case.facts).runc
     has = version(text)
     # 1.0.0-rc93 is the first that answers ENOSYS; numbers alone do not tell candidates apart.
-    candidate = int(text.partition("-rc")[2].partition("+")[0] or 0) if _is_candidate(text) else 0
+    match = _CANDIDATE.search(text)
+    candidate = int(match[1]) if match else 0
     old = has and (has < (1, 0, 0) or (has == (1, 0, 0) and 0 < candidate < 93))
     if old and _filtered(case):
         yield Found(
             "new system calls are refused with EPERM in containers, where programs expect ENOSYS",
             (f"{case.facts.host}: runc {text}",),
         )
-
-
-def _is_candidate(text: str) -> bool:
-    return text.partition("-rc")[2].partition("+")[0].isdecimal()
 
 
 def io_uring(case: Case) -> Iterator[Found]:
@@ -107,7 +108,8 @@ def io_uring(case: Case) -> Iterator[Found]:
         yield Found("the kernel has no io_uring, or it is switched off", (found.path,))
     elif case.form is Form.IMAGE:
         engine = version(case.facts.docker_version)
-        if engine and engine[0] >= _IO_URING and _filtered(case):
+        old = not engine or engine[0] < _IO_URING or engine_of(case.facts).podman
+        if not old and _filtered(case):
             yield Found(
                 "io_uring is refused with EPERM by the engine's seccomp profile",
                 (found.path, f"{case.facts.host}: Docker {case.facts.docker_version}"),
@@ -147,31 +149,42 @@ def iptables(case: Case) -> Iterator[Found]:
 def cgroup_v2(case: Case) -> Iterator[Found]:
     """A systemd before 226 as init cannot work with cgroup v2: it freezes."""
     found = _systemd(case)
-    if found is not None and int(found.version) < _SYSTEMD_V2 and _cgroup(case) == 2:
+    if found is not None and 0 < _number(found) < _SYSTEMD_V2 and _cgroup(case) == 2:
         yield _init(case, found, 2)
 
 
 def cgroup_v1(case: Case) -> Iterator[Found]:
     """A systemd from 258 on as init does not start where cgroups are version 1."""
     found = _systemd(case)
-    if found is not None and int(found.version) >= _SYSTEMD_WITHOUT_V1 and _cgroup(case) == 1:
+    if found is not None and _number(found) >= _SYSTEMD_WITHOUT_V1 and _cgroup(case) == 1:
         yield _init(case, found, 1)
 
 
 def init_rights(case: Case) -> Iterator[Found]:
     """systemd as the first process mounts file systems and makes cgroups, which a container without
-    rights may not."""
+    rights may not. Podman gives it what it needs."""
     found = _systemd(case)
-    if found is not None and not case.spec.privileged:
-        yield Found(
-            "systemd as the first process needs rights that a container does not have",
-            (f"{found.path}: systemd {found.version}",),
-        )
+    if found is None or case.spec.privileged or engine_of(case.facts).podman:
+        return
+    given = "CAP_SYS_ADMIN" in case.spec.capabilities or any(
+        each.target.startswith("/sys/fs/cgroup") for each in case.spec.mounts
+    )
+    yield Found(
+        "systemd as the first process needs rights that a container does not have",
+        (f"{found.path}: systemd {found.version or '(its version is not known)'}",),
+        severity=Severity.UNKNOWN if given else None,
+    )
 
 
 def _systemd(case: Case) -> Software | None:
+    """What runs for certain: where a script may start it, the script knows about containers."""
     found = _software(case, "systemd")
-    return found if found is not None and found.version.isdecimal() else None
+    return found if found is not None and found.sure else None
+
+
+def _number(systemd: Software) -> int:
+    """Its version; 0 is unknown."""
+    return int(systemd.version) if systemd.version.isdecimal() else 0
 
 
 def _init(case: Case, found: Software, has: int) -> Found:
@@ -284,7 +297,8 @@ def vsyscall(case: Case) -> Iterator[Found]:
 
 
 def d_type(case: Case) -> Iterator[Found]:
-    """overlay2 on a file system without d_type, such as XFS with ftype=0, is refused."""
+    """overlay2 makes mistakes on a file system without d_type, such as XFS with ftype=0. An engine
+    that answers runs all the same: with another driver, or an old one that only warns."""
     if engine_of(case.facts).d_type is False:
         yield Found("the engine's file system has no d_type", (f"{case.facts.host}: docker info",))
 
@@ -301,4 +315,7 @@ def _filtered(case: Case) -> bool:
     if told.get("seccomp"):  # unconfined, or a profile of the App's own
         return False
     options = engine_of(case.facts).security
-    return options is None or any(text.startswith("seccomp") for text in options)
+    if options is None:
+        return True
+    own = [text.partition(",profile=") for text in options if text.startswith("seccomp")]
+    return any(profile in _DEFAULT for _, _, profile in own)

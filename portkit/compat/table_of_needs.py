@@ -113,10 +113,11 @@ _PROGRAMS: tuple[Rule[Case], ...] = (
 _CONTAINERS: tuple[Rule[Case], ...] = (
     Rule(
         "clone3-refused",
-        Severity.ERROR,
+        Severity.UNKNOWN,
         Scope.HOST,
         engine.clone3,
-        remedy="Use Docker 20.10.10 or newer there, or move the disk.",
+        remedy="Use Docker 20.10.10 or newer there, a package of the distribution with its fix "
+        "(clone3 answered with ENOSYS), or move the disk.",
         forms=_IMAGE,
         source="moby#42680",
     ),
@@ -196,7 +197,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
     Rule(
         "systemd-rights",
         Severity.ERROR,
-        Scope.FORM,
+        Scope.HOST,
         engine.init_rights,
         remedy="Move the disk, in which it has the whole machine, or say `privileged: true`.",
         forms=_IMAGE,
@@ -255,7 +256,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
     ),
     Rule(
         "engine-file-system",
-        Severity.ERROR,
+        Severity.WARNING,
         Scope.HOST,
         engine.d_type,
         remedy="Put the engine's folder on ext4, or on XFS that was made with ftype=1.",

@@ -60,6 +60,7 @@ class _Linux(_Part):
 class _Engine(_Part):
     """The fields of `Engine` as JSON has them."""
 
+    name: _Word = ""
     api: _Word = ""
     api_min: _Word = ""
     cgroup: Annotated[int, Field(ge=0, le=2)] = 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+_NUMBER = re.compile("-?[0-9]{1,20}")
 
 
 @dataclass(frozen=True)
@@ -55,18 +58,20 @@ class Linux:
     def number(self, sysctl: str) -> int | None:
         """The value of a sysctl that is a number; None where it is unknown."""
         text = self.sysctls.get(sysctl, "").split()
-        return int(text[0]) if text and text[0].lstrip("-").isdecimal() else None
+        return int(text[0]) if text and _NUMBER.fullmatch(text[0]) else None
 
 
 @dataclass(frozen=True)
 class Engine:
     """What a Docker Engine gives to its containers. "", 0 and None are unknown.
 
+    name: as its own answer to /version calls it, such as "Engine" or "Podman Engine".
     security: its options, such as "seccomp,profile=builtin", "apparmor", "rootless", "userns".
     runtimes: names. d_type: False where its file system cannot hold layers. runc, libseccomp:
     versions of what starts containers.
     """
 
+    name: str = ""
     api: str = ""
     api_min: str = ""
     cgroup: int = 0
@@ -77,6 +82,11 @@ class Engine:
     d_type: bool | None = None
     runc: str = ""
     libseccomp: str = ""
+
+    @property
+    def podman(self) -> bool:
+        """Whether it is Podman behind its socket for Docker's clients: its versions are its own."""
+        return "podman" in self.name.lower()
 
 
 @dataclass(frozen=True)

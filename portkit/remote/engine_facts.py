@@ -25,7 +25,10 @@ def of_info(info: JsonObject) -> JsonObject:
 
 def of_version(version: JsonObject) -> JsonObject:
     """The fields that /version has. Pure."""
+    components = version.get("Components")
+    first = components[0] if isinstance(components, list) and components else {}
     return {
+        "name": engine.text(first, "Name")[:80] if isinstance(first, dict) else "",
         "api": engine.text(version, "ApiVersion")[:20],
         "api_min": engine.text(version, "MinAPIVersion")[:20],
     }
@@ -33,7 +36,8 @@ def of_version(version: JsonObject) -> JsonObject:
 
 def of_runc(text: str) -> JsonObject:
     """runc --version: its own and that of libseccomp, which it is linked to. Pure."""
-    runc = re.search(r"^runc version (\S{1,40})", text, re.MULTILINE)
+    # A runc that was built without its version prints "runc version spec: 1.0.2".
+    runc = re.search(r"^runc version ([0-9]\S{0,39})", text, re.MULTILINE)
     library = re.search(r"^libseccomp: (\S{1,40})$", text, re.MULTILINE)
     return {
         "runc": runc.group(1) if runc else "",

@@ -25,6 +25,7 @@ from portkit.model import (
     Lack,
     Linux,
     Missing,
+    Mount,
     Needs,
     Network,
     Port,
@@ -241,7 +242,7 @@ def glibc(*numbers: int) -> Needs:
 
 
 def test_threads_under_an_old_engine() -> None:
-    assert rules(host("20.10.9"), needs=glibc(2, 34)) == {"error:clone3-refused"}
+    assert rules(host("20.10.9"), needs=glibc(2, 34)) == {"unknown:clone3-refused"}
     assert rules(host("20.10.10+dfsg1"), needs=glibc(2, 34)) == set()
     assert rules(host("20.10.9"), needs=glibc(2, 33)) == set()
     assert rules(host("20.10.9"), Form.DISK, needs=glibc(2, 34)) == set()
@@ -249,6 +250,14 @@ def test_threads_under_an_old_engine() -> None:
     assert rules(host("20.10.9"), needs=glibc(2, 34), **open_) == set()
     off = Engine(security=("apparmor",))
     assert rules(host("20.10.9", off), needs=glibc(2, 34)) == set()
+    assert rules(host("4.3.1", Engine(name="Podman Engine")), needs=glibc(2, 34)) == set()
+    for profile, wanted in (
+        ("unconfined", set()),
+        ("/etc/docker/own.json", set()),
+        ("default", {"unknown:clone3-refused"}),
+    ):
+        own = Engine(security=(f"seccomp,profile={profile}",))
+        assert rules(host("20.10.9", own), needs=glibc(2, 34)) == wanted
 
 
 def test_old_libseccomp_and_runc() -> None:
@@ -264,6 +273,9 @@ def test_old_libseccomp_and_runc() -> None:
     for runc, old in (
         ("1.0.0-rc92", True),
         ("1.0.0-rc93", False),
+        ("1.0.0~rc10+ds1", True),
+        ("1.0.0~rc93+ds1", False),
+        ("1.0.0-rc.92", True),
         ("1.1.5+ds1", False),
         ("", False),
     ):
@@ -279,6 +291,7 @@ def test_io_uring() -> None:
         "warning:io-uring-refused"
     }
     assert rules(host("25.0.3"), Form.DISK, needs=needs) == set()
+    assert rules(host("25.0.3", Engine(name="Podman Engine")), needs=needs) == set()
 
 
 def test_sandboxes_and_tables() -> None:
@@ -304,6 +317,8 @@ def test_sandboxes_and_tables() -> None:
         ("258", 1, {"error:systemd-new"}),
         ("258", 2, set()),
         ("258", 0, {"unknown:systemd-new"}),
+        ("", 1, set()),
+        ("", 2, set()),
     ],
 )
 def test_systemd(number: str, cgroup: int, wanted: set[str]) -> None:
@@ -311,6 +326,15 @@ def test_systemd(number: str, cgroup: int, wanted: set[str]) -> None:
     assert rules(facts, needs=needs, privileged=True) == wanted
     assert rules(facts, needs=needs) == {*wanted, "error:systemd-rights"}
     assert rules(facts, Form.DISK, needs=needs) == set()
+    groups = Mount("bind", "/sys/fs/cgroup", "/sys/fs/cgroup")
+    for able in ({"cap_add": ("SYS_ADMIN",)}, {"volumes": (groups,)}):
+        found = {*rules(facts, needs=needs, **able)}
+        assert {*wanted, "unknown:systemd-rights"} <= found
+        assert "error:systemd-rights" not in found
+    podman = replace(facts, engine=replace(facts.engine, name="Podman Engine"))
+    assert rules(podman, needs=needs) == wanted
+    perhaps = replace(needs, software=(replace(needs.software[0], sure=False),))
+    assert rules(facts, needs=perhaps) == set()
 
 
 @pytest.mark.parametrize(
@@ -364,7 +388,7 @@ def test_vsyscall_and_file_systems() -> None:
     assert rules(host(vsyscall=False), needs=glibc(2, 12)) == {"error:vsyscall"}
     assert rules(host(vsyscall=True), needs=glibc(2, 12)) == set()
     assert rules(host(vsyscall=False), needs=glibc(2, 36)) == set()
-    assert rules(host(engine=Engine(d_type=False))) == {"error:engine-file-system"}
+    assert rules(host(engine=Engine(d_type=False))) == {"warning:engine-file-system"}
 
 
 # ---------------------------------------------------------------- the compose file

@@ -157,11 +157,16 @@ def test_an_engine() -> None:
     assert (found["rootless"], found["d_type"]) == (True, False)
     assert engine_facts.of_info({})["cgroup"] == 1
     assert engine_facts.of_version({"ApiVersion": "1.45", "MinAPIVersion": "1.24"}) == {
+        "name": "",
         "api": "1.45",
         "api_min": "1.24",
     }
     text = "runc version 1.1.5+ds1\ncommit: 1\nspec: 1.0.2-dev\ngo: go1.19.8\nlibseccomp: 2.5.4\n"
     assert engine_facts.of_runc(text) == {"runc": "1.1.5+ds1", "libseccomp": "2.5.4"}
+    podman = {"Components": [{"Name": "Podman Engine", "Version": "4.3.1"}, {"Name": "Conmon"}]}
+    assert engine_facts.of_version(podman)["name"] == "Podman Engine"
+    assert engine_facts.of_version({"Components": []})["name"] == ""
+    assert engine_facts.of_runc("runc version spec: 1.0.2-dev")["runc"] == ""
     assert engine_facts.of_runc("crun version 1.8") == {"runc": "", "libseccomp": ""}
 
 
@@ -169,6 +174,11 @@ def plain(**changes: Any) -> dict[str, Any]:
     """As JSON has them."""
     row: dict[str, Any] = json.loads(json.dumps(asdict(FACTS)))
     return {**row, **changes}
+
+
+def test_a_sysctl_that_is_no_number() -> None:
+    for text, wanted in (("--5", None), ("-5", -5), ("", None), ("4 8", 4), ("5x", None)):
+        assert Linux(sysctls={"a": text}).number("a") == wanted
 
 
 def test_facts_without_these_are_unknown() -> None:
