@@ -21,6 +21,7 @@ from portkit.compat.profile import Profile
 from portkit.compat.room import Load, needed
 from portkit.compat.rule import Case, Found, KnownFacts, Rule, Scope
 from portkit.compat.table import BUNDLE_LACKS, CASE_RULES, PORT_SHARED, RULES, RUNNING, SPACE
+from portkit.compat.table_of_needs import SYSTEM
 from portkit.errors import IncompatibleError, PortkitError
 from portkit.model import (
     AppSpec,
@@ -75,14 +76,15 @@ def check(
 
     images: by digest. instances: what portkit has there. unknown: the fields of `facts` that are
     not known. needs: of those services whose image was read. A finding about one of several
-    services names it; one that is true of all of them is there once.
+    services names it; one that is true of all of them is there once. Of an image for another system
+    nothing but that is found.
     """
     found: dict[Finding, list[str]] = {}
     known = cast(Facts, KnownFacts(facts, unknown)) if unknown else facts
     for service in spec.services:
         image, own = images[service.image], needs.get(service.service)
         case = Case(service, spec, image, known, form, instances, own)
-        for rule in CASE_RULES:
+        for rule in CASE_RULES if image.os == "linux" else (SYSTEM,):
             for finding in rule.judge(case) if form in rule.forms else ():
                 found.setdefault(finding, []).append(service.service)
     return tuple(_named(finding, names, spec) for finding, names in found.items())

@@ -6,9 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from portkit.compat.programs import OF_A_DRIVER
 from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
 from portkit.compat.versions import Version, dotted, version
-from portkit.model import Form, Severity, Software
+from portkit.model import Form, Lack, Severity, Software
 from portkit.model.run import security_option
 
 # The first Docker whose profile answers ENOSYS to clone3 (release notes of 20.10.10).
@@ -270,11 +271,21 @@ def fuse(case: Case) -> Iterator[Found]:
 
 
 def gpu(case: Case) -> Iterator[Found]:
-    """An image for NVIDIA's container runtime: without it the driver's libraries are not there."""
+    """An image for NVIDIA's container runtime: without it the driver's libraries are not there, and
+    a program that is linked to one of them does not start."""
     found = _software(case, "nvidia")
+    runtimes = engine_of(case.facts).runtimes
+    absent = case.form is Form.DISK or (runtimes is not None and "nvidia" not in runtimes)
+    for row in case.needs.missing if case.needs else ():
+        if row.what is Lack.LIBRARY and row.name.startswith(OF_A_DRIVER):
+            yield Found(
+                f"{row.by} needs {row.name}, which is not in the image: NVIDIA's container runtime "
+                "puts it in, where there is one",
+                (f"{row.by}: {row.name}",),
+                severity=Severity.ERROR if absent and row.sure else Severity.UNKNOWN,
+            )
     if found is None:
         return
-    runtimes = engine_of(case.facts).runtimes
     if case.form is Form.DISK:
         yield Found("the VM has no GPU", (found.path,))
     elif runtimes is None:

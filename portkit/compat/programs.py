@@ -10,13 +10,15 @@ from collections.abc import Iterator, Sequence
 from portkit.compat.rule import Case, Found, UnknownFact, linux_of
 from portkit.compat.versions import dotted, version
 from portkit.engines.virtual_cpu import x86_level
-from portkit.model import Binary, Facts, Form, Lack, Missing, Role, Severity
+from portkit.model import Binary, Facts, Form, Lack, Missing, Needs, Role, Severity
+from portkit.model.needs import Release
 
 # Machines whose programs a processor of another one runs by itself, if its kernel was built so.
 _ALSO: dict[str, tuple[str, ...]] = {"amd64": ("386",), "arm64": ("arm",)}
 _YES, _NO = "yes", "no"
 # The driver's own libraries, which the container runtime of NVIDIA puts in.
-_OF_A_DRIVER = ("libcuda.so", "libnvidia-", "libnvcuvid.so")
+OF_A_DRIVER = ("libcuda.so", "libnvidia-", "libnvcuvid.so")
+_WITHOUT_CHECK = (2, 36)  # of glibc
 
 
 def windows(case: Case) -> Iterator[Found]:
@@ -92,7 +94,9 @@ def _helped(facts: Facts, wanted: str) -> str:
         # What was not tried is so on nearly every host; a rule must not refuse for it.
         return "" if tried == _NO else "native"
     handlers = [each for each in linux_of(facts).binfmt or () if each.architecture == wanted]
-    return "emulated" if any(each.fixed for each in handlers) and tried in ("", _YES) else ""
+    # "unknown": the trial itself was not possible there.
+    works = tried in ("", _YES, "unknown")
+    return "emulated" if any(each.fixed for each in handlers) and works else ""
 
 
 def _handlers(facts: Facts, wanted: str, form: Form) -> tuple[str, ...]:
@@ -164,7 +168,7 @@ def _loader_remedy(name: str) -> str:
 def library(case: Case) -> Iterator[Found]:
     """A library that a program or another library names is found nowhere by the loader."""
     for row in _missing(case, Lack.LIBRARY):
-        if not row.name.startswith(_OF_A_DRIVER):  # rule `gpu`
+        if not row.name.startswith(OF_A_DRIVER):  # rule `gpu`
             yield _found(
                 row,
                 f"{row.by} needs {row.name}, which its loader does not find in the image: "
@@ -250,26 +254,48 @@ def _processor(case: Case) -> tuple[str, ...]:
 
 
 def kernel(case: Case) -> Iterator[Found]:
-    """A program's ABI note asks for a later kernel: its C library ends with "kernel too old"."""
-    asks = {
-        each.kernel: f"{each.path}: ABI note {dotted(each.kernel)}"
-        for each in (case.needs.binaries if case.needs else ())
-        if each.sure and each.kernel
-    }
-    if told := case.spec.stated.kernel:
-        asks.setdefault(told, f"x-portkit.needs.kernel: {dotted(told)}")
-    if not asks:
+    """An ABI note asks for a later kernel: glibc before 2.36 ends with "kernel too old", or does
+    not take the library."""
+    noted, told = _noted(case.needs), case.spec.stated.kernel
+    if not noted and not told:
         return
-    newest, has = max(asks), version(case.facts.kernel)
-    if has and has < newest:
-        yield Found(
-            f"the image needs Linux {dotted(newest)}, the host has {case.facts.kernel}",
-            (asks[newest], f"{case.facts.host}: uname -r"),
-        )
+    has = version(case.facts.kernel)
+    if has and told and has < told:
+        yield _old(case, told, f"x-portkit.needs.kernel: {dotted(told)}")
+    elif has and noted and has < max(noted):
+        yield _old(case, max(noted), noted[max(noted)], _is_certain(case.needs))
+
+
+def _noted(needs: Needs | None) -> dict[Release, str]:
+    """The kernels that ABI notes ask for, and which say so. Loaders look at their own note and at
+    those of libraries; a static program has its C library in it."""
+    binaries = [each for each in (needs.binaries if needs else ()) if each.sure]
+    dynamic = any(each.role is Role.LOADER for each in binaries)
+    return {
+        each.kernel: f"{each.path}: ABI note {dotted(each.kernel)}"
+        for each in binaries
+        if each.kernel and not (dynamic and each.role is Role.PROGRAM)
+    }
+
+
+def _is_certain(needs: Needs | None) -> Severity | None:
+    """glibc 2.36 took the comparison out (its commit b46d250656); another libc makes none."""
+    if needs is not None and needs.libc == "glibc" and needs.libc_version:
+        return None if needs.libc_version < _WITHOUT_CHECK else Severity.INFO
+    return Severity.UNKNOWN
+
+
+def _old(case: Case, wanted: Release, why: str, severity: Severity | None = None) -> Found:
+    return Found(
+        f"the image asks for Linux {dotted(wanted)}, the host has {case.facts.kernel}",
+        (why, f"{case.facts.host}: uname -r"),
+        severity=severity,
+    )
 
 
 def page_size(case: Case) -> Iterator[Found]:
-    """A file whose segments are aligned to smaller pages than the kernel's cannot be mapped."""
+    """A file whose segments are placed for smaller pages than the kernel's cannot be mapped; glibc
+    refuses libraries that state so."""
     pages = case.needs.binaries if case.needs else ()
     for each in pages:
         if not each.sure or not each.align:

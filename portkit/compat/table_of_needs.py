@@ -11,15 +11,16 @@ from portkit.model import Form, Severity
 
 _IMAGE = frozenset({Form.IMAGE})
 
+SYSTEM: Rule[Case] = Rule(
+    "system",
+    Severity.ERROR,
+    Scope.APP,
+    programs.windows,
+    remedy="Build the image for Linux.",
+    source="OCI image-spec v1.1, config.md (os)",
+)
 _PROGRAMS: tuple[Rule[Case], ...] = (
-    Rule(
-        "system",
-        Severity.ERROR,
-        Scope.APP,
-        programs.windows,
-        remedy="Build the image for Linux.",
-        source="OCI image-spec v1.1, config.md (os)",
-    ),
+    SYSTEM,
     Rule(
         "emulated",
         Severity.WARNING,

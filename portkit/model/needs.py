@@ -35,9 +35,9 @@ class Binary:
     path: in the image, symlinks followed. machine: in Go's words, as an image's architecture;
     "elf-N" for a number that has none. level: of x86-64 that its own note asks for; 0 where no
     note says more than the baseline, which proves nothing. kernel: the oldest Linux that its note
-    allows. align: bytes that the least aligned of its segments is aligned to. code_level: of x86-64
-    that the code of a program shows; 0 is not known. sure: the start runs it for certain; else it
-    is named where a script or a wrapper may run it.
+    allows. align: the largest page of memory with which it can be mapped; 0 is any. code_level: of
+    x86-64 that the code of a program shows; 0 is not known. sure: the start runs it for certain;
+    else it is named where a script or a wrapper may run it.
     """
 
     path: str

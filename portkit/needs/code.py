@@ -7,6 +7,7 @@ marks a system call. So a few sequences of bytes are looked for that compilers m
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 CODE_BYTES = 32 << 20  # of one program
 IO_URING_SETUP = 425
@@ -22,6 +23,8 @@ _V3 = re.compile(
     rb"|[\x43\x63\xc3\xe3][\x7b\xfb]\xf0)",
     re.DOTALL,
 )
+# A line of what `go version -m` shows (cmd/go/internal/load, setBuildInfo).
+_GO = re.compile(rb"build\tGOAMD64=v([234])\n")
 _CPUID = b"\x0f\xa2"
 _FEW = 3  # of these instructions: fewer may be a number that looks like one
 _SPARSE = 1 << 13  # bytes of code, in which a program for v3 has dozens of them
@@ -37,8 +40,19 @@ def level(code: bytes) -> int:
     A program that asks the processor what it can (cpuid) may have code for several, of which it
     takes the right one: of that nothing is said.
     """
-    found = len(_V3.findall(code))
-    return 3 if found >= max(_FEW, len(code) // _SPARSE) and _CPUID not in code else 0
+    if _CPUID in code:
+        return 0
+    enough = max(_FEW, len(code) // _SPARSE)
+    found = sum(1 for _ in islice(_V3.finditer(code), enough))
+    return 3 if found >= enough else 0
+
+
+def go_level(data: bytes) -> int:
+    """The level that a program of Go was built for, as its build information states it; 0 where
+    none is stated, or the baseline. Such a program ends at once on a lesser processor
+    (runtime/asm_amd64.s)."""
+    match = _GO.search(data)
+    return int(match[1]) if match else 0
 
 
 def calls(code: bytes, number: int, *, imports_syscall: bool) -> bool:

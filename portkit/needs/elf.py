@@ -68,7 +68,10 @@ class Elf:
     """What a file says of itself; see `model.needs.Binary` for level and kernel.
 
     key: the machine as ELF numbers it, bits, whether it is little-endian: what a loader compares.
-    code: offset and bytes of the segments that are executable. imports_syscall: whether syscall(3)
+    align: the least that a segment states to be aligned to (p_align), which glibc's loader checks
+    of libraries. page: the largest page with which all of them can be mapped; 0 is any. Where it is
+    smaller than the kernel's page, mmap(2) refuses. code: offset and bytes of the segments that are
+    executable; data: of the others. imports_syscall: whether syscall(3)
     is among its names.
     """
 
@@ -85,7 +88,9 @@ class Elf:
     kernel: tuple[int, int, int] | None = None
     level: int = 0
     align: int = 0
+    page: int = 0
     code: tuple[tuple[int, int], ...] = ()
+    data: tuple[tuple[int, int], ...] = ()
     imports_syscall: bool = False
 
     @property
@@ -154,9 +159,16 @@ class _File:
             kernel=kernel,
             level=level if self.machine == X86_64 else 0,
             align=min((row.align for row in self._of(_LOAD) if row.align > 1), default=0),
+            page=self._page(),
             code=tuple((row.offset, row.size) for row in self._of(_LOAD) if row.flags & 1),
+            data=tuple((row.offset, row.size) for row in self._of(_LOAD) if not row.flags & 1),
             imports_syscall=self._imports_syscall(),
         )
+
+    def _page(self) -> int:
+        """A segment is mapped where its place in the file and in memory differ by whole pages."""
+        differences = [row.address - row.offset for row in self._of(_LOAD)]
+        return min((each & -each for each in differences if each), default=0)
 
     @cached_property
     def _segments(self) -> list[_Segment]:

@@ -85,7 +85,7 @@ class Search:
     def __init__(
         self, root: Root, kind: str, machine: str, loader: str, env: Mapping[str, str], cwd: str
     ) -> None:
-        self._root, self._kind, self._machine, self._cwd = root, kind, machine, cwd
+        self._root, self.kind, self._machine, self._cwd = root, kind, machine, cwd
         self._home = posixpath.dirname(loader)
         # A loader elsewhere was built with default folders that its path only suggests.
         self.sure = bool(_USUAL.match(loader))
@@ -102,14 +102,14 @@ class Search:
             self._last = by, tuple(islice(dict.fromkeys(self._folders(by)), _FOLDERS))
         for folder in self._last[1]:
             yield joined(self._cwd, joined(folder, name))
-        if self._kind == GLIBC:
+        if self.kind == GLIBC:
             yield from self._cache.get(name, ())
-        if self._kind == MUSL or by.elf.default_folders:
+        if self.kind == MUSL or by.elf.default_folders:
             for folder in self._default:
                 yield f"{folder}/{name}"
 
     def _folders(self, by: Object) -> Iterator[str]:
-        if self._kind == MUSL:
+        if self.kind == MUSL:
             yield from self._asked
             for each in (by, *reversed(by.parents)):
                 yield from self._path(each.elf.runpath or each.elf.rpath, each)
@@ -145,13 +145,13 @@ class Search:
         directory (elf/dl-load.c, fillin_rpath), which musl leaves out."""
         if not text:
             return []
-        empty = "." if self._kind == GLIBC else ""
+        empty = "." if self.kind == GLIBC else ""
         rows = text.replace(";", ":").split(":")
         return [each or empty for each in rows if each or empty][:_PATHS]
 
     @cached_property
     def _default(self) -> Sequence[str]:
-        if self._kind == MUSL:
+        if self.kind == MUSL:
             machine = _MUSL_MACHINES.get(self._machine, "")
             told = self._root.text(f"/etc/ld-musl-{machine}.path", 1 << 16)
             named = self._split(told.replace("\n", ":")) or ["/lib", "/usr/local/lib", "/usr/lib"]

@@ -281,6 +281,10 @@ class Start:
 
     def _look_at_code(self, entry: Entry, read: Elf) -> None:
         binary, budget = self.binaries[entry.path], code.CODE_BYTES
+        for offset, size in (*read.data, *read.code):
+            if level := code.go_level(self._root.read(entry, offset, min(size, code.CODE_BYTES))):
+                binary = replace(binary, code_level=level)
+                break
         for offset, size in read.code:
             data = self._root.read(entry, offset, min(size, budget))
             budget -= len(data)
@@ -338,7 +342,7 @@ class Start:
             if read is None:
                 return None
             if read.key == by.elf.key:  # else the loader goes on
-                self._keep(entry, Role.LIBRARY, read, sure=sure)
+                self._keep(entry, Role.LIBRARY, read, sure=sure, kind=search.kind)
                 return Object(path, read, (*by.parents, by))
             other = f"{entry.path} is for {read.machine}"
         self._lack(Missing(Lack.LIBRARY, name, by.path, other, sure and search.sure))
@@ -356,10 +360,12 @@ class Start:
                     has = f"{wanted.library} has {_newest(library.defined, version)}"
                     self._lack(Missing(Lack.VERSION, version, each.path, has, sure))
 
-    def _keep(self, entry: Entry, role: Role, read: Elf, *, sure: bool) -> None:
+    def _keep(self, entry: Entry, role: Role, read: Elf, *, sure: bool, kind: str = "") -> None:
         before = self.binaries.get(entry.path)
         if before is None or (sure and not before.sure):
             self.files[entry.path] = read
+            # Kernels, and musl, look at where segments are; glibc also at what they state.
+            stated = role is Role.LIBRARY and kind == loader.GLIBC
             self.binaries[entry.path] = Binary(
                 path=entry.path,
                 role=role,
@@ -367,7 +373,7 @@ class Start:
                 bits=read.key[1],
                 level=read.level,
                 kernel=read.kernel,
-                align=read.align,
+                align=read.align if stated else read.page,
                 sure=sure,
             )
 

@@ -27,7 +27,19 @@ LIBVIRT_SOCKETS = ("/var/run/libvirt/libvirt-sock", "/var/run/libvirt/virtqemud-
 # What only a trial shows, which may take long. It stays true while `kept_mark` is the same.
 KEPT = ("accelerator", "accelerator_note")
 _KVM = "/dev/kvm"
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+# What uname(2) says, in Go's words; riscv64, ppc64le and s390x are the same in both.
+_MACHINES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv6l": "arm",
+    "armv7l": "arm",
+    "armv8l": "arm",  # a 32-bit personality on 64 bits
+    "i386": "386",
+    "i486": "386",
+    "i586": "386",
+    "i686": "386",
+    "loongarch64": "loong64",
+}
 
 
 def gather(args: JsonObject, channel: Channel) -> JsonObject:
@@ -38,7 +50,7 @@ def gather(args: JsonObject, channel: Channel) -> JsonObject:
         "os_id": release.get("ID", "unknown"),
         "os_version": release.get("VERSION_ID", release.get("VERSION_CODENAME", "")),
         "os_name": release.get("PRETTY_NAME", "unknown"),
-        "architecture": _MACHINES.get(platform.machine(), platform.machine()),
+        "architecture": architecture(platform.machine()),
         "kernel": platform.release(),
         # Those that this process may use: a container or a cpuset may have fewer than the machine.
         "cpus": len(os.sched_getaffinity(0)),
@@ -65,6 +77,11 @@ def gather(args: JsonObject, channel: Channel) -> JsonObject:
     del row["qemu_binary"]
     row["libvirt_socket"] = libvirt_socket()
     return row
+
+
+def architecture(machine: str) -> str:
+    """The name that images have for a machine."""
+    return _MACHINES.get(machine, machine)
 
 
 def _kept_mark(row: JsonObject) -> str:

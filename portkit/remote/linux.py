@@ -128,6 +128,7 @@ _MACHINES = {
     (243, 2): "riscv64",
     (22, 2): "s390x",
     (21, 2): "ppc64le",
+    (258, 2): "loong64",
 }
 # Programs that do nothing but exit(2) with 0, in the machine's own code.
 _EXITS = {

@@ -97,6 +97,7 @@ ARM = replace(IMAGE, architecture="arm64")
         ({"binfmt": ()}, Verdict.INCOMPATIBLE),
         ({"binfmt": (FIXED,)}, Verdict.EMULATED),
         ({"binfmt": (FIXED,), "runs": {"arm64": "yes"}}, Verdict.EMULATED),
+        ({"binfmt": (FIXED,), "runs": {"arm64": "unknown"}}, Verdict.EMULATED),
         ({"binfmt": (FIXED,), "runs": {"arm64": "it ends with 255"}}, Verdict.INCOMPATIBLE),
         ({"binfmt": (replace(FIXED, flags="PO"),)}, Verdict.INCOMPATIBLE),
         ({"binfmt": (replace(FIXED, architecture="riscv64"),)}, Verdict.INCOMPATIBLE),
@@ -131,6 +132,9 @@ def test_a_program_for_another_machine_in_an_image_that_says_it_is_ours() -> Non
 def test_an_image_for_windows() -> None:
     image = replace(IMAGE, os="windows")
     assert rules(image=image) == rules(form=Form.DISK, image=image) == {"error:system"}
+    other = replace(image, architecture="arm64")
+    needs = replace(NEEDS, missing=(Missing(Lack.COMMAND, "cmd.exe", "argv[0]"),))
+    assert rules(replace(FACTS, docker_version=None), image=other, needs=needs) == {"error:system"}
 
 
 # ---------------------------------------------------------------- what is missing
@@ -177,7 +181,16 @@ def test_what_could_not_be_read_is_unknown() -> None:
 
 def test_the_driver_of_a_gpu_is_no_library_of_the_image() -> None:
     row = Missing(Lack.LIBRARY, "libcuda.so.1", "/app")
-    assert rules(needs=replace(NEEDS, missing=(row,))) == set()
+    needs = replace(with_software("nvidia"), missing=(row,))
+    able = host(engine=Engine(cgroup=1, runtimes=("nvidia", "runc")))
+    unable = host(engine=Engine(cgroup=1, runtimes=("runc",)))
+    assert rules(able, needs=needs) == {"unknown:gpu"}
+    assert rules(needs=needs) == {"unknown:gpu", "info:gpu"}
+    assert rules(unable, needs=needs) == {"error:gpu", "warning:gpu"}
+    assert rules(able, Form.DISK, needs=needs) == {"error:gpu", "warning:gpu"}
+    assert rules(able, Form.DISK, needs=replace(NEEDS, missing=(row,))) == {"error:gpu"}
+    perhaps = replace(needs, missing=(replace(row, sure=False),))
+    assert rules(unable, needs=perhaps) == {"unknown:gpu", "warning:gpu"}
 
 
 # ---------------------------------------------------------------- processor and kernel
@@ -221,11 +234,17 @@ def test_the_level_is_that_of_the_domain_that_is_defined() -> None:
 
 
 def test_an_old_kernel() -> None:
-    needs = replace(NEEDS, binaries=(replace(PROGRAM, kernel=(3, 17, 0)),))
+    parts = (PROGRAM, replace(PROGRAM, role=Role.LOADER), replace(PROGRAM, role=Role.LIBRARY))
+    needs = replace(glibc(2, 35), binaries=(*parts[:2], replace(parts[2], kernel=(3, 17, 0))))
     old, new = replace(FACTS, kernel="3.10.0-1160.el7.x86_64"), replace(FACTS, kernel="3.17")
     assert rules(old, needs=needs) == {"error:kernel-old"}
     assert rules(replace(new, kernel="6.1.0-18-amd64"), needs=needs) == set()
     assert rules(old, Form.DISK, needs=needs) == set(), "a disk has a kernel of its own"
+    assert rules(old, needs=replace(needs, libc_version=(2, 36))) == {"info:kernel-old"}
+    program = replace(needs, binaries=(replace(PROGRAM, kernel=(3, 17, 0)), *parts[1:]))
+    assert rules(old, needs=program) == set(), "the kernel does not look at it"
+    static = replace(NEEDS, binaries=program.binaries[:1])
+    assert rules(old, needs=static) == {"unknown:kernel-old"}
 
 
 def test_pages() -> None:
@@ -447,6 +466,18 @@ def test_ports_of_users_without_rights() -> None:
     assert rules(host("20.10.1"), **low) == set()
     assert rules(host(), network_mode="host", **low) == {"warning:port-user"}
     assert rules(host("19.03.8"), ports=(Port(80),), user="0:5") == set()
+    app = apps.resolve_all(App("a", (Service("a", ports=(Port(80),)),), "compose.yaml"), [IMAGE])
+    for root, wanted in ((False, []), (True, [Severity.UNKNOWN])):
+        silent = host(engine=Engine(cgroup=1, rootless=root))
+        found = compat.check(
+            app,
+            {IMAGE.digest: IMAGE},
+            silent,
+            Form.IMAGE,
+            (),
+            frozenset({"unprivileged_port_start"}),
+        )
+        assert [row.severity for row in found if row.rule == "port-rootless"] == wanted
     rootless = host(engine=Engine(rootless=True))
     assert rules(rootless, ports=(Port(80),)) == {"error:port-rootless"}
     assert rules(replace(rootless, unprivileged_port_start=80), ports=(Port(80),)) == set()

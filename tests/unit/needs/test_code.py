@@ -25,6 +25,16 @@ def test_a_level() -> None:
     assert code.level(PLAIN * 400 + V3) == 0, "few in much code"
 
 
+def test_what_go_was_told(tmp_path: Path) -> None:
+    stated = b"build\tGOARCH=amd64\nbuild\tGOAMD64=v3\n"
+    assert code.go_level(b"x" * 99 + stated) == 3
+    assert code.go_level(stated.replace(b"v3", b"v1")) == code.go_level(b"GOAMD64=v3\n") == 0
+    files = {"/app": elf(code=CPUID + stated), "/lower": elf(code=V3 * 9 + b"build\tGOAMD64=v2\n")}
+    path = layer(tmp_path / "layer", files)
+    app, lower = read([path], IMAGE, [spec(argv=("/app",)), spec(argv=("/lower",))])
+    assert [each.code_level for each in (*app.binaries, *lower.binaries)] == [3, 3]
+
+
 def test_a_system_call() -> None:
     raw = bytes.fromhex("b8a9010000 31ff 0f05 c3")
     assert code.calls(PLAIN + raw, 425, imports_syscall=False)

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,12 @@ def test_files_of_a_compiler(tmp_path: Path) -> None:
     assert found.wanted[0].library == "libc.so.6"
     other = parsed(marked.read_bytes())
     assert (other.level, other.runpath) == (3, "/x")
+
+
+def test_pages_with_which_a_file_can_be_mapped() -> None:
+    data = elf()
+    assert parse(lambda at, size: data[at : at + size]).page == 0
+    # The second field of eight bytes of a program header is the offset, the third the address.
+    for address, page in ((0x401000, 0x1000), (0x410000, 0x10000), (0x3000, 0x1000)):
+        moved = data[: 64 + 16] + struct.pack("<Q", address) + data[64 + 24 :]
+        assert parse(lambda at, size, data=moved: data[at : at + size]).page == page

@@ -13,7 +13,7 @@ from portkit import process
 from portkit.errors import HostError
 from portkit.host.facts import parse_facts
 from portkit.model import Binfmt, Engine, Linux
-from portkit.remote import engine_facts, linux
+from portkit.remote import engine_facts, facts, linux
 from tests.factories import FACTS
 
 V2 = "fpu sse sse2 cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3"
@@ -179,6 +179,22 @@ def plain(**changes: Any) -> dict[str, Any]:
 def test_a_sysctl_that_is_no_number() -> None:
     for text, wanted in (("--5", None), ("-5", -5), ("", None), ("4 8", 4), ("5x", None)):
         assert Linux(sysctls={"a": text}).number("a") == wanted
+
+
+def test_machines_have_the_names_of_images() -> None:
+    for machine, name in (
+        ("x86_64", "amd64"),
+        ("aarch64", "arm64"),
+        ("armv6l", "arm"),
+        ("armv7l", "arm"),
+        ("i386", "386"),
+        ("i686", "386"),
+        ("loongarch64", "loong64"),
+        ("riscv64", "riscv64"),
+        ("ppc64le", "ppc64le"),
+        ("s390x", "s390x"),
+    ):
+        assert facts.architecture(machine) == name
 
 
 def test_facts_without_these_are_unknown() -> None:
