@@ -284,7 +284,8 @@ def play(ground: Ground, each: Round) -> str:
 def _ended(ground: Ground, each: Round, entry: Entry, said: str, writer: Writer) -> str:
     """One command ends what is open; then it is judged who serves."""
     if entry.unfinished:
-        ended = ground.run(each.ending, entry.id, "--progress", "plain")
+        option = ["--discard-writes"] if each.ending == "rollback" else []
+        ended = ground.run(each.ending, entry.id, *option, "--progress", "plain")
         said += ended.stderr.decode(errors="replace")
         state = ground.journal.get(entry.id).state
         wanted = MoveState.DONE if each.ending == "resume" else MoveState.ROLLED_BACK
@@ -299,9 +300,9 @@ def _taken_back(ground: Ground, identity: str, before: str) -> str:
     """Nothing of it is on the target any more, and the App runs at its source."""
     state = ground.journal.get(identity).state
     if state is not MoveState.ROLLED_BACK:
-        option = ["--discard-writes"] if state is MoveState.DONE else []
+        option = "--discard-writes"
         with writing_anywhere() as writer:
-            back = ground.run("rollback", identity, *option, "--progress", "plain")
+            back = ground.run("rollback", identity, option, "--progress", "plain")
             said = back.stderr.decode(errors="replace")
             if back.code != 0:
                 return f"rollback of what was {state} ended with {back.code}: {said[-1500:]}"
@@ -400,7 +401,8 @@ def elsewhere(ground: Ground) -> str:
         said = made.stderr.decode(errors="replace")
         codes = []
         for host in (hosts.SOURCE, hosts.TARGET, hosts.SOURCE):
-            done = ground.run("rollback", identity, "--on", f"lab:{host}", "--progress", "plain")
+            words = ("--on", f"lab:{host}", "--discard-writes", "--progress", "plain")
+            done = ground.run("rollback", identity, *words)
             codes.append(done.code)
             said += done.stderr.decode(errors="replace")
         shutil.rmtree(state, ignore_errors=True)

@@ -38,7 +38,7 @@ class Runner(Protocol):
         """Make an Instance that does not run anew, of other images; what is in its volumes, or on
         its way there, stays. The rest is as for `create`."""
 
-    def volume_folders(self, identity: str) -> tuple[str, ...]:
+    def volume_folders(self, identity: str) -> Mapping[int, str]:
         """Where the host has the content of each volume of an Instance that does not run, by
         number: what is put there is what the App finds, once `fill` was called."""
 

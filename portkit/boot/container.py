@@ -50,7 +50,7 @@ class Containers:
         """New containers in place of the ones that are there."""
         self._engine.renew(held, spec, identity)
 
-    def volume_folders(self, identity: str) -> tuple[str, ...]:
+    def volume_folders(self, identity: str) -> Mapping[int, str]:
         """The engine's own folders."""
         return self._engine.volume_folders(identity)
 

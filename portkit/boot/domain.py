@@ -107,9 +107,10 @@ class Domains:
         self._engine.remove(identity)
         self._define(artifact, spec, identity, facts, again=True)
 
-    def volume_folders(self, identity: str) -> tuple[str, ...]:
+    def volume_folders(self, identity: str) -> Mapping[int, str]:
         """Folders beside its disks, which are there until the Move is over."""
-        return tuple(self._host.remote.call("instance.stage", {"id": identity})["folders"])
+        folders = self._host.remote.call("instance.stage", {"id": identity})["folders"]
+        return dict(enumerate(folders))
 
     def fill(self, identity: str, numbers: Sequence[int]) -> None:
         """Make the disks of these volumes anew."""

@@ -356,11 +356,11 @@ class Docker:
         with self._errors("set the restart policy"):
             self._api.update_container(container, restart_policy=value)
 
-    def volume_folders(self, identity: str) -> tuple[str, ...]:
+    def volume_folders(self, identity: str) -> dict[int, str]:
         """Where the host has the content of each volume of an Instance, by number."""
         rows = self._volumes(f"{labels.MOVE}={identity}")
-        places = {row.Labels.get(labels.VOLUME, ""): row.Mountpoint for row in rows}
-        return tuple(places[str(n)] for n in range(len(places)) if str(n) in places)
+        told = ((row.Labels.get(labels.VOLUME, ""), row.Mountpoint) for row in rows)
+        return {int(number): place for number, place in told if number.isdecimal()}
 
     def remove(self, identity: str, *, keep_data: bool = False) -> set[str]:
         """The containers, their volumes and networks; nothing else. The names of the images that

@@ -167,6 +167,14 @@ class _Config(_Answer):
 
 class _Restart(_Answer):
     Name: Text = ""
+    MaximumRetryCount: int = 0
+
+    @property
+    def told(self) -> str:
+        """As compose's `restart` says it."""
+        name = self.Name or "no"
+        count = self.MaximumRetryCount
+        return f"{name}:{count}" if name == "on-failure" and count else name
 
 
 class _HostConfig(_Answer):
@@ -194,6 +202,7 @@ class Volume(_Answer):
     """A volume. Mountpoint: where the host has it."""
 
     Mountpoint: Annotated[str, Field(max_length=4096)] = ""
+    CreatedAt: Text = ""
     Name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$")]
     Labels: LabelMap = {}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from portkit.engines import docker_state
 from portkit.engines.docker import Docker
-from portkit.errors import AppError, ConflictError, EngineError
+from portkit.errors import AppError, BootError, ConflictError, EngineError
 from portkit.model import ContentFile, Live
 from portkit.wire import labels
 
@@ -42,9 +42,9 @@ class DockerSource(Docker):
         return seen
 
     def users_of(self, volume: str) -> tuple[str, ...]:
-        """The ids of all running containers that use a volume."""
+        """The ids of all containers that use a volume and have not ended."""
         with self._errors("list containers"):
-            rows = self._listed({"volume": volume, "status": "running"})
+            rows = self._listed({"volume": volume, "status": ["running", "paused", "restarting"]})
         return tuple(row.Id for row in rows)
 
     def file_at(self, container: str, path: str) -> ContentFile | None:
@@ -72,14 +72,28 @@ class DockerSource(Docker):
 
         EngineError when it does not say so itself afterwards.
         """
+        self._these(ids)
         self.set_restart(dict.fromkeys(ids, "no"))
 
+    def states(self, ids: Sequence[str]) -> dict[str, tuple[str, bool]]:
+        """The restart policy of each container, as compose says it, and whether it runs."""
+        found = {}
+        for identity in ids:
+            with self._errors("look at the container"):
+                seen = self._inspect(identity)
+            found[identity] = (seen.HostConfig.RestartPolicy.told, docker_state.runs(seen.State))
+        return found
+
     def set_restart(self, policies: Mapping[str, str]) -> None:
-        """Set the restart policy of each container, as compose's `restart` says it."""
+        """Set the restart policy of each container that is still there, as compose's `restart` says
+        it."""
+        there = {row.Id for row in self._rows_of(list(policies))}
         for identity, policy in policies.items():
+            if identity not in there:
+                continue
             self._set_restart(identity, policy)
             kept = self._inspect(identity).HostConfig.RestartPolicy
-            if (kept.Name or "no") != policy.partition(":")[0]:
+            if kept.told.partition(":")[0] != policy.partition(":")[0]:
                 raise EngineError(
                     "the engine did not keep a restart policy",
                     details=f"{identity[:12]} on {self._host}: {kept.Name!r}, not {policy!r}",
@@ -100,14 +114,40 @@ class DockerSource(Docker):
                 resolution="Find out what starts it there, such as a systemd unit or a scheduler.",
             )
 
-    def start_these(self, ids: Sequence[str], within_s: float) -> None:
-        """Start containers that do not run, each after those that it needs."""
-        rows = docker_state.ordered(self._these(ids))
-        self._start([row for row in rows if not self._runs(row.Id)], rows, within_s)
+    def require_stopped(self, ids: Sequence[str]) -> None:
+        """ConflictError when one of these containers runs, or would be started by itself."""
+        awake = [
+            each for each, (policy, runs) in self.states(ids).items() if runs or policy != "no"
+        ]
+        if awake:
+            raise ConflictError(
+                "the App was started again at its source",
+                details=f"{self._host}: {', '.join(each[:12] for each in awake)}",
+                resolution="Decide which one is to go on: stop it there and set its restart policy "
+                "to `no` (docker update --restart no), or take the Move back.",
+            )
+
+    def start_these(self, ids: Sequence[str], within_s: float) -> tuple[str, ...]:
+        """Start containers that do not run, each after those that it needs; the ids of those that
+        are not there any more.
+
+        within_s: how long each may wait for what it needs. It is started all the same then: it
+        ran like that before.
+        """
+        rows = docker_state.ordered(self._rows_of(ids))
+        for row in rows:
+            if self._runs(row.Id):
+                continue
+            try:
+                self._start([row], rows, within_s)
+            except (BootError, EngineError):  # also where a log cannot be read
+                with self._errors("start the container"):
+                    self._api.start(row.Id)
+        return tuple(sorted(set(ids) - {row.Id for row in rows}))
 
     def left(self, live: Live) -> tuple[str, ...]:
         """What of an App that has moved away is still here, in words."""
-        rows = self._rows_of(live)
+        rows = self._rows_of([each.id for each in live.containers])
         names = {each.id: each.service for each in live.containers}
         found = [f"container {row.Id[:12]} ({names[row.Id]}): {row.Status}" for row in rows]
         found += [f"volume {each.Name}" for each in self._volumes_of(live)]
@@ -117,7 +157,7 @@ class DockerSource(Docker):
     def delete(self, live: Live) -> None:
         """Remove the containers and volumes of an App that has moved away. ConflictError while one
         of the containers runs."""
-        there = {row.Id for row in self._rows_of(live)}
+        there = {row.Id for row in self._rows_of([each.id for each in live.containers])}
         running = [
             each.service for each in live.containers if each.id in there and self._runs(each.id)
         ]
@@ -133,19 +173,20 @@ class DockerSource(Docker):
             for volume in self._volumes_of(live):
                 self._api.remove_volume(volume.Name)
 
-    def _rows_of(self, live: Live) -> list[Row]:
-        ids = [each.id for each in live.containers]
+    def _rows_of(self, ids: Sequence[str]) -> list[Row]:
+        """Those of these containers that are there."""
         with self._errors("list containers"):
-            return [row for row in self._listed({"id": ids}, all_=True) if row.Id in ids]
+            return [row for row in self._listed({"id": list(ids)}, all_=True) if row.Id in ids]
 
     def _volumes_of(self, live: Live) -> list[Volume]:
         """Those whose data was taken along and that are still here, by the engine's own list."""
         from portkit.engines.docker_client import Volumes, read
 
-        names = {each.name for each in live.volumes if each.name}
+        # By the time too: one of that name may have been made anew, and may hold other data.
+        known = {(each.name, each.created) for each in live.volumes if each.name}
         with self._errors("list volumes"):
             rows = read(Volumes, self._api.volumes()).Volumes
-        return [row for row in rows if row.Name in names]
+        return [row for row in rows if (row.Name, row.CreatedAt) in known]
 
     def _runs(self, identity: str) -> bool:
         with self._errors("look at the container"):
@@ -153,8 +194,7 @@ class DockerSource(Docker):
 
     def _these(self, ids: Sequence[str]) -> list[Row]:
         """The containers of these ids; EngineError when one is not there any more."""
-        with self._errors("list containers"):
-            rows = [row for row in self._listed({"id": list(ids)}, all_=True) if row.Id in ids]
+        rows = self._rows_of(ids)
         if lost := set(ids) - {row.Id for row in rows}:
             raise EngineError(
                 "a container of the App is not there any more",

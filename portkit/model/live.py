@@ -21,11 +21,13 @@ class LiveContainer:
 @dataclass(frozen=True)
 class LiveVolume:
     """A volume of the source. number: as `AppSpec.volume_numbers` counts. name: what the engine
-    calls it; "" for a folder of the host. path: where the source host has its content."""
+    calls it; "" for a folder of the host. path: where the source host has its content. created:
+    when, as the engine says it."""
 
     number: int
     name: str
     path: str
+    created: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from portkit import boot, transfer
 from portkit import host as hosts
 from portkit.errors import ConflictError
 from portkit.host import Host
-from portkit.model import Form, Live, LiveContainer
+from portkit.model import REMAINS, Form, Live, LiveContainer
 from portkit.progress import NullObserver, Observer
 from portkit.source.origin import origin
 from portkit.wire.json_types import JsonObject
@@ -49,10 +49,13 @@ def rollback_on(
     identity: str,
     host: Host,
     *,
+    discard_writes: bool = False,
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> bool:
     """Roll a Move back by its marker on the host alone, without the journal.
+
+    discard_writes: also where a running App was started on the target, and may have written there.
 
     This is for a Move that another machine has started. An App that ran at its source runs there
     again when this is called for the source, which is possible when nothing of the Move is on the
@@ -72,7 +75,9 @@ def rollback_on(
         )
     live = ran(found["about"])
     if found["role"] == "target":
-        _clear(found, host, observer if live else NullObserver())
+        if live is not None and not discard_writes:
+            _refuse_started(found, host)
+        _clear(found, host, observer if live else NullObserver(), strict=live is not None)
     elif live is not None:
         _start_again(found, host, live, observer, connect)
     # Last: as long as there is a marker, the same call can be made again.
@@ -80,14 +85,35 @@ def rollback_on(
     return True
 
 
-def _clear(marker: JsonObject, host: Host, observer: Observer) -> None:
-    """Remove all that the Move has brought to its target."""
+def _forms(marker: JsonObject) -> tuple[Form, ...]:
+    """Those in which the Move went; all where its marker does not say it."""
+    words = str(marker["about"].get("forms", "")).split()
+    known = tuple(form for form in Form if form.value in words)
+    return known or tuple(Form)
+
+
+def _refuse_started(marker: JsonObject, host: Host) -> None:
+    for form in _forms(marker):
+        with boot.runner(host, form) as runner:
+            rows = [each for each in runner.instances() if each.id == marker["id"]]
+        if any(each.status not in ("created", REMAINS) for each in rows):
+            raise ConflictError(
+                "the App was started on the target, and may have written there",
+                details=f"{marker['id']} of {marker['app']} on {host.name}",
+                resolution="To remove it with what it wrote: "
+                f"portkit rollback {marker['id']} --on {host.name} --discard-writes",
+            )
+
+
+def _clear(marker: JsonObject, host: Host, observer: Observer, *, strict: bool) -> None:
+    """Remove all that the Move has brought to its target. strict: an engine that does not answer
+    may still run it, and is an EngineError."""
     identity = marker["id"]
     facts = host.facts()
     engines = {Form.IMAGE: facts.docker_version, Form.DISK: facts.libvirt_version}
-    # An engine that is not there holds nothing of the Move.
+    # Else an engine that is not there holds nothing of the Move.
     for form, version in engines.items():
-        if version is not None:
+        if version is not None or (strict and form in _forms(marker)):
             with boot.runner(host, form) as runner:
                 if any(each.id == identity for each in runner.instances()):
                     observer.message(
@@ -102,10 +128,20 @@ def _start_again(
     marker: JsonObject, host: Host, live: Live, observer: Observer, connect: Connect
 ) -> None:
     """The App runs at its source again, once nothing can run on the target."""
-    target = marker["about"]["target"]
+    target, endpoint = marker["about"]["target"], marker["about"].get("endpoint", "")
+    left = False
     with connect(target, observer) as there:
-        facts = there.facts()
-        left = any(each.id == marker["id"] for each in boot.instances(there, facts))
+        # Names are those of the machine that began the Move; `local` was that machine itself.
+        if endpoint == "local" or there.endpoint != endpoint:
+            raise ConflictError(
+                "the target of the Move cannot be told from here",
+                details=f"it was called {target} ({endpoint or 'unknown'}) where the Move began",
+                resolution="Make sure that nothing of the Move runs there. Then set the restart "
+                "policies here again and start the containers: docker update, docker start.",
+            )
+        for form in _forms(marker):
+            with boot.runner(there, form) as runner:
+                left |= any(each.id == marker["id"] for each in runner.instances())
     if left:
         raise ConflictError(
             "the App may run on the target",

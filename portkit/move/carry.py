@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from portkit import compat, process, transfer
+from portkit import boot, compat, process, transfer
 from portkit.delivery import Transfer
 from portkit.errors import PortkitError
 from portkit.files import content
 from portkit.halt import Halt
-from portkit.model import App, AppSpec, Artifact, Form, Live, Timeline
+from portkit.model import REMAINS, App, AppSpec, Artifact, Form, Live, Timeline
 from portkit.move import walk
 from portkit.move.ground import Cargo, Ground, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
@@ -75,13 +75,18 @@ def cargo_of(packed: Packed, store: Store, source: Source) -> Cargo:
 def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
     """Go to the end of the Move, or back to where nothing of it is on the target."""
     move = ground.plan.move
+    served = has_served(ground, steps)
     try:
         _forward(ground, steps)
     # Ctrl-C too: KeyboardInterrupt is no Exception.
     except BaseException as error:
         brief = error.brief if isinstance(error, PortkitError) else type(error).__name__
-        if ground.plan.live is not None and _stays_unfinished(ground, journal, steps, brief):
-            raise
+        stays = ground.plan.live is not None
+        try:
+            if stays and _stays_unfinished(ground, journal, steps, brief, served=served):
+                raise
+        finally:
+            ground.downtime.end()
         journal.settle(move, MoveState.ROLLING_BACK, brief)
         left = walk_backward(ground, journal, steps, brief)
         if left:
@@ -90,17 +95,37 @@ def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
     journal.settle(move, MoveState.MEASURED if ground.plan.keep is None else MoveState.DONE)
 
 
-def _stays_unfinished(ground: Ground, journal: Journal, steps: Steps, brief: str) -> bool:
+def has_served(ground: Ground, steps: Steps) -> bool:
+    """Whether a running App was started on the target, which may have taken writes since: nobody
+    but the user decides then that they are lost."""
+    plan = ground.plan
+    state = steps.state(f"boot {plan.forms[0]}")
+    if plan.live is None or state is not walk.StepState.DOING:
+        return plan.live is not None and state is walk.StepState.DONE
+    with boot.runner(ground.target, plan.forms[0]) as runner:
+        rows = [each for each in runner.instances() if each.id == plan.move]
+    return any(each.status not in ("created", REMAINS) for each in rows)
+
+
+def _stays_unfinished(
+    ground: Ground, journal: Journal, steps: Steps, brief: str, *, served: bool
+) -> bool:
     """Of a running App: keep what has arrived for the next try, and the App on the host that
-    serves it. False where there is nothing yet that is worth it."""
+    serves it. False where there is nothing yet that is worth it.
+
+    served: whether it was started on the target before this process began.
+    """
     move, target = ground.plan.move, ground.plan.target
     tell = ground.clock.observer.message
     if steps.state("commit") is walk.StepState.DONE:
         tell(f"the App runs on {target}; to end the Move: portkit resume {move}")
         return True
-    if steps.state(CONFIRM) is walk.StepState.DOING:
+    confirmed = steps.state(CONFIRM) in (walk.StepState.DOING, walk.StepState.DONE)
+    if confirmed or served:
         journal.settle(move, MoveState.WAITING, brief)
-        tell(f"the App runs on {target}; portkit commit {move}, or portkit rollback {move}")
+        tell(f"the App was started on {target} and may have taken writes there, so it stays there")
+        tell(f"to go on: portkit commit {move}")
+        tell(f"to go back and lose them: portkit rollback {move} --discard-writes")
         return True
     if steps.state(PRESYNC) is not walk.StepState.DONE:
         return False

@@ -13,12 +13,14 @@ from dataclasses import asdict
 
 from portkit import app as apps
 from portkit import boot, process, transfer
+from portkit.errors import EngineError
 from portkit.host import Host
-from portkit.model import AppSpec, Artifact, Form, Live, LiveVolume
+from portkit.model import AppSpec, Artifact, Form, Live, LiveVolume, Severity
 from portkit.move.ground import Ground
 from portkit.move.marker import mark
-from portkit.move.plan import Pause
+from portkit.move.plan import FENCE, Pause
 from portkit.move.step import BaseStep, FormStep
+from portkit.report import adapter
 from portkit.source.origin import Origin, origin
 from portkit.volumes import Copy, Folder, Pass, another, predicted_last_s
 from portkit.wire.json_types import JsonObject
@@ -42,11 +44,7 @@ class Presync(FormStep):
         rows = []
         with ground.clock.phase("presync"):
             for volume in live_of(ground).volumes:
-                copy = copy_of(ground, volume, self.form)
-                passes = [copy.run()]
-                while another(passes):
-                    passes.append(copy.run())
-                rows.append(_told(volume, passes))
+                rows.append(_told(volume, warm(copy_of(ground, volume, self.form))))
         return {"volumes": rows, "phases": ground.phases()}
 
 
@@ -82,7 +80,7 @@ class Confirm(BaseStep):
         move = ground.plan.move
         ground.clock.observer.message(
             f"the App runs on {ground.plan.target}; to keep it there: portkit commit {move}; "
-            f"to take it back: portkit rollback {move}"
+            f"to take it back: portkit rollback {move} --discard-writes"
         )
         while not ground.results.told(Pause.COMMIT):
             wait_for(ground, Pause.COMMIT, _LEAST_S)
@@ -96,11 +94,20 @@ def wait_for(ground: Ground, pause: Pause, seconds: float) -> None:
         ground.halt.pause(_LOOK_S)
 
 
+def warm(copy: Copy) -> list[Pass]:
+    """Passes while the App runs, as long as each makes the last one shorter."""
+    passes = [copy.run()]
+    while another(passes):
+        passes.append(copy.run())
+    return passes
+
+
 class LastSync(FormStep):
     """What has changed in the volumes since; every byte of them is compared by its hash."""
 
     def do(self) -> JsonObject:
         ground = self.ground
+        require_stopped(ground)
         rows = []
         with ground.clock.phase("last sync"):
             for volume in live_of(ground).volumes:
@@ -118,15 +125,22 @@ class LastLayer(FormStep):
     def do(self) -> JsonObject:
         ground, cargo = self.ground, self.ground.loaded
         images = cargo.source.again(cargo.app, cargo.store, ground.clock)
-        known = ground.results.result(self.name).get("image") or cargo.image.digest
-        if images is None or images.artifact.digest == known:
+        same = images is None or images.artifact.digest == cargo.image.digest
+        # An earlier try may have booted the Instance, which wrote into its root, or may have broken
+        # off while it was made anew.
+        if images is None or (same and ground.from_start):
             return {"phases": ground.phases()}
+        for note in cargo.source.running(cargo.app, cargo.facts):
+            if note.severity is Severity.WARNING:
+                ground.clock.observer.message(note.message)
         spec = apps.resolve_all(apps.filled(cargo.app), images.services)
         holds = {
             each.digest: transfer.held_name(each.digest, ground.plan.move)
             for each in images.artifact.images
         }
-        made = images.artifact if self.form is Form.IMAGE else self._disk(images.artifact, spec)
+        made = images.artifact
+        if self.form is Form.DISK:
+            made = cargo.artifacts[self.form] if same else self._disk(images.artifact, spec)
         blobs = [blob.digest for blob in made.blobs] if self.form is Form.DISK else []
         brought = mark(ground, "target", ground.target, blobs) if blobs else []
         with ground.clock.phase("last layer"):
@@ -160,11 +174,19 @@ class LastLayer(FormStep):
 
 
 class Fence(BaseStep):
-    """Nothing starts the App at its source any more; how it was before is in the Plan."""
+    """Nothing starts the App at its source any more; how it was right before is recorded."""
+
+    def before(self) -> JsonObject:
+        with origin_of(self.ground) as there:
+            there.require()
+            return {"was": asdict(there.seen())}
 
     def do(self) -> JsonObject:
         ground = self.ground
         front, form = ground.loaded.spec.front, ground.plan.forms[0]
+        if not ground.from_start:  # the last pass was long ago, and what follows is downtime
+            for volume in live_of(ground).volumes:
+                warm(copy_of(ground, volume, form))
         pause_s = ground.downtime.begin(front, form, source_of(ground), ground.target)
         ground.halt.pause(pause_s)
         with origin_of(ground) as there, ground.clock.phase("fence"):
@@ -172,8 +194,10 @@ class Fence(BaseStep):
         return {"phases": ground.phases()}
 
     def undo(self) -> None:
-        with origin_of(self.ground) as there:
+        with origin_of(self.ground, before=True) as there:
             there.unfence()
+            # Its host may have been restarted since, and then started none of it.
+            start(self.ground, there)
 
 
 class Stop(BaseStep):
@@ -190,8 +214,8 @@ class Stop(BaseStep):
 
     def undo(self) -> None:
         self.ground.downtime.goes_back()
-        with origin_of(self.ground) as there:
-            there.start()
+        with origin_of(self.ground, before=True) as there:
+            start(self.ground, there)
 
 
 def copy_of(ground: Ground, volume: LiveVolume, form: Form) -> Copy:
@@ -199,9 +223,16 @@ def copy_of(ground: Ground, volume: LiveVolume, form: Form) -> Copy:
     if volume.number not in ground.copies:
         with boot.runner(ground.target, form) as runner:
             folders = runner.volume_folders(ground.plan.move)
+        folder = folders.get(volume.number)
+        if folder is None:
+            raise EngineError(
+                "a volume of the App is not on the target any more",
+                details=f"number {volume.number} ({volume.name}) on {ground.target.name}",
+                resolution=f"Take the Move back: portkit rollback {ground.plan.move}",
+            )
         ground.copies[volume.number] = Copy(
             Folder(source_of(ground), volume.path),
-            Folder(ground.target, folders[volume.number]),
+            Folder(ground.target, folder),
             ground.clock.observer,
         )
     return ground.copies[volume.number]
@@ -213,9 +244,28 @@ def source_of(ground: Ground) -> Host:
     return ground.source
 
 
-def origin_of(ground: Ground) -> AbstractContextManager[Origin]:
-    """The running App at its source."""
-    return origin(source_of(ground), live_of(ground))
+def origin_of(ground: Ground, *, before: bool = False) -> AbstractContextManager[Origin]:
+    """The running App at its source. before: as it was right before it was fenced."""
+    was = ground.results.result(FENCE).get("was") if before else None
+    live = live_of(ground) if was is None else adapter(Live).validate_python(was)
+    return origin(source_of(ground), live)
+
+
+def start(ground: Ground, there: Origin) -> None:
+    """The App runs at its source again, as far as it is still there."""
+    for identity in there.start():
+        ground.clock.observer.message(
+            f"the container {identity[:12]} is not at {source_of(ground).name} any more; somebody "
+            "removed it or made it anew: look whether what is there runs"
+        )
+
+
+def require_stopped(ground: Ground) -> None:
+    """ConflictError when somebody has started the App at its source since this Move stopped it,
+    perhaps long ago and in another process."""
+    if not ground.from_start:
+        with origin_of(ground) as there:
+            there.require_stopped()
 
 
 def _told(volume: LiveVolume, passes: list[Pass]) -> JsonObject:

@@ -45,6 +45,7 @@ def _about(ground: Ground, role: str, more: Sequence[str]) -> JsonObject:
             "holder": _holder(),
             "started": ground.began,
             "forms": " ".join(plan.forms),
+            "endpoint": ground.target.endpoint,
             **told(plan.live),
         },
         "needs": needs if there else [],

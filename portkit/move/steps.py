@@ -150,6 +150,8 @@ class Start(FormStep):
         with boot.runner(ground.target, self.form) as runner:
             if not ground.from_start:  # a process that was killed may have started it
                 runner.stop(plan.move)
+            if plan.live is not None:
+                cutover.require_stopped(ground)
             watch = watch_over(ground, self.form, runner, way)
             for number in range(1, plan.repeat + 1):
                 counted = f" {number}" if number > 1 else ""

@@ -22,6 +22,7 @@ from portkit.move.carry import (
     cutover_report,
     fingerprint,
     form_reports,
+    has_served,
     say_what_is_left,
     walk_backward,
     walk_forward,
@@ -89,6 +90,8 @@ def resume(
     store = store or Store(default_root())
     entry = _open_entry(journal, identity)
     plan = plan_from(entry.plan)
+    if plan.live is not None and journal.record(identity).state("commit") is walk.StepState.DONE:
+        return _released(plan, journal, observer, connect)
     image = _image(plan, store)
     with (
         journal.held(identity),
@@ -116,6 +119,20 @@ def resume(
     return Ended(identity, journal.get(identity).state, report)
 
 
+def _released(plan: Plan, journal: Journal, observer: Observer, connect: Connect) -> Ended:
+    """The end of a Move that is over but for its locks and markers: for that, neither the source's
+    containers nor the Store here are needed any more."""
+    with (
+        journal.held(plan.move),
+        connect(plan.target, observer) as target,
+        _source_host(plan, observer, connect) as source,
+    ):
+        steps = journal.record(plan.move)
+        ground = Ground(plan, steps, target, source, Clock(observer), from_start=False)
+        walk_forward(ground, journal, steps)
+    return Ended(plan.move, journal.get(plan.move).state)
+
+
 def go_on(
     identity: str,
     pause: Pause,
@@ -138,11 +155,18 @@ def go_on(
             details=f"{identity} of {entry.app}",
             resolution=f"portkit resume {identity}",
         )
+    steps = journal.record(identity)
+    booted = steps.state(f"boot {plan_from(entry.plan).forms[0]}")
+    if pause is Pause.COMMIT and booted not in (walk.StepState.DOING, walk.StepState.DONE):
+        raise ConflictError(
+            "the App was not started on the target yet",
+            details=f"{identity} of {entry.app}, {entry.source} -> {entry.target}",
+            resolution=f"First: portkit cutover {identity}",
+        )
     journal.tell(identity, pause)
     if not entry.live:
         return resume(identity, journal=journal, store=store, observer=observer, connect=connect)
     wanted = {Pause.CUTOVER: plans.FENCE, Pause.COMMIT: plans.CONFIRM}[pause]
-    steps = journal.record(identity)
     while entry.live:
         time.sleep(_LOOK_S)
         entry = journal.get(identity)
@@ -168,8 +192,9 @@ def rollback(
 ) -> Ended:
     """Roll a Move back that is unfinished, so that nothing of it stays on the target.
 
-    discard_writes: also one of a running App that has ended: the App runs at its source again, with
-    the data that it was stopped with, and what it wrote on the target since is lost.
+    discard_writes: also one of a running App that was started on the target, or has ended: the App
+    runs at its source again, with the data that it was stopped with, and what it wrote on the
+    target since is lost. ConflictError without it.
 
     If a step cannot be undone, the others are undone all the same, and the error of the first one
     that failed is raised. The same call can be made again.
@@ -179,16 +204,19 @@ def rollback(
     plan = plan_from(entry.plan)
     if entry.state is not MoveState.DONE or plan.live is None or not discard_writes:
         entry = _open_entry(journal, identity)
+    _refuse_older(journal, entry)
     with (
         journal.held(identity),
         connect(plan.target, observer) as target,
         _source_host(plan, observer, connect) as source,
     ):
-        if entry.state is MoveState.DONE and plan.live is not None:
-            with _origin(source, plan.live) as there:
-                there.require()  # before the App is stopped where it runs now
         steps = journal.record(identity)
         ground = Ground(plan, steps, target, source, Clock(observer), for_good=True)
+        if plan.live is not None and has_served(ground, steps):
+            if not discard_writes:
+                raise _has_writes(entry)
+            with _origin(source, plan.live) as there:
+                there.require()  # before the App is stopped where it runs now
         _lock_again(ground, steps)
         journal.settle(identity, MoveState.ROLLING_BACK, entry.error)
         left = walk_backward(ground, journal, steps, entry.error or "rolled back by hand")
@@ -222,10 +250,13 @@ def left_behind(
     delete: remove its containers and volumes there. ConflictError when the Move has not ended, or
     when the App runs there.
     """
-    entry = (journal or Journal()).get(identity)
-    plan = plan_from(entry.plan)
-    if plan.live is None or entry.state is MoveState.ROLLED_BACK:
+    journal = journal or Journal()
+    entry = journal.get(identity)
+    # Before the Plan is read: one that an older portkit wrote is forgotten as well.
+    if not entry.plan.get("live") or entry.state is MoveState.ROLLED_BACK:
         return None
+    plan = plan_from(entry.plan)
+    assert plan.live is not None, "it was asked above"
     if entry.state in OPEN:
         raise ConflictError(
             "a Move that has not ended is not forgotten",
@@ -233,11 +264,12 @@ def left_behind(
             resolution=f"End it first: portkit rollback {identity}",
         )
     with (
+        journal.held(identity),
         _source_host(plan, observer or NullObserver(), connect) as host,
         _origin(host, plan.live) as there,
     ):
         things = there.left()
-        if delete:
+        if delete and journal.get(identity).state is MoveState.DONE:
             there.delete()
     return Left(entry.source, things, delete)
 
@@ -245,6 +277,30 @@ def left_behind(
 def _origin(host: Host | None, live: Live) -> AbstractContextManager[Origin]:
     assert host is not None, "a running App is on a host"
     return origin(host, live)
+
+
+def _has_writes(entry: Entry) -> ConflictError:
+    return ConflictError(
+        f"the App was started on {entry.target}, and may have written there",
+        details=f"{entry.id} of {entry.app}: {entry.source} does not have that",
+        resolution=f"To keep it there: portkit resume {entry.id}\n"
+        "To start it at its source again and lose that: "
+        f"portkit rollback {entry.id} --discard-writes",
+    )
+
+
+def _refuse_older(journal: Journal, entry: Entry) -> None:
+    """ConflictError when the App has moved on from the target since: what is there now is the
+    source of that Move."""
+    for other in journal.moves():
+        later = other.started > entry.started and other.state is not MoveState.ROLLED_BACK
+        if later and (other.app, other.source) == (entry.app, entry.target):
+            raise ConflictError(
+                "the App has moved on since",
+                details=f"{other.id}: {other.source} -> {other.target}",
+                resolution=f"Take that Move back first: portkit rollback {other.id} "
+                "--discard-writes",
+            )
 
 
 def _open_entry(journal: Journal, identity: str) -> Entry:

@@ -80,6 +80,7 @@ def _mark(
     old = leases.read(identity)
     ports = leases.ports_of(args["ports"])
     _alone(app, identity, ports)
+    _alone_with(identity, about)
     before = [store.path_of(digest).name for digest in args.get("brought") or ()]
     if old is None and args.get("brought") is None:  # later its own Instance may listen
         _free(ports)
@@ -341,6 +342,25 @@ def _alone(app: str, identity: str, ports: List[leases.Port]) -> None:
                 _described(marker),
                 "Wait until it has ended, or publish another port.",
             )
+
+
+def _alone_with(identity: str, about: Dict[str, str]) -> None:
+    """ConflictError when another Move stops one of the same containers: by its project, and by
+    itself, an App has two names."""
+    mine = _containers(about)
+    for marker in leases.markers():
+        if marker["id"] != identity and mine & _containers(marker["about"]):
+            raise RemoteError(
+                "ConflictError",
+                "another Move of the same containers is at work, or was left unfinished",
+                _described(marker),
+                "End that one first; `portkit moves` shows it where it was started.",
+            )
+
+
+def _containers(about: Dict[str, str]) -> "set[str]":
+    """The ids of what a Move stops here."""
+    return {text.partition(" ")[0] for name, text in about.items() if name.startswith("container ")}
 
 
 def _free(ports: List[leases.Port]) -> None:

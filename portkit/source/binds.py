@@ -53,6 +53,7 @@ def place(document: JsonObject, binds: Sequence[Bind], carry: Collection[str]) -
     carry: absolute paths of the source host that may travel, with all that is below them.
     """
     names: dict[str, str] = {}  # of a folder's path
+    bound = {bind.source.rstrip("/") for bind in binds if bind.file is None}
     contents: dict[str, tuple[ContentFile, ...]] = {}
     findings: list[Finding] = []
     volumes = dict(document.get("volumes", {}))
@@ -65,7 +66,7 @@ def place(document: JsonObject, binds: Sequence[Bind], carry: Collection[str]) -
             if bind is None:
                 rows.append(each)
                 continue
-            findings.append(judged(bind, carry))
+            findings.append(_overlapping(bind, bound) or judged(bind, carry))
             if findings[-1].severity is Severity.ERROR:
                 continue
             if bind.file is not None:
@@ -82,6 +83,16 @@ def place(document: JsonObject, binds: Sequence[Bind], carry: Collection[str]) -
     return Placed(placed, folders, contents, tuple(findings))
 
 
+def _overlapping(bind: Bind, folders: Collection[str]) -> Finding | None:
+    """As two volumes they would be two copies of what is one folder at the source."""
+    around = [each for each in folders if each != bind.source.rstrip("/")]
+    outer = next((each for each in around if _below(bind.source, each)), None)
+    if outer is None:
+        return None
+    message = f"{bind.source[:200]} is bound, and so is {outer[:200]}, which holds it"
+    return _error(bind, message, "Bind one of them only, or put the data into a volume.")
+
+
 def judged(bind: Bind, carry: Collection[str]) -> Finding:
     """Whether a bind mount travels; an error where it does not."""
     what = f"{bind.source[:200]} on {bind.target[:200]}"
@@ -91,7 +102,7 @@ def judged(bind: Bind, carry: Collection[str]) -> Finding:
         return _error(bind, f"the bind mount on {bind.target[:200]} does not travel: {error}", "")
     kind = "a folder" if bind.file is None else "a file"
     allowed = any(_below(path, posixpath.normpath(each)) for each in carry)
-    home = bind.read_only and bind.home and _below(path, bind.home)
+    home = bind.read_only and _is_a_projects(bind.home) and _below(path, bind.home)
     if not (allowed or bind.own or home or (bind.file is not None and path in _HARMLESS)):
         message = f"{what} is {kind} of the source host, which travels only where you allow it"
         return _error(bind, message, _CARRY.format(bind.source))
@@ -130,6 +141,13 @@ def _free(volumes: Mapping[str, object]) -> str:
 
 def _error(bind: Bind, message: str, remedy: str) -> Finding:
     return Finding("bind-not-carried", Severity.ERROR, message, (), remedy, (bind.service,))
+
+
+def _is_a_projects(folder: str) -> bool:
+    """Whether a folder can be that of one project. A label says it, which anybody can write."""
+    path = posixpath.normpath(folder)
+    parts = path.strip("/").split("/")
+    return path.startswith("/") and len(parts) > (2 if parts[0] == "home" else 1)
 
 
 def _below(path: str, folder: str) -> bool:

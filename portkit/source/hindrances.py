@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs i
 _SWARM = "com.docker.swarm."
 _POD = "io.kubernetes."
 # Of volumes of the driver `local`: the engine mounts something else there while it is in use.
+_AWAKE = ("running", "paused", "restarting")
 _MOUNTED = ("type", "device")
 
 
@@ -26,6 +27,8 @@ def hindrances(seen: Seen, users_of: Callable[[str], Sequence[str]]) -> tuple[Fi
     found: list[Finding] = []
     for each in seen.containers:
         found += _container(each)
+    if not any(each.State.Status in _AWAKE for each in seen.containers):
+        found.append(_stopped(seen))
     counts = Counter(each.service for each in seen.containers)
     found += [_scaled(service, count) for service, count in counts.items() if count > 1]
     ours = {each.Id for each in seen.containers}
@@ -57,6 +60,17 @@ def _container(one: Container) -> Iterator[Finding]:
             "Move it by the scheduler's own means.",
             one.service,
         )
+
+
+def _stopped(seen: Seen) -> Finding:
+    """It may have been moved away before: its data would be old, and the App runs elsewhere."""
+    names = ", ".join(each.name for each in seen.containers)
+    return _error(
+        "source-stopped",
+        f"{names[:200]} does not run",
+        "If this is still the App that serves, start it first. If it has moved away, move it from "
+        "where it runs now.",
+    )
 
 
 def _scaled(service: str, count: int) -> Finding:

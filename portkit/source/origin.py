@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
-from portkit.boot.patience import PATIENCE_S
 from portkit.engines.docker_source import DockerSource
 from portkit.host import Host
 from portkit.model import Live
+
+# For what a service waits for before it is started again. It ran before, also where a healthcheck
+# has failed for weeks, and now nobody serves.
+_PATIENCE_S = 60.0
 
 
 class Origin:
@@ -16,6 +20,15 @@ class Origin:
 
     def __init__(self, engine: DockerSource, live: Live) -> None:
         self._engine, self._live = engine, live
+
+    def seen(self) -> Live:
+        """As it is there now: which of its containers run, and what starts them."""
+        states = self._engine.states([each.id for each in self._live.containers])
+        rows = tuple(
+            replace(each, restart=states[each.id][0], running=states[each.id][1])
+            for each in self._live.containers
+        )
+        return replace(self._live, containers=rows)
 
     def require(self) -> None:
         """EngineError when one of its containers is not there any more."""
@@ -33,10 +46,14 @@ class Origin:
         """Stop all of it, each service before those that it needs."""
         self._engine.stop_these([each.id for each in self._live.containers])
 
-    def start(self) -> None:
-        """Start again what ran when the Move was planned."""
+    def require_stopped(self) -> None:
+        """ConflictError when somebody has started it again, or something would."""
+        self._engine.require_stopped([each.id for each in self._live.containers])
+
+    def start(self) -> tuple[str, ...]:
+        """Start again what ran before; the ids of what is not there any more."""
         ids = [each.id for each in self._live.containers if each.running]
-        self._engine.start_these(ids, PATIENCE_S)
+        return self._engine.start_these(ids, _PATIENCE_S)
 
     def left(self) -> tuple[str, ...]:
         """What of it is still there, in words."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from portkit.app import compose, environment
 from portkit.clock import Clock
 from portkit.engines.docker_source import DockerSource
-from portkit.errors import AppError
+from portkit.errors import AppError, PortkitError
 from portkit.host import Host
 from portkit.model import (
     App,
@@ -123,6 +123,7 @@ class Running(OnHost):
         self._what, self._carry = what, tuple(carry)
         self._policies, self._clone = policies or {}, clone
         self._seen: Seen | None = None
+        self._binds: list[Bind] = []
         self._layers: dict[str, Changed] = {}
 
     def app(self) -> App:
@@ -131,7 +132,8 @@ class Running(OnHost):
         with _engine(self.host) as engine:
             seen = self._seen = engine.see(kind, name)
             shown = _shown(seen, kind, name)
-            placed = place(shown.document, _binds(engine, seen), self._carry)
+            self._binds = _binds(engine, seen)
+            placed = place(shown.document, self._binds, self._carry)
             found = hindrances(seen, engine.users_of)
         text = json.dumps(placed.document).encode()
         app = compose.read(text, self._what, contents=placed.contents)
@@ -176,7 +178,18 @@ class Running(OnHost):
         return Images.of(found)
 
     def again(self, app: App, store: Store, clock: Clock) -> Images | None:
-        """The same, read once more."""
+        """The same, read once more. PortkitError when a file that is bound into a container is
+        another one than when the App was read: it went with the App's configuration."""
+        assert self._seen is not None, "the App was read before"
+        with _engine(self.host) as engine:
+            binds = _binds(engine, self._seen)
+        if changed := [each.source for each in binds if each not in self._binds]:
+            raise PortkitError(
+                "a file that is bound into the App has changed since the Move began",
+                details=", ".join(changed)[:500],
+                resolution="Take the Move back, and move the App while nothing writes to it; or "
+                "bind the folder that it is in.",
+            )
         return self.images(app, store, clock)
 
     def live(self, spec: AppSpec) -> Live | None:
@@ -199,7 +212,8 @@ class Running(OnHost):
             for mount, number in zip(service.mounts, numbers, strict=True):
                 there = mounts.get((service.service, mount.target.rstrip("/")))
                 if number is not None and there is not None:
-                    volumes[number] = _volume(number, there)
+                    created = seen.volumes.get(there.Name)
+                    volumes[number] = _volume(number, there, created.CreatedAt if created else "")
         return Live(
             tuple(containers[each] for each in order),
             tuple(volumes[number] for number in sorted(volumes)),
@@ -246,8 +260,9 @@ def _container(one: Container, policies: Mapping[str, str], layer: Changed | Non
     )
 
 
-def _volume(number: int, mount: Mount) -> LiveVolume:
-    return LiveVolume(number, mount.Name if mount.Type == "volume" else "", mount.Source)
+def _volume(number: int, mount: Mount, created: str) -> LiveVolume:
+    name = mount.Name if mount.Type == "volume" else ""
+    return LiveVolume(number, name, mount.Source, created)
 
 
 def _binds(engine: DockerSource, seen: Seen) -> list[Bind]:

@@ -119,8 +119,9 @@ def resume(identity: str, output: str, progress: str) -> None:
       portkit resume pk-6e4b06d66696 --output json
     """
     ended = library.resume(identity, observer=observer(progress))
-    assert ended.report is not None, "a Move that was resumed has a Report"
-    if output == "json":
+    if ended.report is None:  # only its locks were left
+        click.echo(f"{identity} is {ended.state.value}", err=True)
+    elif output == "json":
         click.echo(json.dumps(library.to_json(ended.report), indent=2))
     else:
         print_report(ended.report)
@@ -198,7 +199,10 @@ def rollback(identity: str, host: str | None, discard_writes: bool, progress: st
     # Without the journal of the machine that started the Move: the marker on the host says what it
     # brought.
     with connect(host, Messages()) as there:
-        if not library.rollback_on(identity, there, observer=observer(progress)):
+        done = library.rollback_on(
+            identity, there, discard_writes=discard_writes, observer=observer(progress)
+        )
+        if not done:
             raise PortkitError(
                 "no Move of that id has a marker on the host",
                 details=f"{identity[:80]!r} on {host}",

@@ -63,6 +63,7 @@ class Volume(Part):
 
     Name: Text
     Driver: Text = ""
+    CreatedAt: Text = ""
     Options: _Pairs = Field(default_factory=dict)
     Labels: LabelMap = Field(default_factory=dict)
 

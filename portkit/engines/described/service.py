@@ -314,7 +314,9 @@ def _volume(reading: Reading, mount: Mount, asked: Asked | None) -> object:
         reading.lost(f"Mounts {target}", f"the option {word} of {target}")
     told = {**(asked.VolumeOptions if asked else {}), **(asked.BindOptions if asked else {})}
     for key in sorted(key for key, value in told.items() if value and key != "Labels"):
-        reading.lost(f"HostConfig.Mounts {target}", f"the option {key} of {target}")
+        # Without it, all of the volume would be there.
+        weight = Severity.ERROR if key == "Subpath" else Severity.WARNING
+        reading.lost(f"HostConfig.Mounts {target}", f"the option {key} of {target}", weight)
     if mount.Propagation not in ("", "rprivate", "private"):
         reading.lost(f"Mounts {target}", f"the propagation {mount.Propagation[:40]} of {target}")
     if mount.Type == "bind":

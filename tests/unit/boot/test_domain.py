@@ -135,7 +135,7 @@ def test_a_vm_with_data_that_came_along_is_not_removed_beside_its_data() -> None
 
 def test_its_volumes_are_made_of_folders_while_it_does_not_run() -> None:
     lot = Recorded()
-    assert lot.runner.volume_folders(MOVE) == ("/i/0",)
+    assert lot.runner.volume_folders(MOVE) == {0: "/i/0"}
     lot.runner.fill(MOVE, (0, 2))
     assert lot.did[-1] == ("instance.fill", None, [0, 2])
     runs = Recorded(running=True)

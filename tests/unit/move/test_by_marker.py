@@ -25,7 +25,8 @@ class Source:
     """A host with the marker of a source; it remembers what was done there."""
 
     def __init__(self, about: dict[str, str]) -> None:
-        self.about, self.done = {"source": "old", "target": "new", **about}, list[str]()
+        usual = {"source": "old", "target": "new", "endpoint": "ssh://new", "forms": "image"}
+        self.about, self.done = {**usual, **about}, list[str]()
         self.remote, self.name = self, "old"
 
     def call(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -51,14 +52,20 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[Instance]:
         yield host
 
     monkeypatch.setattr(by_marker, "origin", origin)
-    monkeypatch.setattr(by_marker.boot, "instances", lambda *_: tuple(rows))
+
+    @contextmanager
+    def runner(host: Any, form: Form) -> Iterator[Any]:
+        assert (host.endpoint, form) == ("ssh://new", Form.IMAGE), "the forms that the Move has"
+        yield SimpleNamespace(instances=lambda: tuple(rows))
+
+    monkeypatch.setattr(by_marker.boot, "runner", runner)
     return rows
 
 
 @contextmanager
 def connect(name: str, _: Any) -> Iterator[Any]:
     assert name == "new"
-    yield SimpleNamespace(facts=lambda: None)
+    yield SimpleNamespace(endpoint="ssh://new")
 
 
 def rolled_back(source: Any) -> bool:
@@ -90,6 +97,17 @@ def test_the_source_does_not_start_beside_the_target(left: list[Instance]) -> No
     with pytest.raises(ConflictError, match="may run on the target"):
         rolled_back(source)
     assert source.done == ["move.list"], "its marker stays, so that this can be done again"
+
+
+@pytest.mark.parametrize("endpoint", ["", "local", "ssh://another"])
+def test_a_target_that_is_another_host_from_here_proves_nothing(
+    left: list[Instance], endpoint: str
+) -> None:
+    """What is called `local`, or by an alias, on the machine that began the Move."""
+    source = Source({**by_marker.told(LIVE), "endpoint": endpoint})
+    with pytest.raises(ConflictError, match="cannot be told from here"):
+        rolled_back(source)
+    assert source.done == ["move.list"]
 
 
 def test_a_source_where_nothing_ran_needs_no_target(left: list[Instance]) -> None:

@@ -123,8 +123,8 @@ class World:
         self.target.by_itself = False
 
     def do_commit(self) -> None:
-        if not self.target.running:
-            raise BootError("it does not run")
+        # Its host may have been restarted since the boot: whoever goes on starts it again.
+        self.target.running = True
         self.target.by_itself = True
 
 
@@ -196,11 +196,13 @@ class Cutovers(RuleBasedStateMachine):
         return self.record.state("commit") is StepState.DONE
 
     def _go(self) -> None:
-        """`move` or `resume`: a step that fails takes the Move back, unless it is committed."""
+        """`move` or `resume`: a step that fails takes the Move back, unless the target has served
+        before this process began."""
+        served = self.record.state("boot image") in (StepState.DOING, StepState.DONE)
         try:
             forward(steps_in(self.world), self.record)
         except (EngineError, BootError):
-            if not self.committed:
+            if not (self.committed or served):
                 backward(steps_in(self.world), self.record)
 
     @rule(fuel=st.integers(0, 60), broken=FAULTS, sick=st.booleans())

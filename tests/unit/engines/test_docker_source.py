@@ -1,0 +1,123 @@
+"""What a Move does to containers that somebody else made, at their engine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portkit.engines.docker_source import DockerSource
+from portkit.errors import ConflictError, EngineError
+from portkit.model import Live, LiveContainer, LiveVolume
+from tests.unit.fake_engine import FakeEngine, fake_engine
+
+DB, WEB = "d" * 64, "e" * 64
+BOTH = (DB, WEB)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FakeEngine]:
+    with fake_engine(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def docker(engine: FakeEngine) -> Iterator[DockerSource]:
+    made = DockerSource(engine.socket, "web1", lambda seconds: None)
+    yield made
+    made.close()
+
+
+def have(engine: FakeEngine, **states: str) -> None:
+    """Containers of a project: web waits for db to be healthy. Each as "running always"."""
+    rows = []
+    for identity, service in ((DB, "db"), (WEB, "web")):
+        if service not in states:
+            continue
+        status, policy = states[service].split()[:2]
+        needs = "db:service_healthy:false" if service == "web" else ""
+        labels = {"com.docker.compose.service": service, "com.docker.compose.depends_on": needs}
+        rows.append({"Id": identity, "Labels": labels, "State": status, "Status": ""})
+        name, _, count = policy.partition(":")
+        health = {"Status": "unhealthy"} if "ill" in states[service] else None
+        told: dict[str, Any] = {
+            "State": {"Status": status, "ExitCode": 0, "Health": health},
+            "HostConfig": {"RestartPolicy": {"Name": name, "MaximumRetryCount": int(count or 0)}},
+        }
+        engine.answers[f"GET /containers/{identity}/json"] = (200, told)
+        engine.answers[f"POST /containers/{identity}/start"] = (204, b"")
+        engine.answers[f"POST /containers/{identity}/update"] = (200, {"Warnings": None})
+    engine.answers["GET /containers/json"] = (200, rows)
+
+
+def started(engine: FakeEngine) -> list[str]:
+    return [path.split("/")[3][:1] for how, path, _ in engine.requests if path.endswith("/start")]
+
+
+def test_how_they_are_is_read(engine: FakeEngine, docker: DockerSource) -> None:
+    have(engine, db="running on-failure:3", web="exited no")
+    assert docker.states(BOTH) == {DB: ("on-failure:3", True), WEB: ("no", False)}
+
+
+def test_what_ran_beside_an_ill_service_is_started_again(
+    engine: FakeEngine, docker: DockerSource
+) -> None:
+    """It ran like that before, and now nobody serves."""
+    have(engine, db="running always ill", web="exited no")
+    assert docker.start_these(BOTH, 0.0) == ()
+    assert started(engine) == ["e"]
+
+
+def test_what_is_gone_does_not_hold_up_the_others(engine: FakeEngine, docker: DockerSource) -> None:
+    have(engine, db="exited no")
+    assert docker.start_these(BOTH, 0.0) == (WEB,)
+    assert started(engine) == ["d"]
+    docker.set_restart({DB: "no", WEB: "always"})
+    assert len(engine.asked("POST", "/update")) == 1
+    with pytest.raises(EngineError, match="not there any more"):
+        docker.fence(BOTH)
+
+
+@pytest.mark.parametrize("web", ["running no", "exited always", "restarting no"])
+def test_one_that_somebody_started_again_is_noticed(
+    engine: FakeEngine, docker: DockerSource, web: str
+) -> None:
+    have(engine, db="exited no", web=web)
+    with pytest.raises(ConflictError, match="started again at its source"):
+        docker.require_stopped(BOTH)
+    have(engine, db="exited no", web="exited no")
+    docker.require_stopped(BOTH)
+
+
+def test_a_volume_that_was_made_anew_is_not_deleted(
+    engine: FakeEngine, docker: DockerSource
+) -> None:
+    """It has the name of the one that was moved, and other data."""
+    have(engine, db="exited no", web="exited no")
+    for identity in BOTH:
+        engine.answers[f"DELETE /containers/{identity}"] = (204, b"")
+    rows = [
+        {"Name": "data", "Mountpoint": "/v/data", "CreatedAt": "2026-02-02T00:00:00Z"},
+        {"Name": "logs", "Mountpoint": "/v/logs", "CreatedAt": "2026-01-01T00:00:00Z"},
+    ]
+    engine.answers["GET /volumes"] = (200, {"Volumes": rows})
+    engine.answers["DELETE /volumes/logs"] = (204, b"")
+    containers = tuple(LiveContainer(each, "", "always", running=True) for each in BOTH)
+    volumes = tuple(
+        LiveVolume(number, name, f"/v/{name}", "2026-01-01T00:00:00Z")
+        for number, name in enumerate(("data", "logs"))
+    )
+    live = Live(containers, volumes)
+    assert [thing for thing in docker.left(live) if thing.startswith("volume")] == ["volume logs"]
+    docker.delete(live)
+    deleted = [path.rpartition("/")[2] for how, path, _ in engine.requests if how == "DELETE"]
+    assert "logs" in deleted
+    assert "data" not in deleted
+
+
+def test_nothing_is_deleted_while_it_runs(engine: FakeEngine, docker: DockerSource) -> None:
+    have(engine, db="exited no", web="running no")
+    live = Live((LiveContainer(WEB, "web", "always", running=True),), ())
+    with pytest.raises(ConflictError, match="runs at its source"):
+        docker.delete(live)
+    assert not engine.asked("DELETE", "/")
