@@ -39,6 +39,10 @@ _KIT_BYTES = 64 << 20
 # 512 bytes; on ext4 its inode has 256, and a long link, a folder or a small file has a block of
 # 4096 beside it.
 _MOST_TIMES = 9
+# Rules about what an image lacks for its own start, wherever that is.
+OF_THE_IMAGE = frozenset(
+    ("missing-command", "missing-library", "missing-loader", "not-executable", "symbol-version")
+)
 
 
 class Disks(Enum):
@@ -315,8 +319,22 @@ def _packed(
         artifacts={form: image if form is Form.IMAGE else None for form in found},
         source=package.source,
         target=target,
-        findings={form: known + rows for form, rows in found.items()},
+        findings={form: known + disproved(package.app, rows) for form, rows in found.items()},
         turn=turn,
+    )
+
+
+def disproved(app: App, found: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Findings that an App is missing something are warnings where it runs at its source with the
+    same image: they are mistaken, or what they are about is never started."""
+    if not app.running:
+        return found
+    refuses = (Severity.ERROR, Severity.UNKNOWN)
+    return tuple(
+        replace(row, severity=Severity.WARNING)
+        if row.rule in OF_THE_IMAGE and row.severity in refuses
+        else row
+        for row in found
     )
 
 

@@ -281,10 +281,8 @@ class Start:
 
     def _look_at_code(self, entry: Entry, read: Elf) -> None:
         binary, budget = self.binaries[entry.path], code.CODE_BYTES
-        for offset, size in (*read.data, *read.code):
-            if level := code.go_level(self._root.read(entry, offset, min(size, code.CODE_BYTES))):
-                binary = replace(binary, code_level=level)
-                break
+        level = self._go_level(entry, read)
+        binary = replace(binary, code_level=level)
         for offset, size in read.code:
             data = self._root.read(entry, offset, min(size, budget))
             budget -= len(data)
@@ -293,6 +291,15 @@ class Start:
             if code.calls(data, code.IO_URING_SETUP, imports_syscall=read.imports_syscall):
                 self.io_uring.append(entry.path)
         self.binaries[entry.path] = binary
+
+    def _go_level(self, entry: Entry, read: Elf) -> int:
+        budget = code.CODE_BYTES  # segments of a file that is meant to harm may be one another's
+        for offset, size in (*read.data, *read.code):
+            data = self._root.read(entry, offset, min(size, budget))
+            budget -= len(data)
+            if level := code.go_level(data):
+                return level
+        return 0
 
     def _libraries(self, program: Object, load: Entry, *, sure: bool) -> None:
         """Breadth first, as loaders do: a library that is loaded under a name is not looked for

@@ -15,6 +15,7 @@ from portkit.errors import AppError
 from portkit.model import (
     App,
     AppSpec,
+    Engine,
     Facts,
     Finding,
     Firmware,
@@ -97,7 +98,7 @@ def test_each_says_where_it_is_from(name: str) -> None:
         ("rhel-9", (N, N), (X, X)),
         ("ubuntu-22.04", (N, N), (X, X)),
         ("ubuntu-24.04", (N, N), (X, X)),
-        ("alpine-3.20", (N, U), (X, X)),
+        ("alpine-3.20", (N, N), (X, X)),
         ("fedora-coreos", (N, X), (X, X)),
         ("kubernetes-kubevirt", (N, N), (X, X)),
     ],
@@ -109,6 +110,14 @@ def test_verdicts(
     for architecture, wanted in (("amd64", amd64), ("arm64", arm64)):
         found = judged(kind, architecture)
         assert (found[Form.IMAGE][0], found[Form.DISK][0]) == wanted, (name, architecture)
+
+
+def test_what_documents_say_of_io_uring_and_root() -> None:
+    assert profile.load("rhel-9").facts.linux.number("kernel.io_uring_disabled") == 2
+    kind = replace(profile.load("rhel-9"), known=frozenset({"docker_version", "architecture"}))
+    for facts in (kind.facts, replace(kind.facts, engine=Engine(rootless=False))):
+        found = judged(replace(kind, facts=facts), ports=(Port(80),))[Form.IMAGE][1]
+        assert "port-rootless" not in {row.rule for row in found}
 
 
 def test_an_arm_server_runs_images_for_arm() -> None:
