@@ -12,7 +12,8 @@ from pathlib import Path
 from portkit.errors import VerifyError
 from portkit.model import ImageConfig, RunSpec
 from portkit.model.needs import Needs, Role
-from portkit.needs import loader, start
+from portkit.needs import loader
+from portkit.needs.linked import numbers
 from portkit.needs.root import Root
 from portkit.needs.software import software
 from portkit.needs.start import Start
@@ -101,7 +102,7 @@ def _built_level(root: Root, walk: Start, release: dict[str, str]) -> tuple[int,
         entry = root.file(path)
         if kind != loader.GLIBC or entry is None or walk.files[path].machine != "amd64":
             continue
-        major = start.numbers(release.get("VERSION_ID", ""))[:1]
+        major = numbers(release.get("VERSION_ID", ""))[:1]
         known = _BUILT_FOR.get((release.get("ID", ""), major[0])) if major else None
         if known:
             told = f"{release['ID']} {release['VERSION_ID']}"
@@ -114,7 +115,7 @@ def _built_level(root: Root, walk: Start, release: dict[str, str]) -> tuple[int,
 def _version(root: Root, walk: Start, kind: str) -> tuple[int, ...]:
     if kind == loader.MUSL:
         match = _MUSL_PACKAGE.search(root.text("/lib/apk/db/installed", _APK_BYTES))
-        return start.numbers(match[1]) if match else ()
+        return numbers(match[1]) if match else ()
     names = {
         version
         for path, each in walk.files.items()
@@ -122,4 +123,4 @@ def _version(root: Root, walk: Start, kind: str) -> tuple[int, ...]:
         for version in each.defined
         if version.startswith("GLIBC_")
     }
-    return max((start.numbers(name) for name in names), default=())
+    return max((numbers(name) for name in names), default=())

@@ -132,7 +132,7 @@ def _setting(name: str) -> str:
 def _checks(root: Root, start: Start, config: str) -> bool:
     """Whether its settings, which no volume may change, make it check."""
     text = root.text(config, _TEXT_BYTES)
-    if start.covers(config) or _NO_CHECK.search(text) or not _LISTENS.search(text):
+    if start.covered(config) or _NO_CHECK.search(text) or not _LISTENS.search(text):
         return False
     told = (*start.argv, *start.variables, *_LISTENS.sub("", text).splitlines())
     return not any(_OTHER_HOST.search(row) for row in told)

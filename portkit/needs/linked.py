@@ -1,0 +1,242 @@
+"""What an ELF program of an image needs: its loader, and the libraries that this one loads.
+
+Sources: Linux, fs/binfmt_elf.c; `portkit.needs.loader`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+
+from portkit.model import RunSpec
+from portkit.model.needs import Binary, Lack, Missing, Role
+from portkit.needs import code, elf, loader
+from portkit.needs.elf import Elf, ElfError
+from portkit.needs.loader import Object, Search
+from portkit.needs.root import Entry, Root, joined
+
+_FILES = 1000  # ELF files of one service
+_READS = 500_000  # of all ELF files; a desktop program with 300 libraries takes a fifth of it
+_TRIES = 200_000  # of paths for libraries
+_DIGITS = re.compile("[0-9]{1,6}")
+
+
+class Linked:
+    """The ELF files that a service needs, beginning with programs; what was found is in its fields.
+
+    sure: the start runs the program for certain.
+    """
+
+    def __init__(self, root: Root, spec: RunSpec) -> None:
+        self._root, self._spec = root, spec
+        self._env = dict(spec.env)
+        targets = [each.target for each in spec.mounts]
+        targets += [each.target for each in spec.contents]
+        resolved = [root.resolved(target) for target in targets]
+        self._hidden = {target.rstrip("/") for target in (*targets, *resolved)}
+        self._searches: dict[tuple[str, str], Search] = {}
+        self._elves: dict[str, Elf | None] = {}
+        self._reads, self._tries = _READS, _TRIES
+        self.binaries: dict[str, Binary] = {}
+        self.missing: dict[Missing, None] = {}
+        self.unread: dict[str, None] = {}
+        self.loaders: dict[str, str] = {}  # path, and whose it is
+        self.files: dict[str, Elf] = {}
+        self.io_uring: list[str] = []  # programs whose code calls it
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The service's command."""
+        return self._spec.argv
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The process's environment."""
+        return self._env
+
+    def beside(self, path: str) -> str:
+        """A path as the process sees it from its working directory."""
+        return joined(self._spec.cwd or "/", path)
+
+    def covered(self, path: str) -> bool:
+        """Whether a volume or a file of the App is over it, or over what symlinks make of it."""
+        return any(
+            not each or one == each or one.startswith(each + "/")
+            for one in ((path, self._root.resolved(path)) if self._hidden else ())
+            for each in self._hidden
+        )
+
+    def _elf(self, entry: Entry) -> Elf | None:
+        if entry.path not in self._elves:
+            try:
+                read = elf.parse(lambda at, size: self._bytes(entry, at, size))
+            except ElfError as error:
+                read = None
+                self.unread[f"{entry.path}: {error}"] = None
+            self._elves[entry.path] = read
+        return self._elves[entry.path]
+
+    def _bytes(self, entry: Entry, at: int, size: int) -> bytes:
+        self._reads -= 1
+        if self._reads < 0:
+            raise ElfError(f"more than {_READS} reads of ELF files")
+        return self._root.read(entry, at, size)
+
+    def program(self, entry: Entry, *, sure: bool) -> None:
+        """A program, its loader and its libraries."""
+        before = self.binaries.get(entry.path)
+        if before is not None and (before.sure or not sure):
+            return
+        read = self._elf(entry)
+        if read is None:
+            return
+        self._keep(entry, Role.PROGRAM, read, sure=sure)
+        if sure and read.machine == "amd64":
+            self._look_at_code(entry, read)
+        if not read.interpreter:
+            return
+        found = self._root.file(self.beside(read.interpreter))
+        if found is None:
+            if self.covered(self.beside(read.interpreter)):
+                self.unread[f"{read.interpreter} may be on a volume"] = None
+            else:
+                self.lack(Missing(Lack.LOADER, read.interpreter, entry.path, "", sure))
+            return
+        load = self._elf(found)
+        if load is None:
+            return
+        self._keep(found, Role.LOADER, load, sure=sure)
+        self.loaders[found.path] = loader.kind_of(found.path, load)
+        if self.loaders[found.path]:
+            self._libraries(Object(entry.path, read), found, sure=sure)
+        else:
+            self.unread[f"{found.path} is a loader whose rules are not known"] = None
+
+    def _look_at_code(self, entry: Entry, read: Elf) -> None:
+        binary, budget = self.binaries[entry.path], code.CODE_BYTES
+        level = self._go_level(entry, read)
+        binary = replace(binary, code_level=level)
+        for offset, size in read.code:
+            data = self._root.read(entry, offset, min(size, budget))
+            budget -= len(data)
+            level = max(binary.code_level, code.level(data))
+            binary = replace(binary, code_level=level)
+            if code.calls(data, code.IO_URING_SETUP, imports_syscall=read.imports_syscall):
+                self.io_uring.append(entry.path)
+        self.binaries[entry.path] = binary
+
+    def _go_level(self, entry: Entry, read: Elf) -> int:
+        budget = code.CODE_BYTES  # segments of a file that is meant to harm may be one another's
+        for offset, size in (*read.data, *read.code):
+            data = self._root.read(entry, offset, min(size, budget))
+            budget -= len(data)
+            if level := code.go_level(data):
+                return level
+        return 0
+
+    def _libraries(self, program: Object, load: Entry, *, sure: bool) -> None:
+        """Breadth first, as loaders do: a library that is loaded under a name is not looked for
+        again."""
+        kind = self.loaders[load.path]
+        search = self._search(kind, program.elf.machine, load.path)
+        known = {load.path.rpartition("/")[2]: self._elf(load)}
+        known[program.elf.interpreter.rpartition("/")[2]] = self._elf(load)
+        pending = deque([program])
+        while pending:
+            each = pending.popleft()
+            for name in each.elf.needed:
+                if name in known or (kind == loader.MUSL and loader.of_musl(name)):
+                    continue
+                if len(self.binaries) >= _FILES:
+                    self.unread[f"more than {_FILES} files"] = None
+                    return
+                found = self._library(name, each, search, sure=sure)
+                known[name] = found.elf if found else None
+                if found:
+                    known.setdefault(found.elf.soname, found.elf)
+                    pending.append(found)
+            if kind == loader.GLIBC:
+                self._versions(each, known, sure=sure and search.sure)
+
+    def _search(self, kind: str, machine: str, load: str) -> Search:
+        key = (machine, load)
+        if key not in self._searches:
+            cwd = self._spec.cwd or "/"
+            self._searches[key] = Search(self._root, kind, machine, load, self._env, cwd)
+        return self._searches[key]
+
+    def _library(self, name: str, by: Object, search: Search, *, sure: bool) -> Object | None:
+        other = ""
+        for path in search.places(name, by):
+            self._tries -= 1
+            if self._tries < 0:
+                self.unread[f"libraries in more than {_TRIES} places"] = None
+                return None
+            entry = self._root.file(path)
+            if entry is None:
+                if self.covered(path):
+                    self.unread[f"{name} may be on a volume"] = None
+                    return None
+                continue
+            read = self._elf(entry)
+            if read is None:
+                return None
+            if read.key == by.elf.key:  # else the loader goes on
+                self._keep(entry, Role.LIBRARY, read, sure=sure, kind=search.kind)
+                return Object(path, read, (*by.parents, by))
+            other = f"{entry.path} is for {read.machine}"
+        self.lack(Missing(Lack.LIBRARY, name, by.path, other, sure and search.sure))
+        return None
+
+    def _versions(self, each: Object, known: dict[str, Elf | None], *, sure: bool) -> None:
+        """glibc's loader ends where a library lacks a version; musl's does not look at them."""
+        for wanted in each.elf.wanted:
+            library = known.get(wanted.library)
+            # A library without any version is taken, with a warning.
+            if library is None or not library.defined:
+                continue
+            for version in wanted.versions:
+                if version not in library.defined:
+                    has = f"{wanted.library} has {_newest(library.defined, version)}"
+                    self.lack(Missing(Lack.VERSION, version, each.path, has, sure))
+
+    def _keep(self, entry: Entry, role: Role, read: Elf, *, sure: bool, kind: str = "") -> None:
+        before = self.binaries.get(entry.path)
+        if before is None or (sure and not before.sure):
+            self.files[entry.path] = read
+            # Kernels, and musl, look at where segments are; glibc also at what they state.
+            stated = role is Role.LIBRARY and kind == loader.GLIBC
+            self.binaries[entry.path] = Binary(
+                path=entry.path,
+                role=role,
+                machine=read.machine,
+                bits=read.key[1],
+                level=read.level,
+                kernel=read.kernel,
+                align=read.align if stated else read.page,
+                sure=sure,
+            )
+
+    def lack(self, missing: Missing) -> None:
+        """Note that something is not there; what is sure stands in place of what is not."""
+        if not missing.sure and replace(missing, sure=True) in self.missing:
+            return
+        if missing.sure:
+            self.missing.pop(replace(missing, sure=False), None)
+        self.missing[missing] = None
+
+
+def _newest(defined: frozenset[str], like: str) -> str:
+    """The newest version of the same kind (GLIBC_2.38: another of GLIBC_)."""
+    kind = like.rpartition("_")[0] + "_"
+    rows = [each for each in defined if each.startswith(kind) and numbers(each)]
+    return max(rows, key=numbers, default="none of them")
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """(2, 38) of GLIBC_2.38; () where it does not end with a number."""
+    text = version.rpartition("_")[2]
+    parts = text.split(".")
+    return tuple(map(int, parts)) if all(map(_DIGITS.fullmatch, parts)) else ()
