@@ -33,7 +33,8 @@ _NO_CHECK = re.compile(
 _LISTENS = re.compile(
     r"^[ \t]*network\.host[ \t]*:(?![ \t\"'\[]*(?:127\.|localhost|_local_|::1))", re.MULTILINE
 )
-_OTHER_HOST = re.compile(r"(?i)\b(?:network|transport)[._](?:tcp[._])?(?:bind_+|publish_+)?host")
+_COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
+_OTHER_HOST = re.compile(r"(?i)(?:network|transport)[._](?:tcp[._])?(?:bind_+|publish_+)?host")
 _SBIN = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 # Software that closes or looks at every descriptor up to its limit before it starts a child
 # (containerd#7566).
@@ -131,7 +132,7 @@ def _setting(name: str) -> str:
 
 def _checks(root: Root, start: Start, config: str) -> bool:
     """Whether its settings, which no volume may change, make it check."""
-    text = root.text(config, _TEXT_BYTES)
+    text = _COMMENT.sub("", root.text(config, _TEXT_BYTES))
     if start.covered(config) or _NO_CHECK.search(text) or not _LISTENS.search(text):
         return False
     told = (*start.argv, *start.variables, *_LISTENS.sub("", text).splitlines())

@@ -371,6 +371,10 @@ def test_a_server_that_checks_memory_maps(needs: Image) -> None:
     assert sure(listens, argv=("/tini",)) == [False], "nobody knows what is started"
     assert sure(listens, mounts=(Mount("volume", f"{HOME}/config"),)) == [False]
     assert sure(listens, ("transport.host", "127.0.0.1")) == [False]
+    assert sure(listens, ("ES_SETTING_TRANSPORT_HOST", "127.0.0.1")) == [False]
+    remark = b"# Setting network.host needs\n# discovery.type: single-node\n"
+    assert sure({**listens, settings: remark + listens[settings]}) == [True]
+    assert sure({**server, settings: b"# network.host: 0.0.0.0\n"}) == [False]
     own = listens[settings] + b"transport.host: localhost\n"
     assert sure({**listens, settings: own}) == [False]
     for row in (
