@@ -204,8 +204,10 @@ SOON = "    x-portkit: {health: {timeout: 15s}}\n"
         # The image boots first, while the disk is still on its way.
         ("both", SLEEP + PUBLISHED + SOON, 8, ["did not answer within 15 s"]),
         ("disk", SLEEP + PUBLISHED + SOON, 8, ["did not answer within 15 s", "starting sleep"]),
-        ("image", f"    command: [/no/such]\n{PUBLISHED}", 5, ["no such file"]),
-        ("disk", f"    command: [/no/such]\n{PUBLISHED}", 8, ["cannot run /no/such", "code 127"]),
+        ("both", f"    command: [/no/such]\n{PUBLISHED}", 9, ["/no/such", "not in the image"]),
+        # Nobody sees it before the engine does, or the guest.
+        ("image", f"{SLEEP}{PUBLISHED}    working_dir: /etc/passwd\n", 5, ["not a directory"]),
+        ("disk", f"{SLEEP}{PUBLISHED}    working_dir: /etc/passwd\n", 8, ["portkit:"]),
         ("image", f"{SLEEP}    ports: ['22:80']\n", 10, ["port 22 is taken"]),
         ("disk", f"{SLEEP}    ports: ['81:80']\n", 9, ["cannot publish port 81", "sysctl"]),
         ("both", f"{SLEEP}{PUBLISHED}    volumes: ['/srv/e:/e']\n", 9, ["does not travel"]),
