@@ -161,9 +161,14 @@ class Running(OnHost):
         )
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
-        """What its containers have changed in their images, which travels as layers."""
+        """What its containers have changed in their images, which travels as layers; and that its
+        data does, which no prediction counts."""
+        assert self._seen is not None, "the App was read before"
+        mounts = [mount for each in self._seen.containers for mount in each.Mounts]
+        names = sorted({mount.Name for mount in mounts if mount.Type == "volume"})
         pairs = self._layers.items()
-        return tuple(note for service, made in pairs for note in _layer_findings(service, made))
+        layers = [note for service, made in pairs for note in _layer_findings(service, made)]
+        return (*layers, *([_data_finding(names)] if names else []))
 
     def images(self, app: App, store: Store, clock: Clock) -> Images:
         """The images of the containers, each with what its container has changed in it."""
@@ -227,6 +232,14 @@ def _changed(host: Host, one: Container, image: Artifact, store: Store, clock: C
     return changed(
         host, one.Id, image, store, name=one.name, mounts=mounts, observer=clock.observer
     )
+
+
+def _data_finding(names: Sequence[str]) -> Finding:
+    message = (
+        f"the data of {len(names)} volumes travels while the App runs, and what changes meanwhile "
+        "after it was stopped; a prediction does not count it"
+    )
+    return Finding("data-carried", Severity.INFO, message, tuple(name[:80] for name in names))
 
 
 def _layer_findings(service: str, made: Changed) -> Iterator[Finding]:
