@@ -201,6 +201,16 @@ def ready() -> None:
         hosts.on(name, f"{have} || {{ {_DECOYS}; }}")
 
 
+def away() -> None:
+    """What `ready` has put there goes again."""
+    for name in (hosts.SOURCE, hosts.TARGET):
+        hosts.on(
+            name,
+            f"docker rm -f {CONTAINER} {CONTAINER}-2; docker volume rm data data2; "
+            "docker rmi cut-web:decoy; rm -f /root/decoy; true",
+        )
+
+
 def decoys() -> list[str]:
     """All that is to be seen of them."""
     return [hosts.on(name, _DECOYS_ARE) for name in (hosts.SOURCE, hosts.TARGET)]

@@ -243,7 +243,8 @@ RUNNING: Rule[Running] = Rule(
     Severity.ERROR,
     Scope.APP,
     owner.running,
-    remedy="Stop it there first; portkit does not move a running App's state yet.",
+    remedy="Stop it there first. To move it as it runs, with its data, name it container:NAME or "
+    "project:NAME.",
     error=ConflictError,
 )
 BUNDLE_LACKS: Rule[Lacking] = Rule(

@@ -3,6 +3,7 @@
 `make bench-cutover` plays every point of every step; these are a few.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def ground(lab: Lab, tmp_path_factory: pytest.TempPathFactory, store: Path) -> cutover.Ground:
+def ground(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory, store: Path
+) -> Iterator[cutover.Ground]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PORTKIT_STORE", str(store))
-        return cutover.Ground(tmp_path_factory.mktemp("cutover"))
+        yield cutover.Ground(tmp_path_factory.mktemp("cutover"))
+        cutover.away()
 
 
 @pytest.mark.parametrize(
