@@ -406,11 +406,14 @@ class Docker:
         with self._errors("list networks"):
             return read_all(NetworkRow, self._api.networks(filters={"label": label}))
 
-    def _volumes(self, label: str) -> list[Volume]:
+    def _volumes(self, label: str = "") -> list[Volume]:
+        """Those with a label; "" is all."""
         from portkit.engines.docker_client import Volumes, read
 
         with self._errors("list volumes"):
-            return read(Volumes, self._api.volumes(filters={"label": label})).Volumes
+            return read(
+                Volumes, self._api.volumes(filters={"label": label} if label else None)
+            ).Volumes
 
     def logs(self, identity: str, tail: int, service: str | None = None) -> str:
         """The end of what it wrote, both streams: so many lines, at most 1 MiB.

@@ -165,7 +165,9 @@ class _Config(_Answer):
     StopTimeout: Annotated[int, Field(ge=0, le=10**9)] | None = None
 
 
-class _Restart(_Answer):
+class Restart(_Answer):
+    """What starts a container again by itself."""
+
     Name: Text = ""
     MaximumRetryCount: int = 0
 
@@ -178,7 +180,7 @@ class _Restart(_Answer):
 
 
 class _HostConfig(_Answer):
-    RestartPolicy: _Restart = _Restart()
+    RestartPolicy: Restart = Restart()
 
 
 class Inspected(_Answer):

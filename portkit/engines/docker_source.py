@@ -81,7 +81,10 @@ class DockerSource(Docker):
         for identity in ids:
             with self._errors("look at the container"):
                 seen = self._inspect(identity)
-            found[identity] = (seen.HostConfig.RestartPolicy.told, docker_state.runs(seen.State))
+            found[identity] = (
+                seen.HostConfig.RestartPolicy.told,
+                docker_state.runs(seen.State.Status),
+            )
         return found
 
     def set_restart(self, policies: Mapping[str, str]) -> None:
@@ -180,17 +183,13 @@ class DockerSource(Docker):
 
     def _volumes_of(self, live: Live) -> list[Volume]:
         """Those whose data was taken along and that are still here, by the engine's own list."""
-        from portkit.engines.docker_client import Volumes, read
-
         # By the time too: one of that name may have been made anew, and may hold other data.
         known = {(each.name, each.created) for each in live.volumes if each.name}
-        with self._errors("list volumes"):
-            rows = read(Volumes, self._api.volumes()).Volumes
-        return [row for row in rows if (row.Name, row.CreatedAt) in known]
+        return [row for row in self._volumes() if (row.Name, row.CreatedAt) in known]
 
     def _runs(self, identity: str) -> bool:
         with self._errors("look at the container"):
-            return docker_state.runs(self._inspect(identity).State)
+            return docker_state.runs(self._inspect(identity).State.Status)
 
     def _these(self, ids: Sequence[str]) -> list[Row]:
         """The containers of these ids; EngineError when one is not there any more."""

@@ -81,9 +81,10 @@ def has_ended(state: State) -> bool:
     return _STATES.get(state.Status, "exited") == "exited"
 
 
-def runs(state: State) -> bool:
-    """Whether a container runs now, or would as soon as the engine starts it again."""
-    return _STATES.get(state.Status, "exited") == "running"
+def runs(status: str) -> bool:
+    """Whether a container of that status has not ended: it may also be paused, or about to be
+    started again."""
+    return _STATES.get(status, "exited") == "running"
 
 
 def ordered(rows: Sequence[Row]) -> list[Row]:

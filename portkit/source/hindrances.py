@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from portkit.engines import docker_state
 from portkit.model import Finding, Severity
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
@@ -15,7 +16,6 @@ if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs i
 _SWARM = "com.docker.swarm."
 _POD = "io.kubernetes."
 # Of volumes of the driver `local`: the engine mounts something else there while it is in use.
-_AWAKE = ("running", "paused", "restarting")
 _MOUNTED = ("type", "device")
 
 
@@ -27,7 +27,7 @@ def hindrances(seen: Seen, users_of: Callable[[str], Sequence[str]]) -> tuple[Fi
     found: list[Finding] = []
     for each in seen.containers:
         found += _container(each)
-    if not any(each.State.Status in _AWAKE for each in seen.containers):
+    if not any(docker_state.runs(each.State.Status) for each in seen.containers):
         found.append(_stopped(seen))
     counts = Counter(each.service for each in seen.containers)
     found += [_scaled(service, count) for service, count in counts.items() if count > 1]

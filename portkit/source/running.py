@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from portkit.app import compose, environment
 from portkit.clock import Clock
+from portkit.engines import docker_state
 from portkit.engines.docker_source import DockerSource
 from portkit.errors import AppError, PortkitError
 from portkit.host import Host
@@ -259,16 +260,11 @@ def _layer_findings(service: str, made: Changed) -> Iterator[Finding]:
 
 
 def _container(one: Container, policies: Mapping[str, str], layer: Changed | None) -> LiveContainer:
-    policy = one.HostConfig.RestartPolicy
-    told = policy.Name or "no"
-    if told == "on-failure" and policy.MaximumRetryCount:
-        told += f":{policy.MaximumRetryCount}"
-    running = one.State.Status in ("running", "restarting")
     return LiveContainer(
         id=one.Id,
         service=one.service,
-        restart=policies.get(one.service, told),
-        running=running,
+        restart=policies.get(one.service, one.HostConfig.RestartPolicy.told),
+        running=docker_state.runs(one.State.Status),
         changed=layer is not None and layer.digest != "",
     )
 

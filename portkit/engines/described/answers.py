@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from portkit.engines.docker_client import LabelMap, Text, or_empty
+from portkit.engines.docker_client import LabelMap, Restart, Text, or_empty
 from portkit.wire import labels
 
 CONTAINER = "container:"  # of a mode, before the id of the container whose namespace it is
@@ -56,11 +56,6 @@ class Config(Part):
     Healthcheck: Check | None = None
 
 
-class _Restart(Part):
-    Name: Text = ""
-    MaximumRetryCount: int = 0
-
-
 class _Log(Part):
     Type: Text = ""
     Options: Annotated[_Pairs, Field(alias="Config")] = {}
@@ -103,7 +98,7 @@ class HostConfig(Part):
     NetworkMode: Text = ""
     PortBindings: _Bindings = {}
     PublishAllPorts: bool = False
-    RestartPolicy: _Restart = _Restart()
+    RestartPolicy: Restart = Restart()
     AutoRemove: bool = False
     LogConfig: _Log = _Log()
     Links: _Texts = []

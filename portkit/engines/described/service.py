@@ -337,10 +337,7 @@ def _volume(reading: Reading, mount: Mount, asked: Asked | None) -> object:
 def _life(reading: Reading) -> dict[str, object]:
     container = reading.container
     config, host = container.Config, container.HostConfig
-    policy, log = host.RestartPolicy, host.LogConfig
-    restart = policy.Name
-    if restart == "on-failure" and policy.MaximumRetryCount:
-        restart += f":{policy.MaximumRetryCount}"
+    restart, log = host.RestartPolicy.told, host.LogConfig
     if host.AutoRemove:
         reading.lost("HostConfig.AutoRemove", "that it is removed when it ends (--rm)")
     usual = log.Type in ("", reading.engine.log) and not log.Options
