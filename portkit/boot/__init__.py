@@ -9,7 +9,7 @@ from typing import Protocol, assert_never
 from portkit.boot.patience import PATIENCE_S
 from portkit.errors import AppError, ConflictError
 from portkit.host import Host
-from portkit.model import AppSpec, Artifact, Facts, Form, Instance, Life
+from portkit.model import REMAINS, AppSpec, Artifact, Facts, Form, Instance, Life
 
 
 class Runner(Protocol):
@@ -131,6 +131,13 @@ def instances(host: Host, facts: Facts | None = None) -> tuple[Instance, ...]:
             with runner(host, form) as opened:
                 rows += opened.instances()
     return tuple(rows)
+
+
+def was_started(host: Host, form: Form, identity: str) -> bool:
+    """Whether the Instance of a Move has ever run on a host: then it may have written there."""
+    with runner(host, form) as opened:
+        rows = [each for each in opened.instances() if each.id == identity]
+    return any(each.status not in ("created", REMAINS) for each in rows)
 
 
 def together(

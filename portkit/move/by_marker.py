@@ -10,7 +10,7 @@ from portkit import boot, transfer
 from portkit import host as hosts
 from portkit.errors import ConflictError
 from portkit.host import Host
-from portkit.model import REMAINS, Form, Live, LiveContainer
+from portkit.model import Form, Live, LiveContainer
 from portkit.progress import NullObserver, Observer
 from portkit.source.origin import origin
 from portkit.wire.json_types import JsonObject
@@ -94,9 +94,7 @@ def _forms(marker: JsonObject) -> tuple[Form, ...]:
 
 def _refuse_started(marker: JsonObject, host: Host) -> None:
     for form in _forms(marker):
-        with boot.runner(host, form) as runner:
-            rows = [each for each in runner.instances() if each.id == marker["id"]]
-        if any(each.status not in ("created", REMAINS) for each in rows):
+        if boot.was_started(host, form, marker["id"]):
             raise ConflictError(
                 "the App was started on the target, and may have written there",
                 details=f"{marker['id']} of {marker['app']} on {host.name}",

@@ -13,7 +13,7 @@ from portkit.delivery import Transfer
 from portkit.errors import PortkitError
 from portkit.files import content
 from portkit.halt import Halt
-from portkit.model import REMAINS, App, AppSpec, Artifact, Form, Live, Timeline
+from portkit.model import App, AppSpec, Artifact, Form, Live, Timeline
 from portkit.move import walk
 from portkit.move.ground import Cargo, Ground, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
@@ -102,9 +102,7 @@ def has_served(ground: Ground, steps: Steps) -> bool:
     state = steps.state(f"boot {plan.forms[0]}")
     if plan.live is None or state is not walk.StepState.DOING:
         return plan.live is not None and state is walk.StepState.DONE
-    with boot.runner(ground.target, plan.forms[0]) as runner:
-        rows = [each for each in runner.instances() if each.id == plan.move]
-    return any(each.status not in ("created", REMAINS) for each in rows)
+    return boot.was_started(ground.target, plan.forms[0], plan.move)
 
 
 def _stays_unfinished(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from portkit.host import Host
 from portkit.model import App, AppSpec, Artifact, Form, Live
 from portkit.move import plan as plans
 from portkit.move import walk
+from portkit.move.by_marker import Connect
 from portkit.move.carry import (
     cargo_of,
     cutover_report,
@@ -39,8 +40,6 @@ from portkit.source.origin import Origin, origin
 from portkit.store import Store, default_root
 
 _LOOK_S = 0.5  # at a Move that another process makes
-
-Connect = Callable[[str, Observer], AbstractContextManager[Host]]
 
 
 @dataclass(frozen=True)
