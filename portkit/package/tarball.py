@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from portkit.package import tar_sparse
 from portkit.package.tar_fields import BLOCK, CHUNK, Before, TarError, decimal, number, read
+from portkit.wire import pax
 
 MAX_EXTENDED_BYTES = 1 << 20  # of one extended header, as in Go (maxSpecialFileSize)
 XATTR = "SCHILY.xattr."
@@ -256,20 +257,11 @@ def _records(data: bytes) -> tuple[dict[str, str], list[str]]:
     """The records of a pax header, and the numbers of GNU's sparse format 0.0 in their order."""
     found: dict[str, str] = {}
     pieces: list[str] = []
-    position = 0
-    while position < len(data):
-        space = data.find(b" ", position, position + 8)
-        digits = data[position:space] if space > 0 else b""
-        length = int(digits) if digits.isdigit() else 0
-        record = data[space + 1 : position + length]
-        if length < 5 or position + length > len(data) or not record.endswith(b"\n"):
-            raise TarError("an extended header is malformed")
-        key, equals, value = record[:-1].decode("utf-8", "surrogateescape").partition("=")
+    for key, equals, value in pax.records(data, TarError):
         if not equals or not key or "\0" in (value if key in ("path", "linkpath") else key):
             raise TarError("a record of an extended header is malformed")
         if key in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
             pieces.append(value)
         elif key in _KEPT or key.startswith((XATTR, "GNU.sparse.")):
             found[key] = value
-        position += length
     return found, pieces

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tarfile
 from typing import Dict, Iterator, List, Optional
 
+from portkit.wire import pax
 from portkit.wire.frames import Readable
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -179,20 +180,11 @@ def _time(text: str) -> str:
 
 def _records(data: bytes) -> Dict[str, str]:
     found: Dict[str, str] = {}
-    position = 0
-    while position < len(data):
-        space = data.find(b" ", position, position + 8)
-        digits = data[position:space] if space > 0 else b""
-        length = int(digits) if digits.isdigit() else 0
-        record = data[space + 1 : position + length]
-        if length < 5 or position + length > len(data) or not record.endswith(b"\n"):
-            raise StreamError("an extended header is malformed")
-        key, equals, value = record[:-1].decode("utf-8", "surrogateescape").partition("=")
+    for key, equals, value in pax.records(data, StreamError):
         if not equals or ("\0" in key) or (key in _KEPT and "\0" in value):
             raise StreamError("a record of an extended header is malformed")
         if key.startswith("GNU.sparse."):
             raise StreamError("it has a sparse file, which no engine writes")
         if key in _KEPT or key.startswith(XATTR):
             found[key] = value
-        position += length
     return found
