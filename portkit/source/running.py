@@ -125,11 +125,13 @@ class Running(OnHost):
         self._policies, self._clone = policies or {}, clone
         self._seen: Seen | None = None
         self._binds: list[Bind] = []
+        self._bases: list[Artifact] = []
         self._layers: dict[str, Changed] = {}
 
     def app(self) -> App:
         """The App as it runs there, read again at each call. AppError when there is none."""
         kind, name = _parsed(self._what)
+        self._bases = []
         with _engine(self.host) as engine:
             seen = self._seen = engine.see(kind, name)
             shown = _shown(seen, kind, name)
@@ -175,8 +177,10 @@ class Running(OnHost):
         """The images of the containers, each with what its container has changed in it."""
         assert self._seen is not None, "the App was read before"
         first = {each.service: each for each in reversed(self._seen.containers)}
+        # Read once: while the App is stopped, nothing is asked that is known.
+        self._bases = self._bases or self._artifacts(app, store, clock)
         found = []
-        for service, image in zip(app.services, self._artifacts(app, store, clock), strict=True):
+        for service, image in zip(app.services, self._bases, strict=True):
             with clock.phase("package changes"):
                 made = _changed(self.host, first[service.name], image, store, clock)
             self._layers[service.name] = made
