@@ -117,7 +117,7 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--confirm",
         is_flag=True,
         help="Wait when a running APP has answered on the target, until portkit commit or portkit "
-        "rollback is called.",
+        "rollback --discard-writes is called.",
     )
     @wraps(command)
     def with_running(*args: Any, volumes: str, hold: bool, confirm: bool, **rest: Any) -> Any:

@@ -96,7 +96,7 @@ def move(
 
     What runs is moved with its data: the volumes are copied while it runs, then it is stopped, the
     rest is copied, and it starts on the target. If it does not answer there, it runs at its source
-    again. There it stays, stopped, until you remove it: portkit forget says what is left.
+    again. If it does, what is at its source stays there, stopped: portkit forget prints it.
 
     Several APPs are all checked before anything is sent, and then moved one after the other; what
     they share is sent once. When one fails, it is rolled back, those before it stay, and those
