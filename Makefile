@@ -1,6 +1,8 @@
 # What a newcomer types: `make demo` and `make test`. Both set up what they need.
 VENV := .venv
 STAMP := $(VENV)/.ready
+# A lab test waits most of the time; each of the two processes has a lab of its own.
+SIDE_BY_SIDE := -n 2 --dist loadfile
 
 .PHONY: help setup demo test unit lint fuzz coverage docs man wheel clean
 
@@ -46,10 +48,10 @@ fuzz: setup
 	$(VENV)/bin/python -m tests.fuzz.run --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 unit: setup
-	$(VENV)/bin/pytest tests/unit -q
+	$(VENV)/bin/pytest tests/unit -q $(SIDE_BY_SIDE)
 
 test: lint $(VENV)/.tests
-	$(VENV)/bin/pytest -q -m ""
+	$(VENV)/bin/pytest -q -m "" $(SIDE_BY_SIDE)
 
 coverage: setup
 	$(VENV)/bin/pytest tests/unit -q --cov --cov-report=term:skip-covered

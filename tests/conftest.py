@@ -17,7 +17,8 @@ settings.load_profile("portkit")
 # that waits for the end of something by Ctrl-C would then wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-LAB_NUMBER = "7"  # a user's own lab is 0, as the command has it
+# A user's own lab is 0, as the command has it; each process of pytest-xdist has one of its own.
+LAB_NUMBER = str(7 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
 
 
 @pytest.fixture(scope="session", autouse=True)

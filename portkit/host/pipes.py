@@ -6,6 +6,7 @@ import os
 import select
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from portkit.process import Process
 from portkit.wire import frames
@@ -33,7 +34,7 @@ class Pipes:
     def __init__(self, process: Process, glance: Callable[[], None] = lambda: None) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        self._stdin = process.stdin
+        self._files = (process.stdin, process.stdout)
         self._in = process.stdin.fileno()
         self._out = process.stdout.fileno()
         # A write that blocks could not be given up. The other end of the pipe is not affected.
@@ -88,8 +89,9 @@ class Pipes:
         return data
 
     def close(self) -> None:
-        """Close the input: the remote half ends, and cleans up. Fine when it has ended."""
-        try:
-            self._stdin.close()
-        except BrokenPipeError:
-            return
+        """Close both: the remote half ends, and cleans up. Fine when it has ended."""
+        # The output too: a host that is in the middle of sending would wait for its reader, and
+        # never look at its input.
+        for file in self._files:
+            with suppress(BrokenPipeError):
+                file.close()

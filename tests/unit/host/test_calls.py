@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from portkit import process
 from portkit.errors import HostError, TransferError, VerifyError
 from portkit.halt import Halt, Halted
+from portkit.host import calls
 from portkit.host.calls import BOOT, Remote
 from portkit.host.facts import parse_facts
 from portkit.host.ssh import failure
@@ -179,7 +180,8 @@ def test_unknown_verb(remote: Remote) -> None:
 @pytest.mark.parametrize(
     "script", ["print('hello')", "import sys; sys.stdin.readline(); print('x' * 100000)"]
 )
-def test_a_host_that_answers_nonsense(script: str) -> None:
+def test_a_host_that_answers_nonsense(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_GREETING_S", 2.0)
     with (
         process.popen([sys.executable, "-c", script], stdin=process.PIPE) as child,
         pytest.raises(TransferError),

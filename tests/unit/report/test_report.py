@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portkit import report
@@ -81,6 +81,7 @@ ARTIFACT = Artifact(Form.IMAGE, DIGEST, (ImageConfig(DIGEST, "amd64", "linux", (
         state=st.sampled_from(["running", "ready", "removed", ""]),
     )
 )
+@settings(max_examples=25)  # jsonschema takes 0.1 s each
 def test_schema(form: FormReport) -> None:
     app = App("a", (Service("a", environment={"PASSWORD": "hunter2"}),), "compose.yaml")
     made = Report("pk-" + "0" * 12, app, FACTS, FACTS, 1, 2, (), (form,))
