@@ -99,3 +99,16 @@ def services(target: str, move: str, form: str, store: Path) -> dict[str, str]:
         each["name"]: f"{each['status']} {each['health'] or each['exit_code'] or ''}".strip()
         for each in row["services"]
     }
+
+
+SLEEP = "    command: [sleep, '99']\n"
+PUBLISHED = "    ports: ['8099:80']\n"
+
+
+def write_app(folder: Path, lines: str) -> Path:
+    """The folder of an App with one service, of these lines of its compose file."""
+    folder.mkdir()
+    (folder / "compose.yaml").write_text(
+        f"services:\n  bad:\n    image: debian:bookworm-slim\n{lines}"
+    )
+    return folder

@@ -34,7 +34,7 @@ def bundle(lab: Lab, store: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-@pytest.mark.parametrize("target", ["beta", "gamma"])
+@pytest.mark.parametrize("target", ["beta", pytest.param("gamma", marks=pytest.mark.campaign)])
 def test_both_forms(lab: Lab, bundle: Path, tmp_path: Path, target: str) -> None:
     before, store = ours(lab, target), tmp_path / "store"
     words = ("move", str(bundle), "--to", f"lab:{target}", "--output", "json")

@@ -1,28 +1,26 @@
 """The main job over the command line, with real apps between real hosts of the lab."""
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from portkit import lab as lab_room
-from portkit import process
 from portkit.lab import Lab
 from tests.integration.commands import (
-    PORTKIT,
+    PUBLISHED,
     ROOT,
     SCHEMA,
+    SLEEP,
     ask,
     moved,
     on,
     ours,
     portkit,
     statuses,
-    told,
     wait_for,
+    write_app,
 )
 
 pytestmark = pytest.mark.lab
@@ -48,7 +46,9 @@ def write_event(address: str) -> None:
     assert b"Carried over" in ask(f"{calendar}/one.ics", **who)
 
 
-@pytest.mark.parametrize("target", ["beta", "gamma", "alpha"])
+@pytest.mark.parametrize(
+    "target", ["beta", pytest.param("gamma", marks=pytest.mark.campaign), "alpha"]
+)
 def test_radicale(lab: Lab, store: Path, target: str) -> None:
     before, link = ours(lab, target), lab_room.counters(target)[0]
     with moved("radicale", target, store, "--repeat", "2") as report:
@@ -64,7 +64,7 @@ def test_radicale(lab: Lab, store: Path, target: str) -> None:
         # Ethernet, IP and TCP take 66 bytes of each frame of 1514; the probes travel beside it.
         sent = sum(form["transfer"]["sent_bytes"] for form in report["forms"])
         if target != "alpha":
-            assert sent * 1514 / 1448 == pytest.approx(grown, rel=0.01, abs=150_000)
+            assert sent * 1514 / 1448 == pytest.approx(grown, rel=0.025)
         url = f"http://{lab.address(target)}:5232/.web/"
         move, on_target = report["move"], ("--on", f"lab:{target}")
         assert statuses(target, move, store) == {"image": "running", "disk": "exited"}
@@ -81,7 +81,14 @@ def test_radicale(lab: Lab, store: Path, target: str) -> None:
     assert ours(lab, target) == before
 
 
-@pytest.mark.parametrize("target", ["alpha", "beta", "gamma"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param("alpha", marks=pytest.mark.campaign),
+        pytest.param("beta", marks=pytest.mark.campaign),
+        "gamma",
+    ],
+)
 def test_uefi(lab: Lab, store: Path, tmp_path: Path, target: str) -> None:
     folder = tmp_path / "radicale"
     folder.mkdir()
@@ -133,7 +140,7 @@ def pulled_when_told(lab: Lab, source: str, store: Path, name: str) -> None:
         on(lab, source, f"docker rmi {name}", check=False)
 
 
-@pytest.mark.parametrize("target", ["beta", "gamma"])
+@pytest.mark.parametrize("target", [pytest.param("beta", marks=pytest.mark.campaign), "gamma"])
 def test_registry_takes_an_image(lab: Lab, store: Path, target: str) -> None:
     with moved("registry", target, store) as report:
         name, address = "127.0.0.1:5000/pushed:1", lab.address(target)
@@ -183,16 +190,6 @@ def test_two_apps_over_one_connection(lab: Lab, store: Path) -> None:
     assert ours(lab, "beta") == before
 
 
-def write_app(folder: Path, lines: str) -> Path:
-    folder.mkdir()
-    (folder / "compose.yaml").write_text(
-        f"services:\n  bad:\n    image: debian:bookworm-slim\n{lines}"
-    )
-    return folder
-
-
-SLEEP = "    command: [sleep, '99']\n"
-PUBLISHED = "    ports: ['8099:80']\n"
 SOON = "    x-portkit: {health: {timeout: 15s}}\n"
 
 
@@ -267,39 +264,3 @@ def test_a_move_costs_what_was_predicted(lab: Lab, store: Path) -> None:
             sent = form["transfer"]["sent_bytes"]
             assert foreseen["sent_bytes"] == pytest.approx(sent, rel=0.1, abs=100_000)
             assert foreseen["reused_bytes"] == form["transfer"]["reused_bytes"]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(
-    ("form", "phase"),
-    [
-        ("image", "transfer"),
-        ("image", "load"),
-        ("image", "create"),
-        ("image", "boot image"),
-        ("disk", "package disk"),
-        ("disk", "transfer"),
-        ("disk", "create"),
-        ("disk", "boot disk"),
-        ("both", "package disk"),  # while the image travels
-        ("both", "boot image"),  # while the disk travels
-    ],
-)
-def test_interrupted_anywhere_leaves_nothing(
-    lab: Lab, tmp_path: Path, store: Path, form: str, phase: str, number: signal.Signals
-) -> None:
-    before = ours(lab, "beta"), on(lab, "beta", "docker images -aq; docker volume ls -q")
-    folder = write_app(tmp_path / "slow", SLEEP + PUBLISHED)
-    words = ("move", str(folder), "--from", "lab:alpha", "--to", "lab:beta", "--form", form)
-    argv = [PORTKIT, *words, "--progress", "json"]
-    with process.popen(argv, env=told(store)) as child:
-        assert child.stderr is not None
-        for row in child.stderr:
-            if json.loads(row).get("name") == phase:
-                break
-        os.kill(child.pid, number)
-        rest = child.stderr.read()
-        assert child.wait(60) == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
-        assert b"Traceback" not in rest
-    after = ours(lab, "beta"), on(lab, "beta", "docker images -aq; docker volume ls -q")
-    assert after == before

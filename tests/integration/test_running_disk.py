@@ -88,7 +88,14 @@ def said(url: str, path: str = "/") -> str:
     return ask(url + path).decode()
 
 
-@pytest.mark.parametrize("app", ["", "1"], indirect=True, ids=["quiet", "writes into its image"])
+@pytest.mark.parametrize(
+    "app",
+    [
+        pytest.param("", id="quiet", marks=pytest.mark.campaign),
+        pytest.param("1", id="writes into its image"),
+    ],
+    indirect=True,
+)
 def test_it_becomes_a_vm_with_its_data_and_comes_back(
     lab: Lab, store: Path, app: str, request: pytest.FixtureRequest
 ) -> None:

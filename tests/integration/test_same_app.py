@@ -184,7 +184,7 @@ def asked_of_two(one: dict[str, Any], two: dict[str, Any]) -> None:
     assert one["secrets"]["'/run/secrets/word'"][1:4] == [0, 0, 16]
 
 
-@pytest.mark.parametrize("target", ["beta", "gamma"])
+@pytest.mark.parametrize("target", [pytest.param("beta", marks=pytest.mark.campaign), "gamma"])
 def test_two_services_of_one_app_see_the_same(lab: Lab, store: Path, target: str) -> None:
     image, disk = answers_of_two(lab, target, store)
     for service in ("one", "two"):
@@ -200,7 +200,7 @@ def test_two_services_of_one_app_see_the_same(lab: Lab, store: Path, target: str
     ("file", "target", "code"),
     [
         ("compose.yaml", "beta", 42),
-        ("compose.yaml", "gamma", 42),
+        pytest.param("compose.yaml", "gamma", 42, marks=pytest.mark.campaign),
         ("compose.yaml", "alpha", 42),
         ("root.yaml", "beta", 7),
     ],

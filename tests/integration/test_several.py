@@ -24,7 +24,7 @@ from tests.integration.commands import (
 pytestmark = pytest.mark.lab
 
 
-@pytest.mark.parametrize("target", ["beta", "gamma"])
+@pytest.mark.parametrize("target", ["beta", pytest.param("gamma", marks=pytest.mark.campaign)])
 def test_a_queue_with_its_worker_and_a_migration(lab: Lab, store: Path, target: str) -> None:
     before, address, there = ours(lab, target), lab.address(target), ("--on", f"lab:{target}")
     with moved("queue", target, store) as report:
@@ -102,7 +102,7 @@ def test_a_project_with_files_of_its_own(lab: Lab, store: Path) -> None:
 @pytest.mark.parametrize(
     ("app", "path", "target"),
     [
-        ("kinto", ":8087/v1/__heartbeat__", "beta"),
+        pytest.param("kinto", ":8087/v1/__heartbeat__", "beta", marks=pytest.mark.campaign),
         ("kinto", ":8087/v1/__heartbeat__", "gamma"),
         ("wordpress", ":8089/wp-login.php", "beta"),
     ],
@@ -162,13 +162,17 @@ services:
     depends_on:
       db: {{condition: service_healthy}}
 """
+JOB, DB = ["job", "the disk is full"], ["db", "no table"]
 
 
-@pytest.mark.parametrize("form", ["image", "disk"])
 @pytest.mark.parametrize(
-    ("text", "words"),
-    [(BROKEN, ["job", "the disk is full"]), (SICK, ["db", "no table"])],
-    ids=["a job that fails", "a healthcheck that never passes"],
+    ("form", "text", "words"),
+    [
+        pytest.param("image", BROKEN, JOB, id="image-a job that fails"),
+        pytest.param("disk", BROKEN, JOB, id="disk-a job that fails", marks=pytest.mark.campaign),
+        pytest.param("image", SICK, DB, id="image-never healthy", marks=pytest.mark.campaign),
+        pytest.param("disk", SICK, DB, id="disk-never healthy"),
+    ],
 )
 def test_one_that_fails_takes_all_back(
     lab: Lab, store: Path, tmp_path: Path, form: str, text: str, words: list[str]

@@ -66,8 +66,15 @@ def test_an_app_without_a_published_port(
     assert "emulated" in forms[1]["ttfr"]["timeout_reason"]
 
 
-@pytest.mark.parametrize("form", ["image", "disk"])
-@pytest.mark.parametrize(("serve", "code"), [(FLAPS, 3), (ENDS, 0)], ids=["flaps", "ends"])
+@pytest.mark.parametrize(
+    ("form", "serve", "code"),
+    [
+        pytest.param("image", FLAPS, 3, id="image-flaps"),
+        pytest.param("image", ENDS, 0, id="image-ends", marks=pytest.mark.campaign),
+        pytest.param("disk", FLAPS, 3, id="disk-flaps", marks=pytest.mark.campaign),
+        pytest.param("disk", ENDS, 0, id="disk-ends"),
+    ],
+)
 def test_one_that_answers_and_ends_is_not_moved(
     lab: Lab, store: Path, tmp_path: Path, form: str, serve: str, code: int
 ) -> None:
