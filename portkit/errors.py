@@ -99,3 +99,9 @@ class UnknownError(PortkitError):
     """No host that was checked says that the App can run, and not all say that it cannot."""
 
     exit_code = 14
+
+
+class HookError(PortkitError):
+    """A command that was given for after the commit failed; the App stays where it is then."""
+
+    exit_code = 15

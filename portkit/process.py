@@ -32,6 +32,7 @@ _held_back: defaultdict[int, threading.RLock] = defaultdict(threading.RLock)
 
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
+STDOUT = subprocess.STDOUT  # for `stderr`: both outputs in one
 
 # What programs may see of our environment; everything else could change what they do.
 # LD_PRELOAD, PYTHONPATH, GIT_* and the like are left out, and so are DOCKER_HOST and

@@ -90,10 +90,11 @@ reading_beside_profiles = _reading("--compose-profile")
 
 @dataclass(frozen=True)
 class RunningOptions:
-    """How an App that runs changes its host."""
+    """How an App that runs changes its host, and what follows."""
 
     volumes: str
     pauses: tuple[Pause, ...]
+    after_commit: tuple[str, ...]
 
 
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,10 +120,25 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Wait when a running APP has answered on the target, until portkit commit or portkit "
         "rollback --discard-writes is called.",
     )
+    @click.option(
+        "--after-commit",
+        "after_commit",
+        multiple=True,
+        metavar="CMD",
+        help="Run CMD by /bin/sh -c on this machine when the target has kept an APP, and again "
+        "when the Move is rolled back; can be given several times.",
+    )
     @wraps(command)
-    def with_running(*args: Any, volumes: str, hold: bool, confirm: bool, **rest: Any) -> Any:
+    def with_running(
+        *args: Any,
+        volumes: str,
+        hold: bool,
+        confirm: bool,
+        after_commit: tuple[str, ...],
+        **rest: Any,
+    ) -> Any:
         chosen = ((Pause.CUTOVER, hold), (Pause.COMMIT, confirm))
         pauses = tuple(pause for pause, wanted in chosen if wanted)
-        return command(*args, running=RunningOptions(volumes, pauses), **rest)
+        return command(*args, running=RunningOptions(volumes, pauses, after_commit), **rest)
 
     return with_running

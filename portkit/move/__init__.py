@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypedDict, Unpack
 
 from portkit import app as app_room
@@ -21,25 +22,20 @@ from portkit import report as report_room
 from portkit.clock import Clock
 from portkit.compat import Profile
 from portkit.delivery import Prediction
-from portkit.errors import AppError, HostError, PortkitError, TransferError
+from portkit.errors import AppError, HookError, HostError, PortkitError, TransferError
 from portkit.host import Host
 from portkit.model import App, Form, PackedApp
 from portkit.move import matrix, predict, prepare, unfinished
 from portkit.move.again import Measured, measure_again
+from portkit.move.behind import Left, left_behind
 from portkit.move.by_marker import rollback_on
 from portkit.move.carry import carry_out
+from portkit.move.hooks import hooks_of
 from portkit.move.journal import Entry, Journal, MoveState
 from portkit.move.matrix import Cell, HostKnown, Matrix, matrix_json, outcome
-from portkit.move.plan import Pause
+from portkit.move.plan import Course, Pause
 from portkit.move.prepare import Job, Package, Packed, Request, new_id
-from portkit.move.unfinished import (
-    Ended,
-    Left,
-    go_on,
-    left_behind,
-    resume,
-    rollback,
-)
+from portkit.move.unfinished import Ended, go_on, resume, rollback
 from portkit.progress import NullObserver, Observer
 from portkit.report import FormReport, Report
 from portkit.source import Source
@@ -103,6 +99,7 @@ class MoveOptions(PackOptions, total=False):
     keep: Form | None
     repeat: int
     pauses: Sequence[Pause]
+    after_commit: Sequence[str]
     journal: Journal | None
 
 
@@ -249,6 +246,7 @@ def move_apps(
     keep: Form | None = Form.IMAGE,
     repeat: int = 1,
     pauses: Sequence[Pause] = (),
+    after_commit: Sequence[str] = (),
     store: Store | None = None,
     observer: Observer | None = None,
     journal: Journal | None = None,
@@ -261,14 +259,17 @@ def move_apps(
     other on the same port. keep: the form that goes on running, the other stays ready to start;
     with None, everything is removed after measuring. repeat: how often each form is started and
     measured, with a full stop in between. pauses: where the Move of a running App waits until
-    `go_on` is called for it, by whatever process. journal: where the Moves are recorded, by default
-    in the user's state folder. moved: is called with each Report as soon as its Move has ended
-    well.
+    `go_on` is called for it, by whatever process. after_commit: commands for `/bin/sh -c` on this
+    machine and in its present folder, run for each App when the target has kept it
+    (docs/environment.md has their environment). journal: where the Moves are recorded, by
+    default in the user's state folder. moved: is called with each Report as soon as its Move has
+    ended well.
 
     Several Apps are packaged and checked, alone and together, before bytes move for any of them;
     then they go one after the other over the same connections, each as a Move of its own. When one
     fails, it is rolled back, those before it stay on the target, those after it are not tried, and
-    the error says which.
+    the error says which. When a command after the commit fails, the App stays on the target and
+    HookError is raised; `resume` tries that command again.
 
     Before bytes move, IncompatibleError, ConflictError or SpaceError is raised for what stands in
     the way. When a stage fails later, the Move is rolled back and the error of that stage raised.
@@ -276,6 +277,7 @@ def move_apps(
     if not forms or len(set(forms)) != len(forms):
         raise AppError("no form to move, or one twice", details=", ".join(forms) or "none")
     _check_running(apps, forms, keep, repeat, pauses)
+    course = Course(tuple(pauses), hooks_of(after_commit, keep))
     # The default names the image; who moves the disk alone means to keep the disk.
     if keep is not None and keep not in forms:
         keep = forms[-1]
@@ -285,17 +287,30 @@ def move_apps(
     # the target that a new one would meet only later.
     for app in apps:
         unfinished.refuse(journal, app.name, target.name)
+    carry = partial(carry_out, job=job, journal=journal, stays=keep, repeat=repeat, course=course)
+    return _in_turn(prepare.prepare(job), job, carry, moved)
+
+
+def _in_turn(
+    all_packed: Sequence[Packed],
+    job: Job,
+    carry: Callable[[Packed], tuple[Report, HookError | None]],
+    moved: Callable[[Report], None],
+) -> tuple[Report, ...]:
+    """One Move after the other, until one fails."""
     done: list[Report] = []
-    for packed in prepare.prepare(job):
+    for packed in all_packed:
         try:
             with job.about(packed.app, "moving"):
-                report = carry_out(packed, job, journal, keep, repeat, pauses)
+                report, failed = carry(packed)
+            done.append(report)
+            moved(report)
+            if failed is not None:
+                raise failed
         # Ctrl-C too: it is then that one wants to know which Apps are on the target.
         except BaseException as error:
             _say_how_far(error, job, len(done))
             raise
-        done.append(report)
-        moved(report)
     return tuple(done)
 
 

@@ -74,6 +74,11 @@ def rollback_on(
             resolution="Stop that portkit first, with Ctrl-C.",
         )
     live = ran(found["about"])
+    if found["about"].get("hooks"):
+        observer.message(
+            f"the commands that the Move runs after its commit are only known to "
+            f"{found['about'].get('holder', 'the machine that began it')}: they are not told"
+        )
     if found["role"] == "target":
         if live is not None and not discard_writes:
             _refuse_started(found, host)

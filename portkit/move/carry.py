@@ -10,14 +10,23 @@ from pathlib import Path
 
 from portkit import boot, compat, process, transfer
 from portkit.delivery import Transfer
-from portkit.errors import PortkitError
+from portkit.errors import HookError, PortkitError
 from portkit.files import content
 from portkit.halt import Halt
-from portkit.model import App, AppSpec, Artifact, Form, Live, Timeline
+from portkit.model import (
+    App,
+    AppSpec,
+    Artifact,
+    Finding,
+    Form,
+    Live,
+    Severity,
+    Timeline,
+)
 from portkit.move import walk
 from portkit.move.ground import Cargo, Ground, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
-from portkit.move.plan import CONFIRM, CUTOVER, FENCE, LAST_SYNC, PRESYNC, WAIT, Pause, Plan
+from portkit.move.plan import CONFIRM, CUTOVER, FENCE, HOOK, LAST_SYNC, PRESYNC, WAIT, Course, Plan
 from portkit.move.prepare import Job, Packed
 from portkit.move.steps import steps_of
 from portkit.progress import Observer
@@ -45,11 +54,17 @@ def carry_out(
     journal: Journal,
     stays: Form | None,
     repeat: int,
-    pauses: Sequence[Pause] = (),
-) -> Report:
-    """Make the Move. When it fails it is rolled back; what even that could not do is said."""
+    course: Course | None = None,
+) -> tuple[Report, HookError | None]:
+    """Make the Move. When it fails it is rolled back; what even that could not do is said.
+
+    Returns the Report, and the error where the App runs on the target and a hook has failed.
+    """
     before = packed.turn.clock.take()
-    plan = replace(plan_of(packed, job, journal, stays, repeat), pauses=tuple(pauses))
+    course = course or Course()
+    plan = replace(
+        plan_of(packed, job, journal, stays, repeat), pauses=course.pauses, hooks=course.hooks
+    )
     steps = journal.record(plan.move)
     cargo = cargo_of(packed, job.store, job.source)
     with journal.held(plan.move), packed.turn.taken() as clock:
@@ -61,9 +76,25 @@ def carry_out(
             target=plan.target,
             plan=plan.to_json(),
         )
-        walk_forward(ground, journal, steps)
+        failed = _walked(ground, journal, steps)
     reports = form_reports(plan, steps, packed, cargo)
-    return packed.report(before, reports, cutover=cutover_report(plan, steps))
+    if failed is not None:
+        note = Finding(
+            "after-commit", Severity.ERROR, failed.brief, (failed.details,), failed.resolution
+        )
+        reports = [
+            replace(each, findings=(*each.findings, note)) if each.form is plan.keep else each
+            for each in reports
+        ]
+    return packed.report(before, reports, cutover=cutover_report(plan, steps)), failed
+
+
+def _walked(ground: Ground, journal: Journal, steps: Steps) -> HookError | None:
+    try:
+        walk_forward(ground, journal, steps)
+    except HookError as error:
+        return error
+    return None
 
 
 def cargo_of(packed: Packed, store: Store, source: Source) -> Cargo:
@@ -81,7 +112,7 @@ def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
     # Ctrl-C too: KeyboardInterrupt is no Exception.
     except BaseException as error:
         brief = error.brief if isinstance(error, PortkitError) else type(error).__name__
-        stays = ground.plan.live is not None
+        stays = ground.plan.live is not None or is_kept(ground.plan, steps)
         try:
             if stays and _stays_unfinished(ground, journal, steps, brief, served=served):
                 raise
@@ -93,6 +124,13 @@ def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
             say_what_is_left(ground.clock.observer, move, left)
         raise
     journal.settle(move, MoveState.MEASURED if ground.plan.keep is None else MoveState.DONE)
+
+
+def is_kept(plan: Plan, steps: Steps) -> bool:
+    """Whether the App runs on the target for good, and only what follows from that is left to do:
+    for that, neither the source's containers nor the Store here are needed any more."""
+    committed = steps.state("commit") is walk.StepState.DONE
+    return committed and (plan.live is not None or bool(plan.hooks))
 
 
 def has_served(ground: Ground, steps: Steps) -> bool:
@@ -108,14 +146,15 @@ def has_served(ground: Ground, steps: Steps) -> bool:
 def _stays_unfinished(
     ground: Ground, journal: Journal, steps: Steps, brief: str, *, served: bool
 ) -> bool:
-    """Of a running App: keep what has arrived for the next try, and the App on the host that
-    serves it. False where there is nothing yet that is worth it.
+    """Keep what has arrived for the next try, and a running App on the host that serves it. False
+    where there is nothing yet that is worth it.
 
     served: whether it was started on the target before this process began.
     """
     move, target = ground.plan.move, ground.plan.target
     tell = ground.clock.observer.message
-    if steps.state("commit") is walk.StepState.DONE:
+    if is_kept(ground.plan, steps):
+        journal.settle(move, MoveState.WAITING, brief)
         tell(f"the App runs on {target}; to end the Move: portkit resume {move}")
         return True
     confirmed = steps.state(CONFIRM) in (walk.StepState.DOING, walk.StepState.DONE)
@@ -322,6 +361,7 @@ def phases_of(form: Form, plan: Plan, steps: Steps) -> tuple[Phase, ...]:
         *(f"{verb} {form}" for verb in before),
         *cutover,
         *(f"{verb} {form}" for verb in after),
+        *(f"{HOOK} {n}" for n in range(1, len(plan.hooks) + 1) if form is plan.keep),
     ]
     rows = [row for name in names for row in steps.result(name).get("phases", ())]
     return tuple(map(adapter(Phase).validate_python, rows))

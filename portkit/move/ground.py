@@ -60,7 +60,8 @@ class Ground:
     is going to make this Move again, so that also what came of a blob that was cut is not kept.
     halt: by which a lane learns that the other has failed. copies: of the volumes of a running App,
     by number, with what this process knows of them. downtime: asks both hosts during a cutover.
-    began: when this process began with it.
+    skip_hooks: the user's commands are not run, but count as done. began: when this process began
+    with it.
     """
 
     plan: Plan
@@ -71,6 +72,7 @@ class Ground:
     cargo: Cargo | None = None
     from_start: bool = True
     for_good: bool = False
+    skip_hooks: bool = False
     halt: Halt = field(default_factory=Halt)
     copies: dict[int, Copy] = field(default_factory=dict)
     downtime: Downtime = field(default_factory=Downtime)

@@ -46,6 +46,8 @@ def _about(ground: Ground, role: str, more: Sequence[str]) -> JsonObject:
             "started": ground.began,
             "forms": " ".join(plan.forms),
             "endpoint": ground.target.endpoint,
+            # Not the commands: they are nobody's business there.
+            **({"hooks": str(len(plan.hooks))} if plan.hooks else {}),
             **told(plan.live),
         },
         "needs": needs if there else [],

@@ -31,6 +31,7 @@ class Plan:
     findings: of each form, as they were before the first byte. predicted: what a form was predicted
     to cost, where that was asked for before the Move. live: what runs at the source and is stopped
     there, with its data; None where the App is only made from its images. pauses: where it waits.
+    hooks: what is run after the commit, in this order.
     """
 
     move: str
@@ -54,6 +55,7 @@ class Plan:
     predicted: Mapping[Form, Prediction] = field(default_factory=dict)
     live: Live | None = None
     pauses: tuple[Pause, ...] = ()
+    hooks: tuple[Hook, ...] = ()
 
     @property
     def both(self) -> bool:
@@ -67,7 +69,13 @@ class Plan:
 
     def steps(self) -> tuple[str, ...]:
         """The names of the steps."""
-        return step_names(self.forms, self.keep, live=self.live is not None, pauses=self.pauses)
+        return step_names(
+            self.forms,
+            self.keep,
+            live=self.live is not None,
+            pauses=self.pauses,
+            hooks=len(self.hooks),
+        )
 
     def to_json(self) -> JsonObject:
         """For the journal."""
@@ -79,6 +87,7 @@ class Plan:
 PRESYNC, WAIT, FENCE, STOP = "presync", "wait", "fence", "stop"
 LAST_LAYER, LAST_SYNC = "last layer", "last sync"
 CONFIRM = "confirm"
+HOOK = "hook"  # each with its number behind it, from 1
 CUTOVER = (PRESYNC, WAIT, FENCE, STOP, LAST_LAYER, LAST_SYNC)  # in the order of `step_names`
 
 
@@ -90,15 +99,34 @@ class Pause(StrEnum):
     COMMIT = "commit"
 
 
+@dataclass(frozen=True)
+class Hook:
+    """A command of the user's for `/bin/sh -c` on this machine, such as one that changes a name in
+    the DNS. folder: where it runs, whichever process runs it."""
+
+    command: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the user asked of a Move, beside what goes where. pauses, hooks: as in the Plan."""
+
+    pauses: tuple[Pause, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+
+
 def step_names(
     forms: Collection[Form],
     keep: Form | None,
     *,
     live: bool = False,
     pauses: Collection[Pause] = (),
+    hooks: int = 0,
 ) -> tuple[str, ...]:
     """The steps of a Move: each lane's in order, and every step after those that it needs. The
-    image boots first, because it is ready first. live: of an App that runs at the source."""
+    image boots first, because it is ready first. live: of an App that runs at the source. hooks:
+    how many there are."""
     image, disk = Form.IMAGE in forms, Form.DISK in forms
     # The data follows while the App runs, and once more after it was stopped.
     wait = [WAIT] if Pause.CUTOVER in pauses else []
@@ -110,7 +138,8 @@ def step_names(
     names += [*cutover, "boot image"] if image else []
     names += ["create disk", *(() if image else cutover), "boot disk"] if disk else []
     names += ["start image"] if image and disk and keep is Form.IMAGE else []
-    return (*names, *confirm, "discard" if keep is None else "commit", "release")
+    names += [*confirm, "discard" if keep is None else "commit"]
+    return (*names, *(f"{HOOK} {number}" for number in range(1, hooks + 1)), "release")
 
 
 def plan_from(document: JsonObject) -> Plan:

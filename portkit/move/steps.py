@@ -18,6 +18,7 @@ from portkit.model import Artifact, Form, MachineStart
 from portkit.move import cutover
 from portkit.move import plan as plans
 from portkit.move.ground import MAKE_DISK, SEND_DISK, Cargo, Ground, keep, kept
+from portkit.move.hooks import RunHook
 from portkit.move.marker import mark, release
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.walk import Step
@@ -333,6 +334,9 @@ def _step(name: str, ground: Ground) -> BaseStep:
             return Commit(ground, name, there, form=form)
         case "discard":
             return Discard(ground, name, ("reserve",))
+        case plans.HOOK:
+            # It needs nothing: one that fails while the Move is taken back holds up no other step.
+            return RunHook(ground, name, (), ("commit",), form=form)
         case _:
             return Release(ground, name)
 

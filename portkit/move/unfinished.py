@@ -24,6 +24,7 @@ from portkit.move.carry import (
     fingerprint,
     form_reports,
     has_served,
+    is_kept,
     say_what_is_left,
     walk_backward,
     walk_forward,
@@ -77,20 +78,22 @@ def resume(
     *,
     journal: Journal | None = None,
     store: Store | None = None,
+    skip_hooks: bool = False,
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> Ended:
     """Continue an unfinished Move to its end; steps that are done are not done again.
 
     The App is read again from where it was. Raises AppError when it has changed since. When the
-    Move fails now, it is rolled back like any other.
+    Move fails now, it is rolled back like any other. skip_hooks: the commands that were given for
+    after the commit are not run any more; HookError when one of them fails.
     """
     journal, observer = journal or Journal(), observer or NullObserver()
     store = store or Store(default_root())
     entry = _open_entry(journal, identity)
     plan = plan_from(entry.plan)
-    if plan.live is not None and journal.record(identity).state("commit") is walk.StepState.DONE:
-        return _released(plan, journal, observer, connect)
+    if is_kept(plan, journal.record(identity)):
+        return _released(plan, journal, observer, connect, skip_hooks=skip_hooks)
     image = _image(plan, store)
     with (
         journal.held(identity),
@@ -110,7 +113,16 @@ def resume(
         steps = journal.record(identity)
         with packed.turn.taken() as clock:
             cargo = cargo_of(packed, store, source)
-            ground = Ground(plan, steps, target, source.host, clock, cargo, from_start=False)
+            ground = Ground(
+                plan,
+                steps,
+                target,
+                source.host,
+                clock,
+                cargo,
+                from_start=False,
+                skip_hooks=skip_hooks,
+            )
             journal.settle(identity, MoveState.RUNNING)
             walk_forward(ground, journal, steps)
         reports = form_reports(plan, steps, packed, cargo)
@@ -118,16 +130,25 @@ def resume(
     return Ended(identity, journal.get(identity).state, report)
 
 
-def _released(plan: Plan, journal: Journal, observer: Observer, connect: Connect) -> Ended:
-    """The end of a Move that is over but for its locks and markers: for that, neither the source's
-    containers nor the Store here are needed any more."""
+def _released(
+    plan: Plan, journal: Journal, observer: Observer, connect: Connect, *, skip_hooks: bool
+) -> Ended:
+    """The end of a Move whose App the target has kept already."""
     with (
         journal.held(plan.move),
         connect(plan.target, observer) as target,
         _source_host(plan, observer, connect) as source,
     ):
         steps = journal.record(plan.move)
-        ground = Ground(plan, steps, target, source, Clock(observer), from_start=False)
+        ground = Ground(
+            plan,
+            steps,
+            target,
+            source,
+            Clock(observer),
+            from_start=False,
+            skip_hooks=skip_hooks,
+        )
         walk_forward(ground, journal, steps)
     return Ended(plan.move, journal.get(plan.move).state)
 
@@ -185,11 +206,14 @@ def rollback(
     identity: str,
     *,
     discard_writes: bool = False,
+    skip_hooks: bool = False,
     journal: Journal | None = None,
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> Ended:
     """Roll a Move back that is unfinished, so that nothing of it stays on the target.
+
+    skip_hooks: the commands that were run after the commit are not told that it is taken back.
 
     discard_writes: also one of a running App that was started on the target, or has ended: the App
     runs at its source again, with the data that it was stopped with, and what it wrote on the
@@ -210,7 +234,9 @@ def rollback(
         _source_host(plan, observer, connect) as source,
     ):
         steps = journal.record(identity)
-        ground = Ground(plan, steps, target, source, Clock(observer), for_good=True)
+        ground = Ground(
+            plan, steps, target, source, Clock(observer), for_good=True, skip_hooks=skip_hooks
+        )
         if plan.live is not None and has_served(ground, steps):
             if not discard_writes:
                 raise _has_writes(entry)
@@ -223,54 +249,6 @@ def rollback(
         say_what_is_left(observer, identity, left)
         raise left[0].error
     return Ended(identity, MoveState.ROLLED_BACK)
-
-
-@dataclass(frozen=True)
-class Left:
-    """What stayed behind at the source of an App that has moved. deleted: whether it was removed
-    now."""
-
-    source: str
-    things: tuple[str, ...]
-    deleted: bool
-
-
-def left_behind(
-    identity: str,
-    *,
-    delete: bool = False,
-    journal: Journal | None = None,
-    observer: Observer | None = None,
-    connect: Connect = hosts.connect,
-) -> Left | None:
-    """What a Move has left at the source of a running App: stopped, fenced, with its data; None for
-    a Move that stopped nothing.
-
-    delete: remove its containers and volumes there. ConflictError when the Move has not ended, or
-    when the App runs there.
-    """
-    journal = journal or Journal()
-    entry = journal.get(identity)
-    # Before the Plan is read: one that an older portkit wrote is forgotten as well.
-    if not entry.plan.get("live") or entry.state is MoveState.ROLLED_BACK:
-        return None
-    plan = plan_from(entry.plan)
-    assert plan.live is not None, "it was asked above"
-    if entry.state in OPEN:
-        raise ConflictError(
-            "a Move that has not ended is not forgotten",
-            details=f"{identity} is {entry.state}",
-            resolution=f"End it first: portkit rollback {identity}",
-        )
-    with (
-        journal.held(identity),
-        _source_host(plan, observer or NullObserver(), connect) as host,
-        _origin(host, plan.live) as there,
-    ):
-        things = there.left()
-        if delete and journal.get(identity).state is MoveState.DONE:
-            there.delete()
-    return Left(entry.source, things, delete)
 
 
 def _origin(host: Host | None, live: Live) -> AbstractContextManager[Origin]:

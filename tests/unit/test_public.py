@@ -27,8 +27,8 @@ VALUES = words(
 )
 ERRORS = words(
     """
-    PortkitError AppError BootError ConflictError EngineError HostError IncompatibleError LabError
-    SpaceError ToolError TransferError UnknownError VerifyError
+    PortkitError AppError BootError ConflictError EngineError HookError HostError IncompatibleError
+    LabError SpaceError ToolError TransferError UnknownError VerifyError
     """
 )
 

@@ -98,6 +98,9 @@ def move(
     rest is copied, and it starts on the target. If it does not answer there, it runs at its source
     again. If it does, what is at its source stays there, stopped: portkit forget prints it.
 
+    CMD learns of the Move by PORTKIT_EVENT (commit or rollback), PORTKIT_TARGET_ADDRESS and others.
+    When it fails, APP stays on the target, the code is 15, and portkit resume tries it again.
+
     Several APPs are all checked before anything is sent, and then moved one after the other; what
     they share is sent once. When one fails, it is rolled back, those before it stay, and those
     after it are not tried. The JSON of several APPs is a list.
@@ -108,7 +111,7 @@ def move(
       portkit move ./shop ./blog ./wiki --from web1 --to web2
       portkit move registry:2 --pull missing --to ops@10.0.0.7 --repeat 5 --output json
       portkit move ./shop --to web2 --dry-run
-      portkit move project:shop --from web1 --to web2
+      portkit move project:shop --from web1 --to web2 --after-commit ./dns.sh
       portkit move ./shop -f compose.yaml -f production.yaml --profile mail --to web2
       portkit move /media/usb/shop.portkit --to web2
     """
@@ -125,7 +128,7 @@ def move(
         if dry_run:
             reports += _planned(loaded, origin, host, forms, told)
         else:
-            _moved(loaded, origin, host, forms, told, keep, repeat, running.pauses, reports)
+            _moved(loaded, origin, host, forms, told, keep, repeat, running, reports)
     _exit_if_refused(reports if dry_run else ())
 
 
@@ -143,7 +146,7 @@ def _moved(
     told: Observer,
     keep: str,
     repeat: int,
-    pauses: Sequence[moves.Pause],
+    running: RunningOptions,
     reports: list[Report],
 ) -> None:
     moves.move_apps(
@@ -153,7 +156,8 @@ def _moved(
         forms=forms,
         keep=_KEEP[keep],
         repeat=repeat,
-        pauses=pauses,
+        pauses=running.pauses,
+        after_commit=running.after_commit,
         observer=told,
         moved=reports.append,
     )

@@ -22,6 +22,11 @@ from portkit_cli.options import Messages, output, progress
 from portkit_cli.render import clean, compared, print_report, stdout
 
 _identity = click.argument("identity", metavar="ID")
+_skip_hooks = click.option(
+    "--skip-hooks",
+    is_flag=True,
+    help="Do not run the commands that --after-commit gave any more.",
+)
 
 
 @click.command()
@@ -104,9 +109,10 @@ def show_move(identity: str, output: str) -> None:
 
 @click.command()
 @_identity
+@_skip_hooks
 @output
 @progress
-def resume(identity: str, output: str, progress: str) -> None:
+def resume(identity: str, skip_hooks: bool, output: str, progress: str) -> None:
     """Continue an unfinished Move to its end.
 
     The App is read again from where it was. If it has changed since, or the variables in it have,
@@ -118,7 +124,7 @@ def resume(identity: str, output: str, progress: str) -> None:
       portkit resume pk-6e4b06d66696
       portkit resume pk-6e4b06d66696 --output json
     """
-    ended = library.resume(identity, observer=observer(progress))
+    ended = library.resume(identity, skip_hooks=skip_hooks, observer=observer(progress))
     if ended.report is None:  # only its locks were left
         click.echo(f"{identity} is {ended.state.value}", err=True)
     elif output == "json":
@@ -176,8 +182,11 @@ def _go_on(identity: str, pause: library.Pause, progress: str) -> None:
     help="Also end a Move of a running App that has ended well: it runs at its source again, and "
     "what it wrote on the target since is lost.",
 )
+@_skip_hooks
 @progress
-def rollback(identity: str, host: str | None, discard_writes: bool, progress: str) -> None:
+def rollback(
+    identity: str, host: str | None, discard_writes: bool, skip_hooks: bool, progress: str
+) -> None:
     """Roll a Move back that is unfinished or waits.
 
     Afterwards nothing of it is on the target, and an App that ran at its source runs there again.
@@ -193,7 +202,12 @@ def rollback(identity: str, host: str | None, discard_writes: bool, progress: st
     """
     # By the journal of this machine, which knows both hosts.
     if host is None:
-        library.rollback(identity, discard_writes=discard_writes, observer=observer(progress))
+        library.rollback(
+            identity,
+            discard_writes=discard_writes,
+            skip_hooks=skip_hooks,
+            observer=observer(progress),
+        )
         click.echo(f"{identity} is rolled back", err=True)
         return
     # Without the journal of the machine that started the Move: the marker on the host says what it

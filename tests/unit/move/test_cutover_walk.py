@@ -17,6 +17,7 @@ from portkit.clock import Clock
 from portkit.errors import BootError, EngineError
 from portkit.model import Form
 from portkit.move.ground import Ground
+from portkit.move.plan import Hook
 from portkit.move.steps import steps_of
 from portkit.move.walk import Step, StepState, backward, forward
 from portkit.progress import NullObserver
@@ -27,7 +28,8 @@ HOST: Any = SimpleNamespace(endpoint="there")
 
 def real_steps() -> tuple[Step, ...]:
     results: Any = SimpleNamespace(result=lambda name: {})
-    chosen = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=live())
+    hooks = (Hook("./dns.sh", "/"), Hook("./balancer.sh", "/"))
+    chosen = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=live(), hooks=hooks)
     return steps_of(Ground(chosen, results, HOST, HOST, Clock(NullObserver())))
 
 
@@ -59,6 +61,7 @@ class World:
     broken: frozenset[str] = frozenset()
     sick: bool = False
     acknowledged: int = 0  # the last write that a client has an answer for
+    told: dict[int, str] = field(default_factory=dict)  # what each hook was told last
 
     def act(self, step: str) -> None:
         if self.fuel == 0:
@@ -126,6 +129,24 @@ class World:
         # Its host may have been restarted since the boot: whoever goes on starts it again.
         self.target.running = True
         self.target.by_itself = True
+
+    def do_hook_1(self) -> None:
+        self._tell(1, "commit")
+
+    def undo_hook_1(self) -> None:
+        self._tell(1, "rollback")
+
+    def do_hook_2(self) -> None:
+        assert self.told.get(1) == "commit", "they are told in their order"
+        self._tell(2, "commit")
+
+    def undo_hook_2(self) -> None:
+        self._tell(2, "rollback")
+
+    def _tell(self, hook: int, event: str) -> None:
+        if event == "commit":
+            assert self.target.by_itself, "it was told before the target keeps the App"
+        self.told[hook] = event
 
 
 @dataclass
@@ -246,6 +267,7 @@ class Cutovers(RuleBasedStateMachine):
         self._go()
         assert world.source.running != world.target.running
         if world.target.running:
+            assert world.told == {1: "commit", 2: "commit"}
             assert world.target.by_itself
             assert not world.source.by_itself
         else:
@@ -254,6 +276,7 @@ class Cutovers(RuleBasedStateMachine):
         backward(steps_in(world), self.record)
         assert (world.source.running, world.source.by_itself) == (True, True)
         assert world.target == Side()
+        assert "commit" not in world.told.values(), "a hook that was told is told again"
 
 
 # `make bench-kill` runs ten thousand.
@@ -276,6 +299,8 @@ def test_the_order_of_a_cutover() -> None:
         "last sync",
         "boot image",
         "commit",
+        "hook 1",
+        "hook 2",
         "release",
     ]
     # What could not be stopped on the target keeps the source from being started.

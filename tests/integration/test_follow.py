@@ -1,0 +1,74 @@
+"""Clients follow an App that moves: commands after the commit, and what a rollback tells them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portkit.lab import Lab
+from tests.integration.commands import ask, ours, portkit, wait_for
+from tests.integration.counter import PORT, counter, remove
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def source(lab: Lab) -> Iterator[str]:
+    """Where the App is asked on alpha, where a user has started it."""
+    counter(lab, "follow", "-e", "SECRET=hush")
+    yield f"http://{lab.address('alpha')}:{PORT}/"
+    remove(lab, "follow")
+
+
+def test_commands_after_the_commit(
+    lab: Lab, store: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One asks the App where it is told that it is; the other fails until its cause is gone."""
+    before = ours(lab, "beta")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dns.sh").write_text(
+        "#!/bin/sh -e\n"
+        'env > "dns-$PORTKIT_EVENT"\n'
+        'if [ "$PORTKIT_EVENT" = commit ]; then\n'
+        "  python3 -c 'import sys, urllib.request as u;"
+        ' print(u.urlopen(sys.argv[1]).read())\' "$PORTKIT_URL"; fi\n'
+    )
+    (tmp_path / "dns.sh").chmod(0o755)
+    balancer = (
+        'echo "$PORTKIT_EVENT" >> balancer; test -e fixed || { echo its key is gone; exit 9; }'
+    )
+    assert ask(source, "POST", b"") == b"1\n"
+    words = ["container:follow", "--from", "lab:alpha", "--to", "lab:beta", "--output", "json"]
+    words += ["--after-commit", "./dns.sh", "--after-commit", balancer]
+    done = portkit("move", *words, store=store, check=False)
+    assert done.code == 15, done.stderr
+    assert b"its key is gone" in done.stderr
+    report = json.loads(done.stdout)
+    (note,) = (
+        each for each in report["forms"][0]["compat"]["findings"] if each["rule"] == "after-commit"
+    )
+    assert "hook 2" in note["message"]
+    assert report["cutover"]["timeline"]["downtime_s"] > 0
+    target = f"http://{lab.address('beta')}:{PORT}/"
+    assert ask(target, "POST", b"") == b"2\n", "it stays where it is"
+    told = dict(row.split("=", 1) for row in (tmp_path / "dns-commit").read_text().splitlines())
+    assert told["PORTKIT_URL"] == target
+    assert told["PORTKIT_TARGET_ADDRESS"] == lab.address("beta")
+    assert told["PORTKIT_SOURCE_ADDRESS"] == lab.address("alpha")
+    assert "SECRET" not in told
+    assert "hush" not in (tmp_path / "dns-commit").read_text()
+    move = report["move"]
+    shown = json.loads(portkit("show", move, "--output", "json", store=store).text)
+    assert (shown["state"], shown["unfinished"]) == ("waiting", True)
+    assert portkit("resume", move, store=store, check=False).code == 15
+    (tmp_path / "fixed").touch()
+    portkit("resume", move, store=store)
+    assert (tmp_path / "balancer").read_text().split() == ["commit"] * 3
+    # Back: both are told, and the App serves at its source with what it had there.
+    portkit("rollback", move, "--discard-writes", store=store)
+    wait_for(source)
+    assert ask(source) == b"1\n"
+    assert (tmp_path / "balancer").read_text().split() == [*["commit"] * 3, "rollback"]
+    assert "PORTKIT_EVENT=rollback" in (tmp_path / "dns-rollback").read_text()
+    assert ours(lab, "beta") == before
