@@ -53,8 +53,8 @@ TOOLS = (
     Tool(AMD64.qemu, "qemu-system-x86", "trying KVM on this machine", needed=False),
     Tool("mmdebstrap", "mmdebstrap", "making lab hosts", needed=False),
     Tool("ip", "iproute2", "the lab's network", needed=False),
-    Tool("docker", "docker.io", "building images on this machine", needed=False),
 )
+DOCKER = Tool("docker", "docker.io", "building images on this machine", needed=False)
 
 MODULES = (
     ("libvirt", "pip install 'portkit[disk]'  (first: apt-get install libvirt-dev pkg-config gcc)"),
@@ -68,6 +68,7 @@ FILES = (
 
 KERNELS = Path("/boot")
 _IMPORT_S = 30.0  # a library that hangs while it is loaded must not hang the doctor
+_ENGINE_S = 30.0  # nor an engine that does not answer
 
 
 def examine() -> list[Check]:
@@ -76,6 +77,7 @@ def examine() -> list[Check]:
         *(check_tool(tool) for tool in TOOLS),
         *(check_module(name, fix) for name, fix in MODULES),
         *(check_file(path, package, why) for path, package, why in FILES),
+        check_docker(DOCKER),
         check_kvm(),
     ]
 
@@ -107,11 +109,31 @@ def check_module(name: str, fix: str, env: Mapping[str, str] | None = None) -> C
     argv = [sys.executable, "-P", "-c", f"import {name}"]
     try:
         done = process.run(argv, env=env, timeout=_IMPORT_S, check=False)
-        said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.code}"
-        ok, found = done.code == 0, printable(said.splitlines()[-1], 300)
+        ok, found = done.code == 0, _last_words(done)
     except ToolError as error:
         ok, found = False, error.brief
     return Check(f"python {name}", ok, True, "importable" if ok else found, fix)
+
+
+def check_docker(tool: Tool) -> Check:
+    """Whether a container engine answers the program that asks it here."""
+    there = check_tool(tool)
+    if not there.ok:
+        return there
+    argv = [tool.program, "version", "--format", "{{.Server.Version}}"]
+    try:
+        done = process.run(argv, timeout=_ENGINE_S, check=False)
+        ok = done.code == 0
+        found = f"{there.found}, engine {printable(done.text, 60)}" if ok else _last_words(done)
+    except ToolError as error:
+        ok, found = False, error.brief
+    fix = "systemctl start docker, or let this user reach its socket: adduser USER docker"
+    return Check(tool.program, ok, tool.needed, found, fix)
+
+
+def _last_words(done: process.Completed) -> str:
+    said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.code}"
+    return printable(said.splitlines()[-1], 300)
 
 
 def check_file(path: Path, package: str, why: str) -> Check:

@@ -20,6 +20,26 @@ def test_a_present_tool_tells_where() -> None:
 
 
 @pytest.mark.parametrize(
+    ("script", "ok", "found"),
+    [
+        ("echo 28.5.1", True, ", engine 28.5.1"),
+        ("echo 'Cannot connect to the daemon' >&2; exit 1", False, "Cannot connect to the daemon"),
+        ("exec sleep 60", False, "did not finish within 0.5 s"),
+    ],
+)
+def test_an_engine_counts_when_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, ok: bool, found: str
+) -> None:
+    program = tmp_path / "engine"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    if "sleep" in script:
+        monkeypatch.setattr(doctor, "_ENGINE_S", 0.5)
+    check = doctor.check_docker(Tool(str(program), "docker.io", "building", needed=False))
+    assert (check.ok, found in check.found) == (ok, True)
+
+
+@pytest.mark.parametrize(
     ("text", "found"),
     [
         ("import ctypes\nctypes.CDLL('no-such-library.so.0')", "OSError: no-such-library.so.0: "),
