@@ -48,6 +48,7 @@ STEPS = (
     "last layer",
     "last sync",
     "boot image",
+    "verify source",
     "commit",
     "release",
 )

@@ -150,6 +150,8 @@ class _Moves(_Answer):
 class _Scanned(_Answer):
     entries: _Bytes
     vanished: _Bytes
+    provable: bool
+    remembered: _Bytes
 
 
 class _Digested(_Answer):

@@ -26,7 +26,18 @@ from portkit.model import (
 from portkit.move import walk
 from portkit.move.ground import Cargo, Ground, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
-from portkit.move.plan import CONFIRM, CUTOVER, FENCE, HOOK, LAST_SYNC, PRESYNC, WAIT, Course, Plan
+from portkit.move.plan import (
+    CONFIRM,
+    CUTOVER,
+    FENCE,
+    HOOK,
+    LAST_SYNC,
+    PRESYNC,
+    VERIFY_SOURCE,
+    WAIT,
+    Course,
+    Plan,
+)
 from portkit.move.prepare import Job, Packed
 from portkit.move.steps import steps_of
 from portkit.progress import Observer
@@ -161,7 +172,12 @@ def _stays_unfinished(
     if confirmed or served:
         journal.settle(move, MoveState.WAITING, brief)
         tell(f"the App was started on {target} and may have taken writes there, so it stays there")
-        tell(f"to go on: portkit commit {move}")
+        if steps.state(VERIFY_SOURCE) is walk.StepState.DOING:
+            tell(
+                f"to verify the source once more, and to go on if it is well: portkit resume {move}"
+            )
+        else:
+            tell(f"to go on: portkit commit {move}")
         tell(f"to go back and lose them: portkit rollback {move} --discard-writes")
         return True
     if steps.state(PRESYNC) is not walk.StepState.DONE:
@@ -357,10 +373,12 @@ def phases_of(form: Form, plan: Plan, steps: Steps) -> tuple[Phase, ...]:
     cutover, too."""
     cutover = CUTOVER if plan.live is not None and form is plan.forms[0] else ()
     before, after = ("package", "transfer", "create"), ("boot", "start")
+    verified = (VERIFY_SOURCE,) if cutover else ()
     names = [
         *(f"{verb} {form}" for verb in before),
         *cutover,
         *(f"{verb} {form}" for verb in after),
+        *verified,
         *(f"{HOOK} {n}" for n in range(1, len(plan.hooks) + 1) if form is plan.keep),
     ]
     rows = [row for name in names for row in steps.result(name).get("phases", ())]

@@ -18,11 +18,11 @@ from portkit.host import Host
 from portkit.model import AppSpec, Artifact, Form, Live, LiveVolume, Severity
 from portkit.move.ground import Ground
 from portkit.move.marker import mark
-from portkit.move.plan import FENCE, Pause
+from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, Pause
 from portkit.move.step import BaseStep, FormStep
 from portkit.report import adapter
 from portkit.source.origin import Origin, origin
-from portkit.volumes import Copy, Folder, Pass, another, predicted_last_s
+from portkit.volumes import Copy, Folder, Pass, another, predicted_last_s, verify_origin
 from portkit.wire.json_types import JsonObject
 
 _LOOK_S = 0.5  # whether somebody has told the Move to go on; each look reads the journal
@@ -103,19 +103,52 @@ def warm(copy: Copy) -> list[Pass]:
 
 
 class LastSync(FormStep):
-    """What has changed in the volumes since; every byte of them is compared by its hash."""
+    """What has changed in the volumes since. Every byte is compared by its hash; what a host can
+    prove to be as it was is not hashed again now, but by `VerifySource`."""
 
     def do(self) -> JsonObject:
         ground = self.ground
         require_stopped(ground)
-        rows = []
+        rows, full = [], disproved(ground)
         with ground.clock.phase("last sync"):
             for volume in live_of(ground).volumes:
-                rows.append(_told(volume, [copy_of(ground, volume, self.form).run(last=True)]))
+                copy = copy_of(ground, volume, self.form)
+                rows.append(_told(volume, [copy.run(last=True, full=full)]))
             with boot.runner(ground.target, self.form) as runner:
                 numbers = [volume.number for volume in live_of(ground).volumes]
                 runner.fill(ground.plan.move, numbers)
         return {"volumes": rows, "phases": ground.phases()}
+
+
+class VerifySource(FormStep):
+    """The volumes of the stopped App, all of their content hashed, are what was sent. Until that is
+    known, the target does not keep the App; it serves already."""
+
+    def before(self) -> JsonObject:
+        return {"verified": False}
+
+    def do(self) -> JsonObject:
+        ground = self.ground
+        require_stopped(ground)
+        sent = ground.results.result(LAST_SYNC)["volumes"]
+        with ground.clock.phase("verify source"):
+            for volume, row in zip(live_of(ground).volumes, sent, strict=True):
+                (last,) = row["passes"]
+                if last["remembered"]:
+                    copy = ground.copies.get(volume.number)
+                    verify_origin(
+                        Folder(source_of(ground), volume.path),
+                        last["digest"],
+                        None if copy is None else copy.sent,
+                        ground.clock.observer,
+                    )
+        return {"verified": True, "phases": ground.phases()}
+
+
+def disproved(ground: Ground) -> bool:
+    """Whether an earlier try ended while the source was verified: what a host says that it can
+    prove is not believed then."""
+    return ground.results.result(VERIFY_SOURCE).get("verified") is False
 
 
 class LastLayer(FormStep):

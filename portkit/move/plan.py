@@ -85,7 +85,7 @@ class Plan:
 
 
 PRESYNC, WAIT, FENCE, STOP = "presync", "wait", "fence", "stop"
-LAST_LAYER, LAST_SYNC = "last layer", "last sync"
+LAST_LAYER, LAST_SYNC, VERIFY_SOURCE = "last layer", "last sync", "verify source"
 CONFIRM = "confirm"
 HOOK = "hook"  # each with its number behind it, from 1
 CUTOVER = (PRESYNC, WAIT, FENCE, STOP, LAST_LAYER, LAST_SYNC)  # in the order of `step_names`
@@ -128,10 +128,12 @@ def step_names(
     image boots first, because it is ready first. live: of an App that runs at the source. hooks:
     how many there are."""
     image, disk = Form.IMAGE in forms, Form.DISK in forms
-    # The data follows while the App runs, and once more after it was stopped.
+    # The data follows while the App runs, and once more after it was stopped. What that believed is
+    # verified when the App serves again, before the target keeps it.
     wait = [WAIT] if Pause.CUTOVER in pauses else []
     cutover = [PRESYNC, *wait, FENCE, STOP, LAST_LAYER, LAST_SYNC] if live else []
-    confirm = [CONFIRM] if Pause.COMMIT in pauses else []
+    confirm = [VERIFY_SOURCE] if live else []
+    confirm += [CONFIRM] if Pause.COMMIT in pauses else []
     names = ["reserve"]
     names += ["transfer image", "create image"] if image else []
     names += ["package disk", "transfer disk"] if disk else []

@@ -312,6 +312,8 @@ def _step(name: str, ground: Ground) -> BaseStep:
             return cutover.Presync(ground, name, there, form=form)
         case "wait":
             return cutover.Wait(ground, name, there, form=form)
+        case "verify":
+            return cutover.VerifySource(ground, name, (plans.STOP, f"boot {form}"), form=form)
         case "confirm":
             return cutover.Confirm(ground, name, ("reserve", f"boot {form}"))
         case "fence":
@@ -331,7 +333,8 @@ def _step(name: str, ground: Ground) -> BaseStep:
         case "start":
             return Again(ground, name, (f"create {form}",), form=form)
         case "commit":
-            return Commit(ground, name, there, form=form)
+            verified = () if ground.plan.live is None else (plans.VERIFY_SOURCE,)
+            return Commit(ground, name, (*there, *verified), form=form)
         case "discard":
             return Discard(ground, name, ("reserve",))
         case plans.HOOK:

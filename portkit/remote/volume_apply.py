@@ -15,7 +15,8 @@ from typing import Callable, Dict, Iterator, Optional
 
 from portkit.remote import volume_stream as stream
 from portkit.remote.channel import Channel
-from portkit.remote.volume_tree import Found, Known, Root
+from portkit.remote.volume_known import LIBC, Known, sync
+from portkit.remote.volume_tree import Found, Root
 from portkit.remote.volumes import read_block
 from portkit.wire import tree
 from portkit.wire.frames import RemoteError
@@ -30,7 +31,6 @@ _UNKNOWN = b"\xff" * tree.HASH  # of a block that was cut or made longer, until 
 # Blocks that a file may get at once and be remembered with, 128 GiB: their hashes are 64 MiB. One
 # that gets more is hashed at the next scan, which is quick with holes.
 _MAX_NEW = 1 << 21
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 # ---------------------------------------------------------------- the shape
@@ -229,7 +229,7 @@ def _punch(descriptor: int, start: int, length: int) -> None:
         return
     place, size = ctypes.c_int64(start), ctypes.c_int64(length)
     # fallocate64: the other one takes 32 bits on machines of 32 bits.
-    call = getattr(_LIBC, "fallocate64", None) or _LIBC.fallocate
+    call = getattr(LIBC, "fallocate64", None) or LIBC.fallocate
     if call(descriptor, _PUNCH, place, size) != 0:
         write_at(descriptor, bytes(length), start)
 
@@ -252,7 +252,7 @@ def settle(args: JsonObject, channel: Channel) -> JsonObject:
                 _give(found, row)
                 if hashes is not None:
                     known.keep(os.fstat(found.descriptor), hashes)
-        _sync(root.descriptor)
+        sync(root.descriptor)
     return {}
 
 
@@ -304,13 +304,3 @@ def _give_xattrs(found: Found, row: Row) -> None:
                     "%s of %r: %s" % (os.fsdecode(name), row.path[:200], error),
                     "Use a file system there that has such attributes, ext4 or xfs say.",
                 ) from error
-
-
-def _sync(descriptor: int) -> None:
-    """Write the whole file system to the disk: a volume has too many files for fsync(2) of each."""
-    call = getattr(_LIBC, "syncfs", None)
-    if call is None:
-        os.sync()
-    elif call(descriptor) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Tuple
+from typing import FrozenSet, Iterator, List, NamedTuple, Tuple
 
 from portkit.wire import tree
 from portkit.wire.frames import RemoteError
@@ -248,45 +248,3 @@ def _check_depth(path: bytes, depth: int) -> None:
             "%r..." % path[:200],
             "Move what is that deep by other means, or out of the folder.",
         )
-
-
-class _Hashed(NamedTuple):
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    hashes: bytes
-
-
-_KNOWN: Dict[bytes, Dict[Tuple[int, int], _Hashed]] = {}
-
-
-class Known:
-    """The hashes of a folder's files as this process has seen them, by inode. A file that has
-    another size or another time is another file.
-
-    Equal times prove nothing where somebody writes through mmap(2): whoever has to be sure begins
-    with `fresh`.
-    """
-
-    def __init__(self, key: bytes, fresh: bool = False) -> None:
-        if fresh:
-            _KNOWN.pop(key, None)
-        self._rows = _KNOWN.setdefault(key, {})
-
-    def recall(self, status: os.stat_result) -> Optional[bytes]:
-        """A file's hashes, where it is as it was."""
-        row = self._rows.get((status.st_dev, status.st_ino))
-        if row is None or row[:3] != (status.st_size, status.st_mtime_ns, status.st_ctime_ns):
-            return None
-        return row.hashes
-
-    def keep(self, status: os.stat_result, hashes: bytes) -> None:
-        """Remember the hashes of a file that is now like that."""
-        self._rows[status.st_dev, status.st_ino] = _Hashed(
-            status.st_size, status.st_mtime_ns, status.st_ctime_ns, hashes
-        )
-
-    def only(self, inodes: "set[Tuple[int, int]]") -> None:
-        """Forget all other files: they are gone."""
-        for gone in set(self._rows) - inodes:
-            del self._rows[gone]

@@ -11,7 +11,15 @@ from typing import Callable, Deque, Dict, Iterator, List, Optional, Set, Tuple
 
 from portkit.remote import volume_stream as stream
 from portkit.remote.channel import Channel
-from portkit.remote.volume_tree import Found, Known, Root, Walk
+from portkit.remote.volume_known import (
+    NOTHING,
+    PROOF,
+    TIMES,
+    Known,
+    begin_proof,
+    keeps_ctime,
+)
+from portkit.remote.volume_tree import Found, Root, Walk
 from portkit.wire import sparse, tree
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
@@ -186,15 +194,26 @@ class _Scan:
 def scan(args: JsonObject, channel: Channel) -> JsonObject:
     """Send the rows of a folder's tree.
 
-    args: path, fresh (hash all files, whatever was seen of them before), encoding, level.
+    args: path, trust (what is not hashed again: see `volume_known`), prove (whether what is hashed
+    now is to be believed by a later scan that wants a proof), encoding, level. provable: whether
+    the file system has such proofs. remembered: bytes of content that was not hashed again.
     """
     with Root(args["path"]) as root, stream.threads() as pool:
-        scanning = _Scan(root, Known(root.key, bool(args["fresh"])), pool)
+        provable = keeps_ctime(root.descriptor)
+        trust = NOTHING if args["trust"] == PROOF and not provable else str(args["trust"])
+        since_ns = begin_proof(root.descriptor) if args["prove"] and provable else None
+        known = Known(root.key, trust, since_ns)
+        scanning = _Scan(root, known, pool)
         sender = stream.Sender(channel, args)
         for row in scanning.rows():
             sender.add(tree.pack(row), row.size)
         sender.finish()
-    return {"entries": scanning.entries, "vanished": scanning.vanished}
+    return {
+        "entries": scanning.entries,
+        "vanished": scanning.vanished,
+        "provable": provable,
+        "remembered": known.remembered,
+    }
 
 
 def digest(args: JsonObject, channel: Channel) -> JsonObject:
@@ -204,7 +223,7 @@ def digest(args: JsonObject, channel: Channel) -> JsonObject:
     """
     total = tree.Digest(bool(args["essential"]))
     with Root(args["path"]) as root, stream.threads() as pool:
-        for row in _Scan(root, Known(root.key), pool).rows():
+        for row in _Scan(root, Known(root.key, TIMES), pool).rows():
             total.add(row)
     return {"digest": total.text()}
 

@@ -16,7 +16,7 @@ from portkit.volumes import streams
 from portkit.volumes.diff import Changes, Wanted, diff
 from portkit.volumes.index import Index, first_difference, shown
 from portkit.volumes.passes import Pass
-from portkit.volumes.side import Folder, Scanned, Side
+from portkit.volumes.side import Folder, Scanned, Side, Trust
 from portkit.wire import codec
 from portkit.wire.json_types import JsonObject
 from portkit.wire.tree import Want
@@ -48,10 +48,15 @@ class Copy:
         self._observer = observer
         self._nodes = nodes
         self._rate = _Rate(target.host.rate)
+        self._provable = (False, False)
+        self.sent: Index | None = None
 
-    def run(self, *, last: bool = False) -> Pass:
+    def run(self, *, last: bool = False, full: bool = False) -> Pass:
         """A pass. After the last one both folders are equal, by the hashes of all that is in them,
-        and the target's is on its disk.
+        and the target's is on its disk. `sent` is what the source had then.
+
+        full: hash all of it now, whatever a host can prove. Where `Pass.remembered` is not 0, a
+        later `verify_origin` does that for the source.
 
         Raises VerifyError when somebody writes during the last pass, or when what arrived is not
         what was sent; SpaceError when the target is full; ConflictError when something is mounted
@@ -64,19 +69,34 @@ class Copy:
         }
         while True:
             try:
-                done = self._try(last, list(retries.values())).run()
+                work = self._try(last, self._trust(last, full), list(retries.values()))
+                done = work.run()
             except PortkitError as error:
                 lost = [host for host in hosts if host.remote.lost]
-                if not lost:
+                if lost:
+                    retries[lost[0]].after(error)
+                elif last and work.remembered and isinstance(error, VerifyError):
+                    full = True  # what was remembered may be what is wrong
+                else:
                     raise
-                retries[lost[0]].after(error)
             else:
+                self._provable, self.sent = work.provable, work.seen if last else None
                 return done
 
-    def _try(self, last: bool, retries: list[Retries]) -> _Try:
+    def _trust(self, last: bool, full: bool) -> tuple[Trust, Trust]:
+        """Of both sides. A host that cannot prove anything hashes all in the last pass, and only
+        there."""
+        if full:
+            return Trust.NOTHING, Trust.NOTHING
+        here, there = (Trust.PROOF if last or each else Trust.TIMES for each in self._provable)
+        return here, there
+
+    def _try(self, last: bool, trust: tuple[Trust, Trust], retries: list[Retries]) -> _Try:
         encoding = self._encoding()
         sides = [Side(folder, encoding) for folder in (self._origin, self._target)]
-        return _Try(sides[0], sides[1], self._observer, self._rate, last, self._nodes, retries)
+        return _Try(
+            sides[0], sides[1], self._observer, self._rate, last, trust, self._nodes, retries
+        )
 
     def _encoding(self) -> str:
         hosts = (self._origin.host, self._target.host)
@@ -101,25 +121,37 @@ class _Rate:
 
 @dataclass
 class _Try:
-    """One pass, until it is through or something breaks. bytes: of content that was sent."""
+    """One pass, until it is through or something breaks.
+
+    trust: what each side need not hash again. bytes: of content that was sent. remembered: of
+    content that a side has not hashed again; provable: whether each could prove that it need not.
+    seen: what the source has.
+    """
 
     origin: Side
     target: Side
     observer: Observer
     rate: _Rate
     last: bool
+    trust: tuple[Trust, Trust]
     nodes: bool
     retries: list[Retries]
     bytes: int = 0
     vanished: int = 0
     send_s: float = 0.0
     scan_s: float = 0.0
+    remembered: int = 0
+    provable: tuple[bool, bool] = (False, False)
+    seen: Index | None = None
     began: float = field(default_factory=time.monotonic)
 
     def run(self) -> Pass:
         written = _remote(self.target).written
-        source, target = self._scan(fresh=self.last)
+        source, target = self._scan(self.trust, prove=not self.last)
         self.vanished += source.vanished
+        self.remembered = source.remembered + target.remembered
+        self.provable = source.provable, target.provable
+        self.seen = source.index
         index, skipped = source.index.travelling(nodes=self.nodes)
         _refuse_mounts(target.index, self.target.folder)
         changes = diff(index, target.index)
@@ -147,22 +179,26 @@ class _Try:
             scan_s=self.scan_s,
             send_s=self.send_s,
             began_s=self.began,
+            remembered=source.remembered,
+            hashed=source.index.bytes - source.remembered,
+            hashed_there=target.index.bytes - target.remembered,
+            provable=all(self.provable),
         )
 
     # ------------------------------------------------------------ both sides are read
 
-    def _scan(self, *, fresh: bool) -> tuple[Scanned, Scanned]:
+    def _scan(self, trust: tuple[Trust, Trust], *, prove: bool) -> tuple[Scanned, Scanned]:
         self.observer.phase("volume:scan")
         began = time.monotonic()
 
         def aside(_: Halt) -> Scanned:
-            return self.target.scan(fresh=fresh, content=lambda count: None)
+            return self.target.scan(trust[1], prove=prove, content=lambda count: None)
 
         def told(count: int) -> None:
             self.observer.bytes("volume:scan", count, None)
 
         with streams.aside(_remote(self.target), aside) as thread:
-            source = self.origin.scan(fresh=fresh, content=told)
+            source = self.origin.scan(trust[0], prove=prove, content=told)
         found = source, thread.result()
         self.scan_s += time.monotonic() - began
         return found
@@ -171,7 +207,8 @@ class _Try:
         """That nobody wrote meanwhile, and that both folders are the same."""
         began = time.monotonic()
 
-        # Everything was hashed in this pass: what has kept its times since then is not read again.
+        # Everything was hashed in this pass, or is proven: what has kept its times since then is
+        # not read again.
         def aside(_: Halt) -> str:
             return self.target.digest(essential=True)
 
@@ -181,7 +218,7 @@ class _Try:
         self.scan_s += time.monotonic() - began
         if here == before.exact_digest and there == wanted.digest:
             return
-        source, target = self._scan(fresh=False)
+        source, target = self._scan((Trust.TIMES, Trust.TIMES), prove=False)
         if source.index.rows != before.rows:
             changed = _first_change(before, source.index)
             raise VerifyError(

@@ -22,6 +22,8 @@ _WORDS = {
     tree.DEVICE: "block device",
     tree.MOUNT: "mount point",
 }
+# Of a Row, what a user would not know by its name.
+_FIELDS = {"hashes": "content", "mtime_ns": "mtime", "xattrs": "attributes"}
 _NODES = (tree.CHARACTER, tree.DEVICE)
 _NEVER = (tree.PIPE, tree.SOCKET, tree.MOUNT)
 
@@ -86,12 +88,21 @@ def shown(path: bytes) -> str:
 
 def first_difference(one: Index, other: Index) -> str:
     """Where two folders differ, in a few words; "" where they do not."""
+    path = first_path(one, other)
+    if path is None:
+        return ""
+    mine, theirs = one.rows.get(path), other.rows.get(path)
+    if mine is None or theirs is None:
+        return f"{shown(path)} is on one side only"
+    pairs = zip(Row._fields, tree.essence(mine), tree.essence(theirs), strict=True)
+    name = next(name for name, left, right in pairs if left != right)
+    return f"{_FIELDS.get(name, name)} of {shown(path)}"
+
+
+def first_path(one: Index, other: Index) -> bytes | None:
+    """The first path at which two folders differ; None where they do not."""
     for path in sorted({*one.rows, *other.rows}, key=tree.order):
-        pair = one.rows.get(path), other.rows.get(path)
-        if pair[0] is None or pair[1] is None:
-            return f"{shown(path)} is on one side only"
-        mine, theirs = tree.essence(pair[0]), tree.essence(pair[1])
-        for name, left, right in zip(Row._fields, mine, theirs, strict=True):
-            if left != right:
-                return f"{name} of {shown(path)}"
-    return ""
+        mine, theirs = one.rows.get(path), other.rows.get(path)
+        if mine is None or theirs is None or tree.essence(mine) != tree.essence(theirs):
+            return path
+    return None

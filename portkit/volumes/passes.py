@@ -24,7 +24,9 @@ class Pass:
     the whole tree; after the last pass both sides have it. skipped: (path, kind) of what is not
     brought over. vanished: what was gone when it was to be read. scan_s, send_s: of the seconds,
     those in which both sides were read, and those in which content went. began_s: when it began,
-    by a clock that only other passes are compared with.
+    by a clock that only other passes are compared with. hashed, hashed_there: bytes of content that
+    the source and the target have hashed for it; remembered: that the source has not, because it
+    could prove that they were as in an earlier pass. provable: whether both hosts can do that.
     """
 
     entries: int
@@ -41,6 +43,10 @@ class Pass:
     scan_s: float
     send_s: float
     began_s: float
+    remembered: int
+    hashed: int
+    hashed_there: int
+    provable: bool
 
 
 def another(passes: Sequence[Pass], *, most: int = MAX_WARM) -> bool:
@@ -67,12 +73,29 @@ def predicted_last_s(passes: Sequence[Pass], rate: float | None = None) -> float
     if not passes:
         raise ValueError("nothing is known before the first pass")
     done = passes[-1]
-    # The last pass hashes everything on both ends, as the first one did on the source; in the end
-    # it looks at all entries again without hashing them, as the later ones do.
-    scans = [each.scan_s for each in passes]
-    scan_s = max(scans) + (min(scans) if len(scans) > 1 else 0.0)
     beside_s = max(0.0, done.seconds - done.scan_s - done.send_s)
-    return scan_s + _sending_s(passes, rate) + beside_s
+    return _scanning_s(passes) + _sending_s(passes, rate) + beside_s
+
+
+def _scanning_s(passes: Sequence[Pass]) -> float:
+    # In the end, the last pass looks at all entries again without hashing them, as the later ones
+    # do.
+    scans = [each.scan_s for each in passes]
+    if len(passes) == 1:
+        return scans[0]
+    done = passes[-1]
+    if not done.provable:  # it hashes everything on both ends, as the first one did on the source
+        return max(scans) + min(scans)
+    # It hashes what has changed since, and on the target what this one has written: about what the
+    # source has hashed this time. Both hash at the same time.
+    most = max(passes, key=_hashed)
+    byte_s = most.scan_s / max(1, _hashed(most))
+    look_s = max(0.0, min(each.scan_s - byte_s * _hashed(each) for each in passes[1:]))
+    return 2 * look_s + byte_s * done.hashed
+
+
+def _hashed(done: Pass) -> int:
+    return max(done.hashed, done.hashed_there)
 
 
 def _sending_s(passes: Sequence[Pass], rate: float | None) -> float:

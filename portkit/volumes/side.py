@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from portkit.errors import VerifyError
 from portkit.host import Host
@@ -19,6 +20,15 @@ _GROWTH = 1.02
 _BESIDE = tree.MAX_PATH + 128
 
 
+class Trust(StrEnum):
+    """Which files a host does not hash again: those of the same size and times; those of which it
+    can also prove that nothing has changed (portkit/remote/volume_known.py); none."""
+
+    TIMES = "times"
+    PROOF = "proof"
+    NOTHING = "nothing"
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder on a host, by its absolute path there."""
@@ -29,10 +39,13 @@ class Folder:
 
 @dataclass(frozen=True)
 class Scanned:
-    """vanished: entries that were gone when they were looked at."""
+    """vanished: entries that were gone when they were looked at. provable: whether the host can
+    prove that a file has not changed. remembered: bytes of content that was not hashed again."""
 
     index: Index
     vanished: int
+    provable: bool
+    remembered: int
 
 
 @dataclass(frozen=True)
@@ -46,16 +59,17 @@ class Side:
         level = streams.FAST_LEVEL  # hashes do not shrink
         return {"path": self.folder.path, "encoding": self.encoding, "level": level, **more}
 
-    def scan(self, *, fresh: bool, content: Callable[[int], None]) -> Scanned:
-        """What the folder holds. fresh: hash everything, whatever was seen before."""
+    def scan(self, trust: Trust, *, prove: bool, content: Callable[[int], None]) -> Scanned:
+        """What the folder holds. prove: whether a later scan may believe it (Trust.PROOF)."""
         came: list[bytes] = []
         parts = streams.Parts(came.append, content)
         most = _stream(tree.MAX_INDEX)
         row = self.folder.host.remote.call(
-            "volume.scan", self._args(fresh=fresh), receive=parts.feed, most=most
+            "volume.scan", self._args(trust=trust, prove=prove), receive=parts.feed, most=most
         )
         pieces = streams.plain(came, self.encoding)
-        return Scanned(Index.read(pieces, self.folder.host.name), row["vanished"])
+        index = Index.read(pieces, self.folder.host.name)
+        return Scanned(index, row["vanished"], row["provable"], row["remembered"])
 
     def digest(self, *, essential: bool) -> str:
         """sha256 of the rows that `scan` would give now, as `Index` has it: its `digest` where

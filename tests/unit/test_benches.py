@@ -89,9 +89,9 @@ def test_two_sides_that_answer_in_turns_are_seen() -> None:
 
 def test_the_rounds_of_a_cutover() -> None:
     every = cutover.kills()
-    assert len(every) == len(set(every)) == 9 * 3 * 2
+    assert len(every) == len(set(every)) == 10 * 3 * 2
     others = cutover.faults()
-    assert len(set(others)) == 9 * 3 * len(cutover.FAULTS)
+    assert len(set(others)) == 10 * 3 * len(cutover.FAULTS)
 
 
 def test_phases_before_the_stop_are_no_part_of_the_downtime() -> None:

@@ -9,7 +9,16 @@ from portkit.model import Form, Live
 from portkit.move.carry import phases_of
 from tests.factories import live, plan
 
-STEPS = ("boot image", "create image", "fence", "last layer", "last sync", "presync", "stop")
+STEPS = (
+    "boot image",
+    "create image",
+    "fence",
+    "last layer",
+    "last sync",
+    "presync",
+    "stop",
+    "verify source",
+)
 
 
 def phases(chosen: Live | None) -> list[str]:
@@ -27,8 +36,10 @@ def phases(chosen: Live | None) -> list[str]:
 CUT = ["presync", "fence", "stop", "last layer", "last sync"]
 
 
-@pytest.mark.parametrize(("chosen", "between"), [(live(), CUT), (None, [])])
+@pytest.mark.parametrize(
+    ("chosen", "between", "after"), [(live(), CUT, ["verify source"]), (None, [], [])]
+)
 def test_the_phases_of_the_cutover_are_between_create_and_boot(
-    chosen: Live | None, between: list[str]
+    chosen: Live | None, between: list[str], after: list[str]
 ) -> None:
-    assert phases(chosen) == ["create image", *between, "boot image"]
+    assert phases(chosen) == ["create image", *between, "boot image", *after]

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from portkit.clock import Clock
-from portkit.errors import BootError, EngineError
+from portkit.errors import BootError, EngineError, VerifyError
 from portkit.model import Form
 from portkit.move.ground import Ground
 from portkit.move.plan import Hook
@@ -60,6 +61,9 @@ class World:
     fuel: int = 1000
     broken: frozenset[str] = frozenset()
     sick: bool = False
+    sly: bool = False  # writes that change no time of a file: a pass that believes times misses one
+    missed: bool = False  # the target lacks such a write
+    verified: bool | None = None  # what the journal says of the step that finds it out
     acknowledged: int = 0  # the last write that a client has an answer for
     told: dict[int, str] = field(default_factory=dict)  # what each hook was told last
 
@@ -110,6 +114,8 @@ class World:
         assert self.target.there
         assert not self.source.running, "copied while it was written to"
         self.target.data = self.source.data
+        # The real step is LastSync: see `disproved`.
+        self.missed = self.sly and self.verified is not False
 
     def do_boot_image(self) -> None:
         assert self.target.there
@@ -122,10 +128,20 @@ class World:
         self.target.running = False
         self.acknowledged = self.source.data  # it is said that what was written there is lost
 
+    def before_verify_source(self) -> None:
+        self.verified = False
+
+    def do_verify_source(self) -> None:
+        assert self.source.running is False, "verified while it was written to"
+        if self.missed:
+            raise VerifyError("the source is not what was sent")
+        self.verified = True
+
     def undo_commit(self) -> None:
         self.target.by_itself = False
 
     def do_commit(self) -> None:
+        assert not self.missed, "the target is kept, and lacks what the source has"
         # Its host may have been restarted since the boot: whoever goes on starts it again.
         self.target.running = True
         self.target.by_itself = True
@@ -162,6 +178,7 @@ class FakeStep:
 
     def before(self) -> dict[str, Any]:
         self.world.act(self.name)
+        self._of_the_world("before")
         return {}
 
     def do(self) -> dict[str, Any]:
@@ -175,8 +192,11 @@ class FakeStep:
 
     def _half(self, what: str) -> None:
         self.world.act(self.name)
-        getattr(self.world, f"{what}_{self.name.replace(' ', '_')}", lambda: None)()
+        self._of_the_world(what)
         self.world.act(self.name)
+
+    def _of_the_world(self, what: str) -> None:
+        getattr(self.world, f"{what}_{self.name.replace(' ', '_')}", lambda: None)()
 
 
 @dataclass
@@ -222,13 +242,14 @@ class Cutovers(RuleBasedStateMachine):
         served = self.record.state("boot image") in (StepState.DOING, StepState.DONE)
         try:
             forward(steps_in(self.world), self.record)
-        except (EngineError, BootError):
+        except (EngineError, BootError, VerifyError):
             if not (self.committed or served):
                 backward(steps_in(self.world), self.record)
 
-    @rule(fuel=st.integers(0, 60), broken=FAULTS, sick=st.booleans())
-    def go_on(self, fuel: int, broken: frozenset[str], sick: bool) -> None:
+    @rule(fuel=st.integers(0, 60), broken=FAULTS, sick=st.booleans(), sly=st.booleans())
+    def go_on(self, fuel: int, broken: frozenset[str], sick: bool, sly: bool) -> None:
         self.world.fuel, self.world.broken, self.world.sick = fuel, broken, sick
+        self.world.sly = sly
         try:
             self._go()
         except Killed:
@@ -266,7 +287,10 @@ class Cutovers(RuleBasedStateMachine):
         world.fuel, world.broken, world.sick = 1000, frozenset(), False
         self._go()
         assert world.source.running != world.target.running
-        if world.target.running:
+        if world.target.running and world.missed:
+            # It has served, and lacks a write of the source: nobody but the user can choose.
+            assert self.record.state("verify source") is StepState.DOING
+        elif world.target.running:
             assert world.told == {1: "commit", 2: "commit"}
             assert world.target.by_itself
             assert not world.source.by_itself
@@ -298,6 +322,7 @@ def test_the_order_of_a_cutover() -> None:
         "last layer",
         "last sync",
         "boot image",
+        "verify source",
         "commit",
         "hook 1",
         "hook 2",
@@ -308,3 +333,21 @@ def test_the_order_of_a_cutover() -> None:
     # As long as the source could not be started again, what is on the target stays.
     assert "create image" in STEPS["stop"].needs
     assert "fence" in STEPS["stop"].needs
+    # What the source has is verified while it is stopped, and before the target is kept.
+    assert {"stop", "boot image"} <= set(STEPS["verify source"].needs)
+    assert "verify source" in STEPS["commit"].needs
+
+
+def test_a_missed_write_takes_the_cutover_back_and_comes_with_the_next() -> None:
+    world = World(sly=True)
+    record = FakeRecord(world)
+    with pytest.raises(VerifyError):
+        forward(steps_in(world), record)
+    assert world.missed
+    names = list(STEPS)
+    assert backward(steps_in(world)[names.index("fence") :], record) == ()
+    assert world.source.running
+    assert not world.target.running
+    forward(steps_in(world), record)
+    assert world.target.running
+    assert not world.missed

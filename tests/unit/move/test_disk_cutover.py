@@ -84,7 +84,7 @@ def lot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lot:
 def test_the_disks_are_made_after_the_last_pass_and_before_the_boot(
     lot: Lot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(self: object, *, last: bool = False) -> Any:
+    def run(self: object, *, last: bool = False, full: bool = False) -> Any:
         lot.did.append(("copy", last))
         return lot_pass()
 

@@ -14,7 +14,7 @@ import pytest
 from portkit import errors, process
 from portkit.progress import NullObserver
 from portkit.volumes import Copy, Folder, copy, streams
-from portkit.volumes.side import Side
+from portkit.volumes.side import Side, Trust
 from portkit.wire import tree
 from portkit.wire.tree import Block, Row
 from tests.unit.volumes.folders import Pair, seen
@@ -248,7 +248,7 @@ def test_an_index_that_is_none(pair: Pair, data: bytes, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(pair.hosts[1].remote, "call", call)
     with pytest.raises(errors.VerifyError):
-        side(pair).scan(fresh=True, content=lambda count: None)
+        side(pair).scan(Trust.NOTHING, prove=False, content=lambda count: None)
 
 
 def test_parts_in_crumbs() -> None:

@@ -5,7 +5,15 @@ import pytest
 from portkit.volumes import Pass, another, predicted_last_s
 
 
-def done(sent: int, began: float, seconds: float, *, scan: float = 0.5, send: float = 1.0) -> Pass:
+def done(
+    sent: int,
+    began: float,
+    seconds: float,
+    *,
+    scan: float = 0.5,
+    send: float = 1.0,
+    hashed: tuple[int, int] | None = None,
+) -> Pass:
     return Pass(
         entries=1,
         bytes=1000,
@@ -21,6 +29,10 @@ def done(sent: int, began: float, seconds: float, *, scan: float = 0.5, send: fl
         scan_s=scan,
         send_s=send,
         began_s=began,
+        remembered=0,
+        hashed=hashed[0] if hashed else 1000,
+        hashed_there=hashed[1] if hashed else 1000,
+        provable=hashed is not None,
     )
 
 
@@ -55,3 +67,14 @@ def test_nothing_changes() -> None:
     assert predicted_last_s(passes) == pytest.approx(4 + 0.4 + 0.1)
     with pytest.raises(ValueError, match="first pass"):
         predicted_last_s([])
+
+
+def test_what_is_proven_is_not_hashed_in_the_last_pass() -> None:
+    # 1000 bytes are hashed in 4 s, all entries are looked at in half a second; 50 have changed.
+    passes = [
+        done(1000, 0.0, 20.0, scan=4.0, send=15.0, hashed=(1000, 0)),
+        done(0, 20.0, 4.6, scan=4.5, send=0.0, hashed=(50, 1000)),
+        done(0, 25.0, 0.8, scan=0.7, send=0.0, hashed=(50, 50)),
+    ]
+    for known in (passes, passes[:2]):
+        assert predicted_last_s(known) == pytest.approx(50 * 4.0 / 1000 + 2 * 0.5 + 0.1)
