@@ -172,7 +172,7 @@ def _stays_unfinished(
     if confirmed or served:
         journal.settle(move, MoveState.WAITING, brief)
         tell(f"the App was started on {target} and may have taken writes there, so it stays there")
-        if steps.state(VERIFY_SOURCE) is walk.StepState.DOING:
+        if steps.state(VERIFY_SOURCE) in (walk.StepState.DOING, walk.StepState.UNDOING):
             tell(
                 f"to verify the source once more, and to go on if it is well: portkit resume {move}"
             )

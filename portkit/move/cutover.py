@@ -20,6 +20,7 @@ from portkit.move.ground import Ground
 from portkit.move.marker import mark
 from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, Pause
 from portkit.move.step import BaseStep, FormStep
+from portkit.move.up import up_again
 from portkit.report import adapter
 from portkit.source.origin import Origin, origin
 from portkit.volumes import Copy, Folder, Pass, another, predicted_last_s, verify_origin
@@ -130,6 +131,11 @@ class VerifySource(FormStep):
     def do(self) -> JsonObject:
         ground = self.ground
         require_stopped(ground)
+        if not ground.from_start:
+            # Its host does not start it by itself, and may have been restarted since the boot.
+            with boot.runner(ground.target, self.form) as runner:
+                if not runner.life(ground.plan.move).running:
+                    up_again(ground, self.form, runner)
         sent = ground.results.result(LAST_SYNC)["volumes"]
         with ground.clock.phase("verify source"):
             for volume, row in zip(live_of(ground).volumes, sent, strict=True):

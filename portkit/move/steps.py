@@ -10,8 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-from portkit import boot, compat, health, measure, process, transfer
-from portkit import watch as watching
+from portkit import boot, health, measure, process, transfer
 from portkit.errors import BootError, PortkitError
 from portkit.guest.start import machine_start
 from portkit.model import Artifact, Form, MachineStart
@@ -21,6 +20,7 @@ from portkit.move.ground import MAKE_DISK, SEND_DISK, Cargo, Ground, keep, kept
 from portkit.move.hooks import RunHook
 from portkit.move.marker import mark, release
 from portkit.move.step import BaseStep, FormStep
+from portkit.move.up import up_again, watch_over
 from portkit.move.walk import Step
 from portkit.report import Boot
 from portkit.wire.json_types import JsonObject
@@ -207,7 +207,7 @@ class Again(FormStep):
 
     def do(self) -> JsonObject:
         with boot.runner(self.ground.target, self.form) as runner:
-            _up_again(self.ground, self.form, runner)
+            up_again(self.ground, self.form, runner)
         return {"phases": self.ground.phases()}
 
 
@@ -228,7 +228,7 @@ class Commit(FormStep):
             life = runner.life(plan.move)
             if not life.running and not ground.from_start:
                 # Until now its host did not start it by itself, and may have been restarted.
-                _up_again(ground, self.form, runner)
+                up_again(ground, self.form, runner)
                 life = runner.life(plan.move)
             if not life.running:  # it answered and ended: no host to leave it on
                 raise BootError(
@@ -354,37 +354,6 @@ def _late(ground: Ground, *, reads: bool = False) -> tuple[str, ...]:
     plan = ground.plan
     waits = plan.both and not (reads and plan.source is not None)
     return ("create image",) if waits else ()
-
-
-def _up_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
-    """Start what has answered before and does not run; it answers again and stays up."""
-    way = health.way_of(ground.loaded.spec.front, form)
-    watch = watch_over(ground, form, runner, way)
-    with ground.clock.phase(f"start {form}"):
-        started = time.monotonic()
-        if not runner.life(ground.plan.move).running:  # a process that was killed started it
-            runner.start(ground.plan.move)
-        watch.first_answer(started)
-    with ground.clock.phase("settle"):
-        watch.settle()
-
-
-def watch_over(ground: Ground, form: Form, runner: boot.Runner, way: health.Way) -> watching.Watch:
-    """A Watch over the Move's Instance of a form, which ends when the other lane fails."""
-    cargo = ground.loaded
-    verdict = compat.verdict(ground.plan.findings[form], cargo.facts, form)
-    front = cargo.spec.front
-    return watching.watch(
-        runner,
-        ground.plan.move,
-        ground.target,
-        front.health,
-        way,
-        health.deadline(front.health, verdict, cargo.facts.loop_s),
-        check=front.healthcheck,
-        observer=ground.clock.observer,
-        halt=ground.halt,
-    )
 
 
 def _boot(

@@ -1,0 +1,41 @@
+"""The Instance of a Move on its target: watched until it answers, and brought up again."""
+
+from __future__ import annotations
+
+import time
+
+from portkit import boot, compat, health
+from portkit import watch as watching
+from portkit.model import Form
+from portkit.move.ground import Ground
+
+
+def up_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
+    """Start what has answered before and does not run; it answers again and stays up."""
+    way = health.way_of(ground.loaded.spec.front, form)
+    watch = watch_over(ground, form, runner, way)
+    with ground.clock.phase(f"start {form}"):
+        started = time.monotonic()
+        if not runner.life(ground.plan.move).running:  # a process that was killed started it
+            runner.start(ground.plan.move)
+        watch.first_answer(started)
+    with ground.clock.phase("settle"):
+        watch.settle()
+
+
+def watch_over(ground: Ground, form: Form, runner: boot.Runner, way: health.Way) -> watching.Watch:
+    """A Watch over the Move's Instance of a form, which ends when the other lane fails."""
+    cargo = ground.loaded
+    verdict = compat.verdict(ground.plan.findings[form], cargo.facts, form)
+    front = cargo.spec.front
+    return watching.watch(
+        runner,
+        ground.plan.move,
+        ground.target,
+        front.health,
+        way,
+        health.deadline(front.health, verdict, cargo.facts.loop_s),
+        check=front.healthcheck,
+        observer=ground.clock.observer,
+        halt=ground.halt,
+    )
