@@ -105,3 +105,9 @@ class HookError(PortkitError):
     """A command that was given for after the commit failed; the App stays where it is then."""
 
     exit_code = 15
+
+
+class PredictionError(PortkitError):
+    """A trial showed something else than was predicted."""
+
+    exit_code = 16

@@ -14,8 +14,9 @@ from rich.text import Text
 
 from portkit.compat import Profile
 from portkit.model import Form, Severity, Verdict
-from portkit.move import HostKnown, Matrix
+from portkit.move import Cell, HostKnown, Matrix
 from portkit.move.matrix import Basis
+from portkit.move.observed import Outcome
 from portkit_cli.render import clean, stdout
 
 _COLOURS = {
@@ -24,6 +25,7 @@ _COLOURS = {
     Verdict.INCOMPATIBLE: "red",
     Verdict.UNKNOWN: "magenta",
 }
+_SEEN = {Outcome.RUNS: "green", Outcome.FAILS: "red", Outcome.UNTRIED: "dim"}
 _MARKS = {
     Basis.ASKED: "",
     Basis.DOCUMENTATION: "by documentation",
@@ -49,6 +51,9 @@ def _table(matrix: Matrix, app: str) -> Table:
     table.add_column("host", overflow="fold", max_width=24)
     table.add_column("form", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
+    proven = any(cell.observed for cell in matrix.cells)
+    if proven:
+        table.add_column("seen", no_wrap=True)
     table.add_column("why", overflow="fold")
     marks = {
         host.name: "" if host.basis is Basis.ASKED else _MARKS[host.basis] for host in matrix.hosts
@@ -58,9 +63,27 @@ def _table(matrix: Matrix, app: str) -> Table:
         host = "\n".join(part for part in (cell.host, marks[cell.host]) if part)
         verdict = Text(cell.verdict.value, _COLOURS[cell.verdict])
         named = Text(clean("" if cell.host == last else host))
-        table.add_row(named, cell.form.value, verdict, Text(clean(cell.reason)))
+        seen = (_seen(cell),) if proven else ()
+        table.add_row(named, cell.form.value, verdict, *seen, Text(clean(_why(cell))))
         last = cell.host
     return table
+
+
+def _seen(cell: Cell) -> Text:
+    if cell.observed is None:
+        return Text("")
+    outcome = cell.observed.outcome
+    return Text(outcome.value, "bold red" if cell.observed.agrees is False else _SEEN[outcome])
+
+
+def _why(cell: Cell) -> str:
+    """The reason of the verdict, and what a trial said beside it."""
+    found = cell.observed
+    if found is None or not (found.reason or found.agrees is False):
+        return cell.reason
+    wrong = "not as predicted" if found.agrees is False else ""
+    seen = ": ".join(part for part in (wrong, found.reason) if part)
+    return f"{cell.reason}\nseen: {seen}"
 
 
 def _findings(matrix: Matrix) -> list[str]:

@@ -25,7 +25,7 @@ from portkit.delivery import Prediction
 from portkit.errors import AppError, HookError, HostError, PortkitError, TransferError
 from portkit.host import Host
 from portkit.model import App, Form, PackedApp
-from portkit.move import matrix, predict, prepare, unfinished
+from portkit.move import matrix, predict, prepare, prove, unfinished
 from portkit.move.again import Measured, measure_again
 from portkit.move.behind import Left, left_behind
 from portkit.move.by_marker import rollback_on
@@ -33,6 +33,7 @@ from portkit.move.carry import carry_out
 from portkit.move.hooks import hooks_of
 from portkit.move.journal import Entry, Journal, MoveState
 from portkit.move.matrix import Cell, HostKnown, Matrix, matrix_json, outcome
+from portkit.move.observed import Observed, Outcome
 from portkit.move.plan import Course, Pause
 from portkit.move.prepare import Job, Package, Packed, Request, new_id
 from portkit.move.unfinished import Ended, go_on, resume, rollback
@@ -52,6 +53,8 @@ __all__ = [
     "Matrix",
     "Measured",
     "MoveState",
+    "Observed",
+    "Outcome",
     "Packages",
     "Pause",
     "check_apps",
@@ -68,6 +71,7 @@ __all__ = [
     "package_apps",
     "plan_app",
     "plan_apps",
+    "prove_apps",
     "resume",
     "rollback",
     "rollback_on",
@@ -230,6 +234,25 @@ def _asked(
             return matrix.asked(name, reports, host.kept_s)
     except (HostError, TransferError) as error:
         return matrix.unreachable(name, packages.request, error)
+
+
+def prove_apps(
+    packages: Packages,
+    found: Matrix,
+    targets: Mapping[str, AbstractContextManager[Host]],
+    *,
+    journal: Journal | None = None,
+    told: Callable[[Cell], None] = lambda cell: None,
+) -> Matrix:
+    """Try what `check_apps` predicted: the Matrix with what was observed in each cell.
+
+    Each cell is a Move that keeps nothing: the App is sent, started, measured and removed, also
+    where a rule says that it cannot run. What would harm others on the host is not tried. found: of
+    the same packages. targets: as for `check_apps`, connected anew. told: is called with each cell
+    as soon as it was tried. A disagreement is in the Matrix (`Observed.agrees`), no error.
+    """
+    request = packages.request
+    return prove.prove(found, packages.packages, request, targets, journal or Journal(), told)
 
 
 def move_app(app: App, *, source: Source, target: Host, **options: Unpack[MoveOptions]) -> Report:

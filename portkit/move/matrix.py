@@ -12,8 +12,9 @@ from enum import StrEnum
 
 from portkit import compat
 from portkit.compat import Profile
-from portkit.errors import PortkitError, UnknownError
+from portkit.errors import IncompatibleError, PortkitError, PredictionError, UnknownError
 from portkit.model import Facts, Finding, Form, Severity, Verdict
+from portkit.move.observed import Observed, Outcome
 from portkit.move.prepare import Package, Request
 from portkit.report import Report, plain
 from portkit.wire.json_types import JsonObject
@@ -49,7 +50,8 @@ class HostKnown:
 
 @dataclass(frozen=True)
 class Cell:
-    """What becomes of one App in one Form on one host. reason: of the verdict, in one line."""
+    """What becomes of one App in one Form on one host. reason: of the verdict, in one line.
+    observed: what a trial showed; None where none was asked for."""
 
     app: str
     form: Form
@@ -57,11 +59,20 @@ class Cell:
     verdict: Verdict
     reason: str
     findings: tuple[Finding, ...]
+    observed: Observed | None = None
 
     @property
     def runs(self) -> bool:
-        """Whether the App can run there."""
+        """Whether the App can run there: what a trial showed, else what is predicted."""
+        if self.observed is not None and self.observed.outcome is not Outcome.UNTRIED:
+            return self.observed.outcome is Outcome.RUNS
         return self.verdict in _RUNS
+
+    @property
+    def known(self) -> bool:
+        """Whether anything says if it can run."""
+        tried = self.observed is not None and self.observed.outcome is not Outcome.UNTRIED
+        return tried or self.verdict is not Verdict.UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -163,17 +174,19 @@ def outcome(matrix: Matrix, *, strict: bool = False) -> PortkitError | None:
 
     It ends well when every App can run in some Form on some host; with `strict`, when every cell
     says so. Else the error is the one that a Move would raise, or UnknownError where it is not
-    known.
+    known. What a trial showed counts more than what was predicted; where the two do not agree, that
+    is what is said: PredictionError.
     """
+    wrong = _wrong(matrix)
+    if wrong is not None:
+        return wrong
     cells = {app: matrix.of(app) for app in matrix.apps}
     bad = {
         app: [cell for cell in row if not cell.runs]
         for app, row in cells.items()
         if strict or not any(cell.runs for cell in row)
     }
-    unknown = {
-        app: [cell for cell in row if cell.verdict is Verdict.UNKNOWN] for app, row in bad.items()
-    }
+    unknown = {app: [cell for cell in row if not cell.known] for app, row in bad.items()}
     refused = {
         f"{cell.app} on {cell.host}": cell.findings
         for app, row in bad.items()
@@ -185,12 +198,37 @@ def outcome(matrix: Matrix, *, strict: bool = False) -> PortkitError | None:
         return error
     silent = [cell for row in unknown.values() for cell in row]
     if not silent:
-        return None
+        return _failed([cell for row in bad.values() for cell in row])
     return UnknownError(
         "it is not known whether it can run",
         details="\n".join(f"{c.app} ({c.form}) on {c.host}: {c.reason}" for c in silent),
         resolution="Name a host that can be asked: --on HOST.",
     )
+
+
+def _wrong(matrix: Matrix) -> PredictionError | None:
+    cells = [each for each in matrix.cells if each.observed and each.observed.agrees is False]
+    if not cells:
+        return None
+    return PredictionError(
+        "what was predicted and what was seen do not agree",
+        details="\n".join(map(_beside, cells)),
+        resolution="Believe what was seen, and report it with --output json: a rule is wrong, or "
+        "one is missing.",
+    )
+
+
+def _failed(cells: Sequence[Cell]) -> IncompatibleError | None:
+    """Cells of which nothing was predicted, and which did not run when they were tried."""
+    if not cells:
+        return None
+    return IncompatibleError("it did not run", details="\n".join(map(_beside, cells)))
+
+
+def _beside(cell: Cell) -> str:
+    seen = cell.observed
+    told = f"{seen.outcome} ({seen.reason})" if seen and seen.reason else seen and seen.outcome
+    return f"{cell.app} ({cell.form}) on {cell.host}: predicted {cell.verdict}, seen: {told}"
 
 
 def matrix_json(matrix: Matrix) -> JsonObject:

@@ -15,20 +15,20 @@ FUNCTIONS = words(
     """
     load connect plan_app plan_apps move_app move_apps pack measure_again resume rollback
     rollback_on show to_json write_bundle collect_garbage take_inventory package_apps judge_apps
-    check_apps load_profile matrix_json
+    check_apps load_profile matrix_json prove_apps
     """
 )
 VALUES = words(
     """
     App Artifact Bundle Cell Ended Facts Finding Form FormReport Host HostKnown InBundle Instance
-    Journal Matrix Measured MoveState NullObserver Observer OnHost PackedApp Packages Profile Pull
-    Report Severity Shown Source Store Verdict
+    Journal Matrix Measured MoveState NullObserver Observed Observer OnHost Outcome PackedApp
+    Packages Profile Pull Report Severity Shown Source Store Verdict
     """
 )
 ERRORS = words(
     """
     PortkitError AppError BootError ConflictError EngineError HookError HostError IncompatibleError
-    LabError SpaceError ToolError TransferError UnknownError VerifyError
+    LabError PredictionError SpaceError ToolError TransferError UnknownError VerifyError
     """
 )
 

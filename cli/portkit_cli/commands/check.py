@@ -44,6 +44,12 @@ _LIST = "list"
 @click.option(
     "--strict", is_flag=True, help="Fail also when only some of the cells do not say that it runs."
 )
+@click.option(
+    "--prove",
+    is_flag=True,
+    help="Also start the APPs on each HOST, in each form, also where it is predicted that they do "
+    "not run; show what was seen beside what was predicted; and remove them again.",
+)
 @sources.source
 @sources.pull
 @sources.form
@@ -56,6 +62,7 @@ def check(
     kinds: tuple[str, ...],
     fresh: bool,
     strict: bool,
+    prove: bool,
     source: str,
     pull: str,
     form: str,
@@ -70,23 +77,22 @@ def check(
     form on some host. When one can run nowhere, it is the code that `portkit move` would end with,
     and 14 when that is not known.
 
+    With --prove something is changed on each HOST for a while: each APP is sent there, started on
+    its published ports, measured and removed, one form after the other. The exit code is 16 when
+    it ran where it was predicted not to, or did not run where it was predicted to.
+
     \b
     Examples:
       portkit check ./shop --on web1 --on lab:gamma
       portkit check ./shop --profile rhel-9 --profile macos-apple-silicon
       portkit check ./shop ./blog --from web1 --on web2 --strict --output json
+      portkit check ./shop --on lab:beta --prove
       portkit check --profile list
     """
     if _LIST in kinds:
         print_profiles([profiles_room.load(name) for name in profiles_room.names()], output)
         return
-    if not names:
-        raise click.UsageError("Missing argument 'APP...'.")
-    if not targets and not kinds:
-        raise click.UsageError(
-            "name a host or a kind of host, such as: "
-            "portkit check ./shop --on web1 --profile rhel-9"
-        )
+    _require(names, targets, kinds, prove=prove)
     # A name that is wrong is refused before anything is packaged.
     profiles = [profiles_room.load(name) for name in dict.fromkeys(kinds)]
     told = observer(progress)
@@ -95,9 +101,26 @@ def check(
         forms = sources.asked(form, origin)
         packages = moves.package_apps(loaded, source=origin, forms=forms, observer=told)
         found = moves.check_apps(packages, ends, profiles)
+        if prove:
+            again = {target: connect(target, told, keep=True) for target in targets}
+            found = moves.prove_apps(packages, found, again)
     if output == "json":
         click.echo(json.dumps(moves.matrix_json(found), indent=2))
     else:
         print_matrix(found)
     if error := moves.outcome(found, strict=strict):
         sys.exit(error.exit_code)
+
+
+def _require(
+    names: tuple[str, ...], targets: tuple[str, ...], kinds: tuple[str, ...], *, prove: bool
+) -> None:
+    if not names:
+        raise click.UsageError("Missing argument 'APP...'.")
+    if not targets and not kinds:
+        raise click.UsageError(
+            "name a host or a kind of host, such as: "
+            "portkit check ./shop --on web1 --profile rhel-9"
+        )
+    if prove and not targets:
+        raise click.UsageError("--prove starts the APPs on a host: name one with --on HOST")

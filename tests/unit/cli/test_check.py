@@ -20,14 +20,17 @@ from portkit import move as moves
 from portkit.app import resolve_all
 from portkit.errors import (
     AppError,
+    BootError,
     ConflictError,
     HostError,
     IncompatibleError,
+    PredictionError,
     SpaceError,
     UnknownError,
 )
 from portkit.model import App, Artifact, Finding, Form, Severity, Verdict
-from portkit.move.prepare import Package, Request
+from portkit.move import prove
+from portkit.move.prepare import Job, Package, Request
 from portkit.report import FormReport, Report
 from tests.factories import FACTS, IMAGE, facts
 
@@ -82,9 +85,15 @@ def report(app: App, host: str, forms: Sequence[Form]) -> Report:
     rows = []
     for form in forms:
         found = FOUND.get((host, form), ())
-        bad = any(each.severity is Severity.ERROR for each in found)
-        rows.append(FormReport(form, None, Verdict.INCOMPATIBLE if bad else Verdict.NATIVE, found))
+        rows.append(FormReport(form, None, _verdict(found), found))
     return Report(f"pk-{app.name}", app, FACTS, facts(host=host), 0, 0, (), tuple(rows))
+
+
+def _verdict(found: Sequence[Finding]) -> Verdict:
+    severities = {each.severity for each in found}
+    if Severity.ERROR in severities:
+        return Verdict.INCOMPATIBLE
+    return Verdict.UNKNOWN if Severity.UNKNOWN in severities else Verdict.NATIVE
 
 
 def portkit(*words: str) -> Result:
@@ -220,3 +229,93 @@ def test_what_a_host_says_is_printed_without_control_characters() -> None:
     FOUND["web1", Form.IMAGE] = (Finding("docker", Severity.ERROR, "no\x1b[31m", ("\x07",), "x"),)
     assert "\x1b" not in portkit("shop:1", "--on", "web1").stdout
     assert render.clean("\x1b[1m") == "[1m"
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[tuple[str, Form], Exception]:
+    """The errors of the Moves that try a cell; without one, the App is up."""
+    monkeypatch.setenv("PORTKIT_STATE", str(tmp_path))
+    errors: dict[tuple[str, Form], Exception] = {}
+
+    def carry_out(packed: Any, job: Job, journal: Any, keep: Form | None, *_: Any) -> None:
+        assert keep is None, "it stays nowhere"
+        (form,) = job.forms
+        if error := errors.get((job.target.name, form)):
+            raise error
+
+    monkeypatch.setattr(prove, "carry_out", carry_out)
+    monkeypatch.setattr(prove.prepare, "judge", lambda packages, *_, **__: packages)
+    return errors
+
+
+PROVE = ("shop:1", "--on", "web1", "--on", "web2", "--prove")
+
+
+def seen(found: Any) -> dict[str, tuple[str, bool | None]]:
+    rows = ((f"{row['host']} {row['form']}", row["observed"]) for row in found["cells"])
+    return {cell: (row["outcome"], row["agrees"]) for cell, row in rows}
+
+
+def test_what_was_seen_stands_beside_what_was_predicted(
+    trials: dict[tuple[str, Form], Exception],
+) -> None:
+    FOUND["web2", Form.IMAGE] = refused("cpu-level")
+    trials["web2", Form.IMAGE] = BootError("the app exited with code 132", details="SIGILL")
+    found = document(*PROVE, "--profile", "rhel-9")
+    assert seen(found) == {
+        "web1 image": ("runs", True),
+        "web1 disk": ("runs", True),
+        "web2 image": ("does not run", True),
+        "web2 disk": ("runs", True),
+        "rhel-9 image": ("not tried", None),
+        "rhel-9 disk": ("not tried", None),
+    }
+    reasons = [row["observed"]["reason"] for row in found["cells"]]
+    assert reasons[2] == "the app exited with code 132: SIGILL"
+    assert "by documentation" in reasons[4]
+    assert portkit(*PROVE).exit_code == 0
+    assert "seen: the app exited with code 132: SIGILL" in portkit(*PROVE).stdout
+
+
+def test_a_disagreement_in_either_direction_has_its_own_exit_code(
+    trials: dict[tuple[str, Form], Exception],
+) -> None:
+    trials["web1", Form.DISK] = BootError("the guest ended before it answered")
+    assert portkit(*PROVE).exit_code == PredictionError.exit_code
+    assert "not as predicted: the guest ended" in portkit(*PROVE).stdout
+    trials.clear()
+    FOUND["web1", Form.IMAGE] = refused("cpu-level")
+    assert seen(document(*PROVE))["web1 image"] == ("runs", False)
+    assert portkit(*PROVE).exit_code == PredictionError.exit_code
+
+
+def test_what_would_harm_others_is_not_tried(trials: dict[tuple[str, Form], Exception]) -> None:
+    FOUND["web1", Form.IMAGE] = refused("space")
+    FOUND["web2", Form.IMAGE] = refused("volume-taken")
+    found = seen(document(*PROVE))
+    assert found["web1 image"] == found["web2 image"] == ("not tried", None)
+    assert portkit(*PROVE).exit_code == 0, "disks run"
+
+
+def test_a_trial_that_is_not_possible_says_nothing_of_the_app(
+    trials: dict[tuple[str, Form], Exception],
+) -> None:
+    trials["web1", Form.DISK] = HostError("web1 cannot be reached")
+    found = document(*PROVE)
+    assert seen(found)["web1 disk"] == ("not tried", None)
+    assert "web1 cannot be reached" in found["cells"][1]["observed"]["reason"]
+
+
+def test_a_trial_tells_what_was_not_known(trials: dict[tuple[str, Form], Exception]) -> None:
+    unknown = (Finding("clone3-refused", Severity.UNKNOWN, "perhaps", (), ""),)
+    FOUND["web1", Form.IMAGE] = unknown
+    words = ("shop:1", "--on", "web1", "--form", "image")
+    assert portkit(*words).exit_code == UnknownError.exit_code
+    assert seen(document(*words, "--prove")) == {"web1 image": ("runs", None)}
+    assert portkit(*words, "--prove").exit_code == 0
+    trials["web1", Form.IMAGE] = BootError("threads fail")
+    assert portkit(*words, "--prove").exit_code == IncompatibleError.exit_code
+
+
+def test_only_a_host_can_be_tried() -> None:
+    assert portkit("shop:1", "--profile", "rhel-9", "--prove").exit_code == 2

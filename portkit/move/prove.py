@@ -1,0 +1,105 @@
+"""The cells of a Matrix are tried: each is a Move that keeps nothing, also where rules refuse it.
+
+A trial goes through the same steps as a Move, so it is recorded in the journal, takes the App's
+lock, publishes its ports, and is rolled back when it fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from portkit.errors import (
+    BootError,
+    ConflictError,
+    EngineError,
+    IncompatibleError,
+    PortkitError,
+    SpaceError,
+)
+from portkit.host import Host
+from portkit.model import Verdict
+from portkit.move import prepare, unfinished
+from portkit.move.carry import carry_out
+from portkit.move.journal import Journal
+from portkit.move.matrix import Basis, Cell, HostKnown, Matrix
+from portkit.move.observed import Observed, Outcome, harm, observed, untried
+from portkit.move.prepare import Job, Package, Request
+
+# What the engine, the guest or the host itself says of an App that cannot run there. Other errors
+# are about the trial: a connection that broke, a tool that is missing here.
+_REFUSED = (BootError, ConflictError, EngineError, IncompatibleError, SpaceError)
+_WORDS = 400  # characters of a reason: the end of an app's log is the most telling part of it
+
+
+def prove(
+    matrix: Matrix,
+    packages: tuple[Package, ...],
+    request: Request,
+    targets: Mapping[str, AbstractContextManager[Host]],
+    journal: Journal,
+    told: Callable[[Cell], None],
+) -> Matrix:
+    """The Matrix with what was observed of each cell. told: is called with each as it is known."""
+    done: dict[tuple[str, str, str], Cell] = {}
+    by_name = {each.app.name: each for each in packages}
+
+    def take(cell: Cell, found: Observed) -> None:
+        tried = replace(cell, observed=found)
+        done[cell.app, cell.form, cell.host] = tried
+        told(tried)
+
+    for host in matrix.hosts:
+        cells = [cell for cell in matrix.cells if cell.host == host.name]
+        if why := _out_of_reach(host):
+            for cell in cells:
+                take(cell, untried(cell.verdict, why))
+            continue
+        with targets[host.name] as there:
+            for cell in cells:
+                take(cell, _tried(cell, by_name[cell.app], request.to(there), journal))
+    return replace(
+        matrix, cells=tuple(done[cell.app, cell.form, cell.host] for cell in matrix.cells)
+    )
+
+
+def _out_of_reach(host: HostKnown) -> str:
+    return {
+        Basis.ASKED: "",
+        Basis.DOCUMENTATION: "by documentation: there is no host to try it on",
+        Basis.UNREACHABLE: "the host was not reached",
+    }[host.basis]
+
+
+def _tried(cell: Cell, package: Package, job: Job, journal: Journal) -> Observed:
+    if package.app.running:
+        return untried(cell.verdict, "the app runs at its source, and a trial would move it")
+    if why := harm(cell.findings):
+        return untried(cell.verdict, why)
+    one = replace(job, apps=(package.app,), forms=(cell.form,))
+    return trial(package, one, journal, cell.verdict)
+
+
+def trial(package: Package, job: Job, journal: Journal, verdict: Verdict) -> Observed:
+    """Start one App in the one Form of the job, measure it and remove it, whatever rules say.
+
+    TransferError or HostError from the roll back is not raised: the Move is then unfinished, which
+    is told to the observer and shown by `portkit moves`.
+    """
+    try:
+        unfinished.refuse(journal, package.app.name, job.target.name)
+        (packed,) = prepare.judge((package,), job, pack_disk=False)
+        carry_out(packed, job, journal, None, 1)
+    except _REFUSED as error:
+        return observed(verdict, Outcome.FAILS, reason_of(error))
+    except PortkitError as error:
+        return untried(verdict, f"the trial was not possible: {reason_of(error)}")
+    return observed(verdict, Outcome.RUNS)
+
+
+def reason_of(error: PortkitError) -> str:
+    """An error in one line: what happened, and the end of what was seen."""
+    seen = " ".join(error.details.split())
+    seen = seen if len(seen) <= _WORDS else "..." + seen[-_WORDS:]
+    return f"{error.brief}: {seen}" if seen else error.brief
