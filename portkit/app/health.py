@@ -5,6 +5,7 @@ x-portkit:
   cpus: 1             # default: cpus of the service, rounded up
   disk: 2g            # of the root disk; default: the image, a quarter and 512 MiB more
   firmware: bios      # bios, uefi
+  cpu_model: Nehalem  # default: the host's own processor, or the most that QEMU emulates
   volume: 8g          # of the disk that each volume is in a VM
   carry: [./data]     # bind mounts that travel although they hold data
   needs: {...}        # of the host: `stated`
@@ -24,6 +25,7 @@ x-portkit:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection
 
 from portkit.app import values
@@ -31,7 +33,8 @@ from portkit.app.document import Value
 from portkit.app.reader import Reader
 from portkit.model import Firmware, HealthProbe, Machine, Method
 
-_KEYS = {"memory", "cpus", "disk", "firmware", "volume", "health", "carry", "needs"}
+_KEYS = {"memory", "cpus", "disk", "firmware", "cpu_model", "volume", "health", "carry", "needs"}
+_CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_CPUS = 256
 _MAX_DISK = 1 << 40  # all of it is hashed, holes too, wherever it is used first: an hour for this
 _VOLUME = range(64 << 20, (8 << 40) + 1)  # a host's ext4 takes such a file
@@ -68,7 +71,10 @@ def machine_of(reader: Reader, extra: Value, default: Machine) -> Machine:
     volume = reader.use(row["volume"], values.size) if "volume" in row else default.volume_bytes
     if volume not in _VOLUME:
         raise reader.error(row["volume"], "a volume's disk has from 64m to 8t")
-    return Machine(memory, cpus, disk, firmware, volume)
+    model = reader.text(row["cpu_model"]) if "cpu_model" in row else default.cpu_model
+    if model and not _CPU_MODEL.fullmatch(model):
+        raise reader.error(row["cpu_model"], "cpu_model is a name of libvirt's, such as Nehalem")
+    return Machine(memory, cpus, disk, firmware, volume, model)
 
 
 def _count(value: object) -> int:

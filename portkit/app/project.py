@@ -201,4 +201,5 @@ def machine(services: Collection[Service]) -> Machine:
         disk_bytes=sum(disks) or None,
         firmware=max((each.firmware for each in told), key=lambda one: one is not default.firmware),
         volume_bytes=max(each.volume_bytes for each in told),
+        cpu_model=next((each.cpu_model for each in told if each.cpu_model), ""),
     )

@@ -89,6 +89,7 @@ class Domains:
                 owner=f"{facts.qemu_user}:{facts.qemu_group}",
                 kvm=facts.accelerator == "kvm",
                 firmware=spec.machine.firmware,
+                cpu_model=spec.machine.cpu_model,
                 reboots=not spec.layered and is_init_system(spec.front),
                 mark=_mark(spec),
             )

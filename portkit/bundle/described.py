@@ -398,6 +398,7 @@ def _machine(machine: Machine) -> dict[str, object]:
         cpus=machine.cpus,
         disk=machine.disk_bytes,
         firmware=machine.firmware.value,
+        cpu_model=machine.cpu_model or None,
         volume=machine.volume_bytes,
     )
 

@@ -123,7 +123,11 @@ def bubblewrap(case: Case) -> Iterator[Found]:
     found = _software(case, "bubblewrap")
     if found is None or not _filtered(case) or "CAP_SYS_ADMIN" in case.spec.capabilities:
         return
-    yield Found("a sandbox inside the container is denied: bubblewrap", (found.path,))
+    yield Found(
+        "a sandbox inside the container is denied: bubblewrap",
+        (found.path,),
+        severity=Severity.ERROR if found.sure else None,
+    )
 
 
 def iptables(case: Case) -> Iterator[Found]:

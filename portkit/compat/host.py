@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portkit.architecture import TABLE
-from portkit.compat.rule import Case, Found
+from portkit.compat.rule import Case, Found, UnknownFact
 from portkit.model import AppSpec, Facts, Firmware, RunSpec
 
 
@@ -60,6 +60,21 @@ def machine_type(case: Case) -> Iterator[Found]:
         return
     if known.chipset and has and known.chipset not in has:
         yield Found(f"QEMU there has no machine type {known.chipset}", has[:10])
+
+
+def cpu_model(case: Case) -> Iterator[Found]:
+    """A processor model that the App asks for has features that the host, or QEMU's emulation,
+    does not have: libvirt does not start the VM."""
+    wanted, has = case.app.machine.cpu_model, case.facts.guests.cpu_models
+    if not wanted:
+        return
+    if not has:
+        raise UnknownFact("which processor models its guests can have")
+    if wanted not in has:
+        yield Found(
+            f"guests there cannot have the processor model {wanted}",
+            (f"x-portkit.cpu_model: {wanted}", f"usable there: {', '.join(sorted(has))}"),
+        )
 
 
 def guests(case: Case) -> Iterator[Found]:

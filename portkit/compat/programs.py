@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from portkit.compat.rule import Case, Found, UnknownFact, linux_of
 from portkit.compat.versions import dotted, version
+from portkit.engines.libvirt_guests import model_level
 from portkit.engines.virtual_cpu import x86_level
 from portkit.model import Binary, Facts, Form, Lack, Missing, Needs, Role, Severity
 from portkit.model.needs import Release
@@ -243,11 +244,15 @@ def _level(case: Case) -> int:
     host = linux_of(case.facts).cpu_level
     if case.form is Form.IMAGE:
         return host
+    if model := case.app.machine.cpu_model:
+        return case.facts.guests.cpu_models.get(model) or model_level(model)
     kvm = case.facts.accelerator == "kvm"
     return x86_level(kvm=kvm, host_level=host, qemu=case.facts.qemu_version)
 
 
 def _processor(case: Case) -> tuple[str, ...]:
+    if case.form is Form.DISK and case.app.machine.cpu_model:
+        return (f"x-portkit.cpu_model: {case.app.machine.cpu_model}",)
     if case.form is Form.DISK and case.facts.accelerator != "kvm":
         return (f"{case.facts.host}: QEMU {case.facts.qemu_version} emulates the processor",)
     return (f"{case.facts.host}: /proc/cpuinfo, {linux_of(case.facts).cpu_model}",)

@@ -77,6 +77,16 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         source="QEMU's list of machine types; kubevirt#2308",
     ),
     Rule(
+        "cpu-model",
+        Severity.ERROR,
+        Scope.HOST,
+        host.cpu_model,
+        remedy="Name one that works there (virsh domcapabilities), or leave x-portkit.cpu_model "
+        "out.",
+        forms=_DISK,
+        source="libvirt, formatdomaincaps.html (usable)",
+    ),
+    Rule(
         "guests",
         Severity.WARNING,
         Scope.HOST,

@@ -69,6 +69,7 @@ class Domain:
     owner: str = ""  # "user:group" of QEMU, owner of the files
     kvm: bool = False
     firmware: Firmware = Firmware.BIOS
+    cpu_model: str = ""
     reboots: bool = False  # the guest may reboot itself (an init system); else that is an end
     mark: Mapping[str, str] = field(default_factory=dict)
 
@@ -193,6 +194,11 @@ def _text(parent: etree.Element, name: str, text: str, **attributes: str) -> etr
 
 
 def _processor(root: etree.Element, domain: Domain) -> None:
+    if domain.cpu_model:
+        # full: the guest gets all that the model has, or is not started.
+        cpu = etree.SubElement(root, "cpu", mode="custom", match="exact", check="full")
+        _text(cpu, "model", domain.cpu_model, fallback="forbid")
+        return
     if domain.kvm:
         etree.SubElement(root, "cpu", mode="host-passthrough", migratable="on")
         return

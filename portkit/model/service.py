@@ -102,6 +102,7 @@ class Machine:
     disk_bytes: int | None = None  # None: the image, a quarter and 512 MiB more
     firmware: Firmware = Firmware.BIOS
     volume_bytes: int = 8 << 30  # of each volume's disk; sparse
+    cpu_model: str = ""  # of libvirt's names; "" is the host's own, or the most that QEMU emulates
 
 
 @dataclass(frozen=True, kw_only=True)

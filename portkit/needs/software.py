@@ -141,7 +141,8 @@ def _checks(root: Root, start: Start, config: str) -> bool:
 
 def _bubblewrap(root: Root, start: Start) -> Found:
     if entry := root.file("/usr/bin/bwrap"):
-        yield Hit("", entry.path)
+        # As the command itself there is nothing else that the service could do without it.
+        yield Hit("", entry.path, entry.path == start.command)
 
 
 def _legacy_tables(root: Root, start: Start) -> Found:

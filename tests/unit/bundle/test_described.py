@@ -85,6 +85,7 @@ services:
       cpus: 2
       disk: 3g
       firmware: uefi
+      cpu_model: Nehalem
       volume: 20g
       health: {scheme: https, path: /x, port: 80, contains: "$$", ca_file: own.pem, timeout: 5s,
                method: healthcheck, running: 1m, settle: 1500ms}

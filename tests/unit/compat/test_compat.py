@@ -73,6 +73,17 @@ def test_what_guests_of_libvirt_can_be() -> None:
     assert rules(replace(FACTS, guests=Guests(("microvm",), note="no"))) == set(), "an image"
 
 
+def test_the_processor_model_that_the_app_asks_for() -> None:
+    def disk(guests: Guests) -> set[str]:
+        facts = replace(FACTS, accelerator="kvm", guests=guests)
+        return rules(facts, Form.DISK, machine=Machine(cpu_model="Haswell"))
+
+    assert disk(Guests(cpu_models={"Haswell": 3, "qemu64": 1})) == set()
+    assert disk(Guests(cpu_models={"qemu64": 1})) == {"error:cpu-model"}
+    assert disk(Guests()) == {"unknown:cpu-model"}
+    assert rules(FACTS, machine=Machine(cpu_model="Haswell")) == set(), "an image"
+
+
 def test_each_rule_of_the_disk() -> None:
     kvm = replace(FACTS, accelerator="kvm", missing_tools=("mkfs.ext4",))
 

@@ -21,9 +21,11 @@ from portkit.model import (
     Facts,
     Finding,
     Form,
+    Guests,
     ImageConfig,
     Lack,
     Linux,
+    Machine,
     Missing,
     Mount,
     Needs,
@@ -224,6 +226,18 @@ def test_the_processor_of_a_vm_without_kvm() -> None:
     assert disk(None, 3) == {"unknown:cpu-level"}
 
 
+def test_the_processor_model_of_a_vm_says_its_level() -> None:
+    guests = Guests(cpu_models={"qemu64": 1, "Nehalem": 2})
+    facts = replace(host(cpu_level=4), guests=guests, qemu_version="10.0")
+
+    def disk(model: str, level: int) -> set[str]:
+        asked = Machine(cpu_model=model)
+        return rules(facts, Form.DISK, needs=leveled(level), machine=asked) - {"error:libvirt"}
+
+    assert disk("Nehalem", 2) == disk("", 3) == set()
+    assert disk("qemu64", 2) == disk("Nehalem", 3) == {"error:cpu-level"}
+
+
 def test_the_level_is_that_of_the_domain_that_is_defined() -> None:
     """`virtual_cpu` says what `domain_xml` asks QEMU for."""
     domain = Domain("pk-0123456789ab", "a", "/o", "/b", "/c", "/s", "/t", 1 << 29, 1, ())
@@ -315,6 +329,8 @@ def test_io_uring() -> None:
 
 def test_sandboxes_and_tables() -> None:
     needs = with_software("bubblewrap")
+    assert rules(needs=needs) == {"error:sandbox-refused"}, "it is the command itself"
+    needs = replace(needs, software=(Software("bubblewrap", "", "/usr/bin/bwrap", sure=False),))
     assert rules(needs=needs) == {"warning:sandbox-refused"}
     assert rules(needs=needs, privileged=True) == set()
     tables, able = with_software("iptables-legacy"), {"cap_add": ("NET_ADMIN",)}

@@ -81,6 +81,13 @@ def test_firmware_and_accelerator() -> None:
     assert root.find("cpu").get("mode") == "host-passthrough"  # type: ignore[union-attr]
 
 
+def test_a_processor_model_is_given_as_a_whole_or_not_at_all() -> None:
+    cpu = tree(replace(DOMAIN, cpu_model="Nehalem", kvm=True)).find("cpu")
+    assert cpu is not None
+    assert (cpu.get("mode"), cpu.get("check")) == ("custom", "full")
+    assert cpu.findtext("model") == "Nehalem"
+
+
 @given(TEXT, TEXT)
 def test_markup_stays_text(path: str, owner: str) -> None:
     root = tree(replace(DOMAIN, overlay=path, owner=owner))
