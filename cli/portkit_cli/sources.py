@@ -16,7 +16,16 @@ from portkit.bundle import Bundle, is_bundle
 from portkit.host import connect
 from portkit.model import App, Form, Reading
 from portkit.progress import Observer
-from portkit.source import InBundle, OnHost, Pull, Running, Source, is_running
+from portkit.source import (
+    InBundle,
+    OnHost,
+    Pull,
+    Running,
+    RunningVM,
+    Source,
+    is_running,
+    is_vm,
+)
 from portkit_cli.options import RunningOptions
 
 FORMS = {"image": (Form.IMAGE,), "disk": (Form.DISK,), "both": moves.BOTH}
@@ -44,12 +53,18 @@ def begun(
     `portkit.connect`."""
     if len(names) > 1 and (reading.files or reading.name):
         raise click.UsageError("--file and --project-name are for one APP")
-    if any(is_running(name) for name in names):
+    if any(is_running(name) or is_vm(name) for name in names):
         if len(names) > 1:
             raise click.UsageError("a running App goes alone: name no other APP beside it")
         if reading.files or reading.profiles or reading.name or given("pull"):
             raise click.UsageError("a running App says all of itself: leave these options out")
+        if is_vm(names[0]) and (reading.carry or (running is not None and given("volumes"))):
+            raise click.UsageError("a VM goes with all of its disks: leave these options out")
         with connect(source, told, keep=keep) as host:
+            if is_vm(names[0]):
+                machine = RunningVM(host, names[0])
+                yield (machine.app(),), machine
+                return
             clone = running is not None and running.volumes == "clone"
             there = Running(host, names[0], reading.carry, clone=clone)
             yield (there.app(),), there

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
+from portkit import files
 from portkit.app import environment
 from portkit.bundle.contents import Files
 from portkit.errors import AppError
@@ -123,6 +124,21 @@ def read(told: Described, source: str) -> App:
             resolution="Pack the App again.",
         )
     return replace(app, source=source)
+
+
+def trusting(app: App, cas: Sequence[str], folder: Path) -> App:
+    """The App with its CAs as files in a folder of this process."""
+    for number, pem in enumerate(cas):
+        files.write(folder / ca_name(number), pem.encode())
+    return replace(app, services=tuple(_trusting(each, folder) for each in app.services))
+
+
+def _trusting(service: Service, folder: Path) -> Service:
+    """The service with the CA of its health probe where that is now."""
+    health = service.health
+    if health.ca_file is None:
+        return service
+    return replace(service, health=replace(health, ca_file=folder / health.ca_file))
 
 
 def _check_binds(app: App) -> None:

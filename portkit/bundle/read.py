@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from portkit import files, runtime
+from portkit import runtime
 from portkit.bundle import contents, described, parts, tar
 from portkit.bundle.tar import malformed
 from portkit.bundle.unpack import plain, unpack, whole
@@ -30,7 +30,6 @@ from portkit.model import (
     Facts,
     Form,
     ImageConfig,
-    Service,
     check_digest,
 )
 from portkit.package.image import joined
@@ -276,9 +275,7 @@ class Bundle:
         """The App with its CAs as files, as long as the bundle is open."""
         folder = runtime.subfolder()
         self._stack.callback(shutil.rmtree, folder)
-        for number, pem in enumerate(cas):
-            files.write(folder / described.ca_name(number), pem.encode())
-        return replace(app, services=tuple(_trusting(each, folder) for each in app.services))
+        return described.trusting(app, cas, folder)
 
     def _carried(self) -> tuple[contents.Files, ...]:
         """The files that travel with the App."""
@@ -334,14 +331,6 @@ class Bundle:
             yield from plain(content, self._file, self._members)
         except ValueError as error:
             raise malformed(f"{content.digest}: {error}"[:500]) from error
-
-
-def _trusting(service: Service, folder: Path) -> Service:
-    """The service with the CA of its health probe where that is now."""
-    health = service.health
-    if health.ca_file is None:
-        return service
-    return replace(service, health=replace(health, ca_file=folder / health.ca_file))
 
 
 def _check_version(kind: str) -> None:

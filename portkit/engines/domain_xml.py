@@ -25,7 +25,7 @@ _DEPTH_LIMIT = 256  # of elements in each other; libxml2, which libvirt uses, ha
 # What XML 1.0 cannot hold, and a carriage return, which would be read back as a newline.
 _NO_XML = re.compile("[^\\t\\n\\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _VALUE_LIMIT = 32768
-_NAMES = {"id", "app", "restart", "ports", "grace", "services", "front", "checks"}
+_NAMES = {"id", "app", "restart", "ports", "grace", "services", "front", "checks", "moved"}
 _INSTANCE = f"{{{MARK}}}instance"
 etree.register_namespace("portkit", MARK)
 etree.register_namespace("qemu", _QEMU)

@@ -104,23 +104,32 @@ class Libvirt:
         found = self._find(identity)
         if grace_s is None:
             with self._errors("look at the domain"):
-                told = self._about(found).get("grace", "")
-            grace_s = float(told) if _SECONDS.fullmatch(told) else _GRACE_S
-        end, pressed = time.monotonic() + grace_s + firmware_s, 0.0
+                grace_s = self._grace_s(found)
         with self._errors("stop the domain"):
             self._autostart(found, start=False)
-            while found.isActive():
-                now = time.monotonic()
-                if now > end:
-                    self._destroy(found)
-                    return False
-                # A guest that is still booting has no driver for the button yet, and the press is
-                # lost.
-                if now - pressed > _AGAIN_S:
-                    self._tolerant(found, found.shutdown)
-                    pressed = now
-                time.sleep(0.05)
+            if self._powered_off(found, grace_s + firmware_s):
+                return True
+            self._destroy(found)
+        return False
+
+    def _powered_off(self, found: Patient, within_s: float) -> bool:
+        """Press the power button until the guest has ended; False when the time is over first."""
+        end, pressed = time.monotonic() + within_s, 0.0
+        while found.isActive():
+            now = time.monotonic()
+            if now > end:
+                return False
+            # A guest that is still booting has no driver for the button yet, and the press is lost.
+            if now - pressed > _AGAIN_S:
+                self._tolerant(found, found.shutdown)
+                pressed = now
+            time.sleep(0.05)
         return True
+
+    def _grace_s(self, found: Patient) -> float:
+        """Seconds that its App takes to stop, as its mark says."""
+        told = self._about(found).get("grace", "")
+        return float(told) if _SECONDS.fullmatch(told) else _GRACE_S
 
     def commit(self, identity: str, restart: str) -> None:
         """Keep compose's `restart`; always and unless-stopped start it with the host."""

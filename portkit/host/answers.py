@@ -125,6 +125,11 @@ class _Staged(_Answer):
     folders: Annotated[list[_Word], FailFast()]
 
 
+class _Described(_Answer):
+    text: Annotated[str, Field(max_length=3 << 19)]
+    blobs: _Word
+
+
 class _Moved(_Answer):
     moved: bool
 
@@ -193,6 +198,10 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "instance.stage": _Staged,
     "instance.fill": _Answer,
     "instance.data": _Moved,
+    "instance.describe": _Answer,
+    "instance.described": _Described,
+    "instance.expose": _Staged,
+    "instance.adopt": _Answer,
     "move.begin": _Begun,
     "move.end": _Removed,
     "move.list": _Moves,

@@ -20,7 +20,7 @@ from portkit.model.instance import (
     ServiceState,
     worst_health,
 )
-from portkit.model.live import Live, LiveContainer, LiveVolume
+from portkit.model.live import Live, LiveContainer, LiveDomain, LiveVolume
 from portkit.model.needs import Binary, Lack, Missing, Needs, Role, Software, Stated
 from portkit.model.packed import PackedApp
 from portkit.model.project import (
@@ -88,6 +88,7 @@ __all__ = [
     "Linux",
     "Live",
     "LiveContainer",
+    "LiveDomain",
     "LiveVolume",
     "Logging",
     "Machine",

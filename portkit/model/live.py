@@ -31,13 +31,27 @@ class LiveVolume:
 
 
 @dataclass(frozen=True)
+class LiveDomain:
+    """A VM of portkit's at the source. id: of the Instance. restart: compose's word in its mark,
+    before the Move. autostart: whether libvirt started it with the host. running: whether it ran
+    when the Move was planned."""
+
+    id: str
+    restart: str
+    autostart: bool
+    running: bool
+
+
+@dataclass(frozen=True)
 class Live:
-    """A running App at its source.
+    """An App at its source that is moved as it is there, with its data.
 
     containers: each after those that it needs. volumes: by number, each once. clone: on the target
-    they get new names, and not those that they have here.
+    they get new names, and not those that they have here. domain: where the App is a VM, which has
+    no containers; its one volume is the folder of its disks.
     """
 
     containers: tuple[LiveContainer, ...]
     volumes: tuple[LiveVolume, ...]
     clone: bool = False
+    domain: LiveDomain | None = None

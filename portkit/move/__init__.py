@@ -363,7 +363,8 @@ def _check_running(
         raise AppError(
             "only the Move of a running App can wait before its cutover",
             details=", ".join(app.name for app in apps),
-            resolution="Leave --hold and --confirm out, or name it container:NAME or project:NAME.",
+            resolution="Leave --hold and --confirm out, or name it container:NAME, project:NAME or "
+            "vm:NAME.",
         )
     why = ""
     if len(forms) > 1:

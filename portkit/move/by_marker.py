@@ -10,7 +10,7 @@ from portkit import boot, transfer
 from portkit import host as hosts
 from portkit.errors import ConflictError
 from portkit.host import Host
-from portkit.model import Form, Live, LiveContainer
+from portkit.model import Form, Live, LiveContainer, LiveDomain
 from portkit.progress import NullObserver, Observer
 from portkit.source.origin import origin
 from portkit.wire.json_types import JsonObject
@@ -20,14 +20,22 @@ _CONTAINER = re.compile(r"container \d+")
 _TOLD = re.compile(
     r"([0-9a-f]{64}) (no|always|unless-stopped|on-failure(?::\d{1,9})?) (runs|rests)"
 )
+_VM_TOLD = re.compile(
+    r"(pk-[0-9a-f]{12}) (no|always|unless-stopped|on-failure(?::\d{1,9})?) (by itself|by hand) "
+    r"(runs|rests)"
+)
 
 Connect = Callable[[str, Observer], AbstractContextManager[Host]]
 
 
 def told(live: Live | None) -> dict[str, str]:
     """What a marker says of an App that ran at its source when the Move began: how each of its
-    containers was."""
+    containers was, or its VM."""
     rows = () if live is None else live.containers
+    if live is not None and live.domain is not None:
+        vm = live.domain
+        how = "by itself" if vm.autostart else "by hand"
+        return {"domain": f"{vm.id} {vm.restart} {how} {'runs' if vm.running else 'rests'}"}
     return {
         f"container {number}": f"{each.id} {each.restart} {'runs' if each.running else 'rests'}"
         for number, each in enumerate(rows)
@@ -36,6 +44,8 @@ def told(live: Live | None) -> dict[str, str]:
 
 def ran(about: Mapping[str, str]) -> Live | None:
     """The App at its source, by what its marker says; None where it did not run."""
+    if vm := _VM_TOLD.fullmatch(about.get("domain", "")):
+        return Live((), (), domain=LiveDomain(vm[1], vm[2], vm[3] == "by itself", vm[4] == "runs"))
     found = [_TOLD.fullmatch(text) for name, text in about.items() if _CONTAINER.fullmatch(name)]
     rows = tuple(
         LiveContainer(id=row[1], service="", restart=row[2], running=row[3] == "runs")
@@ -140,7 +150,8 @@ def _start_again(
                 "the target of the Move cannot be told from here",
                 details=f"it was called {target} ({endpoint or 'unknown'}) where the Move began",
                 resolution="Make sure that nothing of the Move runs there. Then set the restart "
-                "policies here again and start the containers: docker update, docker start.",
+                "policies here again and start the containers (docker update, docker start) "
+                "or the VM (virsh autostart, virsh start).",
             )
         for form in _forms(marker):
             with boot.runner(there, form) as runner:
@@ -152,5 +163,6 @@ def _start_again(
             resolution=f"First: portkit rollback {marker['id']} --on {target}",
         )
     with origin(host, live) as source:
+        source.settle()
         source.unfence()
         source.start()

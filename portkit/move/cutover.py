@@ -8,14 +8,17 @@ then does the source run again, with the data that it was stopped with.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 
 from portkit import app as apps
 from portkit import boot, process, transfer
+from portkit.boot import vm_disks
 from portkit.errors import EngineError
 from portkit.host import Host
 from portkit.model import AppSpec, Artifact, Form, Live, LiveVolume, Severity
+from portkit.move.described import describe
 from portkit.move.ground import Ground
 from portkit.move.marker import mark
 from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, Pause
@@ -115,9 +118,7 @@ class LastSync(FormStep):
             for volume in live_of(ground).volumes:
                 copy = copy_of(ground, volume, self.form)
                 rows.append(_told(volume, [copy.run(last=True, full=full)]))
-            with boot.runner(ground.target, self.form) as runner:
-                numbers = [volume.number for volume in live_of(ground).volumes]
-                runner.fill(ground.plan.move, numbers)
+            _put_in_place(ground, self.form)
         return {"volumes": rows, "phases": ground.phases()}
 
 
@@ -157,6 +158,16 @@ def disproved(ground: Ground) -> bool:
     return ground.results.result(VERIFY_SOURCE).get("verified") is False
 
 
+def _put_in_place(ground: Ground, form: Form) -> None:
+    """What has come is what the Instance on the target starts with."""
+    move = ground.plan.move
+    with boot.runner(ground.target, form) as runner:
+        if live_of(ground).domain is not None:
+            vm_disks.adopt(ground.target, runner, move)
+        else:
+            runner.fill(move, [volume.number for volume in live_of(ground).volumes])
+
+
 class LastLayer(FormStep):
     """What the containers have written into their images since these were packaged. Where there is
     something, the Instance on the target is made anew, of images with that."""
@@ -193,6 +204,8 @@ class LastLayer(FormStep):
             )
             with boot.runner(ground.target, self.form) as runner, process.uninterrupted():
                 runner.renew(made, holds, spec, ground.plan.move, cargo.facts)
+                if self.form is Form.DISK:
+                    describe(ground, made)
         # Of an image the Report says what was planned: which service runs which is in the Plan.
         if self.form is Form.DISK:
             cargo.artifacts[self.form] = made
@@ -254,15 +267,14 @@ class Stop(BaseStep):
     def undo(self) -> None:
         self.ground.downtime.goes_back()
         with origin_of(self.ground, before=True) as there:
+            there.settle()
             start(self.ground, there)
 
 
 def copy_of(ground: Ground, volume: LiveVolume, form: Form) -> Copy:
     """The Copy of a volume, which knows from pass to pass what the target has."""
     if volume.number not in ground.copies:
-        with boot.runner(ground.target, form) as runner:
-            folders = runner.volume_folders(ground.plan.move)
-        folder = folders.get(volume.number)
+        folder = _folders(ground, form).get(volume.number)
         if folder is None:
             raise EngineError(
                 "a volume of the App is not on the target any more",
@@ -275,6 +287,14 @@ def copy_of(ground: Ground, volume: LiveVolume, form: Form) -> Copy:
             ground.clock.observer,
         )
     return ground.copies[volume.number]
+
+
+def _folders(ground: Ground, form: Form) -> Mapping[int, str]:
+    """Where the target has what comes, by the number of the volume."""
+    if live_of(ground).domain is not None:
+        return {0: vm_disks.folder_on_target(ground.target, ground.plan.move)}
+    with boot.runner(ground.target, form) as runner:
+        return runner.volume_folders(ground.plan.move)
 
 
 def source_of(ground: Ground) -> Host:
@@ -292,10 +312,10 @@ def origin_of(ground: Ground, *, before: bool = False) -> AbstractContextManager
 
 def start(ground: Ground, there: Origin) -> None:
     """The App runs at its source again, as far as it is still there."""
-    for identity in there.start():
+    for what in there.start():
         ground.clock.observer.message(
-            f"the container {identity[:12]} is not at {source_of(ground).name} any more; somebody "
-            "removed it or made it anew: look whether what is there runs"
+            f"the {what} is not at {source_of(ground).name} any more; somebody removed it or made "
+            "it anew: look whether what is there runs"
         )
 
 

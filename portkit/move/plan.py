@@ -13,6 +13,8 @@ from portkit.model import Finding, Form, Live, Port, Reading
 from portkit.wire.json_types import JsonObject
 
 _SCHEMA = "portkit.plan/4"
+# Of a VM at its source. An older portkit would take such a Plan for one that stops nothing there.
+_OF_A_VM = "portkit.plan/5"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Plan:
         """For the journal."""
         # Through JSON and back: tuples become lists and enums text, so that what a test sees is
         # what the journal keeps.
-        return {"schema": _SCHEMA, **json.loads(json.dumps(asdict(self)))}
+        of_a_vm = self.live is not None and self.live.domain is not None
+        return {"schema": _OF_A_VM if of_a_vm else _SCHEMA, **json.loads(json.dumps(asdict(self)))}
 
 
 PRESYNC, WAIT, FENCE, STOP = "presync", "wait", "fence", "stop"
@@ -150,7 +153,7 @@ def plan_from(document: JsonObject) -> Plan:
 
     fields = {key: value for key, value in document.items() if key != "schema"}
     try:
-        if document.get("schema") != _SCHEMA:
+        if document.get("schema") not in (_SCHEMA, _OF_A_VM):
             raise ValueError("schema")
         return TypeAdapter(Plan).validate_python(fields)
     except (ValidationError, ValueError) as error:

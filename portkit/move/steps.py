@@ -16,6 +16,7 @@ from portkit.guest.start import machine_start
 from portkit.model import Artifact, Form, MachineStart
 from portkit.move import cutover
 from portkit.move import plan as plans
+from portkit.move.described import describe
 from portkit.move.ground import MAKE_DISK, SEND_DISK, Cargo, Ground, keep, kept
 from portkit.move.hooks import RunHook
 from portkit.move.marker import mark, release
@@ -132,6 +133,8 @@ class Create(FormStep):
                 plan.move,
                 cargo.facts,
             )
+            if self.form is Form.DISK:
+                describe(ground, cargo.artifacts[self.form])
         return {"phases": ground.phases()}
 
     def undo(self) -> None:

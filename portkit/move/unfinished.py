@@ -36,7 +36,7 @@ from portkit.move.prepare import Links, Packed, Turn
 from portkit.move.steps import steps_of
 from portkit.progress import NullObserver, Observer
 from portkit.report import Report
-from portkit.source import InBundle, OnHost, Running, Source
+from portkit.source import InBundle, OnHost, Running, RunningVM, Source
 from portkit.source.origin import Origin, origin
 from portkit.store import Store, default_root
 
@@ -329,6 +329,11 @@ def _source(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tuple[
     if plan.source is None:
         with Bundle(Path(plan.app_source)) as bundle:
             yield bundle.app, InBundle(bundle)
+        return
+    if plan.live is not None and plan.live.domain is not None:
+        with connect(plan.source, observer) as host:
+            machine = RunningVM(host, plan.app_source, moving=True)
+            yield machine.app(), machine
         return
     if plan.live is not None:
         # The source may be fenced by now: how it was before stands in the Plan.

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Optional
 
-from portkit.remote import facts, gc, instances, leases, receive, staging, store
+from portkit.remote import facts, gc, instances, leases, receive, staging, store, vm_disks
 from portkit.remote.channel import Channel
 from portkit.wire import processes, strict_json
 from portkit.wire.frames import RemoteError
@@ -112,6 +112,7 @@ def end(args: JsonObject, channel: Channel) -> JsonObject:
     with leases.locked():
         marker = leases.read(args["id"])
         if marker is not None:
+            vm_disks.hide(marker["about"])
             _drop(marker["id"], marker["brought"])
             leases.path_of(marker["id"]).unlink(missing_ok=True)
         _let_go(_app(args))

@@ -21,6 +21,7 @@ from portkit.remote import (
     remains,
     staging,
     store,
+    vm_disks,
     volume_apply,
     volumes,
 )
@@ -54,6 +55,10 @@ VERBS = {
     "instance.stage": staging.stage,
     "instance.fill": staging.fill,
     "instance.data": staging.holds_data,
+    "instance.describe": vm_disks.describe,
+    "instance.described": vm_disks.described,
+    "instance.expose": vm_disks.expose,
+    "instance.adopt": vm_disks.adopt,
     "move.begin": moves.begin,
     "move.end": moves.end,
     "move.list": moves.listing,

@@ -24,7 +24,8 @@ _FREE_SHARE = 0.5
 _FREE_BYTES = 1 << 30
 
 
-def _instance(identity: object) -> Path:
+def folder_of(identity: object) -> Path:
+    """The folder of an Instance; EngineError where it is not there any more."""
     folder = instances.folder_of(identity)
     if not folder.is_dir():
         raise RemoteError(
@@ -39,13 +40,15 @@ def _instance(identity: object) -> Path:
 def stage(args: JsonObject, channel: Channel) -> JsonObject:
     """A folder for the content of each volume, made where it is not there yet.
 
-    args: id. Answers their paths, by number.
+    args: id, disks (one folder for its disks themselves, see vm_disks). Answers their paths, by
+    number.
     """
-    folder = _instance(args["id"])
+    folder = folder_of(args["id"])
     count = len(list(folder.glob("pkv*.raw")))
     data = folder / "data"
     data.mkdir(mode=0o700, exist_ok=True)
-    folders = [data / str(number) for number in range(count)]
+    names = ["disks"] if args.get("disks") else map(str, range(count))
+    folders = [data / name for name in names]
     for each in folders:
         each.mkdir(mode=0o700, exist_ok=True)
     return {"folders": [str(each) for each in folders]}
@@ -57,7 +60,7 @@ def fill(args: JsonObject, channel: Channel) -> JsonObject:
 
     args: id, volumes (numbers). The Instance does not run. Done again, it gives the same.
     """
-    folder = _instance(args["id"])
+    folder = folder_of(args["id"])
     # Before the first of them: a disk that is half made of somebody's data counts as such.
     (folder / "moved").touch()
     for number in map(int, args["volumes"]):
@@ -84,15 +87,15 @@ def _in_place_of(disk: Path) -> Iterator[Path]:
         yield fresh
         fresh.chmod(0o600)
         os.chown(str(fresh), before.st_uid, before.st_gid)
-        _to_disk(fresh)
+        to_disk(fresh)
         fresh.replace(disk)
         store.sync_folder(disk.parent)
     finally:
         fresh.unlink(missing_ok=True)
 
 
-def _to_disk(path: Path) -> None:
-    """The source of what is in it may be deleted once the Move is over."""
+def to_disk(path: Path) -> None:
+    """Write a file out: the source of what is in it may be deleted once the Move is over."""
     descriptor = os.open(str(path), os.O_RDONLY)
     try:
         os.fsync(descriptor)

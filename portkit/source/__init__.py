@@ -1,7 +1,7 @@
 """Where an App comes from: one protocol, with a file for each kind of source.
 
-`OnHost` takes images from, or builds them on, a host's engine; `Running` takes what runs there,
-with its data; `InBundle` takes what was packed.
+`OnHost` takes images from, or builds them on, a host's engine; `Running` takes the containers that
+run there, with their data, and `RunningVM` a VM of portkit's; `InBundle` takes what was packed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,21 @@ from portkit.source.bundle import InBundle
 from portkit.source.host import OnHost, Pull
 from portkit.source.images import Images
 from portkit.source.running import Running, is_running
+from portkit.source.vm import RunningVM, is_vm
 from portkit.store import Store
 from portkit.transfer.forward import Parcel
 
-__all__ = ["Images", "InBundle", "OnHost", "Pull", "Running", "Source", "is_running"]
+__all__ = [
+    "Images",
+    "InBundle",
+    "OnHost",
+    "Pull",
+    "Running",
+    "RunningVM",
+    "Source",
+    "is_running",
+    "is_vm",
+]
 
 
 class Source(Protocol):

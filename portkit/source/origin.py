@@ -1,22 +1,59 @@
-"""A running App at its source while it moves: fenced, stopped, started again on the way back."""
+"""An App at its source while it moves: fenced, stopped, started again on the way back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 from portkit.engines.docker_source import DockerSource
+from portkit.engines.libvirt_source import LibvirtSource
+from portkit.errors import ConflictError
 from portkit.host import Host
-from portkit.model import Live
+from portkit.model import Live, LiveDomain
 
 # For what a service waits for before it is started again. It ran before, also where a healthcheck
 # has failed for weeks, and now nobody serves.
 _PATIENCE_S = 60.0
 
 
-class Origin:
-    """What a Move does to a running App where it comes from. Everything can be done again."""
+class Origin(Protocol):
+    """What a Move does to an App where it comes from. Everything can be done again."""
+
+    def seen(self) -> Live:
+        """As it is there now: what of it runs, and what starts it."""
+
+    def require(self) -> None:
+        """EngineError when something of it is not there any more."""
+
+    def fence(self) -> None:
+        """From now on nothing starts it by itself, also after its host was restarted."""
+
+    def unfence(self) -> None:
+        """As it was before the Move."""
+
+    def stop(self) -> None:
+        """Stop all of it."""
+
+    def settle(self) -> None:
+        """See that nothing of it is on its way down, because a Move was killed in `stop`."""
+
+    def require_stopped(self) -> None:
+        """ConflictError when somebody has started it again, or something would."""
+
+    def start(self) -> tuple[str, ...]:
+        """Start again what ran before; what of it is not there any more, in words."""
+
+    def left(self) -> tuple[str, ...]:
+        """What of it is still there, in words."""
+
+    def delete(self) -> None:
+        """Remove it there, with the data that was taken along. ConflictError while it runs."""
+
+
+class Containers:
+    """An App of containers. An `Origin`."""
 
     def __init__(self, engine: DockerSource, live: Live) -> None:
         self._engine, self._live = engine, live
@@ -46,14 +83,18 @@ class Origin:
         """Stop all of it, each service before those that it needs."""
         self._engine.stop_these([each.id for each in self._live.containers])
 
+    def settle(self) -> None:
+        """Nothing: the engine ends what it has begun, and `start` waits for that."""
+
     def require_stopped(self) -> None:
         """ConflictError when somebody has started it again, or something would."""
         self._engine.require_stopped([each.id for each in self._live.containers])
 
     def start(self) -> tuple[str, ...]:
-        """Start again what ran before; the ids of what is not there any more."""
+        """Start again what ran before; what of it is not there any more, in words."""
         ids = [each.id for each in self._live.containers if each.running]
-        return self._engine.start_these(ids, _PATIENCE_S)
+        gone = self._engine.start_these(ids, _PATIENCE_S)
+        return tuple(f"container {identity[:12]}" for identity in gone)
 
     def left(self) -> tuple[str, ...]:
         """What of it is still there, in words."""
@@ -67,11 +108,84 @@ class Origin:
         self._engine.delete(self._live)
 
 
+class Machine:
+    """An App that is a VM of portkit's. An `Origin`."""
+
+    def __init__(self, engine: LibvirtSource, host: Host, live: Live, domain: LiveDomain) -> None:
+        self._engine, self._host, self._live, self._domain = engine, host, live, domain
+
+    def seen(self) -> Live:
+        """As it is there now."""
+        return replace(self._live, domain=self._engine.seen(self._domain.id))
+
+    def require(self) -> None:
+        """EngineError when it is not there any more."""
+        self._engine.seen(self._domain.id)
+
+    def fence(self) -> None:
+        """Its autostart is off, and it says of itself that it moves away."""
+        self._engine.fence(self._domain.id)
+
+    def unfence(self) -> None:
+        """As it was before the Move."""
+        self._engine.unfence(self._domain)
+
+    def stop(self) -> None:
+        """Power it off; EngineError where it does not end by itself."""
+        self._engine.power_off(self._domain.id)
+
+    def settle(self) -> None:
+        """Of a fenced one the power button may have been pressed: where it still runs, it is
+        powered off to the end. Else it would be taken for one that runs, and end a moment later."""
+        if self._engine.is_there(self._domain.id) and self._engine.moved_away(self._domain.id):
+            self._engine.power_off(self._domain.id)
+
+    def require_stopped(self) -> None:
+        """ConflictError when somebody has started it again, or something would."""
+        self._engine.require_stopped(self._domain.id)
+
+    def start(self) -> tuple[str, ...]:
+        """Start it where it ran before."""
+        if not self._domain.running:
+            return ()
+        if not self._engine.is_there(self._domain.id):
+            return (f"VM {self._domain.id}",)
+        self._engine.start_again(self._domain.id)
+        return ()
+
+    def left(self) -> tuple[str, ...]:
+        """The VM with its disks."""
+        if not self._engine.is_there(self._domain.id):
+            return ()
+        state = "running" if self._engine.seen(self._domain.id).running else "stopped"
+        return (f"VM {self._domain.id} with its disks: {state}",)
+
+    def delete(self) -> None:
+        """Remove it, its disks, and its base where no other VM stands on that."""
+        if not self._engine.is_there(self._domain.id):
+            return
+        if self._engine.seen(self._domain.id).running:
+            raise ConflictError(
+                "the App runs at its source",
+                details=f"{self._domain.id} on {self._host.name}",
+                resolution="Nothing was deleted. Find out who started it there.",
+            )
+        self._engine.remove(self._domain.id)
+        self._host.remote.call("instance.remove", {"id": self._domain.id})
+
+
 @contextmanager
 def origin(host: Host, live: Live) -> Iterator[Origin]:
     """The App of `live` on its host. EngineError when its engine does not answer."""
-    engine = DockerSource(host.docker_socket(), host.name, host.remote.halt.pause)
+    if live.domain is None:
+        engine = DockerSource(host.docker_socket(), host.name, host.remote.halt.pause)
+        try:
+            yield Containers(engine, live)
+        finally:
+            engine.close()
+        return
+    libvirt = LibvirtSource(host.libvirt_uri(), host.name)
     try:
-        yield Origin(engine, live)
+        yield Machine(libvirt, host, live, live.domain)
     finally:
-        engine.close()
+        libvirt.close()

@@ -91,8 +91,8 @@ def move(
     """Move each APP to another host and report what that cost.
 
     APP is a folder with compose.yaml or Dockerfile, a compose file, an image's name, a bundle
-    (NAME.portkit), or what runs on the source: container:NAME or project:NAME. HOST is an ssh
-    alias, [user@]host[:port], ssh://..., lab:NAME or local.
+    (NAME.portkit), or what runs on the source: container:NAME, project:NAME, or vm:NAME for a VM
+    that portkit made. HOST is an ssh alias, [user@]host[:port], ssh://..., lab:NAME or local.
 
     What runs is moved with its data: the volumes are copied while it runs, then it is stopped, the
     rest is copied, and it starts on the target. If it does not answer there, it runs at its source
@@ -112,6 +112,7 @@ def move(
       portkit move registry:2 --pull missing --to ops@10.0.0.7 --repeat 5 --output json
       portkit move ./shop --to web2 --dry-run
       portkit move project:shop --from web1 --to web2 --after-commit ./dns.sh
+      portkit move vm:shop --from web1 --to web2
       portkit move ./shop -f compose.yaml -f production.yaml --profile mail --to web2
       portkit move /media/usb/shop.portkit --to web2
     """

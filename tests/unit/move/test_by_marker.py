@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from portkit.errors import ConflictError
-from portkit.model import Form, Instance, Live, LiveContainer
+from portkit.model import Form, Instance, Live, LiveContainer, LiveDomain
 from portkit.move import by_marker
 
 MOVE = "pk-0123456789ab"
@@ -33,6 +33,9 @@ class Source:
         self.done.append(verb)
         row = {"id": MOVE, "app": "shop", "role": "source", "live": False, "about": self.about}
         return {"moves": [row]}
+
+    def settle(self) -> None:
+        self.done.append("settle")
 
     def unfence(self) -> None:
         self.done.append("unfence")
@@ -74,6 +77,8 @@ def rolled_back(source: Any) -> bool:
 
 def test_how_the_containers_were_is_read_again() -> None:
     assert by_marker.ran(by_marker.told(LIVE)) == LIVE
+    vm = Live((), (), domain=LiveDomain(MOVE, "on-failure:3", autostart=False, running=True))
+    assert by_marker.ran(by_marker.told(vm)) == vm
     assert by_marker.told(None) == {}
     assert by_marker.ran({"source": "old", "forms": "image"}) is None
 
@@ -83,12 +88,13 @@ def test_how_the_containers_were_is_read_again() -> None:
 )
 def test_what_is_no_container_is_not_touched(text: str) -> None:
     assert by_marker.ran({"container 0": text}) is None
+    assert by_marker.ran({"domain": text}) is None
 
 
 def test_the_source_starts_again_when_the_target_has_nothing(left: list[Instance]) -> None:
     source = Source(by_marker.told(LIVE))
     assert rolled_back(source)
-    assert source.done == ["move.list", "unfence", "start", "move.end"]
+    assert source.done == ["move.list", "settle", "unfence", "start", "move.end"]
 
 
 def test_the_source_does_not_start_beside_the_target(left: list[Instance]) -> None:

@@ -1,0 +1,89 @@
+"""What a Move does to a VM of portkit's where it comes from. Everything can be done again."""
+
+from __future__ import annotations
+
+from portkit.engines.libvirt import Libvirt
+from portkit.errors import ConflictError, EngineError
+from portkit.model import LiveDomain
+
+_MOVED = "moved"  # in the mark of a VM that is fenced; it stays on one that has moved away
+# Seconds beside what its App takes to stop: an emulated guest on a busy host has taken ten.
+_POWER_OFF_S = 60.0
+
+
+class LibvirtSource(Libvirt):
+    """The same connection, for a VM that moves away."""
+
+    def seen(self, identity: str) -> LiveDomain:
+        """How it is now; EngineError when it is not there."""
+        found = self._find(identity)
+        with self._errors("look at the domain"):
+            return LiveDomain(
+                id=identity,
+                restart=self._about(found).get("restart", "no"),
+                autostart=bool(found.autostart()),
+                running=bool(found.isActive()),
+            )
+
+    def is_there(self, identity: str) -> bool:
+        """Whether libvirt still knows it."""
+        return any(about["id"] == identity for _, about in self._ours())
+
+    def moved_away(self, identity: str) -> bool:
+        """Whether a Move has fenced it, so that its App is, or may be, elsewhere."""
+        return _MOVED in self.about(identity)
+
+    def fence(self, identity: str) -> None:
+        """Nothing starts it by itself any more, also after its host was restarted."""
+        found = self._find(identity)
+        with self._errors("turn autostart off"):
+            found.setAutostart(0)
+            self._mark(found, {**self._about(found), "restart": "no", _MOVED: "yes"})
+
+    def unfence(self, before: LiveDomain) -> None:
+        """As it was before the Move."""
+        found = self._find(before.id)
+        with self._errors("set autostart as it was"):
+            about = {key: text for key, text in self._about(found).items() if key != _MOVED}
+            self._mark(found, {**about, "restart": before.restart})
+            found.setAutostart(int(before.autostart))
+
+    def power_off(self, identity: str) -> None:
+        """Press its power button and wait until it has ended.
+
+        EngineError when it does not end: it is never cut off, since what a guest has not written to
+        its disks by then would be lost.
+        """
+        found = self._find(identity)
+        with self._errors("stop the domain"):
+            ended = self._powered_off(found, self._grace_s(found) + _POWER_OFF_S)
+        if not ended:
+            raise self._does_not_end(identity)
+
+    def _does_not_end(self, identity: str) -> EngineError:
+        return EngineError(
+            "the VM does not power off",
+            details=f"{identity} on {self._host}: it was asked to, and still runs",
+            resolution=f"portkit console {identity} --on {self._host} shows what it does. Where "
+            f"what it has not written may be lost: portkit stop {identity} --on {self._host}",
+        )
+
+    def require_stopped(self, identity: str) -> None:
+        """ConflictError when somebody has started it since, or something would."""
+        now = self.seen(identity)
+        if now.running or now.autostart or now.restart != "no":
+            raise ConflictError(
+                "the VM was started again at its source, or is set to start",
+                details=f"{identity} on {self._host}: "
+                f"{'runs' if now.running else 'stopped'}, autostart "
+                f"{'on' if now.autostart else 'off'}, restart {now.restart}",
+                resolution="Find out who did that; then take the Move back, or go on with it when "
+                "it is stopped again.",
+            )
+
+    def start_again(self, identity: str) -> None:
+        """Start it, where it does not run; whether its host does so by itself stays as it is."""
+        found = self._find(identity)
+        with self._errors("start the domain"):
+            if not found.isActive():
+                found.create()

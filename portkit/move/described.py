@@ -1,0 +1,25 @@
+"""What a VM was made of, kept beside its disks, so that it can be moved on with its data."""
+
+from __future__ import annotations
+
+from portkit import app as apps
+from portkit.errors import AppError
+from portkit.model import Artifact
+from portkit.move.ground import Ground
+from portkit.source.vm_description import encode
+
+
+def describe(ground: Ground, disk: Artifact) -> None:
+    """Keep on the target what its VM is made of. An App that cannot be described runs all the
+    same, and is told as one that cannot be moved on with its data."""
+    cargo, plan = ground.loaded, ground.plan
+    images = [service.image for service in cargo.spec.services]
+    try:
+        text = encode(apps.filled(cargo.app), images, disk)
+    except AppError as error:
+        ground.clock.observer.message(
+            f"its VM cannot be moved from {plan.target} with its data later: {error.brief}: "
+            f"{error.details}"
+        )
+        return
+    ground.target.remote.call("instance.describe", {"id": plan.move, "text": text})

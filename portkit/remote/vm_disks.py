@@ -1,0 +1,155 @@
+"""The disks of a VM that moves, as a folder: at its source, and on its target.
+
+INSTANCE/about.json     what it was made of, for whoever moves it from here; root's alone
+INSTANCE/disks/         at its source while it moves: second names of its disks, and nothing else
+INSTANCE/data/disks/    on its target while it moves: the disks that came so far
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Dict, List
+
+from portkit.remote import instances, staging, store
+from portkit.remote.channel import Channel
+from portkit.wire.frames import RemoteError
+from portkit.wire.json_types import JsonObject
+
+OVERLAY = "disk.qcow2"
+# Characters: a frame of the protocol has 4 MiB, in which each may take two bytes.
+_LIMIT = 3 << 19
+
+
+def describe(args: JsonObject, channel: Channel) -> JsonObject:
+    """Keep beside an Instance's disks what it was made of. args: id, text.
+
+    The text has the App's environment in it, and so passwords, as the configuration disk has."""
+    path = staging.folder_of(args["id"]) / "about.json"
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(str(fresh), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(str(args["text"]))
+    fresh.replace(path)
+    return {}
+
+
+def described(args: JsonObject, channel: Channel) -> JsonObject:
+    """What `describe` kept, "" where nothing was; and where this host has blobs. args: id."""
+    path = staging.folder_of(args["id"]) / "about.json"
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LIMIT + 1)
+    except FileNotFoundError:
+        text = ""
+    if len(text) > _LIMIT:
+        raise RemoteError("HostError", "what a VM was made of is longer than it may be", str(path))
+    return {"text": text, "blobs": str(store.path_of("sha256:" + "0" * 64).parent)}
+
+
+def expose(args: JsonObject, channel: Channel) -> JsonObject:
+    """A folder with the disks of an Instance alone, whether it runs or not. args: id.
+
+    The files are the very same ones under second names, so this takes no room."""
+    folder = staging.folder_of(args["id"])
+    shown = folder / "disks"
+    shown.mkdir(mode=0o700, exist_ok=True)
+    disks = _disks(folder)
+    for path in shown.iterdir():
+        if path.name not in disks or not path.samefile(folder / path.name):
+            path.unlink()
+    for name in disks:
+        if not (shown / name).exists():
+            os.link(str(folder / name), str(shown / name))
+    return {"folders": [str(shown)]}
+
+
+def hide(about: Dict[str, str]) -> None:
+    """The Move of a VM is over at its source: what `expose` made goes. about: of its marker."""
+    identity = about.get("domain", "").partition(" ")[0]
+    if identity:
+        shown = instances.folder_of(identity) / "disks"
+        if shown.is_dir():
+            shutil.rmtree(str(shown))
+
+
+def _disks(folder: Path) -> List[str]:
+    """Names of what the guest writes to."""
+    return sorted([OVERLAY, *(path.name for path in folder.glob("pkv*.raw"))])
+
+
+def adopt(args: JsonObject, channel: Channel) -> JsonObject:
+    """Put the disks that came in the place of those that an Instance was made with. args: id.
+
+    The Instance does not run. Done again, it gives the same: also when it has run since, as the
+    disks that came are then brought anew, over what it wrote."""
+    folder = staging.folder_of(args["id"])
+    arrived = folder / "data" / "disks"
+    names = sorted(path.name for path in arrived.iterdir())
+    if names != _disks(folder) or not all(_is_plain(arrived / name) for name in names):
+        raise RemoteError(
+            "VerifyError",
+            "the disks that came are not those that the VM has",
+            "%s: %s" % (arrived, ", ".join(names)[:500]),
+            "Look who else writes there.",
+        )
+    base = instances.ROOT / "base" / (folder / "base").read_text()
+    _fit(arrived / OVERLAY, base)
+    (folder / "moved").touch()
+    for name in names:
+        _place(arrived / name, folder / name)
+    for log in ("serial.log", "state.log"):  # of a boot that failed
+        os.truncate(str(folder / log), 0)
+    store.sync_folder(folder)
+    return {}
+
+
+def _is_plain(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode)
+
+
+def _fit(overlay: Path, base: Path) -> None:
+    """Let the overlay stand on this host's base. VerifyError where its header names anything else
+    than its source's base: QEMU would open that here."""
+    said = instances.run_tool(["qemu-img", "info", "-f", "qcow2", "--output=json", str(overlay)])
+    row = json.loads(said.decode("utf-8", "replace"))
+    own = row.get("format-specific", {}).get("data", {})
+    odd = "data-file" in own or row.get("encrypted") or row.get("snapshots")
+    backing = str(row.get("backing-filename", ""))
+    if odd or os.path.basename(backing) != base.name or row.get("backing-filename-format") != "raw":
+        raise RemoteError(
+            "VerifyError",
+            "the system disk that came stands on another base than was sent",
+            "%s stands on %s, wanted %s" % (overlay, backing[:300], base),
+            "Take the Move back. See what has changed that disk at its source.",
+        )
+    if int(row.get("virtual-size", 0)) != base.stat().st_size:
+        raise RemoteError(
+            "VerifyError",
+            "the system disk that came has another size than its base",
+            "%s: %s bytes, its base %d" % (overlay, row.get("virtual-size"), base.stat().st_size),
+            "A system disk that was made larger by hand cannot be moved.",
+        )
+    if backing != str(base):  # the other host has its folders elsewhere
+        instances.run_tool(
+            ["qemu-img", "rebase", "-u", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)]
+        )
+
+
+def _place(came: Path, disk: Path) -> None:
+    """Give the file that came the disk's name as well, and its owner and mode. It keeps its own:
+    the next try compares with it what it brings."""
+    before = disk.stat()
+    came.chmod(0o600)
+    os.chown(str(came), before.st_uid, before.st_gid)
+    staging.to_disk(came)
+    # rename(2) does nothing where both are names of one file.
+    if not came.samefile(disk):
+        fresh = disk.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        os.link(str(came), str(fresh))
+        fresh.replace(disk)

@@ -1,0 +1,84 @@
+"""Blobs out of the Store of a host into the Store here: what a VM there boots from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from portkit.errors import VerifyError
+from portkit.host import Host
+from portkit.model import Blob
+from portkit.progress import Observer
+from portkit.store import Store
+from portkit.volumes import streams
+from portkit.volumes.side import Folder, Side
+from portkit.wire import codec, sparse, tree
+from portkit.wire.tree import Want
+
+_ROUND = 2048  # blocks of one call: 128 MiB
+_PHASE = "fetch what the VM boots from"
+_ANY = bytes(tree.HASH)  # the hash of a block that nobody knows yet
+
+
+def fetch(blob: Blob, folder: Folder, store: Store, observer: Observer) -> None:
+    """Bring a blob here; holes stay holes. folder: where the host has its blobs, by their digests'
+    hex digits.
+
+    VerifyError when the host does not have it, or what came is not what its digest says;
+    SpaceError when there is no room here.
+    """
+    observer.phase(_PHASE)
+    encoding = next(each for each in codec.encodings() if _knows(folder.host, each))
+    side = Side(folder, encoding)
+    path = store.temporary()
+    try:
+        with store.space(), path.open("xb") as file:
+            file.truncate(blob.size)
+            for wants in _rounds(blob):
+                for block in _read(side, wants):
+                    at = block.number * tree.BLOCK
+                    for start, piece in _pieces(block):
+                        sparse.write_at(file.fileno(), piece, at + start)
+                done = wants[-1].number * tree.BLOCK + wants[-1].length
+                observer.bytes(_PHASE, done, blob.size)
+        store.add_file(path, blob.digest, move=True)
+    except ValueError as error:
+        raise VerifyError(
+            "what a host sends of a VM's disk is malformed", details=f"{folder.host.name}: {error}"
+        ) from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _knows(host: Host, encoding: str) -> bool:
+    return encoding == "raw" or encoding in host.remote.encodings
+
+
+def _rounds(blob: Blob) -> Iterator[list[Want]]:
+    name = blob.digest.removeprefix("sha256:").encode()
+    wants = (
+        Want(name, number, min(tree.BLOCK, blob.size - number * tree.BLOCK), _ANY)
+        for number in range(tree.blocks_of(blob.size))
+    )
+    while some := list(islice(wants, _ROUND)):
+        yield some
+
+
+def _read(side: Side, wants: list[Want]) -> Iterator[tree.Block]:
+    came: list[bytes] = []
+    level = streams.level(side.encoding, None)
+    side.read(wants, exact=False, level=level, data=came.append, content=lambda count: None)
+    most = len(wants) * 2 * tree.BLOCK  # beside its data, a block has a path and numbers
+    for payload in tree.records(streams.plain(came, side.encoding), most):
+        block = tree.unpack_block(payload)
+        if not wants[0].number <= block.number <= wants[-1].number:
+            raise ValueError("a block was not asked for")
+        yield block
+
+
+def _pieces(block: tree.Block) -> Iterator[tuple[int, bytes]]:
+    """(offset in the block, data) of each run of pages that came."""
+    taken = 0
+    for at, size in tree.runs(block.fresh, block.length):
+        yield at, block.data[taken : taken + size]
+        taken += size

@@ -1,0 +1,165 @@
+"""What a VM was made of, as text and back; and a VM at its source while it moves."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from portkit.app import compose
+from portkit.errors import AppError, ConflictError, EngineError, HostError
+from portkit.model import Artifact, Blob, Form, Live, LiveDomain
+from portkit.source import vm_description
+from portkit.source.origin import Machine
+from portkit.source.vm import is_vm
+from tests.factories import IMAGE
+
+DIGEST = "sha256:" + "d" * 64
+DISK = Artifact(Form.DISK, DIGEST, (IMAGE,), (Blob(DIGEST, 9),), 9, 9)
+TEXT = b"""
+name: shop
+services:
+  web:
+    image: shop:1
+    environment: {PASSWORD: hunter2}
+    ports: ["80:80"]
+    volumes: ["data:/data"]
+    restart: always
+volumes: {data: {}}
+"""
+
+
+def written(**changes: Any) -> str:
+    app = compose.read(TEXT, "./shop")
+    row = json.loads(vm_description.encode(app, [IMAGE.digest], DISK))
+    return json.dumps({**row, **changes})
+
+
+def test_it_reads_back_as_the_same() -> None:
+    told = vm_description.decode(written(), "vm:pk-0123456789ab")
+    app = compose.read(TEXT, "./shop")
+    assert replace(told.app, source="", findings=()) == replace(app, source="", findings=())
+    assert told.app.source == "vm:pk-0123456789ab"
+    assert told.images == (IMAGE,)
+    assert told.disk == DISK
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schema": "portkit.vm/2"},
+        {"contents": "!"},
+        {"contents": "aGVsbG8="},
+        {"images": ["sha256:" + "e" * 64]},
+        {"images": "x"},
+        {"images": []},
+        {"disk": {}},
+        {"app": 1},
+    ],
+)
+def test_what_a_host_says_is_checked(changes: dict[str, object]) -> None:
+    with pytest.raises(HostError) as caught:
+        vm_description.decode(written(**changes), "vm:x")
+    assert "hunter2" not in str(vars(caught.value)), "no value of it is in an error"
+
+
+def test_its_app_is_read_as_anybodys() -> None:
+    bound = '{"name":"x","services":{"x":{"image":"x","volumes":["/etc:/in"]}}}'
+    with pytest.raises(AppError):
+        vm_description.decode(written(app=bound, images=[IMAGE.digest]), "vm:x")
+
+
+def test_a_vm_is_named_by_its_kind() -> None:
+    assert [is_vm(name) for name in ("vm:shop", "vm", "container:vm")] == [True, False, False]
+
+
+class Engine:
+    """One VM, in libvirt's place."""
+
+    def __init__(self, *, running: bool = True) -> None:
+        self.now = LiveDomain("pk-0123456789ab", "always", autostart=True, running=running)
+        self.fenced, self.there, self.did = False, True, list[str]()
+
+    def seen(self, identity: str) -> LiveDomain:
+        if not self.there:
+            raise EngineError("the domain is not there any more")
+        return self.now
+
+    def is_there(self, identity: str) -> bool:
+        return self.there
+
+    def moved_away(self, identity: str) -> bool:
+        return self.fenced
+
+    def power_off(self, identity: str) -> None:
+        self.did.append("power off")
+        self.now = replace(self.now, running=False)
+
+    def start_again(self, identity: str) -> None:
+        self.did.append("start")
+        self.now = replace(self.now, running=True)
+
+    def remove(self, identity: str) -> None:
+        self.did.append("remove")
+
+
+class Host:
+    name = "old"
+
+    def __init__(self, engine: Engine) -> None:
+        self.remote, self._engine = self, engine
+
+    def call(self, verb: str, args: object) -> None:
+        self._engine.did.append(verb)
+
+
+def machine(engine: Engine, *, ran: bool = True) -> Machine:
+    before = LiveDomain("pk-0123456789ab", "always", autostart=True, running=ran)
+    made: Any = Machine
+    return made(engine, Host(engine), Live((), (), domain=before), before)  # type: ignore[no-any-return]
+
+
+def test_one_that_may_be_on_its_way_down_is_brought_down_before_it_starts() -> None:
+    engine = Engine()
+    engine.fenced = True
+    one = machine(engine)
+    one.settle()
+    assert one.start() == ()
+    assert engine.did == ["power off", "start"]
+
+
+def test_one_that_no_move_has_touched_is_not_stopped() -> None:
+    engine = Engine()
+    one = machine(engine)
+    one.settle()
+    assert engine.did == []
+
+
+def test_one_that_did_not_run_before_is_not_started() -> None:
+    engine = Engine(running=False)
+    assert machine(engine, ran=False).start() == ()
+    assert engine.did == []
+
+
+def test_one_that_is_gone_is_told() -> None:
+    engine = Engine()
+    engine.there = False
+    one = machine(engine)
+    one.settle()
+    assert one.start() == ("VM pk-0123456789ab",)
+    assert one.left() == ()
+    one.delete()
+    with pytest.raises(EngineError):
+        one.require()
+    assert engine.did == []
+
+
+def test_one_that_runs_is_not_deleted() -> None:
+    engine = Engine()
+    with pytest.raises(ConflictError, match="runs at its source"):
+        machine(engine).delete()
+    engine.power_off("")
+    one = machine(engine)
+    assert one.left() == ("VM pk-0123456789ab with its disks: stopped",)
+    one.delete()
+    assert engine.did == ["power off", "remove", "instance.remove"]
