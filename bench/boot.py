@@ -23,6 +23,7 @@ from pathlib import Path
 
 from bench import apps, harness, vm
 from bench.ordinary import FORWARDS, ordinary_disk
+from portkit.architecture import AMD64
 from portkit.guest import boot_partition
 from portkit.guest.boot_partition import direct_line
 from portkit.guest.kit import build_kit
@@ -63,7 +64,7 @@ def seconds(base: Path, more: Sequence[str] = ()) -> float:
 
 def breakdown(base: Path, folder: Path) -> list[harness.Row]:
     """Where the time of one boot goes. The kernel's talk to the serial port is part of it."""
-    more = direct(base, folder, direct_line(kvm=False).replace("quiet ", ""))
+    more = direct(base, folder, direct_line(AMD64, kvm=False).replace("quiet ", ""))
     marks = {
         "QEMU and firmware": "Linux version",
         "kernel": "Run /init",
@@ -85,7 +86,7 @@ def breakdown(base: Path, folder: Path) -> list[harness.Row]:
 def main() -> int:
     ours, peer = our_disk(), ordinary_disk()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        more = direct(ours, Path(name), direct_line(kvm=False))
+        more = direct(ours, Path(name), direct_line(AMD64, kvm=False))
         found = harness.turns(
             {
                 "boot, ours": lambda: seconds(ours, more),

@@ -42,6 +42,7 @@ from bench.hosts import SOURCE, ground, ssh
 from portkit import app as app_room
 from portkit import host as hosts
 from portkit import process
+from portkit.architecture import AMD64
 from portkit.clock import Clock
 from portkit.guest.boot_partition import direct_line
 from portkit.guest.config import encode_app
@@ -184,7 +185,7 @@ def direct(five: Five, folder: Path) -> list[str]:
     config.write_bytes(encode_app(five.spec))
     drive = f"file={config},format=raw,if=none,id=config,readonly=on"
     words = ["-kernel", str(kit.kernel), "-initrd", str(kit.initrd)]
-    words += ["-append", direct_line(kvm=False), "-drive", drive]
+    words += ["-append", direct_line(AMD64, kvm=False), "-drive", drive]
     return [*words, "-device", "virtio-blk-pci,drive=config,serial=pkconfig"]
 
 

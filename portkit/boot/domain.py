@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from portkit.architecture import TABLE, Architecture
 from portkit.boot import console
 from portkit.boot.patience import PATIENCE_S
 from portkit.boot.remains import remains
@@ -20,7 +21,7 @@ from portkit.guest.config import encode_app, is_init_system
 from portkit.guest.several import GUEST_ADDRESS, places
 from portkit.health import runs_check
 from portkit.host import Host
-from portkit.model import AppSpec, Artifact, Facts, Form, Instance, Life, RunSpec
+from portkit.model import AppSpec, Artifact, Facts, Form, Instance, Life, RunSpec, virtualises
 
 # An emulated guest takes some seconds to power off after the app has ended.
 _FIRMWARE_S = 10.0
@@ -57,6 +58,8 @@ class Domains:
         self, artifact: Artifact, spec: AppSpec, identity: str, facts: Facts, *, again: bool = False
     ) -> None:
         volumes = [f"pkv{number}" for number in range(spec.volume_count)]
+        architecture = TABLE[artifact.config.architecture]
+        kvm = virtualises(facts, architecture.name)
         made = self._host.remote.call(
             "instance.create",
             {
@@ -79,7 +82,7 @@ class Domains:
                 overlay=made["overlay"],
                 base=made["base"],
                 config=made["config"],
-                kernel=_kernel(made["boot"], facts.accelerator == "kvm"),
+                kernel=_kernel(made["boot"], architecture, kvm=kvm),
                 serial=made["serial"],
                 state=made["state"],
                 memory_bytes=spec.machine.memory_bytes,
@@ -87,8 +90,9 @@ class Domains:
                 ports=_published(spec),
                 volumes=tuple(made["volumes"][name] for name in volumes),
                 owner=f"{facts.qemu_user}:{facts.qemu_group}",
-                kvm=facts.accelerator == "kvm",
-                firmware=spec.machine.firmware,
+                architecture=architecture,
+                kvm=kvm,
+                firmware=start.firmware_of(artifact, spec.machine.firmware),
                 cpu_model=spec.machine.cpu_model,
                 reboots=not spec.layered and is_init_system(spec.front),
                 mark=_mark(spec),
@@ -269,12 +273,12 @@ class Domains:
         return str(row["text"]), int(row["size"])
 
 
-def _kernel(paths: list[str], kvm: bool) -> Kernel | None:
+def _kernel(paths: list[str], architecture: Architecture, *, kvm: bool) -> Kernel | None:
     """What the remote half made of these two, if it was asked to."""
     if not paths:
         return None
     image, initrd = paths
-    return Kernel(image, initrd, direct_line(kvm))
+    return Kernel(image, initrd, direct_line(architecture, kvm=kvm))
 
 
 def _encoded(spec: AppSpec) -> str:

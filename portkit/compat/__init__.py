@@ -81,9 +81,10 @@ def check(
     """
     found: dict[Finding, list[str]] = {}
     known = cast(Facts, KnownFacts(facts, unknown)) if unknown else facts
+    machines = tuple(dict.fromkeys(images[each.image].architecture for each in spec.services))
     for service in spec.services:
         image, own = images[service.image], needs.get(service.service)
-        case = Case(service, spec, image, known, form, instances, own)
+        case = Case(service, spec, image, known, form, instances, own, machines)
         for rule in CASE_RULES if image.os == "linux" else (SYSTEM,):
             for finding in rule.judge(case) if form in rule.forms else ():
                 found.setdefault(finding, []).append(service.service)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from portkit.architecture import TABLE
 from portkit.compat.rule import Case, Found, UnknownFact
-from portkit.model import AppSpec, Facts, Firmware, RunSpec
+from portkit.model import AppSpec, Facts, Firmware, RunSpec, Severity
 
 
 def kit(case: Case) -> Iterator[Found]:
@@ -14,6 +14,35 @@ def kit(case: Case) -> Iterator[Found]:
     known = TABLE.get(case.image.architecture)
     if known is None or not known.chipset:
         yield Found(f"portkit makes no disks for {case.image.architecture}")
+    elif len(case.machines) > 1:
+        yield Found(
+            f"the images are for {' and '.join(case.machines)}, and a VM has one processor",
+            remedy="Use images for one architecture, or move the images.",
+        )
+
+
+def emulator(case: Case) -> Iterator[Found]:
+    """A guest of another architecture than the host's needs QEMU's program for it, and libvirt
+    must have seen that program."""
+    known, facts = TABLE.get(case.image.architecture), case.facts
+    if known is None or not known.chipset or known.name == facts.architecture:
+        return  # other rules say so
+    if facts.emulators is None:
+        raise UnknownFact("emulators")
+    if known.name not in facts.emulators:
+        yield Found(
+            f"the disk is for {known.name}, and QEMU's program for it is not on the host: "
+            f"{known.qemu}",
+            (f"{facts.host}: QEMU for {', '.join(facts.emulators) or 'nothing'}",),
+            f"Install {known.emulator} there (Debian's name), or build the image for "
+            f"{facts.architecture}.",
+        )
+    elif facts.guests.architectures and known.name not in facts.guests.architectures:
+        yield Found(
+            f"{known.qemu} is on the host, and libvirt does not know of it",
+            (f"libvirt's guests: {', '.join(facts.guests.architectures)}",),
+            "Restart libvirt there: systemctl restart libvirtd.",
+        )
 
 
 def docker(case: Case) -> Iterator[Found]:
@@ -68,7 +97,7 @@ def cpu_model(case: Case) -> Iterator[Found]:
     wanted, has = case.app.machine.cpu_model, case.facts.guests.cpu_models
     if not wanted:
         return
-    if not has:
+    if not has or case.image.architecture != case.facts.architecture:
         raise UnknownFact("which processor models its guests can have")
     if wanted not in has:
         yield Found(
@@ -86,6 +115,8 @@ def guests(case: Case) -> Iterator[Found]:
 
 def accelerator(case: Case) -> Iterator[Found]:
     """Without KVM, QEMU emulates the processor of the guest."""
+    if case.image.architecture != case.facts.architecture:  # rule `emulated` says so
+        return
     if case.facts.accelerator != "kvm":
         note = case.facts.accelerator_note
         yield Found(
@@ -104,6 +135,13 @@ def tools(case: Case) -> Iterator[Found]:
 def firmware(case: Case) -> Iterator[Found]:
     """A UEFI guest needs firmware files on the host."""
     if case.app.machine.firmware is not Firmware.UEFI:
+        return
+    if case.image.architecture != case.facts.architecture:
+        yield Found(
+            f"whether the host has UEFI firmware for {case.image.architecture} is not known",
+            remedy="Leave x-portkit.firmware out; Debian has the firmware in qemu-efi-aarch64.",
+            severity=Severity.UNKNOWN,
+        )
         return
     told = case.facts.guests
     # Of an older portkit's Facts, or where libvirt was not asked, only the files are known.

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from portkit.architecture import TABLE
 from portkit.compat.rule import Case, Found, UnknownFact, linux_of
 from portkit.compat.versions import dotted, version
 from portkit.engines.libvirt_guests import model_level
 from portkit.engines.virtual_cpu import x86_level
-from portkit.model import Binary, Facts, Form, Lack, Missing, Needs, Role, Severity
+from portkit.model import Binary, Facts, Form, Lack, Missing, Needs, Role, Severity, virtualises
 from portkit.model.needs import Release
 
 # Machines whose programs a processor of another one runs by itself, if its kernel was built so.
@@ -34,21 +35,34 @@ def windows(case: Case) -> Iterator[Found]:
 def architecture(case: Case) -> Iterator[Found]:
     """The image must be for the architecture of the host, or the host must be able to run it."""
     wanted, has = case.image.architecture, case.facts.architecture
-    if wanted == has or (case.form is Form.IMAGE and _helped(case.facts, wanted)):
+    if wanted == has or _helped(case.facts, wanted):
         return
-    evidence = (f"{case.facts.host}: {has}", *_handlers(case.facts, wanted, case.form))
+    own = [each for each in linux_of(case.facts).binfmt or () if each.architecture == wanted]
+    install = (
+        "apt-get install qemu-user-binfmt (qemu-user-static before Debian 13), or "
+        f"docker run --privileged --rm tonistiigi/binfmt --install {wanted}"
+    )
+    why, remedy = "", f"Build the image for {has}, or let the host run it: {install}."
+    if own and not any(each.fixed for each in own):
+        why = ", and its handler for such programs is without flag F, so no container finds it"
+        remedy = f"Register the handler with flag F: {install}."
+    elif own:
+        tried = linux_of(case.facts).runs.get(wanted, "")
+        why = f", and its handler for such programs does not work: {tried}"
+        remedy = f"Install the emulator anew: {install}."
     yield Found(
-        f"the image is for {wanted}, the host is {has}",
-        evidence,
-        f"Build the image for {has}, or let the host run it: docker run --privileged "
-        f"--rm tonistiigi/binfmt --install {wanted}."
-        if case.form is Form.IMAGE
-        else f"Build the image for {has}.",
+        f"the image is for {wanted}, the host is {has}{why}",
+        (f"{case.facts.host}: {has}", *_handlers(case.facts, wanted, case.form)),
+        remedy,
     )
 
 
 def emulated(case: Case) -> Iterator[Found]:
-    """A handler of binfmt_misc runs the programs of another machine, in software."""
+    """A handler of binfmt_misc runs the programs of another machine, in software; as QEMU does
+    with the whole VM of a disk."""
+    if case.form is Form.DISK:
+        yield from _emulated_guest(case)
+        return
     machines = [each.machine for each in _programs(case)]
     for wanted in dict.fromkeys((case.image.architecture, *machines)):
         if wanted != case.facts.architecture and _helped(case.facts, wanted) == "emulated":
@@ -56,6 +70,16 @@ def emulated(case: Case) -> Iterator[Found]:
                 f"programs for {wanted} would be emulated, several times slower",
                 _handlers(case.facts, wanted, case.form),
             )
+
+
+def _emulated_guest(case: Case) -> Iterator[Found]:
+    known, facts = TABLE.get(case.image.architecture), case.facts
+    if known and known.name != facts.architecture and known.name in (facts.emulators or ()):
+        yield Found(
+            f"the VM's processor ({known.name}) would be emulated by {known.qemu}, which is about "
+            "ten times slower",
+            (f"{facts.host}: {facts.architecture}; KVM runs guests of that alone",),
+        )
 
 
 def machine(case: Case) -> Iterator[Found]:
@@ -235,7 +259,7 @@ def cpu_level(case: Case) -> Iterator[Found]:
             f"the image needs x86-64-v{level}, {where} has v{has}",
             (asks[level], *_processor(case)),
             "Use a host or a processor model that has it, or an image that is built for less."
-            if case.form is Form.IMAGE or case.facts.accelerator == "kvm"
+            if case.form is Form.IMAGE or virtualises(case.facts, case.image.architecture)
             else "Use a host with working KVM, move the image, or build it for less.",
         )
 
@@ -246,14 +270,14 @@ def _level(case: Case) -> int:
         return host
     if model := case.app.machine.cpu_model:
         return case.facts.guests.cpu_models.get(model) or model_level(model)
-    kvm = case.facts.accelerator == "kvm"
+    kvm = virtualises(case.facts, case.image.architecture)
     return x86_level(kvm=kvm, host_level=host, qemu=case.facts.qemu_version)
 
 
 def _processor(case: Case) -> tuple[str, ...]:
     if case.form is Form.DISK and case.app.machine.cpu_model:
         return (f"x-portkit.cpu_model: {case.app.machine.cpu_model}",)
-    if case.form is Form.DISK and case.facts.accelerator != "kvm":
+    if case.form is Form.DISK and not virtualises(case.facts, case.image.architecture):
         return (f"{case.facts.host}: QEMU {case.facts.qemu_version} emulates the processor",)
     return (f"{case.facts.host}: /proc/cpuinfo, {linux_of(case.facts).cpu_model}",)
 

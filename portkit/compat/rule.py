@@ -56,7 +56,7 @@ class Case:
 
     spec: the service. app: all of them. image: of the service. instances: what portkit has on that
     host, as far as it was asked. needs: what the service needs of its host; None where its image
-    was not read.
+    was not read. machines: the architectures of all images of the App.
     """
 
     spec: RunSpec
@@ -66,6 +66,7 @@ class Case:
     form: Form
     instances: tuple[Instance, ...] = ()
     needs: Needs | None = None
+    machines: tuple[str, ...] = ()
 
 
 class UnknownFact(Exception):

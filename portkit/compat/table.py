@@ -30,7 +30,16 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         programs.architecture,
+        forms=_IMAGE,
         source="OCI image-spec v1.1, config.md; Linux, admin-guide/binfmt-misc.rst (flag F)",
+    ),
+    Rule(
+        "emulator",
+        Severity.ERROR,
+        Scope.HOST,
+        host.emulator,
+        forms=_DISK,
+        source="QEMU, System Emulation, Introduction; libvirt, formatcaps (guest, arch)",
     ),
     Rule(
         "docker",

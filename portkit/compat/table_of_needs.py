@@ -27,8 +27,7 @@ _PROGRAMS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         programs.emulated,
         remedy="Build the image for the host's architecture where speed matters.",
-        forms=_IMAGE,
-        source="Linux, admin-guide/binfmt-misc.rst (flag F)",
+        source="Linux, admin-guide/binfmt-misc.rst (flag F); QEMU, TCG",
         emulates=True,
     ),
     Rule(

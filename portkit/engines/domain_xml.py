@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from xml.etree import ElementTree as etree
 
-from portkit.architecture import AMD64
+from portkit.architecture import AMD64, Architecture
 from portkit.engines.marks import ours
 from portkit.errors import EngineError
 from portkit.model import Firmware, Port
@@ -50,8 +50,9 @@ class Forward(NamedTuple):
 class Domain:
     """What a domain is made from. Paths are the host's; volumes in the order of their numbers.
 
-    kernel: what QEMU starts itself, without the disk's boot loader. serial, state: files for what
-    comes over the first serial port, and over the second, where init tells of its services.
+    architecture: of the guest. kernel: what QEMU starts itself, without the disk's boot loader.
+    serial, state: files for what comes over the first serial port, and over the second, where init
+    tells of its services.
     """
 
     identity: str
@@ -67,6 +68,7 @@ class Domain:
     volumes: tuple[str, ...] = ()
     kernel: Kernel | None = None
     owner: str = ""  # "user:group" of QEMU, owner of the files
+    architecture: Architecture = AMD64
     kvm: bool = False
     firmware: Firmware = Firmware.BIOS
     cpu_model: str = ""
@@ -90,7 +92,8 @@ def domain_xml(domain: Domain) -> str:
     _text(root, "vcpu", str(domain.cpus))
     uefi = {"firmware": "efi"} if domain.firmware is Firmware.UEFI else {}
     boot = etree.SubElement(root, "os", uefi)
-    _text(boot, "type", "hvm", arch=AMD64.machine, machine=AMD64.chipset)
+    known = domain.architecture
+    _text(boot, "type", "hvm", arch=known.machine, machine=known.chipset)
     if uefi:
         firmware = etree.SubElement(boot, "firmware")
         # The kernel in the disk is signed by nobody that a firmware knows.
@@ -100,10 +103,13 @@ def domain_xml(domain: Domain) -> str:
         _text(boot, "initrd", domain.kernel.initrd)
         _text(boot, "cmdline", domain.kernel.line)
     etree.SubElement(boot, "boot", dev="hd")
-    features = etree.SubElement(root, "features")
-    # The power button is an event of ACPI; without it a guest cannot be asked to stop.
-    etree.SubElement(features, "acpi")
-    etree.SubElement(features, "apic")
+    # The power button is an event of ACPI; without it a guest cannot be asked to stop. On arm64 it
+    # takes UEFI to have ACPI; else the button is a wire, which QEMU and the guest know of.
+    if known.bios or uefi:
+        features = etree.SubElement(root, "features")
+        etree.SubElement(features, "acpi")
+        if known.bios:
+            etree.SubElement(features, "apic")
     _processor(root, domain)
     etree.SubElement(root, "clock", offset="utc")
     # "destroy" is libvirt's word for: the VM ends. The App's end is the guest's, so a reboot is one
@@ -203,8 +209,9 @@ def _processor(root: etree.Element, domain: Domain) -> None:
         etree.SubElement(root, "cpu", mode="host-passthrough", migratable="on")
         return
     cpu = etree.SubElement(root, "cpu", mode="maximum")
-    # Five levels of page tables cost an emulated processor time and give nothing here.
-    etree.SubElement(cpu, "feature", policy="disable", name="la57")
+    if domain.architecture is AMD64:
+        # Five levels of page tables cost an emulated processor time and give nothing here.
+        etree.SubElement(cpu, "feature", policy="disable", name="la57")
 
 
 def _devices(root: etree.Element, domain: Domain) -> None:
@@ -231,6 +238,12 @@ def _devices(root: etree.Element, domain: Domain) -> None:
     etree.SubElement(serial, "log", file=domain.serial, append="off")
     state = etree.SubElement(devices, "serial", type="null")
     etree.SubElement(state, "log", file=domain.state, append="off")
+    if domain.architecture is not AMD64:
+        # The machine has one port of its own (QEMU before 9.1), so the second is a card.
+        target = etree.SubElement(state, "target", type="pci-serial", port="1")
+        etree.SubElement(target, "model", name="pci-serial")
+        place = {"type": "pci", "domain": "0", "bus": "0", "slot": "0x11", "function": "0"}
+        etree.SubElement(state, "address", place)
     # A fresh VM has little entropy, and getrandom(2) of the App would wait for it.
     random = etree.SubElement(devices, "rng", model="virtio")
     _text(random, "backend", "/dev/urandom", model="random")
@@ -261,7 +274,7 @@ def _network(root: etree.Element, domain: Domain) -> None:
         "-netdev",
         f"user,id=portkit{rules}",
         "-device",
-        # A fixed slot that libvirt leaves free on q35's root bus.
+        # A fixed slot that libvirt leaves free on the root bus.
         "virtio-net-pci,netdev=portkit,bus=pcie.0,addr=0x10",
     ):
         etree.SubElement(line, f"{{{_QEMU}}}arg", value=word)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from xml.etree import ElementTree as etree
 
+from portkit.architecture import TABLE
 from portkit.errors import EngineError
 from portkit.model import Guests
 from portkit.text import printable
@@ -56,6 +57,9 @@ def guests(capabilities: str, domain: str, *, machine: str) -> Guests:
         cpu_model=model,
         cpu_level=level,
         cpu_models={} if cpu is None else dict(_usable(cpu)),
+        architectures=tuple(
+            name for name, known in TABLE.items() if _machines(whole, known.machine)
+        ),
     )
 
 

@@ -13,9 +13,9 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from portkit import files, process
-from portkit.architecture import TABLE
+from portkit.architecture import TABLE, Architecture
 from portkit.errors import AppError, ToolError
-from portkit.guest import boot_partition
+from portkit.guest import boot_partition, foreign
 from portkit.guest.initrd import cpio
 from portkit.wire.sparse import hash_sparse
 
@@ -25,7 +25,7 @@ _MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio-rng", "evdev", "bu
 # Only several services need them: a root for each, laid over shared layers, and a network.
 _OF_SEVERAL = ("overlay", "bridge", "veth")
 LOADER_BYTES = 440  # in the first sector of a disk, before what DOS kept there
-_PACKAGE = re.compile(r"linux-image-[0-9][a-z0-9.+-]*")
+_PACKAGE = re.compile(r"(linux-image-[0-9][a-z0-9.+-]*)(:[a-z0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def cache_root() -> Path:
 def build_kit(cache: Path | None = None, architecture: str = "amd64") -> GuestKit:
     """The kit, from the cache where nothing changed.
 
-    The kernel comes from Debian's archive through apt, the init is compiled from src/ for musl.
+    The kernel comes from Debian's archive through apt, the init is compiled from src/ for musl. Of
+    an architecture that is not this machine's, the UEFI boot loader comes from there, too.
     Raises AppError for an architecture that has none, ToolError when apt or the compiler fails.
     """
     cache = cache or cache_root()
@@ -71,14 +72,17 @@ def build_kit(cache: Path | None = None, architecture: str = "amd64") -> GuestKi
             resolution="Use the image form.",
         )
     cache.mkdir(mode=0o755, parents=True, exist_ok=True)
-    tree = _kernel_tree(cache, architecture)
+    known = TABLE[architecture]
+    apt = foreign.options(cache, architecture)
+    tree = _kernel_tree(cache, known, apt)
     (kernel,) = (tree / "boot").glob("vmlinuz-*")
     release = kernel.name.removeprefix("vmlinuz-")
     modules = tree / "lib/modules" / release
     initrd = _kept(cache, "initrd", _initrd(_init(cache, architecture), modules))
     made_of = _digest(kernel) + _digest(initrd)
-    boot = _boot(cache, kernel, initrd, made_of)
-    loader = _kept(cache, "loader", boot_partition.BIOS_LOADER.read_bytes()[:LOADER_BYTES])
+    boot = _boot(cache, known, _uefi_loader(cache, apt), kernel, initrd, made_of)
+    first = boot_partition.BIOS_LOADER.read_bytes()[:LOADER_BYTES] if known.bios else b""
+    loader = _kept(cache, "loader", first)
     total = hashlib.sha256(made_of + _digest(boot) + _digest(loader))
     digest = "sha256:" + total.hexdigest()
     return GuestKit(digest, architecture, release, kernel, initrd, boot, loader, modules)
@@ -97,40 +101,65 @@ def _digest(path: Path) -> bytes:
     return bytes.fromhex(hash_sparse(path))
 
 
-def _boot(cache: Path, kernel: Path, initrd: Path, made_of: bytes) -> Path:
+def _boot(
+    cache: Path,
+    architecture: Architecture,
+    loader: Path,
+    kernel: Path,
+    initrd: Path,
+    made_of: bytes,
+) -> Path:
     """The boot partition; made again when one of its parts (whose digests are told), or what is
     written there, changed."""
-    total = hashlib.sha256(boot_partition.recipe() + made_of)
+    total = hashlib.sha256(boot_partition.recipe(architecture, loader) + made_of)
     made = cache / f"boot-{total.hexdigest()[:16]}"
     if not made.exists():
         with tempfile.TemporaryDirectory(dir=cache) as folder:
-            boot_partition.make(kernel, initrd, Path(folder) / "boot")
+            boot_partition.make(architecture, loader, kernel, initrd, Path(folder) / "boot")
             with (Path(folder) / "boot").open("rb") as file:
                 os.fsync(file.fileno())  # it is trusted from now on, whatever happens
             (Path(folder) / "boot").replace(made)
     return made
 
 
-def _kernel_tree(cache: Path, architecture: str) -> Path:
+def _kernel_tree(cache: Path, architecture: Architecture, apt: list[str]) -> Path:
     """The unpacked kernel package, the newest that apt knows."""
-    listed = process.run(
-        ["apt-cache", "depends", "--important", TABLE[architecture].kernel], timeout=60
-    )
-    names = [word for word in listed.text.split() if _PACKAGE.fullmatch(word)]
+    argv = ["apt-cache", *apt, "depends", "--important", architecture.kernel]
+    matches = map(_PACKAGE.fullmatch, process.run(argv, timeout=60).text.split())
+    names = [match[1] for match in matches if match]
     if not names:
         raise ToolError(
             "apt knows no kernel for the guest",
-            details=f"{TABLE[architecture].kernel} has no dependency that is a kernel",
-            resolution="Run apt-get update; for another architecture: dpkg --add-architecture.",
+            details=f"{architecture.kernel} has no dependency that is a kernel",
+            resolution="Run apt-get update, and see that apt's sources are Debian's.",
         )
-    tree = cache / "kernels" / names[0]
+    return _unpacked(cache / "kernels" / names[0], names[0], apt)
+
+
+def _uefi_loader(cache: Path, apt: list[str]) -> Path:
+    """The boot loader that a UEFI firmware starts: this machine's own, where it has such a one."""
+    installed = boot_partition.UEFI_LOADER
+    if not apt:
+        return installed
+    name = boot_partition.UEFI_PACKAGE
+    shown = process.run(["apt-cache", *apt, "show", "--no-all-versions", name], timeout=60).text
+    fields = dict(row.partition(": ")[::2] for row in shown.splitlines())
+    known = f"{name}-{fields.get('Version', '')}-{fields.get('Architecture', '')}"
+    tree = _unpacked(cache / "loaders" / known.replace(":", "-"), name, apt)
+    (found,) = (tree / installed.parent.relative_to("/")).glob("systemd-boot*.efi")
+    return found
+
+
+def _unpacked(tree: Path, package_name: str, apt: list[str]) -> Path:
+    """A package of Debian's as a folder, downloaded if that is not there."""
     if tree.is_dir():
         return tree
     tree.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=tree.parent) as folder:
         # apt downloads as its own user where it can.
         Path(folder).chmod(0o755)
-        process.run(["apt-get", "download", "-q", names[0]], cwd=Path(folder), timeout=600)
+        argv = ["apt-get", *apt, "download", "-q", package_name]
+        process.run(argv, cwd=Path(folder), timeout=600)
         (package,) = Path(folder).glob("*.deb")
         process.run(["dpkg-deb", "-x", package, Path(folder) / "tree"], timeout=300)
         if not tree.exists():
@@ -173,8 +202,13 @@ def _init(cache: Path, architecture: str) -> Path:
 
 
 def _initrd(init: Path, modules: Path) -> bytes:
-    always = list(dict.fromkeys(_with_needs(_MODULES, modules)))
-    needed = dict.fromkeys(_with_needs(_OF_SEVERAL, modules))
+    built_in = _built_in(modules)
+    loaded, more = (
+        tuple(name for name in names if name.replace("-", "_") not in built_in)
+        for names in (_MODULES, _OF_SEVERAL)
+    )
+    always = list(dict.fromkeys(_with_needs(loaded, modules)))
+    needed = dict.fromkeys(_with_needs(more, modules))
     several = [name for name in needed if name not in always]
     files = {
         f"modules/{name}.ko": (0o644, _module(name, modules).read_bytes())
@@ -183,6 +217,12 @@ def _initrd(init: Path, modules: Path) -> bytes:
     for listed, names in (("order", always), ("several", several)):
         files[f"modules/{listed}"] = (0o644, "".join(f"{name}.ko\n" for name in names).encode())
     return cpio({"init": (0o755, init.read_bytes()), **files})
+
+
+def _built_in(modules: Path) -> frozenset[str]:
+    """The modules that are a part of the kernel itself, which differ between architectures."""
+    rows = (modules / "modules.builtin").read_text().splitlines()
+    return frozenset(Path(row).stem.replace("-", "_") for row in rows)
 
 
 def _module(name: str, modules: Path) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from portkit.guest.boot_partition import KERNEL_LINE, direct_line
+from portkit.architecture import TABLE
+from portkit.guest.boot_partition import direct_line, disk_line
 from portkit.model import Artifact, Firmware, MachineStart
 
 
@@ -14,18 +15,27 @@ def direct(artifact: Artifact, firmware: Firmware) -> list[str]:
     return digests[:2] if len(digests) > 2 and firmware is Firmware.BIOS else []
 
 
+def firmware_of(artifact: Artifact, asked: Firmware) -> Firmware:
+    """What the machine has: UEFI also where nothing else could start the kernel."""
+    known = TABLE[artifact.config.architecture]
+    return asked if known.bios or direct(artifact, asked) else Firmware.UEFI
+
+
 def machine_start(artifact: Artifact, firmware: Firmware, *, kvm: bool) -> MachineStart:
     """What a Report says of the start of a VM. kvm: its processor is a real one."""
+    architecture, firmware = TABLE[artifact.config.architecture], firmware_of(artifact, firmware)
     if not direct(artifact, firmware):
-        why = "UEFI was asked for" if firmware is Firmware.UEFI else "the disk came without its kit"
+        asked = len(artifact.blobs) > 2 and firmware is Firmware.UEFI
+        why = "UEFI was asked for" if asked else "the disk came without its kit"
         return MachineStart(
             loader="disk",
             firmware=firmware.value,
-            kernel_line=KERNEL_LINE,
+            kernel_line=disk_line(architecture),
             mitigations=True,
             reasons=(f"the disk's own boot loader starts the kernel: {why}",),
         )
-    quick = "QEMU starts the kernel that lies beside the disk: a BIOS would read it by sectors"
+    slow = "a BIOS would read it by sectors" if architecture.bios else "UEFI would take longer"
+    quick = f"QEMU starts the kernel that lies beside the disk: {slow}"
     guard = (
         "the kernel's protections stay on, because the processor is a real one"
         if kvm
@@ -34,7 +44,7 @@ def machine_start(artifact: Artifact, firmware: Firmware, *, kvm: bool) -> Machi
     return MachineStart(
         loader="direct",
         firmware=firmware.value,
-        kernel_line=direct_line(kvm),
+        kernel_line=direct_line(architecture, kvm=kvm),
         mitigations=kvm,
         reasons=(quick, guard),
     )

@@ -82,6 +82,7 @@ class _Guests(_Part):
     cpu_level: Annotated[int, Field(ge=0, le=9)] = 0
     cpu_models: Annotated[dict[_Word, int], Field(max_length=2000)] = {}
     note: _Word = ""
+    architectures: _Words = []
 
 
 class _Facts(BaseModel):
@@ -122,6 +123,7 @@ class _Facts(BaseModel):
     engine: _Engine = Field(default_factory=_Engine)
     guests: _Guests = Field(default_factory=_Guests)
     volumes: Annotated[list[_Word], FailFast()] = []
+    emulators: Annotated[list[_Word], Field(max_length=100)] | None = None
 
 
 def parse_facts(row: object) -> Facts:

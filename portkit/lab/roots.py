@@ -42,13 +42,14 @@ def recipe(
     sources: Sequence[apt.Source],
     bundle: bytes,
     version: int = _VERSION,
+    options: Sequence[str] = (),
 ) -> str:
     """The key of a root: 16 hex digits over everything that goes into it."""
     lines = [source.line() for source in sources]
     authorities = hashlib.sha256(bundle).hexdigest()
     # Not the packages' versions: a root is kept until its recipe changes, even if Debian has newer
     # ones.
-    value = [version, release, list(packages), lines, authorities, list(_APT_OPTIONS)]
+    value = [version, release, list(packages), lines, authorities, list(_APT_OPTIONS), *options]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
@@ -128,11 +129,12 @@ def root(lab: Lab, member: Member, observer: Observer) -> Path:
     """The cached root of a member, made now if it is not there."""
     sources = apt.read(member.release)
     bundle = machine_bundle()
-    key = recipe(member.release, member.packages, sources, bundle)
+    options = _paths(member)
+    key = recipe(member.release, member.packages, sources, bundle, options=options)
 
     def build(part: Path) -> None:
         observer.message(f"making the Debian {member.release} root of {member.name} (once)")
-        mmdebstrap(member.release, part, sources, packages=member.packages)
+        mmdebstrap(member.release, part, sources, packages=member.packages, options=options)
         if bundle:
             (part / CA_BUNDLE).write_bytes(bundle)
         # Keys made by the package are the same for every host of this root: each gets its own.
@@ -140,6 +142,13 @@ def root(lab: Lab, member: Member, observer: Observer) -> Path:
             stale.unlink()
 
     return cached(lab, f"{member.release}-{key}", build)
+
+
+def _paths(member: Member) -> list[str]:
+    """mmdebstrap's options for what is left out of packages; dpkg takes the last that matches."""
+    rows = [f"path-exclude={path}" for path in member.left_out]
+    rows += [f"path-include={path}" for path in member.kept]
+    return [f"--dpkgopt={row}" for row in rows]
 
 
 def purge(lab: Lab) -> None:

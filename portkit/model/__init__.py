@@ -7,7 +7,7 @@ from __future__ import annotations
 from portkit.model.artifact import Artifact, Form
 from portkit.model.capabilities import CAPABILITIES, DEFAULT_CAPABILITIES
 from portkit.model.digest import Blob, check_digest
-from portkit.model.facts import Binfmt, Engine, Facts, Guests, Linux
+from portkit.model.facts import Binfmt, Engine, Facts, Guests, Linux, virtualises
 from portkit.model.finding import Finding, Severity, Verdict
 from portkit.model.git import GitUrl
 from portkit.model.health import DEFAULT_TIMEOUT_S, Healthcheck, HealthProbe, Method
@@ -120,5 +120,6 @@ __all__ = [
     "content_bytes",
     "content_numbers",
     "layered",
+    "virtualises",
     "worst_health",
 ]

@@ -94,6 +94,8 @@ class Guests:
     """What libvirt says that its QEMU gives to guests of the host's own architecture. Empty and 0
     are unknown.
 
+    architectures: those for which it knows an emulator, the host's own or not.
+
     machines: machine types, aliases included. firmware: "bios", "efi". cpu_model, cpu_level: of the
     most that a guest gets, and its x86-64 level. cpu_models: those that work there, and the level
     of each. note: why nothing is known, where libvirt was asked.
@@ -105,6 +107,7 @@ class Guests:
     cpu_level: int = 0
     cpu_models: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
+    architectures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,3 +154,10 @@ class Facts:
     engine: Engine = field(default_factory=Engine)
     guests: Guests = field(default_factory=Guests)
     volumes: tuple[str, ...] = ()  # as networks
+    # The architectures of guests for which QEMU's program is there; None where nobody looked.
+    emulators: tuple[str, ...] | None = None
+
+
+def virtualises(facts: Facts, architecture: str) -> bool:
+    """Whether a guest of this architecture has a real processor: KVM has no other."""
+    return facts.accelerator == "kvm" and architecture == facts.architecture

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from portkit import boot, health, measure, process, transfer
 from portkit.errors import BootError, PortkitError
 from portkit.guest.start import machine_start
-from portkit.model import Artifact, Form, MachineStart
+from portkit.model import Artifact, Form, MachineStart, virtualises
 from portkit.move import cutover
 from portkit.move import plan as plans
 from portkit.move.described import describe
@@ -371,7 +371,7 @@ def _boot(
     return Boot(
         engine="libvirt" if libvirt else "docker",
         version=(facts.libvirt_version if libvirt else facts.docker_version) or "",
-        accelerator=facts.accelerator if libvirt else "none",
+        accelerator=_accelerator(cargo) if libvirt else "none",
         url=first.url,
         status=first.status,
         method=first.method,
@@ -387,4 +387,9 @@ def _boot(
 
 def _machine(cargo: Cargo) -> MachineStart:
     disk, firmware = cargo.artifacts[Form.DISK], cargo.spec.machine.firmware
-    return machine_start(disk, firmware, kvm=cargo.facts.accelerator == "kvm")
+    return machine_start(disk, firmware, kvm=_accelerator(cargo) == "kvm")
+
+
+def _accelerator(cargo: Cargo) -> str:
+    architecture = cargo.artifacts[Form.DISK].config.architecture
+    return "kvm" if virtualises(cargo.facts, architecture) else "tcg"

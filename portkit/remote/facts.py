@@ -27,6 +27,7 @@ LIBVIRT_SOCKETS = ("/var/run/libvirt/libvirt-sock", "/var/run/libvirt/virtqemud-
 # What only a trial shows, which may take long. It stays true while `kept_mark` is the same.
 KEPT = ("accelerator", "accelerator_note")
 _KVM = "/dev/kvm"
+_EMULATOR = "qemu-system-"
 # What uname(2) says, in Go's words; riscv64, ppc64le and s390x are the same in both.
 _MACHINES = {
     "x86_64": "amd64",
@@ -172,9 +173,10 @@ def _output(argv: List[str]) -> str:
 
 
 def _virtual() -> JsonObject:
-    name = "qemu-system-" + platform.machine()
-    binary = shutil.which(name)
+    binary = shutil.which(_EMULATOR + platform.machine())
     row: JsonObject = {"qemu_binary": binary}
+    there = {name for machine, name in _MACHINES.items() if shutil.which(_EMULATOR + machine)}
+    row["emulators"] = sorted(there)
     if binary:
         words = _output([binary, "--version"]).split()
         row["qemu_version"] = words[3] if len(words) > 3 else None

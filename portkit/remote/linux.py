@@ -5,6 +5,7 @@ Each fact is a file or a short trial, and a pure parser of it. None means that i
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import platform
@@ -272,8 +273,10 @@ def trial(name: str) -> str:
     except subprocess.TimeoutExpired:
         return "it hangs"
     except OSError as error:
-        # ENOEXEC: no handler. EACCES and others say nothing of the machine.
-        return "no" if error.errno == 8 else "unknown"
+        if error.errno == errno.ENOENT:  # the file itself is there: it is the handler's program
+            return "its emulator is not there"
+        # EACCES and others say nothing of the machine.
+        return "no" if error.errno == errno.ENOEXEC else "unknown"
     finally:
         os.close(file)
     return "yes" if done.returncode == 0 else "it ends with %d" % done.returncode

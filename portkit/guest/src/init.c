@@ -17,7 +17,12 @@
 static int state = -1; /* the second serial port: what is said comes there alone */
 
 static void state_open(void) {
-    state = open("/dev/ttyS1", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+#ifdef __aarch64__
+    static const char port[] = "/dev/ttyS0"; /* a card: the machine's own port is a ttyAMA0 */
+#else
+    static const char port[] = "/dev/ttyS1";
+#endif
+    state = open(port, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
     if (state >= 0) fcntl(state, F_SETFL, 0); /* from now on a write waits until there is room */
 }
 

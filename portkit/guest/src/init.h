@@ -100,6 +100,11 @@ void app_become(const struct service *service) __attribute__((noreturn));
 void limits_prepare(const struct app *app);
 void limits_enter(const struct service *service);
 
+/* The power button, to poll for input; -1 where there is none. */
+int button_open(void);
+/* Whether it was pressed since the last time. */
+int button_pressed(int button);
+
 /* Start all, restart and check them, until all have ended or the power button is pressed. */
 void services_run(struct app *app);
 

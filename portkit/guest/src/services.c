@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/input.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -53,27 +52,6 @@ static int stopping;
 
 static const char *name_of(const struct run *run) {
     return run->service->name ? run->service->name : "app";
-}
-
-/* ---------------------------------------------------------------- the power button */
-
-/* The ACPI power button is an input device; -1 where there is none. */
-static int button_open(void) {
-    char path[64], name[64];
-    for (int i = 0; i < 8; i++) {
-        snprintf(path, sizeof path, "/sys/class/input/event%d/device/name", i);
-        if (read_text(path, name, sizeof name) < 0 || strncmp(name, "Power Button", 12)) continue;
-        snprintf(path, sizeof path, "/dev/input/event%d", i);
-        return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    }
-    return -1;
-}
-
-static int button_pressed(int button) {
-    struct input_event event;
-    while (read(button, &event, sizeof event) == sizeof event)
-        if (event.type == EV_KEY && event.code == KEY_POWER && event.value == 1) return 1;
-    return 0;
 }
 
 /* ---------------------------------------------------------------- output */

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from portkit.architecture import AMD64
 from portkit.boot.domain import Domains, _kernel
 from portkit.engines.domain_xml import Domain, Kernel
 from portkit.errors import ConflictError
@@ -35,8 +36,9 @@ def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:
 
 
 def test_a_kernel_is_started_where_the_host_made_one_for_it() -> None:
-    assert _kernel(["/k", "/i"], True) == Kernel("/k", "/i", direct_line(True))
-    assert _kernel([], True) is None
+    line = direct_line(AMD64, kvm=True)
+    assert _kernel(["/k", "/i"], AMD64, kvm=True) == Kernel("/k", "/i", line)
+    assert _kernel([], AMD64, kvm=True) is None
 
 
 BEGUN = "portkit: starting sh\r\n"

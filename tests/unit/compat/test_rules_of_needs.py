@@ -108,7 +108,6 @@ ARM = replace(IMAGE, architecture="arm64")
 def test_a_foreign_image(linux: dict[str, Any], wanted: Verdict) -> None:
     needs = replace(NEEDS, architecture="arm64", binaries=(replace(PROGRAM, machine="arm64"),))
     assert verdict(host(**linux), image=ARM, needs=needs) is wanted
-    assert verdict(host(**linux), Form.DISK, image=ARM, needs=needs) is Verdict.INCOMPATIBLE
 
 
 def test_a_handler_that_containers_do_not_find_is_shown() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portkit.architecture import ARM64
 from portkit.engines.domain_xml import (
     MARK,
     Domain,
@@ -49,6 +50,21 @@ TEXT = st.text(
 
 def tree(domain: Domain) -> etree.Element:
     return etree.fromstring(domain_xml(domain))
+
+
+def test_a_domain_for_arm64() -> None:
+    """libvirt refuses ACPI there without UEFI, and la57 is a feature of x86."""
+    root = tree(replace(DOMAIN, architecture=ARM64, kernel=Kernel("/k", "/i", "line")))
+    kind = root.find("os/type")
+    assert kind is not None
+    assert (kind.get("arch"), kind.get("machine")) == ("aarch64", "virt")
+    assert root.find("features") is None
+    assert root.find("cpu/feature") is None
+    first, second = root.findall("devices/serial")
+    assert first.find("target") is None, "the machine's own port"
+    assert second.find("target[@type='pci-serial']") is not None
+    uefi = tree(replace(DOMAIN, architecture=ARM64, firmware=Firmware.UEFI))
+    assert [each.tag for each in uefi.findall("features/*")] == ["acpi"]
 
 
 def test_the_domain() -> None:

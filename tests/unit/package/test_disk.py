@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from portkit import app as apps
 from portkit import process
+from portkit.architecture import AMD64
 from portkit.errors import AppError, SpaceError, VerifyError
 from portkit.guest import boot_partition
 from portkit.guest.kit import GuestKit
@@ -101,7 +102,8 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> GuestKit:
     folder = tmp_path_factory.mktemp("kit")
     for name in ("kernel", "initrd", "loader"):
         (folder / name).write_bytes((name.encode() * 500)[:440])
-    boot_partition.make(folder / "kernel", folder / "initrd", folder / "boot")
+    parts = [folder / name for name in ("kernel", "initrd", "boot")]
+    boot_partition.make(AMD64, boot_partition.UEFI_LOADER, *parts)
     files_of = (folder / name for name in ("kernel", "initrd", "boot", "loader"))
     return GuestKit("sha256:" + "5" * 64, "amd64", "6.1", *files_of, folder)
 
@@ -135,7 +137,8 @@ def test_the_same_bytes_in_other_circumstances(
     try:
         there = made(kit, tmp_path / "there")
         (tmp_path / "again").mkdir(mode=0o700, exist_ok=True)
-        boot_partition.make(kit.kernel, kit.initrd, tmp_path / "again/boot")
+        parts = (kit.kernel, kit.initrd, tmp_path / "again/boot")
+        boot_partition.make(AMD64, boot_partition.UEFI_LOADER, *parts)
     finally:
         os.umask(before)
     assert here.name == there.name, "a blob's name is the digest of its content"

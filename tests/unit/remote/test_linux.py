@@ -115,6 +115,7 @@ def test_what_a_trial_says(monkeypatch: pytest.MonkeyPatch) -> None:
         return linux.trial("arm64")
 
     assert fails(OSError(8, "Exec format error")) == "no"
+    assert fails(FileNotFoundError(2, "No such file or directory")) == "its emulator is not there"
     assert fails(PermissionError(13, "Permission denied")) == "unknown"
     assert fails(linux.subprocess.TimeoutExpired("x", 1)) == "it hangs"
     ended = linux.subprocess.CompletedProcess([], 1)
