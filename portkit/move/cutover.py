@@ -32,6 +32,8 @@ from portkit.wire.json_types import JsonObject
 _LOOK_S = 0.5  # whether somebody has told the Move to go on; each look reads the journal
 # Between two passes while a Move waits: a pass reads every entry of every volume.
 _LEAST_S, _TIMES = 5.0, 4.0
+# A pass right before the stop makes the last one shorter; one that takes longer is not worth it.
+_QUICK_S = 5.0
 
 
 def live_of(ground: Ground) -> Live:
@@ -239,10 +241,16 @@ class Fence(BaseStep):
         if not ground.from_start:  # the last pass was long ago, and what follows is downtime
             for volume in live_of(ground).volumes:
                 warm(copy_of(ground, volume, form))
+        began = time.monotonic()
         pause_s = ground.downtime.begin(front, form, source_of(ground), ground.target)
-        ground.halt.pause(pause_s)
         with origin_of(ground) as there, ground.clock.phase("fence"):
             there.fence()
+        with ground.clock.phase("presync"):
+            for volume in live_of(ground).volumes:
+                copy = copy_of(ground, volume, form)
+                if copy.seconds is not None and copy.seconds < _QUICK_S:
+                    copy.run()
+        ground.halt.pause(max(0.0, pause_s - (time.monotonic() - began)))
         return {"phases": ground.phases()}
 
     def undo(self) -> None:

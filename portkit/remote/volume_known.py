@@ -21,9 +21,6 @@ from typing import Dict, NamedTuple, Optional, Set, Tuple
 # a store through mmap(2) changes no time there (seen with Linux 6.18). Network file systems have
 # the times of another machine.
 _KEEPS_CTIME = frozenset((0xEF53, 0x58465342, 0x9123683E))
-# Before the beginning of a scan. A tick of the kernel's clock, from which ctime comes, takes up to
-# 10 ms; and a write(2) sets the times first and then copies, which takes long where it is large.
-_MARGIN_NS = 250_000_000
 LIBC = ctypes.CDLL(None, use_errno=True)
 _STATFS = 256  # bytes; struct statfs has at most 120
 
@@ -85,10 +82,10 @@ class Known:
             del self._rows[gone]
 
 
-def begin_proof(descriptor: int) -> int:
+def begin_proof(descriptor: int, margin_ms: int) -> int:
     """Have all that was stored before written to the disk; the time, in nanoseconds, before which
-    a file's ctime has to be."""
-    began = time.time_ns() - _MARGIN_NS
+    a file's ctime has to be: so long before this call."""
+    began = time.time_ns() - margin_ms * 1_000_000
     sync(descriptor)
     return began
 

@@ -194,14 +194,17 @@ class _Scan:
 def scan(args: JsonObject, channel: Channel) -> JsonObject:
     """Send the rows of a folder's tree.
 
-    args: path, trust (what is not hashed again: see `volume_known`), prove (whether what is hashed
-    now is to be believed by a later scan that wants a proof), encoding, level. provable: whether
+    args: path, trust (what is not hashed again: see `volume_known`), margin_ms (how much
+    older than this scan a file's ctime has to be, so that a later scan that wants a proof believes
+    what is hashed now; None: it never does), encoding, level. provable: whether
     the file system has such proofs. remembered: bytes of content that was not hashed again.
     """
     with Root(args["path"]) as root, stream.threads() as pool:
         provable = keeps_ctime(root.descriptor)
         trust = NOTHING if args["trust"] == PROOF and not provable else str(args["trust"])
-        since_ns = begin_proof(root.descriptor) if args["prove"] and provable else None
+        margin_ms, since_ns = args["margin_ms"], None
+        if provable and margin_ms is not None:
+            since_ns = begin_proof(root.descriptor, int(margin_ms))
         known = Known(root.key, trust, since_ns)
         scanning = _Scan(root, known, pool)
         sender = stream.Sender(channel, args)

@@ -23,6 +23,10 @@ from portkit.wire.tree import Want
 
 # Blocks of one round: at most 256 MiB of content. Each round costs three round trips.
 _ROUND = 4096
+# How much older than a scan a file's ctime has to be, for its hash to be a proof later. A tick of
+# the kernel's clock, from which ctime comes, takes up to 10 ms. At the source a write(2) may be
+# under way: it sets the times first and then copies. Into the target's folder nobody else writes.
+_MARGIN_MS, _MARGIN_THERE_MS = 250, 20
 _LEAST_S = 0.3  # of a round, before it tells a rate
 
 
@@ -50,10 +54,12 @@ class Copy:
         self._rate = _Rate(target.host.rate)
         self._provable = (False, False)
         self.sent: Index | None = None
+        self.seconds: float | None = None
 
     def run(self, *, last: bool = False, full: bool = False) -> Pass:
         """A pass. After the last one both folders are equal, by the hashes of all that is in them,
-        and the target's is on its disk. `sent` is what the source had then.
+        and the target's is on its disk. `sent` is what the source had then. `seconds`
+        is how long the latest pass took.
 
         full: hash all of it now, whatever a host can prove. Where `Pass.remembered` is not 0, a
         later `verify_origin` does that for the source.
@@ -81,6 +87,7 @@ class Copy:
                     raise
             else:
                 self._provable, self.sent = work.provable, work.seen if last else None
+                self.seconds = done.seconds
                 return done
 
     def _trust(self, last: bool, full: bool) -> tuple[Trust, Trust]:
@@ -190,15 +197,16 @@ class _Try:
     def _scan(self, trust: tuple[Trust, Trust], *, prove: bool) -> tuple[Scanned, Scanned]:
         self.observer.phase("volume:scan")
         began = time.monotonic()
+        margins = (_MARGIN_MS, _MARGIN_THERE_MS) if prove else (None, None)
 
         def aside(_: Halt) -> Scanned:
-            return self.target.scan(trust[1], prove=prove, content=lambda count: None)
+            return self.target.scan(trust[1], margin_ms=margins[1], content=lambda count: None)
 
         def told(count: int) -> None:
             self.observer.bytes("volume:scan", count, None)
 
         with streams.aside(_remote(self.target), aside) as thread:
-            source = self.origin.scan(trust[0], prove=prove, content=told)
+            source = self.origin.scan(trust[0], margin_ms=margins[0], content=told)
         found = source, thread.result()
         self.scan_s += time.monotonic() - began
         return found

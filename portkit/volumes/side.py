@@ -59,13 +59,19 @@ class Side:
         level = streams.FAST_LEVEL  # hashes do not shrink
         return {"path": self.folder.path, "encoding": self.encoding, "level": level, **more}
 
-    def scan(self, trust: Trust, *, prove: bool, content: Callable[[int], None]) -> Scanned:
-        """What the folder holds. prove: whether a later scan may believe it (Trust.PROOF)."""
+    def scan(
+        self, trust: Trust, *, margin_ms: int | None, content: Callable[[int], None]
+    ) -> Scanned:
+        """What the folder holds. margin_ms: a later scan may believe what is hashed now of files
+        whose ctime is so much older (Trust.PROOF); None: it may not."""
         came: list[bytes] = []
         parts = streams.Parts(came.append, content)
         most = _stream(tree.MAX_INDEX)
         row = self.folder.host.remote.call(
-            "volume.scan", self._args(trust=trust, prove=prove), receive=parts.feed, most=most
+            "volume.scan",
+            self._args(trust=trust, margin_ms=margin_ms),
+            receive=parts.feed,
+            most=most,
         )
         pieces = streams.plain(came, self.encoding)
         index = Index.read(pieces, self.folder.host.name)

@@ -38,7 +38,7 @@ def verify_origin(
 
     while True:
         try:
-            found = Side(folder, encoding).scan(Trust.NOTHING, prove=False, content=told).index
+            found = Side(folder, encoding).scan(Trust.NOTHING, margin_ms=None, content=told).index
         except PortkitError as error:
             if not remote.lost:
                 raise

@@ -248,7 +248,7 @@ def test_an_index_that_is_none(pair: Pair, data: bytes, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(pair.hosts[1].remote, "call", call)
     with pytest.raises(errors.VerifyError):
-        side(pair).scan(Trust.NOTHING, prove=False, content=lambda count: None)
+        side(pair).scan(Trust.NOTHING, margin_ms=None, content=lambda count: None)
 
 
 def test_parts_in_crumbs() -> None:

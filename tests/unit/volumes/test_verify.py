@@ -77,7 +77,7 @@ def test_a_store_through_a_map_changes_what_is_proven(proving: Pair) -> None:
         with mmap.mmap(descriptor, 0) as area:
             area[0] = 1
             time.sleep(OLD_S)
-            known = Known(b"/test", PROOF, begin_proof(descriptor))
+            known = Known(b"/test", PROOF, begin_proof(descriptor, 250))
             known.keep(os.fstat(descriptor), b"x" * 32)
             assert known.recall(os.fstat(descriptor)) == b"x" * 32
             time.sleep(0.02)  # a tick of the kernel's clock
