@@ -183,6 +183,9 @@ class _Project:
         project.check_ports(reader, found, self._lines)
         extra = top.get("x-portkit")
         named = front_of(reader, extra, found) if extra is not None else ""
+        quiesce = None if extra is None else reader.mapping(extra).get("quiesce")
+        if quiesce is not None and len(found) > 1:
+            raise reader.error(quiesce, "x-portkit.quiesce belongs to one service: put it there")
         probed = [key for key, each in told.items() if each.probed]
         front = project.front(found.values(), named, probed)
         if extra is not None and len(found) > 1 and front not in probed:

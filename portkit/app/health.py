@@ -9,6 +9,7 @@ x-portkit:
   volume: 8g          # of the disk that each volume is in a VM
   carry: [./data]     # bind mounts that travel although they hold data
   needs: {...}        # of the host: `stated`
+  quiesce: {...}      # commands in the container, before it is stopped for a Move: `quiesce`
   health:
     service: web      # who answers for the App (at the top level)
     scheme: http      # http, https, tcp
@@ -34,6 +35,7 @@ from portkit.app.reader import Reader
 from portkit.model import Firmware, HealthProbe, Machine, Method
 
 _KEYS = {"memory", "cpus", "disk", "firmware", "cpu_model", "volume", "health", "carry", "needs"}
+_KEYS |= {"quiesce"}
 _CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_CPUS = 256
 _MAX_DISK = 1 << 40  # all of it is hashed, holes too, wherever it is used first: an hour for this

@@ -16,6 +16,7 @@ from portkit.app.health import health_of, limited, machine_of
 from portkit.app.keys import CARRIED, HARMLESS, KNOWN
 from portkit.app.merge import UNIQUE, unique
 from portkit.app.names import account, engine_user, image_reference, service_name
+from portkit.app.quiesce import quiesce_of, with_labels
 from portkit.app.reader import Reader
 from portkit.app.stated import stated_of
 from portkit.model import (
@@ -80,8 +81,8 @@ class _Service:
         """Every field, each by its own reader."""
         self._check()
         reader = self._reader
-        extra = self._row.get("x-portkit") or self._shared.extra
-        extra = extra or replace(self._value, data={})
+        block = self._row.get("x-portkit") or self._shared.extra
+        extra = with_labels(reader, block or replace(self._value, data={}), self._labels())
         resources = limits.resources(reader, self._row)
         placed = self._mounts()
         service = Service(
@@ -92,9 +93,10 @@ class _Service:
             mem_limit_bytes=resources.memory,
             pids_limit=resources.pids,
             mem_reservation_bytes=resources.reserved,
-            health=health_of(reader, extra, top=extra is self._shared.extra),
+            health=health_of(reader, extra, top=block is not None and block is self._shared.extra),
             machine=machine_of(reader, extra, limited(resources.cpus, resources.memory)),
             stated=stated_of(reader, extra),
+            quiesce=quiesce_of(reader, extra),
             **self._process(),
             **self._engine(),
             **self._places(),

@@ -27,6 +27,7 @@ from portkit.model import (
     Mount,
     Network,
     Port,
+    Quiesce,
     Service,
     Stated,
     Volume,
@@ -244,6 +245,7 @@ def _service(service: Service) -> dict[str, object]:
             **_machine(service.machine),
             "health": _health(service.health),
             "needs": _stated(service.stated),
+            **_quiesce(service.quiesce),
         },
     }
 
@@ -417,6 +419,17 @@ def _machine(machine: Machine) -> dict[str, object]:
         cpu_model=machine.cpu_model or None,
         volume=machine.volume_bytes,
     )
+
+
+def _quiesce(quiesce: Quiesce) -> dict[str, object]:
+    if not quiesce:  # an older portkit knows no such key
+        return {}
+    told = _told(
+        before=list(quiesce.before) or None,
+        after=list(quiesce.after) or None,
+        timeout=_seconds(quiesce.timeout_s),
+    )
+    return {"quiesce": told}
 
 
 def _stated(stated: Stated) -> dict[str, object]:

@@ -130,6 +130,20 @@ class DockerSource(Docker):
                 "to `no` (docker update --restart no), or take the Move back.",
             )
 
+    def execute(self, container: str, argv: Sequence[str], within_s: float) -> None:
+        """Run a command in a container that runs. ToolError when it fails or does not end in so
+        many seconds, EngineError when the container does not run."""
+        from portkit.engines.docker_exec import execute
+
+        with self._errors("run a command in the container"):
+            execute(self._api, container, argv, within_s)
+
+    def made_by(self, move: str) -> dict[str, str]:
+        """The containers that a Move has made here: their ids, by service; "" is the only one."""
+        with self._errors("list containers"):
+            rows = self._listed({"label": f"{labels.MOVE}={move}"})
+        return {row.service: row.Id for row in rows}
+
     def start_these(self, ids: Sequence[str], within_s: float) -> tuple[str, ...]:
         """Start containers that do not run, each after those that it needs; the ids of those that
         are not there any more.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ from portkit.model import (
     ContentFile,
     Dependency,
     Form,
+    HealthProbe,
     Mount,
     Network,
+    Quiesce,
     RunSpec,
 )
 from portkit.model.run import SHARED
@@ -80,7 +83,7 @@ def service_labels(app: AppSpec, service: RunSpec, identity: str) -> dict[str, s
     """All labels of a container: its own, portkit's, and of several services compose's."""
     mine = marks(app, identity)
     if not app.several:
-        return {**service.labels, **mine}
+        return {**_settings(service), **service.labels, **mine}
     compose = {
         _COMPOSE + "project": app.app,
         _COMPOSE + "service": service.service,
@@ -91,7 +94,31 @@ def service_labels(app: AppSpec, service: RunSpec, identity: str) -> dict[str, s
     front = {labels.FRONT: "yes"} if service is app.front else {}
     wishes = " ".join(need.service for need in service.depends_on if not need.required)
     own = {labels.SERVICE: service.service, labels.WISHES: wishes}
-    return {**service.labels, **compose, **mine, **front, **own}
+    return {**_settings(service), **service.labels, **compose, **mine, **front, **own}
+
+
+def _settings(service: RunSpec) -> dict[str, str]:
+    """What its x-portkit block said, as labels: when it moves on, there is no file any more. A CA
+    is a file of this machine."""
+    health, usual, quiesce = service.health, HealthProbe(), service.quiesce
+    told = {
+        "health.scheme": health.scheme if health.scheme != usual.scheme else None,
+        "health.path": health.path if health.path != usual.path else None,
+        "health.port": health.port,
+        "health.contains": health.contains or None,
+        "health.timeout": _seconds(health.timeout_s, None),
+        "health.method": health.method,
+        "health.running": _seconds(health.running_s, usual.running_s),
+        "health.settle": _seconds(health.settle_s, usual.settle_s),
+        "quiesce.before": json.dumps(quiesce.before) if quiesce.before else None,
+        "quiesce.after": json.dumps(quiesce.after) if quiesce.after else None,
+        "quiesce.timeout": _seconds(quiesce.timeout_s, Quiesce.timeout_s),
+    }
+    return {labels.SETTING + key: str(value) for key, value in told.items() if value is not None}
+
+
+def _seconds(value: float | None, usual: float | None) -> str | None:
+    return None if value is None or value == usual else f"{value:.3f}s"
 
 
 def needs_label(service: RunSpec) -> str:

@@ -35,6 +35,7 @@ from portkit.model.project import (
     Volume,
     content_bytes,
 )
+from portkit.model.quiesce import Quiesce
 from portkit.model.run import AppSpec, RunSpec, content_numbers, layered
 from portkit.model.service import (
     App,
@@ -101,6 +102,7 @@ __all__ = [
     "Overlap",
     "PackedApp",
     "Port",
+    "Quiesce",
     "Reading",
     "Role",
     "RunSpec",

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from portkit.model.quiesce import Quiesce
 
 
 @dataclass(frozen=True)
 class LiveContainer:
     """A container of the source. restart: its restart policy before the Move, in compose's words.
     running: whether it ran when the Move was planned. changed: whether it had changed files of its
-    image by then."""
+    image by then. quiesce: what runs in it before it is stopped, and after."""
 
     id: str
     service: str
     restart: str
     running: bool
     changed: bool = False
+    quiesce: Quiesce = field(default_factory=Quiesce)
 
 
 @dataclass(frozen=True)

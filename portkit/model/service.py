@@ -15,6 +15,7 @@ from portkit.model.git import GitUrl
 from portkit.model.health import Healthcheck, HealthProbe
 from portkit.model.needs import Stated
 from portkit.model.project import Attachment, Content, Dependency, Network, Volume
+from portkit.model.quiesce import Quiesce
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ class Surroundings:
     cpus, mem_limit_bytes, ...: None is no limit. memswap_bytes: of memory and swap together, -1
     without a limit. network_mode: "", which is a place in each of `networks`; or "none", "host",
     "bridge", "service:NAME". links: (service, name under which this one alone knows it).
-    extra_hosts: (name, address). stated: what it says that it needs of its host. pid, ipc,
-    userns_mode: "", "host", "service:NAME", ...; as compose
+    extra_hosts: (name, address). stated: what it says that it needs of its host. quiesce: what runs
+    in it when a Move stops it. pid, ipc, userns_mode: "", "host", "service:NAME", ...; as compose
     writes them.
     """
 
@@ -149,6 +150,7 @@ class Surroundings:
     userns_mode: str = ""
     contents: tuple[Content, ...] = ()
     stated: Stated = field(default_factory=Stated)
+    quiesce: Quiesce = field(default_factory=Quiesce)
 
 
 @dataclass(frozen=True)

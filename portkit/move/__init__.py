@@ -369,6 +369,8 @@ def _check_running(
     why = ""
     if len(forms) > 1:
         why = "its data can be taken over by one form only: choose --form image or --form disk"
+    elif Form.DISK in forms and any(s.quiesce.after for app in apps for s in app.services):
+        why = "nothing can be run in a VM, as its x-portkit.quiesce.after asks: choose --form image"
     elif keep is None:
         why = "it would run nowhere afterwards: leave --keep none out"
     elif repeat > 1:

@@ -166,3 +166,7 @@ def _start_again(
         source.settle()
         source.unfence()
         source.start()
+    if marker["about"].get("quiesce"):
+        observer.message(
+            "its commands of x-portkit.quiesce.after are not known here: run them yourself"
+        )

@@ -33,6 +33,7 @@ from portkit.move.plan import (
     HOOK,
     LAST_SYNC,
     PRESYNC,
+    UNQUIESCE,
     VERIFY_SOURCE,
     WAIT,
     Course,
@@ -378,6 +379,7 @@ def phases_of(form: Form, plan: Plan, steps: Steps) -> tuple[Phase, ...]:
         *(f"{verb} {form}" for verb in before),
         *cutover,
         *(f"{verb} {form}" for verb in after),
+        *((UNQUIESCE,) if cutover else ()),
         *verified,
         *(f"{HOOK} {n}" for n in range(1, len(plan.hooks) + 1) if form is plan.keep),
     ]

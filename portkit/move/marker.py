@@ -8,6 +8,7 @@ import socket
 from collections.abc import Sequence
 
 from portkit.host import Host
+from portkit.move import plan as plans
 from portkit.move.by_marker import told
 from portkit.move.ground import Ground
 from portkit.wire.json_types import JsonObject
@@ -48,6 +49,7 @@ def _about(ground: Ground, role: str, more: Sequence[str]) -> JsonObject:
             "endpoint": ground.target.endpoint,
             # Not the commands: they are nobody's business there.
             **({"hooks": str(len(plan.hooks))} if plan.hooks else {}),
+            **({"quiesce": "yes"} if plans.QUIESCE in plan.steps() else {}),
             **told(plan.live),
         },
         "needs": needs if there else [],

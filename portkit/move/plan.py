@@ -77,6 +77,7 @@ class Plan:
             live=self.live is not None,
             pauses=self.pauses,
             hooks=len(self.hooks),
+            quiesces=self.live is not None and any(each.quiesce for each in self.live.containers),
         )
 
     def to_json(self) -> JsonObject:
@@ -91,7 +92,9 @@ PRESYNC, WAIT, FENCE, STOP = "presync", "wait", "fence", "stop"
 LAST_LAYER, LAST_SYNC, VERIFY_SOURCE = "last layer", "last sync", "verify source"
 CONFIRM = "confirm"
 HOOK = "hook"  # each with its number behind it, from 1
-CUTOVER = (PRESYNC, WAIT, FENCE, STOP, LAST_LAYER, LAST_SYNC)  # in the order of `step_names`
+QUIESCE, UNQUIESCE = "quiesce", "unquiesce"
+# In the order of `step_names`.
+CUTOVER = (PRESYNC, WAIT, FENCE, QUIESCE, STOP, LAST_LAYER, LAST_SYNC)
 
 
 class Pause(StrEnum):
@@ -126,15 +129,17 @@ def step_names(
     live: bool = False,
     pauses: Collection[Pause] = (),
     hooks: int = 0,
+    quiesces: bool = False,
 ) -> tuple[str, ...]:
     """The steps of a Move: each lane's in order, and every step after those that it needs. The
     image boots first, because it is ready first. live: of an App that runs at the source. hooks:
-    how many there are."""
+    how many there are. quiesces: something runs in its containers before they are stopped."""
     image, disk = Form.IMAGE in forms, Form.DISK in forms
     # The data follows while the App runs, and once more after it was stopped. What that believed is
     # verified when the App serves again, before the target keeps it.
     wait = [WAIT] if Pause.CUTOVER in pauses else []
-    cutover = [PRESYNC, *wait, FENCE, STOP, LAST_LAYER, LAST_SYNC] if live else []
+    rest = [QUIESCE] if quiesces else []
+    cutover = [PRESYNC, *wait, FENCE, *rest, STOP, LAST_LAYER, LAST_SYNC] if live else []
     confirm = [VERIFY_SOURCE] if live else []
     confirm += [CONFIRM] if Pause.COMMIT in pauses else []
     names = ["reserve"]
@@ -143,6 +148,7 @@ def step_names(
     names += [*cutover, "boot image"] if image else []
     names += ["create disk", *(() if image else cutover), "boot disk"] if disk else []
     names += ["start image"] if image and disk and keep is Form.IMAGE else []
+    names += [UNQUIESCE] if quiesces else []
     names += [*confirm, "discard" if keep is None else "commit"]
     return (*names, *(f"{HOOK} {number}" for number in range(1, hooks + 1)), "release")
 

@@ -20,6 +20,7 @@ from portkit.move.described import describe
 from portkit.move.ground import MAKE_DISK, SEND_DISK, Cargo, Ground, keep, kept
 from portkit.move.hooks import RunHook
 from portkit.move.marker import mark, release
+from portkit.move.quiesce import Quiesce, Unquiesce
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.up import up_again, watch_over
 from portkit.move.walk import Step
@@ -321,9 +322,14 @@ def _step(name: str, ground: Ground) -> BaseStep:
             return cutover.Confirm(ground, name, ("reserve", f"boot {form}"))
         case "fence":
             return cutover.Fence(ground, name, ("reserve",))
+        case plans.QUIESCE:
+            # It needs nothing: one that fails while the Move is taken back holds up no other step.
+            return Quiesce(ground, name)
+        case plans.UNQUIESCE:
+            return Unquiesce(ground, name, form=form)
         case "stop":
             # What is on the target stays there as long as the source could not be started again.
-            return cutover.Stop(ground, name, (*there, plans.FENCE))
+            return cutover.Stop(ground, name, (*there, plans.FENCE, plans.QUIESCE))
         case "last" if word == "layer":
             return cutover.LastLayer(ground, name, (*there, plans.STOP), form=form)
         case "last":

@@ -25,6 +25,7 @@ from portkit.model import (
     Live,
     LiveContainer,
     LiveVolume,
+    Quiesce,
     Reading,
     Severity,
 )
@@ -208,8 +209,14 @@ class Running(OnHost):
         seen = self._seen
         with _engine(self.host) as engine:
             order = engine.order([each.Id for each in seen.containers])
+        quiesce = {each.service: each.quiesce for each in spec.services}
         containers = {
-            each.Id: _container(each, self._policies, self._layers.get(each.service))
+            each.Id: _container(
+                each,
+                self._policies,
+                self._layers.get(each.service),
+                quiesce.get(each.service, Quiesce()),
+            )
             for each in seen.containers
         }
         mounts = {
@@ -263,13 +270,16 @@ def _layer_findings(service: str, made: Changed) -> Iterator[Finding]:
         yield Finding("container-changed", Severity.WARNING, message, made.missing, "", (service,))
 
 
-def _container(one: Container, policies: Mapping[str, str], layer: Changed | None) -> LiveContainer:
+def _container(
+    one: Container, policies: Mapping[str, str], layer: Changed | None, quiesce: Quiesce
+) -> LiveContainer:
     return LiveContainer(
         id=one.Id,
         service=one.service,
         restart=policies.get(one.service, one.HostConfig.RestartPolicy.told),
         running=docker_state.runs(one.State.Status),
         changed=layer is not None and layer.digest != "",
+        quiesce=quiesce,
     )
 
 

@@ -13,5 +13,7 @@ VOLUME, DATA = "portkit.volume", "portkit.data"
 SERVICE, FRONT = "portkit.service", "portkit.front"
 # Of those that it depends on, the ones that it can do without; compose's own label does not say.
 WISHES = "portkit.wishes"
+# Before what users say of a container, as in the x-portkit block of a compose file.
+SETTING = "x-portkit."
 # Before the names of compose's own labels.
 COMPOSE = "com.docker.compose."

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portkit.lab import Lab
-from tests.integration.commands import ask, ours, portkit, wait_for
+from tests.integration.commands import ask, on, ours, portkit, wait_for
 from tests.integration.counter import PORT, counter, remove
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -15,8 +15,16 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 @pytest.fixture
 def source(lab: Lab) -> Iterator[str]:
-    """Where the App is asked on alpha, where a user has started it."""
-    counter(lab, "follow", "-e", "SECRET=hush")
+    """Where the App is asked on alpha, where a user has started it, with labels of what is to run
+    in it before it is stopped, and where it runs next."""
+    says = {
+        "quiesce.before": "cp /data/count /data/dump",
+        "quiesce.after": 'test -e /data/dump && echo "went on" >> /data/after',
+        "health.path": "/ready",
+        "health.settle": "1s",
+    }
+    told = [word for key, text in says.items() for word in ("--label", f"x-portkit.{key}={text}")]
+    counter(lab, "follow", "-e", "SECRET=hush", *told)
     yield f"http://{lab.address('alpha')}:{PORT}/"
     remove(lab, "follow")
 
@@ -50,10 +58,17 @@ def test_commands_after_the_commit(
     )
     assert "hook 2" in note["message"]
     assert report["cutover"]["timeline"]["downtime_s"] > 0
+    names = [phase["name"] for phase in report["forms"][0]["phases"]]
+    assert names.index("quiesce") == names.index("fence") + 1
+    assert names.index("boot image") < names.index("unquiesce") < names.index("hook 1")
+    assert report["forms"][0]["boot"]["url"].endswith("/ready")
+    made = on(lab, "beta", f"docker ps -q --filter label=portkit.move={report['move']}").strip()
+    kept = on(lab, "beta", f"docker exec {made} cat /data/dump /data/after")
+    assert kept == "1went on\n", "the last write before the stop, and once on the target"
     target = f"http://{lab.address('beta')}:{PORT}/"
     assert ask(target, "POST", b"") == b"2\n", "it stays where it is"
     told = dict(row.split("=", 1) for row in (tmp_path / "dns-commit").read_text().splitlines())
-    assert told["PORTKIT_URL"] == target
+    assert told["PORTKIT_URL"] == target + "ready"
     assert told["PORTKIT_TARGET_ADDRESS"] == lab.address("beta")
     assert told["PORTKIT_SOURCE_ADDRESS"] == lab.address("alpha")
     assert "SECRET" not in told
@@ -69,6 +84,28 @@ def test_commands_after_the_commit(
     portkit("rollback", move, "--discard-writes", store=store)
     wait_for(source)
     assert ask(source) == b"1\n"
+    assert on(lab, "alpha", "docker exec follow cat /data/after") == "went on\n", "here as well"
     assert (tmp_path / "balancer").read_text().split() == [*["commit"] * 3, "rollback"]
     assert "PORTKIT_EVENT=rollback" in (tmp_path / "dns-rollback").read_text()
+    assert ours(lab, "beta") == before
+
+
+def test_a_command_that_fails_before_the_stop(lab: Lab, store: Path) -> None:
+    """The App is not stopped for it, and nothing is lost."""
+    before = ours(lab, "beta")
+    counter(lab, "restless", "--label", "x-portkit.quiesce.before=echo no rest; exit 4")
+    source = f"http://{lab.address('alpha')}:{PORT}/"
+    try:
+        since = on(lab, "alpha", "docker inspect -f '{{.State.StartedAt}}' restless")
+        words = ("container:restless", "--from", "lab:alpha", "--to", "lab:beta")
+        failed = portkit("move", *words, store=store, check=False)
+        assert failed.code == 11, failed.stderr
+        assert b"no rest" in failed.stderr
+        assert ask(source, "POST", b"") == b"1\n"
+        assert on(lab, "alpha", "docker inspect -f '{{.State.StartedAt}}' restless") == since
+        rows = json.loads(portkit("moves", "--output", "json", store=store).text)
+        assert rows[0]["state"] == "waiting"
+        portkit("rollback", rows[0]["id"], store=store)
+    finally:
+        remove(lab, "restless")
     assert ours(lab, "beta") == before

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from portkit.clock import Clock
 from portkit.errors import BootError, EngineError, VerifyError
-from portkit.model import Form
+from portkit.model import Form, LiveContainer, Quiesce
 from portkit.move.ground import Ground
 from portkit.move.plan import Hook
 from portkit.move.steps import steps_of
@@ -30,7 +30,10 @@ HOST: Any = SimpleNamespace(endpoint="there")
 def real_steps() -> tuple[Step, ...]:
     results: Any = SimpleNamespace(result=lambda name: {})
     hooks = (Hook("./dns.sh", "/"), Hook("./balancer.sh", "/"))
-    chosen = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=live(), hooks=hooks)
+    quiesce = Quiesce(before=("checkpoint",), after=("go", "on"))
+    one = LiveContainer("a" * 64, "web", "always", running=True, quiesce=quiesce)
+    there = live(containers=(one,))
+    chosen = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=there, hooks=hooks)
     return steps_of(Ground(chosen, results, HOST, HOST, Clock(NullObserver())))
 
 
@@ -49,6 +52,7 @@ class Side:
     running: bool = False
     by_itself: bool = False
     data: int = 0
+    at_rest: bool = False  # quiesced, which is in its data
 
     def restart(self) -> None:
         self.running = self.there and self.by_itself
@@ -103,8 +107,28 @@ class World:
     def undo_fence(self) -> None:
         self.source.by_itself = True
 
+    def do_quiesce(self) -> None:
+        assert not self.source.by_itself, "quiesced before it was fenced"
+        self._run_in(self.source)
+        self.source.at_rest = True
+
+    def undo_quiesce(self) -> None:
+        self.source.running = True  # its host may have been restarted
+        self._run_in(self.source)
+        self.source.at_rest = False
+
+    def do_unquiesce(self) -> None:
+        self.target.running = True
+        self._run_in(self.target)
+        self.target.at_rest = False
+
+    def _run_in(self, side: Side) -> None:
+        if not side.running:
+            raise EngineError("a command in a container that does not run")
+
     def do_stop(self) -> None:
         assert not self.source.by_itself, "stopped before it was fenced: it would come back"
+        assert self.source.at_rest or not self.source.running, "stopped before it was quiesced"
         self.source.running = False
 
     def undo_stop(self) -> None:
@@ -113,7 +137,7 @@ class World:
     def do_last_sync(self) -> None:
         assert self.target.there
         assert not self.source.running, "copied while it was written to"
-        self.target.data = self.source.data
+        self.target.data, self.target.at_rest = self.source.data, self.source.at_rest
         # The real step is LastSync: see `disproved`.
         self.missed = self.sly and self.verified is not False
 
@@ -295,12 +319,14 @@ class Cutovers(RuleBasedStateMachine):
         elif world.target.running:
             assert world.told == {1: "commit", 2: "commit"}
             assert world.target.by_itself
+            assert not world.target.at_rest
             assert not world.source.by_itself
         else:
             assert world.source.by_itself
             assert not world.target.there, "nothing is left"
         backward(steps_in(world), self.record)
         assert (world.source.running, world.source.by_itself) == (True, True)
+        assert not world.source.at_rest
         assert world.target == Side()
         assert "commit" not in world.told.values(), "a hook that was told is told again"
 
@@ -320,10 +346,12 @@ def test_the_order_of_a_cutover() -> None:
         "create image",
         "presync",
         "fence",
+        "quiesce",
         "stop",
         "last layer",
         "last sync",
         "boot image",
+        "unquiesce",
         "verify source",
         "commit",
         "hook 1",
