@@ -147,27 +147,39 @@ def _written(root: etree.Element) -> str:
 def instance_of(xml: str) -> dict[str, str] | None:
     """What the mark of a domain says; None for a domain that is not ours. EngineError when it is
     no XML that libvirt could have made."""
+    mark = _read(xml).mark
+    if not ours(mark.get("id", ""), mark.get("app", "")):
+        return None
+    return {key: printable(mark[key], _VALUE_LIMIT) for key in mark if key in _NAMES}
+
+
+def disks_of(xml: str) -> tuple[str, ...]:
+    """What the guest of a domain has as disks: the paths of files, and of anything else the kind.
+    EngineError as for `instance_of`."""
+    return tuple(printable(each, _VALUE_LIMIT) for each in _read(xml).disks)
+
+
+def _read(xml: str) -> _Reader:
     if len(xml) > _XML_LIMIT:
         raise _malformed(f"over {_XML_LIMIT} characters")
-    target = _MarkReader()
+    target = _Reader()
     parser = etree.XMLParser(target=target, encoding="utf-8")  # noqa: S314 - refuses a DOCTYPE
     try:
         parser.feed(xml.encode())
         parser.close()
     except (etree.ParseError, ValueError) as error:
         raise _malformed(type(error).__name__) from error
-    mark = target.mark
-    if not ours(mark.get("id", ""), mark.get("app", "")):
-        return None
-    return {key: printable(mark[key], _VALUE_LIMIT) for key in mark if key in _NAMES}
+    return target
 
 
-class _MarkReader:
-    """Keeps of a document the attributes of its mark and nothing else: domains of other people
-    are read too. Without a DOCTYPE there are no entities that could expand or name a file."""
+class _Reader:
+    """Keeps of a document the attributes of its mark and where its disks are, and nothing else:
+    domains of other people are read too. Without a DOCTYPE there are no entities that could expand
+    or name a file."""
 
     def __init__(self) -> None:
         self.mark: dict[str, str] = {}
+        self.disks: list[str] = []
         self._path: list[str] = []
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -177,6 +189,10 @@ class _MarkReader:
         # Only at that place: a description, for example, may hold any text.
         if not self.mark and self._path[1:] == ["metadata", _INSTANCE]:
             self.mark = attributes
+        if self._path[1:] == ["devices", "disk", "source"]:  # and none of what it stands on
+            self.disks.append(attributes.get("file") or f"no file: {sorted(attributes)}")
+        if self._path[1:] == ["devices", "filesystem"]:
+            self.disks.append("a folder of the host")
 
     def end(self, tag: str) -> None:
         self._path.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portkit.engines.domain_xml import disks_of
 from portkit.engines.libvirt import Libvirt
 from portkit.errors import ConflictError, EngineError
 from portkit.model import LiveDomain
@@ -28,6 +29,12 @@ class LibvirtSource(Libvirt):
     def is_there(self, identity: str) -> bool:
         """Whether libvirt still knows it."""
         return any(about["id"] == identity for _, about in self._ours())
+
+    def disks(self, identity: str) -> tuple[str, ...]:
+        """Where what its guest sees as disks is now: paths, and words for what is no file."""
+        found = self._find(identity)
+        with self._errors("look at the domain"):
+            return disks_of(found.XMLDesc(0))
 
     def moved_away(self, identity: str) -> bool:
         """Whether a Move has fenced it, so that its App is, or may be, elsewhere."""

@@ -128,6 +128,7 @@ class _Staged(_Answer):
 class _Described(_Answer):
     text: Annotated[str, Field(max_length=3 << 19)]
     blobs: _Word
+    disks: Annotated[list[_Word], FailFast()]
 
 
 class _Moved(_Answer):

@@ -39,8 +39,10 @@ def describe(args: JsonObject, channel: Channel) -> JsonObject:
 
 
 def described(args: JsonObject, channel: Channel) -> JsonObject:
-    """What `describe` kept, "" where nothing was; and where this host has blobs. args: id."""
-    path = staging.folder_of(args["id"]) / "about.json"
+    """What `describe` kept, "" where nothing was; where this host has blobs; and the disks that the
+    Instance was made with. args: id."""
+    folder = staging.folder_of(args["id"])
+    path = folder / "about.json"
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(_LIMIT + 1)
@@ -48,7 +50,11 @@ def described(args: JsonObject, channel: Channel) -> JsonObject:
         text = ""
     if len(text) > _LIMIT:
         raise RemoteError("HostError", "what a VM was made of is longer than it may be", str(path))
-    return {"text": text, "blobs": str(store.path_of("sha256:" + "0" * 64).parent)}
+    return {
+        "text": text,
+        "blobs": str(store.path_of("sha256:" + "0" * 64).parent),
+        "disks": [str(folder / name) for name in (*_disks(folder), "config.raw")],
+    }
 
 
 def expose(args: JsonObject, channel: Channel) -> JsonObject:
@@ -56,6 +62,8 @@ def expose(args: JsonObject, channel: Channel) -> JsonObject:
 
     The files are the very same ones under second names, so this takes no room."""
     folder = staging.folder_of(args["id"])
+    # What `adopt` would refuse is told while the VM still runs.
+    _fit(folder / OVERLAY, instances.ROOT / "base" / (folder / "base").read_text())
     shown = folder / "disks"
     shown.mkdir(mode=0o700, exist_ok=True)
     disks = _disks(folder)
@@ -98,7 +106,9 @@ def adopt(args: JsonObject, channel: Channel) -> JsonObject:
             "Look who else writes there.",
         )
     base = instances.ROOT / "base" / (folder / "base").read_text()
-    _fit(arrived / OVERLAY, base)
+    if _fit(arrived / OVERLAY, base) != str(base):  # the other host has its folders elsewhere
+        words = ["qemu-img", "rebase", "-u", "-f", "qcow2", "-b", str(base), "-F", "raw"]
+        instances.run_tool([*words, str(arrived / OVERLAY)])
     (folder / "moved").touch()
     for name in names:
         _place(arrived / name, folder / name)
@@ -112,10 +122,12 @@ def _is_plain(path: Path) -> bool:
     return stat.S_ISREG(path.lstat().st_mode)
 
 
-def _fit(overlay: Path, base: Path) -> None:
-    """Let the overlay stand on this host's base. VerifyError where its header names anything else
-    than its source's base: QEMU would open that here."""
-    said = instances.run_tool(["qemu-img", "info", "-f", "qcow2", "--output=json", str(overlay)])
+def _fit(overlay: Path, base: Path) -> str:
+    """What the overlay stands on. VerifyError where its header names anything else than the base of
+    its VM, wherever its host has that: QEMU would open it."""
+    # -U: a guest that runs holds a lock on it.
+    words = ["qemu-img", "info", "-U", "-f", "qcow2", "--output=json", str(overlay)]
+    said = instances.run_tool(words)
     row = json.loads(said.decode("utf-8", "replace"))
     own = row.get("format-specific", {}).get("data", {})
     odd = "data-file" in own or row.get("encrypted") or row.get("snapshots")
@@ -123,21 +135,18 @@ def _fit(overlay: Path, base: Path) -> None:
     if odd or os.path.basename(backing) != base.name or row.get("backing-filename-format") != "raw":
         raise RemoteError(
             "VerifyError",
-            "the system disk that came stands on another base than was sent",
+            "the system disk of the VM stands on another base than it was made with",
             "%s stands on %s, wanted %s" % (overlay, backing[:300], base),
-            "Take the Move back. See what has changed that disk at its source.",
+            "It cannot be moved like that, nor with snapshots. See who has changed that disk.",
         )
     if int(row.get("virtual-size", 0)) != base.stat().st_size:
         raise RemoteError(
             "VerifyError",
-            "the system disk that came has another size than its base",
+            "the system disk of the VM has another size than its base",
             "%s: %s bytes, its base %d" % (overlay, row.get("virtual-size"), base.stat().st_size),
             "A system disk that was made larger by hand cannot be moved.",
         )
-    if backing != str(base):  # the other host has its folders elsewhere
-        instances.run_tool(
-            ["qemu-img", "rebase", "-u", "-f", "qcow2", "-b", str(base), "-F", "raw", str(overlay)]
-        )
+    return backing
 
 
 def _place(came: Path, disk: Path) -> None:

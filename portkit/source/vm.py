@@ -68,10 +68,14 @@ class RunningVM:
             self._seen = engine.seen(identity)
             if engine.moved_away(identity) and not (self._moving or self._seen.running):
                 raise _moved(identity, self.name)
+            disks = engine.disks(identity)
+        self._refuse_beside(identity)
         row = self.host.remote.call("instance.described", {"id": identity})
         self._blobs = row["blobs"]
         if not row["text"]:
             raise _undescribed(identity, self.name)
+        if odd := set(disks) ^ set(row["disks"]):
+            raise _other_disks(identity, self.name, odd)
         told = self._told = decode(row["text"], f"{KIND}:{identity}")
         app = told.app
         if told.cas:
@@ -85,6 +89,18 @@ class RunningVM:
         # One that has moved away may still be there beside the one that came back.
         running = [each for each in named if each.running]
         return boot.find(running if len(running) == 1 else rows, name, Form.DISK).id
+
+    def _refuse_beside(self, identity: str) -> None:
+        """ConflictError where the same Move has brought containers as well, and these run: the data
+        is theirs."""
+        for each in () if self._domain.running else boot.instances(self.host):
+            if each.id == identity and each.form is not Form.DISK and each.running:
+                raise ConflictError(
+                    f"{each.app} runs there as {each.form}, and its VM does not",
+                    details=f"{identity} on {self.name}",
+                    resolution="Move what runs: portkit move container:NAME, or project:NAME for "
+                    "several services.",
+                )
 
     def _findings(self) -> Iterator[Finding]:
         if not self._domain.running:
@@ -176,6 +192,15 @@ def _moved(identity: str, host: str) -> ConflictError:
         details=f"{identity} on {host} is stopped since",
         resolution="Move it from where it runs now; portkit moves says where that is. To use the "
         f"old data all the same: portkit start {identity} --on {host}",
+    )
+
+
+def _other_disks(identity: str, host: str, odd: set[str]) -> AppError:
+    return AppError(
+        "the VM has other disks than portkit has given it",
+        details=f"{identity} on {host}: {', '.join(sorted(odd))[:500]}",
+        resolution="A disk of your own would be left behind: detach it. After a snapshot, bring "
+        "back what was written since: virsh blockcommit NAME vda --active --pivot.",
     )
 
 

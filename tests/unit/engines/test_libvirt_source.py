@@ -12,6 +12,7 @@ libvirt = pytest.importorskip("libvirt")
 
 ID = "pk-0123456789ab"
 XML = f"""<domain type="test"><name>portkit-shop-0123456789ab</name>
+<uuid>3369b901-8f98-4d91-bd6c-735afe455b60</uuid>
 <metadata><p:instance xmlns:p="urn:portkit:instance:1" id="{ID}" app="shop" restart="always"
 grace="1.5" ports=":80"/></metadata>
 <memory unit="MiB">8</memory><os><type>hvm</type></os></domain>"""
@@ -62,6 +63,17 @@ def test_one_whose_autostart_somebody_has_turned_off_stays_like_that(
     engine.start_again(ID)
     engine.unfence(before)
     assert engine.seen(ID) == before
+
+
+def test_where_its_disks_are(engine: LibvirtSource) -> None:
+    # After a snapshot, what stands below is no disk of the guest's own.
+    disks = """<devices><disk type="file"><driver type="qcow2"/><source file="/i/disk.snap"/>
+    <backingStore type="file"><format type="qcow2"/><source file="/i/disk.qcow2"/></backingStore>
+    <target dev="vda"/></disk><disk type="block"><source dev="/dev/sdb"/><target dev="vdb"/></disk>
+    </devices></domain>"""
+    engine._connection.defineXML(XML.replace("</domain>", disks))
+    engine.power_off(ID)
+    assert engine.disks(ID) == ("/i/disk.snap", "no file: ['dev']")
 
 
 def test_one_that_does_not_power_off_is_not_cut_off(

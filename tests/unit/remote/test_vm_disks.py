@@ -58,6 +58,9 @@ def test_what_it_was_made_of_is_kept_for_root_alone(instance: Path) -> None:
         row = vm_disks.described(MOVE, None)
         assert row["text"] == text
     assert stat.S_IMODE((instance / "about.json").stat().st_mode) == 0o600
+    assert row["disks"] == [
+        str(instance / name) for name in ("disk.qcow2", "pkv0.raw", "config.raw")
+    ]
     assert row["blobs"] == str(store.ROOT / "blobs" / "sha256")
 
 
@@ -128,6 +131,13 @@ def test_an_overlay_that_names_another_file_of_the_host_is_refused(instance: Pat
     overlay(place / "disk.qcow2", None, *words)
     (place / "x").unlink()
     refused("stands on another base")
+
+
+def test_a_disk_with_snapshots_is_refused_before_its_vm_is_stopped(instance: Path) -> None:
+    vm_disks.expose(MOVE, None)
+    process.run(["qemu-img", "snapshot", "-c", "before", instance / "disk.qcow2"])
+    with pytest.raises(RemoteError, match="stands on another base"):
+        vm_disks.expose(MOVE, None)
 
 
 def test_an_overlay_of_another_size_than_its_base_is_refused(instance: Path) -> None:
