@@ -3,12 +3,14 @@
 FOLDER/moves.sqlite3    private; what a Move's resume or rollback needs, and no secret
 FOLDER/running/ID       held (flock) by the process that is at work on the Move
 FOLDER/key              of the fingerprints by which a changed App is noticed
+FOLDER/reserve          room on the disk, for what has to be recorded when it is full
 
 A Move whose state is `running` or `rolling back`, and that no process holds, was left unfinished.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import hmac
@@ -17,7 +19,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -25,7 +27,7 @@ from pathlib import Path
 
 from portkit import files
 from portkit.delivery import Prediction
-from portkit.errors import ConflictError, PortkitError
+from portkit.errors import ConflictError, PortkitError, SpaceError
 from portkit.model import Artifact, Form
 from portkit.move.plan import Pause
 from portkit.move.walk import StepState
@@ -33,6 +35,10 @@ from portkit.wire.json_types import JsonObject
 
 _VERSION = 1
 _BUSY_S = 60.0  # another portkit writes one row at a time; a slow disk may take seconds for it
+# Of a full disk: a Move that is taken back changes some pages of 4 KiB, each of which sqlite copies
+# before.
+_RESERVE_BYTES = 512 << 10
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
 _TELLING_BYTES = 1 << 20  # of less, most of the time is not spent on sending
 # STRICT tables (sqlite 3.37) refuse a value of another type, which sqlite would otherwise keep as
 # it is.
@@ -137,7 +143,8 @@ class Journal:
     # ------------------------------------------------------------ Moves
 
     def add(self, identity: str, *, app: str, source: str, target: str, plan: JsonObject) -> None:
-        """A Move that begins now."""
+        """A Move that begins now; SpaceError where there is no room to record its way back."""
+        self.reserve()
         values = (identity, app, source, target, MoveState.RUNNING, time.time(), json.dumps(plan))
         with self._database() as database:
             database.execute(
@@ -211,13 +218,16 @@ class Journal:
     def settle(self, identity: str, state: MoveState, error: str = "") -> None:
         """Record how a Move stands or has ended; `error` in one line, without secrets."""
         ended = None if state in OPEN else time.time()
-        with self._database() as database:
+
+        def change(database: sqlite3.Connection) -> None:
             database.execute(
                 "update moves set state = ?, ended = ?, error = ? where id = ?",
                 (state, ended, error[:1000], identity),
             )
             if state is MoveState.WAITING:  # what was said was for the try that has failed
                 database.execute("delete from told where move = ?", (identity,))
+
+        self._surely(change)
 
     def tell(self, identity: str, pause: Pause) -> None:
         """A Move that waits there shall go on, also where it comes to that only later."""
@@ -291,6 +301,33 @@ class Journal:
 
     # ------------------------------------------------------------ the file
 
+    def reserve(self) -> None:
+        """Set room aside for what a Move has to record when the disk is full; SpaceError where
+        there is none."""
+        files.private_folder(self.folder, setting="PORTKIT_STATE")
+        try:
+            with (self.folder / "reserve").open("ab") as file:
+                os.fchmod(file.fileno(), 0o600)
+                os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise _no_room(self.folder, str(error)) from error
+
+    def _surely(self, change: Callable[[sqlite3.Connection], object]) -> None:
+        """Make a change, in the room of the reserve where the disk is full: an App that was stopped
+        is started again only when that can be recorded."""
+        try:
+            with self._database() as database:
+                change(database)
+        except SpaceError:
+            try:
+                (self.folder / "reserve").unlink()
+            except FileNotFoundError:
+                raise _no_room(self._path, "the reserve is used up") from None
+            with self._database() as database:
+                change(database)
+
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
         """A connection, with everything in one transaction that is on the disk afterwards."""
@@ -312,6 +349,8 @@ class Journal:
                     self._schema(database)
                     yield database
         except (sqlite3.Error, ValueError) as error:
+            if isinstance(error, sqlite3.Error) and _full(self.folder, error):
+                raise _no_room(self._path, str(error)) from error
             raise PortkitError(
                 "the journal of Moves cannot be used",
                 details=f"{self._path}: {error}",
@@ -373,13 +412,16 @@ class Steps:
         """Record a step's state, and what it tells of itself beside what it has told before."""
         known = self.result(step)
         merged = json.dumps(known if result is None else {**known, **result})
-        with self._journal._database() as database:
+
+        def change(database: sqlite3.Connection) -> None:
             database.execute(
                 "insert into steps (move, name, state, result, at) values (?, ?, ?, ?, ?)"
                 " on conflict (move, name) do update set state = excluded.state,"
                 " result = excluded.result, at = excluded.at",
                 (self._identity, step, state, merged, time.time()),
             )
+
+        self._journal._surely(change)
 
     def entries(self) -> tuple[tuple[str, StepState, float], ...]:
         """(name, state, time) of every step that was begun, in that order."""
@@ -394,6 +436,25 @@ class Steps:
             query = "select state, result from steps where move = ? and name = ?"
             found = database.execute(query, (self._identity, step)).fetchone()
         return found if isinstance(found, sqlite3.Row) else None
+
+
+def _full(folder: Path, error: sqlite3.Error) -> bool:
+    """Whether it is for lack of room: sqlite says that of its own file, and of the file beside it
+    only that it could not be opened or written."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    found = os.statvfs(folder)
+    return code == sqlite3.SQLITE_FULL or (
+        code in _FULL and found.f_bavail * found.f_frsize < _RESERVE_BYTES
+    )
+
+
+def _no_room(path: Path, why: str) -> SpaceError:
+    return SpaceError(
+        "the disk with the journal of Moves is full",
+        details=f"{path}: {why}",
+        resolution="Make room there. A Move that was begun is then ended with `portkit resume ID` "
+        "or `portkit rollback ID`.",
+    )
 
 
 def _content(image: Artifact, limit: float | None) -> str:

@@ -123,6 +123,7 @@ def resume(
                 from_start=False,
                 skip_hooks=skip_hooks,
             )
+            journal.reserve()
             journal.settle(identity, MoveState.RUNNING)
             walk_forward(ground, journal, steps)
         reports = form_reports(plan, steps, packed, cargo)

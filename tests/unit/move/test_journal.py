@@ -4,6 +4,8 @@ import os
 import sqlite3
 import stat
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from portkit import process
 from portkit.delivery import Prediction
-from portkit.errors import ConflictError, PortkitError
+from portkit.errors import ConflictError, PortkitError, SpaceError
 from portkit.model import Artifact, Form, Reading
 from portkit.move import unfinished
 from portkit.move.journal import Journal, MoveState, Past
@@ -198,3 +200,40 @@ def test_two_lanes_write_at_once(journal: Journal) -> None:
     for thread in threads:
         thread.join()
     assert [len(steps.result(name)) for name in ("main", "aside")] == [10, 10]
+
+
+@pytest.fixture
+def little(tmp_path: Path) -> Iterator[Path]:
+    """A file system with two MiB."""
+    folder = tmp_path / "little"
+    folder.mkdir()
+    process.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "none", folder])
+    yield folder
+    process.run(["umount", folder])
+
+
+def filled(folder: Path) -> None:
+    """Not a byte of room is left."""
+    with (folder / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_the_way_back_is_recorded_on_a_full_disk(little: Path) -> None:
+    journal = Journal(little)
+    journal.add(ID, app="shop", source="old", target="new", plan={"repeat": 1})
+    steps = journal.record(ID)
+    filled(little)
+    names = ("commit", "boot image", "last sync", "stop", "fence")
+    for name in names:
+        steps.note(name, StepState.DOING, {"volumes": ["x" * 2000]})
+    for name in names:
+        steps.note(name, StepState.UNDONE)
+    journal.settle(ID, MoveState.WAITING, "the disk is full")
+    assert {steps.state(name) for name in names} == {StepState.UNDONE}
+    assert not (little / "reserve").exists()
+    filled(little)
+    with pytest.raises(SpaceError, match="journal of Moves is full"):
+        journal.reserve()
+    with pytest.raises(SpaceError):
+        journal.add("pk-0123456789ac", app="a", source="old", target="new", plan={})
