@@ -22,7 +22,8 @@ from portkit_cli.commands.gc import gc
 from portkit_cli.commands.instances import COMMANDS
 from portkit_cli.commands.inventory import inventory
 from portkit_cli.commands.lab import lab
-from portkit_cli.commands.move import measure_command, move, pack
+from portkit_cli.commands.move import measure_command, move
+from portkit_cli.commands.pack import pack
 from portkit_cli.commands.show import show
 from portkit_cli.interrupt import Terminated
 from portkit_cli.render import clean, print_error

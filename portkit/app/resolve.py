@@ -45,7 +45,7 @@ DEFAULT_ULIMITS = {
     "msgqueue": Ulimit(819200, 819200),
 }
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}  # as Docker's words
-_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOSTNAME = re.compile(rf"(?=.{{1,63}}\Z){_LABEL}(\.{_LABEL})*")
 
@@ -208,7 +208,7 @@ def _healthcheck(own: Healthcheck | None, image: Healthcheck | None) -> Healthch
 
 def _env(service: Service, image: ImageConfig, hostname: str) -> tuple[tuple[str, str], ...]:
     # Docker's daemon puts these two first, whoever gave them.
-    merged: dict[str, str | None] = {"PATH": _DEFAULT_PATH, "HOSTNAME": hostname}
+    merged: dict[str, str | None] = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
     for row in image.env:
         key, _, value = row.partition("=")
         if not key or not encodable(row) or "\0" in row:  # the engine's error would quote the value

@@ -57,9 +57,17 @@ def cache_root() -> Path:
     return user_cache_path("portkit")
 
 
-def build_kit(cache: Path | None = None, architecture: str = "amd64") -> GuestKit:
+def build_kit(
+    cache: Path | None = None,
+    architecture: str = "amd64",
+    *,
+    drivers: tuple[str, ...] = (),
+    dhcp: bool = False,
+) -> GuestKit:
     """The kit, from the cache where nothing changed.
 
+    drivers: modules beside those for virtio. dhcp: it asks a server for its address, where it would
+    take the one that it has in QEMU's user-mode network.
     The kernel comes from Debian's archive through apt, the init is compiled from src/ for musl. Of
     an architecture that is not this machine's, the UEFI boot loader comes from there, too.
     Raises AppError for an architecture that has none, ToolError when apt or the compiler fails.
@@ -78,7 +86,7 @@ def build_kit(cache: Path | None = None, architecture: str = "amd64") -> GuestKi
     (kernel,) = (tree / "boot").glob("vmlinuz-*")
     release = kernel.name.removeprefix("vmlinuz-")
     modules = tree / "lib/modules" / release
-    initrd = _kept(cache, "initrd", _initrd(_init(cache, architecture), modules))
+    initrd = _kept(cache, "initrd", _initrd(_init(cache, architecture), modules, drivers, dhcp))
     made_of = _digest(kernel) + _digest(initrd)
     boot = _boot(cache, known, _uefi_loader(cache, apt), kernel, initrd, made_of)
     first = boot_partition.BIOS_LOADER.read_bytes()[:LOADER_BYTES] if known.bios else b""
@@ -201,11 +209,11 @@ def _init(cache: Path, architecture: str) -> Path:
     return made
 
 
-def _initrd(init: Path, modules: Path) -> bytes:
+def _initrd(init: Path, modules: Path, drivers: tuple[str, ...], dhcp: bool) -> bytes:
     built_in = _built_in(modules)
     loaded, more = (
         tuple(name for name in names if name.replace("-", "_") not in built_in)
-        for names in (_MODULES, _OF_SEVERAL)
+        for names in ((*_MODULES, *drivers), _OF_SEVERAL)
     )
     always = list(dict.fromkeys(_with_needs(loaded, modules)))
     needed = dict.fromkeys(_with_needs(more, modules))
@@ -216,6 +224,8 @@ def _initrd(init: Path, modules: Path) -> bytes:
     }
     for listed, names in (("order", always), ("several", several)):
         files[f"modules/{listed}"] = (0o644, "".join(f"{name}.ko\n" for name in names).encode())
+    if dhcp:
+        files["dhcp"] = (0o644, b"")  # src/network.c looks for it
     return cpio({"init": (0o755, init.read_bytes()), **files})
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from portkit import files, process
@@ -48,6 +49,19 @@ def save(artifact: Artifact, store: Store, path: Path, name: str) -> None:
             details=f"{name}: {len(artifact.images)} images",
             resolution="Pack a bundle, which holds the whole App: -o FILE.portkit.",
         )
+    with placed(path, store) as fresh:
+        if artifact.form is Form.IMAGE:
+            _docker_archive(artifact, store, fresh, name)
+        else:
+            qcow2(store.content(artifact.digest), fresh)
+
+
+@contextmanager
+def placed(path: Path, store: Store) -> Iterator[Path]:
+    """A name beside `path` for a file that the block makes; it becomes `path` when the block ends.
+
+    Raises ConflictError when `path` is there, SpaceError when the disk is full.
+    """
     if path.exists():
         raise ConflictError(
             "the file is there already",
@@ -57,13 +71,15 @@ def save(artifact: Artifact, store: Store, path: Path, name: str) -> None:
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with store.space():
-            if artifact.form is Form.IMAGE:
-                _docker_archive(artifact, store, fresh, name)
-            else:
-                _qcow2(store.content(artifact.digest), fresh)
+            yield fresh
         fresh.rename(path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def tag_of(name: str, artifact: Artifact) -> str:
+    """The name that an image has in an engine that loads its file."""
+    return f"portkit/{name}:{artifact.digest.removeprefix('sha256:')[:12]}"
 
 
 def _docker_archive(artifact: Artifact, store: Store, path: Path, name: str) -> None:
@@ -71,9 +87,8 @@ def _docker_archive(artifact: Artifact, store: Store, path: Path, name: str) -> 
     contents: dict[str, Content] = {
         digest: Plain(store.content(digest)) for digest in dict.fromkeys(layers)
     }
-    hold = f"portkit/{name}:{artifact.digest.removeprefix('sha256:')[:12]}"
     config = store.content(artifact.config.digest)
-    stream, _ = image_archive.docker_archive(config, layers, contents, hold)
+    stream, _ = image_archive.docker_archive(config, layers, contents, tag_of(name, artifact))
     try:
         with files.create(path) as out:
             for data in stream:
@@ -83,19 +98,21 @@ def _docker_archive(artifact: Artifact, store: Store, path: Path, name: str) -> 
             source.close()
 
 
-def _qcow2(raw: Path, path: Path) -> None:
+def qcow2(raw: Path, path: Path) -> None:
+    """The compressed qcow2 of a raw disk; VerifyError or ToolError when it is not equal."""
     # Made before qemu-img opens it, so that its mode is 0600 from the start.
     files.write(path, b"")
-    _qemu_img(
+    qemu_img(
         "convert", "-c", "-W", "-m", "4", "-f", "raw", "-O", "qcow2", "-o", _OPTIONS, raw, path
     )
     with path.open("rb") as file:
         check_header(file.read(112))
     # It exits with 1 when the contents differ; `process.run` raises then.
-    _qemu_img("compare", "-q", "-f", "raw", "-F", "qcow2", raw, path)
+    qemu_img("compare", "-q", "-f", "raw", "-F", "qcow2", raw, path)
 
 
-def _qemu_img(*words: str | Path) -> None:
+def qemu_img(*words: str | Path) -> None:
+    """Run qemu-img; ToolError when it fails, or when what it compares differs."""
     process.run(["qemu-img", *words], timeout=_DEADLINE_S, memory_bytes=_MEMORY_BYTES)
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,11 +35,16 @@ def free_port() -> int:
 @contextmanager
 def qemu(disk: Path, folder: Path, port: int, *more: str) -> Iterator[process.Process]:
     """The disk as it is, changes thrown away; its serial console is in `folder`."""
-    argv: list[str | Path] = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max"]
-    argv += ["-m", "384", "-display", "none", "-monitor", "stdio"]
-    argv += ["-serial", f"file:{folder}/serial.log"]
-    argv += ["-drive", f"file={disk},if=virtio,format=qcow2,snapshot=on"]
-    argv += ["-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:8077", *more]
+    argv = ["-M", "q35", "-drive", f"file={disk},if=virtio,format=qcow2,snapshot=on"]
+    argv += ["-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:8077"]
+    with machine(folder, *argv, *more) as guest:
+        yield guest
+
+
+@contextmanager
+def machine(folder: Path, *more: str) -> Iterator[process.Process]:
+    argv = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "384", "-display", "none"]
+    argv += ["-monitor", "stdio", "-serial", f"file:{folder}/serial.log", *more]
     with process.popen(argv, stdin=process.PIPE, stdout=process.DEVNULL) as guest:
         yield guest
 
@@ -74,6 +80,30 @@ def test_it_boots_on_its_own(packed: Path, tmp_path: Path, kind: str) -> None:
     assert "OVER=image" in told["environment"]
     serial = (tmp_path / "serial.log").read_text(errors="replace")
     assert "portkit: app exited with code 0" in serial
+
+
+def test_an_appliance_boots_on_what_vmware_has(lab: Lab, store: Path, tmp_path: Path) -> None:
+    """Its disk behind VMware's SCSI, its network on VMware's card, its address from a server in a
+    network that is not QEMU's usual one. QEMU has both devices; no VMware was asked."""
+    app = str(ROOT / "fixtures/apps/probe")
+    words = ("--form", "disk", "--disk-format", "ova", "-o", str(tmp_path))
+    portkit("pack", app, "--from", "lab:alpha", *words, store=store)
+    with tarfile.open(tmp_path / "probe.ova") as tar:
+        assert tar.getnames() == ["probe.ovf", "probe.mf", "probe-disk1.vmdk"]
+        disk = tar.extractfile("probe-disk1.vmdk")
+        assert disk is not None
+        with (tmp_path / "probe-disk1.vmdk").open("wb") as out:
+            shutil.copyfileobj(disk, out)
+    port = free_port()
+    argv = ["-M", "q35", "-device", "pvscsi,id=scsi", "-device", "scsi-hd,drive=root,bus=scsi.0"]
+    drive = f"file={tmp_path}/probe-disk1.vmdk,id=root,if=none,format=vmdk,snapshot=on"
+    network = "user,model=vmxnet3,net=192.168.76.0/24,dhcpstart=192.168.76.40"
+    forward = f"hostfwd=tcp:127.0.0.1:{port}-192.168.76.40:8077"
+    with machine(tmp_path, *argv, "-drive", drive, "-nic", f"{network},{forward}"):
+        wait_for(f"http://127.0.0.1:{port}/", 180)
+        told = json.loads(ask(f"http://127.0.0.1:{port}/"))
+    assert told["argv"] == ["python3", "-I", "/usr/local/bin/probe.py"]
+    assert "portkit: address 192.168.76.40" in (tmp_path / "serial.log").read_text(errors="replace")
 
 
 def test_the_image_is_loaded(lab: Lab, store: Path, tmp_path: Path) -> None:

@@ -1,32 +1,24 @@
-"""portkit move, pack, measure: the verbs that package an App or measure it."""
+"""portkit move, measure: the verbs that start an App on a host and measure it."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 import click
-from rich.filesize import decimal
 
 from portkit import app as apps
-from portkit import compat, inventory
+from portkit import compat
 from portkit import move as moves
-from portkit.app import values
-from portkit.bundle import write
 from portkit.host import Host, connect
 from portkit.host.limit import rate
-from portkit.inventory import Inventory
-from portkit.model import App, Artifact, Form, Reading
-from portkit.package.save import check as check_files
-from portkit.package.save import save
+from portkit.model import App, Form, Reading
 from portkit.progress import Observer
 from portkit.report import Report
-from portkit.source import OnHost, Pull, Source
-from portkit.store import Store, default_root
+from portkit.source import Source
 from portkit_cli import sources
 from portkit_cli.observers import observer
 from portkit_cli.options import Messages, RunningOptions, output, progress, running_options
@@ -185,104 +177,6 @@ def _exit_if_refused(reports: Sequence[Report]) -> None:
     }
     if error := compat.refusal(judged):
         sys.exit(error.exit_code)
-
-
-@click.command()
-@click.argument("app")
-@sources.source
-@sources.pull
-@sources.form
-@click.option(
-    "-o",
-    "place",
-    type=click.Path(path_type=Path),
-    default=".",
-    metavar="PATH",
-    help="A folder for the files, or FILE.portkit.  [default: this folder]",
-)
-@click.option(
-    "--for",
-    "made_for",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="INVENTORY",
-    help="Leave out what the host of this inventory has.",
-)
-@click.option(
-    "--split",
-    "part",
-    type=values.size,
-    metavar="SIZE",
-    help="Write parts of at most SIZE (650m, 4g): FILE.portkit.001 and so on.",
-)
-@reading_options
-@progress
-def pack(
-    app: str,
-    source: str,
-    pull: str,
-    form: str,
-    place: Path,
-    made_for: Path | None,
-    part: int | None,
-    reading: Reading,
-    progress: str,
-) -> None:
-    """Make files of APP: an image, a disk, or an offline bundle.
-
-    NAME.tar is for `docker load`, NAME.qcow2 boots on its own. FILE.portkit is a bundle: both forms
-    of all services and the files of APP in one file, which `portkit move` takes instead of APP. The
-    disk boots under BIOS and UEFI, runs what the image says, and expects QEMU's user-mode network.
-    An APP with several images, or with a disk that holds several services or files, goes into a
-    bundle only.
-
-    \b
-    Examples:
-      portkit pack ./shop -o /media/usb
-      portkit pack ./shop -o /media/usb/shop.portkit
-      portkit pack ./shop -o /media/usb/shop.portkit --for web2.json --split 650m
-      qemu-system-x86_64 -M q35 -m 512 -nographic -drive file=shop.qcow2,if=virtio \\
-        -nic user,model=virtio-net-pci,hostfwd=tcp::8080-:80
-    """
-    told = observer(progress)
-    loaded, store = apps.load(app, **asdict(reading)), Store(default_root())
-    # A folder may be called something.portkit too; then the files go into it.
-    alone = place.suffix == ".portkit" and not place.is_dir()
-    if not alone and (made_for or part):
-        raise click.UsageError("--for and --split are for a bundle: -o FILE.portkit")
-    if not alone:
-        check_files(loaded, sources.FORMS[form])
-    # The inventory is read before anything is packed, which may take minutes.
-    known = Inventory("", "") if made_for is None else inventory.read(made_for)
-    with connect(source, told) as origin:
-        # A bundle says what its source host was, as nobody can ask it later.
-        facts = origin.facts() if alone else None
-        made = moves.pack(
-            loaded,
-            source=OnHost(origin, Pull(pull)),
-            forms=sources.FORMS[form],
-            store=store,
-            observer=told,
-        )
-    if facts is None:
-        _write_files(place, loaded.name, made.artifacts, store, told)
-        return
-    told.phase(f"write {place}")
-    have, host = known.digests, known.host
-    written = write(place, made, store, facts, told, have=have, made_for=host, part_bytes=part)
-    for path in written:
-        click.echo(f"{path}  {decimal(path.stat().st_size)}")
-
-
-def _write_files(
-    folder: Path, name: str, made: Mapping[Form, Artifact], store: Store, told: Observer
-) -> None:
-    """A file for each Form."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind, artifact in made.items():
-        path = folder / (name + (".tar" if kind is Form.IMAGE else ".qcow2"))
-        told.phase(f"write {path}")
-        save(artifact, store, path, name)
-        click.echo(f"{path}  {decimal(path.stat().st_size)}  {artifact.digest}")
 
 
 @click.command("measure")

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from dataclasses import asdict
 
 import click
 
+from portkit import yaml_text
 from portkit.errors import IncompatibleError
 from portkit.host import connect
 from portkit.model import Severity
 from portkit.source.running import show as show_running
-from portkit.wire.json_types import JsonObject
 from portkit_cli.commands.moves import show_move
 from portkit_cli.options import Messages, output
 from portkit_cli.render import clean, finding_line
-
-# PyYAML quotes what YAML 1.1 reads as something else; this leaves it only what every version reads
-# as text.
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@:=-]*( [A-Za-z0-9_./@=-]+)*")
 
 
 @click.command()
@@ -63,22 +58,6 @@ def show(what: str, host: str | None, output: str) -> None:
     else:
         for finding in shown.findings:
             click.echo(clean(" ".join(finding_line(finding).split())), err=True)
-        click.echo(_text(shown.document), nl=False)
+        click.echo(yaml_text.dump(shown.document), nl=False)
     if any(each.severity is Severity.ERROR for each in shown.findings):
         sys.exit(IncompatibleError.exit_code)
-
-
-def _text(document: JsonObject) -> str:
-    """As YAML. Every text that some reader could take for a number or a date is quoted."""
-    import yaml  # slow to import
-
-    class Dumper(yaml.SafeDumper):
-        pass
-
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        style = None if _PLAIN.fullmatch(value) else '"'
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-    Dumper.add_representer(str, text)
-    made = yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
-    return str(made)

@@ -319,7 +319,7 @@ static void hosts_make(const struct service *service) {
     char *text = malloc(size);
     if (!text) fail("get memory");
     if (service->hosts) snprintf(text, size, "%s%s", common, service->hosts);
-    else snprintf(text, size, "%s10.0.2.15\t%s\n", common, service->hostname);
+    else snprintf(text, size, "%s%s\t%s\n", common, guest_address, service->hostname);
     file_over(service, "hosts", text);
     free(text);
 }
@@ -420,7 +420,7 @@ void world_mount(const struct service *service) {
     snprintf(text, sizeof text, "%s\n", service->hostname);
     file_over(service, "hostname", text);
     hosts_make(service);
-    file_over(service, "resolv.conf", service->resolv ? service->resolv : "nameserver 10.0.2.3\n");
+    file_over(service, "resolv.conf", service->resolv ? service->resolv : guest_resolver);
     int etc = place_open(service, "/etc", 0);
     if (symlinkat("/proc/mounts", etc, "mtab") && errno != EEXIST) say("no /etc/mtab");
     close(etc);

@@ -86,6 +86,15 @@ void memory_renew(const struct service *service);
 void kernel_mount(const struct service *service);
 
 void network_up(struct app *app);
+/* The guest's own address, and what resolv.conf says where the App does not say it. */
+extern char guest_address[16], guest_resolver[128];
+
+/* An address that a DHCP server lends to a card; all but `seconds` and `named` as in the network. */
+struct lease { uint8_t card[6]; uint32_t id, address, mask, router, server, seconds, names[3]; size_t named; int bound; };
+/* Whether a server gave an address. */
+int lease_get(const char *card, const char *hostname, struct lease *lease);
+/* Renew it in a process of its own. */
+void lease_keep(const char *card, const char *hostname, struct lease *lease);
 
 /* Copy the content of a folder, with owners, modes, times and attributes. */
 void tree_copy(const char *from, const char *to);

@@ -1,4 +1,5 @@
 /* QEMU's user-mode network: 10.0.2.0/24, router 10.0.2.2. By ioctl, at once: DHCP costs a second.
+ * Where the initrd has the file /dhcp, the disk is for other hosts, and a server is asked.
  *
  * An App of one service has 10.0.2.15. Of several, each has a network namespace and an address of
  * its own; a bridge joins them and the guest's one card, so that QEMU reaches every one of them. */
@@ -23,6 +24,8 @@
 
 #define GUEST 15 /* last byte of the guest's own address */
 
+char guest_address[16] = "10.0.2.15", guest_resolver[128] = "nameserver 10.0.2.3\n";
+
 static void address(struct sockaddr *to, const char *text) {
     struct sockaddr_in *inet = (struct sockaddr_in *)to;
     inet->sin_family = AF_INET;
@@ -43,21 +46,51 @@ static int up(int any, const char *name) {
     return ioctl(any, SIOCSIFFLAGS, &request);
 }
 
-static void address_set(int any, const char *name, unsigned last) {
+/* router: "" for none. */
+static void address_give(int any, const char *name, const char *own, const char *mask,
+                         const char *router) {
     struct ifreq request = {0};
-    char text[32];
     strncpy(request.ifr_name, name, IFNAMSIZ - 1);
-    snprintf(text, sizeof text, "10.0.2.%u", last);
-    address(&request.ifr_addr, text);
+    address(&request.ifr_addr, own);
     if (ioctl(any, SIOCSIFADDR, &request)) fail("set the address");
-    address(&request.ifr_netmask, "255.255.255.0");
+    address(&request.ifr_netmask, mask);
     if (ioctl(any, SIOCSIFNETMASK, &request)) fail("set the netmask");
+    if (!*router) return;
     struct rtentry route = {0};
     address(&route.rt_dst, "0.0.0.0");
     address(&route.rt_genmask, "0.0.0.0");
-    address(&route.rt_gateway, "10.0.2.2");
+    address(&route.rt_gateway, router);
     route.rt_flags = RTF_UP | RTF_GATEWAY;
     if (ioctl(any, SIOCADDRT, &route) && errno != EEXIST) fail("set the route");
+}
+
+static void address_set(int any, const char *name, unsigned last) {
+    char text[32];
+    snprintf(text, sizeof text, "10.0.2.%u", last);
+    address_give(any, name, text, "255.255.255.0", "10.0.2.2");
+}
+
+static void written(uint32_t number, char *text) { inet_ntop(AF_INET, &number, text, 16); }
+
+/* The address that a server gives; without one the app runs and is not reached. */
+static void address_ask(int any, const char *name, const char *hostname) {
+    struct lease lease;
+    char mask[16] = "255.255.255.0", router[16] = "", server[16];
+    if (!lease_get(name, hostname, &lease)) {
+        say("no DHCP server gives this machine an address");
+        return;
+    }
+    written(lease.address, guest_address);
+    if (lease.mask) written(lease.mask, mask);
+    if (lease.router) written(lease.router, router);
+    address_give(any, name, guest_address, mask, router);
+    *guest_resolver = 0;
+    for (size_t i = 0; i < lease.named; i++) {
+        written(lease.names[i], server);
+        strcat(strcat(strcat(guest_resolver, "nameserver "), server), "\n");
+    }
+    say("address %s", guest_address);
+    lease_keep(name, hostname, &lease);
 }
 
 /* As Docker sets it in a container: an app without rights may bind low ports, and ping. */
@@ -173,7 +206,8 @@ void network_up(struct app *app) {
         if (ioctl(any, SIOCBRADDBR, card = "br0") || up(any, card)) fail("make a bridge");
         bridge_add(any, "eth0");
     }
-    if (present) address_set(any, card, GUEST);
+    if (present && !access("/dhcp", F_OK)) address_ask(any, card, hostname);
+    else if (present) address_set(any, card, GUEST);
     if (present) rights_give();
     if (several) join_all(app, any, present);
     close(any);
