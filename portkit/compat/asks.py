@@ -100,14 +100,14 @@ def low_port(case: Case) -> Iterator[Found]:
     network."""
     ports = [port.target for port in case.spec.ports if port.target < _LOW]
     user = case.spec.user.partition(":")[0]
-    if not ports or user in ("", "0", "root") or case.form is Form.DISK:
+    if not ports or case.spec.is_root or case.form is Form.DISK:
         return
     if "CAP_NET_BIND_SERVICE" in case.spec.capabilities and case.spec.privileged:
         return
     engine = version(case.facts.docker_version)
     host_network = case.spec.network_mode == "host"
     start = case.facts.unprivileged_port_start if host_network else _LOW
-    old = bool(engine) and engine < (20, 10)
+    old = bool(engine) and engine < (20, 10) and not engine_of(case.facts).podman
     if (host_network or old) and min(ports) < start:
         yield Found(
             f"user {user} may not listen on port {min(ports)}",

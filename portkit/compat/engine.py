@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from portkit.compat.programs import OF_A_DRIVER
-from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
+from portkit.compat.rule import Case, Found, UnknownFact, engine_name, engine_of, linux_of
 from portkit.compat.versions import Version, dotted, version
 from portkit.model import Form, Lack, Severity, Software
 from portkit.model.run import security_option
@@ -113,7 +113,7 @@ def io_uring(case: Case) -> Iterator[Found]:
         if not old and _filtered(case):
             yield Found(
                 "io_uring is refused with EPERM by the engine's seccomp profile",
-                (found.path, f"{case.facts.host}: Docker {case.facts.docker_version}"),
+                (found.path, f"{case.facts.host}: {engine_name(case.facts)}"),
             )
 
 
@@ -292,7 +292,7 @@ def gpu(case: Case) -> Iterator[Found]:
         return
     if case.form is Form.DISK:
         yield Found("the VM has no GPU", (found.path,))
-    elif runtimes is None:
+    elif runtimes is None or engine_of(case.facts).podman:  # which has such devices by CDI
         raise UnknownFact("whether it has NVIDIA's container runtime")
     elif "nvidia" not in runtimes:
         yield Found("the engine has no runtime of NVIDIA", (f"runtimes: {', '.join(runtimes)}",))

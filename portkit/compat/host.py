@@ -46,9 +46,9 @@ def emulator(case: Case) -> Iterator[Found]:
 
 
 def docker(case: Case) -> Iterator[Found]:
-    """A container needs a Docker Engine that answers."""
+    """A container needs a Docker Engine, or Podman at its socket, that answers."""
     if case.facts.docker_version is None:
-        yield Found("no Docker Engine answers on the host", (case.facts.host,))
+        yield Found("no container engine answers on the host", (case.facts.host,))
 
 
 def network(case: Case) -> Iterator[Found]:

@@ -103,6 +103,12 @@ def linux_of(facts: Facts) -> Linux:
         return Linux()
 
 
+def engine_name(facts: Facts) -> str:
+    """The engine and its version, for people."""
+    name = "Podman" if engine_of(facts).podman else "Docker"
+    return f"{name} {facts.docker_version}" if facts.docker_version else name
+
+
 def engine_of(facts: Facts) -> Engine:
     """What is known of the engine: nothing, where nobody knows it."""
     try:

@@ -10,6 +10,7 @@ from portkit.compat.ports import Pair
 from portkit.compat.room import Load
 from portkit.compat.rule import Case, Rule, Scope
 from portkit.compat.table_of_needs import NEEDS
+from portkit.compat.table_of_podman import PODMAN
 from portkit.errors import ConflictError, SpaceError
 from portkit.model import Form, Severity
 
@@ -46,7 +47,8 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         host.docker,
-        remedy="Install docker.io there, or start it: systemctl start docker.",
+        remedy="Install docker.io there, or start it: systemctl start docker. For Podman: "
+        "systemctl start podman.socket.",
         forms=_IMAGE,
     ),
     Rule(
@@ -238,6 +240,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         forms=_DISK,
     ),
     *NEEDS,
+    *PODMAN,
 )
 
 # Judged once for a Move, or for several Moves to one host together.

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portkit.engines import docker_spec, docker_state
+from portkit.engines import docker_spec, docker_state, podman
 from portkit.engines.marks import ours
 from portkit.engines.patience import CALL_S, Late, Patient, within
 from portkit.errors import AppError, BootError, ConflictError, EngineError, PortkitError
@@ -58,6 +59,14 @@ class Docker:
         # end of a process, the other may take as long as the App says.
         self._sdk = made
         self._api = Patient(made)
+        self._checks = podman.Checks(self._api)
+
+    @cached_property
+    def _podman(self) -> bool:
+        """Whether Podman answers at the socket."""
+        from portkit.engines.docker_client import Version, read
+
+        return read(Version, self._api.version(api_version=False)).podman
 
     def close(self) -> None:
         """Close the connections to the engine."""
@@ -139,6 +148,8 @@ class Docker:
                     volumes[service.service],
                     [f"{there}/{number}" for number in files[service.service]],
                 )
+                if self._podman:
+                    config = podman.adapted(config, service)
                 self._create_container(held[service.image], app, service, identity, config)
 
     def _create_volumes(self, app: AppSpec, identity: str) -> None:
@@ -327,6 +338,10 @@ class Docker:
     def _inspect(self, container: str) -> Inspected:
         from portkit.engines.docker_client import Inspected, read
 
+        row = read(Inspected, self._api.inspect_container(container))
+        if not self._checks.overdue(container, row) or not self._podman:
+            return row
+        self._checks.make(container)
         return read(Inspected, self._api.inspect_container(container))
 
     def restart_policies(self, identity: str, policies: Mapping[str, str]) -> None:

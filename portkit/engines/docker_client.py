@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import docker
 import requests
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from portkit.wire import labels, strict_json
 
@@ -102,6 +102,21 @@ class _Answer(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
+class _Component(_Answer):
+    Name: Text = ""
+
+
+class Version(_Answer):
+    """Which engine answers."""
+
+    Components: Annotated[list[_Component], Field(max_length=100), or_empty(list)] = []
+
+    @property
+    def podman(self) -> bool:
+        """Whether it is Podman, as portkit.model.Engine.podman."""
+        return any("podman" in each.Name.lower() for each in self.Components[:1])
+
+
 class _Published(_Answer):
     PublicPort: Annotated[int, Field(ge=0, le=65535), or_empty(int)] = 0
 
@@ -110,7 +125,7 @@ class Row(_Answer):
     """A container of the list."""
 
     Id: Annotated[str, Field(pattern=r"^[0-9a-zA-Z_.-]{1,128}$")]
-    Image: Text = ""
+    Image: Annotated[Text, AfterValidator(labels.familiar)] = ""
     State: Text = ""
     Status: Text = ""
     Labels: LabelMap = {}
@@ -130,6 +145,7 @@ class Row(_Answer):
 
 
 class _Checked(_Answer):
+    Start: Text = ""
     ExitCode: int = 0
     Output: Text = ""
 
@@ -161,7 +177,12 @@ class _Networks(_Answer):
     Networks: Annotated[dict[str, _Network | None], or_empty(dict)] = {}
 
 
+class _Healthcheck(_Answer):
+    Interval: Annotated[int, Field(ge=0), or_empty(int)] = 0  # nanoseconds
+
+
 class _Config(_Answer):
+    Healthcheck: _Healthcheck | None = None
     StopTimeout: Annotated[int, Field(ge=0, le=10**9)] | None = None
 
 

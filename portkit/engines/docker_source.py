@@ -27,9 +27,11 @@ class DockerSource(Docker):
 
     def see(self, kind: str, name: str) -> Seen:
         """What somebody else runs here. kind: container, or project of compose; it is only read.
-        AppError when there is none."""
+        AppError when there is none, EngineError when the engine is Podman."""
         from portkit.engines.described import look
 
+        if self._podman:
+            raise self._unread(kind)
         ask = {"container": look.container, "project": look.project}[kind]
         with self._errors(f"look at the {kind}"):
             seen = ask(self._api, name)
@@ -40,6 +42,14 @@ class DockerSource(Docker):
                 resolution="See docker ps -a there, or docker compose ls.",
             )
         return seen
+
+    def _unread(self, kind: str) -> EngineError:
+        return EngineError(
+            f"a running {kind} of Podman cannot be taken over",
+            details=f"Podman answers on {self._host}; portkit reads what runs from Docker alone",
+            resolution="Move the App from its compose file or its image; its data, by copying the "
+            "volumes.",
+        )
 
     def users_of(self, volume: str) -> tuple[str, ...]:
         """The ids of all containers that use a volume and have not ended."""

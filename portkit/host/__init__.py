@@ -26,12 +26,12 @@ from portkit.host.limit import Bucket
 from portkit.host.ssh import Counters, Session
 from portkit.model import Facts, Guests
 from portkit.progress import NullObserver, Observer
+from portkit.remote.engine import SOCKETS
 from portkit.remote.facts import KEPT, LIBVIRT_SOCKETS
 from portkit.wire.json_types import JsonObject
 
 __all__ = ["Counters", "Host", "connect"]
 
-_DOCKER_SOCKET = "/var/run/docker.sock"
 # python3 as root, whoever logs in; -n: sudo must never ask.
 _AS_ROOT = (
     # -I: neither PYTHONPATH nor the user's site-packages nor the working folder are searched for
@@ -115,8 +115,16 @@ class Host:
         return row
 
     def docker_socket(self) -> Path:
-        """A unix socket on this machine that leads to the host's Docker Engine."""
-        return self._forwarded("docker", _DOCKER_SOCKET)
+        """A unix socket on this machine that leads to the host's Docker Engine or Podman."""
+        told = self.remote.engine
+        # A host's word, as libvirt's socket is.
+        if told not in SOCKETS:
+            raise HostError(
+                "what the host says of itself cannot be right",
+                details=f"its engine's socket is said to be {told!r}",
+                resolution="Check who answers on the host.",
+            )
+        return self._forwarded("docker", told)
 
     def libvirt_uri(self) -> str:
         """A libvirt URI that leads to the host's system daemon; EngineError where none runs."""
@@ -185,14 +193,14 @@ def _connected(
 ) -> Iterator[Host]:
     with ExitStack() as stack:
         if endpoint.local:
-            _refuse_tcp_engine(os.environ.get("DOCKER_HOST", ""))
-            yield Host(name, None, _local(stack, observer), keep=keep)
+            engine = _local_engine(os.environ.get("DOCKER_HOST", ""))
+            yield Host(name, None, _local(stack, observer, engine), keep=keep)
             return
         session = Session(name, endpoint)
         stack.callback(session.close)
         observer.message(f"{name} is {session.describe()}")
         command = "exec " + shlex.join(["sh", "-c", _AS_ROOT, "sh", BOOT])
-        remote = Remote(lambda: session.start(command), observer, session.said)
+        remote = Remote(lambda: session.start(command), observer, session.said, endpoint.engine)
         yield Host(name, session, remote, keep=keep)
 
 
@@ -211,17 +219,22 @@ def _endpoint(name: str) -> endpoints.Endpoint:
     return endpoints.Endpoint(f"lab-{host.name}", config=host.ssh_config)
 
 
-def _refuse_tcp_engine(told: str) -> None:
-    """portkit would take this machine's own engine, not the one that the user has in mind."""
-    if told and not told.startswith("unix://"):
-        raise HostError(
-            "an engine is reached through its unix socket or ssh only",
-            details=f"DOCKER_HOST is {told[:200]!r}",
-            resolution="Unset DOCKER_HOST for this machine's engine, or name the other host.",
-        )
+def _local_engine(told: str) -> str:
+    """Which engine of this machine DOCKER_HOST names; "" for the one that is found. HostError for
+    all others: portkit would not take the engine that the user has in mind."""
+    if not told:
+        return ""
+    socket = endpoints.engine_socket(told.removeprefix("unix://"))
+    if told.startswith("unix://") and socket:
+        return socket
+    raise HostError(
+        "an engine is reached through its system's unix socket or ssh only",
+        details=f"DOCKER_HOST is {told[:200]!r}; known are {', '.join(SOCKETS)}",
+        resolution="Unset DOCKER_HOST for this machine's engine, or name the other host.",
+    )
 
 
-def _local(stack: ExitStack, observer: Observer) -> Remote:
+def _local(stack: ExitStack, observer: Observer, engine: str) -> Remote:
     # Not this environment's Python below sudo: root should not run what an ordinary user can write
     # to.
     argv = [sys.executable, "-I", "-c", BOOT]
@@ -238,7 +251,7 @@ def _local(stack: ExitStack, observer: Observer) -> Remote:
         stderr.seek(0)
         return stderr.read(4096).decode("utf-8", "replace").strip()
 
-    return Remote(start, observer, said)
+    return Remote(start, observer, said, engine)
 
 
 def _finish(child: process.Process) -> None:

@@ -74,12 +74,15 @@ if sys.version_info < (3, 9):
     sys.exit("portkit: python3 of this host is older than 3.9: " + sys.version)
 sys.meta_path.insert(0, Room())
 from portkit.remote import serve
-sys.exit(serve.main(%r))
+sys.exit(serve.main(%r, %r))
 """
 
 
-def loader(nonce: str) -> bytes:
-    """The program that is sent: its length in a line, then deflated Python with every module."""
+def loader(nonce: str, engine: str = "") -> bytes:
+    """The program that is sent: its length in a line, then deflated Python with every module.
+
+    engine: the socket that it uses, "" for the one that it finds.
+    """
     sources = {"portkit": ""}
     for package in ("portkit.wire", "portkit.remote"):
         sources[package] = ""
@@ -89,7 +92,7 @@ def loader(nonce: str) -> bytes:
                 name = file.name.removesuffix(".py")
                 sources[f"{package}.{name}"] = file.read_text(encoding="utf-8")
     # JSON twice: a JSON text that is written as a literal of Python.
-    code = zlib.compress((_LOADER % (json.dumps(json.dumps(sources)), nonce)).encode())
+    code = zlib.compress((_LOADER % (json.dumps(json.dumps(sources)), nonce, engine)).encode())
     return f"{len(code)}\n".encode() + code
 
 
@@ -126,6 +129,8 @@ class Remote:
     remote half anew, so that cleaning up still works. So does one after the connection broke:
     lost says that it did.
 
+    engine: the socket of the host's engine as the host says it, which a new connection uses again.
+
     standing: calls (verb and arguments) that hold for as long as the connection does, such as a
     lock; they are made again on each new one.
 
@@ -133,8 +138,14 @@ class Remote:
     """
 
     def __init__(
-        self, start: Callable[[], Process], observer: Observer, stderr: Callable[[], str]
+        self,
+        start: Callable[[], Process],
+        observer: Observer,
+        stderr: Callable[[], str],
+        engine: str = "",
     ) -> None:
+        """engine: the socket that is to be used there, "" for the one that is found."""
+        self.engine = engine
         self._start = start
         self._observer = observer
         self._stderr = stderr
@@ -155,7 +166,9 @@ class Remote:
         # What a login prints can be anything but a number that was made just now.
         nonce = secrets.token_hex(16)
         self._greet(nonce)
-        offered = self._row(self._frame()[1]).get("encodings")
+        hello = self._row(self._frame()[1])
+        self.engine = self.engine or str(hello.get("engine", ""))[:200]
+        offered = hello.get("encodings")
         offered = offered if isinstance(offered, list) else []
         # What both ends can do, in this end's order of preference.
         self.encodings = tuple(e for e in codec.encodings() if e in offered)
@@ -186,7 +199,7 @@ class Remote:
         deadline = time.monotonic() + _GREETING_S
         # Why it ended, or reads nothing, is still to be read.
         with contextlib.suppress(BrokenPipeError, Silent):
-            self._pipes.push(loader(nonce), _GREETING_S)
+            self._pipes.push(loader(nonce, self.engine), _GREETING_S)
         wanted = b"\n" + frames.MAGIC + nonce.encode() + b"\n"
         seen = b""
         while not seen.endswith(wanted):

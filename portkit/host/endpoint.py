@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from portkit.errors import HostError
+from portkit.remote.engine import SOCKETS
 
 # What may stand in a host or user name: nothing that ssh or a shell could take for something else.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
@@ -19,12 +20,14 @@ _PORT = "a port is a number from 1 to 65535"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a host is. host "" is this machine; config: an ssh_config to use instead of ~/.ssh."""
+    """Where a host is. host "" is this machine; config: an ssh_config to use instead of ~/.ssh;
+    engine: the socket of the engine to use there, "" for the one that is found."""
 
     host: str
     user: str | None = None
     port: int | None = None
     config: Path | None = None
+    engine: str = ""
 
     @property
     def local(self) -> bool:
@@ -67,9 +70,20 @@ def _from_url(name: str) -> Endpoint:
         raise _malformed(name, str(error)) from error
     if port == 0:  # urlsplit lets it pass, and it would read as "none was given"
         raise _malformed(name, _PORT)
-    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.password:
-        raise _malformed(name, "ssh://[user@]host[:port] has no path, query or password")
-    return _checked(name, parts.hostname or "", parts.username, port)
+    if parts.query or parts.fragment or parts.password:
+        raise _malformed(name, "ssh://[user@]host[:port] has no query or password")
+    # As Podman's connections and DOCKER_HOST have it: ssh://host/run/podman/podman.sock.
+    engine = engine_socket(parts.path)
+    if parts.path not in ("", "/") and not engine:
+        known = " or ".join(SOCKETS)
+        raise _malformed(name, f"behind the host there may be an engine's socket: {known}")
+    return replace(_checked(name, parts.hostname or "", parts.username, port), engine=engine)
+
+
+def engine_socket(path: str) -> str:
+    """The socket of an engine that a path names; "" when it is none of those that are known."""
+    full = "/var" + path if path.startswith("/run/docker") else path
+    return full if full in SOCKETS else ""
 
 
 def _split_port(text: str, name: str) -> tuple[str, int | None]:

@@ -71,6 +71,8 @@ class _Engine(_Part):
     d_type: bool | None = None
     runc: _Word = ""
     libseccomp: _Word = ""
+    timers: bool | None = None
+    boots: _Words | None = None
 
 
 class _Guests(_Part):

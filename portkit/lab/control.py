@@ -94,7 +94,7 @@ def up(
         _write_ssh(lab)
         for one in members:
             if net.linked(lab, one.name):
-                hosts.wait(lab, one.name)
+                hosts.wait(lab, one)
     return tuple(host(one.name, lab=lab) for one in members)
 
 
@@ -214,7 +214,7 @@ def reboot(name: str, *, lab: Lab | None = None, observer: Observer | None = Non
         hosts.stop(lab, name)
         hosts.start(lab, member(name), observer, rate, linked)
         if linked:
-            hosts.wait(lab, name)
+            hosts.wait(lab, member(name))
     return host(name, lab=lab)
 
 

@@ -14,17 +14,15 @@ from portkit.lab.plan import Lab, Member
 from portkit.progress import Observer
 
 _SUPERVISOR = "usr/local/lib/portkit-lab/supervisor.py"
-_STATE = ("docker", "containerd", "libvirt", "portkit")
+_STATE = ("docker", "containerd", "containers", "libvirt", "portkit")
 # Seconds until all daemons answer, on a machine under load.
 _READY_S = 90.0
 _STOP_S = 60.0
 
-# One question to both engines, asked on the host until it has an answer to each.
-_ENGINES_ANSWER = (
-    "for try in $(seq 300); do "
-    "docker version >/dev/null 2>&1 && virsh -q -c qemu:///system version >/dev/null 2>&1 "
-    "&& exit 0; sleep 0.2; done; exit 1"
-)
+# One question to all engines, asked on the host until it has an answer to each.
+_ANSWERS = "for try in $(seq 300); do %s >/dev/null 2>&1 && exit 0; sleep 0.2; done; exit 1"
+_DOCKER_AND_LIBVIRT = "{ docker version && virsh -q -c qemu:///system version; }"
+_PODMAN = "podman --url unix:///run/podman/podman.sock version"
 
 
 def running(lab: Lab, name: str) -> bool:
@@ -47,9 +45,10 @@ def prepare(lab: Lab, member: Member, observer: Observer) -> Path:
         # The umask must not decide: these become / and folders that engines' users pass.
         (folder / part).chmod(0o755)
     (folder / "docker").chmod(0o710)
-    shutil.rmtree(folder / "libvirt")
-    # With owners, which shutil does not keep.
-    process.run(["cp", "-a", root / "var/lib/libvirt", folder / "libvirt"], timeout=60)
+    if (root / "var/lib/libvirt").is_dir():
+        shutil.rmtree(folder / "libvirt")
+        # With owners, which shutil does not keep.
+        process.run(["cp", "-a", root / "var/lib/libvirt", folder / "libvirt"], timeout=60)
     _configure(lab, member, folder)
     mark.write_text(root.name)
     return root
@@ -131,14 +130,16 @@ def start(lab: Lab, member: Member, observer: Observer, rate: str | None, linked
         process.run(argv, stdout=console, stderr=console, timeout=30)
 
 
-def wait(lab: Lab, name: str) -> None:
-    """Return when sshd, dockerd and libvirtd answer; LabError with the logs if they do not."""
+def wait(lab: Lab, member: Member) -> None:
+    """Return when sshd and the engines answer; LabError with the logs if they do not."""
+    name = member.name
     end = time.monotonic() + _READY_S
     while not net.answers(lab.address(name), 22, b"SSH-", 1.0):
         if time.monotonic() > end:
             raise _silent(lab, name, "sshd")
         time.sleep(0.1)
-    argv = ["ssh", "-F", str(lab.ssh_config), f"lab-{name}", _ENGINES_ANSWER]
+    question = _PODMAN if member.podman else _DOCKER_AND_LIBVIRT
+    argv = ["ssh", "-F", str(lab.ssh_config), f"lab-{name}", _ANSWERS % question]
     if process.run(argv, check=False, timeout=_READY_S + 60).code != 0:
         raise _silent(lab, name, "an engine")
 
@@ -146,7 +147,7 @@ def wait(lab: Lab, name: str) -> None:
 def _silent(lab: Lab, name: str, what: str) -> LabError:
     folder = lab.host_folder(name)
     tails = []
-    for path in [folder / "console.log", *sorted((folder / "upper/var/log").glob("*d.log"))]:
+    for path in [folder / "console.log", *sorted((folder / "upper/var/log").glob("*.log"))]:
         if path.is_file():
             tail = path.read_bytes()[-1500:].decode("utf-8", "replace").strip()
             tails.append(f"{path.name}: {tail}")

@@ -11,6 +11,7 @@ from portkit.errors import LabError
 
 STATE = Path("/var/lib/portkit/lab")
 
+_HOST = ("openssh-server", "python3", "zstd", "iproute2", "iptables", "ca-certificates")
 _ENGINES = (
     "docker.io",
     "qemu-system-x86",
@@ -21,18 +22,23 @@ _ENGINES = (
     "libvirt-clients",
     "dnsmasq-base",
     "passt",
-    "openssh-server",
-    "python3",
-    "zstd",
-    "iproute2",
-    "iptables",
-    "ca-certificates",
+    *_HOST,
 )
 # Machines and programs of arm64, emulated. No handler is registered: all hosts share one kernel,
 # and so the table of handlers.
 _ARM64 = ("qemu-system-arm", "qemu-user")
 # From Debian 13 the client is no part of docker.io, and BuildKit's client no part of either.
 _CLIENTS = ("docker-cli", "docker-buildx")
+# Podman needs all of these to run what Docker runs; Debian's package only recommends them.
+_PODMAN = (
+    "podman",
+    "crun",
+    "netavark",
+    "aardvark-dns",
+    "catatonit",
+    "nftables",
+    *_HOST,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,11 @@ class Member:
     containerd_store: bool = False
     left_out: tuple[str, ...] = ()  # of those packages: paths, as dpkg's path-exclude has them
     kept: tuple[str, ...] = ()  # of what is left out
+
+    @property
+    def podman(self) -> bool:
+        """Whether Podman is its only engine."""
+        return "podman" in self.packages
 
 
 MEMBERS: Mapping[str, Member] = {
@@ -61,6 +72,8 @@ MEMBERS: Mapping[str, Member] = {
         left_out=("/usr/bin/qemu-*",),
         kept=("/usr/bin/qemu-aarch64", "/usr/bin/qemu-img", "/usr/bin/qemu-system-*"),
     ),
+    # Nothing but Podman: no docker command, no libvirt.
+    "delta": Member("delta", "trixie", 14, _PODMAN),
 }
 DEFAULT_NAMES = ("alpha", "beta")
 

@@ -63,12 +63,14 @@ class Linux:
 
 @dataclass(frozen=True)
 class Engine:
-    """What a Docker Engine gives to its containers. "", 0 and None are unknown.
+    """What a Docker Engine, or Podman, gives to its containers. "", 0 and None are unknown.
 
     name: as its own answer to /version calls it, such as "Engine" or "Podman Engine".
     security: its options, such as "seccomp,profile=builtin", "apparmor", "rootless", "userns".
     runtimes: names. d_type: False where its file system cannot hold layers. runc, libseccomp:
-    versions of what starts containers.
+    versions of what starts containers. timers: of Podman, whether systemd runs there, which makes
+    its healthchecks. boots: of Podman, the restart policies of the containers that are started with
+    the host.
     """
 
     name: str = ""
@@ -82,6 +84,8 @@ class Engine:
     d_type: bool | None = None
     runc: str = ""
     libseccomp: str = ""
+    timers: bool | None = None
+    boots: tuple[str, ...] | None = None
 
     @property
     def podman(self) -> bool:

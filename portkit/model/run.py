@@ -68,6 +68,11 @@ class RunSpec(Surroundings):
         return bool(told) and told[-1].lower() in ("", "1", "t", "true")
 
     @property
+    def is_root(self) -> bool:
+        """Whether its user is root, as it is written: a name may stand for 0, too."""
+        return self.user.partition(":")[0] in ("", "0", "root")
+
+    @property
     def shares_network(self) -> bool:
         """Whether it is in the network of another service."""
         return self.network_mode.startswith(SHARED)

@@ -161,7 +161,8 @@ def _reason(verdict: Verdict, findings: Sequence[Finding], form: Form, facts: Fa
         virtual = facts.accelerator_note or facts.accelerator
         return f"{facts.architecture}, {_version('QEMU', facts.qemu_version)}, {virtual}"
     slow = next((row.message for row in findings if row.rule in ("architecture", "emulated")), "")
-    told = [facts.architecture, _version("Docker", facts.docker_version), slow]
+    name = "Podman" if facts.engine.podman else "Docker"
+    told = [facts.architecture, _version(name, facts.docker_version), slow]
     return ", ".join(each for each in told if each)
 
 

@@ -375,7 +375,7 @@ def _boot(
 ) -> Boot:
     facts, libvirt = cargo.facts, form is Form.DISK
     return Boot(
-        engine="libvirt" if libvirt else "docker",
+        engine="libvirt" if libvirt else "podman" if facts.engine.podman else "docker",
         version=(facts.libvirt_version if libvirt else facts.docker_version) or "",
         accelerator=_accelerator(cargo) if libvirt else "none",
         url=first.url,

@@ -123,7 +123,8 @@ def _buildkit(context: str, needed: str) -> bool:
             "EngineError",
             "the docker command is not on the source host",
             "docker build is run there",
-            "Install docker-cli on the source host.",
+            "Install docker-cli on the source host; or build the image there by hand (podman build)"
+            " and name it as the image.",
         ) from error
     major = version.stdout.split(b".")[0]
     return buildx.returncode == 0 or (not git and major.isdigit() and 19 <= int(major) < 23)
@@ -188,7 +189,8 @@ def _run(
             "EngineError",
             "the source host has no docker command",
             str(error),
-            "Install docker-cli (docker.io before Debian 13) there.",
+            "Install docker-cli (docker.io before Debian 13) there; or get the image by hand"
+            " (podman pull).",
         ) from error
     if process.returncode != 0 and any("Cannot connect to the Docker" in line for line in tail):
         engine.get_object("/info")  # says what is wrong with it: no fault of the image

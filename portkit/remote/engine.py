@@ -12,11 +12,24 @@ from pathlib import Path
 from typing import Iterable, Iterator, List, Optional
 from urllib.parse import quote, urlencode
 
-from portkit.wire import strict_json
+from portkit.wire import labels, strict_json
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
 
-SOCKET = os.environ.get("PORTKIT_DOCKER_SOCKET", "/var/run/docker.sock")
+# Where engines listen for Docker's clients: Docker's, and that of podman.socket (Podman,
+# podman-system-service(1)). The first that is there is the host's engine.
+DOCKER_SOCKET, PODMAN_SOCKET = "/var/run/docker.sock", "/run/podman/podman.sock"
+SOCKETS = (DOCKER_SOCKET, PODMAN_SOCKET)
+
+
+def found() -> str:
+    """The socket of the host's engine; Docker's where there is none."""
+    there = [path for path in SOCKETS if os.path.exists(path)]
+    return os.environ.get("PORTKIT_DOCKER_SOCKET") or (there or [DOCKER_SOCKET])[0]
+
+
+# One for as long as the connection lives, whatever starts meanwhile.
+SOCKET = found()
 _JSON_LIMIT = strict_json.LIMIT
 _TEXT_LIMIT = 65536
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -47,9 +60,9 @@ class _Connection(http.client.HTTPConnection):
         except OSError as error:
             raise RemoteError(
                 "EngineError",
-                "the Docker Engine does not answer on this host",
+                "the container engine does not answer on this host",
                 "%s: %s" % (SOCKET, error.strerror),
-                "Start it there (systemctl start docker) or install docker.io.",
+                "Start it there: systemctl start docker, or systemctl start podman.socket.",
             ) from error
 
 
@@ -203,6 +216,11 @@ def containerd_store(row: JsonObject) -> bool:
     return any(str(word).startswith("io.containerd.snapshotter") for word in last)
 
 
+def podman(row: JsonObject) -> bool:
+    """Whether it is Podman's /info, which has Docker's fields and its own."""
+    return "BuildahVersion" in row
+
+
 def root(row: JsonObject) -> Path:
     """The engine's own folder, of its /info."""
     return Path(text(row, "DockerRootDir") or "/var/lib/docker")
@@ -228,7 +246,7 @@ class Image:
 
     def __init__(self, row: JsonObject) -> None:
         self.id = _digest(row.get("Id"))
-        self.tags = texts(row, "RepoTags")
+        self.tags = [labels.familiar(tag) for tag in texts(row, "RepoTags")]
         self.diff_ids = [_digest(each) for each in texts(fields(row, "RootFS"), "Layers")]
         size = row.get("Size") or 0
         if not isinstance(size, int) or not 0 <= size < 1 << 63:

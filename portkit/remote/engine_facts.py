@@ -1,13 +1,18 @@
-"""What this host's Docker Engine gives to containers, of its own answers and of runc's."""
+"""What this host's engine gives to containers, of its own answers and of runc's."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from typing import List
+from pathlib import Path
+from typing import List, Optional
 
 from portkit.remote import engine
 from portkit.wire.json_types import JsonObject
+
+_RESTARTS = "podman-restart.service"
+_POLICY = re.compile(r"restart-policy=([a-z-]{1,20})")
 
 
 def of_info(info: JsonObject) -> JsonObject:
@@ -18,7 +23,7 @@ def of_info(info: JsonObject) -> JsonObject:
         "cgroup_driver": engine.text(info, "CgroupDriver"),
         "security": [_option(text)[:200] for text in options],
         "rootless": any(_option(text).partition(",")[0] == "rootless" for text in options),
-        "runtimes": sorted(engine.fields(info, "Runtimes")),
+        "runtimes": _runtimes(info),
         "d_type": _d_type(info),
     }
 
@@ -49,6 +54,33 @@ def runc_command(path: str) -> List[str]:
     """The command whose output `of_runc` reads; [] where it is not there."""
     binary = shutil.which("runc", path=path)
     return [binary, "--version"] if binary else []
+
+
+def _runtimes(info: JsonObject) -> List[str]:
+    # Podman lists all that it has heard of, wherever they are not.
+    if engine.podman(info):
+        return [name for name in [engine.text(info, "DefaultRuntime")] if name]
+    return sorted(engine.fields(info, "Runtimes"))
+
+
+def of_podman() -> JsonObject:
+    """What Podman leaves to systemd, where it is the engine."""
+    timers = os.path.isdir("/run/systemd/system")  # sd_booted(3)
+    wants = Path("/etc/systemd/system").glob("*.wants/" + _RESTARTS)
+    return {"timers": timers, "boots": boots(next(wants, None)) if timers else []}
+
+
+def boots(unit: Optional[Path]) -> List[str]:
+    """The restart policies that this unit, which systemd starts with the host, looks for."""
+    try:
+        text = unit.read_text(errors="replace") if unit else ""
+    except OSError:  # a link to a unit that was removed
+        text = ""
+    started = re.findall(r"^ExecStart=.* start .*$", text, re.MULTILINE)
+    # The filter of newer ones (podman#27619), which honours both policies.
+    if any("should-start-on-boot=true" in line for line in started):
+        return ["always", "unless-stopped"]
+    return sorted({name for line in started for name in _POLICY.findall(line)})
 
 
 def _option(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What the Docker Engine keeps of a layer, read in place.
+"""What an engine keeps of a layer, read in place.
 
 An engine can be asked for a layer with `docker save` alone: all of an image is read and written
 for it. So layers are read where the engine has them, where that place is known:
@@ -7,6 +7,7 @@ for it. So layers are read where the engine has them, where that place is known:
   file's content, in order: type 2 is bytes ("payload", base64), type 1 the content of a file
   ("name", or "name_raw" in base64, and "size"). Sources: moby, layer/filestore.go; tar-split,
   tar/storage/entry.go and getter.go.
+- Podman keeps the same two of each layer (containers/storage, layers.go).
 - the containerd store keeps blobs as they were loaded; a layer that portkit brought is a plain tar.
 
 Nothing of it is trusted: what is made of it is hashed before it is used.
@@ -28,6 +29,7 @@ from portkit.wire.content import Content, Plain
 from portkit.wire.json_types import JsonObject
 
 _LINE_LIMIT = strict_json.LIMIT
+_SPLIT = ".tar-split.gz"  # what Podman calls the second of them, behind the layer's id
 _BYTES = 2
 
 
@@ -120,7 +122,28 @@ def places(info: JsonObject) -> Dict[str, Path]:
             if blobs.is_dir():
                 found.update({"sha256:" + path.name: path for path in blobs.iterdir()})
         return found
+    if engine.podman(info):
+        return _overlay(root) if info.get("Driver") == "overlay" else {}
     return _overlay2(root) if info.get("Driver") == "overlay2" else {}
+
+
+def _overlay(root: Path) -> Dict[str, Path]:
+    """Podman's layers, by its own list of them."""
+    folder = root / "overlay-layers"
+    try:
+        with (folder / "layers.json").open("rb") as file:
+            rows = strict_json.loads(file.read(_LINE_LIMIT))
+    except (OSError, ValueError):  # there is none yet, it is being written, or damaged
+        return {}
+    found = {}
+    for row in rows if isinstance(rows, list) else ():
+        name, digest = (row.get("id"), row.get("diff-digest")) if isinstance(row, dict) else (0, 0)
+        # It becomes a part of a path that root reads from.
+        if isinstance(name, str) and name.isalnum() and isinstance(digest, str):
+            path = folder / (name + _SPLIT)
+            if path.is_file():
+                found[digest] = path
+    return found
 
 
 def _overlay2(root: Path) -> Dict[str, Path]:
@@ -144,6 +167,9 @@ def of_engine(digest: str, known: Dict[str, Path]) -> Optional[Content]:
     if path is None:
         return None
     try:
+        if path.name.endswith(_SPLIT):
+            tree = path.parents[1] / "overlay" / path.name[: -len(_SPLIT)] / "diff"
+            return Split(path, tree)
         if not path.is_dir():
             return Plain(path)
         root = path.parents[4]

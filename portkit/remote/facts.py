@@ -147,7 +147,11 @@ def _docker() -> JsonObject:
     info = engine.info()
     if info is None:
         return {}
-    containerd = engine.containerd_store(info)
+    containerd, version = engine.containerd_store(info), engine.get_object("/version")
+    podman = engine.podman(info)
+    # Another program than runc may start Podman's containers.
+    other = podman and engine.text(info, "DefaultRuntime") != "runc"
+    runc = [] if other else engine_facts.runc_command(tool_path())
     return {
         "docker_version": engine.text(info, "ServerVersion") or None,
         "docker_store": "containerd" if containerd else engine.text(info, "Driver") or None,
@@ -157,8 +161,9 @@ def _docker() -> JsonObject:
         "docker_buildx": bool(_output(["docker", "buildx", "version"])),
         "engine": {
             **engine_facts.of_info(info),
-            **engine_facts.of_version(engine.get_object("/version")),
-            **engine_facts.of_runc(_output(engine_facts.runc_command(tool_path()) or ["false"])),
+            **engine_facts.of_version(version),
+            **engine_facts.of_runc(_output(runc or ["false"])),
+            **(engine_facts.of_podman() if podman else {}),
         },
     }
 

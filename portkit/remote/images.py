@@ -52,8 +52,7 @@ def listing(args: JsonObject, channel: Channel) -> JsonObject:
     rows = [_row(inspect(args["reference"]))] if "reference" in args else every()
     listed = {digest for row in rows for digest in row["diff_ids"]}
     readable = sorted(listed & set(engine_layers.places(info)))
-    containerd = engine.containerd_store(info)
-    return {"images": rows, "containerd": containerd, "readable": readable}
+    return {"images": rows, "containerd": engine.containerd_store(info), "readable": readable}
 
 
 def every() -> List[JsonObject]:
@@ -96,12 +95,11 @@ def load(args: JsonObject, channel: Channel) -> JsonObject:
     needs).
     """
     config, layers, hold = args["config"], args["layers"], checked(args["hold"])
-    listed = listing({}, channel)
-    known, containerd = listed["images"], listed["containerd"]
-    # An overlay2 engine needs no file for layers whose chain it has.
-    start = (
-        0 if containerd else image_archive.shared_prefix(layers, [row["diff_ids"] for row in known])
-    )
+    info = engine.get_object("/info")
+    containerd, start = engine.containerd_store(info), 0
+    # An overlay2 engine of Docker's needs no file for layers whose chain it has.
+    if not containerd and not engine.podman(info):
+        start = image_archive.shared_prefix(layers, [row["diff_ids"] for row in every()])
     files = gather(layers[start:])
     try:
         make = image_archive.oci_layout if containerd else image_archive.docker_archive

@@ -23,6 +23,7 @@ from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
 
 _APP = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_IN_USE = "network is being used"
 _HELD_BY = re.compile(re.escape(labels.HELD) + r"[0-9a-f]+-([0-9a-f]{12})")
 
 
@@ -65,12 +66,13 @@ def remove(row: JsonObject) -> None:
 
 
 def _delete(place: str) -> None:
-    """Fine where it is gone, or in use: of a volume the engine says 409 then, of a network 403."""
+    """Fine where it is gone, or in use: of a volume the engine says 409 then, of a network 403;
+    Podman says 500 of a network, with these words."""
     try:
         with engine.request("DELETE", place):
             return
     except RemoteError as error:
-        if not any(code in error.details for code in (": 404 ", ": 409 ", ": 403 ")):
+        if not any(code in error.details for code in (": 404 ", ": 409 ", ": 403 ", _IN_USE)):
             raise
 
 
@@ -110,9 +112,9 @@ def _of_engine() -> Iterator[JsonObject]:
     moves = {engine.fields(each, "Labels").get(labels.MOVE) for each in containers}
     yield from _volumes(moves)
     yield from _networks(moves)
-    names = {each.get("Image") for each in containers}
+    names = {labels.familiar(engine.text(each, "Image")) for each in containers}
     for row in engine.get_rows("/images/json"):
-        for tag in engine.texts(row, "RepoTags"):
+        for tag in map(labels.familiar, engine.texts(row, "RepoTags")):
             held = _HELD_BY.fullmatch(tag)
             identity = "pk-" + held[1] if held else ""
             if tag.startswith(labels.HELD) and tag not in names and identity not in moves:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from portkit.remote import (
     container_layer,
     docker_command,
+    engine,
     facts,
     gc,
     images,
@@ -118,8 +119,13 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         channel.drain()  # after the answer: a caller that sends sees it and stops
 
 
-def main(nonce: str) -> int:
-    """Serve on standard input and output until the input ends."""
+def main(nonce: str, socket: str) -> int:
+    """Serve on standard input and output until the input ends.
+
+    socket: the engine's, "" for the one that is found.
+    """
+    if socket:
+        engine.SOCKET = socket
     source = sys.stdin.buffer
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that prints by accident may come between the frames
@@ -132,6 +138,7 @@ def main(nonce: str) -> int:
     sink.write(b"\n" + frames.MAGIC + nonce.encode() + b"\n")
     hello = {"python": sys.version.split()[0], "encodings": list(codec.encodings())}
     hello["uid"] = os.geteuid()  # type: ignore[assignment]
+    hello["engine"] = engine.SOCKET
     frames.write_json(sink, hello)
     try:
         serve(source, sink)

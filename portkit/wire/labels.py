@@ -17,3 +17,16 @@ WISHES = "portkit.wishes"
 SETTING = "x-portkit."
 # Before the names of compose's own labels.
 COMPOSE = "com.docker.compose."
+# Podman writes names in full, and puts those that came by a file into a registry of its own.
+_IN_FULL = ("docker.io/library/", "docker.io/")
+_LOCAL = "localhost/"
+
+
+def familiar(name: str) -> str:
+    """An image's name as Docker's own answers have it. Pure."""
+    for prefix in _IN_FULL:
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    if name.startswith(_LOCAL + HELD):
+        return name[len(_LOCAL) :]
+    return name

@@ -8,7 +8,7 @@ new=$folder/merged
 echo "$name" >/proc/sys/kernel/hostname
 mount -t overlay portkit-lab -o "lowerdir=$root,upperdir=$folder/upper,workdir=$folder/work" "$new"
 # Real folders: overlay2 does not stack on overlayfs, and disks are better off without it.
-for state in docker containerd libvirt portkit; do
+for state in docker containerd containers libvirt portkit; do
     mkdir -p "$new/var/lib/$state"
     mount --bind "$folder/$state" "$new/var/lib/$state"
 done

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
 # Seconds before a daemon that ended is started again: one that ends at once must not fill the log.
@@ -28,13 +29,19 @@ class Service:
     # When to start it (again), on the monotonic clock.
     due: float = field(default_factory=time.monotonic)
 
+    @property
+    def program(self) -> str:
+        """The file that is the daemon, behind whatever sets its limits."""
+        return self.argv[self.argv.index("--") + 1] if "--" in self.argv else self.argv[0]
+
 
 def services() -> list[Service]:
-    """In the order of starting; they are stopped in the opposite one."""
+    """Those that the host's root has, in the order of starting; they are stopped in the opposite
+    one."""
     # Raising the hard limit takes CAP_SYS_RESOURCE, which this machine may lack.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = f"{hard}:{hard}"
-    return [
+    known = [
         # virtlogd first: libvirtd does not start guests without it.
         Service("virtlogd", ["/usr/sbin/virtlogd"], 5),
         Service("libvirtd", ["/usr/sbin/libvirtd"], 10),
@@ -42,8 +49,11 @@ def services() -> list[Service]:
         Service(
             "dockerd", ["/usr/bin/prlimit", f"--nofile={files}", "--", "/usr/sbin/dockerd"], 30
         ),
+        # As podman.service, which podman.socket starts for each client.
+        Service("podman", ["/usr/bin/podman", "system", "service", "--time=0"], 10),
         Service("sshd", ["/usr/sbin/sshd", "-D", "-e"], 5),
     ]
+    return [each for each in known if Path(each.program).exists()]
 
 
 def start(service: Service) -> None:

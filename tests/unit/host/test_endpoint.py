@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from portkit.errors import HostError, PortkitError
 from portkit.host import connect
 from portkit.host.endpoint import Endpoint, parse
+from portkit.remote.engine import DOCKER_SOCKET, PODMAN_SOCKET
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,9 @@ from portkit.host.endpoint import Endpoint, parse
         ("root@web1.example:2222", Endpoint("web1.example", "root", 2222)),
         ("ssh://ops@10.0.0.1:22", Endpoint("10.0.0.1", "ops", 22)),
         ("ssh://web1/", Endpoint("web1")),
+        ("ssh://web1/run/podman/podman.sock", Endpoint("web1", engine=PODMAN_SOCKET)),
+        ("ssh://ops@h:9/run/docker.sock", Endpoint("h", "ops", 9, engine=DOCKER_SOCKET)),
+        ("ssh://h/var/run/docker.sock", Endpoint("h", engine=DOCKER_SOCKET)),
         ("[fe80::1]:2200", Endpoint("fe80::1", None, 2200)),
         ("fe80::1", Endpoint("fe80::1")),
     ],

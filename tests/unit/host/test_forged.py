@@ -28,7 +28,7 @@ FORGER = """
 import re, sys, zlib
 read = sys.stdin.buffer
 code = zlib.decompress(read.read(int(read.readline())))
-nonce = re.findall(rb"serve.main\\('([0-9a-f]{32})'\\)", code)[0]
+nonce = re.findall(rb"serve.main\\('([0-9a-f]{32})', ", code)[0]
 out = sys.stdout.buffer
 frame = lambda kind, data: kind + len(data).to_bytes(4, "big") + data
 out.write(b"\\n" + b"PORTKIT-REMOTE/1 " + nonce + b"\\n" + frame(b"J", HELLO))

@@ -141,7 +141,16 @@ def test_an_engine_over_tcp_is_no_host(name: str) -> None:
 
 
 # hostile input 30
-@pytest.mark.parametrize("told", ["tcp://10.0.0.1:2375", "http://10.0.0.1:2375", "10.0.0.1:2375"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        "tcp://10.0.0.1:2375",
+        "http://10.0.0.1:2375",
+        "10.0.0.1:2375",
+        "unix:///run/user/1000/podman/podman.sock",
+        "/run/podman/podman.sock",
+    ],
+)
 def test_docker_host_over_tcp_is_refused(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
     monkeypatch.setenv("DOCKER_HOST", told)
     with pytest.raises(HostError, match="unix socket or ssh") as caught, connect("local"):

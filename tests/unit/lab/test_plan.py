@@ -18,14 +18,14 @@ def test_addresses_are_unique_and_labs_do_not_overlap() -> None:
     addresses = [lab.address(name) for lab in labs for name in MEMBERS]
     addresses += [lab.gateway for lab in labs]
     assert len(set(addresses)) == len(addresses)
-    assert len({lab.mac(name) for lab in labs for name in MEMBERS}) == 30
+    assert len({lab.mac(name) for lab in labs for name in MEMBERS}) == 10 * len(MEMBERS)
     assert Lab().address("alpha") == "10.77.0.11"
     assert Lab().gateway == "10.77.0.1"
 
 
 def test_unknown_member() -> None:
     with pytest.raises(LabError) as caught:
-        member("delta")
+        member("omega")
     assert "alpha" in caught.value.details
 
 
@@ -48,4 +48,6 @@ def test_current_refuses_folders_that_mount_options_cannot_hold(state: str) -> N
 
 def test_clients_are_packages_of_their_own_from_debian_13() -> None:
     assert "docker-buildx" not in MEMBERS["alpha"].packages
+    assert [name for name, each in MEMBERS.items() if each.podman] == ["delta"]
+    assert not any(package.startswith("docker") for package in MEMBERS["delta"].packages)
     assert {"docker-cli", "docker-buildx"} <= set(MEMBERS["beta"].packages)

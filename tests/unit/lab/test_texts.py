@@ -6,7 +6,7 @@ from portkit.lab.plan import MEMBERS, Lab
 
 def test_only_gamma_uses_the_containerd_store() -> None:
     stores = {name: "features" in json.loads(texts.daemon_json(MEMBERS[name])) for name in MEMBERS}
-    assert stores == {"alpha": False, "beta": False, "gamma": True}
+    assert [name for name, used in stores.items() if used] == ["gamma"]
 
 
 def test_every_host_knows_its_own_name_and_the_others() -> None:

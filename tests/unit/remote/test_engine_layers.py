@@ -212,3 +212,28 @@ def test_other_drivers_and_the_containerd_store(tmp_path: Path) -> None:
     assert source is not None
     assert b"".join(pieces(source)) == b"layer"
     source.close()
+
+
+def test_podman_keeps_a_layer_in_the_same_two_parts(tmp_path: Path) -> None:
+    tar = layer_of({b"a": b"x" * 600, b"b": b"y"})
+    tree = engine(tmp_path, tar)
+    layers = tmp_path / "overlay-layers"
+    layers.mkdir()
+    next(tmp_path.rglob("tar-split.json.gz")).rename(layers / "abc.tar-split.gz")
+    (tmp_path / "overlay/abc").mkdir(parents=True)
+    tree.rename(tmp_path / "overlay/abc/diff")
+    rows: list[object] = [{"id": "abc", "diff-digest": DIGEST}, {"id": "gone", "diff-digest": "d"}]
+    rows += [{"id": "../abc", "diff-digest": "sha256:x"}, {"id": 1}, "row"]
+    (layers / "layers.json").write_text(json.dumps(rows))
+    info = {"DockerRootDir": str(tmp_path), "Driver": "overlay", "BuildahVersion": "1"}
+    places = engine_layers.places(info)
+    assert list(places) == [DIGEST]
+    source = engine_layers.of_engine(DIGEST, places)
+    assert source is not None
+    assert b"".join(pieces(source)) == tar
+    source.close()
+    for text in ("{", "{}", "null"):
+        (layers / "layers.json").write_text(text)
+        assert engine_layers.places(info) == {}
+    (layers / "layers.json").unlink()
+    assert engine_layers.places(info) == {}

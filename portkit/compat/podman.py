@@ -1,0 +1,81 @@
+"""What Podman does otherwise than Docker, although it speaks Docker's API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portkit.compat.rule import Case, Found, UnknownFact, engine_of
+from portkit.model import DEFAULT_CAPABILITIES
+
+_LOGS = ("", "k8s-file", "json-file", "journald", "none", "passthrough")
+_BY_ITSELF = ("always", "unless-stopped", "on-failure")
+
+
+def limit(case: Case) -> Iterator[Found]:
+    """Podman cannot be told a limit of the address space: it has no word for it."""
+    asked = case.spec.ulimits.get("as")
+    if engine_of(case.facts).podman and asked is not None and (asked.soft, asked.hard) != (-1, -1):
+        yield Found("Podman cannot limit the address space", (f"ulimits.as: {asked.hard}",))
+
+
+def log(case: Case) -> Iterator[Found]:
+    """Podman has fewer log drivers, and makes no container with another."""
+    driver = case.spec.logging.driver
+    if engine_of(case.facts).podman and driver not in _LOGS:
+        yield Found(f"Podman has no log driver {driver}", (f"logging.driver: {driver}",))
+
+
+def links(case: Case) -> Iterator[Found]:
+    """Podman has no links: a name that only a link gives is not found."""
+    if not engine_of(case.facts).podman:
+        return
+    for other, alias in case.spec.links:
+        names = {name for place in case.app.named(other).networks for name in place.aliases}
+        if alias not in {other, case.app.named(other).container_name, *names}:
+            yield Found(
+                f"Podman has no links: {other} is not found as {alias}",
+                (f"links: {other}:{alias}",),
+            )
+
+
+def rights(case: Case) -> Iterator[Found]:
+    """A capability that a service names is, for a user who is not root, only what its setuid
+    programs can have. Podman would give it to the user, so portkit does not ask for it."""
+    more = [each for each in case.spec.capabilities if each not in DEFAULT_CAPABILITIES]
+    user = case.spec.user.partition(":")[0]
+    if engine_of(case.facts).podman and more and not case.spec.privileged and not case.spec.is_root:
+        yield Found(
+            f"setuid programs that user {user} starts do not get {', '.join(more)}",
+            (f"user: {user}", f"cap_add: {', '.join(more)}"),
+        )
+
+
+def health(case: Case) -> Iterator[Found]:
+    """Podman's healthchecks are made by timers of systemd. portkit makes them itself while the App
+    starts; afterwards nobody does."""
+    check, engine = case.spec.healthcheck, engine_of(case.facts)
+    if not engine.podman or check is None or not check.test or check.test[0] == "NONE":
+        return
+    if engine.timers is None:
+        raise UnknownFact("whether systemd runs there")
+    if not engine.timers:
+        yield Found(
+            "nothing repeats the healthcheck: Podman leaves it to systemd, which is not there",
+            (f"{case.facts.host}: no /run/systemd/system",),
+        )
+
+
+def restart(case: Case) -> Iterator[Found]:
+    """No daemon of Podman starts containers with the host: a unit of systemd does, for some
+    policies."""
+    policy, engine = case.spec.restart.partition(":")[0], engine_of(case.facts)
+    if not engine.podman or policy not in _BY_ITSELF:
+        return
+    if engine.boots is None:
+        raise UnknownFact("what starts containers with the host")
+    if policy not in engine.boots:
+        which = ", ".join(engine.boots) or "none"
+        yield Found(
+            f"a container with restart: {policy} is not started when the host starts",
+            (f"restart: {case.spec.restart}", f"{case.facts.host}: started are {which}"),
+        )

@@ -1,0 +1,67 @@
+"""The rows of the rules about Podman (see `table.py`)."""
+
+from __future__ import annotations
+
+from portkit.compat import podman
+from portkit.compat.rule import Case, Rule, Scope
+from portkit.model import Form, Severity
+
+_IMAGE = frozenset({Form.IMAGE})
+
+PODMAN: tuple[Rule[Case], ...] = (
+    Rule(
+        "podman-ulimit",
+        Severity.ERROR,
+        Scope.HOST,
+        podman.limit,
+        remedy="Leave ulimits.as out, limit the memory instead (mem_limit), or move the disk.",
+        forms=_IMAGE,
+        source="docker/go-units, ulimit.go; seen with Podman 5.4.2",
+    ),
+    Rule(
+        "podman-log",
+        Severity.ERROR,
+        Scope.HOST,
+        podman.log,
+        remedy="Use json-file or journald, or leave logging.driver out.",
+        forms=_IMAGE,
+        source="podman-run(1), --log-driver; seen with Podman 5.4.2",
+    ),
+    Rule(
+        "podman-links",
+        Severity.ERROR,
+        Scope.HOST,
+        podman.links,
+        remedy="Give the other service this name in the network: networks.NAME.aliases.",
+        forms=_IMAGE,
+        source='Podman 5.4.2 ("link is not supported")',
+    ),
+    Rule(
+        "podman-capabilities",
+        Severity.WARNING,
+        Scope.HOST,
+        podman.rights,
+        remedy="Run the service as root, or use a host with Docker, if it needs them.",
+        forms=_IMAGE,
+        source="capabilities(7), ambient set; podman-run(1), --cap-add; seen with Podman 5.4.2",
+    ),
+    Rule(
+        "podman-health",
+        Severity.WARNING,
+        Scope.HOST,
+        podman.health,
+        remedy="Have something there call podman healthcheck run, or use a host with systemd.",
+        forms=_IMAGE,
+        source="podman-healthcheck-run(1); seen with Podman 5.4.2",
+    ),
+    Rule(
+        "podman-restart",
+        Severity.WARNING,
+        Scope.HOST,
+        podman.restart,
+        remedy="On the host: systemctl enable podman-restart.service. Where that starts `always` "
+        "alone, write restart: always.",
+        forms=_IMAGE,
+        source="podman-restart.service of Podman 5.4.2; podman#20418, podman#27619",
+    ),
+)

@@ -1,0 +1,92 @@
+"""The rules about Podman: each finds its cause, and none speaks of a Docker Engine."""
+
+from typing import Any
+
+import pytest
+
+from portkit import app as apps
+from portkit import compat
+from portkit.compat.rule import engine_name
+from portkit.compat.table_of_podman import PODMAN
+from portkit.model import (
+    App,
+    Engine,
+    Facts,
+    Form,
+    Healthcheck,
+    Logging,
+    Port,
+    Service,
+    Severity,
+    Ulimit,
+)
+from tests.factories import IMAGE, facts
+
+CHECK = Healthcheck(("CMD", "true"))
+
+
+def host(**engine: Any) -> Facts:
+    told = {"name": "Podman Engine", "timers": True, "boots": ("always",), **engine}
+    return facts(docker_version="5.4.2", engine=Engine(**told))
+
+
+def found(at: Facts, form: Form = Form.IMAGE, **service: Any) -> dict[str, Severity]:
+    app = App("a", (Service("a", **service), Service("b", image="b")), "compose.yaml")
+    spec = apps.resolve_all(app, [IMAGE, IMAGE])
+    rows = compat.check(spec, {IMAGE.digest: IMAGE}, at, form)
+    ids = {rule.id for rule in PODMAN} | {"port-user"}
+    return {row.rule: row.severity for row in rows if row.rule in ids}
+
+
+CASES: list[tuple[dict[str, Any], str, Severity]] = [
+    ({"ulimits": {"as": Ulimit(1 << 30, 1 << 30)}}, "podman-ulimit", Severity.ERROR),
+    ({"logging": Logging("syslog")}, "podman-log", Severity.ERROR),
+    ({"links": (("b", "database"),)}, "podman-links", Severity.ERROR),
+    ({"user": "web", "cap_add": ("CAP_NET_ADMIN",)}, "podman-capabilities", Severity.WARNING),
+    ({"restart": "unless-stopped"}, "podman-restart", Severity.WARNING),
+    ({"restart": "on-failure:3"}, "podman-restart", Severity.WARNING),
+]
+
+
+@pytest.mark.parametrize(("service", "rule", "severity"), CASES)
+def test_each_finds_its_cause(service: dict[str, Any], rule: str, severity: Severity) -> None:
+    assert found(host(), **service) == {rule: severity}
+    assert found(facts(), **service) == {}, "Docker"
+    assert found(host(), Form.DISK, **service) == {}
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"ulimits": {"as": Ulimit(-1, -1), "nofile": Ulimit(9, 9)}},
+        {"logging": Logging("json-file")},
+        {"links": (("b", "b"),)},
+        {"user": "root", "cap_add": ("CAP_NET_ADMIN",)},
+        {"user": "web", "privileged": True},
+        {"restart": "always"},
+        {"healthcheck": CHECK},
+        # Podman's 5.4 is no Docker older than 20.10.
+        {"user": "web", "ports": (Port(80, 8080),)},
+    ],
+)
+def test_what_is_the_same_as_with_docker(service: dict[str, Any]) -> None:
+    assert found(host(), **service) == {}
+
+
+def test_without_systemd() -> None:
+    at = host(timers=False, boots=())
+    wanted = {"podman-health": Severity.WARNING, "podman-restart": Severity.WARNING}
+    assert found(at, healthcheck=CHECK, restart="always") == wanted
+    assert found(at, healthcheck=Healthcheck(("NONE",))) == {}
+
+
+def test_unknown_is_said() -> None:
+    at = host(timers=None, boots=None)
+    # Of a rule that only warns, not to know is no more than a note.
+    wanted = {"podman-health": Severity.INFO, "podman-restart": Severity.INFO}
+    assert found(at, healthcheck=CHECK, restart="always") == wanted
+
+
+def test_the_engine_is_called_by_its_name() -> None:
+    assert engine_name(host()) == "Podman 5.4.2"
+    assert engine_name(facts()) == "Docker 26.1"
