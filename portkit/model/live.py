@@ -58,3 +58,8 @@ class Live:
     volumes: tuple[LiveVolume, ...]
     clone: bool = False
     domain: LiveDomain | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether it ran when the Move was planned; containers that do not run are refused."""
+        return self.domain is None or self.domain.running

@@ -242,7 +242,9 @@ class Fence(BaseStep):
             for volume in live_of(ground).volumes:
                 warm(copy_of(ground, volume, form))
         began = time.monotonic()
-        pause_s = ground.downtime.begin(front, form, source_of(ground), ground.target)
+        pause_s = 0.0
+        if live_of(ground).serves:  # else there is no answer from which a downtime could be counted
+            pause_s = ground.downtime.begin(front, form, source_of(ground), ground.target)
         with origin_of(ground) as there, ground.clock.phase("fence"):
             there.fence()
         with ground.clock.phase("presync"):
