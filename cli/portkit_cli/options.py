@@ -95,6 +95,7 @@ class RunningOptions:
     volumes: str
     pauses: tuple[Pause, ...]
     after_commit: tuple[str, ...]
+    forward: bool
 
 
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,6 +129,12 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Run CMD by /bin/sh -c on this machine when the target has kept an APP, and again "
         "when the Move is rolled back; can be given several times.",
     )
+    @click.option(
+        "--forward",
+        is_flag=True,
+        help="Let the source forward the TCP ports of a running APP to the target, until portkit "
+        "forward --stop or portkit forget --delete is called.",
+    )
     @wraps(command)
     def with_running(
         *args: Any,
@@ -135,10 +142,13 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
         hold: bool,
         confirm: bool,
         after_commit: tuple[str, ...],
+        forward: bool,
         **rest: Any,
     ) -> Any:
         chosen = ((Pause.CUTOVER, hold), (Pause.COMMIT, confirm))
         pauses = tuple(pause for pause, wanted in chosen if wanted)
-        return command(*args, running=RunningOptions(volumes, pauses, after_commit), **rest)
+        return command(
+            *args, running=RunningOptions(volumes, pauses, after_commit, forward), **rest
+        )
 
     return with_running

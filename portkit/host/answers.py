@@ -153,6 +153,22 @@ class _Moves(_Answer):
     moves: Annotated[list[_Marker], FailFast()]
 
 
+class _Leads(_Answer):
+    port: Annotated[int, Field(ge=1, le=65535)]
+    to: _Word
+
+
+class _Forward(_Answer):
+    id: _Word
+    app: _Word
+    live: bool
+    ports: Annotated[list[_Leads], FailFast()]
+
+
+class _Forwards(_Answer):
+    forwards: Annotated[list[_Forward], FailFast()]
+
+
 class _Scanned(_Answer):
     entries: _Bytes
     vanished: _Bytes
@@ -206,6 +222,9 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "move.begin": _Begun,
     "move.end": _Removed,
     "move.list": _Moves,
+    "forward.begin": _Answer,
+    "forward.end": _Removed,
+    "forward.list": _Forwards,
     "volume.scan": _Scanned,
     "volume.digest": _Digested,
     "volume.pages": _Answer,

@@ -30,6 +30,7 @@ from portkit.move.again import Measured, measure_again
 from portkit.move.behind import Left, left_behind
 from portkit.move.by_marker import rollback_on
 from portkit.move.carry import carry_out
+from portkit.move.forward import refuse as refuse_forward
 from portkit.move.hooks import hooks_of
 from portkit.move.journal import Entry, Journal, MoveState
 from portkit.move.matrix import Cell, HostKnown, Matrix, matrix_json, outcome
@@ -104,6 +105,7 @@ class MoveOptions(PackOptions, total=False):
     repeat: int
     pauses: Sequence[Pause]
     after_commit: Sequence[str]
+    forward: bool
     journal: Journal | None
 
 
@@ -270,6 +272,7 @@ def move_apps(
     repeat: int = 1,
     pauses: Sequence[Pause] = (),
     after_commit: Sequence[str] = (),
+    forward: bool = False,
     store: Store | None = None,
     observer: Observer | None = None,
     journal: Journal | None = None,
@@ -284,9 +287,9 @@ def move_apps(
     measured, with a full stop in between. pauses: where the Move of a running App waits until
     `go_on` is called for it, by whatever process. after_commit: commands for `/bin/sh -c` on this
     machine and in its present folder, run for each App when the target has kept it
-    (docs/environment.md has their environment). journal: where the Moves are recorded, by
-    default in the user's state folder. moved: is called with each Report as soon as its Move has
-    ended well.
+    (docs/environment.md has their environment). forward: the source of a running App forwards its
+    TCP ports from then on. journal: where the Moves are recorded, by default in the user's state
+    folder. moved: is called with each Report as soon as its Move has ended well.
 
     Several Apps are packaged and checked, alone and together, before bytes move for any of them;
     then they go one after the other over the same connections, each as a Move of its own. When one
@@ -300,7 +303,9 @@ def move_apps(
     if not forms or len(set(forms)) != len(forms):
         raise AppError("no form to move, or one twice", details=", ".join(forms) or "none")
     _check_running(apps, forms, keep, repeat, pauses)
-    course = Course(tuple(pauses), hooks_of(after_commit, keep))
+    if forward:
+        refuse_forward(apps, source.host, target)
+    course = Course(tuple(pauses), hooks_of(after_commit, keep), forward)
     # The default names the image; who moves the disk alone means to keep the disk.
     if keep is not None and keep not in forms:
         keep = forms[-1]

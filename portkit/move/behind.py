@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from portkit import host as hosts
 from portkit.errors import ConflictError
+from portkit.move import forward
 from portkit.move.by_marker import Connect
 from portkit.move.journal import OPEN, Journal, MoveState
 from portkit.move.plan import plan_from
@@ -55,7 +56,10 @@ def left_behind(
         connect(entry.source, observer or NullObserver()) as host,
         origin(host, plan.live) as there,
     ):
-        things = there.left()
+        found = [each for each in forward.forwarded(host) if each.move == identity]
+        ports = [f"forward of port {port} to {to}" for each in found for port, to in each.ports]
+        things = (*there.left(), *ports)
         if delete and journal.get(identity).state is MoveState.DONE:
             there.delete()
+            forward.end(identity, host)
     return Left(entry.source, things, delete)

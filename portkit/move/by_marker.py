@@ -162,6 +162,8 @@ def _start_again(
             details=f"{marker['id']} of {marker['app']} on {target}",
             resolution=f"First: portkit rollback {marker['id']} --on {target}",
         )
+    if marker["about"].get("forward"):
+        host.remote.call("forward.end", {"id": marker["id"]})  # it has the App's ports
     with origin(host, live) as source:
         source.settle()
         source.unfence()

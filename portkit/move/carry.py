@@ -30,6 +30,7 @@ from portkit.move.plan import (
     CONFIRM,
     CUTOVER,
     FENCE,
+    FORWARD,
     HOOK,
     LAST_SYNC,
     PRESYNC,
@@ -75,7 +76,10 @@ def carry_out(
     before = packed.turn.clock.take()
     course = course or Course()
     plan = replace(
-        plan_of(packed, job, journal, stays, repeat), pauses=course.pauses, hooks=course.hooks
+        plan_of(packed, job, journal, stays, repeat),
+        pauses=course.pauses,
+        hooks=course.hooks,
+        forward=course.forward,
     )
     steps = journal.record(plan.move)
     cargo = cargo_of(packed, job.store, job.source)
@@ -381,6 +385,7 @@ def phases_of(form: Form, plan: Plan, steps: Steps) -> tuple[Phase, ...]:
         *(f"{verb} {form}" for verb in after),
         *((UNQUIESCE,) if cutover else ()),
         *verified,
+        *((FORWARD,) if form is plan.keep else ()),
         *(f"{HOOK} {n}" for n in range(1, len(plan.hooks) + 1) if form is plan.keep),
     ]
     rows = [row for name in names for row in steps.result(name).get("phases", ())]

@@ -49,6 +49,7 @@ def _about(ground: Ground, role: str, more: Sequence[str]) -> JsonObject:
             "endpoint": ground.target.endpoint,
             # Not the commands: they are nobody's business there.
             **({"hooks": str(len(plan.hooks))} if plan.hooks else {}),
+            **({"forward": "yes"} if plan.forward else {}),
             **({"quiesce": "yes"} if plans.QUIESCE in plan.steps() else {}),
             **told(plan.live),
         },

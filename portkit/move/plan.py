@@ -33,7 +33,8 @@ class Plan:
     findings: of each form, as they were before the first byte. predicted: what a form was predicted
     to cost, where that was asked for before the Move. live: what runs at the source and is stopped
     there, with its data; None where the App is only made from its images. pauses: where it waits.
-    hooks: what is run after the commit, in this order.
+    hooks: what is run after the commit, in this order. forward: the source forwards
+    the App's TCP ports.
     """
 
     move: str
@@ -58,6 +59,7 @@ class Plan:
     live: Live | None = None
     pauses: tuple[Pause, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    forward: bool = False
 
     @property
     def both(self) -> bool:
@@ -77,6 +79,7 @@ class Plan:
             live=self.live is not None,
             pauses=self.pauses,
             hooks=len(self.hooks),
+            forward=self.forward,
             quiesces=self.live is not None and any(each.quiesce for each in self.live.containers),
         )
 
@@ -92,6 +95,7 @@ PRESYNC, WAIT, FENCE, STOP = "presync", "wait", "fence", "stop"
 LAST_LAYER, LAST_SYNC, VERIFY_SOURCE = "last layer", "last sync", "verify source"
 CONFIRM = "confirm"
 HOOK = "hook"  # each with its number behind it, from 1
+FORWARD = "forward"
 QUIESCE, UNQUIESCE = "quiesce", "unquiesce"
 # In the order of `step_names`.
 CUTOVER = (PRESYNC, WAIT, FENCE, QUIESCE, STOP, LAST_LAYER, LAST_SYNC)
@@ -116,10 +120,12 @@ class Hook:
 
 @dataclass(frozen=True)
 class Course:
-    """What the user asked of a Move, beside what goes where. pauses, hooks: as in the Plan."""
+    """What the user asked of a Move, beside what goes where. pauses, hooks, forward: as in the
+    Plan."""
 
     pauses: tuple[Pause, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    forward: bool = False
 
 
 def step_names(
@@ -130,6 +136,7 @@ def step_names(
     pauses: Collection[Pause] = (),
     hooks: int = 0,
     quiesces: bool = False,
+    forward: bool = False,
 ) -> tuple[str, ...]:
     """The steps of a Move: each lane's in order, and every step after those that it needs. The
     image boots first, because it is ready first. live: of an App that runs at the source. hooks:
@@ -150,6 +157,7 @@ def step_names(
     names += ["start image"] if image and disk and keep is Form.IMAGE else []
     names += [UNQUIESCE] if quiesces else []
     names += [*confirm, "discard" if keep is None else "commit"]
+    names += [FORWARD] if forward else []
     return (*names, *(f"{HOOK} {number}" for number in range(1, hooks + 1)), "release")
 
 

@@ -17,6 +17,7 @@ from portkit.model import Artifact, Form, MachineStart, virtualises
 from portkit.move import cutover
 from portkit.move import plan as plans
 from portkit.move.described import describe
+from portkit.move.forward import Forward
 from portkit.move.ground import MAKE_DISK, SEND_DISK, Cargo, Ground, keep, kept
 from portkit.move.hooks import RunHook
 from portkit.move.marker import mark, release
@@ -346,6 +347,9 @@ def _step(name: str, ground: Ground) -> BaseStep:
             return Commit(ground, name, (*there, *verified), form=form)
         case "discard":
             return Discard(ground, name, ("reserve",))
+        case plans.FORWARD:
+            # Its ports are those that the source needs to start again.
+            return Forward(ground, name, (plans.STOP,), ("commit",))
         case plans.HOOK:
             # It needs nothing: one that fails while the Move is taken back holds up no other step.
             return RunHook(ground, name, (), ("commit",), form=form)

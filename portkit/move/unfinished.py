@@ -29,6 +29,7 @@ from portkit.move.carry import (
     walk_backward,
     walk_forward,
 )
+from portkit.move.forward import end as end_forward
 from portkit.move.ground import Ground, kept, read
 from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps
 from portkit.move.plan import Pause, Plan, plan_from
@@ -244,6 +245,8 @@ def rollback(
             with _origin(source, plan.live) as there:
                 there.require()  # before the App is stopped where it runs now
         _lock_again(ground, steps)
+        if source is not None and entry.state is MoveState.DONE:
+            end_forward(identity, source)  # somebody may have begun it after the Move
         journal.settle(identity, MoveState.ROLLING_BACK, entry.error)
         left = walk_backward(ground, journal, steps, entry.error or "rolled back by hand")
     if left:

@@ -48,7 +48,7 @@ def test_commands_after_the_commit(
     )
     assert ask(source, "POST", b"") == b"1\n"
     words = ["container:follow", "--from", "lab:alpha", "--to", "lab:beta", "--output", "json"]
-    words += ["--after-commit", "./dns.sh", "--after-commit", balancer]
+    words += ["--forward", "--after-commit", "./dns.sh", "--after-commit", balancer]
     done = portkit("move", *words, store=store, check=False)
     assert done.code == 15, done.stderr
     assert b"its key is gone" in done.stderr
@@ -59,8 +59,9 @@ def test_commands_after_the_commit(
     assert "hook 2" in note["message"]
     assert report["cutover"]["timeline"]["downtime_s"] > 0
     names = [phase["name"] for phase in report["forms"][0]["phases"]]
-    assert names.index("quiesce") == names.index("fence") + 1
-    assert names.index("boot image") < names.index("unquiesce") < names.index("hook 1")
+    order = ("fence", "quiesce", "last sync", "boot image", "unquiesce", "forward", "hook 1")
+    places = list(map(names.index, order))
+    assert places == sorted(places)
     assert report["forms"][0]["boot"]["url"].endswith("/ready")
     made = on(lab, "beta", f"docker ps -q --filter label=portkit.move={report['move']}").strip()
     kept = on(lab, "beta", f"docker exec {made} cat /data/dump /data/after")
@@ -73,17 +74,30 @@ def test_commands_after_the_commit(
     assert told["PORTKIT_SOURCE_ADDRESS"] == lab.address("alpha")
     assert "SECRET" not in told
     assert "hush" not in (tmp_path / "dns-commit").read_text()
+    assert ask(source, "POST", b"") == b"3\n", "clients that know the old address reach it as well"
     move = report["move"]
+    led = f"{move} follow: {PORT} -> {lab.address('beta')}:{PORT}\n"
+    assert portkit("forward", "--on", "lab:alpha", store=store).text == led
     shown = json.loads(portkit("show", move, "--output", "json", store=store).text)
     assert (shown["state"], shown["unfinished"]) == ("waiting", True)
     assert portkit("resume", move, store=store, check=False).code == 15
     (tmp_path / "fixed").touch()
     portkit("resume", move, store=store)
     assert (tmp_path / "balancer").read_text().split() == ["commit"] * 3
+    left = portkit("forget", move, store=store).text
+    assert f"forward of port {PORT}" in left
+    portkit("forward", move, "--stop", store=store)
+    with pytest.raises(OSError, match="refused"):
+        ask(source)
+    portkit("forward", move, store=store)
+    portkit("forward", move, store=store)  # in place of the other
+    assert ask(source) == b"3\n"
+    assert on(lab, "alpha", "pgrep -fc '^[^ ]*python3 -I -c .*asyncio'") == "1\n"
     # Back: both are told, and the App serves at its source with what it had there.
     portkit("rollback", move, "--discard-writes", store=store)
     wait_for(source)
     assert ask(source) == b"1\n"
+    assert portkit("forward", "--on", "lab:alpha", store=store).text == ""
     assert on(lab, "alpha", "docker exec follow cat /data/after") == "went on\n", "here as well"
     assert (tmp_path / "balancer").read_text().split() == [*["commit"] * 3, "rollback"]
     assert "PORTKIT_EVENT=rollback" in (tmp_path / "dns-rollback").read_text()

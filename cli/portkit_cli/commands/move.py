@@ -151,6 +151,7 @@ def _moved(
         repeat=repeat,
         pauses=running.pauses,
         after_commit=running.after_commit,
+        forward=running.forward,
         observer=told,
         moved=reports.append,
     )

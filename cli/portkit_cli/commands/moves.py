@@ -15,6 +15,7 @@ from portkit.errors import PortkitError
 from portkit.host import connect
 from portkit.model import Form
 from portkit.move import Entry, Journal
+from portkit.move import forward as forwards
 from portkit.move.plan import plan_from
 from portkit.move.walk import StepState
 from portkit_cli.observers import observer
@@ -236,8 +237,9 @@ def forget(identity: str, delete: bool, keep: bool) -> None:
     that.
 
     An App that was running when it was moved is still at its source, stopped and with its data.
-    What is there is printed; with --delete, its containers and volumes are removed, with --keep
-    they are left to you. Without either, nothing is forgotten.
+    What is there is printed, also what is forwarded from there; with --delete, its containers and
+    volumes are removed and the forward ends, with --keep they are left to you. Without either,
+    nothing is forgotten.
 
     \b
     Examples:
@@ -257,6 +259,40 @@ def forget(identity: str, delete: bool, keep: bool) -> None:
             click.echo(f"Leave it there: portkit forget {identity} --keep", err=True)
             return
     journal.forget(identity)
+
+
+@click.command()
+@click.argument("identity", metavar="[ID]", required=False)
+@click.option("--stop", is_flag=True, help="End it.")
+@click.option("--on", "host", metavar="HOST", help="Ask this host, without the list of Moves here.")
+def forward(identity: str | None, stop: bool, host: str | None) -> None:
+    """Let the source of a Move forward the App's TCP ports to the target, or end that.
+
+    `portkit move --forward` begins it with the Move. It goes on when portkit has ended, and ends
+    when the source is restarted: this begins it again. With --on and no ID, what HOST forwards is
+    printed; with both and --stop, a Move that this machine does not know is ended.
+
+    \b
+    Examples:
+      portkit forward pk-6e4b06d66696
+      portkit forward pk-6e4b06d66696 --stop
+      portkit forward --on web1
+    """
+    if host is None:
+        if identity is None:
+            raise click.UsageError("name a Move, or a host with --on")
+        forwards.forward(identity, stop=stop, observer=Messages())
+        return
+    if (identity is None) == stop:
+        raise click.UsageError("--on is for a list, or with ID and --stop")
+    with connect(host, Messages()) as there:
+        if identity is not None:
+            forwards.end(identity, there)
+            return
+        for each in forwards.forwarded(there):
+            for port, to in each.ports:
+                state = "" if each.live else " (ended: the host was restarted)"
+                click.echo(clean(f"{each.move} {each.app}: {port} -> {to}{state}"))
 
 
 def _transfer(journal: Journal, identity: str, form: Form) -> dict[str, Any] | None:
@@ -291,4 +327,4 @@ def _when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-COMMANDS = (moves, cutover, commit, resume, rollback, forget)
+COMMANDS = (moves, cutover, commit, resume, rollback, forward, forget)
