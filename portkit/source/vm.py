@@ -23,6 +23,7 @@ from portkit.model import (
     Live,
     LiveDomain,
     LiveVolume,
+    Service,
     Severity,
 )
 from portkit.package.image import joined
@@ -145,7 +146,8 @@ class RunningVM:
             "what the VM has written to its disks travels while it runs, and what changes "
             "meanwhile after it was stopped; a prediction does not count it"
         )
-        return (Finding("data-carried", Severity.INFO, message, (self._domain.id,)),)
+        carried = Finding("data-carried", Severity.INFO, message, (self._domain.id,))
+        return (carried, *map(_not_quiesced, (each for each in app.services if each.quiesce)))
 
     def images(self, app: App, store: Store, clock: Clock) -> Images:
         """What the images of its services say; their content is in the disk alone."""
@@ -184,6 +186,14 @@ def _engine(host: Host) -> Iterator[LibvirtSource]:
         yield engine
     finally:
         engine.close()
+
+
+def _not_quiesced(service: Service) -> Finding:
+    message = (
+        f"{service.name}: its commands of x-portkit.quiesce run in containers only; the VM is "
+        "powered off without them"
+    )
+    return Finding("not-quiesced", Severity.WARNING, message, (), "", (service.name,))
 
 
 def _moved(identity: str, host: str) -> ConflictError:

@@ -11,8 +11,8 @@ from portkit.errors import AppError, ConflictError, EngineError, HostError
 from portkit.model import Artifact, Blob, Form, Live, LiveDomain
 from portkit.source import vm_description
 from portkit.source.origin import Machine
-from portkit.source.vm import is_vm
-from tests.factories import IMAGE
+from portkit.source.vm import RunningVM, is_vm
+from tests.factories import FACTS, IMAGE
 
 DIGEST = "sha256:" + "d" * 64
 DISK = Artifact(Form.DISK, DIGEST, (IMAGE,), (Blob(DIGEST, 9),), 9, 9)
@@ -71,6 +71,15 @@ def test_its_app_is_read_as_anybodys() -> None:
 
 def test_a_vm_is_named_by_its_kind() -> None:
     assert [is_vm(name) for name in ("vm:shop", "vm", "container:vm")] == [True, False, False]
+
+
+def test_commands_that_will_not_run_are_named() -> None:
+    quiet = TEXT.replace(b"restart:", b"x-portkit: {quiesce: {before: [sync]}}\n    restart:")
+    source = RunningVM(Host(Engine()), "vm:shop")  # type: ignore[arg-type]
+    source._seen = Engine().now
+    for text, rules in ((TEXT, ["data-carried"]), (quiet, ["data-carried", "not-quiesced"])):
+        found = source.running(compose.read(text, "vm:shop"), FACTS)
+        assert [each.rule for each in found] == rules
 
 
 class Engine:
