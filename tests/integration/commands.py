@@ -1,5 +1,6 @@
 """The portkit command as a user types it, and what it did on the hosts of the lab."""
 
+import fcntl
 import json
 import os
 import time
@@ -60,6 +61,14 @@ def moved(app: str | Path, target: str, store: Path, *more: str) -> Iterator[dic
         yield report
     finally:
         portkit("rm", "--yes", report["move"], "--on", f"lab:{target}", store=store)
+
+
+@contextmanager
+def binfmt_table() -> Iterator[None]:
+    """The kernel's table of handlers for one test alone: all labs of this machine share it."""
+    with Path("/run/portkit-test-binfmt.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def ask(

@@ -14,7 +14,7 @@ from portkit import process
 from portkit.lab import Lab
 from portkit.remote import linux
 from tests.elves import LOADER
-from tests.integration.commands import portkit
+from tests.integration.commands import binfmt_table, portkit
 
 pytestmark = pytest.mark.lab
 SOURCE = '#include <unistd.h>\nint main(void) { return write(1, "here\\n", 5) != 5; }\n'
@@ -110,8 +110,9 @@ def cells(name: str, store: Path) -> dict[str, tuple[str, list[str]]]:
 def test_what_is_said_beforehand_happens(
     lab: Lab, store: Path, images: dict[str, str], case: Case
 ) -> None:
-    found = cells(images[case.name], store)
-    code, text = alpha(lab, f"docker run --rm {images[case.name]}")
+    with binfmt_table():
+        found = cells(images[case.name], store)
+        code, text = alpha(lab, f"docker run --rm {images[case.name]}")
     refused = [case.rule] if case.rule else []
     assert found["image"] == ("incompatible" if refused else "native", refused), text
     assert (code == 0) == (not refused), text

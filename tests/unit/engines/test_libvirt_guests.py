@@ -62,11 +62,13 @@ def test_an_arm_machine(release: str) -> None:
     assert "q35" not in found.machines
     assert "efi" in found.firmware
     assert (found.cpu_model, found.cpu_level) == ("", 0)
+    assert "arm64" in found.architectures
 
 
 def test_an_architecture_that_is_not_there() -> None:
     found = guests(*recorded("debian-12"), machine="aarch64")
     assert found.machines == ()
+    assert found.architectures == ("amd64",)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The kernel modules of the initrd are in an order in which each can be loaded."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from portkit.errors import ToolError
-from portkit.guest import kit
+from portkit.guest import foreign, kit
 
 NEEDS = {"net": "failover,core", "failover": "core", "core": "", "disk-io": "core"}
 
@@ -44,3 +45,49 @@ def test_what_a_disk_for_other_hosts_has_more(
     assert b"dhcp\0" in more
     assert b"vmxnet3" not in usual
     assert b"dhcp\0" not in usual
+
+
+def test_what_the_kernel_has_built_in_is_no_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "kernel/drivers/acpi/button.ko\nkernel/drivers/char/virtio-rng.ko\n"
+    (tmp_path / "modules.builtin").write_text(rows)
+    names = {*kit._MODULES, *kit._OF_SEVERAL} - {"button", "virtio-rng"}
+    for name in names:
+        (tmp_path / f"{name}.ko").write_bytes(name.encode())
+    monkeypatch.setattr(kit.process, "run", lambda argv, **_: SimpleNamespace(text="\n"))
+    (tmp_path / "init").write_bytes(b"init")
+    made = kit._initrd(tmp_path / "init", tmp_path, (), False)
+    assert b"modules/virtio_blk.ko" in made
+    assert b"button" not in made
+    assert b"virtio-rng" not in made
+
+
+def test_apt_is_asked_for_another_architecture_with_lists_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def run(argv: list[str], **_: Any) -> SimpleNamespace:
+        asked.append(argv)
+        return SimpleNamespace(text="amd64\n")
+
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    os.utime(lists, (1, 1))
+    monkeypatch.setattr(foreign, "_LISTS", lists)
+    monkeypatch.setattr(foreign.process, "run", run)
+    assert foreign.options(tmp_path, "amd64") == []
+    words = foreign.options(tmp_path, "arm64")
+    assert f"Dir::State={tmp_path}/apt-arm64" in words
+    assert "APT::Architecture=arm64" in words
+
+    def updates() -> int:
+        return sum(argv[-1] == "update" for argv in asked)
+
+    foreign.options(tmp_path, "arm64")
+    assert updates() == 1, "they are there"
+    later = (tmp_path / "apt-arm64/updated").stat().st_mtime + 10
+    os.utime(lists, (later, later))
+    foreign.options(tmp_path, "arm64")
+    assert updates() == 2, "the machine's own are newer"
