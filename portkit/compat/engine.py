@@ -119,13 +119,19 @@ def io_uring(case: Case) -> Iterator[Found]:
 
 def bubblewrap(case: Case) -> Iterator[Found]:
     """bubblewrap makes namespaces and mounts, which the engine's seccomp profile denies without
-    CAP_SYS_ADMIN."""
+    CAP_SYS_ADMIN. As root it makes no namespace for users, and needs that right in a VM too."""
     found = _software(case, "bubblewrap")
-    if found is None or not _filtered(case) or "CAP_SYS_ADMIN" in case.spec.capabilities:
+    given = case.spec.privileged or "CAP_SYS_ADMIN" in case.spec.capabilities
+    root = case.spec.user.partition(":")[0] in ("", "0", "root")
+    if found is None or given or not (root if case.form is Form.DISK else _filtered(case)):
         return
     yield Found(
-        "a sandbox inside the container is denied: bubblewrap",
+        "a sandbox inside the app is denied: bubblewrap",
         (found.path,),
+        "Give the service the right to mount: cap_add: [SYS_ADMIN]; or let it run as another user "
+        "than root."
+        if case.form is Form.DISK
+        else "",
         severity=Severity.ERROR if found.sure else None,
     )
 

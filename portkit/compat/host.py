@@ -101,7 +101,7 @@ def cpu_model(case: Case) -> Iterator[Found]:
         raise UnknownFact("which processor models its guests can have")
     if wanted not in has:
         yield Found(
-            f"guests there cannot have the processor model {wanted}",
+            f"guests there cannot have all of the processor model {wanted}",
             (f"x-portkit.cpu_model: {wanted}", f"usable there: {', '.join(sorted(has))}"),
         )
 

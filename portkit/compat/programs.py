@@ -268,10 +268,10 @@ def _level(case: Case) -> int:
     host = linux_of(case.facts).cpu_level
     if case.form is Form.IMAGE:
         return host
-    if model := case.app.machine.cpu_model:
-        return case.facts.guests.cpu_models.get(model) or model_level(model)
-    kvm = virtualises(case.facts, case.image.architecture)
-    return x86_level(kvm=kvm, host_level=host, qemu=case.facts.qemu_version)
+    kvm, model = virtualises(case.facts, case.image.architecture), case.app.machine.cpu_model
+    most = x86_level(kvm=kvm, host_level=host, qemu=case.facts.qemu_version)
+    # Of a model of which this machine has less, nothing is started: rule `cpu-model`.
+    return min(most, model_level(model)) if model else most
 
 
 def _processor(case: Case) -> tuple[str, ...]:

@@ -162,9 +162,8 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Severity.WARNING,
         Scope.HOST,
         engine.bubblewrap,
-        remedy="Give the service a seccomp profile that allows namespaces and mounts, or move the "
-        "disk.",
-        forms=_IMAGE,
+        remedy="Give the service a seccomp profile that allows namespaces and mounts, or "
+        "cap_add: [SYS_ADMIN].",
         source="bubblewrap#505; moby#47480 (AppArmor of Ubuntu 24.04)",
     ),
     Rule(

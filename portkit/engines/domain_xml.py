@@ -217,8 +217,8 @@ def _text(parent: etree.Element, name: str, text: str, **attributes: str) -> etr
 
 def _processor(root: etree.Element, domain: Domain) -> None:
     if domain.cpu_model:
-        # full: the guest gets all that the model has, or is not started.
-        cpu = etree.SubElement(root, "cpu", mode="custom", match="exact", check="full")
+        # Not "full": libvirt then refuses what QEMU adds to each model, too (hypervisor, lahf_lm).
+        cpu = etree.SubElement(root, "cpu", mode="custom", match="exact", check="partial")
         _text(cpu, "model", domain.cpu_model, fallback="forbid")
         return
     if domain.kvm:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from portkit import boot, compat
 from portkit.errors import (
     BootError,
     ConflictError,
@@ -28,8 +29,8 @@ from portkit.move.observed import Observed, Outcome, harm, observed, untried
 from portkit.move.prepare import Job, Package, Request
 
 # What the engine, the guest or the host itself says of an App that cannot run there. Other errors
-# are about the trial: a connection that broke, a tool that is missing here.
-_REFUSED = (BootError, ConflictError, EngineError, IncompatibleError, SpaceError)
+# are about the trial: a connection that broke, a tool that is missing here, another Move at work.
+_REFUSED = (BootError, EngineError, IncompatibleError, SpaceError)
 _WORDS = 400  # characters of a reason: the end of an app's log is the most telling part of it
 
 
@@ -87,10 +88,19 @@ def trial(package: Package, job: Job, journal: Journal, verdict: Verdict) -> Obs
     TransferError or HostError from the roll back is not raised: the Move is then unfinished, which
     is told to the observer and shown by `portkit moves`.
     """
+    conflict, (form,) = False, job.forms
     try:
         unfinished.refuse(journal, package.app.name, job.target.name)
         (packed,) = prepare.judge((package,), job, pack_disk=False)
+        # An engine that does not answer cannot take anything back either: no Move is begun.
+        with boot.runner(job.target, form) as engine:
+            engine.instances()
+        conflict = isinstance(compat.refusal({"": packed.findings[form]}), ConflictError)
         carry_out(packed, job, journal, None, 1)
+    except ConflictError as error:
+        if conflict:  # as predicted: something else on the host has the port
+            return observed(verdict, Outcome.FAILS, reason_of(error))
+        return untried(verdict, f"another Move is in the way: {reason_of(error)}")
     except _REFUSED as error:
         return observed(verdict, Outcome.FAILS, reason_of(error))
     except PortkitError as error:

@@ -31,6 +31,12 @@ _SPARSE = 1 << 13  # bytes of code, in which a program for v3 has dozens of them
 _CALL = re.compile(rb"\xe8(.{4})", re.DOTALL)
 # What syscall(3) of a C library begins with: mov %rdi,%rax ... syscall.
 _WRAPPER = re.compile(rb"\x48\x89\xf8.{0,40}\x0f\x05", re.DOTALL)
+# And musl's, which is C with variable arguments: it stores r8 and r9 with the others first.
+_VARIADIC = re.compile(
+    rb"(?=.{0,80}\x4c\x89[\x40-\x47\x80-\x87])(?=.{0,96}\x4c\x89[\x48-\x4f\x88-\x8f])"
+    rb".{0,600}?\x0f\x05",
+    re.DOTALL,
+)
 _NEAR = 32  # bytes between an argument and the call
 
 
@@ -70,5 +76,7 @@ def calls(code: bytes, number: int, *, imports_syscall: bool) -> bool:
             if imports_syscall or (target >= 0 and _WRAPPER.match(code, target)):
                 return True
             if target >= 0 and _WRAPPER.match(code, target + 4):  # behind endbr64
+                return True
+            if target >= 0 and _VARIADIC.match(code, target):
                 return True
     return False

@@ -4,9 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from bench import cutover, downtime, harness, ordinary, several, vm
+from bench import (
+    compat,
+    compat_cells,
+    compat_page,
+    cutover,
+    downtime,
+    harness,
+    ordinary,
+    several,
+    vm,
+)
 from bench.writer import Acknowledged, Writer
 from portkit import app as app_room
+from portkit.compat import RULES
 from portkit.guest.kit import GuestKit
 from portkit.model import Artifact, Form, ImageConfig
 
@@ -14,6 +25,47 @@ from portkit.model import Artifact, Form, ImageConfig
 def test_more_bytes_than_the_peer() -> None:
     assert harness.more("a", [110.0], [100.0], 10).met
     assert not harness.more("a", [111.0], [100.0], 10).met
+
+
+def test_the_cells_of_the_truth_table() -> None:
+    names = [cell.name for cell in compat_cells.CELLS]
+    assert len(set(names)) == len(names) >= compat_page.LEAST_CELLS
+    for cell in compat_cells.CELLS:
+        profile = cell.host in compat_cells.PROFILES
+        assert cell.artifact in compat_cells.ARTIFACTS
+        assert profile == bool(cell.says), "a public report says what cannot be tried"
+        assert cell.ground in ("", *compat.GROUNDS)
+        assert not cell.rule or cell.rule in {rule.id for rule in RULES}
+        if profile:
+            assert compat.kind(cell.host).facts.host == cell.host
+
+
+@pytest.mark.parametrize(
+    ("verdict", "rules", "outcome", "said", "agrees"),
+    [
+        ("incompatible", ["cpu-level"], "does not run", "", True),
+        ("incompatible", ["memory"], "does not run", "", False),
+        ("incompatible", ["cpu-level"], "runs", "", False),
+        ("native", [], "does not run", "", False),
+        ("unknown", ["cpu-level"], "does not run", "", None),
+        ("incompatible", ["cpu-level"], "not tried", "", None),
+    ],
+)
+def test_a_cell_agrees_for_its_reason(
+    verdict: str, rules: list[str], outcome: str, said: str, agrees: bool | None
+) -> None:
+    cell = compat_cells.Cell("v3-marked", Form.DISK, "beta", rule="cpu-level")
+    predicted = {"verdict": verdict, "rules": dict.fromkeys(rules, "error")}
+    assert compat.agrees(cell, predicted, {"outcome": outcome, "said": said}) is agrees
+
+
+def test_an_app_that_runs_says_what_a_warning_is_about() -> None:
+    cell = compat_cells.Cell("io-uring", Form.IMAGE, "beta", rule="io", symptom="EPERM")
+    for rules, said in (({"io": "warning"}, "EPERM"), ({}, "")):
+        predicted = {"verdict": "native", "rules": rules}
+        assert compat.agrees(cell, predicted, {"outcome": "runs", "said": said}) is True
+        other = "" if said else "EPERM"
+        assert compat.agrees(cell, predicted, {"outcome": "runs", "said": other}) is False
 
 
 def test_a_line_of_proc() -> None:

@@ -22,6 +22,7 @@ from portkit.errors import (
     AppError,
     BootError,
     ConflictError,
+    EngineError,
     HostError,
     IncompatibleError,
     PredictionError,
@@ -244,7 +245,19 @@ def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[tuple[str, F
             raise error
 
     monkeypatch.setattr(prove, "carry_out", carry_out)
-    monkeypatch.setattr(prove.prepare, "judge", lambda packages, *_, **__: packages)
+
+    def judge(_: Any, job: Job, **__: object) -> tuple[Any, ...]:
+        (form,) = job.forms
+        return (SimpleNamespace(findings={form: FOUND.get((job.target.name, form), ())}),)
+
+    @contextmanager
+    def runner(host: Any, form: Form) -> Iterator[Any]:
+        if isinstance(errors.get((host.name, form)), EngineError):
+            raise errors[host.name, form]
+        yield SimpleNamespace(instances=tuple)
+
+    monkeypatch.setattr(prove.prepare, "judge", judge)
+    monkeypatch.setattr(prove.boot, "runner", runner)
     return errors
 
 
@@ -297,12 +310,34 @@ def test_what_would_harm_others_is_not_tried(trials: dict[tuple[str, Form], Exce
     assert portkit(*PROVE).exit_code == 0, "disks run"
 
 
+def test_no_move_is_begun_where_the_engine_is_dead(
+    trials: dict[tuple[str, Form], Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FOUND["web1", Form.IMAGE] = refused("docker")
+    trials["web1", Form.IMAGE] = EngineError("no answer")
+    monkeypatch.setattr(prove, "carry_out", lambda *_: pytest.fail("it could not be taken back"))
+    found = document("shop:1", "--on", "web1", "--form", "image", "--prove")
+    assert seen(found) == {"web1 image": ("does not run", True)}
+
+
+def test_a_port_that_is_taken_is_a_reason_and_another_move_is_none(
+    trials: dict[tuple[str, Form], Exception],
+) -> None:
+    FOUND["web1", Form.IMAGE] = refused("port-free")
+    for host in ("web1", "web2"):
+        trials[host, Form.IMAGE] = ConflictError("port 8080 is taken")
+    found = seen(document(*PROVE))
+    assert found["web1 image"] == ("does not run", True)
+    assert found["web2 image"] == ("not tried", None)
+
+
 def test_a_trial_that_is_not_possible_says_nothing_of_the_app(
     trials: dict[tuple[str, Form], Exception],
 ) -> None:
     trials["web1", Form.DISK] = HostError("web1 cannot be reached")
+    trials["web2", Form.DISK] = ConflictError("another Move of shop is at work")
     found = document(*PROVE)
-    assert seen(found)["web1 disk"] == ("not tried", None)
+    assert seen(found)["web1 disk"] == seen(found)["web2 disk"] == ("not tried", None)
     assert "web1 cannot be reached" in found["cells"][1]["observed"]["reason"]
 
 

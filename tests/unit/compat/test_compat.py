@@ -74,12 +74,14 @@ def test_what_guests_of_libvirt_can_be() -> None:
 
 
 def test_the_processor_model_that_the_app_asks_for() -> None:
-    def disk(guests: Guests) -> set[str]:
-        facts = replace(FACTS, accelerator="kvm", guests=guests)
+    def disk(guests: Guests, accelerator: str = "kvm") -> set[str]:
+        facts = replace(FACTS, accelerator=accelerator, guests=guests)
         return rules(facts, Form.DISK, machine=Machine(cpu_model="Haswell"))
 
     assert disk(Guests(cpu_models={"Haswell": 3, "qemu64": 1})) == set()
     assert disk(Guests(cpu_models={"qemu64": 1})) == {"error:cpu-model"}
+    emulated = disk(Guests(cpu_models={"qemu64": 1}), "tcg")
+    assert emulated == {"error:cpu-model", "warning:accelerator"}
     assert disk(Guests()) == {"unknown:cpu-model"}
     assert rules(FACTS, machine=Machine(cpu_model="Haswell")) == set(), "an image"
 

@@ -234,6 +234,8 @@ def test_the_processor_model_of_a_vm_says_its_level() -> None:
         return rules(facts, Form.DISK, needs=leveled(level), machine=asked) - {"error:libvirt"}
 
     assert disk("Nehalem", 2) == disk("", 3) == set()
+    assert disk("Haswell", 3) == {"error:cpu-model"}
+    assert disk("Skylake-Server", 4) == {"error:cpu-model", "error:cpu-level"}, "not emulated"
     assert disk("qemu64", 2) == disk("Nehalem", 3) == {"error:cpu-level"}
 
 
@@ -329,6 +331,8 @@ def test_io_uring() -> None:
 def test_sandboxes_and_tables() -> None:
     needs = with_software("bubblewrap")
     assert rules(needs=needs) == {"error:sandbox-refused"}, "it is the command itself"
+    assert "error:sandbox-refused" in rules(form=Form.DISK, needs=needs), "as root"
+    assert "error:sandbox-refused" not in rules(form=Form.DISK, needs=needs, user="1000")
     needs = replace(needs, software=(Software("bubblewrap", "", "/usr/bin/bwrap", sure=False),))
     assert rules(needs=needs) == {"warning:sandbox-refused"}
     assert rules(needs=needs, privileged=True) == set()

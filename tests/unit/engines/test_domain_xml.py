@@ -97,10 +97,10 @@ def test_firmware_and_accelerator() -> None:
     assert root.find("cpu").get("mode") == "host-passthrough"  # type: ignore[union-attr]
 
 
-def test_a_processor_model_is_given_as_a_whole_or_not_at_all() -> None:
+def test_a_processor_model_of_ones_own() -> None:
     cpu = tree(replace(DOMAIN, cpu_model="Nehalem", kvm=True)).find("cpu")
     assert cpu is not None
-    assert (cpu.get("mode"), cpu.get("check")) == ("custom", "full")
+    assert (cpu.get("mode"), cpu.get("check")) == ("custom", "partial")
     assert cpu.findtext("model") == "Nehalem"
 
 

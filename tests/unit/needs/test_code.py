@@ -48,6 +48,19 @@ def test_a_system_call() -> None:
     )
 
 
+def test_a_system_call_through_musl() -> None:
+    """As clang makes its syscall(3)."""
+    call = bytes.fromhex("bfa9010000 be04000000 31c0 e801000000 c3")
+    begin = bytes.fromhex(
+        "55 4889e5 4881ecd0000000 4889f8 488dbd30ffffff 48897708 48895710 48894f18"
+    )
+    stores = bytes.fromhex("4c894720 4c894f28")
+    end = bytes(200) + bytes.fromhex("0f05 c3")
+    assert code.calls(call + begin + stores + end, 425, imports_syscall=False)
+    assert not code.calls(call + begin + end, 425, imports_syscall=False), "another function"
+    assert not code.calls(call + begin + stores + bytes(700), 425, imports_syscall=False)
+
+
 def test_programs_in_an_image(tmp_path: Path) -> None:
     raw = bytes.fromhex("b8a9010000 0f05")
     path = layer(tmp_path / "layer", {"/app": elf(code=V3 + raw), "/arm": elf(183, code=V3 + raw)})

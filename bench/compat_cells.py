@@ -1,0 +1,347 @@
+"""The cells of the truth table, as data: artifacts, hosts, and what is done to a host before.
+
+To add a cell, give it a row in CELLS; a new kind of artifact has a row in ARTIFACTS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from portkit.model import Form
+
+IMAGE, DISK = Form.IMAGE, Form.DISK
+LOADER, LIBC = "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"
+MAPS = 262144
+MUCH = 256 << 20
+
+
+@dataclass(frozen=True)
+class Program:
+    """How a program is made of bench/truth/probe.c. flags: of the compiler. dynamic: by gcc, for
+    this machine's glibc; else static, with musl."""
+
+    flags: tuple[str, ...] = ()
+    dynamic: bool = False
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One App. program: a key of PROGRAMS, or the text of a file; None for the folder's Dockerfile.
+    own: files of this machine in its image. service: of its compose file. bulk: bytes of noise that
+    its image holds. system: what its image is for."""
+
+    about: str
+    program: str | None = "static"
+    service: Mapping[str, Any] = field(default_factory=dict)
+    own: tuple[str, ...] = ()
+    portkit: Mapping[str, Any] = field(default_factory=dict)
+    bulk: int = 0
+    mode: int = 0o755
+    system: str = "linux"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An artifact in a form on a host. host: of the lab, or a key of PROFILES. ground: a key of
+    bench.compat.GROUNDS, what is done to the host while the cell is judged and tried. source: of a
+    row that it stands for. says: of a profile's, what the source reports: "runs", "does not run",
+    or "degraded". rule: that has to be the reason. symptom: what an app that runs says where that
+    rule is right, and does not say where it is not found."""
+
+    artifact: str
+    form: Form
+    host: str
+    ground: str = ""
+    source: str = ""
+    says: str = ""
+    rule: str = ""
+    symptom: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its id."""
+        place = f"{self.host} ({self.ground})" if self.ground else self.host
+        return f"{self.artifact}, {self.form}, {place}"
+
+
+PROGRAMS = {
+    "static": Program(),
+    "glibc": Program(dynamic=True),
+    "marked": Program(("-Wl,-z,x86-64-v3",), dynamic=True),
+    "marked-v4": Program(("-Wl,-z,x86-64-v4",), dynamic=True),
+    "unmarked": Program(("-mcpu=x86_64_v3", "-DSUM", "-O3", "-ffast-math")),
+    "ring": Program(("-DRING",)),
+}
+_GLIBC = (LOADER, LIBC)
+_PORTS = {name: number for number, name in enumerate(("taken", "six"), 8091)}
+
+ARTIFACTS = {
+    "static": Artifact("a static program"),
+    "uefi": Artifact("the same, its disk for UEFI", portkit={"firmware": "uefi"}),
+    "glibc": Artifact("a program for glibc, with it", "glibc", own=_GLIBC),
+    "no-loader": Artifact("a program for glibc, in an image without its loader", "glibc"),
+    "no-library": Artifact("a program for glibc, without the C library", "glibc", own=(LOADER,)),
+    "script": Artifact("a script whose interpreter is not in the image", "#!/bin/sh\nexec true\n"),
+    "crlf": Artifact("a script with the line ends of Windows", "#!/app\r\n"),
+    "no-mode": Artifact("a program without the mode x", mode=0o644),
+    "no-command": Artifact("a command that is not in the image", service={"command": ["/nothing"]}),
+    # The kernel knows a program of Windows by these two letters, and refuses it.
+    "windows": Artifact("an image for Windows", "MZ" + "\0" * 62, system="windows"),
+    "v3-marked": Artifact("a v3 program with its note", "marked", own=_GLIBC),
+    "v4-marked": Artifact("a v4 program with its note", "marked-v4", own=_GLIBC),
+    "v3-unmarked": Artifact("a program with AVX2, without a note", "unmarked"),
+    "io-uring": Artifact("a program that uses io_uring where it may", "ring"),
+    "bubblewrap": Artifact(
+        "bubblewrap as the command",
+        None,
+        {"command": ["bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "sleep", "infinity"]},
+    ),
+    "iptables": Artifact(
+        "iptables-legacy",
+        None,
+        {
+            "command": ["sh", "-c", "iptables -L -n > /dev/null && exec sleep infinity"],
+            "cap_add": ["NET_ADMIN", "NET_RAW"],
+        },
+    ),
+    "memory": Artifact("a VM of 500 GiB", portkit={"memory": "500g"}),
+    "bulk": Artifact("an image of 48 MB that no zip makes smaller", bulk=48 << 20),
+    "port": Artifact("a published port", service={"ports": [f"{_PORTS['taken']}:80"]}),
+    "ipv6": Artifact("a port on ::1", service={"ports": [f"[::1]:{_PORTS['six']}:80"]}),
+    "maps": Artifact(
+        "an app that checks vm.max_map_count",
+        service={"command": ["/app", "maps", str(MAPS)]},
+        portkit={"needs": {"sysctls": {"vm.max_map_count": MAPS}}},
+    ),
+    "maps-set": Artifact(
+        "the same, which sets it in its file",
+        service={"command": ["/app", "maps", str(MAPS)], "sysctls": {"vm.max_map_count": MAPS}},
+        portkit={"needs": {"sysctls": {"vm.max_map_count": MAPS}}},
+    ),
+    "files": Artifact(
+        "more open files than the kernel allows", service={"ulimits": {"nofile": 1 << 30}}
+    ),
+    "files-few": Artifact(
+        "more open files than its own limit",
+        service={"command": ["/app", "files", "65536"], "ulimits": {"nofile": 1024}},
+        portkit={"needs": {"open_files": 65536}},
+    ),
+    "shm": Artifact(
+        "256 MiB of shared memory needed, 64 given",
+        service={"command": ["/app", "shm", str(MUCH)]},
+        portkit={"needs": {"shared_memory": MUCH}},
+    ),
+    "shm-set": Artifact(
+        "256 MiB of shared memory needed and asked for",
+        service={"command": ["/app", "shm", str(MUCH)], "shm_size": MUCH},
+        portkit={"needs": {"shared_memory": MUCH}, "memory": "1g"},
+    ),
+    "huge": Artifact(
+        "64 MiB of huge pages",
+        service={"command": ["/app", "huge", str(64 << 20)]},
+        portkit={"needs": {"huge_pages": "64m"}},
+    ),
+    "device": Artifact("a device that is not there", service={"devices": ["/dev/kvm"]}),
+    "module": Artifact(
+        "an app that makes a wireguard interface",
+        service={"command": ["/app", "module", "wireguard"], "cap_add": ["NET_ADMIN"]},
+        portkit={"needs": {"modules": ["wireguard"]}},
+    ),
+    "cpu-qemu64": Artifact("a static program", portkit={"cpu_model": "qemu64"}),
+    "v3-marked-qemu64": Artifact(
+        "a v3 program with its note, CPU qemu64",
+        "marked",
+        own=_GLIBC,
+        portkit={"cpu_model": "qemu64"},
+    ),
+    "v3-marked-v2": Artifact(
+        "a v3 program with its note, CPU Nehalem (v2)",
+        "marked",
+        own=_GLIBC,
+        portkit={"cpu_model": "Nehalem"},
+    ),
+    "v3-unmarked-qemu64": Artifact(
+        "a program with AVX2, without a note, CPU qemu64",
+        "unmarked",
+        portkit={"cpu_model": "qemu64"},
+    ),
+    "v3-unmarked-v2": Artifact(
+        "a program with AVX2, without a note, CPU Nehalem (v2)",
+        "unmarked",
+        portkit={"cpu_model": "Nehalem"},
+    ),
+    "v3-marked-v3": Artifact(
+        "a v3 program with its note, CPU Haswell (v3)",
+        "marked",
+        own=_GLIBC,
+        portkit={"cpu_model": "Haswell"},
+    ),
+    "low-port": Artifact("a published port below 1024", service={"ports": ["80:80"]}),
+    "kernel": Artifact("an app that needs Linux 3.17", portkit={"needs": {"kernel": "3.17"}}),
+}
+
+PROFILES = {
+    "rootless": (
+        "Docker, rootless",
+        'docker_version = "26.1"\nunprivileged_port_start = 1024',
+        "[facts.engine]\nrootless = true",
+    ),
+    "linux-3.10": ("Linux 3.10", 'docker_version = "20.10.24"\nkernel = "3.10.0"', ""),
+    "old-docker": ("Docker 20.10.9", 'docker_version = "20.10.9"\nkernel = "5.4"', ""),
+    "old-libseccomp": (
+        "libseccomp 2.4.1",
+        'docker_version = "20.10.24"\nkernel = "5.4"',
+        '[facts.engine]\nlibseccomp = "2.4.1"\nrunc = "1.1.4"',
+    ),
+    "old-runc": (
+        "runc 1.0.0-rc90",
+        'docker_version = "19.03.8"\nkernel = "5.4"',
+        '[facts.engine]\nlibseccomp = "2.5.5"\nrunc = "1.0.0-rc90"',
+    ),
+    "no-ip-tables": (
+        "RHEL 10: nf_tables alone",
+        'docker_version = "29.2.1"\nkernel = "6.12"',
+        '[facts.linux.config]\nIP_NF_IPTABLES = "n"\nIP_NF_IPTABLES_LEGACY = "n"',
+    ),
+    "few-maps": (
+        "vm.max_map_count of the kernel",
+        'docker_version = "26.1"\nkernel = "6.1"',
+        '[facts.linux.sysctls]\n"vm.max_map_count" = "65530"',
+    ),
+    "v1": (
+        "a processor of the baseline",
+        'docker_version = "26.1"\nkernel = "6.1"',
+        "[facts.linux]\ncpu_level = 1",
+    ),
+    "rhel-machines": (
+        "RHEL's QEMU without q35",
+        'libvirt_version = "10.0"\nqemu_version = "9.0"\naccelerator = "kvm"\nkernel = "5.14"\n'
+        "missing_tools = []\nunprivileged_port_start = 1024\nuefi = true",
+        '[facts.guests]\nmachines = ["pc-i440fx-rhel7.6.0"]\nfirmware = ["efi"]',
+    ),
+}
+
+
+def _each(artifact: str, form: Form, *hosts: str, **more: str) -> list[Cell]:
+    return [Cell(artifact, form, host, **more) for host in hosts]
+
+
+_LAB = ("alpha", "beta", "gamma")
+CELLS = (
+    *_each("static", IMAGE, *_LAB),
+    *_each("static", DISK, *_LAB),
+    *_each("uefi", DISK, "beta", "gamma"),
+    *_each("glibc", IMAGE, "alpha", "gamma"),
+    *_each("no-loader", IMAGE, *_LAB, source="docker-alpine#219", rule="missing-loader"),
+    *_each("no-loader", DISK, "beta", source="docker-alpine#219", rule="missing-loader"),
+    *_each("no-library", IMAGE, "alpha", "gamma", rule="missing-library"),
+    *_each("script", IMAGE, "beta", rule="missing-command"),
+    *_each("crlf", IMAGE, "beta", rule="missing-command"),
+    *_each("no-mode", IMAGE, "beta", rule="not-executable"),
+    *_each("no-command", IMAGE, "beta", rule="missing-command"),
+    *_each("windows", IMAGE, "beta", "gamma", rule="system"),
+    *_each("windows", DISK, "beta", rule="system"),
+    *_each("v3-marked", IMAGE, "beta"),
+    *_each("v3-marked", DISK, "beta", source="QEMU's maximum is v3"),
+    *_each("v3-marked-qemu64", DISK, "beta", source="kuvasz#346", rule="cpu-level"),
+    *_each("v3-marked-v2", DISK, "beta", source="kuvasz#346", rule="cpu-level"),
+    *_each("v4-marked", IMAGE, "beta", source="kuvasz#346", rule="cpu-level"),
+    *_each("v4-marked", DISK, "gamma", source="kuvasz#346", rule="cpu-level"),
+    *_each("v3-unmarked", IMAGE, "alpha"),
+    *_each("v3-unmarked", DISK, "alpha"),
+    *_each("v3-unmarked-qemu64", DISK, "alpha", source="pulp-oci-images#772", rule="cpu-level"),
+    *_each("v3-unmarked-v2", DISK, "alpha", source="kuvasz#346", rule="cpu-level"),
+    *_each("cpu-qemu64", DISK, "beta"),
+    *_each("v3-marked-v3", DISK, "beta", rule="cpu-model"),
+    *_each(
+        "io-uring",
+        IMAGE,
+        *_LAB,
+        source="moby#46762",
+        rule="io-uring-refused",
+        symptom="io_uring_setup: Operation not permitted",
+    ),
+    *_each("bubblewrap", IMAGE, "beta", "gamma", source="bubblewrap#505", rule="sandbox-refused"),
+    *_each("bubblewrap", DISK, "beta", source="bubblewrap#505", rule="sandbox-refused"),
+    *_each("iptables", IMAGE, "beta"),
+    *_each("memory", DISK, "beta", rule="memory"),
+    *_each("bulk", IMAGE, "gamma", ground="Store of 1 MiB", rule="space"),
+    *_each("port", IMAGE, "beta", ground="port taken", rule="port-free"),
+    *_each("port", DISK, "beta", ground="port taken", rule="port-free"),
+    *_each("static", IMAGE, "beta", ground="Docker dead", rule="docker"),
+    *_each("static", DISK, "beta", ground="libvirt dead", rule="libvirt"),
+    *_each("ipv6", IMAGE, "gamma", ground="IPv6 off", rule="ipv6"),
+    *_each("ipv6", DISK, "gamma", rule="port-ipv6"),
+    *_each("maps", IMAGE, "beta", source="elk-docker#89", rule="needs-sysctl"),
+    *_each("maps-set", IMAGE, "beta", source="elk-docker#89", rule="sysctl"),
+    *_each("maps-set", DISK, "beta", source="elk-docker#89"),
+    *_each("files", IMAGE, "beta", rule="open-files"),
+    *_each("files-few", IMAGE, "beta", rule="needs-open-files"),
+    *_each("shm", IMAGE, "beta", rule="needs-shared-memory"),
+    *_each("shm-set", IMAGE, "beta"),
+    *_each("huge", IMAGE, "beta", rule="needs-huge-pages"),
+    *_each("device", IMAGE, "beta", rule="device"),
+    *_each("module", IMAGE, "beta", rule="needs-module"),
+    *_each(
+        "low-port",
+        IMAGE,
+        "rootless",
+        source="Podman, rootless.md",
+        says="does not run",
+        rule="port-rootless",
+    ),
+    *_each(
+        "kernel",
+        IMAGE,
+        "linux-3.10",
+        source="docker-homebridge#960",
+        says="does not run",
+        rule="kernel-old",
+    ),
+    *_each(
+        "glibc",
+        IMAGE,
+        "old-docker",
+        source="moby#42680",
+        says="does not run",
+        rule="clone3-refused",
+    ),
+    *_each(
+        "glibc",
+        IMAGE,
+        "old-libseccomp",
+        source="runner-images#2531",
+        says="degraded",
+        rule="faccessat2-refused",
+    ),
+    *_each(
+        "static",
+        IMAGE,
+        "old-runc",
+        source="dangerzone#1201",
+        says="degraded",
+        rule="new-calls-refused",
+    ),
+    *_each(
+        "iptables",
+        IMAGE,
+        "no-ip-tables",
+        source="gluetun#734",
+        says="degraded",
+        rule="iptables-legacy",
+    ),
+    *_each(
+        "maps", IMAGE, "few-maps", source="elk-docker#89", says="does not run", rule="needs-sysctl"
+    ),
+    *_each("v3-marked", IMAGE, "v1", source="kuvasz#346", says="does not run", rule="cpu-level"),
+    *_each(
+        "static",
+        DISK,
+        "rhel-machines",
+        source="kubevirt#2308",
+        says="does not run",
+        rule="machine-type",
+    ),
+)

@@ -1,0 +1,124 @@
+/* What an app asks of a kernel, as a program of a few KB: it ends where it does not get it.
+ *
+ * probe serve | maps N | shm N | huge N | files N | module KIND | ring
+ */
+#include <errno.h>
+#include <linux/if_link.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static void end(int signal) {
+    (void)signal;
+    _exit(0);
+}
+
+static int few(const char *what, unsigned long long has, const char *wanted) {
+    if (has >= strtoull(wanted, NULL, 10)) return 0;
+    printf("%s is %llu, and %s is needed\n", what, has, wanted);
+    return 78;
+}
+
+static int maps(const char *wanted) {
+    unsigned long long has = 0;
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "r");
+    if (!file || fscanf(file, "%llu", &has) != 1) return perror("vm.max_map_count"), 1;
+    fclose(file);
+    return few("vm.max_map_count", has, wanted);
+}
+
+static int shared(const char *wanted) {
+    struct statvfs found;
+    if (statvfs("/dev/shm", &found)) return perror("/dev/shm"), 1;
+    return few("/dev/shm", (unsigned long long)found.f_blocks * found.f_frsize, wanted);
+}
+
+static int huge(const char *wanted) {
+    int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
+    void *at = mmap(NULL, strtoull(wanted, NULL, 10), PROT_READ | PROT_WRITE, how, -1, 0);
+    return at == MAP_FAILED ? perror("huge pages"), 1 : 0;
+}
+
+static int files(const char *wanted) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit)) return perror("getrlimit"), 1;
+    return few("the limit of open files", limit.rlim_max, wanted);
+}
+
+/* A network interface of a kind that a module of the kernel makes. */
+static int module(const char *kind) {
+    struct {
+        struct nlmsghdr head;
+        struct ifinfomsg info;
+        struct rtattr outer, inner;
+        char kind[16];
+    } ask = {0};
+    struct {
+        struct nlmsghdr head;
+        struct nlmsgerr error;
+        char more[512];
+    } said;
+    int link = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+    if (link < 0) return perror("netlink"), 1;
+    strncpy(ask.kind, kind, sizeof ask.kind - 1);
+    ask.head.nlmsg_len = sizeof ask;
+    ask.head.nlmsg_type = RTM_NEWLINK;
+    ask.head.nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
+    ask.inner.rta_type = IFLA_INFO_KIND;
+    ask.inner.rta_len = sizeof ask.inner + sizeof ask.kind;
+    ask.outer.rta_type = IFLA_LINKINFO;
+    ask.outer.rta_len = sizeof ask.outer + ask.inner.rta_len;
+    if (send(link, &ask, sizeof ask, 0) < 0 || recv(link, &said, sizeof said, 0) < 0)
+        return perror("netlink"), 1;
+    if (!said.error.error) return 0;
+    printf("no interface of kind %s: %s\n", kind, strerror(-said.error.error));
+    return 1;
+}
+
+#ifdef RING
+/* An app that does without io_uring where it is refused, and says so. */
+static int ring(void) {
+    char setup[120] = {0};
+    if (syscall(425, 4, setup) < 0) printf("io_uring_setup: %s\n", strerror(errno));
+    return 0;
+}
+#endif
+
+#ifdef SUM
+static float a[4096], b[4096], c[4096];
+
+static int sum(void) {
+    for (int i = 0; i < 4096; i++) c[i] = a[i] * b[i] + c[i];
+    return c[rand() % 4096] > 1.0f;
+}
+#endif
+
+int main(int count, char **word) {
+    const char *what = count > 1 ? word[1] : "serve", *more = count > 2 ? word[2] : "0";
+    int code = 0;
+    signal(SIGTERM, end);
+    setvbuf(stdout, NULL, _IONBF, 0);
+    if (!strcmp(what, "maps")) code = maps(more);
+    if (!strcmp(what, "shm")) code = shared(more);
+    if (!strcmp(what, "huge")) code = huge(more);
+    if (!strcmp(what, "files")) code = files(more);
+    if (!strcmp(what, "module")) code = module(more);
+#ifdef RING
+    code = ring();
+#endif
+#ifdef SUM
+    code = sum();
+#endif
+    if (code) return code;
+    puts("up");
+    for (;;) pause();
+}
