@@ -1,7 +1,7 @@
 """Files of an App, and its environment, as ConfigMaps and Secrets. Pure.
 
-A compose config is a ConfigMap. Every other file, and the whole environment, may hold a password
-that nothing marks as one, and is in a Secret.
+A compose config that is a file is a ConfigMap. Every other file, and the whole environment, may
+hold a password that nothing marks as one, and is in a Secret.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def _placed(app: AppSpec, service: RunSpec, number: int, content: Content) -> Fi
     data = {f"f{index}": _base64(each.data) for index, each in enumerate(files)}
     mount = {**mount, "readOnly": True, **({"subPath": _SINGLE} if alone else {})}
     notes = tuple(_lacks(service, content))
-    if content.kind is ContentKind.CONFIG:
+    # What stands in the compose file itself may have been filled in from the environment.
+    if content.kind is ContentKind.CONFIG and content.data is None:
         about = {"name": name, "labels": labels(app, service)}
         config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "binaryData": data}
         volume = {"name": name, "configMap": {"name": name, "items": items}}

@@ -50,6 +50,7 @@ WEB = Service(
     contents=(
         Content("/etc/key", kind=ContentKind.SECRET, files=(FILE,)),
         Content("/etc/conf", kind=ContentKind.CONFIG, files=(replace(FILE, data=b"plain"),)),
+        Content("/etc/inline", data=FILE.data, kind=ContentKind.CONFIG, files=(FILE,)),
         Content("/srv", files=(ContentFile(kind="folder"), replace(FILE, path="a/b"))),
     ),
     healthcheck=Healthcheck(("CMD-SHELL", "true"), 5.0, 2.5, 4, 1.0),
@@ -119,6 +120,8 @@ def test_secrets_are_apart() -> None:
         "EMPTY": "",
     }
     assert kind(found, "Secret", "web-file-0")["data"] == {"f0": hidden}
+    # A config that stands in the compose file may hold what a variable was.
+    assert kind(found, "Secret", "web-file-2")["data"] == {"f0": hidden}
     assert "Secret" not in {row["kind"] for row in found.documents}
 
 
@@ -147,7 +150,7 @@ def test_the_process_is_the_same() -> None:
     }
     assert places["/data"]["name"] == "data"
     volumes = {row["name"]: row for row in pod["volumes"]}
-    assert volumes["web-file-2"]["secret"]["items"] == [{"key": "f0", "path": "a/b", "mode": 0o640}]
+    assert volumes["web-file-3"]["secret"]["items"] == [{"key": "f0", "path": "a/b", "mode": 0o640}]
 
 
 def test_a_job_and_names() -> None:
