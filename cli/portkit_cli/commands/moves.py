@@ -266,8 +266,9 @@ def forget(identity: str, delete: bool, keep: bool) -> None:
 @click.option("--stop", is_flag=True, help="End it.")
 @click.option("--on", "host", metavar="HOST", help="Ask this host, without the list of Moves here.")
 def forward(identity: str | None, stop: bool, host: str | None) -> None:
-    """Let the source of a Move forward the App's TCP ports to the target, or end that.
+    """Forward an App's old ports to its new host.
 
+    The source of a Move listens at the App's TCP ports and passes each connection on to the target.
     `portkit move --forward` begins it with the Move. It goes on when portkit has ended, and ends
     when the source is restarted: this begins it again. With --on and no ID, what HOST forwards is
     printed; with both and --stop, a Move that this machine does not know is ended.

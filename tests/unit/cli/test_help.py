@@ -15,8 +15,8 @@ VERBS = sorted(main.commands)
 
 def test_the_verbs() -> None:
     wanted = (
-        "check commit console cutover doctor forget gc inventory lab logs measure move moves pack "
-        "ps resume rm rollback show start stop"
+        "check commit console cutover doctor forget forward gc inventory lab logs measure move "
+        "moves pack ps resume rm rollback show start stop"
     )
     assert " ".join(VERBS) == wanted
 
