@@ -221,6 +221,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "instance.adopt": _Answer,
     "move.begin": _Begun,
     "move.end": _Removed,
+    "move.room": _Answer,
     "move.list": _Moves,
     "forward.begin": _Answer,
     "forward.end": _Removed,

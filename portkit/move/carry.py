@@ -26,6 +26,7 @@ from portkit.model import (
 from portkit.move import walk
 from portkit.move.ground import Cargo, Ground, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
+from portkit.move.marker import give_room
 from portkit.move.plan import (
     CONFIRM,
     CUTOVER,
@@ -190,6 +191,7 @@ def _stays_unfinished(
     if steps.state(WAIT) is not walk.StepState.DOING:
         journal.settle(move, MoveState.ROLLING_BACK, brief)
         with process.uninterrupted():
+            give_room(ground)
             names = [step.name for step in steps_of(ground)]
             left = walk.backward(steps_of(ground)[names.index(FENCE) :], steps)
         if left:
@@ -217,6 +219,7 @@ def walk_backward(
     """Take the Move back as far as that can be done now; what could not be undone."""
     # A second Ctrl-C would stop the rollback that the first one began.
     with process.uninterrupted():
+        give_room(ground)
         left = walk.backward(steps_of(ground), steps)
         if not left:
             journal.settle(ground.plan.move, MoveState.ROLLED_BACK, why)

@@ -6,7 +6,9 @@ import getpass
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
+from portkit.errors import PortkitError
 from portkit.host import Host
 from portkit.move import plan as plans
 from portkit.move.by_marker import told
@@ -58,6 +60,17 @@ def _about(ground: Ground, role: str, more: Sequence[str]) -> JsonObject:
         "hold": " ".join(plan.holds.values()) if there else "",
         "brought": ground.brought() if there and begun else None,
     }
+
+
+def give_room(ground: Ground) -> None:
+    """The Move is about to be taken back: on both hosts, the room that was set aside for that is
+    free. An engine whose disk is full can remove and stop nothing."""
+    for _, host in ground.ends:
+        if host.remote.lost:
+            continue  # the App may have to start at the other one, which shall not wait for it
+        # Of a host that cannot be reached, the steps that are undone there say so.
+        with suppress(PortkitError):
+            host.remote.call("move.room", {"id": ground.plan.move})
 
 
 def release(ground: Ground) -> None:

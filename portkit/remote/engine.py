@@ -32,6 +32,7 @@ def found() -> str:
 SOCKET = found()
 _JSON_LIMIT = strict_json.LIMIT
 _TEXT_LIMIT = 65536
+_WORDS = 8192  # bytes, of what it says when it refuses something
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # Seconds for a small question, as the engine of a host under load needs them.
 _GET_S = 120.0
@@ -84,9 +85,12 @@ def request(
             # The size of a stream that is made while it is sent is not known: it goes in chunks
             # (RFC 9112, 7.1).
             headers = {"Content-Type": "application/x-tar"} if body is not None else {}
-            connection.request(
-                method, path, body=body, headers=headers, encode_chunked=body is not None
-            )
+            try:
+                connection.request(
+                    method, path, body=body, headers=headers, encode_chunked=body is not None
+                )
+            except ConnectionError as error:
+                raise _ended_early(method, path, connection, error) from error
             response = connection.getresponse()
             if response.status >= 400:
                 raise _refused(method, path, response)
@@ -117,17 +121,45 @@ def _deadline(connection: _Connection, seconds: float) -> Iterator[None]:
 
 
 def _refused(method: str, path: str, response: http.client.HTTPResponse) -> RemoteError:
-    data = response.read(8192)
+    data = _words(response)
     try:
         text = str(strict_json.loads(data)["message"])
     except (ValueError, KeyError, TypeError):
         text = data.decode("utf-8", "replace").strip()
-    return RemoteError(
-        "EngineError",
-        "the Docker Engine refused a request",
-        "%s %s: %d %s" % (method, path, response.status, text),
-        "See the engine's own words above.",
-    )
+    details = "%s %s: %d %s" % (method, path, response.status, text)
+    return failed("the Docker Engine refused a request", details)
+
+
+def _words(response: http.client.HTTPResponse) -> bytes:
+    data = b""
+    try:
+        while len(data) < _WORDS:
+            piece = response.read1(_WORDS)
+            if not piece:
+                break
+            data += piece
+    except ConnectionResetError:  # the kernel's word for: it has not read all that was sent to it
+        return data
+    return data
+
+
+def _ended_early(
+    method: str, path: str, connection: _Connection, error: ConnectionError
+) -> RemoteError:
+    """It did not take all that was sent. Most often it has said why: its disk is full, say."""
+    try:
+        return _refused(method, path, connection.getresponse())
+    except (http.client.HTTPException, OSError):
+        details = "%s %s: %s" % (method, path, error)
+        return failed("the Docker Engine broke off", details, "See the engine's log on the host.")
+
+
+def failed(brief: str, words: str, resolution: str = "See its words above.") -> RemoteError:
+    """What the engine could not do, in its own words; SpaceError where these say that it is for
+    lack of room (ENOSPC, EDQUOT: strerror(3))."""
+    if any(each in words.lower() for each in ("no space left on device", "quota exceeded")):
+        return RemoteError("SpaceError", brief, words, "Make room for the engine on the host.")
+    return RemoteError("EngineError", brief, words, resolution)
 
 
 def get(path: str) -> object:

@@ -112,9 +112,7 @@ def load(args: JsonObject, channel: Channel) -> JsonObject:
             source.close()
     # The status is 200 as soon as the stream begins; what went wrong later is a line in the answer.
     if '"error"' in said:
-        raise RemoteError(
-            "EngineError", "the engine did not load the image", said[-2000:], "See its words above."
-        )
+        raise engine.failed("the engine did not load the image", said[-2000:])
     _read_back(hold, expected, layers, said)
     with leases.locked():
         names = [store.path_of(digest).name for digest in args.get("discard", ())]

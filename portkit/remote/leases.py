@@ -2,6 +2,7 @@
 
 ROOT/pk-ID.json    the marker of a Move: who makes it, what it needs here and what it has brought,
                    from before its first byte until it is ended or rolled back
+ROOT/pk-ID.room    room on the disk for its way back: an engine writes when it removes something
 
 A blob that a Move has brought is removed with it, unless something else needs the blob by then:
 another Move takes over what it is left, as if it had brought it itself.
@@ -9,6 +10,7 @@ another Move takes over what it is left, as if it had brought it itself.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -24,6 +26,7 @@ from portkit.wire.frames import RemoteError
 
 ROOT = Path(os.environ.get("PORTKIT_MOVES", "/var/lib/portkit/moves"))
 _ID = re.compile(r"pk-[0-9a-f]{12}")
+_ROOM_BYTES = 1 << 20  # Docker's list of names, and the settings of some containers, written anew
 _LIMIT = strict_json.LIMIT  # bytes of a marker; one of 10,000 blobs has 2 MB
 
 
@@ -124,6 +127,29 @@ def write(marker: Marker) -> None:
         os.fsync(file.fileno())
     fresh.replace(path)
     store.sync_folder(ROOT)
+
+
+def keep_room(identity: str, required: bool) -> None:
+    """Set room aside for a Move's way back; SpaceError where that is required and there is none."""
+    path = path_of(identity).with_suffix(".room")
+    descriptor = os.open(str(path), os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, _ROOM_BYTES)
+    except OSError as error:
+        path.unlink()
+        # One that has begun before may be about to be taken back.
+        if required or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def give_room(identity: object) -> None:
+    """A Move goes back, or has ended: what was set aside for that is free."""
+    try:
+        path_of(identity).with_suffix(".room").unlink()
+    except FileNotFoundError:
+        return
 
 
 def markers() -> List[Marker]:

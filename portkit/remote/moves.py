@@ -97,8 +97,15 @@ def _mark(
     }
     # Where one host is both ends, the target's marker is the one that holds what is needed.
     if old is None or role in ("target", old["role"]):
+        leases.keep_room(identity, required=old is None)
         leases.write(marker)
     return marker
+
+
+def room(args: JsonObject, channel: Channel) -> JsonObject:
+    """The Move `id` is about to be taken back: the room that was set aside for that is free."""
+    leases.give_room(args["id"])
+    return {}
 
 
 def end(args: JsonObject, channel: Channel) -> JsonObject:
@@ -115,6 +122,7 @@ def end(args: JsonObject, channel: Channel) -> JsonObject:
             vm_disks.hide(marker["about"])
             _drop(marker["id"], marker["brought"])
             leases.path_of(marker["id"]).unlink(missing_ok=True)
+        leases.give_room(args["id"])
         _let_go(_app(args))
     return {"removed": marker is not None}
 

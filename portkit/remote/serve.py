@@ -63,6 +63,7 @@ VERBS = {
     "instance.adopt": vm_disks.adopt,
     "move.begin": moves.begin,
     "move.end": moves.end,
+    "move.room": moves.room,
     "move.list": moves.listing,
     "forward.begin": forwards.begin,
     "forward.end": forwards.end,

@@ -39,5 +39,6 @@ class FakeHost:
             "image.list": {"images": rows, "containerd": False},
             "image.containers": {"running": []},
             "store.has": {"have": {}},
+            "move.room": {},
         }
         return answers[verb]

@@ -152,3 +152,34 @@ def test_an_answer_in_crumbs(head: bytes, tmp_path: Path, monkeypatch: pytest.Mo
         finally:
             over.set()
             thread.join()
+
+
+@pytest.mark.parametrize("answer", ["500 Internal Server Error", "200 OK"])
+def test_an_engine_that_ends_an_upload_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """It answers before it has read everything, and closes the connection: its disk is full."""
+    words = b'{"message": "write /var/lib/docker/tmp: no space left on device"}'
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "full"))
+    listener.listen()
+
+    def end() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(100)
+            head = f"HTTP/1.1 {answer}\r\nConnection: close\r\n\r\n".encode()
+            connection.sendall(head + words)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    monkeypatch.setattr(engine, "SOCKET", str(tmp_path / "full"))
+    endless = (bytes(1 << 16) for _ in range(10_000))
+    with (
+        pytest.raises(RemoteError) as caught,
+        engine.request("POST", "/images/load?quiet=1", body=endless),
+    ):
+        pass
+    thread.join()
+    listener.close()
+    assert (caught.value.kind, "no space left" in caught.value.details) == ("SpaceError", True)

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from portkit.errors import ConflictError, PortkitError
+from portkit import process
+from portkit.errors import ConflictError, PortkitError, SpaceError
 from portkit.model import Blob
 from portkit.store import Store
 from portkit.transfer.deliver import deliver
@@ -285,3 +286,33 @@ def test_malformed(connect: Connect, args: dict[str, Any], tmp_path: Path) -> No
     with pytest.raises(PortkitError):
         begin(one, **{"identity": args.pop("id", A), **args})
     assert not list((tmp_path / "far-moves").glob("pk-*"))
+
+
+def test_room_is_set_aside_for_the_way_back(connect: Connect) -> None:
+    far = connect()
+    begin(far, A)
+    room = Path(far.store.root.parent / f"{far.store.root.name}-moves" / f"{A}.room")
+    assert room.stat().st_blocks * 512 >= 1 << 20
+    begin(far, A)
+    far.remote.call("move.room", {"id": A})
+    far.remote.call("move.room", {"id": A})
+    assert not room.exists()
+    begin(far, A)
+    assert room.exists()
+    end(far, A)
+    assert not room.exists()
+    assert markers(far) == {}
+
+
+def test_no_room_for_the_way_back(connect: Connect, tmp_path: Path) -> None:
+    far = connect()
+    root = far.store.root.parent / f"{far.store.root.name}-moves"
+    root.mkdir()
+    process.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "none", root])
+    try:
+        with pytest.raises(SpaceError):
+            begin(far, A)
+        assert markers(far) == {}
+        assert not list(root.glob("*.room"))
+    finally:
+        process.run(["umount", root])
