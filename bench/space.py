@@ -1,0 +1,263 @@
+"""A running App changes its host, and a disk is full: the target's, the source's, or portkit's own.
+
+The App, its client and its decoys are those of bench-cutover. /var/lib/docker and /var/lib/portkit
+of each host are on one file system in memory, and the journal and the Store of the machine that
+makes the Move on two more. When a step begins, one of them is left with so much room and no more.
+That is lifted only when the Move, and `portkit rollback` where it waits, have ended. (Of the
+journal and of the source's engine before the rollback: the App writes there.) On the target, what
+the App itself needs after its start is left.
+
+A round is well when the Move ended, either way, with one side serving and nothing that both
+answered; when no client waited for longer than the App takes to start at its source and five
+seconds; when, after a Move that failed, the target has as much room as before, within a MiB; and
+when every acknowledged write is there. Ours is how many rounds were not; the bar is none. ROUNDS is
+a regular expression of the rounds to play.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import cutover, harness, hosts
+from bench.writer import Writer
+from portkit import lab, process
+from portkit.move.journal import MoveState
+
+NAME = "space"
+_MIB = 1 << 20
+_DOCKER, _OWN = "/var/lib/docker", "/var/lib/portkit"
+# More than the image, its archive and the volume take; each is memory.
+_SIZE_MIB = 1024
+_MORE_S = 5.0  # than the App takes to start
+_LEFT_BYTES = _MIB
+_VOLUME_MIB = 8
+# Bytes that are left of a file system, from when a step begins.
+PLACES: dict[str, dict[str, tuple[int, ...]]] = {
+    f"beta {_DOCKER}": {
+        "reserve": (0, 512 << 10),
+        "transfer image": (0, 8 * _MIB, 64 * _MIB, 100 * _MIB),
+        "create image": (0, 8192),
+        "presync": (0, _MIB, 5 * _MIB),
+        "last sync": (0,),
+        "boot image": (65536,),
+        "commit": (65536,),
+    },
+    f"alpha {_DOCKER}": {"reserve": (0,), "fence": (0,), "stop": (0,), "boot image": (0,)},
+    "here state": dict.fromkeys(("reserve", "presync", "stop", "last sync", "commit"), (0,)),
+    "here store": {"transfer image": (0,), "last layer": (0,)},
+}
+
+
+@dataclass(frozen=True)
+class Round:
+    """Which file system has how much room, from when a step begins."""
+
+    place: str
+    step: str
+    room: int
+
+    def __str__(self) -> str:
+        return f"{self.place}, {self.step}, {self.room} bytes left"
+
+
+def rounds() -> list[Round]:
+    """All of them."""
+    return [
+        Round(place, step, room)
+        for place, steps in PLACES.items()
+        for step, rooms in steps.items()
+        for room in rooms
+    ]
+
+
+class Ground(cutover.Ground):
+    """The campaign's folder, in which the journal and the Store have file systems of their own."""
+
+    def command(self, each: Round, size: str) -> list[str]:
+        """A program that gives a place's file system another size."""
+        host, _, path = each.place.partition(" ")
+        if host == "here":
+            return ["sh", "-c", _resize(str(self.folder / path), size)]
+        return [*hosts.ssh(host), _resize(path, size)]
+
+    def move(self, each: Round) -> process.Completed:  # type: ignore[override]
+        """The Move, in which the room ends."""
+        limit = process.quote(self.command(each, f"$((used + {each.room}))"))
+        words = self.words(cutover.Round(each.step, "begun", ""))
+        words[words.index("begun") + 1] = limit
+        return process.run(words, env=self.env, check=False, timeout=600)
+
+
+def _resize(path: str, size: str) -> str:
+    # What a daemon writes meanwhile makes the file system larger than it is to be: once more.
+    used = f"used=$(df -B1 --output=used {path} | tail -1)"
+    once = f"{used}; mount -o remount,size={size} {path}"
+    return f"for n in 1 2 3 4; do {once} && exit 0; sleep 0.2; done; exit 1"
+
+
+# ---------------------------------------------------------------- a round
+
+
+def play(ground: Ground, each: Round, start_s: float) -> str:
+    """One round; "" when all is as it should be, else what is not."""
+    cutover.ready()
+    before, bystanders = used(), cutover.decoys()
+    with cutover.writing() as writer:
+        made = ground.move(each)
+        said = made.stderr.decode(errors="replace")
+        # The journal has to be written; at the source the App acknowledges nothing without room.
+        if each.place in ("here state", f"alpha {_DOCKER}"):
+            lift(ground, each)
+        entries = ground.journal.moves()
+        state = entries[0].state if entries else MoveState.ROLLED_BACK
+        if state is not MoveState.DONE and state is not MoveState.ROLLED_BACK:
+            # Kept for the next try, or taken back as far as that could be recorded.
+            back = ground.run("rollback", entries[0].id, "--progress", "plain")
+            said += back.stderr.decode(errors="replace")
+            state = ground.journal.moves()[0].state
+            if back.code != 0:
+                lift(ground, each)
+                return f"rollback ended with {back.code}: {said[-1500:]}"
+        left = used() - before
+        lift(ground, each)
+        harness.tell(f"  it ended with {made.code}, {state}; {_last_line(said)}")
+        found = cutover.judge(writer, said) or _waited(writer, start_s + _MORE_S)
+    if state is MoveState.DONE:
+        found = found or _taken_back(ground)
+    elif made.code == 0:
+        return f"it is {state}, and the Move said that it went well"
+    elif left > _LEFT_BYTES:
+        found = found or f"{left} bytes more are used on the target than before"
+    return found or ("" if cutover.decoys() == bystanders else "a decoy has changed")
+
+
+def _last_line(said: str) -> str:
+    lines = [line for line in said.splitlines() if "rror" in line]
+    return (lines or said.splitlines() or [""])[0][:300]
+
+
+def _taken_back(ground: Ground) -> str:
+    identity = ground.journal.moves()[0].id
+    back = ground.run("rollback", identity, "--discard-writes", "--progress", "plain")
+    return "" if back.code == 0 else f"taken back: {back.stderr.decode(errors='replace')[-800:]}"
+
+
+def _waited(writer: Writer, most_s: float) -> str:
+    """Whether no client waited for longer between two acknowledgements."""
+    rows = sorted(writer.acknowledged(), key=lambda row: row.ended)
+    gaps = [later.ended - row.ended for row, later in itertools.pairwise(rows)]
+    longest = max(gaps, default=0.0)
+    harness.tell(f"  the longest time without an acknowledgement: {longest:.1f} s")
+    return "" if longest <= most_s else f"nothing was acknowledged for {longest:.1f} s"
+
+
+def used() -> int:
+    """Bytes on the target's file system."""
+    return int(hosts.on(hosts.TARGET, f"df -B1 --output=used {_DOCKER} | tail -n 1"))
+
+
+def lift(ground: Ground, each: Round) -> None:
+    """There is room again."""
+    process.run(ground.command(each, f"{_SIZE_MIB}m"), timeout=60)
+
+
+# ---------------------------------------------------------------- the file systems
+
+
+# One for the engine and for portkit's own, as on most hosts.
+_SMALL = (
+    f"mkdir -p {_OWN} /small; mount -t tmpfs -o size={_SIZE_MIB}m,mode=711 small /small; "
+    f"mkdir -m 711 /small/docker /small/own; mount --bind /small/docker {_DOCKER}; "
+    f"mount --bind /small/own {_OWN}"
+)
+_AGAIN = "kill $(cat /run/docker.pid)"  # the host's supervisor starts it again
+
+
+@contextmanager
+def small(ground: Ground) -> Iterator[None]:
+    """Every place is a file system of its own, which is empty at first."""
+    places = [ground.folder / name for name in ("state", "store")]
+    for place in places:
+        place.mkdir(mode=0o700)
+        process.run(["mount", "-t", "tmpfs", "-o", f"size={_SIZE_MIB}m,mode=700", "small", place])
+    try:
+        for host in (hosts.SOURCE, hosts.TARGET):
+            hosts.on(host, f"{_SMALL}; {_AGAIN}; sleep 3")
+            _until_answers(host)
+        lab.load_base(hosts.SOURCE)
+        yield
+    finally:
+        cutover.away()
+        for host in (hosts.SOURCE, hosts.TARGET):
+            hosts.on(
+                host, f"umount -l {_OWN}; umount -l {_DOCKER}; umount -l /small; {_AGAIN}; sleep 3"
+            )
+            _until_answers(host)
+        process.run(["umount", *places])
+
+
+def _until_answers(host: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.run([*hosts.ssh(host), "docker info >/dev/null 2>&1"], check=False).code == 0:
+            return
+        time.sleep(0.5)
+    raise RuntimeError(f"{host}'s engine does not answer")
+
+
+def _set_up() -> float:
+    """The App runs, with some content in its volume; the seconds that its start takes."""
+    cutover.ready()
+    where = "docker volume inspect -f '{{.Mountpoint}}' data"
+    hosts.on(hosts.SOURCE, f"head -c {_VOLUME_MIB << 20} /dev/urandom > $({where})/content")
+    began = time.monotonic()
+    hosts.on(hosts.SOURCE, f"docker restart {cutover.CONTAINER}")
+    with cutover.writing():
+        return time.monotonic() - began
+
+
+def campaign(chosen: Sequence[Round], ground: Ground) -> list[str]:
+    """Play the rounds; what went wrong, a line for each that did."""
+    wrong = []
+    with small(ground):
+        start_s = _set_up()
+        harness.tell(f"the App starts within {start_s:.1f} s")
+        for number, each in enumerate(chosen, 1):
+            found = play(ground, each, start_s)
+            harness.tell(f"{number}/{len(chosen)} {each}: {found or 'well'}")
+            if found:
+                wrong.append(f"{each}: {found}")
+                cutover.clean(ground)
+    return wrong
+
+
+def main() -> int:
+    wanted = os.environ.get("ROUNDS", "")
+    every = rounds()
+    chosen = [each for each in every if re.search(wanted, str(each))]
+    with (
+        cutover.practice_hosts(),
+        tempfile.TemporaryDirectory(prefix="portkit-space-") as name,
+    ):
+        ground = Ground(Path(name))
+        ground.env["PORTKIT_STORE"] = str(ground.folder / "store")
+        wrong = campaign(chosen, ground)
+    for line in wrong:
+        harness.tell(line)
+    count = f"{len(chosen)} of {len(every)}" if wanted else f"all {len(every)}"
+    name = f"{count} rounds without room: those that did not end as they should"
+    row = harness.Row(name, "rounds", (float(len(wrong)),), limit=0)
+    return harness.finish(NAME, [row], command=f"ROUNDS='{wanted}' make bench-space" * bool(wanted))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
