@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from portkit.engines.domain_xml import disks_of
 from portkit.engines.libvirt import Libvirt
-from portkit.errors import ConflictError, EngineError
+from portkit.errors import AppError, ConflictError, EngineError
 from portkit.model import LiveDomain
 
 _MOVED = "moved"  # in the mark of a VM that is fenced; it stays on one that has moved away
@@ -35,6 +37,17 @@ class LibvirtSource(Libvirt):
         found = self._find(identity)
         with self._errors("look at the domain"):
             return disks_of(found.XMLDesc(0))
+
+    def require_disks(self, identity: str, given: Collection[str]) -> None:
+        """AppError when what its guest sees as disks is not what portkit has given it: paths."""
+        if odd := set(self.disks(identity)) ^ set(given):
+            raise AppError(
+                "the VM has other disks than portkit has given it",
+                details=f"{identity} on {self._host}: {', '.join(sorted(odd))[:500]}",
+                resolution="A disk of your own would be left behind: detach it. After a snapshot, "
+                "bring back what was written since, while the VM runs: virsh blockcommit NAME vda "
+                "--active --pivot.",
+            )
 
     def moved_away(self, identity: str) -> bool:
         """Whether a Move has fenced it, so that its App is, or may be, elsewhere."""

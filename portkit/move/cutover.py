@@ -115,6 +115,9 @@ class LastSync(FormStep):
     def do(self) -> JsonObject:
         ground = self.ground
         require_stopped(ground)
+        if live_of(ground).domain is not None:  # of containers it asks nothing, in the downtime
+            with origin_of(ground) as there:
+                there.require_copied()
         rows, full = [], disproved(ground)
         with ground.clock.phase("last sync"):
             for volume in live_of(ground).volumes:
@@ -233,6 +236,7 @@ class Fence(BaseStep):
     def before(self) -> JsonObject:
         with origin_of(self.ground) as there:
             there.require()
+            there.require_copied()
             return {"was": asdict(there.seen())}
 
     def do(self) -> JsonObject:

@@ -92,6 +92,9 @@ def trial(package: Package, job: Job, journal: Journal, verdict: Verdict) -> Obs
     try:
         unfinished.refuse(journal, package.app.name, job.target.name)
         (packed,) = prepare.judge((package,), job, pack_disk=False)
+        # The host may have changed since it was judged first.
+        if why := harm(packed.findings[form]):
+            return untried(verdict, why)
         # An engine that does not answer cannot take anything back either: no Move is begun.
         with boot.runner(job.target, form) as engine:
             engine.instances()

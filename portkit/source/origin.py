@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
+from portkit.boot import vm_disks
 from portkit.engines.docker_source import DockerSource
 from portkit.engines.libvirt_source import LibvirtSource
 from portkit.errors import ConflictError
@@ -26,6 +27,9 @@ class Origin(Protocol):
 
     def require(self) -> None:
         """EngineError when something of it is not there any more."""
+
+    def require_copied(self) -> None:
+        """AppError when it writes elsewhere than into what the Move copies."""
 
     def fence(self) -> None:
         """From now on nothing starts it by itself, also after its host was restarted."""
@@ -70,6 +74,9 @@ class Containers:
     def require(self) -> None:
         """EngineError when one of its containers is not there any more."""
         self._engine.order([each.id for each in self._live.containers])
+
+    def require_copied(self) -> None:
+        """Nothing: what a container has mounted stays as it is while it exists."""
 
     def fence(self) -> None:
         """From now on nothing starts it by itself, also after its host was restarted."""
@@ -121,6 +128,16 @@ class Machine:
     def require(self) -> None:
         """EngineError when it is not there any more."""
         self._engine.seen(self._domain.id)
+
+    def require_copied(self) -> None:
+        """AppError when it has other disks than portkit has given it: a snapshot, say, makes a file
+        of its own for what is written from then on.
+
+        The folder that is copied shows the files that are its disks now."""
+        identity = self._domain.id
+        row = self._host.remote.call("instance.described", {"id": identity})
+        self._engine.require_disks(identity, row["disks"])
+        vm_disks.folder_at_source(self._host, identity)
 
     def fence(self) -> None:
         """Its autostart is off, and it says of itself that it moves away."""

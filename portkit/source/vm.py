@@ -69,14 +69,12 @@ class RunningVM:
             self._seen = engine.seen(identity)
             if engine.moved_away(identity) and not (self._moving or self._seen.running):
                 raise _moved(identity, self.name)
-            disks = engine.disks(identity)
-        self._refuse_beside(identity)
-        row = self.host.remote.call("instance.described", {"id": identity})
-        self._blobs = row["blobs"]
-        if not row["text"]:
-            raise _undescribed(identity, self.name)
-        if odd := set(disks) ^ set(row["disks"]):
-            raise _other_disks(identity, self.name, odd)
+            self._refuse_beside(identity)
+            row = self.host.remote.call("instance.described", {"id": identity})
+            self._blobs = row["blobs"]
+            if not row["text"]:
+                raise _undescribed(identity, self.name)
+            engine.require_disks(identity, row["disks"])
         told = self._told = decode(row["text"], f"{KIND}:{identity}")
         app = told.app
         if told.cas:
@@ -202,15 +200,6 @@ def _moved(identity: str, host: str) -> ConflictError:
         details=f"{identity} on {host} is stopped since",
         resolution="Move it from where it runs now; portkit moves says where that is. To use the "
         f"old data all the same: portkit start {identity} --on {host}",
-    )
-
-
-def _other_disks(identity: str, host: str, odd: set[str]) -> AppError:
-    return AppError(
-        "the VM has other disks than portkit has given it",
-        details=f"{identity} on {host}: {', '.join(sorted(odd))[:500]}",
-        resolution="A disk of your own would be left behind: detach it. After a snapshot, bring "
-        "back what was written since: virsh blockcommit NAME vda --active --pivot.",
     )
 
 

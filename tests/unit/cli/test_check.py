@@ -39,6 +39,7 @@ ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((ROOT / "docs/check.schema.json").read_text())
 SLOW = Finding("accelerator", Severity.WARNING, "it would be slow", ("no kvm",), "Use KVM.")
 FOUND: dict[tuple[str, Form], tuple[Finding, ...]] = {}
+NOW: dict[tuple[str, Form], tuple[Finding, ...]] = {}  # when a cell is tried, where it differs
 
 
 def refused(*rules: str) -> tuple[Finding, ...]:
@@ -56,6 +57,7 @@ class Source:
 def _hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hosts without a connection, whose findings are in FOUND; "dead" does not answer."""
     FOUND.clear()
+    NOW.clear()
 
     @contextmanager
     def connect(name: str, *_: object, keep: bool = False) -> Iterator[Any]:
@@ -248,7 +250,8 @@ def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[tuple[str, F
 
     def judge(_: Any, job: Job, **__: object) -> tuple[Any, ...]:
         (form,) = job.forms
-        return (SimpleNamespace(findings={form: FOUND.get((job.target.name, form), ())}),)
+        cell = (job.target.name, form)
+        return (SimpleNamespace(findings={form: NOW.get(cell, FOUND.get(cell, ()))}),)
 
     @contextmanager
     def runner(host: Any, form: Form) -> Iterator[Any]:
@@ -339,6 +342,14 @@ def test_a_trial_that_is_not_possible_says_nothing_of_the_app(
     found = document(*PROVE)
     assert seen(found)["web1 disk"] == seen(found)["web2 disk"] == ("not tried", None)
     assert "web1 cannot be reached" in found["cells"][1]["observed"]["reason"]
+
+
+def test_what_would_harm_others_by_now_is_not_tried(
+    trials: dict[tuple[str, Form], Exception],
+) -> None:
+    NOW["web1", Form.IMAGE] = refused("network-taken")
+    trials["web1", Form.IMAGE] = AssertionError("it is not tried")
+    assert seen(document(*PROVE))["web1 image"] == ("not tried", None)
 
 
 def test_a_trial_tells_what_was_not_known(trials: dict[tuple[str, Form], Exception]) -> None:

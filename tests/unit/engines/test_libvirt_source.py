@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from portkit.engines.libvirt_source import LibvirtSource
-from portkit.errors import ConflictError, EngineError
+from portkit.errors import AppError, ConflictError, EngineError
 from portkit.model import LiveDomain
 
 libvirt = pytest.importorskip("libvirt")
@@ -74,6 +74,10 @@ def test_where_its_disks_are(engine: LibvirtSource) -> None:
     engine._connection.defineXML(XML.replace("</domain>", disks))
     engine.power_off(ID)
     assert engine.disks(ID) == ("/i/disk.snap", "no file: ['dev']")
+    engine.require_disks(ID, ["no file: ['dev']", "/i/disk.snap"])
+    with pytest.raises(AppError, match="other disks") as caught:
+        engine.require_disks(ID, ["/i/disk.qcow2", "no file: ['dev']"])
+    assert caught.value.details.endswith(": /i/disk.qcow2, /i/disk.snap")
 
 
 def test_one_that_does_not_power_off_is_not_cut_off(

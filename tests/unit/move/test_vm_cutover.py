@@ -87,10 +87,18 @@ def test_the_folder_of_its_disks_is_copied_and_put_in_place(
     lot.steps[LAST_SYNC].do()
     move = lot.plan.move
     assert lot.did == [
+        "require_copied",
         ("instance.stage", {"id": move, "disks": True}),
         ("/i/old/disks", "/i/new/data/disks"),
         ("instance.adopt", {"id": move}),
     ]
+
+
+def test_one_that_has_other_disks_by_now_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    lot = Lot(monkeypatch)
+    lot.seen = lambda: lot.plan.live
+    lot.steps[FENCE].before()
+    assert lot.did == ["require", "require_copied"]
 
 
 def test_the_disks_of_a_target_that_runs_stay(monkeypatch: pytest.MonkeyPatch) -> None:

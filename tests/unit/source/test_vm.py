@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from portkit.app import compose
+from portkit.engines.libvirt_source import LibvirtSource
 from portkit.errors import AppError, ConflictError, EngineError, HostError
 from portkit.model import Artifact, Blob, Form, Live, LiveDomain
 from portkit.source import vm_description
@@ -88,6 +89,7 @@ class Engine:
     def __init__(self, *, running: bool = True) -> None:
         self.now = LiveDomain("pk-0123456789ab", "always", autostart=True, running=running)
         self.fenced, self.there, self.did = False, True, list[str]()
+        self.paths = {"/i/disk.qcow2", "/i/config.raw"}
 
     def seen(self, identity: str) -> LiveDomain:
         if not self.there:
@@ -96,6 +98,14 @@ class Engine:
 
     def is_there(self, identity: str) -> bool:
         return self.there
+
+    def disks(self, identity: str) -> tuple[str, ...]:
+        return tuple(self.paths)
+
+    def require_disks(self, identity: str, given: list[str]) -> None:
+        LibvirtSource.require_disks(self, identity, given)  # type: ignore[arg-type]
+
+    _host = "old"
 
     def moved_away(self, identity: str) -> bool:
         return self.fenced
@@ -118,8 +128,9 @@ class Host:
     def __init__(self, engine: Engine) -> None:
         self.remote, self._engine = self, engine
 
-    def call(self, verb: str, args: object) -> None:
+    def call(self, verb: str, args: object) -> dict[str, Any]:
         self._engine.did.append(verb)
+        return {"disks": ["/i/disk.qcow2", "/i/config.raw"], "folders": ["/i/disks"]}
 
 
 def machine(engine: Engine, *, ran: bool = True) -> Machine:
@@ -161,6 +172,22 @@ def test_one_that_is_gone_is_told() -> None:
     with pytest.raises(EngineError):
         one.require()
     assert engine.did == []
+
+
+def test_the_folder_that_is_copied_shows_the_disks_of_now() -> None:
+    engine = Engine()
+    machine(engine).require_copied()
+    assert engine.did == ["instance.described", "instance.expose"]
+
+
+@pytest.mark.parametrize("now", [{"/i/disk.qcow2.snap"}, {"/i/disk.qcow2", "/i/config.raw", "/x"}])
+def test_one_that_writes_elsewhere_since_is_not_copied(now: set[str]) -> None:
+    """As after an external snapshot while the Move waited."""
+    engine = Engine()
+    engine.paths = now
+    with pytest.raises(AppError, match="other disks"):
+        machine(engine).require_copied()
+    assert engine.did == ["instance.described"]
 
 
 def test_one_that_runs_is_not_deleted() -> None:
