@@ -6,11 +6,13 @@ back. By then the App serves where the Move has put it: a command that fails cha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from portkit import process
+from portkit import process, runtime
 from portkit.errors import AppError, HookError, ToolError
 from portkit.host import Host
 from portkit.model import Form
@@ -22,6 +24,7 @@ from portkit.wire.json_types import JsonObject
 # somebody would hold up the Move for ever.
 _LIMIT_S = 600.0
 _LINES = 20  # of what it prints, its last ones are shown
+_TAIL = 64 << 10  # bytes of what it prints that are read
 
 
 class Event(StrEnum):
@@ -69,12 +72,18 @@ def facts(
 class RunHook(FormStep):
     """One command, told of the commit, and of the rollback where it was told of the commit."""
 
+    def before(self) -> JsonObject:
+        # Not of a step that was begun before: the command may have done half of it then.
+        return {"skipped": self.ground.skip_hooks}
+
     def do(self) -> JsonObject:
         self._run(Event.COMMIT)
-        return {"phases": self.ground.phases()}
+        known = self.ground.results.result(self.name).get("skipped", False)
+        return {"skipped": known and self.ground.skip_hooks, "phases": self.ground.phases()}
 
     def undo(self) -> None:
-        self._run(Event.ROLLBACK)
+        if not self.ground.results.result(self.name).get("skipped", False):
+            self._run(Event.ROLLBACK)
 
     def _run(self, event: Event) -> None:
         ground, plan = self.ground, self.ground.plan
@@ -106,13 +115,28 @@ def _address(host: Host | None) -> str:
 
 
 def _called(hook: Hook, told: dict[str, str]) -> str:
-    """What it has printed. ToolError when it fails, does not end, or its folder is gone."""
+    """The end of what it has printed. ToolError when it fails, does not end, or has no folder any
+    more."""
     folder = Path(hook.folder)
     if not folder.is_dir():
         raise ToolError("its folder is not there any more", details=hook.folder)
     argv = ["/bin/sh", "-c", hook.command]
-    done = process.run(argv, env=told, cwd=folder, timeout=_LIMIT_S, stderr=process.STDOUT)
-    return done.text
+    # A file, and no pipe: what it leaves in the background would hold that open.
+    with TemporaryFile(dir=runtime.folder()) as out:
+        done = process.run(
+            argv,
+            env=told,
+            cwd=folder,
+            timeout=_LIMIT_S,
+            check=False,
+            stdout=out,
+            stderr=process.STDOUT,
+        )
+        out.seek(max(0, out.seek(0, os.SEEK_END) - _TAIL))
+        said = out.read(_TAIL)
+    if done.code != 0:
+        raise process.failed(argv, done.code, said)
+    return said.decode("utf-8", "replace")
 
 
 def _failed(step: RunHook, event: Event, error: ToolError) -> HookError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +16,7 @@ import pytest
 from portkit.clock import Clock
 from portkit.errors import AppError, HookError
 from portkit.model import Form, Port
-from portkit.move import carry, unfinished
+from portkit.move import carry, hooks, unfinished, walk
 from portkit.move.ground import Ground
 from portkit.move.hooks import Event, facts, hooks_of
 from portkit.move.journal import Journal, MoveState
@@ -27,7 +29,7 @@ WRITES = 'env | grep ^PORTKIT_ | sort > "told-$PORTKIT_EVENT"; echo done; echo a
 
 
 def host(name: str) -> Any:
-    remote = SimpleNamespace(call=lambda *_: {"brought": []}, standing=[], halt=None)
+    remote = SimpleNamespace(call=lambda *_: {"brought": []}, standing=[], halt=None, lost=False)
     return SimpleNamespace(name=name, endpoint=name, address=lambda: "10.0.0.7", remote=remote)
 
 
@@ -37,8 +39,8 @@ def connect(name: str, _: Any) -> Iterator[Any]:
 
 
 def planned(folder: Path, *commands: str, **changes: Any) -> Plan:
-    hooks = tuple(Hook(command, str(folder)) for command in commands)
-    return plan(**{"forms": (Form.IMAGE,), "keep": Form.IMAGE, "hooks": hooks, **changes})
+    asked = tuple(Hook(command, str(folder)) for command in commands)
+    return plan(**{"forms": (Form.IMAGE,), "keep": Form.IMAGE, "hooks": asked, **changes})
 
 
 def begun(chosen: Plan) -> Journal:
@@ -133,6 +135,43 @@ def test_a_move_ends_without_a_command_that_can_never_succeed(tmp_path: Path) ->
     assert ended.state is MoveState.DONE
 
 
+def test_one_that_was_skipped_is_not_told_of_the_rollback(tmp_path: Path) -> None:
+    """One that had been begun before is: it may have done half of it."""
+    chosen = planned(tmp_path, "echo 1 $PORTKIT_EVENT >> log; test $PORTKIT_EVENT = rollback")
+    chosen = replace(chosen, hooks=(*chosen.hooks, Hook("echo 2 >> log", str(tmp_path))))
+    journal = begun(chosen)
+    made, _ = ground(chosen, journal)
+    with pytest.raises(HookError):
+        carry.walk_forward(made, journal, journal.record(chosen.move))
+    unfinished.resume(chosen.move, skip_hooks=True, journal=journal, connect=connect)
+    there = [step for step in steps_of(made) if step.name.startswith("hook ")]
+    assert walk.backward(there, journal.record(chosen.move)) == ()
+    assert (tmp_path / "log").read_text().splitlines() == ["1 commit", "1 rollback"]
+
+
+def test_what_it_leaves_in_the_background_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "_LIMIT_S", 30.0)
+    chosen = planned(tmp_path, "sleep 3600 & echo $! > pid; echo done")
+    made, heard = ground(chosen, begun(chosen))
+    steps_of(made)[-2].do()
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)  # it goes on until now
+    assert heard.messages == ["hook 1: done"]
+
+
+def test_one_that_does_not_end_is_ended_with_what_it_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "_LIMIT_S", 2.0)
+    chosen = planned(tmp_path, "sleep 3600 & echo $! > pid; wait")
+    made, _ = ground(chosen, begun(chosen))
+    with pytest.raises(HookError) as caught:
+        steps_of(made)[-2].do()
+    assert "did not finish within 2 s" in caught.value.details
+    assert not _lives(int((tmp_path / "pid").read_text()))
+
+
 def test_a_rollback_tells_those_that_were_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +213,14 @@ def test_a_rollback_tells_those_that_were_begun(
         "2 rollback",
         "1 rollback",
     ]
+
+
+def _lives(pid: int) -> bool:
+    """A zombie whose parent has not asked yet does not."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
