@@ -10,7 +10,7 @@ from pathlib import Path
 
 from portkit import boot, compat, process, transfer
 from portkit.delivery import Transfer
-from portkit.errors import HookError, PortkitError
+from portkit.errors import BootError, HookError, PortkitError, VerifyError
 from portkit.files import content
 from portkit.halt import Halt
 from portkit.model import (
@@ -131,6 +131,7 @@ def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
         brief = error.brief if isinstance(error, PortkitError) else type(error).__name__
         stays = ground.plan.live is not None or is_kept(ground.plan, steps)
         try:
+            served = served or serves_on(ground.plan, steps, error)
             if stays and _stays_unfinished(ground, journal, steps, brief, served=served):
                 raise
         finally:
@@ -160,13 +161,26 @@ def has_served(ground: Ground, steps: Steps) -> bool:
     return boot.was_started(ground.target, plan.forms[0], plan.move)
 
 
+def serves_on(plan: Plan, steps: walk.Record, error: BaseException) -> bool:
+    """Whether a running App stays on the target, where this process has started it: what ended the
+    walk says nothing against the App there, such as a source that cannot be reached, or Ctrl-C."""
+    if plan.live is None or steps.state(f"boot {plan.forms[0]}") is not walk.StepState.DONE:
+        return False
+    if steps.state(VERIFY_SOURCE) is walk.StepState.DOING:
+        return not isinstance(error, VerifyError)
+    if steps.state("commit") is walk.StepState.DOING:
+        return not isinstance(error, BootError)
+    return not isinstance(error, PortkitError)  # x-portkit.quiesce.after has failed there
+
+
 def _stays_unfinished(
     ground: Ground, journal: Journal, steps: Steps, brief: str, *, served: bool
 ) -> bool:
     """Keep what has arrived for the next try, and a running App on the host that serves it. False
     where there is nothing yet that is worth it.
 
-    served: whether it was started on the target before this process began.
+    served: whether it was started on the target before this process began, or stays there by
+    `serves_on`.
     """
     move, target = ground.plan.move, ground.plan.target
     tell = ground.clock.observer.message
@@ -178,10 +192,8 @@ def _stays_unfinished(
     if confirmed or served:
         journal.settle(move, MoveState.WAITING, brief)
         tell(f"the App was started on {target} and may have taken writes there, so it stays there")
-        if steps.state(VERIFY_SOURCE) in (walk.StepState.DOING, walk.StepState.UNDOING):
-            tell(
-                f"to verify the source once more, and to go on if it is well: portkit resume {move}"
-            )
+        if steps.state(VERIFY_SOURCE) is not walk.StepState.DONE:
+            tell(f"to verify the source, and to go on if it is well: portkit resume {move}")
         else:
             tell(f"to go on: portkit commit {move}")
         tell(f"to go back and lose them: portkit rollback {move} --discard-writes")

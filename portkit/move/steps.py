@@ -48,7 +48,8 @@ class Reserve(BaseStep):
 
 class MakeDisk(FormStep):
     """The disk, in the Store here. An image makes the same disk each time, so whoever goes on with
-    the Move makes it again where it is not there any more."""
+    the Move makes it again where it is not there any more. Behind a commit the Move goes on without
+    its cargo, and no step needs the disk."""
 
     def do(self) -> JsonObject:
         ground, cargo = self.ground, self.ground.loaded
@@ -305,8 +306,8 @@ def _step(name: str, ground: Ground) -> BaseStep:
         case "reserve":
             return Reserve(ground, name, renewed=True)
         case "package":
-            waits = _late(ground, reads=True)
-            return MakeDisk(ground, name, ("reserve",), waits, renewed=True, form=form)
+            waits, again = _late(ground, reads=True), ground.cargo is not None
+            return MakeDisk(ground, name, ("reserve",), waits, renewed=again, form=form)
         case "transfer" if form is Form.IMAGE:
             return Send(ground, name, ("reserve",), form=form)
         case "transfer":

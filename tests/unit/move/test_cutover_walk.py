@@ -5,6 +5,7 @@ lost while the Move has not been committed; and one command ends it with one of 
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -15,28 +16,35 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from portkit.clock import Clock
-from portkit.errors import BootError, EngineError, VerifyError
+from portkit.errors import BootError, EngineError, HostError, VerifyError
 from portkit.model import Form, LiveContainer, Quiesce
+from portkit.move import carry
+from portkit.move.carry import serves_on
 from portkit.move.ground import Ground
-from portkit.move.plan import Hook
+from portkit.move.journal import Journal, MoveState
+from portkit.move.plan import Hook, Plan
 from portkit.move.steps import steps_of
 from portkit.move.walk import Step, StepState, backward, forward
 from portkit.progress import NullObserver
-from tests.factories import live, plan
+from tests.factories import Heard, live, plan
 
-HOST: Any = SimpleNamespace(endpoint="there")
+HOST: Any = SimpleNamespace(endpoint="there", name="there")
 
 
-def real_steps() -> tuple[Step, ...]:
-    results: Any = SimpleNamespace(result=lambda name: {})
+def planned() -> Plan:
     hooks = (Hook("./dns.sh", "/"), Hook("./balancer.sh", "/"))
     quiesce = Quiesce(before=("checkpoint",), after=("go", "on"))
     one = LiveContainer("a" * 64, "web", "always", running=True, quiesce=quiesce)
     there = live(containers=(one,))
-    chosen = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=there, hooks=hooks, forward=True)
-    return steps_of(Ground(chosen, results, HOST, HOST, Clock(NullObserver())))
+    return plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=there, hooks=hooks, forward=True)
 
 
+def real_steps() -> tuple[Step, ...]:
+    results: Any = SimpleNamespace(result=lambda name: {})
+    return steps_of(Ground(PLAN, results, HOST, HOST, Clock(NullObserver())))
+
+
+PLAN = planned()
 STEPS = {step.name: step for step in real_steps()}
 
 
@@ -270,12 +278,12 @@ class Cutovers(RuleBasedStateMachine):
 
     def _go(self) -> None:
         """`move` or `resume`: a step that fails takes the Move back, unless the target has served
-        before this process began."""
+        before this process began, or nothing is said against it there."""
         served = self.record.state("boot image") in (StepState.DOING, StepState.DONE)
         try:
             forward(steps_in(self.world), self.record)
-        except (EngineError, BootError, VerifyError):
-            if not (self.committed or served):
+        except (EngineError, BootError, VerifyError) as error:
+            if not (self.committed or served or serves_on(PLAN, self.record, error)):
                 backward(steps_in(self.world), self.record)
 
     @rule(fuel=st.integers(0, 60), broken=FAULTS, sick=st.booleans(), sly=st.booleans())
@@ -390,3 +398,47 @@ def test_a_missed_write_takes_the_cutover_back_and_comes_with_the_next() -> None
     forward(steps_in(world), record)
     assert world.target.running
     assert not world.missed
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "stays"),
+    [
+        ("verify source", HostError("the connection broke"), True),
+        ("verify source", KeyboardInterrupt(), True),
+        ("verify source", VerifyError("a volume at the source is not what was sent"), False),
+        ("commit", EngineError("the engine does not answer"), True),
+        ("commit", BootError("the app ended after its first answer"), False),
+        ("unquiesce", EngineError("`after` has failed"), False),
+        ("unquiesce", KeyboardInterrupt(), True),
+        ("boot image", BootError("it does not answer"), False),
+        ("boot image", KeyboardInterrupt(), False),
+    ],
+)
+def test_who_serves_well_on_the_target_is_not_stopped_for_what_fails_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException, stays: bool
+) -> None:
+    journal = Journal()
+    journal.add(PLAN.move, app="shop", source="old", target="new", plan=PLAN.to_json())
+    steps = journal.record(PLAN.move)
+    undone: list[str] = []
+
+    def fails(*_: object) -> None:
+        for name in STEPS:
+            steps.note(name, StepState.DOING if name == step else StepState.DONE)
+            if name == step:
+                raise error
+
+    def backward(walked: Sequence[Step], _: object) -> tuple[()]:
+        undone.extend(each.name for each in reversed(walked))
+        return ()
+
+    monkeypatch.setattr(carry, "_forward", fails)
+    monkeypatch.setattr(carry, "give_room", lambda _: None)
+    monkeypatch.setattr(carry.walk, "backward", backward)
+    heard = Heard()
+    ground = Ground(PLAN, steps, HOST, HOST, Clock(heard))
+    with pytest.raises(type(error)):
+        carry.walk_forward(ground, journal, steps)
+    assert journal.get(PLAN.move).state is MoveState.WAITING
+    assert ("boot image" in undone) is not stays
+    assert any("so it stays there" in text for text in heard.messages) is stays

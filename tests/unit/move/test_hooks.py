@@ -50,7 +50,7 @@ def begun(chosen: Plan) -> Journal:
     for name in chosen.steps():
         if name == "hook 1":
             break
-        about = {"boot": {"url": "http://10.0.0.7:80/"}} if name == "boot image" else {}
+        about = {"boot": {"url": "http://10.0.0.7:80/"}} if name.startswith("boot") else {}
         journal.record(chosen.move).note(name, StepState.DONE, about)
     return journal
 
@@ -101,12 +101,22 @@ def test_a_bundle_has_no_source() -> None:
     assert (told["PORTKIT_SOURCE"], told["PORTKIT_FORM"]) == ("", "disk")
 
 
-@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize(
+    ("forms", "running"),
+    [
+        ((Form.IMAGE,), True),
+        ((Form.DISK,), True),
+        ((Form.IMAGE,), False),
+        ((Form.DISK,), False),
+        ((Form.IMAGE, Form.DISK), False),
+    ],
+)
 def test_one_that_fails_takes_nothing_back_and_is_tried_again(
-    tmp_path: Path, running: bool
+    tmp_path: Path, forms: tuple[Form, ...], running: bool
 ) -> None:
     first, second = "echo one >> log", "echo two >> log; test -e fixed || { echo why; exit 3; }"
-    chosen = planned(tmp_path, first, second, "echo three >> log")
+    commands = (first, second, "echo three >> log")
+    chosen = planned(tmp_path, *commands, forms=forms, keep=forms[-1])
     if running:
         chosen = replace(chosen, live=live())
     journal = begun(chosen)
@@ -126,6 +136,15 @@ def test_one_that_fails_takes_nothing_back_and_is_tried_again(
     ended = unfinished.resume(chosen.move, journal=journal, connect=connect)
     assert ended.state is MoveState.DONE
     assert (tmp_path / "log").read_text().split() == ["one", "two", "two", "two", "three"]
+
+
+@pytest.mark.parametrize("form", Form)
+def test_a_move_that_was_killed_behind_its_commit_is_ended(form: Form) -> None:
+    chosen = plan(forms=(form,), keep=form, live=live())
+    journal = begun(chosen)
+    journal.record(chosen.move).note("release", StepState.DOING)
+    ended = unfinished.resume(chosen.move, journal=journal, connect=connect)
+    assert ended.state is MoveState.DONE
 
 
 def test_a_move_ends_without_a_command_that_can_never_succeed(tmp_path: Path) -> None:
