@@ -11,6 +11,7 @@ from pathlib import Path
 from portkit import process
 
 _LISTS = Path("/var/lib/apt/lists")
+_STRICT = ("-o", "APT::Update::Error-Mode=any")
 
 
 def options(cache: Path, architecture: str) -> list[str]:
@@ -37,7 +38,8 @@ def options(cache: Path, architecture: str) -> list[str]:
     ]
     words = [word for row in chosen for word in ("-o", row)]
     if not done.exists() or _changed(_LISTS) > done.stat().st_mtime:
-        process.run(["apt-get", *words, "-q", "update"], timeout=300)
+        # Else it says 0 also where it could not fetch a list, and goes on without that one.
+        process.run(["apt-get", *words, *_STRICT, "-q", "update"], timeout=300)
         done.touch()
     return words
 

@@ -11,8 +11,9 @@ import json
 import os
 import shutil
 import stat
+import struct
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 from portkit.remote import instances, staging, store
 from portkit.remote.channel import Channel
@@ -22,6 +23,10 @@ from portkit.wire.json_types import JsonObject
 OVERLAY = "disk.qcow2"
 # Characters: a frame of the protocol has 4 MiB, in which each may take two bytes.
 _LIMIT = 3 << 19
+# Of a qcow2: magic, version, offset and length of the backing file's name, incompatible features.
+_HEADER = struct.Struct(">4sIQI52xQ")
+_DATA_FILE = 1 << 2
+_NAME_LIMIT = 1023
 
 
 def describe(args: JsonObject, channel: Channel) -> JsonObject:
@@ -122,23 +127,36 @@ def _is_plain(path: Path) -> bool:
     return stat.S_ISREG(path.lstat().st_mode)
 
 
+def _header(overlay: Path) -> Tuple[str, bool]:
+    """What a qcow2 stands on, and whether its content is in another file, by its header alone
+    (docs/interop/qcow2.rst of QEMU). "" where it has no such header or stands on nothing."""
+    with overlay.open("rb") as file:
+        head = file.read(_HEADER.size).ljust(_HEADER.size, b"\0")
+        magic, version, offset, length, features = _HEADER.unpack(head)
+        if magic != b"QFI\xfb" or version not in (2, 3):
+            return "", False
+        file.seek(min(offset, 1 << 20))  # within the first cluster, of at most 2 MiB
+        name = file.read(length if length <= _NAME_LIMIT else 0)
+    return name.decode("utf-8", "replace"), version == 3 and bool(features & _DATA_FILE)
+
+
 def _fit(overlay: Path, base: Path) -> str:
     """What the overlay stands on. VerifyError where its header names anything else than the base of
     its VM, wherever its host has that: QEMU would open it."""
+    # Another host's file: before qemu-img reads it, as it opens what the header names
+    # (CVE-2024-4467). A name that is no path from the root may be of any protocol, or json:.
+    backing, elsewhere = _header(overlay)
+    if elsewhere or not backing.startswith("/") or os.path.basename(backing) != base.name:
+        raise _another_base(overlay, backing, base)
     # -U: a guest that runs holds a lock on it.
     words = ["qemu-img", "info", "-U", "-f", "qcow2", "--output=json", str(overlay)]
     said = instances.run_tool(words)
     row = json.loads(said.decode("utf-8", "replace"))
     own = row.get("format-specific", {}).get("data", {})
     odd = "data-file" in own or row.get("encrypted") or row.get("snapshots")
-    backing = str(row.get("backing-filename", ""))
-    if odd or os.path.basename(backing) != base.name or row.get("backing-filename-format") != "raw":
-        raise RemoteError(
-            "VerifyError",
-            "the system disk of the VM stands on another base than it was made with",
-            "%s stands on %s, wanted %s" % (overlay, backing[:300], base),
-            "It cannot be moved like that, nor with snapshots. See who has changed that disk.",
-        )
+    said_raw = row.get("backing-filename-format") == "raw"
+    if odd or not said_raw or row.get("backing-filename") != backing:
+        raise _another_base(overlay, backing, base)
     if int(row.get("virtual-size", 0)) != base.stat().st_size:
         raise RemoteError(
             "VerifyError",
@@ -147,6 +165,15 @@ def _fit(overlay: Path, base: Path) -> str:
             "A system disk that was made larger by hand cannot be moved.",
         )
     return backing
+
+
+def _another_base(overlay: Path, backing: str, base: Path) -> RemoteError:
+    return RemoteError(
+        "VerifyError",
+        "the system disk of the VM stands on another base than it was made with",
+        "%s stands on %s, wanted %s" % (overlay, backing[:300], base),
+        "It cannot be moved like that, nor with snapshots. See who has changed that disk.",
+    )
 
 
 def _place(came: Path, disk: Path) -> None:

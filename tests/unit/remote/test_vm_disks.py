@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import struct
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,9 @@ def refused(match: str) -> None:
     assert (instances.ROOT / MOVE["id"] / "pkv0.raw").read_bytes() == b"of this host"
 
 
-def test_an_overlay_that_names_another_file_of_the_host_is_refused(instance: Path) -> None:
+def test_an_overlay_that_names_another_file_of_the_host_is_refused(
+    instance: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = arrive(instance)
     (place / "disk.qcow2").unlink()
     overlay(place / "disk.qcow2", Path("/etc/shadow"))
@@ -130,7 +133,51 @@ def test_an_overlay_that_names_another_file_of_the_host_is_refused(instance: Pat
     (place / "disk.qcow2").unlink()
     overlay(place / "disk.qcow2", None, *words)
     (place / "x").unlink()
+    monkeypatch.setattr(instances, "run_tool", lambda words: pytest.fail("it was opened"))
     refused("stands on another base")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        'json:{"driver":"file","filename":"/etc/shadow"}',
+        f"nbd://10.0.0.1/{BASE}",
+        f"./{BASE}",
+        f'json:{{"driver":"file","filename":"/etc/{BASE}',
+    ],
+)
+def test_no_tool_reads_a_disk_whose_header_names_what_is_no_base(
+    instance: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    place = arrive(instance)
+    write_name(place / "disk.qcow2", named.encode())
+    monkeypatch.setattr(instances, "run_tool", lambda words: pytest.fail("it was opened"))
+    refused("stands on another base")
+
+
+def write_name(path: Path, name: bytes) -> None:
+    """The name of what a qcow2 stands on, as somebody may write it who makes no use of qemu-img."""
+    with path.open("r+b") as file:
+        file.seek(8)
+        file.write(struct.pack(">QI", 60_000, len(name)))
+        file.seek(60_000)
+        file.write(name)
+
+
+@pytest.mark.parametrize("content", [b"", b"QFI", b"QFI\xfb" + bytes(100), b"KDMV" * 30])
+def test_what_is_no_qcow2_is_refused(instance: Path, content: bytes) -> None:
+    place = arrive(instance)
+    (place / "disk.qcow2").write_bytes(content)
+    refused("stands on another base")
+
+
+def test_a_name_outside_its_disk_is_refused(instance: Path) -> None:
+    place = arrive(instance)
+    for offset, length in ((2**64 - 1, 20), (1 << 30, 20), (60_000, 2**32 - 1)):
+        with (place / "disk.qcow2").open("r+b") as file:
+            file.seek(8)
+            file.write(struct.pack(">QI", offset, length))
+        refused("stands on another base")
 
 
 def test_a_disk_with_snapshots_is_refused_before_its_vm_is_stopped(instance: Path) -> None:
