@@ -74,11 +74,14 @@ class LibvirtSource(Libvirt):
         EngineError when it does not end: it is never cut off, since what a guest has not written to
         its disks by then would be lost.
         """
+        if not self.ended(identity):
+            raise self._does_not_end(identity)
+
+    def ended(self, identity: str) -> bool:
+        """Press its power button and wait until it has ended; False when it still runs by then."""
         found = self._find(identity)
         with self._errors("stop the domain"):
-            ended = self._powered_off(found, self._grace_s(found) + _POWER_OFF_S)
-        if not ended:
-            raise self._does_not_end(identity)
+            return self._powered_off(found, self._grace_s(found) + _POWER_OFF_S)
 
     def _does_not_end(self, identity: str) -> EngineError:
         return EngineError(

@@ -165,7 +165,8 @@ def _start_again(
     if marker["about"].get("forward"):
         host.remote.call("forward.end", {"id": marker["id"]})  # it has the App's ports
     with origin(host, live) as source:
-        source.settle()
+        for what in source.settle():
+            observer.message(f"the {what} was asked to power off and still runs: it is left so")
         source.unfence()
         source.start()
     if marker["about"].get("quiesce"):

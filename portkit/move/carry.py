@@ -156,8 +156,9 @@ def has_served(ground: Ground, steps: Steps) -> bool:
     but the user decides then that they are lost."""
     plan = ground.plan
     state = steps.state(f"boot {plan.forms[0]}")
-    if plan.live is None or state is not walk.StepState.DOING:
+    if plan.live is None or state not in (walk.StepState.DOING, walk.StepState.UNDOING):
         return plan.live is not None and state is walk.StepState.DONE
+    # Of one that was to be stopped there, too: it may have gone on serving since.
     return boot.was_started(ground.target, plan.forms[0], plan.move)
 
 

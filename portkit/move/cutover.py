@@ -24,6 +24,7 @@ from portkit.move.marker import mark
 from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, Pause
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.up import up_again
+from portkit.progress import Observer
 from portkit.report import adapter
 from portkit.source.origin import Origin, origin
 from portkit.volumes import Copy, Folder, Pass, another, predicted_last_s, verify_origin
@@ -281,7 +282,7 @@ class Stop(BaseStep):
     def undo(self) -> None:
         self.ground.downtime.goes_back()
         with origin_of(self.ground, before=True) as there:
-            there.settle()
+            settle(self.ground.clock.observer, there)
             start(self.ground, there)
 
 
@@ -330,6 +331,14 @@ def start(ground: Ground, there: Origin) -> None:
         ground.clock.observer.message(
             f"the {what} is not at {source_of(ground).name} any more; somebody removed it or made "
             "it anew: look whether what is there runs"
+        )
+
+
+def settle(observer: Observer, there: Origin) -> None:
+    """Nothing of the App is on its way down at its source."""
+    for what in there.settle():
+        observer.message(
+            f"the {what} was asked to power off and still runs: it is left running at its source"
         )
 
 

@@ -41,6 +41,7 @@ class Unquiesce(FormStep):
         if not ground.from_start:  # the target may have been restarted since
             with boot.runner(ground.target, self.form) as runner:
                 if not runner.life(ground.plan.move).running:
+                    cutover.require_stopped(ground)
                     up_again(ground, self.form, runner)
         there = commands(ground.target, cutover.live_of(ground), move=ground.plan.move)
         with there as asked, ground.clock.phase("unquiesce"):

@@ -234,6 +234,8 @@ class Commit(FormStep):
             life = runner.life(plan.move)
             if not life.running and not ground.from_start:
                 # Until now its host did not start it by itself, and may have been restarted.
+                if plan.live is not None:
+                    cutover.require_stopped(ground)
                 up_again(ground, self.form, runner)
                 life = runner.life(plan.move)
             if not life.running:  # it answered and ended: no host to leave it on

@@ -40,8 +40,9 @@ class Origin(Protocol):
     def stop(self) -> None:
         """Stop all of it."""
 
-    def settle(self) -> None:
-        """See that nothing of it is on its way down, because a Move was killed in `stop`."""
+    def settle(self) -> tuple[str, ...]:
+        """See that nothing of it is on its way down, because a Move was killed in `stop`; what does
+        not come down in time, and is taken for what runs, in words."""
 
     def require_stopped(self) -> None:
         """ConflictError when somebody has started it again, or something would."""
@@ -90,8 +91,9 @@ class Containers:
         """Stop all of it, each service before those that it needs."""
         self._engine.stop_these([each.id for each in self._live.containers])
 
-    def settle(self) -> None:
+    def settle(self) -> tuple[str, ...]:
         """Nothing: the engine ends what it has begun, and `start` waits for that."""
+        return ()
 
     def require_stopped(self) -> None:
         """ConflictError when somebody has started it again, or something would."""
@@ -151,11 +153,14 @@ class Machine:
         """Power it off; EngineError where it does not end by itself."""
         self._engine.power_off(self._domain.id)
 
-    def settle(self) -> None:
+    def settle(self) -> tuple[str, ...]:
         """Of a fenced one the power button may have been pressed: where it still runs, it is
-        powered off to the end. Else it would be taken for one that runs, and end a moment later."""
-        if self._engine.is_there(self._domain.id) and self._engine.moved_away(self._domain.id):
-            self._engine.power_off(self._domain.id)
+        powered off to the end. Else it would be taken for one that runs, and end a moment later.
+        One whose guest does not end is one that runs."""
+        identity = self._domain.id
+        if not (self._engine.is_there(identity) and self._engine.moved_away(identity)):
+            return ()
+        return () if self._engine.ended(identity) else (f"VM {identity}",)
 
     def require_stopped(self) -> None:
         """ConflictError when somebody has started it again, or something would."""

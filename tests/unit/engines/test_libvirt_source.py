@@ -90,4 +90,5 @@ def test_one_that_does_not_power_off_is_not_cut_off(
     with pytest.raises(EngineError, match="does not power off"):
         engine.power_off(ID)
     assert asked == [61.5], "what its App takes to stop, and a minute"
+    assert not engine.ended(ID)
     assert engine.seen(ID).running

@@ -34,8 +34,9 @@ class Source:
         row = {"id": MOVE, "app": "shop", "role": "source", "live": False, "about": self.about}
         return {"moves": [row]}
 
-    def settle(self) -> None:
+    def settle(self) -> tuple[str, ...]:
         self.done.append("settle")
+        return ()
 
     def unfence(self) -> None:
         self.done.append("unfence")

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from portkit import boot
+from portkit.clock import Clock
 from portkit.errors import ConflictError, EngineError
-from portkit.model import Form
-from portkit.move import unfinished
+from portkit.model import Form, Instance, Life, LiveContainer, Quiesce
+from portkit.move import cutover, quiesce, steps, unfinished
+from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState
 from portkit.move.plan import Pause
 from portkit.move.walk import StepState
-from tests.factories import live, plan
+from tests.factories import Heard, live, plan
 
 
 @contextmanager
@@ -81,6 +84,61 @@ def test_what_was_written_on_the_target_is_not_lost_unasked(
         unfinished.rollback(identity, journal=journal, connect=connect)
     assert "--discard-writes" in caught.value.resolution
     assert journal.get(identity).state is state
+
+
+def test_what_goes_on_serving_while_its_stop_fails_is_not_lost_unasked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The walk back could not reach the target, and the App served there until the next day."""
+    monkeypatch.setattr(unfinished, "walk_backward", never)
+    rows = [Instance("pk-000000000001", "shop", Form.IMAGE, "new", "running")]
+
+    @contextmanager
+    def runner(host: Any, form: Form) -> Iterator[Any]:
+        assert (host.name, form) == ("new", Form.IMAGE)
+        yield SimpleNamespace(instances=lambda: tuple(rows))
+
+    monkeypatch.setattr(boot, "runner", runner)
+    journal = Journal()
+    identity = moved(journal, 1, "old", "new", MoveState.ROLLING_BACK)
+    journal.record(identity).note("boot image", StepState.UNDOING)
+    with pytest.raises(ConflictError) as caught:
+        unfinished.rollback(identity, journal=journal, connect=connect)
+    assert "--discard-writes" in caught.value.resolution
+    assert journal.get(identity).state is MoveState.ROLLING_BACK
+
+
+@pytest.mark.parametrize("step", ["unquiesce", "commit"])
+def test_nothing_starts_on_the_target_while_the_source_runs(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Killed behind the boot; the target was restarted, and somebody started the source by hand."""
+    one = LiveContainer("a" * 64, "web", "no", running=True, quiesce=Quiesce(after=("go",)))
+
+    @contextmanager
+    def runner(*_: object) -> Iterator[Any]:
+        yield SimpleNamespace(life=lambda move: Life("exited", 0))
+
+    @contextmanager
+    def origin(*_: object) -> Iterator[Any]:
+        yield SimpleNamespace(require_stopped=refuses)
+
+    def refuses() -> None:
+        raise ConflictError("the App was started again at its source")
+
+    def started(*_: object) -> None:
+        raise AssertionError("both serve")
+
+    monkeypatch.setattr(boot, "runner", runner)
+    monkeypatch.setattr(cutover, "origin", origin)
+    monkeypatch.setattr(quiesce, "up_again", started)
+    monkeypatch.setattr(steps, "up_again", started)
+    chosen = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=live(containers=(one,)))
+    host: Any = SimpleNamespace(endpoint="there", name="there")
+    results: Any = SimpleNamespace(result=lambda name: {})
+    ground = Ground(chosen, results, host, host, Clock(Heard()), from_start=False)
+    with pytest.raises(ConflictError, match="started again at its source"):
+        {each.name: each for each in steps.steps_of(ground)}[step].do()
 
 
 def test_a_move_that_another_one_went_on_from_is_not_taken_back(

@@ -89,6 +89,7 @@ class Engine:
     def __init__(self, *, running: bool = True) -> None:
         self.now = LiveDomain("pk-0123456789ab", "always", autostart=True, running=running)
         self.fenced, self.there, self.did = False, True, list[str]()
+        self.deaf = False  # its guest does not heed the power button
         self.paths = {"/i/disk.qcow2", "/i/config.raw"}
 
     def seen(self, identity: str) -> LiveDomain:
@@ -111,8 +112,13 @@ class Engine:
         return self.fenced
 
     def power_off(self, identity: str) -> None:
+        if not self.ended(identity):
+            raise EngineError("the VM does not power off")
+
+    def ended(self, identity: str) -> bool:
         self.did.append("power off")
-        self.now = replace(self.now, running=False)
+        self.now = replace(self.now, running=self.deaf)
+        return not self.deaf
 
     def start_again(self, identity: str) -> None:
         self.did.append("start")
@@ -146,6 +152,17 @@ def test_one_that_may_be_on_its_way_down_is_brought_down_before_it_starts() -> N
     one.settle()
     assert one.start() == ()
     assert engine.did == ["power off", "start"]
+
+
+def test_one_whose_guest_does_not_end_is_one_that_runs() -> None:
+    engine = Engine()
+    engine.fenced = engine.deaf = True
+    one = machine(engine)
+    with pytest.raises(EngineError, match="does not power off"):
+        one.stop()
+    assert one.settle() == ("VM pk-0123456789ab",)
+    assert one.start() == ()
+    assert engine.now.running
 
 
 def test_one_that_no_move_has_touched_is_not_stopped() -> None:
