@@ -149,9 +149,10 @@ class DockerSource(Docker):
             execute(self._api, container, argv, within_s)
 
     def made_by(self, move: str) -> dict[str, str]:
-        """The containers that a Move has made here: their ids, by service; "" is the only one."""
+        """The containers that a Move has made here, whether they run or not: their ids, by service;
+        "" is the only one."""
         with self._errors("list containers"):
-            rows = self._listed({"label": f"{labels.MOVE}={move}"})
+            rows = self._listed({"label": f"{labels.MOVE}={move}"}, all_=True)
         return {row.service: row.Id for row in rows}
 
     def start_these(self, ids: Sequence[str], within_s: float) -> tuple[str, ...]:

@@ -320,9 +320,13 @@ def source_of(ground: Ground) -> Host:
 
 def origin_of(ground: Ground, *, before: bool = False) -> AbstractContextManager[Origin]:
     """The running App at its source. before: as it was right before it was fenced."""
-    was = ground.results.result(FENCE).get("was") if before else None
-    live = live_of(ground) if was is None else adapter(Live).validate_python(was)
-    return origin(source_of(ground), live)
+    return origin(source_of(ground), before_fence(ground) if before else live_of(ground))
+
+
+def before_fence(ground: Ground) -> Live:
+    """The running App as it was right before it was fenced; before that, as it was planned."""
+    was = ground.results.result(FENCE).get("was")
+    return live_of(ground) if was is None else adapter(Live).validate_python(was)
 
 
 def start(ground: Ground, there: Origin) -> None:

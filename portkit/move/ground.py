@@ -60,8 +60,8 @@ class Ground:
     is going to make this Move again, so that also what came of a blob that was cut is not kept.
     halt: by which a lane learns that the other has failed. copies: of the volumes of a running App,
     by number, with what this process knows of them. downtime: asks both hosts during a cutover.
-    skip_hooks: the user's commands are not run, but count as done. began: when this process began
-    with it.
+    skip_hooks: the user's commands after the commit are not run, but count as done. skip_quiesce:
+    those of x-portkit.quiesce likewise. began: when this process began with it.
     """
 
     plan: Plan
@@ -73,6 +73,7 @@ class Ground:
     from_start: bool = True
     for_good: bool = False
     skip_hooks: bool = False
+    skip_quiesce: bool = False
     halt: Halt = field(default_factory=Halt)
     copies: dict[int, Copy] = field(default_factory=dict)
     downtime: Downtime = field(default_factory=Downtime)

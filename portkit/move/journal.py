@@ -1,6 +1,7 @@
 """The journal: every Move that was made from this machine, with each of its steps, in sqlite.
 
-FOLDER/moves.sqlite3    private; what a Move's resume or rollback needs, and no secret
+FOLDER/moves.sqlite3    private; what a Move's resume or rollback needs, and no secret but what the
+                        user writes into a command (--after-commit, x-portkit.quiesce)
 FOLDER/running/ID       held (flock) by the process that is at work on the Move
 FOLDER/key              of the fingerprints by which a changed App is noticed
 FOLDER/reserve          room on the disk, for what has to be recorded when it is full

@@ -3,8 +3,13 @@ run next (x-portkit.quiesce)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from portkit import boot
+from portkit.errors import EngineError, ToolError
 from portkit.move import cutover
+from portkit.move.ground import Ground
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.up import up_again
 from portkit.source.quiesce import commands
@@ -16,7 +21,9 @@ class Quiesce(BaseStep):
 
     def do(self) -> JsonObject:
         ground = self.ground
-        there = commands(cutover.source_of(ground), cutover.live_of(ground))
+        if _skipped(ground, "before"):
+            return {}
+        there = commands(cutover.source_of(ground), cutover.before_fence(ground))
         with there as asked, ground.clock.phase("quiesce"):
             asked.before()
         return {"phases": ground.phases()}
@@ -25,10 +32,10 @@ class Quiesce(BaseStep):
         ground = self.ground
         with cutover.origin_of(ground, before=True) as there:
             cutover.start(ground, there)  # its host may have been restarted since it was fenced
-        if ground.skip_hooks:
-            ground.clock.observer.message("x-portkit.quiesce.after is not run any more")
+        if _skipped(ground, "after"):
             return
-        with commands(cutover.source_of(ground), cutover.live_of(ground)) as asked:
+        containers = commands(cutover.source_of(ground), cutover.before_fence(ground))
+        with containers as asked, _way_out(ground, "rollback"):
             asked.after(ground.halt.pause)
 
 
@@ -43,7 +50,27 @@ class Unquiesce(FormStep):
                 if not runner.life(ground.plan.move).running:
                     cutover.require_stopped(ground)
                     up_again(ground, self.form, runner)
-        there = commands(ground.target, cutover.live_of(ground), move=ground.plan.move)
-        with there as asked, ground.clock.phase("unquiesce"):
+        if _skipped(ground, "after"):
+            return {}
+        there = commands(ground.target, cutover.before_fence(ground), move=ground.plan.move)
+        with there as asked, ground.clock.phase("unquiesce"), _way_out(ground, "resume"):
             asked.after(ground.halt.pause)
         return {"phases": ground.phases()}
+
+
+def _skipped(ground: Ground, key: str) -> bool:
+    if ground.skip_quiesce:
+        ground.clock.observer.message(f"x-portkit.quiesce.{key} is not run any more")
+    return ground.skip_quiesce
+
+
+@contextmanager
+def _way_out(ground: Ground, verb: str) -> Iterator[None]:
+    try:
+        yield
+    except (ToolError, EngineError) as error:
+        error.resolution = (
+            f"{error.resolution}\nWhen the cause is fixed: portkit {verb} {ground.plan.move}\n"
+            f"To go on without it: portkit {verb} {ground.plan.move} --skip-quiesce"
+        ).strip()
+        raise

@@ -80,6 +80,7 @@ def resume(
     journal: Journal | None = None,
     store: Store | None = None,
     skip_hooks: bool = False,
+    skip_quiesce: bool = False,
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> Ended:
@@ -87,7 +88,8 @@ def resume(
 
     The App is read again from where it was. Raises AppError when it has changed since. When the
     Move fails now, it is rolled back like any other. skip_hooks: the commands that were given for
-    after the commit are not run any more; HookError when one of them fails.
+    after the commit are not run any more; HookError when one of them fails. skip_quiesce: those of
+    x-portkit.quiesce are not run any more.
     """
     journal, observer = journal or Journal(), observer or NullObserver()
     store = store or Store(default_root())
@@ -123,6 +125,7 @@ def resume(
                 cargo,
                 from_start=False,
                 skip_hooks=skip_hooks,
+                skip_quiesce=skip_quiesce,
             )
             journal.reserve()
             journal.settle(identity, MoveState.RUNNING)
@@ -209,6 +212,7 @@ def rollback(
     *,
     discard_writes: bool = False,
     skip_hooks: bool = False,
+    skip_quiesce: bool = False,
     journal: Journal | None = None,
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
@@ -216,6 +220,7 @@ def rollback(
     """Roll a Move back that is unfinished, so that nothing of it stays on the target.
 
     skip_hooks: the commands that were run after the commit are not told that it is taken back.
+    skip_quiesce: x-portkit.quiesce.after is not run at the source.
 
     discard_writes: also one of a running App that was started on the target, or has ended: the App
     runs at its source again, with the data that it was stopped with, and what it wrote on the
@@ -237,7 +242,14 @@ def rollback(
     ):
         steps = journal.record(identity)
         ground = Ground(
-            plan, steps, target, source, Clock(observer), for_good=True, skip_hooks=skip_hooks
+            plan,
+            steps,
+            target,
+            source,
+            Clock(observer),
+            for_good=True,
+            skip_hooks=skip_hooks,
+            skip_quiesce=skip_quiesce,
         )
         if plan.live is not None and has_served(ground, steps):
             if not discard_writes:

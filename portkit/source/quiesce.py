@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from portkit.engines.docker_source import DockerSource
-from portkit.errors import ToolError
+from portkit.errors import EngineError, ToolError
 from portkit.host import Host
 from portkit.model import Live, LiveContainer
 
@@ -32,7 +32,8 @@ class Commands:
         """Run what is to run when they run again, each after those that it needs.
 
         It may come too early for what has only just been started: it is tried again until its time
-        is over, and only then its ToolError is raised."""
+        is over, and only then its ToolError is raised, or the EngineError of a container that does
+        not run."""
         for each in self._live.containers:
             if each.running and each.quiesce.after:
                 self._until_done(each, pause)
@@ -44,7 +45,7 @@ class Commands:
                 left = max(end - time.monotonic(), _AGAIN_S)
                 self._engine.execute(container.id, container.quiesce.after, left)
                 return
-            except ToolError:
+            except (ToolError, EngineError):
                 if time.monotonic() + _AGAIN_S > end:
                     raise
             pause(_AGAIN_S)
@@ -52,8 +53,8 @@ class Commands:
 
 @contextmanager
 def commands(host: Host, live: Live, *, move: str | None = None) -> Iterator[Commands]:
-    """Those of an App on its host. move: in the containers that this Move has made there, as far as
-    they run."""
+    """Those of an App on its host. move: in the containers that this Move has made there, for those
+    that ran at the source. EngineError when one of them is not there."""
     engine = DockerSource(host.docker_socket(), host.name, host.remote.halt.pause)
     try:
         yield Commands(engine, live if move is None else _made(engine, live, move))
@@ -66,4 +67,15 @@ def _made(engine: DockerSource, live: Live, move: str) -> Live:
     alone = len(live.containers) == 1
     rows = [(each, made.get("" if alone else each.service)) for each in live.containers]
     there = tuple(replace(each, id=identity) for each, identity in rows if identity is not None)
+    lost = [
+        each.service
+        for each, identity in rows
+        if identity is None and each.running and each.quiesce
+    ]
+    if lost:
+        raise EngineError(
+            "a container of the App is not on the target any more",
+            details=f"{', '.join(lost)} of {move}",
+            resolution="Somebody removed it: see docker ps -a there.",
+        )
     return replace(live, containers=there)

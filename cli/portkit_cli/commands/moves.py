@@ -26,7 +26,12 @@ _identity = click.argument("identity", metavar="ID")
 _skip_hooks = click.option(
     "--skip-hooks",
     is_flag=True,
-    help="Do not run the commands that --after-commit gave any more.",
+    help="Do not run the commands that --after-commit gave, nor forward the ports, any more.",
+)
+_skip_quiesce = click.option(
+    "--skip-quiesce",
+    is_flag=True,
+    help="Do not run the commands of x-portkit.quiesce any more, such as one that never succeeds.",
 )
 
 
@@ -111,9 +116,10 @@ def show_move(identity: str, output: str) -> None:
 @click.command()
 @_identity
 @_skip_hooks
+@_skip_quiesce
 @output
 @progress
-def resume(identity: str, skip_hooks: bool, output: str, progress: str) -> None:
+def resume(identity: str, skip_hooks: bool, skip_quiesce: bool, output: str, progress: str) -> None:
     """Continue an unfinished Move to its end.
 
     The App is read again from where it was. If it has changed since, or the variables in it have,
@@ -124,8 +130,11 @@ def resume(identity: str, skip_hooks: bool, output: str, progress: str) -> None:
     Examples:
       portkit resume pk-6e4b06d66696
       portkit resume pk-6e4b06d66696 --output json
+      portkit resume pk-6e4b06d66696 --skip-quiesce
     """
-    ended = library.resume(identity, skip_hooks=skip_hooks, observer=observer(progress))
+    ended = library.resume(
+        identity, skip_hooks=skip_hooks, skip_quiesce=skip_quiesce, observer=observer(progress)
+    )
     if ended.report is None:  # only its locks were left
         click.echo(f"{identity} is {ended.state.value}", err=True)
     elif output == "json":
@@ -184,9 +193,15 @@ def _go_on(identity: str, pause: library.Pause, progress: str) -> None:
     "what it wrote on the target since is lost.",
 )
 @_skip_hooks
+@_skip_quiesce
 @progress
 def rollback(
-    identity: str, host: str | None, discard_writes: bool, skip_hooks: bool, progress: str
+    identity: str,
+    host: str | None,
+    discard_writes: bool,
+    skip_hooks: bool,
+    skip_quiesce: bool,
+    progress: str,
 ) -> None:
     """Roll a Move back that is unfinished or waits.
 
@@ -207,6 +222,7 @@ def rollback(
             identity,
             discard_writes=discard_writes,
             skip_hooks=skip_hooks,
+            skip_quiesce=skip_quiesce,
             observer=observer(progress),
         )
         click.echo(f"{identity} is rolled back", err=True)

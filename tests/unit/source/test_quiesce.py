@@ -1,34 +1,36 @@
 """Commands in containers before they are stopped, and where they run next."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from portkit.engines import docker_exec
 from portkit.engines.docker_source import DockerSource
-from portkit.errors import EngineError, ToolError
+from portkit.errors import EngineError, PortkitError, ToolError
 from portkit.model import Live, LiveContainer, Quiesce
-from portkit.source.quiesce import Commands
+from portkit.source.quiesce import Commands, commands
 from tests.unit.fake_engine import FakeEngine, fake_engine
 
 DB, WEB = "d" * 64, "e" * 64
 
 
 class Engine:
-    """Runs no command; `fails` counts down for each try of one."""
+    """Runs no command; `fails` counts down for each try of one, which raises `error`."""
 
-    def __init__(self, fails: int = 0) -> None:
+    def __init__(self, fails: int = 0, error: type[PortkitError] = ToolError) -> None:
         self.ran: list[tuple[str, Sequence[str]]] = []
-        self.fails = fails
+        self.fails, self.error = fails, error
 
     def execute(self, container: str, argv: Sequence[str], within_s: float) -> None:
         assert within_s > 0
         self.ran.append((container[:1], argv))
         if self.fails:
             self.fails -= 1
-            raise ToolError("a command in the container ended with code 1")
+            raise self.error("a command in the container ended with code 1")
 
 
 def asked(engine: Any, *, timeout_s: float = 60.0) -> Commands:
@@ -61,14 +63,16 @@ def test_before_the_stop_nothing_is_tried_twice() -> None:
     assert engine.ran == [("e", ("rest",))]
 
 
-def test_afterwards_it_may_come_too_early() -> None:
+@pytest.mark.parametrize("error", [ToolError, EngineError])
+def test_afterwards_it_may_come_too_early(error: type[PortkitError]) -> None:
+    """For its command, or for the container, which does not run yet."""
     paused: list[float] = []
-    engine = Engine(fails=2)
+    engine = Engine(2, error)
     asked(engine).after(paused.append)
     assert [container for container, _ in engine.ran] == ["d", "d", "d", "e"]
     assert len(paused) == 2
-    with pytest.raises(ToolError):
-        asked(Engine(fails=9), timeout_s=0.0).after(paused.append)
+    with pytest.raises(error):
+        asked(Engine(9, error), timeout_s=0.0).after(paused.append)
 
 
 @pytest.fixture
@@ -130,6 +134,31 @@ def test_the_end_of_what_it_says_is_kept() -> None:
 
 
 def test_whose_containers_they_are(engine: FakeEngine, docker: DockerSource) -> None:
-    row = {"Id": WEB, "Labels": {"portkit.service": "web"}, "State": "running", "Status": ""}
+    row = {"Id": WEB, "Labels": {"portkit.service": "web"}, "State": "exited", "Status": ""}
     engine.answers["GET /containers/json"] = (200, [row])
     assert docker.made_by("pk-0123456789ab") == {"web": WEB}
+    (path,) = [path for _, path, _ in engine.requests if "/containers/json" in path]
+    assert "all=1" in path, "one that has ended is not left out in silence"
+
+
+def test_a_container_on_the_target_that_has_ended_or_is_gone(engine: FakeEngine) -> None:
+    quiesce = Quiesce(after=("go",), timeout_s=0.0)
+    one = LiveContainer("a" * 64, "db", "always", running=True, quiesce=quiesce)
+    there = Live((one, replace(one, id="b" * 64, service="job", running=False)), ())
+    remote = SimpleNamespace(halt=SimpleNamespace(pause=lambda seconds: None))
+    host: Any = SimpleNamespace(docker_socket=lambda: engine.socket, name="web2", remote=remote)
+    row = {"Id": DB, "Labels": {"portkit.service": "db"}, "State": "exited", "Status": ""}
+    engine.answers["GET /containers/json"] = (200, [row])
+    engine.answers[f"POST /containers/{DB}/exec"] = (409, {"message": "it is not running"})
+    with (
+        pytest.raises(EngineError, match="run a command in the container"),
+        commands(host, there, move="pk-0123456789ab") as those,
+    ):
+        those.after(lambda seconds: None)
+    engine.answers["GET /containers/json"] = (200, [])
+    with (
+        pytest.raises(EngineError, match="not on the target any more") as caught,
+        commands(host, there, move="pk-0123456789ab"),
+    ):
+        pass
+    assert caught.value.details == "db of pk-0123456789ab"
