@@ -177,7 +177,9 @@ def play(ground: Ground, each: Round, forms: Sequence[str]) -> str:
     again = ground.move(Round("none", "", ""), forms)
     if again.code != 10 or entry.id not in again.stderr.decode():
         return f"a second Move was not refused: {again.code} {again.stderr[-800:]!r}"
-    ended = ground.run(each.ending, entry.id)
+    # What was committed may have been written to since.
+    option = ["--discard-writes"] if each.ending == "rollback" else []
+    ended = ground.run(each.ending, entry.id, *option)
     if ended.code != 0:
         return f"{each.ending} ended with {ended.code}: {ended.stderr[-2000:]!r}"
     state = ground.journal.get(entry.id).state

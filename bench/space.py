@@ -121,7 +121,8 @@ def play(ground: Ground, each: Round, start_s: float) -> str:
         state = entries[0].state if entries else MoveState.ROLLED_BACK
         if state is not MoveState.DONE and state is not MoveState.ROLLED_BACK:
             # Kept for the next try, or taken back as far as that could be recorded.
-            back = ground.run("rollback", entries[0].id, "--progress", "plain")
+            words = ("--discard-writes", "--progress", "plain")
+            back = ground.run("rollback", entries[0].id, *words)
             said += back.stderr.decode(errors="replace")
             state = ground.journal.moves()[0].state
             if back.code != 0:

@@ -65,7 +65,8 @@ def rollback_on(
 ) -> bool:
     """Roll a Move back by its marker on the host alone, without the journal.
 
-    discard_writes: also where a running App was started on the target, and may have written there.
+    discard_writes: also where a running App, or one whose Move has commands after its commit, was
+    started on the target, and may have written there.
 
     This is for a Move that another machine has started. An App that ran at its source runs there
     again when this is called for the source, which is possible when nothing of the Move is on the
@@ -90,7 +91,8 @@ def rollback_on(
             f"{found['about'].get('holder', 'the machine that began it')}: they are not told"
         )
     if found["role"] == "target":
-        if live is not None and not discard_writes:
+        # A Move with commands after its commit may wait for one: the target keeps its App by then.
+        if (live is not None or found["about"].get("hooks")) and not discard_writes:
             _refuse_started(found, host)
         _clear(found, host, observer if live else NullObserver(), strict=live is not None)
     elif live is not None:

@@ -224,7 +224,8 @@ def rollback(
 
     discard_writes: also one of a running App that was started on the target, or has ended: the App
     runs at its source again, with the data that it was stopped with, and what it wrote on the
-    target since is lost. ConflictError without it.
+    target since is lost. And one whose App the target has kept, where a command after the commit
+    has failed. ConflictError without it.
 
     If a step cannot be undone, the others are undone all the same, and the error of the first one
     that failed is raised. The same call can be made again.
@@ -251,9 +252,10 @@ def rollback(
             skip_hooks=skip_hooks,
             skip_quiesce=skip_quiesce,
         )
-        if plan.live is not None and has_served(ground, steps):
-            if not discard_writes:
-                raise _has_writes(entry)
+        served = has_served(ground, steps)
+        if not discard_writes and (served or steps.state("commit") is walk.StepState.DONE):
+            raise _has_writes(entry, at_source=plan.live is not None)
+        if served and plan.live is not None:
             with _origin(source, plan.live) as there:
                 there.require()  # before the App is stopped where it runs now
         _lock_again(ground, steps)
@@ -272,13 +274,13 @@ def _origin(host: Host | None, live: Live) -> AbstractContextManager[Origin]:
     return origin(host, live)
 
 
-def _has_writes(entry: Entry) -> ConflictError:
+def _has_writes(entry: Entry, *, at_source: bool) -> ConflictError:
+    away = "start it at its source again and lose that" if at_source else "remove it with that"
     return ConflictError(
         f"the App was started on {entry.target}, and may have written there",
         details=f"{entry.id} of {entry.app}: {entry.source} does not have that",
         resolution=f"To keep it there: portkit resume {entry.id}\n"
-        "To start it at its source again and lose that: "
-        f"portkit rollback {entry.id} --discard-writes",
+        f"To {away}: portkit rollback {entry.id} --discard-writes",
     )
 
 

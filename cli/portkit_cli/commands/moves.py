@@ -189,8 +189,8 @@ def _go_on(identity: str, pause: library.Pause, progress: str) -> None:
 @click.option(
     "--discard-writes",
     is_flag=True,
-    help="Also end a Move of a running App that has ended well: it runs at its source again, and "
-    "what it wrote on the target since is lost.",
+    help="Also where the App has run on the target, and may have written there: that is lost. One "
+    "that ran at its source runs there again, also when the Move has ended well.",
 )
 @_skip_hooks
 @_skip_quiesce

@@ -24,14 +24,17 @@ LIVE = Live(
 class Source:
     """A host with the marker of a source; it remembers what was done there."""
 
-    def __init__(self, about: dict[str, str]) -> None:
+    endpoint = "ssh://new"
+
+    def __init__(self, about: dict[str, str], role: str = "source") -> None:
+        self.role = role
         usual = {"source": "old", "target": "new", "endpoint": "ssh://new", "forms": "image"}
         self.about, self.done = {**usual, **about}, list[str]()
         self.remote, self.name = self, "old"
 
     def call(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
         self.done.append(verb)
-        row = {"id": MOVE, "app": "shop", "role": "source", "live": False, "about": self.about}
+        row = {"id": MOVE, "app": "shop", "role": self.role, "live": False, "about": self.about}
         return {"moves": [row]}
 
     def settle(self) -> tuple[str, ...]:
@@ -96,6 +99,17 @@ def test_the_source_starts_again_when_the_target_has_nothing(left: list[Instance
     source = Source(by_marker.told(LIVE))
     assert rolled_back(source)
     assert source.done == ["move.list", "settle", "unfence", "start", "move.end"]
+
+
+def test_what_a_target_with_commands_behind_its_commit_has_written_is_not_lost_unasked(
+    left: list[Instance],
+) -> None:
+    left.append(Instance(MOVE, "shop", Form.IMAGE, "new", "running"))
+    target = Source({"hooks": "1"}, role="target")
+    with pytest.raises(ConflictError, match="may have written there") as caught:
+        rolled_back(target)
+    assert "--discard-writes" in caught.value.resolution
+    assert target.done == ["move.list"]
 
 
 def test_the_source_does_not_start_beside_the_target(left: list[Instance]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from portkit.clock import Clock
-from portkit.errors import AppError, HookError
+from portkit.errors import AppError, ConflictError, HookError
 from portkit.model import Form, Port
 from portkit.move import carry, hooks, unfinished, walk
 from portkit.move.ground import Ground
@@ -213,8 +213,13 @@ def test_a_rollback_tells_those_that_were_begun(
         )
 
     monkeypatch.setattr(carry, "steps_of", hooks_alone)
-    with pytest.raises(HookError, match="told of the rollback") as caught:
+    with pytest.raises(ConflictError, match="may have written there") as refused:
         unfinished.rollback(chosen.move, journal=journal, connect=connect)
+    assert f"rollback {chosen.move} --discard-writes" in refused.value.resolution
+    assert undone == []
+    assert journal.get(chosen.move).state is MoveState.WAITING
+    with pytest.raises(HookError, match="told of the rollback") as caught:
+        unfinished.rollback(chosen.move, discard_writes=True, journal=journal, connect=connect)
     assert "--skip-hooks" in caught.value.resolution
     assert undone == ["commit", "boot image", "create image", "transfer image", "reserve"]
     assert journal.get(chosen.move).state is MoveState.ROLLING_BACK
