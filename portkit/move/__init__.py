@@ -302,7 +302,7 @@ def move_apps(
     """
     if not forms or len(set(forms)) != len(forms):
         raise AppError("no form to move, or one twice", details=", ".join(forms) or "none")
-    _check_running(apps, forms, keep, repeat, pauses)
+    _check_running(apps, source, forms, keep, repeat, pauses)
     if forward:
         refuse_forward(apps, source.host, target)
     course = Course(tuple(pauses), hooks_of(after_commit, keep), forward)
@@ -357,6 +357,7 @@ def _request(
 
 def _check_running(
     apps: Sequence[App],
+    source: Source,
     forms: Sequence[Form],
     keep: Form | None,
     repeat: int,
@@ -374,7 +375,11 @@ def _check_running(
     why = ""
     if len(forms) > 1:
         why = "its data can be taken over by one form only: choose --form image or --form disk"
-    elif Form.DISK in forms and any(s.quiesce.after for app in apps for s in app.services):
+    elif (
+        Form.DISK in forms
+        and Form.IMAGE in source.forms  # what was a VM before has said so by a finding
+        and any(s.quiesce.after for app in apps for s in app.services)
+    ):
         why = "nothing can be run in a VM, as its x-portkit.quiesce.after asks: choose --form image"
     elif keep is None:
         why = "it would run nowhere afterwards: leave --keep none out"

@@ -1,7 +1,8 @@
 """Commands of the user's that follow a Move: DNS, a load balancer, a virtual address.
 
-They run on this machine when the target has kept the App, and once more when the Move is taken
-back. By then the App serves where the Move has put it: a command that fails changes nothing there.
+They run on this machine when the target has kept the App, and serves it: a command that fails
+changes nothing there. They run once more when the Move is taken back, before anything else of it
+is, as the walk back goes: the App has not changed its host by then.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _TAIL = 64 << 10  # bytes of what it prints that are read
 
 
 class Event(StrEnum):
-    """What has happened when a hook is run: the target has kept the App, or does not run it any
-    more."""
+    """Why a hook is run: the target has kept the App, or the Move is being taken back. The App is
+    on the target in either case, but where an earlier try of the rollback has brought it back."""
 
     COMMIT = "commit"
     ROLLBACK = "rollback"

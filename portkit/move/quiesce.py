@@ -50,9 +50,11 @@ class Unquiesce(FormStep):
                 if not runner.life(ground.plan.move).running:
                     cutover.require_stopped(ground)
                     up_again(ground, self.form, runner)
-        if _skipped(ground, "after"):
+        was = cutover.before_fence(ground)
+        # With `before` alone, the App may run in a VM now, on a host without an engine.
+        if not any(each.quiesce.after for each in was.containers) or _skipped(ground, "after"):
             return {}
-        there = commands(ground.target, cutover.before_fence(ground), move=ground.plan.move)
+        there = commands(ground.target, was, move=ground.plan.move)
         with there as asked, ground.clock.phase("unquiesce"), _way_out(ground, "resume"):
             asked.after(ground.halt.pause)
         return {"phases": ground.phases()}

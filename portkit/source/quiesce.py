@@ -70,7 +70,7 @@ def _made(engine: DockerSource, live: Live, move: str) -> Live:
     lost = [
         each.service
         for each, identity in rows
-        if identity is None and each.running and each.quiesce
+        if identity is None and each.running and each.quiesce.after
     ]
     if lost:
         raise EngineError(

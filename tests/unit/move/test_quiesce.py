@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from portkit import move as moves
 from portkit.clock import Clock
-from portkit.errors import ToolError
-from portkit.model import Form, Live, LiveContainer, Quiesce
+from portkit.errors import AppError, ToolError
+from portkit.model import App, Form, Live, LiveContainer, Quiesce, Service
 from portkit.move import cutover, quiesce
 from portkit.move.ground import Ground
 from portkit.move.steps import steps_of
@@ -82,6 +83,31 @@ def test_it_is_for_what_ran_when_the_source_was_fenced(ran: Ran) -> None:
         ("after at the target", ["db"]),
         ("after at the source", ["db"]),
     ]
+
+
+def test_with_before_alone_the_target_needs_no_engine(ran: Ran) -> None:
+    made, _ = ground()
+    one = replace(DB, quiesce=Quiesce(("rest",)))
+    results: Any = SimpleNamespace(result=lambda name: {})
+    made = replace(made, results=results, plan=replace(made.plan, live=live(containers=(one,))))
+    first, second = both(made)
+    first.do()
+    second.do()
+    assert ran.told == [("before at the source", ["db"])]
+
+
+@pytest.mark.parametrize(
+    ("forms", "error"), [((Form.IMAGE,), "like that: nothing can be run in a VM"), ((), "is empty")]
+)
+def test_an_app_that_is_a_vm_already_needs_no_after(forms: tuple[Form, ...], error: str) -> None:
+    """It gets past that refusal, to the next one."""
+    service = Service("db", image="db", quiesce=Quiesce(after=("go",)))
+    app = App("shop", (service,), source="there", running=True)
+    source: Any = SimpleNamespace(forms=forms or (Form.DISK,), host=HOST)
+    with pytest.raises(AppError, match=error):
+        moves.move_apps(
+            apps=[app], source=source, target=HOST, forms=[Form.DISK], after_commit=[" "]
+        )
 
 
 def test_the_commands_of_after_commit_are_another_matter(ran: Ran) -> None:
