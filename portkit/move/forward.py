@@ -37,6 +37,12 @@ class Forward(BaseStep):
         if ground.skip_hooks:
             ground.clock.observer.message("the App's old ports are not forwarded")
             return {}
+        if ground.gone is not None:
+            ground.clock.observer.message(
+                f"{ground.plan.source} cannot be reached and does not forward the App's old ports; "
+                f"when the Move has ended: portkit forward {ground.plan.move}"
+            )
+            return {}
         try:
             with ground.clock.phase("forward"):
                 begin(ground.plan, source_of(ground), ground.target)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 from portkit.clock import Clock
+from portkit.errors import PortkitError
 from portkit.halt import Halt, Heeding
 from portkit.host import Host
 from portkit.model import App, AppSpec, Artifact, Facts, Form
@@ -60,8 +61,9 @@ class Ground:
     is going to make this Move again, so that also what came of a blob that was cut is not kept.
     halt: by which a lane learns that the other has failed. copies: of the volumes of a running App,
     by number, with what this process knows of them. downtime: asks both hosts during a cutover.
-    skip_hooks: the user's commands after the commit are not run, but count as done. skip_quiesce:
-    those of x-portkit.quiesce likewise. began: when this process began with it.
+    gone: why the source, which is needed for its marker only, cannot be reached. skip_hooks: the
+    user's commands after the commit are not run, but count as done. skip_quiesce: those of
+    x-portkit.quiesce likewise. began: when this process began with it.
     """
 
     plan: Plan
@@ -73,6 +75,7 @@ class Ground:
     from_start: bool = True
     for_good: bool = False
     skip_hooks: bool = False
+    gone: PortkitError | None = None
     skip_quiesce: bool = False
     halt: Halt = field(default_factory=Halt)
     copies: dict[int, Copy] = field(default_factory=dict)

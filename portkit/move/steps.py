@@ -283,6 +283,8 @@ class Release(BaseStep):
     """The Move is over: its lock and its markers go."""
 
     def do(self) -> JsonObject:
+        if self.ground.gone is not None:  # its marker can be removed when it is there again
+            raise self.ground.gone
         release(self.ground)
         return {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from portkit import app as apps
 from portkit import host as hosts
 from portkit.bundle import Bundle
 from portkit.clock import Clock
-from portkit.errors import AppError, ConflictError, PortkitError
+from portkit.errors import AppError, ConflictError, HostError, PortkitError, TransferError
 from portkit.host import Host
 from portkit.model import App, AppSpec, Artifact, Form, Live
 from portkit.move import plan as plans
@@ -138,12 +138,18 @@ def resume(
 def _released(
     plan: Plan, journal: Journal, observer: Observer, connect: Connect, *, skip_hooks: bool
 ) -> Ended:
-    """The end of a Move whose App the target has kept already."""
+    """The end of a Move whose App the target has kept already. Of the source it needs no more than
+    to remove its marker, so a source that is gone keeps nobody from being told."""
+    source, gone = None, None
     with (
         journal.held(plan.move),
         connect(plan.target, observer) as target,
-        _source_host(plan, observer, connect) as source,
+        ExitStack() as opened,
     ):
+        try:
+            source = opened.enter_context(_source_host(plan, observer, connect))
+        except (HostError, TransferError) as error:
+            gone = error
         steps = journal.record(plan.move)
         ground = Ground(
             plan,
@@ -153,6 +159,7 @@ def _released(
             Clock(observer),
             from_start=False,
             skip_hooks=skip_hooks,
+            gone=gone,
         )
         walk_forward(ground, journal, steps)
     return Ended(plan.move, journal.get(plan.move).state)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from portkit.clock import Clock
-from portkit.errors import AppError, ConflictError, HookError
+from portkit.errors import AppError, ConflictError, HookError, HostError
 from portkit.model import Form, Port
 from portkit.move import carry, hooks, unfinished, walk
 from portkit.move.ground import Ground
@@ -136,6 +136,28 @@ def test_one_that_fails_takes_nothing_back_and_is_tried_again(
     ended = unfinished.resume(chosen.move, journal=journal, connect=connect)
     assert ended.state is MoveState.DONE
     assert (tmp_path / "log").read_text().split() == ["one", "two", "two", "two", "three"]
+
+
+def test_a_source_that_is_gone_keeps_nobody_from_being_told(tmp_path: Path) -> None:
+    chosen = planned(tmp_path, "echo ${PORTKIT_SOURCE_ADDRESS:-gone} >> log", live=live())
+    chosen = replace(chosen, forward=True)
+    journal = begun(chosen)
+    journal.record(chosen.move).note("forward", StepState.DOING)
+
+    @contextmanager
+    def target_alone(name: str, _: Any) -> Iterator[Any]:
+        if name == "old":
+            raise HostError("old cannot be reached")
+        yield host(name)
+
+    with pytest.raises(HostError, match="old cannot be reached"):
+        unfinished.resume(chosen.move, journal=journal, connect=target_alone)
+    states = [journal.record(chosen.move).state(name) for name in chosen.steps()[-2:]]
+    assert states == [StepState.DONE, StepState.DOING]
+    assert journal.get(chosen.move).state is MoveState.WAITING
+    ended = unfinished.resume(chosen.move, journal=journal, connect=connect)
+    assert ended.state is MoveState.DONE
+    assert (tmp_path / "log").read_text() == "gone\n", "it is told once"
 
 
 @pytest.mark.parametrize("form", Form)
