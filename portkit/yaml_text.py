@@ -7,8 +7,8 @@ import re
 from portkit.wire.json_types import JsonObject
 
 # PyYAML quotes what YAML 1.1 reads as something else; this leaves it only what every version reads
-# as text.
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@:=-]*( [A-Za-z0-9_./@=-]+)*")
+# as text. y and n are booleans of YAML 1.1, which PyYAML itself does not know, and others do.
+_PLAIN = re.compile(r"(?![ynYN]\Z)[A-Za-z_/][A-Za-z0-9_./@:=-]*( [A-Za-z0-9_./@=-]+)*")
 
 
 def dump(*documents: JsonObject) -> str:

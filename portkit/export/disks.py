@@ -163,12 +163,19 @@ _TOLD = {
     "privileged": "privileged",
     "init": "init",
     "shm_bytes": "shm_size",
+    "cpus": "cpus",
+    "mem_limit_bytes": "mem_limit",
+    "memswap_bytes": "memswap_limit",
+    "devices": "devices",
     "sysctls": "sysctls",
     "security_opt": "security_opt",
     "restart": "restart",
     "healthcheck": "healthcheck",
     "extra_hosts": "extra_hosts",
     "dns": "dns",
+    "dns_search": "dns_search",
+    "dns_opt": "dns_opt",
+    "domainname": "domainname",
     "oom_score_adj": "oom_score_adj",
 }
 
@@ -191,6 +198,10 @@ def findings(app: App, image: ImageConfig) -> Iterator[Finding]:
     places = tuple(mount.target for mount in own.mounts if mount.type == "volume")
     if places:
         message = "volumes: what is written there is kept on the root disk, and shared with nothing"
+        yield Finding("disk-alone", Severity.WARNING, message, places)
+    places = tuple(mount.target for mount in own.mounts if mount.type == "tmpfs")
+    if places:
+        message = "tmpfs: what is written there is on the root disk, and stays"
         yield Finding("disk-alone", Severity.WARNING, message, places)
     if own.ports:
         ports = tuple(f"{port.target}/{port.protocol}" for port in own.ports)

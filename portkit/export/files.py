@@ -15,7 +15,7 @@ from portkit.export.disks import FORMATS, DiskFormat
 from portkit.export.kubernetes import ImageName, manifests
 from portkit.export.kubernetes_names import label
 from portkit.model import AppSpec, Artifact, Finding, Form, PackedApp
-from portkit.package.save import placed, save, tag_of
+from portkit.package.save import placed, require_absent, save, tag_of
 from portkit.progress import Observer
 from portkit.store import Store
 from portkit.wire.json_types import JsonObject
@@ -101,22 +101,25 @@ def _images(
         yield _saved(artifact, name, folder / f"{name}.tar", store, observer)
         return
     single = len(artifact.images) == 1
+    archives: dict[str, tuple[str, Artifact]] = {}
     names: dict[str, ImageName] = {}
-    written: dict[str, str] = {}
     for service, image in zip(made.app.services, made.images, strict=True):
-        if image.digest not in written:
-            title = name if single else f"{name}-{label(service.name)}"
-            one = replace(artifact, digest=image.digest, images=(image,))
-            yield _saved(one, title, folder / f"{title}.tar", store, observer)
-            written[image.digest] = tag_of(title, one)
-        names[service.name] = _named(written[image.digest], wanted.registry)
+        own = name if single else f"{name}-{label(service.name)}"
+        one = replace(artifact, digest=image.digest, images=(image,))
+        title, one = archives.setdefault(image.digest, (own, one))
+        names[service.name] = _named(tag_of(title, one), wanted.registry)
     spec = apps.resolve_all(made.app, made.images)
     images = {each.name: image for each, image in zip(made.app.services, made.images, strict=True)}
+    # What is refused is told before anything is written.
     told = manifests(spec, images, names)
-    path = folder / f"{name}.kubernetes.yaml"
+    path, hidden = folder / f"{name}.kubernetes.yaml", folder / f"{name}.secrets.yaml"
+    for each in (path, hidden) if told.secrets else (path,):
+        require_absent(each)
+    for title, one in archives.values():
+        yield _saved(one, title, folder / f"{title}.tar", store, observer)
     yield replace(_manifest(path, told.documents, store), findings=told.findings)
     if told.secrets:
-        yield _manifest(folder / f"{name}.secrets.yaml", told.secrets, store)
+        yield _manifest(hidden, told.secrets, store)
 
 
 def _saved(artifact: Artifact, name: str, path: Path, store: Store, observer: Observer) -> Written:
@@ -185,11 +188,12 @@ def _container_disk(
     notes: tuple[Finding, ...],
 ) -> Iterator[Written]:
     tag = tag_of(f"{spec.app}-disk", disk)
+    machine = path.with_name(f"{spec.app}.virtualmachine.yaml")
+    require_absent(machine)
     with placed(path, store) as fresh:
         raw, architecture = store.content(disk.digest), disk.config.architecture
         digest = kubevirt.write_image(raw, architecture, spec.app, tag, fresh)
     yield Written(path, digest, (*notes, *kubevirt.findings(spec)))
-    machine = path.with_name(f"{spec.app}.virtualmachine.yaml")
     yield _manifest(
         machine, kubevirt.machine(spec, _named(tag, wanted.registry), architecture), store
     )

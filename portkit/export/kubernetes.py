@@ -7,13 +7,14 @@ a service publishes is a Service of type LoadBalancer. Source: Kubernetes API re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from portkit.errors import AppError
-from portkit.export import kubernetes_files, kubernetes_lacks, kubernetes_pod
+from portkit.export import kubernetes_files, kubernetes_lacks, kubernetes_pod, kubernetes_ports
 from portkit.export.kubernetes_names import label, labels, selector, volume_names
-from portkit.model import AppSpec, Condition, Finding, ImageConfig, Port, RunSpec
+from portkit.model import AppSpec, Condition, Finding, ImageConfig, RunSpec
 from portkit.wire.json_types import JsonObject
 
 
@@ -40,7 +41,8 @@ def manifests(
 ) -> Manifests:
     """Those of an App whose files were read (`portkit.app.filled`).
 
-    images, names: by service. AppError where two services would have one name in Kubernetes.
+    images, names: by service. AppError where two services, or two objects of one kind, would have
+    one name in Kubernetes.
     """
     _check_names(app)
     volumes = volume_names(app)
@@ -63,6 +65,7 @@ def manifests(
         documents.append(_workload(app, service, pod))
         documents += _services(app, service)
         findings += (*files.findings, *kubernetes_lacks.findings(app, service, image))
+    _check_objects([*documents, *secrets])
     return Manifests(tuple(documents), tuple(secrets), tuple(findings))
 
 
@@ -73,6 +76,18 @@ def _check_names(app: AppSpec) -> None:
             "two services of the App would have one name in Kubernetes",
             details=", ".join(sorted(twice)),
             resolution="Give them names, and aliases, of lower case letters, digits and -.",
+        )
+
+
+def _check_objects(documents: Sequence[JsonObject]) -> None:
+    """The second one would silently take the place of the first."""
+    names = Counter((row["kind"], row["metadata"]["name"]) for row in documents)
+    if twice := [f"{kind} {name}" for (kind, name), times in names.items() if times > 1]:
+        raise AppError(
+            "two objects of the App would have one name in Kubernetes",
+            details=", ".join(twice)[:500],
+            resolution="Give the services shorter names (Kubernetes keeps 63 characters), and none "
+            "that ends with -published, -environment or -file-NUMBER.",
         )
 
 
@@ -128,25 +143,9 @@ def _services(app: AppSpec, service: RunSpec) -> Iterator[JsonObject]:
     if app.several and not service.network_mode:
         for name in _known_as(app, service):
             yield _service(app, service, name, {"clusterIP": "None"})
-    published = [port for port in service.ports if not is_local(port)]
-    if published:
-        rows = {f"{port.protocol}-{port.host_port}": port for port in published}
-        ports = [
-            {
-                "name": name,
-                "port": port.host_port,
-                "targetPort": port.target,
-                "protocol": port.protocol.upper(),
-            }
-            for name, port in rows.items()
-        ]
+    if ports := kubernetes_ports.published(service):
         name = label(f"{service.service}-published")
         yield _service(app, service, name, {"type": "LoadBalancer", "ports": ports})
-
-
-def is_local(port: Port) -> bool:
-    """Whether it is published for its own host alone."""
-    return port.host_ip.startswith("127.") or port.host_ip == "::1"
 
 
 def _service(app: AppSpec, service: RunSpec, name: str, more: JsonObject) -> JsonObject:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from portkit.app.names import engine_user
 from portkit.app.resolve import DEFAULT_ULIMITS
+from portkit.export import kubernetes_ports
 from portkit.export.kubernetes_names import label
 from portkit.export.kubernetes_pod import ENVIRONMENT_NAME, user
 from portkit.guest.config import signal_number
@@ -137,12 +138,8 @@ def _network(service: RunSpec) -> Iterator[Row]:
         yield _WARNING, "links", "left out: services have the names that all know"
     if any(address == "host-gateway" for _, address in service.extra_hosts):
         yield _ERROR, "extra_hosts", "host-gateway: a pod has no name for its node"
-    local = [
-        port for port in service.ports if port.host_ip.startswith("127.") or port.host_ip == "::1"
-    ]
-    if local:
-        numbers = ", ".join(str(port.host_port) for port in local)
-        yield _WARNING, "ports", f"{numbers}: was published for its own host alone, and is not now"
+    for severity, text in kubernetes_ports.lacks(service):
+        yield severity, "ports", text
 
 
 def _order(service: RunSpec) -> Iterator[Row]:
@@ -167,3 +164,6 @@ def _names(app: AppSpec, service: RunSpec) -> Iterator[Row]:
     name = label(service.service)
     if app.several and name != service.service:
         yield _WARNING, "name", f"other services reach it as {name}, not as {service.service}"
+    own = label(service.hostname.partition(".")[0])
+    if own != service.hostname:
+        yield _INFO, "hostname", f"{own}, and not {service.hostname}"

@@ -13,8 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from portkit import files
+from portkit.export import kubernetes_ports
 from portkit.export.disks import DiskFormat
-from portkit.export.kubernetes import ImageName, is_local
+from portkit.export.kubernetes import ImageName
 from portkit.export.kubernetes_names import label, labels, selector
 from portkit.model import AppSpec, Finding, Firmware, Severity
 from portkit.package.save import qcow2
@@ -84,11 +85,11 @@ def machine(app: AppSpec, image: ImageName, architecture: str) -> tuple[JsonObje
     """The VirtualMachine of an App of one service, and the Service for what it publishes."""
     (service,) = app.services
     about = {"name": label(app.app), "labels": labels(app, service)}
-    published = [port for port in service.ports if not is_local(port)]
+    published = kubernetes_ports.published(service)
     wanted: JsonObject = {"name": "default", "model": "virtio", "masquerade": {}}
     if published:
         # Without a list every port is led to the machine; with one these alone.
-        rows = dict.fromkeys((port.target, port.protocol.upper()) for port in published)
+        rows = dict.fromkeys((row["targetPort"], row["protocol"]) for row in published)
         wanted["ports"] = [{"port": port, "protocol": kind} for port, kind in rows]
     made: JsonObject = {
         "apiVersion": "kubevirt.io/v1",
@@ -119,20 +120,11 @@ def machine(app: AppSpec, image: ImageName, architecture: str) -> tuple[JsonObje
     }
     if not published:
         return (made,)
-    ports = [
-        {
-            "name": f"{port.protocol}-{port.host_port}",
-            "port": port.host_port,
-            "targetPort": port.target,
-            "protocol": port.protocol.upper(),
-        }
-        for port in published
-    ]
     reached: JsonObject = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {**about, "name": label(f"{app.app}-published")},
-        "spec": {"type": "LoadBalancer", "selector": selector(app, service), "ports": ports},
+        "spec": {"type": "LoadBalancer", "selector": selector(app, service), "ports": published},
     }
     return made, reached
 
@@ -168,4 +160,8 @@ def findings(app: AppSpec) -> tuple[Finding, ...]:
     """What the VirtualMachine lacks beyond what its disk does."""
     message = "what the machine writes is lost when it is stopped: a containerDisk is read only"
     remedy = "Import the raw disk into a volume of the cluster, where its data has to stay."
-    return (Finding("kubevirt", Severity.WARNING, message, (), remedy),)
+    (service,) = app.services
+    rows = [Finding("kubevirt", Severity.WARNING, message, (), remedy)]
+    for severity, text in kubernetes_ports.lacks(service):
+        rows.append(Finding("kubevirt", severity, f"ports: {text}"))
+    return tuple(rows)

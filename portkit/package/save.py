@@ -56,18 +56,23 @@ def save(artifact: Artifact, store: Store, path: Path, name: str) -> None:
             qcow2(store.content(artifact.digest), fresh)
 
 
-@contextmanager
-def placed(path: Path, store: Store) -> Iterator[Path]:
-    """A name beside `path` for a file that the block makes; it becomes `path` when the block ends.
-
-    Raises ConflictError when `path` is there, SpaceError when the disk is full.
-    """
+def require_absent(path: Path) -> None:
+    """ConflictError when there is something of that name."""
     if path.exists():
         raise ConflictError(
             "the file is there already",
             details=str(path),
             resolution="Remove it, or choose another place with -o.",
         )
+
+
+@contextmanager
+def placed(path: Path, store: Store) -> Iterator[Path]:
+    """A name beside `path` for a file that the block makes; it becomes `path` when the block ends.
+
+    Raises ConflictError when `path` is there, SpaceError when the disk is full.
+    """
+    require_absent(path)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with store.space():

@@ -112,5 +112,8 @@ def test_what_a_disk_does_not_know() -> None:
     assert told(replace(plain, restart="always", read_only=True)) == {"restart", "read_only"}
     assert told(replace(plain, volumes=(Mount("volume", "/data", "data"),))) == {"volumes"}
     assert told(replace(plain, ports=(Port(80),))) == {"ports"}
+    assert told(replace(plain, volumes=(Mount("tmpfs", "/run"),))) == {"tmpfs"}
+    limited = replace(plain, mem_limit_bytes=1 << 30, cpus=0.5, domainname="example")
+    assert told(limited) == {"mem_limit", "cpus", "domainname"}
     (found,) = disks.findings(_app(plain), replace(IMAGE, cmd=()))
     assert found.severity is Severity.ERROR

@@ -6,11 +6,14 @@ import pytest
 from click.testing import CliRunner
 from portkit_cli.main import main
 
-from portkit.errors import AppError
+from portkit.errors import AppError, ConflictError
 from portkit.export import files
 from portkit.export.files import Wanted
-from portkit.model import Form
+from portkit.model import App, Artifact, Form, PackedApp, Service
 from portkit.move import BOTH
+from portkit.progress import NullObserver
+from portkit.store import Store
+from tests.factories import IMAGE
 
 DISK = (Form.DISK,)
 
@@ -42,6 +45,30 @@ def test_names_of_images() -> None:
     assert files._named("portkit/shop:1", "") == files.ImageName("portkit/shop:1", "Never")
     named = files._named("portkit/shop:1", "registry.example/team")
     assert named == files.ImageName("registry.example/team/shop:1", "IfNotPresent")
+
+
+@pytest.mark.parametrize(
+    ("names", "there", "error"),
+    [
+        (("a_b", "a.b"), "", AppError),
+        (("a", "b"), "shop.kubernetes.yaml", ConflictError),
+        (("a", "b"), "shop.secrets.yaml", ConflictError),
+    ],
+)
+def test_what_is_refused_is_told_before_an_image_is_written(
+    names: tuple[str, str], there: str, error: type[Exception], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    if there:
+        (folder / there).touch()
+    app = App("shop", tuple(Service(each, "x", environment={"A": "1"}) for each in names), "x")
+    artifact = Artifact(Form.IMAGE, IMAGE.digest, (IMAGE,), (), 0, 0)
+    made = PackedApp(app, (IMAGE, IMAGE), {Form.IMAGE: artifact})
+    wanted = Wanted((Form.IMAGE,), kubernetes=True)
+    with pytest.raises(error):  # and no StoreError, as nothing is in the Store
+        list(files.write(folder, made, wanted, Store(tmp_path / "store"), NullObserver()))
+    assert [each.name for each in folder.iterdir()] == ([there] if there else [])
 
 
 def test_a_bundle_has_no_other_formats(tmp_path: Path) -> None:

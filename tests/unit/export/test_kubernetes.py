@@ -172,6 +172,36 @@ def test_two_services_of_one_name() -> None:
         made(Service("a_b", image="x"), Service("a.b", image="x"))
 
 
+@pytest.mark.parametrize(
+    ("services", "twice"),
+    [
+        ([replace(WEB, depends_on=()), Service("web-published", image="x")], "Service web-pub"),
+        ([replace(WEB, name="w" * 60, depends_on=())], "Secret w"),
+    ],
+)
+def test_no_object_takes_the_place_of_another(services: list[Service], twice: str) -> None:
+    with pytest.raises(AppError, match="two objects") as caught:
+        made(*services)
+    assert caught.value.details.startswith(twice)
+
+
+def test_ports_of_one_number_at_several_addresses() -> None:
+    ports = tuple(Port(target, 80, "tcp", f"10.0.0.{target}") for target in (8, 8, 9))
+    found = made(Service("x", image="x", restart="always", ports=ports))
+    (row,) = kind(found, "Service")["spec"]["ports"]
+    assert (row["port"], row["targetPort"]) == (80, 8)
+    assert [(each.severity, each.message[:17]) for each in found.findings] == [
+        (Severity.WARNING, "ports: 80: was pu"),
+        (Severity.ERROR, "ports: 80: led to"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["y", "n", "Y", "N", "yes", "null", "0x1", "1_0", "", "a: b"])
+def test_no_reader_takes_a_text_for_something_else(text: str) -> None:
+    """Of these, PyYAML itself reads y and n as texts; YAML 1.1 and kubectl as booleans."""
+    assert yaml_text.dump({"a": text})[3] in "\"'"
+
+
 def test_an_image_says_its_user_itself() -> None:
     image = replace(IMAGE, user="www-data", env=("A=1",))
     container = kind(made(Service("x", image="x"), image=image), "Deployment")
@@ -197,7 +227,9 @@ def test_an_image_says_its_user_itself() -> None:
         ({"ports": (Port(1, 1, "tcp", "127.0.0.1"),)}, "ports", Severity.WARNING),
         ({"networks": (Attachment("back"),)}, "networks", Severity.WARNING),
         ({"contents": (Content("/x", files=()),)}, "/x", Severity.WARNING),
+        ({"ports": (Port(1, 1, "tcp", "10.0.0.9"),)}, "ports", Severity.WARNING),
         ({"labels": {"a": "b"}}, "labels", Severity.INFO),
+        ({"hostname": "web1.example"}, "hostname", Severity.INFO),
     ],
 )
 def test_what_it_cannot_say(service: dict[str, Any], field: str, severity: Severity) -> None:

@@ -66,6 +66,15 @@ def test_a_virtual_machine(firmware: Firmware) -> None:
     assert published["spec"]["selector"].items() <= labels.items()
 
 
+def test_a_number_is_published_once() -> None:
+    ports = tuple(Port(80, 80, "tcp", address) for address in ("10.0.0.1", "10.0.0.2"))
+    service = Service("shop", image="x", ports=ports)
+    _, published = documents(service)
+    assert [row["name"] for row in published["spec"]["ports"]] == ["tcp-80"]
+    found = kubevirt.findings(resolve_all(App("shop", (service,), "x"), (IMAGE,)))
+    assert "80: was published at one address" in found[1].message
+
+
 @pytest.mark.parametrize(
     ("restart", "strategy"), [("no", "Once"), ("on-failure:3", "RerunOnFailure")]
 )
