@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import IPv4Address
 from typing import Annotated, Any, TypeVar
@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import docker
 import requests
+from docker.utils.socket import read as receive
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from portkit.wire import labels, strict_json
@@ -51,14 +52,39 @@ class Client(docker.APIClient):
         """As the SDK's own, but a piece may say that it is 4 GiB long: it comes in chunks."""
         if _follows(response):  # an app may be silent for long
             self._disable_socket_timeout(self._get_raw_response_socket(response))  # type: ignore[attr-defined]
-        while len(header := response.raw.read(_HEADER)) == _HEADER:
-            (left,) = struct.unpack(">xxxxL", header)
-            while left:
-                data = response.raw.read(min(left, _CHUNK))
-                if not data:
-                    return
-                left -= len(data)
-                yield data
+        return _pieces(response.raw.read)
+
+    def _read_from_socket(self, response: requests.Response, *_: Any, **__: Any) -> Iterator[bytes]:
+        """As the SDK's own for `exec_start` with `stream` and no terminal, which alone is called;
+        its own asks for as many bytes at once as a piece says that it has."""
+        socket = self._get_raw_response_socket(response)  # type: ignore[attr-defined]
+        return _pieces(partial(_received, socket))
+
+
+def _pieces(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """The content of a stream of pieces, in chunks. read: at most so many bytes; b"" at the end."""
+    while len(header := _header(read)) == _HEADER:
+        (left,) = struct.unpack(">xxxxL", header)
+        while left:
+            data = read(min(left, _CHUNK))
+            if not data:
+                return
+            left -= len(data)
+            yield data
+
+
+def _header(read: Callable[[int], bytes]) -> bytes:
+    found = read(_HEADER)
+    while found and len(found) < _HEADER and (more := read(_HEADER - len(found))):
+        found += more
+    return found
+
+
+def _received(socket: Any, size: int) -> bytes:
+    """Waits without an end, for a command may be silent for long: its caller has a deadline."""
+    while (data := receive(socket, size)) is None:  # a signal came
+        pass
+    return bytes(data)
 
 
 def _follows(response: requests.Response) -> bool:

@@ -12,7 +12,14 @@ from portkit import app as apps
 from portkit import host as hosts
 from portkit.bundle import Bundle
 from portkit.clock import Clock
-from portkit.errors import AppError, ConflictError, HostError, PortkitError, TransferError
+from portkit.errors import (
+    AppError,
+    ConflictError,
+    HookError,
+    HostError,
+    PortkitError,
+    TransferError,
+)
 from portkit.host import Host
 from portkit.model import App, AppSpec, Artifact, Form, Live
 from portkit.move import plan as plans
@@ -177,7 +184,8 @@ def go_on(
     """Let the Move of a running App go on where it waits, or would wait, and see it to its end.
 
     A process that is at work on it makes the rest, and this waits for it; else the Move is resumed.
-    ConflictError for a Move that waits nowhere, or was taken back meanwhile.
+    ConflictError for a Move that waits nowhere, or was taken back meanwhile; HookError where the
+    target has kept the App and a command after the commit has failed, whichever process ran it.
     """
     journal = journal or Journal()
     entry = _open_entry(journal, identity)
@@ -205,6 +213,13 @@ def go_on(
         waits = steps.state(plans.CONFIRM) is walk.StepState.DOING and pause is Pause.CUTOVER
         if waits and steps.state(wanted) is walk.StepState.DONE:
             return Ended(identity, MoveState.WAITING)
+    if entry.state is MoveState.WAITING and _hook_failed(plan_from(entry.plan), steps):
+        raise HookError(
+            entry.error or "the App has moved, but a command after the commit failed",
+            details=f"{identity} of {entry.app}: the process that made it has said more",
+            resolution=f"The App runs on {entry.target}. When the cause is fixed: portkit resume "
+            f"{identity}\nTo end the Move without it: portkit resume {identity} --skip-hooks",
+        )
     if entry.state is not MoveState.DONE:
         raise ConflictError(
             f"the Move did not end well: it is {entry.state}",
@@ -212,6 +227,12 @@ def go_on(
             resolution=f"See portkit show {identity}, and what the process that made it has said.",
         )
     return Ended(identity, entry.state)
+
+
+def _hook_failed(plan: Plan, steps: Steps) -> bool:
+    """Whether the target has kept the App, and what follows it was begun and has not succeeded."""
+    after = (name for name in plan.steps() if name.startswith((plans.HOOK, plans.FORWARD)))
+    return is_kept(plan, steps) and any(steps.state(name) is walk.StepState.DOING for name in after)
 
 
 def rollback(

@@ -107,6 +107,32 @@ def test_an_endless_answer(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) 
     docker.close()
 
 
+def test_a_command_that_is_said_to_print_4_gib_at_once(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.sendall(struct.pack(">BxxxL", 1, 0xFFFFFFFF) + b"the reason")
+    theirs.close()
+    sizes: list[int] = []
+
+    class Slow:
+        """The connection that the engine has upgraded; its bytes come one by one."""
+
+        fileno = ours.fileno
+
+        def recv(self, size: int) -> bytes:
+            sizes.append(size)
+            return ours.recv(1)
+
+    engine.answers["POST /exec/x1/start"] = (200, b"")
+    docker = Docker(engine.socket, "web1")
+    monkeypatch.setattr(docker._sdk, "_get_raw_response_socket", lambda response: Slow())
+    assert b"".join(docker._sdk.exec_start("x1", stream=True)) == b"the reason"
+    assert max(sizes) == 1 << 16
+    docker.close()
+    ours.close()
+
+
 @pytest.mark.parametrize(
     "body", [b"[" + b"{}," * 400_000 + b"0]", b"[" + b'{"Id":"a"},' * 20_001 + b'{"Id":"a"}]']
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +15,13 @@ from typing import Any
 import pytest
 
 from portkit.clock import Clock
-from portkit.errors import AppError, ConflictError, HookError, HostError
+from portkit.errors import AppError, ConflictError, HookError, HostError, PortkitError
 from portkit.model import Form, Port
 from portkit.move import carry, hooks, unfinished, walk
 from portkit.move.ground import Ground
 from portkit.move.hooks import Event, facts, hooks_of
 from portkit.move.journal import Journal, MoveState
-from portkit.move.plan import Hook, Plan
+from portkit.move.plan import Hook, Pause, Plan
 from portkit.move.steps import steps_of
 from portkit.move.walk import StepState
 from tests.factories import Heard, live, plan
@@ -169,6 +170,32 @@ def test_a_move_that_was_killed_behind_its_commit_is_ended(form: Form) -> None:
     assert ended.state is MoveState.DONE
 
 
+@pytest.mark.parametrize(("failed", "error"), [("hook 1", HookError), ("release", ConflictError)])
+def test_who_waits_for_another_process_learns_what_failed_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failed: str,
+    error: type[PortkitError],
+) -> None:
+    chosen = planned(tmp_path, "exit 1", live=live())
+    journal = begun(chosen)
+    if failed == "release":
+        journal.record(chosen.move).note("hook 1", StepState.DONE)
+    working = ExitStack()
+    working.enter_context(journal.held(chosen.move))
+
+    def meanwhile(seconds: float) -> None:
+        journal.record(chosen.move).note(failed, StepState.DOING)
+        journal.settle(chosen.move, MoveState.WAITING, "it failed")
+        working.close()
+
+    monkeypatch.setattr(unfinished, "time", SimpleNamespace(sleep=meanwhile))
+    with working, pytest.raises(error) as caught:
+        unfinished.go_on(chosen.move, Pause.COMMIT, journal=journal, connect=connect)
+    assert type(caught.value) is error
+    assert "it failed" in str(caught.value)
+
+
 def test_a_move_ends_without_a_command_that_can_never_succeed(tmp_path: Path) -> None:
     chosen = planned(tmp_path, "exit 1")
     journal = begun(chosen)
@@ -210,7 +237,7 @@ def test_one_that_does_not_end_is_ended_with_what_it_has_begun(
     with pytest.raises(HookError) as caught:
         steps_of(made)[-2].do()
     assert "did not finish within 2 s" in caught.value.details
-    assert not _lives(int((tmp_path / "pid").read_text()))
+    _until_gone(int((tmp_path / "pid").read_text()))
 
 
 def test_a_rollback_tells_those_that_were_begun(
@@ -261,12 +288,13 @@ def test_a_rollback_tells_those_that_were_begun(
     ]
 
 
-def _lives(pid: int) -> bool:
-    """A zombie whose parent has not asked yet does not."""
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
+def _until_gone(pid: int) -> None:
+    """A process that was signalled ends a moment later, and may be a zombie until init asks."""
+    deadline = time.monotonic() + 30
+    with suppress(OSError):
+        while ") Z " not in Path(f"/proc/{pid}/stat").read_text():
+            assert time.monotonic() < deadline, "it lives on"
+            time.sleep(0.02)
 
 
 @dataclass(frozen=True)
