@@ -195,6 +195,7 @@ def _stays_unfinished(
         tell(f"the App was started on {target} and may have taken writes there, so it stays there")
         if steps.state(VERIFY_SOURCE) is not walk.StepState.DONE:
             tell(f"to verify the source, and to go on if it is well: portkit resume {move}")
+            tell(f"to go on without that: portkit commit {move} --unverified")
         else:
             tell(f"to go on: portkit commit {move}")
         tell(f"to go back and lose them: portkit rollback {move} --discard-writes")

@@ -143,6 +143,9 @@ class VerifySource(FormStep):
             with boot.runner(ground.target, self.form) as runner:
                 if not runner.life(ground.plan.move).running:
                     up_again(ground, self.form, runner)
+        if ground.unverified:
+            ground.clock.observer.message("the source is not verified, as was asked for")
+            return {"verified": False}
         sent = ground.results.result(LAST_SYNC)["volumes"]
         with ground.clock.phase("verify source"):
             for volume, row in zip(live_of(ground).volumes, sent, strict=True):

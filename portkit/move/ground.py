@@ -63,7 +63,8 @@ class Ground:
     by number, with what this process knows of them. downtime: asks both hosts during a cutover.
     gone: why the source, which is needed for its marker only, cannot be reached. skip_hooks: the
     user's commands after the commit are not run, but count as done. skip_quiesce: those of
-    x-portkit.quiesce likewise. began: when this process began with it.
+    x-portkit.quiesce likewise. unverified: the target keeps the App, whatever its source is by now.
+    began: when this process began with it.
     """
 
     plan: Plan
@@ -76,6 +77,7 @@ class Ground:
     for_good: bool = False
     skip_hooks: bool = False
     gone: PortkitError | None = None
+    unverified: bool = False
     skip_quiesce: bool = False
     halt: Halt = field(default_factory=Halt)
     copies: dict[int, Copy] = field(default_factory=dict)

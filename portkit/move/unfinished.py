@@ -88,6 +88,7 @@ def resume(
     store: Store | None = None,
     skip_hooks: bool = False,
     skip_quiesce: bool = False,
+    unverified: bool = False,
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> Ended:
@@ -95,7 +96,8 @@ def resume(
 
     The App is read again from where it was. Raises AppError when it has changed since. When the
     Move fails now, it is rolled back like any other. skip_hooks: the commands that were given for
-    after the commit are not run any more; HookError when one of them fails. skip_quiesce: those of
+    after the commit are not run any more; HookError when one of them fails. unverified: the target
+    keeps a running App whose source is not, or not any more, what was sent. skip_quiesce: those of
     x-portkit.quiesce are not run any more.
     """
     journal, observer = journal or Journal(), observer or NullObserver()
@@ -114,12 +116,7 @@ def resume(
         target.limit(plan.limit)
         packed = _packed(plan, app, source, target, image, observer)
         if fingerprint(journal, packed.spec) != plan.fingerprint:
-            raise AppError(
-                "the App has changed since the Move began",
-                details=f"{plan.app_source}: its settings, or variables that they are made from",
-                resolution=f"Put them back as they were, or take the Move back: portkit rollback "
-                f"{identity}",
-            )
+            raise _changed(plan, "its settings, or variables that they are made from")
         steps = journal.record(identity)
         with packed.turn.taken() as clock:
             cargo = cargo_of(packed, store, source)
@@ -133,6 +130,7 @@ def resume(
                 from_start=False,
                 skip_hooks=skip_hooks,
                 skip_quiesce=skip_quiesce,
+                unverified=unverified,
             )
             journal.reserve()
             journal.settle(identity, MoveState.RUNNING)
@@ -140,6 +138,14 @@ def resume(
         reports = form_reports(plan, steps, packed, cargo)
         report = packed.report((), reports, cutover=cutover_report(plan, steps))
     return Ended(identity, journal.get(identity).state, report)
+
+
+def _changed(plan: Plan, what: str) -> AppError:
+    return AppError(
+        "the App has changed since the Move began",
+        details=f"{plan.app_source}: {what}",
+        resolution=f"Put it back as it was, or take the Move back: portkit rollback {plan.move}",
+    )
 
 
 def _released(
@@ -172,10 +178,28 @@ def _released(
     return Ended(plan.move, journal.get(plan.move).state)
 
 
+def _require_waits(entry: Entry, steps: Steps, pause: Pause) -> None:
+    """ConflictError for a Move that waits nowhere, or has not come so far."""
+    if plan_from(entry.plan).live is None:
+        raise ConflictError(
+            "only the Move of a running App waits",
+            details=f"{entry.id} of {entry.app}",
+            resolution=f"portkit resume {entry.id}",
+        )
+    booted = steps.state(f"boot {plan_from(entry.plan).forms[0]}")
+    if pause is Pause.COMMIT and booted not in (walk.StepState.DOING, walk.StepState.DONE):
+        raise ConflictError(
+            "the App was not started on the target yet",
+            details=f"{entry.id} of {entry.app}, {entry.source} -> {entry.target}",
+            resolution=f"First: portkit cutover {entry.id}",
+        )
+
+
 def go_on(
     identity: str,
     pause: Pause,
     *,
+    unverified: bool = False,
     journal: Journal | None = None,
     store: Store | None = None,
     observer: Observer | None = None,
@@ -186,26 +210,24 @@ def go_on(
     A process that is at work on it makes the rest, and this waits for it; else the Move is resumed.
     ConflictError for a Move that waits nowhere, or was taken back meanwhile; HookError where the
     target has kept the App and a command after the commit has failed, whichever process ran it.
+    unverified: as for `resume`; ConflictError while a process is at work on it.
     """
     journal = journal or Journal()
     entry = _open_entry(journal, identity)
-    if plan_from(entry.plan).live is None:
-        raise ConflictError(
-            "only the Move of a running App waits",
-            details=f"{identity} of {entry.app}",
-            resolution=f"portkit resume {identity}",
-        )
     steps = journal.record(identity)
-    booted = steps.state(f"boot {plan_from(entry.plan).forms[0]}")
-    if pause is Pause.COMMIT and booted not in (walk.StepState.DOING, walk.StepState.DONE):
-        raise ConflictError(
-            "the App was not started on the target yet",
-            details=f"{identity} of {entry.app}, {entry.source} -> {entry.target}",
-            resolution=f"First: portkit cutover {identity}",
-        )
+    _require_waits(entry, steps, pause)
+    if unverified and entry.live:
+        raise ConflictError("the Move is at work", details=f"{identity}: its source is verified")
     journal.tell(identity, pause)
     if not entry.live:
-        return resume(identity, journal=journal, store=store, observer=observer, connect=connect)
+        return resume(
+            identity,
+            unverified=unverified,
+            journal=journal,
+            store=store,
+            observer=observer,
+            connect=connect,
+        )
     wanted = {Pause.CUTOVER: plans.FENCE, Pause.COMMIT: plans.CONFIRM}[pause]
     while entry.live:
         time.sleep(_LOOK_S)
@@ -433,10 +455,5 @@ def _spec(plan: Plan, app: App, image: Artifact) -> AppSpec:
     """What the App's processes will see now; AppError when it has other services than before."""
     known = {each.digest: each for each in image.images}
     if [service.name for service in app.services] != list(plan.services):
-        raise AppError(
-            "the App has changed since the Move began",
-            details=f"{plan.app_source}: it had the services {', '.join(plan.services)}",
-            resolution="Put it back as it was, or take the Move back: portkit rollback "
-            f"{plan.move}",
-        )
+        raise _changed(plan, f"it had the services {', '.join(plan.services)}")
     return apps.resolve_all(apps.filled(app), [known[digest] for digest in plan.services.values()])

@@ -162,21 +162,27 @@ def cutover(identity: str, progress: str) -> None:
 
 @click.command()
 @_identity
+@click.option(
+    "--unverified",
+    is_flag=True,
+    help="Also where the stopped source is not what was sent, or was not compared with it.",
+)
 @progress
-def commit(identity: str, progress: str) -> None:
+def commit(identity: str, unverified: bool, progress: str) -> None:
     """Let the target keep an App whose Move waits for that.
 
     For a Move that was started with --confirm. From then on the target starts the App by itself.
 
     \b
-    Example:
+    Examples:
       portkit commit pk-6e4b06d66696
+      portkit commit pk-6e4b06d66696 --unverified
     """
-    _go_on(identity, library.Pause.COMMIT, progress)
+    _go_on(identity, library.Pause.COMMIT, progress, unverified=unverified)
 
 
-def _go_on(identity: str, pause: library.Pause, progress: str) -> None:
-    ended = library.go_on(identity, pause, observer=observer(progress))
+def _go_on(identity: str, pause: library.Pause, progress: str, *, unverified: bool = False) -> None:
+    ended = library.go_on(identity, pause, unverified=unverified, observer=observer(progress))
     if ended.report is not None:
         print_report(ended.report)
     else:

@@ -9,7 +9,7 @@ import pytest
 
 from portkit import boot
 from portkit.clock import Clock
-from portkit.errors import ConflictError, EngineError
+from portkit.errors import ConflictError, EngineError, VerifyError
 from portkit.model import Form, Instance, Life, LiveContainer, Quiesce
 from portkit.move import cutover, quiesce, steps, unfinished
 from portkit.move.ground import Ground
@@ -106,6 +106,44 @@ def test_what_goes_on_serving_while_its_stop_fails_is_not_lost_unasked(
         unfinished.rollback(identity, journal=journal, connect=connect)
     assert "--discard-writes" in caught.value.resolution
     assert journal.get(identity).state is MoveState.ROLLING_BACK
+
+
+@pytest.mark.parametrize("unverified", [False, True])
+def test_only_the_user_keeps_what_was_not_verified(
+    monkeypatch: pytest.MonkeyPatch, unverified: bool
+) -> None:
+    asked: list[str] = []
+
+    @contextmanager
+    def origin(*_: object) -> Iterator[Any]:
+        yield SimpleNamespace(require_stopped=lambda: asked.append("stopped"))
+
+    @contextmanager
+    def runner(*_: object) -> Iterator[Any]:
+        yield SimpleNamespace(life=lambda move: Life("running"))
+
+    def differs(*_: object) -> None:
+        raise VerifyError("a volume at the source is not what was sent to the target")
+
+    monkeypatch.setattr(boot, "runner", runner)
+    monkeypatch.setattr(cutover, "origin", origin)
+    monkeypatch.setattr(cutover, "verify_origin", differs)
+    chosen = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=live())
+    host: Any = SimpleNamespace(endpoint="there", name="there")
+    sent = {"volumes": [{"passes": [{"remembered": 1, "digest": ""}]}]}
+    results: Any = SimpleNamespace(result=lambda name: sent)
+    heard = Heard()
+    ground = Ground(
+        chosen, results, host, host, Clock(heard), from_start=False, unverified=unverified
+    )
+    step = {each.name: each for each in steps.steps_of(ground)}["verify source"]
+    if unverified:
+        assert step.do() == {"verified": False}
+        assert heard.messages == ["the source is not verified, as was asked for"]
+    else:
+        with pytest.raises(VerifyError):
+            step.do()
+    assert asked == ["stopped"], "it does not run beside the target, whatever was asked for"
 
 
 @pytest.mark.parametrize("step", ["unquiesce", "commit"])
