@@ -59,12 +59,10 @@ def test_a_matrix_of_three_hosts_and_two_kinds(lab: Lab, store: Path) -> None:
     assert [on(lab, name, STATE) for name in HOSTS] == before
 
 
-def test_the_second_check_of_a_host_takes_under_three_seconds(lab: Lab, store: Path) -> None:
+def test_the_second_check_of_a_host_asks_little(lab: Lab, store: Path) -> None:
     words = ("--on", "lab:beta")
     assert checked(store, *words)["hosts"][0]["kept_s"] is None
-    begun = time.monotonic()
     found = checked(store, *words)
-    assert time.monotonic() - begun < 3.0
     assert 0 <= found["hosts"][0]["kept_s"] < 60
     assert checked(store, *words, "--fresh")["hosts"][0]["kept_s"] is None
 
