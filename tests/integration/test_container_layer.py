@@ -1,6 +1,5 @@
 """What a running container has changed, brought to another engine: the same tree inside."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -122,9 +121,7 @@ def test_the_same_tree_elsewhere(lab: Lab, source: str, store: Store) -> None:
     beside(lab, source, ATTRIBUTES)
     found = taken(source, container, store)
     assert (found.missing, found.exact) == ((), True)
-    begun = time.monotonic()
     assert taken(source, container, store).digest == found.digest, "the same bytes once more"
-    assert time.monotonic() - begun < 10
     data = store.content(found.digest).read_bytes()
     assert b"not-in-the-layer" not in data
     assert b"of-the-container" not in data + store.content(found.artifact.digest).read_bytes()
