@@ -17,6 +17,7 @@ from portkit.model import Form, Severity, Verdict
 from portkit.move import Cell, HostKnown, Matrix
 from portkit.move.matrix import Basis
 from portkit.move.observed import Outcome
+from portkit_cli.isolation import print_isolation, print_meanings
 from portkit_cli.render import clean, stdout
 
 _COLOURS = {
@@ -40,6 +41,8 @@ def print_matrix(matrix: Matrix) -> None:
     for app in matrix.apps:
         console.print(Text(clean(app), "bold"))
         console.print(_table(matrix, app))
+        print_isolation(console, matrix, app)
+    print_meanings(console, matrix)
     for line in _findings(matrix):
         console.print(Text(clean(line)))
     for host in matrix.hosts:

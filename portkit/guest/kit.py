@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata, resources
 from pathlib import Path
 
 from portkit import files, process
 from portkit.architecture import TABLE, Architecture
 from portkit.errors import AppError, ToolError
 from portkit.guest import boot_partition, foreign
+from portkit.guest.compiler import compiled
 from portkit.guest.initrd import cpio
 from portkit.wire.sparse import hash_sparse
 
@@ -86,7 +85,8 @@ def build_kit(
     (kernel,) = (tree / "boot").glob("vmlinuz-*")
     release = kernel.name.removeprefix("vmlinuz-")
     modules = tree / "lib/modules" / release
-    initrd = _kept(cache, "initrd", _initrd(_init(cache, architecture), modules, drivers, dhcp))
+    init = compiled("portkit.guest", "init", architecture, cache)
+    initrd = _kept(cache, "initrd", _initrd(init, modules, drivers, dhcp))
     made_of = _digest(kernel) + _digest(initrd)
     boot = _boot(cache, known, _uefi_loader(cache, apt), kernel, initrd, made_of)
     first = boot_partition.BIOS_LOADER.read_bytes()[:LOADER_BYTES] if known.bios else b""
@@ -173,40 +173,6 @@ def _unpacked(tree: Path, package_name: str, apt: list[str]) -> Path:
         if not tree.exists():
             (Path(folder) / "tree").replace(tree)
     return tree
-
-
-def _init(cache: Path, architecture: str) -> Path:
-    """The compiled init; again only when a source or the compiler changed."""
-    import ziglang
-
-    source = resources.files("portkit.guest") / "src"
-    files = sorted(
-        (f for f in source.iterdir() if f.name[-2:] in (".c", ".h")), key=lambda f: f.name
-    )
-    total = hashlib.sha256(metadata.version("ziglang").encode())
-    for file in files:
-        total.update(file.name.encode() + b"\0" + file.read_bytes())
-    made = cache / f"init-{architecture}-{total.hexdigest()[:16]}"
-    if made.exists():
-        return made
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
-        out = Path(folder) / "init"
-        zig = Path(ziglang.__file__).parent / "zig"
-        argv: list[str | Path] = [
-            zig,
-            "cc",
-            "-target",
-            TABLE[architecture].init,
-            "-static",
-            "-Os",
-            "-s",
-        ]
-        argv += ["-Wall", "-Wextra", "-Werror", "-o", out]
-        argv += [str(file) for file in files if file.name.endswith(".c")]
-        env = {"ZIG_GLOBAL_CACHE_DIR": str(cache / "zig"), "ZIG_LOCAL_CACHE_DIR": folder}
-        process.run(argv, env=env, timeout=600)
-        shutil.move(out, made)
-    return made
 
 
 def _initrd(init: Path, modules: Path, drivers: tuple[str, ...], dhcp: bool) -> bytes:

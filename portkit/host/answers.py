@@ -90,6 +90,12 @@ class _Folder(_Answer):
     volumes: Annotated[dict[_Word, _Word], BeforeValidator(_few)]
 
 
+class _Kernel(_Answer):
+    release: _Word
+    boot_id: _Word
+    namespaces: Annotated[dict[_Word, _Word], BeforeValidator(_few)]
+
+
 class _Remain(_Answer):
     kind: Literal["instance", "volume", "network", "image"]
     id: Annotated[str, Field(pattern=r"^(pk-[0-9a-f]{12})?$")]
@@ -226,6 +232,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "forward.begin": _Answer,
     "forward.end": _Removed,
     "forward.list": _Forwards,
+    "kernel.identity": _Kernel,
     "volume.scan": _Scanned,
     "volume.digest": _Digested,
     "volume.pages": _Answer,

@@ -25,7 +25,7 @@ from portkit.delivery import Prediction
 from portkit.errors import AppError, HookError, HostError, PortkitError, TransferError
 from portkit.host import Host
 from portkit.model import App, Form, PackedApp
-from portkit.move import matrix, predict, prepare, prove, unfinished
+from portkit.move import isolate, matrix, predict, prepare, prove, unfinished
 from portkit.move.again import Measured, measure_again
 from portkit.move.behind import Left, left_behind
 from portkit.move.by_marker import rollback_on
@@ -64,6 +64,7 @@ __all__ = [
     "left_behind",
     "matrix_json",
     "measure_again",
+    "measure_isolation",
     "move_app",
     "move_apps",
     "new_id",
@@ -255,6 +256,24 @@ def prove_apps(
     """
     request = packages.request
     return prove.prove(found, packages.packages, request, targets, journal or Journal(), told)
+
+
+def measure_isolation(
+    packages: Packages,
+    found: Matrix,
+    targets: Mapping[str, AbstractContextManager[Host]],
+    *,
+    journal: Journal | None = None,
+) -> Matrix:
+    """Measure what keeps each App apart from each host: the Matrix with `Cell.isolation`.
+
+    Each cell is a Move that keeps nothing, in which a probe takes the place of the service that
+    answers for the App, with its user, capabilities, security options, mounts and limits; the other
+    services are left out, and nothing is published. It changes nothing. A cell in which it could
+    not run says why. found, targets: as for `prove_apps`.
+    """
+    request = packages.request
+    return isolate.isolate(found, packages.packages, request, targets, journal or Journal())
 
 
 def move_app(app: App, *, source: Source, target: Host, **options: Unpack[MoveOptions]) -> Report:

@@ -24,7 +24,7 @@ from portkit.model import (
     Timeline,
 )
 from portkit.move import walk
-from portkit.move.ground import Cargo, Ground, keep, read
+from portkit.move.ground import Cargo, Ground, WhileUp, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
 from portkit.move.marker import give_room
 from portkit.move.plan import (
@@ -69,8 +69,12 @@ def carry_out(
     stays: Form | None,
     repeat: int,
     course: Course | None = None,
+    while_up: WhileUp | None = None,
 ) -> tuple[Report, HookError | None]:
     """Make the Move. When it fails it is rolled back; what even that could not do is said.
+
+    while_up: is called while each form is up, before it is stopped; a Move that is resumed does
+    without.
 
     Returns the Report, and the error where the App runs on the target and a hook has failed.
     """
@@ -83,7 +87,7 @@ def carry_out(
         forward=course.forward,
     )
     steps = journal.record(plan.move)
-    cargo = cargo_of(packed, job.store, job.source)
+    cargo = replace(cargo_of(packed, job.store, job.source), while_up=while_up)
     with journal.held(plan.move), packed.turn.taken() as clock:
         ground = Ground(plan, steps, job.target, job.source.host, clock, cargo)
         journal.add(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
+from portkit import boot
 from portkit.clock import Clock
 from portkit.errors import PortkitError
 from portkit.halt import Halt, Heeding
@@ -22,6 +24,7 @@ from portkit.wire.json_types import JsonObject
 
 # Bytes; a manifest lists blobs, of which an image has some hundred.
 _MANIFEST_LIMIT = 16 << 20
+WhileUp = Callable[[boot.Runner, str], None]
 MAKE_DISK = "package disk"
 SEND_DISK = "transfer disk"
 
@@ -41,7 +44,8 @@ class Cargo:
     """What has to be at hand to go forward; to go back it is not needed.
 
     image: what a disk is made of. artifacts: those that are there; the disk comes when its step has
-    made it. facts: of the target.
+    made it. facts: of the target. while_up: is called with the Runner and the Instance's id when a
+    form has answered, before it is stopped.
     """
 
     app: App
@@ -51,6 +55,7 @@ class Cargo:
     facts: Facts
     store: Store
     source: Source
+    while_up: WhileUp | None = None
 
 
 @dataclass

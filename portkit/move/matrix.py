@@ -13,6 +13,7 @@ from enum import StrEnum
 from portkit import compat
 from portkit.compat import Profile
 from portkit.errors import IncompatibleError, PortkitError, PredictionError, UnknownError
+from portkit.isolation.seen import Isolation
 from portkit.model import Facts, Finding, Form, Severity, Verdict
 from portkit.move.observed import Observed, Outcome
 from portkit.move.prepare import Package, Request
@@ -51,7 +52,8 @@ class HostKnown:
 @dataclass(frozen=True)
 class Cell:
     """What becomes of one App in one Form on one host. reason: of the verdict, in one line.
-    observed: what a trial showed; None where none was asked for."""
+    observed: what a trial showed; None where none was asked for. isolation: what a probe in the
+    App's place saw; None where that was not asked for."""
 
     app: str
     form: Form
@@ -60,6 +62,7 @@ class Cell:
     reason: str
     findings: tuple[Finding, ...]
     observed: Observed | None = None
+    isolation: Isolation | None = None
 
     @property
     def runs(self) -> bool:

@@ -23,6 +23,7 @@ from portkit.host import Host
 from portkit.model import Verdict
 from portkit.move import prepare, unfinished
 from portkit.move.carry import carry_out
+from portkit.move.ground import WhileUp
 from portkit.move.journal import Journal
 from portkit.move.matrix import Basis, Cell, HostKnown, Matrix
 from portkit.move.observed import Observed, Outcome, harm, observed, untried
@@ -53,7 +54,7 @@ def prove(
 
     for host in matrix.hosts:
         cells = [cell for cell in matrix.cells if cell.host == host.name]
-        if why := _out_of_reach(host):
+        if why := out_of_reach(host):
             for cell in cells:
                 take(cell, untried(cell.verdict, why))
             continue
@@ -65,7 +66,8 @@ def prove(
     )
 
 
-def _out_of_reach(host: HostKnown) -> str:
+def out_of_reach(host: HostKnown) -> str:
+    """Why nothing can be tried there; "" where it can."""
     return {
         Basis.ASKED: "",
         Basis.DOCUMENTATION: "by documentation: there is no host to try it on",
@@ -82,8 +84,16 @@ def _tried(cell: Cell, package: Package, job: Job, journal: Journal) -> Observed
     return trial(package, one, journal, cell.verdict)
 
 
-def trial(package: Package, job: Job, journal: Journal, verdict: Verdict) -> Observed:
+def trial(
+    package: Package,
+    job: Job,
+    journal: Journal,
+    verdict: Verdict,
+    while_up: WhileUp | None = None,
+) -> Observed:
     """Start one App in the one Form of the job, measure it and remove it, whatever rules say.
+
+    while_up: is called when it has answered, before it is stopped.
 
     TransferError or HostError from the roll back is not raised: the Move is then unfinished, which
     is told to the observer and shown by `portkit moves`.
@@ -99,7 +109,7 @@ def trial(package: Package, job: Job, journal: Journal, verdict: Verdict) -> Obs
         with boot.runner(job.target, form) as engine:
             engine.instances()
         conflict = isinstance(compat.refusal({"": packed.findings[form]}), ConflictError)
-        carry_out(packed, job, journal, None, 1)
+        carry_out(packed, job, journal, None, 1, while_up=while_up)
     except ConflictError as error:
         if conflict:  # as predicted: something else on the host has the port
             return observed(verdict, Outcome.FAILS, reason_of(error))

@@ -179,6 +179,8 @@ class Start(FormStep):
                 if number == plan.repeat:
                     with ground.clock.phase("settle"):
                         watch.settle()
+                if number == plan.repeat and cargo.while_up is not None:
+                    cargo.while_up(runner, plan.move)
                 # The other Form publishes the same ports, so only one may run.
                 if number < plan.repeat or not plan.stays(self.form):
                     with ground.clock.phase("stop"):

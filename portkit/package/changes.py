@@ -10,7 +10,7 @@ from pathlib import Path
 
 from portkit.errors import AppError, SpaceError, VerifyError
 from portkit.host import Host
-from portkit.model import CONFIG_LIMIT, Artifact, Blob, ImageConfig
+from portkit.model import CONFIG_LIMIT, Artifact, Blob
 from portkit.package import tarball
 from portkit.package.flatten import flattened
 from portkit.package.tar_fields import TarError
@@ -76,18 +76,7 @@ def changed(
     nothing = Changed(artifact, missing=missing, untold=told["untold"], exact=told["exact"])
     if layer is None or _is_as_before(artifact, layer, store):
         return nothing
-    image, config = _with_layer(artifact.config, layer, name, store)
-    blobs = (config, *artifact.blobs[1:], layer)
-    total = sum({blob.digest: blob.size for blob in blobs}.values())
-    made = replace(
-        artifact,
-        digest=image.digest,
-        images=(image,),
-        blobs=blobs,
-        logical_bytes=total,
-        stored_bytes=total,
-    )
-    store.save(made, f"image {image.digest}")
+    made = with_layer(artifact, layer, f"changes of container {name}", store)
     paths = told["added"] + told["changed"] + told["deleted"]
     observer.message(f"{name} has changed {paths} files of its image ({layer.size} bytes)")
     return replace(nothing, artifact=made, digest=layer.digest, size_bytes=layer.size, paths=paths)
@@ -173,16 +162,30 @@ def _is_in(tree: Tree, steps: Sequence[str], member: Member) -> bool:
     )
 
 
-def _with_layer(
-    image: ImageConfig, layer: Blob, name: str, store: Store
-) -> tuple[ImageConfig, Blob]:
+def with_layer(artifact: Artifact, layer: Blob, what: str, store: Store) -> Artifact:
+    """An image with one more layer, which is in the Store; so is what is returned.
+
+    what: the layer is, for the image's history. AppError when engines take no more layers.
+    """
     from portkit.image_config import parse_image_config  # pydantic is slow to import
 
-    data = appended(store.read_bytes(image.digest, CONFIG_LIMIT), layer.digest, name)
-    return parse_image_config(data), store.put_bytes(data)
+    data = appended(store.read_bytes(artifact.digest, CONFIG_LIMIT), layer.digest, what)
+    image, config = parse_image_config(data), store.put_bytes(data)
+    blobs = (config, *artifact.blobs[1:], layer)
+    total = sum({blob.digest: blob.size for blob in blobs}.values())
+    made = replace(
+        artifact,
+        digest=image.digest,
+        images=(image,),
+        blobs=blobs,
+        logical_bytes=total,
+        stored_bytes=total,
+    )
+    store.save(made, f"image {image.digest}")
+    return made
 
 
-def appended(config: bytes, diff_id: str, name: str) -> bytes:
+def appended(config: bytes, diff_id: str, what: str) -> bytes:
     """An image's configuration with one more layer; the same for the same layer, whenever it is
     made. Nothing of the container is in it: its environment and its command stay the image's.
 
@@ -193,13 +196,13 @@ def appended(config: bytes, diff_id: str, name: str) -> bytes:
     if len(layers) >= _MOST_LAYERS:
         raise AppError(
             "the image has as many layers as engines take",
-            details=f"{name}: {len(layers)} layers, and its changes would be one more",
+            details=f"{what}: {len(layers)} layers, and these would be one more",
             resolution="Build the image anew, with fewer layers or with the changes in it.",
         )
     history = document.get("history")
     # Where the history does not fit the layers already, one more entry would be of another layer.
     if isinstance(history, list) and _made_layers(history) == len(layers):
-        entry = {"created_by": f"portkit: changes of container {printable(name)}"}
+        entry = {"created_by": f"portkit: {printable(what)}"}
         if isinstance(document.get("created"), str):
             entry["created"] = document["created"]
         history.append(entry)

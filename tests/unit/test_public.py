@@ -15,7 +15,8 @@ FUNCTIONS = words(
     """
     load connect plan_app plan_apps move_app move_apps pack measure_again resume rollback
     rollback_on show to_json write_bundle collect_garbage take_inventory package_apps judge_apps
-    check_apps load_profile matrix_json prove_apps
+    check_apps load_profile matrix_json measure_isolation
+    prove_apps
     """
 )
 VALUES = words(

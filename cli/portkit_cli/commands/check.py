@@ -50,6 +50,12 @@ _LIST = "list"
     help="Also start the APPs on each HOST, in each form, also where it is predicted that they do "
     "not run; show what was seen beside what was predicted; and remove them again.",
 )
+@click.option(
+    "--isolation",
+    is_flag=True,
+    help="Also start a probe in place of each APP on each HOST, in each form, with the APP's own "
+    "settings; show what it sees and reaches there; and remove it again. It changes nothing.",
+)
 @sources.source
 @sources.pull
 @sources.form
@@ -63,6 +69,7 @@ def check(
     fresh: bool,
     strict: bool,
     prove: bool,
+    isolation: bool,
     source: str,
     pull: str,
     form: str,
@@ -81,18 +88,23 @@ def check(
     its published ports, measured and removed, one form after the other. The exit code is 16 when
     it ran where it was predicted not to, or did not run where it was predicted to.
 
+    With --isolation, what is sent and started is a small program in place of the service that
+    answers for the APP. It reports whose kernel it runs on, and what of it and of the host it sees
+    and reaches. It changes nothing, publishes no port, and the exit code does not depend on it.
+
     \b
     Examples:
       portkit check ./shop --on web1 --on lab:gamma
       portkit check ./shop --profile rhel-9 --profile macos-apple-silicon
       portkit check ./shop ./blog --from web1 --on web2 --strict --output json
       portkit check ./shop --on lab:beta --prove
+      portkit check ./shop --on lab:beta --isolation
       portkit check --profile list
     """
     if _LIST in kinds:
         print_profiles([profiles_room.load(name) for name in profiles_room.names()], output)
         return
-    _require(names, targets, kinds, prove=prove)
+    _require(names, targets, kinds, tried=prove or isolation)
     # A name that is wrong is refused before anything is packaged.
     profiles = [profiles_room.load(name) for name in dict.fromkeys(kinds)]
     told = observer(progress)
@@ -101,9 +113,9 @@ def check(
         forms = sources.asked(form, origin)
         packages = moves.package_apps(loaded, source=origin, forms=forms, observer=told)
         found = moves.check_apps(packages, ends, profiles)
-        if prove:
+        for trial, wanted in ((moves.prove_apps, prove), (moves.measure_isolation, isolation)):
             again = {target: connect(target, told, keep=True) for target in targets}
-            found = moves.prove_apps(packages, found, again)
+            found = trial(packages, found, again) if wanted else found
     if output == "json":
         click.echo(json.dumps(moves.matrix_json(found), indent=2))
     else:
@@ -113,7 +125,7 @@ def check(
 
 
 def _require(
-    names: tuple[str, ...], targets: tuple[str, ...], kinds: tuple[str, ...], *, prove: bool
+    names: tuple[str, ...], targets: tuple[str, ...], kinds: tuple[str, ...], *, tried: bool
 ) -> None:
     if not names:
         raise click.UsageError("Missing argument 'APP...'.")
@@ -122,5 +134,7 @@ def _require(
             "name a host or a kind of host, such as: "
             "portkit check ./shop --on web1 --profile rhel-9"
         )
-    if prove and not targets:
-        raise click.UsageError("--prove starts the APPs on a host: name one with --on HOST")
+    if tried and not targets:
+        raise click.UsageError(
+            "--prove and --isolation start something on a host: name one with --on HOST"
+        )

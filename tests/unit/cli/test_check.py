@@ -29,14 +29,17 @@ from portkit.errors import (
     SpaceError,
     UnknownError,
 )
+from portkit.isolation import HostKernel, answer
 from portkit.model import App, Artifact, Finding, Form, Severity, Verdict
-from portkit.move import prove
+from portkit.move import isolate, prove
 from portkit.move.prepare import Job, Package, Request
 from portkit.report import FormReport, Report
 from tests.factories import FACTS, IMAGE, facts
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((ROOT / "docs/check.schema.json").read_text())
+CONTAINER = json.loads((ROOT / "fixtures/isolation/container.json").read_text())
+BOOT = CONTAINER["boot_id"]
 SLOW = Finding("accelerator", Severity.WARNING, "it would be slow", ("no kvm",), "Use KVM.")
 FOUND: dict[tuple[str, Form], tuple[Finding, ...]] = {}
 NOW: dict[tuple[str, Form], tuple[Finding, ...]] = {}  # when a cell is tried, where it differs
@@ -240,7 +243,9 @@ def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[tuple[str, F
     monkeypatch.setenv("PORTKIT_STATE", str(tmp_path))
     errors: dict[tuple[str, Form], Exception] = {}
 
-    def carry_out(packed: Any, job: Job, journal: Any, keep: Form | None, *_: Any) -> None:
+    def carry_out(
+        packed: Any, job: Job, journal: Any, keep: Form | None, *_: Any, **__: Any
+    ) -> None:
         assert keep is None, "it stays nowhere"
         (form,) = job.forms
         if error := errors.get((job.target.name, form)):
@@ -318,7 +323,7 @@ def test_no_move_is_begun_where_the_engine_is_dead(
 ) -> None:
     FOUND["web1", Form.IMAGE] = refused("docker")
     trials["web1", Form.IMAGE] = EngineError("no answer")
-    monkeypatch.setattr(prove, "carry_out", lambda *_: pytest.fail("it could not be taken back"))
+    monkeypatch.setattr(prove, "carry_out", lambda *_, **__: pytest.fail("it was begun"))
     found = document("shop:1", "--on", "web1", "--form", "image", "--prove")
     assert seen(found) == {"web1 image": ("does not run", True)}
 
@@ -365,3 +370,53 @@ def test_a_trial_tells_what_was_not_known(trials: dict[tuple[str, Form], Excepti
 
 def test_only_a_host_can_be_tried() -> None:
     assert portkit("shop:1", "--profile", "rhel-9", "--prove").exit_code == 2
+
+
+def isolated(monkeypatch: pytest.MonkeyPatch, **said: Any) -> None:
+    """Each form's probe says that, or the trial fails with it."""
+
+    def trial(package: Package, job: Job, *_: Any, while_up: Any) -> moves.Observed:
+        (form,) = job.forms
+        if isinstance(said[form], str):
+            return moves.Observed(moves.Outcome.FAILS, said[form])
+        line = f"{answer.MARK} {json.dumps(said[form])}\n"
+        while_up(SimpleNamespace(logs=lambda *_: line), "pk-1")
+        return moves.Observed(moves.Outcome.RUNS)
+
+    monkeypatch.setattr(isolate, "trial", trial)
+    monkeypatch.setattr(isolate, "probed", lambda package, request: package)
+    monkeypatch.setattr(isolate, "_kernel", lambda host: HostKernel("6.1", BOOT, {}))
+
+
+def test_isolation_is_a_table_with_the_forms_beside_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    isolated(monkeypatch, image=CONTAINER, disk={**CONTAINER, "boot_id": "another"})
+    words = ("shop:1", "--on", "web1", "--on", "dead", "--isolation")
+    found = document(*words)
+    jsonschema.validate(found, SCHEMA)
+    told = [cell["isolation"] for cell in found["cells"]]
+    assert [each["own_kernel"] for each in told] == [False, True, None, None]
+    assert told[2]["reason"] == "the host was not reached"
+    shown = portkit(*words).stdout
+    (kernel,) = (line for line in shown.splitlines() if CONTAINER["release"] in line)
+    assert kernel.index("the host's") < kernel.index("its own")
+    assert "Whose kernel serves the app's system calls" in " ".join(shown.split())
+
+
+def test_a_probe_that_did_not_run_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    isolated(monkeypatch, image=CONTAINER, disk="the guest ended")
+    words = ("shop:1", "--on", "web1", "--isolation")
+    image, disk = (cell["isolation"] for cell in document(*words)["cells"])
+    assert image["seen"]["release"] == CONTAINER["release"]
+    assert (disk["seen"], disk["own_kernel"]) == (None, None)
+    assert disk["reason"] == "the probe did not run: the guest ended"
+    done = portkit(*words)
+    assert "isolation of shop (disk) on web1: the probe did not run" in done.stdout
+    assert done.exit_code == 0, "it is measured, not judged"
+
+
+def test_isolation_is_of_hosts_that_can_be_asked_and_of_apps_made_of_images() -> None:
+    assert portkit("shop:1", "--profile", "rhel-9", "--isolation").exit_code == 2
+    (cell,) = document("shop:1", "--on", "web1", "--form", "image")["cells"]
+    assert cell["isolation"] is None
