@@ -67,7 +67,9 @@ exit 1
 """
 
 
-@pytest.mark.parametrize("name", ["alpha", "beta", "gamma"])
+@pytest.mark.parametrize(
+    "name", ["alpha", pytest.param("beta", marks=pytest.mark.campaign), "gamma"]
+)
 def test_a_git_repository_is_built(lab: Lab, name: str) -> None:
     """The old builder alone (Docker 20.10), buildx with overlay2, buildx with containerd."""
     on(lab, name, REPOSITORY)

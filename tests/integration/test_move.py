@@ -105,7 +105,7 @@ def test_uefi(lab: Lab, store: Path, tmp_path: Path, target: str) -> None:
     assert ours(lab, target) == before
 
 
-@pytest.mark.parametrize("keep", ["image", "disk"])
+@pytest.mark.parametrize("keep", [pytest.param("image", marks=pytest.mark.campaign), "disk"])
 def test_back_after_a_reboot(lab: Lab, store: Path, keep: str) -> None:
     """`restart: unless-stopped` brings the kept one back, and only that one."""
     url = f"http://{lab.address('beta')}:5232/.web/"
@@ -200,11 +200,23 @@ SOON = "    x-portkit: {health: {timeout: 15s}}\n"
         ("disk", f"    command: ['false']\n{PUBLISHED}", 8, ["exited with code 1", "portkit:"]),
         # The image boots first, while the disk is still on its way.
         ("both", SLEEP + PUBLISHED + SOON, 8, ["did not answer within 15 s"]),
-        ("disk", SLEEP + PUBLISHED + SOON, 8, ["did not answer within 15 s", "starting sleep"]),
+        pytest.param(
+            "disk",
+            SLEEP + PUBLISHED + SOON,
+            8,
+            ["did not answer within 15 s", "starting sleep"],
+            marks=pytest.mark.campaign,
+        ),
         ("both", f"    command: [/no/such]\n{PUBLISHED}", 9, ["/no/such", "not in the image"]),
         # Nobody sees it before the engine does, or the guest.
         ("image", f"{SLEEP}{PUBLISHED}    working_dir: /etc/passwd\n", 5, ["not a directory"]),
-        ("disk", f"{SLEEP}{PUBLISHED}    working_dir: /etc/passwd\n", 8, ["portkit:"]),
+        pytest.param(
+            "disk",
+            f"{SLEEP}{PUBLISHED}    working_dir: /etc/passwd\n",
+            8,
+            ["portkit:"],
+            marks=pytest.mark.campaign,
+        ),
         ("image", f"{SLEEP}    ports: ['22:80']\n", 10, ["port 22 is taken"]),
         ("disk", f"{SLEEP}    ports: ['81:80']\n", 9, ["cannot publish port 81", "sysctl"]),
         ("both", f"{SLEEP}{PUBLISHED}    volumes: ['/srv/e:/e']\n", 9, ["does not travel"]),

@@ -49,7 +49,9 @@ def pause(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return odd_layers.pause(tmp_path_factory.mktemp("pause"))
 
 
-@pytest.mark.parametrize("host", ["alpha", "beta", "gamma"])
+@pytest.mark.parametrize(
+    "host", ["alpha", pytest.param("beta", marks=pytest.mark.campaign), "gamma"]
+)
 def test_as_the_engine_shows_it(lab: Lab, tmp_path: Path, pause: bytes, host: str) -> None:
     ssh = ["ssh", "-F", str(lab.ssh_config), f"lab-{host}"]
     differ = {}

@@ -64,7 +64,7 @@ def test_its_encoding(packed: Path) -> None:
     assert about["format-specific"]["data"]["compression-type"] == "zstd"
 
 
-@pytest.mark.parametrize("kind", ["bios", "uefi"])
+@pytest.mark.parametrize("kind", ["bios", pytest.param("uefi", marks=pytest.mark.campaign)])
 def test_it_boots_on_its_own(packed: Path, tmp_path: Path, kind: str) -> None:
     port = free_port()
     with qemu(packed, tmp_path, port, *firmware(kind, tmp_path)) as guest:

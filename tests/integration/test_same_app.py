@@ -199,7 +199,7 @@ def test_two_services_of_one_app_see_the_same(lab: Lab, store: Path, target: str
 @pytest.mark.parametrize(
     ("file", "target", "code"),
     [
-        ("compose.yaml", "beta", 42),
+        pytest.param("compose.yaml", "beta", 42, marks=pytest.mark.campaign),
         pytest.param("compose.yaml", "gamma", 42, marks=pytest.mark.campaign),
         ("compose.yaml", "alpha", 42),
         ("root.yaml", "beta", 7),
