@@ -103,7 +103,7 @@ def test_a_project_with_files_of_its_own(lab: Lab, store: Path) -> None:
     ("app", "path", "target"),
     [
         pytest.param("kinto", ":8087/v1/__heartbeat__", "beta", marks=pytest.mark.campaign),
-        ("kinto", ":8087/v1/__heartbeat__", "gamma"),
+        pytest.param("kinto", ":8087/v1/__heartbeat__", "gamma", marks=pytest.mark.campaign),
         ("wordpress", ":8089/wp-login.php", "beta"),
     ],
 )
