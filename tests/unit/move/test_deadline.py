@@ -55,6 +55,7 @@ def test_of_a_move(health: HealthProbe, there: Any, seconds: float) -> None:
             spec=app_spec(spec(health=health)),
             facts=there,
             artifacts={Form.DISK: Artifact(Form.DISK, "sha256:1", (IMAGE,), (), 0, 0)},
+            while_up=None,
         ),
         halt=Halt(),
         downtime=Downtime(),
