@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from itertools import islice
 
 from portkit.errors import VerifyError
-from portkit.host import Host
 from portkit.model import Blob
 from portkit.progress import Observer
 from portkit.store import Store
 from portkit.volumes import streams
-from portkit.volumes.side import Folder, Side
-from portkit.wire import codec, sparse, tree
+from portkit.volumes.side import Folder, Side, encoding_of
+from portkit.wire import sparse, tree
 from portkit.wire.tree import Want
 
 _ROUND = 2048  # blocks of one call: 128 MiB
@@ -28,8 +27,7 @@ def fetch(blob: Blob, folder: Folder, store: Store, observer: Observer) -> None:
     SpaceError when there is no room here.
     """
     observer.phase(_PHASE)
-    encoding = next(each for each in codec.encodings() if _knows(folder.host, each))
-    side = Side(folder, encoding)
+    side = Side(folder, encoding_of(folder.host))
     path = store.temporary()
     try:
         with store.space(), path.open("xb") as file:
@@ -48,10 +46,6 @@ def fetch(blob: Blob, folder: Folder, store: Store, observer: Observer) -> None:
         ) from error
     finally:
         path.unlink(missing_ok=True)
-
-
-def _knows(host: Host, encoding: str) -> bool:
-    return encoding == "raw" or encoding in host.remote.encodings
 
 
 def _rounds(blob: Blob) -> Iterator[list[Want]]:

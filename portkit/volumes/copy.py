@@ -16,8 +16,7 @@ from portkit.volumes import streams
 from portkit.volumes.diff import Changes, Wanted, diff
 from portkit.volumes.index import Index, first_difference, shown
 from portkit.volumes.passes import Pass
-from portkit.volumes.side import Folder, Scanned, Side, Trust
-from portkit.wire import codec
+from portkit.volumes.side import Folder, Scanned, Side, Trust, encoding_of
 from portkit.wire.json_types import JsonObject
 from portkit.wire.tree import Want
 
@@ -99,19 +98,12 @@ class Copy:
         return here, there
 
     def _try(self, last: bool, trust: tuple[Trust, Trust], retries: list[Retries]) -> _Try:
-        encoding = self._encoding()
-        sides = [Side(folder, encoding) for folder in (self._origin, self._target)]
+        folders = (self._origin, self._target)
+        encoding = encoding_of(*(folder.host for folder in folders))
+        sides = [Side(folder, encoding) for folder in folders]
         return _Try(
             sides[0], sides[1], self._observer, self._rate, last, trust, self._nodes, retries
         )
-
-    def _encoding(self) -> str:
-        hosts = (self._origin.host, self._target.host)
-        if all(host.name == "local" for host in hosts):
-            return "raw"  # nothing goes over a link
-        known = [set(host.remote.encodings) for host in hosts]
-        # "raw" is known everywhere.
-        return next(each for each in codec.encodings() if all(each in names for names in known))
 
 
 @dataclass

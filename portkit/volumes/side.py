@@ -10,7 +10,7 @@ from portkit.errors import VerifyError
 from portkit.host import Host
 from portkit.volumes import streams
 from portkit.volumes.index import Index
-from portkit.wire import tree
+from portkit.wire import codec, tree
 from portkit.wire.json_types import JsonObject
 from portkit.wire.tree import Row, Want
 
@@ -35,6 +35,15 @@ class Folder:
 
     host: Host
     path: str
+
+
+def encoding_of(*hosts: Host) -> str:
+    """What streams between hosts and here are compressed with: the best that all of them know."""
+    if all(host.name == "local" for host in hosts):
+        return "raw"  # nothing goes over a link
+    known = [set(host.remote.encodings) for host in hosts]
+    # "raw" is known everywhere.
+    return next(each for each in codec.encodings() if all(each in names for names in known))
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from portkit.errors import PortkitError, VerifyError
 from portkit.progress import Observer
 from portkit.transfer.resume import Link, Retries
 from portkit.volumes.index import Index, first_difference, first_path
-from portkit.volumes.side import Folder, Side, Trust
-from portkit.wire import codec
+from portkit.volumes.side import Folder, Side, Trust, encoding_of
 
 _AGAIN = "Start the Move's cutover again: it hashes all content while the App is stopped."
 
@@ -28,9 +27,7 @@ def verify_origin(
     """
     observer.phase("volume:verify")
     remote = folder.host.remote
-    local = folder.host.name == "local"
-    known = remote.encodings
-    encoding = "raw" if local else next(each for each in codec.encodings() if each in known)
+    side = Side(folder, encoding_of(folder.host))
     retries = Retries(Link(remote, pause=remote.pause), observer)
 
     def told(count: int) -> None:
@@ -38,7 +35,7 @@ def verify_origin(
 
     while True:
         try:
-            found = Side(folder, encoding).scan(Trust.NOTHING, margin_ms=None, content=told).index
+            found = side.scan(Trust.NOTHING, margin_ms=None, content=told).index
         except PortkitError as error:
             if not remote.lost:
                 raise
