@@ -138,11 +138,7 @@ class VerifySource(FormStep):
     def do(self) -> JsonObject:
         ground = self.ground
         require_stopped(ground)
-        if not ground.from_start:
-            # Its host does not start it by itself, and may have been restarted since the boot.
-            with boot.runner(ground.target, self.form) as runner:
-                if not runner.life(ground.plan.move).running:
-                    up_again(ground, self.form, runner)
+        up_after_restart(ground, self.form)
         if ground.unverified:
             ground.clock.observer.message("the source is not verified, as was asked for")
             return {"verified": False}
@@ -347,6 +343,17 @@ def settle(observer: Observer, there: Origin) -> None:
         observer.message(
             f"the {what} was asked to power off and still runs: it is left running at its source"
         )
+
+
+def up_after_restart(ground: Ground, form: Form) -> None:
+    """Start the form on the target where it does not run any more: its host does not start it by
+    itself yet, and may have been restarted since the boot. ConflictError as `require_stopped`."""
+    if ground.from_start:
+        return
+    with boot.runner(ground.target, form) as runner:
+        if not runner.life(ground.plan.move).running:
+            require_stopped(ground)
+            up_again(ground, form, runner)
 
 
 def require_stopped(ground: Ground) -> None:

@@ -6,12 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from portkit import boot
 from portkit.errors import EngineError, ToolError
 from portkit.move import cutover
 from portkit.move.ground import Ground
 from portkit.move.step import BaseStep, FormStep
-from portkit.move.up import up_again
 from portkit.source.quiesce import commands
 from portkit.wire.json_types import JsonObject
 
@@ -45,11 +43,7 @@ class Unquiesce(FormStep):
 
     def do(self) -> JsonObject:
         ground = self.ground
-        if not ground.from_start:  # the target may have been restarted since
-            with boot.runner(ground.target, self.form) as runner:
-                if not runner.life(ground.plan.move).running:
-                    cutover.require_stopped(ground)
-                    up_again(ground, self.form, runner)
+        cutover.up_after_restart(ground, self.form)
         was = cutover.before_fence(ground)
         # With `before` alone, the App may run in a VM now, on a host without an engine.
         if not any(each.quiesce.after for each in was.containers) or _skipped(ground, "after"):

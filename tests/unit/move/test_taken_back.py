@@ -11,7 +11,7 @@ from portkit import boot
 from portkit.clock import Clock
 from portkit.errors import ConflictError, EngineError, VerifyError
 from portkit.model import Form, Instance, Life, LiveContainer, Quiesce
-from portkit.move import cutover, quiesce, steps, unfinished
+from portkit.move import cutover, steps, unfinished
 from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState
 from portkit.move.plan import Pause
@@ -169,7 +169,7 @@ def test_nothing_starts_on_the_target_while_the_source_runs(
 
     monkeypatch.setattr(boot, "runner", runner)
     monkeypatch.setattr(cutover, "origin", origin)
-    monkeypatch.setattr(quiesce, "up_again", started)
+    monkeypatch.setattr(cutover, "up_again", started)
     monkeypatch.setattr(steps, "up_again", started)
     chosen = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=live(containers=(one,)))
     host: Any = SimpleNamespace(endpoint="there", name="there")
