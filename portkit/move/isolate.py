@@ -19,7 +19,7 @@ from portkit.move.journal import Journal
 from portkit.move.matrix import Cell, Matrix
 from portkit.move.observed import harm
 from portkit.move.prepare import Job, Package, Request
-from portkit.move.prove import out_of_reach, reason_of, trial
+from portkit.move.prove import reason_of, trial, with_each
 from portkit.source import OnHost
 
 # The probe tries all of it in a second; an emulated processor on a busy host takes its time.
@@ -36,21 +36,16 @@ def isolate(
     journal: Journal,
 ) -> Matrix:
     """The Matrix with the isolation of each cell."""
-    done: dict[tuple[str, str, str], Cell] = {}
     apps = {each.app.name: _Probed(each, request) for each in packages}
-    for host in matrix.hosts:
-        cells = [cell for cell in matrix.cells if cell.host == host.name]
-        if why := out_of_reach(host):
-            rows = [Isolation(reason=why) for _ in cells]
-        else:
-            with targets[host.name] as there:
-                kernel = _kernel(there)
-                rows = [apps[each.app].on(there, kernel, each, journal) for each in cells]
-        for cell, row in zip(cells, rows, strict=True):
-            done[cell.app, cell.form, cell.host] = replace(cell, isolation=row)
-    return replace(
-        matrix, cells=tuple(done[cell.app, cell.form, cell.host] for cell in matrix.cells)
-    )
+
+    def away(cell: Cell, why: str) -> Cell:
+        return replace(cell, isolation=Isolation(reason=why))
+
+    def at(host: Host) -> Callable[[Cell], Cell]:
+        kernel = _kernel(host)
+        return lambda cell: replace(cell, isolation=apps[cell.app].on(host, kernel, cell, journal))
+
+    return with_each(matrix, targets, at, away)
 
 
 def _kernel(host: Host) -> HostKernel:

@@ -44,23 +44,39 @@ def prove(
     told: Callable[[Cell], None],
 ) -> Matrix:
     """The Matrix with what was observed of each cell. told: is called with each as it is known."""
-    done: dict[tuple[str, str, str], Cell] = {}
     by_name = {each.app.name: each for each in packages}
 
-    def take(cell: Cell, found: Observed) -> None:
+    def take(cell: Cell, found: Observed) -> Cell:
         tried = replace(cell, observed=found)
-        done[cell.app, cell.form, cell.host] = tried
         told(tried)
+        return tried
 
+    def away(cell: Cell, why: str) -> Cell:
+        return take(cell, untried(cell.verdict, why))
+
+    def at(host: Host) -> Callable[[Cell], Cell]:
+        return lambda cell: take(cell, _tried(cell, by_name[cell.app], request.to(host), journal))
+
+    return with_each(matrix, targets, at, away)
+
+
+def with_each(
+    matrix: Matrix,
+    targets: Mapping[str, AbstractContextManager[Host]],
+    at: Callable[[Host], Callable[[Cell], Cell]],
+    away: Callable[[Cell, str], Cell],
+) -> Matrix:
+    """The Matrix with other cells in place of its own, host by host. at: makes those of a host that
+    is connected; away: one where nothing can be tried, by the reason."""
+    done: dict[tuple[str, str, str], Cell] = {}
     for host in matrix.hosts:
         cells = [cell for cell in matrix.cells if cell.host == host.name]
         if why := out_of_reach(host):
-            for cell in cells:
-                take(cell, untried(cell.verdict, why))
-            continue
-        with targets[host.name] as there:
-            for cell in cells:
-                take(cell, _tried(cell, by_name[cell.app], request.to(there), journal))
+            made = [away(cell, why) for cell in cells]
+        else:
+            with targets[host.name] as there:
+                made = list(map(at(there), cells))
+        done |= {(cell.app, cell.form, cell.host): cell for cell in made}
     return replace(
         matrix, cells=tuple(done[cell.app, cell.form, cell.host] for cell in matrix.cells)
     )
