@@ -34,13 +34,9 @@ _BY_LABEL = {
 
 def quiesce_of(reader: Reader, extra: Value) -> Quiesce:
     """What the block says; nothing where it has no `quiesce`."""
-    told = reader.mapping(extra).get("quiesce")
-    if told is None:
+    row = reader.block(extra, "quiesce", _BY_LABEL["quiesce"])
+    if row is None:
         return Quiesce()
-    row = reader.mapping(told)
-    for key, value in row.items():
-        if key not in _BY_LABEL["quiesce"]:
-            raise reader.error(value, f"x-portkit.quiesce knows no {key[:80]!r}")
     timeout = row.get("timeout")
     return Quiesce(
         before=_command(reader, row.get("before"), "before"),

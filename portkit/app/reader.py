@@ -3,7 +3,7 @@ Finding. What the keys mean is compose.py's and the fields' own modules'."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +129,17 @@ class Reader:
         if not isinstance(value.data, dict):
             raise self.error(value, "a mapping is wanted here")
         return value.data
+
+    def block(self, extra: Value, name: str, known: Collection[str]) -> dict[str, Value] | None:
+        """A block of `x-portkit`, in which an unknown key is an error; None where there is none."""
+        told = self.mapping(extra).get(name)
+        if told is None:
+            return None
+        row = self.mapping(told)
+        for key, value in row.items():
+            if key not in known:
+                raise self.error(value, f"x-portkit.{name} knows no {key[:80]!r}")
+        return row
 
     def level(self, value: Value, name: str, shown: str = "") -> dict[str, Value]:
         """A mapping inside a service or volume: an unknown key is an error, a known one that is

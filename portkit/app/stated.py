@@ -32,13 +32,9 @@ _DEVICE = re.compile(r"/dev/[A-Za-z0-9_.:/-]{1,100}")
 
 def stated_of(reader: Reader, extra: Value) -> Stated:
     """What the block says; nothing where it has no `needs`."""
-    told = reader.mapping(extra).get("needs")
-    if told is None:
+    row = reader.block(extra, "needs", _KEYS)
+    if row is None:
         return Stated()
-    row = reader.mapping(told)
-    for key, value in row.items():
-        if key not in _KEYS:
-            raise reader.error(value, f"x-portkit.needs knows no {key[:80]!r}")
     sizes = {
         name: reader.use(row[key], values.size)
         for key, name in (("huge_pages", "huge_page_bytes"), ("shared_memory", "shm_bytes"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -83,13 +83,8 @@ def _parsed(what: str) -> tuple[str, str]:
     return kind, name
 
 
-@contextmanager
-def _engine(host: Host) -> Iterator[DockerSource]:
-    engine = DockerSource(host.docker_socket(), host.name)
-    try:
-        yield engine
-    finally:
-        engine.close()
+def _engine(host: Host) -> closing[DockerSource]:
+    return closing(DockerSource(host.docker_socket(), host.name))
 
 
 def _shown(seen: Seen, kind: str, name: str) -> Shown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import replace
 
 from portkit import boot, runtime
@@ -177,13 +177,8 @@ class RunningVM:
         return {}
 
 
-@contextmanager
-def _engine(host: Host) -> Iterator[LibvirtSource]:
-    engine = LibvirtSource(host.libvirt_uri(), host.name)
-    try:
-        yield engine
-    finally:
-        engine.close()
+def _engine(host: Host) -> closing[LibvirtSource]:
+    return closing(LibvirtSource(host.libvirt_uri(), host.name))
 
 
 def _not_quiesced(service: Service) -> Finding:
