@@ -15,7 +15,7 @@ from typing import cast
 from portkit.architecture import TABLE
 from portkit.compat import ports as port_rules
 from portkit.compat.host import taken_networks
-from portkit.compat.owner import Lacking, Running
+from portkit.compat.owner import Lacking, Running, disproved
 from portkit.compat.ports import Pair
 from portkit.compat.profile import Profile
 from portkit.compat.room import Load, needed
@@ -48,6 +48,7 @@ __all__ = [
     "check",
     "check_all",
     "clashes",
+    "disproved",
     "documented",
     "lacking",
     "refusal",
@@ -155,14 +156,16 @@ def documented(
     profile: Profile,
     forms: Sequence[Form],
     needs: Mapping[str, Mapping[str, Needs]] = MappingProxyType({}),
+    run: Collection[str] = (),
 ) -> dict[str, dict[Form, tuple[Verdict, tuple[Finding, ...]]]]:
     """What `check_all` finds on a kind of host of which only documents are known, and what it
-    amounts to."""
+    amounts to. run: the Apps that run at their source; see `disproved`."""
     found: dict[str, dict[Form, tuple[Verdict, tuple[Finding, ...]]]] = {}
     judged = check_all(apps, profile.facts, forms, unknown=profile.unknown, needs=needs)
     for name, rows in judged.items():
         images = {image.architecture for image in apps[name][1]}
-        found[name] = {form: _by(profile, form, rows[form], images) for form in forms}
+        kept = {form: disproved(rows[form]) if name in run else rows[form] for form in forms}
+        found[name] = {form: _by(profile, form, kept[form], images) for form in forms}
     return found
 
 

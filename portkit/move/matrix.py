@@ -124,7 +124,8 @@ def documented(
     lacks = request.source.lacking(None, request.store)
     apps = {each.app.name: (each.spec, each.image.images) for each in packages}
     own = {each.app.name: each.needs for each in packages}
-    judged = compat.documented(apps, profile, request.forms, own)
+    run = [each.app.name for each in packages if each.app.running]
+    judged = compat.documented(apps, profile, request.forms, own, run)
     cells = []
     for each in packages:
         known = each.app.findings + each.running + lacks
