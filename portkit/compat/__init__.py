@@ -14,6 +14,7 @@ from typing import cast
 
 from portkit.architecture import TABLE
 from portkit.compat import ports as port_rules
+from portkit.compat.disk import DiskCase
 from portkit.compat.host import taken_networks
 from portkit.compat.owner import Lacking, Running, disproved
 from portkit.compat.ports import Pair
@@ -21,6 +22,7 @@ from portkit.compat.profile import Profile
 from portkit.compat.room import Load, needed
 from portkit.compat.rule import Case, Found, KnownFacts, Rule, Scope
 from portkit.compat.table import BUNDLE_LACKS, CASE_RULES, PORT_SHARED, RULES, RUNNING, SPACE
+from portkit.compat.table_of_disks import DISKS
 from portkit.compat.table_of_needs import SYSTEM
 from portkit.errors import IncompatibleError, PortkitError
 from portkit.model import (
@@ -37,6 +39,7 @@ from portkit.model import (
     Severity,
     Verdict,
 )
+from portkit.model.disk import DiskFile, DiskMachine
 
 __all__ = [
     "RULES",
@@ -47,9 +50,11 @@ __all__ = [
     "Scope",
     "check",
     "check_all",
+    "check_disk",
     "clashes",
     "disproved",
     "documented",
+    "documented_disk",
     "lacking",
     "refusal",
     "running",
@@ -134,6 +139,15 @@ def check_all(
     return found
 
 
+def check_disk(
+    disk: DiskFile, machine: DiskMachine, facts: Facts, unknown: frozenset[str] = frozenset()
+) -> tuple[Finding, ...]:
+    """What the rules find of a disk that portkit did not make, on one host. unknown: as `check`."""
+    known = cast(Facts, KnownFacts(facts, unknown)) if unknown else facts
+    case = DiskCase(disk, machine, known)
+    return tuple(finding for rule in DISKS for finding in rule.judge(case))
+
+
 def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:
     """The one word that the findings about a Form amount to."""
     findings = tuple(findings)
@@ -167,6 +181,15 @@ def documented(
         kept = {form: disproved(rows[form]) if name in run else rows[form] for form in forms}
         found[name] = {form: _by(profile, form, kept[form], images) for form in forms}
     return found
+
+
+def documented_disk(
+    disk: DiskFile, machine: DiskMachine, profile: Profile
+) -> tuple[Verdict, tuple[Finding, ...]]:
+    """What `check_disk` finds on a kind of host of which only documents are known, and what it
+    amounts to."""
+    found = check_disk(disk, machine, profile.facts, profile.unknown)
+    return _by(profile, Form.DISK, found, disk.inside.architectures)
 
 
 def _by(
