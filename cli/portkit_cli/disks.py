@@ -16,6 +16,7 @@ from portkit.host import Host
 from portkit.model.disk import Boot, DiskFormat, DiskMachine
 from portkit.move import Matrix, foreign
 from portkit.needs import disk
+from portkit.progress import Observer
 from portkit_cli.sources import given
 
 
@@ -26,6 +27,7 @@ class DiskOptions:
     firmware: Boot | None
     chipset: str
     kind: DiskFormat | None
+    within: bool = True
 
     @property
     def given(self) -> bool:
@@ -59,12 +61,25 @@ def disk_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice([each.value for each in DiskFormat]),
         help="Of a disk file: what it is, where its name (.qcow2, .raw, .img) does not say so.",
     )
+    @click.option(
+        "--headers",
+        is_flag=True,
+        help="Of a disk file: read its headers only, and start no libguestfs to look inside.",
+    )
     @wraps(command)
     def with_disks(
-        *args: Any, firmware: str | None, chipset: str, kind: str | None, **rest: Any
+        *args: Any,
+        firmware: str | None,
+        chipset: str,
+        kind: str | None,
+        headers: bool,
+        **rest: Any,
     ) -> Any:
         told = DiskOptions(
-            Boot(firmware) if firmware else None, chipset, DiskFormat(kind) if kind else None
+            Boot(firmware) if firmware else None,
+            chipset,
+            DiskFormat(kind) if kind else None,
+            not headers,
         )
         return command(*args, machine=told, **rest)
 
@@ -82,7 +97,7 @@ def named(names: Sequence[str], told: DiskOptions, *, tried: bool) -> bool:
         raise click.UsageError("check disk files and APPs one after the other")
     if told.given and not any(found):
         raise click.UsageError(
-            "--firmware, --machine and --disk-format are for disk files: NAME.qcow2"
+            "--firmware, --machine, --disk-format and --headers are for disk files: NAME.qcow2"
         )
     if any(found) and (tried or any(given(each) for each in _OF_APPS)):
         raise click.UsageError(
@@ -97,7 +112,12 @@ def checked(
     told: DiskOptions,
     ends: Mapping[str, AbstractContextManager[Host]],
     profiles: Sequence[Profile],
+    listener: Observer,
 ) -> Matrix:
     """Where the disks can run. ends: the hosts, not connected yet."""
-    found = [disk.read(Path(name), told.kind) for name in names]
+    found = []
+    for name in names:
+        if told.within:
+            listener.message(f"looking into {Path(name).name} with libguestfs")
+        found.append(disk.read(Path(name), told.kind, within=told.within))
     return foreign.check_disks(found, ends, profiles, machine=told.machine)

@@ -291,6 +291,12 @@ def virtio(case: DiskCase) -> Iterator[Found]:
     inside = case.disk.inside
     if inside.virtio is False:
         yield Found("what starts the system has no driver for virtio disks", (inside.virtio_by,))
+    elif inside.virtio is None and inside.kernels:
+        yield Found(
+            "whether what starts the system has a driver for virtio disks is not known",
+            tuple(filter(None, (inside.virtio_by,))),
+            severity=Severity.INFO,
+        )
 
 
 def devices(case: DiskCase) -> Iterator[Found]:

@@ -185,7 +185,8 @@ DISKS: tuple[Rule[DiskCase], ...] = (
         "unread",
         Severity.UNKNOWN,
         disk.unread,
-        "Install python3-guestfs and guestfsd on this machine, and see `portkit doctor`.",
+        "libguestfs looks inside, on this machine and without --headers: apt-get install "
+        "python3-guestfs guestfsd.",
         scope=Scope.APP,
     ),
 )

@@ -1,18 +1,21 @@
-"""What a disk file needs of the machine that is to start it, read from its headers alone.
+"""What a disk file needs of the machine that is to start it.
 
-Nothing is mounted, and no other file is opened, whatever the disk names.
+Its headers are read here; its file systems are opened by libguestfs alone. No other file is
+opened, whatever the disk names.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from portkit.errors import AppError
-from portkit.model.disk import DiskFile, DiskFormat, Layout, Qcow2
+from portkit.model.disk import DiskFile, DiskFormat, Inside, Layout, Qcow2
 from portkit.needs import partition_table, qcow2
+from portkit.needs.inside import look
 from portkit.text import printable
 
 # By the names that people give to them. An .img is a raw disk for most, and some publish a qcow2
@@ -44,8 +47,9 @@ def is_disk(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES and not Path(name).is_dir()
 
 
-def read(path: Path, kind: DiskFormat | None = None) -> DiskFile:
-    """What the headers of a disk file say. kind: what it is, else its name has to say so.
+def read(path: Path, kind: DiskFormat | None = None, *, within: bool = True) -> DiskFile:
+    """What a disk file says of itself. kind: what it is, else its name has to say so. within: also
+    what is in its file systems, which takes a while.
 
     AppError where it cannot be read or is something else; VerifyError where it is damaged.
     """
@@ -56,6 +60,17 @@ def read(path: Path, kind: DiskFormat | None = None) -> DiskFile:
             details=str(path),
             resolution="Name it with --disk-format qcow2 or --disk-format raw.",
         )
+    found = _headers(path, kind)
+    if found.layout is None:
+        inside = Inside(unread=("its content is encrypted, in another file, or unknown",))
+    elif within:
+        inside = look(path, kind)
+    else:
+        inside = Inside(unread=("it was not asked for",))
+    return replace(found, inside=inside)
+
+
+def _headers(path: Path, kind: DiskFormat) -> DiskFile:
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(_HEAD_BYTES)

@@ -115,7 +115,7 @@ def check(
     told = observer(progress)
     ends = {target: connect(target, told, keep=not fresh) for target in targets}
     if disks.named(names, machine, tried=prove or isolation):
-        _end(disks.checked(names, machine, ends, profiles), output, strict)
+        _end(disks.checked(names, machine, ends, profiles, told), output, strict)
         return
     with sources.begun(names, reading, source, pull, told, keep=not fresh) as (loaded, origin):
         forms = sources.asked(form, origin)

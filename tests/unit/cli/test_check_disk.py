@@ -42,7 +42,7 @@ def check(*words: str, monkeypatch: pytest.MonkeyPatch) -> Result:
 def test_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "old.qcow2"
     path.write_bytes(disks.qcow2(bytes(disks.gpt(4096, [(disks.LINUX, 64, 999, 0)]))))
-    words = [str(path), "--machine", "pc-i440fx-4.2", "--output", "json"]
+    words = [str(path), "--machine", "pc-i440fx-4.2", "--headers", "--output", "json"]
     done = check(*words, monkeypatch=monkeypatch)
     assert done.exit_code == 9
     document = json.loads(done.stdout)

@@ -173,6 +173,7 @@ def test_what_is_inside() -> None:
     assert rules(within(unread=("/dev/sda2: crypto_LUKS",))) == {"info:unread"}
     assert rules(replace(GOOD, inside=Inside(unread=("no libguestfs",)))) == {"unknown:unread"}
     assert rules(within(virtio=False, virtio_by="/boot/initrd")) == {"error:virtio"}
+    assert rules(within(virtio=None)) == {"info:virtio"}
     assert rules(within(fixed_devices=("/dev/sda1 /",))) == {"warning:devices"}
     assert rules(within(architectures=("arm64",))) == {"error:architecture"}
     assert rules(within(architectures=("386",))) == set()

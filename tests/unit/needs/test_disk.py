@@ -26,7 +26,7 @@ def written(folder: Path, data: bytes, name: str = "a.qcow2") -> Path:
 
 
 def read(folder: Path, data: bytes, name: str = "a.qcow2") -> DiskFile:
-    return disk.read(written(folder, data, name))
+    return disk.read(written(folder, data, name), within=False)
 
 
 def test_a_raw_disk(tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_a_qcow2_is_read_through_its_tables(tmp_path: Path, version: int) -> Non
 def test_what_qemu_img_writes(tmp_path: Path, words: tuple[str, ...]) -> None:
     raw, path = written(tmp_path, BOOTABLE, "a.raw"), tmp_path / "a.qcow2"
     process.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", *words, raw, path], timeout=60)
-    found = disk.read(path)
-    assert found.layout == disk.read(raw).layout
+    found = disk.read(path, within=False)
+    assert found.layout == disk.read(raw, within=False).layout
     told = found.qcow2
     assert told is not None
     with path.open("rb") as file:
@@ -152,7 +152,7 @@ def test_a_format_is_stated_and_not_two_at_once(tmp_path: Path) -> None:
             read(tmp_path, data, name)
     with pytest.raises(AppError, match="has to be stated"):
         read(tmp_path, BOOTABLE, "a.disk")
-    assert disk.read(written(tmp_path, BOOTABLE, "a.disk"), DiskFormat.RAW).layout
+    assert disk.read(written(tmp_path, BOOTABLE, "a.disk"), DiskFormat.RAW, within=False).layout
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
