@@ -182,6 +182,18 @@ class _Scanned(_Answer):
     remembered: _Bytes
 
 
+class _Surveyed(_Answer):
+    entries: _Bytes
+    bytes: _Bytes
+    whole: bool
+    walk_ms: _Bytes
+    sampled_bytes: _Bytes
+    read_ms: _Bytes
+    changed_pages: _Bytes
+    window_ms: _Bytes
+    grown_bytes: _Bytes
+
+
 class _Digested(_Answer):
     digest: _Digest
 
@@ -240,6 +252,8 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "volume.shape": _Answer,
     "volume.fill": _Filled,
     "volume.settle": _Answer,
+    "volume.survey": _Surveyed,
+    "volume.weigh": _Filled,
 }
 
 

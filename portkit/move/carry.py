@@ -23,7 +23,7 @@ from portkit.model import (
     Severity,
     Timeline,
 )
-from portkit.move import walk
+from portkit.move import predict, walk
 from portkit.move.ground import Cargo, Ground, WhileUp, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
 from portkit.move.marker import give_room
@@ -78,6 +78,7 @@ def carry_out(
 
     Returns the Report, and the error where the App runs on the target and a hook has failed.
     """
+    foreseen = predict.cutover(packed, job, journal)
     before = packed.turn.clock.take()
     course = course or Course()
     plan = replace(
@@ -85,6 +86,7 @@ def carry_out(
         pauses=course.pauses,
         hooks=course.hooks,
         forward=course.forward,
+        foreseen=foreseen,
     )
     steps = journal.record(plan.move)
     cargo = replace(cargo_of(packed, job.store, job.source), while_up=while_up)
@@ -107,7 +109,9 @@ def carry_out(
             replace(each, findings=(*each.findings, note)) if each.form is plan.keep else each
             for each in reports
         ]
-    return packed.report(before, reports, cutover=cutover_report(plan, steps)), failed
+    figures = predict.beside(reports, foreseen, plan, steps)
+    made = cutover_report(plan, steps)
+    return packed.report(before, reports, cutover=made, predictions=figures), failed
 
 
 def _walked(ground: Ground, journal: Journal, steps: Steps) -> HookError | None:

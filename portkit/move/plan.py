@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from portkit.delivery import Prediction
 from portkit.errors import PortkitError
-from portkit.model import Finding, Form, Live, Port, Reading
+from portkit.model import Finding, Foreseen, Form, Live, Port, Reading
 from portkit.wire.json_types import JsonObject
 
 _SCHEMA = "portkit.plan/4"
@@ -34,7 +34,8 @@ class Plan:
     to cost, where that was asked for before the Move. live: what runs at the source and is stopped
     there, with its data; None where the App is only made from its images. pauses: where it waits.
     hooks: what is run after the commit, in this order. forward: the source forwards
-    the App's TCP ports.
+    the App's TCP ports. foreseen: what its data and its downtime were predicted to cost, of an App
+    that runs.
     """
 
     move: str
@@ -60,6 +61,7 @@ class Plan:
     pauses: tuple[Pause, ...] = ()
     hooks: tuple[Hook, ...] = ()
     forward: bool = False
+    foreseen: Foreseen | None = None
 
     @property
     def both(self) -> bool:

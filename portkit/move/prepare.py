@@ -22,6 +22,7 @@ from portkit.model import (
     AppSpec,
     Artifact,
     Facts,
+    Figure,
     Finding,
     Form,
     Instance,
@@ -172,6 +173,7 @@ class Packed:
         *,
         dry_run: bool = False,
         cutover: Cutover | None = None,
+        predictions: tuple[Figure, ...] = (),
     ) -> Report:
         """The Report of this Move. phases: what came before the forms' own."""
         return Report(
@@ -185,6 +187,7 @@ class Packed:
             forms=tuple(forms),
             dry_run=dry_run,
             cutover=cutover,
+            predictions=predictions,
         )
 
     def also(self, found: Sequence[Finding]) -> Packed:

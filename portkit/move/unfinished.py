@@ -23,7 +23,7 @@ from portkit.errors import (
 from portkit.host import Host
 from portkit.model import App, AppSpec, Artifact, Form, Live
 from portkit.move import plan as plans
-from portkit.move import walk
+from portkit.move import predict, walk
 from portkit.move.by_marker import Connect
 from portkit.move.carry import (
     cargo_of,
@@ -136,7 +136,12 @@ def resume(
             journal.settle(identity, MoveState.RUNNING)
             walk_forward(ground, journal, steps)
         reports = form_reports(plan, steps, packed, cargo)
-        report = packed.report((), reports, cutover=cutover_report(plan, steps))
+        report = packed.report(
+            (),
+            reports,
+            cutover=cutover_report(plan, steps),
+            predictions=predict.beside(reports, plan.foreseen, plan, steps),
+        )
     return Ended(identity, journal.get(identity).state, report)
 
 

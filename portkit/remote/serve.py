@@ -26,6 +26,7 @@ from portkit.remote import (
     store,
     vm_disks,
     volume_apply,
+    volume_survey,
     volumes,
 )
 from portkit.remote.channel import Channel
@@ -77,6 +78,8 @@ VERBS = {
     "volume.shape": volume_apply.shape,
     "volume.fill": volume_apply.fill,
     "volume.settle": volume_apply.settle,
+    "volume.survey": volume_survey.survey,
+    "volume.weigh": volume_survey.weigh,
 }
 
 

@@ -218,7 +218,8 @@ def digest(args: JsonObject, channel: Channel) -> JsonObject:
 # ---------------------------------------------------------------- blocks
 
 
-def _hints(data: bytes) -> bytes:
+def page_hashes(data: bytes) -> bytes:
+    """The hashes of a block's pages, one behind the other."""
     return b"".join(
         hashlib.sha256(data[at : at + tree.PAGE]).digest()[: tree.HINT]
         for at in range(0, len(data), tree.PAGE)
@@ -299,7 +300,7 @@ def _pages(content: Optional[Content], want: Want) -> bytes:
     if content is None:
         return b""
     data = content.block(want.number, want.length)
-    return _hints(data) if len(data) == want.length else b""
+    return page_hashes(data) if len(data) == want.length else b""
 
 
 def read(args: JsonObject, channel: Channel) -> JsonObject:
@@ -355,7 +356,7 @@ def _same(data: bytes, want: Want) -> int:
     """Bits of the pages that the target has."""
     if not want.hints or len(data) != want.length:
         return 0
-    mine, bits = _hints(data), 0
+    mine, bits = page_hashes(data), 0
     for page in range(tree.pages_of(len(data))):
         at = page * tree.HINT
         bits |= (mine[at : at + tree.HINT] == want.hints[at : at + tree.HINT]) << page

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from portkit import boot, runtime
 from portkit.boot import vm_disks
@@ -17,6 +18,7 @@ from portkit.model import (
     App,
     AppSpec,
     Artifact,
+    DataFolder,
     Facts,
     Finding,
     Form,
@@ -139,10 +141,10 @@ class RunningVM:
         return ()
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
-        """That its disks travel, which no prediction counts."""
+        """That its disks travel."""
         message = (
             "what the VM has written to its disks travels while it runs, and what changes "
-            "meanwhile after it was stopped; a prediction does not count it"
+            "meanwhile after it was stopped"
         )
         carried = Finding("data-carried", Severity.INFO, message, (self._domain.id,))
         return (carried, *map(_not_quiesced, (each for each in app.services if each.quiesce)))
@@ -171,6 +173,13 @@ class RunningVM:
         """What the Move has to stop there, and the folder of its disks."""
         path = vm_disks.folder_at_source(self.host, self._domain.id)
         return Live((), (LiveVolume(0, "disks of the VM", path),), domain=self._domain)
+
+    def data(self, spec: AppSpec) -> tuple[DataFolder, ...]:
+        """Its disks where they are. `live` gives them second names, for the Move alone."""
+        row = self.host.remote.call("instance.described", {"id": self._domain.id})
+        # The last is its configuration, which the target makes anew.
+        disks = [PurePosixPath(path) for path in row["disks"]][:-1]
+        return (DataFolder(str(disks[0].parent), tuple(each.name for each in disks)),)
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """None: everything is in the Store here."""
