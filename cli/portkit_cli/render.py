@@ -111,13 +111,13 @@ def _figures(figures: Iterable[Figure]) -> Iterator[str]:
     for each in figures:
         if not each.what.startswith(("data", "downtime")):
             continue
-        predicted, measured = (
-            "not measured" if value is None else _value(value, each.unit)
-            for value in (each.predicted, each.measured)
-        )
-        error = "" if each.error_percent is None else f" ({each.error_percent:+.0f} %)"
-        truth = "" if each.measured is None else f"; measured {measured}{error}"
-        yield f"{each.what}: predicted ~ {predicted}{truth} [{each.basis}]"
+        predicted = _value(each.predicted, each.unit)
+        truth = "" if each.measured is None else f"; measured {_value(each.measured, each.unit)}"
+        if each.error_percent is not None:
+            truth += f" ({each.error_percent:+.0f} %)"
+        # The basis of the sum repeats its parts, which have lines of their own.
+        basis = each.basis if each.what != "downtime" else each.basis.partition(":")[0]
+        yield f"{each.what}: predicted ~ {predicted}{truth} [{basis}]"
 
 
 def _value(value: float, unit: str) -> str:

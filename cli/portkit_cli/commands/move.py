@@ -60,7 +60,8 @@ _KEEP = {"image": Form.IMAGE, "disk": Form.DISK, "none": None}
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Package, check and predict the cost, and end as `check` does; change nothing there.",
+    help="Package, check and predict the cost, of what runs also the downtime, and end as `check` "
+    "does; change nothing there.",
 )
 @reading_options
 @output
@@ -105,6 +106,7 @@ def move(
       portkit move ./shop --to web2 --dry-run
       portkit move project:shop --from web1 --to web2 --after-commit ./dns.sh
       portkit move vm:shop --from web1 --to web2
+      portkit move container:db --from web1 --to web2 --dry-run
       portkit move ./shop -f compose.yaml -f production.yaml --profile mail --to web2
       portkit move /media/usb/shop.portkit --to web2
     """
