@@ -1,5 +1,5 @@
 """A folder that is in use, looked at for some seconds: how much it holds, how fast it is read, and
-how much of it changes. Nothing is written: not even an atime changes.
+how much of it changes. Nothing is written: not even a file's atime changes.
 
 The content is not hashed as a whole, as a pass does it, but in blocks that lie evenly in it.
 """

@@ -147,7 +147,8 @@ def test_a_dry_run_changes_nothing_and_the_move_is_compared_with_what_it_predict
     target = ours(lab, "beta")
     on(lab, "alpha", f"docker exec {counted} sh -c 'head -c 20000000 /dev/urandom > /data/more'")
     folder = on(lab, "alpha", "docker volume inspect -f '{{.Mountpoint}}' counted-data").strip()
-    listing = f"find {folder} /var/lib/portkit -printf '%p %s %A@ %C@ %i\\n'; docker ps --no-trunc"
+    listing = f"find {folder} /var/lib/portkit -printf '%p %s %C@ %i\\n' | sort; docker ps -aq; "
+    listing += f"find {folder} -type f -printf '%A@\\n'"  # looking at a folder changes its own
     source = on(lab, "alpha", listing)
     words = ("move", f"container:{counted}", "--from", "lab:alpha", "--to", "lab:beta")
     planned = json.loads(portkit(*words, "--dry-run", "--output", "json", store=store).text)
