@@ -54,13 +54,16 @@ class Survey:
     call_s: float
 
 
-def survey(origin: Folder, target: Host, names: Sequence[str] = ()) -> Survey:
+def survey(
+    origin: Folder, target: Host, names: Sequence[str] = (), *, window_s: float = _WINDOW_S
+) -> Survey:
     """Look at a folder for some seconds, and at the way from there to the target.
 
-    names: of entries directly in it; none: all. TransferError when a connection breaks.
+    names: of entries directly in it; none: all. window_s: between two readings of a block.
+    TransferError when a connection breaks.
     """
     side = Side(origin, encoding_of(origin.host, target))
-    row, wants = _looked(side, names)
+    row, wants = _looked(side, names, window_s)
     began = time.monotonic()
     _dropped(target, side.encoding)
     call_s = time.monotonic() - began
@@ -82,7 +85,7 @@ def survey(origin: Folder, target: Host, names: Sequence[str] = ()) -> Survey:
     )
 
 
-def _looked(side: Side, names: Sequence[str]) -> tuple[JsonObject, list[Want]]:
+def _looked(side: Side, names: Sequence[str], window_s: float) -> tuple[JsonObject, list[Want]]:
     came: list[bytes] = []
     most = _BLOCKS * (tree.MAX_PATH + 128) + (1 << 20)
     row = side.folder.host.remote.call(
@@ -92,7 +95,7 @@ def _looked(side: Side, names: Sequence[str]) -> tuple[JsonObject, list[Want]]:
             "names": list(names) or None,
             "blocks": _BLOCKS,
             "budget_s": _BUDGET_S,
-            "window_s": _WINDOW_S,
+            "window_s": window_s,
             "encoding": side.encoding,
             "level": streams.FAST_LEVEL,
         },

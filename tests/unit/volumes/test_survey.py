@@ -16,7 +16,7 @@ from portkit.volumes.survey import survey
 from portkit.wire import tree
 from tests.unit.volumes.folders import Pair, seen
 
-_MIB = 1 << 20
+_MIB, WINDOW_S = 1 << 20, 0.3
 
 
 @given(st.lists(st.integers(0, 40 * tree.BLOCK), max_size=30), st.integers(1, 20))
@@ -49,7 +49,7 @@ def test_what_a_folder_holds_and_nothing_is_changed(pair: Pair) -> None:
     with (pair.origin / "sparse").open("wb") as file:
         file.truncate(1 << 30)
     before, atime = seen(pair.origin), (pair.origin / "a").stat().st_atime_ns
-    found = survey(Folder(pair.hosts[0], str(pair.origin)), pair.hosts[1])
+    found = survey(Folder(pair.hosts[0], str(pair.origin)), pair.hosts[1], window_s=WINDOW_S)
     assert found.whole
     assert found.entries == 6
     assert 4 * _MIB <= found.bytes < 5 * _MIB
@@ -64,11 +64,13 @@ def test_what_a_folder_holds_and_nothing_is_changed(pair: Pair) -> None:
 
 
 def test_only_named_entries_and_an_empty_folder(pair: Pair) -> None:
-    empty = survey(Folder(pair.hosts[0], str(pair.origin)), pair.hosts[1])
+    empty = survey(Folder(pair.hosts[0], str(pair.origin)), pair.hosts[1], window_s=WINDOW_S)
     assert (empty.entries, empty.bytes, empty.tried_bytes, empty.tried_s) == (1, 0, 0, 0.0)
     (pair.origin / "disk").write_bytes(b"d" * 5000)
     (pair.origin / "log").write_bytes(b"l" * 5000)
-    found = survey(Folder(pair.hosts[0], str(pair.origin)), pair.hosts[1], ["disk"])
+    found = survey(
+        Folder(pair.hosts[0], str(pair.origin)), pair.hosts[1], ["disk"], window_s=WINDOW_S
+    )
     assert (found.entries, found.sampled_bytes) == (1, 5000)
 
 
@@ -89,9 +91,9 @@ def test_what_changes_between_two_looks_is_seen(pair: Pair, tmp_path: Path) -> N
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        found = survey(Folder(pair.hosts[0], str(pair.origin)), pair.hosts[1])
+        found = survey(Folder(pair.hosts[0], str(pair.origin)), pair.hosts[1], window_s=WINDOW_S)
     finally:
         ended.set()
         writer.join()
     assert 0 < found.changed_bytes <= 2 * _MIB
-    assert found.window_s >= 1.9
+    assert found.window_s >= 0.2
