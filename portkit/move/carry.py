@@ -109,9 +109,7 @@ def carry_out(
             replace(each, findings=(*each.findings, note)) if each.form is plan.keep else each
             for each in reports
         ]
-    figures = predict.beside(reports, foreseen, plan, steps)
-    made = cutover_report(plan, steps)
-    return packed.report(before, reports, cutover=made, predictions=figures), failed
+    return report_of(packed, before, reports, plan, steps), failed
 
 
 def _walked(ground: Ground, journal: Journal, steps: Steps) -> HookError | None:
@@ -339,6 +337,19 @@ def form_reports(plan: Plan, steps: Steps, packed: Packed, cargo: Cargo) -> list
     """What each form's steps recorded, as parts of the Report."""
     carried = {form: _carried(form, steps, cargo) for form in plan.forms}
     return [_form_report(form, plan, steps, packed, made) for form, made in carried.items()]
+
+
+def report_of(
+    packed: Packed,
+    phases: tuple[Phase, ...],
+    forms: Sequence[FormReport],
+    plan: Plan,
+    steps: Steps,
+) -> Report:
+    """The Report of a Move. phases: what came before those of the forms."""
+    made = cutover_report(plan, steps)
+    figures = predict.beside(forms, plan.foreseen, plan, steps)
+    return packed.report(phases, forms, cutover=made, predictions=figures)
 
 
 def cutover_report(plan: Plan, steps: Steps) -> Cutover | None:

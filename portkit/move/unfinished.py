@@ -23,15 +23,15 @@ from portkit.errors import (
 from portkit.host import Host
 from portkit.model import App, AppSpec, Artifact, Form, Live
 from portkit.move import plan as plans
-from portkit.move import predict, walk
+from portkit.move import walk
 from portkit.move.by_marker import Connect
 from portkit.move.carry import (
     cargo_of,
-    cutover_report,
     fingerprint,
     form_reports,
     has_served,
     is_kept,
+    report_of,
     say_what_is_left,
     walk_backward,
     walk_forward,
@@ -136,12 +136,7 @@ def resume(
             journal.settle(identity, MoveState.RUNNING)
             walk_forward(ground, journal, steps)
         reports = form_reports(plan, steps, packed, cargo)
-        report = packed.report(
-            (),
-            reports,
-            cutover=cutover_report(plan, steps),
-            predictions=predict.beside(reports, plan.foreseen, plan, steps),
-        )
+        report = report_of(packed, (), reports, plan, steps)
     return Ended(identity, journal.get(identity).state, report)
 
 
