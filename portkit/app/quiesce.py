@@ -20,7 +20,6 @@ from portkit.wire.labels import SETTING
 _BY_LABEL = {
     "health": {
         "contains",
-        "expect",
         "method",
         "path",
         "port",

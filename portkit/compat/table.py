@@ -9,7 +9,6 @@ from portkit.compat.owner import Lacking, Running
 from portkit.compat.ports import Pair
 from portkit.compat.room import Load
 from portkit.compat.rule import Case, Rule, Scope
-from portkit.compat.table_of_disks import DISKS
 from portkit.compat.table_of_needs import NEEDS
 from portkit.compat.table_of_podman import PODMAN
 from portkit.errors import ConflictError, SpaceError
@@ -278,11 +277,4 @@ BUNDLE_LACKS: Rule[Lacking] = Rule(
     remedy="Pack it without --for, or for this host's own inventory.",
 )
 
-RULES: tuple[Rule[Any], ...] = (
-    *CASE_RULES,
-    SPACE,
-    PORT_SHARED,
-    RUNNING,
-    BUNDLE_LACKS,
-    *DISKS,
-)
+RULES: tuple[Rule[Any], ...] = (*CASE_RULES, SPACE, PORT_SHARED, RUNNING, BUNDLE_LACKS)

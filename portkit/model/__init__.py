@@ -9,7 +9,6 @@ from portkit.model.capabilities import CAPABILITIES, DEFAULT_CAPABILITIES
 from portkit.model.digest import Blob, check_digest
 from portkit.model.facts import Binfmt, Engine, Facts, Guests, Linux, virtualises
 from portkit.model.finding import Finding, Severity, Verdict
-from portkit.model.foreseen import Basis, Figure, Foreseen, Part, figure
 from portkit.model.git import GitUrl
 from portkit.model.health import DEFAULT_TIMEOUT_S, Healthcheck, HealthProbe, Method
 from portkit.model.image import CONFIG_LIMIT, ImageConfig
@@ -21,7 +20,7 @@ from portkit.model.instance import (
     ServiceState,
     worst_health,
 )
-from portkit.model.live import DataFolder, Live, LiveContainer, LiveDomain, LiveVolume
+from portkit.model.live import Live, LiveContainer, LiveDomain, LiveVolume
 from portkit.model.needs import Binary, Lack, Missing, Needs, Role, Software, Stated
 from portkit.model.packed import PackedApp
 from portkit.model.project import (
@@ -64,7 +63,6 @@ __all__ = [
     "AppSpec",
     "Artifact",
     "Attachment",
-    "Basis",
     "Binary",
     "Binfmt",
     "Blob",
@@ -73,15 +71,12 @@ __all__ = [
     "Content",
     "ContentFile",
     "ContentKind",
-    "DataFolder",
     "Dependency",
     "Device",
     "Engine",
     "Facts",
-    "Figure",
     "Finding",
     "Firmware",
-    "Foreseen",
     "Form",
     "GitUrl",
     "Guests",
@@ -106,7 +101,6 @@ __all__ = [
     "Network",
     "Overlap",
     "PackedApp",
-    "Part",
     "Port",
     "Quiesce",
     "Reading",
@@ -127,7 +121,6 @@ __all__ = [
     "check_digest",
     "content_bytes",
     "content_numbers",
-    "figure",
     "layered",
     "virtualises",
     "worst_health",

@@ -98,7 +98,7 @@ def asked(
     """A host that was asked, with its cells. reports: of the Apps, judged for it."""
     facts = reports[0].target
     cells = tuple(
-        cell_of(report.app.name, form.form, name, facts, form.verdict, form.findings)
+        _cell(report.app.name, form.form, name, facts, form.verdict, form.findings)
         for report in reports
         for form in report.forms
     )
@@ -124,8 +124,7 @@ def documented(
     lacks = request.source.lacking(None, request.store)
     apps = {each.app.name: (each.spec, each.image.images) for each in packages}
     own = {each.app.name: each.needs for each in packages}
-    run = [each.app.name for each in packages if each.app.running]
-    judged = compat.documented(apps, profile, request.forms, own, run)
+    judged = compat.documented(apps, profile, request.forms, own)
     cells = []
     for each in packages:
         known = each.app.findings + each.running + lacks
@@ -134,12 +133,12 @@ def documented(
             verdict, findings = judged[each.app.name][form]
             verdict = Verdict.INCOMPATIBLE if refused else verdict
             facts, rows = profile.facts, known + findings
-            cells.append(cell_of(each.app.name, form, profile.name, facts, verdict, rows))
+            cells.append(_cell(each.app.name, form, profile.name, facts, verdict, rows))
     known_host = HostKnown(profile.name, Basis.DOCUMENTATION, profile.facts, profile=profile)
     return known_host, tuple(cells)
 
 
-def cell_of(
+def _cell(
     app: str,
     form: Form,
     host: str,
@@ -147,7 +146,6 @@ def cell_of(
     verdict: Verdict,
     findings: tuple[Finding, ...],
 ) -> Cell:
-    """One cell, with its reason."""
     return Cell(app, form, host, verdict, _reason(verdict, findings, form, facts), findings)
 
 
