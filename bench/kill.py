@@ -17,12 +17,13 @@ import os
 import random
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench import harness, hosts
+from bench.campaign import campaign
 from portkit import process
 from portkit.model import Form
 from portkit.move.journal import Journal
@@ -211,21 +212,6 @@ def same(before: str, after: str) -> str:
     return "" if not left and not gone else f"left: {left}; gone: {gone}"
 
 
-def campaign(chosen: Sequence[Round], forms: Sequence[str], folder: Path) -> list[str]:
-    """Play the rounds; what went wrong, a line for each that did."""
-    ground, wrong = Ground(folder), []
-    for number, each in enumerate(chosen, 1):
-        begun = time.monotonic()
-        found = play(ground, each, forms)
-        harness.tell(
-            f"{number}/{len(chosen)} {each}: {found or 'well'}, {time.monotonic() - begun:.0f} s"
-        )
-        if found:
-            wrong.append(f"{each}: {found}")
-            clean(ground)
-    return wrong
-
-
 def clean(ground: Ground) -> None:
     """After a round that went wrong, the target is made empty for the next."""
     hosts.clear()
@@ -254,15 +240,14 @@ def main() -> int:
     wanted = os.environ.get("ROUNDS", "")
     rows = [] if wanted else [simulated()]
     with hosts.ground(), tempfile.TemporaryDirectory(prefix="portkit-kill-") as name:
-        chosen = rounds(inside=4)
-        if wanted:
-            chosen = [each for each in chosen if wanted in str(each)]
-        wrong = campaign(chosen, ("image", "disk"), Path(name))
-    for line in wrong:
-        harness.tell(line)
-    what = f"{len(chosen)} kills" + (f" ({wanted})" if wanted else "")
-    name = f"{what}, rounds that ended neither whole nor with nothing"
-    rows.append(harness.Row(name, "rounds", (float(len(wrong)),), limit=0))
+        ground = Ground(Path(name))
+        played = campaign(
+            rounds(inside=4),
+            lambda each: play(ground, each, ("image", "disk")),
+            partial(clean, ground),
+            wanted,
+        )
+    rows.append(played.row("kills of portkit that moves both forms"))
     return harness.finish(NAME, rows, command=f"ROUNDS={wanted} make bench-kill" * bool(wanted))
 
 

@@ -17,11 +17,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench import harness, hosts, kill
+from bench.campaign import campaign
 from portkit import lab, process
 
 NAME = "race"
@@ -147,31 +148,11 @@ def _cleared(ground: Ground, before: str) -> str:
     return kill.same(before, kill.there())
 
 
-def campaign(chosen: Sequence[Pair], folder: Path) -> list[str]:
-    """Play the rounds; what went wrong, a line for each that did."""
-    ground, wrong = Ground(folder), []
-    for number, pair in enumerate(chosen, 1):
-        begun = time.monotonic()
-        found = play(ground, pair)
-        seconds = time.monotonic() - begun
-        harness.tell(f"{number}/{len(chosen)} {pair}: {found or 'well'}, {seconds:.0f} s")
-        if found:
-            wrong.append(f"{pair}: {found}")
-            kill.clean(ground)
-    return wrong
-
-
 def main() -> int:
     with hosts.ground(), tempfile.TemporaryDirectory(prefix="portkit-race-") as name:
-        wrong = campaign(pairs(), Path(name))
-    for line in wrong:
-        harness.tell(line)
-    row = harness.Row(
-        f"{ROUNDS} pairs of Moves at once, that came out as they may not",
-        "rounds",
-        (float(len(wrong)),),
-        limit=0,
-    )
+        ground = Ground(Path(name))
+        played = campaign(pairs(), partial(play, ground), partial(kill.clean, ground))
+    row = played.row("pairs of Moves at once")
     return harness.finish(NAME, [row])
 
 

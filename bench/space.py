@@ -18,16 +18,18 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench import cutover, harness, hosts
+from bench.campaign import campaign
+from bench.subjects import CONTAINER
 from bench.writer import Writer
 from portkit import lab, process
 from portkit.move.journal import MoveState
@@ -109,9 +111,9 @@ def _resize(path: str, size: str) -> str:
 
 def play(ground: Ground, each: Round, start_s: float) -> str:
     """One round; "" when all is as it should be, else what is not."""
-    cutover.ready()
-    before, bystanders = used(), cutover.decoys()
-    with cutover.writing() as writer:
+    ground.subject.ready(ground.run)
+    before, bystanders = used(), ground.subject.decoys()
+    with cutover.writing(ground.subject) as writer:
         made = ground.move(each)
         said = made.stderr.decode(errors="replace")
         # The journal has to be written; at the source the App acknowledges nothing without room.
@@ -131,14 +133,14 @@ def play(ground: Ground, each: Round, start_s: float) -> str:
         left = used() - before
         lift(ground, each)
         harness.tell(f"  it ended with {made.code}, {state}; {_last_line(said)}")
-        found = cutover.judge(writer, said) or _waited(writer, start_s + _MORE_S)
+        found = cutover.judge(ground.subject, writer, said) or _waited(writer, start_s + _MORE_S)
     if state is MoveState.DONE:
         found = found or _taken_back(ground)
     elif made.code == 0:
         return f"it is {state}, and the Move said that it went well"
     elif left > _LEFT_BYTES:
         found = found or f"{left} bytes more are used on the target than before"
-    return found or ("" if cutover.decoys() == bystanders else "a decoy has changed")
+    return found or ("" if ground.subject.decoys() == bystanders else "a decoy has changed")
 
 
 def _last_line(said: str) -> str:
@@ -197,7 +199,7 @@ def small(ground: Ground) -> Iterator[None]:
         lab.load_base(hosts.SOURCE)
         yield
     finally:
-        cutover.away()
+        ground.subject.away()
         for host in (hosts.SOURCE, hosts.TARGET):
             hosts.on(
                 host, f"umount -l {_OWN}; umount -l {_DOCKER}; umount -l /small; {_AGAIN}; sleep 3"
@@ -215,48 +217,35 @@ def _until_answers(host: str) -> None:
     raise RuntimeError(f"{host}'s engine does not answer")
 
 
-def _set_up() -> float:
+def _set_up(ground: Ground) -> float:
     """The App runs, with some content in its volume; the seconds that its start takes."""
-    cutover.ready()
+    ground.subject.ready(ground.run)
     where = "docker volume inspect -f '{{.Mountpoint}}' data"
     hosts.on(hosts.SOURCE, f"head -c {_VOLUME_MIB << 20} /dev/urandom > $({where})/content")
     began = time.monotonic()
-    hosts.on(hosts.SOURCE, f"docker restart {cutover.CONTAINER}")
-    with cutover.writing():
+    hosts.on(hosts.SOURCE, f"docker restart {CONTAINER}")
+    with cutover.writing(ground.subject):
         return time.monotonic() - began
-
-
-def campaign(chosen: Sequence[Round], ground: Ground) -> list[str]:
-    """Play the rounds; what went wrong, a line for each that did."""
-    wrong = []
-    with small(ground):
-        start_s = _set_up()
-        harness.tell(f"the App starts within {start_s:.1f} s")
-        for number, each in enumerate(chosen, 1):
-            found = play(ground, each, start_s)
-            harness.tell(f"{number}/{len(chosen)} {each}: {found or 'well'}")
-            if found:
-                wrong.append(f"{each}: {found}")
-                cutover.clean(ground)
-    return wrong
 
 
 def main() -> int:
     wanted = os.environ.get("ROUNDS", "")
-    every = rounds()
-    chosen = [each for each in every if re.search(wanted, str(each))]
     with (
         cutover.practice_hosts(),
         tempfile.TemporaryDirectory(prefix="portkit-space-") as name,
     ):
         ground = Ground(Path(name))
         ground.env["PORTKIT_STORE"] = str(ground.folder / "store")
-        wrong = campaign(chosen, ground)
-    for line in wrong:
-        harness.tell(line)
-    count = f"{len(chosen)} of {len(every)}" if wanted else f"all {len(every)}"
-    name = f"{count} rounds without room: those that did not end as they should"
-    row = harness.Row(name, "rounds", (float(len(wrong)),), limit=0)
+        with small(ground):
+            start_s = _set_up(ground)
+            harness.tell(f"the App starts within {start_s:.1f} s")
+            played = campaign(
+                rounds(),
+                lambda each: play(ground, each, start_s),
+                partial(cutover.clean, ground),
+                wanted,
+            )
+    row = played.row("no room left")
     return harness.finish(NAME, [row], command=f"ROUNDS='{wanted}' make bench-space" * bool(wanted))
 
 

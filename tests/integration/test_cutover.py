@@ -20,8 +20,19 @@ def ground(
 ) -> Iterator[cutover.Ground]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PORTKIT_STORE", str(store))
-        yield cutover.Ground(tmp_path_factory.mktemp("cutover"))
-        cutover.away()
+        made = cutover.Ground(tmp_path_factory.mktemp("cutover"))
+        yield made
+        made.subject.away()
+
+
+@pytest.mark.campaign
+def test_one_side_serves_in_the_end_of_a_vm(lab: Lab, tmp_path: Path) -> None:
+    ground = cutover.Ground(tmp_path, cutover.SUBJECTS["vm"]())
+    try:
+        each = cutover.Round("boot disk", "worked", "rollback", subject="vm")
+        assert cutover.play(ground, each) == ""
+    finally:
+        ground.subject.away()
 
 
 @pytest.mark.parametrize(

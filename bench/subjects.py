@@ -1,0 +1,231 @@
+"""What the campaigns move while it is written to: a container, or a VM that portkit made.
+
+Each has a volume, is restarted `always`, and has decoys beside it: things of the user's that are
+named alike and begin as it does.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import Protocol
+
+from bench import hosts
+from portkit import lab, process
+
+PORT = 8098
+CONTAINER, VM = "cut-web", "cut-vm"
+_BOTH = (hosts.SOURCE, hosts.TARGET)
+# Each request for /write/N adds a line to the file, and is answered when that is on the disk: a
+# guest is cut off with its host. A request for /all is answered with the file.
+SERVER = r"""
+use IO::Socket::INET; use IO::Handle;
+$SIG{TERM} = sub { exit 0 };
+open(my $log, '>>', '/data/log') or die; $log->autoflush(1);
+my $l = IO::Socket::INET->new(LocalPort => 80, Listen => 9, ReuseAddr => 1) or die;
+while (my $c = $l->accept) {
+  my $r = <$c> // '';
+  my ($n) = $r =~ m{/write/(\d+)};
+  if (defined $n) { print $log "$n\n" or next; $log->sync or next }  # a full disk
+  print $c "HTTP/1.0 200 OK\r\n\r\nhere " . ($n // '') . "\n";
+  if ($r =~ m{/all}) { open(my $f, '<', '/data/log') or die; print $c $_ while <$f>; close $f }
+  close $c;
+}
+"""
+_RUN = (
+    f"docker volume create data >/dev/null; docker run -d --name {CONTAINER} --restart always "
+    f"-p {PORT}:80 -v data:/data debian:bookworm-slim perl -e {shlex.quote(SERVER)}"
+)
+# Of an image with nothing in it; `cut-web-2` and `data2` begin as what is moved does.
+_DECOYS = (
+    "tar -cf - -T /dev/null | docker import - cut-web:decoy >/dev/null; "
+    "docker volume create data2 >/dev/null; "
+    "echo mine > /var/lib/docker/volumes/data2/_data/log; echo mine > /root/decoy; "
+    f"docker create --name {CONTAINER}-2 --restart always -v data2:/data cut-web:decoy /none"
+)
+_DECOYS_ARE = (
+    f"docker inspect -f '{{{{.Id}}}} {{{{json .Config}}}} {{{{json .HostConfig}}}}' {CONTAINER}-2; "
+    "docker image inspect -f '{{.Id}} {{.RepoTags}}' cut-web:decoy; docker volume inspect data2; "
+    "cd /var/lib/docker/volumes/data2/_data && stat -c '%n %Y %a %u %s' . log /root/decoy && "
+    "sha256sum log /root/decoy"
+)
+_SIDES = (
+    "docker ps -aq | xargs -r docker inspect -f "
+    "'{{.Name}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}}' | sort"
+)
+# Never started; its disk begins as those of the VM do.
+_DOMAIN = f"""<domain type='qemu'><name>portkit-{VM}</name><memory unit='MiB'>64</memory>
+<os><type arch='x86_64' machine='q35'>hvm</type></os><devices><disk type='file' device='disk'>
+<driver name='qemu' type='raw'/><source file='/var/lib/libvirt/images/{VM}.img'/>
+<target dev='vda' bus='virtio'/></disk></devices></domain>"""
+_DOMAINS = (
+    f"for n in $(virsh -q list --all --name | grep ^portkit-{VM}-); do echo $n "
+    "$(virsh dominfo $n | sed -n 's/^State: *//p; s/^Autostart: *//p' | tr ' ' _); done"
+)
+_MAKE_S, _START_S = 20.0, 180.0
+
+
+class Subject(Protocol):
+    """words: as `portkit move` is told of it. patience_s: how long it may take to answer after its
+    start."""
+
+    words: tuple[str, ...]
+    patience_s: float
+
+    def ready(self, run: Run) -> None:
+        """It runs at the source, with nothing on the target, and its decoys are on both."""
+
+    def away(self) -> None:
+        """What `ready` has put there goes again."""
+
+    def clean(self) -> None:
+        """As `away`, whatever went wrong with a Move of it; the decoys stay."""
+
+    def decoys(self) -> list[str]:
+        """All that is to be seen of them."""
+
+    def serving(self) -> tuple[str, str]:
+        """The host that serves, and what is wrong with who runs and who would start by himself."""
+
+    def written(self, host: str) -> set[int]:
+        """The numbers in its file on a host where it runs."""
+
+
+class Run(Protocol):
+    """Runs portkit with these words."""
+
+    def __call__(self, *words: str) -> process.Completed: ...
+
+
+class Container:
+    """A container that a user has started."""
+
+    words = (f"container:{CONTAINER}", "--form", "image")
+    patience_s = 20.0
+
+    def ready(self, run: Run) -> None:
+        hosts.on(hosts.SOURCE, f"docker inspect {CONTAINER} >/dev/null 2>&1 || {{ {_RUN}; }}")
+        for name in _BOTH:
+            have = f"docker inspect {CONTAINER}-2 >/dev/null 2>&1"
+            hosts.on(name, f"{have} || {{ {_DECOYS}; }}")
+
+    def away(self) -> None:
+        for name in _BOTH:
+            hosts.on(
+                name,
+                f"docker rm -f {CONTAINER} {CONTAINER}-2; docker volume rm data data2; "
+                "docker rmi cut-web:decoy; rm -f /root/decoy; true",
+            )
+
+    def clean(self) -> None:
+        for name in _BOTH:
+            hosts.on(
+                name,
+                "docker ps -qa | xargs -r docker rm -f; docker volume ls -q | xargs -r docker "
+                "volume rm; rm -rf /var/lib/portkit/moves",
+            )
+        hosts.on(
+            hosts.TARGET,
+            "docker images -qa | sort -u | xargs -r docker rmi -f; rm -rf /var/lib/portkit/store",
+        )
+
+    def decoys(self) -> list[str]:
+        return [hosts.on(name, _DECOYS_ARE) for name in _BOTH]
+
+    def serving(self) -> tuple[str, str]:
+        found = {}
+        for host in _BOTH:
+            rows = [line.split() for line in hosts.on(host, _SIDES).splitlines()]
+            found[host] = [
+                (name, running == "true", policy)
+                for name, running, policy in rows
+                if name != f"/{CONTAINER}-2"
+            ]
+        source, target = found[hosts.SOURCE], found[hosts.TARGET]
+        if source == [(f"/{CONTAINER}", True, "always")]:
+            # A Move that waits keeps a container there that never starts by itself.
+            well = all(not running and policy == "no" for _, running, policy in target)
+            return hosts.SOURCE, "" if well else f"beside the source: {target}"
+        well = source == [(f"/{CONTAINER}", False, "no")] and len(target) == 1
+        well = well and target[0][1:] == (True, "always")
+        return hosts.TARGET, "" if well else f"source: {source}; target: {target}"
+
+    def written(self, host: str) -> set[int]:
+        where = "'{{range .Mounts}}{{.Source}}{{end}}'"
+        command = f"cat $(docker inspect -f {where} $(docker ps -q --filter publish={PORT}))/log"
+        return set(map(int, hosts.on(host, command).split()))
+
+
+class Vm:
+    """The same server in a VM that portkit made at the source."""
+
+    words = (f"vm:{VM}", "--form", "disk")
+    patience_s = _START_S
+
+    def ready(self, run: Run) -> None:
+        for name in _BOTH:
+            command = f"virsh dominfo portkit-{VM} >/dev/null 2>&1 || virsh define /dev/stdin"
+            image = f"/var/lib/libvirt/images/{VM}.img"
+            hosts.on(name, f"test -e {image} || echo mine > {image}")
+            process.run([*hosts.ssh(name), command], input=_DOMAIN.encode(), timeout=60)
+        if not hosts.on(hosts.SOURCE, _DOMAINS).strip():
+            self._make(run)
+
+    def _make(self, run: Run) -> None:
+        service = {
+            "image": "debian:bookworm-slim",
+            "command": ["perl", "-e", SERVER.replace("$", "$$")],
+            "ports": [f"{PORT}:80"],
+            "restart": "always",
+            "volumes": ["data:/data"],
+            "x-portkit": {"volume": "64m"},
+        }
+        document = {"name": VM, "services": {"web": service}, "volumes": {"data": {}}}
+        with tempfile.TemporaryDirectory(prefix="portkit-subject-") as folder:
+            (Path(folder) / "compose.yaml").write_text(json.dumps(document))
+            words = ("--form", "disk", "--from", f"lab:{hosts.SOURCE}", "--to")
+            made = run("move", folder, *words, f"lab:{hosts.SOURCE}", "--progress", "plain")
+        if made.code != 0:
+            raise RuntimeError(f"the VM was not made: {made.stderr[-1500:]!r}")
+
+    def away(self) -> None:
+        self.clean()
+        for name in _BOTH:
+            hosts.on(name, f"virsh undefine portkit-{VM}; rm -f /var/lib/libvirt/images/{VM}.img")
+
+    def clean(self) -> None:
+        for name in _BOTH:
+            hosts.on(
+                name,
+                f"for n in $(virsh -q list --all --name | grep ^portkit-{VM}-); do "
+                "virsh destroy $n; virsh undefine --nvram $n; done >/dev/null 2>&1; "
+                "rm -rf /var/lib/portkit/moves /var/lib/portkit/instances",
+            )
+
+    def decoys(self) -> list[str]:
+        command = (
+            f"virsh dumpxml portkit-{VM}; cd /var/lib/libvirt/images; "
+            f"stat -c '%n %Y %a %u %s' {VM}.img; sha256sum {VM}.img"
+        )
+        return [hosts.on(name, command) for name in _BOTH]
+
+    def serving(self) -> tuple[str, str]:
+        found = {}
+        for host in _BOTH:
+            rows = [line.split()[1:] for line in hosts.on(host, _DOMAINS).splitlines()]
+            found[host] = [tuple(row) for row in rows]
+        source, target = found[hosts.SOURCE], found[hosts.TARGET]
+        on, off = ("running", "enable"), ("shut_off", "disable")
+        if source == [on]:
+            # A Move that waits may keep a VM there that never starts by itself.
+            return hosts.SOURCE, "" if set(target) <= {off} else f"beside the source: {target}"
+        well = (source, target) == ([off], [on])
+        return hosts.TARGET, "" if well else f"source: {source}; target: {target}"
+
+    def written(self, host: str) -> set[int]:
+        url = f"http://{lab.host(host).address}:{PORT}/all"
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            return {int(word) for word in answer.read().split()[1:] if word.isdigit()}
