@@ -269,6 +269,8 @@ def agrees(cell: Cell, predicted: Json, observed: Json) -> bool | None:
         return None
     runs = observed["outcome"] in (Outcome.RUNS, "degraded")
     right = runs == (verdict != "incompatible")
+    if cell.shows and not any(words in observed["reason"] for words in cell.shows):
+        return False
     if cell.symptom:
         return right and has_rule == (cell.symptom in observed["said"])
     return right and (has_rule or not cell.rule)

@@ -47,8 +47,9 @@ class Cell:
     """An artifact in a form on a host. host: of the lab, or a key of PROFILES. ground: a key of
     bench.compat.GROUNDS, what is done to the host while the cell is judged and tried. source: of a
     row that it stands for. says: of a profile's, what the source reports: "runs", "does not run",
-    or "degraded". rule: that has to be the reason. symptom: what an app that runs says where that
-    rule is right, and does not say where it is not found."""
+    or "degraded". rule: that has to be the reason. shows: what the reason that is seen has to have
+    in it, in one of these words. symptom: what an app that runs says where that rule is right, and
+    does not say where it is not found."""
 
     artifact: str
     form: Form
@@ -57,6 +58,7 @@ class Cell:
     source: str = ""
     says: str = ""
     rule: str = ""
+    shows: tuple[str, ...] = ()
     symptom: str = ""
 
     @property
@@ -224,35 +226,50 @@ PROFILES = {
 }
 
 
-def _each(artifact: str, form: Form, *hosts: str, **more: str) -> list[Cell]:
+def _each(artifact: str, form: Form, *hosts: str, **more: Any) -> list[Cell]:
     return [Cell(artifact, form, host, **more) for host in hosts]
 
 
 _LAB = ("alpha", "beta", "gamma")
+_ABSENT = ("no such file or directory", "No such file or directory")
+_SIGILL = ("exited with code 132",)
+_LEVEL = ("CPU ISA level is lower than required",)
+_DENIED = ("Operation not permitted", "operation not permitted", "permission denied")
 CELLS = (
     *_each("static", IMAGE, *_LAB),
     *_each("static", DISK, *_LAB),
     *_each("uefi", DISK, "beta", "gamma"),
     *_each("glibc", IMAGE, "alpha", "gamma"),
-    *_each("no-loader", IMAGE, *_LAB, source="docker-alpine#219", rule="missing-loader"),
-    *_each("no-loader", DISK, "beta", source="docker-alpine#219", rule="missing-loader"),
-    *_each("no-library", IMAGE, "alpha", "gamma", rule="missing-library"),
-    *_each("script", IMAGE, "beta", rule="missing-command"),
-    *_each("crlf", IMAGE, "beta", rule="missing-command"),
-    *_each("no-mode", IMAGE, "beta", rule="not-executable"),
-    *_each("no-command", IMAGE, "beta", rule="missing-command"),
+    *_each(
+        "no-loader", IMAGE, *_LAB, source="docker-alpine#219", rule="missing-loader", shows=_ABSENT
+    ),
+    *_each(
+        "no-loader", DISK, "beta", source="docker-alpine#219", rule="missing-loader", shows=_ABSENT
+    ),
+    *_each("no-library", IMAGE, "alpha", "gamma", rule="missing-library", shows=_ABSENT),
+    *_each("script", IMAGE, "beta", rule="missing-command", shows=_ABSENT),
+    *_each("crlf", IMAGE, "beta", rule="missing-command", shows=_ABSENT),
+    *_each("no-mode", IMAGE, "beta", rule="not-executable", shows=_DENIED),
+    *_each("no-command", IMAGE, "beta", rule="missing-command", shows=_ABSENT),
     *_each("windows", IMAGE, "beta", "gamma", rule="system"),
     *_each("windows", DISK, "beta", rule="system"),
     *_each("v3-marked", IMAGE, "beta"),
     *_each("v3-marked", DISK, "beta", source="QEMU's maximum is v3"),
-    *_each("v3-marked-qemu64", DISK, "beta", source="kuvasz#346", rule="cpu-level"),
-    *_each("v3-marked-v2", DISK, "beta", source="kuvasz#346", rule="cpu-level"),
-    *_each("v4-marked", IMAGE, "beta", source="kuvasz#346", rule="cpu-level"),
-    *_each("v4-marked", DISK, "gamma", source="kuvasz#346", rule="cpu-level"),
+    *_each("v3-marked-qemu64", DISK, "beta", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
+    *_each("v3-marked-v2", DISK, "beta", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
+    *_each("v4-marked", IMAGE, "beta", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
+    *_each("v4-marked", DISK, "gamma", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
     *_each("v3-unmarked", IMAGE, "alpha"),
     *_each("v3-unmarked", DISK, "alpha"),
-    *_each("v3-unmarked-qemu64", DISK, "alpha", source="pulp-oci-images#772", rule="cpu-level"),
-    *_each("v3-unmarked-v2", DISK, "alpha", source="kuvasz#346", rule="cpu-level"),
+    *_each(
+        "v3-unmarked-qemu64",
+        DISK,
+        "alpha",
+        source="pulp-oci-images#772",
+        rule="cpu-level",
+        shows=_SIGILL,
+    ),
+    *_each("v3-unmarked-v2", DISK, "alpha", source="kuvasz#346", rule="cpu-level", shows=_SIGILL),
     *_each("cpu-qemu64", DISK, "beta"),
     *_each("v3-marked-v3", DISK, "beta", rule="cpu-model"),
     *_each(
@@ -263,10 +280,20 @@ CELLS = (
         rule="io-uring-refused",
         symptom="io_uring_setup: Operation not permitted",
     ),
-    *_each("bubblewrap", IMAGE, "beta", "gamma", source="bubblewrap#505", rule="sandbox-refused"),
-    *_each("bubblewrap", DISK, "beta", source="bubblewrap#505", rule="sandbox-refused"),
+    *_each(
+        "bubblewrap",
+        IMAGE,
+        "beta",
+        "gamma",
+        source="bubblewrap#505",
+        rule="sandbox-refused",
+        shows=_DENIED,
+    ),
+    *_each(
+        "bubblewrap", DISK, "beta", source="bubblewrap#505", rule="sandbox-refused", shows=_DENIED
+    ),
     *_each("iptables", IMAGE, "beta"),
-    *_each("memory", DISK, "beta", rule="memory"),
+    *_each("memory", DISK, "beta", rule="memory", shows=("Cannot allocate memory",)),
     *_each("bulk", IMAGE, "gamma", ground="Store of 1 MiB", rule="space"),
     *_each("port", IMAGE, "beta", ground="port taken", rule="port-free"),
     *_each("port", DISK, "beta", ground="port taken", rule="port-free"),
@@ -274,16 +301,36 @@ CELLS = (
     *_each("static", DISK, "beta", ground="libvirt dead", rule="libvirt"),
     *_each("ipv6", IMAGE, "gamma", ground="IPv6 off", rule="ipv6"),
     *_each("ipv6", DISK, "gamma", rule="port-ipv6"),
-    *_each("maps", IMAGE, "beta", source="elk-docker#89", rule="needs-sysctl"),
-    *_each("maps-set", IMAGE, "beta", source="elk-docker#89", rule="sysctl"),
+    *_each(
+        "maps",
+        IMAGE,
+        "beta",
+        source="elk-docker#89",
+        rule="needs-sysctl",
+        shows=("vm.max_map_count is",),
+    ),
+    *_each(
+        "maps-set",
+        IMAGE,
+        "beta",
+        source="elk-docker#89",
+        rule="sysctl",
+        shows=("is not in a separate kernel namespace",),
+    ),
     *_each("maps-set", DISK, "beta", source="elk-docker#89"),
-    *_each("files", IMAGE, "beta", rule="open-files"),
-    *_each("files-few", IMAGE, "beta", rule="needs-open-files"),
-    *_each("shm", IMAGE, "beta", rule="needs-shared-memory"),
+    *_each("files", IMAGE, "beta", rule="open-files", shows=_DENIED),
+    *_each(
+        "files-few",
+        IMAGE,
+        "beta",
+        rule="needs-open-files",
+        shows=("the limit of open files is 1024",),
+    ),
+    *_each("shm", IMAGE, "beta", rule="needs-shared-memory", shows=("/dev/shm is 67108864",)),
     *_each("shm-set", IMAGE, "beta"),
-    *_each("huge", IMAGE, "beta", rule="needs-huge-pages"),
-    *_each("device", IMAGE, "beta", rule="device"),
-    *_each("module", IMAGE, "beta", rule="needs-module"),
+    *_each("huge", IMAGE, "beta", rule="needs-huge-pages", shows=("Out of memory",)),
+    *_each("device", IMAGE, "beta", rule="device", shows=_ABSENT),
+    *_each("module", IMAGE, "beta", rule="needs-module", shows=("Not supported",)),
     *_each(
         "low-port",
         IMAGE,

@@ -21,12 +21,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import appliance, vm
+from bench import vm
 from bench.harness import tell
 from portkit import process
 from portkit.errors import BootError, VerifyError
 from portkit.guest.kit import GuestKit, build_kit, cache_root
 from portkit.lab import apt, roots
+from portkit.needs import appliance
 
 RELEASE = "bookworm"
 FORWARDS = (":5232",)

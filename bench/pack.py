@@ -19,10 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import appliance, apps, earlier, harness, same
+from bench import apps, earlier, harness, same
 from portkit import process
 from portkit.guest.kit import GuestKit, build_kit
 from portkit.model import Artifact
+from portkit.needs import appliance
 from portkit.package.save import save
 from portkit.store import Store
 from tests.trees import flatten

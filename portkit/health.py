@@ -70,8 +70,20 @@ def choose(ports: Sequence[Port], health: HealthProbe, form: Form, *, checks_its
     """The method that the App names (x-portkit.health.method), else the best that is possible.
 
     checks_itself: whether it has a healthcheck of its own. AppError when the App names the
-    published port and has none.
+    published port and has none, and where nothing would be asked that could be what it expects.
     """
+    way = _chosen(ports, health, form, checks_itself=checks_itself)
+    if health.expect and way.method not in (Method.PUBLISHED, Method.HOST):
+        raise AppError(
+            "x-portkit.health.expect is compared with an answer, and the App cannot be asked",
+            details=f"it would be known to be up by the method {way.method}, as {form}",
+            resolution="Publish a TCP port, or set x-portkit.health.port; or leave "
+            "x-portkit.health.expect out.",
+        )
+    return way
+
+
+def _chosen(ports: Sequence[Port], health: HealthProbe, form: Form, *, checks_itself: bool) -> Way:
     seen = tuple(_ways(ports, health, form, checks_itself=checks_itself))
     possible = {way.method: way for way in seen if isinstance(way, Way)}
     if health.method in possible:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what portkit and its lab need on Debian: apt packages, then a virtual environment. Quick
 # when all is there. Usage: scripts/setup.sh VENV [tests|bench]
-# tests: libguestfs too, which looks into disks as a stranger would. bench: and what is measured
-# against.
+# tests: libguestfs and virt-v2v too, which look into disks and appliances as strangers would.
+# bench: and what is measured against.
 set -euo pipefail
 venv=${1:-.venv}
 wanted=${2:-}
@@ -17,7 +17,7 @@ packages=(
   mmdebstrap iproute2 iptables openssh-client zstd e2fsprogs ca-certificates
 )
 # python3-guestfs: not on PyPI; built for /usr/bin/python3, linked into the environment below.
-if [[ $wanted ]]; then packages+=(python3-guestfs guestfsd); fi
+if [[ $wanted ]]; then packages+=(python3-guestfs guestfsd virt-v2v); fi
 if [[ $wanted == bench ]]; then packages+=(guestfs-tools faketime); fi
 missing=()
 for package in "${packages[@]}"; do

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from portkit.delivery import Prediction
 from portkit.errors import PortkitError
-from portkit.model import Finding, Form, Severity
+from portkit.model import Figure, Finding, Form, Severity
 from portkit.report import Cutover, FormReport, Report
 from portkit.text import printable
 
@@ -106,6 +106,24 @@ def _cutover(cutover: Cutover | None) -> Iterator[str]:
     )
 
 
+def _figures(figures: Iterable[Figure]) -> Iterator[str]:
+    """Lines about what was predicted, beside what was measured. Of the forms there are others."""
+    for each in figures:
+        if not each.what.startswith(("data", "downtime")):
+            continue
+        predicted = _value(each.predicted, each.unit)
+        truth = "" if each.measured is None else f"; measured {_value(each.measured, each.unit)}"
+        if each.error_percent is not None:
+            truth += f" ({each.error_percent:+.0f} %)"
+        # The basis of the sum repeats its parts, which have lines of their own.
+        basis = each.basis if each.what != "downtime" else each.basis.partition(":")[0]
+        yield f"{each.what}: predicted ~ {predicted}{truth} [{basis}]"
+
+
+def _value(value: float, unit: str) -> str:
+    return decimal(int(value)) if unit == "bytes" else f"{value:.2f} s"
+
+
 def print_report(report: Report) -> None:
     """Print a Report for people: what each form cost, then what was noticed."""
     console = stdout()
@@ -136,6 +154,8 @@ def print_report(report: Report) -> None:
                 f"sent {decimal(service.sent_bytes)}{shared}"
             )
             console.print(Text(clean(text)))
+    for text in _figures(report.predictions):
+        console.print(Text(clean(text)))
     for text in _cutover(report.cutover):
         console.print(Text(clean(text)))
     # A finding that is true of both forms is printed once.

@@ -16,6 +16,7 @@ x-portkit:
     path: /           # of the health URL
     port: 80          # the container's; default: the first published TCP port
     contains: text    # that the right answer holds
+    expect: "Server: shop/*"  # in a header or a line of it; * is any text
     ca_file: ca.pem   # for https with a CA of one's own
     timeout: 60s        # for the first answer; default: 60s, more on a slow or emulated host
     method: published # published, host, healthcheck, running; default: the best that is possible
@@ -29,6 +30,7 @@ import math
 import re
 from collections.abc import Collection
 
+from portkit import expected
 from portkit.app import values
 from portkit.app.document import Value
 from portkit.app.reader import Reader
@@ -100,7 +102,7 @@ def front_of(reader: Reader, extra: Value, names: Collection[str]) -> str:
 def health_of(reader: Reader, extra: Value, *, top: bool = False) -> HealthProbe:
     """How the app is asked from outside. top: x-portkit of the top level."""
     outer = _block(reader, extra, _KEYS)
-    known = {"scheme", "path", "port", "contains", "ca_file", "timeout"}
+    known = {"scheme", "path", "port", "contains", "expect", "ca_file", "timeout"}
     known |= {"method", "running", "settle"} | ({"service"} if top else set())
     block = outer.get("health", Value({}, extra.line))
     row = _block(reader, block, known)
@@ -119,12 +121,20 @@ def health_of(reader: Reader, extra: Value, *, top: bool = False) -> HealthProbe
         path=path,
         port=port,
         contains=reader.text(row["contains"]) if "contains" in row else "",
+        expect=_expected(reader, row["expect"]) if "expect" in row else "",
         ca_file=ca_file,
         timeout_s=reader.use(row["timeout"], values.duration) if "timeout" in row else None,
         method=reader.use(row["method"], Method) if "method" in row else None,
         running_s=_seconds(reader, row, "running", HealthProbe.running_s),
         settle_s=_seconds(reader, row, "settle", HealthProbe.settle_s),
     )
+
+
+def _expected(reader: Reader, value: Value) -> str:
+    text = reader.text(value, "x-portkit.health.expect")
+    for why in expected.why_not(text):
+        raise reader.error(value, f"x-portkit.health.expect: {why}")
+    return text
 
 
 def _seconds(reader: Reader, row: dict[str, Value], key: str, default: float) -> float:

@@ -20,6 +20,7 @@ from portkit.wire.labels import SETTING
 _BY_LABEL = {
     "health": {
         "contains",
+        "expect",
         "method",
         "path",
         "port",

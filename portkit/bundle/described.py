@@ -453,6 +453,7 @@ def _health(health: HealthProbe) -> dict[str, object]:
         path=health.path,
         port=health.port,
         contains=health.contains,
+        expect=health.expect or None,
         ca_file=None if health.ca_file is None else str(health.ca_file),
         timeout=_seconds(health.timeout_s),
         method=None if health.method is None else health.method.value,

@@ -14,13 +14,15 @@ from typing import cast
 
 from portkit.architecture import TABLE
 from portkit.compat import ports as port_rules
+from portkit.compat.disk import DiskCase
 from portkit.compat.host import taken_networks
-from portkit.compat.owner import Lacking, Running
+from portkit.compat.owner import Lacking, Running, disproved
 from portkit.compat.ports import Pair
 from portkit.compat.profile import Profile
 from portkit.compat.room import Load, needed
 from portkit.compat.rule import Case, Found, KnownFacts, Rule, Scope
 from portkit.compat.table import BUNDLE_LACKS, CASE_RULES, PORT_SHARED, RULES, RUNNING, SPACE
+from portkit.compat.table_of_disks import DISKS
 from portkit.compat.table_of_needs import SYSTEM
 from portkit.errors import IncompatibleError, PortkitError
 from portkit.model import (
@@ -37,6 +39,7 @@ from portkit.model import (
     Severity,
     Verdict,
 )
+from portkit.model.disk import DiskFile, DiskMachine
 
 __all__ = [
     "RULES",
@@ -47,8 +50,11 @@ __all__ = [
     "Scope",
     "check",
     "check_all",
+    "check_disk",
     "clashes",
+    "disproved",
     "documented",
+    "documented_disk",
     "lacking",
     "refusal",
     "running",
@@ -133,6 +139,15 @@ def check_all(
     return found
 
 
+def check_disk(
+    disk: DiskFile, machine: DiskMachine, facts: Facts, unknown: frozenset[str] = frozenset()
+) -> tuple[Finding, ...]:
+    """What the rules find of a disk that portkit did not make, on one host. unknown: as `check`."""
+    known = cast(Facts, KnownFacts(facts, unknown)) if unknown else facts
+    case = DiskCase(disk, machine, known)
+    return tuple(finding for rule in DISKS for finding in rule.judge(case))
+
+
 def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:
     """The one word that the findings about a Form amount to."""
     findings = tuple(findings)
@@ -155,15 +170,26 @@ def documented(
     profile: Profile,
     forms: Sequence[Form],
     needs: Mapping[str, Mapping[str, Needs]] = MappingProxyType({}),
+    run: Collection[str] = (),
 ) -> dict[str, dict[Form, tuple[Verdict, tuple[Finding, ...]]]]:
     """What `check_all` finds on a kind of host of which only documents are known, and what it
-    amounts to."""
+    amounts to. run: the Apps that run at their source; see `disproved`."""
     found: dict[str, dict[Form, tuple[Verdict, tuple[Finding, ...]]]] = {}
     judged = check_all(apps, profile.facts, forms, unknown=profile.unknown, needs=needs)
     for name, rows in judged.items():
         images = {image.architecture for image in apps[name][1]}
-        found[name] = {form: _by(profile, form, rows[form], images) for form in forms}
+        kept = {form: disproved(rows[form]) if name in run else rows[form] for form in forms}
+        found[name] = {form: _by(profile, form, kept[form], images) for form in forms}
     return found
+
+
+def documented_disk(
+    disk: DiskFile, machine: DiskMachine, profile: Profile
+) -> tuple[Verdict, tuple[Finding, ...]]:
+    """What `check_disk` finds on a kind of host of which only documents are known, and what it
+    amounts to."""
+    found = check_disk(disk, machine, profile.facts, profile.unknown)
+    return _by(profile, Form.DISK, found, disk.inside.architectures)
 
 
 def _by(

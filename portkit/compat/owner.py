@@ -1,12 +1,19 @@
-"""What stands in the way of a Move as a whole: a running App, or an incomplete bundle."""
+"""What stands in the way of a Move as a whole: a running App, or an incomplete bundle; and what an
+App that runs shows of its image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portkit.compat.rule import Found
+from portkit.model import Finding, Severity
 
+# Rules about what an image lacks for its own start, wherever that is.
+OF_THE_IMAGE = frozenset(
+    ("missing-command", "missing-library", "missing-loader", "not-executable", "symbol-version")
+)
+_REFUSES = (Severity.ERROR, Severity.UNKNOWN)
 _MAX_LISTED = 50  # blobs; nobody reads an error with more
 
 
@@ -45,4 +52,15 @@ def bundle_lacks(lacking: Lacking) -> Iterator[Found]:
         f"the bundle was made for {lacking.made_for or 'another host'}, and {lacking.target} "
         "lacks what was left out of it",
         tuple(rows),
+    )
+
+
+def disproved(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Findings that an App is missing something are warnings where it runs at its source with the
+    same image: they are mistaken, or what they are about is never started."""
+    return tuple(
+        replace(row, severity=Severity.WARNING)
+        if row.rule in OF_THE_IMAGE and row.severity in _REFUSES
+        else row
+        for row in found
     )

@@ -9,6 +9,7 @@ from portkit.compat.owner import Lacking, Running
 from portkit.compat.ports import Pair
 from portkit.compat.room import Load
 from portkit.compat.rule import Case, Rule, Scope
+from portkit.compat.table_of_disks import DISKS
 from portkit.compat.table_of_needs import NEEDS
 from portkit.compat.table_of_podman import PODMAN
 from portkit.errors import ConflictError, SpaceError
@@ -277,4 +278,11 @@ BUNDLE_LACKS: Rule[Lacking] = Rule(
     remedy="Pack it without --for, or for this host's own inventory.",
 )
 
-RULES: tuple[Rule[Any], ...] = (*CASE_RULES, SPACE, PORT_SHARED, RUNNING, BUNDLE_LACKS)
+RULES: tuple[Rule[Any], ...] = (
+    *CASE_RULES,
+    SPACE,
+    PORT_SHARED,
+    RUNNING,
+    BUNDLE_LACKS,
+    *DISKS,
+)

@@ -147,6 +147,10 @@ class _Published(_Answer):
     PublicPort: Annotated[int, Field(ge=0, le=65535), or_empty(int)] = 0
 
 
+class _RowMount(_Answer):
+    Name: Text = ""  # of a volume; a folder of the host has none
+
+
 class Row(_Answer):
     """A container of the list."""
 
@@ -157,6 +161,7 @@ class Row(_Answer):
     Labels: LabelMap = {}
 
     Ports: Annotated[list[_Published], Field(max_length=_PORTS), or_empty(list)] = []
+    Mounts: Annotated[list[_RowMount], Field(max_length=10_000), or_empty(list)] = []
 
     @property
     def service(self) -> str:

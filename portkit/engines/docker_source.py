@@ -178,7 +178,17 @@ class DockerSource(Docker):
         rows = self._rows_of([each.id for each in live.containers])
         names = {each.id: each.service for each in live.containers}
         found = [f"container {row.Id[:12]} ({names[row.Id]}): {row.Status}" for row in rows]
-        found += [f"volume {each.Name}" for each in self._volumes_of(live)]
+        own = {each.Name for each in self._volumes_of(live)}
+        found += [
+            f"volume {row.Name}"
+            + (
+                ""
+                if row.Name in own
+                else " (may be another of that name; portkit does not delete it)"
+            )
+            for row in self._volumes()
+            if row.Name in {each.name for each in live.volumes}
+        ]
         images = dict.fromkeys(row.Image for row in rows if row.Image)
         return (*found, *(f"image {name} (portkit does not delete it)" for name in images))
 
@@ -195,10 +205,11 @@ class DockerSource(Docker):
                 details=f"{', '.join(running)} on {self._host}",
                 resolution="Nothing was deleted. Find out who started it there.",
             )
+        volumes = self._volumes_of(live)  # which needs the containers
         with self._errors("remove what was moved away"):
             for identity in there:
                 self._api.remove_container(identity)
-            for volume in self._volumes_of(live):
+            for volume in volumes:
                 self._api.remove_volume(volume.Name)
 
     def _rows_of(self, ids: Sequence[str]) -> list[Row]:
@@ -207,10 +218,20 @@ class DockerSource(Docker):
             return [row for row in self._listed({"id": list(ids)}, all_=True) if row.Id in ids]
 
     def _volumes_of(self, live: Live) -> list[Volume]:
-        """Those whose data was taken along and that are still here, by the engine's own list."""
-        # By the time too: one of that name may have been made anew, and may hold other data.
-        known = {(each.name, each.created) for each in live.volumes if each.name}
-        return [row for row in self._volumes() if (row.Name, row.CreatedAt) in known]
+        """Those whose data was taken along and that are still here.
+
+        One of that name may have been made anew, and may hold other data. It is the same while a
+        container of the App has it, which the engine does not let go. Its time of creation says so
+        as well, but Docker 20.10 gives the time of the last change in the volume's folder instead.
+        """
+        rows = self._rows_of([each.id for each in live.containers])
+        had = {mount.Name for row in rows for mount in row.Mounts}
+        known = {each.name: each.created for each in live.volumes if each.name}
+        return [
+            row
+            for row in self._volumes()
+            if row.Name in known and (row.Name in had or row.CreatedAt == known[row.Name])
+        ]
 
     def _runs(self, identity: str) -> bool:
         with self._errors("look at the container"):

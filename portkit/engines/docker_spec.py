@@ -106,6 +106,7 @@ def _settings(service: RunSpec) -> dict[str, str]:
         "health.path": health.path if health.path != usual.path else None,
         "health.port": health.port,
         "health.contains": health.contains or None,
+        "health.expect": health.expect or None,
         "health.timeout": _seconds(health.timeout_s, None),
         "health.method": health.method,
         "health.running": _seconds(health.running_s, usual.running_s),

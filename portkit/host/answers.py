@@ -90,16 +90,6 @@ class _Folder(_Answer):
     volumes: Annotated[dict[_Word, _Word], BeforeValidator(_few)]
 
 
-class _Offered(_Answer):
-    root: bool
-    volumes: Annotated[dict[_Word, _Bytes], BeforeValidator(_few)]
-
-
-class _Sockets(_Answer):
-    # In ssh's -L, anything else could lead somewhere else.
-    folder: Annotated[str, Field(pattern=r"^/run/portkit/live/pk-[0-9a-f]{12}$")]
-
-
 class _Kernel(_Answer):
     release: _Word
     boot_id: _Word
@@ -192,6 +182,18 @@ class _Scanned(_Answer):
     remembered: _Bytes
 
 
+class _Surveyed(_Answer):
+    entries: _Bytes
+    bytes: _Bytes
+    whole: bool
+    walk_ms: _Bytes
+    sampled_bytes: _Bytes
+    read_ms: _Bytes
+    changed_pages: _Bytes
+    window_ms: _Bytes
+    grown_bytes: _Bytes
+
+
 class _Digested(_Answer):
     digest: _Digest
 
@@ -235,12 +237,6 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "instance.described": _Described,
     "instance.expose": _Staged,
     "instance.adopt": _Answer,
-    "live.offer": _Offered,
-    "live.receive": _Answer,
-    "live.tell": _Answer,
-    "live.begin": _Sockets,
-    "live.hand": _Answer,
-    "live.end": _Removed,
     "move.begin": _Begun,
     "move.end": _Removed,
     "move.room": _Answer,
@@ -256,6 +252,8 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "volume.shape": _Answer,
     "volume.fill": _Filled,
     "volume.settle": _Answer,
+    "volume.survey": _Surveyed,
+    "volume.weigh": _Filled,
 }
 
 

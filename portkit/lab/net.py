@@ -14,7 +14,7 @@ from pathlib import Path
 
 from portkit import process
 from portkit.errors import LabError, ToolError
-from portkit.lab.plan import Lab
+from portkit.lab.plan import PREFIX, Lab
 
 _NETNS = Path("/run/netns")
 _LINKS = Path("/sys/class/net")
@@ -97,6 +97,11 @@ def _ip(*words: str, netns: str = "") -> str:
     return process.run(["ip", *(["-n", netns] if netns else []), *words], timeout=30).text
 
 
+def _bridges() -> list[str]:
+    """Of all labs of this machine."""
+    return [path.name for path in _LINKS.glob("pk*") if PREFIX.fullmatch(path.name)]
+
+
 def exists(link: str) -> bool:
     """Whether this machine has a network link of that name."""
     return (_LINKS / link).exists()
@@ -110,7 +115,7 @@ def saved_rules(lab: Lab) -> list[tuple[str, list[str]]]:
 def ensure(lab: Lab) -> None:
     """Bridge, address, firewall rules and forwarding, each only if it is missing."""
     if not exists(lab.bridge):
-        if not any(_LINKS.glob("pk[0-9]")):
+        if not _bridges():
             # Of a lab that ended with the machine; what it found then says nothing about now.
             _forwarding_mark(lab).unlink(missing_ok=True)
         _ip("link", "add", lab.bridge, "type", "bridge")
@@ -139,7 +144,7 @@ def remove(lab: Lab) -> None:
     if exists(lab.bridge):
         _ip("link", "del", lab.bridge)
     mark = _forwarding_mark(lab)
-    if mark.exists() and not any(_LINKS.glob("pk[0-9]")):
+    if mark.exists() and not _bridges():
         policy = process.run(["iptables", "-S", "FORWARD"], timeout=30).text
         # With DROP, a dockerd of this machine forwards by now and needs what we turned on.
         if "-P FORWARD DROP" not in policy:
@@ -263,7 +268,10 @@ def answers(address: str, port: int, banner: bytes, seconds: float) -> bool:
 
 def found(lab: Lab) -> list[str]:
     """What of the lab's network is there: links, namespaces, rules."""
-    seen = [f"link {path.name}" for path in _LINKS.glob(f"{lab.prefix}*")]
+    # Not one of lab 12 where this is lab 1.
+    own = (path.name for path in _LINKS.glob(f"{lab.prefix}*"))
+    mine = (lab.bridge, f"{lab.prefix}-", f"{lab.prefix}i-")
+    seen = [f"link {name}" for name in own if name == mine[0] or name.startswith(mine[1:])]
     seen += [f"network namespace {path.name}" for path in _NETNS.glob(f"{lab.prefix}-*")]
     try:
         seen += [f"rule {table} {shlex.join(rule)}" for table, rule in saved_rules(lab)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 from portkit.errors import LabError
 
 STATE = Path("/var/lib/portkit/lab")
+MOST_LABS = 100
+# What `Lab.prefix` is: the name of a lab's bridge and of its folder. Links have a dash behind it.
+PREFIX = re.compile(r"pk[0-9]{1,2}")
 
 _HOST = ("openssh-server", "python3", "zstd", "iproute2", "iptables", "ca-certificates")
 _ENGINES = (
@@ -92,10 +96,10 @@ def member(name: str) -> Member:
 
 @dataclass(frozen=True)
 class Lab:
-    """One lab. `number` (0 to 9) sets its names and network apart; roots are shared by `state`."""
+    """One lab. `number` (0 to 99) sets its names and network apart; roots are shared by `state`."""
 
     state: Path = STATE
-    # One digit, since the names of links and the second byte of addresses are made from it.
+    # At most two digits: the names of links and the second byte of addresses are made from it.
     number: int = 0
 
     @property
@@ -176,13 +180,14 @@ class Lab:
 
 
 def current(environ: Mapping[str, str] = os.environ) -> Lab:
-    """The lab that PORTKIT_LAB (its folder) and PORTKIT_LAB_NUMBER (0 to 9) ask for."""
+    """The lab that PORTKIT_LAB (its folder) and PORTKIT_LAB_NUMBER (0 to 99) ask for."""
     number = environ.get("PORTKIT_LAB_NUMBER", "0")
-    if len(number) != 1 or number not in "0123456789":
+    # One spelling for each lab: its names are made from the number.
+    if number not in map(str, range(MOST_LABS)):
         raise LabError(
-            "PORTKIT_LAB_NUMBER is not a digit",
+            f"PORTKIT_LAB_NUMBER is no number from 0 to {MOST_LABS - 1}",
             details=f"It is {number!r}.",
-            resolution="Unset it, or set it to 0 to 9.",
+            resolution=f"Unset it, or set it to 0 to {MOST_LABS - 1}.",
         )
     state = Path(environ.get("PORTKIT_LAB") or STATE)
     if not state.is_absolute() or set(str(state)) & set(",:\\ \n"):

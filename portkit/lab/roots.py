@@ -10,7 +10,7 @@ from pathlib import Path
 from portkit import process
 from portkit.errors import LabError, ToolError
 from portkit.lab import apt, cgroups
-from portkit.lab.plan import Lab, Member
+from portkit.lab.plan import PREFIX, Lab, Member
 from portkit.progress import Observer
 
 INSIDE = Path(__file__).parent / "inside"
@@ -153,7 +153,11 @@ def _paths(member: Member) -> list[str]:
 
 def purge(lab: Lab) -> None:
     """Forget every cached root and base image; LabError while another lab stands on them."""
-    others = [path.name for path in lab.state.glob("pk[0-9]") if path != lab.folder]
+    others = [
+        path.name
+        for path in lab.state.glob("pk*")
+        if PREFIX.fullmatch(path.name) and path != lab.folder
+    ]
     if others:
         raise LabError(
             "The cached roots are in use by another lab",

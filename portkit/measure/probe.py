@@ -19,6 +19,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, NamedTuple
 
 from portkit.errors import BootError
+from portkit.expected import Expected
 from portkit.measure.answer import POLL_S, Answer
 from portkit.model import HealthProbe
 
@@ -53,8 +54,8 @@ def url_of(probe: HealthProbe, address: tuple[str, int]) -> str:
 def ttfr(
     probe: HealthProbe, address: tuple[str, int], *, started: float, alive: Callable[[], object]
 ) -> Answer:
-    """Ask until an answer with status 2xx or 3xx contains `probe.contains`; tcp: until a connection
-    stays open.
+    """Ask until an answer with status 2xx or 3xx contains `probe.contains` and what `probe.expect`
+    expects; tcp: until a connection stays open, or says what is expected.
 
     started: time.monotonic() when the app was started. alive: is called twice a second and raises
     when the Instance has ended. A redirect counts as an answer and is not followed; at most 64 KiB
@@ -194,6 +195,8 @@ def ask(
     name = name or address[0]
     with socket.create_connection(address, _left(deadline)) as plain:
         sockets.append(plain)
+        if probe.scheme == "tcp" and probe.expect:
+            return _greeted(plain, deadline, held_s, probe.expect)
         if probe.scheme == "tcp":
             return _held(plain, deadline, held_s)
         connection = http.client.HTTPConnection(name, address[1])
@@ -223,35 +226,54 @@ def _held(plain: socket.socket, deadline: float, held_s: float) -> Seen:
     return Seen(0, "connected", moment)
 
 
+def _greeted(plain: socket.socket, deadline: float, held_s: float, text: str) -> Seen:
+    """Connected, and the text that is expected is in what it says of itself in the next moments."""
+    expected, room = Expected(text), _ANSWER_LIMIT
+    until = min(deadline, time.monotonic() + held_s)
+    with contextlib.suppress(TimeoutError):  # it has said all that it says unasked
+        while room > 0:
+            plain.settimeout(_left(until))
+            data = plain.recv(room)
+            if not data and room == _ANSWER_LIMIT:
+                raise ConnectionResetError("the connection was closed at once")
+            if not data:
+                break
+            room -= len(data)
+            if expected.body(data):
+                return Seen(0, "connected", time.monotonic())
+    return Seen(None, f"connected, but what it says lacks {text[:80]!r}", 0)
+
+
 def _exchange(
     probe: HealthProbe, connection: http.client.HTTPConnection, sock: socket.socket, deadline: float
 ) -> Seen:
     # http.client connects by itself only where it has no socket yet.
     connection.sock = _Bounded(sock, deadline)
     connection.request("GET", probe.path, headers={"User-Agent": "portkit"})
-    wanted = probe.contains.encode()
     # A new connection for each try: one that is kept would tell nothing about an App that was
     # restarted.
     with connection.getresponse() as response:
         if not 200 <= response.status < 400:
             return Seen(None, f"HTTP {response.status}", 0)
-        if wanted and not _holds(response, wanted):
-            return Seen(
-                None, f"HTTP {response.status}, but the answer lacks {probe.contains[:80]!r}", 0
-            )
+        if lacking := _lacking(probe, response):
+            return Seen(None, f"HTTP {response.status}, but the answer lacks {lacking[:80]!r}", 0)
         return Seen(response.status, f"HTTP {response.status}", time.monotonic())
 
 
-def _holds(response: http.client.HTTPResponse, wanted: bytes) -> bool:
-    body = b""
-    try:
-        while part := response.read1(_ANSWER_LIMIT):
-            body += part
-            if wanted in body:
-                return True
-    except _TooLongError:
-        pass
-    return False
+def _lacking(probe: HealthProbe, response: http.client.HTTPResponse) -> str:
+    """Which of the texts of the right answer is not in this one; "" where none is missing."""
+    wanted, body = probe.contains.encode(), b""
+    expected = Expected(probe.expect)
+    known = not probe.expect or expected.head(response.getheaders())
+    with contextlib.suppress(_TooLongError):
+        while (wanted or not known) and (part := response.read1(_ANSWER_LIMIT)):
+            if wanted:
+                body += part
+                wanted = b"" if wanted in body else wanted
+            known = known or expected.body(part)
+    if wanted:
+        return probe.contains
+    return "" if known else probe.expect
 
 
 class _TooLongError(OSError):

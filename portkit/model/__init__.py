@@ -9,6 +9,7 @@ from portkit.model.capabilities import CAPABILITIES, DEFAULT_CAPABILITIES
 from portkit.model.digest import Blob, check_digest
 from portkit.model.facts import Binfmt, Engine, Facts, Guests, Linux, virtualises
 from portkit.model.finding import Finding, Severity, Verdict
+from portkit.model.foreseen import Basis, Figure, Foreseen, Part, figure
 from portkit.model.git import GitUrl
 from portkit.model.health import DEFAULT_TIMEOUT_S, Healthcheck, HealthProbe, Method
 from portkit.model.image import CONFIG_LIMIT, ImageConfig
@@ -20,7 +21,7 @@ from portkit.model.instance import (
     ServiceState,
     worst_health,
 )
-from portkit.model.live import Live, LiveContainer, LiveDomain, LiveVolume
+from portkit.model.live import DataFolder, Live, LiveContainer, LiveDomain, LiveVolume
 from portkit.model.needs import Binary, Lack, Missing, Needs, Role, Software, Stated
 from portkit.model.packed import PackedApp
 from portkit.model.project import (
@@ -63,6 +64,7 @@ __all__ = [
     "AppSpec",
     "Artifact",
     "Attachment",
+    "Basis",
     "Binary",
     "Binfmt",
     "Blob",
@@ -71,12 +73,15 @@ __all__ = [
     "Content",
     "ContentFile",
     "ContentKind",
+    "DataFolder",
     "Dependency",
     "Device",
     "Engine",
     "Facts",
+    "Figure",
     "Finding",
     "Firmware",
+    "Foreseen",
     "Form",
     "GitUrl",
     "Guests",
@@ -101,6 +106,7 @@ __all__ = [
     "Network",
     "Overlap",
     "PackedApp",
+    "Part",
     "Port",
     "Quiesce",
     "Reading",
@@ -121,6 +127,7 @@ __all__ = [
     "check_digest",
     "content_bytes",
     "content_numbers",
+    "figure",
     "layered",
     "virtualises",
     "worst_health",

@@ -44,8 +44,9 @@ class HealthProbe:
     """How to find out whether the app is up (x-portkit.health).
 
     scheme: http, https or tcp. port: the container's port; None is the first published TCP port.
-    contains: text of the right answer, by which the App is told from whatever else may listen
-    there; "" is any answer. ca_file: PEM file of a private CA. timeout_s: how long to wait for the
+    contains: text of the right answer's body; expect: text with `*` for any other, in a line of its
+    head or body. By these the App is told from whatever else may listen there; "" is any answer.
+    ca_file: PEM file of a private CA. timeout_s: how long to wait for the
     first answer; None is a default that fits the host (`portkit.health.deadline`). method: None is
     the best one that the App allows. running_s: how long an App that cannot be asked has to run
     until it counts as up. settle_s: how long after its first answer the App has to be still
@@ -61,6 +62,7 @@ class HealthProbe:
     method: Method | None = None
     running_s: float = 10.0
     settle_s: float = 3.0
+    expect: str = ""
 
     @property
     def patience_s(self) -> float:

@@ -34,16 +34,24 @@ class LiveVolume:
 
 
 @dataclass(frozen=True)
+class DataFolder:
+    """A folder of the source host with data of an App. names: of the entries in it that are the
+    data; none: all of them."""
+
+    path: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LiveDomain:
     """A VM of portkit's at the source. id: of the Instance. restart: compose's word in its mark,
     before the Move. autostart: whether libvirt started it with the host. running: whether it ran
-    when the Move was planned. keeps_running: it is not stopped, but goes on on the target."""
+    when the Move was planned."""
 
     id: str
     restart: str
     autostart: bool
     running: bool
-    keeps_running: bool = False
 
 
 @dataclass(frozen=True)

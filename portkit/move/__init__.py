@@ -24,7 +24,7 @@ from portkit.compat import Profile
 from portkit.delivery import Prediction
 from portkit.errors import AppError, HookError, HostError, PortkitError, TransferError
 from portkit.host import Host
-from portkit.model import App, Form, PackedApp
+from portkit.model import App, Foreseen, Form, PackedApp
 from portkit.move import isolate, matrix, predict, prepare, prove, unfinished
 from portkit.move.again import Measured, measure_again
 from portkit.move.behind import Left, left_behind
@@ -161,8 +161,10 @@ def plan_apps(
     packages = package_apps(apps, source=source, **options)
     job = packages.request.to(target)
     packed = prepare.judge(packages.packages, job, pack_disk=pack_disk)
-    costs = predict.predictions(packed, job, journal or Journal())
-    return tuple(_foreseen(each, costs) for each in packed)
+    journal = journal or Journal()
+    costs = predict.predictions(packed, job, journal)
+    running = [predict.cutover(each, job, journal) for each in packed]
+    return tuple(_foreseen(*each, costs) for each in zip(packed, running, strict=True))
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ def judge_apps(packages: Packages, target: Host, *, pack_disk: bool = True) -> t
     """
     job = packages.request.to(target)
     packed = prepare.judge(packages.packages, job, pack_disk=pack_disk)
-    return tuple(_foreseen(each, {}) for each in packed)
+    return tuple(_foreseen(each, None, {}) for each in packed)
 
 
 def check_apps(
@@ -424,14 +426,17 @@ def _say_how_far(error: BaseException, job: Job, done: int) -> None:
         job.observer.message(text)
 
 
-def _foreseen(packed: Packed, costs: Mapping[tuple[str, Form], Prediction]) -> Report:
+def _foreseen(
+    packed: Packed, cutover: Foreseen | None, costs: Mapping[tuple[str, Form], Prediction]
+) -> Report:
     reports = []
     for form, artifact in packed.artifacts.items():
         findings = packed.findings[form]
         verdict = compat.verdict(findings, packed.target, form)
         cost = costs.get((packed.app.name, form))
         reports.append(FormReport(form, artifact, verdict, findings, predicted=cost))
-    return packed.report(packed.turn.clock.take(), reports, dry_run=True)
+    figures = predict.beside(reports, cutover, None, None)
+    return packed.report(packed.turn.clock.take(), reports, dry_run=True, predictions=figures)
 
 
 to_json = report_room.to_json

@@ -23,10 +23,9 @@ from portkit.model import (
     Severity,
     Timeline,
 )
-from portkit.move import walk
+from portkit.move import predict, walk
 from portkit.move.ground import Cargo, Ground, WhileUp, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
-from portkit.move.live_step import on_target
 from portkit.move.marker import give_room
 from portkit.move.plan import (
     CONFIRM,
@@ -79,6 +78,7 @@ def carry_out(
 
     Returns the Report, and the error where the App runs on the target and a hook has failed.
     """
+    foreseen = predict.cutover(packed, job, journal)
     before = packed.turn.clock.take()
     course = course or Course()
     plan = replace(
@@ -86,6 +86,7 @@ def carry_out(
         pauses=course.pauses,
         hooks=course.hooks,
         forward=course.forward,
+        foreseen=foreseen,
     )
     steps = journal.record(plan.move)
     cargo = replace(cargo_of(packed, job.store, job.source), while_up=while_up)
@@ -108,7 +109,7 @@ def carry_out(
             replace(each, findings=(*each.findings, note)) if each.form is plan.keep else each
             for each in reports
         ]
-    return packed.report(before, reports, cutover=cutover_report(plan, steps)), failed
+    return report_of(packed, before, reports, plan, steps), failed
 
 
 def _walked(ground: Ground, journal: Journal, steps: Steps) -> HookError | None:
@@ -136,7 +137,7 @@ def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
         brief = error.brief if isinstance(error, PortkitError) else type(error).__name__
         stays = ground.plan.live is not None or is_kept(ground.plan, steps)
         try:
-            served = served or serves_on(ground.plan, steps, error) or _went(ground, steps)
+            served = served or serves_on(ground.plan, steps, error)
             if stays and _stays_unfinished(ground, journal, steps, brief, served=served):
                 raise
         finally:
@@ -161,8 +162,6 @@ def has_served(ground: Ground, steps: Steps) -> bool:
     but the user decides then that they are lost."""
     plan = ground.plan
     state = steps.state(f"boot {plan.forms[0]}")
-    if plan.without_stop and state in (walk.StepState.DOING, walk.StepState.UNDOING):
-        return on_target(ground)
     if plan.live is None or state not in (walk.StepState.DOING, walk.StepState.UNDOING):
         return plan.live is not None and state is walk.StepState.DONE
     # Of one that was to be stopped there, too: it may have gone on serving since.
@@ -179,18 +178,6 @@ def serves_on(plan: Plan, steps: walk.Record, error: BaseException) -> bool:
     if steps.state("commit") is walk.StepState.DOING:
         return not isinstance(error, BootError)
     return not isinstance(error, PortkitError)  # x-portkit.quiesce.after has failed there
-
-
-def _went(ground: Ground, steps: Steps) -> bool:
-    """Whether a VM that was not stopped is on the target, or may be there."""
-    if not ground.plan.without_stop:
-        return False
-    try:
-        with process.uninterrupted():
-            return has_served(ground, steps)
-    except PortkitError as error:
-        ground.clock.observer.message(f"which host runs the VM cannot be told now: {error.brief}")
-        return True
 
 
 def _stays_unfinished(
@@ -211,11 +198,8 @@ def _stays_unfinished(
     confirmed = steps.state(CONFIRM) in (walk.StepState.DOING, walk.StepState.DONE)
     if confirmed or served:
         journal.settle(move, MoveState.WAITING, brief)
-        word = "is" if ground.plan.without_stop else "was started"
-        tell(f"the App {word} on {target} and may have taken writes there, so it stays there")
-        if ground.plan.without_stop:
-            tell(f"to see to it that one side runs, and to go on: portkit resume {move}")
-        elif steps.state(VERIFY_SOURCE) is not walk.StepState.DONE:
+        tell(f"the App was started on {target} and may have taken writes there, so it stays there")
+        if steps.state(VERIFY_SOURCE) is not walk.StepState.DONE:
             tell(f"to verify the source, and to go on if it is well: portkit resume {move}")
             tell(f"to go on without that: portkit commit {move} --unverified")
         else:
@@ -353,6 +337,19 @@ def form_reports(plan: Plan, steps: Steps, packed: Packed, cargo: Cargo) -> list
     """What each form's steps recorded, as parts of the Report."""
     carried = {form: _carried(form, steps, cargo) for form in plan.forms}
     return [_form_report(form, plan, steps, packed, made) for form, made in carried.items()]
+
+
+def report_of(
+    packed: Packed,
+    phases: tuple[Phase, ...],
+    forms: Sequence[FormReport],
+    plan: Plan,
+    steps: Steps,
+) -> Report:
+    """The Report of a Move. phases: what came before those of the forms."""
+    made = cutover_report(plan, steps)
+    figures = predict.beside(forms, plan.foreseen, plan, steps)
+    return packed.report(phases, forms, cutover=made, predictions=figures)
 
 
 def cutover_report(plan: Plan, steps: Steps) -> Cutover | None:

@@ -17,7 +17,8 @@ from portkit import boot, process, transfer
 from portkit.boot import vm_disks
 from portkit.errors import EngineError
 from portkit.host import Host
-from portkit.model import AppSpec, Artifact, Form, Live, LiveVolume, Severity
+from portkit.model import AppSpec, Artifact, Foreseen, Form, Live, LiveVolume, Severity
+from portkit.move import foresee
 from portkit.move.described import describe
 from portkit.move.ground import Ground
 from portkit.move.marker import mark
@@ -72,11 +73,18 @@ class Wait(FormStep):
                 known = passes.setdefault(volume.number, [])
                 known.append(copy_of(ground, volume, self.form).run())
             last_s = sum(predicted_last_s(known) for known in passes.values() if known)
-            ground.clock.observer.message(
-                f"a cutover now would copy for {last_s:.1f} s, between the App's stop and its start"
-            )
+            ground.clock.observer.message(_would_cost(ground.plan.foreseen, last_s))
             wait_for(ground, Pause.CUTOVER, max(_LEAST_S, _TIMES * (time.monotonic() - began)))
         return {"predicted_last_s": sum(map(predicted_last_s, filter(None, passes.values())))}
+
+
+def _would_cost(known: Foreseen | None, last_s: float) -> str:
+    """What a cutover now would cost. known: what was predicted of it before the Move; None of one
+    that an earlier portkit has begun."""
+    if known is None:
+        return f"a cutover now would copy for {last_s:.1f} s, between the App's stop and its start"
+    down = foresee.now(known, last_s).downtime_s
+    return f"a cutover now would cost a downtime of about {down.value:.1f} s: {down.why}"
 
 
 class Confirm(BaseStep):

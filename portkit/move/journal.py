@@ -30,6 +30,7 @@ from portkit import files
 from portkit.delivery import Prediction
 from portkit.errors import ConflictError, PortkitError, SpaceError
 from portkit.model import Artifact, Form
+from portkit.move import history
 from portkit.move.plan import Pause
 from portkit.move.walk import StepState
 from portkit.wire.json_types import JsonObject
@@ -40,6 +41,7 @@ _BUSY_S = 60.0  # another portkit writes one row at a time; a slow disk may take
 # before.
 _RESERVE_BYTES = 512 << 10
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
+_PASTS = 20  # Moves that a prediction looks at; each has some steps to be read
 _TELLING_BYTES = 1 << 20  # of less, most of the time is not spent on sending
 # STRICT tables (sqlite 3.37) refuse a value of another type, which sqlite would otherwise keep as
 # it is.
@@ -111,7 +113,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Past:
+class PastTransfer:
     """A transfer that was measured."""
 
     move: str
@@ -176,7 +178,7 @@ class Journal:
             "`portkit rollback ID --on HOST`.",
         )
 
-    def measured(self, form: Form, target: str) -> Past | None:
+    def measured(self, form: Form, target: str) -> PastTransfer | None:
         """The newest transfer of that Form to that host whose speed means something: nothing held
         it to a rate, and it was long enough."""
         for entry in self.moves():
@@ -185,8 +187,23 @@ class Journal:
             row = self.record(entry.id).result(f"transfer {form}").get("transfer", {})
             sent, seconds = row.get("sent_bytes", 0), row.get("seconds", 0.0)
             if sent >= _TELLING_BYTES and seconds > 0:
-                return Past(entry.id, sent, seconds)
+                return PastTransfer(entry.id, sent, seconds)
         return None
+
+    def pasts(self) -> tuple[history.Past, ...]:
+        """What the latest Moves of running Apps took, the newest first."""
+        found: list[history.Past] = []
+        for entry in self.moves():
+            if entry.state is not MoveState.DONE or len(found) >= _PASTS:
+                continue
+            past = self.past(entry)
+            found += [] if past is None else [past]
+        return tuple(found)
+
+    def past(self, entry: Entry) -> history.Past | None:
+        """What a Move of a running App took, as far as it has come; None of any other."""
+        result = self.record(entry.id).result
+        return history.past_of(entry.app, entry.source, entry.target, entry.plan, result)
 
     def foresee(
         self,

@@ -98,7 +98,7 @@ def asked(
     """A host that was asked, with its cells. reports: of the Apps, judged for it."""
     facts = reports[0].target
     cells = tuple(
-        _cell(report.app.name, form.form, name, facts, form.verdict, form.findings)
+        cell_of(report.app.name, form.form, name, facts, form.verdict, form.findings)
         for report in reports
         for form in report.forms
     )
@@ -124,7 +124,8 @@ def documented(
     lacks = request.source.lacking(None, request.store)
     apps = {each.app.name: (each.spec, each.image.images) for each in packages}
     own = {each.app.name: each.needs for each in packages}
-    judged = compat.documented(apps, profile, request.forms, own)
+    run = [each.app.name for each in packages if each.app.running]
+    judged = compat.documented(apps, profile, request.forms, own, run)
     cells = []
     for each in packages:
         known = each.app.findings + each.running + lacks
@@ -133,12 +134,12 @@ def documented(
             verdict, findings = judged[each.app.name][form]
             verdict = Verdict.INCOMPATIBLE if refused else verdict
             facts, rows = profile.facts, known + findings
-            cells.append(_cell(each.app.name, form, profile.name, facts, verdict, rows))
+            cells.append(cell_of(each.app.name, form, profile.name, facts, verdict, rows))
     known_host = HostKnown(profile.name, Basis.DOCUMENTATION, profile.facts, profile=profile)
     return known_host, tuple(cells)
 
 
-def _cell(
+def cell_of(
     app: str,
     form: Form,
     host: str,
@@ -146,6 +147,7 @@ def _cell(
     verdict: Verdict,
     findings: tuple[Finding, ...],
 ) -> Cell:
+    """One cell, with its reason."""
     return Cell(app, form, host, verdict, _reason(verdict, findings, form, facts), findings)
 
 

@@ -9,14 +9,12 @@ from enum import StrEnum
 
 from portkit.delivery import Prediction
 from portkit.errors import PortkitError
-from portkit.model import Finding, Form, Live, Port, Reading
+from portkit.model import Finding, Foreseen, Form, Live, Port, Reading
 from portkit.wire.json_types import JsonObject
 
 _SCHEMA = "portkit.plan/4"
 # Of a VM at its source. An older portkit would take such a Plan for one that stops nothing there.
 _OF_A_VM = "portkit.plan/5"
-# Of one that is not stopped. An older portkit would stop it.
-_WITHOUT_STOP = "portkit.plan/6"
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,8 @@ class Plan:
     to cost, where that was asked for before the Move. live: what runs at the source and is stopped
     there, with its data; None where the App is only made from its images. pauses: where it waits.
     hooks: what is run after the commit, in this order. forward: the source forwards
-    the App's TCP ports.
+    the App's TCP ports. foreseen: what its data and its downtime were predicted to cost, of an App
+    that runs.
     """
 
     move: str
@@ -62,6 +61,7 @@ class Plan:
     pauses: tuple[Pause, ...] = ()
     hooks: tuple[Hook, ...] = ()
     forward: bool = False
+    foreseen: Foreseen | None = None
 
     @property
     def both(self) -> bool:
@@ -73,18 +73,12 @@ class Plan:
         boots after it, at the same ports."""
         return form is self.keep and not (form is Form.IMAGE and self.both)
 
-    @property
-    def without_stop(self) -> bool:
-        """Whether a VM goes on running while it changes its host."""
-        return self.live is not None and bool(self.live.domain and self.live.domain.keeps_running)
-
     def steps(self) -> tuple[str, ...]:
         """The names of the steps."""
         return step_names(
             self.forms,
             self.keep,
             live=self.live is not None,
-            without_stop=self.without_stop,
             pauses=self.pauses,
             hooks=len(self.hooks),
             forward=self.forward,
@@ -95,10 +89,8 @@ class Plan:
         """For the journal."""
         # Through JSON and back: tuples become lists and enums text, so that what a test sees is
         # what the journal keeps.
-        schema = _SCHEMA
-        if self.live is not None and self.live.domain is not None:
-            schema = _WITHOUT_STOP if self.without_stop else _OF_A_VM
-        return {"schema": schema, **json.loads(json.dumps(asdict(self)))}
+        of_a_vm = self.live is not None and self.live.domain is not None
+        return {"schema": _OF_A_VM if of_a_vm else _SCHEMA, **json.loads(json.dumps(asdict(self)))}
 
 
 PRESYNC, WAIT, FENCE, STOP = "presync", "wait", "fence", "stop"
@@ -143,15 +135,13 @@ def step_names(
     keep: Form | None,
     *,
     live: bool = False,
-    without_stop: bool = False,
     pauses: Collection[Pause] = (),
     hooks: int = 0,
     quiesces: bool = False,
     forward: bool = False,
 ) -> tuple[str, ...]:
     """The steps of a Move: each lane's in order, and every step after those that it needs. The
-    image boots first, because it is ready first. live: of an App that runs at the source.
-    without_stop: of a VM whose `boot` takes it over as it runs. hooks:
+    image boots first, because it is ready first. live: of an App that runs at the source. hooks:
     how many there are. quiesces: something runs in its containers before they are stopped."""
     image, disk = Form.IMAGE in forms, Form.DISK in forms
     # The data follows while the App runs, and once more after it was stopped. What that believed is
@@ -159,9 +149,7 @@ def step_names(
     wait = [WAIT] if Pause.CUTOVER in pauses else []
     rest = [QUIESCE] if quiesces else []
     cutover = [PRESYNC, *wait, FENCE, *rest, STOP, LAST_LAYER, LAST_SYNC] if live else []
-    confirm = [VERIFY_SOURCE] if live and not without_stop else []
-    if without_stop:  # nothing is copied before, and nothing is at rest that could be compared
-        cutover = [FENCE]
+    confirm = [VERIFY_SOURCE] if live else []
     confirm += [CONFIRM] if Pause.COMMIT in pauses else []
     names = ["reserve"]
     names += ["transfer image", "create image"] if image else []
@@ -181,7 +169,7 @@ def plan_from(document: JsonObject) -> Plan:
 
     fields = {key: value for key, value in document.items() if key != "schema"}
     try:
-        if document.get("schema") not in (_SCHEMA, _OF_A_VM, _WITHOUT_STOP):
+        if document.get("schema") not in (_SCHEMA, _OF_A_VM):
             raise ValueError("schema")
         return TypeAdapter(Plan).validate_python(fields)
     except (ValidationError, ValueError) as error:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from portkit import compat, transfer
 from portkit.delivery import Delivery, Prediction
-from portkit.model import Artifact, Blob, Form
-from portkit.move.journal import Journal, Past
+from portkit.model import Artifact, Blob, Figure, Foreseen, Form, figure, virtualises
+from portkit.move import foresee
+from portkit.move.history import past_of
+from portkit.move.journal import Journal, PastTransfer, Steps
+from portkit.move.plan import PRESYNC, Plan
 from portkit.move.prepare import Job, Packed
+from portkit.report import FormReport
 
 
 def predictions(
@@ -39,6 +43,60 @@ def predictions(
     return found
 
 
+def cutover(packed: Packed, job: Job, journal: Journal) -> Foreseen | None:
+    """What the data and the downtime of a running App are going to cost. Both hosts are only read,
+    for some seconds. None where nothing is taken over, or the App cannot go."""
+    form = next(iter(packed.artifacts))
+    source = job.source.host
+    if not packed.app.running or source is None or packed.hopeless(form):
+        return None
+    with packed.turn.taken() as clock, job.about(packed.app, "predicting its downtime"):
+        looked = [each.seconds for each in clock.phases if each.name == "package changes"]
+        with clock.phase("predict downtime"):
+            seen = foresee.survey_of(job.source.data(packed.spec), source, job.target)
+    machine = Form.DISK in job.source.forms and Form.IMAGE not in job.source.forms
+    way = foresee.Way(
+        app=packed.app.name,
+        source=job.source.name,
+        target=job.target.name,
+        form=form,
+        fills=form is Form.DISK and not machine,
+        layer_s=None if machine else sum(looked),
+        real=virtualises(packed.target, packed.image.config.architecture),
+    )
+    return foresee.foreseen(seen, way, journal.pasts())
+
+
+def beside(
+    forms: Sequence[FormReport], foreseen: Foreseen | None, plan: Plan | None, steps: Steps | None
+) -> tuple[Figure, ...]:
+    """All predictions of a Move as its Report has them, beside what was measured, where it was
+    made. plan, steps: of that Move; None for one that was only planned."""
+    found = [row for each in forms for row in _of_form(each)]
+    if foreseen is None:
+        return tuple(found)
+    truth, sent = None, None
+    if plan is not None and steps is not None:
+        source = plan.source or ""
+        truth = past_of(plan.app, source, plan.target, plan.to_json(), steps.result)
+        first = [each["passes"][0] for each in steps.result(PRESYNC).get("volumes", ())]
+        sent = sum(each["sent_bytes"] for each in first), sum(each["wire_bytes"] for each in first)
+    return (*found, *foresee.figures(foreseen, truth, sent))
+
+
+def _of_form(report: FormReport) -> Iterator[Figure]:
+    cost, made = report.predicted, report.transfer
+    if cost is None:
+        return
+    basis = dict(each.partition(": ")[::2] for each in cost.basis)
+    if cost.sent_bytes is not None:
+        sent = None if made is None else made.sent_bytes
+        yield figure(f"{report.form}: sent", "bytes", cost.sent_bytes, basis["bytes"], sent)
+    if cost.seconds is not None:
+        seconds = None if made is None else made.seconds
+        yield figure(f"{report.form}: transfer", "s", cost.seconds, basis["time"], seconds)
+
+
 def _one(
     packed: Packed, artifact: Artifact, job: Job, journal: Journal, arriving: set[str]
 ) -> Prediction:
@@ -61,7 +119,7 @@ def predict(
     expected: Sequence[Delivery] | None,
     *,
     space_bytes: int,
-    past: Past | None,
+    past: PastTransfer | None,
     limit: float | None = None,
     local: bool = False,
 ) -> Prediction:
@@ -97,7 +155,7 @@ def _bytes(expected: Sequence[Delivery] | None) -> str:
     )
 
 
-def _time(past: Past | None, limit: float | None, local: bool) -> str:
+def _time(past: PastTransfer | None, limit: float | None, local: bool) -> str:
     if local:
         return "time: unknown, because nothing goes over a network"
     if past is None:

@@ -22,6 +22,7 @@ from portkit.model import (
     AppSpec,
     Artifact,
     Facts,
+    Figure,
     Finding,
     Form,
     Instance,
@@ -39,10 +40,6 @@ _KIT_BYTES = 64 << 20
 # 512 bytes; on ext4 its inode has 256, and a long link, a folder or a small file has a block of
 # 4096 beside it.
 _MOST_TIMES = 9
-# Rules about what an image lacks for its own start, wherever that is.
-OF_THE_IMAGE = frozenset(
-    ("missing-command", "missing-library", "missing-loader", "not-executable", "symbol-version")
-)
 
 
 class Disks(Enum):
@@ -176,6 +173,7 @@ class Packed:
         *,
         dry_run: bool = False,
         cutover: Cutover | None = None,
+        predictions: tuple[Figure, ...] = (),
     ) -> Report:
         """The Report of this Move. phases: what came before the forms' own."""
         return Report(
@@ -189,6 +187,7 @@ class Packed:
             forms=tuple(forms),
             dry_run=dry_run,
             cutover=cutover,
+            predictions=predictions,
         )
 
     def also(self, found: Sequence[Finding]) -> Packed:
@@ -325,17 +324,8 @@ def _packed(
 
 
 def disproved(app: App, found: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """Findings that an App is missing something are warnings where it runs at its source with the
-    same image: they are mistaken, or what they are about is never started."""
-    if not app.running:
-        return found
-    refuses = (Severity.ERROR, Severity.UNKNOWN)
-    return tuple(
-        replace(row, severity=Severity.WARNING)
-        if row.rule in OF_THE_IMAGE and row.severity in refuses
-        else row
-        for row in found
-    )
+    """The findings of an App, without what is disproved by its running at its source."""
+    return compat.disproved(found) if app.running else found
 
 
 def _can_wait(packed: Sequence[Packed], facts: Facts, job: Job) -> bool:

@@ -27,11 +27,11 @@ from portkit.move import walk
 from portkit.move.by_marker import Connect
 from portkit.move.carry import (
     cargo_of,
-    cutover_report,
     fingerprint,
     form_reports,
     has_served,
     is_kept,
+    report_of,
     say_what_is_left,
     walk_backward,
     walk_forward,
@@ -136,7 +136,7 @@ def resume(
             journal.settle(identity, MoveState.RUNNING)
             walk_forward(ground, journal, steps)
         reports = form_reports(plan, steps, packed, cargo)
-        report = packed.report((), reports, cutover=cutover_report(plan, steps))
+        report = report_of(packed, (), reports, plan, steps)
     return Ended(identity, journal.get(identity).state, report)
 
 
@@ -400,7 +400,7 @@ def _source(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tuple[
         return
     if plan.live is not None and plan.live.domain is not None:
         with connect(plan.source, observer) as host:
-            machine = RunningVM(host, plan.app_source, moving=True, keeps_running=plan.without_stop)
+            machine = RunningVM(host, plan.app_source, moving=True)
             yield machine.app(), machine
         return
     if plan.live is not None:

@@ -13,6 +13,7 @@ from portkit.errors import VerifyError
 from portkit.model import ImageConfig, RunSpec
 from portkit.model.needs import Needs, Role
 from portkit.needs import loader
+from portkit.needs.distribution import level_of, name_of, os_release
 from portkit.needs.linked import numbers
 from portkit.needs.root import Root
 from portkit.needs.software import software
@@ -27,13 +28,6 @@ _LOADER_BYTES = 4 << 20
 _CHECKS = b"CPU does not support x86-64-v"
 _MUSL_PACKAGE = re.compile(r"^P:musl\nV:([0-9.]{1,20})", re.MULTILINE)
 _APK_BYTES = 16 << 20
-# The x86-64 level that a distribution is compiled for, by the major version of its release. Red
-# Hat's release notes of 9 ("x86-64-v2") and 10 ("x86-64-v3"); AlmaLinux 10 is there for v2 as well.
-_BUILT_FOR = {
-    **{(name, 9): 2 for name in ("rhel", "centos", "rocky", "ol", "almalinux")},
-    **{(name, 10): 3 for name in ("rhel", "centos", "rocky", "ol")},
-    ("almalinux", 10): 2,
-}
 
 
 def read(layers: Sequence[Path], image: ImageConfig, specs: Sequence[RunSpec]) -> tuple[Needs, ...]:
@@ -84,16 +78,10 @@ def _needs(root: Root, spec: RunSpec, image: ImageConfig) -> Needs:
         libc_version=_version(root, walk, kind),
         built_level=level,
         built_by=by,
-        distribution=" ".join(filter(None, (release.get("ID"), release.get("VERSION_ID")))),
+        distribution=name_of(release),
         software=software(root, walk),
         unread=tuple(walk.unread),
     )
-
-
-def os_release(text: str) -> dict[str, str]:
-    """os-release(5): values without their quotes; lines that are none are left out."""
-    pairs = (line.partition("=") for line in text.splitlines()[:1000] if "=" in line)
-    return {key.strip(): value.strip().strip("\"'")[:200] for key, _, value in pairs}
 
 
 def _built_level(root: Root, walk: Start, release: dict[str, str]) -> tuple[int, str]:
@@ -102,11 +90,9 @@ def _built_level(root: Root, walk: Start, release: dict[str, str]) -> tuple[int,
         entry = root.file(path)
         if kind != loader.GLIBC or entry is None or walk.files[path].machine != "amd64":
             continue
-        major = numbers(release.get("VERSION_ID", ""))[:1]
-        known = _BUILT_FOR.get((release.get("ID", ""), major[0])) if major else None
-        if known:
-            told = f"{release['ID']} {release['VERSION_ID']}"
-            return known, f"/etc/os-release: {told} is built for x86-64-v{known}"
+        known = level_of(release)
+        if known[0]:
+            return known
         if _CHECKS in root.read(entry, 0, _LOADER_BYTES):
             return 2, f"{path} checks for more than the baseline"
     return 0, ""

@@ -19,7 +19,6 @@ from portkit.remote import (
     instances,
     kernel,
     listing,
-    live,
     moves,
     receive,
     remains,
@@ -27,6 +26,7 @@ from portkit.remote import (
     store,
     vm_disks,
     volume_apply,
+    volume_survey,
     volumes,
 )
 from portkit.remote.channel import Channel
@@ -63,12 +63,6 @@ VERBS = {
     "instance.described": vm_disks.described,
     "instance.expose": vm_disks.expose,
     "instance.adopt": vm_disks.adopt,
-    "live.offer": live.offer,
-    "live.receive": live.receive,
-    "live.tell": live.tell,
-    "live.begin": live.begin,
-    "live.hand": live.hand,
-    "live.end": live.end,
     "move.begin": moves.begin,
     "move.end": moves.end,
     "move.room": moves.room,
@@ -84,6 +78,8 @@ VERBS = {
     "volume.shape": volume_apply.shape,
     "volume.fill": volume_apply.fill,
     "volume.settle": volume_apply.settle,
+    "volume.survey": volume_survey.survey,
+    "volume.weigh": volume_survey.weigh,
 }
 
 

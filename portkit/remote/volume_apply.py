@@ -15,9 +15,9 @@ from typing import Callable, Dict, Iterator, Optional
 
 from portkit.remote import volume_stream as stream
 from portkit.remote.channel import Channel
+from portkit.remote.volume_content import read_block
 from portkit.remote.volume_known import LIBC, Known, sync
 from portkit.remote.volume_tree import Found, Root
-from portkit.remote.volumes import read_block
 from portkit.wire import tree
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject

@@ -16,6 +16,8 @@ import sys
 import time
 from typing import Dict, NamedTuple, Optional, Set, Tuple
 
+from portkit.remote.volume_content import Status
+
 # File systems that are known to write-protect a page when it is written to the disk, and to set
 # ctime with the next store (statfs(2), linux/magic.h): ext2 to ext4, XFS, btrfs. tmpfs does not:
 # a store through mmap(2) changes no time there (seen with Linux 6.18). Network file systems have
@@ -59,7 +61,7 @@ class Known:
         self._since_ns = since_ns
         self.remembered = 0
 
-    def recall(self, status: os.stat_result) -> Optional[bytes]:
+    def recall(self, status: Status) -> Optional[bytes]:
         """A file's hashes, where it is as it was."""
         row = self._rows.get((status.st_dev, status.st_ino))
         if row is None or row[:3] != (status.st_size, status.st_mtime_ns, status.st_ctime_ns):
@@ -69,7 +71,7 @@ class Known:
         self.remembered += status.st_size
         return row.hashes
 
-    def keep(self, status: os.stat_result, hashes: bytes) -> None:
+    def keep(self, status: Status, hashes: bytes) -> None:
         """Remember the hashes of a file that is now like that."""
         size, mtime_ns, ctime_ns = status.st_size, status.st_mtime_ns, status.st_ctime_ns
         proven = self._since_ns is not None and ctime_ns < self._since_ns

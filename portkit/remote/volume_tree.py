@@ -12,11 +12,13 @@ import stat
 from contextlib import contextmanager
 from typing import FrozenSet, Iterator, List, NamedTuple, Tuple
 
+from portkit.remote.volume_content import OfFile
+from portkit.remote.volume_known import keeps_ctime
 from portkit.wire import tree
 from portkit.wire.frames import RemoteError
 
 _ENTRY = os.O_PATH | os.O_NOFOLLOW
-_KINDS = {
+KINDS = {
     stat.S_IFDIR: tree.FOLDER,
     stat.S_IFREG: tree.FILE,
     stat.S_IFLNK: tree.SYMLINK,
@@ -37,7 +39,7 @@ class Found(NamedTuple):
 
     @property
     def kind(self) -> bytes:
-        return _KINDS[stat.S_IFMT(self.status.st_mode)]
+        return KINDS[stat.S_IFMT(self.status.st_mode)]
 
     @property
     def handle(self) -> str:
@@ -51,6 +53,13 @@ class Found(NamedTuple):
         if not stat.S_ISREG(self.status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", os.fsdecode(self.path))
         return os.open(self.handle, flags)
+
+    def content(self) -> OfFile:
+        """Of a regular file, which is left as it is."""
+        try:
+            return OfFile(self.open(os.O_RDONLY | os.O_NOATIME))
+        except PermissionError:  # a file system that is not asked for that, NFS say
+            return OfFile(self.open(os.O_RDONLY))
 
     def xattrs(self) -> Tuple[Tuple[bytes, bytes], ...]:
         """The attributes that travel, sorted by name."""
@@ -121,6 +130,14 @@ class Root:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def provable(self) -> bool:
+        """Whether its file system proves that a file has not changed."""
+        return keeps_ctime(self.descriptor)
+
+    def walk(self) -> Walk:
+        """All of its entries."""
+        return Walk(self)
 
     def folder(self, path: bytes) -> int:
         """A descriptor of a folder of the tree, for dir_fd; it holds until the next call."""
@@ -227,7 +244,7 @@ class Walk:
                 found = Found(below, descriptor, os.fstat(descriptor))
                 yield found
                 if found.kind == tree.FOLDER and below not in self._root.mounts:
-                    _check_depth(below, len(levels))
+                    check_depth(below, len(levels))
                     levels.append(_listed(below, descriptor))
             except FileNotFoundError:  # the folder was removed before it could be listed
                 self.vanished += 1
@@ -240,7 +257,8 @@ def _listed(path: bytes, descriptor: int) -> Tuple[bytes, int, Iterator[bytes]]:
     return path, folder, iter(sorted(map(os.fsencode, os.listdir(folder))))
 
 
-def _check_depth(path: bytes, depth: int) -> None:
+def check_depth(path: bytes, depth: int) -> None:
+    """HostError where a folder is in so many that its entries cannot travel."""
     if depth >= tree.MAX_DEPTH or len(path) > tree.MAX_PATH - tree.MAX_NAME - 1:
         raise RemoteError(
             "HostError",

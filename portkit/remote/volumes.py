@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable, Deque, Dict, Iterator, List, Optional, Set, Tuple
 
 from portkit.remote import volume_stream as stream
 from portkit.remote.channel import Channel
+from portkit.remote.ext4_image import Image
+from portkit.remote.volume_content import Content, Found, Tree
 from portkit.remote.volume_known import (
     NOTHING,
     PROOF,
     TIMES,
     Known,
     begin_proof,
-    keeps_ctime,
 )
-from portkit.remote.volume_tree import Found, Root, Walk
-from portkit.wire import sparse, tree
+from portkit.remote.volume_tree import Root
+from portkit.wire import tree
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
 from portkit.wire.tree import Block, Row, Want
@@ -29,27 +29,11 @@ _PENDING = 64  # files that are being hashed; each is an open descriptor
 _SEGMENTS, _LEAST_SEGMENT = 256, 64  # of a file for the threads: at most so many, of so many blocks
 # The near end asks for some thousand blocks at a time, each with the hashes of its pages.
 _MAX_WANTS = 64 << 20
-_NO_ATIME = os.O_RDONLY | os.O_NOATIME  # the source's files are left as they are
 
 
-def _opened(found: Found) -> int:
-    try:
-        return found.open(_NO_ATIME)
-    except PermissionError:  # a file system that is not asked for that, NFS say
-        return found.open(os.O_RDONLY)
-
-
-def read_block(descriptor: int, number: int, length: int = tree.BLOCK) -> bytes:
-    """A block of a file, shorter where the file ends."""
-    parts, at = [], number * tree.BLOCK
-    while length > 0:
-        data = os.pread(descriptor, length, at)
-        if not data:
-            break
-        parts.append(data)
-        at += len(data)
-        length -= len(data)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def _tree(args: JsonObject) -> Tree:
+    """The folder of the path; with `image`, that of the file system in the disk at the path."""
+    return Image(args["path"]) if args.get("image") else Root(args["path"])
 
 
 # ---------------------------------------------------------------- the scan
@@ -62,12 +46,12 @@ def _small(found: Found, known: Known) -> Optional[Tuple[int, bytes]]:
     # inode(7): st_blocks is in 512 bytes. With fewer than its size, there may be a hole.
     if size > tree.BLOCK or found.status.st_blocks * 512 < size:
         return None
-    descriptor = _opened(found)
+    content = found.content()
     try:
-        data = read_block(descriptor, 0)
-        now = os.fstat(descriptor)
+        data = content.block(0)
+        now = content.status()
     finally:
-        os.close(descriptor)
+        content.close()
     if len(data) == tree.BLOCK < now.st_size:
         return None
     hashes = hashlib.sha256(data).digest() if data else b""
@@ -80,11 +64,11 @@ class _Hashing:
     """A file that is hashed by several threads."""
 
     def __init__(self, found: Found, pool: ThreadPoolExecutor) -> None:
-        self._descriptor = _opened(found)
-        self._begun = os.fstat(self._descriptor)
+        self._content = found.content()
+        self._begun = self._content.status()
         self.size = size = self._begun.st_size
         filled = bytearray(tree.blocks_of(size))
-        for start, length in sparse.extents(self._descriptor):
+        for start, length in self._content.extents():
             first, last = start // tree.BLOCK, tree.blocks_of(min(size, start + length))
             filled[first:last] = b"\1" * (last - first)
         step = max(_LEAST_SEGMENT, len(filled) // _SEGMENTS + 1)
@@ -98,7 +82,7 @@ class _Hashing:
         for number in range(first, last):
             if filled[number]:
                 length = min(tree.BLOCK, self.size - number * tree.BLOCK)
-                data = read_block(self._descriptor, number, length)
+                data = self._content.block(number, length)
                 found.append(hashlib.sha256(data).digest())
             else:
                 found.append(tree.HOLE)
@@ -107,7 +91,7 @@ class _Hashing:
     def result(self, known: Known) -> bytes:
         """The hashes; remembered where the file stayed as it was."""
         hashes = b"".join(part.result() for part in self._parts)
-        now = os.fstat(self._descriptor)
+        now = self._content.status()
         if (now.st_size, now.st_ctime_ns) == (self.size, self._begun.st_ctime_ns):
             known.keep(now, hashes)
         return hashes
@@ -118,15 +102,15 @@ class _Hashing:
         for part in self._parts:
             if not part.cancelled():
                 part.exception()  # it must not read from another file's descriptor
-        os.close(self._descriptor)
+        self._content.close()
 
 
 class _Scan:
     """Rows of a tree in order; vanished, entries: how many."""
 
-    def __init__(self, root: Root, known: Known, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, root: Tree, known: Known, pool: ThreadPoolExecutor) -> None:
         self._root, self._known, self._pool = root, known, pool
-        self._walk = Walk(root)
+        self._walk = root.walk()
         self._pending: Deque[Tuple[Row, Optional[_Hashing]]] = deque()
         self._first: Dict[Tuple[int, int], bytes] = {}
         self._inodes: Set[Tuple[int, int]] = set()
@@ -194,13 +178,13 @@ class _Scan:
 def scan(args: JsonObject, channel: Channel) -> JsonObject:
     """Send the rows of a folder's tree.
 
-    args: path, trust (what is not hashed again: see `volume_known`), margin_ms (how much
+    args: path, image, trust (what is not hashed again: see `volume_known`), margin_ms (how much
     older than this scan a file's ctime has to be, so that a later scan that wants a proof believes
     what is hashed now; None: it never does), encoding, level. provable: whether
     the file system has such proofs. remembered: bytes of content that was not hashed again.
     """
-    with Root(args["path"]) as root, stream.threads() as pool:
-        provable = keeps_ctime(root.descriptor)
+    with _tree(args) as root, stream.threads() as pool:
+        provable = root.provable()
         trust = NOTHING if args["trust"] == PROOF and not provable else str(args["trust"])
         margin_ms, since_ns = args["margin_ms"], None
         if provable and margin_ms is not None:
@@ -222,10 +206,10 @@ def scan(args: JsonObject, channel: Channel) -> JsonObject:
 def digest(args: JsonObject, channel: Channel) -> JsonObject:
     """sha256 of the rows that a scan would send now; what is as it was is not hashed again.
 
-    args: path, essential (only what two hosts have in common).
+    args: path, image, essential (only what two hosts have in common).
     """
     total = tree.Digest(bool(args["essential"]))
-    with Root(args["path"]) as root, stream.threads() as pool:
+    with _tree(args) as root, stream.threads() as pool:
         for row in _Scan(root, Known(root.key, TIMES), pool).rows():
             total.add(row)
     return {"digest": total.text()}
@@ -234,7 +218,8 @@ def digest(args: JsonObject, channel: Channel) -> JsonObject:
 # ---------------------------------------------------------------- blocks
 
 
-def _hints(data: bytes) -> bytes:
+def page_hashes(data: bytes) -> bytes:
+    """The hashes of a block's pages, one behind the other."""
     return b"".join(
         hashlib.sha256(data[at : at + tree.PAGE]).digest()[: tree.HINT]
         for at in range(0, len(data), tree.PAGE)
@@ -245,12 +230,12 @@ class _Files:
     """The file that blocks are asked of, one after the other. Each stays open until the jobs that
     read from it have ended. vanished: files that were not there."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Tree) -> None:
         self._root = root
-        self._open: Deque[Tuple[bytes, Optional[int]]] = deque()
+        self._open: Deque[Tuple[bytes, Optional[Content]]] = deque()
         self.vanished = 0
 
-    def descriptor(self, path: bytes) -> Optional[int]:
+    def content(self, path: bytes) -> Optional[Content]:
         """None where there is no such file."""
         if not self._open or self._open[-1][0] != path:
             self._open.append((path, self._opened(path)))
@@ -259,10 +244,10 @@ class _Files:
                 self._close(self._open.popleft()[1])
         return self._open[-1][1]
 
-    def _opened(self, path: bytes) -> Optional[int]:
+    def _opened(self, path: bytes) -> Optional[Content]:
         try:
             with self._root.entry(path) as found:
-                return _opened(found)
+                return found.content()
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EINVAL):
                 raise
@@ -270,9 +255,9 @@ class _Files:
             return None
 
     @staticmethod
-    def _close(descriptor: Optional[int]) -> None:
-        if descriptor is not None:
-            os.close(descriptor)
+    def _close(content: Optional[Content]) -> None:
+        if content is not None:
+            content.close()
 
     def close(self) -> None:
         while self._open:
@@ -290,17 +275,17 @@ def pages(args: JsonObject, channel: Channel) -> JsonObject:
     """Send the hashes of the pages of blocks, a record for each; an empty one where there is no
     such block.
 
-    args: path, encoding, level. Data: the blocks.
+    args: path, image, encoding, level. Data: the blocks.
     """
     wants = _wants(channel, args["encoding"])
-    with Root(args["path"]) as root, stream.threads() as pool:
+    with _tree(args) as root, stream.threads() as pool:
         files = _Files(root)
         sender = stream.Sender(channel, args)
         try:
 
             def job(want: Want) -> Callable[[], bytes]:
-                descriptor = files.descriptor(want.path)
-                return lambda: _pages(descriptor, want)
+                content = files.content(want.path)
+                return lambda: _pages(content, want)
 
             for hints in stream.in_order(pool, map(job, wants)):
                 sender.add(hints)
@@ -311,29 +296,29 @@ def pages(args: JsonObject, channel: Channel) -> JsonObject:
     return {}
 
 
-def _pages(descriptor: Optional[int], want: Want) -> bytes:
-    if descriptor is None:
+def _pages(content: Optional[Content], want: Want) -> bytes:
+    if content is None:
         return b""
-    data = read_block(descriptor, want.number, want.length)
-    return _hints(data) if len(data) == want.length else b""
+    data = content.block(want.number, want.length)
+    return page_hashes(data) if len(data) == want.length else b""
 
 
 def read(args: JsonObject, channel: Channel) -> JsonObject:
     """Send blocks.
 
-    args: path, exact (a block that is not what is expected is an error), encoding, level. Data:
-    the blocks.
+    args: path, image, exact (a block that is not what is expected is an error), encoding, level.
+    Data: the blocks.
     """
     wants = _wants(channel, args["encoding"])
     most = len(wants) * (2 * tree.BLOCK)
-    with Root(args["path"]) as root, stream.threads() as pool:
+    with _tree(args) as root, stream.threads() as pool:
         files = _Files(root)
         sender = stream.Sender(channel, args, most)
         try:
 
             def job(want: Want) -> Callable[[], Optional[Block]]:
-                descriptor = files.descriptor(want.path)
-                return lambda: _block(descriptor, want, bool(args["exact"]))
+                content = files.content(want.path)
+                return lambda: _block(content, want, bool(args["exact"]))
 
             for block in stream.in_order(pool, map(job, wants)):
                 if block is not None:
@@ -345,11 +330,11 @@ def read(args: JsonObject, channel: Channel) -> JsonObject:
     return {"bytes": content, "vanished": files.vanished}
 
 
-def _block(descriptor: Optional[int], want: Want, exact: bool) -> Optional[Block]:
+def _block(content: Optional[Content], want: Want, exact: bool) -> Optional[Block]:
     data = b""
-    if descriptor is not None:
-        data = read_block(descriptor, want.number, want.length)
-    holes = _holes(descriptor, want.number, len(data)) if data and descriptor is not None else 0
+    if content is not None:
+        data = content.block(want.number, want.length)
+    holes = content.holes(want.number, len(data)) if data and content is not None else 0
     whole = (1 << tree.pages_of(len(data))) - 1
     digest = tree.HOLE if data and holes == whole else hashlib.sha256(data).digest()
     if exact and (len(data) != want.length or not tree.equal(digest, want.expected, len(data))):
@@ -371,28 +356,8 @@ def _same(data: bytes, want: Want) -> int:
     """Bits of the pages that the target has."""
     if not want.hints or len(data) != want.length:
         return 0
-    mine, bits = _hints(data), 0
+    mine, bits = page_hashes(data), 0
     for page in range(tree.pages_of(len(data))):
         at = page * tree.HINT
         bits |= (mine[at : at + tree.HINT] == want.hints[at : at + tree.HINT]) << page
-    return bits
-
-
-def _holes(descriptor: int, number: int, length: int) -> int:
-    """Bits of the pages of a block that are in holes as a whole."""
-    start, bits = number * tree.BLOCK, 0
-    end, at = start + length, number * tree.BLOCK
-    while at < end:
-        try:
-            data = min(end, os.lseek(descriptor, at, os.SEEK_DATA))
-        except OSError as error:
-            if error.errno != errno.ENXIO:  # a hole up to the end
-                raise
-            data = end
-        first = -(-(at - start) // tree.PAGE)
-        last = tree.pages_of(length) if data == end else (data - start) // tree.PAGE
-        bits |= sum(1 << page for page in range(first, last))
-        if data < end:
-            data = os.lseek(descriptor, data, os.SEEK_HOLE)
-        at = data
     return bits

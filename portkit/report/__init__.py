@@ -12,6 +12,7 @@ from portkit.model import (
     App,
     Artifact,
     Facts,
+    Figure,
     Finding,
     Form,
     MachineStart,
@@ -160,7 +161,8 @@ class Report:
     """One Move of one App.
 
     source_link_bytes, target_link_bytes: over the whole connection to each host, both ways.
-    phases: what came before those of the forms. cutover: of an App that was running.
+    phases: what came before those of the forms. cutover: of an App that was running. predictions:
+    figures beside what was measured.
     """
 
     move: str
@@ -173,6 +175,7 @@ class Report:
     forms: tuple[FormReport, ...]
     dry_run: bool = False
     cutover: Cutover | None = None
+    predictions: tuple[Figure, ...] = ()
 
 
 def by_service(
@@ -230,6 +233,7 @@ def to_json(report: Report) -> JsonObject:
         "phases": [plain(phase) for phase in report.phases],
         "forms": [_form(form) for form in report.forms],
         "cutover": report.cutover and plain(report.cutover),
+        "predictions": [plain(each) for each in report.predictions],
     }
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from portkit.clock import Clock
 from portkit.host import Counters, Host
-from portkit.model import App, AppSpec, Artifact, Facts, Finding, Form, Live
+from portkit.model import App, AppSpec, Artifact, DataFolder, Facts, Finding, Form, Live
 from portkit.source.bundle import InBundle
 from portkit.source.host import OnHost, Pull
 from portkit.source.images import Images
@@ -76,6 +76,10 @@ class Source(Protocol):
 
     def live(self, spec: AppSpec) -> Live | None:
         """What runs there and has to be stopped, and its data; None where nothing is taken over."""
+
+    def data(self, spec: AppSpec) -> tuple[DataFolder, ...]:
+        """Where the data is that would be taken over; nothing is changed there, and nothing is
+        stopped. () where nothing is taken over."""
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """Blobs, by digest, that are not here but can be made on the target from what it has."""

@@ -8,7 +8,7 @@ from portkit import compat
 from portkit.bundle import Bundle
 from portkit.clock import Clock
 from portkit.host import Counters, Host
-from portkit.model import App, AppSpec, Artifact, Facts, Finding, Form, Live
+from portkit.model import App, AppSpec, Artifact, DataFolder, Facts, Finding, Form, Live
 from portkit.source.images import Images
 from portkit.store import Store
 from portkit.transfer.forward import Parcel, held
@@ -69,6 +69,10 @@ class InBundle:
     def live(self, spec: AppSpec) -> Live | None:
         """None: the App is made from its images, and nothing of what runs is taken over."""
         return None
+
+    def data(self, spec: AppSpec) -> tuple[DataFolder, ...]:
+        """None: nothing is taken over."""
+        return ()
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """Recipes in the bundle whose bases only the target has."""

@@ -10,7 +10,7 @@ from portkit import boot, compat
 from portkit.clock import Clock
 from portkit.guest.kit import build_kit
 from portkit.host import Counters, Host
-from portkit.model import App, AppSpec, Artifact, Build, Facts, Finding, Form, Live
+from portkit.model import App, AppSpec, Artifact, Build, DataFolder, Facts, Finding, Form, Live
 from portkit.package import disk as disks
 from portkit.package import image as images
 from portkit.package.build import build
@@ -122,6 +122,10 @@ class OnHost:
     def live(self, spec: AppSpec) -> Live | None:
         """None: the App is made from its images, and nothing of what runs is taken over."""
         return None
+
+    def data(self, spec: AppSpec) -> tuple[DataFolder, ...]:
+        """None: nothing is taken over."""
+        return ()
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """None: everything is in the Store here."""

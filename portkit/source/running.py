@@ -19,6 +19,7 @@ from portkit.model import (
     App,
     AppSpec,
     Artifact,
+    DataFolder,
     Facts,
     Finding,
     Form,
@@ -161,7 +162,7 @@ class Running(OnHost):
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
         """What its containers have changed in their images, which travels as layers; and that its
-        data does, which no prediction counts."""
+        data does."""
         assert self._seen is not None, "the App was read before"
         mounts = [mount for each in self._seen.containers for mount in each.Mounts]
         names = sorted({mount.Name for mount in mounts if mount.Type == "volume"})
@@ -232,6 +233,11 @@ class Running(OnHost):
             self._clone,
         )
 
+    def data(self, spec: AppSpec) -> tuple[DataFolder, ...]:
+        """The folders of its volumes."""
+        live = self.live(spec)
+        return tuple(DataFolder(each.path) for each in live.volumes) if live is not None else ()
+
 
 def _changed(host: Host, one: Container, image: Artifact, store: Store, clock: Clock) -> Changed:
     mounts = [mount.Destination for mount in one.Mounts]
@@ -244,7 +250,7 @@ def _changed(host: Host, one: Container, image: Artifact, store: Store, clock: C
 def _data_finding(names: Sequence[str]) -> Finding:
     message = (
         f"the data of {len(names)} volumes travels while the App runs, and what changes meanwhile "
-        "after it was stopped; a prediction does not count it"
+        "after it was stopped"
     )
     return Finding("data-carried", Severity.INFO, message, tuple(name[:80] for name in names))
 

@@ -6,6 +6,16 @@ docs/volumes.md says what is kept, and how sure it is.
 from portkit.volumes.copy import Copy
 from portkit.volumes.passes import Pass, another, predicted_last_s
 from portkit.volumes.side import Folder
+from portkit.volumes.survey import Survey, survey
 from portkit.volumes.verify import verify_origin
 
-__all__ = ["Copy", "Folder", "Pass", "another", "predicted_last_s", "verify_origin"]
+__all__ = [
+    "Copy",
+    "Folder",
+    "Pass",
+    "Survey",
+    "another",
+    "predicted_last_s",
+    "survey",
+    "verify_origin",
+]

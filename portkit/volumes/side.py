@@ -31,10 +31,15 @@ class Trust(StrEnum):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder on a host, by its absolute path there."""
+    """A folder on a host, by its absolute path there.
+
+    image: the path is that of a disk with an ext4 file system, and the folder is what is in that.
+    It can be copied from and not to.
+    """
 
     host: Host
     path: str
+    image: bool = False
 
 
 def encoding_of(*hosts: Host) -> str:
@@ -66,7 +71,10 @@ class Side:
 
     def _args(self, **more: object) -> JsonObject:
         level = streams.FAST_LEVEL  # hashes do not shrink
-        return {"path": self.folder.path, "encoding": self.encoding, "level": level, **more}
+        return {**self._place(), "encoding": self.encoding, "level": level, **more}
+
+    def _place(self) -> JsonObject:
+        return {"path": self.folder.path, **({"image": True} if self.folder.image else {})}
 
     def scan(
         self, trust: Trust, *, margin_ms: int | None, content: Callable[[int], None]
@@ -89,7 +97,7 @@ class Side:
     def digest(self, *, essential: bool) -> str:
         """sha256 of the rows that `scan` would give now, as `Index` has it: its `digest` where
         essential, else its `exact_digest`."""
-        args = {"path": self.folder.path, "essential": essential}
+        args = {**self._place(), "essential": essential}
         return str(self.folder.host.remote.call("volume.digest", args)["digest"])
 
     def pages(self, wants: Sequence[Want]) -> list[bytes]:

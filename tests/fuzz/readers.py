@@ -36,7 +36,7 @@ from portkit.remote import engine
 from portkit.store import Store
 from portkit.store.manifest import artifact_from, manifest_of
 from portkit.wire import codec, frames, recipe, strict_json
-from tests.fuzz import needs, volumes
+from tests.fuzz import needs, verdicts, volumes
 from tests.fuzz.mutate import spoil_bytes, spoil_json, spoil_lines, spoil_tar, swell
 from tests.unit.bundle.samples import FACTS, packed, packed_app, packed_project, project
 from tests.unit.engines.recorded import said, shown
@@ -530,6 +530,17 @@ def readers() -> dict[str, Reader]:
             )
         ),
         Reader("os-release", needs.lists, spoil_lines, (needs.RELEASE, needs.CACHE)),
+        Reader("verdict-elf", verdicts.of_program, needs.spoil_elf, verdicts.PROGRAMS),
+        Reader("verdict-os-release", verdicts.of_release, spoil_lines, (needs.RELEASE,)),
+        Reader("verdict-config", verdicts.of_config, spoil_json, (_CONFIG,)),
+        Reader("verdict-facts", verdicts.of_facts, spoil_json, (verdicts.TOLD,)),
+        Reader(
+            "verdict-outputs",
+            verdicts.of_outputs,
+            verdicts.spoil_outputs,
+            (verdicts.OUTPUTS,),
+            (ValueError,),
+        ),
     )
     return {row.name: row for row in rows}
 

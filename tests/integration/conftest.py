@@ -1,15 +1,19 @@
 """The lab for tests with real engines, and what the machine looks like around it."""
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from portkit import lab as lab_room
 from portkit import process
+from portkit.errors import PortkitError
 from portkit.lab import Lab, cgroups
+from tests.integration.commands import portkit
 
 NAMES = ("alpha", "beta", "gamma")
 
@@ -71,3 +75,27 @@ def own_lab(_able: None) -> Iterator[Lab]:
     yield own
     lab_room.down(own)
     assert lab_room.leftovers(own) == []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails in the midst of a Move must not make the next ones fail: its Moves are
+    rolled back before its own fixtures take away what they moved."""
+    report = yield
+    if report.failed and call.when == "call" and "store" in getattr(item, "fixturenames", ()):
+        _roll_back(item.funcargs["store"])  # type: ignore[attr-defined]
+    return report
+
+
+def _roll_back(store: Path) -> None:
+    try:
+        rows = json.loads(portkit("moves", "--output", "json", store=store).text)
+        for row in rows:
+            if row["unfinished"]:
+                done = portkit("rollback", row["id"], "--discard-writes", store=store, check=False)
+                print(done.stderr.decode(), file=sys.stderr)
+    except (PortkitError, ValueError) as error:
+        # The test's own failure is what is to be read.
+        print(f"what the failed test had begun was not rolled back: {error}", file=sys.stderr)

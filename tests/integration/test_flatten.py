@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import appliance
 from portkit import process
 from portkit.guest.kit import build_kit
 from portkit.host import connect
 from portkit.lab import Lab
 from portkit.model import Artifact
+from portkit.needs import appliance
 from portkit.package import disk, image
 from portkit.store import Store
 from tests.trees import flatten

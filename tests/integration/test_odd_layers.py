@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import appliance
 from portkit import process
 from portkit.guest.kit import build_kit
 from portkit.lab import Lab
 from portkit.model import Artifact, Form
+from portkit.needs import appliance
 from portkit.package import disk
 from portkit.store import Store
 from tests.factories import IMAGE

@@ -94,6 +94,10 @@ def test_an_appliance_boots_on_what_vmware_has(lab: Lab, store: Path, tmp_path: 
         assert disk is not None
         with (tmp_path / "probe-disk1.vmdk").open("wb") as out:
             shutil.copyfileobj(disk, out)
+    read = process.run(["virt-v2v", "-i", "ova", tmp_path / "probe.ova", "--print-source"]).text
+    about = dict(row.strip().partition(": ")[::2] for row in read.splitlines() if ": " in row)
+    assert (about["source name"], about["memory"]) == ("probe", f"{384 << 20} (bytes)")
+    assert {"0 [ide]", 'Bridge "NAT" [vmxnet3]'} <= {row.strip() for row in read.splitlines()}
     port = free_port()
     argv = ["-M", "q35", "-device", "pvscsi,id=scsi", "-device", "scsi-hd,drive=root,bus=scsi.0"]
     drive = f"file={tmp_path}/probe-disk1.vmdk,id=root,if=none,format=vmdk,snapshot=on"

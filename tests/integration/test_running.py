@@ -139,3 +139,36 @@ def test_it_waits_until_it_is_told(lab: Lab, store: Path, counted: str) -> None:
     on(lab, "beta", "docker volume rm counted-data")
     portkit("forget", identity, "--delete", store=store)
     assert counted not in on(lab, "alpha", "docker ps -a --format '{{.Names}}'")
+
+
+def test_a_dry_run_changes_nothing_and_the_move_is_compared_with_what_it_predicted(
+    lab: Lab, store: Path, counted: str
+) -> None:
+    target = ours(lab, "beta")
+    on(lab, "alpha", f"docker exec {counted} sh -c 'head -c 20000000 /dev/urandom > /data/more'")
+    folder = on(lab, "alpha", "docker volume inspect -f '{{.Mountpoint}}' counted-data").strip()
+    listing = f"find {folder} /var/lib/portkit -printf '%p %s %C@ %i\\n' | sort; docker ps -aq; "
+    listing += f"find {folder} -type f -printf '%A@\\n'"  # looking at a folder changes its own
+    source = on(lab, "alpha", listing)
+    words = ("move", f"container:{counted}", "--from", "lab:alpha", "--to", "lab:beta")
+    planned = json.loads(portkit(*words, "--dry-run", "--output", "json", store=store).text)
+    jsonschema.validate(planned, SCHEMA)
+    assert on(lab, "alpha", listing) == source
+    assert ours(lab, "beta") == target
+    predicted = {each["what"]: each for each in planned["predictions"]}
+    assert predicted["data: content of the first pass"]["predicted"] >= 20_000_000
+    assert predicted["downtime"]["predicted"] > 0
+    assert all(each["measured"] is None for each in predicted.values())
+    report = json.loads(portkit(*words, "--output", "json", store=store).text)
+    try:
+        jsonschema.validate(report, SCHEMA)
+        made = {each["what"]: each for each in report["predictions"]}
+        assert set(predicted) <= set(made)
+        for what in ("content of the first pass", "sent in the first pass"):
+            assert abs(made[f"data: {what}"]["error_percent"]) < 15, made
+        downtime = report["cutover"]["timeline"]["downtime_s"]
+        assert made["downtime"]["measured"] == pytest.approx(downtime, abs=0.001)
+        parts = [each["predicted"] for name, each in made.items() if name.startswith("downtime: ")]
+        assert made["downtime"]["predicted"] == pytest.approx(sum(parts), abs=0.01)
+    finally:
+        portkit("rollback", report["move"], "--discard-writes", store=store)

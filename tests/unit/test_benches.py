@@ -59,6 +59,22 @@ def test_a_cell_agrees_for_its_reason(
     assert compat.agrees(cell, predicted, {"outcome": outcome, "said": said}) is agrees
 
 
+def test_a_cell_that_failed_for_another_reason_does_not_agree() -> None:
+    cell = compat_cells.Cell("v3-unmarked", Form.DISK, "alpha", rule="cpu-level", shows=("132",))
+    predicted = {"verdict": "incompatible", "rules": {"cpu-level": "error"}}
+    for reason, agrees in (("exited with code 132", True), ("libvirt refused it", False)):
+        seen = {"outcome": "does not run", "said": "", "reason": reason}
+        assert compat.agrees(cell, predicted, seen) is agrees
+
+
+def test_the_results_of_the_truth_table_are_of_its_cells() -> None:
+    rows = compat_page.Results.read().rows
+    assert set(rows) <= {cell.name for cell in compat_cells.CELLS}
+    for cell in compat_cells.CELLS:
+        if row := rows.get(cell.name):
+            assert row["agrees"] is compat.agrees(cell, row["predicted"], row["observed"])
+
+
 def test_an_app_that_runs_says_what_a_warning_is_about() -> None:
     cell = compat_cells.Cell("io-uring", Form.IMAGE, "beta", rule="io", symptom="EPERM")
     for rules, said in (({"io": "warning"}, "EPERM"), ({}, "")):

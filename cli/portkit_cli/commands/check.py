@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -11,7 +12,7 @@ from portkit import move as moves
 from portkit.compat import profile as profiles_room
 from portkit.host import connect
 from portkit.model import Reading
-from portkit_cli import sources
+from portkit_cli import disks, sources
 from portkit_cli.matrix import print_matrix, print_profiles
 from portkit_cli.observers import observer
 from portkit_cli.options import output, progress, reading_beside_profiles
@@ -56,6 +57,7 @@ _LIST = "list"
     help="Also start a probe in place of each APP on each HOST, in each form, with the APP's own "
     "settings; show what it sees and reaches there; and remove it again. It changes nothing.",
 )
+@disks.disk_options
 @sources.source
 @sources.pull
 @sources.form
@@ -76,6 +78,7 @@ def check(
     reading: Reading,
     output: str,
     progress: str,
+    machine: disks.DiskOptions,
 ) -> None:
     """Check where APPs can run, and say why.
 
@@ -92,36 +95,49 @@ def check(
     answers for the APP. It reports whose kernel it runs on, and what of it and of the host it sees
     and reaches. It changes nothing, publishes no port, and the exit code does not depend on it.
 
+    APP can also be a disk file of others (NAME.qcow2, .raw, .img), which is read here and not sent:
+    it is judged for a VM with --firmware and --machine on each HOST.
+
     \b
     Examples:
       portkit check ./shop --on web1 --on lab:gamma
       portkit check ./shop --profile rhel-9 --profile macos-apple-silicon
       portkit check ./shop ./blog --from web1 --on web2 --strict --output json
-      portkit check ./shop --on lab:beta --prove
-      portkit check ./shop --on lab:beta --isolation
+      portkit check ./shop --on lab:beta --prove --isolation
+      portkit check ./old.qcow2 --on web2 --firmware uefi --machine q35
       portkit check --profile list
     """
     if _LIST in kinds:
         print_profiles([profiles_room.load(name) for name in profiles_room.names()], output)
         return
     _require(names, targets, kinds, tried=prove or isolation)
-    # A name that is wrong is refused before anything is packaged.
     profiles = [profiles_room.load(name) for name in dict.fromkeys(kinds)]
     told = observer(progress)
     ends = {target: connect(target, told, keep=not fresh) for target in targets}
+    if disks.named(names, machine, tried=prove or isolation):
+        _end(disks.checked(names, machine, ends, profiles, told), output, strict)
+        return
     with sources.begun(names, reading, source, pull, told, keep=not fresh) as (loaded, origin):
         forms = sources.asked(form, origin)
         packages = moves.package_apps(loaded, source=origin, forms=forms, observer=told)
         found = moves.check_apps(packages, ends, profiles)
-        for trial, wanted in ((moves.prove_apps, prove), (moves.measure_isolation, isolation)):
-            again = {target: connect(target, told, keep=True) for target in targets}
-            found = trial(packages, found, again) if wanted else found
+        for trial in _trials(prove, isolation):
+            found = trial(packages, found, {each: connect(each, told, keep=True) for each in ends})
+    _end(found, output, strict)
+
+
+def _end(found: moves.Matrix, output: str, strict: bool) -> None:
     if output == "json":
         click.echo(json.dumps(moves.matrix_json(found), indent=2))
     else:
         print_matrix(found)
     if error := moves.outcome(found, strict=strict):
         sys.exit(error.exit_code)
+
+
+def _trials(prove: bool, isolation: bool) -> list[Callable[..., moves.Matrix]]:
+    wanted = ((moves.prove_apps, prove), (moves.measure_isolation, isolation))
+    return [trial for trial, asked in wanted if asked]
 
 
 def _require(

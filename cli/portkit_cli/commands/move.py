@@ -60,7 +60,8 @@ _KEEP = {"image": Form.IMAGE, "disk": Form.DISK, "none": None}
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Package, check and predict the cost, and end as `check` does; change nothing there.",
+    help="Package, check and predict the cost, of what runs also the downtime, and end as `check` "
+    "does; change nothing there.",
 )
 @reading_options
 @output
@@ -105,11 +106,10 @@ def move(
       portkit move ./shop --to web2 --dry-run
       portkit move project:shop --from web1 --to web2 --after-commit ./dns.sh
       portkit move vm:shop --from web1 --to web2
-      portkit move vm:shop --from web1 --to web2 --live
+      portkit move container:db --from web1 --to web2 --dry-run
       portkit move ./shop -f compose.yaml -f production.yaml --profile mail --to web2
       portkit move /media/usb/shop.portkit --to web2
     """
-    _refuse_limit(running, limit)
     told = observer(progress)
     # A malformed name is refused here; the connection is made below, after that to the source.
     there = connect(target, told)
@@ -125,11 +125,6 @@ def move(
         else:
             _moved(loaded, origin, host, forms, told, keep, repeat, running, reports)
     _exit_if_refused(reports if dry_run else ())
-
-
-def _refuse_limit(running: RunningOptions, limit: float | None) -> None:
-    if running.live and limit is not None:
-        raise click.UsageError("--limit-rate does not hold what QEMU sends: leave it or --live out")
 
 
 def _planned(

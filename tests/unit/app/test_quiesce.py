@@ -75,11 +75,14 @@ def test_a_running_container_says_it_by_labels() -> None:
         health_path="/ready",
         health_port="8080",
         health_contains="fine",
+        health_expect="Server: it/*",
         health_settle="1s",
         quiesce_before="sync",
         quiesce_after='["/go", "on"]',
     ).services[0]
-    assert one.health == HealthProbe(path="/ready", port=8080, contains="fine", settle_s=1.0)
+    assert one.health == HealthProbe(
+        path="/ready", port=8080, contains="fine", expect="Server: it/*", settle_s=1.0
+    )
     assert one.quiesce == Quiesce((*SHELL, "sync"), ("/go", "on"))
 
 

@@ -88,7 +88,7 @@ services:
       cpu_model: Nehalem
       volume: 20g
       health: {scheme: https, path: /x, port: 80, contains: "$$", ca_file: own.pem, timeout: 5s,
-               method: healthcheck, running: 1m, settle: 1500ms}
+               expect: "a: *$$", method: healthcheck, running: 1m, settle: 1500ms}
 networks:
   front: {internal: true, driver: bridge, enable_ipv6: true, labels: {a: b}, driver_opts: {c: d},
           ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.1, ip_range: 10.1.0.0/25}]}}

@@ -16,7 +16,7 @@ from portkit_cli.main import main
 from portkit import move as moves
 from portkit.delivery import Prediction
 from portkit.errors import BootError, ConflictError
-from portkit.model import App, Finding, Form, Service, Severity, Verdict
+from portkit.model import App, Finding, Form, Service, Severity, Verdict, figure
 from portkit.move.walk import StepState
 from portkit.report import FormReport, Report
 from tests.factories import FACTS, plan, transfer
@@ -112,6 +112,25 @@ def test_a_dry_run_ends_as_the_move_would(monkeypatch: pytest.MonkeyPatch) -> No
     done = portkit("move", "shop:1", "--to", "web2", "--dry-run")
     assert done.exit_code == ConflictError.exit_code
     assert "error port-free: port 80 is taken (it listens) Free it." in done.stdout
+
+
+def test_the_downtime_that_was_predicted_stands_beside_the_measured_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    figures = (
+        figure("image: sent", "bytes", 1.0, "of a form, which has a line of its own", 1.0),
+        figure("data: sent in the first pass", "bytes", 3e6, "measured: by a trial", 2e6),
+        figure("downtime: stop", "s", 0.4, "assumed: a guess"),
+    )
+    app = App("shop", (Service("shop"),), "shop")
+    report = Report("pk-shop", app, FACTS, FACTS, 0, 0, (), (), predictions=figures)
+    monkeypatch.setattr(moves, "plan_apps", lambda apps, **_: (report,))
+    lines = portkit("move", "shop:1", "--to", "web2", "--dry-run").stdout.splitlines()
+    assert [line for line in lines if "predicted" in line] == [
+        "data: sent in the first pass: predicted ~ 3.0 MB; measured 2.0 MB (+50 %) "
+        "[measured: by a trial]",
+        "downtime: stop: predicted ~ 0.40 s [assumed: a guess]",
+    ]
 
 
 def test_show_prints_what_was_predicted_and_measured(

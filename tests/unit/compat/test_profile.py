@@ -20,7 +20,10 @@ from portkit.model import (
     Finding,
     Firmware,
     Form,
+    Lack,
     Machine,
+    Missing,
+    Needs,
     Port,
     Service,
     Severity,
@@ -216,3 +219,18 @@ def test_an_unknown_name_names_the_known() -> None:
 def test_every_field_of_facts_is_known_or_not() -> None:
     kind = profile.load("rhel-9")
     assert kind.known | kind.unknown == {field.name for field in fields(Facts)}
+
+
+def test_what_runs_at_its_source_lacks_nothing_on_a_kind_of_host_either() -> None:
+    """The same as where a host is asked: see `compat.disproved`."""
+    lack = Missing(Lack.LOADER, "/lib/ld.so", "/app")
+    needs = {"a": {"a": Needs("linux", "amd64", missing=(lack,))}}
+    kind = profile.load("ubuntu-22.04")
+    apps_ = {"a": (spec(), [IMAGE])}
+    said = [
+        compat.documented(apps_, kind, (Form.IMAGE,), needs, run)["a"][Form.IMAGE]
+        for run in ((), ("a",))
+    ]
+    assert [verdict for verdict, _ in said] == [Verdict.INCOMPATIBLE, Verdict.NATIVE]
+    (row,) = (row for row in said[1][1] if row.rule == "missing-loader")
+    assert row.severity is Severity.WARNING

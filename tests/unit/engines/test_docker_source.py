@@ -108,11 +108,36 @@ def test_a_volume_that_was_made_anew_is_not_deleted(
         for number, name in enumerate(("data", "logs"))
     )
     live = Live(containers, volumes)
-    assert [thing for thing in docker.left(live) if thing.startswith("volume")] == ["volume logs"]
+    left = [thing for thing in docker.left(live) if thing.startswith("volume")]
+    assert left == [
+        "volume data (may be another of that name; portkit does not delete it)",
+        "volume logs",
+    ]
     docker.delete(live)
     deleted = [path.rpartition("/")[2] for how, path, _ in engine.requests if how == "DELETE"]
     assert "logs" in deleted
     assert "data" not in deleted
+
+
+def test_a_volume_that_a_container_of_the_app_still_has_is_its_own(
+    engine: FakeEngine, docker: DockerSource
+) -> None:
+    """Whatever its time is: Docker 20.10 gives that of the last change in its folder."""
+    have(engine, web="exited no")
+    (_, (row,)) = engine.answers["GET /containers/json"]
+    row["Mounts"] = [{"Type": "volume", "Name": "data"}, {"Type": "bind", "Source": "/srv"}]
+    engine.answers[f"DELETE /containers/{WEB}"] = (204, b"")
+    changed = {"Name": "data", "Mountpoint": "/v/data", "CreatedAt": "2026-02-02T00:00:00Z"}
+    engine.answers["GET /volumes"] = (200, {"Volumes": [changed]})
+    engine.answers["DELETE /volumes/data"] = (204, b"")
+    volumes = (
+        LiveVolume(0, "data", "/v/data", "2026-01-01T00:00:00Z"),
+        LiveVolume(1, "", "/srv", ""),
+    )
+    live = Live((LiveContainer(WEB, "web", "always", running=True),), volumes)
+    assert "volume data" in docker.left(live)
+    docker.delete(live)
+    assert engine.asked("DELETE", "/volumes/data")
 
 
 def test_nothing_is_deleted_while_it_runs(engine: FakeEngine, docker: DockerSource) -> None:

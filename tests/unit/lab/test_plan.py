@@ -32,9 +32,10 @@ def test_unknown_member() -> None:
 def test_current_reads_the_environment() -> None:
     assert current({}) == Lab(STATE, 0)
     assert current({"PORTKIT_LAB": "/x", "PORTKIT_LAB_NUMBER": "3"}) == Lab(Path("/x"), 3)
+    assert current({"PORTKIT_LAB_NUMBER": "99"}).network == "10.176.0.0/24"
 
 
-@pytest.mark.parametrize("number", ["", "10", "-1", "x", "²"])
+@pytest.mark.parametrize("number", ["", "100", "-1", "01", "x", "²", "1 "])
 def test_current_refuses_numbers(number: str) -> None:
     with pytest.raises(LabError):
         current({"PORTKIT_LAB_NUMBER": number})

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from portkit.model import Form, Live
+from portkit.model import Basis, Foreseen, Form, Live, Part
+from portkit.move import cutover
 from portkit.move.carry import phases_of
+from portkit.move.plan import plan_from
 from tests.factories import live, plan
 
 STEPS = (
@@ -31,6 +33,26 @@ def phases(chosen: Live | None) -> list[str]:
     steps: Any = SimpleNamespace(result=result)
     made = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=chosen)
     return [phase.name for phase in phases_of(Form.IMAGE, made, steps)]
+
+
+def test_what_a_cutover_now_would_cost_is_said_while_it_waits() -> None:
+    assert "copy for 4.0 s" in cutover._would_cost(None, 4.0), "of an older Move"
+    part = Part(1.0, Basis.ASSUMED, "a guess", 1.0)
+    known = Foreseen(
+        data_bytes=part,
+        wire_bytes=part,
+        first_s=part,
+        stop_s=part,
+        layer_s=part,
+        last_s=part,
+        boot_s=part,
+        rest_s=part,
+    )
+    said = cutover._would_cost(known, 4.0)
+    assert "a downtime of about 8.0 s" in said
+    assert "last pass 4.00 s (measured)" in said
+    made = plan(foreseen=known)
+    assert plan_from(made.to_json()) == made
 
 
 CUT = ["presync", "fence", "stop", "last layer", "last sync"]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from portkit import compat
 from portkit.compat import Scope
+from portkit.compat.owner import OF_THE_IMAGE
 from portkit.model import App, Finding, Service, Severity
 from portkit.move import prepare
 
@@ -33,4 +34,4 @@ def test_what_is_of_the_target_stays() -> None:
 
 def test_the_rules_are_those_of_the_app_alone() -> None:
     scopes = {rule.id: rule.scope for rule in compat.RULES}
-    assert {scopes[name] for name in prepare.OF_THE_IMAGE} == {Scope.APP}
+    assert {scopes[name] for name in OF_THE_IMAGE} == {Scope.APP}

@@ -16,7 +16,7 @@ from portkit.delivery import Prediction
 from portkit.errors import ConflictError, PortkitError, SpaceError
 from portkit.model import Artifact, Form, Reading
 from portkit.move import unfinished
-from portkit.move.journal import Journal, MoveState, Past
+from portkit.move.journal import Journal, MoveState, PastTransfer
 from portkit.move.plan import plan_from
 from portkit.move.walk import StepState
 from tests.factories import IMAGE, plan
@@ -54,7 +54,7 @@ def test_the_newest_transfer_whose_speed_means_something(journal: Journal) -> No
         journal.add(move, app="shop", source="old", target="new", plan={"limit": limit})
         row = {"transfer": {"sent_bytes": sent, "seconds": seconds}}
         journal.record(move).note("transfer image", StepState.DONE, row)
-    assert journal.measured(Form.IMAGE, "new") == Past("pk-fast", 8_000_000, 2.0)
+    assert journal.measured(Form.IMAGE, "new") == PastTransfer("pk-fast", 8_000_000, 2.0)
     assert journal.measured(Form.DISK, "new") is None
     assert journal.measured(Form.IMAGE, "another") is None
 

@@ -8,11 +8,11 @@ import pytest
 from portkit.compat import space, space_needed
 from portkit.delivery import Delivery
 from portkit.model import Artifact, Blob, Form
-from portkit.move.journal import Past
+from portkit.move.journal import PastTransfer
 from portkit.move.predict import predict
 from tests.factories import FACTS, IMAGE
 
-PAST = Past("pk-before", 50_000_000, 10.0)
+PAST = PastTransfer("pk-before", 50_000_000, 10.0)
 THERE = Delivery(digest="sha256:1", size=400, copied=400, reason="already there")
 SENT = Delivery(digest="sha256:2", size=900, copied=100, sent=20_000_000, reason="foreseen")
 

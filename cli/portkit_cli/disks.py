@@ -1,0 +1,123 @@
+"""portkit check of disk files: which are named, and in what machine they are to start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from portkit.compat import Profile
+from portkit.host import Host
+from portkit.model.disk import Boot, DiskFormat, DiskMachine
+from portkit.move import Matrix, foreign
+from portkit.needs import disk
+from portkit.progress import Observer
+from portkit_cli.sources import given
+
+
+@dataclass(frozen=True)
+class DiskOptions:
+    """What the command line says of disks. kind: None is what the files' names say."""
+
+    firmware: Boot | None
+    chipset: str
+    kind: DiskFormat | None
+    within: bool = True
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was said of disks."""
+        return self != DiskOptions(None, "", None)
+
+    @property
+    def machine(self) -> DiskMachine:
+        """That is to start them."""
+        return DiskMachine(self.firmware, self.chipset)
+
+
+def disk_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options for disk files; the command gets them as `machine`."""
+
+    @click.option(
+        "--firmware",
+        type=click.Choice([each.value for each in Boot]),
+        help="Of a disk file: how the machine starts it. Without it BIOS, where there is such.",
+    )
+    @click.option(
+        "--machine",
+        "chipset",
+        default="",
+        metavar="TYPE",
+        help="Of a disk file: QEMU's machine type, such as q35 or pc-i440fx-4.2.",
+    )
+    @click.option(
+        "--disk-format",
+        "kind",
+        type=click.Choice([each.value for each in DiskFormat]),
+        help="Of a disk file: what it is, where its name (.qcow2, .raw, .img) does not say so.",
+    )
+    @click.option(
+        "--headers",
+        is_flag=True,
+        help="Of a disk file: read its headers only, and start no libguestfs to look inside.",
+    )
+    @wraps(command)
+    def with_disks(
+        *args: Any,
+        firmware: str | None,
+        chipset: str,
+        kind: str | None,
+        headers: bool,
+        **rest: Any,
+    ) -> Any:
+        told = DiskOptions(
+            Boot(firmware) if firmware else None,
+            chipset,
+            DiskFormat(kind) if kind else None,
+            not headers,
+        )
+        return command(*args, machine=told, **rest)
+
+    return with_disks
+
+
+_OF_APPS = ("source", "pull", "form", "files", "profiles", "name", "carry")
+
+
+def named(names: Sequence[str], told: DiskOptions, *, tried: bool) -> bool:
+    """Whether all names are disk files; UsageError for some of both, and for options that do not
+    go with them. tried: whether they are to be started, too."""
+    found = [told.kind is not None or disk.is_disk(name) for name in names]
+    if any(found) and not all(found):
+        raise click.UsageError("check disk files and APPs one after the other")
+    if told.given and not any(found):
+        raise click.UsageError(
+            "--firmware, --machine, --disk-format and --headers are for disk files: NAME.qcow2"
+        )
+    if any(found) and (tried or any(given(each) for each in _OF_APPS)):
+        raise click.UsageError(
+            "a disk file is read and not started: leave --prove, --isolation and the options of "
+            "APPs out"
+        )
+    return any(found)
+
+
+def checked(
+    names: Sequence[str],
+    told: DiskOptions,
+    ends: Mapping[str, AbstractContextManager[Host]],
+    profiles: Sequence[Profile],
+    listener: Observer,
+) -> Matrix:
+    """Where the disks can run. ends: the hosts, not connected yet."""
+    found = []
+    for name in names:
+        if told.within:
+            listener.message(f"looking into {Path(name).name} with libguestfs")
+        found.append(disk.read(Path(name), told.kind, within=told.within))
+    return foreign.check_disks(found, ends, profiles, machine=told.machine)

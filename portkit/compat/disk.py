@@ -1,0 +1,345 @@
+"""What a disk that portkit did not make needs of the machine that is to start it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from portkit.architecture import AMD64, TABLE
+from portkit.compat.rule import Found, UnknownFact
+from portkit.compat.versions import dotted, version
+from portkit.model import Facts, Severity
+from portkit.model.disk import Boot, DiskFile, DiskFormat, DiskMachine, TableKind
+
+_ESP = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "EF"})  # UEFI 2.10, tables 5.7 and 5.4
+_DIRTY, _CORRUPT, _KNOWN_BITS = 0, 1, 5
+# The release of QEMU that brought each incompatible feature of qcow2 (its ChangeLog).
+_SINCE = {2: ((4, 0), "its data in another file"), 3: ((5, 1), ""), 4: ((5, 2), "subclusters")}
+_COMPRESSIONS = frozenset({"zlib", "zstd"})
+_OLD_KERNEL = re.compile(r"vmlinuz-(2\.[0-9.]+)")
+
+
+@dataclass(frozen=True)
+class DiskCase:
+    """One disk, the machine that is to start it, and the host that is to have that machine."""
+
+    disk: DiskFile
+    machine: DiskMachine
+    facts: Facts
+
+    @property
+    def uefi(self) -> bool:
+        """Whether the machine starts by UEFI."""
+        return self.firmware is not Boot.BIOS
+
+    @property
+    def firmware(self) -> Boot:
+        """What was asked for, else what is usual."""
+        if self.machine.firmware is not None:
+            return self.machine.firmware
+        known = TABLE.get(self.facts.architecture)
+        return Boot.BIOS if known is None or known.bios else Boot.UEFI
+
+    @property
+    def chipset(self) -> str:
+        """What was asked for, else what is usual."""
+        known = TABLE.get(self.facts.architecture)
+        return self.machine.chipset or (known.chipset if known else "")
+
+    @property
+    def default_loader(self) -> str:
+        """What a firmware that was told nothing starts (UEFI 2.10, 3.5.1.1)."""
+        known = TABLE.get(self.facts.architecture)
+        return f"/EFI/BOOT/{known.loader if known else AMD64.loader}"
+
+
+def hypervisor(case: DiskCase) -> Iterator[Found]:
+    """A disk is started by libvirt and QEMU, which must be on the host."""
+    if case.facts.libvirt_version is None or case.facts.qemu_version is None:
+        yield Found("libvirt with QEMU is not on the host", (case.facts.host,))
+
+
+def features(case: DiskCase) -> Iterator[Found]:
+    """A qcow2 states the features that its reader has to know; an older QEMU refuses the file."""
+    told = case.disk.qcow2
+    if told is None:
+        return
+    name = case.disk.name
+    strange = [f"feature bit {bit}" for bit in told.incompatible if bit >= _KNOWN_BITS]
+    strange += [] if told.compression in _COMPRESSIONS else [f"compression {told.compression}"]
+    if strange:
+        yield Found(
+            f"the qcow2 has features that portkit does not know: {', '.join(strange)}",
+            (f"{name}: header",),
+            severity=Severity.UNKNOWN,
+        )
+    has = version(case.facts.qemu_version)
+    for bit in told.incompatible:
+        since, what = _SINCE.get(bit, ((), ""))
+        if has and has < since:
+            what = what or f"clusters compressed with {told.compression}"
+            yield Found(
+                f"the qcow2 has {what}, which QEMU reads from {dotted(since)} on, and the host "
+                f"has {case.facts.qemu_version}",
+                (f"{name}: incompatible feature bit {bit}",),
+            )
+
+
+def damaged(case: DiskCase) -> Iterator[Found]:
+    """A qcow2 that is marked as corrupt is opened by QEMU for reading only."""
+    told = case.disk.qcow2
+    if told is None:
+        return
+    if _CORRUPT in told.incompatible:
+        yield Found("the qcow2 is marked as corrupt", ("incompatible feature bit 1",))
+    elif _DIRTY in told.incompatible:
+        yield Found(
+            "the qcow2 was not closed properly: QEMU repairs it when it opens it",
+            ("incompatible feature bit 0",),
+            "Repair a copy first: qemu-img check -r all.",
+            Severity.WARNING,
+        )
+
+
+def elsewhere(case: DiskCase) -> Iterator[Found]:
+    """A part of the disk's content is in another file: it has no more than changes, or tables."""
+    told = case.disk.qcow2
+    if told is not None and told.backing:
+        yield Found("the qcow2 stands on another file", (f"backing file: {told.backing}",))
+    elif told is not None and told.data_file:
+        yield Found("the qcow2 has its data in another file", ("external data file",))
+
+
+def encrypted(case: DiskCase) -> Iterator[Found]:
+    """An encrypted qcow2 starts with its key alone; QEMU runs no guest from the old kind."""
+    told = case.disk.qcow2
+    if told is None or not told.encryption:
+        return
+    old = told.encryption != "luks"
+    yield Found(
+        "the qcow2 is encrypted "
+        + ("in a way that QEMU does not run a guest from" if old else "and starts with its key"),
+        (f"encryption: {told.encryption}",),
+        severity=Severity.ERROR if old else Severity.UNKNOWN,
+    )
+
+
+def room(case: DiskCase) -> Iterator[Found]:
+    """The file must fit on the host; a guest may make it as large as its disk."""
+    free, disk = case.facts.store_free_bytes, case.disk
+    if disk.file_bytes > free:
+        yield Found(f"the disk file has {disk.file_bytes} bytes, and {free} are free there")
+    elif disk.format is DiskFormat.QCOW2 and disk.virtual_bytes > free:
+        yield Found(
+            f"the disk can grow to {disk.virtual_bytes} bytes, and {free} are free there",
+            severity=Severity.WARNING,
+        )
+
+
+def chipset(case: DiskCase) -> Iterator[Found]:
+    """QEMU drops machine types six years after their release, and distributions have their own."""
+    has = case.facts.guests.machines
+    if not has and case.machine.chipset:
+        raise UnknownFact("the machine types of its QEMU")
+    if has and case.chipset not in has:
+        kin = case.chipset.rstrip("0123456789.").rstrip("-")
+        near = [name for name in has if kin and name.startswith(kin)]
+        yield Found(
+            f"QEMU {case.facts.qemu_version or ''} there has no machine type {case.chipset}",
+            (f"it has {', '.join((near or list(has))[:12])}",),
+        )
+
+
+def firmware(case: DiskCase) -> Iterator[Found]:
+    """The host must have the firmware; secure boot needs a machine with SMM, which is q35 alone."""
+    facts = case.facts
+    if case.uefi and not ("efi" in facts.guests.firmware or facts.uefi):
+        yield Found("the host has no UEFI firmware for guests", (facts.host,))
+    known = TABLE.get(facts.architecture)
+    if known is not None and not known.bios and not case.uefi:
+        yield Found(f"there is no BIOS for {facts.architecture}", remedy="Use --firmware uefi.")
+    amd64 = facts.architecture == AMD64.name
+    if case.firmware is Boot.UEFI_SECURE and amd64 and "q35" not in case.chipset:
+        yield Found(
+            f"secure boot needs a machine with SMM, and {case.chipset} has none",
+            remedy="Use --machine q35.",
+        )
+
+
+def table(case: DiskCase) -> Iterator[Found]:
+    """A partition table that is damaged: a UEFI firmware finds no partition, or mends it."""
+    layout = case.disk.layout
+    if layout is None or not layout.faults:
+        return
+    fatal = layout.damaged and case.uefi
+    yield Found(
+        "the disk's partition table is damaged",
+        layout.faults[:8],
+        severity=Severity.ERROR if fatal else Severity.WARNING,
+    )
+
+
+def bios(case: DiskCase) -> Iterator[Found]:
+    """A BIOS starts the code in the first sector, and knows no other way: a disk for UEFI alone has
+    none there."""
+    layout = case.disk.layout
+    if case.uefi or layout is None:
+        return
+    remedy = "Use --firmware uefi, or install a boot loader for BIOS on the disk."
+    if not any(part.type in _ESP or part.fat for part in layout.partitions):
+        remedy = "Install a boot loader on the disk."
+    if not layout.signature:
+        yield Found(
+            "a BIOS does not start this disk: its first sector is no boot sector",
+            ("bytes 510 and 511 are not 55 AA",),
+            remedy,
+        )
+    elif not layout.code:
+        yield Found(
+            "a BIOS does not start this disk: there is no boot code in its first sector",
+            ("the first 440 bytes hold no program",),
+            remedy,
+        )
+    elif layout.code == "active" and not any(part.active for part in layout.partitions):
+        yield Found(
+            "a BIOS does not start this disk: its boot code starts the partition that is marked "
+            "as bootable, and none is",
+            (f"{layout.table}: {len(layout.partitions)} partitions",),
+            remedy,
+        )
+
+
+def esp(case: DiskCase) -> Iterator[Found]:
+    """A UEFI firmware reads FAT file systems, as an EFI system partition is one, and starts a
+    loader from there: a disk for BIOS alone has none."""
+    layout = case.disk.layout
+    if not case.uefi or layout is None or layout.damaged:
+        return
+    if layout.fat or any(part.fat for part in layout.partitions):
+        return
+    typed = any(part.type in _ESP for part in layout.partitions)
+    what = "holds no FAT file system" if typed else "is not there"
+    kind = "no partition table" if layout.table is TableKind.NONE else layout.table.value
+    types = ", ".join(part.type for part in layout.partitions[:8])
+    yield Found(
+        f"a UEFI firmware does not start this disk: an EFI system partition {what}",
+        (f"{kind}: {types}" if types else kind,),
+    )
+
+
+def loader(case: DiskCase) -> Iterator[Found]:
+    """A new VM knows no boot entries, which are kept in the firmware of the old machine: it starts
+    the default loader alone, and that is not on the disk."""
+    inside = case.disk.inside
+    if not case.uefi or not inside.looked or any(esp(case)):
+        return
+    paths = [each.path for each in inside.loaders]
+    if any(path.upper() == case.default_loader.upper() for path in paths):
+        return
+    yield Found(
+        f"a UEFI firmware does not start this disk: {case.default_loader} is not on it",
+        tuple(paths[:8]) or ("no loader for UEFI",),
+        f"Copy the loader that is there to {case.default_loader}, or add a boot entry for it to "
+        "the VM's firmware."
+        if paths
+        else "Use --firmware bios, or install a boot loader for UEFI on the disk.",
+    )
+
+
+def signature(case: DiskCase) -> Iterator[Found]:
+    """With secure boot, a firmware starts what is signed by somebody whom it knows: else it prints
+    "Access Denied"."""
+    if case.firmware is not Boot.UEFI_SECURE:
+        return
+    for each in case.disk.inside.loaders:
+        if each.path.upper() != case.default_loader.upper():
+            continue
+        if not each.signed_by:
+            yield Found(
+                f"secure boot refuses this disk's loader with Access Denied: {each.path} is not "
+                "signed",
+                (each.path,),
+            )
+        elif each.signed_by != "Microsoft":
+            yield Found(
+                f"secure boot starts {each.path} only where the key of its signer is enrolled",
+                (each.path,),
+                "Enroll the key, or use --firmware uefi.",
+                Severity.UNKNOWN,
+            )
+
+
+def kernel(case: DiskCase) -> Iterator[Found]:
+    """A boot loader has nothing to start: no kernel is in any file system of the disk."""
+    inside = case.disk.inside
+    if inside.looked and not inside.kernels and not inside.unread:
+        yield Found("no kernel is on the disk", inside.systems[:4] or ("no system was found",))
+
+
+def old_kernel(case: DiskCase) -> Iterator[Found]:
+    """Kernels of the 2.6 series were seen to panic on the machine type q35."""
+    if "q35" not in case.chipset:
+        return
+    for path in case.disk.inside.kernels:
+        if match := _OLD_KERNEL.search(path):
+            yield Found(f"Linux {match[1]} may panic on the machine type {case.chipset}", (path,))
+
+
+def virtio(case: DiskCase) -> Iterator[Found]:
+    """The start of the system has no driver for a virtio disk: it does not find its root."""
+    inside = case.disk.inside
+    if inside.virtio is False:
+        yield Found("what starts the system has no driver for virtio disks", (inside.virtio_by,))
+    elif inside.virtio is None and inside.kernels:
+        yield Found(
+            "whether what starts the system has a driver for virtio disks is not known",
+            tuple(filter(None, (inside.virtio_by,))),
+            severity=Severity.INFO,
+        )
+
+
+def devices(case: DiskCase) -> Iterator[Found]:
+    """fstab names a disk as the old kernel numbered it; a virtio disk is /dev/vda."""
+    lines = case.disk.inside.fixed_devices
+    if lines:
+        yield Found("fstab names disks that have other names on a virtio bus", lines[:8])
+
+
+def cpu_level(case: DiskCase) -> Iterator[Found]:
+    """The distribution on the disk is compiled for a later x86-64 level than a VM gets there: the
+    first program ends with SIGILL, or the loader refuses it."""
+    inside, guests = case.disk.inside, case.facts.guests
+    if not inside.built_level or case.facts.architecture != AMD64.name:
+        return
+    if not guests.cpu_level:
+        raise UnknownFact("the x86-64 level of its guests")
+    if inside.built_level > guests.cpu_level:
+        yield Found(
+            f"the system on the disk is built for x86-64-v{inside.built_level}, and a VM there "
+            f"has v{guests.cpu_level} at most",
+            (inside.built_by, f"{case.facts.host}: {guests.cpu_model}"),
+        )
+
+
+def architecture(case: DiskCase) -> Iterator[Found]:
+    """The system on the disk is for another architecture than the machines of the host."""
+    has = case.disk.inside.architectures
+    runs = {case.facts.architecture} | ({"386"} if case.facts.architecture == AMD64.name else set())
+    if has and not runs & set(has):
+        yield Found(f"the disk is for {', '.join(has)}, and the host for {case.facts.architecture}")
+
+
+def unread(case: DiskCase) -> Iterator[Found]:
+    """The file systems of the disk could not all be looked at: whether a kernel, a loader and
+    drivers are there is not known."""
+    inside = case.disk.inside
+    if not inside.looked:
+        yield Found("what is inside the disk was not looked at", inside.unread[:4])
+    elif inside.unread:
+        known = bool(inside.kernels)
+        yield Found(
+            "some of the disk's file systems could not be read",
+            inside.unread[:8],
+            severity=Severity.INFO if known else Severity.UNKNOWN,
+        )

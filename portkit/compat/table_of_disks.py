@@ -1,0 +1,192 @@
+"""The rules for a disk that portkit did not make. To add one: write its function in `disk.py`, and
+give it a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from portkit.compat import disk
+from portkit.compat.disk import DiskCase
+from portkit.compat.rule import Found, Rule, Scope
+from portkit.errors import IncompatibleError, PortkitError, SpaceError
+from portkit.model import Form, Severity
+
+_Look = Callable[[DiskCase], Iterable[Found]]
+
+
+def _rule(
+    name: str,
+    severity: Severity,
+    look: _Look,
+    remedy: str,
+    source: str = "",
+    *,
+    scope: Scope = Scope.FORM,
+    error: type[PortkitError] = IncompatibleError,
+) -> Rule[DiskCase]:
+    return Rule(
+        f"disk-{name}",
+        severity,
+        scope,
+        look,
+        remedy=remedy,
+        forms=frozenset({Form.DISK}),
+        source=source,
+        error=error,
+    )
+
+
+DISKS: tuple[Rule[DiskCase], ...] = (
+    _rule(
+        "hypervisor",
+        Severity.ERROR,
+        disk.hypervisor,
+        "Install libvirt-daemon-system and qemu-system-x86 there.",
+        scope=Scope.HOST,
+    ),
+    _rule(
+        "features",
+        Severity.ERROR,
+        disk.features,
+        "Write it anew for an older QEMU: qemu-img convert -O qcow2 -o compat=1.1,"
+        "compression_type=zlib. Or install a newer QEMU there.",
+        "QEMU, docs/interop/qcow2.rst (incompatible features), ChangeLog of 4.0, 5.1 and 5.2",
+        scope=Scope.HOST,
+    ),
+    _rule(
+        "damaged",
+        Severity.ERROR,
+        disk.damaged,
+        "Take another copy, or repair a copy of it: qemu-img check -r all.",
+        "QEMU, docs/interop/qcow2.rst (corrupt bit, dirty bit)",
+        scope=Scope.APP,
+    ),
+    _rule(
+        "elsewhere",
+        Severity.ERROR,
+        disk.elsewhere,
+        "Make one file of both where they are: qemu-img convert -O qcow2.",
+        "QEMU, docs/interop/qcow2.rst (backing file, external data file)",
+        scope=Scope.APP,
+    ),
+    _rule(
+        "encrypted",
+        Severity.ERROR,
+        disk.encrypted,
+        "Decrypt a copy of it with qemu-img convert, or give its key to libvirt as a secret.",
+        "QEMU, docs/interop/qcow2.rst (crypt_method); libvirt, formatstorageencryption.html",
+        scope=Scope.APP,
+    ),
+    _rule(
+        "room",
+        Severity.ERROR,
+        disk.room,
+        "Make room there.",
+        scope=Scope.HOST,
+        error=SpaceError,
+    ),
+    _rule(
+        "chipset",
+        Severity.ERROR,
+        disk.chipset,
+        "Name a machine type that is there with --machine, or leave it out; in a domain's XML it "
+        "is os/type/@machine.",
+        "QEMU's list of machine types; kubevirt#2308",
+        scope=Scope.HOST,
+    ),
+    _rule(
+        "firmware",
+        Severity.ERROR,
+        disk.firmware,
+        "Install ovmf there, or use --firmware bios.",
+        "libvirt, formatdomain.html (loader, secure); QEMU, docs/specs (SMM)",
+        scope=Scope.HOST,
+    ),
+    _rule(
+        "table",
+        Severity.WARNING,
+        disk.table,
+        "Repair a copy of it: sgdisk --verify shows what is wrong.",
+        "UEFI specification 2.10, 5.3.2",
+        scope=Scope.APP,
+    ),
+    _rule(
+        "bios",
+        Severity.ERROR,
+        disk.bios,
+        "Use --firmware uefi.",
+        "UEFI specification 2.10, 5.2.1 (boot code of the MBR); SYSLINUX, mbr/gptmbr.S",
+    ),
+    _rule(
+        "esp",
+        Severity.ERROR,
+        disk.esp,
+        "Use --firmware bios, or make an EFI system partition with a loader on the disk.",
+        "common-instancetypes#101; UEFI specification 2.10, 13.3",
+    ),
+    _rule(
+        "loader",
+        Severity.ERROR,
+        disk.loader,
+        "Copy the loader to the default path.",
+        "UEFI specification 2.10, 3.5.1.1 (removable media)",
+    ),
+    _rule(
+        "signature",
+        Severity.ERROR,
+        disk.signature,
+        "Use --firmware uefi, or install a signed loader on the disk (Debian: shim-signed).",
+        "k3os#792; UEFI specification 2.10, 32.5",
+    ),
+    _rule(
+        "kernel",
+        Severity.ERROR,
+        disk.kernel,
+        "Install a kernel on the disk: in its system, or with virt-customize --install.",
+        scope=Scope.APP,
+    ),
+    _rule(
+        "old-kernel",
+        Severity.UNKNOWN,
+        disk.old_kernel,
+        "Use --machine pc.",
+        "kubevirt#4382 (CentOS 6.8)",
+    ),
+    _rule(
+        "virtio",
+        Severity.ERROR,
+        disk.virtio,
+        "Give the VM a SATA disk, or add the driver to the initrd in the old machine first.",
+        "Linux, drivers/block/virtio_blk.c; virtio-win (viostor)",
+    ),
+    _rule(
+        "devices",
+        Severity.WARNING,
+        disk.devices,
+        "Name them by UUID or LABEL there.",
+        "fstab(5); Linux, admin-guide/devices.rst",
+    ),
+    _rule(
+        "cpu-level",
+        Severity.ERROR,
+        disk.cpu_level,
+        "Use a host with a later processor, and the domain's cpu mode host-passthrough.",
+        "pulp-oci-images#772 (RHEL 9); kuvasz#346 (RHEL 10)",
+        scope=Scope.HOST,
+    ),
+    _rule(
+        "architecture",
+        Severity.ERROR,
+        disk.architecture,
+        "Use a host of the disk's architecture.",
+        scope=Scope.HOST,
+    ),
+    _rule(
+        "unread",
+        Severity.UNKNOWN,
+        disk.unread,
+        "libguestfs looks inside, on this machine and without --headers: apt-get install "
+        "python3-guestfs guestfsd.",
+        scope=Scope.APP,
+    ),
+)

@@ -1,0 +1,135 @@
+"""A disk that somebody else may have made: what its headers and its partition table say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class DiskFormat(StrEnum):
+    """What a disk file may be. It is stated, never probed: a guest may write any header."""
+
+    QCOW2 = "qcow2"
+    RAW = "raw"
+
+
+@dataclass(frozen=True)
+class Qcow2:
+    """The header of a qcow2.
+
+    compression: of compressed clusters, "zlib", "zstd", or "type N" for one that is not known here.
+    incompatible: the numbers of those feature bits that are set; a reader has to know all of them.
+    encryption: "", "aes", "luks" or "method N". backing: the name of the file that it stands on.
+    data_file: its content is in another file.
+    """
+
+    version: int
+    virtual_bytes: int
+    cluster_bytes: int
+    compression: str = "zlib"
+    incompatible: tuple[int, ...] = ()
+    encryption: str = ""
+    backing: str = ""
+    data_file: bool = False
+
+
+class TableKind(StrEnum):
+    """Of partition tables."""
+
+    GPT = "gpt"
+    MBR = "mbr"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition. type: a GUID in capitals (GPT), or two hex digits (MBR). active: a BIOS's boot
+    code may start it. fat: it begins as a FAT file system does, which UEFI reads."""
+
+    start: int
+    bytes: int
+    type: str
+    active: bool = False
+    fat: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a disk is divided, and what a BIOS finds in its first sector.
+
+    signature: that sector ends with 55 AA. code: "" for none, "active" for boot code that starts
+    the partition marked for it, "grub", or "other". faults: of the table.
+    damaged: neither copy of a GPT is whole.
+    """
+
+    table: TableKind
+    partitions: tuple[Partition, ...] = ()
+    signature: bool = False
+    code: str = ""
+    fat: bool = False  # the whole disk is a FAT file system
+    faults: tuple[str, ...] = ()
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class EfiLoader:
+    """A program for UEFI on the disk. signed_by: "" where it carries no signature, "Microsoft"
+    where its signature names one of the authorities that firmware comes with, else "others"."""
+
+    path: str
+    signed_by: str = ""
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What libguestfs saw in the file systems of a disk.
+
+    unread: why more may be there than is told; `looked` is False where nothing was looked at.
+    systems: in words, such as "debian 12". architectures: in Go's words. kernels, loaders: paths.
+    built_level: of x86-64 that the distribution is compiled for, built_by says so. virtio: whether
+    the start can read a virtio disk, None where that is not known; virtio_by: what says so.
+    fixed_devices: lines of fstab that name a disk as the kernel numbers them.
+    """
+
+    looked: bool = False
+    unread: tuple[str, ...] = ()
+    systems: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
+    loaders: tuple[EfiLoader, ...] = ()
+    built_level: int = 0
+    built_by: str = ""
+    virtio: bool | None = None
+    virtio_by: str = ""
+    fixed_devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DiskFile:
+    """A disk file and what was read of it. layout: None where its content was not read."""
+
+    name: str
+    format: DiskFormat
+    file_bytes: int
+    virtual_bytes: int
+    qcow2: Qcow2 | None = None
+    layout: Layout | None = None
+    inside: Inside = Inside()
+
+
+class Boot(StrEnum):
+    """The firmware that a machine starts a disk with."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+    UEFI_SECURE = "uefi-secure"
+
+
+@dataclass(frozen=True)
+class DiskMachine:
+    """The machine that is to start a disk, with a virtio disk. firmware: None is BIOS, where the
+    architecture of the host has such. chipset: QEMU's machine type, "" is the one that portkit
+    gives to its own disks there."""
+
+    firmware: Boot | None = None
+    chipset: str = ""

@@ -1,0 +1,81 @@
+"""Disks that portkit did not make: where they can run. Nothing of them is sent or started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from portkit import compat
+from portkit.compat import Profile
+from portkit.errors import AppError, HostError, TransferError
+from portkit.host import Host
+from portkit.model import Form, Verdict
+from portkit.model.disk import DiskFile, DiskMachine
+from portkit.move.matrix import Basis, Cell, HostKnown, Matrix, cell_of
+
+
+def check_disks(
+    disks: Sequence[DiskFile],
+    targets: Mapping[str, AbstractContextManager[Host]] | None = None,
+    profiles: Sequence[Profile] = (),
+    *,
+    machine: DiskMachine | None = None,
+) -> Matrix:
+    """Where disks can run, in a machine of libvirt's. Hosts are only read.
+
+    disks: what `portkit.read_disk` returns. targets, profiles: as for `check_apps`. machine: its
+    firmware and QEMU's machine type.
+    """
+    names = tuple(disk.name for disk in disks)
+    if not disks or len(set(names)) != len(names):
+        raise AppError(
+            "no disk to check, or two of one name",
+            details=", ".join(names),
+            resolution="Name each disk once; check those of one name one after the other.",
+        )
+    machine = machine or DiskMachine()
+    found = [_asked(disks, machine, name, target) for name, target in (targets or {}).items()]
+    found += [_documented(disks, machine, profile) for profile in profiles]
+    errors = [host.error for host, _ in found if host.error is not None]
+    if errors and len(errors) == len(found):
+        raise errors[0]
+    return Matrix(
+        apps=names,
+        forms=(Form.DISK,),
+        hosts=tuple(host for host, _ in found),
+        cells=tuple(cell for _, cells in found for cell in cells),
+    )
+
+
+def _asked(
+    disks: Sequence[DiskFile],
+    machine: DiskMachine,
+    name: str,
+    target: AbstractContextManager[Host],
+) -> tuple[HostKnown, tuple[Cell, ...]]:
+    try:
+        with target as host:
+            facts, kept_s = host.facts(guests=True), host.kept_s
+    except (HostError, TransferError) as error:
+        cells = tuple(
+            Cell(disk.name, Form.DISK, name, Verdict.UNKNOWN, error.brief, ()) for disk in disks
+        )
+        return HostKnown(name, Basis.UNREACHABLE, error=error), cells
+    rows = []
+    for disk in disks:
+        found = compat.check_disk(disk, machine, facts)
+        verdict = compat.verdict(found, facts, Form.DISK)
+        rows.append(cell_of(disk.name, Form.DISK, name, facts, verdict, found))
+    return HostKnown(name, Basis.ASKED, facts, kept_s), tuple(rows)
+
+
+def _documented(
+    disks: Sequence[DiskFile], machine: DiskMachine, profile: Profile
+) -> tuple[HostKnown, tuple[Cell, ...]]:
+    rows = []
+    for disk in disks:
+        verdict, found = compat.documented_disk(disk, machine, profile)
+        facts = profile.facts
+        rows.append(cell_of(disk.name, Form.DISK, profile.name, facts, verdict, found))
+    known = HostKnown(profile.name, Basis.DOCUMENTATION, profile.facts, profile=profile)
+    return known, tuple(rows)

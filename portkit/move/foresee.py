@@ -1,0 +1,201 @@
+"""What the data and the downtime of a running App are going to cost, before anything is done.
+
+`survey_of` looks at both hosts for some seconds and changes nothing there; `foreseen` makes the
+figures of that and of earlier Moves, and is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from portkit.host import Host
+from portkit.model import Basis, DataFolder, Figure, Foreseen, Form, Part, figure
+from portkit.move.history import Past, times, typical
+from portkit.volumes import Folder, Survey, foresee, survey
+
+# Defaults where nothing is known, in seconds. An engine's stop of a process that ends when it is
+# told to; its start of one that answers soon; a VM's until its App answers, with KVM and without.
+STOP_S, REST_S = 0.4, 0.1
+BOOT_S, BOOT_KVM_S, BOOT_TCG_S = 0.5, 5.0, 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """Which App goes where, in which form. fills: after the last pass, VM's disks are made of the
+    volumes. layer_s: what it took to look for what its containers have changed in their images;
+    None where it has none. real: a VM has a real processor on the target."""
+
+    app: str
+    source: str
+    target: str
+    form: Form
+    fills: bool
+    layer_s: float | None
+    real: bool
+
+
+def survey_of(data: Sequence[DataFolder], source: Host, target: Host) -> list[Survey]:
+    """Each volume, looked at for some seconds."""
+    return [survey(Folder(source, each.path), target, each.names) for each in data]
+
+
+def foreseen(seen: Sequence[Survey], way: Way, pasts: Sequence[Past]) -> Foreseen:
+    """What it is going to cost. pasts: the newest first."""
+    stop = _stop(way, pasts)
+    between = [each for each in pasts if (each.source, each.target) == (way.source, way.target)]
+    first, first_n = times((each.first_s, each.raw_first_s) for each in between)
+    alike = [each for each in between if each.form == way.form]
+    last, last_n = times((each.last_s, each.raw_last_s) for each in alike)
+    raw_first = sum(map(foresee.first_s, seen))
+    raw_last = sum(foresee.last_s(each, stop.value, fills=way.fills) for each in seen)
+    return Foreseen(
+        data_bytes=_measured(sum(map(foresee.data_bytes, seen)), _size_words(seen)),
+        wire_bytes=_measured(sum(map(foresee.wire_bytes, seen)), _sent_words(seen)),
+        first_s=_corrected(raw_first, first, first_n, _sent_words(seen)),
+        stop_s=stop,
+        layer_s=_layer(way, pasts),
+        last_s=_corrected(raw_last, last, last_n, _change_words(seen)),
+        boot_s=_boot(way, pasts),
+        rest_s=_rest(way, pasts),
+    )
+
+
+def now(known: Foreseen, last_s: float) -> Foreseen:
+    """With what the passes that were made by now say of the last one."""
+    why = "by the passes that were made so far"
+    return replace(known, last_s=Part(last_s, Basis.MEASURED, why, last_s))
+
+
+def figures(
+    known: Foreseen, truth: Past | None = None, sent: tuple[int, int] | None = None
+) -> tuple[Figure, ...]:
+    """As a Report has them, beside what was measured. sent: content and bytes to the target of the
+    first pass."""
+    data, wire = sent or (None, None)
+    rows = [
+        ("data: content of the first pass", "bytes", known.data_bytes, data),
+        ("data: sent in the first pass", "bytes", known.wire_bytes, wire),
+        ("data: the first pass", "s", known.first_s, None if truth is None else truth.first_s),
+    ]
+    measured = (
+        (None,) * 5
+        if truth is None
+        else (truth.stop_s, truth.layer_s, truth.last_s, truth.boot_s, truth.rest_s)
+    )
+    for (name, part), value in zip(known.parts.items(), measured, strict=True):
+        rows.append((f"downtime: {name}", "s", part, value))
+    rows.append(("downtime", "s", known.downtime_s, None if truth is None else truth.downtime_s))
+    return tuple(
+        figure(what, unit, part.value, f"{part.basis}: {part.why}", value)
+        for what, unit, part, value in rows
+    )
+
+
+# ---------------------------------------------------------------- parts of the downtime
+
+
+def _stop(way: Way, pasts: Sequence[Past]) -> Part:
+    # Another App's process takes the end otherwise.
+    return _earlier(
+        pasts,
+        lambda past: past.stop_s,
+        [lambda past: past.app == way.app and past.form == way.form],
+        Part(STOP_S, Basis.ASSUMED, "a process that ends when it is told to; a guess", STOP_S),
+    )
+
+
+def _layer(way: Way, pasts: Sequence[Past]) -> Part:
+    if way.layer_s is None:
+        return _measured(0.0, "a VM has no layers")
+    why = "as long as looking for what its containers have changed took now"
+    default = _measured(way.layer_s, why)
+    return _earlier(
+        pasts,
+        lambda past: past.layer_s,
+        [
+            lambda past: (past.app, past.source, past.form) == (way.app, way.source, way.form),
+        ],
+        default,
+    )
+
+
+def _boot(way: Way, pasts: Sequence[Past]) -> Part:
+    seconds = BOOT_S
+    if way.form is Form.DISK:
+        seconds = BOOT_KVM_S if way.real else BOOT_TCG_S
+    default = Part(seconds, Basis.ASSUMED, "what portkit takes for usual there; a guess", seconds)
+    return _earlier(
+        [each for each in pasts if each.form == way.form],
+        lambda past: past.boot_s,
+        [
+            lambda past: (past.app, past.target) == (way.app, way.target),
+            lambda past: past.app == way.app,
+            lambda past: past.target == way.target,
+        ],
+        default,
+    )
+
+
+def _rest(way: Way, pasts: Sequence[Past]) -> Part:
+    default = Part(REST_S, Basis.ASSUMED, "what is between the steps; a guess", REST_S)
+    return _earlier(
+        [each for each in pasts if each.form == way.form],
+        lambda past: past.rest_s,
+        [
+            lambda past: (past.app, past.source, past.target) == (way.app, way.source, way.target),
+            lambda past: (past.source, past.target) == (way.source, way.target),
+            lambda past: True,
+        ],
+        default,
+    )
+
+
+def _earlier(
+    pasts: Sequence[Past],
+    value: Callable[[Past], float | None],
+    alike: Sequence[Callable[[Past], bool]],
+    default: Part,
+) -> Part:
+    found = typical(pasts, value, alike)
+    if found is None:
+        return default
+    seconds, count, _ = found
+    why = f"the median of {count}" if count > 1 else "as in one"
+    return Part(seconds, Basis.EARLIER, why, default.raw)
+
+
+def _measured(value: float, why: str) -> Part:
+    return Part(value, Basis.MEASURED, why, value)
+
+
+def _corrected(raw: float, factor: float, count: int, why: str) -> Part:
+    if count:
+        why += f"; times {factor:.2f}, as {count} earlier Moves between these hosts differed"
+    return Part(raw * factor, Basis.MEASURED, why, raw)
+
+
+# ---------------------------------------------------------------- words
+
+
+def _size_words(seen: Sequence[Survey]) -> str:
+    entries = sum(each.entries for each in seen)
+    more = "" if all(each.whole for each in seen) else "; not all was listed in time: it is more"
+    return f"{entries} entries in {len(seen)} volumes{more}"
+
+
+def _sent_words(seen: Sequence[Survey]) -> str:
+    tried, wire = sum(each.tried_bytes for each in seen), sum(each.wire_bytes for each in seen)
+    if not tried:
+        return "there is no content to try the way with"
+    rates = [each.wire_bytes / each.tried_s / 1e6 for each in seen if each.tried_s > 0]
+    return (
+        f"by {tried / 1e6:.1f} MB of it, sent for a trial as {wire / 1e6:.1f} MB, "
+        f"{max(rates, default=0.0):.1f} MB/s"
+    )
+
+
+def _change_words(seen: Sequence[Survey]) -> str:
+    rate = sum(map(foresee.change_rate, seen))
+    window = max((each.window_s for each in seen), default=0.0)
+    return f"{rate / 1e3:.1f} kB/s changed in {window:.1f} s of looking"

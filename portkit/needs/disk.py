@@ -1,0 +1,162 @@
+"""What a disk file needs of the machine that is to start it.
+
+Its headers are read here; its file systems are opened by libguestfs alone. No other file is
+opened, whatever the disk names.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from portkit.errors import AppError
+from portkit.model.disk import DiskFile, DiskFormat, Inside, Layout, Qcow2
+from portkit.needs import partition_table, qcow2
+from portkit.needs.inside import look
+from portkit.text import printable
+
+# By the names that people give to them. An .img is a raw disk for most, and some publish a qcow2
+# under that name: then its first bytes refuse it, and --disk-format says what it is.
+SUFFIXES = {
+    ".qcow2": DiskFormat.QCOW2,
+    ".raw": DiskFormat.RAW,
+    ".img": DiskFormat.RAW,
+}
+_HEAD_BYTES = 2 << 20  # the largest cluster, in which a header and what it names must be
+_MAX_BYTES = 1 << 53  # 8 PiB, far beyond every file system that holds such files
+# Disks of other programs, by how they begin, or end.
+_FOREIGN = {
+    b"KDMV": "VMDK",
+    b"# Disk DescriptorFile": "VMDK",
+    b"COWD": "VMDK",
+    b"QED\0": "QED",
+    b"vhdxfile": "VHDX",
+    b"conectix": "VHD",
+    b"<<< ": "VDI",
+    b"LUKS\xba\xbe": "LUKS",
+}
+_FOOTER, _FOOTER_BYTES = b"conectix", 512
+_ISO, _ISO_AT = b"CD001", 32769
+
+
+def is_disk(name: str) -> bool:
+    """Whether a name on the command line is that of a disk file."""
+    return Path(name).suffix.lower() in SUFFIXES and not Path(name).is_dir()
+
+
+def read(path: Path, kind: DiskFormat | None = None, *, within: bool = True) -> DiskFile:
+    """What a disk file says of itself. kind: what it is, else its name has to say so. within: also
+    what is in its file systems, which takes a while.
+
+    AppError where it cannot be read or is something else; VerifyError where it is damaged.
+    """
+    kind = kind or SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        raise AppError(
+            "what kind of disk this is has to be stated",
+            details=str(path),
+            resolution="Name it with --disk-format qcow2 or --disk-format raw.",
+        )
+    found = _headers(path, kind)
+    if found.layout is None:
+        inside = Inside(unread=("its content is encrypted, in another file, or unknown",))
+    elif within:
+        inside = look(path, kind)
+    else:
+        inside = Inside(unread=("it was not asked for",))
+    return replace(found, inside=inside)
+
+
+def _headers(path: Path, kind: DiskFormat) -> DiskFile:
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(_HEAD_BYTES)
+        _refuse_foreign(path, kind, file, head, size)
+        if kind is DiskFormat.QCOW2:
+            return _qcow2(path, file, head, size)
+        return DiskFile(
+            name=_name(path),
+            format=kind,
+            file_bytes=size,
+            virtual_bytes=size,
+            layout=partition_table.layout(lambda at, count: _at(file, at, count), size),
+        )
+
+
+def _name(path: Path) -> str:
+    return printable(path.name, 200)
+
+
+def _qcow2(path: Path, file: BinaryIO, head: bytes, size: int) -> DiskFile:
+    told = qcow2.header(head, size)
+    return DiskFile(
+        name=_name(path),
+        format=DiskFormat.QCOW2,
+        file_bytes=size,
+        virtual_bytes=told.virtual_bytes,
+        qcow2=told,
+        layout=_content(file, told, size),
+    )
+
+
+def _content(file: BinaryIO, told: Qcow2, size: int) -> Layout | None:
+    """Of a disk whose content is all in this file, and is written in a way that is known here."""
+    known = all(bit <= qcow2.EXTENDED_L2 for bit in told.incompatible)
+    if told.backing or told.data_file or told.encryption or not known:
+        return None
+    clusters = qcow2.Clusters(file, told, size)
+    clusters.check_whole()
+    return partition_table.layout(clusters.read, told.virtual_bytes)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        # Without O_NONBLOCK, opening a FIFO waits for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise AppError(
+            "the disk cannot be read",
+            details=f"{path}: {error.strerror}",
+            resolution="Name a disk file that this user may read.",
+        ) from error
+    mode = os.fstat(descriptor)
+    if not stat.S_ISREG(mode.st_mode) or not 0 < mode.st_size <= _MAX_BYTES:
+        os.close(descriptor)
+        raise AppError(
+            "this is no disk file",
+            details=f"{path}: it is empty, or no regular file",
+            resolution="Name a file with a disk in it; a device can be copied into one.",
+        )
+    return os.fdopen(descriptor, "rb")
+
+
+def _refuse_foreign(path: Path, kind: DiskFormat, file: BinaryIO, head: bytes, size: int) -> None:
+    """AppError for what is another format than was stated, or two at once: other programs would
+    see another disk in it."""
+    found = [name for mark, name in _FOREIGN.items() if head.startswith(mark)]
+    if head.startswith(qcow2.MAGIC) and kind is DiskFormat.RAW:
+        found.append("qcow2")
+    if _at(file, max(size - _FOOTER_BYTES, 0), len(_FOOTER)) == _FOOTER:
+        found.append("VHD")
+    if kind is DiskFormat.QCOW2:
+        table = head[510:512] == b"\x55\xaa"
+        found += ["a partition table"] if table else []
+        found += ["ISO 9660"] if head[_ISO_AT : _ISO_AT + 5] == _ISO and table else []
+    if not found:
+        return
+    raise AppError(
+        f"the file is not, or not only, what it is said to be: {kind}",
+        details=f"{path}: it has the marks of {', '.join(dict.fromkeys(found))}",
+        resolution="Name a qcow2 with --disk-format qcow2. Convert other formats first: "
+        "qemu-img convert -f FORMAT -O qcow2.",
+    )
+
+
+def _at(file: BinaryIO, offset: int, length: int) -> bytes:
+    if offset > _MAX_BYTES:  # what a table names may be no place in any file
+        return b""
+    file.seek(offset)
+    return file.read(length)

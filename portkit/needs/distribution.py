@@ -1,0 +1,37 @@
+"""Which distribution it is, and what it is compiled for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from portkit.needs.linked import numbers
+
+# The x86-64 level that a distribution is compiled for, by the major version of its release. Red
+# Hat's release notes of 9 ("x86-64-v2") and 10 ("x86-64-v3"); AlmaLinux 10 is there for v2 as well.
+_BUILT_FOR = {
+    **{(name, 9): 2 for name in ("rhel", "centos", "rocky", "ol", "almalinux")},
+    **{(name, 10): 3 for name in ("rhel", "centos", "rocky", "ol")},
+    ("almalinux", 10): 2,
+}
+
+
+def os_release(text: str) -> dict[str, str]:
+    """os-release(5): values without their quotes; lines that are none are left out."""
+    pairs = (line.partition("=") for line in text.splitlines()[:1000] if "=" in line)
+    return {key.strip(): value.strip().strip("\"'")[:200] for key, _, value in pairs}
+
+
+def name_of(release: Mapping[str, str]) -> str:
+    """Such as "debian 12"."""
+    return " ".join(filter(None, (release.get("ID"), release.get("VERSION_ID"))))
+
+
+def level_of(release: Mapping[str, str]) -> tuple[int, str]:
+    """The x86-64 level that all of it is compiled for, and what says so; 0 where that is not
+    known, or is the baseline."""
+    major = numbers(release.get("VERSION_ID", ""))[:1]
+    known = _BUILT_FOR.get((release.get("ID", ""), major[0])) if major else None
+    if not known:
+        return 0, ""
+    told = f"{release['ID']} {release['VERSION_ID']}"
+    return known, f"/etc/os-release: {told} is built for x86-64-v{known}"

@@ -1,0 +1,390 @@
+"""A disk's ext4 file system as a folder's tree, read without mounting it.
+
+A disk belongs to a VM, whose owner may have written anything to it. Nothing is followed twice that
+belongs to one entry alone, and no file has more than the disk: what is read ends.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from bisect import bisect_right
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Set, Tuple
+
+from portkit.remote import ext4_blocks, ext4_layout
+from portkit.remote.ext4_blocks import Run
+from portkit.remote.ext4_layout import ROOT, Inode, damaged, unread
+from portkit.remote.volume_content import pages_within
+from portkit.remote.volume_tree import KINDS, check_depth
+from portkit.wire import tree
+from portkit.wire.frames import RemoteError
+
+_LISTED = 64  # folders whose names are remembered
+_MOST_TO_LIST = 1 << 28  # bytes of a folder; one of two million entries has some hundred MB
+_SHORT_LINK = 60  # bytes of an inode that may hold where a symlink leads
+# As a folder's entries say what they are.
+_SAID = {1: stat.S_IFREG, 2: stat.S_IFDIR, 3: stat.S_IFCHR, 4: stat.S_IFBLK, 5: stat.S_IFIFO}
+_SAID.update({6: stat.S_IFSOCK, 7: stat.S_IFLNK})
+_LOST = b"lost+found"
+
+
+class OfDisk:
+    """A `Content` (see `volume_content`) of a file in an image."""
+
+    def __init__(self, image: Image, inode: Inode, runs: List[Run]) -> None:
+        self._image, self._inode = image, inode
+        self._runs = [run for run in runs if run.written]
+        self._firsts = [run.logical for run in self._runs]
+
+    def status(self) -> Inode:
+        """As it was: the disk is compared as a whole, see `Image.key`."""
+        return self._inode
+
+    def block(self, number: int, length: int = tree.BLOCK) -> bytes:
+        """A block, shorter where the file ends."""
+        at = number * tree.BLOCK
+        end = min(at + length, self._inode.st_size)
+        parts = []
+        for start, stop, place in self._within(at, end):
+            parts.append(bytes(start - at))
+            parts.append(self._image.read(place, stop - start))
+            at = stop
+        parts.append(bytes(max(0, end - at)))
+        return b"".join(parts)
+
+    def extents(self) -> Iterator[Tuple[int, int]]:
+        """(offset, length) of each run of data, in order."""
+        for start, stop, _ in self._within(0, self._inode.st_size):
+            yield start, stop - start
+
+    def holes(self, number: int, length: int) -> int:
+        """Bits of the pages of a block that are in holes as a whole."""
+        begin, bits, at = number * tree.BLOCK, 0, 0
+        for start, stop, _ in self._within(begin, begin + length):
+            bits |= pages_within(at, start - begin, length)
+            at = stop - begin
+        return bits | pages_within(at, length, length)
+
+    def _within(self, begin: int, end: int) -> Iterator[Tuple[int, int, int]]:
+        """Of the data between two offsets: where it starts and ends in the file, and starts on the
+        disk."""
+        size = self._image.fs.block
+        for run in self._runs[max(0, bisect_right(self._firsts, begin // size) - 1) :]:
+            first = run.logical * size
+            start, stop = max(begin, first), min(end, first + run.blocks * size)
+            if first >= end:
+                return
+            if start < stop:
+                yield start, stop, run.physical * size + start - first
+
+    def close(self) -> None:
+        """Nothing: the disk stays open."""
+
+
+class Entry(NamedTuple):
+    """An entry of an image's tree. claimed: see `Image`."""
+
+    path: bytes
+    status: Inode
+    image: Image
+    claimed: Set[int]
+
+    @property
+    def kind(self) -> bytes:
+        return KINDS[stat.S_IFMT(self.status.st_mode)]
+
+    def content(self) -> OfDisk:
+        """Of a regular file."""
+        return self.image.content(self.status, self.claimed)
+
+    def row(self) -> tree.Row:
+        """As a row without hashes."""
+        status, kind = self.status, self.kind
+        device = kind in (tree.CHARACTER, tree.DEVICE)
+        target = b""
+        if kind == tree.SYMLINK:
+            target = self.image.target(status, self.claimed)
+        return tree.Row(
+            path=self.path,
+            kind=kind,
+            mode=stat.S_IMODE(status.st_mode),
+            uid=status.st_uid,
+            gid=status.st_gid,
+            size=status.st_size if kind == tree.FILE else 0,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+            inode=status.st_ino,
+            links=status.st_nlink,
+            device=status.st_rdev if device else 0,
+            target=target,
+            xattrs=self.image.attributes(status),
+        )
+
+
+class Image:
+    """A file that holds an ext4 file system, open. mounts: none.
+
+    Of a walk, `claimed` has the blocks of folders and of trees of extents that were read: each
+    belongs to one entry alone.
+    """
+
+    mounts: FrozenSet[bytes] = frozenset()
+    vanished = 0
+
+    def __init__(self, path: object) -> None:
+        if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+            raise RemoteError("HostError", "a disk has no absolute path", repr(path)[:200])
+        try:
+            # A FIFO would be waited for.
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            raise RemoteError("HostError", "the disk cannot be read", str(error)) from error
+        try:
+            self._open(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, path: str) -> None:
+        status = os.fstat(self.descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise RemoteError("HostError", "the disk is no regular file", path)
+        # What was hashed counts for the disk as it is now, and not when it has changed as a whole.
+        self.key = b"ext4 %d %d %d %d %d" % (
+            status.st_dev,
+            status.st_ino,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+        head = os.pread(self.descriptor, ext4_layout.SUPERBLOCK, ext4_layout.SUPERBLOCK_AT)
+        self.fs = ext4_layout.superblock(head, status.st_size)
+        self._tables: Dict[int, int] = {}
+        self._names: "OrderedDict[int, Dict[bytes, ext4_blocks.Name]]" = OrderedDict()
+        self._shared: Tuple[int, List[Tuple[bytes, bytes]]] = (0, [])
+
+    def close(self) -> None:
+        """Free what it holds open."""
+        os.close(self.descriptor)
+
+    def __enter__(self) -> Image:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ the tree
+
+    def provable(self) -> bool:
+        """No: times in a guest are the guest's word."""
+        return False
+
+    def walk(self) -> Image:
+        """Itself: nothing vanishes."""
+        return self
+
+    def entries(self) -> Iterator[Entry]:
+        """All of them, each folder before what is in it, in the order of names."""
+        claimed: Set[int] = set()
+        folders, left = {ROOT}, self.fs.blocks
+        top = self.inode(ROOT)
+        if not stat.S_ISDIR(top.st_mode):
+            raise damaged("its root is no folder")
+        yield Entry(b"", top, self, claimed)
+        seen: Set[int] = set()
+        levels = [(b"", self._sorted(top, claimed))]
+        while levels:
+            path, names = levels[-1]
+            name = next(names, None)
+            if name is None:
+                levels.pop()
+                continue
+            status = self._of(name)
+            if not path and self._is_lost(name, status, claimed):
+                continue
+            below = path + b"/" + name.name if path else name.name
+            if name.inode not in seen:
+                left -= self._counted(status)
+            seen.add(name.inode)
+            if left < 0:
+                raise damaged("its files have more blocks than it has")
+            yield Entry(below, status, self, claimed)
+            if stat.S_ISDIR(status.st_mode):
+                if name.inode in folders:
+                    raise damaged("a folder is in two places: inode %d" % name.inode)
+                folders.add(name.inode)
+                check_depth(below, len(levels))
+                levels.append((below, self._sorted(status, claimed)))
+
+    def _counted(self, status: Inode) -> int:
+        """Blocks that a file has; each belongs to it alone."""
+        if not stat.S_ISREG(status.st_mode):
+            return 0
+        if tree.HASH * tree.blocks_of(status.st_size) > tree.MAX_INDEX:
+            raise RemoteError(
+                "HostError",
+                "a file of a disk is too large for an index",
+                "inode %d has %d bytes" % (status.st_ino, status.st_size),
+                "Move it by other means.",
+            )
+        return sum(run.blocks for run in self._runs(status, set()))
+
+    def _of(self, name: ext4_blocks.Name) -> Inode:
+        status = self.inode(name.inode)
+        said = _SAID.get(name.kind)
+        if stat.S_IFMT(status.st_mode) not in KINDS or said != stat.S_IFMT(status.st_mode):
+            raise damaged("inode %d is of another kind than its name says" % name.inode)
+        return status
+
+    def _is_lost(self, name: ext4_blocks.Name, status: Inode, claimed: Set[int]) -> bool:
+        """Whether it is the empty folder that mke2fs makes; a guest removes it."""
+        made = (name.inode, status.st_mode, status.st_uid, status.st_gid)
+        if name.name != _LOST or made != (self.fs.first_inode, stat.S_IFDIR | 0o700, 0, 0):
+            return False
+        return not self._listed(status, set())
+
+    @contextmanager
+    def entry(self, path: bytes) -> Iterator[Entry]:
+        """An entry of the tree, for a block. FileNotFoundError where there is none."""
+        here = self.inode(ROOT)
+        for step in tree.steps(path):
+            if not stat.S_ISDIR(here.st_mode):
+                raise NotADirectoryError(os.fsdecode(path))
+            name = self._remembered(here).get(step)
+            if name is None:
+                raise FileNotFoundError(os.fsdecode(path))
+            here = self._of(name)
+        yield Entry(path, here, self, set())
+
+    def _remembered(self, folder: Inode) -> Dict[bytes, ext4_blocks.Name]:
+        known = self._names.get(folder.st_ino)
+        if known is None:
+            known = self._names[folder.st_ino] = self._listed(folder, set())
+            while len(self._names) > _LISTED:
+                self._names.popitem(last=False)
+        return known
+
+    def _sorted(self, folder: Inode, claimed: Set[int]) -> Iterator[ext4_blocks.Name]:
+        found = self._listed(folder, claimed)
+        return iter([found[name] for name in sorted(found)])
+
+    def _listed(self, folder: Inode, claimed: Set[int]) -> Dict[bytes, ext4_blocks.Name]:
+        """The names in a folder."""
+        size = folder.st_size
+        runs = self._runs(folder, claimed)
+        blocks = [run.physical + n for run in runs if run.written for n in range(run.blocks)]
+        if size > _MOST_TO_LIST or size != len(blocks) * self.fs.block:
+            raise damaged("the folder of inode %d has %d bytes" % (folder.st_ino, size))
+        found: Dict[bytes, ext4_blocks.Name] = {}
+        dots: List[bytes] = []
+        for block in blocks:
+            self._claim(block, claimed)
+            for name in ext4_blocks.names(self._block(block), folder.seed):
+                if name.name in (b".", b".."):
+                    dots.append(name.name)
+                elif name.name in found:
+                    raise damaged("a folder has a name twice: %r" % name.name[:80])
+                else:
+                    found[name.name] = name
+        if dots != [b".", b".."]:
+            raise damaged("the folder of inode %d is not one" % folder.st_ino)
+        return found
+
+    # ------------------------------------------------------------ one entry
+
+    def inode(self, number: int) -> Inode:
+        """By its number."""
+        fs = self.fs
+        if number != ROOT and not fs.first_inode <= number <= fs.inodes:
+            raise damaged("a name leads to inode %d" % number)
+        group, index = divmod(number - 1, fs.group_inodes)
+        if group not in self._tables:
+            at = (fs.first_block + 1) * fs.block + group * fs.descriptor
+            data = self.read(at, fs.descriptor)
+            self._tables[group] = ext4_layout.inode_table(fs, group, data)
+        at = self._tables[group] * fs.block + index * fs.inode_size
+        return ext4_layout.inode(fs, number, self.read(at, fs.inode_size))
+
+    def attributes(self, status: Inode) -> Tuple[Tuple[bytes, bytes], ...]:
+        """Those that travel, sorted by name."""
+        found = ext4_blocks.attributes(status.attributes)
+        if status.block:
+            found += self._block_of_attributes(status.block)
+        kept = sorted(pair for pair in found if tree.is_kept(pair[0]))
+        if len({name for name, _ in kept}) != len(kept):
+            raise damaged("inode %d has an attribute twice" % status.st_ino)
+        return tuple(kept)
+
+    def _block_of_attributes(self, number: int) -> List[Tuple[bytes, bytes]]:
+        # Neighbours often share one.
+        if self._shared[0] != number:
+            data = self._block(number)
+            found = ext4_blocks.block_of_attributes(data, number, self.fs.seed)
+            self._shared = number, found
+        return list(self._shared[1])
+
+    def target(self, status: Inode, claimed: Set[int]) -> bytes:
+        """Where a symlink leads."""
+        size = status.st_size
+        if not 0 < size <= tree.MAX_PATH or (not status.by_extents and size >= _SHORT_LINK):
+            raise damaged("the symlink of inode %d has %d bytes" % (status.st_ino, size))
+        found = status.area[:size]
+        if status.by_extents:
+            found = self.content(status, claimed).block(0)
+        if b"\0" in found:
+            raise damaged("the symlink of inode %d leads nowhere" % status.st_ino)
+        return found
+
+    def content(self, status: Inode, claimed: Set[int]) -> OfDisk:
+        """What a file has."""
+        return OfDisk(self, status, self._runs(status, claimed))
+
+    def _runs(self, status: Inode, claimed: Set[int]) -> List[Run]:
+        """Where its blocks are, in their order."""
+        if not status.by_extents:
+            raise unread("inode %d tells its blocks as ext3 does" % status.st_ino)
+        found: List[Run] = []
+        top = ext4_blocks.node(status.area, None, None)
+        pending = [(top, 0)]
+        while pending:
+            node, at = pending.pop()
+            found += node.runs
+            if at < len(node.below):
+                pending.append((node, at + 1))
+                block = node.below[at][1]
+                self._claim(block, claimed)
+                below = ext4_blocks.node(self._block(block), status.seed, node.depth - 1)
+                pending.append((below, 0))
+        end = 0
+        for run in found:
+            last = run.physical + run.blocks
+            if run.logical < end or not self.fs.first_block < run.physical < last <= self.fs.blocks:
+                raise damaged("the blocks of inode %d overlap or are outside" % status.st_ino)
+            end = run.logical + run.blocks
+        return found
+
+    # ------------------------------------------------------------ the disk
+
+    @staticmethod
+    def _claim(block: int, claimed: Set[int]) -> None:
+        if block in claimed:
+            raise damaged("block %d belongs to two entries" % block)
+        claimed.add(block)
+
+    def _block(self, number: int) -> bytes:
+        if not self.fs.first_block < number < self.fs.blocks:
+            raise damaged("block %d is outside of it" % number)
+        return self.read(number * self.fs.block, self.fs.block)
+
+    def read(self, at: int, length: int) -> bytes:
+        """So many bytes of the disk; VerifyError where it ends before."""
+        parts = []
+        while length:
+            data = os.pread(self.descriptor, length, at)
+            if not data:
+                raise damaged("its disk ends at %d" % at)
+            parts.append(data)
+            at, length = at + len(data), length - len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,155 @@
+"""A folder that an App uses, looked at for a bounded time before a Move: its size, how fast its
+content is read, compressed and sent, and how much of it changes. Nothing is written anywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from portkit.errors import VerifyError
+from portkit.halt import Halt
+from portkit.host import Host
+from portkit.volumes import streams
+from portkit.volumes.side import Folder, Side, encoding_of
+from portkit.wire import tree
+from portkit.wire.json_types import JsonObject
+from portkit.wire.tree import Want
+
+# Blocks that are read of a folder: 64 MiB. Of a smaller one it is all of them.
+_BLOCKS = 1024
+# At most for each of: listing the entries, reading the blocks, reading them again.
+_BUDGET_S = 5.0
+# Between two readings of a block. An App that writes once a minute is seen to write nothing.
+_WINDOW_S = 2.0
+# A trial sends more and more blocks until it has taken so long: what a link takes at once, before
+# it slows down to its rate, is then over. Its last round tells the rate.
+_TRIAL_S = 1.5
+_FIRST, _TIMES = 4, 4
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was seen of a folder.
+
+    entries, bytes: of content, without holes; of what was listed where `whole` is False. walk_s:
+    for listing. sampled_bytes, read_s: content that was read and hashed. changed_bytes: of these,
+    by pages, within window_s; grown_bytes: by which the whole content grew. tried_bytes,
+    wire_bytes, tried_s: content that was sent to the target and dropped there, as what it was
+    compressed to. call_s: what a call to the target takes.
+    """
+
+    entries: int
+    bytes: int
+    whole: bool
+    walk_s: float
+    sampled_bytes: int
+    read_s: float
+    changed_bytes: int
+    grown_bytes: int
+    window_s: float
+    tried_bytes: int
+    wire_bytes: int
+    tried_s: float
+    call_s: float
+
+
+def survey(
+    origin: Folder, target: Host, names: Sequence[str] = (), *, window_s: float = _WINDOW_S
+) -> Survey:
+    """Look at a folder for some seconds, and at the way from there to the target.
+
+    names: of entries directly in it; none: all. window_s: between two readings of a block.
+    TransferError when a connection breaks.
+    """
+    side = Side(origin, encoding_of(origin.host, target))
+    row, wants = _looked(side, names, window_s)
+    began = time.monotonic()
+    _dropped(target, side.encoding)
+    call_s = time.monotonic() - began
+    tried_bytes, wire_bytes, tried_s = _trial(side, target, wants)
+    return Survey(
+        entries=row["entries"],
+        bytes=row["bytes"],
+        whole=row["whole"],
+        walk_s=row["walk_ms"] / 1000,
+        sampled_bytes=row["sampled_bytes"],
+        read_s=row["read_ms"] / 1000,
+        changed_bytes=row["changed_pages"] * tree.PAGE,
+        grown_bytes=row["grown_bytes"],
+        window_s=row["window_ms"] / 1000,
+        tried_bytes=tried_bytes,
+        wire_bytes=wire_bytes,
+        tried_s=tried_s,
+        call_s=call_s,
+    )
+
+
+def _looked(side: Side, names: Sequence[str], window_s: float) -> tuple[JsonObject, list[Want]]:
+    came: list[bytes] = []
+    most = _BLOCKS * (tree.MAX_PATH + 128) + (1 << 20)
+    row = side.folder.host.remote.call(
+        "volume.survey",
+        {
+            "path": side.folder.path,
+            "names": list(names) or None,
+            "blocks": _BLOCKS,
+            "budget_s": _BUDGET_S,
+            "window_s": window_s,
+            "encoding": side.encoding,
+            "level": streams.FAST_LEVEL,
+        },
+        receive=streams.Parts(came.append).feed,
+        most=most,
+    )
+    try:
+        records = tree.records(streams.plain(came, side.encoding), most)
+        return row, [tree.unpack_want(each) for each in records]
+    except ValueError as error:
+        raise VerifyError(
+            f"what {side.folder.host.name} says of a folder cannot be right",
+            details=str(error),
+            resolution="Check who answers on the host.",
+        ) from error
+
+
+def _dropped(target: Host, encoding: str) -> None:
+    """An empty trial."""
+    chunks = list(streams.compressed((), encoding))
+    target.remote.call("volume.weigh", {"encoding": encoding}, send=chunks)
+
+
+def _trial(side: Side, target: Host, wants: Sequence[Want]) -> tuple[int, int, float]:
+    """Content, bytes on the way and seconds of the last round; zeros where there is no content."""
+    level = streams.level(side.encoding, target.rate)
+    began, at, count = time.monotonic(), 0, _FIRST
+    seen = 0, 0, 0.0
+    while at < len(wants) and time.monotonic() - began < _TRIAL_S:
+        some = wants[at : at + count]
+        if at and len(some) < count // 2:  # what is left tells less than the round before
+            break
+        seen = _round(side, target, some, level)
+        at, count = at + count, count * _TIMES
+    return seen
+
+
+def _round(side: Side, target: Host, wants: Sequence[Want], level: int) -> tuple[int, int, float]:
+    written = target.remote.written
+    began = time.monotonic()
+    pipe = streams.Pipe()
+
+    def aside(halt: Halt) -> int:
+        with pipe.ending():
+            row = side.read(
+                wants,
+                exact=False,
+                level=level,
+                data=lambda chunk: pipe.put(chunk, halt),
+                content=lambda count: None,
+            )
+        return int(row["bytes"])
+
+    remote = side.folder.host.remote
+    with streams.together(remote, target.remote), streams.aside(remote, aside) as thread:
+        target.remote.call("volume.weigh", {"encoding": side.encoding}, send=pipe.taken())
+    return thread.result(), target.remote.written - written, time.monotonic() - began

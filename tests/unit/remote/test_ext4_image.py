@@ -1,0 +1,333 @@
+"""An ext4 disk read without mounting it gives what the folder gives that it was made of."""
+
+import os
+import shutil
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portkit import process
+from portkit.remote import crc32c, ext4_image, instances, store, volume_disk, volumes
+from portkit.remote import volume_stream as stream
+from portkit.remote.volume_known import NOTHING, Known
+from portkit.remote.volume_tree import Root
+from portkit.wire import tree
+from portkit.wire.frames import RemoteError
+from portkit.wire.tree import Row
+from tests.odd_folder import fill
+
+Rows = dict[bytes, Row]
+
+
+@pytest.fixture(autouse=True)
+def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "ROOT", tmp_path / "store")
+    monkeypatch.setattr(store, "TEMPORARY", [])
+
+
+def rows_of(opened: volumes.Tree) -> Rows:
+    """What a scan says."""
+    with opened as root, stream.threads() as pool:
+        rows = list(volumes._Scan(root, Known(root.key, NOTHING), pool).rows())
+    assert [row.path for row in rows] == sorted((row.path for row in rows), key=tree.order)
+    return {row.path: row for row in rows}
+
+
+def on_disk(disk: Path) -> Rows:
+    """Through what a host tells, which the near end checks as anybody's word."""
+    rows = rows_of(ext4_image.Image(str(disk)))
+    tree.read_index([tree.record(tree.pack(row)) for row in rows.values()])
+    return rows
+
+
+def essence(rows: Rows) -> Rows:
+    return {path: tree.essence(row) for path, row in rows.items()}
+
+
+def assert_equal(disk: Rows, folder: Rows) -> None:
+    here, there = essence(disk), essence(folder)
+    odd = {path: (row, there.get(path)) for path, row in here.items() if row != there.get(path)}
+    assert odd == {}
+    assert set(here) == set(there)
+
+
+def disk_of(folder: Path, disk: Path, *options: str, size: int = 32 << 20) -> Path:
+    """As somebody else makes one."""
+    with disk.open("wb") as file:
+        file.truncate(size)
+    process.run(["mke2fs", "-q", "-F", "-t", "ext4", *options, "-d", folder, disk])
+    # Of the folder itself it takes nothing.
+    debugfs(disk, f"sif <2> mtime @{int(folder.stat().st_mtime)}")
+    return disk
+
+
+def small(folder: Path) -> Path:
+    """A few of everything that root is not needed for, with whole seconds."""
+    folder.mkdir()
+    (folder / "a").write_bytes(b"A" * 5000)
+    (folder / "empty").write_bytes(b"")
+    sub = folder / "sub"
+    (sub / "below").mkdir(parents=True)
+    os.link(folder / "a", sub / "b")
+    (sub / "short").symlink_to("a")
+    (sub / "long").symlink_to("n" * 100)
+    os.setxattr(folder / "a", "user.small", b"1")
+    os.setxattr(folder / "a", "user.large", b"L" * 500)
+    with (folder / "sparse").open("wb") as file:
+        file.truncate(1 << 20)
+        file.seek(300 << 10)
+        file.write(b"data" * 2000)
+    for path in [folder, *folder.rglob("*")]:
+        os.utime(path, (0, 1_600_000_000), follow_symlinks=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder `in` and, of it, `sealed.raw` with checksums and `plain.raw` without."""
+    place = tmp_path_factory.mktemp("ext4")
+    folder = small(place / "in")
+    disk_of(folder, place / "sealed.raw", "-b", "1024", size=4 << 20)
+    disk_of(folder, place / "plain.raw", "-b", "1024", "-O", "^metadata_csum", size=4 << 20)
+    return place
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="other owners and devices need root")
+def test_a_volume_s_disk_is_read_as_the_folder_that_it_was_made_of(tmp_path: Path) -> None:
+    folder, disk = tmp_path / "content", tmp_path / "disk.raw"
+    folder.mkdir()
+    try:
+        fill(folder)
+    except OSError as error:
+        pytest.skip(f"this file system cannot hold all of it: {error}")
+    row: dict[str, object] = {"name": "pkv0", "bytes": 300 << 20, "folder": str(folder)}
+    volume_disk.make(disk, row, tmp_path, instances.run_tool)
+    there = rows_of(Root(str(folder)))
+    here = on_disk(disk)
+    assert_equal(here, there)
+    assert all(here[path].links == there[path].links for path in here if here[path].kind == b"f")
+    holes = {path: row.hashes.count(tree.HOLE) for path, row in here.items()}
+    assert holes[b"sparse"] == there[b"sparse"].hashes.count(tree.HOLE) > 300
+
+
+def test_the_folder_that_mke2fs_makes_is_left_out_only_as_it_made_it(tmp_path: Path) -> None:
+    disk = disk_of(small(tmp_path / "in"), tmp_path / "disk")
+    assert b"lost+found" not in on_disk(disk)
+    process.run(["debugfs", "-w", "-R", f"write {tmp_path / 'in' / 'a'} lost+found/mine", disk])
+    assert b"lost+found/mine" in on_disk(disk)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-b", "1024"),
+        ("-b", "2048", "-O", "^64bit"),
+        ("-b", "4096", "-I", "128"),
+        ("-O", "^metadata_csum"),
+        ("-O", "metadata_csum_seed,large_dir"),
+        ("-O", "^flex_bg", "-g", "1024", "-b", "1024"),
+        ("-O", "^has_journal,huge_file"),
+    ],
+)
+def test_other_forms_of_ext4_are_read(tmp_path: Path, options: tuple[str, ...]) -> None:
+    folder = small(tmp_path / "in")
+    assert_equal(on_disk(disk_of(folder, tmp_path / "d", *options)), rows_of(Root(str(folder))))
+
+
+@pytest.mark.parametrize("options", [("-b", "1024"), ("-b", "1024", "-O", "^metadata_csum")])
+def test_folders_with_an_index_are_read(tmp_path: Path, options: tuple[str, ...]) -> None:
+    folder = tmp_path / "in"
+    (folder / "many").mkdir(parents=True)
+    for number in range(600):
+        (folder / "many" / f"a name that takes some room {number}").touch()
+    for path in [folder, *folder.rglob("*")]:
+        os.utime(path, (0, 1_600_000_000))
+    disk = disk_of(folder, tmp_path / "d", *options)
+    process.run(["e2fsck", "-fyD", disk], check=False)  # 1: it has changed something
+    there = rows_of(Root(str(folder)))
+    assert_equal(on_disk(disk), there)
+    with ext4_image.Image(str(disk)) as image, image.entry(b"many") as found:
+        assert found.status.flags & 0x1000, "it has one"
+
+
+def test_blocks_are_those_of_the_folder(tmp_path: Path) -> None:
+    folder = small(tmp_path / "in")
+    disk = disk_of(folder, tmp_path / "d")
+    with ext4_image.Image(str(disk)) as image, Root(str(folder)) as root:
+        for name in (b"a", b"sparse", b"sub/b", b"empty"):
+            with image.entry(name) as mine, root.entry(name) as theirs:
+                here, there = mine.content(), theirs.content()
+                for number in range(17):
+                    data = here.block(number)
+                    assert data == there.block(number)
+                    assert here.holes(number, len(data)) == there.holes(number, len(data))
+                    assert here.block(number, 100) == data[:100]
+                there.close()
+        with pytest.raises(FileNotFoundError), image.entry(b"sub/none"):
+            pass
+        with pytest.raises(NotADirectoryError), image.entry(b"a/b"):
+            pass
+
+
+@pytest.fixture
+def copy(sample: Path, tmp_path: Path) -> Iterator[Path]:
+    yield Path(shutil.copy(sample / "plain.raw", tmp_path / "copy.raw"))
+
+
+def debugfs(disk: Path, *commands: str) -> None:
+    for command in commands:
+        process.run(["debugfs", "-w", "-R", command, disk])
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "said"),
+    [
+        ("feature needs_recovery", "ConflictError", "not unmounted"),
+        ("ssv state 2", "ConflictError", "not unmounted"),
+        ("ssv last_orphan 13", "ConflictError", "not unmounted"),
+        ("feature encrypt", "VerifyError", "does not read"),
+        ("feature inline_data", "VerifyError", "does not read"),
+        ("ssv feature_incompat 0x800002c2", "VerifyError", "does not read"),
+        ("ssv blocks_count 4000000000", "VerifyError", "damaged"),
+        ("ssv inodes_per_group 3", "VerifyError", "damaged"),
+        ("ssv log_block_size 30", "VerifyError", "damaged"),
+        ("ln /sub /sub/below/loop", "VerifyError", "damaged"),
+        ("ln /sub /other", "VerifyError", "damaged"),
+        ("sif /a block[0] 0xdead", "VerifyError", "damaged"),
+        ("sif /a block[5] 0xfffffff0", "VerifyError", "damaged"),
+        ("sif /a links_count 0", "VerifyError", "damaged"),
+        ("sif /a mode 0040755", "VerifyError", "damaged"),
+        ("sif /a flags 0x10080000", "VerifyError", "does not read"),
+        ("sif /a flags 0", "VerifyError", "does not read"),
+        ("sif /sub size 0x7ffff000", "VerifyError", "damaged"),
+        ("sif /sub/long size 200000", "VerifyError", "damaged"),
+        ("sif /a file_acl 3999999", "VerifyError", "damaged"),
+        ("sif /sub/b mtime_extra 0xffffffff", "VerifyError", "damaged"),
+        ("sif /a size 0x10000000000000", "HostError", "too large"),
+    ],
+)
+def test_what_is_odd_is_an_error_that_says_so(
+    copy: Path, command: str, kind: str, said: str
+) -> None:
+    debugfs(copy, command)
+    with pytest.raises(RemoteError) as caught:
+        on_disk(copy)
+    assert caught.value.kind == kind
+    assert said in caught.value.brief
+    assert caught.value.details
+    assert caught.value.resolution
+
+
+@pytest.mark.parametrize("name", [b"s/t", b"..\0", b".\0\0", b"sub", b"a\0b"])
+def test_names_that_lead_elsewhere(sample: Path, copy: Path, name: bytes) -> None:
+    data = copy.read_bytes()
+    before = struct.pack("<BB", 5, 1) + b"empty"
+    assert data.count(before) == 1
+    short = name.rstrip(b"\0") if name.startswith(b".") else name
+    copy.write_bytes(
+        data.replace(before, struct.pack("<BB", len(short), 1) + short.ljust(5, b"\0"))
+    )
+    with pytest.raises(RemoteError, match="damaged"):
+        on_disk(copy)
+
+
+def test_a_disk_that_was_cut_off(sample: Path, copy: Path) -> None:
+    os.truncate(copy, (4 << 20) - 1024)
+    with pytest.raises(RemoteError, match="damaged"):
+        on_disk(copy)
+    os.truncate(copy, 100)
+    with pytest.raises(RemoteError, match="does not read"):
+        on_disk(copy)
+
+
+def test_what_is_no_disk(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("fifo")
+    for path in ("relative", str(tmp_path), *map(str, tmp_path.iterdir()), str(tmp_path / "none")):
+        with pytest.raises(RemoteError) as caught:
+            ext4_image.Image(path)
+        assert caught.value.kind == "HostError"
+
+
+slow = settings(max_examples=100, deadline=None)
+bytes_of = st.tuples(st.integers(0, 1 << 20), st.integers(0, 255))
+changed = st.lists(bytes_of, min_size=1, max_size=4)
+
+
+class Altered:
+    """A disk, and where it is not zero. A block that is a `with` has some of that changed."""
+
+    def __init__(self, disk: Path) -> None:
+        self.disk, self._data = disk, disk.read_bytes()
+        blocks = range(1024, len(self._data), 1024)
+        used = [at for at in blocks if any(self._data[at : at + 1024])]
+        words = (at + n for at in used for n in range(0, 1024, 4))
+        self._used = [at for at in words if any(self._data[at : at + 4])]
+
+    @contextmanager
+    def by(self, changes: list[tuple[int, int]]) -> Iterator[Path]:
+        places = [self._used[n // 4 % len(self._used)] + n % 4 for n, _ in changes]
+        with self.disk.open("r+b", buffering=0) as file:
+            for at, (_, value) in zip(places, changes, strict=True):
+                os.pwrite(file.fileno(), bytes([value]), at)
+            try:
+                yield self.disk
+            finally:
+                for at in places:
+                    os.pwrite(file.fileno(), self._data[at : at + 1], at)
+
+
+@pytest.fixture(scope="module")
+def plain(sample: Path) -> Altered:
+    return Altered(Path(shutil.copy(sample / "plain.raw", sample / "one.raw")))
+
+
+@pytest.fixture(scope="module")
+def sealed(sample: Path) -> tuple[Altered, Rows]:
+    disk = Path(shutil.copy(sample / "sealed.raw", sample / "two.raw"))
+    return Altered(disk), outside(on_disk(disk))
+
+
+def outside(rows: Rows) -> Rows:
+    """Without content, which has no checksums in ext4, and where long symlinks lead."""
+    return {path: row._replace(hashes=b"", target=b"") for path, row in rows.items()}
+
+
+@slow
+@given(changes=changed)
+def test_any_change_gives_a_tree_or_an_error(
+    plain: Altered, changes: list[tuple[int, int]]
+) -> None:
+    with plain.by(changes) as disk:
+        try:
+            on_disk(disk)
+        except RemoteError as error:
+            assert error.details
+            assert error.resolution
+
+
+@slow
+@given(changes=changed)
+def test_with_checksums_a_change_of_names_owners_and_places_is_found(
+    sealed: tuple[Altered, Rows], changes: list[tuple[int, int]]
+) -> None:
+    altered, before = sealed
+    with altered.by(changes) as disk:
+        try:
+            found = on_disk(disk)
+        except RemoteError:
+            return
+    assert outside(found) == before
+
+
+@given(st.binary(max_size=300), st.integers(0, 0xFFFFFFFF))
+def test_checksums_can_be_continued(data: bytes, seed: int) -> None:
+    theirs = __import__("crc32c").crc32c(data, seed ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
+    assert crc32c.extend(seed, data) == theirs
+    half = len(data) // 2
+    assert crc32c.extend(crc32c.extend(seed, data[:half]), data[half:]) == theirs
