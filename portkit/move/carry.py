@@ -43,6 +43,7 @@ from portkit.move.plan import (
 )
 from portkit.move.prepare import Job, Packed
 from portkit.move.steps import steps_of
+from portkit.move.verified import unverified
 from portkit.progress import Observer
 from portkit.report import (
     Boot,
@@ -335,6 +336,8 @@ def absolute(source: str) -> str:
 
 def form_reports(plan: Plan, steps: Steps, packed: Packed, cargo: Cargo) -> list[FormReport]:
     """What each form's steps recorded, as parts of the Report."""
+    if note := unverified(plan, steps):
+        packed = packed.also((note,))
     carried = {form: _carried(form, steps, cargo) for form in plan.forms}
     return [_form_report(form, plan, steps, packed, made) for form, made in carried.items()]
 

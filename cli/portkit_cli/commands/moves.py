@@ -17,6 +17,7 @@ from portkit.model import Form
 from portkit.move import Entry, Journal
 from portkit.move import forward as forwards
 from portkit.move.plan import plan_from
+from portkit.move.verified import unverified
 from portkit.move.walk import StepState
 from portkit_cli.observers import observer
 from portkit_cli.options import Messages, output, progress
@@ -75,6 +76,7 @@ def show_move(identity: str, output: str) -> None:
     known = {name: (state, at) for name, state, at in journal.record(identity).entries()}
     plan = plan_from(entry.plan)
     names = plan.steps()
+    note = unverified(plan, journal.record(identity))
     transfers = [(form, _transfer(journal, identity, form)) for form in plan.forms]
     if output == "json":
         steps = [
@@ -90,6 +92,7 @@ def show_move(identity: str, output: str) -> None:
             for form, measured in transfers
         ]
         document = {**_document(entry), "steps": steps, "transfers": costs}
+        document["findings"] = [] if note is None else [asdict(note)]
         click.echo(json.dumps(document, indent=2))
         return
     click.echo(clean(f"{entry.id}: {entry.app}, {entry.source} -> {entry.target}"))
@@ -97,6 +100,8 @@ def show_move(identity: str, output: str) -> None:
     click.echo(f"{_state(entry)}, started {_when(entry.started)}{ended}")
     if entry.error:
         click.echo(clean(f"because: {entry.error}"))
+    if note is not None:
+        click.echo(clean(f"{note.severity} {note.rule}: {note.message}"))
     table = Table(box=None, pad_edge=False)
     for column in ("STEP", "STATE", "AT"):
         table.add_column(column)
@@ -172,6 +177,7 @@ def commit(identity: str, unverified: bool, progress: str) -> None:
     """Let the target keep an App whose Move waits for that.
 
     For a Move that was started with --confirm. From then on the target starts the App by itself.
+    With --unverified, the report and portkit show say ever after that its data was not compared.
 
     \b
     Examples:

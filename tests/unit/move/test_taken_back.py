@@ -1,11 +1,14 @@
 """A Move of a running App that has ended is taken back only where its source is still there."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from portkit_cli.main import main
 
 from portkit import boot
 from portkit.clock import Clock
@@ -15,6 +18,7 @@ from portkit.move import cutover, steps, unfinished
 from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState
 from portkit.move.plan import Pause
+from portkit.move.verified import unverified
 from portkit.move.walk import StepState
 from tests.factories import Heard, live, plan
 
@@ -108,9 +112,9 @@ def test_what_goes_on_serving_while_its_stop_fails_is_not_lost_unasked(
     assert journal.get(identity).state is MoveState.ROLLING_BACK
 
 
-@pytest.mark.parametrize("unverified", [False, True])
+@pytest.mark.parametrize("skip", [False, True])
 def test_only_the_user_keeps_what_was_not_verified(
-    monkeypatch: pytest.MonkeyPatch, unverified: bool
+    monkeypatch: pytest.MonkeyPatch, skip: bool
 ) -> None:
     asked: list[str] = []
 
@@ -133,17 +137,40 @@ def test_only_the_user_keeps_what_was_not_verified(
     sent = {"volumes": [{"passes": [{"remembered": 1, "digest": ""}]}]}
     results: Any = SimpleNamespace(result=lambda name: sent)
     heard = Heard()
-    ground = Ground(
-        chosen, results, host, host, Clock(heard), from_start=False, unverified=unverified
-    )
+    ground = Ground(chosen, results, host, host, Clock(heard), from_start=False, unverified=skip)
     step = {each.name: each for each in steps.steps_of(ground)}["verify source"]
-    if unverified:
+    if skip:
         assert step.do() == {"verified": False}
         assert heard.messages == ["the source is not verified, as was asked for"]
     else:
         with pytest.raises(VerifyError):
             step.do()
     assert asked == ["stopped"], "it does not run beside the target, whatever was asked for"
+
+
+@pytest.mark.parametrize(
+    ("running", "state", "result", "said"),
+    [
+        (True, StepState.DONE, {"verified": False}, True),
+        (True, StepState.DONE, {"verified": True}, False),
+        (True, StepState.DOING, {"verified": False}, False),  # it was cut off, or has failed
+        (True, StepState.DONE, {}, False),
+        (False, StepState.DONE, {"verified": False}, False),
+    ],
+)
+def test_a_move_that_nobody_verified_says_so_for_ever(
+    running: bool, state: StepState, result: dict[str, Any], said: bool
+) -> None:
+    journal = Journal()
+    chosen = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=live() if running else None)
+    journal.add(chosen.move, app="shop", source="old", target="new", plan=chosen.to_json())
+    journal.record(chosen.move).note("verify source", state, result)
+    assert (unverified(chosen, journal.record(chosen.move)) is not None) is said
+    shown = CliRunner().invoke(main, ["show", chosen.move])
+    assert shown.exit_code == 0, shown.output
+    assert ("warning unverified: the data on the target" in shown.stdout) is said
+    found = CliRunner().invoke(main, ["show", chosen.move, "--output", "json"])
+    assert [row["rule"] for row in json.loads(found.stdout)["findings"]] == ["unverified"] * said
 
 
 @pytest.mark.parametrize("step", ["unquiesce", "commit"])

@@ -1,0 +1,31 @@
+"""Whether the target keeps data of which it is known that it is what the source had. Pure."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from portkit.model import Finding, Severity
+from portkit.move.ground import Results
+from portkit.move.plan import VERIFY_SOURCE, Plan
+from portkit.move.walk import Record, StepState
+
+
+class Journalled(Results, Record, Protocol):
+    """What the journal has of a Move's steps."""
+
+
+def unverified(plan: Plan, steps: Journalled) -> Finding | None:
+    """What is to be said of a Move that the user let the target keep without a proof
+    (`commit --unverified`), for as long as the journal knows it; None of any other."""
+    if plan.live is None or steps.state(VERIFY_SOURCE) is not StepState.DONE:
+        return None
+    if steps.result(VERIFY_SOURCE).get("verified") is not False:
+        return None
+    return Finding(
+        "unverified",
+        Severity.WARNING,
+        "the data on the target was not compared with its stopped source as a whole: the Move went "
+        "on without that, as the user asked for",
+        (f"{plan.source} -> {plan.target}: portkit commit {plan.move} --unverified",),
+        "Compare the data yourself, and keep what is at the source until you have.",
+    )
