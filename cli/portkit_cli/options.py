@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
 import click
 
-from portkit.model import Reading
+from portkit.model import OnTaken, Reading
 from portkit.move.plan import Pause
 from portkit.progress import NullObserver
 
@@ -92,10 +92,25 @@ reading_beside_profiles = _reading("--compose-profile")
 class RunningOptions:
     """How an App that runs changes its host, and what follows."""
 
-    volumes: str
+    on_taken: Mapping[str, OnTaken]
     pauses: tuple[Pause, ...]
     after_commit: tuple[str, ...]
     forward: bool
+
+
+def _on_taken(
+    context: click.Context, option: click.Parameter, told: tuple[str, ...]
+) -> Mapping[str, OnTaken]:
+    """What is said of volumes, by their names; "" is for all others."""
+    found: dict[str, OnTaken] = {}
+    words = ", ".join(way.value for way in OnTaken)
+    for text in told:
+        name, sign, word = text.rpartition("=")
+        if word not in list(OnTaken) or (sign and not name):
+            raise click.BadParameter(f"{text[:200]!r} is not [NAME=]CHOICE, with one of {words}")
+        if found.setdefault(name, OnTaken(word)) != word:
+            raise click.BadParameter(f"two choices for {name[:200] or 'all volumes'}")
+    return found
 
 
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,11 +118,14 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option(
         "--volumes",
-        type=click.Choice(["refuse", "clone"]),
-        default="refuse",
-        show_default=True,
-        help="Where the target has a volume of the same name as one of a running APP: end before "
-        "anything is stopped, or put the data into a volume of a new name.",
+        multiple=True,
+        metavar="[NAME=]CHOICE",
+        callback=_on_taken,
+        help="Where the target has a volume of the same name as one of a running APP: refuse (end "
+        "before anything is sent), override (replace its data; it is set aside there, and a "
+        "rollback puts it back), keep (start APP on that data and copy nothing of the volume), or "
+        "clone (put APP's data into a volume of a new name, in any case). NAME= for one volume, "
+        "else for all; can be given several times.  [default: refuse]",
     )
     @click.option(
         "--hold",
@@ -138,7 +156,7 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def with_running(
         *args: Any,
-        volumes: str,
+        volumes: Mapping[str, OnTaken],
         hold: bool,
         confirm: bool,
         after_commit: tuple[str, ...],

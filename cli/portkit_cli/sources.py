@@ -65,10 +65,14 @@ def begun(
                 machine = RunningVM(host, names[0])
                 yield (machine.app(),), machine
                 return
-            clone = running is not None and running.volumes == "clone"
-            there = Running(host, names[0], reading.carry, clone=clone)
+            on_taken = None if running is None else running.on_taken
+            there = Running(host, names[0], reading.carry, on_taken=on_taken)
             yield (there.app(),), there
         return
+    if running is not None and running.on_taken:
+        raise click.UsageError(
+            "--volumes is for an App that runs and brings its data: leave it out"
+        )
     if not any(is_bundle(name) for name in names):
         loaded = tuple(app_room.load(name, **asdict(reading)) for name in names)
         with connect(source, told, keep=keep) as host:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from portkit.architecture import TABLE
 from portkit.compat.rule import Case, Found, UnknownFact
-from portkit.model import AppSpec, Facts, Firmware, RunSpec, Severity
+from portkit.model import AppSpec, Facts, Firmware, OnTaken, RunSpec, Severity
 
 
 def kit(case: Case) -> Iterator[Found]:
@@ -70,10 +70,43 @@ def taken_networks(app: AppSpec, service: RunSpec, facts: Facts) -> Iterator[str
 
 
 def volume(case: Case) -> Iterator[Found]:
-    """An engine would take the volume that is there, with whatever is in it."""
+    """An engine would take the volume that is there, with what is in it: the user has a choice."""
+    asked = {each.engine_name: each.on_taken for each in case.app.volumes}
     for name in case.app.volume_names:
+        way = asked.get(name, OnTaken.REFUSE)
         if name and name in case.facts.volumes:
-            yield Found(f"a volume {name} is on the host already", (name,))
+            yield _taken(name, way)
+        elif name and way is OnTaken.KEEP:
+            yield Found(
+                f"there is no volume {name} on the host that could be kept: its data is copied",
+                (name,),
+                remedy="Nothing needs to be done, unless you expected data there.",
+                severity=Severity.WARNING,
+            )
+
+
+def _taken(name: str, way: OnTaken) -> Found:
+    match way:
+        case OnTaken.OVERRIDE:
+            return Found(
+                f"THE DATA OF THE TARGET'S VOLUME {name} IS REPLACED; what is in it now is set "
+                "aside on that host, and a rollback puts it back",
+                (name,),
+                remedy="When the App is fine, portkit forget ID --delete removes what was set "
+                "aside.",
+                severity=Severity.WARNING,
+            )
+        case OnTaken.KEEP:
+            return Found(
+                f"THE APP STARTS ON WHAT THE TARGET'S VOLUME {name} HAS; its own data of that "
+                "volume is not copied and stays at the source. What it writes there stays there, "
+                "also after a rollback",
+                (name,),
+                remedy="See that this is data that the App can start on.",
+                severity=Severity.WARNING,
+            )
+        case _:
+            return Found(f"a volume {name} is on the host already", (name,))
 
 
 def libvirt(case: Case) -> Iterator[Found]:

@@ -14,6 +14,7 @@ from portkit.compat.table_of_needs import NEEDS
 from portkit.compat.table_of_podman import PODMAN
 from portkit.errors import ConflictError, SpaceError
 from portkit.model import Form, Severity
+from portkit.model.project import TAKEN_REMEDY
 
 _IMAGE, _DISK = frozenset({Form.IMAGE}), frozenset({Form.DISK})
 
@@ -66,8 +67,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         host.volume,
-        remedy="Look what is in it. Either remove it there, or let the data have a volume of a new "
-        "name: --volumes clone.",
+        remedy=TAKEN_REMEDY,
         forms=_IMAGE,
         error=ConflictError,
     ),

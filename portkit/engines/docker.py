@@ -24,6 +24,7 @@ from portkit.model import (
     Network,
     RunSpec,
 )
+from portkit.model.project import TAKEN_REMEDY
 from portkit.wire import labels
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
@@ -154,6 +155,8 @@ class Docker:
 
     def _create_volumes(self, app: AppSpec, identity: str) -> None:
         for number, name in enumerate(docker_spec.volume_names(app, identity)):
+            if app.way(number) is not None:
+                continue  # it is the target's own, and stays that: it has no label of the Move
             about = docker_spec.volume_labels(app, identity, number)
             with self._errors("create a volume"):
                 # Where one of that name is there already, the engine answers that one.
@@ -162,8 +165,7 @@ class Docker:
                 raise ConflictError(
                     "a volume of that name is there already",
                     details=f"{name} on {self._host}",
-                    resolution="Look what is in it. Either remove it there, or let the data have a "
-                    "volume of a new name: --volumes clone.",
+                    resolution=TAKEN_REMEDY,
                 )
 
     def _volume(self, answer: object) -> Volume:

@@ -253,12 +253,14 @@ class NetworkRow(_Answer):
 
 
 class Volume(_Answer):
-    """A volume. Mountpoint: where the host has it."""
+    """A volume. Mountpoint: where the host has it. Options: of its driver."""
 
     Mountpoint: Annotated[str, Field(max_length=4096)] = ""
     CreatedAt: Text = ""
     Name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$")]
     Labels: LabelMap = {}
+    Driver: Text = ""
+    Options: LabelMap = {}
 
 
 class Volumes(_Answer):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from portkit.engines import docker_state
 from portkit.engines.docker import Docker
 from portkit.errors import AppError, BootError, ConflictError, EngineError
-from portkit.model import ContentFile, Live
+from portkit.model import ContentFile, Live, OnTaken
 from portkit.wire import labels
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
@@ -179,15 +179,11 @@ class DockerSource(Docker):
         names = {each.id: each.service for each in live.containers}
         found = [f"container {row.Id[:12]} ({names[row.Id]}): {row.Status}" for row in rows]
         own = {each.Name for each in self._volumes_of(live)}
+        came = {each.name: each.way is not OnTaken.KEEP for each in live.volumes}
         found += [
-            f"volume {row.Name}"
-            + (
-                ""
-                if row.Name in own
-                else " (may be another of that name; portkit does not delete it)"
-            )
+            f"volume {row.Name}" + _why_left(own=row.Name in own, came=came[row.Name])
             for row in self._volumes()
-            if row.Name in {each.name for each in live.volumes}
+            if row.Name in came
         ]
         images = dict.fromkeys(row.Image for row in rows if row.Image)
         return (*found, *(f"image {name} (portkit does not delete it)" for name in images))
@@ -226,7 +222,7 @@ class DockerSource(Docker):
         """
         rows = self._rows_of([each.id for each in live.containers])
         had = {mount.Name for row in rows for mount in row.Mounts}
-        known = {each.name: each.created for each in live.volumes if each.name}
+        known = {each.name: each.created for each in live.travelling if each.name}
         return [
             row
             for row in self._volumes()
@@ -253,6 +249,13 @@ class DockerSource(Docker):
 
         rows = read_all(Row, self._api.containers(all=all_, filters=dict(filters)))
         return [_named_by_compose(row) for row in rows]
+
+
+def _why_left(*, own: bool, came: bool) -> str:
+    """Why a volume of the source is not deleted with what moved away. came: its data travelled."""
+    if not came:
+        return " (its data is nowhere else; portkit does not delete it)"
+    return "" if own else " (may be another of that name; portkit does not delete it)"
 
 
 def _named_by_compose(row: Row) -> Row:

@@ -17,6 +17,7 @@ from portkit.model import (
     HealthProbe,
     Mount,
     Network,
+    OnTaken,
     Quiesce,
     RunSpec,
 )
@@ -190,7 +191,7 @@ def host_config(
         "cap_add": None if service.privileged else capabilities,
         "privileged": service.privileged,
         "mounts": [
-            *_mounts(service.mounts, numbers, volume_names(app, identity)),
+            *_mounts(service.mounts, numbers, volume_names(app, identity), app),
             *_contents(service, contents),
         ],
         "read_only": service.read_only,
@@ -307,7 +308,7 @@ def network_labels(app: AppSpec, row: Network) -> dict[str, str]:
 
 
 def _mounts(
-    mounts: Sequence[Mount], numbers: Sequence[int | None], names: Sequence[str]
+    mounts: Sequence[Mount], numbers: Sequence[int | None], names: Sequence[str], app: AppSpec
 ) -> list[DockerMount]:
     from docker.types import Mount as DockerMount
 
@@ -317,7 +318,13 @@ def _mounts(
             size, mode = mount.tmpfs_bytes, mount.tmpfs_mode
             found.append(DockerMount(mount.target, None, "tmpfs", tmpfs_size=size, tmpfs_mode=mode))
             continue
-        found.append(DockerMount(mount.target, names[number], "volume", read_only=mount.read_only))
+        # An engine copies what the image has there into a volume that is empty, unless it is told.
+        kept = app.way(number) is OnTaken.KEEP
+        found.append(
+            DockerMount(
+                mount.target, names[number], "volume", read_only=mount.read_only, no_copy=kept
+            )
+        )
     return found
 
 

@@ -207,6 +207,17 @@ class _Filled(_Answer):
     bytes: _Bytes
 
 
+class _WasThere(_Answer):
+    id: Annotated[str, Field(pattern=r"^pk-[0-9a-f]{12}$")]
+    name: Annotated[str, Field(max_length=255)]
+    path: _Word
+    bytes: _Bytes
+
+
+class _Aside(_Answer):
+    volumes: Annotated[list[_WasThere], FailFast()]
+
+
 # `facts` has a schema of its own: portkit.host.facts.
 _SCHEMAS: dict[str, type[_Answer]] = {
     "facts": _Answer,
@@ -254,6 +265,10 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "volume.settle": _Answer,
     "volume.survey": _Surveyed,
     "volume.weigh": _Filled,
+    "volume.aside": _Answer,
+    "volume.back": _Answer,
+    "volume.kept": _Aside,
+    "volume.drop": _Answer,
 }
 
 

@@ -52,6 +52,9 @@ _LIMITS_S = {
     "volume.fill": 86400.0,
     "volume.shape": 3600.0,  # a million files
     "volume.settle": 3600.0,  # written to a slow disk
+    "volume.back": 3600.0,  # a million files are removed, or counted
+    "volume.kept": 3600.0,
+    "volume.drop": 3600.0,
     "move.begin": 3600.0,  # waits for what an engine has begun for a broken connection
 }
 _TALK_BYTES = 64 << 20  # of progress in one call: a long build has some MB

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from portkit.model.project import OnTaken
 from portkit.model.quiesce import Quiesce
 
 
@@ -25,12 +27,14 @@ class LiveContainer:
 class LiveVolume:
     """A volume of the source. number: as `AppSpec.volume_numbers` counts. name: what the engine
     calls it; "" for a folder of the host. path: where the source host has its content. created:
-    when, as the engine says it."""
+    when, as the engine says it. way: what is done with the target's volume of that name; None where
+    it has none, or the data goes into a new one."""
 
     number: int
     name: str
     path: str
     created: str = ""
+    way: OnTaken | None = None
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,26 @@ class LiveDomain:
 class Live:
     """An App at its source that is moved as it is there, with its data.
 
-    containers: each after those that it needs. volumes: by number, each once. clone: on the target
-    they get new names, and not those that they have here. domain: where the App is a VM, which has
+    containers: each after those that it needs. volumes: by number, each once. on_taken: what the
+    user has chosen for volumes whose names the target has, by their names; "" is for all others.
+    domain: where the App is a VM, which has
     no containers; its one volume is the folder of its disks.
     """
 
     containers: tuple[LiveContainer, ...]
     volumes: tuple[LiveVolume, ...]
-    clone: bool = False
+    on_taken: Mapping[str, OnTaken] = field(default_factory=dict)
     domain: LiveDomain | None = None
+
+    @property
+    def travelling(self) -> tuple[LiveVolume, ...]:
+        """The volumes whose data goes to the target."""
+        return tuple(each for each in self.volumes if each.way is not OnTaken.KEEP)
+
+    @property
+    def taking(self) -> tuple[LiveVolume, ...]:
+        """Those that take the place of a volume of the target, or leave it theirs."""
+        return tuple(each for each in self.volumes if each.way is not None)
 
     @property
     def serves(self) -> bool:

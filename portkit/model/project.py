@@ -68,9 +68,28 @@ class Attachment:
     priority: int = 0
 
 
+class OnTaken(StrEnum):
+    """What becomes of a volume of an App that brings its data, where the target has one of that
+    name."""
+
+    REFUSE = "refuse"
+    OVERRIDE = "override"  # its data is replaced, and set aside until the Move is forgotten
+    CLONE = "clone"  # the App's data goes into a volume of another name, in any case
+    KEEP = "keep"  # the App starts on the target's data, and its own stays behind
+
+
+# The way out of a refusal.
+TAKEN_REMEDY = (
+    "Look what is in it, and choose. --volumes NAME=override replaces its data; a rollback puts "
+    "that back. --volumes NAME=clone puts the App's data into a volume of another name. --volumes "
+    "NAME=keep starts the App on the data that is there, and copies none of that volume."
+)
+
+
 @dataclass(frozen=True)
 class Volume:
-    """A volume of the App. name, engine_name, external: as those of a Network."""
+    """A volume of the App. name, engine_name, external: as those of a Network. on_taken: where the
+    App brings its data."""
 
     name: str
     engine_name: str
@@ -78,6 +97,7 @@ class Volume:
     driver: str = ""
     driver_opts: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    on_taken: OnTaken = OnTaken.REFUSE
 
 
 class ContentKind(StrEnum):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 from portkit.model.health import Healthcheck, HealthProbe
-from portkit.model.project import Attachment, Content, ContentKind, Network, Volume
+from portkit.model.project import Attachment, Content, ContentKind, Network, OnTaken, Volume
 from portkit.model.service import Machine, Mount, Port, Surroundings, Ulimit
 
 NO_NEW_PRIVILEGES = "no-new-privileges"  # in security_opt
@@ -85,7 +85,8 @@ class AppSpec:
     services: as in the App. networks, volumes: those that a service uses. front: the service that
     answers for the App. machine: of the VM that holds all of them. volume_names: what the target's
     engine calls each volume, by number, where the App brings its data; "" is a name of the Move's
-    own, as all have where this is ().
+    own, as all have where this is (). volume_ways: for which of them the target's own volume is
+    used, and how, by number; none where this is ().
     """
 
     app: str
@@ -95,6 +96,19 @@ class AppSpec:
     networks: tuple[Network, ...] = ()
     volumes: tuple[Volume, ...] = ()
     volume_names: tuple[str, ...] = ()
+    volume_ways: tuple[OnTaken | None, ...] = ()
+
+    def way(self, number: int) -> OnTaken | None:
+        """How the target's own volume is used for that one; None where a new one is made."""
+        return self.volume_ways[number] if self.volume_ways else None
+
+    def taking(self, there: Collection[str]) -> AppSpec:
+        """The same for a host that has these volumes: what the user chose counts for those."""
+        asked = {each.engine_name: each.on_taken for each in self.volumes if each.engine_name}
+        used = (OnTaken.OVERRIDE, OnTaken.KEEP)
+        ways = (asked.get(name) if name in there else None for name in self.volume_names)
+        found = tuple(way if way in used else None for way in ways)
+        return replace(self, volume_ways=found if any(found) else ())
 
     @property
     def brings_data(self) -> bool:

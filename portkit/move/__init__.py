@@ -24,7 +24,7 @@ from portkit.compat import Profile
 from portkit.delivery import Prediction
 from portkit.errors import AppError, HookError, HostError, PortkitError, TransferError
 from portkit.host import Host
-from portkit.model import App, Foreseen, Form, PackedApp
+from portkit.model import App, Foreseen, Form, OnTaken, PackedApp
 from portkit.move import isolate, matrix, predict, prepare, prove, unfinished
 from portkit.move.again import Measured, measure_again
 from portkit.move.behind import Left, left_behind
@@ -402,6 +402,13 @@ def _check_running(
         and any(s.quiesce.after for app in apps for s in app.services)
     ):
         why = "nothing can be run in a VM, as its x-portkit.quiesce.after asks: choose --form image"
+    elif Form.DISK in forms and any(
+        each.on_taken in (OnTaken.OVERRIDE, OnTaken.KEEP) for app in apps for each in app.volumes
+    ):
+        why = (
+            "in a VM its volumes are disks of the VM's own, and no volume of the target takes part "
+            "in that: leave --volumes out, or choose --form image"
+        )
     elif keep is None:
         why = "it would run nowhere afterwards: leave --keep none out"
     elif repeat > 1:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 
 from portkit import host as hosts
+from portkit.boot import taken
+from portkit.boot.taken import SetAside
 from portkit.errors import ConflictError
+from portkit.host import Host
+from portkit.model import Live
 from portkit.move import forward
 from portkit.move.by_marker import Connect
 from portkit.move.journal import OPEN, Journal, MoveState
-from portkit.move.plan import plan_from
+from portkit.move.plan import Plan, plan_from
 from portkit.progress import NullObserver, Observer
 from portkit.source.origin import origin
 
 
 @dataclass(frozen=True)
 class Left:
-    """What stayed behind at the source of an App that has moved. deleted: whether it was removed
-    now."""
+    """What stayed behind of an App that has moved: at its source, and of what volumes of the target
+    had before (set_aside). deleted: whether it was removed now."""
 
     source: str
     things: tuple[str, ...]
     deleted: bool
+    target: str = ""
+    set_aside: tuple[SetAside, ...] = ()
 
 
 def left_behind(
@@ -32,11 +39,11 @@ def left_behind(
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> Left | None:
-    """What a Move has left at the source of a running App: stopped, fenced, with its data; None for
-    a Move that stopped nothing.
+    """What a Move has left at the source of a running App: stopped, fenced, with its data; and what
+    volumes of the target had that it replaced. None for a Move that stopped nothing.
 
-    delete: remove its containers and volumes there. ConflictError when the Move has not ended, or
-    when the App runs there.
+    delete: remove its containers and volumes there, and what was set aside. ConflictError when the
+    Move has not ended, or when the App runs there.
     """
     journal = journal or Journal()
     entry = journal.get(identity)
@@ -59,7 +66,39 @@ def left_behind(
         found = [each for each in forward.forwarded(host) if each.move == identity]
         ports = [f"forward of port {port} to {to}" for each in found for port, to in each.ports]
         things = (*there.left(), *ports)
-        if delete and journal.get(identity).state is MoveState.DONE:
+        removes = delete and journal.get(identity).state is MoveState.DONE
+        aside = _set_aside(plan, connect, observer or NullObserver())
+        if removes:
+            _refuse_holding(plan.live, host)
             there.delete()
             forward.end(identity, host)
-    return Left(entry.source, things, delete)
+            _set_aside(plan, connect, observer or NullObserver(), drop=True)
+    return Left(entry.source, things, delete, plan.target, aside)
+
+
+def _refuse_holding(live: Live, source: Host) -> None:
+    """ConflictError where a volume that would be deleted has beside it what it had before an
+    earlier Move, which somebody may still want back."""
+    folders = {posixpath.dirname(each.path): each.name for each in live.travelling if each.name}
+    for each in taken.left(source):
+        if posixpath.dirname(each.place) in folders:
+            raise ConflictError(
+                "a volume at the source still has what it had before an earlier Move",
+                details=f"{each.volume} on {source.name}: {each.place}, of {each.move}",
+                resolution="Nothing was deleted. To remove that first: "
+                f"portkit forget {each.move} --delete",
+            )
+
+
+def _set_aside(
+    plan: Plan, connect: Connect, observer: Observer, *, drop: bool = False
+) -> tuple[SetAside, ...]:
+    """What volumes of the target had before the Move."""
+    assert plan.live is not None, "the caller knows"
+    if not plan.live.taking:
+        return ()
+    with connect(plan.target, observer) as target:
+        found = taken.left(target, plan.move)
+        if drop:
+            taken.drop(target, plan.move)
+    return found

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from portkit import boot, transfer
 from portkit import host as hosts
+from portkit.boot import taken
 from portkit.errors import ConflictError
 from portkit.host import Host
 from portkit.model import Form, Live, LiveContainer, LiveDomain
@@ -135,6 +136,7 @@ def _clear(marker: JsonObject, host: Host, observer: Observer, *, strict: bool) 
                         f"what the App wrote on {host.name} since it was started there is lost"
                     )
                 runner.remove(identity)
+    taken.put_back(host, identity)
     brought = marker["brought"]
     transfer.release(marker["hold"].split(), host, brought, move=identity, parts=brought)
 

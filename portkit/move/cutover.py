@@ -22,7 +22,7 @@ from portkit.move import foresee
 from portkit.move.described import describe
 from portkit.move.ground import Ground
 from portkit.move.marker import mark
-from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, Pause
+from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, VOLUMES, Pause
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.up import up_again
 from portkit.progress import Observer
@@ -51,7 +51,7 @@ class Presync(FormStep):
         ground = self.ground
         rows = []
         with ground.clock.phase("presync"):
-            for volume in live_of(ground).volumes:
+            for volume in live_of(ground).travelling:
                 rows.append(_told(volume, warm(copy_of(ground, volume, self.form))))
         return {"volumes": rows, "phases": ground.phases()}
 
@@ -69,7 +69,7 @@ class Wait(FormStep):
         passes: dict[int, list[Pass]] = {}
         while not ground.results.told(Pause.CUTOVER):
             began = time.monotonic()
-            for volume in live_of(ground).volumes:
+            for volume in live_of(ground).travelling:
                 known = passes.setdefault(volume.number, [])
                 known.append(copy_of(ground, volume, self.form).run())
             last_s = sum(predicted_last_s(known) for known in passes.values() if known)
@@ -129,7 +129,7 @@ class LastSync(FormStep):
                 there.require_copied()
         rows, full = [], disproved(ground)
         with ground.clock.phase("last sync"):
-            for volume in live_of(ground).volumes:
+            for volume in live_of(ground).travelling:
                 copy = copy_of(ground, volume, self.form)
                 rows.append(_told(volume, [copy.run(last=True, full=full)]))
             _put_in_place(ground, self.form)
@@ -152,7 +152,7 @@ class VerifySource(FormStep):
             return {"verified": False}
         sent = ground.results.result(LAST_SYNC)["volumes"]
         with ground.clock.phase("verify source"):
-            for volume, row in zip(live_of(ground).volumes, sent, strict=True):
+            for volume, row in zip(live_of(ground).travelling, sent, strict=True):
                 (last,) = row["passes"]
                 if last["remembered"]:
                     copy = ground.copies.get(volume.number)
@@ -178,7 +178,7 @@ def _put_in_place(ground: Ground, form: Form) -> None:
         if live_of(ground).domain is not None:
             vm_disks.adopt(ground.target, runner, move)
         else:
-            runner.fill(move, [volume.number for volume in live_of(ground).volumes])
+            runner.fill(move, [volume.number for volume in live_of(ground).travelling])
 
 
 class LastLayer(FormStep):
@@ -251,7 +251,7 @@ class Fence(BaseStep):
         ground = self.ground
         front, form = ground.loaded.spec.front, ground.plan.forms[0]
         if not ground.from_start:  # the last pass was long ago, and what follows is downtime
-            for volume in live_of(ground).volumes:
+            for volume in live_of(ground).travelling:
                 warm(copy_of(ground, volume, form))
         began = time.monotonic()
         pause_s = 0.0
@@ -260,7 +260,7 @@ class Fence(BaseStep):
         with origin_of(ground) as there, ground.clock.phase("fence"):
             there.fence()
         with ground.clock.phase("presync"):
-            for volume in live_of(ground).volumes:
+            for volume in live_of(ground).travelling:
                 copy = copy_of(ground, volume, form)
                 if copy.seconds is not None and copy.seconds < _QUICK_S:
                     copy.run()
@@ -315,8 +315,13 @@ def _folders(ground: Ground, form: Form) -> Mapping[int, str]:
     """Where the target has what comes, by the number of the volume."""
     if live_of(ground).domain is not None:
         return {0: vm_disks.folder_on_target(ground.target, ground.plan.move)}
+    # Those that the target had before have no mark of the Move.
+    replaced = ground.results.result(VOLUMES).get("folders", {})
+    own = {
+        each.number: replaced[each.name] for each in live_of(ground).taking if each.name in replaced
+    }
     with boot.runner(ground.target, form) as runner:
-        return runner.volume_folders(ground.plan.move)
+        return {**runner.volume_folders(ground.plan.move), **own}
 
 
 def source_of(ground: Ground) -> Host:

@@ -15,6 +15,8 @@ from portkit.wire.json_types import JsonObject
 _SCHEMA = "portkit.plan/4"
 # Of a VM at its source. An older portkit would take such a Plan for one that stops nothing there.
 _OF_A_VM = "portkit.plan/5"
+# With volumes of the target that are replaced or kept: an older portkit would not put them back.
+_TAKES = "portkit.plan/6"
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,19 @@ class Plan:
             hooks=len(self.hooks),
             forward=self.forward,
             quiesces=self.live is not None and any(each.quiesce for each in self.live.containers),
+            takes=self.live is not None and bool(self.live.taking),
         )
 
     def to_json(self) -> JsonObject:
         """For the journal."""
         # Through JSON and back: tuples become lists and enums text, so that what a test sees is
         # what the journal keeps.
-        of_a_vm = self.live is not None and self.live.domain is not None
-        return {"schema": _OF_A_VM if of_a_vm else _SCHEMA, **json.loads(json.dumps(asdict(self)))}
+        live, schema = self.live, _SCHEMA
+        if live is not None and live.domain is not None:
+            schema = _OF_A_VM
+        if live is not None and live.taking:
+            schema = _TAKES
+        return {"schema": schema, **json.loads(json.dumps(asdict(self)))}
 
 
 PRESYNC, WAIT, FENCE, STOP = "presync", "wait", "fence", "stop"
@@ -99,6 +106,7 @@ CONFIRM = "confirm"
 HOOK = "hook"  # each with its number behind it, from 1
 FORWARD = "forward"
 QUIESCE, UNQUIESCE = "quiesce", "unquiesce"
+VOLUMES = "volumes"
 # In the order of `step_names`.
 CUTOVER = (PRESYNC, WAIT, FENCE, QUIESCE, STOP, LAST_LAYER, LAST_SYNC)
 
@@ -139,10 +147,12 @@ def step_names(
     hooks: int = 0,
     quiesces: bool = False,
     forward: bool = False,
+    takes: bool = False,
 ) -> tuple[str, ...]:
     """The steps of a Move: each lane's in order, and every step after those that it needs. The
     image boots first, because it is ready first. live: of an App that runs at the source. hooks:
-    how many there are. quiesces: something runs in its containers before they are stopped."""
+    how many there are. quiesces: something runs in its containers before they are stopped. takes:
+    it takes volumes that the target has."""
     image, disk = Form.IMAGE in forms, Form.DISK in forms
     # The data follows while the App runs, and once more after it was stopped. What that believed is
     # verified when the App serves again, before the target keeps it.
@@ -151,7 +161,7 @@ def step_names(
     cutover = [PRESYNC, *wait, FENCE, *rest, STOP, LAST_LAYER, LAST_SYNC] if live else []
     confirm = [VERIFY_SOURCE] if live else []
     confirm += [CONFIRM] if Pause.COMMIT in pauses else []
-    names = ["reserve"]
+    names = ["reserve", *([VOLUMES] if takes else [])]
     names += ["transfer image", "create image"] if image else []
     names += ["package disk", "transfer disk"] if disk else []
     names += [*cutover, "boot image"] if image else []
@@ -169,7 +179,7 @@ def plan_from(document: JsonObject) -> Plan:
 
     fields = {key: value for key, value in document.items() if key != "schema"}
     try:
-        if document.get("schema") not in (_SCHEMA, _OF_A_VM):
+        if document.get("schema") not in (_SCHEMA, _OF_A_VM, _TAKES):
             raise ValueError("schema")
         return TypeAdapter(Plan).validate_python(fields)
     except (ValidationError, ValueError) as error:

@@ -313,7 +313,7 @@ def _packed(
     return Packed(
         move=new_id(),
         app=package.app,
-        spec=package.spec,
+        spec=package.spec.taking(target.volumes),
         image=image,
         artifacts={form: image if form is Form.IMAGE else None for form in found},
         source=package.source,

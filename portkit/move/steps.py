@@ -23,6 +23,7 @@ from portkit.move.hooks import RunHook
 from portkit.move.marker import mark, release
 from portkit.move.quiesce import Quiesce, Unquiesce
 from portkit.move.step import BaseStep, FormStep
+from portkit.move.taken import TakeVolumes
 from portkit.move.up import up_again, watch_over
 from portkit.move.walk import Step
 from portkit.report import Boot
@@ -319,7 +320,9 @@ def _step(name: str, ground: Ground) -> BaseStep:
         case "transfer":
             return Send(ground, name, ("reserve", MAKE_DISK), _late(ground), form=form)
         case "create":
-            return Create(ground, name, ("reserve", f"transfer {form}"), form=form)
+            return Create(ground, name, _made_of(ground, form), form=form)
+        case plans.VOLUMES:
+            return TakeVolumes(ground, name, ("reserve",))
         case "presync":
             return cutover.Presync(ground, name, there, form=form)
         case "wait":
@@ -343,10 +346,7 @@ def _step(name: str, ground: Ground) -> BaseStep:
         case "last":
             return cutover.LastSync(ground, name, (*there, plans.STOP), form=form)
         case "boot":
-            stopped = (
-                () if ground.plan.live is None else (plans.LAST_SYNC, plans.LAST_LAYER, plans.STOP)
-            )
-            return Start(ground, name, (f"create {form}", *stopped), form=form)
+            return Start(ground, name, (f"create {form}", *_stopped(ground)), form=form)
         case "start":
             return Again(ground, name, (f"create {form}",), form=form)
         case "commit":
@@ -362,6 +362,17 @@ def _step(name: str, ground: Ground) -> BaseStep:
             return RunHook(ground, name, (), ("commit",), form=form)
         case _:
             return Release(ground, name)
+
+
+def _made_of(ground: Ground, form: Form) -> tuple[str, ...]:
+    """What an Instance is created of; volumes that it takes are given back when it is gone."""
+    taken = [name for name in ground.plan.steps() if name == plans.VOLUMES]
+    return ("reserve", *taken, f"transfer {form}")
+
+
+def _stopped(ground: Ground) -> tuple[str, ...]:
+    """What has to be done at the source before an App that ran there starts."""
+    return () if ground.plan.live is None else (plans.LAST_SYNC, plans.LAST_LAYER, plans.STOP)
 
 
 def _late(ground: Ground, *, reads: bool = False) -> tuple[str, ...]:

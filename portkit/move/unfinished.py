@@ -411,7 +411,7 @@ def _source(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tuple[
                 host,
                 plan.app_source,
                 plan.reading.carry,
-                clone=plan.live.clone,
+                on_taken=plan.live.on_taken,
                 policies=policies,
             )
             yield running.app(), running
@@ -456,4 +456,6 @@ def _spec(plan: Plan, app: App, image: Artifact) -> AppSpec:
     known = {each.digest: each for each in image.images}
     if [service.name for service in app.services] != list(plan.services):
         raise _changed(plan, f"it had the services {', '.join(plan.services)}")
-    return apps.resolve_all(apps.filled(app), [known[digest] for digest in plan.services.values()])
+    spec = apps.resolve_all(apps.filled(app), [known[digest] for digest in plan.services.values()])
+    # What the target had when the Move was planned counts, and not what it has now.
+    return spec.taking([each.name for each in plan.live.taking] if plan.live else ())

@@ -26,6 +26,7 @@ from portkit.remote import (
     store,
     vm_disks,
     volume_apply,
+    volume_aside,
     volume_survey,
     volumes,
 )
@@ -80,6 +81,10 @@ VERBS = {
     "volume.settle": volume_apply.settle,
     "volume.survey": volume_survey.survey,
     "volume.weigh": volume_survey.weigh,
+    "volume.aside": volume_aside.aside,
+    "volume.back": volume_aside.back,
+    "volume.kept": volume_aside.kept,
+    "volume.drop": volume_aside.drop,
 }
 
 

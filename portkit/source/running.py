@@ -26,9 +26,11 @@ from portkit.model import (
     Live,
     LiveContainer,
     LiveVolume,
+    OnTaken,
     Quiesce,
     Reading,
     Severity,
+    Volume,
 )
 from portkit.package.changes import Changed, changed
 from portkit.source.binds import Bind, place
@@ -102,7 +104,8 @@ class Running(OnHost):
     Without --form it goes as an image, which is what it runs from.
 
     carry: absolute paths of the host that travel with the App although they are bind mounts.
-    clone: its volumes get new names on the target. policies: the restart policy of each service,
+    on_taken: what becomes of its volumes where the target has one of that name, by their names; ""
+    is for all others. policies: the restart policy of each service,
     where a Move has turned it off at the source.
     """
 
@@ -114,12 +117,12 @@ class Running(OnHost):
         what: str,
         carry: Sequence[str] = (),
         *,
-        clone: bool = False,
+        on_taken: Mapping[str, OnTaken] | None = None,
         policies: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(host)
         self._what, self._carry = what, tuple(carry)
-        self._policies, self._clone = policies or {}, clone
+        self._policies, self._on_taken = policies or {}, dict(on_taken or {})
         self._seen: Seen | None = None
         self._binds: list[Bind] = []
         self._bases: list[Artifact] = []
@@ -148,9 +151,7 @@ class Running(OnHost):
             if note.evidence != ("Config.Image",) and note.rule != "container-changed"
         ]
         findings = (*app.findings, *told, *placed.findings, *found)
-        volumes = app.volumes
-        if self._clone:
-            volumes = tuple(replace(each, engine_name="") for each in volumes)
+        volumes = chosen(app.volumes, self._on_taken)
         return replace(
             app,
             services=services,
@@ -226,17 +227,37 @@ class Running(OnHost):
                 there = mounts.get((service.service, mount.target.rstrip("/")))
                 if number is not None and there is not None:
                     created = seen.volumes.get(there.Name)
-                    volumes[number] = _volume(number, there, created.CreatedAt if created else "")
+                    made = _volume(number, there, created.CreatedAt if created else "")
+                    volumes[number] = replace(made, way=spec.way(number))
         return Live(
             tuple(containers[each] for each in order),
             tuple(volumes[number] for number in sorted(volumes)),
-            self._clone,
+            self._on_taken,
         )
 
     def data(self, spec: AppSpec) -> tuple[DataFolder, ...]:
-        """The folders of its volumes."""
+        """The folders of those of its volumes whose data travels."""
         live = self.live(spec)
-        return tuple(DataFolder(each.path) for each in live.volumes) if live is not None else ()
+        return tuple(DataFolder(each.path) for each in live.travelling) if live is not None else ()
+
+
+def chosen(volumes: Sequence[Volume], on_taken: Mapping[str, OnTaken]) -> tuple[Volume, ...]:
+    """The volumes with what the user has chosen for each, by the engine's name or compose's.
+    AppError for a name that none of them has. Pure."""
+    known = {name for each in volumes for name in (each.engine_name, each.name) if name}
+    if unknown := sorted(set(on_taken) - known - {""}):
+        raise AppError(
+            "the App has no volume of that name",
+            details=f"{', '.join(unknown)[:300]}; it has {', '.join(sorted(known)) or 'none'}",
+            resolution="Name one of these in --volumes NAME=..., or leave NAME= out for all.",
+        )
+    found = []
+    for each in volumes:
+        usual = on_taken.get("", OnTaken.REFUSE)
+        way = on_taken.get(each.engine_name, on_taken.get(each.name, usual))
+        name = "" if way is OnTaken.CLONE else each.engine_name
+        found.append(replace(each, engine_name=name, on_taken=way))
+    return tuple(found)
 
 
 def _changed(host: Host, one: Container, image: Artifact, store: Store, clock: Clock) -> Changed:

@@ -105,6 +105,7 @@ def move(
       portkit move registry:2 --pull missing --to ops@10.0.0.7 --repeat 5 --output json
       portkit move ./shop --to web2 --dry-run
       portkit move project:shop --from web1 --to web2 --after-commit ./dns.sh
+      portkit move project:shop --from web1 --to web2 --volumes shop_data=override
       portkit move vm:shop --from web1 --to web2
       portkit move container:db --from web1 --to web2 --dry-run
       portkit move ./shop -f compose.yaml -f production.yaml --profile mail --to web2

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import click
+from rich.filesize import decimal
 from rich.table import Table
 
 from portkit import move as library
@@ -265,9 +266,10 @@ def forget(identity: str, delete: bool, keep: bool) -> None:
     that.
 
     An App that was running when it was moved is still at its source, stopped and with its data.
-    What is there is printed, also what is forwarded from there; with --delete, its containers and
-    volumes are removed and the forward ends, with --keep they are left to you. Without either,
-    nothing is forgotten.
+    What is there is printed, also what is forwarded from there, and what volumes of the target had
+    that the Move replaced (--volumes override). With --delete, its containers and volumes are
+    removed, and what was set aside, and the forward ends; with --keep they are left to you. Without
+    either, nothing is forgotten.
 
     \b
     Examples:
@@ -278,15 +280,26 @@ def forget(identity: str, delete: bool, keep: bool) -> None:
         raise click.UsageError("--delete and --keep exclude each other")
     journal = Journal()
     left = None if keep else library.left_behind(identity, delete=delete, journal=journal)
-    if left is not None and left.things:
-        click.echo(f"{'removed from' if delete else 'left on'} {clean(left.source)}:")
-        for thing in left.things:
-            click.echo(f"  {clean(thing)}")
+    if left is not None and (left.things or left.set_aside):
+        _print_left(left)
         if not delete:
             click.echo(f"Delete it:      portkit forget {identity} --delete", err=True)
             click.echo(f"Leave it there: portkit forget {identity} --keep", err=True)
             return
     journal.forget(identity)
+
+
+def _print_left(left: library.Left) -> None:
+    done = "removed from" if left.deleted else "left on"
+    if left.things:
+        click.echo(f"{done} {clean(left.source)}:")
+    for thing in left.things:
+        click.echo(f"  {clean(thing)}")
+    if left.set_aside:
+        click.echo(f"{done} {clean(left.target)}:")
+    for each in left.set_aside:
+        size, what = decimal(each.bytes), f"what volume {each.volume} had before the Move"
+        click.echo(f"  {clean(what)}: {size} in {clean(each.place)}")
 
 
 @click.command()

@@ -8,7 +8,7 @@ import pytest
 
 from portkit.engines.docker_source import DockerSource
 from portkit.errors import ConflictError, EngineError
-from portkit.model import Live, LiveContainer, LiveVolume
+from portkit.model import Live, LiveContainer, LiveVolume, OnTaken
 from tests.unit.fake_engine import FakeEngine, fake_engine
 
 DB, WEB = "d" * 64, "e" * 64
@@ -138,6 +138,21 @@ def test_a_volume_that_a_container_of_the_app_still_has_is_its_own(
     assert "volume data" in docker.left(live)
     docker.delete(live)
     assert engine.asked("DELETE", "/volumes/data")
+
+
+def test_a_volume_whose_data_did_not_travel_is_not_deleted(
+    engine: FakeEngine, docker: DockerSource
+) -> None:
+    """The App was started on what the target had: what is here is nowhere else."""
+    have(engine, web="exited no")
+    engine.answers[f"DELETE /containers/{WEB}"] = (204, b"")
+    engine.answers["GET /volumes"] = (200, {"Volumes": [{"Name": "data", "CreatedAt": "now"}]})
+    volume = LiveVolume(0, "data", "/v/data", "now", way=OnTaken.KEEP)
+    live = Live((LiveContainer(WEB, "web", "always", running=True),), (volume,))
+    kept = "volume data (its data is nowhere else; portkit does not delete it)"
+    assert kept in docker.left(live)
+    docker.delete(live)
+    assert not engine.asked("DELETE", "/volumes")
 
 
 def test_nothing_is_deleted_while_it_runs(engine: FakeEngine, docker: DockerSource) -> None:

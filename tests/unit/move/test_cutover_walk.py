@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from portkit.clock import Clock
 from portkit.errors import BootError, EngineError, HostError, VerifyError
-from portkit.model import Form, LiveContainer, Quiesce
+from portkit.model import Form, LiveContainer, LiveVolume, OnTaken, Quiesce
 from portkit.move import carry
 from portkit.move.carry import serves_on
 from portkit.move.ground import Ground
@@ -27,6 +27,7 @@ from portkit.move.steps import steps_of
 from portkit.move.walk import Step, StepState, backward, forward
 from portkit.progress import NullObserver
 from tests.factories import Heard, live, plan
+from tests.unit.move.fakes import FakeRecord, FakeStep, Killed, steps_in
 
 HOST: Any = SimpleNamespace(endpoint="there", name="there")
 
@@ -35,7 +36,8 @@ def planned() -> Plan:
     hooks = (Hook("./dns.sh", "/"), Hook("./balancer.sh", "/"))
     quiesce = Quiesce(before=("checkpoint",), after=("go", "on"))
     one = LiveContainer("a" * 64, "web", "always", running=True, quiesce=quiesce)
-    there = live(containers=(one,))
+    theirs = LiveVolume(0, "data", "/v/data", way=OnTaken.OVERRIDE)
+    there = live(containers=(one,), volumes=(theirs,))
     return plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=there, hooks=hooks, forward=True)
 
 
@@ -46,10 +48,6 @@ def real_steps() -> tuple[Step, ...]:
 
 PLAN = planned()
 STEPS = {step.name: step for step in real_steps()}
-
-
-class Killed(BaseException):
-    """SIGKILL: nothing of the process runs after it."""
 
 
 @dataclass
@@ -76,6 +74,7 @@ class World:
     sly: bool = False  # writes that change no time of a file: a pass that believes times misses one
     missed: bool = False  # the target lacks such a write
     verified: bool | None = None  # what the journal says of the step that finds it out
+    set_aside: bool = False  # what the target's own volume had
     acknowledged: int = 0  # the last write that a client has an answer for
     forwards: bool = False  # the source, at the ports that the App has there
     told: dict[int, str] = field(default_factory=dict)  # what each hook was told last
@@ -103,7 +102,15 @@ class World:
 
     # what the steps do, by their names
 
+    def do_volumes(self) -> None:
+        self.set_aside = True
+
+    def undo_volumes(self) -> None:
+        assert not self.target.there, "what it has was changed under the App"
+        self.set_aside = False
+
     def do_create_image(self) -> None:
+        assert self.set_aside, "the App would get what somebody else's volume has"
         self.target.there = True
 
     def undo_create_image(self) -> None:
@@ -205,16 +212,8 @@ class World:
         self.told[hook] = event
 
 
-@dataclass
-class FakeStep:
+class PlayedStep(FakeStep):
     """What a real step is to the walk, and does in the model."""
-
-    world: World
-    name: str
-    needs: tuple[str, ...]
-    after: tuple[str, ...]
-    renewed: bool
-    aside: bool
 
     def before(self) -> dict[str, Any]:
         self.world.act(self.name)
@@ -239,26 +238,8 @@ class FakeStep:
         getattr(self.world, f"{what}_{self.name.replace(' ', '_')}", lambda: None)()
 
 
-@dataclass
-class FakeRecord:
-    """The journal; a write is there as a whole or not at all."""
-
-    world: World
-    rows: dict[str, StepState] = field(default_factory=dict)
-
-    def state(self, step: str) -> StepState:
-        return self.rows.get(step, StepState.PENDING)
-
-    def note(self, step: str, state: StepState, result: dict[str, Any] | None = None) -> None:
-        self.world.act("")
-        self.rows[step] = state
-
-
-def steps_in(world: World) -> list[FakeStep]:
-    return [
-        FakeStep(world, name, step.needs, step.after, step.renewed, step.aside)
-        for name, step in STEPS.items()
-    ]
+def played(world: World) -> list[PlayedStep]:
+    return steps_in(PlayedStep, world, STEPS)
 
 
 FAULTS = st.frozensets(st.sampled_from(sorted(STEPS)), max_size=2)
@@ -281,10 +262,10 @@ class Cutovers(RuleBasedStateMachine):
         before this process began, or nothing is said against it there."""
         served = self.record.state("boot image") in (StepState.DOING, StepState.DONE)
         try:
-            forward(steps_in(self.world), self.record)
+            forward(played(self.world), self.record)
         except (EngineError, BootError, VerifyError) as error:
             if not (self.committed or served or serves_on(PLAN, self.record, error)):
-                backward(steps_in(self.world), self.record)
+                backward(played(self.world), self.record)
 
     @rule(fuel=st.integers(0, 60), broken=FAULTS, sick=st.booleans(), sly=st.booleans())
     def go_on(self, fuel: int, broken: frozenset[str], sick: bool, sly: bool) -> None:
@@ -300,7 +281,7 @@ class Cutovers(RuleBasedStateMachine):
     def go_back(self, fuel: int, broken: frozenset[str]) -> None:
         self.world.fuel, self.world.broken = fuel, broken
         try:
-            backward(steps_in(self.world), self.record)
+            backward(played(self.world), self.record)
         except Killed:
             return
 
@@ -340,10 +321,11 @@ class Cutovers(RuleBasedStateMachine):
         else:
             assert world.source.by_itself
             assert not world.target.there, "nothing is left"
-        backward(steps_in(world), self.record)
+        backward(played(world), self.record)
         assert (world.source.running, world.source.by_itself) == (True, True)
         assert not world.source.at_rest
         assert world.target == Side()
+        assert not world.set_aside, "the target has again what its volume had"
         assert "commit" not in world.told.values(), "a hook that was told is told again"
 
 
@@ -358,6 +340,7 @@ def test_the_order_of_a_cutover() -> None:
     names = list(STEPS)
     assert names == [
         "reserve",
+        "volumes",
         "transfer image",
         "create image",
         "presync",
@@ -389,13 +372,13 @@ def test_a_missed_write_takes_the_cutover_back_and_comes_with_the_next() -> None
     world = World(sly=True)
     record = FakeRecord(world)
     with pytest.raises(VerifyError):
-        forward(steps_in(world), record)
+        forward(played(world), record)
     assert world.missed
     names = list(STEPS)
-    assert backward(steps_in(world)[names.index("fence") :], record) == ()
+    assert backward(played(world)[names.index("fence") :], record) == ()
     assert world.source.running
     assert not world.target.running
-    forward(steps_in(world), record)
+    forward(played(world), record)
     assert world.target.running
     assert not world.missed
 

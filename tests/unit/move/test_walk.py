@@ -23,6 +23,7 @@ from portkit.move.steps import steps_of
 from portkit.move.walk import Step, StepState, backward, forward
 from portkit.progress import NullObserver
 from tests.factories import plan
+from tests.unit.move.fakes import FakeRecord, FakeStep, Killed, steps_in
 from tests.unit.move.lanes import Baton, Turns
 
 HOST: Any = SimpleNamespace(endpoint="there")
@@ -37,10 +38,6 @@ def real_steps(**changes: Any) -> tuple[Step, ...]:
 STEPS = {step.name: step for step in real_steps()}
 NEEDS = {name: step.needs for name, step in STEPS.items()}
 MEASURED = {"seconds": 1}
-
-
-class Killed(BaseException):
-    """SIGKILL: nothing of the process runs after it."""
 
 
 @dataclass
@@ -65,16 +62,8 @@ class World:
             raise EngineError(f"{step} cannot be done")
 
 
-@dataclass
-class FakeStep:
+class PlayedStep(FakeStep):
     """A step that takes its place in a Move from a real one."""
-
-    world: World
-    name: str
-    needs: tuple[str, ...]
-    after: tuple[str, ...]
-    renewed: bool
-    aside: bool
 
     def before(self) -> dict[str, Any]:
         self.world.act(self.name)
@@ -102,27 +91,8 @@ class FakeStep:
         self.world.act(self.name)
 
 
-@dataclass
-class FakeRecord:
-    """The journal; a write is there as a whole or not at all."""
-
-    world: World
-    rows: dict[str, tuple[StepState, dict[str, Any]]] = field(default_factory=dict)
-
-    def state(self, step: str) -> StepState:
-        return self.rows.get(step, (StepState.PENDING, {}))[0]
-
-    def note(self, step: str, state: StepState, result: dict[str, Any] | None = None) -> None:
-        self.world.act("")
-        known = self.rows.get(step, (StepState.PENDING, {}))[1]
-        self.rows[step] = (state, {**known, **(result or {})})
-
-
-def steps_in(world: World) -> list[FakeStep]:
-    return [
-        FakeStep(world, name, step.needs, step.after, step.renewed, step.aside)
-        for name, step in STEPS.items()
-    ]
+def played(world: World) -> list[PlayedStep]:
+    return steps_in(PlayedStep, world, STEPS)
 
 
 def go(world: World, record: FakeRecord, *turns: bool) -> None:
@@ -131,7 +101,7 @@ def go(world: World, record: FakeRecord, *turns: bool) -> None:
     world.halt = Turns(world.baton)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(walk, "threading", SimpleNamespace(Thread=world.baton.thread))
-        forward(steps_in(world), record, world.halt)
+        forward(played(world), record, world.halt)
 
 
 class Moves(RuleBasedStateMachine):
@@ -159,7 +129,7 @@ class Moves(RuleBasedStateMachine):
             return
         except EngineError:
             try:
-                backward(steps_in(self.world), self.record)
+                backward(played(self.world), self.record)
             except Killed:
                 return
 
@@ -171,7 +141,7 @@ class Moves(RuleBasedStateMachine):
     def go_back(self, fuel: int, broken: frozenset[str]) -> None:
         self._process(fuel, broken)
         try:
-            backward(steps_in(self.world), self.record)
+            backward(played(self.world), self.record)
         except Killed:
             return
 
@@ -195,7 +165,7 @@ class Moves(RuleBasedStateMachine):
         assert all(self.record.state(name) is StepState.DONE for name in NEEDS)
         assert all(self.record.rows[name][1]["seconds"] == 1 for name in NEEDS)
         self._process(1000, frozenset())
-        assert backward(steps_in(self.world), self.record) == ()
+        assert backward(played(self.world), self.record) == ()
         assert self.world.there == set()
 
 
@@ -210,7 +180,7 @@ def test_what_was_before_is_recorded_once() -> None:
     """A step that was begun and killed finds its own half-done work there: not what was before."""
     world = World(fuel=6)
     record = FakeRecord(world)
-    only = [step for step in steps_in(world) if step.name == "reserve"]
+    only = [step for step in played(world) if step.name == "reserve"]
     with pytest.raises(Killed):
         world.fuel = 3  # before, note, the first half of do
         forward(only, record)
@@ -223,7 +193,7 @@ def test_what_was_before_is_recorded_once() -> None:
 def test_a_lock_is_taken_again_only_while_there_is_something_to_do() -> None:
     world = World()
     record = FakeRecord(world)
-    steps = steps_in(world)
+    steps = played(world)
     forward(steps, record)
     world.locked = False
     forward(steps, record)
@@ -236,7 +206,7 @@ def test_a_lock_is_taken_again_only_while_there_is_something_to_do() -> None:
 def test_what_cannot_be_undone_keeps_what_it_stands_on() -> None:
     world = World()
     record = FakeRecord(world)
-    steps = steps_in(world)
+    steps = played(world)
     forward(steps, record)
     world.broken = frozenset({"create disk"})
     left = backward(steps, record)

@@ -1,0 +1,57 @@
+"""Volumes of the target that an App takes: what they had, and how they get it back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from portkit.host import Host
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """What a volume had before a Move. place: where the host has it now. bytes: on its disk."""
+
+    move: str
+    volume: str
+    place: str
+    bytes: int
+
+
+def places(host: Host, replaced: Sequence[str], kept: Sequence[str]) -> dict[str, str]:
+    """As `DockerVolumes.places`."""
+    # Imported here because the SDK may be absent where no engine is used.
+    from portkit.engines.docker_volumes import DockerVolumes
+
+    with closing(DockerVolumes(host.docker_socket(), host.name)) as engine:
+        return engine.places(replaced, kept)
+
+
+def set_aside(host: Host, identity: str, found: dict[str, str]) -> None:
+    """These volumes, by their names and places, are empty; what they had is beside them."""
+    rows = [{"name": name, "path": path} for name, path in found.items()]
+    host.remote.call("volume.aside", {"id": identity, "volumes": rows})
+
+
+def left(host: Host, identity: str = "") -> tuple[SetAside, ...]:
+    """What a Move has set aside on a host, and is still there; without an id, every Move."""
+    rows = host.remote.call("volume.kept", {"id": identity})["volumes"]
+    return tuple(SetAside(row["id"], row["name"], row["path"], row["bytes"]) for row in rows)
+
+
+def put_back(host: Host, identity: str) -> None:
+    """Every volume has what it had before the Move; what it has now is removed. Nothing where the
+    Move has set nothing aside. ConflictError while a container that runs uses one of them."""
+    from portkit.engines.docker_volumes import DockerVolumes
+
+    names = [each.volume for each in left(host, identity)]
+    if names:
+        with closing(DockerVolumes(host.docker_socket(), host.name)) as engine:
+            engine.require_unused(names)
+    host.remote.call("volume.back", {"id": identity})
+
+
+def drop(host: Host, identity: str) -> None:
+    """Remove what a Move has set aside."""
+    host.remote.call("volume.drop", {"id": identity})

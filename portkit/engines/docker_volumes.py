@@ -1,0 +1,69 @@
+"""Volumes of an engine that a Move did not make, and whose place or content an App is to take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from portkit.engines.docker_source import DockerSource
+from portkit.errors import ConflictError, IncompatibleError
+
+if TYPE_CHECKING:  # it loads the SDK, which may be absent where nobody needs it
+    from portkit.engines.docker_client import Volume
+
+
+# What does not write: not started yet, or over. Of any other state it may.
+_ENDED = ("created", "exited", "dead", "configured", "initialized", "stopped")
+
+
+class DockerVolumes(DockerSource):
+    """The engine of a host that has volumes of the names that an App brings. It is only asked."""
+
+    def places(self, replaced: Sequence[str], kept: Sequence[str]) -> dict[str, str]:
+        """Where the host has the content of each volume that is to be replaced.
+
+        ConflictError when one of these, or of those that are to be kept, is not there any more, or
+        a container that runs uses it; IncompatibleError when one that is to be replaced is not
+        simply a folder of the engine's.
+        """
+        names = [*replaced, *kept]
+        known = {each.Name: each for each in self._volumes()}
+        for name in names:
+            if name not in known:
+                raise ConflictError(
+                    "a volume of the target is not there any more",
+                    details=f"{name} on {self._host}, which was there when the Move was planned",
+                    resolution="Take the Move back, and move again.",
+                )
+        for name in replaced:
+            self._require_plain(known[name])
+        self.require_unused(names)
+        return {name: known[name].Mountpoint for name in replaced}
+
+    def require_unused(self, names: Sequence[str]) -> None:
+        """ConflictError when a container that runs uses one of these volumes."""
+        for name in names:
+            if users := self._running_on(name):
+                raise ConflictError(
+                    "a volume of the target is in use there",
+                    details=f"{name} on {self._host}, by container "
+                    f"{', '.join(each[:12] for each in users)[:500]}",
+                    resolution="Stop what uses it, and try again; or let the data go into a volume "
+                    f"of another name: --volumes {name}=clone.",
+                )
+
+    def _running_on(self, name: str) -> list[str]:
+        # Not by a filter of states: Podman knows others than Docker.
+        with self._errors("list containers"):
+            rows = self._listed({"volume": name}, all_=True)
+        return [row.Id for row in rows if row.State not in _ENDED]
+
+    def _require_plain(self, volume: Volume) -> None:
+        if volume.Driver not in ("", "local") or volume.Options:
+            raise IncompatibleError(
+                "a volume of the target is not simply a folder of its engine",
+                details=f"{volume.Name} on {self._host}: driver {volume.Driver}, options "
+                f"{', '.join(sorted(volume.Options)) or 'none'}",
+                resolution="Let the data go into a volume of another name: --volumes "
+                f"{volume.Name}=clone.",
+            )

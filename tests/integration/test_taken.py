@@ -1,0 +1,107 @@
+"""A target that has volumes of the names that a running App brings, with data of its own."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portkit.lab import Lab
+from tests.integration.commands import ask, on, ours, portkit
+from tests.integration.counter import PORT, counter, remove
+
+pytestmark = pytest.mark.lab
+
+NAMES = ("taken-data", "taken-kept", "taken-cloned")
+WAYS = ("override", "keep", "clone")
+# Content that a copy would not give back exactly: names for one file, holes, times, an attribute.
+FILL = """cd "$(docker volume inspect -f '{{.Mountpoint}}' %s)"
+echo beta > theirs && ln theirs again
+truncate -s 1M holes && ln -s /etc/passwd out && mkdir -m 3770 deep && chown 33:44 deep
+touch -d 2001-02-03T04:05:06.789 theirs . && chmod 0751 ."""
+# Everything but the time at which an inode was changed, which a rename changes.
+SEEN = """cd "$(docker volume inspect -f '{{.Mountpoint}}' %s)" &&
+find . -printf '%%p %%i %%m %%U %%G %%s %%b %%n %%T@ %%l\\n' | sort && cat theirs"""
+
+
+@pytest.fixture
+def taken(lab: Lab) -> Iterator[str]:
+    volumes = ("-v", "taken-kept:/kept", "-v", "taken-cloned:/cloned")
+    counter(lab, "taken", *volumes)
+    on(lab, "alpha", "docker exec taken sh -c 'echo alpha | tee /kept/ours > /cloned/ours'")
+    for name in NAMES:
+        on(lab, "beta", f"docker volume create {name}")
+        on(lab, "beta", FILL % name)
+    yield "container:taken"
+    remove(lab, "taken")
+    on(lab, "alpha", f"docker volume rm {' '.join(NAMES)}", check=False)
+    label = "docker ps -aq --filter label=portkit.app=taken"
+    on(lab, "beta", f"{label} | xargs -r docker rm -f; docker volume rm {' '.join(NAMES)}")
+
+
+def test_the_user_chooses_for_each_volume(lab: Lab, store: Path, taken: str) -> None:
+    source, target = (f"http://{lab.address(name)}:{PORT}/" for name in ("alpha", "beta"))
+    before = ours(lab, "beta")
+    was = [on(lab, "beta", SEEN % name) for name in NAMES]
+    words = (taken, "--from", "lab:alpha", "--to", "lab:beta")
+    assert ask(source, "POST", b"") == b"1\n"
+    refused = portkit("move", *words, store=store, check=False)
+    assert refused.code == 10
+    assert all(b"=" + way in refused.stderr for way in (b"override", b"clone", b"keep"))
+    chosen = [f"--volumes={name}={way}" for name, way in zip(NAMES, WAYS, strict=True)]
+    report = json.loads(portkit("move", *words, *chosen, "--output", "json", store=store).text)
+    assert ask(target, "POST", b"") == b"2\n", "its own data has come"
+    carried = {each["name"] for each in report["cutover"]["volumes"]}
+    assert carried == {NAMES[0], NAMES[2]}
+    found = [
+        row for row in report["forms"][0]["compat"]["findings"] if row["rule"] == "volume-taken"
+    ]
+    assert [row["severity"] for row in found] == ["warning", "warning"]
+    container = on(
+        lab, "beta", f"docker ps -q --filter label=portkit.move={report['move']}"
+    ).strip()
+    seen = on(lab, "beta", f"docker exec {container} sh -c 'ls /data /kept; cat /cloned/ours'")
+    assert seen.split() == [
+        "/data:",
+        "count",
+        "/kept:",
+        "again",
+        "deep",
+        "holes",
+        "out",
+        "theirs",
+        "alpha",
+    ]
+    assert on(lab, "beta", SEEN % NAMES[2]) == was[2], "nobody touched it"
+    left = portkit("forget", report["move"], store=store).text
+    assert "what volume taken-data had before the Move: " in left
+    assert "volume taken-kept (its data is nowhere else" in left
+    # A container of somebody's that uses the volume meanwhile is not put on other data.
+    user = "docker run -d --rm -v taken-data:/x --entrypoint sleep"
+    image = on(lab, "beta", f"docker inspect -f '{{{{.Image}}}}' {container}").strip()
+    theirs = on(lab, "beta", f"{user} {image} 600").strip()
+    back = ("rollback", report["move"], "--discard-writes")
+    in_use = portkit(*back, store=store, check=False)
+    assert in_use.code == 10, in_use.stderr
+    assert b"in use there" in in_use.stderr
+    assert ask(source, "POST", b"") == b"2\n", "it runs at its source all the same"
+    on(lab, "beta", f"docker rm -f {theirs}")
+    portkit(*back, store=store)
+    assert [on(lab, "beta", SEEN % name) for name in NAMES] == was, (
+        "byte by byte, and inode by inode"
+    )
+    on(lab, "beta", "docker image prune -f")  # the container above was of the Move's image
+    assert ours(lab, "beta") == before
+
+
+def test_what_was_replaced_stays_until_it_is_forgotten(lab: Lab, store: Path, taken: str) -> None:
+    target = f"http://{lab.address('beta')}:{PORT}/"
+    words = (taken, "--from", "lab:alpha", "--to", "lab:beta", "--volumes", "override")
+    report = json.loads(portkit("move", *words, "--output", "json", store=store).text)
+    assert ask(target, "POST", b"") == b"1\n"
+    folders = "ls -d $(docker volume inspect -f '{{.Mountpoint}}' taken-data)/../portkit-*"
+    assert "portkit-was-" in on(lab, "beta", folders)
+    portkit("forget", report["move"], "--delete", store=store)
+    assert on(lab, "beta", folders, check=False) == ""
+    portkit("rm", "--yes", report["move"], "--on", "lab:beta", store=store)
+    assert on(lab, "beta", SEEN.replace("theirs", "count") % NAMES[0]), "the App's data stays"
