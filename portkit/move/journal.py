@@ -114,11 +114,22 @@ class Entry:
 
 @dataclass(frozen=True)
 class PastTransfer:
-    """A transfer that was measured."""
+    """A transfer that was measured. link: bytes a second that the link took meanwhile.
+    content_bytes: of what was sent, unpacked, holes left out."""
 
     move: str
     sent_bytes: int
     seconds: float
+    link: float | None = None
+    content_bytes: int = 0
+
+    @property
+    def beside_byte_s(self) -> float | None:
+        """Seconds for each byte of content beside those that the link took; None where that is not
+        known."""
+        if not self.link or self.content_bytes <= 0:
+            return None
+        return max(0.0, self.seconds - self.sent_bytes / self.link) / self.content_bytes
 
     @property
     def rate(self) -> float:
@@ -184,10 +195,16 @@ class Journal:
         for entry in self.moves():
             if entry.target != target or entry.plan.get("limit") is not None:
                 continue
-            row = self.record(entry.id).result(f"transfer {form}").get("transfer", {})
+            result = self.record(entry.id).result(f"transfer {form}")
+            row = result.get("transfer", {})
             sent, seconds = row.get("sent_bytes", 0), row.get("seconds", 0.0)
             if sent >= _TELLING_BYTES and seconds > 0:
-                return PastTransfer(entry.id, sent, seconds)
+                content = sum(
+                    each.get("literal", 0) + each.get("copied", 0)
+                    for each in row.get("blobs", ())
+                    if each.get("sent", 0)
+                )
+                return PastTransfer(entry.id, sent, seconds, result.get("link"), content)
         return None
 
     def pasts(self) -> tuple[history.Past, ...]:

@@ -13,6 +13,10 @@ from portkit.move.journal import Journal, PastTransfer, Steps
 from portkit.move.plan import PRESYNC, Plan
 from portkit.move.prepare import Job, Packed
 from portkit.report import FormReport
+from portkit.volumes import link_rate
+
+# Bytes of content a second that are packed here and unpacked there, beside their way (assumed).
+_BESIDE_RATE = 25e6
 
 
 def predictions(
@@ -24,14 +28,18 @@ def predictions(
     and a Move of the same content is compared with them.
     """
     found: dict[tuple[str, Form], Prediction] = {}
+    link: float | None = None
     arriving: set[str] = set()
     for each in packed:
         with each.turn.taken() as clock, job.about(each.app, "predicting its cost"):
             for form, artifact in each.artifacts.items():
                 if artifact is None or each.hopeless(form):
                     continue
+                if link is None:
+                    with clock.phase("measure the link"):
+                        link = link_rate(job.target)
                 with clock.phase(f"predict {form}"):
-                    cost = _one(each, artifact, job, journal, arriving)
+                    cost = _one(each, artifact, job, journal, arriving, link)
                 found[each.app.name, form] = cost
                 target = job.target
                 journal.foresee(
@@ -98,11 +106,15 @@ def _of_form(report: FormReport) -> Iterator[Figure]:
 
 
 def _one(
-    packed: Packed, artifact: Artifact, job: Job, journal: Journal, arriving: set[str]
+    packed: Packed,
+    artifact: Artifact,
+    job: Job,
+    journal: Journal,
+    arriving: set[str],
+    link: float | None,
 ) -> Prediction:
     past = journal.measured(artifact.form, job.target.name)
-    rate = None if past is None else past.rate
-    new, expected = transfer.expected(artifact, job.store, job.target, arriving=arriving, rate=rate)
+    new, expected = transfer.expected(artifact, job.store, job.target, arriving=arriving, rate=link)
     arrives: list[tuple[Artifact, Sequence[Blob]]] = [(artifact, new)]
     if artifact.form is Form.DISK and Form.IMAGE in packed.artifacts:
         arrives.insert(0, (packed.image, ()))  # the disk is made from its layers
@@ -110,6 +122,7 @@ def _one(
         expected,
         space_bytes=compat.space_needed(packed.target, arrives),
         past=past,
+        link=link,
         limit=job.target.rate_limit,
         local=job.target.name == "local",
     )
@@ -120,22 +133,23 @@ def predict(
     *,
     space_bytes: int,
     past: PastTransfer | None,
+    link: float | None = None,
     limit: float | None = None,
     local: bool = False,
 ) -> Prediction:
     """What one Form is going to cost. expected: its blobs, None where that cannot be known. past:
-    an earlier transfer to that host. limit: what the Move is held to, bytes a second. local: the
+    an earlier transfer to that host. link: bytes a second that the way there was seen to take.
+    limit: what the Move is held to, bytes a second. local: the
     target is this machine, so nothing goes over a network."""
     sent = reused = None
     if expected is not None:
         sent = 0 if local else sum(delivery.sent for delivery in expected)
         reused = sum(delivery.copied for delivery in expected)
-    seconds = None
-    if sent is not None and past is not None and not local:
-        # The rate of a whole transfer, unpacking included: that is what the time will be made of
-        # again.
-        seconds = round(sent / min(past.rate, limit or past.rate), 1)
-    basis = (_bytes(expected), "space: an upper bound, from sizes", _time(past, limit, local))
+    seconds, time = None, "time: unknown, because nothing goes over a network"
+    if sent is not None and not local:
+        content = sum(each.literal + each.copied for each in expected or () if each.sent)
+        seconds, time = _seconds(sent, content, past, link, limit)
+    basis = (_bytes(expected), "space: an upper bound, from sizes", time)
     return Prediction(
         sent_bytes=sent,
         reused_bytes=reused,
@@ -155,10 +169,21 @@ def _bytes(expected: Sequence[Delivery] | None) -> str:
     )
 
 
-def _time(past: PastTransfer | None, limit: float | None, local: bool) -> str:
-    if local:
-        return "time: unknown, because nothing goes over a network"
-    if past is None:
-        return "time: unknown, because no transfer of this form to this host was measured yet"
-    held = f", held to {limit / 1e6:.1f} MB/s" if limit and limit < past.rate else ""
-    return f"time: as fast as {past.move}, {past.rate / 1e6:.1f} MB/s with unpacking{held}"
+def _seconds(
+    sent: int, content: int, past: PastTransfer | None, link: float | None, limit: float | None
+) -> tuple[float | None, str]:
+    """How long a transfer takes, and what that rests on."""
+    if link is None and past is None:
+        return None, "time: unknown, because neither the way nor a transfer was measured"
+    if link is None or (past is not None and past.beside_byte_s is None):
+        assert past is not None, "one of them is there"
+        # The rate of a whole transfer, unpacking included.
+        rate = min(each for each in (past.rate, link, limit) if each)
+        return round(sent / rate, 1), f"time: as fast as {past.move}, {rate / 1e6:.1f} MB/s in all"
+    link = min(link, limit or link)
+    beside_s, why = 1 / _BESIDE_RATE, f"an assumed {_BESIDE_RATE / 1e6:.0f} MB/s"
+    if past is not None and past.beside_byte_s is not None:
+        beside_s = past.beside_byte_s
+        why = f"{1e-6 / max(beside_s, 1e-12):.0f} MB/s, as in {past.move}"
+    words = f"a link of {link / 1e6:.1f} MB/s, and packing and unpacking beside it, {why}"
+    return round(sent / link + content * beside_s, 1), f"time: {words}"

@@ -104,7 +104,12 @@ class Send(FormStep):
                 move=ground.plan.move,
                 parcels=cargo.source.parcels(cargo.store),
             )
-        return {"transfer": asdict(sent), "phases": ground.phases()}
+        # By the link's rate, a later prediction tells its time from that of what is done beside.
+        return {
+            "transfer": asdict(sent),
+            "link": ground.target.rate,
+            "phases": ground.phases(),
+        }
 
     def undo(self) -> None:
         ground, plan = self.ground, self.ground.plan

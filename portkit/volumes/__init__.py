@@ -6,7 +6,7 @@ docs/volumes.md says what is kept, and how sure it is.
 from portkit.volumes.copy import Copy
 from portkit.volumes.passes import Pass, another, predicted_last_s
 from portkit.volumes.side import Folder
-from portkit.volumes.survey import Survey, survey
+from portkit.volumes.survey import Survey, link_rate, survey
 from portkit.volumes.verify import verify_origin
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Pass",
     "Survey",
     "another",
+    "link_rate",
     "predicted_last_s",
     "survey",
     "verify_origin",

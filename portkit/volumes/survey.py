@@ -1,11 +1,14 @@
-"""A folder that an App uses, looked at for a bounded time before a Move: its size, how fast its
-content is read, compressed and sent, and how much of it changes. Nothing is written anywhere."""
+"""A folder that an App uses, and the way to a target, looked at for a bounded time before a Move:
+size, how fast content is read, compressed and sent, and how much changes. Nothing is written."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from portkit.errors import VerifyError
 from portkit.halt import Halt
@@ -14,7 +17,7 @@ from portkit.volumes import streams
 from portkit.volumes.side import Folder, Side, encoding_of
 from portkit.wire import tree
 from portkit.wire.json_types import JsonObject
-from portkit.wire.tree import Want
+from portkit.wire.tree import Block, Want
 
 # Blocks that are read of a folder: 64 MiB. Of a smaller one it is all of them.
 _BLOCKS = 1024
@@ -83,6 +86,25 @@ def survey(
         tried_s=tried_s,
         call_s=call_s,
     )
+
+
+def link_rate(target: Host) -> float | None:
+    """Bytes a second that the way to the target takes, by some that nothing shortens; None where
+    nothing goes over a network. The target drops them. TransferError when the connection breaks."""
+    if target.name == "local":
+        return None
+    data = os.urandom(tree.BLOCK)
+    whole = (1 << tree.PAGES) - 1
+    block = Block(b"trial", 0, len(data), whole, 0, hashlib.sha256(data).digest(), data).pack()
+    began, count, rate = time.monotonic(), _FIRST, 0.0
+    while time.monotonic() - began < _TRIAL_S and count <= _BLOCKS:
+        written, asked = target.remote.written, time.monotonic()
+        chunks = streams.compressed(repeat(block, count), "raw")
+        target.remote.call("volume.weigh", {"encoding": "raw"}, send=chunks)
+        # What a call takes beside is not the link's; but no link is without end.
+        rate = (target.remote.written - written) / max(1e-6, time.monotonic() - asked)
+        count *= _TIMES
+    return rate or None
 
 
 def _looked(side: Side, names: Sequence[str], window_s: float) -> tuple[JsonObject, list[Want]]:

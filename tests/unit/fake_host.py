@@ -22,7 +22,7 @@ class FakeHost:
         self.rate_limit: float | None = None
         self.encodings, self.lost = ("zstd", "zlib", "raw"), False
         self.calls: list[str] = []
-        self.bytes = 0
+        self.bytes = self.written = 0
 
     def facts(self, *, guests: bool = False) -> Facts:
         return self._facts
@@ -40,5 +40,6 @@ class FakeHost:
             "image.containers": {"running": []},
             "store.has": {"have": {}},
             "move.room": {},
+            "volume.weigh": {"bytes": 0},
         }
         return answers[verb]

@@ -149,7 +149,7 @@ def test_a_plan_predicts_what_each_app_brings_and_changes_nothing(tmp_path: Path
     costs = [report.forms[0].predicted for report in lot.plan()]
     assert all(cost and cost.sent_bytes and cost.seconds is None for cost in costs)
     assert [cost and cost.reused_bytes for cost in costs] == [0, 1000], "the layer of both"
-    assert set(lot.target.calls) == {"image.list", "store.has"}
+    assert set(lot.target.calls) == {"image.list", "store.has", "volume.weigh"}
 
 
 def test_a_move_of_what_was_planned_is_compared_with_the_prediction(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """What a Move is going to cost: said before it travels, with what it rests on, or as unknown."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from portkit.compat import space, space_needed
 from portkit.delivery import Delivery
@@ -29,6 +32,54 @@ def test_a_limit_is_slower_than_the_link_or_changes_nothing() -> None:
     assert predict((SENT,), space_bytes=0, past=PAST, limit=1e6).seconds == 20.0
     assert predict((SENT,), space_bytes=0, past=PAST, limit=1e9).seconds == 4.0
     assert predict((SENT,), space_bytes=0, past=None, limit=1e6).seconds is None
+
+
+def test_the_link_is_measured_and_what_is_done_beside_comes_from_earlier() -> None:
+    sent = replace(SENT, literal=74_999_900)  # 75 MB of content
+    first = predict((sent,), space_bytes=0, past=None, link=10e6)
+    assert first.seconds == 2.0 + 3.0
+    assert "assumed" in first.basis[-1]
+    # 50 MB over 10 MB/s took 5 of 10 s; the other 5 went to 100 MB of content.
+    past = replace(PAST, link=10e6, content_bytes=100_000_000)
+    later = predict((sent,), space_bytes=0, past=past, link=5e6)
+    assert later.seconds == pytest.approx(4.0 + 3.75, abs=0.1)
+    assert "pk-before" in later.basis[-1]
+    assert predict((sent,), space_bytes=0, past=past, link=5e6, limit=1e6).seconds == 23.8
+    # Of a transfer that an older portkit has made, only the whole is known.
+    assert predict((sent,), space_bytes=0, past=PAST, link=1e9).seconds == 4.0
+    assert predict((sent,), space_bytes=0, past=PAST, link=2e6).seconds == 10.0
+
+
+@given(
+    st.integers(0, 1 << 50),
+    st.integers(0, 1 << 50),
+    st.builds(
+        PastTransfer,
+        move=st.just("pk-x"),
+        sent_bytes=st.integers(1, 1 << 50),
+        seconds=st.floats(1e-3, 1e9),
+        link=st.none() | st.floats(0, 1e12),
+        content_bytes=st.integers(0, 1 << 50),
+    ),
+    st.none() | st.floats(1, 1e12),
+    st.none() | st.floats(1, 1e12),
+)
+def test_more_bytes_never_take_less_time(
+    sent: int, more: int, past: PastTransfer, link: float | None, limit: float | None
+) -> None:
+    costs = [
+        predict(
+            (replace(SENT, sent=size, literal=size),),
+            space_bytes=0,
+            past=past,
+            link=link,
+            limit=limit,
+        ).seconds
+        for size in (sent, sent + more)
+    ]
+    assert costs[0] is not None
+    assert costs[1] is not None
+    assert 0 <= costs[0] <= costs[1] < math.inf
 
 
 @pytest.mark.parametrize(
