@@ -12,6 +12,7 @@ from bench import (
     downtime,
     harness,
     ordinary,
+    predictions,
     several,
     vm,
 )
@@ -160,6 +161,24 @@ def test_the_rounds_of_a_cutover() -> None:
     assert len(every) == len(set(every)) == 10 * 3 * 2
     others = cutover.faults()
     assert len(set(others)) == 10 * 3 * len(cutover.FAULTS)
+
+
+def test_errors_of_predictions_have_no_sign_and_no_error_is_none() -> None:
+    rows = {
+        "container, 20mbit": [
+            {"what": "downtime", "unit": "s", "predicted": 1.0, "measured": 2.0},
+            {"what": "data: the first pass", "unit": "s", "predicted": 3.0, "measured": 2.0},
+            {"what": "downtime", "unit": "s", "predicted": 1.0, "measured": 0.0},
+        ]
+    }
+    for row, error in zip(rows["container, 20mbit"], (-50.0, 50.0, None), strict=True):
+        row["error_percent"] = error
+    found = {row.row: row for row in predictions.errors(rows)}
+    assert found["error of the downtime of a Move"].ours == (50.0,)
+    assert found["error of the seconds of a Move"].met is False
+    (down, data) = predictions.beside(rows)
+    assert (down.ours, down.peer, down.limit) == ((1.0, 1.0), (2.0, 0.0), None)
+    assert data.row == "container, 20mbit: data: the first pass"
 
 
 def test_phases_before_the_stop_are_no_part_of_the_downtime() -> None:

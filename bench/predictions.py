@@ -1,0 +1,179 @@
+"""How near what a Move is predicted to cost is to what it costs.
+
+Moves between alpha (Debian 12) and beta (Debian 13), whose link has 100 and 20 Mbit in turn. The
+journal is empty at first, so the first Move of each kind has nothing to go by but what is measured
+right before, and defaults; the second one of each kind and rate has the first one's figures.
+
+- image: an image of debian:bookworm-slim and 20 MB of random bytes, with `move --dry-run` before;
+- disk: the same as a disk, which boots on an emulated processor; once at each rate;
+- container: `portkit move container:NAME`, whose volume has 64 files of 1 MiB, half of each random,
+  and a writer that replaces 29 pages of 4 KiB a second. The target has its image.
+
+Of each Move, what was predicted (ours) stands beside what was measured (peer): bytes of what was
+sent, seconds of the transfer of a form or of the first pass over the data, and the downtime. The
+rows of the errors have, for each of these three, the error of every Move in per cent, without its
+sign, and the median as the figure; `portkit`'s aim for it is 15 %.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import harness, hosts
+from portkit import process
+
+NAME = "predictions"
+RATES = ("100mbit", "20mbit")
+REPEAT = 2
+LIMIT = 15.0  # per cent
+APP, VOLUME, PORT, IMAGE = "predicted", "predicted-data", 8096, "debian:bookworm-slim"
+_FILES, _HALF = 64, 512  # files of the volume; KiB that are random, and as many that are not
+_SERVER = (
+    "use IO::Socket::INET; $SIG{TERM} = sub { exit 0 }; "
+    "my $l = IO::Socket::INET->new(LocalPort => 80, Listen => 9, ReuseAddr => 1) or die; "
+    "while (1) { my $c = $l->accept or next; my $r = <$c>; "
+    'print $c "HTTP/1.0 200 OK\\r\\n\\r\\nhere\\n"; close $c }'
+)
+_WRITER = (
+    "open my $u, '<', '/dev/urandom'; my @f = glob '/data/*'; while (1) { "
+    "open my $f, '+<', $f[rand @f] or die; seek $f, 4096 * int(rand((-s $f) / 4096)), 0; "
+    "sysread $u, my $d, 4096; syswrite $f, $d; close $f; select undef, undef, undef, 1 / 29 }"
+)
+_GONE = f"docker rm -f {APP} >/dev/null 2>&1; docker volume rm -f {VOLUME} >/dev/null"
+# Which of the figures of a Report count as what.
+KINDS = {
+    "image: sent": "bytes",
+    "disk: sent": "bytes",
+    "data: sent in the first pass": "bytes",
+    "image: transfer": "seconds",
+    "disk: transfer": "seconds",
+    "data: the first pass": "seconds",
+    "downtime": "downtime",
+}
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Ground:
+    """A folder for what is of this machine. figures: of all Moves, by what was moved."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.figures: dict[str, list[Json]] = defaultdict(list)
+        self.env = {
+            "PORTKIT_STATE": str(self.folder / "state"),
+            "PORTKIT_STORE": os.environ.get("PORTKIT_STORE", str(self.folder / "store")),
+            **{n: v for n, v in os.environ.items() if n.startswith(("PORTKIT_LAB", "PYTHONPATH"))},
+        }
+        app = self.folder / "app"
+        app.mkdir()
+        (app / "random").write_bytes(os.urandom(20_000_000))
+        command = json.dumps(["perl", "-e", _SERVER])
+        (app / "Dockerfile").write_text(f"FROM {IMAGE}\nCOPY random /random\nCMD {command}\n")
+        (app / "compose.yaml").write_text(
+            f"name: {APP}\nservices:\n  web:\n    build: .\n    ports: ['{PORT}:80']\n"
+        )
+
+    def portkit(self, *words: str) -> str:
+        """Its standard output."""
+        argv = [sys.executable, "-c", "from portkit_cli.main import main; main()", *words]
+        return process.run([*argv, "--progress", "quiet"], env=self.env, timeout=1800).text
+
+    def form(self, form: str, rate: str) -> None:
+        """The app as an image or a disk, which the target has nothing of."""
+        hosts.clear()
+        words = ["move", str(self.folder / "app"), "--from", f"lab:{hosts.SOURCE}"]
+        words += ["--to", f"lab:{hosts.TARGET}", "--form", form, "--output", "json"]
+        with hosts.shaped(rate):
+            self.portkit(*words, "--dry-run")
+            self._note(f"{form}, {rate}", json.loads(self.portkit(*words)))
+
+    def container(self, rate: str) -> None:
+        """What runs, with its data."""
+        with self._running(), hosts.shaped(rate):
+            words = ["move", f"container:{APP}", "--from", f"lab:{hosts.SOURCE}"]
+            words += ["--to", f"lab:{hosts.TARGET}", "--output", "json"]
+            self._note(f"container, {rate}", json.loads(self.portkit(*words)), "--data")
+
+    def _note(self, what: str, report: Json, *more: str) -> None:
+        found = [each for each in report["predictions"] if each["measured"] is not None]
+        harness.tell(f"{what}: {json.dumps(found)}")
+        self.figures[what] += [each for each in found if each["what"] in KINDS]
+        # Not rolled back: only Moves that ended well are what later ones are predicted by.
+        self.portkit("rm", "--yes", *more, report["move"], "--on", f"lab:{hosts.TARGET}")
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        hosts.on(hosts.SOURCE, _GONE)
+        hosts.on(hosts.TARGET, _GONE)
+        hosts.on(hosts.SOURCE, f"docker save {IMAGE} | {hosts.to_target()} docker load")
+        server = f"{IMAGE} perl -e {shlex.quote(_SERVER)}"
+        hosts.on(
+            hosts.SOURCE, f"docker create --name {APP} -p {PORT}:80 -v {VOLUME}:/data {server}"
+        )
+        place = f"$(docker volume inspect -f '{{{{.Mountpoint}}}}' {VOLUME})"
+        hosts.on(
+            hosts.SOURCE,
+            f"cd {place} && for n in $(seq {_FILES}); do (head -c {_HALF}K /dev/urandom; "
+            f"yes $n | head -c {_HALF}K) > f$n; done; docker start {APP}; "
+            f"docker exec -d {APP} perl -e {shlex.quote(_WRITER)}",
+        )
+        os.sync()
+        yield
+        hosts.on(hosts.SOURCE, _GONE)
+        hosts.on(hosts.TARGET, _GONE)
+
+
+def errors(figures: Mapping[str, Sequence[Json]]) -> list[harness.Row]:
+    """For bytes, seconds and downtime, by how many per cent each Move was not as predicted."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for each in (row for rows in figures.values() for row in rows):
+        if each["error_percent"] is not None:
+            found[KINDS[each["what"]]].append(abs(each["error_percent"]))
+    return [
+        harness.Row(f"error of the {kind} of a Move", "%", tuple(values), limit=LIMIT)
+        for kind, values in found.items()
+    ]
+
+
+def beside(figures: Mapping[str, Sequence[Json]]) -> list[harness.Row]:
+    """Every figure that was predicted (ours), with what was measured (peer)."""
+    made = []
+    for what, rows in figures.items():
+        for name in dict.fromkeys(each["what"] for each in rows):
+            some = [each for each in rows if each["what"] == name]
+            ours = tuple(each["predicted"] for each in some)
+            peer = tuple(each["measured"] for each in some)
+            made.append(harness.Row(f"{what}: {name}", some[0]["unit"], ours, peer))
+    return made
+
+
+def main() -> int:
+    with (
+        tempfile.TemporaryDirectory(prefix="portkit-predictions-") as name,
+        hosts.ground(),
+    ):
+        ground = Ground(Path(name))
+        for turn in range(REPEAT):
+            for rate in RATES:
+                ground.form("image", rate)
+                ground.container(rate)
+                if turn == 0:
+                    ground.form("disk", rate)
+    return harness.finish(NAME, [*errors(ground.figures), *beside(ground.figures)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
