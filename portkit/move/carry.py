@@ -79,7 +79,8 @@ def carry_out(
 
     Returns the Report, and the error where the App runs on the target and a hook has failed.
     """
-    foreseen = predict.cutover(packed, job, journal)
+    # A trial, which no user's course leads, is about something else.
+    predicted, foreseen = predict.before(packed, job, journal) if course else ({}, None)
     before = packed.turn.clock.take()
     course = course or Course()
     plan = replace(
@@ -87,6 +88,7 @@ def carry_out(
         pauses=course.pauses,
         hooks=course.hooks,
         forward=course.forward,
+        predicted=predicted,
         foreseen=foreseen,
     )
     steps = journal.record(plan.move)
@@ -284,9 +286,6 @@ def plan_of(packed: Packed, job: Job, journal: Journal, stays: Form | None, repe
         findings={form: tuple(packed.findings[form]) for form in packed.artifacts},
         reading=packed.app.reading,
         live=live,
-        predicted=journal.foreseen(
-            packed.app.name, job.target.name, packed.image, job.target.rate_limit
-        ),
     )
 
 

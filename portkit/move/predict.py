@@ -17,6 +17,10 @@ from portkit.volumes import link_rate
 
 # Bytes of content a second that are packed here and unpacked there, beside their way (assumed).
 _BESIDE_RATE = 25e6
+# Of an image up to this size, a Move compresses all of it to predict its bytes.
+_SMALL = 32 << 20
+# Of less than so much, the time does not depend on the link; a Move looks at it for so long.
+_TELLING, _SHORT_S = 1 << 20, 0.3
 
 
 def predictions(
@@ -49,6 +53,38 @@ def predictions(
                 # go before it.
                 arriving |= {blob.digest for blob in artifact.blobs}
     return found
+
+
+def before(
+    packed: Packed, job: Job, journal: Journal
+) -> tuple[Mapping[Form, Prediction], Foreseen | None]:
+    """What a Move predicts of itself before it begins: of its forms what a dry run has, where there
+    was one for the same content; and its data and its downtime."""
+    known = journal.foreseen(packed.app.name, job.target.name, packed.image, job.target.rate_limit)
+    return known or _briefly(packed, job, journal), cutover(packed, job, journal)
+
+
+def _briefly(packed: Packed, job: Job, journal: Journal) -> dict[Form, Prediction]:
+    """What a Move predicts of its image, where no dry run has: by samples where it is large, and
+    with a shorter look at the link. A disk is not made by then."""
+    image = packed.artifacts.get(Form.IMAGE)
+    if image is None:
+        return {}
+    with packed.turn.taken() as clock, clock.phase("predict image"):
+        found = transfer.roughly(image, job.store, job.target)
+        if found is not None and sum(each.size for each in found if each.sent) <= _SMALL:
+            found = transfer.expected(image, job.store, job.target)[1]
+        sent = sum(each.sent for each in found or ())
+        link = link_rate(job.target, _SHORT_S) if sent > _TELLING else None
+    cost = predict(
+        found,
+        space_bytes=compat.space_needed(packed.target, [(image, ())]),
+        past=journal.measured(Form.IMAGE, job.target.name),
+        link=link,
+        limit=job.target.rate_limit,
+        local=job.target.name == "local",
+    )
+    return {Form.IMAGE: cost}
 
 
 def cutover(packed: Packed, job: Job, journal: Journal) -> Foreseen | None:
@@ -163,9 +199,10 @@ def _bytes(expected: Sequence[Delivery] | None) -> str:
     if expected is None:
         return "bytes: unknown, because the bundle holds only differences from what a host has"
     there = sum(delivery.sent == 0 for delivery in expected)
-    return (
-        f"bytes: {there} of {len(expected)} blobs are on the target; the others were compared with "
-        "what it has, and the rest compressed here"
+    return f"bytes: {there} of {len(expected)} blobs are on the target; " + (
+        "of the others some was compressed here"
+        if any(delivery.reason == "by samples" for delivery in expected)
+        else "the others were compared with what it has, and the rest compressed here"
     )
 
 

@@ -15,7 +15,7 @@ from portkit.model import Artifact, Blob, Form, ImageConfig
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
 from portkit.transfer.bases import LEAST_BASE, Base, Bases, likeliest
-from portkit.transfer.deliver import deliver, foresee
+from portkit.transfer.deliver import deliver, foresee, roughly_of
 from portkit.transfer.forward import Parcel, bring
 from portkit.transfer.known import Layers, layers, layers_if_any
 from portkit.transfer.resume import Link, ask, persist
@@ -123,6 +123,19 @@ def expected(
             if blob.size >= LEAST_BASE:
                 bases.add(Base(blob.digest, blob.size))
     return new, _already_there(artifact, new) + tuple(deliveries)
+
+
+def roughly(
+    artifact: Artifact, store: Store, host: Host, observer: Observer | None = None
+) -> tuple[Delivery, ...] | None:
+    """What `expected` tells of each blob, from some of its content only: it takes no second.
+
+    What the host has of a blob inside others is not looked for. None as there."""
+    observer, link = observer or NullObserver(), _link(host)
+    new = missing(artifact, host, observer)
+    if not all(store.has(blob.digest) for blob in new):
+        return None
+    return _already_there(artifact, new) + tuple(roughly_of(each, store, link) for each in new)
 
 
 def _bring(

@@ -22,6 +22,7 @@ from portkit.transfer.bases import Base, Bases
 from portkit.transfer.meter import Meter
 from portkit.transfer.price import Packing
 from portkit.transfer.resume import Link, Sending, ask, transmit
+from portkit.transfer.sampled import sampled
 from portkit.transfer.stream import Stream, packer
 from portkit.wire import recipe as ops
 from portkit.wire import strict_json
@@ -65,6 +66,26 @@ def foresee(blob: Blob, store: Store, link: Link, bases: Bases) -> Delivery:
     """What `deliver` would do, found out here; the host is not asked and nothing is sent."""
     with store.space():
         return _Job(blob, store, link, bases, NullObserver(), lambda count: None).foresee()
+
+
+def roughly_of(blob: Blob, store: Store, link: Link) -> Delivery:
+    """As `foresee`, from samples, and as if the host had nothing of the blob."""
+    encodings = link.encodings or link.remote.encodings
+    rate = link.rate or link.held(price.UNKNOWN_RATE)
+    how = price.packing(encodings, blob.size, rate, len(os.sched_getaffinity(0)), packed=False)
+    quick, ratio = price.quick(how)
+    content, made = sampled(store.path(blob.digest), quick)
+    return Delivery(
+        digest=blob.digest,
+        size=blob.size,
+        literal=content,
+        zero=blob.size - content,
+        sent=round(made * ratio),
+        encoding=how.encoding,
+        level=how.level,
+        window=how.window,
+        reason="by samples",
+    )
 
 
 class _Job:

@@ -88,18 +88,19 @@ def survey(
     )
 
 
-def link_rate(target: Host) -> float | None:
+def link_rate(target: Host, most_s: float = _TRIAL_S) -> float | None:
     """Bytes a second that the way to the target takes, by some that nothing shortens; None where
-    nothing goes over a network. The target drops them. TransferError when the connection breaks."""
+    nothing goes over a network. The target drops them. most_s: after which no more are sent.
+    TransferError when the connection breaks."""
     if target.name == "local":
         return None
     data = os.urandom(tree.BLOCK)
     whole = (1 << tree.PAGES) - 1
-    block = Block(b"trial", 0, len(data), whole, 0, hashlib.sha256(data).digest(), data).pack()
+    block = Block(b"trial", 0, len(data), whole, 0, hashlib.sha256(data).digest(), data)
     began, count, rate = time.monotonic(), _FIRST, 0.0
-    while time.monotonic() - began < _TRIAL_S and count <= _BLOCKS:
+    while time.monotonic() - began < most_s and count <= _BLOCKS:
         written, asked = target.remote.written, time.monotonic()
-        chunks = streams.compressed(repeat(block, count), "raw")
+        chunks = streams.compressed(repeat(tree.record(block.pack()), count), "raw")
         target.remote.call("volume.weigh", {"encoding": "raw"}, send=chunks)
         # What a call takes beside is not the link's; but no link is without end.
         rate = (target.remote.written - written) / max(1e-6, time.monotonic() - asked)

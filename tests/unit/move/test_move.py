@@ -155,7 +155,12 @@ def test_a_plan_predicts_what_each_app_brings_and_changes_nothing(tmp_path: Path
 def test_a_move_of_what_was_planned_is_compared_with_the_prediction(tmp_path: Path) -> None:
     lot, journal = Lot(tmp_path, "shop", "blog"), moves.Journal(tmp_path / "state")
     (before,) = lot.run(lot.apps[0], journal=journal)
-    assert before.forms[0].predicted is None
+    brief = before.forms[0].predicted
+    assert brief is not None
+    assert brief.sent_bytes
+    assert brief.seconds is None, "nothing was measured yet"
+    (figure,) = before.predictions
+    assert (figure.what, figure.predicted) == ("image: sent", brief.sent_bytes)
     (planned,) = lot.plan(lot.apps[1], journal=journal)
     (report,) = lot.run(lot.apps[1], journal=journal)
     assert report.forms[0].predicted == planned.forms[0].predicted is not None
@@ -163,7 +168,7 @@ def test_a_move_of_what_was_planned_is_compared_with_the_prediction(tmp_path: Pa
     assert kept.predicted == {Form.IMAGE: planned.forms[0].predicted}
     lot.target.rate_limit = 1e6
     (held,) = lot.run(lot.apps[1], journal=journal)
-    assert held.forms[0].predicted is None, "it was predicted without a limit"
+    assert held.forms[0].predicted is not None, "made anew: the other one was without a limit"
 
 
 def test_what_was_moved_before_one_that_fails_stays(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from portkit.remote.volume_survey import Sample
 from portkit.volumes import Folder
-from portkit.volumes.survey import survey
+from portkit.volumes.survey import link_rate, survey
 from portkit.wire import tree
 from tests.unit.volumes.folders import Pair, seen
 
@@ -97,3 +97,18 @@ def test_what_changes_between_two_looks_is_seen(pair: Pair, tmp_path: Path) -> N
         writer.join()
     assert 0 < found.changed_bytes <= 2 * _MIB
     assert found.window_s >= 0.2
+
+
+def test_the_rate_of_a_link_is_that_of_bytes_that_nothing_shortens(pair: Pair) -> None:
+    before = pair.hosts[1].remote.written
+    rate = link_rate(pair.hosts[1], 0.1)
+    assert rate is not None
+    assert rate > 0
+    assert pair.hosts[1].remote.written - before > 4 * tree.BLOCK
+    assert list(pair.target.iterdir()) == []
+    pair.hosts[1].limit(2e6)
+    held = link_rate(pair.hosts[1], 0.5)
+    assert held is not None
+    assert held < 4e6
+    pair.hosts[1].name = "local"
+    assert link_rate(pair.hosts[1]) is None
