@@ -66,12 +66,12 @@ Json = dict[str, Any]
 
 @dataclass
 class Ground:
-    """A folder for what is of this machine. figures: of all Moves, by what was moved."""
+    """A folder for what is of this machine. moves: the figures of each, by what was moved."""
 
     folder: Path
 
     def __post_init__(self) -> None:
-        self.figures: dict[str, list[Json]] = defaultdict(list)
+        self.moves: dict[str, list[list[Json]]] = defaultdict(list)
         self.env = {
             "PORTKIT_STATE": str(self.folder / "state"),
             "PORTKIT_STORE": os.environ.get("PORTKIT_STORE", str(self.folder / "store")),
@@ -89,13 +89,22 @@ class Ground:
     def portkit(self, *words: str) -> str:
         """Its standard output."""
         argv = [sys.executable, "-c", "from portkit_cli.main import main; main()", *words]
-        return process.run([*argv, "--progress", "quiet"], env=self.env, timeout=1800).text
+        return process.run(argv, env=self.env, timeout=1800).text
 
     def form(self, form: str, rate: str) -> None:
         """The app as an image or a disk, which the target has nothing of."""
         hosts.clear()
         words = ["move", str(self.folder / "app"), "--from", f"lab:{hosts.SOURCE}"]
-        words += ["--to", f"lab:{hosts.TARGET}", "--form", form, "--output", "json"]
+        words += [
+            "--to",
+            f"lab:{hosts.TARGET}",
+            "--form",
+            form,
+            "--output",
+            "json",
+            "--progress",
+            "quiet",
+        ]
         with hosts.shaped(rate):
             self.portkit(*words, "--dry-run")
             self._note(f"{form}, {rate}", json.loads(self.portkit(*words)))
@@ -104,13 +113,13 @@ class Ground:
         """What runs, with its data."""
         with self._running(), hosts.shaped(rate):
             words = ["move", f"container:{APP}", "--from", f"lab:{hosts.SOURCE}"]
-            words += ["--to", f"lab:{hosts.TARGET}", "--output", "json"]
+            words += ["--to", f"lab:{hosts.TARGET}", "--output", "json", "--progress", "quiet"]
             self._note(f"container, {rate}", json.loads(self.portkit(*words)), "--data")
 
     def _note(self, what: str, report: Json, *more: str) -> None:
-        found = [each for each in report["predictions"] if each["measured"] is not None]
+        found = [each for each in report["predictions"] if each["measured"]]
         harness.tell(f"{what}: {json.dumps(found)}")
-        self.figures[what] += [each for each in found if each["what"] in KINDS]
+        self.moves[what].append(found)
         # Not rolled back: only Moves that ended well are what later ones are predicted by.
         self.portkit("rm", "--yes", *more, report["move"], "--on", f"lab:{hosts.TARGET}")
 
@@ -136,22 +145,28 @@ class Ground:
         hosts.on(hosts.TARGET, _GONE)
 
 
-def errors(figures: Mapping[str, Sequence[Json]]) -> list[harness.Row]:
-    """For bytes, seconds and downtime, by how many per cent each Move was not as predicted."""
+def errors(moves: Mapping[str, Sequence[Sequence[Json]]]) -> list[harness.Row]:
+    """For bytes, seconds and downtime, by how many per cent each Move was not as predicted. moves:
+    of each kind, the figures of every Move. What a Move sends is its image and its data together,
+    and so is the time for it."""
     found: dict[str, list[float]] = defaultdict(list)
-    for each in (row for rows in figures.values() for row in rows):
-        if each["error_percent"] is not None:
-            found[KINDS[each["what"]]].append(abs(each["error_percent"]))
+    for figures in (each for some in moves.values() for each in some):
+        for kind in dict.fromkeys(KINDS.values()):
+            rows = [row for row in figures if KINDS.get(row["what"]) == kind]
+            predicted, measured = (sum(row[k] for row in rows) for k in ("predicted", "measured"))
+            if measured > 0:
+                found[kind].append(abs(100 * (predicted - measured) / measured))
     return [
         harness.Row(f"error of the {kind} of a Move", "%", tuple(values), limit=LIMIT)
         for kind, values in found.items()
     ]
 
 
-def beside(figures: Mapping[str, Sequence[Json]]) -> list[harness.Row]:
+def beside(moves: Mapping[str, Sequence[Sequence[Json]]]) -> list[harness.Row]:
     """Every figure that was predicted (ours), with what was measured (peer)."""
     made = []
-    for what, rows in figures.items():
+    for what, figures in moves.items():
+        rows = [row for each in figures for row in each if row["what"] in KINDS]
         for name in dict.fromkeys(each["what"] for each in rows):
             some = [each for each in rows if each["what"] == name]
             ours = tuple(each["predicted"] for each in some)
@@ -172,7 +187,7 @@ def main() -> int:
                 ground.container(rate)
                 if turn == 0:
                     ground.form("disk", rate)
-    return harness.finish(NAME, [*errors(ground.figures), *beside(ground.figures)])
+    return harness.finish(NAME, [*errors(ground.moves), *beside(ground.moves)])
 
 
 if __name__ == "__main__":

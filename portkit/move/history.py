@@ -65,12 +65,12 @@ def past_of(
         form=form,
         stop_s=_phases(result("stop")),
         layer_s=_phases(result("last layer")),
-        boot_s=_number(starts[0]) if isinstance(starts, list) and starts else None,
+        boot_s=number(starts[0]) if isinstance(starts, list) and starts else None,
         first_s=_passes(result("presync"), 1),
         last_s=_phases(result("last sync")),
-        downtime_s=_number(timeline.get("downtime_s")),
-        raw_first_s=_number(_object(foreseen.get("first_s")).get("raw")),
-        raw_last_s=_number(_object(foreseen.get("last_s")).get("raw")),
+        downtime_s=number(timeline.get("downtime_s")),
+        raw_first_s=number(_object(foreseen.get("first_s")).get("raw")),
+        raw_last_s=number(_object(foreseen.get("last_s")).get("raw")),
     )
 
 
@@ -103,7 +103,7 @@ def _phases(result: JsonObject) -> float | None:
     rows = result.get("phases")
     if not isinstance(rows, list):
         return None
-    found = [_number(_object(row).get("seconds")) for row in rows]
+    found = [number(_object(row).get("seconds")) for row in rows]
     known = [each for each in found if each is not None]
     return sum(known) if len(known) == len(found) else None
 
@@ -117,7 +117,7 @@ def _passes(result: JsonObject, count: int) -> float | None:
     for volume in volumes:
         passes = _object(volume).get("passes")
         for each in passes[:count] if isinstance(passes, list) else [None]:
-            seconds = _number(_object(each).get("seconds"))
+            seconds = number(_object(each).get("seconds"))
             if seconds is None:
                 return None
             total += seconds
@@ -128,12 +128,12 @@ def _object(value: object) -> JsonObject:
     return value if isinstance(value, dict) else {}
 
 
-def _number(value: object) -> float | None:
-    """A figure that can be: finite, and not below zero."""
+def number(value: object) -> float | None:
+    """A figure that can be: finite, and not below zero. None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        number = float(value)
+        found = float(value)
     except OverflowError:
         return None
-    return number if math.isfinite(number) and number >= 0 else None
+    return found if math.isfinite(found) and found >= 0 else None

@@ -204,7 +204,8 @@ class Journal:
                     for each in row.get("blobs", ())
                     if each.get("sent", 0)
                 )
-                return PastTransfer(entry.id, sent, seconds, result.get("link"), content)
+                link = history.number(result.get("link"))
+                return PastTransfer(entry.id, sent, seconds, link, content)
         return None
 
     def pasts(self) -> tuple[history.Past, ...]:

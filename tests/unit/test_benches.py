@@ -163,22 +163,22 @@ def test_the_rounds_of_a_cutover() -> None:
     assert len(set(others)) == 10 * 3 * len(cutover.FAULTS)
 
 
-def test_errors_of_predictions_have_no_sign_and_no_error_is_none() -> None:
-    rows = {
-        "container, 20mbit": [
-            {"what": "downtime", "unit": "s", "predicted": 1.0, "measured": 2.0},
-            {"what": "data: the first pass", "unit": "s", "predicted": 3.0, "measured": 2.0},
-            {"what": "downtime", "unit": "s", "predicted": 1.0, "measured": 0.0},
-        ]
-    }
-    for row, error in zip(rows["container, 20mbit"], (-50.0, 50.0, None), strict=True):
-        row["error_percent"] = error
-    found = {row.row: row for row in predictions.errors(rows)}
-    assert found["error of the downtime of a Move"].ours == (50.0,)
+def test_errors_of_predictions_are_those_of_a_whole_move_and_have_no_sign() -> None:
+    first = [
+        {"what": "downtime", "unit": "s", "predicted": 1.0, "measured": 2.0},
+        {"what": "image: transfer", "unit": "s", "predicted": 0.0, "measured": 0.5},
+        {"what": "data: the first pass", "unit": "s", "predicted": 3.0, "measured": 1.5},
+        {"what": "downtime: stop", "unit": "s", "predicted": 1.0, "measured": 2.0},
+    ]
+    second = [{"what": "downtime", "unit": "s", "predicted": 3.0, "measured": 3.0}]
+    moves = {"container, 20mbit": [first, second]}
+    found = {row.row: row for row in predictions.errors(moves)}
+    assert found["error of the downtime of a Move"].ours == (50.0, 0.0)
+    assert found["error of the seconds of a Move"].ours == (50.0,)
     assert found["error of the seconds of a Move"].met is False
-    (down, data) = predictions.beside(rows)
-    assert (down.ours, down.peer, down.limit) == ((1.0, 1.0), (2.0, 0.0), None)
-    assert data.row == "container, 20mbit: data: the first pass"
+    down, *_ = predictions.beside(moves)
+    assert (down.row, down.limit) == ("container, 20mbit: downtime", None)
+    assert (down.ours, down.peer) == ((1.0, 3.0), (2.0, 3.0))
 
 
 def test_phases_before_the_stop_are_no_part_of_the_downtime() -> None:

@@ -59,6 +59,36 @@ def test_the_newest_transfer_whose_speed_means_something(journal: Journal) -> No
     assert journal.measured(Form.IMAGE, "another") is None
 
 
+def test_of_a_transfer_the_link_and_the_content_are_known(journal: Journal) -> None:
+    blobs = [{"literal": 5, "copied": 2, "sent": 3}, {"copied": 100, "sent": 0}]
+    sent = {"sent_bytes": 2_000_000, "seconds": 3.0, "blobs": blobs}
+    journal.add("pk-sent", app="shop", source="old", target="new", plan={})
+    steps = journal.record("pk-sent")
+    for told, link in ((1e6, 1e6), ("fast", None), (float("nan"), None), (-1, None)):
+        row = {"transfer": sent, "link": told}
+        steps.note("transfer image", StepState.DONE, row)
+        past = journal.measured(Form.IMAGE, "new")
+        assert past == PastTransfer("pk-sent", 2_000_000, 3.0, link, 7)
+        assert past.beside_byte_s == (1 / 7 if link else None)
+
+
+def test_the_cutovers_of_moves_that_ended_well_newest_first(journal: Journal) -> None:
+    plan = {"live": {"containers": []}, "forms": ["image"]}
+    for number in range(4):
+        move = f"pk-00000000000{number}"
+        journal.add(move, app=f"app{number}", source="old", target="new", plan=plan)
+        row = {"phases": [{"seconds": number}]}
+        journal.record(move).note("stop", StepState.DONE, row)
+        state = MoveState.ROLLED_BACK if number == 2 else MoveState.DONE
+        journal.settle(move, state)
+    journal.settle(ID, MoveState.DONE)  # it stopped nothing
+    assert [(past.app, past.stop_s) for past in journal.pasts()] == [
+        ("app3", 3.0),
+        ("app1", 1.0),
+        ("app0", 0.0),
+    ]
+
+
 def test_the_last_prediction_for_the_same_content(journal: Journal) -> None:
     made = Artifact(Form.IMAGE, "sha256:" + "1" * 64, (IMAGE,), (), 1, 1)
     cost = Prediction(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from portkit.app import compose
 from portkit.engines.libvirt_source import LibvirtSource
 from portkit.errors import AppError, ConflictError, EngineError, HostError
-from portkit.model import Artifact, Blob, Form, Live, LiveDomain
+from portkit.model import Artifact, Blob, DataFolder, Form, Live, LiveDomain
 from portkit.source import vm_description
 from portkit.source.origin import Machine
 from portkit.source.vm import RunningVM, is_vm
@@ -81,6 +82,23 @@ def test_commands_that_will_not_run_are_named() -> None:
     for text, rules in ((TEXT, ["data-carried"]), (quiet, ["data-carried", "not-quiesced"])):
         found = source.running(compose.read(text, "vm:shop"), FACTS)
         assert [each.rule for each in found] == rules
+
+
+def test_its_data_is_looked_at_where_it_is() -> None:
+    """The folder that `live` makes is for the Move alone."""
+    asked = []
+
+    class Asked:
+        def call(self, verb: str, args: dict[str, object]) -> dict[str, object]:
+            asked.append(verb)
+            disks = ["/i/pk/disk.qcow2", "/i/pk/pkv0.raw", "/i/pk/config.raw"]
+            return {"text": "", "blobs": "/b", "disks": disks}
+
+    source = RunningVM(SimpleNamespace(name="a", remote=Asked()), "vm:shop")  # type: ignore[arg-type]
+    source._seen = Engine().now
+    spec: Any = None
+    assert source.data(spec) == (DataFolder("/i/pk", ("disk.qcow2", "pkv0.raw")),)
+    assert asked == ["instance.described"]
 
 
 class Engine:
