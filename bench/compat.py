@@ -31,7 +31,7 @@ import yaml
 
 from bench import compat_page, harness
 from bench.apps import Teller
-from bench.compat_cells import ARTIFACTS, CELLS, PROFILES, PROGRAMS, Artifact, Cell
+from bench.compat_cells import ARTIFACTS, CELLS, KINDS, PROFILES, PROGRAMS, Artifact, Cell
 from portkit import app as apps
 from portkit import image_config, lab, process
 from portkit import move as moves
@@ -46,6 +46,8 @@ from portkit.store import Store
 
 HERE = Path(__file__).parent / "truth"
 SOURCE = "alpha"
+# Has the containerd image store, which keeps an index.
+KEEPER = "gamma"
 NUMBER = "8"
 TRIES = {"method": "running", "running": "2s", "settle": "0s"}
 Json = dict[str, Any]
@@ -71,11 +73,15 @@ def layer(artifact: Artifact, folder: Path) -> bytes:
     files = {"/app": data, **{path: Path(path).read_bytes() for path in artifact.own}}
     if artifact.bulk:
         files["/noise"] = os.urandom(artifact.bulk)
+    return tarred(files, artifact.mode)
+
+
+def tarred(files: Mapping[str, bytes], mode: int) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for path, content in files.items():
             info = tarfile.TarInfo(path.lstrip("/"))
-            info.size, info.mode = len(content), artifact.mode
+            info.size, info.mode = len(content), mode
             tar.addfile(info, io.BytesIO(content))
     return out.getvalue()
 
@@ -86,7 +92,13 @@ def written(name: str, artifact: Artifact, folder: Path) -> Path:
     where.mkdir(parents=True)
     image: Json = {"image": f"truth-{name}:1"}
     if artifact.program is None:
-        image = {"build": {"context": str(HERE), "network": "host"}}
+        build = {"context": str(HERE), "dockerfile": artifact.dockerfile, "network": "host"}
+        image = {"build": build}
+    elif artifact.attested:
+        text = b'FROM scratch\nADD layer.tar /\nCMD ["/app"]\n'
+        context = tarred({"Dockerfile": text, "layer.tar": layer(artifact, folder)}, 0o644)
+        build = f"docker build --quiet --provenance=true --tag {image['image']} -"
+        process.run([*ssh(KEEPER), build], input=context, timeout=300)
     else:
         change = "docker import --change 'CMD [\"/app\"]' - " + image["image"]
         process.run([*ssh(SOURCE), change], input=layer(artifact, folder), timeout=300)
@@ -183,8 +195,15 @@ def spoilt(host: str, ground: str) -> Iterator[None]:
         yield
 
 
+def by_profile(cell: Cell) -> bool:
+    """Whether its host is known from documents only."""
+    return cell.host in PROFILES or cell.host in KINDS
+
+
 def kind(name: str) -> profile.Profile:
-    """One of PROFILES."""
+    """One of PROFILES, or of portkit's own."""
+    if name in KINDS:
+        return profile.load(name)
     title, plain, more = PROFILES[name]
     text = (
         f'title = "{title}"\nread = 2026-11-29\n[facts]\narchitecture = "amd64"\n{plain}\n{more}\n'
@@ -207,7 +226,7 @@ def predict(
         forms = tuple(form for form in Form if any(cell.form is form for cell in own))
         asked = replace(request, apps=tuple(each.app for each in chosen), forms=forms)
         given = moves.Packages(asked, chosen)
-        if host in PROFILES:
+        if host in PROFILES or host in KINDS:
             matrix = moves.check_apps(given, {}, [kind(host)])
         else:
             with spoilt(host, ground):
@@ -282,9 +301,9 @@ def row(cell: Cell, predicted: Json, observed: Json | None) -> Json:
         "cell": cell.name,
         "artifact": ARTIFACTS[cell.artifact].about,
         "form": cell.form.value,
-        "host": PROFILES[cell.host][0] if cell.host in PROFILES else cell.host,
+        "host": kind(cell.host).title if by_profile(cell) else cell.host,
         "ground": cell.ground,
-        "by": "profile" if cell.host in PROFILES else "trial",
+        "by": "profile" if by_profile(cell) else "trial",
         "source": cell.source,
         "predicted": predicted,
         "observed": observed,
@@ -298,9 +317,17 @@ def documented(cell: Cell) -> Json:
 
 
 def play(cells: Sequence[Cell], folder: Path, results: compat_page.Results) -> None:
-    """Predict all, write that down, and only then try."""
+    """Predict all of a source, write that down, and only then try."""
+    for host in (SOURCE, KEEPER):
+        own = [cell for cell in cells if ARTIFACTS[cell.artifact].attested == (host == KEEPER)]
+        if own:
+            play_from(host, own, folder, results)
+
+
+def play_from(host: str, cells: Sequence[Cell], folder: Path, results: compat_page.Results) -> None:
+    """Those whose artifacts are on that host."""
     names = tuple(dict.fromkeys(cell.artifact for cell in cells))
-    with connect(f"lab:{SOURCE}", Teller()) as source:
+    with connect(f"lab:{host}", Teller()) as source:
         origin = OnHost(source)
         packages = packaged(names, folder, origin)
         request = Request((), origin, (), Store(folder / "store"), Teller())
@@ -310,7 +337,7 @@ def play(cells: Sequence[Cell], folder: Path, results: compat_page.Results) -> N
             results.put(row(cell, predicted[cell.name], None))
         for cell in cells:
             said = predicted[cell.name]
-            if cell.host in PROFILES:
+            if by_profile(cell):
                 seen = documented(cell)
             else:
                 seen = tried(cell, packages[cell.artifact], request, said, journal)

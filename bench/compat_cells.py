@@ -28,9 +28,10 @@ class Program:
 
 @dataclass(frozen=True)
 class Artifact:
-    """One App. program: a key of PROGRAMS, or the text of a file; None for the folder's Dockerfile.
-    own: files of this machine in its image. service: of its compose file. bulk: bytes of noise that
-    its image holds. system: what its image is for."""
+    """One App. program: a key of PROGRAMS, or the text of a file; None for a Dockerfile of the
+    folder's. own: files of this machine in its image. service: of its compose file. bulk: bytes of
+    noise that its image holds. system: what its image is for. attested: its image is built with
+    provenance, on a host whose image store keeps that."""
 
     about: str
     program: str | None = "static"
@@ -40,6 +41,8 @@ class Artifact:
     bulk: int = 0
     mode: int = 0o755
     system: str = "linux"
+    dockerfile: str = "Dockerfile"
+    attested: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,26 @@ ARTIFACTS = {
             "command": ["sh", "-c", "iptables -L -n > /dev/null && exec sleep infinity"],
             "cap_add": ["NET_ADMIN", "NET_RAW"],
         },
+    ),
+    "attested": Artifact("a static program in an index with provenance", attested=True),
+    "systemd": Artifact(
+        "systemd 262 as init",
+        None,
+        {
+            "cap_add": ["SYS_ADMIN"],
+            "security_opt": ["seccomp=unconfined"],
+            "tmpfs": ["/run", "/tmp"],
+            "tty": True,
+        },
+        dockerfile="Dockerfile.systemd",
+    ),
+    "rpm": Artifact(
+        "rpm, with an open-files limit of 2^30",
+        None,
+        {"command": ["sleep", "infinity"], "ulimits": {"nofile": 1 << 30}},
+    ),
+    "redis": Artifact(
+        "redis of Debian 12: glibc 2.36, threads", None, {"command": ["redis-server"]}
     ),
     "memory": Artifact("a VM of 500 GiB", portkit={"memory": "500g"}),
     "bulk": Artifact("an image of 48 MB that no zip makes smaller", bulk=48 << 20),
@@ -191,7 +214,11 @@ PROFILES = {
         "[facts.engine]\nrootless = true",
     ),
     "linux-3.10": ("Linux 3.10", 'docker_version = "20.10.24"\nkernel = "3.10.0"', ""),
-    "old-docker": ("Docker 20.10.9", 'docker_version = "20.10.9"\nkernel = "5.4"', ""),
+    "old-docker": (
+        "Docker's own 20.10.9",
+        'docker_version = "20.10.9"\nkernel = "5.4"',
+        '[facts.engine]\nplatform = "Docker Engine - Community"',
+    ),
     "old-libseccomp": (
         "libseccomp 2.4.1",
         'docker_version = "20.10.24"\nkernel = "5.4"',
@@ -217,6 +244,11 @@ PROFILES = {
         'docker_version = "26.1"\nkernel = "6.1"',
         "[facts.linux]\ncpu_level = 1",
     ),
+    "many-files": (
+        "fs.nr_open of 2^30",
+        'docker_version = "26.1"\nkernel = "6.1"',
+        '[facts.linux.sysctls]\n"fs.nr_open" = "1073741824"',
+    ),
     "rhel-machines": (
         "RHEL's QEMU without q35",
         'libvirt_version = "10.0"\nqemu_version = "9.0"\naccelerator = "kvm"\nkernel = "5.14"\n'
@@ -224,6 +256,10 @@ PROFILES = {
         '[facts.guests]\nmachines = ["pc-i440fx-rhel7.6.0"]\nfirmware = ["efi"]',
     ),
 }
+
+
+# Profiles of portkit's own, by their names.
+KINDS = ("kubernetes-kubevirt",)
 
 
 def _each(artifact: str, form: Form, *hosts: str, **more: Any) -> list[Cell]:
@@ -347,8 +383,9 @@ CELLS = (
         says="does not run",
         rule="kernel-old",
     ),
+    *_each("glibc", IMAGE, "old-docker", source="moby#42680 (threads alone)", says="runs"),
     *_each(
-        "glibc",
+        "redis",
         IMAGE,
         "old-docker",
         source="moby#42680",
@@ -390,5 +427,30 @@ CELLS = (
         source="kubevirt#2308",
         says="does not run",
         rule="machine-type",
+    ),
+    *_each("attested", IMAGE, "beta", "gamma", source="buildx#1714", rule="attestations"),
+    *_each(
+        "systemd",
+        IMAGE,
+        "alpha",
+        source="systemd, NEWS of 258",
+        rule="systemd-new",
+        shows=("unsupported legacy cgroup hierarchy",),
+    ),
+    *_each(
+        "rpm",
+        IMAGE,
+        "many-files",
+        source="containerd#7566",
+        says="degraded",
+        rule="open-files-many",
+    ),
+    *_each(
+        "uefi",
+        DISK,
+        "kubernetes-kubevirt",
+        source="kubevirt#4897",
+        says="does not run",
+        rule="firmware",
     ),
 )

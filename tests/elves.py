@@ -38,9 +38,13 @@ def elf(
     flags: int = 0,
     code: bytes = b"",
     more: bytes = b"",
+    names: Sequence[str] = (),
 ) -> bytes:
-    """A file of one segment that is mapped at address 0. more: bytes behind it."""
+    """A file of one segment that is mapped at address 0. more: bytes behind it. names: of
+    functions, in its table of names."""
     strings = _Strings()
+    for name in names:
+        strings.add(name)
     tags = [(_TAGS["needed"], strings.add(name)) for name in needed]
     for name, text in (("rpath", rpath), ("runpath", runpath), ("soname", soname)):
         tags += [(_TAGS[name], strings.add(text))] if text else []

@@ -14,6 +14,7 @@ from portkit.model.run import security_option
 
 # The first Docker whose profile answers ENOSYS to clone3 (release notes of 20.10.10).
 _CLONE3 = (20, 10, 10)
+_OF_DOCKER = "Docker Engine"  # what the platform of Docker's own packages begins with
 _IO_URING = 25  # the first Docker whose profile leaves io_uring out (moby#46762)
 _MAPS = 262144  # vm.max_map_count that the servers check for
 _GUEST_MAPS = 65530  # DEFAULT_MAX_MAP_COUNT of Linux: nothing in the guest raises it
@@ -29,19 +30,30 @@ _DEFAULT = ("", "default", "builtin")  # what engines call their own seccomp pro
 
 def clone3(case: Case) -> Iterator[Found]:
     """glibc 2.34 makes threads with clone3, which an old engine's seccomp profile refuses with
-    EPERM: no program with threads starts."""
+    EPERM: a program with threads ends. One that names no function which makes any is left alone."""
     needs = case.needs
     if needs is None or needs.libc != "glibc" or needs.libc_version < (2, 34):
         return
-    engine = version(case.facts.docker_version)
-    if () < engine < _CLONE3 and _filtered(case) and not engine_of(case.facts).podman:
+    engine, own = version(case.facts.docker_version), engine_of(case.facts)
+    old = () < engine < _CLONE3 and _filtered(case) and not own.podman
+    if not old or needs.threads is False:
+        return
+    evidence = (
+        f"the image: glibc {dotted(needs.libc_version)}",
+        f"{case.facts.host}: Docker {case.facts.docker_version}",
+    )
+    perhaps = "" if needs.threads else ", if it makes any"
+    if own.platform.startswith(_OF_DOCKER):
         yield Found(
-            "threads of this image fail with EPERM under the engine's seccomp profile, if its "
-            "distribution has not put the fix of 20.10.10 into it",
-            (
-                f"the image: glibc {dotted(needs.libc_version)}",
-                f"{case.facts.host}: Docker {case.facts.docker_version}",
-            ),
+            f"threads of this image fail with EPERM under the engine's seccomp profile{perhaps}",
+            (*evidence, f"{case.facts.host}: {own.platform}"),
+            severity=Severity.ERROR if needs.threads else None,
+        )
+    else:
+        yield Found(
+            f"threads of this image{perhaps} fail with EPERM under the engine's seccomp profile, "
+            "if its distribution has not put the fix of 20.10.10 into it",
+            evidence,
         )
 
 
@@ -315,6 +327,19 @@ def vsyscall(case: Case) -> Iterator[Found]:
             "programs of this image end with SIGSEGV: the kernel maps no vsyscall page",
             (f"the image: glibc {dotted(needs.libc_version)}", "/proc/self/maps: no [vsyscall]"),
         )
+
+
+def attestations(case: Case) -> Iterator[Found]:
+    """The index of an image has attestations (provenance, SBOM). portkit sends the image that runs,
+    and no index; the store of Docker's own (overlay2) could not hold one: it has one manifest for
+    an image."""
+    count, has = case.image.attestations, case.facts.docker_store
+    if count:
+        why = "portkit sends the image alone"
+        if has and has != "containerd":
+            why = f"the image store of {case.facts.host} ({has}) holds one manifest for an image"
+        evidence = f"the image's index: {count} of type attestation-manifest"
+        yield Found(f"the image's attestations stay behind: {why}", (evidence,))
 
 
 def d_type(case: Case) -> Iterator[Found]:

@@ -254,6 +254,16 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         source="moby#34301",
     ),
     Rule(
+        "attestations",
+        Severity.WARNING,
+        Scope.HOST,
+        engine.attestations,
+        remedy="Where they are asked for, push the image to a registry, and have the target pull "
+        "it there: an engine with the containerd image store keeps them.",
+        forms=_IMAGE,
+        source="buildx#1714; BuildKit, docs/attestations/attestation-storage.md",
+    ),
+    Rule(
         "engine-file-system",
         Severity.WARNING,
         Scope.HOST,

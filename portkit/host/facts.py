@@ -73,6 +73,7 @@ class _Engine(_Part):
     libseccomp: _Word = ""
     timers: bool | None = None
     boots: _Words | None = None
+    platform: _Word = ""
 
 
 class _Guests(_Part):

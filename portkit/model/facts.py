@@ -65,7 +65,9 @@ class Linux:
 class Engine:
     """What a Docker Engine, or Podman, gives to its containers. "", 0 and None are unknown.
 
-    name: as its own answer to /version calls it, such as "Engine" or "Podman Engine".
+    name: as its own answer to /version calls it, such as "Engine" or "Podman Engine". platform: who
+    built it, as that answer says: "Docker Engine - Community" is Docker itself; distributions leave
+    it empty.
     security: its options, such as "seccomp,profile=builtin", "apparmor", "rootless", "userns".
     runtimes: names. d_type: False where its file system cannot hold layers. runc, libseccomp:
     versions of what starts containers. timers: of Podman, whether systemd runs there, which makes
@@ -86,6 +88,7 @@ class Engine:
     libseccomp: str = ""
     timers: bool | None = None
     boots: tuple[str, ...] | None = None
+    platform: str = ""
 
     @property
     def podman(self) -> bool:

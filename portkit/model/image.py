@@ -21,6 +21,7 @@ class ImageConfig:
     diff_ids: sha256 of each uncompressed layer, bottom first.
     variant: of the architecture, such as "v7" of arm; "" is untold.
     env: "NAME=value" each; it may hold passwords, so no repr shows it.
+    attestations: how many the index has that the image came in; they are no part of the image.
     """
 
     digest: str
@@ -38,3 +39,4 @@ class ImageConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     healthcheck: Healthcheck | None = None
     variant: str = ""
+    attestations: int = field(default=0, compare=False)

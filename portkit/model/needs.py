@@ -98,8 +98,9 @@ class Needs:
     command: the file that argv[0] leads to, "" where that is not known. binaries: each once, in the
     order in which they were reached. libc: "glibc", "musl" or "", and its version, of the dynamic
     programs. built_level: the least x86-64 level that the image's own loader or its distribution
-    is built for; built_by: the file that says so. distribution: of os-release. unread: what could
-    not be looked at, and why: there may be more than is told here.
+    is built for; built_by: the file that says so. distribution: of os-release. threads: whether its
+    start makes any; None is not known. unread: what could not be looked at, and why: there may be
+    more than is told here.
     """
 
     os: str
@@ -114,6 +115,7 @@ class Needs:
     built_by: str = ""
     distribution: str = ""
     software: tuple[Software, ...] = ()
+    threads: bool | None = None
     unread: tuple[str, ...] = field(default=())
 
     def software_named(self, name: str) -> Software | None:

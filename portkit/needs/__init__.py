@@ -18,6 +18,7 @@ from portkit.needs.linked import numbers
 from portkit.needs.root import Root
 from portkit.needs.software import software
 from portkit.needs.start import Start
+from portkit.needs.threads import makes_threads
 from portkit.package.flatten import flattened
 from portkit.store import Store
 
@@ -80,6 +81,7 @@ def _needs(root: Root, spec: RunSpec, image: ImageConfig) -> Needs:
         built_by=by,
         distribution=name_of(release),
         software=software(root, walk),
+        threads=makes_threads(root, walk),
         unread=tuple(walk.unread),
     )
 

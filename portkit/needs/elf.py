@@ -33,6 +33,28 @@ _NAME_BYTES = 4096  # PATH_MAX
 _VERSIONS = 8192  # of all needed or defined: libstdc++ has some hundred
 _ENTRIES = 4096  # libraries that a file needs, at most
 X86_64 = 62
+# Functions of glibc 2.34 that end in clone3: themselves, or by a helper thread or child.
+_BY_CLONE3 = (
+    "pthread_create",
+    "thrd_create",
+    "posix_spawn",
+    "posix_spawnp",
+    "popen",
+    "system",
+    "wordexp",
+    "timer_create",
+    "mq_notify",
+    "getaddrinfo_a",
+    *(f"aio_{what}{bits}" for what in ("read", "write", "fsync") for bits in ("", "64")),
+    *("lio_listio", "lio_listio64"),
+)
+# And those after which other code runs, that was not looked at.
+_TO_OTHERS = (
+    *("dlopen", "dlmopen", "fork", "vfork", "_Fork", "clone", "syscall"),
+    *(f"exec{kind}" for kind in ("l", "lp", "le", "v", "vp", "ve", "vpe")),
+    *("fexecve", "execveat"),
+)
+FUNCTIONS = frozenset((*_BY_CLONE3, *_TO_OTHERS))
 
 _MACHINES = {
     (3, 32, True): "386",
@@ -72,7 +94,8 @@ class Elf:
     of libraries. page: the largest page with which all of them can be mapped; 0 is any. Where it is
     smaller than the kernel's page, mmap(2) refuses. code: offset and bytes of the segments that are
     executable; data: of the others. imports_syscall: whether syscall(3)
-    is among its names.
+    is among its names. names: those of FUNCTIONS that a name in it is, or ends with: a linker
+    writes a name that another one ends with no second time.
     """
 
     key: tuple[int, int, bool]
@@ -92,6 +115,7 @@ class Elf:
     code: tuple[tuple[int, int], ...] = ()
     data: tuple[tuple[int, int], ...] = ()
     imports_syscall: bool = False
+    names: frozenset[str] = frozenset()
 
     @property
     def machine(self) -> str:
@@ -163,6 +187,7 @@ class _File:
             code=tuple((row.offset, row.size) for row in self._of(_LOAD) if row.flags & 1),
             data=tuple((row.offset, row.size) for row in self._of(_LOAD) if not row.flags & 1),
             imports_syscall=self._imports_syscall(),
+            names=self._names(),
         )
 
     def _page(self) -> int:
@@ -304,6 +329,13 @@ class _File:
     def _imports_syscall(self) -> bool:
         size = min(self._first(_STRSZ), _SEGMENT_BYTES)
         return size > 0 and b"\0syscall\0" in self._read(self._strings, size)
+
+    def _names(self) -> frozenset[str]:
+        size = self._first(_STRSZ)
+        if size > _SEGMENT_BYTES:
+            return FUNCTIONS  # any of them may be among what is not read
+        table = self._read(self._strings, size) if size else b""
+        return frozenset(name for name in FUNCTIONS if name.encode() + b"\0" in table)
 
     def _wanted(self) -> Iterator[Wanted]:
         """Elf64_Verneed and Elf64_Vernaux, which are the same in files of 32 bits."""

@@ -33,6 +33,9 @@ _CHUNK = 1 << 20
 _MEMBERS = 10_000  # an image has at most some hundred layers, with three members each
 _DESCRIPTORS = 1_000  # of all indexes together
 _NAME_LIMIT = 1_000  # characters
+# BuildKit's annotations of a manifest in an index that says something of another one (its
+# docs/attestations/attestation-storage.md).
+_REFERENCE = "vnd.docker.reference."
 # Docker's type and the OCI's for the same thing: an engine saves an image as it was pulled.
 _MANIFESTS = {
     "application/vnd.oci.image.manifest.v1+json",
@@ -62,7 +65,7 @@ def read(path: Path, store: Store, progress: Callable[[int], None]) -> tuple[Ima
     # What the decompressors raise for damaged data; anything else is a bug of ours.
     except (EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
         raise _malformed(f"it cannot be read: {error}"[:500]) from None
-    return config, store.put_bytes(data)
+    return replace(config, attestations=archive.attestations), store.put_bytes(data)
 
 
 class _Archive:
@@ -71,6 +74,7 @@ class _Archive:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.members = _members(file)
+        self.attestations = 0  # that `config` met, of images that are here
 
     def content(self, member: Member) -> Iterator[bytes]:
         return tarball.content(self._file, member)
@@ -106,6 +110,7 @@ class _Archive:
             row = pending.pop()
             kind, digest = row.get("mediaType"), str(row["digest"])
             unknown = _object(row.get("platform") or {}).get("os") == "unknown"
+            self.attestations += self._attests(row)
             if unknown or kind not in _MANIFESTS | _INDEXES or digest in seen:
                 continue
             seen.add(digest)
@@ -123,6 +128,13 @@ class _Archive:
             config = _descriptor(document.get("config"))
             found[str(config["digest"])] = self._blob(config)
         return found
+
+    def _attests(self, row: JsonObject) -> bool:
+        """Whether a descriptor is of an attestation, of an image that is here."""
+        notes = _object(row.get("annotations") or {})
+        about = str(notes.get(f"{_REFERENCE}digest")).replace(":", "/", 1)
+        named = notes.get(f"{_REFERENCE}type") == "attestation-manifest"
+        return named and f"blobs/{about}" in self.members
 
     def _small(self, name: str) -> bytes:
         member = self.members.get(name)

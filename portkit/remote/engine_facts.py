@@ -33,6 +33,7 @@ def of_version(version: JsonObject) -> JsonObject:
     components = version.get("Components")
     first = components[0] if isinstance(components, list) and components else {}
     return {
+        "platform": engine.text(engine.fields(version, "Platform"), "Name")[:80],
         "name": engine.text(first, "Name")[:80] if isinstance(first, dict) else "",
         "api": engine.text(version, "ApiVersion")[:20],
         "api_min": engine.text(version, "MinAPIVersion")[:20],

@@ -294,6 +294,24 @@ def test_threads_under_an_old_engine() -> None:
         assert rules(host("20.10.9", own), needs=glibc(2, 34)) == wanted
 
 
+@pytest.mark.parametrize(
+    ("threads", "platform", "wanted"),
+    [
+        (False, "Docker Engine - Community", set()),
+        (False, "", set()),
+        (None, "Docker Engine - Community", {"unknown:clone3-refused"}),
+        (True, "", {"unknown:clone3-refused"}),
+        (True, "Docker Engine - Community", {"error:clone3-refused"}),
+    ],
+)
+def test_what_makes_no_threads_is_left_alone(
+    threads: bool | None, platform: str, wanted: set[str]
+) -> None:
+    needs = replace(glibc(2, 34), threads=threads)
+    assert rules(host("20.10.9", Engine(platform=platform)), needs=needs) == wanted
+    assert rules(host("20.10.10", Engine(platform=platform)), needs=needs) == set()
+
+
 def test_old_libseccomp_and_runc() -> None:
     def seccomp(number: str) -> Facts:
         return host(engine=Engine(cgroup=1, libseccomp=number))
@@ -427,6 +445,15 @@ def test_vsyscall_and_file_systems() -> None:
     assert rules(host(vsyscall=True), needs=glibc(2, 12)) == set()
     assert rules(host(vsyscall=False), needs=glibc(2, 36)) == set()
     assert rules(host(engine=Engine(d_type=False))) == {"warning:engine-file-system"}
+
+
+def test_attestations() -> None:
+    image = replace(IMAGE, attestations=2)
+    for store, why in (("overlay2", "web2 (overlay2) holds one"), ("containerd", "image alone")):
+        (row,) = judged(replace(FACTS, docker_store=store), image=image)
+        assert (row.rule, row.severity, why in row.message) == ("attestations", "warning", True)
+        assert verdict(replace(FACTS, docker_store=store), image=image) is Verdict.NATIVE
+    assert rules(form=Form.DISK, image=image) == rules(image=IMAGE) == set()
 
 
 # ---------------------------------------------------------------- the compose file

@@ -46,7 +46,10 @@ def oci(pack: object = None) -> dict[str, bytes]:
         "layers": [blob(data, f"{OCI}.layer.v1.tar") for data in packed],
     }
     row = blob(json.dumps(manifest).encode(), f"{OCI}.manifest.v1+json")
-    attestation = {**row, "digest": f"sha256:{'0' * 64}", "platform": {"os": "unknown"}}
+    about = {"type": "attestation-manifest", "digest": row["digest"]}
+    notes = {f"vnd.docker.reference.{key}": value for key, value in about.items()}
+    other = {"digest": f"sha256:{'0' * 64}", "platform": {"os": "unknown"}}
+    attestation = {**row, **other, "annotations": notes}
     inner = blob(json.dumps({"manifests": [row, attestation]}).encode(), f"{OCI}.index.v1+json")
     index = json.dumps({"manifests": [inner]}).encode()
     return {"oci-layout": b"{}", "index.json": index, **found}

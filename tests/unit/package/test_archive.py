@@ -3,6 +3,7 @@
 import gzip
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,33 @@ def test_layouts(tmp_path: Path, members: dict[str, bytes]) -> None:
     config, blob = archive.read(write(tmp_path / "a", members), store, lambda _: None)
     assert blob.digest == f"sha256:{sha(CONFIG)}"
     assert [store.path(d).read_bytes() for d in config.diff_ids] == list(LAYERS)
+
+
+def test_attestations_are_counted(tmp_path: Path) -> None:
+    """Those of the image that is here; and an index that has none of it says so."""
+    members = oci()
+    for name, data, wanted in (
+        ("as it is", members, 1),
+        ("of another platform", without_reference(members), 0),
+        ("no index", docker(), 0),
+    ):
+        store = Store(tmp_path / name)
+        config, _ = archive.read(write(tmp_path / "a", data), store, lambda _: None)
+        assert config.attestations == wanted
+        assert config == replace(config, attestations=5), "it is the same image"
+
+
+def without_reference(members: dict[str, bytes]) -> dict[str, bytes]:
+    """The attestation is of another image."""
+    top = json.loads(members["index.json"])
+    name = "blobs/sha256/" + top["manifests"][0]["digest"].removeprefix("sha256:")
+    index = json.loads(members[name])
+    index["manifests"][1]["annotations"]["vnd.docker.reference.digest"] = f"sha256:{'1' * 64}"
+    data = json.dumps(index).encode()
+    row = {**top["manifests"][0], "digest": f"sha256:{sha(data)}", "size": len(data)}
+    found = {key: value for key, value in members.items() if key not in (name, "index.json")}
+    found |= {f"blobs/sha256/{sha(data)}": data}
+    return {**found, "index.json": json.dumps({"manifests": [row]}).encode()}
 
 
 def test_a_linked_layer_of_old_engines(tmp_path: Path) -> None:

@@ -161,7 +161,10 @@ def test_an_engine() -> None:
         "name": "",
         "api": "1.45",
         "api_min": "1.24",
+        "platform": "",
     }
+    own = {"Platform": {"Name": "Docker Engine - Community"}}
+    assert engine_facts.of_version(own)["platform"] == "Docker Engine - Community"
     text = "runc version 1.1.5+ds1\ncommit: 1\nspec: 1.0.2-dev\ngo: go1.19.8\nlibseccomp: 2.5.4\n"
     assert engine_facts.of_runc(text) == {"runc": "1.1.5+ds1", "libseccomp": "2.5.4"}
     podman = {"Components": [{"Name": "Podman Engine", "Version": "4.3.1"}, {"Name": "Conmon"}]}
