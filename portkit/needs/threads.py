@@ -14,15 +14,19 @@ from portkit.needs.start import Start
 
 THREAD = "pthread_create"
 # Programs that make threads whenever they start: redis in bioInit, node for its pool, Java for main
-# itself, and so on.
+# itself, and so on. By the name that they are started by: redis-server is a link, in Debian, to a
+# file that is its tools as well.
 _ALWAYS = frozenset(
-    ("java", "mariadbd", "mongod", "mysqld", "node", "redis-server", "valkey-server")
+    ("java", "mariadbd", "mongod", "mysqld", "node", "nodejs", "redis-server", "valkey-server")
 )
 # What `go version` looks for (debug/buildinfo). The runtime of Go makes a thread (sysmon) before
 # main, where there is C in the program by pthread_create (runtime/cgo).
 _GO = b"\xff Go buildinf:"
 _GO_BYTES = 1 << 16  # the linker puts it first in its segment
-_OF_GLIBC = ("libc.so", "libc-", "libpthread", "ld-linux", "librt.so", "libdl.so", "libanl")
+# Names (DT_SONAME) of its parts, which have these functions and do not call them by themselves.
+_OF_GLIBC = frozenset(
+    ("libc.so.6", "libpthread.so.0", "librt.so.1", "libdl.so.2", "libanl.so.1", "libm.so.6")
+)
 
 
 def makes_threads(root: Root, start: Start) -> bool | None:
@@ -32,11 +36,15 @@ def makes_threads(root: Root, start: Start) -> bool | None:
     # A script, what may run beside it, or libraries that no file names.
     if programs != [start.command] or preloads:
         return None
-    own = (path for path in start.binaries if not posixpath.basename(path).startswith(_OF_GLIBC))
-    names = {name for path in own for name in start.files[path].names}
+    own = [
+        start.files[path]
+        for path, each in start.binaries.items()
+        if each.role is not Role.LOADER and start.files[path].soname not in _OF_GLIBC
+    ]
+    names = {name for each in own for name in each.names}
     if not names and not start.unread:
         return False
-    always = posixpath.basename(start.command) in _ALWAYS or _of_go(root, start)
+    always = posixpath.basename(start.argv[0]) in _ALWAYS or _of_go(root, start)
     return True if always and THREAD in names else None
 
 

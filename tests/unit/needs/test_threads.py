@@ -41,6 +41,7 @@ def test_one_that_does_may(tmp_path: Path, name: str) -> None:
 def test_some_always_do(tmp_path: Path, name: str) -> None:
     files = {f"/bin/{name}": program("pthread_create")}
     assert threads(tmp_path, files, (f"/bin/{name}",)) is True
+    assert threads(tmp_path, files, (name,), env=(("PATH", "/bin"),)) is True
     none = {f"/bin/{name}": program("puts")}
     assert threads(tmp_path, none, (f"/bin/{name}",)) is False, "it is another one of that name"
 
