@@ -34,27 +34,16 @@ _VERSIONS = 8192  # of all needed or defined: libstdc++ has some hundred
 _ENTRIES = 4096  # libraries that a file needs, at most
 X86_64 = 62
 # Functions of glibc 2.34 that end in clone3: themselves, or by a helper thread or child.
-_BY_CLONE3 = (
-    "pthread_create",
-    "thrd_create",
-    "posix_spawn",
-    "posix_spawnp",
-    "popen",
-    "system",
-    "wordexp",
-    "timer_create",
-    "mq_notify",
-    "getaddrinfo_a",
-    *(f"aio_{what}{bits}" for what in ("read", "write", "fsync") for bits in ("", "64")),
-    *("lio_listio", "lio_listio64"),
-)
+_BY_CLONE3 = frozenset(
+    ("pthread_create", "thrd_create", "posix_spawn", "posix_spawnp", "popen", "system", "wordexp")
+) | frozenset(("timer_create", "mq_notify", "getaddrinfo_a", "lio_listio", "lio_listio64"))
+_AIO = frozenset(f"aio_{what}{bits}" for what in ("read", "write", "fsync") for bits in ("", "64"))
 # And those after which other code runs, that was not looked at.
-_TO_OTHERS = (
-    *("dlopen", "dlmopen", "fork", "vfork", "_Fork", "clone", "syscall"),
-    *(f"exec{kind}" for kind in ("l", "lp", "le", "v", "vp", "ve", "vpe")),
-    *("fexecve", "execveat"),
+_TO_OTHERS = frozenset(
+    ("dlopen", "dlmopen", "fork", "vfork", "_Fork", "clone", "syscall", "fexecve", "execveat")
 )
-FUNCTIONS = frozenset((*_BY_CLONE3, *_TO_OTHERS))
+_EXEC = frozenset(f"exec{kind}" for kind in ("l", "lp", "le", "v", "vp", "ve", "vpe"))
+FUNCTIONS = _BY_CLONE3 | _AIO | _TO_OTHERS | _EXEC
 
 _MACHINES = {
     (3, 32, True): "386",
