@@ -88,6 +88,14 @@ reading = _reading("--profile", "--compose-profile")
 reading_beside_profiles = _reading("--compose-profile")
 
 
+_live = click.option(
+    "--live",
+    is_flag=True,
+    help="Move vm:NAME while it runs, with its memory: it stands still for less than a second "
+    "or so. Both hosts must be able to give it the same machine; else this is refused.",
+)
+
+
 @dataclass(frozen=True)
 class RunningOptions:
     """How an App that runs changes its host, and what follows."""
@@ -96,6 +104,7 @@ class RunningOptions:
     pauses: tuple[Pause, ...]
     after_commit: tuple[str, ...]
     forward: bool
+    live: bool
 
 
 def _on_taken(
@@ -153,6 +162,7 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Let the source forward the TCP ports of a running APP to the target, until portkit "
         "forward --stop or portkit forget --delete is called.",
     )
+    @_live
     @wraps(command)
     def with_running(
         *args: Any,
@@ -161,12 +171,14 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
         confirm: bool,
         after_commit: tuple[str, ...],
         forward: bool,
+        live: bool,
         **rest: Any,
     ) -> Any:
+        if live and hold:
+            raise click.UsageError("--live stops nothing: leave --hold out")
         chosen = ((Pause.CUTOVER, hold), (Pause.COMMIT, confirm))
         pauses = tuple(pause for pause, wanted in chosen if wanted)
-        return command(
-            *args, running=RunningOptions(volumes, pauses, after_commit, forward), **rest
-        )
+        running = RunningOptions(volumes, pauses, after_commit, forward, live)
+        return command(*args, running=running, **rest)
 
     return with_running

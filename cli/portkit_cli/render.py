@@ -52,7 +52,7 @@ def _measured(form: FormReport) -> tuple[str, ...]:
         decimal(sent.sent_bytes) if sent else "",
         decimal(sent.reused_bytes) if sent else "",
         f"{sent.seconds:.1f} s" if sent else "",
-        ", ".join(f"{seconds:.2f}" for seconds in form.from_boot_s) + " s" * bool(sent),
+        ", ".join(f"{seconds:.2f}" for seconds in form.from_boot_s) + " s" * bool(form.from_boot_s),
         boot.method.value if boot else "",
         f"{form.from_move_s:.1f} s" if form.from_move_s else "",
     )

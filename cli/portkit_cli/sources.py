@@ -53,6 +53,9 @@ def begun(
     `portkit.connect`."""
     if len(names) > 1 and (reading.files or reading.name):
         raise click.UsageError("--file and --project-name are for one APP")
+    live = running is not None and running.live
+    if live and not all(map(is_vm, names)):
+        raise click.UsageError("--live is for vm:NAME")
     if any(is_running(name) or is_vm(name) for name in names):
         if len(names) > 1:
             raise click.UsageError("a running App goes alone: name no other APP beside it")
@@ -62,7 +65,7 @@ def begun(
             raise click.UsageError("a VM goes with all of its disks: leave these options out")
         with connect(source, told, keep=keep) as host:
             if is_vm(names[0]):
-                machine = RunningVM(host, names[0])
+                machine = RunningVM(host, names[0], keeps_running=live)
                 yield (machine.app(),), machine
                 return
             on_taken = None if running is None else running.on_taken

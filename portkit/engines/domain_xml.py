@@ -20,12 +20,23 @@ from portkit.text import printable
 
 MARK = "urn:portkit:instance:1"
 _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
-_XML_LIMIT = 4 << 20  # libvirt's own for a text (remote_protocol.x, REMOTE_STRING_MAX)
+XML_LIMIT = 4 << 20  # libvirt's own for a text (remote_protocol.x, REMOTE_STRING_MAX)
 _DEPTH_LIMIT = 256  # of elements in each other; libxml2, which libvirt uses, has the same
 # What XML 1.0 cannot hold, and a carriage return, which would be read back as a newline.
 _NO_XML = re.compile("[^\\t\\n\\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _VALUE_LIMIT = 32768
-_NAMES = {"id", "app", "restart", "ports", "grace", "services", "front", "checks", "moved"}
+_NAMES = {
+    "id",
+    "app",
+    "restart",
+    "ports",
+    "grace",
+    "services",
+    "front",
+    "checks",
+    "moved",
+    "arrived",
+}
 _INSTANCE = f"{{{MARK}}}instance"
 etree.register_namespace("portkit", MARK)
 etree.register_namespace("qemu", _QEMU)
@@ -160,15 +171,15 @@ def disks_of(xml: str) -> tuple[str, ...]:
 
 
 def _read(xml: str) -> _Reader:
-    if len(xml) > _XML_LIMIT:
-        raise _malformed(f"over {_XML_LIMIT} characters")
+    if len(xml) > XML_LIMIT:
+        raise malformed(f"over {XML_LIMIT} characters")
     target = _Reader()
     parser = etree.XMLParser(target=target, encoding="utf-8")  # noqa: S314 - refuses a DOCTYPE
     try:
         parser.feed(xml.encode())
         parser.close()
     except (etree.ParseError, ValueError) as error:
-        raise _malformed(type(error).__name__) from error
+        raise malformed(type(error).__name__) from error
     return target
 
 
@@ -185,7 +196,7 @@ class _Reader:
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         self._path.append(tag)
         if len(self._path) > _DEPTH_LIMIT:
-            raise _malformed(f"over {_DEPTH_LIMIT} elements in each other")
+            raise malformed(f"over {_DEPTH_LIMIT} elements in each other")
         # Only at that place: a description, for example, may hold any text.
         if not self.mark and self._path[1:] == ["metadata", _INSTANCE]:
             self.mark = attributes
@@ -198,10 +209,10 @@ class _Reader:
         self._path.pop()
 
     def doctype(self, name: str, public: str | None, system: str | None) -> None:
-        raise _malformed("it has a DOCTYPE, which libvirt never writes")
+        raise malformed("it has a DOCTYPE, which libvirt never writes")
 
 
-def _malformed(why: str) -> EngineError:
+def malformed(why: str) -> EngineError:
     return EngineError(
         "libvirt's description of a domain is malformed",
         details=why,

@@ -46,8 +46,8 @@ class Libvirt:
         # Errors are raised; libvirt need not print them as well.
         libvirt.registerErrorHandler(lambda *_: None, None)
         with self._errors("reach libvirt"):
-            opened = within(CALL_S, lambda: libvirt.open(uri))
-        self._connection = Patient(opened, (libvirt.virDomain,))
+            self._opened = within(CALL_S, lambda: libvirt.open(uri))
+        self._connection = Patient(self._opened, (libvirt.virDomain,))
 
     def close(self) -> None:
         """Close the connection."""

@@ -104,9 +104,19 @@ class LibvirtSource(Libvirt):
                 "it is stopped again.",
             )
 
+    def stands_still(self, identity: str) -> bool:
+        """Whether a migration that was cut off has left it paused."""
+        found = self._find(identity)
+        with self._errors("look at the domain"):
+            state, reason = found.state()
+        paused = self._libvirt.VIR_DOMAIN_PAUSED, self._libvirt.VIR_DOMAIN_PAUSED_MIGRATION
+        return bool((state, reason) == paused)
+
     def start_again(self, identity: str) -> None:
         """Start it, where it does not run; whether its host does so by itself stays as it is."""
         found = self._find(identity)
         with self._errors("start the domain"):
             if not found.isActive():
                 found.create()
+            elif self.stands_still(identity):
+                found.resume()

@@ -12,7 +12,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +148,28 @@ class Host:
             self._session.forward(str(local), remote)
             self._sockets[name] = local
         return self._sockets[name]
+
+    @property
+    def by_ssh(self) -> bool:
+        """Whether it is reached by ssh; else it is this machine itself."""
+        return self._session is not None
+
+    @contextmanager
+    def joined(self, other: Host, folder: str, names: Sequence[str]) -> Iterator[None]:
+        """Sockets in a folder here lead to those of the same names on another host, both reached
+        by ssh, through this machine, within the block. They need not be there yet on the other."""
+        here, there = self._session, other._session
+        if here is None or there is None:
+            raise HostError("both hosts have to be reached by ssh", details=self.name)
+        with ExitStack() as opened:
+            for name in names:
+                local, remote = str(there.folder / f"live-{name}"), f"{folder}/{name}"
+                Path(local).unlink(missing_ok=True)
+                there.bridge(local, remote)
+                opened.callback(there.unbridge, local, remote)
+                here.bridge(local, remote, back=True)
+                opened.callback(here.unbridge, local, remote, back=True)
+            yield
 
     def counters(self) -> Counters:
         """Bytes sent to and received from the host so far, ssh included where it can be seen."""

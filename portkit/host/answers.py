@@ -90,6 +90,16 @@ class _Folder(_Answer):
     volumes: Annotated[dict[_Word, _Word], BeforeValidator(_few)]
 
 
+class _Offered(_Answer):
+    root: bool
+    volumes: Annotated[dict[_Word, _Bytes], BeforeValidator(_few)]
+
+
+class _Sockets(_Answer):
+    # In ssh's -L, anything else could lead somewhere else.
+    folder: Annotated[str, Field(pattern=r"^/run/portkit/live/pk-[0-9a-f]{12}$")]
+
+
 class _Kernel(_Answer):
     release: _Word
     boot_id: _Word
@@ -248,6 +258,12 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "instance.described": _Described,
     "instance.expose": _Staged,
     "instance.adopt": _Answer,
+    "live.offer": _Offered,
+    "live.receive": _Answer,
+    "live.tell": _Answer,
+    "live.begin": _Sockets,
+    "live.hand": _Answer,
+    "live.end": _Removed,
     "move.begin": _Begun,
     "move.end": _Removed,
     "move.room": _Answer,

@@ -236,6 +236,25 @@ class Session:
                 resolution="Allow AllowTcpForwarding and AllowStreamLocalForwarding in its sshd.",
             )
 
+    def bridge(self, local: str, remote: str, *, back: bool = False) -> None:
+        """Let a local socket lead to one on the host; back: the host's to the local one. It is not
+        made again when the connection has broken: what goes over it has broken as well."""
+        way = f"-R{remote}:{local}" if back else f"-L{local}:{remote}"
+        with self._one:
+            done = process.run(self._ssh("-O", "forward", way), timeout=30, check=False)
+        if done.code != 0:
+            raise TransferError(
+                "ssh could not forward a socket",
+                details=f"{self.name}: {remote}\n{done.stderr.decode('utf-8', 'replace').strip()}",
+                resolution="Allow AllowStreamLocalForwarding in its sshd.",
+            )
+
+    def unbridge(self, local: str, remote: str, *, back: bool = False) -> None:
+        """The end of a `bridge`; no error where it has ended by itself."""
+        way = f"-R{remote}:{local}" if back else f"-L{local}:{remote}"
+        with self._one:
+            process.run(self._ssh("-O", "cancel", way), timeout=30, check=False)
+
     def forward_port(self, port: int, address: str = "127.0.0.1") -> tuple[str, int]:
         """A local address that leads to that port at an address that the host reaches."""
         with socket.socket() as probe:

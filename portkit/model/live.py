@@ -50,12 +50,13 @@ class DataFolder:
 class LiveDomain:
     """A VM of portkit's at the source. id: of the Instance. restart: compose's word in its mark,
     before the Move. autostart: whether libvirt started it with the host. running: whether it ran
-    when the Move was planned."""
+    when the Move was planned. keeps_running: it is not stopped, but goes on on the target."""
 
     id: str
     restart: str
     autostart: bool
     running: bool
+    keeps_running: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from portkit.model import (
 from portkit.move import predict, walk
 from portkit.move.ground import Cargo, Ground, WhileUp, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
+from portkit.move.live_step import on_target
 from portkit.move.marker import give_room
 from portkit.move.plan import (
     CONFIRM,
@@ -140,7 +141,7 @@ def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
         brief = error.brief if isinstance(error, PortkitError) else type(error).__name__
         stays = ground.plan.live is not None or is_kept(ground.plan, steps)
         try:
-            served = served or serves_on(ground.plan, steps, error)
+            served = served or serves_on(ground.plan, steps, error) or _went(ground, steps)
             if stays and _stays_unfinished(ground, journal, steps, brief, served=served):
                 raise
         finally:
@@ -165,6 +166,8 @@ def has_served(ground: Ground, steps: Steps) -> bool:
     but the user decides then that they are lost."""
     plan = ground.plan
     state = steps.state(f"boot {plan.forms[0]}")
+    if plan.without_stop and state in (walk.StepState.DOING, walk.StepState.UNDOING):
+        return on_target(ground)
     if plan.live is None or state not in (walk.StepState.DOING, walk.StepState.UNDOING):
         return plan.live is not None and state is walk.StepState.DONE
     # Of one that was to be stopped there, too: it may have gone on serving since.
@@ -181,6 +184,18 @@ def serves_on(plan: Plan, steps: walk.Record, error: BaseException) -> bool:
     if steps.state("commit") is walk.StepState.DOING:
         return not isinstance(error, BootError)
     return not isinstance(error, PortkitError)  # x-portkit.quiesce.after has failed there
+
+
+def _went(ground: Ground, steps: Steps) -> bool:
+    """Whether a VM that was not stopped is on the target, or may be there."""
+    if not ground.plan.without_stop:
+        return False
+    try:
+        with process.uninterrupted():
+            return has_served(ground, steps)
+    except PortkitError as error:
+        ground.clock.observer.message(f"which host runs the VM cannot be told now: {error.brief}")
+        return True
 
 
 def _stays_unfinished(
@@ -201,8 +216,11 @@ def _stays_unfinished(
     confirmed = steps.state(CONFIRM) in (walk.StepState.DOING, walk.StepState.DONE)
     if confirmed or served:
         journal.settle(move, MoveState.WAITING, brief)
-        tell(f"the App was started on {target} and may have taken writes there, so it stays there")
-        if steps.state(VERIFY_SOURCE) is not walk.StepState.DONE:
+        word = "is" if ground.plan.without_stop else "was started"
+        tell(f"the App {word} on {target} and may have taken writes there, so it stays there")
+        if ground.plan.without_stop:
+            tell(f"to see to it that one side runs, and to go on: portkit resume {move}")
+        elif steps.state(VERIFY_SOURCE) is not walk.StepState.DONE:
             tell(f"to verify the source, and to go on if it is well: portkit resume {move}")
             tell(f"to go on without that: portkit commit {move} --unverified")
         else:

@@ -55,6 +55,10 @@ class Downtime:
             yield
         self._target_started = True
 
+    def target_runs(self) -> None:
+        """The App runs on the target, which was not started: it goes on there."""
+        self._target_started = True
+
     def goes_back(self) -> None:
         """The target has been stopped, and the source is about to start again."""
         if self._prober is not None:

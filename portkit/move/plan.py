@@ -17,6 +17,8 @@ _SCHEMA = "portkit.plan/4"
 _OF_A_VM = "portkit.plan/5"
 # With volumes of the target that are replaced or kept: an older portkit would not put them back.
 _TAKES = "portkit.plan/6"
+# Of a VM that is not stopped. An older portkit would stop it.
+_WITHOUT_STOP = "portkit.plan/7"
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,18 @@ class Plan:
         boots after it, at the same ports."""
         return form is self.keep and not (form is Form.IMAGE and self.both)
 
+    @property
+    def without_stop(self) -> bool:
+        """Whether a VM goes on running while it changes its host."""
+        return self.live is not None and bool(self.live.domain and self.live.domain.keeps_running)
+
     def steps(self) -> tuple[str, ...]:
         """The names of the steps."""
         return step_names(
             self.forms,
             self.keep,
             live=self.live is not None,
+            without_stop=self.without_stop,
             pauses=self.pauses,
             hooks=len(self.hooks),
             forward=self.forward,
@@ -94,7 +102,7 @@ class Plan:
         # what the journal keeps.
         live, schema = self.live, _SCHEMA
         if live is not None and live.domain is not None:
-            schema = _OF_A_VM
+            schema = _WITHOUT_STOP if self.without_stop else _OF_A_VM
         if live is not None and live.taking:
             schema = _TAKES
         return {"schema": schema, **json.loads(json.dumps(asdict(self)))}
@@ -143,6 +151,7 @@ def step_names(
     keep: Form | None,
     *,
     live: bool = False,
+    without_stop: bool = False,
     pauses: Collection[Pause] = (),
     hooks: int = 0,
     quiesces: bool = False,
@@ -150,16 +159,19 @@ def step_names(
     takes: bool = False,
 ) -> tuple[str, ...]:
     """The steps of a Move: each lane's in order, and every step after those that it needs. The
-    image boots first, because it is ready first. live: of an App that runs at the source. hooks:
-    how many there are. quiesces: something runs in its containers before they are stopped. takes:
-    it takes volumes that the target has."""
+    image boots first, because it is ready first. live: of an App that runs at the source.
+    without_stop: of a VM whose `boot` takes it over as it runs. hooks: how many there are.
+    quiesces: something runs in its containers before they are stopped. takes: it takes volumes that
+    the target has."""
     image, disk = Form.IMAGE in forms, Form.DISK in forms
     # The data follows while the App runs, and once more after it was stopped. What that believed is
     # verified when the App serves again, before the target keeps it.
     wait = [WAIT] if Pause.CUTOVER in pauses else []
     rest = [QUIESCE] if quiesces else []
     cutover = [PRESYNC, *wait, FENCE, *rest, STOP, LAST_LAYER, LAST_SYNC] if live else []
-    confirm = [VERIFY_SOURCE] if live else []
+    confirm = [VERIFY_SOURCE] if live and not without_stop else []
+    if without_stop:  # nothing is copied before, and nothing is at rest that could be compared
+        cutover = [FENCE]
     confirm += [CONFIRM] if Pause.COMMIT in pauses else []
     names = ["reserve", *([VOLUMES] if takes else [])]
     names += ["transfer image", "create image"] if image else []
@@ -179,7 +191,7 @@ def plan_from(document: JsonObject) -> Plan:
 
     fields = {key: value for key, value in document.items() if key != "schema"}
     try:
-        if document.get("schema") not in (_SCHEMA, _OF_A_VM, _TAKES):
+        if document.get("schema") not in (_SCHEMA, _OF_A_VM, _TAKES, _WITHOUT_STOP):
             raise ValueError("schema")
         return TypeAdapter(Plan).validate_python(fields)
     except (ValidationError, ValueError) as error:

@@ -94,10 +94,13 @@ def cutover(packed: Packed, job: Job, journal: Journal) -> Foreseen | None:
     source = job.source.host
     if not packed.app.running or source is None or packed.hopeless(form):
         return None
+    data = job.source.data(packed.spec)
+    if data is None:
+        return None
     with packed.turn.taken() as clock, job.about(packed.app, "predicting its downtime"):
         looked = [each.seconds for each in clock.phases if each.name == "package changes"]
         with clock.phase("predict downtime"):
-            seen = foresee.survey_of(job.source.data(packed.spec), source, job.target)
+            seen = foresee.survey_of(data, source, job.target)
     machine = Form.DISK in job.source.forms and Form.IMAGE not in job.source.forms
     way = foresee.Way(
         app=packed.app.name,

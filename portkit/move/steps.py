@@ -12,21 +12,21 @@ from dataclasses import asdict, replace
 
 from portkit import boot, health, measure, process, transfer
 from portkit.errors import BootError, PortkitError
-from portkit.guest.start import machine_start
-from portkit.model import Artifact, Form, MachineStart, virtualises
+from portkit.model import Artifact, Form
 from portkit.move import cutover
 from portkit.move import plan as plans
+from portkit.move.booted import booted
 from portkit.move.described import describe
 from portkit.move.forward import Forward
-from portkit.move.ground import MAKE_DISK, SEND_DISK, Cargo, Ground, keep, kept
+from portkit.move.ground import MAKE_DISK, SEND_DISK, Ground, keep, kept
 from portkit.move.hooks import RunHook
+from portkit.move.live_step import MoveLive
 from portkit.move.marker import mark, release
 from portkit.move.quiesce import Quiesce, Unquiesce
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import TakeVolumes
 from portkit.move.up import up_again, watch_over
 from portkit.move.walk import Step
-from portkit.report import Boot
 from portkit.wire.json_types import JsonObject
 
 _ASIDE = (MAKE_DISK, SEND_DISK, "create disk")  # the second lane, where both forms go
@@ -194,7 +194,7 @@ class Start(FormStep):
         timeline = ground.downtime.end()
         return {
             "timeline": timeline and asdict(timeline),
-            "boot": asdict(_boot(self.form, cargo, answers[0], way, watch.deadline, healthy_s)),
+            "boot": asdict(booted(self.form, cargo, answers[0], way, watch.deadline, healthy_s)),
             "from_move_s": from_move_s,
             "from_boot_s": [round(answer.seconds, 3) for answer in answers],
             "phases": ground.phases(),
@@ -351,7 +351,7 @@ def _step(name: str, ground: Ground) -> BaseStep:
         case "last":
             return cutover.LastSync(ground, name, (*there, plans.STOP), form=form)
         case "boot":
-            return Start(ground, name, (f"create {form}", *_stopped(ground)), form=form)
+            return _boot(ground, name, form)
         case "start":
             return Again(ground, name, (f"create {form}",), form=form)
         case "commit":
@@ -380,6 +380,15 @@ def _stopped(ground: Ground) -> tuple[str, ...]:
     return () if ground.plan.live is None else (plans.LAST_SYNC, plans.LAST_LAYER, plans.STOP)
 
 
+def _boot(ground: Ground, name: str, form: Form) -> BaseStep:
+    created = f"create {form}"
+    if ground.plan.without_stop:
+        # What is on the target, and the fence at the source, stay as long as it is not known which
+        # side runs.
+        return MoveLive(ground, name, (created, plans.FENCE), form=form)
+    return Start(ground, name, (created, *_stopped(ground)), form=form)
+
+
 def _late(ground: Ground, *, reads: bool = False) -> tuple[str, ...]:
     """What a step of the second lane waits for. reads: it only takes from the source.
 
@@ -390,39 +399,3 @@ def _late(ground: Ground, *, reads: bool = False) -> tuple[str, ...]:
     plan = ground.plan
     waits = plan.both and not (reads and plan.source is not None)
     return ("create image",) if waits else ()
-
-
-def _boot(
-    form: Form,
-    cargo: Cargo,
-    first: measure.Answer,
-    way: health.Way,
-    deadline: health.Deadline,
-    healthy_s: float | None,
-) -> Boot:
-    facts, libvirt = cargo.facts, form is Form.DISK
-    return Boot(
-        engine="libvirt" if libvirt else "podman" if facts.engine.podman else "docker",
-        version=(facts.libvirt_version if libvirt else facts.docker_version) or "",
-        accelerator=_accelerator(cargo) if libvirt else "none",
-        url=first.url,
-        status=first.status,
-        method=first.method,
-        reason="; ".join(way.reasons),
-        vantage=first.vantage,
-        poll_s=first.poll_s,
-        timeout_s=deadline.seconds,
-        timeout_reason=deadline.reason,
-        machine=_machine(cargo) if libvirt else None,
-        healthy_s=healthy_s,
-    )
-
-
-def _machine(cargo: Cargo) -> MachineStart:
-    disk, firmware = cargo.artifacts[Form.DISK], cargo.spec.machine.firmware
-    return machine_start(disk, firmware, kvm=_accelerator(cargo) == "kvm")
-
-
-def _accelerator(cargo: Cargo) -> str:
-    architecture = cargo.artifacts[Form.DISK].config.architecture
-    return "kvm" if virtualises(cargo.facts, architecture) else "tcg"

@@ -39,7 +39,7 @@ def folder_of(identity: object) -> Path:
     return ROOT / identity
 
 
-def _owner() -> Tuple[int, int]:
+def qemu_owner() -> Tuple[int, int]:
     user, group = facts.qemu_account()
     if user is None or group is None:
         raise RemoteError(
@@ -60,7 +60,7 @@ def create(args: JsonObject, channel: Channel) -> JsonObject:
     does not run anew; what is on its way into its volumes stays).
     """
     folder = folder_of(args["id"])
-    owner = _owner()
+    owner = qemu_owner()
     ROOT.mkdir(mode=0o711, parents=True, exist_ok=True)
     # QEMU's user has to pass through, and need not see what is there: x without r.
     for path in (ROOT.parent, ROOT):

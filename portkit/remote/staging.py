@@ -65,7 +65,7 @@ def fill(args: JsonObject, channel: Channel) -> JsonObject:
     (folder / "moved").touch()
     for number in map(int, args["volumes"]):
         _fill(folder, "pkv%d" % number, folder / "data" / str(number))
-    with _in_place_of(folder / "disk.qcow2") as fresh:
+    with in_place_of(folder / "disk.qcow2") as fresh:
         instances.make_overlay(fresh, instances.ROOT / "base" / (folder / "base").read_text())
     return {}
 
@@ -75,12 +75,12 @@ def _fill(folder: Path, name: str, content: Path) -> None:
     needed = volume_disk.used(volume_disk.content(str(content), instances.ROOT.parent))
     size = max(disk.stat().st_size, int(needed * (1 + _FREE_SHARE)) + _FREE_BYTES)
     row = {"name": name, "bytes": size, "folder": str(content)}
-    with _in_place_of(disk) as fresh:
+    with in_place_of(disk) as fresh:
         volume_disk.make(fresh, row, instances.ROOT.parent, instances.run_tool)
 
 
 @contextmanager
-def _in_place_of(disk: Path) -> Iterator[Path]:
+def in_place_of(disk: Path) -> Iterator[Path]:
     """A name for a new disk, which takes the other one's place when it is whole."""
     before, fresh = disk.stat(), disk.with_suffix(".new")
     try:

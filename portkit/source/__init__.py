@@ -77,9 +77,9 @@ class Source(Protocol):
     def live(self, spec: AppSpec) -> Live | None:
         """What runs there and has to be stopped, and its data; None where nothing is taken over."""
 
-    def data(self, spec: AppSpec) -> tuple[DataFolder, ...]:
+    def data(self, spec: AppSpec) -> tuple[DataFolder, ...] | None:
         """Where the data is that would be taken over; nothing is changed there, and nothing is
-        stopped. () where nothing is taken over."""
+        stopped. () where nothing is taken over; None where what that costs is not predicted."""
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """Blobs, by digest, that are not here but can be made on the target from what it has."""

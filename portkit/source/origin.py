@@ -160,6 +160,8 @@ class Machine:
         identity = self._domain.id
         if not (self._engine.is_there(identity) and self._engine.moved_away(identity)):
             return ()
+        if self._engine.stands_still(identity):  # it moves live: nobody has pressed the button
+            return ()
         return () if self._engine.ended(identity) else (f"VM {identity}",)
 
     def require_stopped(self) -> None:

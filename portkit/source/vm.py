@@ -29,6 +29,7 @@ from portkit.model import (
     Severity,
 )
 from portkit.package.image import joined
+from portkit.source import live
 from portkit.source.fetched import fetch
 from portkit.source.images import Images
 from portkit.source.vm_description import Description, decode
@@ -51,13 +52,16 @@ class RunningVM:
     written since, and its volumes are disks.
 
     what: vm:NAME, the name of the App or the id of the VM. moving: whether a Move of it has begun
-    before, which has fenced it.
+    before, which has fenced it. keeps_running: it is to go on running while it moves.
     """
 
     forms: tuple[Form, ...] = (Form.DISK,)
 
-    def __init__(self, host: Host, what: str, *, moving: bool = False) -> None:
+    def __init__(
+        self, host: Host, what: str, *, moving: bool = False, keeps_running: bool = False
+    ) -> None:
         self.host, self.name = host, host.name
+        self._keeps_running = keeps_running
         self._what, self._moving = what, moving
         self._seen: LiveDomain | None = None
         self._told: Description | None = None
@@ -137,11 +141,20 @@ class RunningVM:
             )
 
     def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:
-        """Nothing: the VM has what it was made of."""
+        """Nothing: the VM has what it was made of. Raises what `live.refuse` does where it is to
+        go on running."""
+        if self._keeps_running and target is not None:
+            live.refuse(self.host, self._domain.id, target)
         return ()
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
         """That its disks travel."""
+        if self._keeps_running:
+            message = (
+                "the VM goes on running while its disks and its memory travel; a prediction does "
+                "not count them"
+            )
+            return (Finding("data-carried", Severity.INFO, message, (self._domain.id,)),)
         message = (
             "what the VM has written to its disks travels while it runs, and what changes "
             "meanwhile after it was stopped"
@@ -171,11 +184,16 @@ class RunningVM:
 
     def live(self, spec: AppSpec) -> Live | None:
         """What the Move has to stop there, and the folder of its disks."""
+        if self._keeps_running:
+            return Live((), (), domain=replace(self._domain, keeps_running=True))
         path = vm_disks.folder_at_source(self.host, self._domain.id)
         return Live((), (LiveVolume(0, "disks of the VM", path),), domain=self._domain)
 
-    def data(self, spec: AppSpec) -> tuple[DataFolder, ...]:
-        """Its disks where they are. `live` gives them second names, for the Move alone."""
+    def data(self, spec: AppSpec) -> tuple[DataFolder, ...] | None:
+        """Its disks where they are. `live` gives them second names, for the Move alone. None where
+        it goes on running: that is not predicted."""
+        if self._keeps_running:
+            return None
         row = self.host.remote.call("instance.described", {"id": self._domain.id})
         # The last is its configuration, which the target makes anew.
         disks = [PurePosixPath(path) for path in row["disks"]][:-1]

@@ -103,10 +103,10 @@ def move(
       portkit move ./shop --to web2 --form disk --keep disk
       portkit move ./shop ./blog ./wiki --from web1 --to web2
       portkit move registry:2 --pull missing --to ops@10.0.0.7 --repeat 5 --output json
-      portkit move ./shop --to web2 --dry-run
       portkit move project:shop --from web1 --to web2 --after-commit ./dns.sh
       portkit move project:shop --from web1 --to web2 --volumes shop_data=override
       portkit move vm:shop --from web1 --to web2
+      portkit move vm:shop --from web1 --to web2 --live
       portkit move container:db --from web1 --to web2 --dry-run
       portkit move ./shop -f compose.yaml -f production.yaml --profile mail --to web2
       portkit move /media/usb/shop.portkit --to web2
@@ -118,14 +118,20 @@ def move(
     # The Moves that ended well are printed also when a later one failed.
     printed = _printed(output, several=len(names) > 1)
     with printed as reports, begun as (loaded, origin), there as host:
-        # On the connection and not on a Move: what several Apps send shares one limit.
-        host.limit(limit)
+        _limit(host, limit, running)
         forms = sources.asked(form, origin)
         if dry_run:
             reports += _planned(loaded, origin, host, forms, told)
         else:
             _moved(loaded, origin, host, forms, told, keep, repeat, running, reports)
     _exit_if_refused(reports if dry_run else ())
+
+
+def _limit(host: Host, limit: float | None, running: RunningOptions) -> None:
+    if running.live and limit is not None:
+        raise click.UsageError("--limit-rate does not hold what QEMU sends: leave it or --live out")
+    # On the connection and not on a Move: what several Apps send shares one limit.
+    host.limit(limit)
 
 
 def _planned(

@@ -134,7 +134,7 @@ def test_an_older_portkit_does_not_take_its_plan(monkeypatch: pytest.MonkeyPatch
     assert plan_from(document) == lot.plan
     assert plan().to_json()["schema"] == "portkit.plan/4"
     with pytest.raises(PortkitError, match="another version"):
-        plan_from({**document, "schema": "portkit.plan/7"})
+        plan_from({**document, "schema": "portkit.plan/99"})
 
 
 def test_what_it_wrote_is_on_its_disks_and_no_image_is_made_anew(

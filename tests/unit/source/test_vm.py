@@ -107,6 +107,7 @@ class Engine:
     def __init__(self, *, running: bool = True) -> None:
         self.now = LiveDomain("pk-0123456789ab", "always", autostart=True, running=running)
         self.fenced, self.there, self.did = False, True, list[str]()
+        self.still = False  # a migration has left it paused
         self.deaf = False  # its guest does not heed the power button
         self.paths = {"/i/disk.qcow2", "/i/config.raw"}
 
@@ -128,6 +129,9 @@ class Engine:
 
     def moved_away(self, identity: str) -> bool:
         return self.fenced
+
+    def stands_still(self, identity: str) -> bool:
+        return self.still
 
     def power_off(self, identity: str) -> None:
         if not self.ended(identity):
@@ -170,6 +174,15 @@ def test_one_that_may_be_on_its_way_down_is_brought_down_before_it_starts() -> N
     one.settle()
     assert one.start() == ()
     assert engine.did == ["power off", "start"]
+
+
+def test_one_that_a_migration_has_left_paused_is_not_powered_off() -> None:
+    engine = Engine()
+    engine.fenced = engine.still = True
+    one = machine(engine)
+    assert one.settle() == ()
+    one.start()
+    assert engine.did == ["start"]
 
 
 def test_one_whose_guest_does_not_end_is_one_that_runs() -> None:

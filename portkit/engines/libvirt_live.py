@@ -1,0 +1,249 @@
+"""A VM of portkit's that changes its host while it runs: what libvirt does, and what it says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from portkit.engines.libvirt import Libvirt
+from portkit.engines.live_xml import LiveXml
+from portkit.engines.patience import Late, Patient
+from portkit.errors import ConflictError, EngineError
+
+_LOOK_S = 0.25
+_ENDS_S = 60.0  # after it was told to; QEMU first answers what it is at
+# libvirt takes back what a client that is gone has left: the connections of both hosts have to end
+# first, which takes ssh a moment.
+_SETTLES_S = 30.0
+ARRIVED = "arrived"  # in the mark, from right before the guest runs there
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A domain as libvirt says it is. paused: by a migration. left: off because it went away."""
+
+    there: bool
+    on: bool = False
+    runs: bool = False
+    paused: bool = False
+    left: bool = False
+    arrived: bool = False
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a migration took. downtime_s: as libvirt says it, with the guest's processors standing
+    still. memory_bytes, disk_bytes: that were sent."""
+
+    seconds: float
+    downtime_s: float
+    memory_bytes: int
+    disk_bytes: int
+
+
+class LibvirtLive(Libvirt):
+    """The same connection, for a VM that moves while it runs."""
+
+    def description(self, identity: str) -> str:
+        """Its XML, as a migration wants it."""
+        found, libvirt = self._find(identity), self._libvirt
+        with self._errors("look at the domain"):
+            flags = 0
+            if found.isActive():
+                flags = libvirt.VIR_DOMAIN_XML_MIGRATABLE
+            return str(found.XMLDesc(flags | libvirt.VIR_DOMAIN_XML_SECURE))
+
+    def condition(self, identity: str) -> Condition:
+        """How it is now."""
+        libvirt = self._libvirt
+        for found, about in self._ours():
+            if about["id"] != identity:
+                continue
+            with self._errors("look at the domain"):
+                state, reason = found.state()
+            off = state in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
+            still = (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
+            left = libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED
+            return Condition(
+                there=True,
+                on=not off,
+                runs=state in (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_BLOCKED),
+                paused=state == libvirt.VIR_DOMAIN_PAUSED and reason in still,
+                left=state == libvirt.VIR_DOMAIN_SHUTOFF and reason == left,
+                arrived=ARRIVED in about,
+            )
+        return Condition(there=False)
+
+    def refuse_same(self, uuid: str, but: str = "") -> None:
+        """ConflictError where a domain of that UUID is there. but: the id of one that may be."""
+        try:
+            found = self._connection.lookupByUUIDString(uuid)
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN:
+                return
+            raise EngineError("libvirt could not look for a domain", details=str(error)) from error
+        about = self._about(found)
+        if not but or about.get("id") != but:
+            raise ConflictError(
+                "the same VM is on the target already, stopped or running",
+                details=f"{found.name()} on {self._host}: a Move has left it there",
+                resolution="portkit moves names that Move: portkit forget ID --delete removes the "
+                "old VM with its disks. Or move without --live.",
+            )
+
+    def await_quiet(self, identity: str) -> None:
+        """No migration of it is at work; EngineError where one goes on, of whomever."""
+        end = time.monotonic() + _SETTLES_S
+        while self._busy(identity):
+            if time.monotonic() > end:
+                raise EngineError(
+                    "libvirt still migrates the VM",
+                    details=f"{identity} on {self._host}",
+                    resolution="Wait until that has ended, or end it there: virsh domjobabort.",
+                )
+            time.sleep(_LOOK_S)
+
+    def _busy(self, identity: str) -> bool:
+        for found, about in self._ours():
+            if about["id"] == identity:
+                with self._errors("look at the domain"):
+                    none = self._libvirt.VIR_DOMAIN_JOB_NONE
+                    return bool(found.isActive() and found.jobInfo()[0] != none)
+        return False
+
+    def redefine(self, identity: str, xml: str) -> None:
+        """The domain of an Instance that does not run, anew."""
+        self.remove(identity)
+        with self._errors("define the domain"):
+            self._connection.defineXML(xml)
+
+    def cut(self, identity: str) -> None:
+        """End it at once, where it is on; its definition stays."""
+        found = self._find(identity)
+        with self._errors("end the domain"):
+            if found.isActive():
+                self._destroy(found)
+
+    @property
+    def library(self) -> Any:
+        """The library's module."""
+        return self._libvirt
+
+    @property
+    def raw_connection(self) -> Any:
+        """What the library calls a connection."""
+        return self._opened
+
+    def raw(self, identity: str) -> Any:
+        """What the library calls a domain; its calls have no deadline."""
+        found = self._find(identity)
+        with self._errors("look at the domain"):
+            return self._opened.lookupByUUIDString(found.UUIDString())
+
+    def explained(self, what: str) -> AbstractContextManager[None]:
+        """The library's errors are raised as portkit's within."""
+        return self._errors(what)
+
+    def give_up(self, found: Any) -> None:
+        """End the migration that is at work; fine where it has ended."""
+        with suppress(self._libvirt.libvirtError, Late):
+            Patient(found).abortJob()
+
+    def proceed(self, identity: str) -> None:
+        """Let its processors run."""
+        found = self._find(identity)
+        with self._errors("let the domain go on"):
+            found.resume()
+
+
+@dataclass(frozen=True)
+class Way:
+    """folder: of the sockets, on both hosts. disks: those that are copied. name: on the target."""
+
+    folder: str
+    disks: tuple[str, ...]
+    name: str
+    xml: LiveXml
+
+
+MEMORY, DISKS = "m", "d"  # sockets
+Told = Callable[[int, int], None]
+
+
+def migrate(source: LibvirtLive, target: LibvirtLive, identity: str, way: Way, told: Told) -> Moved:
+    """Move it. When this returns it runs on the target, and is off at the source.
+
+    told: is called again and again with bytes sent, and with all that is known of. What it raises,
+    and Ctrl-C, ends the migration, and the guest goes on where libvirt says. EngineError where it
+    fails; which side runs is then to be asked.
+    """
+    found, libvirt = source.raw(identity), source.library
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.migrate3(target.raw_connection, _parameters(libvirt, way), _flags(libvirt))
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            errors.append(error)
+
+    began = time.monotonic()
+    # daemon: a thread that never returns must not keep the program from ending.
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_LOOK_S)
+            stats = _stats(source, found)
+            told(stats.get("data_processed", 0), stats.get("data_total", 0))
+    except BaseException:
+        source.give_up(found)
+        thread.join(_ENDS_S)
+        raise
+    if errors:
+        with source.explained("move the VM live"):
+            raise errors[0]
+    last = _stats(source, found, completed=True)
+    return Moved(
+        seconds=round(time.monotonic() - began, 3),
+        downtime_s=last.get("downtime", 0) / 1000,
+        memory_bytes=last.get("memory_processed", 0),
+        disk_bytes=last.get("disk_processed", 0),
+    )
+
+
+def _flags(libvirt: Any) -> int:
+    return int(
+        libvirt.VIR_MIGRATE_LIVE
+        | libvirt.VIR_MIGRATE_PERSIST_DEST
+        | libvirt.VIR_MIGRATE_NON_SHARED_INC
+        # What the guest writes while the copy goes on is written to both: the copy ends.
+        | libvirt.VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES
+        | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
+        # A guest that changes its memory faster than the way takes it is slowed down.
+        | libvirt.VIR_MIGRATE_AUTO_CONVERGE
+    )
+
+
+def _parameters(libvirt: Any, way: Way) -> dict[str, object]:
+    return {
+        libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{way.folder}/{MEMORY}",
+        libvirt.VIR_MIGRATE_PARAM_DISKS_URI: f"unix://{way.folder}/{DISKS}",
+        libvirt.VIR_MIGRATE_PARAM_DEST_NAME: way.name,
+        libvirt.VIR_MIGRATE_PARAM_DEST_XML: way.xml.moving,
+        libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: way.xml.kept,
+        libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS: list(way.disks),
+    }
+
+
+def _stats(source: LibvirtLive, found: Any, *, completed: bool = False) -> dict[str, int]:
+    """What libvirt says of the job; nothing while there is none, or it is over."""
+    flags = source.library.VIR_DOMAIN_JOB_STATS_COMPLETED if completed else 0
+    try:
+        rows = Patient(found).jobStats(flags)
+    except source.library.libvirtError:
+        return {}
+    return {key: value for key, value in rows.items() if isinstance(value, int)}

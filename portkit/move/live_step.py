@@ -1,0 +1,254 @@
+"""The step by which a running VM changes its host without a stop, and what a crash in it leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+
+from portkit import boot, health, process
+from portkit.engines.libvirt_live import (
+    ARRIVED,
+    DISKS,
+    MEMORY,
+    Condition,
+    LibvirtLive,
+    Moved,
+    Way,
+    migrate,
+)
+from portkit.engines.live_xml import disks_of_guest, for_target, live_guest
+from portkit.errors import ConflictError, EngineError
+from portkit.host import Host
+from portkit.move.booted import booted
+from portkit.move.ground import Ground
+from portkit.move.live import Act, Doing, Seen, Side, acts, side
+from portkit.move.step import FormStep
+from portkit.move.up import up_again, watch_over
+from portkit.wire.json_types import JsonObject
+
+_TEXT = 1 << 19  # characters of each log that come along: a call has at most 4 MiB
+
+
+@dataclass(frozen=True)
+class Both:
+    """Both ends of a Move of a VM. vm: its id at the source, move: at the target."""
+
+    source: LibvirtLive
+    target: LibvirtLive
+    vm: str
+    move: str
+
+    def seen(self) -> tuple[Seen, Seen]:
+        """Both, once libvirt has done on its own what it does after a client is gone."""
+        self.source.await_quiet(self.vm)
+        self.target.await_quiet(self.move)
+        return _seen(self.source.condition(self.vm)), _seen(self.target.condition(self.move))
+
+    def side(self) -> Side:
+        """Who has the guest; ConflictError where that is both."""
+        source, target = self.seen()
+        found = side(source, target)
+        if found is Side.BOTH:
+            raise ConflictError(
+                "the VM is on at both hosts: somebody has started it beside the Move",
+                details=f"{self.vm} at its source, {self.move} on the target",
+                resolution="See which one has the data that counts, and destroy the other one "
+                "there: virsh destroy.",
+            )
+        return found
+
+    def only(self, wanted: Side) -> None:
+        """No more than the wanted side runs; it does, unless it is off."""
+        for act in acts(*self.seen(), wanted):
+            match act:
+                case Act.CUT_SOURCE:
+                    self.source.cut(self.vm)
+                case Act.CUT_TARGET:
+                    self.target.cut(self.move)
+                case Act.RESUME_SOURCE:
+                    self.source.proceed(self.vm)
+                case Act.RESUME_TARGET:
+                    self.target.proceed(self.move)
+
+
+def _seen(now: Condition) -> Seen:
+    if not now.there:
+        doing = Doing.ABSENT
+    elif not now.on:
+        doing = Doing.OFF
+    elif now.runs:
+        doing = Doing.RUNS
+    else:
+        doing = Doing.PAUSED if now.paused else Doing.HALTED
+    return Seen(doing, arrived=now.arrived, left=now.left)
+
+
+@contextmanager
+def both(ground: Ground) -> Iterator[Both]:
+    """Both ends, connected."""
+    live, source = ground.plan.live, source_of(ground)
+    assert live is not None, "only a running App moves live"
+    assert live.domain is not None, "only a VM moves live"
+    with (
+        closing(LibvirtLive(source.libvirt_uri(), source.name)) as here,
+        closing(LibvirtLive(ground.target.libvirt_uri(), ground.target.name)) as there,
+    ):
+        yield Both(here, there, live.domain.id, ground.plan.move)
+
+
+def on_target(ground: Ground) -> bool:
+    """Whether the guest runs on the target, or may have run there."""
+    with both(ground) as ends:
+        return ends.side() is Side.TARGET
+
+
+class MoveLive(FormStep):
+    """The VM goes on running, on the target; it is off at its source, where its disks stay."""
+
+    def do(self) -> JsonObject:
+        ground = self.ground
+        moved: Moved | None = None
+        with both(ground) as ends:
+            if ends.side() is Side.SOURCE:
+                ends.only(Side.SOURCE)
+                moved = self._migrate(ends)
+            ends.only(Side.TARGET)
+        ground.downtime.target_runs()
+        return {**self._up(), "live": moved and asdict(moved)}
+
+    def _migrate(self, ends: Both) -> Moved:
+        ground, source = self.ground, source_of(self.ground)
+        if not ends.source.condition(ends.vm).runs:
+            raise EngineError(
+                "the VM does not run at its source any more",
+                details=f"{ends.vm} on {source.name}",
+                resolution=f"Take the Move back: portkit rollback {ground.plan.move}. Then start "
+                "it there, or move it without --live.",
+            )
+        here, there = ends.source.description(ends.vm), ends.target.description(ends.move)
+        xml = for_target(here, there, {ARRIVED: "yes"})
+        ends.target.refuse_same(live_guest(here).uuid, ends.move)
+        said = _said(source, ends.vm)
+        _receive(source, ground.target, ends, said)
+        ends.target.redefine(ends.move, xml.define)
+        name = ends.target.raw(ends.move).name()
+        with ground.clock.phase("move live"), _sockets(source, ground.target, ends.move) as folder:
+            way = Way(folder, disks_of_guest(here), name, xml)
+            told = ground.clock.observer.bytes
+            moved = migrate(
+                ends.source,
+                ends.target,
+                ends.vm,
+                way,
+                lambda done, total: told("memory and disks", done, total or None),
+            )
+        _tell(source, ground.target, ends, said)
+        ground.clock.observer.message(
+            f"the VM runs on {ground.target.name}: {moved.disk_bytes / 1e6:.1f} MB of disks and "
+            f"{moved.memory_bytes / 1e6:.1f} MB of memory in {moved.seconds:.1f} s; it stood still "
+            f"for {moved.downtime_s:.2f} s, as libvirt says"
+        )
+        return moved
+
+    def _up(self) -> JsonObject:
+        """It answers on the target, as after a boot."""
+        ground, cargo = self.ground, self.ground.loaded
+        way = health.way_of(cargo.spec.front, self.form)
+        with boot.runner(ground.target, self.form) as runner:
+            if not runner.life(ground.plan.move).running:
+                up_again(ground, self.form, runner)
+            watch = watch_over(ground, self.form, runner, way)
+            began = time.monotonic()
+            answer = watch.first_answer(began)
+            with ground.clock.phase("settle"):
+                watch.settle()
+        timeline = ground.downtime.end()
+        return {
+            "timeline": timeline and asdict(timeline),
+            "boot": asdict(booted(self.form, cargo, answer, way, watch.deadline, None)),
+            "from_move_s": None,
+            "from_boot_s": [],
+            "phases": ground.phases(),
+        }
+
+    def undo(self) -> None:
+        """The guest runs at its source, or is off there, and is off on the target. ConflictError
+        where it may have run on the target, unless the user has said that this is lost."""
+        ground = self.ground
+        ground.downtime.goes_back()
+        with both(ground) as ends, process.uninterrupted():
+            if ends.side() is Side.TARGET:
+                if not ground.for_good:
+                    raise _ran_there(ground)
+                ground.clock.observer.message(
+                    f"what the App wrote on {ground.target.name} since it runs there is lost"
+                )
+                with boot.runner(ground.target, self.form) as runner:
+                    runner.withdraw(ground.plan.move)
+                    if runner.life(ground.plan.move).running:
+                        runner.stop(ground.plan.move)
+            ends.only(Side.SOURCE)
+        for host in (source_of(ground), ground.target):
+            host.remote.call("live.end", {"id": ground.plan.move})  # of a process that was killed
+
+
+def source_of(ground: Ground) -> Host:
+    """The host where the VM was."""
+    assert ground.source is not None, "a running App is on a host"
+    return ground.source
+
+
+def _ran_there(ground: Ground) -> ConflictError:
+    move, target = ground.plan.move, ground.plan.target
+    return ConflictError(
+        f"the VM runs on {target} by now, and may have written there",
+        details=f"{move}: {ground.plan.source} does not have that",
+        resolution=f"To keep it there: portkit resume {move}\nTo go back and lose that: portkit "
+        f"rollback {move} --discard-writes",
+    )
+
+
+@contextmanager
+def _sockets(source: Host, target: Host, move: str) -> Iterator[str]:
+    """A folder on both hosts in which QEMU's sockets are, those of the target being reached at the
+    source. No port is opened anywhere."""
+    try:
+        folders = {
+            host.remote.call("live.begin", {"id": move})["folder"] for host in (source, target)
+        }
+        (folder,) = folders
+        with source.joined(target, folder, (MEMORY, DISKS)):
+            source.remote.call("live.hand", {"id": move})
+            yield str(folder)
+    finally:
+        for host in (source, target):
+            if not host.remote.lost:
+                host.remote.call("live.end", {"id": move})
+
+
+def _said(source: Host, vm: str) -> dict[str, tuple[str, int]]:
+    """What the guest has said since its boot: the end of each log, and the log's size."""
+    found = {}
+    for name in ("serial", "state"):
+        args = {"id": vm, "limit": _TEXT, "offset": 0, "name": name}
+        row = source.remote.call("instance.log", args)
+        found[name] = (str(row["text"]), int(row["size"]))
+    return found
+
+
+def _receive(source: Host, target: Host, ends: Both, said: dict[str, tuple[str, int]]) -> None:
+    volumes = source.remote.call("live.offer", {"id": ends.vm})["volumes"]
+    logs = {name: text for name, (text, _) in said.items()}
+    target.remote.call("live.receive", {"id": ends.move, "volumes": volumes, **logs})
+
+
+def _tell(source: Host, target: Host, ends: Both, said: dict[str, tuple[str, int]]) -> None:
+    """What it said at its source while it moved comes along."""
+    rows = {}
+    for name, (_, size) in said.items():
+        args = {"id": ends.vm, "limit": _TEXT, "offset": size, "name": name}
+        rows[name] = str(source.remote.call("instance.log", args)["text"])
+    if any(rows.values()):
+        target.remote.call("live.tell", {"id": ends.move, **rows})

@@ -1,0 +1,127 @@
+"""Whether two hosts can move a VM without a stop. Pure but for `refuse`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from portkit.engines.libvirt_live import LibvirtLive
+from portkit.engines.live_xml import LiveGuest, live_guest
+from portkit.errors import ConflictError, IncompatibleError
+from portkit.host import Host
+from portkit.model import Facts, virtualises
+
+_VERSION = re.compile(r"(\d+)\.(\d+)")
+_OLDEST_LIBVIRT = (9, 0)  # older ones are not supported by portkit at all
+WITHOUT = "Move it without --live: it is stopped, and starts anew on the target."
+
+
+@dataclass(frozen=True)
+class LiveHost:
+    """What one host says of itself. machines, models: what its guests can be. by_root: reached by
+    ssh as root. kvm: its guests have a real processor."""
+
+    name: str
+    libvirt: str | None
+    qemu: str | None
+    by_root: bool
+    kvm: bool = False
+    machines: Collection[str] = ()
+    models: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a VM cannot move without a stop, and the way out."""
+
+    reason: str
+    resolution: str = WITHOUT
+
+
+def obstacles(guest: LiveGuest, source: LiveHost, target: LiveHost) -> tuple[Obstacle, ...]:
+    """What stands in the way; none where it can be tried."""
+    return (*_of_hosts(source, target), *_of_guest(guest, source, target))
+
+
+def _of_hosts(source: LiveHost, target: LiveHost) -> Iterator[Obstacle]:
+    for host in (source, target):
+        if not host.by_root:
+            yield Obstacle(
+                f"{host.name} is not reached by ssh as root: QEMU's sockets cannot be forwarded",
+                f"Log in there as root, or: {WITHOUT[0].lower()}{WITHOUT[1:]}",
+            )
+        if version(host.libvirt) < _OLDEST_LIBVIRT:
+            yield Obstacle(f"libvirt {host.libvirt or '(none)'} on {host.name} is older than 9.0")
+    if not version(source.qemu) or not version(target.qemu):
+        yield Obstacle("the version of QEMU is not known on both hosts")
+    elif version(target.qemu) < version(source.qemu):
+        yield Obstacle(
+            f"QEMU on {target.name} ({target.qemu}) is older than on {source.name} "
+            f"({source.qemu}): a guest goes only to the same version or a newer one"
+        )
+
+
+def _of_guest(guest: LiveGuest, source: LiveHost, target: LiveHost) -> Iterator[Obstacle]:
+    if guest.architecture != "x86_64":
+        yield Obstacle(f"its architecture is {guest.architecture}; only x86_64 is supported")
+    if guest.uefi:
+        yield Obstacle("it was started by UEFI, whose variables cannot be taken along")
+    if guest.machine not in target.machines:
+        yield Obstacle(f"QEMU on {target.name} has no machine type {guest.machine}")
+    if guest.virtual == "kvm" and not target.kvm:
+        yield Obstacle(f"it runs under KVM, which does not work on {target.name}")
+    if guest.cpu_mode == "custom":
+        if guest.cpu not in target.models:
+            yield Obstacle(f"{target.name} cannot give it its processor, {guest.cpu}")
+    elif guest.virtual == "kvm" or version(source.qemu) != version(target.qemu):
+        yield Obstacle(
+            "its processor is whatever its host can give, which may be another one on "
+            f"{target.name}",
+            f"{WITHOUT} To move it live from then on, set x-portkit.cpu_model in its App to a "
+            "model that both hosts have, such as Nehalem.",
+        )
+
+
+def version(text: str | None) -> tuple[int, ...]:
+    """Major and minor number; () where there is none."""
+    found = _VERSION.match(text or "")
+    return (int(found[1]), int(found[2])) if found else ()
+
+
+def refuse(source: Host, vm: str, target: Host) -> None:
+    """IncompatibleError, with every reason, where the VM cannot move without a stop; ConflictError
+    where it is on the target already. Both hosts are only read."""
+    with (
+        closing(LibvirtLive(source.libvirt_uri(), source.name)) as here,
+        closing(LibvirtLive(target.libvirt_uri(), target.name)) as there,
+    ):
+        guest = live_guest(here.description(vm))
+        if not here.condition(vm).runs:
+            raise ConflictError(
+                "only a VM that runs can move live",
+                details=f"{vm} on {source.name}",
+                resolution="Start it: portkit start. Or move it without --live.",
+            )
+        ends = [_told(host, host.facts(guests=True)) for host in (source, target)]
+        if found := obstacles(guest, *ends):
+            raise IncompatibleError(
+                f"the VM cannot move live to {target.name}",
+                details="\n".join(each.reason for each in found),
+                resolution="\n".join(dict.fromkeys(each.resolution for each in found)) or WITHOUT,
+            )
+        there.refuse_same(guest.uuid)
+
+
+def _told(host: Host, facts: Facts) -> LiveHost:
+    root = host.by_ssh and bool(host.remote.call("live.offer", {"id": ""})["root"])
+    return LiveHost(
+        name=host.name,
+        libvirt=facts.libvirt_version,
+        qemu=facts.qemu_version,
+        by_root=root,
+        kvm=virtualises(facts, facts.architecture),
+        machines=facts.guests.machines,
+        models=facts.guests.cpu_models,
+    )

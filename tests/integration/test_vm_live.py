@@ -1,0 +1,132 @@
+"""A VM moves while it serves: what it has acknowledged is there, and one side runs, also after a
+client that was killed."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from portkit import process
+from portkit.lab import Lab
+from tests.integration.commands import PORTKIT, ask, on, ours, portkit, told
+from tests.integration.counter import PORT, SERVER
+
+pytestmark = pytest.mark.lab
+
+LIVE = ("move", "vm:tally", "--from", "lab:alpha", "--to", "lab:beta", "--live")
+
+
+@pytest.fixture
+def machine(lab: Lab, store: Path, tmp_path: Path) -> Iterator[str]:
+    """The VM on alpha, by its id. Its processor is one that both hosts have."""
+    service = {
+        "image": "debian:bookworm-slim",
+        "command": ["perl", "-e", SERVER.replace("$", "$$")],
+        "ports": [f"{PORT}:80"],
+        "restart": "always",
+        "volumes": ["data:/data"],
+        "x-portkit": {"volume": "64m", "cpu_model": "Nehalem"},
+    }
+    document = {"name": "tally", "services": {"web": service}, "volumes": {"data": {}}}
+    (tmp_path / "compose.yaml").write_text(json.dumps(document))
+    words = ("--form", "disk", "--from", "lab:alpha", "--to", "lab:alpha", "--output", "json")
+    report = json.loads(portkit("move", str(tmp_path), *words, store=store).text)
+    yield report["move"]
+    portkit("rm", "--yes", "--data", report["move"], "--on", "lab:alpha", store=store)
+
+
+def add(lab: Lab, name: str) -> int:
+    """One more, written to the disk before it answers; the count."""
+    return int(ask(f"http://{lab.address(name)}:{PORT}/", "POST", patience=5.0))
+
+
+@contextmanager
+def adding(lab: Lab) -> Iterator[list[int]]:
+    """Counts that were acknowledged, by whichever host, until the block ends."""
+    counts: list[int] = []
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.is_set():
+            for name in ("alpha", "beta"):
+                try:
+                    counts.append(add(lab, name))
+                except (OSError, ValueError):
+                    continue
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield counts
+    finally:
+        over.set()
+        thread.join()
+
+
+def state(lab: Lab, name: str, move: str) -> str:
+    return on(lab, name, f"virsh domstate portkit-tally-{move[3:]}", check=False).strip()
+
+
+def test_it_goes_on_counting_on_the_other_host(lab: Lab, store: Path, machine: str) -> None:
+    before = ours(lab, "beta")
+    add(lab, "alpha")
+    with adding(lab) as counts:
+        report = json.loads(portkit(*LIVE, "--output", "json", store=store).text)
+    move = report["move"]
+    assert report["cutover"]["timeline"]["both_answered"] == []
+    assert len(counts) > 1
+    # An answer that was lost on its way counts, one that came is never counted again.
+    assert counts == sorted(set(counts))
+    assert add(lab, "beta") > counts[-1], "nothing that was acknowledged is lost"
+    assert state(lab, "alpha", machine) == "shut off"
+    assert state(lab, "beta", move) == "running"
+    said = portkit("logs", move, "--on", "lab:beta", store=store).text
+    assert said.count("starting perl") <= 1, "it was not booted"
+    for host in ("alpha", "beta"):
+        assert move not in on(lab, host, "ls /run/portkit/live")
+    back = ("move", "vm:tally", "--from", "lab:beta", "--to", "lab:alpha", "--live")
+    refused = portkit(*back, store=store, check=False)
+    assert refused.code == 9
+    assert b"is older than on lab:beta" in refused.stderr
+    assert b"without --live" in refused.stderr
+    assert state(lab, "beta", move) == "running"
+    left = portkit("forget", move, store=store).text
+    assert f"VM {machine} with its disks: stopped" in left
+    portkit("rollback", move, "--discard-writes", store=store)
+    assert state(lab, "alpha", machine) == "running"
+    assert ours(lab, "beta") == before
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("wait_s", [0.0, 1.0, 2.0, 3.0])
+def test_a_client_that_is_killed(lab: Lab, store: Path, machine: str, wait_s: float) -> None:
+    """Wherever the kill comes, resume ends with the target running alone, and no count is lost."""
+    add(lab, "alpha")
+    with adding(lab) as counts:
+        killed = process.spawn(
+            [PORTKIT, *LIVE, "--progress", "json"],
+            env=told(store),
+            stdout=process.PIPE,
+            stderr=process.PIPE,
+        )
+        assert killed.stderr is not None
+        while b'"move live"' not in (line := killed.stderr.readline()):
+            assert line, "it has ended before"
+        time.sleep(wait_s)
+        killed.kill()
+        process.wait(killed, 10.0)
+        rows = json.loads(portkit("moves", "--output", "json", store=store).text)
+        move = rows[0]["id"]
+        if rows[0]["state"] != "done":
+            portkit("resume", move, store=store)
+    assert counts == sorted(set(counts))
+    assert add(lab, "beta") > counts[-1]
+    assert (state(lab, "alpha", machine), state(lab, "beta", move)) == ("shut off", "running")
+    portkit("rollback", move, "--discard-writes", store=store)
+    assert state(lab, "alpha", machine) == "running"
+    assert state(lab, "beta", move) != "running"
