@@ -158,6 +158,7 @@ def plan_apps(
     predicted time rests on; by default in the user's state folder. forms, store and observer are
     those of `package_apps`.
     """
+    _refuse_volumes(apps, options.get("forms", BOTH))
     packages = package_apps(apps, source=source, **options)
     job = packages.request.to(target)
     packed = prepare.judge(packages.packages, job, pack_disk=pack_disk)
@@ -385,6 +386,7 @@ def _check_running(
     pauses: Sequence[Pause],
 ) -> None:
     """AppError for what cannot be done with data that is in use."""
+    _refuse_volumes(apps, forms)
     running = [app.name for app in apps if app.running]
     if pauses and len(running) < len(apps):
         raise AppError(
@@ -402,13 +404,6 @@ def _check_running(
         and any(s.quiesce.after for app in apps for s in app.services)
     ):
         why = "nothing can be run in a VM, as its x-portkit.quiesce.after asks: choose --form image"
-    elif Form.DISK in forms and any(
-        each.on_taken in (OnTaken.OVERRIDE, OnTaken.KEEP) for app in apps for each in app.volumes
-    ):
-        why = (
-            "in a VM its volumes are disks of the VM's own, and no volume of the target takes part "
-            "in that: leave --volumes out, or choose --form image"
-        )
     elif keep is None:
         why = "it would run nowhere afterwards: leave --keep none out"
     elif repeat > 1:
@@ -418,6 +413,18 @@ def _check_running(
             f"a running App cannot be moved like that: {why.partition(':')[0]}",
             details=", ".join(running),
             resolution=why.partition(": ")[2].capitalize() + ".",
+        )
+
+
+def _refuse_volumes(apps: Sequence[App], forms: Sequence[Form]) -> None:
+    """AppError where volumes of the target are to be used by a VM."""
+    used = (OnTaken.OVERRIDE, OnTaken.KEEP)
+    names = [each.name for app in apps for each in app.volumes if each.on_taken in used]
+    if names and Form.DISK in forms:
+        raise AppError(
+            "in a VM volumes are disks of the VM's own, and take the place of no other volume",
+            details=f"--volumes override or keep, for {', '.join(names)[:300]}",
+            resolution="Leave --volumes out, or choose --form image.",
         )
 
 

@@ -166,7 +166,10 @@ class Running(OnHost):
         data does."""
         assert self._seen is not None, "the App was read before"
         mounts = [mount for each in self._seen.containers for mount in each.Mounts]
-        names = sorted({mount.Name for mount in mounts if mount.Type == "volume"})
+        # Of one that the target may keep, what is done is known only there: a rule says it.
+        keeps = {each.engine_name for each in app.volumes if each.on_taken is OnTaken.KEEP}
+        volumes = {mount.Name for mount in mounts if mount.Type == "volume"}
+        names = sorted(volumes - keeps)
         pairs = self._layers.items()
         layers = [note for service, made in pairs for note in _layer_findings(service, made)]
         return (*layers, *([_data_finding(names)] if names else []))

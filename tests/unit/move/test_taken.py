@@ -22,11 +22,11 @@ from portkit.engines.docker import Docker
 from portkit.engines.docker_volumes import DockerVolumes
 from portkit.errors import AppError, ConflictError, IncompatibleError
 from portkit.model import App, AppSpec, Form, LiveVolume, Mount, OnTaken, Service, Volume
-from portkit.move import cutover, move_app
+from portkit.move import cutover, move_app, plan_app
 from portkit.move.ground import Ground
 from portkit.move.plan import plan_from
 from portkit.move.steps import steps_of
-from portkit.source.running import chosen
+from portkit.source.running import Running, chosen
 from tests.factories import FACTS, IMAGE, Heard, live, plan
 from tests.unit.fake_engine import FakeEngine, fake_engine
 
@@ -109,6 +109,17 @@ def test_a_vm_takes_no_volume() -> None:
     none: Any = SimpleNamespace(host=None, forms=(Form.IMAGE,))
     with pytest.raises(AppError, match="disks of the VM's own"):
         move_app(app, source=none, target=none, forms=(Form.DISK,), keep=Form.DISK)
+    with pytest.raises(AppError, match="disks of the VM's own"):
+        plan_app(app, source=none, target=none, forms=(Form.DISK,))
+
+
+def test_what_is_kept_is_not_called_carried() -> None:
+    mounts = [SimpleNamespace(Type="volume", Name=name) for name in NAMES[:2]]
+    there: Any = Running.__new__(Running)
+    there._layers, there._seen = {}, SimpleNamespace(containers=[SimpleNamespace(Mounts=mounts)])
+    app = App("shop", (), "x", volumes=chosen(volumes(), {"data": OnTaken.KEEP}))
+    (row,) = Running.running(there, app, FACTS)
+    assert (row.rule, row.evidence) == ("data-carried", ("shop_logs",))
 
 
 @pytest.mark.parametrize(
