@@ -9,7 +9,7 @@ from pathlib import Path
 from portkit import files
 from portkit.errors import AppError, TransferError, VerifyError
 from portkit.host import Host
-from portkit.model import Artifact, Blob, Form
+from portkit.model import Artifact, Blob, Form, ImageConfig
 from portkit.package import archive
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store
@@ -42,6 +42,7 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
     known = store.find(key)
     if known is not None:
         observer.message(f"{reference} is in the Store already")
+        _say_what_stays(reference, known.config, observer)
         return known
     _require(row, store, containerd=listed["containerd"])
     spool = store.temporary(".tar")
@@ -68,7 +69,13 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
     total = blob.size + sum({layer.digest: layer.size for layer in layers}.values())
     artifact = Artifact(Form.IMAGE, config.digest, (config,), (blob, *layers), total, total)
     store.save(artifact, key)
+    _say_what_stays(reference, config, observer)
     return artifact
+
+
+def _say_what_stays(reference: str, config: ImageConfig, observer: Observer) -> None:
+    if config.attestations:
+        observer.message(f"the attestations of {reference} stay behind: {config.attestations}")
 
 
 def pull(host: Host, reference: str, platform: str = "", *, always: bool) -> None:

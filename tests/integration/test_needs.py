@@ -148,3 +148,27 @@ def boot(folder: Path) -> str:
     argv += ["-drive", f"file={disk},if=virtio,format=qcow2,snapshot=on"]
     process.run(argv, timeout=60)
     return (folder / "serial.log").read_text(errors="replace")
+
+
+@pytest.mark.campaign
+def test_attestations_are_named_and_stay_behind(lab: Lab, store: Path, tmp_path: Path) -> None:
+    """An index of BuildKit's, in the image store that keeps it, goes to one that could not."""
+    (tmp_path / "run").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "Dockerfile").write_text('FROM scratch\nCOPY run /run\nCMD ["/run"]\n')
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as out:
+        for name in ("Dockerfile", "run"):
+            out.add(tmp_path / name, name)
+    build = "docker build -q --provenance=true -t attested:1 -"
+    argv = ["ssh", "-F", lab.ssh_config, "lab-gamma"]
+    process.run([*argv, build], input=packed.getvalue(), timeout=120)
+    try:
+        words = ("attested:1", "--from", "lab:gamma", "--on", "lab:beta", "--form", "image")
+        # There is no shell in it: it is about what the image came in alone.
+        said = portkit("check", *words, "--output", "json", store=store, check=False)
+        (cell,) = json.loads(said.text)["cells"]
+        rows = {row["rule"]: row for row in cell["findings"]}
+        assert rows["attestations"]["severity"] == "warning"
+        assert "(overlay2) holds one manifest" in rows["attestations"]["message"]
+    finally:
+        process.run([*argv, "docker rmi -f attested:1"], check=False)
