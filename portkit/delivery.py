@@ -54,7 +54,8 @@ class Prediction:
 
     sent_bytes, reused_bytes: as in `Transfer`. space_bytes: of the target's disks, at most, while
     everything is unpacked there. seconds: of the transfer. None: nobody can know it. basis: what
-    each figure rests on, or why there is none, in sentences.
+    each figure rests on, or why there is none, in sentences. link_rate: bytes a second that the way
+    there was seen to take; None where it was not measured.
     """
 
     sent_bytes: int | None
@@ -62,3 +63,4 @@ class Prediction:
     space_bytes: int
     seconds: float | None
     basis: tuple[str, ...]
+    link_rate: float | None = None

@@ -44,7 +44,6 @@ def foreseen(seen: Sequence[Survey], way: Way, pasts: Sequence[Past]) -> Foresee
     """What it is going to cost. pasts: the newest first."""
     stop = _stop(way, pasts)
     between = [each for each in pasts if (each.source, each.target) == (way.source, way.target)]
-    first, first_n = times((each.first_s, each.raw_first_s) for each in between)
     alike = [each for each in between if each.form == way.form]
     last, last_n = times((each.last_s, each.raw_last_s) for each in alike)
     raw_first = sum(map(foresee.first_s, seen))
@@ -52,7 +51,9 @@ def foreseen(seen: Sequence[Survey], way: Way, pasts: Sequence[Past]) -> Foresee
     return Foreseen(
         data_bytes=_measured(sum(map(foresee.data_bytes, seen)), _size_words(seen)),
         wire_bytes=_measured(sum(map(foresee.wire_bytes, seen)), _sent_words(seen)),
-        first_s=_corrected(raw_first, first, first_n, _sent_words(seen)),
+        # Not corrected: its rates were measured just now, and what others had beside theirs says
+        # more about the load of the hosts then.
+        first_s=_measured(raw_first, _sent_words(seen)),
         stop_s=stop,
         layer_s=_layer(way, pasts),
         last_s=_corrected(raw_last, last, last_n, _change_words(seen)),

@@ -19,8 +19,8 @@ _LEAST_TIMES, _MOST_TIMES = 0.3, 3.0
 
 @dataclass(frozen=True)
 class Past:
-    """What one Move took: seconds, None where it is not known. raw_first_s, raw_last_s: what its
-    passes were predicted to take, before that was corrected."""
+    """What one Move took: seconds, None where it is not known. raw_last_s: what its last
+    pass was predicted to take, before that was corrected."""
 
     app: str
     source: str
@@ -32,7 +32,6 @@ class Past:
     first_s: float | None = None
     last_s: float | None = None
     downtime_s: float | None = None
-    raw_first_s: float | None = None
     raw_last_s: float | None = None
 
     @property
@@ -69,7 +68,6 @@ def past_of(
         first_s=_passes(result("presync"), 1),
         last_s=_phases(result("last sync")),
         downtime_s=number(timeline.get("downtime_s")),
-        raw_first_s=number(_object(foreseen.get("first_s")).get("raw")),
         raw_last_s=number(_object(foreseen.get("last_s")).get("raw")),
     )
 

@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import math
 import os
 import secrets
 import sqlite3
@@ -41,6 +42,7 @@ _BUSY_S = 60.0  # another portkit writes one row at a time; a slow disk may take
 # before.
 _RESERVE_BYTES = 512 << 10
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
+_ALIKE = 0.2  # links: a logarithm
 _PASTS = 20  # Moves that a prediction looks at; each has some steps to be read
 _TELLING_BYTES = 1 << 20  # of less, most of the time is not spent on sending
 # STRICT tables (sqlite 3.37) refuse a value of another type, which sqlite would otherwise keep as
@@ -123,6 +125,13 @@ class PastTransfer:
     link: float | None = None
     content_bytes: int = 0
 
+    def unlike(self, link: float | None) -> float:
+        """How much its link differs from one of that rate: 0 where it does not, as a logarithm."""
+        if not link or not self.link:
+            return math.inf
+        # Two that differ by less than a fifth are alike.
+        return max(0.0, abs(math.log(link / self.link)) - _ALIKE)
+
     @property
     def beside_byte_s(self) -> float | None:
         """Seconds for each byte of content beside those that the link took; None where that is not
@@ -189,9 +198,11 @@ class Journal:
             "`portkit rollback ID --on HOST`.",
         )
 
-    def measured(self, form: Form, target: str) -> PastTransfer | None:
+    def measured(self, form: Form, target: str, link: float | None = None) -> PastTransfer | None:
         """The newest transfer of that Form to that host whose speed means something: nothing held
-        it to a rate, and it was long enough."""
+        it to a rate, and it was long enough. link: of some, the one whose
+        link's rate was nearest."""
+        found: list[PastTransfer] = []
         for entry in self.moves():
             if entry.target != target or entry.plan.get("limit") is not None:
                 continue
@@ -204,9 +215,15 @@ class Journal:
                     for each in row.get("blobs", ())
                     if each.get("sent", 0)
                 )
-                link = history.number(result.get("link"))
-                return PastTransfer(entry.id, sent, seconds, link, content)
-        return None
+                foreseen = entry.plan.get("predicted", {}).get(form) or {}
+                # What the transfer itself learns is too high where buffers took much of it.
+                seen = foreseen.get("link_rate") or result.get("link")
+                past = PastTransfer(entry.id, sent, seconds, history.number(seen), content)
+                found.append(past)
+                if link is None or len(found) >= _PASTS:
+                    break
+        # The first of those that are alike is the newest.
+        return min(found, key=lambda past: past.unlike(link), default=None)
 
     def pasts(self) -> tuple[history.Past, ...]:
         """What the latest Moves of running Apps took, the newest first."""

@@ -17,6 +17,8 @@ from portkit.volumes import link_rate
 
 # Bytes of content a second that are packed here and unpacked there, beside their way (assumed).
 _BESIDE_RATE = 25e6
+# For asking what is there, and the calls beside (seen in the lab).
+_ASKING_S = 0.1
 # Of an image up to this size, a Move compresses all of it to predict its bytes.
 _SMALL = 32 << 20
 # Of less than so much, the time does not depend on the link; a Move looks at it for so long.
@@ -79,7 +81,7 @@ def _briefly(packed: Packed, job: Job, journal: Journal) -> dict[Form, Predictio
     cost = predict(
         found,
         space_bytes=compat.space_needed(packed.target, [(image, ())]),
-        past=journal.measured(Form.IMAGE, job.target.name),
+        past=journal.measured(Form.IMAGE, job.target.name, link),
         link=link,
         limit=job.target.rate_limit,
         local=job.target.name == "local",
@@ -152,7 +154,7 @@ def _one(
     arriving: set[str],
     link: float | None,
 ) -> Prediction:
-    past = journal.measured(artifact.form, job.target.name)
+    past = journal.measured(artifact.form, job.target.name, link)
     new, expected = transfer.expected(artifact, job.store, job.target, arriving=arriving, rate=link)
     arrives: list[tuple[Artifact, Sequence[Blob]]] = [(artifact, new)]
     if artifact.form is Form.DISK and Form.IMAGE in packed.artifacts:
@@ -195,6 +197,7 @@ def predict(
         space_bytes=space_bytes,
         seconds=seconds,
         basis=basis,
+        link_rate=link,
     )
 
 
@@ -221,9 +224,12 @@ def _seconds(
         rate = min(each for each in (past.rate, link, limit) if each)
         return round(sent / rate, 1), f"time: as fast as {past.move}, {rate / 1e6:.1f} MB/s in all"
     link = min(link, limit or link)
-    beside_s, why = 1 / _BESIDE_RATE, f"an assumed {_BESIDE_RATE / 1e6:.0f} MB/s"
-    if past is not None and past.beside_byte_s is not None:
-        beside_s = past.beside_byte_s
-        why = f"{1e-6 / max(beside_s, 1e-12):.0f} MB/s, as in {past.move}"
+    link_s, beside_s = sent / link, _ASKING_S + content / _BESIDE_RATE
+    why = f"an assumed {_BESIDE_RATE / 1e6:.0f} MB/s"
+    if past is not None and past.link and past.beside_byte_s is not None:
+        beside_s = _ASKING_S + content * past.beside_byte_s
+        # Packing goes on while the link is busy: on a slower link, less of it is left beside.
+        beside_s -= min(beside_s / 2, max(0.0, link_s - sent / past.link))
+        why = f"as in {past.move}"
     words = f"a link of {link / 1e6:.1f} MB/s, and packing and unpacking beside it, {why}"
-    return round(sent / link + content * beside_s, 1), f"time: {words}"
+    return round(link_s + beside_s, 2), f"time: {words}"

@@ -46,7 +46,6 @@ PAST = Past(
     first_s=10.0,
     last_s=1.0,
     downtime_s=7.0,
-    raw_first_s=5.0,
     raw_last_s=0.5,
 )
 SIZES, SECONDS = st.integers(0, 1 << 50), st.floats(0, 1e6)
@@ -80,7 +79,6 @@ PASTS = st.lists(
         first_s=FIGURES,
         last_s=FIGURES,
         downtime_s=FIGURES,
-        raw_first_s=FIGURES,
         raw_last_s=FIGURES,
     ),
     max_size=8,
@@ -144,13 +142,15 @@ def test_earlier_moves_of_the_app_count_before_those_of_others() -> None:
     assert foresee.foreseen([SEEN], replace(WAY, form=Form.DISK), (other,)).boot_s.value == 5.0
 
 
-def test_passes_are_corrected_by_what_they_took_between_the_same_hosts() -> None:
-    plain = foresee.foreseen([SEEN], WAY, ())
-    known = foresee.foreseen([SEEN], WAY, (PAST,))
-    assert known.first_s.value == pytest.approx(2 * plain.first_s.value)
-    assert known.first_s.raw == plain.first_s.raw, "a correction is not corrected again"
-    elsewhere = foresee.foreseen([SEEN], WAY, (replace(PAST, target="c"),))
-    assert elsewhere.first_s == plain.first_s
+def test_the_last_pass_is_corrected_by_what_it_took_between_the_same_hosts() -> None:
+    plain = foresee.foreseen([SEEN], replace(WAY, layer_s=None), ())
+    before = replace(PAST, stop_s=None)
+    known = foresee.foreseen([SEEN], WAY, (before,))
+    assert known.last_s.value == pytest.approx(2 * plain.last_s.value)
+    assert known.last_s.raw == plain.last_s.raw, "a correction is not corrected again"
+    assert known.first_s == plain.first_s, "its rates were measured just now"
+    elsewhere = foresee.foreseen([SEEN], WAY, (replace(before, target="c"),))
+    assert elsewhere.last_s == plain.last_s
 
 
 def test_the_passes_of_a_move_that_waits_say_what_a_cutover_would_cost() -> None:
@@ -206,7 +206,6 @@ def test_what_a_move_took_is_read_from_the_journal() -> None:
         first_s=2.0,
         last_s=0.25,
         downtime_s=2.5,
-        raw_first_s=1.0,
         raw_last_s=0.5,
     )
     assert past.rest_s == 0.25

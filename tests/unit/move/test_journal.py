@@ -72,6 +72,19 @@ def test_of_a_transfer_the_link_and_the_content_are_known(journal: Journal) -> N
         assert past.beside_byte_s == (1 / 7 if link else None)
 
 
+def test_of_some_transfers_the_one_over_the_most_similar_link_counts(journal: Journal) -> None:
+    for number, link in enumerate((1e6, 10e6, 11e6, 1e7)):
+        move = f"pk-00000000000{number}"
+        plan = {"predicted": {"image": {"link_rate": link}}}
+        journal.add(move, app="shop", source="old", target="new", plan=plan)
+        row = {"transfer": {"sent_bytes": 2_000_000, "seconds": 3.0}, "link": 5e9}
+        journal.record(move).note("transfer image", StepState.DONE, row)
+    for asked, link in ((1.1e6, 1e6), (1.0, 1e6), (10.5e6, 1e7), (None, 1e7)):
+        past = journal.measured(Form.IMAGE, "new", asked)
+        assert past is not None
+        assert past.link == link
+
+
 def test_the_cutovers_of_moves_that_ended_well_newest_first(journal: Journal) -> None:
     plan = {"live": {"containers": []}, "forms": ["image"]}
     for number in range(4):
