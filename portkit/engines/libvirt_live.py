@@ -19,6 +19,7 @@ _ENDS_S = 60.0  # after it was told to; QEMU first answers what it is at
 # libvirt takes back what a client that is gone has left: the connections of both hosts have to end
 # first, which takes ssh a moment.
 _SETTLES_S = 30.0
+_RECEIVES_S = 10.0  # the target ends, or begins to run the guest, within moments of the source
 ARRIVED = "arrived"  # in the mark, from right before the guest runs there
 
 
@@ -95,25 +96,46 @@ class LibvirtLive(Libvirt):
                 "old VM with its disks. Or move without --live.",
             )
 
-    def await_quiet(self, identity: str) -> None:
-        """No migration of it is at work; EngineError where one goes on, of whomever."""
-        end = time.monotonic() + _SETTLES_S
+    def await_sent(self, identity: str) -> None:
+        """No migration away from here is at work; one that goes on, of whomever, is ended."""
+        if self._quiet(identity, _SETTLES_S):
+            return
+        self.give_up(self.raw(identity))
+        if not self._quiet(identity, _SETTLES_S):
+            raise EngineError(
+                "libvirt still migrates the VM",
+                details=f"{identity} on {self._host}",
+                resolution="Wait until that has ended, or end it there: virsh domjobabort.",
+            )
+
+    def await_received(self, identity: str) -> None:
+        """No migration to here is at work, or nobody sends any more: where the link was cut, this
+        host may wait for hours for a client that is gone. The source is quiet by now."""
+        self._quiet(identity, _RECEIVES_S)
+
+    def _quiet(self, identity: str, within_s: float) -> bool:
+        end = time.monotonic() + within_s
         while self._busy(identity):
             if time.monotonic() > end:
-                raise EngineError(
-                    "libvirt still migrates the VM",
-                    details=f"{identity} on {self._host}",
-                    resolution="Wait until that has ended, or end it there: virsh domjobabort.",
-                )
+                return False
             time.sleep(_LOOK_S)
+        return True
 
     def _busy(self, identity: str) -> bool:
         for found, about in self._ours():
             if about["id"] == identity:
                 with self._errors("look at the domain"):
-                    none = self._libvirt.VIR_DOMAIN_JOB_NONE
-                    return bool(found.isActive() and found.jobInfo()[0] != none)
+                    return bool(found.isActive()) and self._has_job(found)
         return False
+
+    def _has_job(self, found: Patient) -> bool:
+        try:
+            return bool(found.jobInfo()[0] != self._libvirt.VIR_DOMAIN_JOB_NONE)
+        except self._libvirt.libvirtError as error:
+            # Of one that is on its way here: "only on the source host" (qemu_driver.c).
+            if error.get_error_code() != self._libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
+                raise
+            return True
 
     def redefine(self, identity: str, xml: str) -> None:
         """The domain of an Instance that does not run, anew."""

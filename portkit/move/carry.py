@@ -216,7 +216,7 @@ def _stays_unfinished(
     confirmed = steps.state(CONFIRM) in (walk.StepState.DOING, walk.StepState.DONE)
     if confirmed or served:
         journal.settle(move, MoveState.WAITING, brief)
-        word = "is" if ground.plan.without_stop else "was started"
+        word = "is, or may be," if ground.plan.without_stop else "was started"
         tell(f"the App {word} on {target} and may have taken writes there, so it stays there")
         if ground.plan.without_stop:
             tell(f"to see to it that one side runs, and to go on: portkit resume {move}")

@@ -42,8 +42,8 @@ class Both:
 
     def seen(self) -> tuple[Seen, Seen]:
         """Both, once libvirt has done on its own what it does after a client is gone."""
-        self.source.await_quiet(self.vm)
-        self.target.await_quiet(self.move)
+        self.source.await_sent(self.vm)
+        self.target.await_received(self.move)
         return _seen(self.source.condition(self.vm)), _seen(self.target.condition(self.move))
 
     def side(self) -> Side:
@@ -61,12 +61,21 @@ class Both:
 
     def only(self, wanted: Side) -> None:
         """No more than the wanted side runs; it does, unless it is off."""
-        for act in acts(*self.seen(), wanted):
+        source, target = self.seen()
+        expected = side(source, target)
+        for act in acts(source, target, wanted):
             match act:
                 case Act.CUT_SOURCE:
                     self.source.cut(self.vm)
                 case Act.CUT_TARGET:
                     self.target.cut(self.move)
+                    # In between libvirt may have begun to run it there after all.
+                    if expected is Side.SOURCE and self.side() is not expected:
+                        raise EngineError(
+                            "the VM began to run on the target just now",
+                            details=self.move,
+                            resolution="Call the same command once more.",
+                        )
                 case Act.RESUME_SOURCE:
                     self.source.proceed(self.vm)
                 case Act.RESUME_TARGET:
