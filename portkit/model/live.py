@@ -28,13 +28,15 @@ class LiveVolume:
     """A volume of the source. number: as `AppSpec.volume_numbers` counts. name: what the engine
     calls it; "" for a folder of the host. path: where the source host has its content. created:
     when, as the engine says it. way: what is done with the target's volume of that name; None where
-    it has none, or the data goes into a new one."""
+    it has none, or the data goes into a new one. image: the path is that of a disk, and the content
+    is in its ext4 file system: it is read when the VM was stopped."""
 
     number: int
     name: str
     path: str
     created: str = ""
     way: OnTaken | None = None
+    image: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Live:
 
     containers: each after those that it needs. volumes: by number, each once. on_taken: what the
     user has chosen for volumes whose names the target has, by their names; "" is for all others.
-    domain: where the App is a VM, which has
-    no containers; its one volume is the folder of its disks.
+    domain: where the App is a VM, which has no containers; its one volume is the folder of its
+    disks, or, where it becomes containers, each volume is a disk.
     """
 
     containers: tuple[LiveContainer, ...]
@@ -78,6 +80,11 @@ class Live:
     def travelling(self) -> tuple[LiveVolume, ...]:
         """The volumes whose data goes to the target."""
         return tuple(each for each in self.volumes if each.way is not OnTaken.KEEP)
+
+    @property
+    def warm(self) -> tuple[LiveVolume, ...]:
+        """Those of them that can be copied while the App runs."""
+        return tuple(each for each in self.travelling if not each.image)
 
     @property
     def taking(self) -> tuple[LiveVolume, ...]:

@@ -52,7 +52,8 @@ class Presync(FormStep):
         rows = []
         with ground.clock.phase("presync"):
             for volume in live_of(ground).travelling:
-                rows.append(_told(volume, warm(copy_of(ground, volume, self.form))))
+                passes = [] if volume.image else warm(copy_of(ground, volume, self.form))
+                rows.append(_told(volume, passes))
         return {"volumes": rows, "phases": ground.phases()}
 
 
@@ -69,12 +70,15 @@ class Wait(FormStep):
         passes: dict[int, list[Pass]] = {}
         while not ground.results.told(Pause.CUTOVER):
             began = time.monotonic()
-            for volume in live_of(ground).travelling:
+            for volume in live_of(ground).warm:
                 known = passes.setdefault(volume.number, [])
                 known.append(copy_of(ground, volume, self.form).run())
             last_s = sum(predicted_last_s(known) for known in passes.values() if known)
-            ground.clock.observer.message(_would_cost(ground.plan.foreseen, last_s))
+            if passes:
+                ground.clock.observer.message(_would_cost(ground.plan.foreseen, last_s))
             wait_for(ground, Pause.CUTOVER, max(_LEAST_S, _TIMES * (time.monotonic() - began)))
+        if not passes:
+            return {}
         return {"predicted_last_s": sum(map(predicted_last_s, filter(None, passes.values())))}
 
 
@@ -157,7 +161,7 @@ class VerifySource(FormStep):
                 if last["remembered"]:
                     copy = ground.copies.get(volume.number)
                     verify_origin(
-                        Folder(source_of(ground), volume.path),
+                        _at_source(ground, volume),
                         last["digest"],
                         None if copy is None else copy.sent,
                         ground.clock.observer,
@@ -171,11 +175,16 @@ def disproved(ground: Ground) -> bool:
     return ground.results.result(VERIFY_SOURCE).get("verified") is False
 
 
+def _by_disks(ground: Ground, form: Form) -> bool:
+    """Whether a VM moves as a VM, and its disks as files."""
+    return form is Form.DISK and live_of(ground).domain is not None
+
+
 def _put_in_place(ground: Ground, form: Form) -> None:
     """What has come is what the Instance on the target starts with."""
     move = ground.plan.move
     with boot.runner(ground.target, form) as runner:
-        if live_of(ground).domain is not None:
+        if _by_disks(ground, form):
             vm_disks.adopt(ground.target, runner, move)
         else:
             runner.fill(move, [volume.number for volume in live_of(ground).travelling])
@@ -251,7 +260,7 @@ class Fence(BaseStep):
         ground = self.ground
         front, form = ground.loaded.spec.front, ground.plan.forms[0]
         if not ground.from_start:  # the last pass was long ago, and what follows is downtime
-            for volume in live_of(ground).travelling:
+            for volume in live_of(ground).warm:
                 warm(copy_of(ground, volume, form))
         began = time.monotonic()
         pause_s = 0.0
@@ -260,7 +269,7 @@ class Fence(BaseStep):
         with origin_of(ground) as there, ground.clock.phase("fence"):
             there.fence()
         with ground.clock.phase("presync"):
-            for volume in live_of(ground).travelling:
+            for volume in live_of(ground).warm:
                 copy = copy_of(ground, volume, form)
                 if copy.seconds is not None and copy.seconds < _QUICK_S:
                     copy.run()
@@ -304,16 +313,20 @@ def copy_of(ground: Ground, volume: LiveVolume, form: Form) -> Copy:
                 resolution=f"Take the Move back: portkit rollback {ground.plan.move}",
             )
         ground.copies[volume.number] = Copy(
-            Folder(source_of(ground), volume.path),
+            _at_source(ground, volume),
             Folder(ground.target, folder),
             ground.clock.observer,
         )
     return ground.copies[volume.number]
 
 
+def _at_source(ground: Ground, volume: LiveVolume) -> Folder:
+    return Folder(source_of(ground), volume.path, volume.image)
+
+
 def _folders(ground: Ground, form: Form) -> Mapping[int, str]:
     """Where the target has what comes, by the number of the volume."""
-    if live_of(ground).domain is not None:
+    if _by_disks(ground, form):
         return {0: vm_disks.folder_on_target(ground.target, ground.plan.move)}
     # Those that the target had before have no mark of the Move.
     replaced = ground.results.result(VOLUMES).get("folders", {})

@@ -19,6 +19,8 @@ _OF_A_VM = "portkit.plan/5"
 _TAKES = "portkit.plan/6"
 # Of a VM that is not stopped. An older portkit would stop it.
 _WITHOUT_STOP = "portkit.plan/7"
+# Of a VM that becomes containers: an older portkit would take its disks for folders.
+_OUT_OF_A_VM = "portkit.plan/8"
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Plan:
         live, schema = self.live, _SCHEMA
         if live is not None and live.domain is not None:
             schema = _WITHOUT_STOP if self.without_stop else _OF_A_VM
+            schema = _OUT_OF_A_VM if Form.IMAGE in self.forms else schema
         if live is not None and live.taking:
             schema = _TAKES
         return {"schema": schema, **json.loads(json.dumps(asdict(self)))}
@@ -191,7 +194,8 @@ def plan_from(document: JsonObject) -> Plan:
 
     fields = {key: value for key, value in document.items() if key != "schema"}
     try:
-        if document.get("schema") not in (_SCHEMA, _OF_A_VM, _TAKES, _WITHOUT_STOP):
+        known = (_SCHEMA, _OF_A_VM, _TAKES, _WITHOUT_STOP, _OUT_OF_A_VM)
+        if document.get("schema") not in known:
             raise ValueError("schema")
         return TypeAdapter(Plan).validate_python(fields)
     except (ValidationError, ValueError) as error:

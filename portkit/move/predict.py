@@ -91,7 +91,8 @@ def _briefly(packed: Packed, job: Job, journal: Journal) -> dict[Form, Predictio
 
 def cutover(packed: Packed, job: Job, journal: Journal) -> Foreseen | None:
     """What the data and the downtime of a running App are going to cost. Both hosts are only read,
-    for some seconds. None where nothing is taken over, or the App cannot go."""
+    for some seconds. None where nothing is taken over, or the App cannot go; and where its data
+    cannot be looked at before it is stopped."""
     form = next(iter(packed.artifacts))
     source = job.source.host
     if not packed.app.running or source is None or packed.hopeless(form):

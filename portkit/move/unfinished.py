@@ -400,7 +400,13 @@ def _source(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tuple[
         return
     if plan.live is not None and plan.live.domain is not None:
         with connect(plan.source, observer) as host:
-            machine = RunningVM(host, plan.app_source, moving=True, keeps_running=plan.without_stop)
+            machine = RunningVM(
+                host,
+                plan.app_source,
+                moving=True,
+                form=plan.forms[0],
+                keeps_running=plan.without_stop,
+            )
             yield machine.app(), machine
         return
     if plan.live is not None:

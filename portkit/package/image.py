@@ -48,7 +48,7 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
     spool = store.temporary(".tar")
     try:
         _receive(host, reference, spool, store, int(row.get("size") or 0), observer)
-        config, blob = archive.read(spool, store, lambda _: None)
+        config, _ = archive.read(spool, store, lambda _: None)
     finally:
         spool.unlink(missing_ok=True)
     # An image's id is its configuration's digest, but in the containerd store its manifest's.
@@ -65,9 +65,7 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
             details=f"{reference} is for {config.os}",
             resolution="portkit moves Linux apps.",
         )
-    layers = tuple(Blob(digest, store.size(digest)) for digest in config.diff_ids)
-    total = blob.size + sum({layer.digest: layer.size for layer in layers}.values())
-    artifact = Artifact(Form.IMAGE, config.digest, (config,), (blob, *layers), total, total)
+    artifact = _artifact(config, store)
     store.save(artifact, key)
     _say_what_stays(reference, config, observer)
     return artifact
@@ -76,6 +74,20 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
 def _say_what_stays(reference: str, config: ImageConfig, observer: Observer) -> None:
     if config.attestations:
         observer.message(f"the attestations of {reference} stay behind: {config.attestations}")
+
+
+def stored(config: ImageConfig, store: Store) -> Artifact | None:
+    """The image of a configuration, where the Store has all of it."""
+    if not all(store.has(digest) for digest in (config.digest, *config.diff_ids)):
+        return None
+    return _artifact(config, store)
+
+
+def _artifact(config: ImageConfig, store: Store) -> Artifact:
+    digests = (config.digest, *config.diff_ids)
+    blobs = tuple(Blob(digest, store.size(digest)) for digest in digests)
+    total = sum({blob.digest: blob.size for blob in blobs}.values())
+    return Artifact(Form.IMAGE, config.digest, (config,), blobs, total, total)
 
 
 def pull(host: Host, reference: str, platform: str = "", *, always: bool) -> None:

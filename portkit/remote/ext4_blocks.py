@@ -73,6 +73,11 @@ def _run(row: bytes) -> Run:
     return Run(logical, high << 32 | low, count if written else count - _LONGEST, written)
 
 
+def pointers(data: bytes) -> List[int]:
+    """Numbers of blocks, as ext3 tells where those of a file are; 0 is a hole."""
+    return [number for (number,) in struct.iter_unpack("<I", data)]
+
+
 # ---------------------------------------------------------------- folders
 
 

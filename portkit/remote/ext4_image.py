@@ -13,9 +13,10 @@ from collections import OrderedDict
 from contextlib import contextmanager
 from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Set, Tuple
 
-from portkit.remote import ext4_blocks, ext4_layout
+from portkit.remote import ext4_blocks
 from portkit.remote.ext4_blocks import Run
-from portkit.remote.ext4_layout import ROOT, Inode, damaged, unread
+from portkit.remote.ext4_disk import Disk
+from portkit.remote.ext4_layout import ROOT, Inode, damaged
 from portkit.remote.volume_content import pages_within
 from portkit.remote.volume_tree import KINDS, check_depth
 from portkit.wire import tree
@@ -123,7 +124,7 @@ class Entry(NamedTuple):
         )
 
 
-class Image:
+class Image(Disk):
     """A file that holds an ext4 file system, open. mounts: none.
 
     Of a walk, `claimed` has the blocks of folders and of trees of extents that were read: each
@@ -134,40 +135,9 @@ class Image:
     vanished = 0
 
     def __init__(self, path: object) -> None:
-        if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
-            raise RemoteError("HostError", "a disk has no absolute path", repr(path)[:200])
-        try:
-            # A FIFO would be waited for.
-            self.descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError as error:
-            raise RemoteError("HostError", "the disk cannot be read", str(error)) from error
-        try:
-            self._open(path)
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self, path: str) -> None:
-        status = os.fstat(self.descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise RemoteError("HostError", "the disk is no regular file", path)
-        # What was hashed counts for the disk as it is now, and not when it has changed as a whole.
-        self.key = b"ext4 %d %d %d %d %d" % (
-            status.st_dev,
-            status.st_ino,
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-        )
-        head = os.pread(self.descriptor, ext4_layout.SUPERBLOCK, ext4_layout.SUPERBLOCK_AT)
-        self.fs = ext4_layout.superblock(head, status.st_size)
-        self._tables: Dict[int, int] = {}
+        super().__init__(path)
         self._names: "OrderedDict[int, Dict[bytes, ext4_blocks.Name]]" = OrderedDict()
         self._shared: Tuple[int, List[Tuple[bytes, bytes]]] = (0, [])
-
-    def close(self) -> None:
-        """Free what it holds open."""
-        os.close(self.descriptor)
 
     def __enter__(self) -> Image:
         return self
@@ -229,7 +199,7 @@ class Image:
                 "inode %d has %d bytes" % (status.st_ino, status.st_size),
                 "Move it by other means.",
             )
-        return sum(run.blocks for run in self._runs(status, set()))
+        return sum(run.blocks for run in self.runs(status, set()))
 
     def _of(self, name: ext4_blocks.Name) -> Inode:
         status = self.inode(name.inode)
@@ -239,9 +209,9 @@ class Image:
         return status
 
     def _is_lost(self, name: ext4_blocks.Name, status: Inode, claimed: Set[int]) -> bool:
-        """Whether it is the empty folder that mke2fs makes; a guest removes it."""
-        made = (name.inode, status.st_mode, status.st_uid, status.st_gid)
-        if name.name != _LOST or made != (self.fs.first_inode, stat.S_IFDIR | 0o700, 0, 0):
+        """Whether it is the empty folder that mke2fs and e2fsck make; a guest removes it."""
+        made = (status.st_mode, status.st_uid, status.st_gid)
+        if name.name != _LOST or made != (stat.S_IFDIR | 0o700, 0, 0):
             return False
         return not self._listed(status, set())
 
@@ -273,15 +243,15 @@ class Image:
     def _listed(self, folder: Inode, claimed: Set[int]) -> Dict[bytes, ext4_blocks.Name]:
         """The names in a folder."""
         size = folder.st_size
-        runs = self._runs(folder, claimed)
+        runs = self.runs(folder, claimed)
         blocks = [run.physical + n for run in runs if run.written for n in range(run.blocks)]
         if size > _MOST_TO_LIST or size != len(blocks) * self.fs.block:
             raise damaged("the folder of inode %d has %d bytes" % (folder.st_ino, size))
         found: Dict[bytes, ext4_blocks.Name] = {}
         dots: List[bytes] = []
         for block in blocks:
-            self._claim(block, claimed)
-            for name in ext4_blocks.names(self._block(block), folder.seed):
+            self.claim(block, claimed)
+            for name in ext4_blocks.names(self.block(block), folder.seed):
                 if name.name in (b".", b".."):
                     dots.append(name.name)
                 elif name.name in found:
@@ -293,19 +263,6 @@ class Image:
         return found
 
     # ------------------------------------------------------------ one entry
-
-    def inode(self, number: int) -> Inode:
-        """By its number."""
-        fs = self.fs
-        if number != ROOT and not fs.first_inode <= number <= fs.inodes:
-            raise damaged("a name leads to inode %d" % number)
-        group, index = divmod(number - 1, fs.group_inodes)
-        if group not in self._tables:
-            at = (fs.first_block + 1) * fs.block + group * fs.descriptor
-            data = self.read(at, fs.descriptor)
-            self._tables[group] = ext4_layout.inode_table(fs, group, data)
-        at = self._tables[group] * fs.block + index * fs.inode_size
-        return ext4_layout.inode(fs, number, self.read(at, fs.inode_size))
 
     def attributes(self, status: Inode) -> Tuple[Tuple[bytes, bytes], ...]:
         """Those that travel, sorted by name."""
@@ -320,7 +277,7 @@ class Image:
     def _block_of_attributes(self, number: int) -> List[Tuple[bytes, bytes]]:
         # Neighbours often share one.
         if self._shared[0] != number:
-            data = self._block(number)
+            data = self.block(number)
             found = ext4_blocks.block_of_attributes(data, number, self.fs.seed)
             self._shared = number, found
         return list(self._shared[1])
@@ -328,10 +285,10 @@ class Image:
     def target(self, status: Inode, claimed: Set[int]) -> bytes:
         """Where a symlink leads."""
         size = status.st_size
-        if not 0 < size <= tree.MAX_PATH or (not status.by_extents and size >= _SHORT_LINK):
+        if not 0 < size <= tree.MAX_PATH:
             raise damaged("the symlink of inode %d has %d bytes" % (status.st_ino, size))
         found = status.area[:size]
-        if status.by_extents:
+        if status.by_extents or size >= _SHORT_LINK:
             found = self.content(status, claimed).block(0)
         if b"\0" in found:
             raise damaged("the symlink of inode %d leads nowhere" % status.st_ino)
@@ -339,52 +296,4 @@ class Image:
 
     def content(self, status: Inode, claimed: Set[int]) -> OfDisk:
         """What a file has."""
-        return OfDisk(self, status, self._runs(status, claimed))
-
-    def _runs(self, status: Inode, claimed: Set[int]) -> List[Run]:
-        """Where its blocks are, in their order."""
-        if not status.by_extents:
-            raise unread("inode %d tells its blocks as ext3 does" % status.st_ino)
-        found: List[Run] = []
-        top = ext4_blocks.node(status.area, None, None)
-        pending = [(top, 0)]
-        while pending:
-            node, at = pending.pop()
-            found += node.runs
-            if at < len(node.below):
-                pending.append((node, at + 1))
-                block = node.below[at][1]
-                self._claim(block, claimed)
-                below = ext4_blocks.node(self._block(block), status.seed, node.depth - 1)
-                pending.append((below, 0))
-        end = 0
-        for run in found:
-            last = run.physical + run.blocks
-            if run.logical < end or not self.fs.first_block < run.physical < last <= self.fs.blocks:
-                raise damaged("the blocks of inode %d overlap or are outside" % status.st_ino)
-            end = run.logical + run.blocks
-        return found
-
-    # ------------------------------------------------------------ the disk
-
-    @staticmethod
-    def _claim(block: int, claimed: Set[int]) -> None:
-        if block in claimed:
-            raise damaged("block %d belongs to two entries" % block)
-        claimed.add(block)
-
-    def _block(self, number: int) -> bytes:
-        if not self.fs.first_block < number < self.fs.blocks:
-            raise damaged("block %d is outside of it" % number)
-        return self.read(number * self.fs.block, self.fs.block)
-
-    def read(self, at: int, length: int) -> bytes:
-        """So many bytes of the disk; VerifyError where it ends before."""
-        parts = []
-        while length:
-            data = os.pread(self.descriptor, length, at)
-            if not data:
-                raise damaged("its disk ends at %d" % at)
-            parts.append(data)
-            at, length = at + len(data), length - len(data)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return OfDisk(self, status, self.runs(status, claimed))

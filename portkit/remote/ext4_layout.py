@@ -23,11 +23,10 @@ _CHECKSUM_SEED = 0x2000
 # Each with its name in ext4(5), for the error.
 _READ = {0x2: "filetype", 0x40: "extent", _64BIT: "64bit", 0x200: "flex_bg"}
 _READ.update({0x400: "ea_inode", _CHECKSUM_SEED: "metadata_csum_seed", 0x4000: "large_dir"})
-_NEEDED = 0x2 | 0x40
+_NEEDED = 0x2
 _UNREAD = {0x1: "compression", 0x8: "journal_dev", 0x10: "meta_bg", 0x100: "mmp"}
 _UNREAD.update({0x8000: "inline_data", 0x10000: "encrypt", 0x20000: "casefold"})
-# Of the features that do not matter to who only reads, those that do here.
-_ORPHANS, _CLUSTERS = 0x10000, 0x200
+_CLUSTERS = 0x200  # bigalloc
 _METADATA_CHECKSUMS = 0x400
 _INODES_UNUSED = 1  # bg_flags
 _LARGEST_BLOCK = 6  # 64 KiB
@@ -60,7 +59,7 @@ def unclean(what: str) -> RemoteError:
     """What is on the disk is not yet what was written."""
     return RemoteError(
         "ConflictError",
-        "the file system of a disk was not unmounted",
+        "the file system of a disk has errors or is in use",
         what,
         "Start the VM and stop it with portkit stop, and try again. If it cannot start, run "
         "e2fsck -f on a copy of the disk.",
@@ -68,8 +67,13 @@ def unclean(what: str) -> RemoteError:
 
 
 class Superblock(NamedTuple):
-    """block: bytes. group_blocks, group_inodes: of each group. seed: of all checksums; None
-    where the metadata has none."""
+    """block: bytes. group_blocks, group_inodes: of each group. journal: its inode, where blocks
+    of it are not in their places yet; else 0. seed: of all checksums; None where the metadata has
+    none.
+
+    Files that were deleted while they were open (orphans) have no name, and what is to be cut off
+    of a file is behind its end: they do not matter to who reads.
+    """
 
     block: int
     blocks: int
@@ -80,6 +84,7 @@ class Superblock(NamedTuple):
     inode_size: int
     descriptor: int
     first_inode: int
+    journal: int
     seed: Optional[int]
 
     @property
@@ -104,7 +109,9 @@ def superblock(data: bytes, size: int) -> Superblock:
     _require_known(incompat)
     if compat_free & _CLUSTERS:
         raise unread("features: bigalloc")
-    _require_clean(data, incompat, compat_free)
+    if incompat & _RECOVER and not _u32(data, 224):
+        raise unclean("it has a journal on another disk, to be replayed")
+    _require_clean(data)
     log, wide = _u32(data, 24), bool(incompat & _64BIT)
     if log > _LARGEST_BLOCK or _u32(data, 76) < 1:
         raise damaged("blocks of 2^%d KiB, revision %d" % (log, _u32(data, 76)))
@@ -121,6 +128,7 @@ def superblock(data: bytes, size: int) -> Superblock:
         inode_size=_u16(data, 88),
         descriptor=_u16(data, 254) if wide else 32,
         first_inode=_u32(data, 84),
+        journal=_u32(data, 224) if incompat & _RECOVER else 0,
         seed=seed if checked else None,
     )
     _require_sane(found, size)
@@ -133,14 +141,10 @@ def _require_known(incompat: int) -> None:
         names = [name for bit, name in _UNREAD.items() if odd & bit]
         raise unread("features: %s (0x%x)" % (", ".join(names) or "unknown ones", odd))
     if incompat & _NEEDED != _NEEDED:
-        raise unread("it lacks a feature that ext4 has: filetype or extent")
+        raise unread("it lacks a feature that ext4 has: filetype")
 
 
-def _require_clean(data: bytes, incompat: int, compat_free: int) -> None:
-    if incompat & _RECOVER:
-        raise unclean("its journal has to be replayed")
-    if compat_free & _ORPHANS or _u32(data, 232):
-        raise unclean("it has files that were deleted and are not yet gone")
+def _require_clean(data: bytes) -> None:
     state = _u16(data, 58)
     if state & _ERRORS or not state & _VALID:
         raise unclean("it says of itself that it has errors, or is in use (state %d)" % state)

@@ -135,11 +135,13 @@ class Machine:
         """AppError when it has other disks than portkit has given it: a snapshot, say, makes a file
         of its own for what is written from then on.
 
-        The folder that is copied shows the files that are its disks now."""
+        The folder that is copied shows the files that are its disks now; where the VM becomes
+        containers, its disks are read themselves."""
         identity = self._domain.id
         row = self._host.remote.call("instance.described", {"id": identity})
         self._engine.require_disks(identity, row["disks"])
-        vm_disks.folder_at_source(self._host, identity)
+        if self._live.warm:
+            vm_disks.folder_at_source(self._host, identity)
 
     def fence(self) -> None:
         """Its autostart is off, and it says of itself that it moves away."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +13,7 @@ from portkit.boot import vm_disks
 from portkit.bundle import described
 from portkit.clock import Clock
 from portkit.engines.libvirt_source import LibvirtSource
-from portkit.errors import AppError, ConflictError
+from portkit.errors import AppError, ConflictError, EngineError, HostError, PortkitError
 from portkit.host import Counters, Host
 from portkit.model import (
     App,
@@ -22,12 +23,14 @@ from portkit.model import (
     Facts,
     Finding,
     Form,
+    ImageConfig,
     Live,
     LiveDomain,
     LiveVolume,
     Service,
     Severity,
 )
+from portkit.package import image
 from portkit.package.image import joined
 from portkit.source import live
 from portkit.source.fetched import fetch
@@ -38,6 +41,7 @@ from portkit.transfer.forward import Parcel
 from portkit.volumes import Folder
 
 KIND = "vm"
+_VOLUME = re.compile(r"/pkv(\d{1,3})\.raw\Z")
 
 
 def is_vm(name: str) -> bool:
@@ -48,21 +52,31 @@ def is_vm(name: str) -> bool:
 class RunningVM:
     """A Source: a VM that portkit made on a host, with its disks. `app()` is the App to move.
 
-    It goes as what it is: its system disk is what its image was made into, with what the VM has
-    written since, and its volumes are disks.
+    As a disk it goes as what it is: its system disk is what its image was made into, with what the
+    VM has written since, and its volumes are disks. As an image it becomes containers of the images
+    that its disk was made of, and what is in the file systems of its volumes' disks becomes the
+    engine's volumes.
 
     what: vm:NAME, the name of the App or the id of the VM. moving: whether a Move of it has begun
-    before, which has fenced it. keeps_running: it is to go on running while it moves.
+    before, which has fenced it. form: as `require` is told. keeps_running: it is to go on running
+    while it moves.
     """
 
     forms: tuple[Form, ...] = (Form.DISK,)
 
     def __init__(
-        self, host: Host, what: str, *, moving: bool = False, keeps_running: bool = False
+        self,
+        host: Host,
+        what: str,
+        *,
+        moving: bool = False,
+        form: Form = Form.DISK,
+        keeps_running: bool = False,
     ) -> None:
         self.host, self.name = host, host.name
         self._keeps_running = keeps_running
-        self._what, self._moving = what, moving
+        self._what, self._moving, self._form = what, moving, form
+        self._disks: dict[int, str] = {}
         self._seen: LiveDomain | None = None
         self._told: Description | None = None
         self._blobs = ""
@@ -78,6 +92,8 @@ class RunningVM:
             self._refuse_beside(identity)
             row = self.host.remote.call("instance.described", {"id": identity})
             self._blobs = row["blobs"]
+            named = [(_VOLUME.search(path), path) for path in row["disks"]]
+            self._disks = {int(match[1]): path for match, path in named if match}
             if not row["text"]:
                 raise _undescribed(identity, self.name)
             engine.require_disks(identity, row["disks"])
@@ -131,13 +147,21 @@ class RunningVM:
         return self.host.counters()
 
     def require(self, forms: Sequence[Form]) -> None:
-        """AppError for any form but the disk."""
-        if tuple(forms) != self.forms:
+        """AppError for both forms at once: one of them takes the data over. From now on the source
+        gives what that form needs."""
+        if len(forms) != 1:
             raise AppError(
-                "a VM is moved as a disk",
+                "a VM is moved in one form",
                 details=f"{self._what}: asked for {', '.join(forms)}",
-                resolution="Leave --form out. To make a container of its App, move that anew from "
-                "its compose file.",
+                resolution="Leave --form out to move its disks, or give --form image to make "
+                "containers of it.",
+            )
+        (self._form,) = forms
+        if self._keeps_running and self._form is not Form.DISK:
+            raise AppError(
+                "a VM that goes on running is moved as a disk",
+                details=f"{self._what}: asked for {self._form}, without a stop",
+                resolution="Leave --live out, or --form.",
             )
 
     def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:
@@ -148,7 +172,10 @@ class RunningVM:
         return ()
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
-        """That its disks travel."""
+        """That its disks travel, or what is in them; and what of the VM stays behind."""
+        quiesced = map(_not_quiesced, (each for each in app.services if each.quiesce))
+        if self._form is Form.IMAGE:
+            return (*self._carried(), _LEFT_BEHIND, *quiesced)
         if self._keeps_running:
             message = (
                 "the VM goes on running while its disks and its memory travel; a prediction does "
@@ -160,14 +187,38 @@ class RunningVM:
             "meanwhile after it was stopped"
         )
         carried = Finding("data-carried", Severity.INFO, message, (self._domain.id,))
-        return (carried, *map(_not_quiesced, (each for each in app.services if each.quiesce)))
+        return (carried, *quiesced)
+
+    def _carried(self) -> Iterator[Finding]:
+        if self._disks:
+            message = (
+                f"the data of {len(self._disks)} volumes is read from their disks after the VM was "
+                "stopped, all of it while nobody serves; a prediction does not count it"
+            )
+            yield Finding("data-carried", Severity.INFO, message, (self._domain.id,))
 
     def images(self, app: App, store: Store, clock: Clock) -> Images:
-        """What the images of its services say; their content is in the disk alone."""
+        """Of a disk, what the images of its services say: their content is in the disk alone. As an
+        image, they are in the Store here, or in the source's engine."""
         told = self._description
+        if self._form is Form.IMAGE:
+            with clock.phase("package image"):
+                return Images.of([self._image(each, store, clock) for each in told.images])
         rows = [Artifact(Form.IMAGE, each.digest, (each,), (), 0, 0) for each in told.images]
         size = told.disk.stored_bytes
         return Images(replace(joined(rows), logical_bytes=size, stored_bytes=size), told.images)
+
+    def _image(self, config: ImageConfig, store: Store, clock: Clock) -> Artifact:
+        """AppError where neither has it."""
+        if (known := image.stored(config, store)) is not None:
+            return known
+        try:
+            found = image.fetch(self.host, config.digest, store, clock.observer)
+        except (AppError, EngineError) as error:
+            raise _no_image(config.digest, self.name, error) from error
+        if found.digest != config.digest:
+            raise _no_image(config.digest, self.name, None)
+        return found
 
     def again(self, app: App, store: Store, clock: Clock) -> Images | None:
         """None: what the VM has changed is on its disks, and travels with these."""
@@ -183,21 +234,41 @@ class RunningVM:
         return disk
 
     def live(self, spec: AppSpec) -> Live | None:
-        """What the Move has to stop there, and the folder of its disks."""
+        """What the Move has to stop there, and the folder of its disks; for containers, the disks
+        of its volumes."""
         if self._keeps_running:
             return Live((), (), domain=replace(self._domain, keeps_running=True))
+        if self._form is Form.IMAGE:
+            return Live((), tuple(self._volumes(spec)), domain=self._domain)
         path = vm_disks.folder_at_source(self.host, self._domain.id)
         return Live((), (LiveVolume(0, "disks of the VM", path),), domain=self._domain)
 
     def data(self, spec: AppSpec) -> tuple[DataFolder, ...] | None:
         """Its disks where they are. `live` gives them second names, for the Move alone. None where
-        it goes on running: that is not predicted."""
-        if self._keeps_running:
+        it goes on running: that is not predicted; nor is what is in its disks, for containers, as
+        that is known only when these are not in use any more."""
+        if self._keeps_running or self._form is Form.IMAGE:
             return None
         row = self.host.remote.call("instance.described", {"id": self._domain.id})
         # The last is its configuration, which the target makes anew.
         disks = [PurePosixPath(path) for path in row["disks"]][:-1]
         return (DataFolder(str(disks[0].parent), tuple(each.name for each in disks)),)
+
+    def _volumes(self, spec: AppSpec) -> Iterator[LiveVolume]:
+        names: dict[int, str] = {}
+        for service, numbers in zip(spec.services, spec.volume_numbers(), strict=True):
+            for mount, number in zip(service.mounts, numbers, strict=True):
+                if number is not None:
+                    names[number] = mount.source or mount.target
+        if set(names) != set(self._disks):
+            raise HostError(
+                "the VM has other disks than its App has volumes",
+                details=f"{self._domain.id} on {self.name}: disks {sorted(self._disks)}, volumes "
+                f"{sorted(names)}",
+                resolution="Move it as a disk, or its App anew from its compose file.",
+            )
+        for number, name in sorted(names.items()):
+            yield LiveVolume(number, name, self._disks[number], image=True)
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """None: everything is in the Store here."""
@@ -214,6 +285,24 @@ def _not_quiesced(service: Service) -> Finding:
         "powered off without them"
     )
     return Finding("not-quiesced", Severity.WARNING, message, (), "", (service.name,))
+
+
+_LEFT_BEHIND = Finding(
+    "system-disk-left",
+    Severity.WARNING,
+    "what the VM has written outside of its volumes stays behind on its system disk: its "
+    "containers begin with their images",
+)
+
+
+def _no_image(digest: str, host: str, error: PortkitError | None) -> AppError:
+    return AppError(
+        "an image that the VM was made of is not here any more",
+        details=f"{digest}: neither in the Store of this machine nor in an engine on {host}"
+        + (f" ({error.brief})" if error else ""),
+        resolution=f"Load it into {host}'s engine, from a host that has it (docker save, docker "
+        "load), and try again; or move the VM as a disk: leave --form out.",
+    )
 
 
 def _moved(identity: str, host: str) -> ConflictError:

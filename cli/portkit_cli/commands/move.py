@@ -89,7 +89,8 @@ def move(
 
     What runs is moved with its data: the volumes are copied while it runs, then it is stopped, the
     rest is copied, and it starts on the target. If it does not answer there, it runs at its source
-    again. If it does, what is at its source stays there, stopped: portkit forget prints it.
+    again. If it does, what is at its source stays there, stopped: portkit forget prints it. A VM
+    moves as a disk; with --form image it becomes containers, all of it copied after the stop.
 
     CMD learns of the Move by PORTKIT_EVENT (commit or rollback), PORTKIT_TARGET_ADDRESS and others.
     When it fails, APP stays on the target, the code is 15, and portkit resume tries it again.
@@ -105,8 +106,8 @@ def move(
       portkit move registry:2 --pull missing --to ops@10.0.0.7 --repeat 5 --output json
       portkit move project:shop --from web1 --to web2 --after-commit ./dns.sh
       portkit move project:shop --from web1 --to web2 --volumes shop_data=override
-      portkit move vm:shop --from web1 --to web2
       portkit move vm:shop --from web1 --to web2 --live
+      portkit move vm:shop --from web1 --to web2 --form image
       portkit move container:db --from web1 --to web2 --dry-run
       portkit move ./shop -f compose.yaml -f production.yaml --profile mail --to web2
       portkit move /media/usb/shop.portkit --to web2

@@ -12,7 +12,7 @@ from portkit.errors import ConflictError, PortkitError
 from portkit.model import Form, Life, Live, LiveDomain, LiveVolume
 from portkit.move import cutover
 from portkit.move.ground import Cargo, Ground
-from portkit.move.plan import FENCE, LAST_SYNC, STOP, plan_from
+from portkit.move.plan import FENCE, LAST_SYNC, PRESYNC, STOP, plan_from
 from portkit.move.steps import steps_of
 from tests.factories import FACTS, Heard, app_spec, plan, spec
 
@@ -22,20 +22,30 @@ OLD = "pk-00000000000a"
 class Lot:
     """A Move of a VM between hosts that only remember what they were told."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, running: bool = True) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        running: bool = True,
+        form: Form = Form.DISK,
+    ) -> None:
         self.did: list[Any] = []
         self.alive = False
         self.engines = self.remote = self
         domain = LiveDomain(OLD, "always", autostart=True, running=running)
         volumes = (LiveVolume(0, "disks of the VM", "/i/old/disks"),)
-        self.plan = plan(
-            forms=(Form.DISK,), keep=Form.DISK, live=Live((), volumes, domain=domain), holds={}
+        if form is Form.IMAGE:
+            volumes = (LiveVolume(0, "data", "/i/old/pkv0.raw", image=True),)
+        self.plan = plan(forms=(form,), keep=form, live=Live((), volumes, domain=domain), holds={})
+        runner = SimpleNamespace(
+            life=lambda move: Life("running" if self.alive else "created"),
+            volume_folders=lambda move: {0: "/docker/data"},
+            fill=lambda move, numbers: self.did.append(("fill", numbers)),
         )
-        runner = SimpleNamespace(life=lambda move: Life("running" if self.alive else "created"))
 
         @contextmanager
-        def opened(host: object, form: Form) -> Any:
-            assert form is Form.DISK
+        def opened(host: object, asked: Form) -> Any:
+            assert asked is form
             yield runner
 
         @contextmanager
@@ -143,3 +153,33 @@ def test_what_it_wrote_is_on_its_disks_and_no_image_is_made_anew(
     lot = Lot(monkeypatch)
     assert lot.steps["last layer"].do() == {"phases": []}
     assert lot.did == []
+
+
+def becoming_containers(monkeypatch: pytest.MonkeyPatch) -> Lot:
+    """The same VM on its way into containers: its volumes are in disks."""
+    lot = Lot(monkeypatch, form=Form.IMAGE)
+    copies(lot, monkeypatch)
+    return lot
+
+
+def test_of_containers_only_the_stopped_vm_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    lot = becoming_containers(monkeypatch)
+    row = lot.steps[PRESYNC].do()
+    assert row["volumes"] == [{"volume": 0, "name": "data", "passes": []}]
+    assert lot.did == []
+    row = lot.steps[LAST_SYNC].do()
+    assert lot.did == [
+        "require_copied",
+        ("/i/old/pkv0.raw", "/docker/data"),
+        ("fill", [0]),
+    ]
+    assert [len(each["passes"]) for each in row["volumes"]] == [1]
+
+
+def test_its_plan_is_not_taken_for_that_of_a_vm_that_stays_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lot = becoming_containers(monkeypatch)
+    document = lot.plan.to_json()
+    assert document["schema"] == "portkit.plan/8"
+    assert plan_from(document) == lot.plan

@@ -1,20 +1,24 @@
 """What a VM was made of, as text and back; and a VM at its source while it moves."""
 
+import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from portkit.app import compose
+from portkit.app import compose, resolve_all
+from portkit.clock import Clock
 from portkit.engines.libvirt_source import LibvirtSource
 from portkit.errors import AppError, ConflictError, EngineError, HostError
-from portkit.model import Artifact, Blob, DataFolder, Form, Live, LiveDomain
-from portkit.source import vm_description
+from portkit.model import Artifact, Blob, DataFolder, Form, Live, LiveDomain, LiveVolume
+from portkit.source import vm, vm_description
 from portkit.source.origin import Machine
 from portkit.source.vm import RunningVM, is_vm
-from tests.factories import FACTS, IMAGE
+from portkit.store import Store
+from tests.factories import FACTS, IMAGE, Heard
 
 DIGEST = "sha256:" + "d" * 64
 DISK = Artifact(Form.DISK, DIGEST, (IMAGE,), (Blob(DIGEST, 9),), 9, 9)
@@ -164,7 +168,8 @@ class Host:
 def machine(engine: Engine, *, ran: bool = True) -> Machine:
     before = LiveDomain("pk-0123456789ab", "always", autostart=True, running=ran)
     made: Any = Machine
-    return made(engine, Host(engine), Live((), (), domain=before), before)  # type: ignore[no-any-return]
+    volumes = (LiveVolume(0, "disks of the VM", "/i/disks"),)
+    return made(engine, Host(engine), Live((), volumes, domain=before), before)  # type: ignore[no-any-return]
 
 
 def test_one_that_may_be_on_its_way_down_is_brought_down_before_it_starts() -> None:
@@ -247,3 +252,74 @@ def test_one_that_runs_is_not_deleted() -> None:
     assert one.left() == ("VM pk-0123456789ab with its disks: stopped",)
     one.delete()
     assert engine.did == ["power off", "remove", "instance.remove"]
+
+
+BLOB_A, BLOB_B = b"a configuration", b"a layer"
+
+
+def of_image(store: Store, *, stocked: bool = True) -> RunningVM:
+    """A VM that becomes containers; its image is in the Store or nowhere."""
+    digests = [f"sha256:{hashlib.sha256(blob).hexdigest()}" for blob in (BLOB_A, BLOB_B)]
+    if stocked:
+        assert [store.put_bytes(blob).digest for blob in (BLOB_A, BLOB_B)] == digests
+    config = replace(IMAGE, digest=digests[0], diff_ids=(digests[1], digests[1]))
+    engine = Engine()
+    source = RunningVM(Host(engine), "vm:shop")  # type: ignore[arg-type]
+    source._seen = engine.now
+    app = compose.read(TEXT, "vm:shop")
+    source._told = vm_description.Description(app, (), (config,), DISK)
+    source._disks = {0: "/i/pkv0.raw"}
+    source.require([Form.IMAGE])
+    return source
+
+
+def test_as_an_image_it_is_what_its_disk_was_made_of(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    source = of_image(store)
+    images = source.images(compose.read(TEXT, "vm:shop"), store, Clock(Heard()))
+    sizes = [blob.size for blob in images.artifact.blobs]
+    assert sizes == [len(BLOB_A), len(BLOB_B), len(BLOB_B)]
+    assert images.artifact.stored_bytes == len(BLOB_A) + len(BLOB_B), "the same layer counts once"
+    spec = resolve_all(compose.read(TEXT, "vm:shop"), images.services)
+    live = source.live(spec)
+    assert live is not None
+    assert live.volumes == (LiveVolume(0, "data", "/i/pkv0.raw", image=True),)
+    assert live.warm == ()
+    assert live.domain is not None
+    found = source.running(compose.read(TEXT, "vm:shop"), FACTS)
+    assert [each.rule for each in found] == ["data-carried", "system-disk-left"]
+    source._disks = {0: "/i/pkv0.raw", 1: "/i/pkv1.raw"}
+    with pytest.raises(HostError, match="other disks"):
+        source.live(spec)
+
+
+def test_an_image_that_is_nowhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    source = of_image(store, stocked=False)
+
+    def fetch(*args: object) -> None:
+        raise AppError("there is no such image")
+
+    monkeypatch.setattr(vm.image, "fetch", fetch)
+    with pytest.raises(AppError, match="not here any more") as caught:
+        source.images(compose.read(TEXT, "vm:shop"), store, Clock(Heard()))
+    assert hashlib.sha256(BLOB_A).hexdigest() in caught.value.details
+    assert "docker load" in caught.value.resolution
+
+
+def test_it_is_moved_in_one_form() -> None:
+    source = RunningVM(Host(Engine()), "vm:shop")  # type: ignore[arg-type]
+    with pytest.raises(AppError, match="in one form"):
+        source.require([Form.IMAGE, Form.DISK])
+    going_on = RunningVM(Host(Engine()), "vm:shop", keeps_running=True)  # type: ignore[arg-type]
+    with pytest.raises(AppError, match="goes on running"):
+        going_on.require([Form.IMAGE])
+    source.require([Form.IMAGE])
+
+
+def test_disks_that_are_read_themselves_are_not_shown() -> None:
+    engine = Engine()
+    one = machine(engine)
+    one._live = replace(one._live, volumes=(LiveVolume(0, "data", "/i/pkv0.raw", image=True),))
+    one.require_copied()
+    assert engine.did == ["instance.described"]

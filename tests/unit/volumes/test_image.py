@@ -52,13 +52,13 @@ def test_a_disk_s_content_comes_to_a_folder_and_can_be_verified(
         verify_origin(origin, last.digest, copy.sent, NullObserver())
 
 
-def test_one_that_is_in_use_is_refused_before_anything_is_changed(
+def test_one_with_errors_is_refused_before_anything_is_changed(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = disk_of(pair, tmp_path, monkeypatch)
     (pair.target / "old").write_bytes(b"stays")
-    process.run(["debugfs", "-w", "-R", "feature needs_recovery", disk])
+    process.run(["debugfs", "-w", "-R", "ssv state 2", disk])
     origin = Folder(pair.hosts[0], str(disk), image=True)
-    with pytest.raises(ConflictError, match="not unmounted"):
+    with pytest.raises(ConflictError, match="has errors"):
         Copy(origin, Folder(pair.hosts[1], str(pair.target)), NullObserver()).run(last=True)
     assert [path.name for path in pair.target.iterdir()] == ["old"]
