@@ -351,8 +351,13 @@ def main() -> int:
     results = compat_page.Results.read()
     settled = {name for name, row in results.rows.items() if row["agrees"]}
     names = {*wanted} - {"open"}
-    cells = [cell for cell in CELLS if not names or {cell.artifact, cell.host} & names]
-    cells = [cell for cell in cells if "open" not in wanted or cell.name not in settled]
+    from bench import compat_disks  # which needs this module
+
+    def chosen(cells: Sequence[Any]) -> list[Any]:
+        rows = [cell for cell in cells if not names or {cell.artifact, cell.host} & names]
+        return [cell for cell in rows if "open" not in wanted or cell.name not in settled]
+
+    disks = chosen(compat_disks.CELLS)
     up = any(host.running for host in lab.status())
     if not wanted:
         compat_page.PATH.unlink(missing_ok=True)
@@ -360,7 +365,10 @@ def main() -> int:
         lab.up((SOURCE, "beta", "gamma"), Teller())
         lab.load_base(SOURCE, observer=Teller())
         with tempfile.TemporaryDirectory(prefix="portkit-truth-") as name:
-            play(cells, Path(name), results)
+            play(chosen(CELLS), Path(name), results)
+            if disks:
+                with connect(f"lab:{SOURCE}", Teller()) as source:
+                    compat_disks.play(disks, Path(name) / "disks", results, OnHost(source))
     finally:
         if not up:
             lab.down()

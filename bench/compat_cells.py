@@ -249,6 +249,11 @@ PROFILES = {
         'docker_version = "26.1"\nkernel = "6.1"',
         '[facts.linux.sysctls]\n"fs.nr_open" = "1073741824"',
     ),
+    "old-qemu": (
+        "QEMU 5.0",
+        'libvirt_version = "6.0"\nqemu_version = "5.0.0"\naccelerator = "kvm"\nkernel = "5.4"',
+        '[facts.guests]\nmachines = ["q35"]\nfirmware = ["bios", "efi"]',
+    ),
     "rhel-machines": (
         "RHEL's QEMU without q35",
         'libvirt_version = "10.0"\nqemu_version = "9.0"\naccelerator = "kvm"\nkernel = "5.14"\n'

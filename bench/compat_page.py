@@ -29,6 +29,10 @@ their VMs are emulated, and have QEMU's `max` processor where the artifact names
 *by profile* is about a host that the lab cannot be: what stands there as observed is what the named
 public report says, which was not tried here.
 
+A *disk file* is a disk that portkit is not told to have made: it is judged by `portkit check
+NAME.qcow2` from its file alone, and started by libvirt in the machine in brackets. It runs when the
+system on it has started.
+
 A cell agrees when it ran or did not run as predicted, and for the reason that it has to have.
 `unknown` is no agreement. A run may be of some cells only: the results have the time of each
 prediction and each trial. What did not agree at first was a fault, was fixed, and was tried again.

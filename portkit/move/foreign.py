@@ -23,8 +23,8 @@ def check_disks(
 ) -> Matrix:
     """Where disks can run, in a machine of libvirt's. Hosts are only read.
 
-    disks: what `portkit.read_disk` returns. targets, profiles: as for `check_apps`. machine: its
-    firmware and QEMU's machine type.
+    disks: what `portkit.needs.disk.read` returns. targets, profiles: as for `check_apps`. machine:
+    its firmware and QEMU's machine type.
     """
     names = tuple(disk.name for disk in disks)
     if not disks or len(set(names)) != len(names):

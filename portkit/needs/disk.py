@@ -43,8 +43,12 @@ _ISO, _ISO_AT = b"CD001", 32769
 
 
 def is_disk(name: str) -> bool:
-    """Whether a name on the command line is that of a disk file."""
-    return Path(name).suffix.lower() in SUFFIXES and not Path(name).is_dir()
+    """Whether a name on the command line is that of a disk file: neither a folder, nor an image
+    whose tag ends like one."""
+    path = Path(name)
+    if path.suffix.lower() not in SUFFIXES or path.is_dir():
+        return False
+    return path.exists() or ":" not in path.name
 
 
 def read(path: Path, kind: DiskFormat | None = None, *, within: bool = True) -> DiskFile:

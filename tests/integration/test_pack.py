@@ -82,6 +82,22 @@ def test_it_boots_on_its_own(packed: Path, tmp_path: Path, kind: str) -> None:
     assert "portkit: app exited with code 0" in serial
 
 
+def test_it_is_judged_by_its_file_alone(packed: Path, store: Path, tmp_path: Path) -> None:
+    """portkit check of a disk that was hurt: headers by our own reading, the rest by libguestfs."""
+    raw = tmp_path / "hurt.raw"
+    process.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", packed, raw], timeout=120)
+    process.run(["mdel", "-i", f"{raw}@@1048576", "::/vmlinuz"], timeout=60)
+    with raw.open("r+b") as file:
+        file.write(bytes(440))
+    words = ("check", str(raw), "--on", "lab:alpha", "--output", "json")
+    done = portkit(*words, store=store, check=False)
+    assert done.code == 9, done.stderr
+    (cell,) = json.loads(done.text)["cells"]
+    errors = {row["rule"] for row in cell["findings"] if row["severity"] == "error"}
+    assert errors == {"disk-kernel", "disk-bios"}
+    assert (cell["app"], cell["form"], cell["verdict"]) == ("hurt.raw", "disk", "incompatible")
+
+
 def test_an_appliance_boots_on_what_vmware_has(lab: Lab, store: Path, tmp_path: Path) -> None:
     """Its disk behind VMware's SCSI, its network on VMware's card, its address from a server in a
     network that is not QEMU's usual one. QEMU has both devices; no VMware was asked."""

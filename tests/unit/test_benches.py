@@ -1,12 +1,14 @@
 """What the benchmarks decide without starting anything."""
 
 from pathlib import Path
+from xml.etree import ElementTree as etree
 
 import pytest
 
 from bench import (
     compat,
     compat_cells,
+    compat_disks,
     compat_page,
     cutover,
     downtime,
@@ -39,6 +41,16 @@ def test_the_cells_of_the_truth_table() -> None:
         assert not cell.rule or cell.rule in {rule.id for rule in RULES}
         if profile:
             assert compat.kind(cell.host).facts.host == cell.host
+
+
+def test_the_cells_of_disk_files() -> None:
+    names = [cell.name for cell in compat_disks.CELLS]
+    assert len(set(names)) == len(names)
+    for cell in compat_disks.CELLS:
+        assert cell.artifact in compat_disks.DISKS
+        assert (cell.host in compat_cells.PROFILES) == bool(cell.says)
+        assert not cell.rule or cell.rule in {rule.id for rule in RULES}
+        assert etree.fromstring(compat_disks.domain(cell, "a")).findtext("name") == "a"
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,15 @@ def test_a_format_is_stated_and_not_two_at_once(tmp_path: Path) -> None:
     assert disk.read(written(tmp_path, BOOTABLE, "a.disk"), DiskFormat.RAW, within=False).layout
 
 
+def test_names(tmp_path: Path) -> None:
+    (tmp_path / "folder.img").mkdir()
+    written(tmp_path, b"x", "a:1.raw")
+    assert disk.is_disk("old.qcow2")
+    assert disk.is_disk(f"{tmp_path}/a:1.raw")
+    for name in ("shop", "registry:5000/app:2.raw", f"{tmp_path}/folder.img", "a.portkit"):
+        assert not disk.is_disk(name)
+
+
 def test_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.raw")
     for name in ("pipe.raw", "absent.raw", "."):

@@ -1,0 +1,379 @@
+"""The cells of the truth table that are about disks which portkit did not make.
+
+Each disk is judged as `portkit check NAME.qcow2` does it, by its file alone; then libvirt starts it
+on a host of the lab, in the machine that was judged, and its serial port says what became of it.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import compat, compat_page, harness, ordinary
+from bench.apps import Teller
+from bench.compat_cells import PROFILES
+from portkit import app as apps
+from portkit import process
+from portkit.guest import boot_partition
+from portkit.guest.kit import LOADER_BYTES, build_kit
+from portkit.host import connect
+from portkit.model import Form
+from portkit.model.disk import Boot, DiskFile, DiskFormat, DiskMachine
+from portkit.move import Cell as Predicted
+from portkit.move import foreign
+from portkit.move.observed import Outcome
+from portkit.needs import disk as needs
+from portkit.package import disk
+from portkit.source import OnHost
+from portkit.store import Store
+
+Json = dict[str, Any]
+_FOLDER = "/var/lib/libvirt/images"
+_DEADLINE_S = 240.0
+_LOOK_S = 2.0
+# What a system that has started says: portkit's init, or a getty.
+_RUNS = ("portkit: starting", "login:")
+# After one of these nothing else comes: OVMF, SeaBIOS, SYSLINUX, systemd-boot, Linux.
+_FAILS = (
+    "No bootable option",
+    "No bootable device",
+    "startup.nsh",  # the shell in a firmware that has nothing else to start
+    "Loading /vmlinuz failed",
+    "Kernel panic",
+    "Reboot Into Firmware Interface",  # systemd-boot's menu where it has nothing else
+)
+_DATA_GUID = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
+
+
+def _plain(raw: Path) -> None:
+    """As portkit packs it."""
+
+
+def _no_kernel(raw: Path) -> None:
+    _mtools("mdel", raw, "::/vmlinuz")
+
+
+def _uefi_alone(raw: Path) -> None:
+    with raw.open("r+b") as file:
+        file.write(bytes(LOADER_BYTES))
+
+
+def _bios_alone(raw: Path) -> None:
+    _mtools("mdeltree", raw, "::/EFI")
+    process.run(["sfdisk", "-q", "--part-type", raw, "1", _DATA_GUID], timeout=60)
+
+
+def _own_loader(raw: Path) -> None:
+    _mtools("mmd", raw, "::/EFI/debian")
+    _mtools("mmove", raw, "::/EFI/BOOT/BOOTX64.EFI", "::/EFI/debian/grubx64.efi")
+
+
+def _mtools(tool: str, raw: Path, *words: str) -> None:
+    process.run([tool, "-i", f"{raw}@@{boot_partition.START}", *words], timeout=60)
+
+
+def _broken_table(raw: Path) -> None:
+    """Both copies of the GPT."""
+    with raw.open("r+b") as file:
+        size = file.seek(0, 2)
+        for place in (512, size - 512):
+            file.seek(place + 16)
+            (checksum,) = struct.unpack("<I", file.read(4))
+            file.seek(place + 16)
+            file.write(struct.pack("<I", checksum ^ 1))
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One disk. change: what is done to portkit's own, or None for the ordinary Debian of
+    bench.ordinary. words: of qemu-img, for the qcow2. backing: it stands on a file that does not
+    go with it."""
+
+    about: str
+    change: Callable[[Path], None] | None = _plain
+    words: tuple[str, ...] = ()
+    backing: bool = False
+
+
+DISKS = {
+    "own": Disk("a disk that portkit packed"),
+    "no-kernel": Disk("the same without its kernel", _no_kernel),
+    "uefi-alone": Disk("a disk for UEFI alone", _uefi_alone),
+    "bios-alone": Disk("a disk for BIOS alone, its loader on FAT", _bios_alone),
+    "own-loader": Disk("a disk whose loader only its old firmware knew", _own_loader),
+    "broken-table": Disk("a disk with both copies of its GPT damaged", _broken_table),
+    "backing": Disk("a qcow2 without the file that it stands on", backing=True),
+    "zstd": Disk("a qcow2 with zstd clusters", words=("-o", "compression_type=zstd")),
+    "debian": Disk("Debian 12 with GRUB for BIOS, installed by Debian's own means", None),
+}
+
+
+@dataclass(frozen=True)
+class DiskCell:
+    """A disk in a machine on a host; the other fields are as those of bench.compat_cells.Cell."""
+
+    artifact: str
+    host: str
+    firmware: Boot = Boot.BIOS
+    chipset: str = ""
+    source: str = ""
+    says: str = ""
+    rule: str = ""
+    shows: tuple[str, ...] = ()
+    symptom: str = ""
+    form: Form = Form.DISK
+
+    @property
+    def machine(self) -> DiskMachine:
+        """What it is judged for."""
+        return DiskMachine(self.firmware, self.chipset)
+
+    @property
+    def ground(self) -> str:
+        """The machine in words."""
+        return ", ".join(filter(None, (self.firmware.value, self.chipset)))
+
+    @property
+    def name(self) -> str:
+        """Its id."""
+        return f"disk file {self.artifact}, {self.host} ({self.ground})"
+
+
+_UEFI, _SECURE = Boot.UEFI, Boot.UEFI_SECURE
+_NONE = ("No bootable option", "startup.nsh")
+CELLS = (
+    DiskCell("own", "beta"),
+    DiskCell("own", "gamma", _UEFI),
+    DiskCell(
+        "own", "beta", _SECURE, source="k3os#792", rule="disk-signature", shows=("Access Denied",)
+    ),
+    DiskCell("own", "alpha", chipset="pc-i440fx-4.2"),
+    DiskCell(
+        "own",
+        "gamma",
+        chipset="pc-i440fx-4.2",
+        source="QEMU's machine list",
+        rule="disk-chipset",
+        shows=("machine type",),
+    ),
+    DiskCell("no-kernel", "alpha", rule="disk-kernel", shows=("Loading /vmlinuz failed",)),
+    DiskCell(
+        "no-kernel",
+        "beta",
+        _UEFI,
+        rule="disk-kernel",
+        shows=("Reboot Into Firmware Interface",),
+    ),
+    DiskCell("uefi-alone", "beta", rule="disk-bios"),
+    DiskCell("uefi-alone", "alpha", _UEFI),
+    DiskCell("bios-alone", "alpha"),
+    DiskCell("bios-alone", "gamma", _UEFI, rule="disk-loader", shows=_NONE),
+    DiskCell("own-loader", "beta", _UEFI, rule="disk-loader", shows=_NONE),
+    DiskCell("broken-table", "gamma", _UEFI, rule="disk-table", shows=_NONE),
+    DiskCell("backing", "beta", rule="disk-elsewhere", shows=("No such file",)),
+    DiskCell(
+        "debian",
+        "beta",
+        _SECURE,
+        source="common-instancetypes#101",
+        rule="disk-esp",
+        shows=_NONE,
+    ),
+    DiskCell("debian", "gamma", _UEFI, rule="disk-esp", shows=_NONE),
+    DiskCell("debian", "alpha"),
+    DiskCell("zstd", "old-qemu", source="qemu-devel", says="does not run", rule="disk-features"),
+)
+
+
+# ---------------------------------------------------------------- disks
+
+
+def made(name: str, base: Path, folder: Path) -> Path:
+    """One of DISKS as a qcow2. base: the raw disk that portkit packed."""
+    told, raw, path = DISKS[name], folder / f"{name}.raw", folder / f"{name}.qcow2"
+    if told.backing:
+        process.run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", path], timeout=60
+        )
+        return path
+    source = base
+    if told.change is None:
+        source = ordinary.ordinary_disk()
+    elif told.change is not _plain:
+        process.run(["cp", "--sparse=always", base, raw], timeout=300)
+        told.change(raw)
+        source = raw
+    convert = ["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2"]
+    process.run([*convert, *told.words, source, path], timeout=900)
+    raw.unlink(missing_ok=True)
+    return path
+
+
+# ---------------------------------------------------------------- machines
+
+
+def domain(cell: DiskCell, name: str) -> str:
+    """The XML of libvirt for a cell's machine. name: of the domain and of its files."""
+    secure = "yes" if cell.firmware is _SECURE else "no"
+    firmware = features = ""
+    if cell.firmware is not Boot.BIOS:
+        firmware = (
+            f"<firmware><feature enabled='{secure}' name='secure-boot'/>"
+            f"<feature enabled='{secure}' name='enrolled-keys'/></firmware>"
+        )
+    if cell.firmware is _SECURE:
+        features = "<smm state='on'/>"
+    efi = " firmware='efi'" if firmware else ""
+    log = f"{_FOLDER}/{name}"
+    return f"""<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+<name>{name}</name><memory unit='MiB'>512</memory><vcpu>1</vcpu>
+<os{efi}><type arch='x86_64' machine='{cell.chipset or "q35"}'>hvm</type>{firmware}</os>
+<features><acpi/><apic/>{features}</features><cpu mode='maximum'/>
+<on_crash>destroy</on_crash>
+<devices>
+<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
+<source file='{log}.qcow2'/><target dev='vda' bus='virtio'/></disk>
+<serial type='file'><source path='{log}.serial'/></serial>
+</devices>
+<qemu:commandline><qemu:arg value='-chardev'/>
+<qemu:arg value='file,id=bioslog,path={log}.bios'/>
+<qemu:arg value='-device'/><qemu:arg value='isa-debugcon,iobase=0x402,chardev=bioslog'/>
+</qemu:commandline>
+</domain>
+"""
+
+
+def tried(cell: DiskCell, path: Path) -> Json:
+    """What happened to it there, with the time."""
+    begun, name = time.monotonic(), f"truth-{cell.artifact}"
+    there = f"{_FOLDER}/{name}"
+    put = f"cat > {there}.qcow2 && touch {there}.bios && chown libvirt-qemu: {there}.*"
+    with path.open("rb") as file:
+        process.run([*compat.ssh(cell.host), put], input=file.read(), timeout=600)
+    xml = domain(cell, name)
+    start = f"cat > {there}.xml && virsh -q create {there}.xml"
+    try:
+        done = process.run(
+            [*compat.ssh(cell.host), start], input=xml.encode(), timeout=300, check=False
+        )
+        outcome, reason = _watched(cell, name)
+        if done.code:
+            outcome, reason = Outcome.FAILS, done.stderr.decode("utf-8", "replace")
+    finally:
+        compat.on(cell.host, f"virsh -q destroy {name}", check=False)
+        nvram = f"/var/lib/libvirt/qemu/nvram/{name}_VARS.fd"
+        compat.on(cell.host, f"rm -f {there}.* {nvram}")
+    return {
+        "at": compat.now(),
+        "outcome": outcome.value,
+        "reason": "" if outcome is Outcome.RUNS else _short(reason),
+        "said": "",
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+
+
+def _watched(cell: DiskCell, name: str) -> tuple[Outcome, str]:
+    """What its serial port, or its firmware's log, says in the end."""
+    end = time.monotonic() + _DEADLINE_S
+    show = f"cat {_FOLDER}/{name}.bios {_FOLDER}/{name}.serial; virsh -q domstate {name}"
+    while True:
+        said = compat.on(cell.host, show, check=False)
+        if any(words in said for words in _RUNS):
+            return Outcome.RUNS, ""
+        if any(words in said for words in _FAILS) or "running" not in said.splitlines()[-1:]:
+            return Outcome.FAILS, said.removesuffix("running")
+        if time.monotonic() > end:
+            return Outcome.FAILS, f"nothing came in {_DEADLINE_S:.0f} s: {said[:-7]}"
+        time.sleep(_LOOK_S)
+
+
+def _short(text: str) -> str:
+    """Its last line that says why, or its end."""
+    words = "".join(c if c.isprintable() else " " for c in text)
+    for mark in ("Access Denied", *_FAILS):
+        if mark in words:
+            at = words.index(mark)
+            return " ".join(words[max(at - 60, 0) : at + 50].split())
+    return " ".join(words[-200:].split())
+
+
+# ---------------------------------------------------------------- cells
+
+
+def predict(cells: Sequence[DiskCell], disks: dict[str, DiskFile]) -> dict[str, Json]:
+    """What portkit says of each cell, with the time."""
+    found: dict[str, Json] = {}
+    for cell in cells:
+        given = [disks[cell.artifact]]
+        if cell.host in PROFILES:
+            kinds = [compat.kind(cell.host)]
+            matrix = foreign.check_disks(given, {}, kinds, machine=cell.machine)
+        else:
+            ends = {cell.host: connect(f"lab:{cell.host}", Teller(), keep=True)}
+            matrix = foreign.check_disks(given, ends, machine=cell.machine)
+        found[cell.name] = _said(matrix.cells[0])
+    return found
+
+
+def _said(cell: Predicted) -> Json:
+    weighs = [row for row in cell.findings if row.severity != "info"]
+    return {
+        "at": compat.now(),
+        "verdict": cell.verdict.value,
+        "reason": cell.reason,
+        "rules": {row.rule: row.severity.value for row in weighs},
+        "remedies": [row.remedy for row in weighs if row.severity == "error"],
+    }
+
+
+def row(cell: DiskCell, predicted: Json, observed: Json | None) -> Json:
+    """As it stands in the results."""
+    return {
+        "cell": cell.name,
+        "artifact": DISKS[cell.artifact].about,
+        "form": "disk file",
+        "host": PROFILES[cell.host][0] if cell.host in PROFILES else cell.host,
+        "ground": cell.ground,
+        "by": "profile" if cell.host in PROFILES else "trial",
+        "source": cell.source,
+        "predicted": predicted,
+        "observed": observed,
+        "agrees": None if observed is None else compat.agrees(cell, predicted, observed),
+    }
+
+
+def packed(folder: Path, source: OnHost) -> Path:
+    """The raw disk of a static program, as `portkit pack` makes it."""
+    folder.mkdir()
+    (package,) = compat.packaged(("static",), folder, source).values()
+    image, store = package.image, Store(folder / "store")
+    made_of = image, apps.defaults(image.config), build_kit(), store
+    return store.content(disk.build(*made_of, observer=Teller()).digest)
+
+
+def play(
+    cells: Sequence[DiskCell], folder: Path, results: compat_page.Results, source: OnHost
+) -> None:
+    """Make and read all disks, predict all, write that down, and only then try."""
+    folder.mkdir()
+    paths, disks = {}, {}
+    names = tuple(dict.fromkeys(cell.artifact for cell in cells))
+    ours = any(DISKS[name].change is not None for name in names)
+    base = packed(folder / "packed", source) if ours else folder
+    for name in names:
+        paths[name] = made(name, base, folder)
+        disks[name] = needs.read(paths[name], DiskFormat.QCOW2)
+        harness.tell(f"{name}: {disks[name].inside.kernels[:2]} {disks[name].inside.unread[:2]}")
+    predicted = predict(cells, disks)
+    for cell in cells:
+        results.put(row(cell, predicted[cell.name], None))
+    for cell in cells:
+        said = predicted[cell.name]
+        by_report = cell.host in PROFILES
+        seen = compat.documented(cell) if by_report else tried(cell, paths[cell.artifact])
+        results.put(row(cell, said, seen))
+        harness.tell(f"{cell.name}: {said['verdict']}, {seen['outcome']}, {seen['seconds']} s")
