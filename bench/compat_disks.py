@@ -279,12 +279,13 @@ def tried(cell: DiskCell, path: Path) -> Json:
 def _watched(cell: DiskCell, name: str) -> tuple[Outcome, str]:
     """What its serial port, or its firmware's log, says in the end."""
     end = time.monotonic() + _DEADLINE_S
-    show = f"cat {_FOLDER}/{name}.bios {_FOLDER}/{name}.serial; virsh -q domstate {name}"
+    # A console ends without a line's end: then the state would be a part of its last line.
+    show = f"cat {_FOLDER}/{name}.bios {_FOLDER}/{name}.serial; echo; virsh -q domstate {name}"
     while True:
         said = compat.on(cell.host, show, check=False)
         if any(words in said for words in _RUNS):
             return Outcome.RUNS, ""
-        if any(words in said for words in _FAILS) or "running" not in said.splitlines()[-1:]:
+        if any(words in said for words in _FAILS) or said.splitlines()[-1:] != ["running"]:
             return Outcome.FAILS, said.removesuffix("running")
         if time.monotonic() > end:
             return Outcome.FAILS, f"nothing came in {_DEADLINE_S:.0f} s: {said[:-7]}"
