@@ -12,7 +12,11 @@ right before, and defaults; the second one of each kind and rate has the first o
 Of each Move, what was predicted (ours) stands beside what was measured (peer): bytes of what was
 sent, seconds of the transfer of a form or of the first pass over the data, and the downtime. The
 rows of the errors have, for each of these three, the error of every Move in per cent, without its
-sign, and the median as the figure; `portkit`'s aim for it is 15 %.
+sign, and the median as the figure; the bar is 15 %. What a Move sends, and the seconds for it, are
+those of its image and its data together.
+
+The figures below were made while other programs used both cores (about ten of them wanted to run at
+any time): the same Move took up to half as long again as another one, which no prediction knows.
 """
 
 from __future__ import annotations

@@ -52,6 +52,9 @@ def past_of(
     forms = plan.get("forms")
     if not plan.get("live") or not isinstance(forms, list) or len(forms) != 1:
         return None
+    # A VM that went on running was not stopped, and its boot was none.
+    if _object(_object(plan.get("live")).get("domain")).get("keeps_running"):
+        return None
     form = str(forms[0])
     booted = result(f"boot {form}")
     foreseen = _object(plan.get("foreseen"))

@@ -210,6 +210,8 @@ def test_what_a_move_took_is_read_from_the_journal() -> None:
     )
     assert past.rest_s == 0.25
     assert past_of("shop", "a", "b", {**PLAN, "live": None}, STEPS.get) is None
+    running = {**PLAN, "live": {"domain": {"keeps_running": True}}}
+    assert past_of("shop", "a", "b", running, STEPS.__getitem__) is None
     nothing = past_of("shop", "a", "b", PLAN, lambda name: {})
     assert nothing is not None
     assert (nothing.stop_s, nothing.rest_s, nothing.downtime_s) == (None, None, None)
