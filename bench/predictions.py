@@ -16,7 +16,9 @@ sign, and the median as the figure; the bar is 15 %. What a Move sends, and the 
 those of its image and its data together.
 
 The figures below were made while other programs used both cores (about ten of them wanted to run at
-any time): the same Move took up to half as long again as another one, which no prediction knows.
+any time), so that the same Move took up to twice as long as another one, which no prediction knows.
+The downtime misses the bar in them. It is that of four Moves, each of 1 to 2 s, of which the start
+of the container varied most.
 """
 
 from __future__ import annotations
