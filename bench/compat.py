@@ -4,7 +4,8 @@ Artifacts of a few KB (a program for a later processor, without its loader, that
 the kernel, ...) are judged for the lab's hosts, some of which are spoilt first: a port is taken, an
 engine is dead, IPv6 is off. All predictions are written down before anything is started. Then each
 cell is a Move that keeps nothing, also where it is predicted to fail. Kinds of hosts that the lab
-cannot be are judged by a profile, and compared with what a public report says of them.
+cannot be are judged by a profile, and compared with what a public report says of them. Disk files
+that portkit did not make are in bench/compat_disks.py, and are started by libvirt.
 
     make bench-compat                         all cells
     CELLS='v3-marked beta' make bench-compat  of an artifact or a host; the others stay
