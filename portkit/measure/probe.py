@@ -91,6 +91,10 @@ class Seen(NamedTuple):
     moment: float
 
 
+class UnsaidError(TimeoutError):
+    """An app did not say what is expected in time: it is asked with more of it."""
+
+
 def _told(said: Seen | Exception, url: str) -> str:
     """For people. BootError when there is no use in asking again."""
     if isinstance(said, Seen):
@@ -101,6 +105,8 @@ def _told(said: Seen | Exception, url: str) -> str:
             details=f"{url}: {said.verify_message}",
             resolution="Name its CA: x-portkit.health.ca_file.",
         ) from said
+    if isinstance(said, UnsaidError):
+        return str(said)
     if isinstance(said, TimeoutError):
         return "no answer in time"
     if isinstance(said, OSError | http.client.HTTPException):
@@ -190,13 +196,14 @@ def ask(
     """Ask once, until the deadline (time.monotonic()); OSError or HTTPException without an answer.
 
     sockets: gets the ones that are used. name: of the host, where the address is its number.
-    held_s: how long a connection has to stay open where nothing else is asked.
+    held_s: how long a connection has to stay open where nothing else is asked; what is expected of
+    it may come until the deadline.
     """
     name = name or address[0]
     with socket.create_connection(address, _left(deadline)) as plain:
         sockets.append(plain)
         if probe.scheme == "tcp" and probe.expect:
-            return _greeted(plain, deadline, held_s, probe.expect)
+            return _greeted(plain, deadline, probe.expect)
         if probe.scheme == "tcp":
             return _held(plain, deadline, held_s)
         connection = http.client.HTTPConnection(name, address[1])
@@ -226,22 +233,25 @@ def _held(plain: socket.socket, deadline: float, held_s: float) -> Seen:
     return Seen(0, "connected", moment)
 
 
-def _greeted(plain: socket.socket, deadline: float, held_s: float, text: str) -> Seen:
-    """Connected, and the text that is expected is in what it says of itself in the next moments."""
+def _greeted(plain: socket.socket, deadline: float, text: str) -> Seen:
+    """Connected, and the text that is expected is in what it says of itself until the deadline: an
+    app that looks up who has connected takes seconds to greet."""
     expected, room = Expected(text), _ANSWER_LIMIT
-    until = min(deadline, time.monotonic() + held_s)
-    with contextlib.suppress(TimeoutError):  # it has said all that it says unasked
-        while room > 0:
-            plain.settimeout(_left(until))
+    lacking = f"connected, but what it says lacks {text[:80]!r}"
+    while room > 0:
+        try:
+            plain.settimeout(_left(deadline))
             data = plain.recv(room)
-            if not data and room == _ANSWER_LIMIT:
-                raise ConnectionResetError("the connection was closed at once")
-            if not data:
-                break
-            room -= len(data)
-            if expected.body(data):
-                return Seen(0, "connected", time.monotonic())
-    return Seen(None, f"connected, but what it says lacks {text[:80]!r}", 0)
+        except TimeoutError:
+            raise UnsaidError(lacking) from None
+        if not data and room == _ANSWER_LIMIT:
+            raise ConnectionResetError("the connection was closed at once")
+        if not data:
+            break
+        room -= len(data)
+        if expected.body(data):
+            return Seen(0, "connected", time.monotonic())
+    return Seen(None, lacking, 0)
 
 
 def _exchange(

@@ -294,6 +294,8 @@ class _Asker:
 
 def _reason(error: Exception) -> str:
     """Without the text of http.client's errors, which may have the path, and so a token, in it."""
+    if isinstance(error, probes.UnsaidError):
+        return str(error)
     if isinstance(error, TimeoutError):
         return "no answer in time"
     text = error.strerror if isinstance(error, OSError) else None

@@ -34,8 +34,8 @@ class Upper:
     def names(self) -> Optional[List[str]]:
         """What is at the top of it, whiteouts included; None where it cannot be read."""
         try:
-            with self._seen("") as place:
-                return sorted(os.listdir(place))
+            with self._seen("") as place, beneath.listing(place) as here:
+                return sorted(os.listdir(here))
         except OSError:  # it has just gone
             return None
 
@@ -91,8 +91,8 @@ class Upper:
         """(name, whether it is a folder) without whiteouts, which are devices 0:0."""
         found = []
         try:
-            with self._seen(path) as place, os.scandir(place) as entries:
-                for entry in entries:
+            with self._seen(path) as place, beneath.listing(place) as here:
+                for entry in os.scandir(here):
                     row = entry.stat(follow_symlinks=False)
                     if not stat.S_ISCHR(row.st_mode) or row.st_rdev != 0:
                         found.append((entry.name, stat.S_ISDIR(row.st_mode)))

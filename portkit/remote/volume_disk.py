@@ -96,12 +96,12 @@ def _sizes(folder: str) -> Tuple[int, int]:
     count, blocks, pending = 1, 0, [b""]
     while pending:
         path = pending.pop()
-        with _opened(folder, path) as here, os.scandir(here.place) as entries:
-            for entry in entries:
+        with _opened(folder, path) as here, beneath.listing(here.place) as quiet:
+            for entry in os.scandir(quiet):
                 count += 1
                 blocks += entry.stat(follow_symlinks=False).st_blocks
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(_joined(path, entry.name))
+                    pending.append(_joined(path, os.fsencode(entry.name)))
     return count, blocks * 512  # inode(7): whatever the blocks of the file system
 
 

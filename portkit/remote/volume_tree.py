@@ -14,7 +14,7 @@ from typing import FrozenSet, Iterator, List, NamedTuple, Tuple
 
 from portkit.remote.volume_content import OfFile
 from portkit.remote.volume_known import keeps_ctime
-from portkit.wire import tree
+from portkit.wire import beneath, tree
 from portkit.wire.frames import RemoteError
 
 _ENTRY = os.O_PATH | os.O_NOFOLLOW
@@ -253,7 +253,7 @@ class Walk:
 
 
 def _listed(path: bytes, descriptor: int) -> Tuple[bytes, int, Iterator[bytes]]:
-    folder = os.open(b".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=descriptor)
+    folder = beneath.quietly(b".", os.O_RDONLY | os.O_DIRECTORY, descriptor)
     return path, folder, iter(sorted(map(os.fsencode, os.listdir(folder))))
 
 

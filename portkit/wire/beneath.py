@@ -4,7 +4,27 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import AnyStr
+from contextlib import contextmanager
+from typing import AnyStr, Iterator, Optional
+
+
+def quietly(place: AnyStr, flags: int, dir_fd: Optional[int] = None) -> int:
+    """A descriptor by which reading and listing do not change the atime, where that may be asked
+    for: open(2) refuses it on files of others to who is not root, and some file systems to all."""
+    try:
+        return os.open(place, flags | os.O_NOATIME, dir_fd=dir_fd)
+    except PermissionError:
+        return os.open(place, flags, dir_fd=dir_fd)
+
+
+@contextmanager
+def listing(place: AnyStr) -> Iterator[int]:
+    """A folder to be listed quietly, for os.scandir() and os.listdir() within a block."""
+    here = quietly(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield here
+    finally:
+        os.close(here)
 
 
 def open_file(folder: AnyStr, name: AnyStr) -> int:
@@ -18,7 +38,7 @@ def open_file(folder: AnyStr, name: AnyStr) -> int:
         if not stat.S_ISREG(os.fstat(here).st_mode):
             raise OSError("it is no regular file")
         # An O_PATH descriptor cannot be read from; this opens the very file that it stands for.
-        return os.open("/proc/self/fd/%d" % here, os.O_RDONLY)
+        return quietly("/proc/self/fd/%d" % here, os.O_RDONLY)
     finally:
         os.close(here)
 

@@ -1,8 +1,10 @@
 """A text that tells the App's answer from another application's, whatever that answers."""
 
+import contextlib
 import fnmatch
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,10 +18,11 @@ from portkit.errors import AppError, BootError
 from portkit.expected import Expected, why_not
 from portkit.health import choose
 from portkit.measure import ttfr
+from portkit.measure.probe import UnsaidError, ask
 from portkit.model import Form, HealthProbe, Method, Port
 
 BODY = b"<h1>shop 7</h1>\nby us\n"
-HEAD = [("Server", "nginx/1.25"), ("X-APP", "shop v\xe9")]
+HEAD = [("Server", "nginx/1.25"), ("X-APP", "shop v\xe9"), ("Location", "//Shop:80/")]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,19 @@ HEAD = [("Server", "nginx/1.25"), ("X-APP", "shop v\xe9")]
         ("server: nginx/*", True),
         ("Server: nginx/2", False),
         ("x-app: SHOP", False),
+        ("*Server: nginx", True),
+        ("X*-APP: shop", True),
+        ("*: nginx", True),
+        ("SERVER", True),
+        ("NGINX", False),
+        ("Shop:80", True),
+        ("*Shop:80", True),
+        ("LOCATION*Shop:80", True),
+        ("shop:80", False),
+        ("Ver: nginx*", True),
+        ("*Server: NGINX", False),
+        ("* Server: nginx", False),
+        ("*SHOP", False),
         ("nginx", True),
         ("*7*7*", False),
         (r"\*", False),
@@ -73,8 +89,8 @@ def test_nothing_that_answers_breaks_it(pattern: str, body: bytes, name: str) ->
 
 
 @contextmanager
-def saying(said: bytes) -> Iterator[tuple[str, int]]:
-    """A server that says the same to everybody, at once."""
+def saying(said: bytes, late_s: float = 0.0) -> Iterator[tuple[str, int]]:
+    """A server that says the same to everybody, at once or late."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -85,6 +101,7 @@ def saying(said: bytes) -> Iterator[tuple[str, int]]:
                     return
                 with one:
                     try:
+                        time.sleep(late_s)
                         one.sendall(said)
                         one.settimeout(5)
                         while one.recv(4096):
@@ -116,6 +133,46 @@ PAGE = b"HTTP/1.1 200 OK\r\nX-App: shop 7\r\nContent-Length: 5\r\n\r\nhello"
 def test_the_app_is_known_by_what_it_answers(said: bytes, probe: HealthProbe) -> None:
     with saying(said) as address:
         assert ttfr(probe, address, started=0, alive=fine).status in (0, 200)
+
+
+LATE_S = 1.2  # longer than a connection has to stay open where nothing is expected
+
+
+def test_who_greets_late_is_up() -> None:
+    probe = HealthProbe(scheme="tcp", expect="SSH-*")
+    with saying(b"SSH-2.0-OpenSSH\r\n", LATE_S) as address:
+        deadline = time.monotonic() + 30
+        assert ask(probe, address, deadline, [], held_s=0.05).status == 0
+        with pytest.raises(UnsaidError, match="what it says lacks"):
+            ask(probe, address, time.monotonic() + 0.1, [])
+
+
+def test_who_greets_late_after_a_sign_of_life_is_up() -> None:
+    """A refusal is a sign of life, after which a question is given half a second at first."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))  # refuses until it listens
+
+    def greet(one: socket.socket) -> None:
+        with one, contextlib.suppress(OSError):  # who asked has gone
+            one.sendall(b"SSH-2.0-OpenSSH\r\n")
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):  # the end
+            while True:
+                threading.Timer(LATE_S, greet, [listener.accept()[0]]).start()
+
+    server = threading.Thread(target=serve, daemon=True)
+
+    def come_up() -> None:
+        if not server.ident:
+            listener.listen()
+            server.start()
+
+    with listener:
+        probe = HealthProbe(scheme="tcp", expect="SSH-*", timeout_s=30)
+        assert ttfr(probe, listener.getsockname()[:2], started=0, alive=come_up).status == 0
+        listener.shutdown(socket.SHUT_RDWR)
+        server.join(5)
 
 
 LONG = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (1 << 20)
