@@ -17,7 +17,7 @@ from portkit.volumes import Folder, Survey, foresee, survey
 # Defaults where nothing is known, in seconds. An engine's stop of a process that ends when it is
 # told to; its start of one that answers soon; a VM's until its App answers, with KVM and without.
 STOP_S, REST_S = 0.4, 0.1
-BOOT_S, BOOT_KVM_S, BOOT_TCG_S = 0.5, 5.0, 30.0
+BOOT_S, BOOT_KVM_S, BOOT_TCG_S = 0.5, 5.0, 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
