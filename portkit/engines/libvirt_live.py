@@ -9,8 +9,10 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from portkit.engines.domain_xml import instance_of
 from portkit.engines.libvirt import Libvirt
-from portkit.engines.live_xml import LiveXml
+from portkit.engines.live_pace import Pace
+from portkit.engines.live_xml import ARRIVED, LiveXml, confined_by, uuid_of
 from portkit.engines.patience import Late, Patient
 from portkit.errors import ConflictError, EngineError
 
@@ -20,12 +22,12 @@ _ENDS_S = 60.0  # after it was told to; QEMU first answers what it is at
 # first, which takes ssh a moment.
 _SETTLES_S = 30.0
 _RECEIVES_S = 10.0  # the target ends, or begins to run the guest, within moments of the source
-ARRIVED = "arrived"  # in the mark, from right before the guest runs there
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A domain as libvirt says it is. paused: by a migration. left: off because it went away."""
+    """A domain as libvirt says it is. paused: by a migration. left: off because it went away.
+    arrived: portkit has written down that its guest may have run here, after it came."""
 
     there: bool
     on: bool = False
@@ -58,8 +60,9 @@ class LibvirtLive(Libvirt):
                 flags = libvirt.VIR_DOMAIN_XML_MIGRATABLE
             return str(found.XMLDesc(flags | libvirt.VIR_DOMAIN_XML_SECURE))
 
-    def condition(self, identity: str) -> Condition:
-        """How it is now."""
+    def condition(self, identity: str, *, came: bool = False) -> Condition:
+        """How it is now. came: by a migration that leaves it paused until portkit lets it run,
+        which libvirt says as if a user had paused it."""
         libvirt = self._libvirt
         for found, about in self._ours():
             if about["id"] != identity:
@@ -67,7 +70,9 @@ class LibvirtLive(Libvirt):
             with self._errors("look at the domain"):
                 state, reason = found.state()
             off = state in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
-            still = (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
+            still = {libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP}
+            if came:
+                still.add(libvirt.VIR_DOMAIN_PAUSED_USER)
             left = libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED
             return Condition(
                 there=True,
@@ -78,6 +83,11 @@ class LibvirtLive(Libvirt):
                 arrived=ARRIVED in about,
             )
         return Condition(there=False)
+
+    def confined(self) -> tuple[str, ...]:
+        """What of the host's kernel keeps each guest to its own files."""
+        with self._errors("say what confines its guests"):
+            return confined_by(self._connection.getCapabilities())
 
     def refuse_same(self, uuid: str, but: str = "") -> None:
         """ConflictError where a domain of that UUID is there. but: the id of one that may be."""
@@ -139,9 +149,33 @@ class LibvirtLive(Libvirt):
 
     def redefine(self, identity: str, xml: str) -> None:
         """The domain of an Instance that does not run, anew."""
-        self.remove(identity)
+        with self._errors("look at the domain"):
+            same = uuid_of(xml) == self._find(identity).UUIDString()
+        if not same:  # else it is replaced in one act, and is there whenever portkit is killed
+            self.remove(identity)
         with self._errors("define the domain"):
             self._connection.defineXML(xml)
+
+    def mark_arrived(self, identity: str) -> None:
+        """Write down that its guest may have run here."""
+        found = self._find(identity)
+        with self._errors("mark the domain"):
+            self._mark(found, {**self._about(found), ARRIVED: "yes"})
+
+    def forget_arrived(self, identity: str) -> None:
+        """The guest goes on where it came from: what it did here does not count any more."""
+        found = self._find(identity)
+        with self._errors("mark the domain"):
+            about = {key: text for key, text in self._about(found).items() if key != ARRIVED}
+            self._mark(found, about)
+
+    def begin(self, came: Any, about: dict[str, str]) -> None:
+        """Let the guest run that has just come: as `mark_arrived` and `proceed`, in as few calls as
+        can be, since nobody serves meanwhile. came: what the library calls a domain."""
+        found = Patient(came)
+        with self._errors("let the domain run"):
+            self._mark(found, {**about, ARRIVED: "yes"})
+            found.resume()
 
     def cut(self, identity: str) -> None:
         """End it at once, where it is on; its definition stays."""
@@ -197,7 +231,7 @@ Told = Callable[[int, int], None]
 
 
 def migrate(source: LibvirtLive, target: LibvirtLive, identity: str, way: Way, told: Told) -> Moved:
-    """Move it. When this returns it runs on the target, and is off at the source.
+    """Move it. When this returns it runs on the target, and is off or paused at the source.
 
     told: is called again and again with bytes sent, and with all that is known of. What it raises,
     and Ctrl-C, ends the migration, and the guest goes on where libvirt says. EngineError where it
@@ -205,10 +239,14 @@ def migrate(source: LibvirtLive, target: LibvirtLive, identity: str, way: Way, t
     """
     found, libvirt = source.raw(identity), source.library
     errors: list[BaseException] = []
+    came: list[Any] = []
+    about = instance_of(way.xml.kept) or {}
+    pace = Pace()
 
     def run() -> None:
         try:
-            found.migrate3(target.raw_connection, _parameters(libvirt, way), _flags(libvirt))
+            words = _parameters(libvirt, way)
+            came.append(found.migrate3(target.raw_connection, words, _flags(libvirt)))
         except BaseException as error:  # noqa: BLE001 - it is raised below
             errors.append(error)
 
@@ -220,6 +258,14 @@ def migrate(source: LibvirtLive, target: LibvirtLive, identity: str, way: Way, t
         while thread.is_alive():
             thread.join(_LOOK_S)
             stats = _stats(source, found)
+            pace = pace.after(time.monotonic() - began, stats)
+            if thread.is_alive() and (why := pace.stalled()):
+                raise EngineError(
+                    "the VM does not get over to the target",
+                    details=f"{identity}: {why}",
+                    resolution="It changes faster than the way takes it: move it without --live. "
+                    "It is stopped for that, and starts anew on the target.",
+                )
             told(stats.get("data_processed", 0), stats.get("data_total", 0))
     except BaseException:
         source.give_up(found)
@@ -228,6 +274,7 @@ def migrate(source: LibvirtLive, target: LibvirtLive, identity: str, way: Way, t
     if errors:
         with source.explained("move the VM live"):
             raise errors[0]
+    _begin(source, target, found, came[0], about)
     last = _stats(source, found, completed=True)
     return Moved(
         seconds=round(time.monotonic() - began, 3),
@@ -237,9 +284,25 @@ def migrate(source: LibvirtLive, target: LibvirtLive, identity: str, way: Way, t
     )
 
 
+def _begin(
+    source: LibvirtLive, target: LibvirtLive, found: Any, came: Any, about: dict[str, str]
+) -> None:
+    with source.explained("look at the domain"):
+        (state, _) = Patient(found).state()
+    if state in (source.library.VIR_DOMAIN_RUNNING, source.library.VIR_DOMAIN_BLOCKED):
+        raise EngineError(
+            "libvirt says that the VM has moved, and lets it run at its source",
+            details=found.name(),
+            resolution="Call the same command once more.",
+        )
+    target.begin(came, about)
+
+
 def _flags(libvirt: Any) -> int:
     return int(
         libvirt.VIR_MIGRATE_LIVE
+        # If the target let it run and its answer were lost, libvirt would let the source run, too.
+        | libvirt.VIR_MIGRATE_PAUSED
         | libvirt.VIR_MIGRATE_PERSIST_DEST
         | libvirt.VIR_MIGRATE_NON_SHARED_INC
         # What the guest writes while the copy goes on is written to both: the copy ends.

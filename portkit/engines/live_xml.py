@@ -14,6 +14,7 @@ from xml.etree import ElementTree as etree
 from portkit.engines.domain_xml import MARK, XML_LIMIT, malformed
 from portkit.text import printable
 
+ARRIVED = "arrived"  # in the mark of a VM that moved live, from right before it runs there
 _WORD = 200  # characters of a name
 _MAX_DEPTH, _MAX_ELEMENTS = 64, 10_000  # a VM of portkit's has 8 in each other, and about 120
 _COMMANDLINE = "{http://libvirt.org/schemas/domain/qemu/1.0}commandline"
@@ -24,6 +25,7 @@ _PARTS |= {"features", "cpu", "clock", "on_poweroff", "on_reboot", "on_crash", "
 _PARTS |= {"seclabel", "pm", _COMMANDLINE}
 _OS = {"type", "kernel", "initrd", "cmdline", "boot"}
 # Each device but disks and serial ports, with what is in it: nothing of its host.
+_CONFINING = ("apparmor", "selinux")
 _DEVICES: Mapping[str, tuple[str, ...]] = {
     "emulator": (),
     "disk": ("driver", "source", "backingStore", "target", "readonly", "serial", "address"),
@@ -73,6 +75,18 @@ def live_guest(xml: str) -> LiveGuest:
     )
 
 
+def uuid_of(xml: str) -> str:
+    """The domain's; EngineError as for `live_guest`."""
+    return live_guest(xml).uuid
+
+
+def confined_by(capabilities: str) -> tuple[str, ...]:
+    """What of the host's kernel keeps each guest to its own files, by libvirt's capabilities:
+    "apparmor", "selinux". libvirt's "dac", owners and modes, is not meant."""
+    models = [_word(each.text) for each in _tree(capabilities).iterfind("host/secmodel/model")]
+    return tuple(each for each in models if each in _CONFINING)
+
+
 def disks_of_guest(xml: str) -> tuple[str, ...]:
     """The names (vda, ...) of the disks that the guest may write to."""
     disks = _parsed(xml).findall("devices/disk")
@@ -82,16 +96,16 @@ def disks_of_guest(xml: str) -> tuple[str, ...]:
 @dataclass(frozen=True)
 class LiveXml:
     """define: for the target before anything moves. moving: for the migration, which wants the
-    source's name. kept: what the target has for good once the guest runs there."""
+    source's name. kept: what the target has for good once the guest is there."""
 
     define: str
     moving: str
     kept: str
 
 
-def for_target(source: str, target: str, arrived: Mapping[str, str]) -> LiveXml:
+def for_target(source: str, target: str) -> LiveXml:
     """The source's guest at the target's places. target: the domain that portkit has defined there
-    for this App. arrived: what is added to its mark once the guest may have run there.
+    for this App. Its mark says nothing of a try that was before.
 
     EngineError where the two are not of one App.
     """
@@ -111,10 +125,10 @@ def for_target(source: str, target: str, arrived: Mapping[str, str]) -> LiveXml:
     for label in theirs.findall("seclabel"):
         moving.append(copy.deepcopy(label))
     _set(moving, "resource", None)
+    _mark_of(moving).attrib.pop(ARRIVED, None)
     define = copy.deepcopy(moving)
     _set(define, "name", _word(theirs.findtext("name")))
     kept = copy.deepcopy(moving)
-    _mark_of(kept).attrib.update(arrived)
     # What the guest has said since its boot comes first there; a boot on the target begins anew.
     for log in moving.iter("log"):
         log.set("append", "on")
@@ -144,10 +158,14 @@ def _relocate(moving: etree.Element, theirs: etree.Element) -> None:
     if sorted(there) != sorted(map(_target, here)):
         raise malformed("the VM has other disks than its Instance on the target")
     for disk in here:
-        pairs = _sources(disk), _sources(there[_target(disk)])
+        its_disk = there[_target(disk)]
+        if _formats(disk) != _formats(its_disk):
+            raise malformed("a disk of the VM has another format than its Instance's on the target")
+        pairs = _sources(disk), _sources(its_disk)
         for mine, its in zip(*map(list, pairs), strict=True):
             mine.attrib.clear()
             mine.attrib.update(its.attrib)
+            mine[:] = [copy.deepcopy(each) for each in its]
     mine_logs, its_logs = moving.findall("devices/serial/log"), theirs.findall("devices/serial/log")
     if len(mine_logs) != len(its_logs):
         raise malformed("the VM has other serial ports than its Instance on the target")
@@ -165,6 +183,24 @@ def _sources(disk: etree.Element) -> Iterator[etree.Element]:
     below = disk.find("backingStore")
     if below is not None and below.find("source") is not None:
         yield from _sources(below)
+
+
+def _formats(disk: etree.Element) -> list[str]:
+    """How QEMU reads it, and each file that it stands on: a disk of zeros and ones that is read as
+    qcow2 could name any file of the host."""
+    driver, below = disk.find("driver"), disk.find("backingStore")
+    found = ["" if driver is None else _word(driver.get("type"))]
+    if driver is not None and len(driver):
+        raise malformed("the driver of a disk of the VM has more than portkit has given it")
+    while below is not None and len(below):
+        if odd := {each.tag for each in below} - {"format", "source", "backingStore"}:
+            raise malformed(f"what a disk of the VM stands on has {sorted(odd)[:8]}"[:500])
+        kind = below.find("format")
+        if kind is None or len(kind):
+            raise malformed("what a disk of the VM stands on has no plain format")
+        found.append(_word(kind.get("type")))
+        below = below.find("backingStore")
+    return found
 
 
 def _target(disk: etree.Element) -> str:
@@ -209,6 +245,13 @@ def _word(text: str | None) -> str:
 
 
 def _parsed(xml: str) -> etree.Element:
+    root = _tree(xml)
+    if root.tag != "domain" or root.find("os") is None:
+        raise malformed("it describes no domain")
+    return root
+
+
+def _tree(xml: str) -> etree.Element:
     if len(xml) > XML_LIMIT:
         raise malformed(f"over {XML_LIMIT} characters")
     builder = _Builder()
@@ -218,8 +261,6 @@ def _parsed(xml: str) -> etree.Element:
         root: etree.Element = parser.close()
     except (etree.ParseError, ValueError) as error:
         raise malformed(type(error).__name__) from error
-    if root.tag != "domain" or root.find("os") is None:
-        raise malformed("it describes no domain")
     return root
 
 

@@ -23,7 +23,7 @@ _TOLD = re.compile(
 )
 _VM_TOLD = re.compile(
     r"(pk-[0-9a-f]{12}) (no|always|unless-stopped|on-failure(?::\d{1,9})?) (by itself|by hand) "
-    r"(runs|rests)"
+    r"(runs|rests)( live)?"
 )
 
 Connect = Callable[[str, Observer], AbstractContextManager[Host]]
@@ -36,7 +36,8 @@ def told(live: Live | None) -> dict[str, str]:
     if live is not None and live.domain is not None:
         vm = live.domain
         how = "by itself" if vm.autostart else "by hand"
-        return {"domain": f"{vm.id} {vm.restart} {how} {'runs' if vm.running else 'rests'}"}
+        state = f"{'runs' if vm.running else 'rests'}{' live' if vm.keeps_running else ''}"
+        return {"domain": f"{vm.id} {vm.restart} {how} {state}"}
     return {
         f"container {number}": f"{each.id} {each.restart} {'runs' if each.running else 'rests'}"
         for number, each in enumerate(rows)
@@ -46,7 +47,8 @@ def told(live: Live | None) -> dict[str, str]:
 def ran(about: Mapping[str, str]) -> Live | None:
     """The App at its source, by what its marker says; None where it did not run."""
     if vm := _VM_TOLD.fullmatch(about.get("domain", "")):
-        return Live((), (), domain=LiveDomain(vm[1], vm[2], vm[3] == "by itself", vm[4] == "runs"))
+        how = vm[3] == "by itself", vm[4] == "runs", vm[5] is not None
+        return Live((), (), domain=LiveDomain(vm[1], vm[2], *how))
     found = [_TOLD.fullmatch(text) for name, text in about.items() if _CONTAINER.fullmatch(name)]
     rows = tuple(
         LiveContainer(id=row[1], service="", restart=row[2], running=row[3] == "runs")

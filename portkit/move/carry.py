@@ -141,8 +141,12 @@ def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
         brief = error.brief if isinstance(error, PortkitError) else type(error).__name__
         stays = ground.plan.live is not None or is_kept(ground.plan, steps)
         try:
-            served = served or serves_on(ground.plan, steps, error) or _went(ground, steps)
-            if stays and _stays_unfinished(ground, journal, steps, brief, served=served):
+            served = served or serves_on(ground.plan, steps, error)
+            went = served or _went(ground, steps)
+            if went is None:
+                _unknown(ground, journal, brief)
+                raise
+            if stays and _stays_unfinished(ground, journal, steps, brief, served=went):
                 raise
         finally:
             ground.downtime.end()
@@ -186,8 +190,8 @@ def serves_on(plan: Plan, steps: walk.Record, error: BaseException) -> bool:
     return not isinstance(error, PortkitError)  # x-portkit.quiesce.after has failed there
 
 
-def _went(ground: Ground, steps: Steps) -> bool:
-    """Whether a VM that was not stopped is on the target, or may be there."""
+def _went(ground: Ground, steps: Steps) -> bool | None:
+    """Whether a VM that was not stopped is on the target; None where that cannot be told."""
     if not ground.plan.without_stop:
         return False
     try:
@@ -195,7 +199,17 @@ def _went(ground: Ground, steps: Steps) -> bool:
             return has_served(ground, steps)
     except PortkitError as error:
         ground.clock.observer.message(f"which host runs the VM cannot be told now: {error.brief}")
-        return True
+        return None
+
+
+def _unknown(ground: Ground, journal: Journal, brief: str) -> None:
+    """Nothing is done where it is not known what is right; the user is told how it goes on."""
+    move, tell = ground.plan.move, ground.clock.observer.message
+    journal.settle(move, MoveState.WAITING, brief)
+    tell("nothing was taken back because of that; its autostart at the source is off")
+    tell(
+        f"when both hosts can be reached, to go on with the one that has it: portkit resume {move}"
+    )
 
 
 def _stays_unfinished(
@@ -216,7 +230,7 @@ def _stays_unfinished(
     confirmed = steps.state(CONFIRM) in (walk.StepState.DOING, walk.StepState.DONE)
     if confirmed or served:
         journal.settle(move, MoveState.WAITING, brief)
-        word = "is, or may be," if ground.plan.without_stop else "was started"
+        word = "is" if ground.plan.without_stop else "was started"
         tell(f"the App {word} on {target} and may have taken writes there, so it stays there")
         if ground.plan.without_stop:
             tell(f"to see to it that one side runs, and to go on: portkit resume {move}")

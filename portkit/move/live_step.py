@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 
 from portkit import boot, health, process
 from portkit.engines.libvirt_live import (
-    ARRIVED,
     DISKS,
     MEMORY,
     Condition,
@@ -18,7 +17,7 @@ from portkit.engines.libvirt_live import (
     Way,
     migrate,
 )
-from portkit.engines.live_xml import disks_of_guest, for_target, live_guest
+from portkit.engines.live_xml import disks_of_guest, for_target
 from portkit.errors import ConflictError, EngineError
 from portkit.host import Host
 from portkit.move.booted import booted
@@ -26,6 +25,7 @@ from portkit.move.ground import Ground
 from portkit.move.live import Act, Doing, Seen, Side, acts, side
 from portkit.move.step import FormStep
 from portkit.move.up import up_again, watch_over
+from portkit.source.live import refuse
 from portkit.wire.json_types import JsonObject
 
 _TEXT = 1 << 19  # characters of each log that come along: a call has at most 4 MiB
@@ -44,18 +44,25 @@ class Both:
         """Both, once libvirt has done on its own what it does after a client is gone."""
         self.source.await_sent(self.vm)
         self.target.await_received(self.move)
-        return _seen(self.source.condition(self.vm)), _seen(self.target.condition(self.move))
+        there = self.target.condition(self.move, came=True)
+        return _seen(self.source.condition(self.vm)), _seen(there)
+
+    def found(self) -> Side:
+        """Who has the guest."""
+        return side(*self.seen())
 
     def side(self) -> Side:
         """Who has the guest; ConflictError where that is both."""
-        source, target = self.seen()
-        found = side(source, target)
+        found = self.found()
         if found is Side.BOTH:
             raise ConflictError(
-                "the VM is on at both hosts: somebody has started it beside the Move",
+                "the VM runs at its source, and runs or has run on the target: somebody has "
+                "started it beside the Move",
                 details=f"{self.vm} at its source, {self.move} on the target",
-                resolution="See which one has the data that counts, and destroy the other one "
-                "there: virsh destroy.",
+                resolution="See which one has the data that counts. To keep the source's, and lose "
+                f"what was written on the target: portkit rollback {self.move} --discard-writes\n"
+                "To keep the target's, end the VM at its source (virsh destroy), then: "
+                f"portkit resume {self.move}",
             )
         return found
 
@@ -63,13 +70,23 @@ class Both:
         """No more than the wanted side runs; it does, unless it is off."""
         source, target = self.seen()
         expected = side(source, target)
+        if wanted is Side.TARGET and source.doing is Doing.RUNS:
+            raise EngineError(
+                "the VM runs at its source, and does not begin on the target because of that",
+                details=self.vm,
+                resolution="Call the same command once more.",
+            )
         for act in acts(source, target, wanted):
             match act:
+                case Act.MARK:
+                    self.target.mark_arrived(self.move)
+                case Act.FORGET:
+                    self.target.forget_arrived(self.move)
                 case Act.CUT_SOURCE:
                     self.source.cut(self.vm)
                 case Act.CUT_TARGET:
                     self.target.cut(self.move)
-                    # In between libvirt may have begun to run it there after all.
+                    # In between somebody may have let it run there.
                     if expected is Side.SOURCE and self.side() is not expected:
                         raise EngineError(
                             "the VM began to run on the target just now",
@@ -108,9 +125,10 @@ def both(ground: Ground) -> Iterator[Both]:
 
 
 def on_target(ground: Ground) -> bool:
-    """Whether the guest runs on the target, or may have run there."""
+    """Whether the guest runs on the target, or may have run there. ConflictError where it runs at
+    its source as well, unless the user has said that what the target wrote is lost."""
     with both(ground) as ends:
-        return ends.side() is Side.TARGET
+        return (ends.found() if ground.for_good else ends.side()) is not Side.SOURCE
 
 
 class MoveLive(FormStep):
@@ -136,9 +154,16 @@ class MoveLive(FormStep):
                 resolution=f"Take the Move back: portkit rollback {ground.plan.move}. Then start "
                 "it there, or move it without --live.",
             )
+        if not ends.target.condition(ends.move).there:
+            raise EngineError(
+                "the VM's domain is not on the target any more",
+                details=f"{ends.move} on {ground.target.name}",
+                resolution=f"Take the Move back: portkit rollback {ground.plan.move}. Then begin "
+                "anew; the VM goes on at its source.",
+            )
+        refuse(source, ends.vm, ground.target, but=ends.move)
         here, there = ends.source.description(ends.vm), ends.target.description(ends.move)
-        xml = for_target(here, there, {ARRIVED: "yes"})
-        ends.target.refuse_same(live_guest(here).uuid, ends.move)
+        xml = for_target(here, there)
         said = _said(source, ends.vm)
         _receive(source, ground.target, ends, said)
         ends.target.redefine(ends.move, xml.define)
@@ -188,7 +213,7 @@ class MoveLive(FormStep):
         ground = self.ground
         ground.downtime.goes_back()
         with both(ground) as ends, process.uninterrupted():
-            if ends.side() is Side.TARGET:
+            if (ends.found() if ground.for_good else ends.side()) is not Side.SOURCE:
                 if not ground.for_good:
                     raise _ran_there(ground)
                 ground.clock.observer.message(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portkit.engines.libvirt_live import LibvirtLive
 from portkit.engines.live_xml import LiveGuest, live_guest
 from portkit.errors import ConflictError, IncompatibleError
 from portkit.host import Host
-from portkit.model import Facts, virtualises
+from portkit.model import Facts, Finding, Severity, virtualises
 
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 _OLDEST_LIBVIRT = (9, 0)  # older ones are not supported by portkit at all
@@ -21,7 +21,8 @@ WITHOUT = "Move it without --live: it is stopped, and starts anew on the target.
 @dataclass(frozen=True)
 class LiveHost:
     """What one host says of itself. machines, models: what its guests can be. by_root: reached by
-    ssh as root. kvm: its guests have a real processor."""
+    ssh as root. kvm: its guests have a real processor. confined: what its kernel keeps guests to
+    their own files by."""
 
     name: str
     libvirt: str | None
@@ -30,6 +31,7 @@ class LiveHost:
     kvm: bool = False
     machines: Collection[str] = ()
     models: Collection[str] = ()
+    confined: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,23 @@ def _of_hosts(source: LiveHost, target: LiveHost) -> Iterator[Obstacle]:
         )
 
 
+def untried(source: LiveHost, target: LiveHost) -> tuple[Finding, ...]:
+    """What was never tried, and is no reason to refuse: where it fails, the VM goes on at its
+    source."""
+    rows = [each for each in (source, target) if each.confined]
+    return tuple(
+        Finding(
+            "live-confined",
+            Severity.WARNING,
+            f"{host.name} confines its guests by {', '.join(host.confined)}: whether QEMU may use "
+            "portkit's sockets there was never tried; if not, the Move fails, and the VM goes on "
+            "at its source",
+            remedy=WITHOUT,
+        )
+        for host in rows
+    )
+
+
 def _of_guest(guest: LiveGuest, source: LiveHost, target: LiveHost) -> Iterator[Obstacle]:
     if guest.architecture != "x86_64":
         yield Obstacle(f"its architecture is {guest.architecture}; only x86_64 is supported")
@@ -90,9 +109,12 @@ def version(text: str | None) -> tuple[int, ...]:
     return (int(found[1]), int(found[2])) if found else ()
 
 
-def refuse(source: Host, vm: str, target: Host) -> None:
-    """IncompatibleError, with every reason, where the VM cannot move without a stop; ConflictError
-    where it is on the target already. Both hosts are only read."""
+def refuse(source: Host, vm: str, target: Host, *, but: str = "") -> tuple[Finding, ...]:
+    """What was never tried between such hosts. Both are only read.
+
+    IncompatibleError, with every reason, where the VM cannot move without a stop; ConflictError
+    where it is on the target already, but for the Instance of that id.
+    """
     with (
         closing(LibvirtLive(source.libvirt_uri(), source.name)) as here,
         closing(LibvirtLive(target.libvirt_uri(), target.name)) as there,
@@ -104,14 +126,18 @@ def refuse(source: Host, vm: str, target: Host) -> None:
                 details=f"{vm} on {source.name}",
                 resolution="Start it: portkit start. Or move it without --live.",
             )
-        ends = [_told(host, host.facts(guests=True)) for host in (source, target)]
+        ends = [
+            replace(_told(host, host.facts(guests=True)), confined=engine.confined())
+            for host, engine in ((source, here), (target, there))
+        ]
         if found := obstacles(guest, *ends):
             raise IncompatibleError(
                 f"the VM cannot move live to {target.name}",
                 details="\n".join(each.reason for each in found),
                 resolution="\n".join(dict.fromkeys(each.resolution for each in found)) or WITHOUT,
             )
-        there.refuse_same(guest.uuid)
+        there.refuse_same(guest.uuid, but)
+    return untried(*ends)
 
 
 def _told(host: Host, facts: Facts) -> LiveHost:

@@ -160,9 +160,9 @@ class Machine:
         powered off to the end. Else it would be taken for one that runs, and end a moment later.
         One whose guest does not end is one that runs."""
         identity = self._domain.id
-        if not (self._engine.is_there(identity) and self._engine.moved_away(identity)):
+        if self._domain.keeps_running:  # nobody has pressed the button of one that moves live
             return ()
-        if self._engine.stands_still(identity):  # it moves live: nobody has pressed the button
+        if not (self._engine.is_there(identity) and self._engine.moved_away(identity)):
             return ()
         return () if self._engine.ended(identity) else (f"VM {identity}",)
 

@@ -165,10 +165,10 @@ class RunningVM:
             )
 
     def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:
-        """Nothing: the VM has what it was made of. Raises what `live.refuse` does where it is to
-        go on running."""
+        """The VM has what it was made of. Of one that is to go on running, what `live.refuse` says
+        or raises."""
         if self._keeps_running and target is not None:
-            live.refuse(self.host, self._domain.id, target)
+            return live.refuse(self.host, self._domain.id, target)
         return ()
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:

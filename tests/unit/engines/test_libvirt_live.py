@@ -32,6 +32,8 @@ def test_what_it_looks_like(engine: LibvirtLive) -> None:
     engine.raw(ID).suspend()
     # By hand, and not by a migration.
     assert engine.condition(ID) == Condition(there=True, on=True)
+    # On its target it is as a migration leaves it there.
+    assert engine.condition(ID, came=True) == Condition(there=True, on=True, paused=True)
     engine.proceed(ID)
     assert engine.condition(ID).runs
     for _ in range(2):
@@ -40,6 +42,34 @@ def test_what_it_looks_like(engine: LibvirtLive) -> None:
     engine.raw_connection.defineXML(XML.replace('app="shop"', f'app="shop" {ARRIVED}="yes"'))
     assert engine.condition(ID) == Condition(there=True, arrived=True)
     assert engine.condition("pk-000000000000") == Condition(there=False)
+
+
+def test_what_is_written_down_of_a_guest_that_came(engine: LibvirtLive) -> None:
+    raw = engine.raw(ID)
+    raw.suspend()
+    for _ in range(2):
+        engine.mark_arrived(ID)
+        assert engine.condition(ID).arrived
+    for _ in range(2):
+        engine.forget_arrived(ID)
+        assert engine.condition(ID, came=True) == Condition(there=True, on=True, paused=True)
+    engine.begin(raw, engine.about(ID))
+    assert engine.condition(ID) == Condition(there=True, on=True, runs=True, arrived=True)
+    engine.forget_arrived(ID)
+    assert engine.about(ID) == {"id": ID, "app": "shop"}
+
+
+def test_it_is_there_when_portkit_is_killed_while_it_is_defined_anew(
+    engine: LibvirtLive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.cut(ID)
+
+    def killed(identity: str) -> None:
+        raise AssertionError("it was removed")
+
+    monkeypatch.setattr(engine, "remove", killed)
+    engine.redefine(ID, XML.replace('app="shop"', 'app="shop" grace="9"'))
+    assert engine.about(ID)["grace"] == "9"
 
 
 def test_nothing_is_at_work(engine: LibvirtLive) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portkit.engines.domain_xml import Domain, Forward, Kernel, disks_of, domain_xml, instance_of
-from portkit.engines.live_xml import disks_of_guest, for_target, live_guest
+from portkit.engines.live_xml import confined_by, disks_of_guest, for_target, live_guest
 from portkit.errors import EngineError
 from portkit.model import Port
 
@@ -42,7 +42,9 @@ TARGET = described(NEW, "/new/i", "/new/base.raw")
 
 
 def test_what_the_guest_sees_is_the_sources_and_the_places_are_the_targets() -> None:
-    made = for_target(SOURCE, TARGET, {"arrived": "yes"})
+    before = TARGET.replace(f'id="{NEW}"', f'id="{NEW}" arrived="yes"')
+    assert "arrived" in (instance_of(before) or {})
+    made = for_target(SOURCE, before)
     for xml in (made.define, made.moving, made.kept):
         guest = live_guest(xml)
         assert (guest.machine, guest.cpu, guest.uuid) == ("pc-q35-7.0", "Nehalem", "9b7d1cac-00aa")
@@ -54,8 +56,8 @@ def test_what_the_guest_sees_is_the_sources_and_the_places_are_the_targets() -> 
     name = {each: etree.fromstring(getattr(made, each)).findtext("name") for each in vars(made)}
     assert name["define"] == "portkit-shop-0000000000bb"
     assert name["moving"] == name["kept"] == "portkit-shop-0000000000aa", "as libvirt wants it"
-    marks = [("arrived" in (instance_of(getattr(made, each)) or {})) for each in vars(made)]
-    assert marks == [False, False, True], "only once the guest may have run there"
+    for each in vars(made):
+        assert "arrived" not in (instance_of(getattr(made, each)) or {}), "of a try before"
     assert made.moving.count('append="on"') == 2
     assert 'append="on"' not in made.kept
 
@@ -78,18 +80,37 @@ def test_disks_that_are_copied() -> None:
         ("536870912", "999999999999"),
         ("<vcpu>1", "<vcpu>64"),
         ('<source file="/old/i/pkv0.raw" />', '<source dev="/dev/sda" />'),
+        ('type="raw"', 'type="qcow2"'),
+        ('type="qcow2"', 'type="raw"'),
+        ('<format type="raw" />', '<format type="qcow2" />'),
+        ('<format type="raw" />', '<format type="raw" /><source file="/etc/shadow" /><x />'),
     ],
 )
 def test_more_than_portkit_has_given_it(was: str, becomes: str) -> None:
     assert was in SOURCE
     with pytest.raises(EngineError):
-        for_target(SOURCE.replace(was, becomes, 1), TARGET, {})
+        for_target(SOURCE.replace(was, becomes, 1), TARGET)
 
 
 def test_words_for_the_targets_qemu_are_the_targets() -> None:
     odd = SOURCE.replace('value="-netdev"', 'value="-chardev"')
     assert odd != SOURCE
-    assert "-chardev" not in for_target(odd, TARGET, {}).moving
+    assert "-chardev" not in for_target(odd, TARGET).moving
+
+
+def test_what_is_in_a_source_is_the_targets_too() -> None:
+    file = '<source file="/old/i/pkv0.raw" />'
+    odd = SOURCE.replace(file, f'{file[:-3]}><encryption format="luks" /></source>')
+    assert odd != SOURCE
+    assert "luks" not in for_target(odd, TARGET).moving
+
+
+def test_what_confines_guests() -> None:
+    models = "".join(f"<secmodel><model>{m}</model></secmodel>" for m in ("apparmor", "dac"))
+    assert confined_by(f"<capabilities><host>{models}</host></capabilities>") == ("apparmor",)
+    assert confined_by("<capabilities><host/></capabilities>") == ()
+    with pytest.raises(EngineError):
+        confined_by("no")
 
 
 def test_a_doctype_is_refused() -> None:
@@ -101,7 +122,7 @@ def test_a_doctype_is_refused() -> None:
 def test_any_text_is_an_error_of_portkits(text: str) -> None:
     for xml in (text, f"<domain><os/>{text}</domain>"):
         try:
-            for_target(xml, TARGET, {})
+            for_target(xml, TARGET)
         except EngineError:
             continue
         raise AssertionError("it had no disks")

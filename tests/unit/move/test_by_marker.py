@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,6 +84,9 @@ def test_how_the_containers_were_is_read_again() -> None:
     assert by_marker.ran(by_marker.told(LIVE)) == LIVE
     vm = Live((), (), domain=LiveDomain(MOVE, "on-failure:3", autostart=False, running=True))
     assert by_marker.ran(by_marker.told(vm)) == vm
+    assert vm.domain is not None
+    live = replace(vm, domain=replace(vm.domain, keeps_running=True))
+    assert by_marker.ran(by_marker.told(live)) == live, "it is not powered off on the way back"
     assert by_marker.told(None) == {}
     assert by_marker.ran({"source": "old", "forms": "image"}) is None
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portkit.engines.live_xml import LiveGuest
-from portkit.source.live import LiveHost, obstacles, version
+from portkit.source.live import LiveHost, obstacles, untried, version
 
 GUEST = LiveGuest(
     uuid="9b7d1cac-5004-4d42-809c-de18cdcb0076",
@@ -52,6 +52,15 @@ def test_a_pair_that_does_not(
     (found,) = obstacles(guest, source, target)
     assert reason in found.reason
     assert "without --live" in found.resolution
+
+
+def test_what_was_never_tried_is_said() -> None:
+    assert untried(OLD, NEW) == ()
+    confined = replace(NEW, confined=["apparmor"])
+    assert obstacles(GUEST, OLD, confined) == ()
+    (found,) = untried(OLD, confined)
+    assert "new confines its guests by apparmor" in found.message
+    assert "without --live" in found.remedy
 
 
 def test_the_same_emulator_gives_the_same_processor() -> None:
