@@ -192,16 +192,21 @@ class _Scanned(_Answer):
     remembered: _Bytes
 
 
-class _Surveyed(_Answer):
+class _Look(_Answer):
     entries: _Bytes
     bytes: _Bytes
     whole: bool
     walk_ms: _Bytes
+    blocks: _Bytes
     sampled_bytes: _Bytes
     read_ms: _Bytes
     changed_pages: _Bytes
     window_ms: _Bytes
     grown_bytes: _Bytes
+
+
+class _Surveyed(_Answer):
+    folders: list[_Look]
 
 
 class _Digested(_Answer):

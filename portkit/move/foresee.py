@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from portkit.host import Host
 from portkit.model import Basis, DataFolder, Figure, Foreseen, Form, Part, figure
 from portkit.move.history import Past, times, typical
-from portkit.volumes import Folder, Survey, foresee, survey
+from portkit.volumes import Place, Survey, foresee, survey
 
 # Defaults where nothing is known, in seconds. An engine's stop of a process that ends when it is
 # told to; its start of one that answers soon; a VM's until its App answers, with KVM and without.
@@ -36,8 +36,8 @@ class Way:
 
 
 def survey_of(data: Sequence[DataFolder], source: Host, target: Host) -> list[Survey]:
-    """Each volume, looked at for some seconds."""
-    return [survey(Folder(source, each.path), target, each.names) for each in data]
+    """Each volume; all of them are looked at for some seconds."""
+    return survey(source, [Place(each.path, each.names) for each in data], target)
 
 
 def foreseen(seen: Sequence[Survey], way: Way, pasts: Sequence[Past]) -> Foreseen:
@@ -46,17 +46,20 @@ def foreseen(seen: Sequence[Survey], way: Way, pasts: Sequence[Past]) -> Foresee
     between = [each for each in pasts if (each.source, each.target) == (way.source, way.target)]
     alike = [each for each in between if each.form == way.form]
     last, last_n = times((each.last_s, each.raw_last_s) for each in alike)
-    raw_first = sum(map(foresee.first_s, seen))
-    raw_last = sum(foresee.last_s(each, stop.value, fills=way.fills) for each in seen)
+    filled = foresee.alike(seen)
+    raw_first = sum(map(foresee.first_s, filled))
+    raw_last = sum(foresee.last_s(each, stop.value, fills=way.fills) for each in filled)
+    listed = all(each.whole for each in seen)
+    known = not any(map(foresee.lacks, seen))
     return Foreseen(
-        data_bytes=_measured(sum(map(foresee.data_bytes, seen)), _size_words(seen)),
-        wire_bytes=_measured(sum(map(foresee.wire_bytes, seen)), _sent_words(seen)),
+        data_bytes=_seen(sum(map(foresee.data_bytes, seen)), _size_words(seen), listed),
+        wire_bytes=_seen(sum(map(foresee.wire_bytes, filled)), _sent_words(seen), known),
         # Not corrected: its rates were measured just now, and what others had beside theirs says
         # more about the load of the hosts then.
-        first_s=_measured(raw_first, _sent_words(seen)),
+        first_s=_seen(raw_first, _sent_words(seen), known),
         stop_s=stop,
         layer_s=_layer(way, pasts),
-        last_s=_corrected(raw_last, last, last_n, _change_words(seen)),
+        last_s=_corrected(_seen(raw_last, _change_words(seen), known), last, last_n),
         boot_s=_boot(way, pasts),
         rest_s=_rest(way, pasts),
     )
@@ -170,10 +173,16 @@ def _measured(value: float, why: str) -> Part:
     return Part(value, Basis.MEASURED, why, value)
 
 
-def _corrected(raw: float, factor: float, count: int, why: str) -> Part:
+def _seen(value: float, why: str, known: bool) -> Part:
+    """known: whether there was time to look at all that it is made of."""
+    return Part(value, Basis.MEASURED if known else Basis.ASSUMED, why, value)
+
+
+def _corrected(part: Part, factor: float, count: int) -> Part:
+    why = part.why
     if count:
         why += f"; times {factor:.2f}, as {count} earlier Moves between these hosts differed"
-    return Part(raw * factor, Basis.MEASURED, why, raw)
+    return replace(part, value=part.raw * factor, why=why)
 
 
 # ---------------------------------------------------------------- words
@@ -188,15 +197,23 @@ def _size_words(seen: Sequence[Survey]) -> str:
 def _sent_words(seen: Sequence[Survey]) -> str:
     tried, wire = sum(each.tried_bytes for each in seen), sum(each.wire_bytes for each in seen)
     if not tried:
-        return "there is no content to try the way with"
+        return "there is no content to try the way with" + _rest_words(seen)
     rates = [each.wire_bytes / each.tried_s / 1e6 for each in seen if each.tried_s > 0]
     return (
         f"by {tried / 1e6:.1f} MB of it, sent for a trial as {wire / 1e6:.1f} MB, "
-        f"{max(rates, default=0.0):.1f} MB/s"
+        f"{max(rates, default=0.0):.1f} MB/s" + _rest_words(seen)
     )
 
 
 def _change_words(seen: Sequence[Survey]) -> str:
-    rate = sum(map(foresee.change_rate, seen))
+    rate = sum(map(foresee.change_rate, foresee.alike(seen)))
     window = max((each.window_s for each in seen), default=0.0)
-    return f"{rate / 1e3:.1f} kB/s changed in {window:.1f} s of looking"
+    words = f"{rate / 1e3:.1f} kB/s changed in {window:.1f} s of looking"
+    return words + _rest_words(seen)
+
+
+def _rest_words(seen: Sequence[Survey]) -> str:
+    count = sum(map(foresee.lacks, seen))
+    if not count:
+        return ""
+    return f"; assumed for {count} of {len(seen)} volumes, for which there was no time"

@@ -1,5 +1,5 @@
-"""A folder that is in use, looked at for some seconds: how much it holds, how fast it is read, and
-how much of it changes. Nothing is written: not even a file's atime changes.
+"""Folders that are in use, looked at for some seconds: how much they hold, how fast they are read,
+and how much of them changes. Nothing is written: not even an atime changes.
 
 The content is not hashed as a whole, as a pass does it, but in blocks that lie evenly in it.
 """
@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import time
+from contextlib import ExitStack
 from functools import partial
 from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
@@ -159,48 +160,106 @@ def _within(value: object, most: float) -> float:
     return min(max(float(str(value)), 0.0), most)
 
 
-def survey(args: JsonObject, channel: Channel) -> JsonObject:
-    """Look at a folder, and send the blocks that were read of it, as `volume.read` wants them.
+class _Look:
+    """One of the folders, while it is looked at."""
 
-    args: path, names (of entries: the others do not count; None: all do), blocks (to read at most),
-    budget_s (for each of listing and reading), window_s (between two readings of a block),
-    encoding, level. whole: whether all entries were listed in time; `entries` and `bytes` (without
-    holes) are of those that were. sampled_bytes: read in read_ms. changed_pages: of those that
-    were read twice, window_ms apart. grown_bytes: by which the content has grown meanwhile.
+    def __init__(self, folder: JsonObject, most: int) -> None:
+        self.root = Root(folder["path"])
+        self._names = folder["names"] and {os.fsencode(str(name)) for name in folder["names"]}
+        self._sample = Sample(most)
+        self.seen = _Seen(0, 0, False, 0.0)
+        self._blocks: List[Picked] = []
+        self._before: List[bytes] = []
+        self._after: List[bytes] = []
+        self._read_s = self._at = self._window_s = 0.0
+        self._grown = 0
+
+    def list(self, until: float) -> None:
+        self.seen = _walk(self.root, self._names, until, self._sample)
+
+    def thin(self, most: int) -> None:
+        """Of all blocks that were picked, at most so many that lie evenly."""
+        picked = self._sample.picked
+        self._blocks = picked[:: -(-len(picked) // most) or 1]
+
+    def read(self, until: float) -> None:
+        self._at = time.monotonic()
+        self._before = _hashes(self.root, self._blocks, until)
+        self._read_s = time.monotonic() - self._at
+
+    def read_again(self, until: float) -> None:
+        self._window_s = time.monotonic() - self._at
+        self._after = _hashes(self.root, self._blocks[: len(self._before)], until)
+
+    def list_again(self, until: float) -> None:
+        if self.seen.whole:
+            later = _walk(self.root, self._names, until, None)
+            self._grown = max(0, later.bytes - self.seen.bytes) if later.whole else 0
+
+    def known(self) -> List[Picked]:
+        """The blocks that were there."""
+        return [block for block, hashes in zip(self._blocks, self._before) if hashes]
+
+    def row(self) -> JsonObject:
+        known = self.known()
+        return {
+            "entries": self.seen.entries,
+            "bytes": self.seen.bytes,
+            "whole": self.seen.whole,
+            "walk_ms": int(self.seen.seconds * 1000),
+            "blocks": len(known),
+            "sampled_bytes": sum(block.length for block in known),
+            "read_ms": int(self._read_s * 1000),
+            "changed_pages": _changed(self._before[: len(self._after)], self._after),
+            "window_ms": int(self._window_s * 1000),
+            "grown_bytes": self._grown,
+        }
+
+
+def _each(looks: "List[_Look]", budget: float, step: "Callable[[_Look, float], None]") -> None:
+    """One step for all folders within the budget; each gets an even share of what is left."""
+    until = time.monotonic() + budget
+    for number, look in enumerate(looks):
+        now = time.monotonic()
+        step(look, now + max(0.0, until - now) / (len(looks) - number))
+
+
+def survey(args: JsonObject, channel: Channel) -> JsonObject:
+    """Look at folders, and send the blocks that were read of them, as `volume.read` wants them, one
+    folder after the other.
+
+    args: folders (each with path and names: of entries, the others do not count; None: all do),
+    blocks (to read at most of all), budget_s (for each of listing, reading, and both once more; for
+    all folders), window_s (between two readings of a block), encoding, level. The answer has a row
+    for each folder. whole: whether all entries were listed in time; `entries` and `bytes` (without
+    holes) are of those that were. blocks, sampled_bytes: read in read_ms. changed_pages: of those
+    that were read twice, window_ms apart. grown_bytes: by which the content has grown meanwhile.
     """
     budget = _within(args["budget_s"], _MAX_S)
-    names = args["names"] and {os.fsencode(str(name)) for name in args["names"]}
-    sample = Sample(int(_within(args["blocks"], _MAX_SAMPLE)) or 1)
-    with Root(args["path"]) as root:
-        seen = _walk(root, names, time.monotonic() + budget, sample)
+    most = int(_within(args["blocks"], _MAX_SAMPLE)) or 1
+    with ExitStack() as stack:
+        looks = []
+        for folder in args["folders"]:
+            looks.append(_Look(folder, most))
+            stack.enter_context(looks[-1].root)
+        _each(looks, budget, _Look.list)
+        total = sum(look.seen.bytes for look in looks) or 1
+        for look in looks:
+            look.thin(max(1, most * look.seen.bytes // total))
         began = time.monotonic()
-        before = _hashes(root, sample.picked, began + budget)
-        read = time.monotonic()
-        blocks = sample.picked[: len(before)]
-        time.sleep(max(0.0, began + _within(args["window_s"], _MAX_S) - read) if before else 0.0)
-        again = time.monotonic()
-        after = _hashes(root, blocks, again + budget)
-        grown = 0
-        if seen.whole:
-            later = _walk(root, names, time.monotonic() + budget, None)
-            grown = max(0, later.bytes - seen.bytes) if later.whole else 0
-    known = [block for block, hashes in zip(blocks, before) if hashes]
+        _each(looks, budget, _Look.read)
+        if any(look.known() for look in looks):
+            window = _within(args["window_s"], _MAX_S)
+            time.sleep(max(0.0, began + window - time.monotonic()))
+        _each(looks, budget, _Look.read_again)
+        _each(looks, budget, _Look.list_again)
     sender = stream.Sender(channel, args)
-    for block in known:
-        want = Want(block.path, block.number, block.length, bytes(tree.HASH))
-        sender.add(want.pack())
+    for look in looks:
+        for block in look.known():
+            want = Want(block.path, block.number, block.length, bytes(tree.HASH))
+            sender.add(want.pack())
     sender.finish()
-    return {
-        "entries": seen.entries,
-        "bytes": seen.bytes,
-        "whole": seen.whole,
-        "walk_ms": int(seen.seconds * 1000),
-        "sampled_bytes": sum(block.length for block in known),
-        "read_ms": int((read - began) * 1000),
-        "changed_pages": _changed(before[: len(after)], after),
-        "window_ms": int((again - began) * 1000),
-        "grown_bytes": grown,
-    }
+    return {"folders": [look.row() for look in looks]}
 
 
 def weigh(args: JsonObject, channel: Channel) -> JsonObject:

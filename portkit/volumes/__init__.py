@@ -6,13 +6,14 @@ docs/volumes.md says what is kept, and how sure it is.
 from portkit.volumes.copy import Copy
 from portkit.volumes.passes import Pass, another, predicted_last_s
 from portkit.volumes.side import Folder
-from portkit.volumes.survey import Survey, link_rate, survey
+from portkit.volumes.survey import Place, Survey, link_rate, survey
 from portkit.volumes.verify import verify_origin
 
 __all__ = [
     "Copy",
     "Folder",
     "Pass",
+    "Place",
     "Survey",
     "another",
     "link_rate",

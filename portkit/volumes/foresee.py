@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from portkit.volumes.survey import Survey
 from portkit.wire import tree
 
@@ -20,6 +23,36 @@ _ENTRY_BYTES = 60
 _LEAST_S = 0.05
 # An App that changes its data about as fast as they can be sent.
 _MOST_SHARE = 0.9
+
+
+def lacks(seen: Survey) -> bool:
+    """Whether there was no time for some of what a survey looks at."""
+    return not seen.whole or (seen.bytes > 0 and not (seen.sampled_bytes and seen.tried_bytes))
+
+
+def alike(surveys: Sequence[Survey]) -> list[Survey]:
+    """With what there was no time for assumed to be as in the App's other folders."""
+    read = [each for each in surveys if each.sampled_bytes > 0]
+    tried = [each for each in surveys if each.tried_bytes > 0]
+    found = []
+    for each in surveys:
+        if each.bytes > 0 and each.sampled_bytes <= 0 and read:
+            each = replace(
+                each,
+                sampled_bytes=sum(other.sampled_bytes for other in read),
+                read_s=sum(other.read_s for other in read),
+                changed_bytes=sum(other.changed_bytes for other in read),
+                window_s=max(other.window_s for other in read),
+            )
+        if each.bytes > 0 and each.tried_bytes <= 0 and tried:
+            each = replace(
+                each,
+                tried_bytes=sum(other.tried_bytes for other in tried),
+                wire_bytes=sum(other.wire_bytes for other in tried),
+                tried_s=sum(other.tried_s for other in tried),
+            )
+        found.append(each)
+    return found
 
 
 def data_bytes(seen: Survey) -> float:

@@ -1,14 +1,16 @@
-"""A folder that an App uses, and the way to a target, looked at for a bounded time before a Move:
-size, how fast content is read, compressed and sent, and how much changes. Nothing is written."""
+"""The folders that an App uses, and the way to a target, looked at for a bounded time before a
+Move: size, how fast content is read, compressed and sent, and how much changes. Nothing is written.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import islice, repeat
+from typing import NamedTuple
 
 from portkit.errors import VerifyError
 from portkit.halt import Halt
@@ -19,14 +21,16 @@ from portkit.wire import tree
 from portkit.wire.json_types import JsonObject
 from portkit.wire.tree import Block, Want
 
-# Blocks that are read of a folder: 64 MiB. Of a smaller one it is all of them.
+# Blocks that are read of all folders: 64 MiB. Of less it is all of them.
 _BLOCKS = 1024
-# At most for each of: listing the entries, reading the blocks, reading them again.
-_BUDGET_S = 5.0
+# At most for each of: listing the entries, reading the blocks, and both once more; for all folders
+# of an App, so that one with many volumes does not wait for minutes before each Move.
+_BUDGET_S = 2.0
 # Between two readings of a block. An App that writes once a minute is seen to write nothing.
 _WINDOW_S = 2.0
 # A trial sends more and more blocks until it has taken so long: what a link takes at once, before
-# it slows down to its rate, is then over. Its last round tells the rate.
+# it slows down to its rate, is then over. Its last round tells the rate. The time is for all
+# folders, from the one with the most content on: what does not get its turn is not tried.
 _TRIAL_S = 1.5
 _FIRST, _TIMES = 4, 4
 
@@ -57,20 +61,37 @@ class Survey:
     call_s: float
 
 
-def survey(
-    origin: Folder, target: Host, names: Sequence[str] = (), *, window_s: float = _WINDOW_S
-) -> Survey:
-    """Look at a folder for some seconds, and at the way from there to the target.
+class Place(NamedTuple):
+    """A folder of the source. names: of entries directly in it; none: all."""
 
-    names: of entries directly in it; none: all. window_s: between two readings of a block.
-    TransferError when a connection breaks.
+    path: str
+    names: Sequence[str] = ()
+
+
+def survey(
+    source: Host, places: Sequence[Place], target: Host, *, window_s: float = _WINDOW_S
+) -> list[Survey]:
+    """Look at folders for some seconds in all, and at the way from there to the target.
+
+    window_s: between two readings of a block. TransferError when a connection breaks.
     """
-    side = Side(origin, encoding_of(origin.host, target))
-    row, wants = _looked(side, names, window_s)
+    if not places:
+        return []
+    encoding = encoding_of(source, target)
+    rows, wants = _looked(source, places, encoding, window_s)
     began = time.monotonic()
-    _dropped(target, side.encoding)
+    _dropped(target, encoding)
     call_s = time.monotonic() - began
-    tried_bytes, wire_bytes, tried_s = _trial(side, target, wants)
+    sides = [Side(Folder(source, each.path), encoding) for each in places]
+    tried = _trials(
+        wants, lambda number, until: _trial(sides[number], target, wants[number], until)
+    )
+    return [_survey(row, *trial, call_s) for row, trial in zip(rows, tried, strict=True)]
+
+
+def _survey(
+    row: JsonObject, tried_bytes: int, wire_bytes: int, tried_s: float, call_s: float
+) -> Survey:
     return Survey(
         entries=row["entries"],
         bytes=row["bytes"],
@@ -108,32 +129,53 @@ def link_rate(target: Host, most_s: float = _TRIAL_S) -> float | None:
     return rate or None
 
 
-def _looked(side: Side, names: Sequence[str], window_s: float) -> tuple[JsonObject, list[Want]]:
+def _looked(
+    source: Host, places: Sequence[Place], encoding: str, window_s: float
+) -> tuple[Sequence[JsonObject], list[list[Want]]]:
+    """For each folder its row and the blocks that were read."""
     came: list[bytes] = []
-    most = _BLOCKS * (tree.MAX_PATH + 128) + (1 << 20)
-    row = side.folder.host.remote.call(
+    # Each folder has one block more than its share at most.
+    most = (_BLOCKS + len(places)) * (tree.MAX_PATH + 128) + (1 << 20)
+    rows = source.remote.call(
         "volume.survey",
         {
-            "path": side.folder.path,
-            "names": list(names) or None,
+            "folders": [{"path": each.path, "names": list(each.names) or None} for each in places],
             "blocks": _BLOCKS,
             "budget_s": _BUDGET_S,
             "window_s": window_s,
-            "encoding": side.encoding,
+            "encoding": encoding,
             "level": streams.FAST_LEVEL,
         },
         receive=streams.Parts(came.append).feed,
         most=most,
-    )
+    )["folders"]
     try:
-        records = tree.records(streams.plain(came, side.encoding), most)
-        return row, [tree.unpack_want(each) for each in records]
+        wants = map(tree.unpack_want, tree.records(streams.plain(came, encoding), most))
+        found = [list(islice(wants, row["blocks"])) for row in rows]
+        if len(rows) != len(places) or any(
+            len(some) != row["blocks"] for some, row in zip(found, rows, strict=True)
+        ):
+            raise ValueError("it is not of the folders that were asked for")
+        return rows, found
     except ValueError as error:
         raise VerifyError(
-            f"what {side.folder.host.name} says of a folder cannot be right",
+            f"what {source.name} says of a folder cannot be right",
             details=str(error),
             resolution="Check who answers on the host.",
         ) from error
+
+
+def _trials(
+    wants: Sequence[Sequence[Want]], trial: Callable[[int, float], tuple[int, int, float]]
+) -> list[tuple[int, int, float]]:
+    """A trial for each folder, as long as there is time for all; zeros for the others."""
+    until = time.monotonic() + _TRIAL_S
+    found = [(0, 0, 0.0)] * len(wants)
+    for number in sorted(range(len(wants)), key=lambda each: -len(wants[each])):
+        if time.monotonic() >= until:
+            break
+        found[number] = trial(number, until)
+    return found
 
 
 def _dropped(target: Host, encoding: str) -> None:
@@ -142,12 +184,12 @@ def _dropped(target: Host, encoding: str) -> None:
     target.remote.call("volume.weigh", {"encoding": encoding}, send=chunks)
 
 
-def _trial(side: Side, target: Host, wants: Sequence[Want]) -> tuple[int, int, float]:
+def _trial(side: Side, target: Host, wants: Sequence[Want], until: float) -> tuple[int, int, float]:
     """Content, bytes on the way and seconds of the last round; zeros where there is no content."""
     level = streams.level(side.encoding, target.rate)
-    began, at, count = time.monotonic(), 0, _FIRST
+    at, count = 0, _FIRST
     seen = 0, 0, 0.0
-    while at < len(wants) and time.monotonic() - began < _TRIAL_S:
+    while at < len(wants) and time.monotonic() < until:
         some = wants[at : at + count]
         if at and len(some) < count // 2:  # what is left tells less than the round before
             break

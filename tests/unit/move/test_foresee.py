@@ -131,6 +131,27 @@ def test_what_nobody_knows_is_said_to_be_assumed() -> None:
     assert foresee.foreseen([SEEN], slow, ()).layer_s.value == 0
 
 
+def test_what_there_was_no_time_for_is_assumed_as_in_the_others() -> None:
+    untried = replace(SEEN, tried_bytes=0, wire_bytes=0, tried_s=0.0)
+    unread = replace(untried, sampled_bytes=0, read_s=0.0, window_s=0.0)
+    both = foresee.foreseen([SEEN, SEEN], WAY, ())
+    for other in (untried, unread):
+        known = foresee.foreseen([SEEN, other], WAY, ())
+        assert known.data_bytes == replace(both.data_bytes)
+        assert known.wire_bytes.value == both.wire_bytes.value
+        assert known.first_s.value == pytest.approx(both.first_s.value)
+        assert known.last_s.value == pytest.approx(both.last_s.value)
+        for part in (known.wire_bytes, known.first_s, known.last_s):
+            assert part.basis is Basis.ASSUMED
+            assert "assumed for 1 of 2 volumes" in part.why
+    assert both.first_s.basis is Basis.MEASURED
+    assert "assumed" not in both.first_s.why
+    part = foresee.foreseen([SEEN, replace(SEEN, whole=False)], WAY, ()).data_bytes
+    assert part.basis is Basis.ASSUMED
+    empty = replace(unread, bytes=0)
+    assert foresee.foreseen([SEEN, empty], WAY, ()).first_s.basis is Basis.MEASURED
+
+
 def test_earlier_moves_of_the_app_count_before_those_of_others() -> None:
     other = replace(PAST, app="blog", boot_s=9.0, stop_s=20.0)
     known = foresee.foreseen([SEEN], WAY, (other, PAST))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portkit.remote import volume_survey
 from portkit.remote.volume_survey import Sample
-from portkit.volumes import Folder
-from portkit.volumes.survey import link_rate, survey
+from portkit.volumes.survey import Place, Survey, link_rate, survey
 from portkit.wire import tree
 from tests.unit.volumes.folders import Pair, seen
 
+# `portkit.volumes.survey` is the function where it is imported by name.
+surveys = sys.modules[survey.__module__]
 _MIB, WINDOW_S = 1 << 20, 0.3
 
 
@@ -41,6 +46,94 @@ def test_a_huge_sparse_file_is_sampled_at_once() -> None:
     assert 4 <= len(sample.picked) <= 8
 
 
+def look(pair: Pair, *names: str) -> Survey:
+    (found,) = survey(
+        pair.hosts[0], [Place(str(pair.origin), names)], pair.hosts[1], window_s=WINDOW_S
+    )
+    return found
+
+
+def test_many_volumes_are_looked_at_within_one_window(pair: Pair) -> None:
+    places = []
+    for number in range(30):
+        folder = pair.origin / str(number)
+        folder.mkdir()
+        (folder / "file").write_bytes(os.urandom(1000 + number))
+        places.append(Place(str(folder)))
+    began = time.monotonic()
+    found = survey(pair.hosts[0], places, pair.hosts[1], window_s=WINDOW_S)
+    assert [each.bytes for each in found] == [1000 + number for number in range(30)]
+    assert all(each.whole and each.entries == 2 for each in found)
+    assert [each.sampled_bytes for each in found] == [each.bytes for each in found]
+    assert any(each.tried_bytes for each in found)
+    for each in found:  # of the right folder
+        assert each.tried_bytes in (0, each.bytes)
+    assert time.monotonic() - began < 30 * WINDOW_S + 30
+    assert survey(pair.hosts[0], [], pair.hosts[1]) == []
+
+
+class Clock:
+    """Each look at it takes some time."""
+
+    def __init__(self, step_s: float) -> None:
+        self.now, self._step_s = 0.0, step_s
+
+    def monotonic(self) -> float:
+        self.now += self._step_s
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Sent:
+    """Takes what is sent."""
+
+    def add(self, record: bytes) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+@pytest.mark.parametrize("count", [1, 30])
+@pytest.mark.parametrize("step_s", [0.001, 0.01])
+def test_the_time_is_bounded_however_many_volumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, step_s: float
+) -> None:
+    """Four times the budget, and for each folder what is begun when its share is over."""
+    for number in range(count):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name in range(30):
+            (folder / str(name)).write_bytes(b"x" * 100)
+    clock = Clock(step_s)
+    monkeypatch.setattr(volume_survey, "time", clock)
+    monkeypatch.setattr(volume_survey.stream, "Sender", lambda *_: Sent())
+    folders = [{"path": str(tmp_path / str(number)), "names": None} for number in range(count)]
+    args = {"folders": folders, "blocks": 1024, "budget_s": 2.0, "window_s": 2.0}
+    rows = volume_survey.survey(args, None)["folders"]  # type: ignore[arg-type]
+    assert clock.now <= 4 * 2.0 + 4 * count * step_s
+    assert sum(row["entries"] > 0 for row in rows) > count / 2, "each has its share"
+    assert len(rows) == count
+    assert all(row["whole"] for row in rows) is (count * step_s < 0.1)
+
+
+def test_trials_share_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(0.0)
+    monkeypatch.setattr(surveys, "time", clock)
+    want = tree.Want(b"f", 0, 1, bytes(tree.HASH))
+    order: list[int] = []
+
+    def trial(number: int, until: float) -> tuple[int, int, float]:
+        order.append(number)
+        clock.sleep(0.6)
+        return 1, 1, 0.6
+
+    assert (
+        surveys._trials([[want] * number for number in range(30)], trial)[27:] == [(1, 1, 0.6)] * 3
+    )
+    assert order == [29, 28, 27], "the largest ones, until 1.5 s are over"
+
+
 def test_what_a_folder_holds_and_nothing_is_changed(pair: Pair) -> None:
     (pair.origin / "a").write_bytes(os.urandom(3 * _MIB))
     os.link(pair.origin / "a", pair.origin / "same")
@@ -52,7 +145,7 @@ def test_what_a_folder_holds_and_nothing_is_changed(pair: Pair) -> None:
     for each in files:
         # Older than the mtime: mount(8), relatime changes each such atime.
         os.utime(each, ns=(1, each.stat().st_mtime_ns))
-    found = survey(Folder(pair.hosts[0], str(pair.origin)), pair.hosts[1], window_s=WINDOW_S)
+    found = look(pair)
     assert found.whole
     assert found.entries == 6
     assert 4 * _MIB <= found.bytes < 5 * _MIB
@@ -67,13 +160,11 @@ def test_what_a_folder_holds_and_nothing_is_changed(pair: Pair) -> None:
 
 
 def test_only_named_entries_and_an_empty_folder(pair: Pair) -> None:
-    empty = survey(Folder(pair.hosts[0], str(pair.origin)), pair.hosts[1], window_s=WINDOW_S)
+    empty = look(pair)
     assert (empty.entries, empty.bytes, empty.tried_bytes, empty.tried_s) == (1, 0, 0, 0.0)
     (pair.origin / "disk").write_bytes(b"d" * 5000)
     (pair.origin / "log").write_bytes(b"l" * 5000)
-    found = survey(
-        Folder(pair.hosts[0], str(pair.origin)), pair.hosts[1], ["disk"], window_s=WINDOW_S
-    )
+    found = look(pair, "disk")
     assert (found.entries, found.sampled_bytes) == (1, 5000)
 
 
@@ -94,7 +185,7 @@ def test_what_changes_between_two_looks_is_seen(pair: Pair, tmp_path: Path) -> N
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        found = survey(Folder(pair.hosts[0], str(pair.origin)), pair.hosts[1], window_s=WINDOW_S)
+        found = look(pair)
     finally:
         ended.set()
         writer.join()
