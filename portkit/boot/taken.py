@@ -36,7 +36,7 @@ def set_aside(host: Host, identity: str, found: dict[str, str]) -> None:
 
 def left(host: Host, identity: str = "") -> tuple[SetAside, ...]:
     """What a Move has set aside on a host, and is still there; without an id, every Move."""
-    rows = host.remote.call("volume.kept", {"id": identity})["volumes"]
+    rows = host.remote.call("volume.kept", {"id": identity, "sizes": True})["volumes"]
     return tuple(SetAside(row["id"], row["name"], row["path"], row["bytes"]) for row in rows)
 
 
@@ -45,7 +45,8 @@ def put_back(host: Host, identity: str) -> None:
     Move has set nothing aside. ConflictError while a container that runs uses one of them."""
     from portkit.engines.docker_volumes import DockerVolumes
 
-    names = [each.volume for each in left(host, identity)]
+    rows = host.remote.call("volume.kept", {"id": identity, "sizes": False})["volumes"]
+    names = [row["name"] for row in rows]
     if names:
         with closing(DockerVolumes(host.docker_socket(), host.name)) as engine:
             engine.require_unused(names)

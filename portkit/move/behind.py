@@ -10,7 +10,7 @@ from portkit.boot import taken
 from portkit.boot.taken import SetAside
 from portkit.errors import ConflictError
 from portkit.host import Host
-from portkit.model import Live
+from portkit.model import Live, OnTaken
 from portkit.move import forward
 from portkit.move.by_marker import Connect
 from portkit.move.journal import OPEN, Journal, MoveState
@@ -95,7 +95,7 @@ def _set_aside(
 ) -> tuple[SetAside, ...]:
     """What volumes of the target had before the Move."""
     assert plan.live is not None, "the caller knows"
-    if not plan.live.taking:
+    if not any(each.way is OnTaken.OVERRIDE for each in plan.live.taking):
         return ()
     with connect(plan.target, observer) as target:
         found = taken.left(target, plan.move)

@@ -19,7 +19,7 @@ import subprocess
 from pathlib import Path
 from typing import Iterable, List, Set, Tuple
 
-from portkit.remote import facts, leases, store, volume_disk
+from portkit.remote import facts, leases, mounts, store, volume_disk
 from portkit.remote.channel import Channel
 from portkit.wire import sparse
 from portkit.wire.frames import RemoteError
@@ -294,7 +294,7 @@ def discard(identity: str) -> bool:
     existed = folder.exists()
     if existed:
         kit = kits([folder])
-        shutil.rmtree(str(folder))
+        mounts.discard(folder)
         with leases.locked():
             needed = leases.needed()  # of its own Move as well, while that is at work
             drop_unused_bases(needed)

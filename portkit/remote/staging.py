@@ -8,12 +8,11 @@ INSTANCE/moved          there once the disks were made of it: what they hold cam
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
-from portkit.remote import instances, store, volume_disk
+from portkit.remote import instances, mounts, store, volume_disk
 from portkit.remote.channel import Channel
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
@@ -110,6 +109,4 @@ def holds_data(args: JsonObject, channel: Channel) -> JsonObject:
 
 def drop(identity: str) -> None:
     """The Move is over: what its disks were made of goes. Fine where there is nothing."""
-    data = instances.folder_of(identity) / "data"
-    if data.is_dir():
-        shutil.rmtree(str(data))
+    mounts.discard(instances.folder_of(identity) / "data")

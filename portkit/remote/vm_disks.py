@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 import struct
 from pathlib import Path
 from typing import Dict, List, Tuple
 
-from portkit.remote import instances, staging, store
+from portkit.remote import instances, mounts, staging, store
 from portkit.remote.channel import Channel
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
@@ -85,9 +84,7 @@ def hide(about: Dict[str, str]) -> None:
     """The Move of a VM is over at its source: what `expose` made goes. about: of its marker."""
     identity = about.get("domain", "").partition(" ")[0]
     if identity:
-        shown = instances.folder_of(identity) / "disks"
-        if shown.is_dir():
-            shutil.rmtree(str(shown))
+        mounts.discard(instances.folder_of(identity) / "disks")
 
 
 def _disks(folder: Path) -> List[str]:

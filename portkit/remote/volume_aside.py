@@ -6,7 +6,8 @@
 ROOT/aside/pk-ID.json                   which volumes those are, written before the first rename
 
 So nothing is copied, and what comes back is what was there, down to its inodes. An engine that
-removes the volume removes both.
+removes the volume removes both. Another Move may set aside what this one has put there; then that
+one goes back first. What is mounted in a folder is somebody else's: no such folder is removed.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import List, Optional, TypedDict
+from typing import Dict, List, Optional, TypedDict
 
-from portkit.remote import leases, store
+from portkit.remote import leases, mounts, store
 from portkit.remote.channel import Channel
 from portkit.wire import strict_json
 from portkit.wire.frames import RemoteError
@@ -29,11 +30,13 @@ _MOST = 1000  # volumes of one Move
 
 class Row(TypedDict):
     """A volume whose content was, or is being, set aside. inode: of the folder that is its
-    content. lost: that it is not there any more was told."""
+    content. new: inode of the folder that took its place; both are on the file system of their
+    parent, whose number is another after a boot. lost: that it is not there any more was told."""
 
     name: str
     path: str
     inode: int
+    new: int
     lost: bool
 
 
@@ -50,6 +53,7 @@ def _read(identity: object) -> Optional[List[Row]]:
                 "name": str(row["name"]),
                 "path": str(row["path"]),
                 "inode": int(row["inode"]),
+                "new": int(row["new"]),
                 "lost": bool(row["lost"]),
             }
             for row in document["volumes"]
@@ -88,7 +92,7 @@ class _Place:
         self.data = self.parent / _DATA
         self.was = self.parent / ("portkit-was-" + identity)
         self._new = self.parent / ("portkit-new-" + identity)
-        self._gone = self.parent / ("portkit-gone-" + identity)
+        self._gone = "portkit-gone-" + identity
 
     def inode(self) -> int:
         """Of the content that the volume has now; 0 where it has none."""
@@ -97,44 +101,59 @@ class _Place:
         except FileNotFoundError:
             return 0
 
+    def is_aside(self) -> bool:
+        """Whether what the Move has set aside is there."""
+        return os.path.lexists(str(self.was))
+
+    def prepare(self) -> int:
+        """An empty folder is ready to take the place of the content; its inode."""
+        mounts.discard(self._new)
+        self._new.mkdir(mode=0o700)
+        like = self.was if self.is_aside() else self.data
+        status = os.lstat(str(like))
+        os.chown(str(self._new), status.st_uid, status.st_gid)
+        shutil.copystat(str(like), str(self._new))  # its label of SELinux, too
+        return os.lstat(str(self._new)).st_ino
+
     def set_aside(self) -> None:
-        """Whatever was done of it before, an empty folder takes the place of the content."""
-        if not os.path.lexists(str(self.was)):
-            _discard(self._new)
-            self._new.mkdir(mode=0o700)
-            status = os.lstat(str(self.data))
-            os.chown(str(self._new), status.st_uid, status.st_gid)
-            shutil.copystat(str(self.data), str(self._new))  # its label of SELinux, too
+        """Whatever was done of it before, the folder that is ready takes the place."""
+        if not self.is_aside():
             self.data.rename(self.was)
         if not os.path.lexists(str(self.data)):
-            if not os.path.lexists(str(self._new)):
-                self._new.mkdir(mode=0o700)
             self._new.rename(self.data)
-        _discard(self._new)
+        mounts.discard(self._new)
         store.sync_folder(self.parent)
 
-    def put_back(self, inode: int) -> bool:
-        """The volume has the content again that it had; False where that is not there any more."""
-        if os.path.lexists(str(self.was)):
-            if os.path.lexists(str(self.data)):
-                _discard(self._gone)
-                self.data.rename(self._gone)
-            self.was.rename(self.data)
-        found = self.inode() == inode
-        if self.parent.is_dir():
-            _discard(self._gone)
-            _discard(self._new)
-            store.sync_folder(self.parent)
-        return found
+    def put_back(self) -> None:
+        """The volume has the content again that was set aside, if that is there; what it has now
+        gets another name."""
+        if not self.is_aside():
+            return
+        if os.path.lexists(str(self.data)):
+            self.data.rename(self._unused())
+        self.was.rename(self.data)
+        store.sync_folder(self.parent)
+
+    def _unused(self) -> Path:
+        # One of an earlier try may be there still.
+        number = 0
+        while os.path.lexists(str(self.parent / ("%s.%d" % (self._gone, number)))):
+            number += 1
+        return self.parent / ("%s.%d" % (self._gone, number))
+
+    def clear(self) -> None:
+        """What the volume had of the Move is removed."""
+        if not self.parent.is_dir():
+            return
+        for each in sorted(self.parent.iterdir()):
+            if each.name.startswith(self._gone + "."):
+                mounts.discard(each)
+        mounts.discard(self._new)
+        store.sync_folder(self.parent)
 
     def drop(self) -> None:
         """What was set aside is removed."""
-        _discard(self.was)
-
-
-def _discard(folder: Path) -> None:
-    if os.path.lexists(str(folder)):
-        shutil.rmtree(str(folder))  # it follows no link
+        mounts.discard(self.was)
 
 
 def aside(args: JsonObject, channel: Channel) -> JsonObject:
@@ -152,49 +171,103 @@ def aside(args: JsonObject, channel: Channel) -> JsonObject:
         raise RemoteError("HostError", what, str(_record(identity)))
     if rows is None:
         rows = [
-            {"name": str(row["name"]), "path": str(row["path"]), "inode": 0, "lost": False}
+            {
+                "name": str(row["name"]),
+                "path": str(row["path"]),
+                "inode": 0,
+                "new": 0,
+                "lost": False,
+            }
             for row in wanted
         ]
+    others = _others(identity)
     for row, place in zip(rows, places):
-        if not os.path.lexists(str(place.was)):  # also where somebody made the volume anew
-            _require_plain(place)
+        if not place.is_aside():  # also where somebody made the volume anew
+            _require_plain(row["name"], place)
+        elif os.path.lexists(str(place.data)):
+            _require_own(row, place, others)
+    for row, place in zip(rows, places):
+        if not place.is_aside():
             row["inode"] = place.inode()
+        if not place.is_aside() or not os.path.lexists(str(place.data)):
+            row["new"] = place.prepare()
     _write(identity, rows)
     for place in places:
         place.set_aside()
     return {}
 
 
-def _require_plain(place: _Place) -> None:
+def _require_plain(name: str, place: _Place) -> None:
     """Only a folder of the engine's own, in which nothing is mounted, can be set aside."""
     data = str(place.data)
-    if os.path.islink(data) or not os.path.isdir(data) or os.path.ismount(data):
+    # Of what is mounted from the same file system, os.path.ismount knows nothing; but it knows a
+    # subvolume, which is not mounted.
+    mounted = mounts.at_or_below(place.data)
+    if mounted or os.path.islink(data) or not os.path.isdir(data) or os.path.ismount(data):
+        why = ": something is mounted at %s" % ", ".join(mounted)[:1000] if mounted else ""
         raise RemoteError(
             "IncompatibleError",
             "the content of a volume cannot be set aside",
-            "%s is no plain folder" % data,
-            "Let the data go into a volume of another name: --volumes NAME=clone.",
+            "%s is no plain folder%s" % (data, why),
+            "Let the data go into a volume of another name: --volumes %s=clone." % name,
         )
+
+
+def _others(identity: str) -> Dict[str, List[Row]]:
+    """What other Moves have set aside on this host."""
+    known = [path.stem for path in sorted((leases.ROOT / "aside").glob("pk-*.json"))]
+    return {each: _read(each) or [] for each in known if each != identity}
+
+
+def _require_own(row: Row, place: _Place, others: Dict[str, List[Row]]) -> None:
+    """ConflictError where the volume has something else than the Move has put there, or a newer
+    Move is about to take that."""
+    here, newer = place.inode(), ""
+    for identity, rows in others.items():
+        for other in rows:
+            taken = other["new"] == here or other["inode"] == row["new"]
+            if other["path"] == row["path"] and not other["lost"] and taken:
+                newer = identity
+    if here == row["new"] and not newer:
+        return
+    elsewhere = (
+        "Move it elsewhere, so that there is no %s, and call the same again. %s is beside it."
+    )
+    raise RemoteError(
+        "ConflictError",
+        "a volume of the target has other content than the Move has put there",
+        "%s, %s" % (place.data, "of the newer Move %s" % newer if newer else "of no Move"),
+        "Take the newer Move back first: portkit rollback %s" % newer
+        if newer
+        else elsewhere % (place.data, place.was.name),
+    )
 
 
 def back(args: JsonObject, channel: Channel) -> JsonObject:
     """Every volume has the content again that it had before the Move; what is in it now is gone.
 
-    args: id. ConflictError, once, where what was set aside is not there any more; all others have
-    theirs then.
+    args: id. A volume that cannot have it holds up no other one. ConflictError where somebody uses
+    what would be removed, and, once, where what was set aside is not there any more; HostError
+    where all have theirs, and what they had of the Move cannot be removed.
     """
     identity = str(args["id"])
     rows = _read(identity)
     if rows is None:
         return {}
-    gone = [row for row in rows if not _Place(row["path"], identity).put_back(row["inode"])]
+    places = [(row, _Place(row["path"], identity)) for row in rows]
+    others = _others(identity)
+    held = [found for row, place in places for found in _put_back(row, place, others)]
+    gone = [row for row, place in places if not place.is_aside() and place.inode() != row["inode"]]
+    stuck = [found for _, place in places for found in _clear(place)]
+    if held:
+        raise _together(held, "All other volumes have what they had. ")
+    if stuck:
+        raise _together(stuck, "Every volume has what it had. ")
     told = [row for row in gone if not row["lost"]]
     if told:
-        left: List[Row] = [
-            {"name": row["name"], "path": row["path"], "inode": row["inode"], "lost": True}
-            for row in gone
-        ]
-        _write(identity, left)
+        for row in gone:
+            row["lost"] = True
+        _write(identity, gone)
         raise RemoteError(
             "ConflictError",
             "what a volume of the target had before the Move is not there any more",
@@ -206,9 +279,60 @@ def back(args: JsonObject, channel: Channel) -> JsonObject:
     return {}
 
 
+def _put_back(row: Row, place: _Place, others: Dict[str, List[Row]]) -> List[RemoteError]:
+    """Nothing, or why what was set aside cannot take its place."""
+    try:
+        if place.is_aside() and os.path.lexists(str(place.data)):
+            mounted = mounts.at_or_below(place.data)
+            if mounted:
+                raise RemoteError(
+                    "ConflictError",
+                    "a volume of the target does not get back what it had, because something is "
+                    "mounted in it",
+                    ", ".join(mounted)[:1000],
+                    "Unmount it (umount %s), and call the same again." % mounted[-1],
+                )
+            _require_own(row, place, others)
+        place.put_back()
+    except RemoteError as error:
+        return [error]
+    except OSError as error:
+        what = "a volume of the target does not get back what it had"
+        details = "%s: %s" % (place.data, error)
+        return [RemoteError("HostError", what, details, "Mend that, and call the same again.")]
+    return []
+
+
+def _clear(place: _Place) -> List[RemoteError]:
+    """Nothing, or why what the volume had of the Move cannot be removed."""
+    try:
+        place.clear()
+    except RemoteError as error:
+        return [RemoteError("HostError", error.brief, error.details, error.resolution)]
+    except OSError as error:
+        return [
+            RemoteError(
+                "HostError",
+                "what a volume of the target had of the Move cannot be removed",
+                "%s: %s" % (place.parent, error),
+                "Remove it by hand (portkit-gone-..., lsattr says what is immutable), and call the "
+                "same again.",
+            )
+        ]
+    return []
+
+
+def _together(errors: List[RemoteError], others: str) -> RemoteError:
+    """One error that names what each of them names."""
+    first = errors[0]
+    details = "; ".join(each.details for each in errors)[:2000]
+    ways = list(dict.fromkeys(each.resolution for each in errors))
+    return RemoteError(first.kind, first.brief, details, others + " ".join(ways)[:2000])
+
+
 def kept(args: JsonObject, channel: Channel) -> JsonObject:
-    """What a Move has set aside on this host. args: id; "" for every Move. Answers volumes: id,
-    name, path, and bytes that it takes on the disk."""
+    """What a Move has set aside on this host. args: id; "" for every Move; sizes: whether they are
+    asked for, which takes a walk. Answers volumes: id, name, path, bytes on the disk or 0."""
     known = [str(args["id"])]
     if not known[0]:
         known = [path.stem for path in sorted((leases.ROOT / "aside").glob("pk-*.json"))]
@@ -218,7 +342,7 @@ def kept(args: JsonObject, channel: Channel) -> JsonObject:
             place = _Place(row["path"], identity)
             if os.path.lexists(str(place.was)):
                 about = {"id": identity, "name": row["name"], "path": str(place.was)}
-                found.append({**about, "bytes": _bytes(place.was)})
+                found.append({**about, "bytes": _bytes(place.was) if args["sizes"] else 0})
     return {"volumes": found}
 
 

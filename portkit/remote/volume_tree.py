@@ -10,8 +10,9 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from typing import FrozenSet, Iterator, List, NamedTuple, Tuple
+from typing import Iterator, List, NamedTuple, Tuple
 
+from portkit.remote import mounts
 from portkit.remote.volume_content import OfFile
 from portkit.remote.volume_known import keeps_ctime
 from portkit.wire import beneath, tree
@@ -116,7 +117,7 @@ class Root:
         if self.key == b"/":
             self.close()
             raise RemoteError("HostError", "a host's whole file system is no volume", repr(path))
-        self.mounts = _mounts_below(self.key)
+        self.mounts = mounts.below(self.key)
         self._last: Tuple[bytes, int] = (b"", os.dup(self.descriptor))
 
     def close(self) -> None:
@@ -187,23 +188,6 @@ class Root:
             yield Found(path, descriptor, os.fstat(descriptor))
         finally:
             os.close(descriptor)
-
-
-def _mounts_below(path: bytes) -> FrozenSet[bytes]:
-    """Relative paths of the mount points below a folder (proc(5), mountinfo)."""
-    found = set()
-    with open("/proc/self/mountinfo", "rb") as file:
-        for line in file:
-            place = _unescaped(line.split(b" ")[4])
-            if place.startswith(path + b"/"):
-                found.add(place[len(path) + 1 :])
-    return frozenset(found)
-
-
-def _unescaped(place: bytes) -> bytes:
-    # Blank, tab, newline and backslash are written as three octal digits.
-    first, *parts = place.split(b"\\")
-    return first + b"".join(bytes((int(part[:3], 8),)) + part[3:] for part in parts)
 
 
 class Walk:

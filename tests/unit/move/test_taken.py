@@ -22,8 +22,9 @@ from portkit.engines.docker import Docker
 from portkit.engines.docker_volumes import DockerVolumes
 from portkit.errors import AppError, ConflictError, IncompatibleError
 from portkit.model import App, AppSpec, Form, LiveVolume, Mount, OnTaken, Service, Volume
-from portkit.move import cutover, move_app, plan_app
+from portkit.move import behind, cutover, move_app, plan_app
 from portkit.move.ground import Ground
+from portkit.move.journal import Journal, MoveState
 from portkit.move.plan import plan_from
 from portkit.move.steps import steps_of
 from portkit.source.running import Running, chosen
@@ -216,6 +217,47 @@ def test_what_is_replaced_is_filled_and_what_is_kept_is_not(
     )
     {step.name: step for step in steps_of(there)}["presync"].do()
     assert asked == [("/v/shop_data", "/e/shop_data/_data"), ("/v/shop_mail", "/e/own/_data")]
+
+
+def test_where_all_is_kept_the_target_is_not_asked_what_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be gone."""
+    made = taking()
+    rows = (LiveVolume(0, "shop_logs", "/v/shop_logs", way=OnTaken.KEEP),)
+    made = replace(made, live=replace(made.live, volumes=rows))
+    journal = Journal()
+    journal.add(made.move, app="shop", source="old", target="gone", plan=made.to_json())
+    journal.settle(made.move, MoveState.DONE)
+
+    @contextmanager
+    def connect(name: str, _: Any) -> Iterator[Any]:
+        assert name == "old"
+        yield SimpleNamespace(name=name, endpoint=name)
+
+    @contextmanager
+    def origin(*_: object) -> Iterator[Any]:
+        yield SimpleNamespace(left=lambda: ("container web",))
+
+    monkeypatch.setattr(behind, "origin", origin)
+    monkeypatch.setattr(behind.forward, "forwarded", lambda host: ())
+    found = behind.left_behind(made.move, journal=journal, connect=connect)
+    assert (found.things, found.set_aside) == (("container web",), ())
+
+
+def test_no_size_is_asked_for_before_it_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def call(verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        asked.append((verb, args))
+        return {"volumes": []}
+
+    host: Any = SimpleNamespace(remote=SimpleNamespace(call=call))
+    taken.put_back(host, MOVE)
+    assert asked == [
+        ("volume.kept", {"id": MOVE, "sizes": False}),
+        ("volume.back", {"id": MOVE}),
+    ]
 
 
 # ---------------------------------------------------------------- the engine

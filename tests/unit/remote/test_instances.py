@@ -170,3 +170,25 @@ def test_an_altered_kernel_is_not_started(disk: str, monkeypatch: pytest.MonkeyP
     with pytest.raises(RemoteError, match="not what its name says"):
         instances._readable(disk, instances.ROOT / "kernel", os.getgid())
     assert not (instances.ROOT / "kernel").exists()
+
+
+def test_what_is_mounted_in_an_instance_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instances, "ROOT", tmp_path)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "file").write_text("x")
+    identity = "pk-0123456789ab"
+    folder = instances.folder_of(identity)
+    (folder / "shared").mkdir(parents=True)
+    (folder / "disk.qcow2").write_text("x")
+    process.run(["mount", "--bind", theirs, folder / "shared"])
+    try:
+        with pytest.raises(RemoteError, match="something is mounted in it") as caught:
+            instances.discard(identity)
+    finally:
+        process.run(["umount", folder / "shared"])
+    assert str(folder / "shared") in caught.value.details
+    assert (folder / "disk.qcow2").exists()
+    assert (theirs / "file").exists()

@@ -1,8 +1,10 @@
 """What a volume held is set aside and put back: killed anywhere, it is never lost."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portkit import process
 from portkit.remote import leases, volume_aside
 from portkit.wire.frames import RemoteError
 
@@ -42,18 +45,40 @@ def state(data: Path) -> list[tuple[Any, ...]]:
     return found
 
 
-def aside(*volumes: Path) -> None:
+def aside(*volumes: Path, move: str = MOVE) -> None:
     rows = [{"name": each.parent.name, "path": str(each)} for each in volumes]
-    volume_aside.aside({"id": MOVE, "volumes": rows}, NONE)
+    volume_aside.aside({"id": move, "volumes": rows}, NONE)
 
 
-def back() -> None:
-    volume_aside.back({"id": MOVE}, NONE)
+def back(move: str = MOVE) -> None:
+    volume_aside.back({"id": move}, NONE)
+
+
+@contextmanager
+def mounted(there: Path, at: Path) -> Iterator[None]:
+    """Bound, as from the same file system: what st_dev does not tell."""
+    at.mkdir(exist_ok=True)
+    process.run(["mount", "--bind", there, at])
+    try:
+        yield
+    finally:
+        process.run(["umount", at])
+
+
+@pytest.fixture
+def photos(root: Path) -> Path:
+    """What somebody else has."""
+    found = root / "srv photos"
+    found.mkdir()
+    (found / "one.jpg").write_text("theirs")
+    return found
 
 
 def kept() -> list[str]:
-    rows = volume_aside.kept({"id": MOVE}, NONE)["volumes"]
+    rows = volume_aside.kept({"id": MOVE, "sizes": True}, NONE)["volumes"]
     assert all(row["bytes"] > 0 for row in rows)
+    names = volume_aside.kept({"id": MOVE, "sizes": False}, NONE)["volumes"]
+    assert names == [{**row, "bytes": 0} for row in rows]
     return [row["name"] for row in rows]
 
 
@@ -63,7 +88,7 @@ def test_it_comes_back_as_it_was(root: Path) -> None:
     aside(one, two)
     assert list(one.iterdir()) == list(two.iterdir()) == []
     assert (one.stat().st_mode & 0o7777, kept()) == (0o751, ["one", "two"])
-    rows = volume_aside.kept({"id": ""}, NONE)["volumes"]
+    rows = volume_aside.kept({"id": "", "sizes": True}, NONE)["volumes"]
     assert [(row["id"], row["name"]) for row in rows] == [(MOVE, "one"), (MOVE, "two")]
     (one / "the App's").write_text("x")
     aside(one, two)
@@ -119,26 +144,152 @@ def test_only_the_content_of_a_volume_is_renamed(root: Path, path: str) -> None:
         volume_aside.aside({"id": MOVE, "volumes": [{"name": "x", "path": path}]}, NONE)
 
 
-def test_a_link_and_what_is_mounted_are_refused(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_link_is_refused(root: Path) -> None:
     one = volume(root, "one")
     link = root / "volumes" / "link" / "_data"
     link.parent.mkdir()
     link.symlink_to(one)
     with pytest.raises(RemoteError, match="cannot be set aside"):
         aside(link)
-    monkeypatch.setattr(os.path, "ismount", lambda path: True)
-    with pytest.raises(RemoteError, match="cannot be set aside"):
-        aside(one)
     assert sorted(each.name for each in one.iterdir()) == ["again", "deep", "theirs"]
+
+
+@pytest.mark.parametrize("below", [".", "photos"])
+def test_where_something_is_mounted_nothing_is_set_aside(
+    root: Path, photos: Path, below: str
+) -> None:
+    one, two = volume(root, "one"), volume(root, "two")
+    was = state(one)
+    with mounted(photos, two / below), pytest.raises(RemoteError) as caught:
+        aside(one, two)
+    assert caught.value.kind == "IncompatibleError"
+    assert str(two / below) in caught.value.details
+    assert "two=clone" in caught.value.resolution
+    assert (state(one), kept()) == (was, [])
+
+
+@pytest.mark.parametrize("below", [".", "photos"])
+def test_what_was_mounted_since_is_not_removed(root: Path, photos: Path, below: str) -> None:
+    """And the other volumes have theirs."""
+    one, two = volume(root, "one"), volume(root, "two")
+    was = state(one), state(two)
+    aside(one, two)
+    with mounted(photos, one / below):
+        with pytest.raises(RemoteError) as caught:
+            back()
+        assert caught.value.kind == "ConflictError"
+        assert str(one / below) in caught.value.details
+        assert "umount" in caught.value.resolution
+        assert (one / below / "one.jpg").exists(), "it is where it was"
+        assert state(two) == was[1]
+    assert (photos / "one.jpg").read_text() == "theirs"
+    back()
+    assert (state(one), state(two)) == was
+
+
+def test_what_is_mounted_in_what_was_set_aside_is_not_removed(root: Path, photos: Path) -> None:
+    one = volume(root, "one")
+    aside(one)
+    with mounted(photos, one.parent / f"portkit-was-{MOVE}" / "deep"):
+        with pytest.raises(RemoteError, match="something is mounted in it"):
+            volume_aside.drop({"id": MOVE}, NONE)
+        assert kept() == ["one"]
+    assert (photos / "one.jpg").exists()
+    volume_aside.drop({"id": MOVE}, NONE)
+    assert kept() == []
+
+
+def test_a_mount_is_seen_over_a_link(root: Path, photos: Path) -> None:
+    """/var/lib/docker is often one."""
+    one = volume(root, "one")
+    (root / "link").symlink_to(root / "volumes")
+    with (
+        mounted(photos, one / "deep"),
+        pytest.raises(RemoteError, match="cannot be set aside"),
+    ):
+        aside(root / "link" / "one" / "_data")
+
+
+def test_a_volume_whose_new_content_cannot_be_removed_holds_up_no_other(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = volume(root, "one"), volume(root, "two")
+    was = state(one), state(two)
+    aside(one, two)
+    remove, stuck = shutil.rmtree, True
+
+    def fails(folder: str) -> None:
+        if stuck and Path(folder).parent == one.parent:
+            raise OSError(errno.EBUSY, "busy", folder)
+        remove(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", fails)
+    for _ in range(2):
+        with pytest.raises(RemoteError, match="cannot be removed") as caught:
+            back()
+        assert caught.value.kind == "HostError"
+        assert (state(one), state(two)) == was
+    stuck = False
+    back()
+    assert [each.name for each in one.parent.iterdir()] == ["_data"]
+
+
+def test_of_two_moves_the_newer_goes_back_first(root: Path) -> None:
+    newer = "pk-bbbbbbbbbbbb"
+    one, two = volume(root, "one"), volume(root, "two")
+    was = state(one), state(two)
+    aside(one, two)
+    (one / "of the older").write_text("x")
+    aside(one, move=newer)
+    for call in (lambda: aside(one, two), back):
+        with pytest.raises(RemoteError, match="other content") as caught:
+            call()
+        assert (caught.value.kind, newer in caught.value.resolution) == ("ConflictError", True)
+    assert state(two) == was[1]
+    assert list(one.iterdir()) == []
+    back(newer)
+    assert [each.name for each in one.iterdir()] == ["of the older"]
+    back()
+    assert (state(one), state(two)) == was
+
+
+def test_what_a_newer_move_is_about_to_take_is_not_removed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = volume(root, "one")
+    aside(one)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            aside(one, move="pk-bbbbbbbbbbbb")
+    with pytest.raises(RemoteError, match="other content"):
+        back()
+    back("pk-bbbbbbbbbbbb")
+    back()
+    assert (one / "theirs").exists()
+
+
+def test_what_somebody_put_in_the_place_is_not_removed(root: Path) -> None:
+    one = volume(root, "one")
+    was = state(one)
+    aside(one)
+    one.rename(one.parent / "theirs")
+    one.mkdir()
+    (one / "by hand").write_text("x")
+    with pytest.raises(RemoteError, match="other content") as caught:
+        back()
+    assert "of no Move" in caught.value.details
+    assert (one / "by hand").exists()
+    one.rename(one.parent / "by hand")
+    back()
+    assert state(one) == was
 
 
 @pytest.mark.parametrize("identity", ["../x", "pk-0123456789aB", "pk-0123456789ab/"])
 def test_an_id_is_no_path(root: Path, identity: str) -> None:
     for verb in (volume_aside.back, volume_aside.kept, volume_aside.drop):
         with pytest.raises(RemoteError):
-            verb({"id": identity}, NONE)
+            verb({"id": identity, "sizes": False}, NONE)
 
 
 class Killed(BaseException):
