@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from portkit.engines import docker_state
 from portkit.engines.docker import Docker
-from portkit.errors import AppError, BootError, ConflictError, EngineError
-from portkit.model import ContentFile, Live, OnTaken
+from portkit.errors import AppError, BootError, ConflictError, EngineError, PortkitError
+from portkit.model import ContentFile, Live, LiveVolume, OnTaken
 from portkit.wire import labels
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
     from portkit.engines.described.project import Seen
-    from portkit.engines.docker_client import Row, Volume
+    from portkit.engines.docker_client import Row
 
 _FOLDER = 1 << 31  # of Go's FileMode, which the engine gives
 _FILE_LIMIT = (1 << 20) + (64 << 10)  # bytes of a file of the App's configuration, and its headers
@@ -173,24 +173,22 @@ class DockerSource(Docker):
                     self._api.start(row.Id)
         return tuple(sorted(set(ids) - {row.Id for row in rows}))
 
-    def left(self, live: Live) -> tuple[str, ...]:
-        """What of an App that has moved away is still here, in words."""
+    def left(self, live: Live, back: Mapping[str, str]) -> tuple[str, ...]:
+        """What of an App that has moved away is still here, in words. back: the volumes that are
+        the App's again, by their names, with the id of the Move that did it."""
         rows = self._rows_of([each.id for each in live.containers])
         names = {each.id: each.service for each in live.containers}
         found = [f"container {row.Id[:12]} ({names[row.Id]}): {row.Status}" for row in rows]
-        own = {each.Name for each in self._volumes_of(live)}
-        came = {each.name: each.way is not OnTaken.KEEP for each in live.volumes}
-        found += [
-            f"volume {row.Name}" + _why_left(own=row.Name in own, came=came[row.Name])
-            for row in self._volumes()
-            if row.Name in came
-        ]
+        for volume, why in self._volumes_of(live, back).items():
+            found.append(
+                f"volume {volume}" + (f" ({why}; portkit does not delete it)" if why else "")
+            )
         images = dict.fromkeys(row.Image for row in rows if row.Image)
         return (*found, *(f"image {name} (portkit does not delete it)" for name in images))
 
-    def delete(self, live: Live) -> None:
-        """Remove the containers and volumes of an App that has moved away. ConflictError while one
-        of the containers runs."""
+    def delete(self, live: Live, back: Mapping[str, str]) -> tuple[str, ...]:
+        """Remove the containers and volumes of an App that has moved away; which volumes could not
+        be removed, in words. ConflictError while one of the containers runs. back: as in `left`."""
         there = {row.Id for row in self._rows_of([each.id for each in live.containers])}
         running = [
             each.service for each in live.containers if each.id in there and self._runs(each.id)
@@ -201,33 +199,47 @@ class DockerSource(Docker):
                 details=f"{', '.join(running)} on {self._host}",
                 resolution="Nothing was deleted. Find out who started it there.",
             )
-        volumes = self._volumes_of(live)  # which needs the containers
+        volumes = self._volumes_of(live, back)  # which needs the containers
         with self._errors("remove what was moved away"):
             for identity in there:
                 self._api.remove_container(identity)
-            for volume in volumes:
-                self._api.remove_volume(volume.Name)
+        stay = []
+        for volume in (name for name, why in volumes.items() if not why):
+            try:
+                with self._errors("remove what was moved away"):
+                    self._api.remove_volume(volume)
+            except PortkitError as error:
+                stay.append(f"volume {volume}: {error.details}")
+        return tuple(stay)
 
     def _rows_of(self, ids: Sequence[str]) -> list[Row]:
         """Those of these containers that are there."""
         with self._errors("list containers"):
             return [row for row in self._listed({"id": list(ids)}, all_=True) if row.Id in ids]
 
-    def _volumes_of(self, live: Live) -> list[Volume]:
-        """Those whose data was taken along and that are still here.
+    def _volumes_of(self, live: Live, back: Mapping[str, str]) -> dict[str, str]:
+        """Those of its volumes that are still here, by name, each with the reason why it is not
+        deleted with what has moved away; "" where it is. back: as in `left`.
 
         One of that name may have been made anew, and may hold other data. It is the same while a
         container of the App has it, which the engine does not let go. Its time of creation says so
         as well, but Docker 20.10 gives the time of the last change in the volume's folder instead.
         """
-        rows = self._rows_of([each.id for each in live.containers])
-        had = {mount.Name for row in rows for mount in row.Mounts}
-        known = {each.name: each.created for each in live.travelling if each.name}
-        return [
-            row
+        own = {each.id for each in live.containers}
+        with self._errors("list containers"):
+            rows = self._listed({}, all_=True)
+        users: dict[str, list[str]] = {}
+        for row in rows:
+            for mount in row.Mounts:
+                users.setdefault(mount.Name, []).append(row.Id)
+        volumes = {each.name: each for each in live.volumes if each.name}
+        return {
+            row.Name: _why_left(
+                volumes[row.Name], row.CreatedAt, users.get(row.Name, ()), own, back
+            )
             for row in self._volumes()
-            if row.Name in known and (row.Name in had or row.CreatedAt == known[row.Name])
-        ]
+            if row.Name in volumes
+        }
 
     def _runs(self, identity: str) -> bool:
         with self._errors("look at the container"):
@@ -251,11 +263,25 @@ class DockerSource(Docker):
         return [_named_by_compose(row) for row in rows]
 
 
-def _why_left(*, own: bool, came: bool) -> str:
-    """Why a volume of the source is not deleted with what moved away. came: its data travelled."""
-    if not came:
-        return " (its data is nowhere else; portkit does not delete it)"
-    return "" if own else " (may be another of that name; portkit does not delete it)"
+def _why_left(
+    volume: LiveVolume,
+    created: str,
+    users: Sequence[str],
+    own: Collection[str],
+    back: Mapping[str, str],
+) -> str:
+    """Why a volume of the source is not deleted with what has moved away; "" where it is. created:
+    when the one that is there was. users: ids of all containers that have it, whether they run or
+    not; own: those of the App. Pure."""
+    if volume.way is OnTaken.KEEP:
+        return "its data is nowhere else"
+    if volume.name in back:
+        return f"it is the App's again, by Move {back[volume.name]}"
+    if others := [each[:12] for each in users if each not in own]:
+        return f"it is in use by container {', '.join(others)[:200]}"
+    if created != volume.created and not users:
+        return "may be another of that name"
+    return ""
 
 
 def _named_by_compose(row: Row) -> Row:

@@ -27,7 +27,7 @@ from portkit.host import Host
 from portkit.model import App, Foreseen, Form, OnTaken, PackedApp
 from portkit.move import isolate, matrix, predict, prepare, prove, unfinished
 from portkit.move.again import Measured, measure_again
-from portkit.move.behind import Left, left_behind
+from portkit.move.behind import Left, left_behind, require_nothing_aside
 from portkit.move.by_marker import rollback_on
 from portkit.move.carry import carry_out
 from portkit.move.forward import refuse as refuse_forward
@@ -74,6 +74,7 @@ __all__ = [
     "plan_app",
     "plan_apps",
     "prove_apps",
+    "require_nothing_aside",
     "resume",
     "rollback",
     "rollback_on",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from portkit import host as hosts
@@ -13,7 +14,7 @@ from portkit.host import Host
 from portkit.model import Live, OnTaken
 from portkit.move import forward
 from portkit.move.by_marker import Connect
-from portkit.move.journal import OPEN, Journal, MoveState
+from portkit.move.journal import OPEN, Entry, Journal, MoveState
 from portkit.move.plan import Plan, plan_from
 from portkit.progress import NullObserver, Observer
 from portkit.source.origin import origin
@@ -43,7 +44,7 @@ def left_behind(
     volumes of the target had that it replaced. None for a Move that stopped nothing.
 
     delete: remove its containers and volumes there, and what was set aside. ConflictError when the
-    Move has not ended, or when the App runs there.
+    Move has not ended, when the App runs there, or when a volume there cannot be removed.
     """
     journal = journal or Journal()
     entry = journal.get(identity)
@@ -65,21 +66,78 @@ def left_behind(
     ):
         found = [each for each in forward.forwarded(host) if each.move == identity]
         ports = [f"forward of port {port} to {to}" for each in found for port, to in each.ports]
-        things = (*there.left(), *ports)
+        back = came_back(entry, journal.moves())
+        things = (*there.left(back), *ports)
         removes = delete and journal.get(identity).state is MoveState.DONE
         aside = _set_aside(plan, connect, observer or NullObserver())
         if removes:
-            _refuse_holding(plan.live, host)
-            there.delete()
+            _refuse_holding(plan.live, host, back)
+            stay = there.delete(back)
             forward.end(identity, host)
             _set_aside(plan, connect, observer or NullObserver(), drop=True)
+            _refuse_staying(identity, entry.source, stay)
     return Left(entry.source, things, delete, plan.target, aside)
 
 
-def _refuse_holding(live: Live, source: Host) -> None:
+def came_back(entry: Entry, moves: Iterable[Entry]) -> dict[str, str]:
+    """The volumes at the source of a Move that a later one has taken for the App again: by their
+    names, with the id of that Move. Pure."""
+    later = [
+        each
+        for each in moves
+        if each.started > entry.started
+        and each.target == entry.source
+        and each.state is not MoveState.ROLLED_BACK
+    ]
+    return {name: each.id for each in later for name in _taking(each)}
+
+
+def _taking(entry: Entry) -> dict[str, str]:
+    """The volumes that a Move takes at its target: what is done with each, by name. Also of a Plan
+    that another portkit wrote."""
+    rows = (entry.plan.get("live") or {}).get("volumes", ())
+    return {row["name"]: row["way"] for row in rows if row.get("way") is not None}
+
+
+def require_nothing_aside(
+    identity: str, *, journal: Journal | None = None, connect: Connect = hosts.connect
+) -> None:
+    """ConflictError while something that volumes of the target had before a Move is set aside
+    there: no other Move can put it back or remove it, so this one is not forgotten."""
+    entry = (journal or Journal()).get(identity)
+    replaced = OnTaken.OVERRIDE in _taking(entry).values()
+    if not replaced or entry.state is MoveState.ROLLED_BACK:
+        return
+    with connect(entry.target, NullObserver()) as target:
+        found = taken.left(target, identity)
+    if found:
+        places = ", ".join(f"{each.volume}: {each.place}" for each in found)
+        raise ConflictError(
+            "what volumes of the target had before the Move is still set aside there",
+            details=f"{entry.target}: {places}"[:2000],
+            resolution="Nothing was forgotten: only by this Move can it be put back, or removed. "
+            f"To remove it, with what stayed at the source: portkit forget {identity} --delete",
+        )
+
+
+def _refuse_staying(identity: str, source: str, stay: Sequence[str]) -> None:
+    """ConflictError where a volume could not be removed; all else was."""
+    if stay:
+        raise ConflictError(
+            "a volume of the App could not be removed at its source",
+            details=f"{source}: {'; '.join(stay)}"[:2000],
+            resolution="All else that stayed behind was removed. See what uses the volume, and try "
+            f"again; or leave it there: portkit forget {identity} --keep",
+        )
+
+
+def _refuse_holding(live: Live, source: Host, back: Collection[str]) -> None:
     """ConflictError where a volume that would be deleted has beside it what it had before an
-    earlier Move, which somebody may still want back."""
-    folders = {posixpath.dirname(each.path): each.name for each in live.travelling if each.name}
+    earlier Move, which somebody may still want back. back: those that are not deleted."""
+    going = [each for each in live.travelling if each.name and each.name not in back]
+    folders = {posixpath.dirname(each.path): each.name for each in going}
+    if not folders:
+        return
     for each in taken.left(source):
         if posixpath.dirname(each.place) in folders:
             raise ConflictError(

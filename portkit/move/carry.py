@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from portkit import boot, compat, process, transfer
 from portkit.delivery import Transfer
 from portkit.errors import BootError, HookError, PortkitError, VerifyError
-from portkit.files import content
 from portkit.halt import Halt
 from portkit.model import (
     App,
-    AppSpec,
     Artifact,
     Finding,
     Form,
     Live,
+    OnTaken,
     Severity,
     Timeline,
 )
 from portkit.move import predict, walk
+from portkit.move.fingerprint import fingerprint
 from portkit.move.ground import Cargo, Ground, WhileUp, keep, read
 from portkit.move.journal import Journal, MoveState, Steps
 from portkit.move.live_step import on_target
@@ -60,8 +58,6 @@ from portkit.source import Source
 from portkit.store import Store
 from portkit.wire import labels
 from portkit.wire.json_types import JsonObject
-
-_CA_LIMIT = 1 << 20  # bytes of a PEM file
 
 
 def carry_out(
@@ -255,7 +251,19 @@ def _stays_unfinished(
     journal.settle(move, MoveState.WAITING, brief)
     tell(f"the App runs at its source, and what has arrived on {target} is kept for the next try")
     tell(f"to go on: portkit cutover {move}; to remove it there: portkit rollback {move}")
+    _say_what_is_aside(ground)
     return True
+
+
+def _say_what_is_aside(ground: Ground) -> None:
+    """An App of the target's would be started on what has come of this one's data."""
+    live, plan = ground.plan.live, ground.plan
+    replaced = [each.name for each in live.taking if each.way is OnTaken.OVERRIDE] if live else []
+    if replaced:
+        ground.clock.observer.message(
+            f"the earlier data of {', '.join(replaced)} on {plan.target} is still set aside: start "
+            f"nothing there that uses it before portkit rollback {plan.move} has put it back"
+        )
 
 
 def _forward(ground: Ground, steps: Steps) -> None:
@@ -336,21 +344,6 @@ def _tags(
         and not service.image.startswith(labels.HELD)
         and service.name not in changed
     }
-
-
-def fingerprint(journal: Journal, spec: AppSpec) -> str:
-    """A keyed hash of what the processes will see: an App that changed since is noticed."""
-    # A CA's file is only named in the spec.
-    files = [each.health.ca_file for each in spec.services if each.health.ca_file is not None]
-    authorities = [hashlib.sha256(content(path, _CA_LIMIT)).hexdigest() for path in files]
-    row = {**asdict(spec), "authorities": authorities}
-    return journal.fingerprint(json.dumps(row, sort_keys=True, default=_told))
-
-
-def _told(value: object) -> str:
-    """What JSON has no word for. Of a path its name: a bundle's CA is in another folder each time,
-    and what is in the files of an App is in the spec itself."""
-    return value.name if isinstance(value, Path) else str(value)
 
 
 def absolute(source: str) -> str:

@@ -24,6 +24,7 @@ from portkit.move.ground import Ground
 from portkit.move.marker import mark
 from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, VOLUMES, Pause
 from portkit.move.step import BaseStep, FormStep
+from portkit.move.taken import require_unused
 from portkit.move.up import up_again
 from portkit.progress import Observer
 from portkit.report import adapter
@@ -128,6 +129,7 @@ class LastSync(FormStep):
     def do(self) -> JsonObject:
         ground = self.ground
         require_stopped(ground)
+        require_unused(ground)
         if live_of(ground).domain is not None:  # of containers it asks nothing, in the downtime
             with origin_of(ground) as there:
                 there.require_copied()
@@ -151,10 +153,11 @@ class VerifySource(FormStep):
         ground = self.ground
         require_stopped(ground)
         up_after_restart(ground, self.form)
-        if ground.unverified:
+        sent = ground.results.result(LAST_SYNC)["volumes"]
+        # What was hashed as a whole after the stop is verified already.
+        if ground.unverified and any(row["passes"][0]["remembered"] for row in sent):
             ground.clock.observer.message("the source is not verified, as was asked for")
             return {"verified": False}
-        sent = ground.results.result(LAST_SYNC)["volumes"]
         with ground.clock.phase("verify source"):
             for volume, row in zip(live_of(ground).travelling, sent, strict=True):
                 (last,) = row["passes"]
@@ -251,6 +254,7 @@ class Fence(BaseStep):
     """Nothing starts the App at its source any more; how it was right before is recorded."""
 
     def before(self) -> JsonObject:
+        require_unused(self.ground)
         with origin_of(self.ground) as there:
             there.require()
             there.require_copied()

@@ -24,7 +24,7 @@ from portkit.move.live_step import MoveLive
 from portkit.move.marker import mark, release
 from portkit.move.quiesce import Quiesce, Unquiesce
 from portkit.move.step import BaseStep, FormStep
-from portkit.move.taken import TakeVolumes
+from portkit.move.taken import TakeVolumes, require_unused
 from portkit.move.up import up_again, watch_over
 from portkit.move.walk import Step
 from portkit.wire.json_types import JsonObject
@@ -165,6 +165,7 @@ class Start(FormStep):
                 runner.stop(plan.move)
             if plan.live is not None:
                 cutover.require_stopped(ground)
+            require_unused(ground)
             watch = watch_over(ground, self.form, runner, way)
             for number in range(1, plan.repeat + 1):
                 counted = f" {number}" if number > 1 else ""

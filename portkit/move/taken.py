@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from portkit.boot import taken
 from portkit.model import OnTaken
+from portkit.move.ground import Ground
 from portkit.move.step import BaseStep
 from portkit.wire.json_types import JsonObject
+
+
+def require_unused(ground: Ground) -> None:
+    """ConflictError when a container that runs uses a volume of the target that the App takes. It
+    is asked while the App does not run there, so that such a container is somebody else's: it may
+    have been started long after `TakeVolumes` has asked, by its host's restart too."""
+    live = ground.plan.live
+    names = [each.name for each in live.taking] if live is not None else []
+    if not names:
+        return
+    # Imported here because the SDK may be absent where no engine is used.
+    from portkit.engines.docker_volumes import DockerVolumes
+
+    with closing(DockerVolumes(ground.target.docker_socket(), ground.target.name)) as engine:
+        engine.require_unused(names)
 
 
 class TakeVolumes(BaseStep):

@@ -27,7 +27,6 @@ from portkit.move import walk
 from portkit.move.by_marker import Connect
 from portkit.move.carry import (
     cargo_of,
-    fingerprint,
     form_reports,
     has_served,
     is_kept,
@@ -36,6 +35,7 @@ from portkit.move.carry import (
     walk_backward,
     walk_forward,
 )
+from portkit.move.fingerprint import fingerprint
 from portkit.move.forward import end as end_forward
 from portkit.move.ground import Ground, kept, read
 from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps

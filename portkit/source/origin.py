@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
@@ -50,11 +50,13 @@ class Origin(Protocol):
     def start(self) -> tuple[str, ...]:
         """Start again what ran before; what of it is not there any more, in words."""
 
-    def left(self) -> tuple[str, ...]:
-        """What of it is still there, in words."""
+    def left(self, back: Mapping[str, str]) -> tuple[str, ...]:
+        """What of it is still there, in words. back: volumes that are its own again, by their
+        names, with the Move that brought it back: these are not what stayed behind."""
 
-    def delete(self) -> None:
-        """Remove it there, with the data that was taken along. ConflictError while it runs."""
+    def delete(self, back: Mapping[str, str]) -> tuple[str, ...]:
+        """Remove it there, with the data that was taken along; which volumes could not be removed,
+        in words. ConflictError while it runs. back: as in `left`."""
 
 
 class Containers:
@@ -105,16 +107,17 @@ class Containers:
         gone = self._engine.start_these(ids, _PATIENCE_S)
         return tuple(f"container {identity[:12]}" for identity in gone)
 
-    def left(self) -> tuple[str, ...]:
+    def left(self, back: Mapping[str, str]) -> tuple[str, ...]:
         """What of it is still there, in words."""
-        return self._engine.left(self._live)
+        return self._engine.left(self._live, back)
 
-    def delete(self) -> None:
-        """Remove its containers, and the volumes whose data was taken along.
+    def delete(self, back: Mapping[str, str]) -> tuple[str, ...]:
+        """Remove its containers, and the volumes whose data was taken along and that nothing else
+        uses; those that could not be removed, in words.
 
         ConflictError while one of its containers runs.
         """
-        self._engine.delete(self._live)
+        return self._engine.delete(self._live, back)
 
 
 class Machine:
@@ -179,17 +182,17 @@ class Machine:
         self._engine.start_again(self._domain.id)
         return ()
 
-    def left(self) -> tuple[str, ...]:
+    def left(self, back: Mapping[str, str]) -> tuple[str, ...]:
         """The VM with its disks."""
         if not self._engine.is_there(self._domain.id):
             return ()
         state = "running" if self._engine.seen(self._domain.id).running else "stopped"
         return (f"VM {self._domain.id} with its disks: {state}",)
 
-    def delete(self) -> None:
+    def delete(self, back: Mapping[str, str]) -> tuple[str, ...]:
         """Remove it, its disks, and its base where no other VM stands on that."""
         if not self._engine.is_there(self._domain.id):
-            return
+            return ()
         if self._engine.seen(self._domain.id).running:
             raise ConflictError(
                 "the App runs at its source",
@@ -198,6 +201,7 @@ class Machine:
             )
         self._engine.remove(self._domain.id)
         self._host.remote.call("instance.remove", {"id": self._domain.id})
+        return ()
 
 
 @contextmanager

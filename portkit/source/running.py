@@ -254,6 +254,16 @@ def chosen(volumes: Sequence[Volume], on_taken: Mapping[str, OnTaken]) -> tuple[
             details=f"{', '.join(unknown)[:300]}; it has {', '.join(sorted(known)) or 'none'}",
             resolution="Name one of these in --volumes NAME=..., or leave NAME= out for all.",
         )
+    for name in on_taken:
+        fitting = [each for each in volumes if name and name in (each.engine_name, each.name)]
+        if len({each.engine_name or each.name for each in fitting}) > 1:
+            about = ", ".join(f"{each.engine_name} ({each.name})" for each in fitting)
+            raise AppError(
+                "a name in --volumes fits two volumes of the App",
+                details=f"{name}: {about}"[:500],
+                resolution="Name each by the other of its names: the engine's comes first above, "
+                "and that of the compose file is in brackets.",
+            )
     found = []
     for each in volumes:
         usual = on_taken.get("", OnTaken.REFUSE)

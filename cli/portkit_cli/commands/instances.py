@@ -12,7 +12,7 @@ import click
 from rich.table import Table
 
 from portkit import boot
-from portkit.boot import Runner
+from portkit.boot import Runner, taken
 from portkit.host import Host, connect
 from portkit.model import Form, Instance, ServiceState
 from portkit_cli.options import Messages, on_host, output
@@ -196,6 +196,7 @@ def rm(
 
     The volumes of an App that was running when it was moved hold its data, and stay unless --data
     is given. Those of a VM are its disks: with such data it is only removed when --data is given.
+    A volume that the host had before the Move stays in any case.
 
     Both forms are removed, or only the one that --form names. portkit asks first, unless --yes is
     given. With SERVICE, only the container of that one is removed, and the App's volumes and
@@ -217,8 +218,16 @@ def rm(
         names = ", ".join(f"{row.id} ({row.app}, {row.form.value})" for row in rows)
         if not yes:
             click.confirm(f"Remove {clean(names)} and its volumes from {host}?", abort=True)
+        replaced = taken.left(there, rows[0].id) if data else ()
         for row in rows:
             _remove(there, row, keep_data=not data)
+    for each in replaced:
+        click.echo(
+            clean(
+                f"volume {each.volume} stays: it was there before the Move. Its earlier content is "
+                f"beside it, in {each.place}: portkit forget {each.move} --delete removes that"
+            )
+        )
     click.echo(f"{rows[0].id} removed")
 
 

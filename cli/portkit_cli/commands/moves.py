@@ -269,7 +269,9 @@ def forget(identity: str, delete: bool, keep: bool) -> None:
     What is there is printed, also what is forwarded from there, and what volumes of the target had
     that the Move replaced (--volumes override). With --delete, its containers and volumes are
     removed, and what was set aside, and the forward ends; with --keep they are left to you. Without
-    either, nothing is forgotten.
+    either, nothing is forgotten. A volume there that is in use, or that a later Move has given to
+    the App again, is not removed. What was set aside can only be reached by this Move, so --keep is
+    refused while it is there.
 
     \b
     Examples:
@@ -279,6 +281,8 @@ def forget(identity: str, delete: bool, keep: bool) -> None:
     if delete and keep:
         raise click.UsageError("--delete and --keep exclude each other")
     journal = Journal()
+    if keep:
+        library.require_nothing_aside(identity, journal=journal)
     left = None if keep else library.left_behind(identity, delete=delete, journal=journal)
     if left is not None and (left.things or left.set_aside):
         _print_left(left)

@@ -19,7 +19,7 @@ from portkit.bundle.document import digest_of
 from portkit.errors import AppError, ConflictError, PortkitError, SpaceError
 from portkit.model import Artifact, Finding, Form, HealthProbe, Severity
 from portkit.move import Journal
-from portkit.move.carry import fingerprint
+from portkit.move.fingerprint import fingerprint
 from portkit.store import Store
 from portkit.wire.content import Plain
 from tests.unit.bundle.altered import altered, blob_name, build, parts, refused, unpacked

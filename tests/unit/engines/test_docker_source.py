@@ -108,12 +108,12 @@ def test_a_volume_that_was_made_anew_is_not_deleted(
         for number, name in enumerate(("data", "logs"))
     )
     live = Live(containers, volumes)
-    left = [thing for thing in docker.left(live) if thing.startswith("volume")]
+    left = [thing for thing in docker.left(live, {}) if thing.startswith("volume")]
     assert left == [
         "volume data (may be another of that name; portkit does not delete it)",
         "volume logs",
     ]
-    docker.delete(live)
+    docker.delete(live, {})
     deleted = [path.rpartition("/")[2] for how, path, _ in engine.requests if how == "DELETE"]
     assert "logs" in deleted
     assert "data" not in deleted
@@ -135,8 +135,8 @@ def test_a_volume_that_a_container_of_the_app_still_has_is_its_own(
         LiveVolume(1, "", "/srv", ""),
     )
     live = Live((LiveContainer(WEB, "web", "always", running=True),), volumes)
-    assert "volume data" in docker.left(live)
-    docker.delete(live)
+    assert "volume data" in docker.left(live, {})
+    docker.delete(live, {})
     assert engine.asked("DELETE", "/volumes/data")
 
 
@@ -150,8 +150,8 @@ def test_a_volume_whose_data_did_not_travel_is_not_deleted(
     volume = LiveVolume(0, "data", "/v/data", "now", way=OnTaken.KEEP)
     live = Live((LiveContainer(WEB, "web", "always", running=True),), (volume,))
     kept = "volume data (its data is nowhere else; portkit does not delete it)"
-    assert kept in docker.left(live)
-    docker.delete(live)
+    assert kept in docker.left(live, {})
+    docker.delete(live, {})
     assert not engine.asked("DELETE", "/volumes")
 
 
@@ -159,5 +159,49 @@ def test_nothing_is_deleted_while_it_runs(engine: FakeEngine, docker: DockerSour
     have(engine, db="exited no", web="running no")
     live = Live((LiveContainer(WEB, "web", "always", running=True),), ())
     with pytest.raises(ConflictError, match="runs at its source"):
-        docker.delete(live)
+        docker.delete(live, {})
     assert not engine.asked("DELETE", "/")
+
+
+def back_again(engine: FakeEngine, *, other: bool) -> Live:
+    """The App has moved away and back, into the volume that its old container still has."""
+    have(engine, db="running always", web="exited no")
+    (_, rows) = engine.answers["GET /containers/json"]
+    rows[:] = [{**row, "Mounts": [{"Name": "data"}]} for row in rows[0 if other else 1 :]]
+    engine.answers[f"DELETE /containers/{WEB}"] = (204, b"")
+    engine.answers["GET /volumes"] = (200, {"Volumes": [{"Name": "data", "CreatedAt": "then"}]})
+    volume = LiveVolume(0, "data", "/v/data", "then")
+    return Live((LiveContainer(WEB, "web", "always", running=True),), (volume,))
+
+
+def test_a_volume_that_another_container_has_is_not_deleted(
+    engine: FakeEngine, docker: DockerSource
+) -> None:
+    live = back_again(engine, other=True)
+    said = f"volume data (it is in use by container {DB[:12]}; portkit does not delete it)"
+    assert said in docker.left(live, {})
+    assert docker.delete(live, {}) == ()
+    assert engine.asked("DELETE", f"/containers/{WEB}")
+    assert not engine.asked("DELETE", "/volumes")
+
+
+def test_a_volume_that_is_the_app_s_again_is_not_deleted(
+    engine: FakeEngine, docker: DockerSource
+) -> None:
+    """Nothing has it but the old container; it may be the only copy."""
+    live = back_again(engine, other=False)
+    back = {"data": "pk-000000000002"}
+    (_, said, *_) = docker.left(live, back)
+    assert "the App's again, by Move pk-000000000002; portkit does not delete it" in said
+    assert docker.delete(live, back) == ()
+    assert not engine.asked("DELETE", "/volumes")
+
+
+def test_a_volume_that_cannot_be_removed_does_not_hold_up_the_rest(
+    engine: FakeEngine, docker: DockerSource
+) -> None:
+    live = back_again(engine, other=False)
+    engine.answers["DELETE /volumes/data"] = (409, {"message": "volume is in use"})
+    (stay,) = docker.delete(live, {})
+    assert stay == "volume data: web1: volume is in use"
+    assert engine.asked("DELETE", f"/containers/{WEB}")

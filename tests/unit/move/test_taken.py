@@ -22,11 +22,13 @@ from portkit.engines.docker import Docker
 from portkit.engines.docker_volumes import DockerVolumes
 from portkit.errors import AppError, ConflictError, IncompatibleError
 from portkit.model import App, AppSpec, Form, LiveVolume, Mount, OnTaken, Service, Volume
-from portkit.move import behind, cutover, move_app, plan_app
+from portkit.move import behind, carry, cutover, move_app, plan_app, steps
 from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState
-from portkit.move.plan import plan_from
+from portkit.move.plan import Pause, plan_from
 from portkit.move.steps import steps_of
+from portkit.move.taken import require_unused
+from portkit.move.walk import StepState
 from portkit.source.running import Running, chosen
 from tests.factories import FACTS, IMAGE, Heard, live, plan
 from tests.unit.fake_engine import FakeEngine, fake_engine
@@ -97,6 +99,18 @@ def test_a_choice_is_for_a_volume_of_the_app() -> None:
     with pytest.raises(AppError, match="no volume of that name") as caught:
         chosen(volumes(), {"shop_dta": OnTaken.KEEP})
     assert "shop_dta; it has data," in caught.value.details
+
+
+def test_a_name_that_fits_two_volumes_is_refused() -> None:
+    """`data` of the compose file, and an external volume that the engine calls `data`."""
+    both = (Volume("data", "shop_data"), Volume("theirs", "data", external=True))
+    with pytest.raises(AppError, match="fits two volumes") as caught:
+        chosen(both, {"data": OnTaken.OVERRIDE})
+    assert "shop_data (data), data (theirs)" in caught.value.details
+    found = chosen(both, {"shop_data": OnTaken.OVERRIDE, "theirs": OnTaken.KEEP})
+    assert [each.on_taken for each in found] == [OnTaken.OVERRIDE, OnTaken.KEEP]
+    one = chosen((Volume("data", "data"), Volume("also", "data")), {"data": OnTaken.KEEP})
+    assert [each.on_taken for each in one] == [OnTaken.KEEP] * 2, "it is one volume"
 
 
 def test_a_vm_takes_no_volume() -> None:
@@ -237,7 +251,7 @@ def test_where_all_is_kept_the_target_is_not_asked_what_is_left(
 
     @contextmanager
     def origin(*_: object) -> Iterator[Any]:
-        yield SimpleNamespace(left=lambda: ("container web",))
+        yield SimpleNamespace(left=lambda back: ("container web",))
 
     monkeypatch.setattr(behind, "origin", origin)
     monkeypatch.setattr(behind.forward, "forwarded", lambda host: ())
@@ -258,6 +272,51 @@ def test_no_size_is_asked_for_before_it_is_put_back(monkeypatch: pytest.MonkeyPa
         ("volume.kept", {"id": MOVE, "sizes": False}),
         ("volume.back", {"id": MOVE}),
     ]
+
+
+@pytest.mark.parametrize("step", ["fence", "last sync", "boot image"])
+def test_what_began_to_use_a_volume_since_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, engine: FakeEngine, step: str
+) -> None:
+    """Before the data comes for the last time, and before the App is started there."""
+    users = [{"Id": "c" * 64, "State": "running"}]
+    engine.answers["GET /containers/json"] = (200, users)
+    there = ground(monkeypatch, [])
+    there.target.docker_socket = lambda: engine.socket  # type: ignore[method-assign]
+
+    @contextmanager
+    def runner(*_: object) -> Iterator[Any]:
+        yield SimpleNamespace()  # nothing is copied, and nothing started
+
+    monkeypatch.setattr(cutover.boot, "runner", runner)
+    there.cargo = SimpleNamespace(spec=SimpleNamespace(front=None))  # type: ignore[assignment]
+    monkeypatch.setattr(steps.health, "way_of", lambda *_: None)
+    one = {each.name: each for each in steps_of(there)}[step]
+    with pytest.raises(ConflictError, match="in use there") as caught:
+        one.before() if step == "fence" else one.do()
+    assert "shop_data on there" in caught.value.details
+    plain = replace(there.plan, live=live())
+    require_unused(replace(there, plan=plan_from(plain.to_json())))
+
+
+@pytest.mark.parametrize("way", [OnTaken.OVERRIDE, OnTaken.KEEP])
+def test_a_move_that_waits_says_what_is_still_set_aside(
+    monkeypatch: pytest.MonkeyPatch, way: OnTaken
+) -> None:
+    there = ground(monkeypatch, [])
+    journal = Journal()
+    volume = LiveVolume(0, "shop_data", "/v", way=way)
+    chosen_plan = replace(there.plan, live=live(volumes=(volume,)), pauses=(Pause.CUTOVER,))
+    there = replace(there, plan=chosen_plan)
+    journal.add(MOVE, app="shop", source="old", target="new", plan=chosen_plan.to_json())
+    record = journal.record(MOVE)
+    record.note("presync", StepState.DONE)
+    record.note("wait", StepState.DOING)
+    assert carry._stays_unfinished(there, journal, record, "no", served=False)
+    heard = there.clock.observer.messages  # type: ignore[attr-defined]
+    said = [text for text in heard if "set aside" in text]
+    assert len(said) == (way is OnTaken.OVERRIDE)
+    assert all("shop_data on new" in text and f"portkit rollback {MOVE}" in text for text in said)
 
 
 # ---------------------------------------------------------------- the engine

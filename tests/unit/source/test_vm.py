@@ -216,8 +216,8 @@ def test_one_that_is_gone_is_told() -> None:
     one = machine(engine)
     one.settle()
     assert one.start() == ("VM pk-0123456789ab",)
-    assert one.left() == ()
-    one.delete()
+    assert one.left({}) == ()
+    one.delete({})
     with pytest.raises(EngineError):
         one.require()
     assert engine.did == []
@@ -242,11 +242,11 @@ def test_one_that_writes_elsewhere_since_is_not_copied(now: set[str]) -> None:
 def test_one_that_runs_is_not_deleted() -> None:
     engine = Engine()
     with pytest.raises(ConflictError, match="runs at its source"):
-        machine(engine).delete()
+        machine(engine).delete({})
     engine.power_off("")
     one = machine(engine)
-    assert one.left() == ("VM pk-0123456789ab with its disks: stopped",)
-    one.delete()
+    assert one.left({}) == ("VM pk-0123456789ab with its disks: stopped",)
+    one.delete({})
     assert engine.did == ["power off", "remove", "instance.remove"]
 
 

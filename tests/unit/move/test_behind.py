@@ -1,0 +1,162 @@
+"""What is forgotten of a Move, and what that may not take away."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from portkit_cli.commands import instances
+from portkit_cli.main import main
+
+from portkit import boot
+from portkit.boot import taken
+from portkit.boot.taken import SetAside
+from portkit.errors import ConflictError
+from portkit.model import Form, Instance, LiveVolume, OnTaken
+from portkit.move import behind, forward
+from portkit.move.journal import Entry, Journal, MoveState
+from tests.factories import live, plan
+
+FIRST, SECOND = "pk-000000000001", "pk-000000000002"
+PLACE = f"/v/data/portkit-was-{FIRST}"
+ASIDE = (SetAside(FIRST, "data", PLACE, 4096),)
+
+
+@contextmanager
+def connect(name: str, *_: object) -> Iterator[Any]:
+    yield SimpleNamespace(name=name, endpoint=name)
+
+
+def moved(
+    journal: Journal,
+    way: OnTaken | None,
+    identity: str = FIRST,
+    source: str = "old",
+    target: str = "new",
+    state: MoveState = MoveState.DONE,
+) -> Entry:
+    volume = LiveVolume(0, "data", "/v/data/_data", way=way)
+    made = plan(
+        move=identity,
+        source=source,
+        target=target,
+        forms=(Form.IMAGE,),
+        keep=Form.IMAGE,
+        live=live(volumes=(volume,)),
+    )
+    journal.add(identity, app="shop", source=source, target=target, plan=made.to_json())
+    journal.settle(identity, state)
+    return journal.get(identity)
+
+
+@pytest.mark.parametrize(
+    ("way", "target", "state", "found"),
+    [
+        (OnTaken.OVERRIDE, "old", MoveState.DONE, {"data": SECOND}),
+        (OnTaken.KEEP, "old", MoveState.WAITING, {"data": SECOND}),
+        (OnTaken.KEEP, "old", MoveState.ROLLED_BACK, {}),
+        (OnTaken.KEEP, "third", MoveState.DONE, {}),
+        (None, "old", MoveState.DONE, {}),  # its data went into a new volume
+    ],
+)
+def test_what_a_later_move_has_given_to_the_app_again(
+    way: OnTaken | None, target: str, state: MoveState, found: dict[str, str]
+) -> None:
+    journal = Journal()
+    first = moved(journal, None)
+    second = moved(journal, way, SECOND, "new", target, state)
+    assert behind.came_back(first, journal.moves()) == found
+    assert behind.came_back(second, journal.moves()) == {}, "an earlier one gives nothing back"
+    older = replace(second, plan={"schema": "portkit.plan/1"})
+    assert behind.came_back(first, (older,)) == {}
+
+
+def at_its_end(monkeypatch: pytest.MonkeyPatch, stay: tuple[str, ...]) -> list[Any]:
+    """What a forget did, at a source where these volumes cannot be removed."""
+    did: list[Any] = []
+    there = SimpleNamespace(
+        left=lambda back: ("container", *back),
+        delete=lambda back: did.append(("deleted", back)) or stay,
+    )
+    monkeypatch.setattr(behind, "origin", lambda *_: nullcontext(there))
+    monkeypatch.setattr(forward, "forwarded", lambda host: ())
+    monkeypatch.setattr(forward, "end", lambda identity, host: did.append("forward"))
+    monkeypatch.setattr(taken, "left", lambda host, identity="": ASIDE)
+    monkeypatch.setattr(taken, "drop", lambda host, identity: did.append(("dropped", host.name)))
+    return did
+
+
+def test_a_volume_that_stays_does_not_keep_the_move_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    journal = Journal()
+    moved(journal, OnTaken.OVERRIDE)
+    did = at_its_end(monkeypatch, ("volume other: in use",))
+    monkeypatch.setattr(behind, "_refuse_holding", lambda *_: None)
+    with pytest.raises(ConflictError, match="could not be removed") as caught:
+        behind.left_behind(FIRST, delete=True, journal=journal, connect=connect)
+    assert f"portkit forget {FIRST} --keep" in caught.value.resolution
+    assert did == [("deleted", {}), "forward", ("dropped", "new")]
+
+
+def test_what_is_the_app_s_again_does_not_refuse_to_forget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beside the volume is what it had before the second Move, which is not touched."""
+    journal = Journal()
+    moved(journal, None)
+    did = at_its_end(monkeypatch, ())
+    with pytest.raises(ConflictError, match="still has what it had before"):
+        behind.left_behind(FIRST, delete=True, journal=journal, connect=connect)
+    assert did == []
+    moved(journal, OnTaken.OVERRIDE, SECOND, "new", "old")
+    left = behind.left_behind(FIRST, delete=True, journal=journal, connect=connect)
+    assert left is not None
+    assert left.things == ("container", "data")
+    assert did == [("deleted", {"data": SECOND}), "forward"]
+
+
+@pytest.mark.parametrize(
+    ("way", "aside", "refused"),
+    [
+        (OnTaken.OVERRIDE, ASIDE, True),
+        (OnTaken.OVERRIDE, (), False),
+        (OnTaken.KEEP, ASIDE, False),
+        (None, ASIDE, False),
+    ],
+)
+def test_the_only_way_to_what_is_set_aside_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch, way: OnTaken | None, aside: tuple[SetAside, ...], refused: bool
+) -> None:
+    journal = Journal()
+    moved(journal, way)
+    monkeypatch.setattr(
+        behind.require_nothing_aside, "__kwdefaults__", {"journal": None, "connect": connect}
+    )
+    monkeypatch.setattr(taken, "left", lambda host, identity: aside)
+    done = CliRunner().invoke(main, ["forget", FIRST, "--keep"])
+    assert bool(journal.moves()) is refused
+    assert done.exit_code == (ConflictError.exit_code if refused else 0), done.output
+    if refused:
+        assert f"portkit forget {FIRST} --delete" in done.stderr
+        assert PLACE in done.stderr
+
+
+@pytest.mark.parametrize("data", [True, False])
+def test_rm_names_the_volumes_that_stay(monkeypatch: pytest.MonkeyPatch, data: bool) -> None:
+    did: list[Any] = []
+    one = Instance(FIRST, "shop", Form.IMAGE, "new", "running")
+    runner = SimpleNamespace(remove=lambda identity, keep_data: did.append(keep_data))
+    monkeypatch.setattr(instances, "connect", connect)
+    monkeypatch.setattr(boot, "instances", lambda host: (one,))
+    monkeypatch.setattr(boot, "runner", lambda *_: nullcontext(runner))
+    monkeypatch.setattr(taken, "left", lambda host, identity: ASIDE if not did else ())
+    words = ["rm", FIRST, "--on", "new", "--yes", *(["--data"] if data else [])]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert did == [not data]
+    assert ("volume data stays: it was there before the Move" in done.stdout) is data
+    assert (f"portkit forget {FIRST} --delete" in done.stdout) is data
