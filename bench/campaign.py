@@ -28,7 +28,7 @@ class Played:
         count = (
             f"all {self.every}" if self.rounds == self.every else f"{self.rounds} of {self.every}"
         )
-        name = f"{what}, {count} {self.every} rounds: those that did not end as they should"
+        name = f"{what}, {count} rounds: those that did not end as they should"
         return harness.Row(name, "rounds", (float(len(self.wrong)),), limit=0)
 
 
