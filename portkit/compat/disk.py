@@ -10,7 +10,7 @@ from portkit.architecture import AMD64, TABLE
 from portkit.compat.rule import Found, UnknownFact
 from portkit.compat.versions import dotted, version
 from portkit.model import Facts, Severity
-from portkit.model.disk import Boot, DiskFile, DiskFormat, DiskMachine, TableKind
+from portkit.model.disk import Boot, DiskFile, DiskMachine, TableKind
 
 _ESP = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "EF"})  # UEFI 2.10, tables 5.7 and 5.4
 _DIRTY, _CORRUPT, _KNOWN_BITS = 0, 1, 5
@@ -126,13 +126,14 @@ def encrypted(case: DiskCase) -> Iterator[Found]:
 
 
 def room(case: DiskCase) -> Iterator[Found]:
-    """The file must fit on the host; a guest may make it as large as its disk."""
+    """The file without its holes must fit on the host; a guest may make it as large as its disk."""
     free, disk = case.facts.store_free_bytes, case.disk
-    if disk.file_bytes > free:
-        yield Found(f"the disk file has {disk.file_bytes} bytes, and {free} are free there")
-    elif disk.format is DiskFormat.QCOW2 and disk.virtual_bytes > free:
+    most = max(disk.file_bytes, disk.virtual_bytes)
+    if disk.stored_bytes > free:
+        yield Found(f"the disk file has {disk.stored_bytes} bytes, and {free} are free there")
+    elif most > free:
         yield Found(
-            f"the disk can grow to {disk.virtual_bytes} bytes, and {free} are free there",
+            f"the disk can grow to {most} bytes, and {free} are free there",
             severity=Severity.WARNING,
         )
 
@@ -152,7 +153,8 @@ def chipset(case: DiskCase) -> Iterator[Found]:
 
 
 def firmware(case: DiskCase) -> Iterator[Found]:
-    """The host must have the firmware; secure boot needs a machine with SMM, which is q35 alone."""
+    """The host must have the firmware. Secure boot needs one that is made for it, and on amd64 a
+    machine with SMM, which is q35 alone."""
     facts = case.facts
     if case.uefi and not ("efi" in facts.guests.firmware or facts.uefi):
         yield Found("the host has no UEFI firmware for guests", (facts.host,))
@@ -164,6 +166,14 @@ def firmware(case: DiskCase) -> Iterator[Found]:
         yield Found(
             f"secure boot needs a machine with SMM, and {case.chipset} has none",
             remedy="Use --machine q35.",
+        )
+    elif case.firmware is Boot.UEFI_SECURE and not facts.guests.secure:
+        raise UnknownFact("whether it has a firmware for secure boot")
+    elif case.firmware is Boot.UEFI_SECURE and "yes" not in facts.guests.secure:
+        yield Found(
+            "the host has no firmware for secure boot",
+            (f"{facts.host}: libvirt's loader/enum[@name='secure'] has no 'yes'",),
+            "Install a firmware for it there (Debian: ovmf), or use --firmware uefi.",
         )
 
 
@@ -237,6 +247,13 @@ def loader(case: DiskCase) -> Iterator[Found]:
     paths = [each.path for each in inside.loaders]
     if any(path.upper() == case.default_loader.upper() for path in paths):
         return
+    if inside.unread:
+        yield Found(
+            f"whether {case.default_loader} is on the disk is not known: not all was read",
+            inside.unread[:8],
+            severity=Severity.UNKNOWN,
+        )
+        return
     yield Found(
         f"a UEFI firmware does not start this disk: {case.default_loader} is not on it",
         tuple(paths[:8]) or ("no loader for UEFI",),
@@ -271,10 +288,22 @@ def signature(case: DiskCase) -> Iterator[Found]:
 
 
 def kernel(case: DiskCase) -> Iterator[Found]:
-    """A boot loader has nothing to start: no kernel is in any file system of the disk."""
-    inside = case.disk.inside
-    if inside.looked and not inside.kernels and not inside.unread:
-        yield Found("no kernel is on the disk", inside.systems[:4] or ("no system was found",))
+    """Nothing is there to be started: no kernel is in any file system of the disk, no program for
+    UEFI and no boot loader. With one of these the kernel may be in it, or where nobody looked."""
+    inside, layout = case.disk.inside, case.disk.layout
+    if not inside.looked or inside.kernels or inside.unread:
+        return
+    starts = [each.path for each in inside.loaders[:4]]
+    starts += [f"boot code: {layout.code}"] if layout is not None and layout.code else []
+    systems = inside.systems[:4] or ("no system was found",)
+    if not starts:
+        yield Found("no kernel is on the disk", systems)
+        return
+    yield Found(
+        "no kernel was found where they usually are; what starts the disk may have one",
+        (*systems, *starts),
+        severity=Severity.UNKNOWN,
+    )
 
 
 def old_kernel(case: DiskCase) -> Iterator[Found]:

@@ -87,6 +87,12 @@ def runs(status: str) -> bool:
     return _STATES.get(status, "exited") == "running"
 
 
+def came_up(status: str, exit_code: int | None) -> bool:
+    """Whether a container shows that its image lacks nothing for its start: it runs, or is done.
+    One that is about to be started again may never have begun."""
+    return status in ("running", "paused") or (status, exit_code) == ("exited", 0)
+
+
 def ordered(rows: Sequence[Row]) -> list[Row]:
     """By what each needs; rows that need each other, which nobody but a stranger would write, stay
     as they are."""

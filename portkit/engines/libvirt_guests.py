@@ -54,6 +54,7 @@ def guests(capabilities: str, domain: str, *, machine: str) -> Guests:
     return Guests(
         machines=tuple(sorted(_machines(whole, machine))),
         firmware=tuple(_values(one.find("os/enum[@name='firmware']"))),
+        secure=tuple(_values(one.find("os/loader/enum[@name='secure']"))),
         cpu_model=model,
         cpu_level=level,
         cpu_models={} if cpu is None else dict(_usable(cpu)),

@@ -86,6 +86,7 @@ class _Guests(_Part):
     cpu_models: Annotated[dict[_Word, int], Field(max_length=2000)] = {}
     note: _Word = ""
     architectures: _Words = []
+    secure: _Words = []
 
 
 class _Facts(BaseModel):

@@ -106,11 +106,13 @@ class Inside:
 
 @dataclass(frozen=True)
 class DiskFile:
-    """A disk file and what was read of it. layout: None where its content was not read."""
+    """A disk file and what was read of it. stored_bytes: of file_bytes, what is not a hole.
+    layout: None where its content was not read."""
 
     name: str
     format: DiskFormat
     file_bytes: int
+    stored_bytes: int
     virtual_bytes: int
     qcow2: Qcow2 | None = None
     layout: Layout | None = None

@@ -103,7 +103,8 @@ class Guests:
 
     architectures: those for which it knows an emulator, the host's own or not.
 
-    machines: machine types, aliases included. firmware: "bios", "efi". cpu_model, cpu_level: of the
+    machines: machine types, aliases included. firmware: "bios", "efi". secure: whether a loader
+    for secure boot may be asked for, "yes", "no" or both. cpu_model, cpu_level: of the
     most that a guest gets, and its x86-64 level. cpu_models: those that work there, and the level
     of each. note: why nothing is known, where libvirt was asked.
     """
@@ -115,6 +116,7 @@ class Guests:
     cpu_models: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
     architectures: tuple[str, ...] = ()
+    secure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

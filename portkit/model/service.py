@@ -212,7 +212,8 @@ class App:
 
     services: in the order of the file. front: the service that answers for the App; "" is the
     first. machine: of the one VM that holds the App. running: whether it was read from containers
-    that run, which say all of it, and not from a file.
+    that run, which say all of it, and not from a file. seen_up: whether all of it was seen to run
+    there: a VM that is off and a container that ends again and again show nothing of their images.
     """
 
     name: str  # [a-z0-9][a-z0-9_-]{0,62}
@@ -225,6 +226,7 @@ class App:
     machine: Machine = field(default_factory=Machine)
     reading: Reading = field(default_factory=Reading)
     running: bool = False
+    seen_up: bool = False
 
     @property
     def front_service(self) -> Service:

@@ -124,7 +124,7 @@ def documented(
     lacks = request.source.lacking(None, request.store)
     apps = {each.app.name: (each.spec, each.image.images) for each in packages}
     own = {each.app.name: each.needs for each in packages}
-    run = [each.app.name for each in packages if each.app.running]
+    run = [each.app.name for each in packages if each.app.seen_up]
     judged = compat.documented(apps, profile, request.forms, own, run)
     cells = []
     for each in packages:

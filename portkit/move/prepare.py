@@ -325,7 +325,7 @@ def _packed(
 
 def disproved(app: App, found: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """The findings of an App, without what is disproved by its running at its source."""
-    return compat.disproved(found) if app.running else found
+    return compat.disproved(found) if app.seen_up else found
 
 
 def _can_wait(packed: Sequence[Packed], facts: Facts, job: Job) -> bool:

@@ -6,13 +6,15 @@ opened, whatever the disk names.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from portkit.errors import AppError
+from portkit.errors import AppError, ConflictError
 from portkit.model.disk import DiskFile, DiskFormat, Inside, Layout, Qcow2
 from portkit.needs import partition_table, qcow2
 from portkit.needs.inside import look
@@ -40,6 +42,10 @@ _FOREIGN = {
 }
 _FOOTER, _FOOTER_BYTES = b"conectix", 512
 _ISO, _ISO_AT = b"CD001", 32769
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux (fcntl(2))
+# QEMU locks the byte 100 + N of a file for each permission N that it has on it: 1 to 3 are to
+# write, to write what is there already, and to resize (block/file-posix.c, block-common.h).
+_QEMU_WRITES, _QEMU_WRITES_BYTES = 101, 3
 
 
 def is_disk(name: str) -> bool:
@@ -55,7 +61,8 @@ def read(path: Path, kind: DiskFormat | None = None, *, within: bool = True) -> 
     """What a disk file says of itself. kind: what it is, else its name has to say so. within: also
     what is in its file systems, which takes a while.
 
-    AppError where it cannot be read or is something else; VerifyError where it is damaged.
+    AppError where it cannot be read or is something else; VerifyError where it is damaged;
+    ConflictError where a VM has it open, or it changes while it is read.
     """
     kind = kind or SUFFIXES.get(path.suffix.lower())
     if kind is None:
@@ -64,30 +71,80 @@ def read(path: Path, kind: DiskFormat | None = None, *, within: bool = True) -> 
             details=str(path),
             resolution="Name it with --disk-format qcow2 or --disk-format raw.",
         )
-    found = _headers(path, kind)
+    with _opened(path) as file:
+        _refuse_in_use(path, file)
+        return _read(path, file, kind, within=within)
+
+
+def _read(path: Path, file: BinaryIO, kind: DiskFormat, *, within: bool) -> DiskFile:
+    before = _identity(os.fstat(file.fileno()))
+    found = _headers(path, file, kind)
     if found.layout is None:
         inside = Inside(unread=("its content is encrypted, in another file, or unknown",))
     elif within:
         inside = look(path, kind)
     else:
         inside = Inside(unread=("it was not asked for",))
+    # libguestfs and its QEMU open the disk by its path, which need not be this file any more.
+    try:
+        after = _identity(path.stat())
+    except OSError:
+        after = ()
+    if after != before:
+        raise ConflictError(
+            "the disk was changed or replaced while it was read",
+            details=str(path),
+            resolution="Check it again when nothing writes to it, or check a copy.",
+        )
     return replace(found, inside=inside)
 
 
-def _headers(path: Path, kind: DiskFormat) -> DiskFile:
-    with _opened(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        head = file.read(_HEAD_BYTES)
-        _refuse_foreign(path, kind, file, head, size)
-        if kind is DiskFormat.QCOW2:
-            return _qcow2(path, file, head, size)
-        return DiskFile(
-            name=_name(path),
-            format=kind,
-            file_bytes=size,
-            virtual_bytes=size,
-            layout=partition_table.layout(lambda at, count: _at(file, at, count), size),
+def _identity(told: os.stat_result) -> tuple[int, ...]:
+    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
+
+
+def _refuse_in_use(path: Path, file: BinaryIO) -> None:
+    """ConflictError where a VM has the disk open and may write to it: what is read then is of no
+    one moment. QEMU locks a byte for each thing that it does to a file; one that only reads, as a
+    second check does, is no hindrance."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _QEMU_WRITES, _QEMU_WRITES_BYTES, 0)
+    try:
+        told = fcntl.fcntl(file.fileno(), fcntl.F_OFD_GETLK, asked)
+    except OSError as error:
+        raise AppError(
+            "whether a VM has the disk open cannot be asked",
+            details=f"{path}: {error.strerror}",
+            resolution="Check a copy of it on a local file system.",
+        ) from error
+    if _FLOCK.unpack(told)[0] != fcntl.F_UNLCK:
+        raise ConflictError(
+            "a VM has it open",
+            details=str(path),
+            resolution="Shut the VM down, or check a copy of its disk.",
         )
+
+
+def _headers(path: Path, file: BinaryIO, kind: DiskFormat) -> DiskFile:
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(_HEAD_BYTES)
+    _refuse_foreign(path, kind, file, head, size)
+    if kind is DiskFormat.QCOW2:
+        return _qcow2(path, file, head, size)
+    return DiskFile(
+        name=_name(path),
+        format=kind,
+        file_bytes=size,
+        stored_bytes=_stored(file),
+        virtual_bytes=size,
+        layout=partition_table.layout(lambda at, count: _at(file, at, count), size),
+    )
+
+
+def _stored(file: BinaryIO) -> int:
+    """What a copy without the holes takes: st_blocks counts units of 512 bytes (stat(2)), and may
+    include some that a file system reserved behind the end."""
+    told = os.fstat(file.fileno())
+    return min(told.st_blocks * 512, told.st_size)
 
 
 def _name(path: Path) -> str:
@@ -100,6 +157,7 @@ def _qcow2(path: Path, file: BinaryIO, head: bytes, size: int) -> DiskFile:
         name=_name(path),
         format=DiskFormat.QCOW2,
         file_bytes=size,
+        stored_bytes=_stored(file),
         virtual_bytes=told.virtual_bytes,
         qcow2=told,
         layout=_content(file, told, size),

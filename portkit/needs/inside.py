@@ -6,6 +6,7 @@ or fails, nothing is known, and why is told.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -35,6 +36,12 @@ _MICROSOFT = (
     b"Windows UEFI CA 2023",
 )
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "i386": "386", "arm": "arm"}
+# Initrds of no usual start, in their names: the first has every driver (dracut), the second starts
+# after a crash.
+_SPARE = ("rescue", "kdump")
+# The release of a kernel: in the names of its initrd (Debian, Red Hat, SUSE) and of its modules.
+_OF_INITRD = re.compile(r"/(?:initrd|initramfs)(?:\.img)?-([^/]+?)(?:\.img)?$")
+_OF_MODULES = re.compile(r"/lib/modules/([^/]+)/modules\.builtin$")
 _FIXED = ("/dev/sd", "/dev/hd", "/dev/xvd")
 
 _Text = Annotated[str, Field(max_length=256 << 10)]
@@ -68,6 +75,7 @@ class _Place(_Strict):
     kernels: _Names
     loaders: list[_Loader]
     initrds: list[_Drivers]
+    more_initrds: _Names = []
     built_in: list[_Drivers]
     windows_drivers: _Names
     fstab: _Text
@@ -163,22 +171,55 @@ def _signer(signature: bytes) -> str:
 
 
 def _virtio(seen: _Seen) -> tuple[bool | None, str]:
-    """Whether the start can read a virtio disk, and the file that says so. False only where every
-    file that could hold the driver was read as a whole."""
-    drivers = [each for place in seen.places for each in (*place.initrds, *place.built_in)]
-    for each in drivers:
-        if each.whole and any(_is_block(name) for name in each.virtio):
-            return True, each.path
-    for place in seen.places:
+    """Whether the start can read a virtio disk, and the file that says so. Known only where all
+    that may be started agree, and each file that could hold the driver was read as a whole."""
+    linux = _linux(seen)
+    for place in seen.places if linux[0] is not True else ():
         windows = [path for path in place.kernels if path.endswith("ntoskrnl.exe")]
         if windows:
             has = place.windows_drivers
             return bool(has), (has or windows)[0]
-    initrds = [each for place in seen.places for each in place.initrds]
-    if initrds and all(each.whole for each in initrds):
-        known = any(place.built_in for place in seen.places)
-        return (False if known else None), initrds[0].path
-    return None, ""
+    return linux
+
+
+def _linux(seen: _Seen) -> tuple[bool | None, str]:
+    built_in = [each for place in seen.places for each in place.built_in]
+    initrds = [each for place in seen.places for each in place.initrds if _usual(each.path)]
+    more = [path for place in seen.places for path in place.more_initrds if _usual(path)]
+    if not initrds:
+        had = {_has_block(each) for each in built_in}
+        return (True, built_in[0].path) if had == {True} and not more else (None, "")
+    told = [(_start_has(each, built_in), each.path) for each in initrds]
+    told += [(None, f"{path}: not read") for path in more]
+    values = {value for value, _ in told}
+    if len(values) == 1:
+        return told[0]
+    return None, next(path for value, path in told if value is not True)
+
+
+def _usual(path: str) -> bool:
+    return not any(word in path.rpartition("/")[2] for word in _SPARE)
+
+
+def _start_has(initrd: _Drivers, built_in: list[_Drivers]) -> bool | None:
+    """Whether an initrd or its own kernel has the driver: of a kernel whose release is not known,
+    what all kernels of the disk have or lack."""
+    if initrd.whole and _has_block(initrd):
+        return True
+    release = _OF_INITRD.search(initrd.path)
+    own = [
+        each
+        for each in built_in
+        if release and (of := _OF_MODULES.search(each.path)) and of[1] == release[1]
+    ]
+    has = {_has_block(each) for each in own or built_in}
+    if has == {True}:
+        return True
+    return False if has == {False} and initrd.whole else None
+
+
+def _has_block(drivers: _Drivers) -> bool:
+    return any(_is_block(name) for name in drivers.virtio)
 
 
 def _is_block(name: str) -> bool:

@@ -11,10 +11,12 @@ import sys
 from typing import Any
 
 MOST = 200  # of anything, so that a hostile disk does not fill the memory
+MOST_SYSTEMS, MOST_PLACES, MOST_LOADERS, MOST_INITRDS, MOST_BUILTIN = 8, 32, 20, 4, 32
 SIGNATURE_BYTES, TEXT_BYTES, BUILTIN_BYTES = 64 << 10, 64 << 10, 1 << 20
 SMALL_BYTES = 8 << 20  # a partition without a file system that holds a boot loader
 # Where kernels are: Debian, Red Hat and Arch, kernel-install and unified images, OSTree, Alpine,
-# live systems, FreeBSD, Windows.
+# live systems, NixOS, Flatcar, FreeBSD,
+# Windows.
 KERNELS = (
     "/vmlinuz*",
     "/vmlinux*",
@@ -32,9 +34,15 @@ KERNELS = (
     "/boot/ostree/*/vmlinuz*",
     "/*/*/linux",
     "/live/vmlinuz*",
+    "/EFI/nixos/*Image.efi",
+    "/efi/nixos/*Image.efi",
+    "/boot/kernels/*Image",
+    "/kernels/*Image",
+    "/flatcar/vmlinuz-*",
     "/Windows/System32/ntoskrnl.exe",
 )
 LOADERS = tuple(f"/{top}/*/*.{end}" for top in ("EFI", "efi") for end in ("efi", "EFI"))
+SPARE = ("rescue", "kdump")  # in names of initrds
 INITRDS = ("/initrd*", "/initramfs*", "/boot/initrd*", "/boot/initramfs*", "/ostree/*/initramfs*")
 BUILTIN = ("/lib/modules/*/modules.builtin", "/usr/lib/modules/*/modules.builtin")
 WINDOWS = ("/Windows/System32/drivers/viostor.sys", "/Windows/System32/drivers/vioscsi.sys")
@@ -51,12 +59,22 @@ def main(path: str, kind: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = {"systems": [], "places": [], "unread": []}
         types = g.list_filesystems()
-        found["systems"] = [system(g, root) for root in g.inspect_os()[:8]]
-        for device, name in list(types.items())[:32]:
+        notes = found["unread"]
+        roots = first(g.inspect_os(), MOST_SYSTEMS, "systems", notes)
+        found["systems"] = [system(g, root) for root in roots]
+        for device, name in first(list(types.items()), MOST_PLACES, "file systems", notes):
             look(g, device, name, found)
+        found["unread"] = first(notes, MOST, "that could not be read", [])
         return found
     finally:
         g.shutdown()
+
+
+def first(rows: list[Any], count: int, what: str, notes: list[str]) -> list[Any]:
+    """The first of them; that there are more is noted."""
+    if len(rows) > count:
+        notes.append(f"and {len(rows) - count} more {what}")
+    return rows[:count]
 
 
 def system(g: Any, root: str) -> dict[str, Any]:
@@ -83,36 +101,43 @@ def look(g: Any, device: str, kind: str, found: dict[str, Any]) -> None:
             g.mount_ro(device, "/")
         else:  # the type is forced: no other driver of the appliance's kernel tries
             g.mount_vfs("ro", kind, device, "/")
-        found["places"].append(place(g))
+        notes: list[str] = []
+        found["places"].append(place(g, notes))
+        found["unread"] += [f"{device}: {note}" for note in notes]
     except RuntimeError as error:
         found["unread"].append(f"{device}: {kind}: {str(error)[:200]}")
     finally:
         g.umount_all()
 
 
-def place(g: Any) -> dict[str, Any]:
-    """What is in the file system that is mounted."""
+def place(g: Any, notes: list[str]) -> dict[str, Any]:
+    """What is in the file system that is mounted. notes: where not all of it was read."""
+    loaders = first(matches(g, LOADERS, notes), MOST_LOADERS, "programs for UEFI", notes)
+    built_in = first(matches(g, BUILTIN, notes), MOST_BUILTIN, "lists of built-in drivers", notes)
+    # Links in / name some of them again. Those of no usual start come last: they are seldom asked
+    # for, and large.
+    initrds = list(dict.fromkeys(g.realpath(path) for path in matches(g, INITRDS, notes)))
+    initrds.sort(key=lambda path: any(word in path for word in SPARE))
     return {
-        "kernels": matches(g, KERNELS),
-        "loaders": [
-            {"path": path, "signature": signature(g, path)} for path in matches(g, LOADERS)[:20]
-        ],
-        "initrds": [initrd(g, path) for path in matches(g, INITRDS)[:4]],
-        "built_in": [lines(g, path) for path in matches(g, BUILTIN)[:4]],
-        "windows_drivers": matches(g, WINDOWS),
+        "kernels": matches(g, KERNELS, notes),
+        "loaders": [{"path": path, "signature": signature(g, path)} for path in loaders],
+        "initrds": [initrd(g, path) for path in initrds[:MOST_INITRDS]],
+        "more_initrds": initrds[MOST_INITRDS:],
+        "built_in": [lines(g, path) for path in built_in],
+        "windows_drivers": matches(g, WINDOWS, notes),
         "fstab": text(g, "/etc/fstab"),
         "os_release": text(g, "/etc/os-release") or text(g, "/usr/lib/os-release"),
     }
 
 
-def matches(g: Any, patterns: tuple[str, ...]) -> list[str]:
+def matches(g: Any, patterns: tuple[str, ...], notes: list[str]) -> list[str]:
     """The regular files of these names, each once: FAT takes both cases for one."""
     found: dict[str, str] = {}
     for pattern in patterns:
-        for name in g.glob_expand(pattern)[:MOST]:
+        for name in first(g.glob_expand(pattern), MOST, pattern, notes):
             if len(name) < 300 and g.is_file(name, followsymlinks=True):
                 found.setdefault(name.lower(), name)
-    return list(found.values())[:MOST]
+    return first(list(found.values()), MOST, f"like {patterns[0]}", notes)
 
 
 def text(g: Any, path: str) -> str:

@@ -158,6 +158,7 @@ class Running(OnHost):
             findings=findings,
             volumes=volumes,
             running=True,
+            seen_up=all(_came_up(each) for each in seen.containers),
             reading=Reading(carry=self._carry),
         )
 
@@ -303,6 +304,10 @@ def _layer_findings(service: str, made: Changed) -> Iterator[Finding]:
         more = f" and {made.untold} more" if made.untold else ""
         message = f"{service}: changed in its image, and not carried: {len(made.missing)}{more}"
         yield Finding("container-changed", Severity.WARNING, message, made.missing, "", (service,))
+
+
+def _came_up(one: Container) -> bool:
+    return docker_state.came_up(one.State.Status, one.State.ExitCode)
 
 
 def _container(

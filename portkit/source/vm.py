@@ -101,7 +101,12 @@ class RunningVM:
         app = told.app
         if told.cas:
             app = described.trusting(app, told.cas, runtime.subfolder())
-        return replace(app, running=True, findings=(*app.findings, *self._findings()))
+        return replace(
+            app,
+            running=True,
+            seen_up=self._domain.running,
+            findings=(*app.findings, *self._findings()),
+        )
 
     def _identity(self, engine: LibvirtSource) -> str:
         name = self._what.partition(":")[2]

@@ -154,6 +154,7 @@ class _Settings(Part):
 
 class _State(Part):
     Status: Text = ""
+    ExitCode: int | None = None
 
 
 class Container(Part):

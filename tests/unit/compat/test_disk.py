@@ -25,7 +25,7 @@ from tests.disks import ESP, LINUX
 from tests.factories import FACTS
 
 MACHINES = ("pc", "pc-i440fx-7.2", "pc-i440fx-10.0", "q35")
-GUESTS = Guests(MACHINES, ("bios", "efi"), cpu_model="Haswell", cpu_level=3)
+GUESTS = Guests(MACHINES, ("bios", "efi"), cpu_model="Haswell", cpu_level=3, secure=("yes", "no"))
 HOST = replace(FACTS, guests=GUESTS, accelerator="kvm")
 BOOT, ROOT = Partition(1 << 20, 1 << 24, ESP, True, True), Partition(1 << 25, 1 << 25, LINUX)
 LOADER = EfiLoader("/EFI/BOOT/BOOTX64.EFI", "Microsoft")
@@ -41,6 +41,7 @@ GOOD = DiskFile(
     name="a.qcow2",
     format=DiskFormat.QCOW2,
     file_bytes=1 << 20,
+    stored_bytes=1 << 20,
     virtual_bytes=1 << 27,
     qcow2=Qcow2(3, 1 << 27, 65536),
     layout=Layout(TableKind.GPT, (BOOT, ROOT), True, "grub"),
@@ -104,8 +105,15 @@ def test_what_a_header_says_of_the_file() -> None:
     assert rules(qcow2(data_file=True)) == {"error:elsewhere"}
     assert rules(qcow2(encryption="aes")) == {"error:encrypted"}
     assert rules(qcow2(encryption="luks")) == {"unknown:encrypted"}
-    assert rules(replace(GOOD, file_bytes=20 << 30)) == {"error:room"}
+    assert rules(replace(GOOD, file_bytes=20 << 30, stored_bytes=20 << 30)) == {"error:room"}
     assert rules(replace(GOOD, virtual_bytes=20 << 30)) == {"warning:room"}
+
+
+def test_the_holes_of_a_raw_disk_take_no_room() -> None:
+    raw = replace(GOOD, format=DiskFormat.RAW, qcow2=None, file_bytes=20 << 30)
+    sparse = replace(raw, virtual_bytes=20 << 30)
+    assert rules(sparse) == {"warning:room"}
+    assert rules(replace(sparse, stored_bytes=20 << 30)) == {"error:room"}
 
 
 def test_a_machine_type_that_qemu_dropped() -> None:
@@ -124,6 +132,15 @@ def test_firmware_that_a_host_lacks() -> None:
     assert rules(GOOD, bare, Boot.UEFI) == {"error:firmware"}
     assert rules(GOOD, HOST, Boot.UEFI_SECURE, "pc") == {"error:firmware"}
     assert rules(GOOD, replace(HOST, libvirt_version=None)) == {"error:hypervisor"}
+
+
+def test_secure_boot_where_the_firmware_has_none() -> None:
+    without = replace(HOST, guests=replace(GUESTS, secure=("no",)))
+    row = found(GOOD, without, Boot.UEFI_SECURE)["error:firmware"]
+    assert row.message == "the host has no firmware for secure boot"
+    assert rules(GOOD, without, Boot.UEFI) == set()
+    silent = replace(HOST, guests=replace(GUESTS, secure=()))
+    assert rules(GOOD, silent, Boot.UEFI_SECURE) == {"unknown:firmware"}
 
 
 def test_a_disk_for_uefi_alone_on_a_bios_machine() -> None:
@@ -155,6 +172,10 @@ def test_a_loader_that_only_the_old_firmware_knew() -> None:
     assert "Copy the loader" in row.remedy
     assert rules(own) == set()
     assert rules(within(loaders=()), HOST, Boot.UEFI) == {"error:loader"}
+    note = "/dev/sda1: vfat: mount: wrong fs type"
+    unread = found(within(loaders=(), unread=(note,)), HOST, Boot.UEFI)
+    assert set(unread) == {"unknown:loader", "info:unread"}
+    assert unread["unknown:loader"].evidence == (note,)
     lower = within(loaders=(EfiLoader("/efi/boot/bootx64.efi"),))
     assert rules(lower, HOST, Boot.UEFI) == set()
 
@@ -168,7 +189,11 @@ def test_an_unsigned_loader_under_secure_boot() -> None:
 
 
 def test_what_is_inside() -> None:
-    assert rules(within(kernels=())) == {"error:kernel"}
+    nothing = replace(laid_out(code=""), inside=replace(INSIDE, kernels=(), loaders=()))
+    assert rules(nothing) == {"error:bios", "error:kernel"}
+    assert rules(nothing, HOST, Boot.UEFI) == {"error:loader", "error:kernel"}
+    for start in (within(kernels=(), loaders=()), within(kernels=())):
+        assert rules(start) == {"unknown:kernel"}, "a boot loader or a unified kernel is there"
     assert rules(within(kernels=(), unread=("/dev/sda2: crypto_LUKS",))) == {"unknown:unread"}
     assert rules(within(unread=("/dev/sda2: crypto_LUKS",))) == {"info:unread"}
     assert rules(replace(GOOD, inside=Inside(unread=("no libguestfs",)))) == {"unknown:unread"}

@@ -10,7 +10,7 @@ import pytest
 
 from portkit.engines import docker_client, docker_spec
 from portkit.engines.docker import Docker
-from portkit.engines.docker_state import waves
+from portkit.engines.docker_state import came_up, waves
 from portkit.errors import AppError, BootError, ConflictError
 from portkit.halt import Halt, Halted
 from portkit.model import (
@@ -321,3 +321,23 @@ def test_a_container_with_copied_labels_is_not_made_to_start_by_itself(
     engine.answers["POST /containers/web/update"] = 200, {}
     with pytest.raises(ConflictError, match="labels of another"):
         docker.restart_policies(ID, {"web": "always"})
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "expected"),
+    [
+        ("running", 0, True),
+        ("paused", 0, True),
+        ("exited", 0, True),
+        ("restarting", 127, False),
+        ("restarting", 0, False),
+        ("exited", 127, False),
+        ("exited", None, False),
+        ("created", 0, False),
+        ("dead", 0, False),
+    ],
+)
+def test_what_shows_that_an_image_starts(
+    status: str, exit_code: int | None, expected: bool
+) -> None:
+    assert came_up(status, exit_code) is expected

@@ -41,6 +41,7 @@ def test_a_pc(release: str, extra: str, machine: str) -> None:
     assert {"q35", "pc", f"pc-q35-{newest}", f"pc-i440fx-{newest}"} <= set(found.machines)
     assert "virt" not in found.machines
     assert "efi" in found.firmware
+    assert found.secure == (("yes", "no") if machine == "q35" else ("no",))
     assert found.cpu_models["qemu64"] == 1
     assert found.cpu_models["Nehalem"] == 2
     # QEMU 7.2 and later emulate AVX2, no AVX-512.
@@ -88,6 +89,11 @@ def test_an_architecture_that_is_not_there() -> None:
 )
 def test_levels_of_models(name: str, level: int) -> None:
     assert model_level(name) == level
+
+
+def test_a_libvirt_that_says_nothing_of_secure_boot() -> None:
+    whole, one = recorded("debian-12")
+    assert guests(whole, one.replace("'secure'", "'other'"), machine="x86_64").secure == ()
 
 
 def test_every_model_that_was_recorded_has_a_level_or_is_older() -> None:

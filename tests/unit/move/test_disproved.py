@@ -8,7 +8,7 @@ from portkit.compat.owner import OF_THE_IMAGE
 from portkit.model import App, Finding, Service, Severity
 from portkit.move import prepare
 
-APP = App("a", (Service("a"),), "container:a", running=True)
+APP = App("a", (Service("a"),), "container:a", running=True, seen_up=True)
 MISSING = ("missing-command", "missing-loader", "missing-library", "not-executable")
 
 
@@ -20,7 +20,7 @@ def test_an_app_that_runs_lacks_nothing() -> None:
     for severity in (Severity.ERROR, Severity.UNKNOWN):
         found = rows(severity, *MISSING, "symbol-version")
         assert prepare.disproved(APP, found) == rows(Severity.WARNING, *MISSING, "symbol-version")
-        assert prepare.disproved(replace(APP, running=False), found) == found
+        assert prepare.disproved(replace(APP, seen_up=False), found) == found, "it does not run"
 
 
 def test_what_is_of_the_target_stays() -> None:

@@ -1,5 +1,6 @@
 """Disk files that others made: their headers, their partition tables, and hostile ones."""
 
+import fcntl
 import os
 import struct
 import tempfile
@@ -10,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portkit import process
-from portkit.errors import AppError, PortkitError, VerifyError
-from portkit.model.disk import DiskFile, DiskFormat, TableKind
+from portkit.errors import AppError, ConflictError, PortkitError, VerifyError
+from portkit.model.disk import DiskFile, DiskFormat, Inside, TableKind
 from portkit.needs import disk, partition_table, qcow2
 from tests import disks
 
@@ -268,3 +269,62 @@ def test_mutated_tables(changes: list[tuple[int, int]], cut: int) -> None:
         found = read(Path(folder), bytes(data) or b"x", "a.raw").layout
     assert found
     assert len(found.partitions) <= 1024
+
+
+def test_holes_are_no_content(tmp_path: Path) -> None:
+    path = written(tmp_path, BOOTABLE, "a.raw")
+    os.truncate(path, 1 << 30)
+    found = disk.read(path, within=False)
+    assert found.file_bytes == 1 << 30
+    assert found.stored_bytes <= len(BOOTABLE) + 4096
+
+
+@pytest.mark.parametrize(
+    ("byte", "refused"), [(100, False), (101, True), (103, True), (201, False)]
+)
+def test_a_disk_that_a_vm_may_write_to_is_refused(tmp_path: Path, byte: int, refused: bool) -> None:
+    path = written(tmp_path, BOOTABLE, "a.raw")
+    with path.open("r+b") as file:
+        lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
+        fcntl.fcntl(file.fileno(), fcntl.F_OFD_SETLK, lock)
+        if refused:
+            with pytest.raises(ConflictError, match="a VM has it open"):
+                disk.read(path, within=False)
+        else:
+            disk.read(path, within=False)
+    disk.read(path, within=False)
+
+
+def test_a_disk_that_qemu_has_open(tmp_path: Path) -> None:
+    path = written(tmp_path, BOOTABLE, "a.raw")
+    words = ["qemu-io", "-f", "raw", str(path)]
+    with process.popen(words, stdin=process.PIPE, stdout=process.PIPE) as qemu:
+        assert qemu.stdin is not None
+        assert qemu.stdout is not None
+        qemu.stdin.write(b"length\n")
+        qemu.stdin.flush()
+        qemu.stdout.readline()  # it has opened the disk when it answers
+        with pytest.raises(ConflictError, match="a VM has it open"):
+            disk.read(path, within=False)
+        qemu.stdin.close()
+    disk.read(path, within=False)
+
+
+@pytest.mark.parametrize("how", ["replaced", "written", "gone"])
+def test_a_disk_that_changes_while_it_is_read(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, BOOTABLE, "a.raw")
+
+    def look(*_: object) -> Inside:
+        if how == "replaced":
+            written(tmp_path, BOOTABLE, "b.raw").rename(path)
+        elif how == "gone":
+            path.unlink()
+        else:
+            os.utime(path, (1, 1))
+        return Inside(looked=True)
+
+    monkeypatch.setattr(disk, "look", look)
+    with pytest.raises(ConflictError, match="changed or replaced"):
+        disk.read(path)

@@ -1,5 +1,7 @@
 """What libguestfs says of a disk, in our words; and what becomes of it when it fails."""
 
+import fnmatch
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 
 from portkit.errors import ToolError
 from portkit.model.disk import DiskFormat, EfiLoader
-from portkit.needs import appliance, inside
+from portkit.needs import appliance, inside, inside_worker
 
 DEBIAN = {
     "kernels": ["/vmlinuz", "/boot/vmlinuz-6.1.0-41-amd64"],
@@ -79,6 +81,97 @@ def test_a_debian() -> None:
 )
 def test_virtio(initrds: object, built_in: object, expected: bool | None) -> None:
     assert seen({**DEBIAN, "initrds": initrds, "built_in": built_in}).virtio is expected
+
+
+OWN, NEW = "5.14.0-1.el9.x86_64", "5.14.0-12.el9.x86_64"
+
+
+def initrd(name: str, *virtio: str) -> dict[str, Any]:
+    return {"path": f"/boot/initramfs-{name}.img", "whole": True, "virtio": list(virtio)}
+
+
+def modules(release: str, *virtio: str) -> dict[str, Any]:
+    return {"path": f"/usr/lib/modules/{release}/modules.builtin", "virtio": list(virtio)}
+
+
+def virtio(
+    *initrds: dict[str, Any], built_in: object = (), more: Sequence[str] = ()
+) -> bool | None:
+    place = {**DEBIAN, "initrds": list(initrds), "more_initrds": list(more)}
+    return seen({**place, "built_in": built_in or [modules(OWN), modules(NEW)]}).virtio
+
+
+def test_the_initrds_that_are_started_decide() -> None:
+    rescue = initrd("0-rescue-0123456789abcdef", "kernel/drivers/block/virtio_blk.ko.xz")
+    crash = initrd(f"{OWN}kdump", "kernel/drivers/block/virtio_blk.ko.xz")
+    without, with_it = initrd(OWN), initrd(NEW, "kernel/drivers/block/virtio_blk.ko.xz")
+    assert virtio(rescue, crash, without) is False
+    assert virtio(rescue, without, with_it) is None
+    assert virtio(rescue, with_it) is True
+    assert virtio(rescue) is None, "nothing else is there"
+    assert virtio(with_it, more=["/boot/initramfs-5.14.0-9.img"]) is None
+    assert virtio(without, more=["/boot/initramfs-5.14.0-9.img"]) is None
+    assert virtio(without, more=[rescue["path"], crash["path"]]) is False
+
+
+def test_a_kernel_has_its_own_drivers_alone() -> None:
+    built_in = [modules(OWN, "kernel/drivers/block/virtio_blk.ko"), modules(NEW)]
+    assert virtio(initrd(OWN), built_in=built_in) is True
+    assert virtio(initrd(NEW), built_in=built_in) is False
+    assert virtio(initrd(OWN), initrd(NEW), built_in=built_in) is None
+    assert virtio(initrd("linux"), built_in=built_in) is None, "of which of them it is not known"
+    assert virtio(initrd("linux"), built_in=[modules(NEW)]) is False
+
+
+class Disk:
+    """As far as the worker asks libguestfs for files."""
+
+    def __init__(self, *paths: str) -> None:
+        self.paths = sorted(paths)
+
+    def glob_expand(self, pattern: str) -> list[str]:
+        return [path for path in self.paths if fnmatch.fnmatchcase(path, pattern)]
+
+    def is_file(self, path: str, **_: bool) -> bool:
+        return path in self.paths
+
+    def realpath(self, path: str) -> str:
+        return path
+
+    def initrd_list(self, path: str) -> list[str]:
+        return ["init"]
+
+    def pread(self, path: str, count: int, offset: int) -> bytes:
+        return bytes(count)
+
+
+def test_what_the_worker_leaves_out_is_told() -> None:
+    notes: list[str] = []
+    loaders = [f"/EFI/{number:02}/a.efi" for number in range(23)]
+    initrds = [f"/boot/initramfs-0-rescue-{'0' * 32}.img"]
+    initrds += [f"/boot/initramfs-5.14.0-{number}.img" for number in range(6)]
+    place = inside_worker.place(Disk(*loaders, *initrds), notes)
+    assert notes == ["and 3 more programs for UEFI"]
+    assert len(place["loaders"]) == 20
+    assert [each["path"] for each in place["initrds"]] == initrds[1:5]
+    assert place["more_initrds"] == [*initrds[5:], initrds[0]]
+    rows = inside_worker.first(list(range(40)), 32, "file systems", notes)
+    assert (len(rows), notes[-1]) == (32, "and 8 more file systems")
+    found = inside.inside({"systems": [], "places": [place], "unread": notes})
+    assert found.virtio is None
+    assert "not read" in found.virtio_by or found.virtio_by == initrds[1]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/EFI/nixos/abc-linux-6.6.30-bzImage.efi",
+        "/boot/kernels/abc-linux-6.6.30-bzImage",
+        "/flatcar/vmlinuz-a",
+    ],
+)
+def test_kernels_of_other_systems(path: str) -> None:
+    assert inside_worker.place(Disk(path, "/EFI/nixos/abc-initrd.efi"), [])["kernels"] == [path]
 
 
 def test_windows() -> None:

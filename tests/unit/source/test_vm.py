@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,6 +104,24 @@ def test_its_data_is_looked_at_where_it_is() -> None:
     spec: Any = None
     assert source.data(spec) == (DataFolder("/i/pk", ("disk.qcow2", "pkv0.raw")),)
     assert asked == ["instance.described"]
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_one_that_is_off_shows_nothing_of_its_image(
+    runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Described:
+        def call(self, verb: str, args: dict[str, object]) -> dict[str, object]:
+            return {"text": written(), "blobs": "/b", "disks": ["/i/disk.qcow2", "/i/config.raw"]}
+
+    engine = Engine(running=runs)
+    monkeypatch.setattr(vm, "_engine", lambda host: nullcontext(engine))
+    monkeypatch.setattr(vm.boot, "instances", lambda host: [])
+    host: Any = SimpleNamespace(name="old", remote=Described())
+    source = RunningVM(host, "vm:shop")
+    monkeypatch.setattr(source, "_identity", lambda engine: engine.now.id)
+    app = source.app()
+    assert (app.running, app.seen_up) == (True, runs)
 
 
 class Engine:
