@@ -85,12 +85,20 @@ def test_the_user_chooses_for_each_volume(lab: Lab, store: Path, taken: str) -> 
     assert in_use.code == 10, in_use.stderr
     assert b"in use there" in in_use.stderr
     assert ask(source, "POST", b"") == b"2\n", "it runs at its source all the same"
-    on(lab, "beta", f"docker rm -f {theirs}")
+    # What somebody has mounted in it is theirs.
+    photos = "/var/lib/docker/volumes/taken-data/_data/photos"
+    bound = f"mkdir -p /srv/photos {photos} && touch /srv/photos/one && mount --bind /srv/photos"
+    on(lab, "beta", f"docker rm -f {theirs}; {bound} {photos}")
+    mounted = portkit(*back, store=store, check=False)
+    on(lab, "beta", f"umount {photos}")
+    assert (mounted.code, f"umount {photos}" in mounted.stderr.decode()) == (10, True)
+    assert on(lab, "beta", "ls /srv/photos; rm -r /srv/photos") == "one\n"
     portkit(*back, store=store)
     assert [on(lab, "beta", SEEN % name) for name in NAMES] == was, (
         "byte by byte, and inode by inode"
     )
-    on(lab, "beta", "docker image prune -f")  # the container above was of the Move's image
+    # Of the image that the container above was made from, the name is left.
+    portkit("gc", "--on", "lab:beta", "--all", store=store)
     assert ours(lab, "beta") == before
 
 
