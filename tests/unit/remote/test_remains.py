@@ -125,7 +125,7 @@ def test_only_what_qemu_opens_is_its_users(tmp_path: Path, monkeypatch: pytest.M
     """What `base` and `kit` name is removed by root: nobody else may write them."""
     monkeypatch.setattr(store, "ROOT", tmp_path / "store")
     monkeypatch.setattr(instances, "ROOT", tmp_path / "instances")
-    monkeypatch.setattr(instances, "_owner", lambda: (os.getuid(), os.getgid()))
+    monkeypatch.setattr(instances, "qemu_owner", lambda: (os.getuid(), os.getgid()))
     monkeypatch.setattr(instances, "run_tool", lambda argv, *_: Path(argv[-1]).touch())
     given: list[str] = []
     monkeypatch.setattr(instances.os, "chown", lambda path, *_: given.append(Path(path).name))

@@ -164,7 +164,7 @@ def test_those_of_a_killed_move_are_garbage_as_a_whole(
 def test_an_instance_is_made_anew_beside_what_has_arrived(
     instance: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instances, "_owner", lambda: (os.getuid(), os.getgid()))
+    monkeypatch.setattr(instances, "qemu_owner", lambda: (os.getuid(), os.getgid()))
     monkeypatch.setattr(instances, "_base", lambda digest, group: instances.ROOT / "base" / digest)
     monkeypatch.setattr(instances, "run_tool", lambda argv, *_: Path(argv[-1]).touch())
     (staged()[0] / "arrived").write_text("kept")
