@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from portkit.engines import docker_client, docker_spec
+from portkit.engines.described.answers import Container
 from portkit.engines.docker import Docker
 from portkit.engines.docker_state import came_up, waves
 from portkit.errors import AppError, BootError, ConflictError
@@ -26,6 +27,7 @@ from portkit.model import (
     RunSpec,
     ServiceState,
 )
+from portkit.source import running
 from tests.factories import IMAGE, spec
 from tests.unit.fake_engine import FakeEngine, fake_engine
 
@@ -341,3 +343,21 @@ def test_what_shows_that_an_image_starts(
     status: str, exit_code: int | None, expected: bool
 ) -> None:
     assert came_up(status, exit_code) is expected
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({"Status": "running", "ExitCode": 0, "Restarting": False}, True),
+        ({"Status": "restarting", "ExitCode": 127, "Restarting": True}, False),
+        ({"Status": "exited"}, False),
+    ],
+)
+def test_a_container_that_ends_again_and_again_shows_nothing(
+    state: dict[str, object], expected: bool
+) -> None:
+    """As `inspect` has it."""
+    told = Container.model_fields["State"].annotation
+    assert told is not None
+    one = Container.model_construct(State=told.model_validate(state))
+    assert running._came_up(one) is expected
