@@ -102,13 +102,21 @@ class Plan:
         """For the journal."""
         # Through JSON and back: tuples become lists and enums text, so that what a test sees is
         # what the journal keeps.
-        live, schema = self.live, _SCHEMA
-        if live is not None and live.domain is not None:
-            schema = _WITHOUT_STOP if self.without_stop else _OF_A_VM
-            schema = _OUT_OF_A_VM if Form.IMAGE in self.forms else schema
+        return {"schema": self._schema(), **json.loads(json.dumps(asdict(self)))}
+
+    def _schema(self) -> str:
+        """The newest one that it needs: who knows that one knows those before it."""
+        live, found = self.live, _SCHEMA
+        of_a_vm = live is not None and live.domain is not None
+        if of_a_vm:
+            found = _OF_A_VM
         if live is not None and live.taking:
-            schema = _TAKES
-        return {"schema": schema, **json.loads(json.dumps(asdict(self)))}
+            found = _TAKES
+        if self.without_stop:
+            found = _WITHOUT_STOP
+        if of_a_vm and Form.IMAGE in self.forms:
+            found = _OUT_OF_A_VM
+        return found
 
 
 PRESYNC, WAIT, FENCE, STOP = "presync", "wait", "fence", "stop"

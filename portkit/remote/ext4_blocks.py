@@ -168,6 +168,7 @@ def block_of_attributes(data: bytes, number: int, seed: Optional[int]) -> List[T
 def _attributes(data: bytes, at: int) -> List[Tuple[bytes, bytes]]:
     """Entries from `at` on, up to one that is zero; the places of values count from the front."""
     found: List[Tuple[bytes, bytes]] = []
+    room = len(data)  # values do not overlap
     while True:
         if at + 4 > len(data):
             raise damaged("the attributes of an entry have no end")
@@ -180,7 +181,8 @@ def _attributes(data: bytes, at: int) -> List[Tuple[bytes, bytes]]:
         at += 16 + -(-size // 4) * 4
         if elsewhere:
             raise unread("an attribute has an inode of its own (ea_inode)")
-        if kind not in _PREFIXES or at > len(data) or place + length > len(data):
+        room -= length
+        if kind not in _PREFIXES or at > len(data) or place + length > len(data) or room < 0:
             raise damaged("an attribute has an unknown kind, or is outside of its block")
         value = data[place : place + length]
         if kind in _ACCESS_LISTS:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Dict, Iterator, List, Set, Tuple
+from typing import Dict, Iterator, Set, Tuple
 
 from portkit.remote import ext4_blocks, ext4_journal, ext4_layout
 from portkit.remote.ext4_blocks import Run
 from portkit.remote.ext4_layout import ROOT, Inode, damaged, unread
+from portkit.remote.ext4_runs import Runs
 from portkit.wire.frames import RemoteError
 
 _MOST_OF_A_JOURNAL = 1 << 20  # blocks; mke2fs makes at most 2^18
@@ -82,18 +83,12 @@ class Disk:
         at = self._tables[group] * fs.block + index * fs.inode_size
         return ext4_layout.inode(fs, number, self.read(at, fs.inode_size))
 
-    def runs(self, status: Inode, claimed: Set[int]) -> List[Run]:
+    def runs(self, status: Inode, claimed: Set[int]) -> Runs:
         """Where its blocks are, in their order."""
-        if status.by_extents:
-            found = self._extents(status, claimed)
-        else:
-            found = list(self._mapped(status, claimed))
-        end = 0
-        for run in found:
-            last = run.physical + run.blocks
-            if run.logical < end or not self.fs.first_block < run.physical < last <= self.fs.blocks:
-                raise damaged("the blocks of inode %d overlap or are outside" % status.st_ino)
-            end = run.logical + run.blocks
+        found = Runs(self.fs, status.st_ino)
+        read = self._extents if status.by_extents else self._mapped
+        for run in read(status, claimed):
+            found.add(run)
         return found
 
     def _mapped(self, status: Inode, claimed: Set[int]) -> Iterator[Run]:
@@ -113,20 +108,18 @@ class Disk:
             below = ext4_blocks.pointers(self.block(number))
             pending += [(level - 1, one) for one in reversed(below)]
 
-    def _extents(self, status: Inode, claimed: Set[int]) -> List[Run]:
-        found: List[Run] = []
+    def _extents(self, status: Inode, claimed: Set[int]) -> Iterator[Run]:
         top = ext4_blocks.node(status.area, None, None)
         pending = [(top, 0)]
         while pending:
             node, at = pending.pop()
-            found += node.runs
+            yield from node.runs
             if at < len(node.below):
                 pending.append((node, at + 1))
                 block = node.below[at][1]
                 self.claim(block, claimed)
                 below = ext4_blocks.node(self.block(block), status.seed, node.depth - 1)
                 pending.append((below, 0))
-        return found
 
     def _in_journal(self, number: int) -> Dict[int, Tuple[int, bool]]:
         """The blocks that are in the journal and not in their places yet: where each is, and
@@ -135,9 +128,9 @@ class Disk:
         if not stat.S_ISREG(status.st_mode):
             raise damaged("its journal is no file")
         runs = self.runs(status, set())
-        if sum(run.blocks for run in runs) > _MOST_OF_A_JOURNAL:
+        if runs.total > _MOST_OF_A_JOURNAL:
             raise unread("its journal has more than %d blocks" % _MOST_OF_A_JOURNAL)
-        blocks = [run.physical + n for run in runs for n in range(run.blocks)]
+        blocks = list(runs.numbers())
         found = ext4_journal.pending(lambda n: self.block(blocks[n]), len(blocks), self.fs.block)
         for place in found:
             if place >= self.fs.blocks:

@@ -1,22 +1,21 @@
 """A disk's ext4 file system as a folder's tree, read without mounting it.
 
 A disk belongs to a VM, whose owner may have written anything to it. Nothing is followed twice that
-belongs to one entry alone, and no file has more than the disk: what is read ends.
+belongs to one entry alone, and all together have no more than the disk: what is read ends.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from bisect import bisect_right
 from collections import OrderedDict
 from contextlib import contextmanager
 from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Set, Tuple
 
 from portkit.remote import ext4_blocks
-from portkit.remote.ext4_blocks import Run
 from portkit.remote.ext4_disk import Disk
-from portkit.remote.ext4_layout import ROOT, Inode, damaged
+from portkit.remote.ext4_layout import ROOT, Inode, damaged, unread
+from portkit.remote.ext4_runs import Runs
 from portkit.remote.volume_content import pages_within
 from portkit.remote.volume_tree import KINDS, check_depth
 from portkit.wire import tree
@@ -24,6 +23,8 @@ from portkit.wire.frames import RemoteError
 
 _LISTED = 64  # folders whose names are remembered
 _MOST_TO_LIST = 1 << 28  # bytes of a folder; one of two million entries has some hundred MB
+# Of all entries: four for each of two million files. Reading them takes some minutes at most.
+_MOST_RUNS = 1 << 23
 _SHORT_LINK = 60  # bytes of an inode that may hold where a symlink leads
 # As a folder's entries say what they are.
 _SAID = {1: stat.S_IFREG, 2: stat.S_IFDIR, 3: stat.S_IFCHR, 4: stat.S_IFBLK, 5: stat.S_IFIFO}
@@ -34,10 +35,8 @@ _LOST = b"lost+found"
 class OfDisk:
     """A `Content` (see `volume_content`) of a file in an image."""
 
-    def __init__(self, image: Image, inode: Inode, runs: List[Run]) -> None:
-        self._image, self._inode = image, inode
-        self._runs = [run for run in runs if run.written]
-        self._firsts = [run.logical for run in self._runs]
+    def __init__(self, image: Image, inode: Inode, runs: Runs) -> None:
+        self._image, self._inode, self._within = image, inode, runs.within
 
     def status(self) -> Inode:
         """As it was: the disk is compared as a whole, see `Image.key`."""
@@ -67,18 +66,6 @@ class OfDisk:
             bits |= pages_within(at, start - begin, length)
             at = stop - begin
         return bits | pages_within(at, length, length)
-
-    def _within(self, begin: int, end: int) -> Iterator[Tuple[int, int, int]]:
-        """Of the data between two offsets: where it starts and ends in the file, and starts on the
-        disk."""
-        size = self._image.fs.block
-        for run in self._runs[max(0, bisect_right(self._firsts, begin // size) - 1) :]:
-            first = run.logical * size
-            start, stop = max(begin, first), min(end, first + run.blocks * size)
-            if first >= end:
-                return
-            if start < stop:
-                yield start, stop, run.physical * size + start - first
 
     def close(self) -> None:
         """Nothing: the disk stays open."""
@@ -124,6 +111,46 @@ class Entry(NamedTuple):
         )
 
 
+class _Left:
+    """What a walk may still come across, whatever the disk says: the blocks that the file system
+    has, each of which belongs to one entry, and what an index has room for."""
+
+    def __init__(self, blocks: int) -> None:
+        self._blocks, self._runs = blocks, _MOST_RUNS
+        self._hashes, self._names = tree.MAX_INDEX, tree.MAX_ENTRIES
+
+    def spend(self, runs: Runs) -> None:
+        """They are those of an entry."""
+        self._blocks -= runs.total
+        self._runs -= len(runs)
+        if self._blocks < 0:
+            raise damaged("its files have more blocks than it has")
+        if self._runs < 0:
+            raise unread("its files are in more than %d places" % _MOST_RUNS)
+
+    def hash(self, status: Inode) -> None:
+        """A file is going to be hashed, holes included."""
+        self._hashes -= tree.HASH * tree.blocks_of(status.st_size)
+        if self._hashes < 0:
+            raise RemoteError(
+                "HostError",
+                "the files of a disk are too large for an index",
+                "inode %d has %d bytes" % (status.st_ino, status.st_size),
+                "Move it by other means.",
+            )
+
+    def list(self, count: int) -> None:
+        """A folder has so many names."""
+        self._names -= count
+        if self._names < 0:
+            raise _too_many()
+
+
+def _too_many() -> RemoteError:
+    why = "the disk has more than %d entries" % tree.MAX_ENTRIES
+    return RemoteError("HostError", why, "of one volume", "Move it by other means.")
+
+
 class Image(Disk):
     """A file that holds an ext4 file system, open. mounts: none.
 
@@ -158,13 +185,14 @@ class Image(Disk):
     def entries(self) -> Iterator[Entry]:
         """All of them, each folder before what is in it, in the order of names."""
         claimed: Set[int] = set()
-        folders, left = {ROOT}, self.fs.blocks
+        left = _Left(self.fs.blocks)
         top = self.inode(ROOT)
         if not stat.S_ISDIR(top.st_mode):
             raise damaged("its root is no folder")
         yield Entry(b"", top, self, claimed)
-        seen: Set[int] = set()
-        levels = [(b"", self._sorted(top, claimed))]
+        seen = {ROOT}
+        self._count(top, left)
+        levels = [(b"", self._sorted(top, claimed, left))]
         while levels:
             path, names = levels[-1]
             name = next(names, None)
@@ -175,31 +203,27 @@ class Image(Disk):
             if not path and self._is_lost(name, status, claimed):
                 continue
             below = path + b"/" + name.name if path else name.name
+            folder = stat.S_ISDIR(status.st_mode)
             if name.inode not in seen:
-                left -= self._counted(status)
+                self._count(status, left)
+            elif folder:
+                raise damaged("a folder is in two places: inode %d" % name.inode)
+            elif status.st_nlink == 1 and stat.S_ISREG(status.st_mode):
+                # Each of its names would be read as a file of its own.
+                raise damaged("inode %d has more names than it says" % name.inode)
             seen.add(name.inode)
-            if left < 0:
-                raise damaged("its files have more blocks than it has")
             yield Entry(below, status, self, claimed)
-            if stat.S_ISDIR(status.st_mode):
-                if name.inode in folders:
-                    raise damaged("a folder is in two places: inode %d" % name.inode)
-                folders.add(name.inode)
+            if folder:
                 check_depth(below, len(levels))
-                levels.append((below, self._sorted(status, claimed)))
+                levels.append((below, self._sorted(status, claimed, left)))
 
-    def _counted(self, status: Inode) -> int:
-        """Blocks that a file has; each belongs to it alone."""
-        if not stat.S_ISREG(status.st_mode):
-            return 0
-        if tree.HASH * tree.blocks_of(status.st_size) > tree.MAX_INDEX:
-            raise RemoteError(
-                "HostError",
-                "a file of a disk is too large for an index",
-                "inode %d has %d bytes" % (status.st_ino, status.st_size),
-                "Move it by other means.",
-            )
-        return sum(run.blocks for run in self.runs(status, set()))
+    def _count(self, status: Inode, left: _Left) -> None:
+        """A file or folder that has not come before."""
+        if stat.S_ISREG(status.st_mode):
+            left.hash(status)
+        elif not stat.S_ISDIR(status.st_mode):
+            return
+        left.spend(self.runs(status, set()))
 
     def _of(self, name: ext4_blocks.Name) -> Inode:
         status = self.inode(name.inode)
@@ -232,24 +256,27 @@ class Image(Disk):
         known = self._names.get(folder.st_ino)
         if known is None:
             known = self._names[folder.st_ino] = self._listed(folder, set())
-            while len(self._names) > _LISTED:
+            while len(self._names) > _LISTED or self._remembers_too_many():
                 self._names.popitem(last=False)
         return known
 
-    def _sorted(self, folder: Inode, claimed: Set[int]) -> Iterator[ext4_blocks.Name]:
+    def _remembers_too_many(self) -> bool:
+        return len(self._names) > 1 and sum(map(len, self._names.values())) > tree.MAX_ENTRIES
+
+    def _sorted(self, folder: Inode, claimed: Set[int], left: _Left) -> Iterator[ext4_blocks.Name]:
         found = self._listed(folder, claimed)
+        left.list(len(found))
         return iter([found[name] for name in sorted(found)])
 
     def _listed(self, folder: Inode, claimed: Set[int]) -> Dict[bytes, ext4_blocks.Name]:
         """The names in a folder."""
         size = folder.st_size
         runs = self.runs(folder, claimed)
-        blocks = [run.physical + n for run in runs if run.written for n in range(run.blocks)]
-        if size > _MOST_TO_LIST or size != len(blocks) * self.fs.block:
+        if size > _MOST_TO_LIST or size != (runs.total - runs.unwritten) * self.fs.block:
             raise damaged("the folder of inode %d has %d bytes" % (folder.st_ino, size))
         found: Dict[bytes, ext4_blocks.Name] = {}
         dots: List[bytes] = []
-        for block in blocks:
+        for block in runs.numbers():
             self.claim(block, claimed)
             for name in ext4_blocks.names(self.block(block), folder.seed):
                 if name.name in (b".", b".."):
@@ -258,6 +285,8 @@ class Image(Disk):
                     raise damaged("a folder has a name twice: %r" % name.name[:80])
                 else:
                     found[name.name] = name
+            if len(found) > tree.MAX_ENTRIES:
+                raise _too_many()
         if dots != [b".", b".."]:
             raise damaged("the folder of inode %d is not one" % folder.st_ino)
         return found

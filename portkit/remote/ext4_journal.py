@@ -21,6 +21,7 @@ _WIDE, _CHECKED = 0x2, 0x10  # 64bit, csum_v3
 # revoke; async_commit says when a commit may be written, and is told apart by its checksum.
 _READ = 0x1 | _WIDE | 0x4 | _CHECKED
 _ESCAPED, _SAME_UUID, _LAST = 1, 2, 8  # of a tag
+_OTHER = "a block of its journal has another checksum than it says"
 _WRAP = 1 << 31  # sequence numbers go round
 
 
@@ -30,6 +31,16 @@ class Place(NamedTuple):
 
     number: int
     escaped: bool
+
+
+class _Begun:
+    """A transaction whose commit has not come yet. blocks: (of the file system, where, checksum).
+    gone: what it gives away. whole: what came of it has the checksums that it says."""
+
+    def __init__(self) -> None:
+        self.blocks: List[Tuple[int, Place, int]] = []
+        self.gone: List[int] = []
+        self.whole = True
 
 
 class _Log(NamedTuple):
@@ -95,10 +106,13 @@ def _log(data: bytes, count: int, block: int) -> _Log:
 def _transactions(
     log: _Log, read: Callable[[int], bytes]
 ) -> Iterator[Tuple[int, List[Tuple[int, Place]], List[int]]]:
-    """Of each that was committed: its number, its blocks, and those that it gives away."""
+    """Of each that was committed: its number, its blocks, and those that it gives away.
+
+    A kernel that is cut off leaves blocks of a transaction that has no end, some of them written
+    and others not. So nothing of one is judged before its commit.
+    """
     at, sequence, left = log.start, log.sequence, log.end
-    places: List[Tuple[int, Place]] = []
-    gone: List[int] = []
+    begun = _Begun()
     while True:
         data = read(at)
         magic, kind, said = _HEADER.unpack_from(data)
@@ -106,20 +120,23 @@ def _transactions(
             return  # the end, or what was not committed
         at, left = _next(log, at), left - 1
         if kind == _COMMIT:
-            _require_sealed(log, data, 16)
-            yield sequence, places, gone
-            places, gone, sequence = [], [], (sequence + 1) % (1 << 32)
+            if not begun.whole or not _is_sealed(log, data, 16):
+                raise damaged(_OTHER)
+            yield sequence, _written(log, read, sequence, begun.blocks), begun.gone
+            begun, sequence = _Begun(), (sequence + 1) % (1 << 32)
+        elif not _is_sealed(log, data, log.block - 4):
+            # It may be the remains of a block, and says nothing. A descriptor is stepped over by
+            # what it says of its length all the same, as Linux does it: to see whether a commit
+            # follows.
+            begun.whole = False
+            steps = _steps(log, data) if kind == _DESCRIPTOR else 0
+            for _ in range(steps):
+                at, left = _next(log, at), left - 1
         elif kind == _REVOKE:
-            _require_sealed(log, data, log.block - 4)
-            gone += _given_away(log, data)
+            begun.gone += _given_away(log, data)
         elif kind == _DESCRIPTOR:
-            _require_sealed(log, data, log.block - 4)
             for number, escaped, checksum in _tags(log, data):
-                if log.seed is not None:
-                    total = crc32c.extend(log.seed, struct.pack(">I", sequence))
-                    if crc32c.extend(total, read(at)) != checksum:
-                        raise damaged("a block of its journal has another checksum than it says")
-                places.append((number, Place(at, escaped)))
+                begun.blocks.append((number, Place(at, escaped), checksum))
                 at, left = _next(log, at), left - 1
         else:
             raise damaged("its journal has a block of kind %d" % kind)
@@ -127,16 +144,42 @@ def _transactions(
             raise damaged("its journal has no end")
 
 
+def _written(
+    log: _Log,
+    read: Callable[[int], bytes],
+    sequence: int,
+    blocks: List[Tuple[int, Place, int]],
+) -> List[Tuple[int, Place]]:
+    """The blocks of a transaction that was committed, each as its tag says that it was."""
+    if log.seed is not None:
+        begin = crc32c.extend(log.seed, struct.pack(">I", sequence))
+        for _, place, checksum in blocks:
+            if crc32c.extend(begin, read(place.number)) != checksum:
+                raise damaged(_OTHER)
+    return [(number, place) for number, place, _ in blocks]
+
+
 def _next(log: _Log, at: int) -> int:
     return at + 1 if at + 1 < log.end else log.first
 
 
-def _require_sealed(log: _Log, data: bytes, at: int) -> None:
+def _is_sealed(log: _Log, data: bytes, at: int) -> bool:
+    """Whether its checksum is what it says; so is one that has none."""
     if log.seed is None:
-        return
-    (said,) = struct.unpack_from(">I", data, at)
-    if crc32c.extend(log.seed, data[:at] + bytes(4) + data[at + 4 :]) != said:
-        raise damaged("a block of its journal has another checksum than it says")
+        return True
+    said = int.from_bytes(data[at : at + 4], "big")
+    return crc32c.extend(log.seed, data[:at] + bytes(4) + data[at + 4 :]) == said
+
+
+def _steps(log: _Log, data: bytes) -> int:
+    """How many blocks follow a descriptor with another checksum than it says."""
+    at, count = _HEADER.size, 0
+    while at + 16 <= log.block - 4:
+        _, flags = struct.unpack_from(">II", data, at)
+        at, count = at + (16 if flags & _SAME_UUID else 32), count + 1
+        if flags & _LAST:
+            break
+    return count
 
 
 def _tags(log: _Log, data: bytes) -> Iterator[Tuple[int, bool, int]]:

@@ -27,11 +27,12 @@ _NEEDED = 0x2
 _UNREAD = {0x1: "compression", 0x8: "journal_dev", 0x10: "meta_bg", 0x100: "mmp"}
 _UNREAD.update({0x8000: "inline_data", 0x10000: "encrypt", 0x20000: "casefold"})
 _CLUSTERS = 0x200  # bigalloc
-_METADATA_CHECKSUMS = 0x400
+_GROUP_CHECKSUMS, _METADATA_CHECKSUMS = 0x10, 0x400  # gdt_csum, metadata_csum
 _INODES_UNUSED = 1  # bg_flags
 _LARGEST_BLOCK = 6  # 64 KiB
 _IN_BLOCKS, _EXTENTS = 0x40000, 0x80000  # i_flags: how i_blocks counts; how the blocks are told
 _ENCRYPTED, _VALUE, _INLINE = 0x800, 0x200000, 0x10000000
+_KNOWN_FIELDS = 32  # bytes behind the first 128 that Linux has fields for
 _SECOND = 10**9
 
 
@@ -69,7 +70,7 @@ def unclean(what: str) -> RemoteError:
 class Superblock(NamedTuple):
     """block: bytes. group_blocks, group_inodes: of each group. journal: its inode, where blocks
     of it are not in their places yet; else 0. seed: of all checksums; None where the metadata has
-    none.
+    none. marks: whether groups say that they have no inodes.
 
     Files that were deleted while they were open (orphans) have no name, and what is to be cut off
     of a file is behind its end: they do not matter to who reads.
@@ -86,6 +87,7 @@ class Superblock(NamedTuple):
     first_inode: int
     journal: int
     seed: Optional[int]
+    marks: bool
 
     @property
     def groups(self) -> int:
@@ -130,6 +132,7 @@ def superblock(data: bytes, size: int) -> Superblock:
         first_inode=_u32(data, 84),
         journal=_u32(data, 224) if incompat & _RECOVER else 0,
         seed=seed if checked else None,
+        marks=bool(compat_free & (_GROUP_CHECKSUMS | _METADATA_CHECKSUMS)),
     )
     _require_sane(found, size)
     return found
@@ -180,7 +183,8 @@ def inode_table(fs: Superblock, group: int, data: bytes) -> int:
         total = crc32c.extend(total, data[:30] + b"\0\0" + data[32:])
         if total & 0xFFFF != _u16(data, 30):
             raise damaged("the descriptor of group %d has another checksum than it says" % group)
-    if _u16(data, 18) & _INODES_UNUSED:
+    # Without checksums of groups a kernel does not look at these bits.
+    if fs.marks and _u16(data, 18) & _INODES_UNUSED:
         raise damaged("a name leads to an inode of group %d, which has none" % group)
     first = _u32(data, 8) | (_u32(data, 40) << 32 if fs.descriptor >= 64 else 0)
     count = -(-fs.group_inodes * fs.inode_size // fs.block)
@@ -232,6 +236,11 @@ def inode(fs: Superblock, number: int, data: bytes) -> Inode:
     if extra & 3 or 128 + extra > max(len(data), 128):
         raise damaged("inode %d has fields of %d bytes" % (number, extra))
     seed = _sealed(fs, number, data, extra)
+    attributes = data[128 + extra :] if extra else b""
+    if len(data) > 128 and not extra:
+        # So it is in a file system whose inodes were 128 bytes once. Linux takes the fields that it
+        # knows as there, and nothing behind them (ext4_iget).
+        extra = min(_KNOWN_FIELDS, len(data) - 128)
     mode, links = _u16(data, 0), _u16(data, 26)
     if not links or not mode:
         raise damaged("a name leads to inode %d, which is free" % number)
@@ -258,7 +267,7 @@ def inode(fs: Superblock, number: int, data: bytes) -> Inode:
         flags=flags,
         seed=seed,
         area=data[40:100],
-        attributes=data[128 + extra :],
+        attributes=attributes,
         block=_u32(data, 104) | _u16(data, 118) << 32,
     )
 
@@ -283,10 +292,12 @@ def _time(number: int, data: bytes, low: int, high: int, extra: int) -> int:
     """In nanoseconds. high: of the bits 32 and 33 of the seconds, and of the nanoseconds."""
     seconds: int = int.from_bytes(data[low : low + 4], "little", signed=True)
     more = _u32(data, high) if high + 4 <= 128 + extra else 0
-    rest = more >> 2
-    if rest >= _SECOND:
-        raise damaged("a time of inode %d has %d nanoseconds" % (number, rest))
-    return (seconds + ((more & 3) << 32)) * _SECOND + rest
+    # A kernel reads a second of more nanoseconds than there are, too; no file can be given one.
+    rest = min(more >> 2, _SECOND - 1)
+    time_ns = (seconds + ((more & 3) << 32)) * _SECOND + rest
+    if time_ns >= 1 << 63:  # ext4 has room up to 2446
+        raise unread("inode %d was changed after the year 2262" % number)
+    return time_ns
 
 
 def halves(data: bytes, at: int) -> Tuple[int, int]:

@@ -273,7 +273,7 @@ class RunningVM:
                 resolution="Move it as a disk, or its App anew from its compose file.",
             )
         for number, name in sorted(names.items()):
-            yield LiveVolume(number, name, self._disks[number], image=True)
+            yield LiveVolume(number, name, self._disks[number], way=spec.way(number), image=True)
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """None: everything is in the Store here."""

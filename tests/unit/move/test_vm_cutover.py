@@ -1,6 +1,7 @@
 """The steps of a Move of a VM with its disks, as far as they differ from those of containers."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from portkit import boot
 from portkit.clock import Clock
 from portkit.errors import ConflictError, PortkitError
-from portkit.model import Form, Life, Live, LiveDomain, LiveVolume
+from portkit.model import Form, Life, Live, LiveDomain, LiveVolume, OnTaken
 from portkit.move import cutover
 from portkit.move.ground import Cargo, Ground
 from portkit.move.plan import FENCE, LAST_SYNC, PRESYNC, STOP, plan_from
@@ -28,6 +29,7 @@ class Lot:
         *,
         running: bool = True,
         form: Form = Form.DISK,
+        live: Live | None = None,
     ) -> None:
         self.did: list[Any] = []
         self.alive = False
@@ -36,7 +38,8 @@ class Lot:
         volumes = (LiveVolume(0, "disks of the VM", "/i/old/disks"),)
         if form is Form.IMAGE:
             volumes = (LiveVolume(0, "data", "/i/old/pkv0.raw", image=True),)
-        self.plan = plan(forms=(form,), keep=form, live=Live((), volumes, domain=domain), holds={})
+        live = live or Live((), volumes, domain=domain)
+        self.plan = plan(forms=(form,), keep=form, live=live, holds={})
         runner = SimpleNamespace(
             life=lambda move: Life("running" if self.alive else "created"),
             volume_folders=lambda move: {0: "/docker/data"},
@@ -183,3 +186,20 @@ def test_its_plan_is_not_taken_for_that_of_a_vm_that_stays_one(
     document = lot.plan.to_json()
     assert document["schema"] == "portkit.plan/8"
     assert plan_from(document) == lot.plan
+    # Who knows of volumes that are taken may still take disks for folders.
+    assert lot.plan.live is not None
+    volumes = tuple(replace(each, way=OnTaken.KEEP) for each in lot.plan.live.volumes)
+    taking = replace(lot.plan, live=replace(lot.plan.live, volumes=volumes))
+    assert taking.to_json()["schema"] == "portkit.plan/8"
+    assert plan_from(taking.to_json()) == taking
+
+
+def test_the_disk_of_a_volume_that_is_kept_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    lot = becoming_containers(monkeypatch)
+    live = lot.plan.live
+    assert live is not None
+    kept = replace(live, volumes=tuple(replace(each, way=OnTaken.KEEP) for each in live.volumes))
+    lot = Lot(monkeypatch, form=Form.IMAGE, live=kept)
+    copies(lot, monkeypatch)
+    assert lot.steps[LAST_SYNC].do()["volumes"] == []
+    assert lot.did == ["require_copied", ("fill", [])]

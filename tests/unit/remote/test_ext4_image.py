@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portkit import process
-from portkit.remote import crc32c, ext4_image, ext4_journal, instances, store, volume_disk, volumes
+from portkit.remote import (
+    crc32c,
+    ext4_blocks,
+    ext4_image,
+    ext4_journal,
+    instances,
+    store,
+    volume_disk,
+    volumes,
+)
 from portkit.remote import volume_stream as stream
 from portkit.remote.volume_known import NOTHING, Known
 from portkit.remote.volume_tree import Root
@@ -206,8 +215,8 @@ def debugfs(disk: Path, *commands: str) -> None:
         ("sif /sub size 0x7ffff000", "VerifyError", "damaged"),
         ("sif /sub/long size 200000", "VerifyError", "damaged"),
         ("sif /a file_acl 3999999", "VerifyError", "damaged"),
-        ("sif /sub/b mtime_extra 0xffffffff", "VerifyError", "damaged"),
         ("sif /a size 0x10000000000000", "HostError", "too large"),
+        ("sif /a mtime_extra 3", "VerifyError", "does not read"),
     ],
 )
 def test_what_is_odd_is_an_error_that_says_so(
@@ -269,6 +278,113 @@ def test_what_is_in_the_journal_alone_is_read_from_there(
     before.write_bytes(data[:commit] + bytes(1024) + data[commit + 1024 :])
     with ext4_image.Image(str(before)) as image:
         assert len(image._pending) == len(blocks)
+
+
+@pytest.mark.parametrize("torn", ["its data", "its descriptor"])
+def test_a_transaction_that_was_cut_off_is_the_end_of_the_journal(
+    sample: Path, tmp_path: Path, torn: str
+) -> None:
+    disk, after = (Path(shutil.copy(sample / "sealed.raw", tmp_path / n)) for n in "ab")
+    debugfs(after, *CHANGES)
+    blocks = journaled(disk, after, tmp_path, "jo -c -v 3")
+    wanted = on_disk(disk)
+    script = tmp_path / "script"
+    script.write_text(f"jo -c -v 3\njw -b {blocks[0]},{blocks[1]} {tmp_path / 'content'}\njc\n")
+    process.run(["debugfs", "-w", "-f", script, disk])
+    data = bytearray(disk.read_bytes())
+    begun = data.rindex(struct.pack(">II", ext4_journal.MAGIC, 1))
+    commit = data.rindex(struct.pack(">II", ext4_journal.MAGIC, 2))
+    assert commit == begun + 3 * 1024
+    at = begun + 1024 if torn == "its data" else begun + 900
+    data[at : at + 100] = b"x" * 100
+    disk.write_bytes(data)
+    with pytest.raises(RemoteError, match="damaged"):  # it was committed
+        on_disk(disk)
+    data[commit : commit + 1024] = bytes(1024)
+    disk.write_bytes(data)
+    assert on_disk(disk) == wanted
+    with ext4_image.Image(str(disk)) as image:
+        assert len(image._pending) == len(blocks)
+
+
+def test_what_a_kernel_reads_is_read(sample: Path, copy: Path) -> None:
+    before = on_disk(copy)
+    debugfs(copy, "sif /sub/b mtime_extra 0xfffffffd", "sif /sparse extra_isize 0")
+    debugfs(copy, "set_block_group 0 flags 1")
+    debugfs(copy, "ea_set /sub/below user.gone 1", "sif /sub/below extra_isize 0")
+    after = on_disk(copy)
+    late = 1_600_000_000 + (1 << 32)
+    assert after.pop(b"a").mtime_ns == late * 10**9 + 10**9 - 1
+    assert after.pop(b"sub/b").target == b"a"
+    assert after.pop(b"sub/below").xattrs == ()
+    assert after.keys() == before.keys() - {b"a", b"sub/b", b"sub/below"}
+    assert essence(after).items() <= essence(before).items()
+
+
+def test_a_group_without_inodes_counts_where_it_has_a_checksum(sample: Path, copy: Path) -> None:
+    debugfs(copy, "feature uninit_bg", "set_block_group 0 flags 1")
+    with pytest.raises(RemoteError) as caught:
+        on_disk(copy)
+    assert "group 0, which has none" in caught.value.details
+
+
+def place_of(disk: Path, name: bytes) -> int:
+    """Of an inode on the disk."""
+    with ext4_image.Image(str(disk)) as image, image.entry(name) as found:
+        group, index = divmod(found.status.st_ino - 1, image.fs.group_inodes)
+        return image._tables[group] * image.fs.block + index * image.fs.inode_size
+
+
+def add_run(disk: Path, name: bytes, logical: int, blocks: int) -> None:
+    """One more for an entry that has one; of no content where it has more than 32768."""
+    at = place_of(disk, name) + 40
+    with disk.open("r+b") as file:
+        file.seek(at + 2)
+        file.write(struct.pack("<H", 2))
+        file.seek(at + 24)
+        file.write(struct.pack("<IHHI", logical, blocks, 0, 1000))
+
+
+def test_a_folder_has_no_more_blocks_than_the_disk(copy: Path) -> None:
+    add_run(copy, b"sub", 5000, 32768 + 2500)
+    on_disk(copy)
+    add_run(copy, b"sub/below", 5000, 32768 + 2500)
+    with pytest.raises(RemoteError) as caught:
+        on_disk(copy)
+    assert caught.value.details == "its files have more blocks than it has"
+
+
+def test_a_file_of_two_names_says_so(copy: Path) -> None:
+    debugfs(copy, "ln /empty /other")
+    with pytest.raises(RemoteError) as caught:
+        on_disk(copy)
+    assert caught.value.details.endswith("has more names than it says")
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "said"),
+    [
+        ("MAX_ENTRIES", 8, "more than 8 entries"),
+        ("MAX_ENTRIES", 3, "more than 3 entries"),
+        ("MAX_INDEX", 500, "too large for an index"),
+    ],
+)
+def test_what_no_index_has_room_for_ends_early(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int, said: str
+) -> None:
+    monkeypatch.setattr(ext4_image.tree, name, most)
+    with ext4_image.Image(str(copy)) as image, pytest.raises(RemoteError, match=said):
+        list(image.entries())
+
+
+def test_values_of_attributes_do_not_overlap() -> None:
+    rows = b"".join(
+        struct.pack("<BBHIII", 1, 1, 100, 0, 60, 0) + bytes([letter, 0, 0, 0]) for letter in b"abc"
+    )
+    data = (bytes(32) + rows).ljust(200, b"\0")
+    with pytest.raises(RemoteError, match="damaged"):
+        ext4_blocks._attributes(data.replace(b"c\0", b"d\0")[:160], 32)
+    assert len(ext4_blocks._attributes(data, 32)) == 3
 
 
 @pytest.mark.parametrize("name", [b"s/t", b"..\0", b".\0\0", b"sub", b"a\0b"])

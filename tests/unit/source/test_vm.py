@@ -14,7 +14,7 @@ from portkit.app import compose, resolve_all
 from portkit.clock import Clock
 from portkit.engines.libvirt_source import LibvirtSource
 from portkit.errors import AppError, ConflictError, EngineError, HostError
-from portkit.model import Artifact, Blob, DataFolder, Form, Live, LiveDomain, LiveVolume
+from portkit.model import Artifact, Blob, DataFolder, Form, Live, LiveDomain, LiveVolume, OnTaken
 from portkit.source import vm, vm_description
 from portkit.source.origin import Machine
 from portkit.source.vm import RunningVM, is_vm
@@ -301,6 +301,9 @@ def test_as_an_image_it_is_what_its_disk_was_made_of(tmp_path: Path) -> None:
     assert live.volumes == (LiveVolume(0, "data", "/i/pkv0.raw", image=True),)
     assert live.warm == ()
     assert live.domain is not None
+    kept = source.live(replace(spec, volume_ways=(OnTaken.KEEP,)))
+    assert kept is not None
+    assert kept.travelling == (), "its disk is not read"
     found = source.running(compose.read(TEXT, "vm:shop"), FACTS)
     assert [each.rule for each in found] == ["data-carried", "system-disk-left"]
     source._disks = {0: "/i/pkv0.raw", 1: "/i/pkv1.raw"}
