@@ -36,7 +36,7 @@ def taken(lab: Lab) -> Iterator[str]:
     remove(lab, "taken")
     on(lab, "alpha", f"docker volume rm {' '.join(NAMES)}", check=False)
     label = "docker ps -aq --filter label=portkit.app=taken"
-    on(lab, "beta", f"{label} | xargs -r docker rm -f; docker volume rm {' '.join(NAMES)}")
+    on(lab, "beta", f"{label} | xargs -r docker rm -f; docker volume rm -f {' '.join(NAMES)}")
 
 
 def test_the_user_chooses_for_each_volume(lab: Lab, store: Path, taken: str) -> None:
@@ -113,3 +113,30 @@ def test_what_was_replaced_stays_until_it_is_forgotten(lab: Lab, store: Path, ta
     assert on(lab, "beta", folders, check=False) == ""
     portkit("rm", "--yes", report["move"], "--on", "lab:beta", store=store)
     assert on(lab, "beta", SEEN.replace("theirs", "count") % NAMES[0]), "the App's data stays"
+
+
+def test_there_and_back_the_volume_is_the_app_s_again(lab: Lab, store: Path, taken: str) -> None:
+    """The old container still has it, and nothing else would keep it from being deleted."""
+    source, target = (f"http://{lab.address(name)}:{PORT}/" for name in ("alpha", "beta"))
+    words = ("--volumes", "override", "--output", "json")
+    told = portkit("move", taken, "--from", "lab:alpha", "--to", "lab:beta", *words, store=store)
+    there = json.loads(told.text)["move"]
+    assert ask(target, "POST", b"") == b"1\n"
+    moved = on(lab, "beta", f"docker ps -q --filter label=portkit.move={there}").strip()
+    ends = ("--from", "lab:beta", "--to", "lab:alpha")
+    told = portkit("move", f"container:{moved}", *ends, *words, store=store)
+    back = json.loads(told.text)["move"]
+    assert ask(source, "POST", b"") == b"2\n"
+    left = portkit("forget", there, store=store).text
+    assert f"volume taken-data (it is the App's again, by Move {back}; portkit does not" in left
+    portkit("forget", there, "--delete", store=store)
+    assert on(lab, "alpha", "docker ps -aq --filter 'name=^/?taken$'") == ""
+    assert ask(source, "POST", b"") == b"3\n", "it goes on with its data"
+    refused = portkit("forget", back, "--keep", store=store, check=False)
+    assert refused.code == 10, refused.stderr
+    said = portkit("rm", back, "--data", "--yes", "--on", "lab:alpha", store=store).text
+    assert "volume taken-data stays: it was there before the Move" in said
+    portkit("forget", back, "--delete", store=store)
+    folder = "$(docker volume inspect -f '{{.Mountpoint}}' taken-data)"
+    assert on(lab, "alpha", f"cat {folder}/count; echo; ls {folder}/..").split() == ["3", "_data"]
+    assert on(lab, "beta", f"docker ps -aq --filter id={moved}") == ""
