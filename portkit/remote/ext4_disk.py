@@ -131,6 +131,8 @@ class Disk:
         if runs.total > _MOST_OF_A_JOURNAL:
             raise unread("its journal has more than %d blocks" % _MOST_OF_A_JOURNAL)
         blocks = list(runs.numbers())
+        if len(set(blocks)) != len(blocks):  # else few blocks would make a journal of a million
+            raise damaged("its journal has a block twice")
         found = ext4_journal.pending(lambda n: self.block(blocks[n]), len(blocks), self.fs.block)
         for place in found:
             if place >= self.fs.blocks:

@@ -8,7 +8,7 @@ Documentation/filesystems/ext4/journal.rst; fs/jbd2/recovery.c.
 from __future__ import annotations
 
 import struct
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from portkit.remote import crc32c
 from portkit.remote.ext4_layout import damaged, unread
@@ -39,7 +39,7 @@ class _Begun:
 
     def __init__(self) -> None:
         self.blocks: List[Tuple[int, Place, int]] = []
-        self.gone: List[int] = []
+        self.gone: Set[int] = set()
         self.whole = True
 
 
@@ -105,7 +105,7 @@ def _log(data: bytes, count: int, block: int) -> _Log:
 
 def _transactions(
     log: _Log, read: Callable[[int], bytes]
-) -> Iterator[Tuple[int, List[Tuple[int, Place]], List[int]]]:
+) -> Iterator[Tuple[int, List[Tuple[int, Place]], Set[int]]]:
     """Of each that was committed: its number, its blocks, and those that it gives away.
 
     A kernel that is cut off leaves blocks of a transaction that has no end, some of them written
@@ -133,13 +133,15 @@ def _transactions(
             for _ in range(steps):
                 at, left = _next(log, at), left - 1
         elif kind == _REVOKE:
-            begun.gone += _given_away(log, data)
+            begun.gone.update(_given_away(log, data))
         elif kind == _DESCRIPTOR:
             for number, escaped, checksum in _tags(log, data):
                 begun.blocks.append((number, Place(at, escaped), checksum))
                 at, left = _next(log, at), left - 1
         else:
             raise damaged("its journal has a block of kind %d" % kind)
+        if left < 0 and not begun.whole:
+            return  # stepped over by a length that may be none
         if left < 0:
             raise damaged("its journal has no end")
 

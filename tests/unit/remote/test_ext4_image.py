@@ -280,6 +280,23 @@ def test_what_is_in_the_journal_alone_is_read_from_there(
         assert len(image._pending) == len(blocks)
 
 
+def test_a_journal_has_no_block_twice(sample: Path, tmp_path: Path) -> None:
+    disk, after = (Path(shutil.copy(sample / "plain.raw", tmp_path / n)) for n in "ab")
+    debugfs(after, *CHANGES)
+    journaled(disk, after, tmp_path, "jo")
+    with ext4_image.Image(str(disk)) as image:
+        first = image.runs(image._inode(8), set())[0].physical
+        at = image._tables[0] * image.fs.block + 7 * image.fs.inode_size + 40
+    with disk.open("r+b") as file:
+        file.seek(at)
+        file.write(struct.pack("<HHHHI", 0xF30A, 2, 4, 0, 0))
+        for logical in (0, 512):
+            file.write(struct.pack("<IHHI", logical, 512, 0, first))
+    with pytest.raises(RemoteError) as caught:
+        on_disk(disk)
+    assert caught.value.details == "its journal has a block twice"
+
+
 @pytest.mark.parametrize("torn", ["its data", "its descriptor"])
 def test_a_transaction_that_was_cut_off_is_the_end_of_the_journal(
     sample: Path, tmp_path: Path, torn: str
