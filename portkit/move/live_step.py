@@ -182,7 +182,7 @@ class MoveLive(FormStep):
         ground.clock.observer.message(
             f"the VM runs on {ground.target.name}: {moved.disk_bytes / 1e6:.1f} MB of disks and "
             f"{moved.memory_bytes / 1e6:.1f} MB of memory in {moved.seconds:.1f} s; it stood still "
-            f"for {moved.downtime_s:.2f} s, as libvirt says"
+            f"for about {moved.downtime_s:.2f} s"
         )
         return moved
 
@@ -192,6 +192,10 @@ class MoveLive(FormStep):
         way = health.way_of(cargo.spec.front, self.form)
         with boot.runner(ground.target, self.form) as runner:
             if not runner.life(ground.plan.move).running:
+                ground.clock.observer.message(
+                    f"the VM has ended on {ground.target.name}: it starts anew there, from its "
+                    "disks as they were then"
+                )
                 up_again(ground, self.form, runner)
             watch = watch_over(ground, self.form, runner, way)
             began = time.monotonic()

@@ -2,6 +2,7 @@
 client that was killed."""
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from portkit import process
 from portkit.lab import Lab
-from tests.integration.commands import PORTKIT, ask, on, ours, portkit, told
+from tests.integration.commands import PORTKIT, ROOT, ask, on, ours, portkit, told
 from tests.integration.counter import PORT, SERVER
 
 pytestmark = pytest.mark.lab
@@ -130,3 +131,32 @@ def test_a_client_that_is_killed(lab: Lab, store: Path, machine: str, wait_s: fl
     portkit("rollback", move, "--discard-writes", store=store)
     assert state(lab, "alpha", machine) == "running"
     assert state(lab, "beta", move) != "running"
+
+
+@pytest.mark.parametrize("mode", ["answer", "killed"])
+def test_an_accident_at_the_end(lab: Lab, store: Path, machine: str, mode: str) -> None:
+    """Never on both: the target's answer is lost, or portkit is killed before it runs there."""
+    before, there = add(lab, "alpha"), ours(lab, "beta")
+    done = process.run(
+        [sys.executable, "-m", "tests.integration.losing", mode, *LIVE],
+        env={**told(store), "PYTHONPATH": str(ROOT)},
+        check=False,
+        timeout=300,
+    )
+    assert done.code != 0
+    rows = json.loads(portkit("moves", "--output", "json", store=store).text)
+    going = [each["id"] for each in rows if each["to"] == "lab:beta"]
+    if mode == "answer":
+        assert b"lost the answer" in done.stderr
+        assert going == [], "it was taken back"
+        assert ours(lab, "beta") == there
+        assert state(lab, "alpha", machine) == "running"
+        assert add(lab, "alpha") > before
+        return
+    (move,) = going
+    assert (state(lab, "alpha", machine), state(lab, "beta", move)) == ("shut off", "paused")
+    portkit("resume", move, store=store)
+    assert add(lab, "beta") > before
+    assert state(lab, "alpha", machine) == "shut off"
+    portkit("rollback", move, "--discard-writes", store=store)
+    assert state(lab, "alpha", machine) == "running"
