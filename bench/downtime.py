@@ -62,7 +62,7 @@ PAGES_PER_S = 29  # 2,621 pages, 1 % of 1 GiB, in 90 s
 _BEFORE_S = 0.5  # some answers of the source before anything is done to it
 # It ends at once when it is told to, so that nobody waits for the engine's ten seconds.
 _SERVER = (
-    "use IO::Socket::INET; $SIG{TERM} = sub { exit 0 }; "
+    "use IO::Socket::INET; $SIG{TERM} = sub { exit 0 }; $SIG{PIPE} = 'IGNORE'; "
     "my $l = IO::Socket::INET->new(LocalPort => 80, Listen => 9, ReuseAddr => 1) or die; "
     "while (1) { my $c = $l->accept or next; my $r = <$c>; "
     'print $c "HTTP/1.0 200 OK\\r\\n\\r\\nhere\\n"; close $c }'

@@ -45,7 +45,7 @@ LIMIT = 15.0  # per cent
 APP, VOLUME, PORT, IMAGE = "predicted", "predicted-data", 8096, "debian:bookworm-slim"
 _FILES, _HALF = 64, 512  # files of the volume; KiB that are random, and as many that are not
 _SERVER = (
-    "use IO::Socket::INET; $SIG{TERM} = sub { exit 0 }; "
+    "use IO::Socket::INET; $SIG{TERM} = sub { exit 0 }; $SIG{PIPE} = 'IGNORE'; "
     "my $l = IO::Socket::INET->new(LocalPort => 80, Listen => 9, ReuseAddr => 1) or die; "
     "while (1) { my $c = $l->accept or next; my $r = <$c>; "
     'print $c "HTTP/1.0 200 OK\\r\\n\\r\\nhere\\n"; close $c }'

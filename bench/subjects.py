@@ -23,7 +23,7 @@ _BOTH = (hosts.SOURCE, hosts.TARGET)
 # guest is cut off with its host. A request for /all is answered with the file.
 SERVER = r"""
 use IO::Socket::INET; use IO::Handle;
-$SIG{TERM} = sub { exit 0 };
+$SIG{TERM} = sub { exit 0 }; $SIG{PIPE} = 'IGNORE';
 open(my $log, '>>', '/data/log') or die; $log->autoflush(1);
 my $l = IO::Socket::INET->new(LocalPort => 80, Listen => 9, ReuseAddr => 1) or die;
 while (my $c = $l->accept) {

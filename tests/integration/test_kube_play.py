@@ -31,7 +31,8 @@ WORDS = ["two  words", "", "$HOME", "$(WORD)", "${WORD}"]
 VALUES = {"WORD": " a  b ", "EMPTY": "", "LETTERS": "é", "QUOTED": "'x' \"y\" $(WORD)"}
 # Answers with its argv, its environment, who it is, and what it may write to.
 TELL = """\
-use IO::Socket::INET; use Sys::Hostname; use Cwd; $SIG{TERM} = sub { exit 0 };
+use IO::Socket::INET; use Sys::Hostname; use Cwd;
+$SIG{TERM} = sub { exit 0 }; $SIG{PIPE} = 'IGNORE';
 my $l = IO::Socket::INET->new(LocalPort => 8000, Listen => 9, ReuseAddr => 1) or die "$!";
 while (my $c = $l->accept) {
   <$c>;

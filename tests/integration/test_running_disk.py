@@ -16,7 +16,7 @@ NAME, VOLUME, PORT = "ledger", "ledger-data", 8099
 # Of each entry of its volume: owner, mode, time, content or target, and one attribute. A request
 # for /add/TEXT appends to a file. On its stop it writes into its image where it is told to.
 SERVER = r"""
-use IO::Socket::INET; use POSIX; $| = 1;
+use IO::Socket::INET; use POSIX; $| = 1; $SIG{PIPE} = 'IGNORE';
 $SIG{TERM} = sub { if ($ENV{NOTES}) { open my $f, '>', '/root/stopped'; print $f "in time\n" }
                    exit 0 };
 my $l = IO::Socket::INET->new(LocalPort => 80, Listen => 9, ReuseAddr => 1) or die;

@@ -15,7 +15,7 @@ PORT = 8098
 # A request for /add/TEXT appends to a file in the volume and to one in the image's own root.
 SERVER = r"""
 use IO::Socket::INET;
-$SIG{TERM} = sub { exit 0 };
+$SIG{TERM} = sub { exit 0 }; $SIG{PIPE} = 'IGNORE';
 my $l = IO::Socket::INET->new(LocalPort => 80, Listen => 9, ReuseAddr => 1) or die;
 while (my $c = $l->accept) {
   my $r = <$c>;
