@@ -133,7 +133,7 @@ def test_a_client_that_is_killed(lab: Lab, store: Path, machine: str, wait_s: fl
     assert state(lab, "beta", move) != "running"
 
 
-@pytest.mark.parametrize("mode", ["answer", "killed"])
+@pytest.mark.parametrize("mode", ["answer", pytest.param("killed", marks=pytest.mark.campaign)])
 def test_an_accident_at_the_end(lab: Lab, store: Path, machine: str, mode: str) -> None:
     """Never on both: the target's answer is lost, or portkit is killed before it runs there."""
     before, there = add(lab, "alpha"), ours(lab, "beta")
