@@ -91,8 +91,8 @@ reading_beside_profiles = _reading("--compose-profile")
 _live = click.option(
     "--live",
     is_flag=True,
-    help="Move vm:NAME while it runs, with its memory: it stands still for less than a second "
-    "or so. Both hosts must be able to give it the same machine; else this is refused.",
+    help="Move vm:NAME while it runs, with its memory: it stands still, usually for less "
+    "than a second. Both hosts must be able to give it the same machine; else this is refused.",
 )
 
 

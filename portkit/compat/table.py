@@ -266,8 +266,8 @@ RUNNING: Rule[Running] = Rule(
     Severity.ERROR,
     Scope.APP,
     owner.running,
-    remedy="Stop it there first. To move it as it runs, with its data, name it container:NAME or "
-    "project:NAME.",
+    remedy="Stop it there first. To move it as it runs, with its data, name it container:NAME, "
+    "project:NAME or vm:NAME.",
     error=ConflictError,
 )
 BUNDLE_LACKS: Rule[Lacking] = Rule(

@@ -74,7 +74,7 @@ def untried(source: LiveHost, target: LiveHost) -> tuple[Finding, ...]:
             "live-confined",
             Severity.WARNING,
             f"{host.name} confines its guests by {', '.join(host.confined)}: whether QEMU may use "
-            "portkit's sockets there was never tried; if not, the Move fails, and the VM goes on "
+            "portkit's sockets there was not tested; if not, the Move fails, and the VM goes on "
             "at its source",
             remedy=WITHOUT,
         )

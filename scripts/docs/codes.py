@@ -11,8 +11,8 @@ _OTHERS = {
     0: "Done.",
     2: "The command line was wrong.",
     70: "A bug in portkit: an error that nobody foresaw.",
-    130: "Interrupted by Ctrl-C; the Move was rolled back.",
-    143: "Ended by SIGTERM; the Move was rolled back.",
+    130: "Interrupted by Ctrl-C; the Move was rolled back, or waits.",
+    143: "Ended by SIGTERM; the Move was rolled back, or waits.",
 }
 
 

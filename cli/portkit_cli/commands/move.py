@@ -60,8 +60,8 @@ _KEEP = {"image": Form.IMAGE, "disk": Form.DISK, "none": None}
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Package, check and predict the cost, of what runs also the downtime, and end as `check` "
-    "does; change nothing there.",
+    help="Package, check and predict the cost (of what runs, also the downtime, except with --live "
+    "or for a VM that becomes containers), and end as `check` does; change nothing there.",
 )
 @reading_options
 @output

@@ -257,7 +257,11 @@ def rollback(
 
 @click.command()
 @_identity
-@click.option("--delete", is_flag=True, help="Remove what stayed behind at the source.")
+@click.option(
+    "--delete",
+    is_flag=True,
+    help="Remove what stayed behind at the source, and what was set aside on the target.",
+)
 @click.option("--keep", is_flag=True, help="Leave at the source what stayed behind there.")
 def forget(identity: str, delete: bool, keep: bool) -> None:
     """Remove a Move that has ended from the list.

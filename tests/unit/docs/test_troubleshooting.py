@@ -12,9 +12,11 @@ HEADINGS = set(re.findall(r"^### (.+?) \{#[\w-]+\}$", PAGE, re.MULTILINE))
 
 
 def rules_of_the_reader() -> set[str]:
-    """Findings that reading an App makes: note("rule", ...) and Finding("rule", ...)."""
-    text = "\n".join(path.read_text() for path in (ROOT / "portkit/app").rglob("*.py"))
-    return set(re.findall(r'(?:\.note|Finding)\(\s*"([a-z-]+)"', text))
+    """Findings that reading an App makes, also one that runs: note("rule", ...), Finding("rule",
+    ...) and _error("rule", ...)."""
+    folders = (ROOT / "portkit/app", ROOT / "portkit/source")
+    text = "\n".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
+    return set(re.findall(r'(?:\.note|Finding|\b_error)\(\s*"([a-z-]+)"', text))
 
 
 def test_every_exit_code() -> None:
@@ -30,7 +32,7 @@ def test_every_rule() -> None:
 
 
 def test_the_reader_has_rules() -> None:
-    assert "compose-not-carried" in rules_of_the_reader()
+    assert {"compose-not-carried", "source-stopped", "live-confined"} <= rules_of_the_reader()
 
 
 def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
