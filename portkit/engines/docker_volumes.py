@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from portkit.engines.docker_source import DockerSource
@@ -40,10 +40,11 @@ class DockerVolumes(DockerSource):
         self.require_unused(names)
         return {name: known[name].Mountpoint for name in replaced}
 
-    def require_unused(self, names: Sequence[str]) -> None:
-        """ConflictError when a container that runs uses one of these volumes."""
+    def require_unused(self, names: Sequence[str], but: Collection[str] = ()) -> None:
+        """ConflictError when a container that runs uses one of these volumes. but: ids of those
+        that may."""
         for name in names:
-            if users := self._running_on(name):
+            if users := [each for each in self._running_on(name) if each not in but]:
                 raise ConflictError(
                     "a volume of the target is in use there",
                     details=f"{name} on {self._host}, by container "

@@ -93,12 +93,13 @@ class LibvirtLive(Libvirt):
 
     def refuse_same(self, uuid: str, but: str = "") -> None:
         """ConflictError where a domain of that UUID is there. but: the id of one that may be."""
-        try:
-            found = self._connection.lookupByUUIDString(uuid)
-        except self._libvirt.libvirtError as error:
-            if error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN:
-                return
-            raise EngineError("libvirt could not look for a domain", details=str(error)) from error
+        with self._errors("look for a domain"):
+            try:
+                found = self._connection.lookupByUUIDString(uuid)
+            except self._libvirt.libvirtError as error:
+                if error.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN:
+                    return
+                raise
         about = self._about(found)
         if not but or about.get("id") != but:
             raise ConflictError(
@@ -351,6 +352,6 @@ def _stats(source: LibvirtLive, found: Any, *, completed: bool = False) -> dict[
     flags = source.library.VIR_DOMAIN_JOB_STATS_COMPLETED if completed else 0
     try:
         rows = Patient(found).jobStats(flags)
-    except source.library.libvirtError:
+    except (source.library.libvirtError, Late):
         return {}
     return {key: value for key, value in rows.items() if isinstance(value, int)}

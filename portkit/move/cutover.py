@@ -50,6 +50,7 @@ class Presync(FormStep):
 
     def do(self) -> JsonObject:
         ground = self.ground
+        require_unused(ground)
         rows = []
         with ground.clock.phase("presync"):
             for volume in live_of(ground).travelling:
@@ -71,6 +72,7 @@ class Wait(FormStep):
         passes: dict[int, list[Pass]] = {}
         while not ground.results.told(Pause.CUTOVER):
             began = time.monotonic()
+            require_unused(ground)  # days may go by
             for volume in live_of(ground).warm:
                 known = passes.setdefault(volume.number, [])
                 known.append(copy_of(ground, volume, self.form).run())
@@ -264,6 +266,7 @@ class Fence(BaseStep):
         ground = self.ground
         front, form = ground.loaded.spec.front, ground.plan.forms[0]
         if not ground.from_start:  # the last pass was long ago, and what follows is downtime
+            require_unused(ground)
             for volume in live_of(ground).warm:
                 warm(copy_of(ground, volume, form))
         began = time.monotonic()
@@ -383,6 +386,7 @@ def up_after_restart(ground: Ground, form: Form) -> None:
     with boot.runner(ground.target, form) as runner:
         if not runner.life(ground.plan.move).running:
             require_stopped(ground)
+            require_unused(ground, starts_again=True)
             up_again(ground, form, runner)
 
 

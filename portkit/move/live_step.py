@@ -223,10 +223,11 @@ class MoveLive(FormStep):
                 ground.clock.observer.message(
                     f"what the App wrote on {ground.target.name} since it runs there is lost"
                 )
-                with boot.runner(ground.target, self.form) as runner:
-                    runner.withdraw(ground.plan.move)
-                    if runner.life(ground.plan.move).running:
-                        runner.stop(ground.plan.move)
+                if ends.target.condition(ends.move).there:  # else somebody has removed it
+                    with boot.runner(ground.target, self.form) as runner:
+                        runner.withdraw(ground.plan.move)
+                        if runner.life(ground.plan.move).running:
+                            runner.stop(ground.plan.move)
             ends.only(Side.SOURCE)
         for host in (source_of(ground), ground.target):
             host.remote.call("live.end", {"id": ground.plan.move})  # of a process that was killed

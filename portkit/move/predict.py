@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from portkit import compat, transfer
 from portkit.delivery import Delivery, Prediction
+from portkit.errors import PortkitError
 from portkit.model import Artifact, Blob, Figure, Foreseen, Form, figure, virtualises
 from portkit.move import foresee
 from portkit.move.history import past_of
@@ -21,8 +22,6 @@ _BESIDE_RATE = 25e6
 _ASKING_S = 0.1
 # Of an image up to this size, a Move compresses all of it to predict its bytes.
 _SMALL = 32 << 20
-# Of less than so much, the time does not depend on the link; a Move looks at it for so long.
-_TELLING, _SHORT_S = 1 << 20, 0.3
 
 
 def predictions(
@@ -61,14 +60,27 @@ def before(
     packed: Packed, job: Job, journal: Journal
 ) -> tuple[Mapping[Form, Prediction], Foreseen | None]:
     """What a Move predicts of itself before it begins: of its forms what a dry run has, where there
-    was one for the same content; and its data and its downtime."""
-    known = journal.foreseen(packed.app.name, job.target.name, packed.image, job.target.rate_limit)
-    return known or _briefly(packed, job, journal), cutover(packed, job, journal)
+    was one for the same content; and its data and its downtime.
+
+    A Move does not end because it cannot be predicted: what really stands in its way ends it at its
+    own step. What is not predicted then is said.
+    """
+    found: Mapping[Form, Prediction] = {}
+    foreseen: Foreseen | None = None
+    target = job.target
+    try:
+        known = journal.foreseen(packed.app.name, target.name, packed.image, target.rate_limit)
+        found = known or _briefly(packed, job, journal)
+        foreseen = cutover(packed, job, journal)
+    except PortkitError as error:
+        job.observer.message(f"what the Move is going to cost cannot be predicted: {error.brief}")
+    return found, foreseen
 
 
 def _briefly(packed: Packed, job: Job, journal: Journal) -> dict[Form, Prediction]:
     """What a Move predicts of its image, where no dry run has: by samples where it is large, and
-    with a shorter look at the link. A disk is not made by then."""
+    its seconds by earlier Moves alone. Nothing is sent for it: the Move itself sends in a moment.
+    A disk is not made by then."""
     image = packed.artifacts.get(Form.IMAGE)
     if image is None:
         return {}
@@ -76,13 +88,10 @@ def _briefly(packed: Packed, job: Job, journal: Journal) -> dict[Form, Predictio
         found = transfer.roughly(image, job.store, job.target)
         if found is not None and sum(each.size for each in found if each.sent) <= _SMALL:
             found = transfer.expected(image, job.store, job.target)[1]
-        sent = sum(each.sent for each in found or ())
-        link = link_rate(job.target, _SHORT_S) if sent > _TELLING else None
     cost = predict(
         found,
         space_bytes=compat.space_needed(packed.target, [(image, ())]),
-        past=journal.measured(Form.IMAGE, job.target.name, link),
-        link=link,
+        past=journal.measured(Form.IMAGE, job.target.name),
         limit=job.target.rate_limit,
         local=job.target.name == "local",
     )

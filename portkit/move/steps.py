@@ -245,6 +245,7 @@ class Commit(FormStep):
                 # Until now its host did not start it by itself, and may have been restarted.
                 if plan.live is not None:
                     cutover.require_stopped(ground)
+                    require_unused(ground, starts_again=True)
                 up_again(ground, self.form, runner)
                 life = runner.life(plan.move)
             if not life.running:  # it answered and ended: no host to leave it on

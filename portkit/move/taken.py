@@ -11,10 +11,12 @@ from portkit.move.step import BaseStep
 from portkit.wire.json_types import JsonObject
 
 
-def require_unused(ground: Ground) -> None:
-    """ConflictError when a container that runs uses a volume of the target that the App takes. It
-    is asked while the App does not run there, so that such a container is somebody else's: it may
-    have been started long after `TakeVolumes` has asked, by its host's restart too."""
+def require_unused(ground: Ground, *, starts_again: bool = False) -> None:
+    """ConflictError when a container that runs uses a volume of the target that the App takes: it
+    may have been started long after `TakeVolumes` has asked, by its host's restart too.
+
+    starts_again: the App has run there before, and some of its containers may run still.
+    """
     live = ground.plan.live
     names = [each.name for each in live.taking] if live is not None else []
     if not names:
@@ -23,7 +25,8 @@ def require_unused(ground: Ground) -> None:
     from portkit.engines.docker_volumes import DockerVolumes
 
     with closing(DockerVolumes(ground.target.docker_socket(), ground.target.name)) as engine:
-        engine.require_unused(names)
+        own = engine.made_by(ground.plan.move).values() if starts_again else ()
+        engine.require_unused(names, own)
 
 
 class TakeVolumes(BaseStep):

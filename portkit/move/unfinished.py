@@ -24,6 +24,7 @@ from portkit.host import Host
 from portkit.model import App, AppSpec, Artifact, Form, Live
 from portkit.move import plan as plans
 from portkit.move import walk
+from portkit.move.behind import came_back
 from portkit.move.by_marker import Connect
 from portkit.move.carry import (
     cargo_of,
@@ -336,10 +337,16 @@ def _has_writes(entry: Entry, *, at_source: bool) -> ConflictError:
 
 def _refuse_older(journal: Journal, entry: Entry) -> None:
     """ConflictError when the App has moved on from the target since: what is there now is the
-    source of that Move."""
-    for other in journal.moves():
+    source of that Move. It may have gone by the name that the engine there has for it, or be seen
+    by the volumes of the source that it has again."""
+    moves = journal.moves()
+    own = {row["name"] for row in (entry.plan.get("live") or {}).get("volumes", ())}
+    back = {move for name, move in came_back(entry, moves).items() if name in own}
+    made = entry.id.removeprefix("pk-")
+    for other in moves:
         later = other.started > entry.started and other.state is not MoveState.ROLLED_BACK
-        if later and (other.app, other.source) == (entry.app, entry.target):
+        same = other.source == entry.target and (other.app == entry.app or made in other.app)
+        if later and (same or other.id in back):
             raise ConflictError(
                 "the App has moved on since",
                 details=f"{other.id}: {other.source} -> {other.target}",

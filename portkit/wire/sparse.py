@@ -22,11 +22,12 @@ def extents(descriptor: int) -> Iterator[tuple[int, int]]:
             # A file system that knows no holes answers that all is data; the result is right in any
             # case.
             start = os.lseek(descriptor, position, os.SEEK_DATA)
+            position = os.lseek(descriptor, start, os.SEEK_HOLE)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole from here on
+            # Nothing but a hole from here on; or the file was cut off meanwhile.
+            if error.errno == errno.ENXIO:
                 return
             raise
-        position = os.lseek(descriptor, start, os.SEEK_HOLE)
         yield start, position - start
 
 

@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 
 from portkit.compat import space, space_needed
 from portkit.delivery import Delivery
+from portkit.errors import TransferError
 from portkit.model import Artifact, Blob, Form
+from portkit.move import predict as predict_room
 from portkit.move.journal import PastTransfer
 from portkit.move.predict import predict
-from tests.factories import FACTS, IMAGE
+from tests.factories import FACTS, IMAGE, Heard
 
 PAST = PastTransfer("pk-before", 50_000_000, 10.0)
 THERE = Delivery(digest="sha256:1", size=400, copied=400, reason="already there")
@@ -115,3 +118,17 @@ def test_the_space_is_the_one_that_the_rule_compares(engine_free: int | None) ->
     facts = replace(FACTS, store_free_bytes=1, docker_free_bytes=engine_free and 1)
     (finding,) = space(facts, new)
     assert str(space_needed(facts, new)) in finding.message
+
+
+def test_a_move_that_cannot_be_predicted_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> NoReturn:
+        raise TransferError("the connection broke")
+
+    monkeypatch.setattr(predict_room, "_briefly", broken)
+    heard = Heard()
+    packed: Any = SimpleNamespace(app=SimpleNamespace(name="shop"), image=None)
+    target = SimpleNamespace(name="there", rate_limit=None)
+    job: Any = SimpleNamespace(observer=heard, target=target)
+    journal: Any = SimpleNamespace(foreseen=lambda *_: {})
+    assert predict_room.before(packed, job, journal) == ({}, None)
+    assert ["the connection broke" in text for text in heard.messages] == [True]

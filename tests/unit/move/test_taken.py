@@ -224,6 +224,7 @@ def test_what_is_replaced_is_filled_and_what_is_kept_is_not(
         yield SimpleNamespace(volume_folders=lambda move: {2: "/e/own/_data"})
 
     monkeypatch.setattr(cutover.boot, "runner", runner)
+    monkeypatch.setattr(cutover, "require_unused", lambda ground: None)
     asked: list[Any] = []
     monkeypatch.setattr(cutover, "Copy", lambda origin, target, observer: (origin, target))
     monkeypatch.setattr(
@@ -274,7 +275,7 @@ def test_no_size_is_asked_for_before_it_is_put_back(monkeypatch: pytest.MonkeyPa
     ]
 
 
-@pytest.mark.parametrize("step", ["fence", "last sync", "boot image"])
+@pytest.mark.parametrize("step", ["presync", "fence", "last sync", "boot image"])
 def test_what_began_to_use_a_volume_since_is_noticed(
     monkeypatch: pytest.MonkeyPatch, engine: FakeEngine, step: str
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from portkit_cli.main import main
 from portkit import boot
 from portkit.clock import Clock
 from portkit.errors import ConflictError, EngineError, VerifyError
-from portkit.model import Form, Instance, Life, LiveContainer, Quiesce
+from portkit.model import Form, Instance, Life, LiveContainer, LiveVolume, OnTaken, Quiesce
 from portkit.move import cutover, steps, unfinished
 from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState
@@ -56,7 +57,16 @@ def test_the_target_goes_on_when_the_source_is_gone(monkeypatch: pytest.MonkeyPa
     assert journal.get(made.move).state is MoveState.DONE
 
 
-def moved(journal: Journal, number: int, source: str, target: str, state: MoveState) -> str:
+def moved(
+    journal: Journal,
+    number: int,
+    source: str,
+    target: str,
+    state: MoveState,
+    *,
+    app: str = "shop",
+    volumes: tuple[LiveVolume, ...] = (),
+) -> str:
     """A Move of the App in the journal, whose target has been started."""
     identity = f"pk-{number:012d}"
     made = plan(
@@ -65,9 +75,9 @@ def moved(journal: Journal, number: int, source: str, target: str, state: MoveSt
         target=target,
         forms=(Form.IMAGE,),
         keep=Form.IMAGE,
-        live=live(),
+        live=live(volumes=volumes),
     )
-    journal.add(identity, app="shop", source=source, target=target, plan=made.to_json())
+    journal.add(identity, app=app, source=source, target=target, plan=made.to_json())
     journal.record(identity).note("boot image", StepState.DONE)
     journal.settle(identity, state)
     return identity
@@ -220,6 +230,32 @@ def test_a_move_that_another_one_went_on_from_is_not_taken_back(
     with pytest.raises(ConflictError, match="has moved on since") as caught:
         unfinished.rollback(first, discard_writes=True, journal=journal, connect=connect)
     assert second in caught.value.resolution
+
+
+@pytest.mark.parametrize(
+    ("app", "way"),
+    [("portkit-shop-000000000001", None), ("other", OnTaken.OVERRIDE), ("other", OnTaken.KEEP)],
+)
+def test_one_whose_app_came_back_is_not_taken_back(
+    monkeypatch: pytest.MonkeyPatch, app: str, way: OnTaken | None
+) -> None:
+    """Its source would run a second time, on the same volume. The App went back by the name of the
+    container that the first Move has made, or is known by its volume alone."""
+    monkeypatch.setattr(unfinished, "walk_backward", never)
+    journal, data = Journal(), LiveVolume(0, "shop_data", "/v")
+    first = moved(journal, 1, "a", "b", MoveState.DONE, volumes=(data,))
+    back = moved(journal, 2, "b", "a", MoveState.DONE, app=app, volumes=(replace(data, way=way),))
+    with pytest.raises(ConflictError, match="has moved on since") as caught:
+        unfinished.rollback(first, discard_writes=True, journal=journal, connect=connect)
+    assert back in caught.value.resolution
+
+
+def test_a_move_of_another_app_is_no_return() -> None:
+    journal = Journal()
+    first = moved(journal, 1, "a", "b", MoveState.DONE, volumes=(LiveVolume(0, "data", "/v"),))
+    other = LiveVolume(0, "mail", "/v", way=OnTaken.OVERRIDE)
+    moved(journal, 2, "c", "a", MoveState.DONE, app="post", volumes=(other,))
+    unfinished._refuse_older(journal, journal.get(first))
 
 
 def test_a_commit_before_the_cutover_starts_none() -> None:
