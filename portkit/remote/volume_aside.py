@@ -181,6 +181,7 @@ def aside(args: JsonObject, channel: Channel) -> JsonObject:
             for row in wanted
         ]
     others = _others(identity)
+    _require_free(rows, others)
     for row, place in zip(rows, places):
         if not place.is_aside():  # also where somebody made the volume anew
             _require_plain(row["name"], place)
@@ -195,6 +196,22 @@ def aside(args: JsonObject, channel: Channel) -> JsonObject:
     for place in places:
         place.set_aside()
     return {}
+
+
+def _require_free(rows: List[Row], others: Dict[str, List[Row]]) -> None:
+    """ConflictError where a Move that has not ended has set one of them aside: its App's data is on
+    its way into what is there now."""
+    wanted = {row["path"] for row in rows}
+    for marker in leases.markers():
+        for other in others.get(marker["id"], []):
+            if other["path"] in wanted and not other["lost"]:
+                raise RemoteError(
+                    "ConflictError",
+                    "a Move that has not ended has taken a volume of the target",
+                    "%s: %s" % (other["name"], marker["id"]),
+                    "End that Move first: portkit resume %s, or portkit rollback %s"
+                    % (marker["id"], marker["id"]),
+                )
 
 
 def _require_plain(name: str, place: _Place) -> None:

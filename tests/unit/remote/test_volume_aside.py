@@ -349,3 +349,20 @@ def test_killed_anywhere_it_is_not_lost(calls: list[tuple[str, int]]) -> None:
         back()
         assert [state(each) for each in volumes] == was
         assert kept() == []
+
+
+def test_what_an_open_move_has_taken_is_refused_to_another(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, free = volume(root, "data"), volume(root, "free")
+    aside(data)
+    before = state(data)
+    monkeypatch.setattr(leases, "markers", lambda: [{"id": MOVE}])
+    with pytest.raises(RemoteError, match="has not ended") as caught:
+        aside(free, data, move="pk-ba9876543210")
+    assert MOVE in caught.value.resolution
+    assert state(data) == before
+    assert (free / "theirs").exists()
+    monkeypatch.setattr(leases, "markers", list)  # it has ended
+    aside(data, move="pk-ba9876543210")
+    assert list(data.iterdir()) == []
