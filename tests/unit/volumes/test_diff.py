@@ -13,7 +13,12 @@ from portkit.volumes.index import Index, first_difference
 from portkit.wire import tree
 from portkit.wire.tree import Row
 
-CONTENTS = (tree.HOLE, tree.ZERO, *(hashlib.sha256(bytes((n,))).digest() for n in range(3)))
+BYTES = (None, 0, 1, 2)  # what a block is full of; None: it is a hole
+
+
+def content(byte: int | None, length: int) -> bytes:
+    """The hash of a block of that length; no two of different lengths have the same."""
+    return tree.HOLE if byte is None else hashlib.sha256(bytes((byte,)) * length).digest()
 
 
 @dataclass
@@ -101,7 +106,8 @@ def entry(path: bytes, draw: st.DrawFn, files: list[bytes]) -> Row:
     )
     if kind == tree.FILE:
         size = draw(st.sampled_from((0, 5, tree.BLOCK, tree.BLOCK + 5, 3 * tree.BLOCK)))
-        blocks = [draw(st.sampled_from(CONTENTS)) for _ in range(tree.blocks_of(size))]
+        lengths = [min(tree.BLOCK, size - at) for at in range(0, size, tree.BLOCK)]
+        blocks = [content(draw(st.sampled_from(BYTES)), length) for length in lengths]
         row = row._replace(size=size, hashes=b"".join(blocks), links=draw(st.sampled_from((1, 9))))
     return row
 
@@ -163,17 +169,19 @@ def test_a_difference_is_named(source: Index, target: Index) -> None:
 def test_a_file_with_a_name_elsewhere_is_left_alone() -> None:
     """Else what is not in the folder would change with it."""
     top = Row(b"", tree.FOLDER)
-    mine = Row(b"a", tree.FILE, size=5, hashes=CONTENTS[2], links=1)
-    theirs = mine._replace(links=2, hashes=CONTENTS[3])
+    mine = Row(b"a", tree.FILE, size=5, hashes=content(1, 5), links=1)
+    theirs = mine._replace(links=2, hashes=content(2, 5))
     found = diff(Index({b"": top, b"a": mine}), Index({b"": top, b"a": theirs}))
     assert [kind for kind, _ in found.shape] == [tree.REMOVE, tree.MAKE]
 
 
 def test_what_is_told_of_sizes() -> None:
     top = Row(b"", tree.FOLDER)
-    hashes = b"".join((CONTENTS[2], tree.HOLE, CONTENTS[3]))
+    hashes = b"".join((content(1, tree.BLOCK), tree.HOLE, content(2, tree.BLOCK)))
     mine = Row(b"a", tree.FILE, size=2 * tree.BLOCK + 5, hashes=hashes)
-    old = mine._replace(hashes=b"".join((CONTENTS[3], CONTENTS[3], tree.HOLE)))
+    old = mine._replace(
+        hashes=b"".join((content(2, tree.BLOCK), content(2, tree.BLOCK), tree.HOLE))
+    )
     found = diff(Index({b"": top, b"a": mine}), Index({b"": top, b"a": old}))
     assert found.sizes() == (tree.BLOCK + 5, 5)
     assert [each.known for each in found.wanted()] == [True, False, False]
