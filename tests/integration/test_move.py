@@ -267,12 +267,17 @@ def test_dry_run_and_check_change_nothing(lab: Lab, store: Path) -> None:
 
 
 def test_a_move_costs_what_was_predicted(lab: Lab, store: Path) -> None:
-    """Bytes within 10 %, and 100 kB for what is said beside the blobs."""
+    """Bytes within 10 %, and 100 kB for what is said beside the blobs. The link is what is slow, on
+    any machine: its rate decides how well it pays to compress."""
     words = ("fixtures/apps/radicale", "--from", "lab:alpha", "--output", "json")
-    done = portkit("move", *words, "--to", "lab:beta", "--dry-run", store=store)
-    predicted = [form["predicted"] for form in json.loads(done.text)["forms"]]
-    with moved("radicale", "beta", store) as report:
-        for foreseen, form in zip(predicted, report["forms"], strict=True):
-            sent = form["transfer"]["sent_bytes"]
-            assert foreseen["sent_bytes"] == pytest.approx(sent, rel=0.1, abs=100_000)
-            assert foreseen["reused_bytes"] == form["transfer"]["reused_bytes"]
+    lab_room.shape("beta", "100mbit")
+    try:
+        done = portkit("move", *words, "--to", "lab:beta", "--dry-run", store=store)
+        predicted = [form["predicted"] for form in json.loads(done.text)["forms"]]
+        with moved("radicale", "beta", store) as report:
+            for foreseen, form in zip(predicted, report["forms"], strict=True):
+                sent = form["transfer"]["sent_bytes"]
+                assert foreseen["sent_bytes"] == pytest.approx(sent, rel=0.1, abs=100_000)
+                assert foreseen["reused_bytes"] == form["transfer"]["reused_bytes"]
+    finally:
+        lab_room.shape("beta", None)
