@@ -15,10 +15,9 @@ rows of the errors have, for each of these three, the error of every Move in per
 sign, and the median as the figure; the bar is 15 %. What a Move sends, and the seconds for it, are
 those of its image and its data together.
 
-The figures below were made while other programs used both cores (about ten of them wanted to run at
-any time), so that the same Move took up to twice as long as another one, which no prediction knows.
-The downtime misses the bar in them. It is that of four Moves, each of 1 to 2 s, of which the start
-of the container varied most.
+With nothing to go by, the first Move's downtime is predicted from defaults for its stop and its
+start, and may be off by more than its own length. What is sent for a trial before a Move of 64 MiB
+(8 to 23 MB in these) is no part of the bytes.
 """
 
 from __future__ import annotations
