@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from xml.etree import ElementTree as etree
 
 from portkit.architecture import TABLE
+from portkit.engines.bounded_xml import tree_of
 from portkit.errors import EngineError
 from portkit.model import Guests
 from portkit.text import printable
 
 _LIMIT = 4 << 20  # characters; libvirt's own for a text (remote_protocol.x)
-_MAX_DEPTH = 64  # elements in each other; the deepest recorded has 9
 _MAX_ELEMENTS = 200_000  # a recorded one has 12,000
 _WORD = 200  # characters of a name
 _VERSION = re.compile(r"-v\d+$")
@@ -120,40 +120,7 @@ def _word(text: str | None) -> str:
 
 
 def _parsed(xml: str) -> etree.Element:
-    if len(xml) > _LIMIT:
-        raise _malformed(f"over {_LIMIT} characters")
-    target = _Bounded()
-    parser = etree.XMLParser(target=target, encoding="utf-8")  # noqa: S314 - refuses a DOCTYPE
-    try:
-        parser.feed(xml.encode())
-        parser.close()
-        return target.close()
-    except (etree.ParseError, ValueError, AssertionError) as error:
-        raise _malformed(type(error).__name__) from error
-
-
-class _Bounded(etree.TreeBuilder):
-    """Builds a tree of bounded size; without a DOCTYPE no entity expands or names a file."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._depth = self._count = 0
-
-    def start(self, tag: str, attrs: dict[str, str], /) -> etree.Element:
-        """One element begins."""
-        self._depth, self._count = self._depth + 1, self._count + 1
-        if self._depth > _MAX_DEPTH or self._count > _MAX_ELEMENTS:
-            raise _malformed("too many elements")
-        return super().start(tag, attrs)
-
-    def end(self, tag: str, /) -> etree.Element:
-        """One element ends."""
-        self._depth -= 1
-        return super().end(tag)
-
-    def doctype(self, name: str, public: str | None, system: str | None) -> None:
-        """Refused."""
-        raise _malformed("it has a DOCTYPE, which libvirt never writes")
+    return tree_of(xml, _malformed, characters=_LIMIT, elements=_MAX_ELEMENTS)
 
 
 def _malformed(why: str) -> EngineError:

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree as etree
 
+from portkit.engines.bounded_xml import tree_of
 from portkit.engines.domain_xml import MARK, XML_LIMIT, malformed
 from portkit.text import printable
 
 ARRIVED = "arrived"  # in the mark of a VM that moved live, from right before it runs there
 _WORD = 200  # characters of a name
-_MAX_DEPTH, _MAX_ELEMENTS = 64, 10_000  # a VM of portkit's has 8 in each other, and about 120
+_MAX_ELEMENTS = 10_000  # a VM of portkit's has about 120
 _COMMANDLINE = "{http://libvirt.org/schemas/domain/qemu/1.0}commandline"
 # What the source's description may hold. It is a host's word, and the target's QEMU is started by
 # it: nothing in it may name anything of the target but what portkit has put there.
@@ -252,34 +253,4 @@ def _parsed(xml: str) -> etree.Element:
 
 
 def _tree(xml: str) -> etree.Element:
-    if len(xml) > XML_LIMIT:
-        raise malformed(f"over {XML_LIMIT} characters")
-    builder = _Builder()
-    parser = etree.XMLParser(target=builder, encoding="utf-8")  # noqa: S314 - refuses a DOCTYPE
-    try:
-        parser.feed(xml.encode())
-        root: etree.Element = parser.close()
-    except (etree.ParseError, ValueError) as error:
-        raise malformed(type(error).__name__) from error
-    return root
-
-
-class _Builder(etree.TreeBuilder):
-    """A tree of limited size. Without a DOCTYPE there are no entities that could expand."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._depth = self._count = 0
-
-    def start(self, tag: str, attrs: dict[str, str]) -> etree.Element:
-        self._depth, self._count = self._depth + 1, self._count + 1
-        if self._depth > _MAX_DEPTH or self._count > _MAX_ELEMENTS:
-            raise malformed("it has too many elements")
-        return super().start(tag, attrs)
-
-    def end(self, tag: str) -> etree.Element:
-        self._depth -= 1
-        return super().end(tag)
-
-    def doctype(self, name: str, public: str | None, system: str | None) -> None:
-        raise malformed("it has a DOCTYPE, which libvirt never writes")
+    return tree_of(xml, malformed, characters=XML_LIMIT, elements=_MAX_ELEMENTS)
