@@ -45,6 +45,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import harness, hosts
+from bench.servers import HERE, page_writer
 from portkit import lab, process
 from portkit.errors import PortkitError
 from portkit.measure import SOURCE, TARGET, Prober, Side
@@ -60,19 +61,6 @@ _MIB = 1 << 20
 VOLUME_MIB = int(os.environ.get("MIB", "1024"))
 PAGES_PER_S = 29  # 2,621 pages, 1 % of 1 GiB, in 90 s
 _BEFORE_S = 0.5  # some answers of the source before anything is done to it
-# It ends at once when it is told to, so that nobody waits for the engine's ten seconds.
-_SERVER = (
-    "use IO::Socket::INET; $SIG{TERM} = sub { exit 0 }; $SIG{PIPE} = 'IGNORE'; "
-    "my $l = IO::Socket::INET->new(LocalPort => 80, Listen => 9, ReuseAddr => 1) or die; "
-    "while (1) { my $c = $l->accept or next; my $r = <$c>; "
-    'print $c "HTTP/1.0 200 OK\\r\\n\\r\\nhere\\n"; close $c }'
-)
-# RATE stands for a number. It ends with its container.
-_WRITER = (
-    "open my $u, '<', '/dev/urandom'; my @f = glob '/data/*'; while (1) { "
-    "open my $f, '+<', $f[rand @f] or die; seek $f, 4096 * int(rand((-s $f) / 4096)), 0; "
-    "sysread $u, my $d, 4096; syswrite $f, $d; close $f; select undef, undef, undef, 1 / RATE }"
-)
 PHASES = ("stop the source", "package changes", "last layer", "last sync", "boot image")
 
 Run = Callable[[], float]
@@ -139,7 +127,7 @@ class Ground:
         self.on(
             name,
             f"docker create --name {APP} -p {PORT}:80 -v {VOLUME}:/data {IMAGE} "
-            f"perl -e {shlex.quote(_SERVER)}",
+            f"perl -e {shlex.quote(HERE)}",
         )
 
     def data(self, name: str) -> str:
@@ -150,7 +138,7 @@ class Ground:
     def round(self) -> Iterator[None]:
         """The app runs on alpha with a writer beside it, and beta has nothing but the image. In
         the end it is so again."""
-        writer = _WRITER.replace("RATE", str(PAGES_PER_S))
+        writer = page_writer(PAGES_PER_S)
         self.on(hosts.SOURCE, f"docker exec -d {APP} perl -e {shlex.quote(writer)}")
         self.on(hosts.TARGET, f"docker image inspect {IMAGE} >/dev/null")
         # What others have written to the disk is written, so that no side waits for another's.

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import harness, hosts
+from bench.servers import HERE, page_writer
 from portkit import process
 
 NAME = "predictions"
@@ -43,17 +44,7 @@ REPEAT = 2
 LIMIT = 15.0  # per cent
 APP, VOLUME, PORT, IMAGE = "predicted", "predicted-data", 8096, "debian:bookworm-slim"
 _FILES, _HALF = 64, 512  # files of the volume; KiB that are random, and as many that are not
-_SERVER = (
-    "use IO::Socket::INET; $SIG{TERM} = sub { exit 0 }; $SIG{PIPE} = 'IGNORE'; "
-    "my $l = IO::Socket::INET->new(LocalPort => 80, Listen => 9, ReuseAddr => 1) or die; "
-    "while (1) { my $c = $l->accept or next; my $r = <$c>; "
-    'print $c "HTTP/1.0 200 OK\\r\\n\\r\\nhere\\n"; close $c }'
-)
-_WRITER = (
-    "open my $u, '<', '/dev/urandom'; my @f = glob '/data/*'; while (1) { "
-    "open my $f, '+<', $f[rand @f] or die; seek $f, 4096 * int(rand((-s $f) / 4096)), 0; "
-    "sysread $u, my $d, 4096; syswrite $f, $d; close $f; select undef, undef, undef, 1 / 29 }"
-)
+_PAGES_PER_S = 29
 _GONE = f"docker rm -f {APP} >/dev/null 2>&1; docker volume rm -f {VOLUME} >/dev/null"
 # Which of the figures of a Report count as what.
 KINDS = {
@@ -85,7 +76,7 @@ class Ground:
         app = self.folder / "app"
         app.mkdir()
         (app / "random").write_bytes(os.urandom(20_000_000))
-        command = json.dumps(["perl", "-e", _SERVER])
+        command = json.dumps(["perl", "-e", HERE])
         (app / "Dockerfile").write_text(f"FROM {IMAGE}\nCOPY random /random\nCMD {command}\n")
         (app / "compose.yaml").write_text(
             f"name: {APP}\nservices:\n  web:\n    build: .\n    ports: ['{PORT}:80']\n"
@@ -133,7 +124,7 @@ class Ground:
         hosts.on(hosts.SOURCE, _GONE)
         hosts.on(hosts.TARGET, _GONE)
         hosts.on(hosts.SOURCE, f"docker save {IMAGE} | {hosts.to_target()} docker load")
-        server = f"{IMAGE} perl -e {shlex.quote(_SERVER)}"
+        server = f"{IMAGE} perl -e {shlex.quote(HERE)}"
         hosts.on(
             hosts.SOURCE, f"docker create --name {APP} -p {PORT}:80 -v {VOLUME}:/data {server}"
         )
@@ -142,7 +133,7 @@ class Ground:
             hosts.SOURCE,
             f"cd {place} && for n in $(seq {_FILES}); do (head -c {_HALF}K /dev/urandom; "
             f"yes $n | head -c {_HALF}K) > f$n; done; docker start {APP}; "
-            f"docker exec -d {APP} perl -e {shlex.quote(_WRITER)}",
+            f"docker exec -d {APP} perl -e {shlex.quote(page_writer(_PAGES_PER_S))}",
         )
         os.sync()
         yield
