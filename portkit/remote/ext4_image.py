@@ -17,7 +17,7 @@ from portkit.remote.ext4_disk import Disk
 from portkit.remote.ext4_layout import ROOT, Inode, damaged, unread
 from portkit.remote.ext4_runs import Runs
 from portkit.remote.volume_content import pages_within
-from portkit.remote.volume_tree import KINDS, check_depth
+from portkit.remote.volume_tree import KINDS, check_depth, row_of
 from portkit.wire import tree
 from portkit.wire.frames import RemoteError
 
@@ -89,26 +89,10 @@ class Entry(NamedTuple):
 
     def row(self) -> tree.Row:
         """As a row without hashes."""
-        status, kind = self.status, self.kind
-        device = kind in (tree.CHARACTER, tree.DEVICE)
         target = b""
-        if kind == tree.SYMLINK:
-            target = self.image.target(status, self.claimed)
-        return tree.Row(
-            path=self.path,
-            kind=kind,
-            mode=stat.S_IMODE(status.st_mode),
-            uid=status.st_uid,
-            gid=status.st_gid,
-            size=status.st_size if kind == tree.FILE else 0,
-            mtime_ns=status.st_mtime_ns,
-            ctime_ns=status.st_ctime_ns,
-            inode=status.st_ino,
-            links=status.st_nlink,
-            device=status.st_rdev if device else 0,
-            target=target,
-            xattrs=self.image.attributes(status),
-        )
+        if self.kind == tree.SYMLINK:
+            target = self.image.target(self.status, self.claimed)
+        return row_of(self.path, self.status, target, self.image.attributes(self.status))
 
 
 class _Left:

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import Iterator, List, NamedTuple, Protocol, Tuple
 
 from portkit.remote import mounts
 from portkit.remote.volume_content import OfFile
@@ -28,6 +28,51 @@ KINDS = {
     stat.S_IFCHR: tree.CHARACTER,
     stat.S_IFBLK: tree.DEVICE,
 }
+
+
+class Status(Protocol):
+    """What fstat(2) says of an entry."""
+
+    @property
+    def st_mode(self) -> int: ...
+    @property
+    def st_uid(self) -> int: ...
+    @property
+    def st_gid(self) -> int: ...
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+    @property
+    def st_ctime_ns(self) -> int: ...
+    @property
+    def st_ino(self) -> int: ...
+    @property
+    def st_nlink(self) -> int: ...
+    @property
+    def st_rdev(self) -> int: ...
+
+
+def row_of(
+    path: bytes, status: Status, target: bytes, xattrs: Tuple[Tuple[bytes, bytes], ...]
+) -> tree.Row:
+    """An entry as a row without hashes. target: of a symlink."""
+    kind = KINDS[stat.S_IFMT(status.st_mode)]
+    return tree.Row(
+        path=path,
+        kind=kind,
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        size=status.st_size if kind == tree.FILE else 0,
+        mtime_ns=status.st_mtime_ns,
+        ctime_ns=status.st_ctime_ns,
+        inode=status.st_ino,
+        links=status.st_nlink,
+        device=status.st_rdev if kind in (tree.CHARACTER, tree.DEVICE) else 0,
+        target=target,
+        xattrs=xattrs,
+    )
 
 
 class Found(NamedTuple):
@@ -81,25 +126,10 @@ class Found(NamedTuple):
 
     def row(self) -> tree.Row:
         """As a row without hashes."""
-        status, kind = self.status, self.kind
         target = b""
-        if kind == tree.SYMLINK:
+        if self.kind == tree.SYMLINK:
             target = os.readlink(b"", dir_fd=self.descriptor)
-        return tree.Row(
-            path=self.path,
-            kind=kind,
-            mode=stat.S_IMODE(status.st_mode),
-            uid=status.st_uid,
-            gid=status.st_gid,
-            size=status.st_size if kind == tree.FILE else 0,
-            mtime_ns=status.st_mtime_ns,
-            ctime_ns=status.st_ctime_ns,
-            inode=status.st_ino,
-            links=status.st_nlink,
-            device=status.st_rdev,
-            target=target,
-            xattrs=self.xattrs(),
-        )
+        return row_of(self.path, self.status, target, self.xattrs())
 
 
 class Root:
