@@ -26,20 +26,21 @@ def machine_start(artifact: Artifact, firmware: Firmware, *, kvm: bool) -> Machi
     architecture, firmware = TABLE[artifact.config.architecture], firmware_of(artifact, firmware)
     if not direct(artifact, firmware):
         asked = len(artifact.blobs) > 2 and firmware is Firmware.UEFI
-        why = "UEFI was asked for" if asked else "the disk came without its kit"
+        why = "UEFI was requested" if asked else "the disk came without its kit"
         return MachineStart(
             loader="disk",
             firmware=firmware.value,
             kernel_line=disk_line(architecture),
             mitigations=True,
-            reasons=(f"the disk's own boot loader starts the kernel: {why}",),
+            reasons=(f"the disk's own boot loader starts the kernel, because {why}",),
         )
-    slow = "a BIOS would read it by sectors" if architecture.bios else "UEFI would take longer"
-    quick = f"QEMU starts the kernel that lies beside the disk: {slow}"
+    slow = "a BIOS would read it sector by sector" if architecture.bios else "UEFI takes longer"
+    quick = f"QEMU loads the kernel that is stored beside the disk, because {slow}"
     guard = (
-        "the kernel's protections stay on, because the processor is a real one"
+        "the kernel's CPU mitigations stay on, because the processor is a real one"
         if kvm
-        else "the kernel's protections are off, because an emulated processor does not speculate"
+        else "the kernel's CPU mitigations are off, because an emulated processor does not "
+        "speculate"
     )
     return MachineStart(
         loader="direct",

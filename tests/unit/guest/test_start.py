@@ -27,7 +27,7 @@ def disk(blobs: str, architecture: str = "amd64") -> Artifact:
         ("disk", Firmware.BIOS, "disk"),
     ],
 )
-def test_the_kernel_that_lies_beside_the_disk_is_started(
+def test_the_kernel_that_is_stored_beside_the_disk_is_started(
     blobs: str, firmware: Firmware, loader: str
 ) -> None:
     assert direct(disk(blobs), firmware) == (["kernel", "initrd"] if loader == "direct" else [])
