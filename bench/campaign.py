@@ -1,62 +1,58 @@
-"""Rounds of a campaign: each is played, and what went wrong with it is said when it is over."""
+"""Rounds of a campaign: each is played, judged, and recorded when it is over.
+
+ROUNDS is a regular expression of the rounds to play. Without it, those are played that are not
+recorded yet for the code as it is. Several processes may share a campaign, each with a lab of its
+own (PORTKIT_LAB_NUMBER): none plays what another one plays or has just played.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from bench import harness
+from bench.record import Code, Record, due
 
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Played:
-    """rounds: how many were played. every: how many there are. wrong: a line for each that did not
-    end as it should."""
-
-    rounds: int
-    every: int
-    wrong: tuple[str, ...]
-
-    def row(self, what: str) -> harness.Row:
-        """How many went wrong; the bar is none."""
-        count = (
-            f"all {self.every}" if self.rounds == self.every else f"{self.rounds} of {self.every}"
-        )
-        name = f"{what}, {count} rounds: those that did not end as they should"
-        return harness.Row(name, "rounds", (float(len(self.wrong)),), limit=0)
-
-
 def campaign(
-    every: Sequence[R], play: Callable[[R], str], clean: Callable[[], None], wanted: str = ""
-) -> Played:
-    """Play the rounds; Ctrl-C or SIGTERM ends it, and what was played until then counts.
+    record: Record, every: Sequence[R], play: Callable[[R], str], clean: Callable[[], None]
+) -> None:
+    """Play the rounds; Ctrl-C or SIGTERM ends it, and what was played until then is recorded.
 
     play: "" when all is as it should be, else what is not. clean: makes the hosts fit for the next
-    round after one that went wrong. wanted: a regular expression of those to play.
+    round after one that went wrong.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    chosen = [each for each in every if re.search(wanted, str(each))]
-    wrong: list[str] = []
-    for number, each in enumerate(chosen, 1):
-        begun = time.monotonic()
-        try:
-            found = play(each)
-        except KeyboardInterrupt:
+    rounds, before = {str(each): each for each in every}, record.outcomes()
+    chosen = wanted(list(rounds), record)
+    for number, name in enumerate(chosen, 1):
+        with record.claimed(name) as mine:
+            if not mine or record.outcomes().get(name) != before.get(name):
+                continue
+            code, begun = Code.read(), time.monotonic()
+            try:
+                wrong = play(rounds[name])
+            except KeyboardInterrupt:
+                clean()
+                raise SystemExit(130) from None
+            except Exception as error:  # noqa: BLE001 - the other rounds are played all the same
+                wrong = f"{type(error).__name__}: {error}"
+            seconds = time.monotonic() - begun
+            record.note(name, wrong, seconds, code)
+        harness.tell(f"{number}/{len(chosen)} {name}: {wrong or 'well'}, {seconds:.0f} s")
+        if wrong:
             clean()
-            return Played(number - 1, len(every), tuple(wrong))
-        except Exception as error:  # noqa: BLE001 - the other rounds are played all the same
-            found = f"{type(error).__name__}: {error}"
-        seconds = time.monotonic() - begun
-        harness.tell(f"{number}/{len(chosen)} {each}: {found or 'well'}, {seconds:.0f} s")
-        if found:
-            wrong.append(f"{each}: {found}")
-            clean()
-    for line in wrong:
-        harness.tell(line)
-    return Played(len(chosen), len(every), tuple(wrong))
+
+
+def wanted(names: Sequence[str], record: Record) -> list[str]:
+    """Those to play, in the order in which they are to be."""
+    pattern = os.environ.get("ROUNDS", "")
+    if pattern:
+        return [name for name in names if re.search(pattern, name)]
+    return due(names, record.outcomes(), Code.read().tree)

@@ -110,27 +110,37 @@ def _read(path: str) -> str:
     return Path(path).read_text(errors="replace")
 
 
+def made(command: str) -> dict[str, Any]:
+    """When, how and where figures were made, as it stands in the results."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": command,
+        "machine": machine(),
+    }
+
+
 def save(name: str, rows: Sequence[Row], folder: Path = RESULTS, *, command: str = "") -> Path:
     """Write NAME.json: one object a row, each with the date, the machine and the command.
 
     command: where it made only some rows; the others stay as they are.
     """
-    made = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": command or f"make bench-{name}",
-        "machine": machine(),
-    }
+    made_by = made(command or f"make bench-{name}")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     old = json.loads(path.read_text()) if command and path.exists() else []
-    found = {row["row"]: row for row in old} | {row.row: row.document() | made for row in rows}
+    found = {row["row"]: row for row in old} | {row.row: row.document() | made_by for row in rows}
     path.write_text(json.dumps([found[key] for key in sorted(found)], indent=1) + "\n")
     return path
 
 
 def finish(name: str, rows: Sequence[Row], *, command: str = "") -> int:
-    """Save, tell, and the exit code: 1 when a bar is missed."""
+    """Save and print rows; the exit code: 1 when a bar is missed."""
     save(name, rows, command=command)
+    return report(rows)
+
+
+def report(rows: Sequence[Row]) -> int:
+    """Print rows; the exit code: 1 when a bar is missed."""
     for row in rows:
         document = row.document()
         bar = {None: "no bar", True: f"at most {row.limit}", False: f"MISSED, {row.limit}"}

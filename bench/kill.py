@@ -24,6 +24,7 @@ from pathlib import Path
 
 from bench import harness, hosts
 from bench.campaign import campaign
+from bench.record import Record
 from portkit import process
 from portkit.model import Form
 from portkit.move.journal import Journal
@@ -237,18 +238,20 @@ def simulated() -> harness.Row:
 
 
 def main() -> int:
-    wanted = os.environ.get("ROUNDS", "")
-    rows = [] if wanted else [simulated()]
+    status = 0
+    if "ROUNDS" not in os.environ:
+        status = harness.finish(NAME, [simulated()], command=f"make bench-{NAME}")
+    every = rounds(inside=4)
+    record = Record(NAME, {"kills of portkit that moves both forms": every})
     with hosts.ground(), tempfile.TemporaryDirectory(prefix="portkit-kill-") as name:
         ground = Ground(Path(name))
-        played = campaign(
-            rounds(inside=4),
+        campaign(
+            record,
+            every,
             lambda each: play(ground, each, ("image", "disk")),
             partial(clean, ground),
-            wanted,
         )
-    rows.append(played.row("kills of portkit that moves both forms"))
-    return harness.finish(NAME, rows, command=f"ROUNDS={wanted} make bench-kill" * bool(wanted))
+    return max(status, harness.report(record.rows()))
 
 
 if __name__ == "__main__":

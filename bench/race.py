@@ -23,6 +23,7 @@ from pathlib import Path
 
 from bench import harness, hosts, kill
 from bench.campaign import campaign
+from bench.record import Record
 from portkit import lab, process
 
 NAME = "race"
@@ -45,13 +46,14 @@ KINDS = {
 class Pair:
     """One round: what kind, in which form, and how many seconds lie between the two."""
 
+    number: int
     kind: str
     form: str
     apart: float
     interrupt: float = 2.0
 
     def __str__(self) -> str:
-        return f"{self.kind}, {self.form}, {self.apart:.1f} s apart"
+        return f"{self.number}: {self.kind}, {self.form}, {self.apart:.1f} s apart"
 
 
 def pairs(count: int = ROUNDS) -> list[Pair]:
@@ -60,6 +62,7 @@ def pairs(count: int = ROUNDS) -> list[Pair]:
     kinds = list(KINDS)
     return [
         Pair(
+            number + 1,
             kinds[number % len(kinds)],
             "disk" if number % 3 == 2 else "image",
             round(chance.uniform(0.0, 4.0), 1),
@@ -149,11 +152,11 @@ def _cleared(ground: Ground, before: str) -> str:
 
 
 def main() -> int:
+    record = Record(NAME, {"pairs of Moves at once": pairs()})
     with hosts.ground(), tempfile.TemporaryDirectory(prefix="portkit-race-") as name:
         ground = Ground(Path(name))
-        played = campaign(pairs(), partial(play, ground), partial(kill.clean, ground))
-    row = played.row("pairs of Moves at once")
-    return harness.finish(NAME, [row])
+        campaign(record, pairs(), partial(play, ground), partial(kill.clean, ground))
+    return harness.report(record.rows())
 
 
 if __name__ == "__main__":

@@ -170,10 +170,11 @@ def test_two_sides_that_answer_in_turns_are_seen() -> None:
 
 
 def test_the_rounds_of_a_cutover() -> None:
-    every = cutover.kills()
-    assert len(every) == len(set(every)) == 10 * 3 * 2
-    others = cutover.faults()
-    assert len(set(others)) == 10 * 3 * len(cutover.FAULTS)
+    sizes = [len(every) for every in cutover.CAMPAIGNS.values()]
+    assert sizes == [10 * 3 * 2, 10 * 3 * 3, 4 * 4, 9 * 3 * 2, 9 * 3 * 3, 4 * 4]
+    names = [str(each) for every in cutover.CAMPAIGNS.values() for each in every]
+    assert len(set(names)) == sum(sizes)
+    assert all(each.command() for each in (*cutover.faults("vm"), *cutover.reboots()))
 
 
 def test_errors_of_predictions_are_those_of_a_whole_move_and_have_no_sign() -> None:
