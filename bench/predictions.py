@@ -17,7 +17,7 @@ those of its image and its data together.
 
 With nothing to go by, the first Move's downtime is predicted from defaults for its stop and its
 start, and may be off by more than its own length. What is sent for a trial before a Move of 64 MiB
-(8 to 23 MB in these) is no part of the bytes.
+(0.9 MB) is no part of the bytes; the report has it as `survey_bytes`.
 """
 
 from __future__ import annotations

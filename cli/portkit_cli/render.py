@@ -156,6 +156,9 @@ def print_report(report: Report) -> None:
             console.print(Text(clean(text)))
     for text in _figures(report.predictions):
         console.print(Text(clean(text)))
+    if report.survey_bytes:
+        text = f"sent before the Move, to predict this: {decimal(report.survey_bytes)}"
+        console.print(Text(clean(text)))
     for text in _cutover(report.cutover):
         console.print(Text(clean(text)))
     # A finding that is true of both forms is printed once.

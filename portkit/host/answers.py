@@ -200,6 +200,9 @@ class _Look(_Answer):
     blocks: _Bytes
     sampled_bytes: _Bytes
     read_ms: _Bytes
+    packed_bytes: _Bytes
+    packed_wire_bytes: _Bytes
+    pack_us: _Bytes
     changed_pages: _Bytes
     window_ms: _Bytes
     grown_bytes: _Bytes

@@ -33,7 +33,8 @@ class Foreseen:
     data_bytes, wire_bytes, first_s: of the first pass over all volumes: content, bytes to the
     target, seconds. The downtime is the sum of: stop_s, for the stop at the source; layer_s, for
     what its containers have changed in their images; last_s, for the last pass; boot_s, from the
-    start on the target to the first answer; rest_s, for what is between these.
+    start on the target to the first answer; rest_s, for what is between these. survey_bytes: what
+    was sent to the target to foresee all that, and dropped there.
     """
 
     data_bytes: Part
@@ -44,6 +45,7 @@ class Foreseen:
     last_s: Part
     boot_s: Part
     rest_s: Part
+    survey_bytes: int = 0
 
     @property
     def parts(self) -> dict[str, Part]:

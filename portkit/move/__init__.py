@@ -451,7 +451,13 @@ def _foreseen(
         cost = costs.get((packed.app.name, form))
         reports.append(FormReport(form, artifact, verdict, findings, predicted=cost))
     figures = predict.beside(reports, cutover, None, None)
-    return packed.report(packed.turn.clock.take(), reports, dry_run=True, predictions=figures)
+    return packed.report(
+        packed.turn.clock.take(),
+        reports,
+        dry_run=True,
+        predictions=figures,
+        survey_bytes=cutover.survey_bytes if cutover else 0,
+    )
 
 
 to_json = report_room.to_json

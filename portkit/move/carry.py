@@ -376,7 +376,8 @@ def report_of(
     """The Report of a Move. phases: what came before those of the forms."""
     made = cutover_report(plan, steps)
     figures = predict.beside(forms, plan.foreseen, plan, steps)
-    return packed.report(phases, forms, cutover=made, predictions=figures)
+    seen = plan.foreseen.survey_bytes if plan.foreseen else 0
+    return packed.report(phases, forms, cutover=made, predictions=figures, survey_bytes=seen)
 
 
 def cutover_report(plan: Plan, steps: Steps) -> Cutover | None:

@@ -40,8 +40,10 @@ def survey_of(data: Sequence[DataFolder], source: Host, target: Host) -> list[Su
     return survey(source, [Place(each.path, each.names) for each in data], target)
 
 
-def foreseen(seen: Sequence[Survey], way: Way, pasts: Sequence[Past]) -> Foreseen:
-    """What it is going to cost. pasts: the newest first."""
+def foreseen(
+    seen: Sequence[Survey], way: Way, pasts: Sequence[Past], survey_bytes: int = 0
+) -> Foreseen:
+    """What it is going to cost. pasts: the newest first. survey_bytes: that were sent to see it."""
     stop = _stop(way, pasts)
     between = [each for each in pasts if (each.source, each.target) == (way.source, way.target)]
     alike = [each for each in between if each.form == way.form]
@@ -62,6 +64,7 @@ def foreseen(seen: Sequence[Survey], way: Way, pasts: Sequence[Past]) -> Foresee
         last_s=_corrected(_seen(raw_last, _change_words(seen), known), last, last_n),
         boot_s=_boot(way, pasts),
         rest_s=_rest(way, pasts),
+        survey_bytes=survey_bytes,
     )
 
 
@@ -195,14 +198,18 @@ def _size_words(seen: Sequence[Survey]) -> str:
 
 
 def _sent_words(seen: Sequence[Survey]) -> str:
-    tried, wire = sum(each.tried_bytes for each in seen), sum(each.wire_bytes for each in seen)
-    if not tried:
-        return "there is no content to try the way with" + _rest_words(seen)
-    rates = [each.wire_bytes / each.tried_s / 1e6 for each in seen if each.tried_s > 0]
-    return (
-        f"by {tried / 1e6:.1f} MB of it, sent for a trial as {wire / 1e6:.1f} MB, "
-        f"{max(rates, default=0.0):.1f} MB/s" + _rest_words(seen)
+    packed, wire = (
+        sum(each.packed_bytes for each in seen) / 1e6,
+        sum(each.packed_wire_bytes for each in seen) / 1e6,
     )
+    if not packed:
+        return "there is no content to try the way with" + _rest_words(seen)
+    words = f"by {packed:.1f} MB of it, compressed to {wire:.1f} MB"
+    # The way is the same for all of them.
+    if seen[0].way_s > 0:
+        rate = seen[0].way_bytes / seen[0].way_s / 1e6
+        words += f", and {seen[0].way_bytes / 1e6:.2f} MB sent for a trial, {rate:.1f} MB/s"
+    return words + _rest_words(seen)
 
 
 def _change_words(seen: Sequence[Survey]) -> str:

@@ -112,7 +112,9 @@ def cutover(packed: Packed, job: Job, journal: Journal) -> Foreseen | None:
     with packed.turn.taken() as clock, job.about(packed.app, "predicting its downtime"):
         looked = [each.seconds for each in clock.phases if each.name == "package changes"]
         with clock.phase("predict downtime"):
+            written = job.target.remote.written
             seen = foresee.survey_of(data, source, job.target)
+            survey_bytes = job.target.remote.written - written
     machine = Form.DISK in job.source.forms and Form.IMAGE not in job.source.forms
     way = foresee.Way(
         app=packed.app.name,
@@ -123,7 +125,7 @@ def cutover(packed: Packed, job: Job, journal: Journal) -> Foreseen | None:
         layer_s=None if machine else sum(looked),
         real=virtualises(packed.target, packed.image.config.architecture),
     )
-    return foresee.foreseen(seen, way, journal.pasts())
+    return foresee.foreseen(seen, way, journal.pasts(), survey_bytes)
 
 
 def beside(

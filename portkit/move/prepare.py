@@ -174,6 +174,7 @@ class Packed:
         dry_run: bool = False,
         cutover: Cutover | None = None,
         predictions: tuple[Figure, ...] = (),
+        survey_bytes: int = 0,
     ) -> Report:
         """The Report of this Move. phases: what came before the forms' own."""
         return Report(
@@ -188,6 +189,7 @@ class Packed:
             dry_run=dry_run,
             cutover=cutover,
             predictions=predictions,
+            survey_bytes=survey_bytes,
         )
 
     def also(self, found: Sequence[Finding]) -> Packed:

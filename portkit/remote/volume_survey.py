@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
@@ -18,8 +18,8 @@ from portkit.remote import volume_stream as stream
 from portkit.remote.channel import Channel
 from portkit.remote.volume_content import OfFile
 from portkit.remote.volume_tree import Found, Root, Walk
-from portkit.remote.volumes import page_hashes
-from portkit.wire import tree
+from portkit.remote.volumes import block_of, page_hashes
+from portkit.wire import codec, tree
 from portkit.wire.json_types import JsonObject
 from portkit.wire.tree import Want
 
@@ -171,8 +171,8 @@ class _Look:
         self._blocks: List[Picked] = []
         self._before: List[bytes] = []
         self._after: List[bytes] = []
-        self._read_s = self._at = self._window_s = 0.0
-        self._grown = 0
+        self._read_s = self._at = self._window_s = self._pack_s = 0.0
+        self._grown = self._packed = self._packed_wire = 0
 
     def list(self, until: float) -> None:
         self.seen = _walk(self.root, self._names, until, self._sample)
@@ -187,6 +187,24 @@ class _Look:
         self._before = _hashes(self.root, self._blocks, until)
         self._read_s = time.monotonic() - self._at
 
+    def pack(self, encoding: str, level: int, until: float) -> None:
+        """Compress what was read as a pass does, and forget it."""
+        began = time.monotonic()
+        compressor = codec.Compressor(encoding, level)
+        for want in self.wants():
+            if time.monotonic() > until:
+                break
+            content = _content(self.root, want.path)
+            if content is None:
+                continue
+            with closing(content):
+                block = block_of(content, want, False)
+            if block is not None:
+                self._packed += len(block.data)
+                self._packed_wire += len(compressor.feed(tree.record(block.pack())))
+        self._packed_wire += len(compressor.finish())
+        self._pack_s = time.monotonic() - began
+
     def read_again(self, until: float) -> None:
         self._window_s = time.monotonic() - self._at
         self._after = _hashes(self.root, self._blocks[: len(self._before)], until)
@@ -196,12 +214,13 @@ class _Look:
             later = _walk(self.root, self._names, until, None)
             self._grown = max(0, later.bytes - self.seen.bytes) if later.whole else 0
 
-    def known(self) -> List[Picked]:
+    def wants(self) -> List[Want]:
         """The blocks that were there."""
-        return [block for block, hashes in zip(self._blocks, self._before) if hashes]
+        known = [block for block, hashes in zip(self._blocks, self._before) if hashes]
+        return [Want(each.path, each.number, each.length, bytes(tree.HASH)) for each in known]
 
     def row(self) -> JsonObject:
-        known = self.known()
+        known = self.wants()
         return {
             "entries": self.seen.entries,
             "bytes": self.seen.bytes,
@@ -210,6 +229,9 @@ class _Look:
             "blocks": len(known),
             "sampled_bytes": sum(block.length for block in known),
             "read_ms": int(self._read_s * 1000),
+            "packed_bytes": self._packed,
+            "packed_wire_bytes": self._packed_wire,
+            "pack_us": int(self._pack_s * 1e6),
             "changed_pages": _changed(self._before[: len(self._after)], self._after),
             "window_ms": int(self._window_s * 1000),
             "grown_bytes": self._grown,
@@ -230,10 +252,12 @@ def survey(args: JsonObject, channel: Channel) -> JsonObject:
 
     args: folders (each with path and names: of entries, the others do not count; None: all do),
     blocks (to read at most of all), budget_s (for each of listing, reading, and both once more; for
-    all folders), window_s (between two readings of a block), encoding, level. The answer has a row
-    for each folder. whole: whether all entries were listed in time; `entries` and `bytes` (without
-    holes) are of those that were. blocks, sampled_bytes: read in read_ms. changed_pages: of those
-    that were read twice, window_ms apart. grown_bytes: by which the content has grown meanwhile.
+    all folders), window_s (between two readings of a block), encoding, level, content_level (at
+    which a pass compresses content). The answer has a row for each folder. whole: whether all
+    entries were listed in time; `entries` and `bytes` (without holes) are of those that were.
+    blocks, sampled_bytes: read in read_ms. packed_bytes, packed_wire_bytes: of these, compressed in
+    pack_us between the two readings. changed_pages: of those that were read twice, window_ms apart.
+    grown_bytes: by which the content has grown meanwhile.
     """
     budget = _within(args["budget_s"], _MAX_S)
     most = int(_within(args["blocks"], _MAX_SAMPLE)) or 1
@@ -248,15 +272,18 @@ def survey(args: JsonObject, channel: Channel) -> JsonObject:
             look.thin(max(1, most * look.seen.bytes // total))
         began = time.monotonic()
         _each(looks, budget, _Look.read)
-        if any(look.known() for look in looks):
-            window = _within(args["window_s"], _MAX_S)
-            time.sleep(max(0.0, began + window - time.monotonic()))
+        if any(look.wants() for look in looks):
+            again = began + _within(args["window_s"], _MAX_S)
+            # Where reading has taken most of the window, some time for that all the same.
+            room = max(again - time.monotonic(), budget / 4)
+            how = args["encoding"], int(args["content_level"])
+            _each(looks, room, lambda look, until: look.pack(*how, until))
+            time.sleep(max(0.0, again - time.monotonic()))
         _each(looks, budget, _Look.read_again)
         _each(looks, budget, _Look.list_again)
     sender = stream.Sender(channel, args)
     for look in looks:
-        for block in look.known():
-            want = Want(block.path, block.number, block.length, bytes(tree.HASH))
+        for want in look.wants():
             sender.add(want.pack())
     sender.finish()
     return {"folders": [look.row() for look in looks]}

@@ -318,7 +318,7 @@ def read(args: JsonObject, channel: Channel) -> JsonObject:
 
             def job(want: Want) -> Callable[[], Optional[Block]]:
                 content = files.content(want.path)
-                return lambda: _block(content, want, bool(args["exact"]))
+                return lambda: block_of(content, want, bool(args["exact"]))
 
             for block in stream.in_order(pool, map(job, wants)):
                 if block is not None:
@@ -330,7 +330,8 @@ def read(args: JsonObject, channel: Channel) -> JsonObject:
     return {"bytes": content, "vanished": files.vanished}
 
 
-def _block(content: Optional[Content], want: Want, exact: bool) -> Optional[Block]:
+def block_of(content: Optional[Content], want: Want, exact: bool) -> Optional[Block]:
+    """A block as it is sent; None where it is not there."""
     data = b""
     if content is not None:
         data = content.block(want.number, want.length)

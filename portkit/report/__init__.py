@@ -162,7 +162,8 @@ class Report:
 
     source_link_bytes, target_link_bytes: over the whole connection to each host, both ways.
     phases: what came before those of the forms. cutover: of an App that was running. predictions:
-    figures beside what was measured.
+    figures beside what was measured. survey_bytes: what was sent to the target to predict the cost
+    of a running App's data.
     """
 
     move: str
@@ -176,6 +177,7 @@ class Report:
     dry_run: bool = False
     cutover: Cutover | None = None
     predictions: tuple[Figure, ...] = ()
+    survey_bytes: int = 0
 
 
 def by_service(
@@ -234,6 +236,7 @@ def to_json(report: Report) -> JsonObject:
         "forms": [_form(form) for form in report.forms],
         "cutover": report.cutover and plain(report.cutover),
         "predictions": [plain(each) for each in report.predictions],
+        "survey_bytes": report.survey_bytes,
     }
 
 

@@ -27,13 +27,13 @@ _MOST_SHARE = 0.9
 
 def lacks(seen: Survey) -> bool:
     """Whether there was no time for some of what a survey looks at."""
-    return not seen.whole or (seen.bytes > 0 and not (seen.sampled_bytes and seen.tried_bytes))
+    return not seen.whole or (seen.bytes > 0 and not (seen.sampled_bytes and seen.packed_bytes))
 
 
 def alike(surveys: Sequence[Survey]) -> list[Survey]:
     """With what there was no time for assumed to be as in the App's other folders."""
     read = [each for each in surveys if each.sampled_bytes > 0]
-    tried = [each for each in surveys if each.tried_bytes > 0]
+    packed = [each for each in surveys if each.packed_bytes > 0]
     found = []
     for each in surveys:
         if each.bytes > 0 and each.sampled_bytes <= 0 and read:
@@ -44,12 +44,12 @@ def alike(surveys: Sequence[Survey]) -> list[Survey]:
                 changed_bytes=sum(other.changed_bytes for other in read),
                 window_s=max(other.window_s for other in read),
             )
-        if each.bytes > 0 and each.tried_bytes <= 0 and tried:
+        if each.bytes > 0 and each.packed_bytes <= 0 and packed:
             each = replace(
                 each,
-                tried_bytes=sum(other.tried_bytes for other in tried),
-                wire_bytes=sum(other.wire_bytes for other in tried),
-                tried_s=sum(other.tried_s for other in tried),
+                packed_bytes=sum(other.packed_bytes for other in packed),
+                packed_wire_bytes=sum(other.packed_wire_bytes for other in packed),
+                pack_s=sum(other.pack_s for other in packed),
             )
         found.append(each)
     return found
@@ -62,8 +62,7 @@ def data_bytes(seen: Survey) -> float:
 
 def wire_bytes(seen: Survey) -> float:
     """What the first pass sends to the target, compressed."""
-    share = seen.wire_bytes / seen.tried_bytes if seen.tried_bytes > 0 else 1.0
-    return seen.bytes * share + seen.entries * _ENTRY_BYTES
+    return seen.bytes * _share(seen) + seen.entries * _ENTRY_BYTES
 
 
 def first_s(seen: Survey) -> float:
@@ -107,7 +106,14 @@ def _look_s(seen: Survey) -> float:
 
 
 def _send_byte_s(seen: Survey) -> float:
-    return _byte_s(seen.tried_bytes, seen.tried_s)
+    """For a byte of content: as long as the slower of both takes, which work at the same time."""
+    way_s = _share(seen) * _byte_s(seen.way_bytes, seen.way_s)
+    return max(_byte_s(seen.packed_bytes, seen.pack_s), way_s)
+
+
+def _share(seen: Survey) -> float:
+    """What a byte of content is compressed to."""
+    return seen.packed_wire_bytes / seen.packed_bytes if seen.packed_bytes > 0 else 1.0
 
 
 def _byte_s(count: int, seconds: float) -> float:

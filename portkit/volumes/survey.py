@@ -26,13 +26,15 @@ _BLOCKS = 1024
 # At most for each of: listing the entries, reading the blocks, and both once more; for all folders
 # of an App, so that one with many volumes does not wait for minutes before each Move.
 _BUDGET_S = 2.0
-# Between two readings of a block. An App that writes once a minute is seen to write nothing.
+# Between two readings of a block, while what was read is compressed. An App that writes once a
+# minute is seen to write nothing.
 _WINDOW_S = 2.0
 # A trial sends more and more blocks until it has taken so long: what a link takes at once, before
-# it slows down to its rate, is then over. Its last round tells the rate. The time is for all
-# folders, from the one with the most content on: what does not get its turn is not tried.
+# it slows down to its rate, is then over. Its last round tells the rate.
 _TRIAL_S = 1.5
 _FIRST, _TIMES = 4, 4
+# Of the content of all folders, what a trial sends at most, beside its first round.
+_TRIAL_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,10 @@ class Survey:
 
     entries, bytes: of content, without holes; of what was listed where `whole` is False. walk_s:
     for listing. sampled_bytes, read_s: content that was read and hashed. changed_bytes: of these,
-    by pages, within window_s; grown_bytes: by which the whole content grew. tried_bytes,
-    wire_bytes, tried_s: content that was sent to the target and dropped there, as what it was
-    compressed to. call_s: what a call to the target takes.
+    by pages, within window_s; grown_bytes: by which the whole content grew. packed_bytes,
+    packed_wire_bytes, pack_s: content that was compressed there, as a pass does. way_bytes, way_s:
+    compressed content of the App's that was sent to the target for a trial, the same for all its
+    folders. call_s: what a call to the target takes.
     """
 
     entries: int
@@ -55,9 +58,11 @@ class Survey:
     changed_bytes: int
     grown_bytes: int
     window_s: float
-    tried_bytes: int
-    wire_bytes: int
-    tried_s: float
+    packed_bytes: int
+    packed_wire_bytes: int
+    pack_s: float
+    way_bytes: int
+    way_s: float
     call_s: float
 
 
@@ -78,20 +83,34 @@ def survey(
     if not places:
         return []
     encoding = encoding_of(source, target)
-    rows, wants = _looked(source, places, encoding, window_s)
+    level = streams.level(encoding, target.rate)
+    rows, wants = _looked(source, places, encoding, level, window_s)
     began = time.monotonic()
     _dropped(target, encoding)
     call_s = time.monotonic() - began
-    sides = [Side(Folder(source, each.path), encoding) for each in places]
-    tried = _trials(
-        wants, lambda number, until: _trial(sides[number], target, wants[number], until)
-    )
-    return [_survey(row, *trial, call_s) for row, trial in zip(rows, tried, strict=True)]
+    # The way is the same for all folders: one of them has enough to try it with.
+    largest = max(range(len(places)), key=lambda each: len(wants[each]))
+    side = Side(Folder(source, places[largest].path), encoding)
+    some = picked(wants[largest], sum(row["bytes"] for row in rows))
+    way = _trial(some, lambda few: _round(side, target, few, level))
+    return [_survey(row, way, call_s) for row in rows]
 
 
-def _survey(
-    row: JsonObject, tried_bytes: int, wire_bytes: int, tried_s: float, call_s: float
-) -> Survey:
+def picked(wants: Sequence[Want], content: int) -> list[Want]:
+    """Of the blocks of a folder those that a trial may send, which lie evenly. content: bytes that
+    all folders have."""
+    most = min(len(wants), _FIRST + int(content * _TRIAL_SHARE) // tree.BLOCK)
+    return [wants[number * len(wants) // most] for number in range(most)]
+
+
+class _Way(NamedTuple):
+    """What the last round of a trial sent, compressed."""
+
+    bytes: int
+    seconds: float
+
+
+def _survey(row: JsonObject, way: _Way, call_s: float) -> Survey:
     return Survey(
         entries=row["entries"],
         bytes=row["bytes"],
@@ -102,9 +121,12 @@ def _survey(
         changed_bytes=row["changed_pages"] * tree.PAGE,
         grown_bytes=row["grown_bytes"],
         window_s=row["window_ms"] / 1000,
-        tried_bytes=tried_bytes,
-        wire_bytes=wire_bytes,
-        tried_s=tried_s,
+        packed_bytes=row["packed_bytes"],
+        packed_wire_bytes=row["packed_wire_bytes"],
+        pack_s=row["pack_us"] / 1e6,
+        way_bytes=way.bytes,
+        # The calls themselves take some of it; but no link is without end.
+        way_s=max(way.seconds - call_s, way.seconds / 2),
         call_s=call_s,
     )
 
@@ -130,7 +152,7 @@ def link_rate(target: Host, most_s: float = _TRIAL_S) -> float | None:
 
 
 def _looked(
-    source: Host, places: Sequence[Place], encoding: str, window_s: float
+    source: Host, places: Sequence[Place], encoding: str, level: int, window_s: float
 ) -> tuple[Sequence[JsonObject], list[list[Want]]]:
     """For each folder its row and the blocks that were read."""
     came: list[bytes] = []
@@ -145,6 +167,7 @@ def _looked(
             "window_s": window_s,
             "encoding": encoding,
             "level": streams.FAST_LEVEL,
+            "content_level": level,
         },
         receive=streams.Parts(came.append).feed,
         most=most,
@@ -165,56 +188,43 @@ def _looked(
         ) from error
 
 
-def _trials(
-    wants: Sequence[Sequence[Want]], trial: Callable[[int, float], tuple[int, int, float]]
-) -> list[tuple[int, int, float]]:
-    """A trial for each folder, as long as there is time for all; zeros for the others."""
-    until = time.monotonic() + _TRIAL_S
-    found = [(0, 0, 0.0)] * len(wants)
-    for number in sorted(range(len(wants)), key=lambda each: -len(wants[each])):
-        if time.monotonic() >= until:
-            break
-        found[number] = trial(number, until)
-    return found
-
-
 def _dropped(target: Host, encoding: str) -> None:
     """An empty trial."""
     chunks = list(streams.compressed((), encoding))
     target.remote.call("volume.weigh", {"encoding": encoding}, send=chunks)
 
 
-def _trial(side: Side, target: Host, wants: Sequence[Want], until: float) -> tuple[int, int, float]:
-    """Content, bytes on the way and seconds of the last round; zeros where there is no content."""
-    level = streams.level(side.encoding, target.rate)
+def _trial(wants: Sequence[Want], send: Callable[[Sequence[Want]], _Way]) -> _Way:
+    """The last round of a trial; zeros where there is no content. send: some blocks."""
+    until = time.monotonic() + _TRIAL_S
     at, count = 0, _FIRST
-    seen = 0, 0, 0.0
+    seen = _Way(0, 0.0)
     while at < len(wants) and time.monotonic() < until:
         some = wants[at : at + count]
         if at and len(some) < count // 2:  # what is left tells less than the round before
             break
-        seen = _round(side, target, some, level)
+        seen = send(some)
         at, count = at + count, count * _TIMES
     return seen
 
 
-def _round(side: Side, target: Host, wants: Sequence[Want], level: int) -> tuple[int, int, float]:
+def _round(side: Side, target: Host, wants: Sequence[Want], level: int) -> _Way:
     written = target.remote.written
     began = time.monotonic()
     pipe = streams.Pipe()
 
-    def aside(halt: Halt) -> int:
+    def aside(halt: Halt) -> None:
         with pipe.ending():
-            row = side.read(
+            side.read(
                 wants,
                 exact=False,
                 level=level,
                 data=lambda chunk: pipe.put(chunk, halt),
                 content=lambda count: None,
             )
-        return int(row["bytes"])
 
     remote = side.folder.host.remote
     with streams.together(remote, target.remote), streams.aside(remote, aside) as thread:
         target.remote.call("volume.weigh", {"encoding": side.encoding}, send=pipe.taken())
-    return thread.result(), target.remote.written - written, time.monotonic() - began
+    thread.result()
+    return _Way(target.remote.written - written, time.monotonic() - began)

@@ -27,9 +27,11 @@ SEEN = Survey(
     changed_bytes=0,
     grown_bytes=0,
     window_s=2.0,
-    tried_bytes=8_000_000,
-    wire_bytes=4_000_000,
-    tried_s=0.4,
+    packed_bytes=8_000_000,
+    packed_wire_bytes=4_000_000,
+    pack_s=0.01,
+    way_bytes=1_000_000,
+    way_s=0.1,
     call_s=0.002,
 )
 WAY = foresee.Way(
@@ -60,9 +62,11 @@ SURVEYS = st.builds(
     changed_bytes=SIZES,
     grown_bytes=SIZES,
     window_s=SECONDS,
-    tried_bytes=SIZES,
-    wire_bytes=SIZES,
-    tried_s=SECONDS,
+    packed_bytes=SIZES,
+    packed_wire_bytes=SIZES,
+    pack_s=SECONDS,
+    way_bytes=SIZES,
+    way_s=SECONDS,
     call_s=SECONDS,
 )
 FIGURES = st.none() | SECONDS
@@ -132,7 +136,7 @@ def test_what_nobody_knows_is_said_to_be_assumed() -> None:
 
 
 def test_what_there_was_no_time_for_is_assumed_as_in_the_others() -> None:
-    untried = replace(SEEN, tried_bytes=0, wire_bytes=0, tried_s=0.0)
+    untried = replace(SEEN, packed_bytes=0, packed_wire_bytes=0, pack_s=0.0)
     unread = replace(untried, sampled_bytes=0, read_s=0.0, window_s=0.0)
     both = foresee.foreseen([SEEN, SEEN], WAY, ())
     for other in (untried, unread):

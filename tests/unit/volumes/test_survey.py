@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -65,9 +66,9 @@ def test_many_volumes_are_looked_at_within_one_window(pair: Pair) -> None:
     assert [each.bytes for each in found] == [1000 + number for number in range(30)]
     assert all(each.whole and each.entries == 2 for each in found)
     assert [each.sampled_bytes for each in found] == [each.bytes for each in found]
-    assert any(each.tried_bytes for each in found)
-    for each in found:  # of the right folder
-        assert each.tried_bytes in (0, each.bytes)
+    assert [each.packed_bytes for each in found] == [each.bytes for each in found]
+    assert len({(each.way_bytes, each.way_s) for each in found}) == 1
+    assert found[0].way_bytes > 0
     assert time.monotonic() - began < 30 * WINDOW_S + 30
     assert survey(pair.hosts[0], [], pair.hosts[1]) == []
 
@@ -110,6 +111,7 @@ def test_the_time_is_bounded_however_many_volumes(
     monkeypatch.setattr(volume_survey.stream, "Sender", lambda *_: Sent())
     folders = [{"path": str(tmp_path / str(number)), "names": None} for number in range(count)]
     args = {"folders": folders, "blocks": 1024, "budget_s": 2.0, "window_s": 2.0}
+    args |= {"encoding": "zlib", "content_level": 1}
     rows = volume_survey.survey(args, None)["folders"]  # type: ignore[arg-type]
     assert clock.now <= 4 * 2.0 + 4 * count * step_s
     assert sum(row["entries"] > 0 for row in rows) > count / 2, "each has its share"
@@ -117,21 +119,53 @@ def test_the_time_is_bounded_however_many_volumes(
     assert all(row["whole"] for row in rows) is (count * step_s < 0.1)
 
 
-def test_trials_share_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@given(st.integers(0, 2000), st.integers(0, 1 << 44))
+def test_a_trial_sends_a_small_share_of_the_content(count: int, content: int) -> None:
+    content = max(content, count * tree.BLOCK)
+    wants = [tree.Want(b"f", number, tree.BLOCK, bytes(tree.HASH)) for number in range(count)]
+    some = [each.number for each in surveys.picked(wants, content)]
+    assert len(some) * tree.BLOCK <= content * 0.02 + 4 * tree.BLOCK
+    assert len(some) <= count
+    assert bool(some) is bool(count)
+    assert some == sorted(set(some))
+    assert max((b - a for a, b in pairwise(some)), default=0) <= count / max(1, len(some)) + 1
+
+
+def test_a_trial_ends_with_its_time_or_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(0.0)
     monkeypatch.setattr(surveys, "time", clock)
+    rounds: list[int] = []
+
+    def send(wants: Sequence[tree.Want], seconds: float) -> surveys._Way:  # type: ignore[name-defined]
+        rounds.append(len(wants))
+        clock.sleep(seconds)
+        return surveys._Way(len(wants), seconds)
+
     want = tree.Want(b"f", 0, 1, bytes(tree.HASH))
-    order: list[int] = []
+    for count, seconds, sizes in (
+        (300, 0.6, [4, 16, 64]),
+        (300, 0.1, [4, 16, 64, 216]),
+        (90, 0.1, [4, 16, 64]),
+        (0, 0.1, []),
+    ):
+        rounds.clear()
+        found = surveys._trial([want] * count, lambda wants, s=seconds: send(wants, s))
+        assert rounds == sizes
+        assert found == ((sizes[-1], seconds) if sizes else (0, 0.0))
 
-    def trial(number: int, until: float) -> tuple[int, int, float]:
-        order.append(number)
-        clock.sleep(0.6)
-        return 1, 1, 0.6
 
-    assert (
-        surveys._trials([[want] * number for number in range(30)], trial)[27:] == [(1, 1, 0.6)] * 3
-    )
-    assert order == [29, 28, 27], "the largest ones, until 1.5 s are over"
+def test_what_is_sent_to_look_is_little(pair: Pair) -> None:
+    """Half of each file is random: compressed on the source, not by sending it."""
+    for number in range(16):
+        half = os.urandom(_MIB // 2)
+        (pair.origin / str(number)).write_bytes(half + bytes([number + 1]) * (_MIB // 2))
+    before = pair.hosts[1].remote.written
+    found = look(pair)
+    sent = pair.hosts[1].remote.written - before
+    assert sent <= 16 * _MIB * 0.02 + 5 * tree.BLOCK
+    assert 0 < found.way_bytes <= sent
+    assert found.packed_bytes == 16 * _MIB
+    assert found.packed_wire_bytes == pytest.approx(8 * _MIB, rel=0.02)
 
 
 def test_what_a_folder_holds_and_nothing_is_changed(pair: Pair) -> None:
@@ -151,9 +185,10 @@ def test_what_a_folder_holds_and_nothing_is_changed(pair: Pair) -> None:
     assert 4 * _MIB <= found.bytes < 5 * _MIB
     assert found.sampled_bytes == 4 * _MIB + 100
     assert (found.changed_bytes, found.grown_bytes) == (0, 0)
-    assert found.wire_bytes > 0
-    assert 0 < found.tried_bytes <= found.sampled_bytes
-    assert found.tried_s > 0
+    assert found.packed_bytes == found.sampled_bytes
+    assert 0 < found.packed_wire_bytes < found.packed_bytes
+    assert found.way_bytes > 0
+    assert found.way_s > 0
     assert [each.stat().st_atime_ns for each in files] == [1] * len(files)
     assert seen(pair.origin) == before
     assert list(pair.target.iterdir()) == []
@@ -161,7 +196,7 @@ def test_what_a_folder_holds_and_nothing_is_changed(pair: Pair) -> None:
 
 def test_only_named_entries_and_an_empty_folder(pair: Pair) -> None:
     empty = look(pair)
-    assert (empty.entries, empty.bytes, empty.tried_bytes, empty.tried_s) == (1, 0, 0, 0.0)
+    assert (empty.entries, empty.bytes, empty.packed_bytes, empty.way_s) == (1, 0, 0, 0.0)
     (pair.origin / "disk").write_bytes(b"d" * 5000)
     (pair.origin / "log").write_bytes(b"l" * 5000)
     found = look(pair, "disk")
