@@ -1,7 +1,6 @@
 """What the campaigns move while it is written to: a container, or a VM that portkit made.
 
-Each has a volume, is restarted `always`, and has decoys beside it: things of the user's that are
-named alike and begin as it does.
+Each has a volume, is restarted `always`, and has decoys beside it.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench import hosts
+from bench.decoys import LABEL, Decoys
 from portkit import lab, process
 
 PORT = 8098
@@ -39,30 +39,14 @@ _RUN = (
     f"docker volume create data >/dev/null; docker run -d --name {CONTAINER} --restart always "
     f"-p {PORT}:80 -v data:/data debian:bookworm-slim perl -e {shlex.quote(SERVER)}"
 )
-# Of an image with nothing in it; `cut-web-2` and `data2` begin as what is moved does.
-_DECOYS = (
-    "tar -cf - -T /dev/null | docker import - cut-web:decoy >/dev/null; "
-    "docker volume create data2 >/dev/null; "
-    "echo mine > /var/lib/docker/volumes/data2/_data/log; echo mine > /root/decoy; "
-    f"docker create --name {CONTAINER}-2 --restart always -v data2:/data cut-web:decoy /none"
-)
-_DECOYS_ARE = (
-    f"docker inspect -f '{{{{.Id}}}} {{{{json .Config}}}} {{{{json .HostConfig}}}}' {CONTAINER}-2; "
-    "docker image inspect -f '{{.Id}} {{.RepoTags}}' cut-web:decoy; docker volume inspect data2; "
-    "cd /var/lib/docker/volumes/data2/_data && stat -c '%n %Y %a %u %s' . log /root/decoy && "
-    "sha256sum log /root/decoy"
-)
 _SIDES = (
     "docker ps -aq | xargs -r docker inspect -f "
-    "'{{.Name}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}}' | sort"
+    "'{{.Name}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}} "
+    f'{{{{index .Config.Labels "{LABEL}"}}}}\' | sort'
 )
-# Never started; its disk begins as those of the VM do.
-_DOMAIN = f"""<domain type='qemu'><name>portkit-{VM}</name><memory unit='MiB'>64</memory>
-<os><type arch='x86_64' machine='q35'>hvm</type></os><devices><disk type='file' device='disk'>
-<driver name='qemu' type='raw'/><source file='/var/lib/libvirt/images/{VM}.img'/>
-<target dev='vda' bus='virtio'/></disk></devices></domain>"""
+_OURS = f"virsh -q list --all --name | grep -E '^portkit-{VM}-[0-9a-f]{{12}}$'"
 _DOMAINS = (
-    f"for n in $(virsh -q list --all --name | grep ^portkit-{VM}-); do echo $n "
+    f"for n in $({_OURS}); do echo $n "
     "$(virsh dominfo $n | sed -n 's/^State: *//p; s/^Autostart: *//p' | tr ' ' _); done"
 )
 _MAKE_S, _START_S = 20.0, 180.0
@@ -70,22 +54,20 @@ _MAKE_S, _START_S = 20.0, 180.0
 
 class Subject(Protocol):
     """words: as `portkit move` is told of it. patience_s: how long it may take to answer after its
-    start."""
+    start. decoys: on both hosts."""
 
     words: tuple[str, ...]
     patience_s: float
+    decoys: Decoys
 
     def ready(self, run: Run) -> None:
-        """It runs at the source, with nothing on the target, and its decoys are on both."""
+        """It runs at the source, with nothing on the target, and its decoys are there."""
 
     def away(self) -> None:
         """What `ready` has put there goes again."""
 
     def clean(self) -> None:
         """As `away`, whatever went wrong with a Move of it; the decoys stay."""
-
-    def decoys(self) -> list[str]:
-        """All that is to be seen of them."""
 
     def serving(self) -> tuple[str, str]:
         """The host that serves, and what is wrong with who runs and who would start by himself."""
@@ -106,19 +88,17 @@ class Container:
     words = (f"container:{CONTAINER}", "--form", "image")
     patience_s = 20.0
 
+    def __init__(self) -> None:
+        self.decoys = Decoys(CONTAINER)
+
     def ready(self, run: Run) -> None:
         hosts.on(hosts.SOURCE, f"docker inspect {CONTAINER} >/dev/null 2>&1 || {{ {_RUN}; }}")
-        for name in _BOTH:
-            have = f"docker inspect {CONTAINER}-2 >/dev/null 2>&1"
-            hosts.on(name, f"{have} || {{ {_DECOYS}; }}")
+        self.decoys.put()
 
     def away(self) -> None:
+        self.decoys.away()
         for name in _BOTH:
-            hosts.on(
-                name,
-                f"docker rm -f {CONTAINER} {CONTAINER}-2; docker volume rm data data2; "
-                "docker rmi cut-web:decoy; rm -f /root/decoy; true",
-            )
+            hosts.on(name, f"docker rm -f {CONTAINER}; docker volume rm data; true")
 
     def clean(self) -> None:
         for name in _BOTH:
@@ -132,17 +112,14 @@ class Container:
             "docker images -qa | sort -u | xargs -r docker rmi -f; rm -rf /var/lib/portkit/store",
         )
 
-    def decoys(self) -> list[str]:
-        return [hosts.on(name, _DECOYS_ARE) for name in _BOTH]
-
     def serving(self) -> tuple[str, str]:
         found = {}
         for host in _BOTH:
-            rows = [line.split() for line in hosts.on(host, _SIDES).splitlines()]
+            rows = [line.split(" ") for line in hosts.on(host, _SIDES).splitlines()]
             found[host] = [
                 (name, running == "true", policy)
-                for name, running, policy in rows
-                if name != f"/{CONTAINER}-2"
+                for name, running, policy, decoy in rows
+                if not decoy
             ]
         source, target = found[hosts.SOURCE], found[hosts.TARGET]
         if source == [(f"/{CONTAINER}", True, "always")]:
@@ -165,12 +142,11 @@ class Vm:
     words = (f"vm:{VM}", "--form", "disk")
     patience_s = _START_S
 
+    def __init__(self) -> None:
+        self.decoys = Decoys(VM)
+
     def ready(self, run: Run) -> None:
-        for name in _BOTH:
-            command = f"virsh dominfo portkit-{VM} >/dev/null 2>&1 || virsh define /dev/stdin"
-            image = f"/var/lib/libvirt/images/{VM}.img"
-            hosts.on(name, f"test -e {image} || echo mine > {image}")
-            process.run([*hosts.ssh(name), command], input=_DOMAIN.encode(), timeout=60)
+        self.decoys.put()
         if not hosts.on(hosts.SOURCE, _DOMAINS).strip():
             self._make(run)
 
@@ -193,15 +169,14 @@ class Vm:
 
     def away(self) -> None:
         self.clean()
-        for name in _BOTH:
-            hosts.on(name, f"virsh undefine portkit-{VM}; rm -f /var/lib/libvirt/images/{VM}.img")
+        self.decoys.away()
 
     def clean(self) -> None:
         for name in _BOTH:
             hosts.on(
                 name,
-                f"for n in $(virsh -q list --all --name | grep ^portkit-{VM}-); do "
-                "virsh destroy $n; virsh undefine --nvram $n; done >/dev/null 2>&1; "
+                f"for n in $({_OURS}); do virsh destroy $n; virsh undefine --nvram $n; done "
+                ">/dev/null 2>&1; "
                 "rm -rf /var/lib/portkit/moves /var/lib/portkit/instances",
             )
 
