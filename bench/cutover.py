@@ -221,7 +221,7 @@ def play(ground: Ground, each: Round) -> str:
     """One round; "" when all is as it should be, else what is not."""
     subject = ground.subject
     subject.ready(ground.run)
-    before, bystanders = kill.there(), subject.decoys()
+    before = kill.there()
     with writing(subject) as writer:
         made = ground.move(each)
         said = made.stderr.decode(errors="replace")
@@ -231,7 +231,10 @@ def play(ground: Ground, each: Round) -> str:
         entry = ground.entry()
         found = _ended(ground, each, entry, said, writer)
     found = found or _taken_back(ground, entry.id, before)
-    return found or ("" if subject.decoys() == bystanders else "a decoy has changed")
+    # Where an engine was started again, so was the decoy that runs.
+    return found or subject.decoys.changed(
+        restarted=each.fault not in ("kill", "cut alpha", "cut beta")
+    )
 
 
 def _ended(ground: Ground, each: Round, entry: Entry, said: str, writer: Writer) -> str:
@@ -325,14 +328,14 @@ def paused(ground: Ground, option: str, *then: str) -> str:
             return f"{then} ended with {done.code}: {said[-1500:]}"
         if wrong := judge(subject, writer, said):
             return wrong
-    return _taken_back(ground, entry.id, before)
+    return _taken_back(ground, entry.id, before) or subject.decoys.changed()
 
 
 def elsewhere(ground: Ground) -> str:
     """A Move that was killed when the target served is ended by a machine without its journal."""
     subject = ground.subject
     subject.ready(ground.run)
-    before, bystanders = kill.there(), subject.decoys()
+    before = kill.there()
     with writing(subject) as writer:
         made = ground.move(Round("boot image", "worked", ""))
         identity = ground.entry().id
@@ -352,9 +355,7 @@ def elsewhere(ground: Ground) -> str:
             return f"it ended with {codes}: {said[-1500:]}"
         if wrong := judge(subject, writer, said):
             return wrong
-    if subject.decoys() != bystanders:
-        return "a decoy has changed"
-    return _taken_back(ground, identity, before)
+    return _taken_back(ground, identity, before) or subject.decoys.changed()
 
 
 def _until_waits(ground: Ground, step: str) -> None:

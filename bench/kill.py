@@ -24,6 +24,7 @@ from pathlib import Path
 
 from bench import harness, hosts
 from bench.campaign import campaign
+from bench.decoys import Decoys
 from bench.record import Record
 from portkit import process
 from portkit.model import Form
@@ -150,6 +151,7 @@ class Ground:
             **{n: v for n, v in os.environ.items() if n.startswith(("PORTKIT_LAB", "PYTHONPATH"))},
         }
         self.journal = Journal(self.folder / "state")
+        self.decoys = Decoys("killed")
 
     def run(self, *words: str) -> process.Completed:
         argv = [sys.executable, "-c", "from portkit_cli.main import main; main()", *words]
@@ -165,6 +167,11 @@ class Ground:
 
 def play(ground: Ground, each: Round, forms: Sequence[str]) -> str:
     """One round; "" when all is as it should be, else what is not."""
+    ground.decoys.put()
+    return _played(ground, each, forms) or ground.decoys.changed()
+
+
+def _played(ground: Ground, each: Round, forms: Sequence[str]) -> str:
     before = there()
     killed = ground.move(each, forms)
     if not ground.journal.moves():
@@ -251,6 +258,7 @@ def main() -> int:
             lambda each: play(ground, each, ("image", "disk")),
             partial(clean, ground),
         )
+        ground.decoys.away()
     return max(status, harness.report(record.rows()))
 
 

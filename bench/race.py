@@ -100,16 +100,21 @@ class Ground(kill.Ground):
 
 def play(ground: Ground, pair: Pair) -> str:
     """One round; "" when it came out as it may, else what did not."""
+    ground.decoys.put()
+    return _played(ground, pair) or ground.decoys.changed()
+
+
+def _played(ground: Ground, pair: Pair) -> str:
     before = kill.there()
     wanted = "never" if pair.kind == "the first fails" else "here"
-    first = ground.app("one", 8097, contains=wanted)
+    first = ground.app("killed", 8097, contains=wanted)
     second = {
         "same app": lambda: first,
-        "same image": lambda: ground.app("two", 8098),
-        "same port": lambda: ground.app("two", 8097),
-        "one fails": lambda: ground.app("two", 8098, contains="never"),
-        "the first fails": lambda: ground.app("two", 8098),
-        "one is interrupted": lambda: ground.app("two", 8098),
+        "same image": lambda: ground.app("killed-too", 8098),
+        "same port": lambda: ground.app("killed-too", 8097),
+        "one fails": lambda: ground.app("killed-too", 8098, contains="never"),
+        "the first fails": lambda: ground.app("killed-too", 8098),
+        "one is interrupted": lambda: ground.app("killed-too", 8098),
     }[pair.kind]()
     started = [ground.start(first, pair.form)]
     time.sleep(pair.apart)
@@ -156,6 +161,7 @@ def main() -> int:
     with hosts.ground(), tempfile.TemporaryDirectory(prefix="portkit-race-") as name:
         ground = Ground(Path(name))
         campaign(record, pairs(), partial(play, ground), partial(kill.clean, ground))
+        ground.decoys.away()
     return harness.report(record.rows())
 
 

@@ -1,18 +1,18 @@
 """A running App changes its host, and a disk is full: the target's, the source's, or portkit's own.
 
-The App, its client and its decoys are those of bench-cutover. /var/lib/docker and /var/lib/portkit
-of each host are on one file system in memory, and the journal and the Store of the machine that
-makes the Move on two more. When a step begins, one of them is left with so much room and no more.
-That is lifted only when the Move, and `portkit rollback` where it waits, have ended. (Of the
-journal and of the source's engine before the rollback: the App writes there.) On the target, what
-the App itself needs after its start is left.
+The App, a container or a VM, its client and its decoys are those of bench-cutover. /var/lib/docker
+and /var/lib/portkit of each host are on one file system in memory, and the journal and the Store of
+the machine that makes the Move on two more. When a step begins, one of them is left with so much
+room and no more. That is lifted only when the Move, and `portkit rollback` where it waits, have
+ended. (Of the journal before the rollback.) What the App itself needs is left: on the target after
+its start there; at the source its data is on another file system.
 
 A round is well when the Move ended, either way, with one side serving and nothing that both
-answered; when no client waited for longer than the App takes to start at its source and five
-seconds; when, after a Move that failed, the target has as much room as before, within a MiB; and
-when every acknowledged write is there. Ours is how many rounds were not; the bar is none. ROUNDS is
-a regular expression of the rounds to play; without it, those are played that are not recorded yet
-for the code as it is.
+answered; when, after a Move that failed, no client waited for longer than the App takes to start at
+its source and five seconds, and the target has as much room as before, within a MiB; and when every
+acknowledged write is there. Ours is how many rounds were not; the bar is none. ROUNDS is a regular
+expression of the rounds to play; without it, those are played that are not recorded yet for the
+code as it is.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from functools import partial
 from pathlib import Path
 
 from bench import cutover, harness, hosts
-from bench.campaign import campaign
+from bench.campaign import campaign, wanted
 from bench.record import Record
-from bench.subjects import CONTAINER
+from bench.subjects import Container
 from bench.writer import Writer
 from portkit import lab, process
 from portkit.move.journal import MoveState
@@ -44,42 +44,81 @@ _MORE_S = 5.0  # than the App takes to start
 _LEFT_BYTES = _MIB
 _VOLUME_MIB = 8
 # Bytes that are left of a file system, from when a step begins.
-PLACES: dict[str, dict[str, tuple[int, ...]]] = {
-    f"beta {_DOCKER}": {
-        "reserve": (0, 512 << 10),
-        "transfer image": (0, 8 * _MIB, 64 * _MIB, 100 * _MIB),
-        "create image": (0, 8192),
-        "presync": (0, _MIB, 5 * _MIB),
-        "last sync": (0,),
-        "boot image": (65536,),
-        "commit": (65536,),
+PLACES: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {
+    "container": {
+        "beta": {
+            "reserve": (0, 512 << 10),
+            "transfer image": (0, 8 * _MIB, 64 * _MIB, 100 * _MIB),
+            "create image": (0, 8192),
+            "presync": (0, _MIB, 5 * _MIB),
+            "last sync": (0, 65536),
+            "boot image": (65536,),
+            "verify source": (65536,),
+            "commit": (65536,),
+            "release": (65536,),
+        },
+        "alpha": {
+            "reserve": (0, 65536),
+            "transfer image": (0, _MIB),
+            "create image": (0,),
+            "presync": (0, 4096),
+            "fence": (0, 4096),
+            "stop": (0, 4096),
+            "last layer": (0,),
+            "last sync": (0,),
+            "boot image": (0,),
+            "verify source": (0,),
+            "commit": (0,),
+            "release": (0,),
+        },
+        "here state": dict.fromkeys(("reserve", "presync", "stop", "last sync", "commit"), (0,)),
+        "here store": {"transfer image": (0,), "last layer": (0,)},
     },
-    f"alpha {_DOCKER}": {"reserve": (0,), "fence": (0,), "stop": (0,), "boot image": (0,)},
-    "here state": dict.fromkeys(("reserve", "presync", "stop", "last sync", "commit"), (0,)),
-    "here store": {"transfer image": (0,), "last layer": (0,)},
+    "vm": {
+        "beta": {
+            "reserve": (0,),
+            "transfer disk": (0, 16 * _MIB),
+            "create disk": (0, 8192),
+            "presync": (0, _MIB),
+            "last sync": (0,),
+            "boot disk": (4 * _MIB,),
+            "commit": (4 * _MIB,),
+        },
+        "alpha": dict.fromkeys(("reserve", "presync", "fence", "stop", "boot disk"), (0,)),
+    },
 }
 
 
 @dataclass(frozen=True)
 class Round:
-    """Which file system has how much room, from when a step begins."""
+    """Which file system has how much room, from when a step begins. place: a host, or "here" and
+    what of portkit's own. subject: as in bench-cutover."""
 
+    subject: str
     place: str
     step: str
     room: int
 
     def __str__(self) -> str:
-        return f"{self.place}, {self.step}, {self.room} bytes left"
+        return f"{self.subject}: {self.place}, {self.step}, {self.room} bytes left"
 
 
-def rounds() -> list[Round]:
+def rounds(subject: str) -> list[Round]:
     """All of them."""
     return [
-        Round(place, step, room)
-        for place, steps in PLACES.items()
+        Round(subject, place, step, room)
+        for place, steps in PLACES[subject].items()
         for step, rooms in steps.items()
         for room in rooms
     ]
+
+
+CAMPAIGNS = {
+    "no room on the target": [each for each in rounds("container") if each.place == "beta"],
+    "no room at the source": [each for each in rounds("container") if each.place == "alpha"],
+    "no room for portkit itself": [each for each in rounds("container") if "here" in each.place],
+    "a VM: no room on a host": rounds("vm"),
+}
 
 
 class Ground(cutover.Ground):
@@ -90,7 +129,7 @@ class Ground(cutover.Ground):
         host, _, path = each.place.partition(" ")
         if host == "here":
             return ["sh", "-c", _resize(str(self.folder / path), size)]
-        return [*hosts.ssh(host), _resize(path, size)]
+        return [*hosts.ssh(host), _resize(_DOCKER, size)]
 
     def move(self, each: Round) -> process.Completed:  # type: ignore[override]
         """The Move, in which the room ends."""
@@ -113,12 +152,11 @@ def _resize(path: str, size: str) -> str:
 def play(ground: Ground, each: Round, start_s: float) -> str:
     """One round; "" when all is as it should be, else what is not."""
     ground.subject.ready(ground.run)
-    before, bystanders = used(), ground.subject.decoys()
+    before = used()
     with cutover.writing(ground.subject) as writer:
         made = ground.move(each)
         said = made.stderr.decode(errors="replace")
-        # The journal has to be written; at the source the App acknowledges nothing without room.
-        if each.place in ("here state", f"alpha {_DOCKER}"):
+        if each.place == "here state":  # it has to be written
             lift(ground, each)
         entries = ground.journal.moves()
         state = entries[0].state if entries else MoveState.ROLLED_BACK
@@ -134,14 +172,17 @@ def play(ground: Ground, each: Round, start_s: float) -> str:
         left = used() - before
         lift(ground, each)
         harness.tell(f"  it ended with {made.code}, {state}; {_last_line(said)}")
-        found = cutover.judge(ground.subject, writer, said) or _waited(writer, start_s + _MORE_S)
+        found = cutover.judge(ground.subject, writer, said)
+        waited = _waited(writer, start_s + _MORE_S)
     if state is MoveState.DONE:
         found = found or _taken_back(ground)
     elif made.code == 0:
         return f"it is {state}, and the Move said that it went well"
     elif left > _LEFT_BYTES:
         found = found or f"{left} bytes more are used on the target than before"
-    return found or ("" if ground.subject.decoys() == bystanders else "a decoy has changed")
+    else:
+        found = found or waited
+    return found or ground.subject.decoys.changed()
 
 
 def _last_line(said: str) -> str:
@@ -177,11 +218,16 @@ def lift(ground: Ground, each: Round) -> None:
 # ---------------------------------------------------------------- the file systems
 
 
-# One for the engine and for portkit's own, as on most hosts.
+# One for the engine and for portkit's own, as on most hosts; at the source, one for data of Apps.
 _SMALL = (
     f"mkdir -p {_OWN} /small; mount -t tmpfs -o size={_SIZE_MIB}m,mode=711 small /small; "
     f"mkdir -m 711 /small/docker /small/own; mount --bind /small/docker {_DOCKER}; "
     f"mount --bind /small/own {_OWN}"
+)
+_DATA = (
+    f"mkdir -p /more {_DOCKER}/volumes {_OWN}/instances; mount -t tmpfs -o mode=711 more /more; "
+    f"mkdir -m 711 /more/volumes /more/instances; mount --bind /more/volumes {_DOCKER}/volumes; "
+    f"mount --bind /more/instances {_OWN}/instances"
 )
 _AGAIN = "kill $(cat /run/docker.pid)"  # the host's supervisor starts it again
 
@@ -195,16 +241,16 @@ def small(ground: Ground) -> Iterator[None]:
         process.run(["mount", "-t", "tmpfs", "-o", f"size={_SIZE_MIB}m,mode=700", "small", place])
     try:
         for host in (hosts.SOURCE, hosts.TARGET):
-            hosts.on(host, f"{_SMALL}; {_AGAIN}; sleep 3")
+            data = f"{_DATA}; " * (host == hosts.SOURCE)
+            hosts.on(host, f"{_SMALL}; {data}{_AGAIN}; sleep 3")
             _until_answers(host)
         lab.load_base(hosts.SOURCE)
         yield
     finally:
-        ground.subject.away()
         for host in (hosts.SOURCE, hosts.TARGET):
-            hosts.on(
-                host, f"umount -l {_OWN}; umount -l {_DOCKER}; umount -l /small; {_AGAIN}; sleep 3"
-            )
+            gone = "".join(f"umount -l {path}; " for path in (_OWN, _DOCKER, "/small"))
+            more = f"umount -l {_OWN}/instances {_DOCKER}/volumes /more; " * (host == hosts.SOURCE)
+            hosts.on(host, f"{more}{gone}{_AGAIN}; sleep 3")
             _until_answers(host)
         process.run(["umount", *places])
 
@@ -220,17 +266,19 @@ def _until_answers(host: str) -> None:
 
 def _set_up(ground: Ground) -> float:
     """The App runs, with some content in its volume; the seconds that its start takes."""
-    ground.subject.ready(ground.run)
-    where = "docker volume inspect -f '{{.Mountpoint}}' data"
-    hosts.on(hosts.SOURCE, f"head -c {_VOLUME_MIB << 20} /dev/urandom > $({where})/content")
+    subject = ground.subject
+    subject.ready(ground.run)
+    if isinstance(subject, Container):
+        where = "docker volume inspect -f '{{.Mountpoint}}' data"
+        hosts.on(hosts.SOURCE, f"head -c {_VOLUME_MIB << 20} /dev/urandom > $({where})/content")
     began = time.monotonic()
-    hosts.on(hosts.SOURCE, f"docker restart {CONTAINER}")
-    with cutover.writing(ground.subject):
+    subject.restart()
+    with cutover.writing(subject):
         return time.monotonic() - began
 
 
 def main() -> int:
-    record = Record(NAME, {"no room left": rounds()})
+    record = Record(NAME, CAMPAIGNS)
     with (
         cutover.practice_hosts(),
         tempfile.TemporaryDirectory(prefix="portkit-space-") as name,
@@ -238,14 +286,21 @@ def main() -> int:
         ground = Ground(Path(name))
         ground.env["PORTKIT_STORE"] = str(ground.folder / "store")
         with small(ground):
-            start_s = _set_up(ground)
-            harness.tell(f"the App starts within {start_s:.1f} s")
-            campaign(
-                record,
-                rounds(),
-                lambda each: play(ground, each, start_s),
-                partial(cutover.clean, ground),
-            )
+            for subject, kind in cutover.SUBJECTS.items():
+                if not wanted(list(map(str, rounds(subject))), record):
+                    continue
+                ground.subject = kind()
+                try:
+                    start_s = _set_up(ground)
+                    harness.tell(f"{subject}: the App starts within {start_s:.1f} s")
+                    campaign(
+                        record,
+                        rounds(subject),
+                        partial(play, ground, start_s=start_s),
+                        partial(cutover.clean, ground),
+                    )
+                finally:
+                    ground.subject.away()
     return harness.report(record.rows())
 
 

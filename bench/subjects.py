@@ -29,7 +29,8 @@ my $l = IO::Socket::INET->new(LocalPort => 80, Listen => 9, ReuseAddr => 1) or d
 while (my $c = $l->accept) {
   my $r = <$c> // '';
   my ($n) = $r =~ m{/write/(\d+)};
-  if (defined $n) { print $log "$n\n" or next; $log->sync or next }  # a full disk
+  # On a full disk it acknowledges nothing; Perl's error stays until it is cleared.
+  if (defined $n) { $log->clearerr; print $log "$n\n" or next; $log->sync or next }
   print $c "HTTP/1.0 200 OK\r\n\r\nhere " . ($n // '') . "\n";
   if ($r =~ m{/all}) { open(my $f, '<', '/data/log') or die; print $c $_ while <$f>; close $f }
   close $c;
@@ -63,6 +64,9 @@ class Subject(Protocol):
     def ready(self, run: Run) -> None:
         """It runs at the source, with nothing on the target, and its decoys are there."""
 
+    def restart(self) -> None:
+        """It is stopped at the source and started again, as a user does it."""
+
     def away(self) -> None:
         """What `ready` has put there goes again."""
 
@@ -94,6 +98,9 @@ class Container:
     def ready(self, run: Run) -> None:
         hosts.on(hosts.SOURCE, f"docker inspect {CONTAINER} >/dev/null 2>&1 || {{ {_RUN}; }}")
         self.decoys.put()
+
+    def restart(self) -> None:
+        hosts.on(hosts.SOURCE, f"docker restart {CONTAINER}")
 
     def away(self) -> None:
         self.decoys.away()
@@ -166,6 +173,10 @@ class Vm:
             made = run("move", folder, *words, f"lab:{hosts.SOURCE}", "--progress", "plain")
         if made.code != 0:
             raise RuntimeError(f"the VM was not made: {made.stderr[-1500:]!r}")
+
+    def restart(self) -> None:
+        gone = 'while [ "$(virsh domstate $n)" = running ]; do virsh shutdown $n; sleep 1; done'
+        hosts.on(hosts.SOURCE, f"n=$({_OURS}); {gone}; virsh start $n")
 
     def away(self) -> None:
         self.clean()

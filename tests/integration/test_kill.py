@@ -6,6 +6,7 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,14 @@ BOTH = ("image", "disk")
 
 
 @pytest.fixture(scope="module")
-def ground(lab: Lab, tmp_path_factory: pytest.TempPathFactory, store: Path) -> race.Ground:
+def ground(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory, store: Path
+) -> Iterator[race.Ground]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PORTKIT_STORE", str(store))
-        return race.Ground(tmp_path_factory.mktemp("killed"))
+        made = race.Ground(tmp_path_factory.mktemp("killed"))
+    yield made
+    made.decoys.away()
 
 
 @pytest.mark.parametrize(
