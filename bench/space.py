@@ -81,7 +81,7 @@ PLACES: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {
             "create disk": (0, 8192),
             "presync": (0, _MIB),
             "last sync": (0,),
-            "boot disk": (4 * _MIB,),
+            "boot disk": (0, 65536),
             "commit": (4 * _MIB,),
         },
         "alpha": dict.fromkeys(("reserve", "presync", "fence", "stop", "boot disk"), (0,)),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from portkit import boot, measure
-from portkit.errors import BootError, PortkitError
+from portkit.errors import BootError, PortkitError, SpaceError
 from portkit.halt import Halt
 from portkit.health import Deadline, Way
 from portkit.host import Host
@@ -164,6 +164,12 @@ class Watch:
     def _life(self, when: str) -> Life:
         self.halt.check()
         life = self.runner.life(self.identity)
+        if life.stuck:
+            raise SpaceError(
+                f"the guest stood still {when}: what it wrote to its disks had no room",
+                details=f"{self.identity} on {self.target.name}",
+                resolution=f"Make room on {self.target.name}: df -h /var/lib/portkit.",
+            )
         if life.status != "exited":
             return life
         if life.exit_code is None:

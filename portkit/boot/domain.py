@@ -13,7 +13,7 @@ from portkit.boot import console
 from portkit.boot.patience import PATIENCE_S
 from portkit.boot.remains import remains
 from portkit.engines.domain_xml import Domain, Forward, Kernel
-from portkit.engines.libvirt import Libvirt
+from portkit.engines.libvirt import Libvirt, Power
 from portkit.errors import AppError, ConflictError
 from portkit.guest import start
 from portkit.guest.boot_partition import direct_line
@@ -155,8 +155,9 @@ class Domains:
 
     def life(self, identity: str) -> Life:
         """Read from what the guest's init wrote since this boot."""
-        active = self._engine.active(identity)
-        return self._life(identity, *self._state_log(identity), active=active)
+        power = self._engine.power(identity)
+        life = self._life(identity, *self._state_log(identity), active=power is not Power.OFF)
+        return replace(life, stuck=power is Power.STUCK)
 
     def _life(self, identity: str, text: str, size: int, *, active: bool) -> Life:
         """text, size: of `_state_log`."""
@@ -226,7 +227,7 @@ class Domains:
         libvirt's own console stream is not used because it cannot be interrupted.
         """
         _, position = self._read(identity, 0)
-        while self._engine.active(identity):
+        while self._engine.power(identity) is not Power.OFF:
             text, position = self._read(identity, position)
             write(text.encode())
             time.sleep(_FOLLOW_S)

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from functools import partial
 from typing import TypeVar
 
@@ -27,6 +28,15 @@ _CLOSE_S = 5.0
 _NOTICED_S = 5.0
 # What QEMU says when it cannot bind a port for `hostfwd`, through libvirt's message.
 _TAKEN = ("Could not set up host forwarding rule", "address already in use", "Address already")
+
+
+class Power(Enum):
+    """Whether a domain's QEMU runs. STUCK: it has stopped the guest, which wrote to a disk that had
+    no room."""
+
+    OFF = "off"
+    ON = "on"
+    STUCK = "stuck"
 
 
 class Libvirt:
@@ -115,9 +125,9 @@ class Libvirt:
     def _powered_off(self, found: Patient, within_s: float) -> bool:
         """Press the power button until the guest has ended; False when the time is over first."""
         end, pressed = time.monotonic() + within_s, 0.0
-        while found.isActive():
+        while (power := self._power(found)) is not Power.OFF:
             now = time.monotonic()
-            if now > end:
+            if now > end or power is Power.STUCK:  # a guest that stands still hears nothing
                 return False
             # A guest that is still booting has no driver for the button yet, and the press is lost.
             if now - pressed > _AGAIN_S:
@@ -204,11 +214,19 @@ class Libvirt:
             time.sleep(0.05)
         return True
 
-    def active(self, identity: str) -> bool:
-        """Whether its QEMU runs; EngineError when the domain is gone."""
+    def power(self, identity: str) -> Power:
+        """How it is; EngineError when the domain is gone."""
         found = self._find(identity)
         with self._errors("look at the domain"):
-            return bool(found.isActive())
+            return self._power(found)
+
+    def _power(self, found: Patient) -> Power:
+        state, reason = found.state()
+        if state in (self._libvirt.VIR_DOMAIN_SHUTOFF, self._libvirt.VIR_DOMAIN_CRASHED):
+            return Power.OFF
+        # QEMU's default, werror=enospc: other errors are the guest's to see.
+        full = self._libvirt.VIR_DOMAIN_PAUSED, self._libvirt.VIR_DOMAIN_PAUSED_IOERROR
+        return Power.STUCK if (state, reason) == full else Power.ON
 
     def instances(self) -> tuple[Instance, ...]:
         """Every domain that portkit made here; the exit code is not libvirt's to know."""

@@ -79,7 +79,8 @@ class Life:
     often the app was started again since then without being asked for. health: what the engine
     says of the App's own healthcheck (starting, healthy, unhealthy), "" where it runs none.
     address: where only the host reaches it, or "". service: of several, the one that ended or
-    is unhealthy. said: what the healthcheck that fails wrote last.
+    is unhealthy. said: what the healthcheck that fails wrote last. stuck: it runs, and stands still
+    until its host's disk has room.
     """
 
     status: str  # created | running | exited
@@ -90,6 +91,7 @@ class Life:
     address: str = ""
     service: str = ""
     said: str = field(default="", compare=False)
+    stuck: bool = False
 
     @property
     def running(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from portkit import watch as watching
-from portkit.errors import BootError, EngineError
+from portkit.errors import BootError, EngineError, SpaceError
 from portkit.health import Way, deadline
 from portkit.measure import check_timeout
 from portkit.model import Healthcheck, HealthProbe, Life, Method, Port, Verdict
@@ -241,3 +241,10 @@ def test_nothing_is_waited_for_where_settle_is_zero() -> None:
     seen.first_answer(time.monotonic())
     runner.lives = [Life("exited", 3)]
     seen.settle()
+
+
+def test_a_guest_whose_host_has_no_room_is_not_waited_for() -> None:
+    stuck = replace(UP, stuck=True)
+    with pytest.raises(SpaceError, match="stood still before it answered") as caught:
+        running(UP, stuck, probe=PATIENT).first_answer(time.monotonic())
+    assert "web2" in caught.value.resolution

@@ -6,6 +6,7 @@ import pytest
 from portkit.architecture import AMD64
 from portkit.boot.domain import Domains, _kernel
 from portkit.engines.domain_xml import Domain, Kernel
+from portkit.engines.libvirt import Power
 from portkit.errors import ConflictError
 from portkit.guest.boot_partition import direct_line
 from portkit.model import Artifact, Form, Instance, Life, Machine, Mount
@@ -68,7 +69,8 @@ def test_the_life_of_a_guest_is_in_its_log(active: bool, log: str, size: int, wa
     remote = SimpleNamespace(call=lambda verb, args: row)
     runner._host = SimpleNamespace(name="web2", remote=remote)  # type: ignore[assignment]
     runner._engine = SimpleNamespace(  # type: ignore[assignment]
-        active=lambda identity: active, about=lambda identity: {"grace": "10"}
+        power=lambda identity: Power.ON if active else Power.OFF,
+        about=lambda identity: {"grace": "10"},
     )
     runner._marks = {}
     assert runner.life("pk-0123456789ab") == wanted
@@ -93,7 +95,7 @@ def test_a_guest_that_panicked_before_its_init_has_ended() -> None:
 
     runner._host = SimpleNamespace(name="web2", remote=SimpleNamespace(call=call))  # type: ignore[assignment]
     runner._engine = SimpleNamespace(  # type: ignore[assignment]
-        active=lambda identity: False, about=lambda identity: {}
+        power=lambda identity: Power.OFF, about=lambda identity: {}
     )
     runner._marks = {}
     assert runner.life("pk-0123456789ab") == Life("exited")

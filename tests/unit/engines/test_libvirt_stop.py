@@ -1,4 +1,5 @@
-"""A domain that ends while libvirt talks to it is stopped, whatever libvirt says of its monitor."""
+"""A domain that ends while libvirt talks to it is stopped, whatever libvirt says of its monitor.
+One that stands still is not waited for."""
 
 from typing import Any
 
@@ -39,3 +40,47 @@ def test_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(libvirt.libvirtError, match="Unable to read"):
         tolerant(Domain(True), monkeypatch)
+
+
+class Guest:
+    """It has a state, and hears no power button."""
+
+    def __init__(self, state: int, reason: int) -> None:
+        self._state, self.pressed = [state, reason], 0
+
+    def state(self) -> list[int]:
+        return self._state
+
+    def isActive(self) -> bool:
+        return True
+
+    def shutdown(self) -> None:
+        self.pressed += 1
+
+
+FULL = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
+
+
+@pytest.mark.parametrize(
+    ("found", "power"),
+    [
+        (FULL, engine.Power.STUCK),
+        ((libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER), engine.Power.ON),
+        ((libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_BOOTED), engine.Power.ON),
+        ((libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN), engine.Power.OFF),
+        ((libvirt.VIR_DOMAIN_CRASHED, libvirt.VIR_DOMAIN_CRASHED_PANICKED), engine.Power.OFF),
+    ],
+)
+def test_how_it_is(found: tuple[int, int], power: engine.Power) -> None:
+    one = engine.Libvirt.__new__(engine.Libvirt)
+    one._libvirt = libvirt
+    guest: Any = Guest(*found)
+    assert one._power(guest) is power
+
+
+def test_a_guest_that_stands_still_is_not_asked_to_power_off() -> None:
+    one = engine.Libvirt.__new__(engine.Libvirt)
+    one._libvirt = libvirt
+    guest: Any = Guest(*FULL)
+    assert not one._powered_off(guest, 3600.0)
+    assert guest.pressed == 0
