@@ -13,6 +13,7 @@ from portkit.architecture import AMD64
 from portkit.errors import ToolError
 from portkit.guest.boot_partition import BIOS_LOADER, UEFI_LOADER
 from portkit.guest.kit import cache_root
+from portkit.remote import aside_records
 from portkit.text import printable
 
 
@@ -79,6 +80,23 @@ def examine() -> list[Check]:
         *(check_file(path, package, why) for path, package, why in FILES),
         check_docker(DOCKER),
         check_kvm(),
+        *check_set_aside(),
+    ]
+
+
+def check_set_aside() -> list[Check]:
+    """Of this machine as the target of Moves: the records of what volumes had before, where one of
+    them cannot be read. None where all can."""
+    return [
+        Check(
+            "volumes set aside",
+            False,
+            False,
+            f"{path} cannot be read",
+            f"See what is in that file. What it set aside is beside each volume: portkit-was-"
+            f"{Path(path).stem}",
+        )
+        for path in aside_records.unreadable()
     ]
 
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from portkit.host import Host
+from portkit.wire.json_types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,33 @@ def places(host: Host, replaced: Sequence[str], kept: Sequence[str]) -> dict[str
         return engine.places(replaced, kept)
 
 
-def set_aside(host: Host, identity: str, found: dict[str, str]) -> None:
-    """These volumes, by their names and places, are empty; what they had is beside them."""
-    rows = [{"name": name, "path": path} for name, path in found.items()]
-    host.remote.call("volume.aside", {"id": identity, "volumes": rows})
+def set_aside(
+    host: Host, identity: str, replaced: dict[str, str], kept: dict[str, str]
+) -> Sequence[str]:
+    """Those to be replaced, by their names and places, are empty; what they had is beside them.
+    ConflictError where another Move that has not ended has taken one of them, or one that is to be
+    kept. Returns the records of other Moves there that cannot be read."""
+    found = host.remote.call(
+        "volume.aside", {"id": identity, "volumes": _rows(replaced), "keeps": _rows(kept)}
+    )
+    return [str(path) for path in found["unreadable"]]
 
 
-def left(host: Host, identity: str = "") -> tuple[SetAside, ...]:
-    """What a Move has set aside on a host, and is still there; without an id, every Move."""
-    rows = host.remote.call("volume.kept", {"id": identity, "sizes": True})["volumes"]
+def _rows(found: dict[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "path": path} for name, path in found.items()]
+
+
+def left(host: Host, identity: str) -> tuple[SetAside, ...]:
+    """What a Move has set aside on a host, and is still there."""
+    return _set_aside(host.remote.call("volume.kept", {"id": identity, "sizes": True})["volumes"])
+
+
+def beside(host: Host, found: dict[str, str]) -> tuple[SetAside, ...]:
+    """What any Move has set aside beside these volumes, by name and place; without sizes."""
+    return _set_aside(host.remote.call("volume.beside", {"volumes": _rows(found)})["volumes"])
+
+
+def _set_aside(rows: Sequence[JsonObject]) -> tuple[SetAside, ...]:
     return tuple(SetAside(row["id"], row["name"], row["path"], row["bytes"]) for row in rows)
 
 

@@ -20,7 +20,7 @@ class DockerVolumes(DockerSource):
     """The engine of a host that has volumes of the names that an App brings. It is only asked."""
 
     def places(self, replaced: Sequence[str], kept: Sequence[str]) -> dict[str, str]:
-        """Where the host has the content of each volume that is to be replaced.
+        """Where the host has the content of each of these volumes.
 
         ConflictError when one of these, or of those that are to be kept, is not there any more, or
         a container that runs uses it; IncompatibleError when one that is to be replaced is not
@@ -38,7 +38,7 @@ class DockerVolumes(DockerSource):
         for name in replaced:
             self._require_plain(known[name])
         self.require_unused(names)
-        return {name: known[name].Mountpoint for name in replaced}
+        return {name: known[name].Mountpoint for name in names}
 
     def require_unused(self, names: Sequence[str], but: Collection[str] = ()) -> None:
         """ConflictError when a container that runs uses one of these volumes. but: ids of those

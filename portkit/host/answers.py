@@ -232,6 +232,10 @@ class _WasThere(_Answer):
     bytes: _Bytes
 
 
+class _Unreadable(_Answer):
+    unreadable: Annotated[list[_Word], FailFast()]
+
+
 class _Aside(_Answer):
     volumes: Annotated[list[_WasThere], FailFast()]
 
@@ -289,9 +293,10 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "volume.settle": _Answer,
     "volume.survey": _Surveyed,
     "volume.weigh": _Filled,
-    "volume.aside": _Answer,
+    "volume.aside": _Unreadable,
     "volume.back": _Answer,
     "volume.kept": _Aside,
+    "volume.beside": _Aside,
     "volume.drop": _Answer,
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +13,14 @@ from portkit.host import Host
 from portkit.model import Live, OnTaken
 from portkit.move import forward
 from portkit.move.by_marker import Connect
-from portkit.move.journal import OPEN, Entry, Journal, MoveState
-from portkit.move.plan import Plan, plan_from
+from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps
+from portkit.move.plan import VOLUMES, Plan, plan_from
+from portkit.move.walk import StepState
 from portkit.progress import NullObserver, Observer
 from portkit.source.origin import origin
+
+# In what the step `volumes` has recorded: what it has set aside was removed.
+_DROPPED = "dropped"
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,15 @@ def left_behind(
         back = came_back(entry, journal.moves())
         things = (*there.left(back), *ports)
         removes = delete and journal.get(identity).state is MoveState.DONE
-        aside = _set_aside(plan, connect, observer or NullObserver())
+        may_be = _may_be_aside(entry, journal.record(identity))
+        aside = _set_aside(plan, connect, observer or NullObserver()) if may_be else ()
         if removes:
             _refuse_holding(plan.live, host, back)
             stay = there.delete(back)
             forward.end(identity, host)
-            _set_aside(plan, connect, observer or NullObserver(), drop=True)
+            if may_be:
+                _set_aside(plan, connect, observer or NullObserver(), drop=True)
+                journal.record(identity).note(VOLUMES, StepState.DONE, {_DROPPED: True})
             _refuse_staying(identity, entry.source, stay)
     return Left(entry.source, things, delete, plan.target, aside)
 
@@ -99,14 +105,23 @@ def _taking(entry: Entry) -> dict[str, str]:
     return {row["name"]: row["way"] for row in rows if row.get("way") is not None}
 
 
+def _may_be_aside(entry: Entry, steps: Steps) -> bool:
+    """Whether something that the Move has set aside may still be there, by what is known here: the
+    target need not be asked where nothing was, or where it was put back or removed."""
+    replaced = OnTaken.OVERRIDE in _taking(entry).values()
+    never = steps.state(VOLUMES) in (StepState.PENDING, StepState.UNDONE)
+    dropped = bool(steps.result(VOLUMES).get(_DROPPED))
+    return replaced and not (never or dropped) and entry.state is not MoveState.ROLLED_BACK
+
+
 def require_nothing_aside(
     identity: str, *, journal: Journal | None = None, connect: Connect = hosts.connect
 ) -> None:
     """ConflictError while something that volumes of the target had before a Move is set aside
     there: no other Move can put it back or remove it, so this one is not forgotten."""
-    entry = (journal or Journal()).get(identity)
-    replaced = OnTaken.OVERRIDE in _taking(entry).values()
-    if not replaced or entry.state is MoveState.ROLLED_BACK:
+    journal = journal or Journal()
+    entry = journal.get(identity)
+    if not _may_be_aside(entry, journal.record(identity)):
         return
     with connect(entry.target, NullObserver()) as target:
         found = taken.left(target, identity)
@@ -135,26 +150,19 @@ def _refuse_holding(live: Live, source: Host, back: Collection[str]) -> None:
     """ConflictError where a volume that would be deleted has beside it what it had before an
     earlier Move, which somebody may still want back. back: those that are not deleted."""
     going = [each for each in live.travelling if each.name and each.name not in back]
-    folders = {posixpath.dirname(each.path): each.name for each in going}
-    if not folders:
-        return
-    for each in taken.left(source):
-        if posixpath.dirname(each.place) in folders:
-            raise ConflictError(
-                "a volume at the source still has what it had before an earlier Move",
-                details=f"{each.volume} on {source.name}: {each.place}, of {each.move}",
-                resolution="Nothing was deleted. To remove that first: "
-                f"portkit forget {each.move} --delete",
-            )
+    for each in taken.beside(source, {each.name: each.path for each in going}) if going else ():
+        raise ConflictError(
+            "a volume at the source still has what it had before an earlier Move",
+            details=f"{each.volume} on {source.name}: {each.place}, of {each.move}",
+            resolution="Nothing was deleted. To remove that first: "
+            f"portkit forget {each.move} --delete",
+        )
 
 
 def _set_aside(
     plan: Plan, connect: Connect, observer: Observer, *, drop: bool = False
 ) -> tuple[SetAside, ...]:
     """What volumes of the target had before the Move."""
-    assert plan.live is not None, "the caller knows"
-    if not any(each.way is OnTaken.OVERRIDE for each in plan.live.taking):
-        return ()
     with connect(plan.target, observer) as target:
         found = taken.left(target, plan.move)
         if drop:

@@ -10,9 +10,11 @@ from contextlib import suppress
 
 from portkit.errors import PortkitError
 from portkit.host import Host
+from portkit.model import Live, OnTaken
 from portkit.move import plan as plans
 from portkit.move.by_marker import told
 from portkit.move.ground import Ground
+from portkit.wire import labels
 from portkit.wire.json_types import JsonObject
 
 
@@ -54,12 +56,19 @@ def _about(ground: Ground, role: str, more: Sequence[str]) -> JsonObject:
             **({"forward": "yes"} if plan.forward else {}),
             **({"quiesce": "yes"} if plans.QUIESCE in plan.steps() else {}),
             **told(plan.live),
+            **(_keeps(plan.live) if there else {}),
         },
         "needs": needs if there else [],
         "ports": [[p.host_ip, p.host_port, p.protocol] for p in plan.ports] if there else [],
         "hold": " ".join(plan.holds.values()) if there else "",
         "brought": ground.brought() if there and begun else None,
     }
+
+
+def _keeps(live: Live | None) -> dict[str, str]:
+    """The volumes that the App takes as they are: no other Move may set them aside meanwhile."""
+    taking = live.taking if live else ()
+    return {f"{labels.KEEPS}{each.name}": "yes" for each in taking if each.way is OnTaken.KEEP}
 
 
 def give_room(ground: Ground) -> None:

@@ -37,13 +37,20 @@ class TakeVolumes(BaseStep):
         ground = self.ground
         live = ground.plan.live
         assert live is not None, "only an App that brings its data takes volumes"
-        replaced = taken.places(
+        kept = [each.name for each in live.taking if each.way is OnTaken.KEEP]
+        places = taken.places(
             ground.target,
             [each.name for each in live.taking if each.way is OnTaken.OVERRIDE],
-            [each.name for each in live.taking if each.way is OnTaken.KEEP],
+            kept,
         )
-        if replaced:
-            taken.set_aside(ground.target, ground.plan.move, replaced)
+        replaced = {name: path for name, path in places.items() if name not in kept}
+        untouched = {name: path for name, path in places.items() if name in kept}
+        unreadable = taken.set_aside(ground.target, ground.plan.move, replaced, untouched)
+        for path in unreadable:
+            ground.clock.observer.message(
+                f"{ground.target.name}: {path} cannot be read: what that Move has set aside can be "
+                "neither put back nor removed until it can"
+            )
         for each in live.taking:
             verb = "is kept as it is" if each.way is OnTaken.KEEP else "is set aside"
             ground.clock.observer.message(

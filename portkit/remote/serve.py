@@ -91,6 +91,7 @@ VERBS = {
     "volume.aside": volume_aside.aside,
     "volume.back": volume_aside.back,
     "volume.kept": volume_aside.kept,
+    "volume.beside": volume_aside.beside,
     "volume.drop": volume_aside.drop,
 }
 

@@ -12,73 +12,20 @@ one goes back first. What is mounted in a folder is somebody else's: no such fol
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
-from typing import Dict, List, Optional, TypedDict
+from typing import Dict, List, Optional
 
-from portkit.remote import leases, mounts, store
+from portkit.remote import aside_records, leases, mounts, store
+from portkit.remote.aside_records import Row
 from portkit.remote.channel import Channel
-from portkit.wire import strict_json
+from portkit.wire import labels
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
 
 _DATA = "_data"
 _MOST = 1000  # volumes of one Move
-
-
-class Row(TypedDict):
-    """A volume whose content was, or is being, set aside. inode: of the folder that is its
-    content. new: inode of the folder that took its place; both are on the file system of their
-    parent, whose number is another after a boot. lost: that it is not there any more was told."""
-
-    name: str
-    path: str
-    inode: int
-    new: int
-    lost: bool
-
-
-def _record(identity: object) -> Path:
-    return leases.ROOT / "aside" / leases.path_of(identity).name
-
-
-def _read(identity: object) -> Optional[List[Row]]:
-    path = _record(identity)
-    try:
-        document = strict_json.loads(path.read_bytes())
-        return [
-            {
-                "name": str(row["name"]),
-                "path": str(row["path"]),
-                "inode": int(row["inode"]),
-                "new": int(row["new"]),
-                "lost": bool(row["lost"]),
-            }
-            for row in document["volumes"]
-        ]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RemoteError(
-            "HostError",
-            "what a Move has set aside on the host cannot be read",
-            "%s: %s" % (path, type(error).__name__),
-            "See what is in that file: the folders that it names are beside their volumes.",
-        ) from error
-
-
-def _write(identity: object, rows: List[Row]) -> None:
-    path = _record(identity)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    with open(str(fresh), "wb") as file:
-        file.write(json.dumps({"volumes": rows}, sort_keys=True).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    store.sync_folder(path.parent)
 
 
 class _Place:
@@ -159,16 +106,18 @@ class _Place:
 def aside(args: JsonObject, channel: Channel) -> JsonObject:
     """Set the content of volumes aside; they are empty then. It can be called again.
 
-    args: id, volumes (name and path of each).
+    args: id, volumes (name and path of each), keeps (the same of those that the App takes as they
+    are). Answers unreadable: the records of other Moves that cannot be read. Such a Move holds up
+    only what takes a volume beside which it has something.
     """
     identity, wanted = str(args["id"]), list(args["volumes"])
     if len(wanted) > _MOST:
         raise RemoteError("HostError", "too many volumes", "%d" % len(wanted))
     places = [_Place(str(row["path"]), identity) for row in wanted]
-    rows = _read(identity)
+    rows = aside_records.read(identity)
     if rows is not None and [row["path"] for row in rows] != [str(row["path"]) for row in wanted]:
         what = "the Move has set other volumes aside"
-        raise RemoteError("HostError", what, str(_record(identity)))
+        raise RemoteError("HostError", what, str(aside_records.path_of(identity)))
     if rows is None:
         rows = [
             {
@@ -180,8 +129,8 @@ def aside(args: JsonObject, channel: Channel) -> JsonObject:
             }
             for row in wanted
         ]
-    others = _others(identity)
-    _require_free(rows, others)
+    others = aside_records.others(identity)
+    _require_free(identity, rows, list(args["keeps"]), others)
     for row, place in zip(rows, places):
         if not place.is_aside():  # also where somebody made the volume anew
             _require_plain(row["name"], place)
@@ -192,26 +141,52 @@ def aside(args: JsonObject, channel: Channel) -> JsonObject:
             row["inode"] = place.inode()
         if not place.is_aside() or not os.path.lexists(str(place.data)):
             row["new"] = place.prepare()
-    _write(identity, rows)
+    if rows:
+        aside_records.write(identity, rows)
     for place in places:
         place.set_aside()
-    return {}
+    return {"unreadable": aside_records.unreadable()}
 
 
-def _require_free(rows: List[Row], others: Dict[str, List[Row]]) -> None:
+def _require_free(
+    identity: str,
+    rows: List[Row],
+    keeps: List[JsonObject],
+    others: "Dict[str, Optional[List[Row]]]",
+) -> None:
     """ConflictError where a Move that has not ended has set one of them aside: its App's data is on
-    its way into what is there now."""
-    wanted = {row["path"] for row in rows}
+    its way into what is there now. Also where it is to start on one that would be set aside."""
+    replaced = {row["path"]: row["name"] for row in rows}
+    wanted = {**replaced, **{str(each["path"]): str(each["name"]) for each in keeps}}
     for marker in leases.markers():
-        for other in others.get(marker["id"], []):
-            if other["path"] in wanted and not other["lost"]:
-                raise RemoteError(
-                    "ConflictError",
-                    "a Move that has not ended has taken a volume of the target",
-                    "%s: %s" % (other["name"], marker["id"]),
-                    "End that Move first: portkit resume %s, or portkit rollback %s"
-                    % (marker["id"], marker["id"]),
+        if marker["id"] == identity:
+            continue
+        taken = others.get(marker["id"], [])
+        if taken is None:
+            near = [path for path in wanted if _is_beside(path, marker["id"])]
+            if near:
+                raise aside_records.damaged(
+                    aside_records.path_of(marker["id"]), "beside " + ", ".join(near)[:1000]
                 )
+            taken = []
+        held = {row["path"] for row in taken if not row["lost"]}
+        names = [wanted[path] for path in wanted if path in held]
+        names += [name for name in replaced.values() if labels.KEEPS + name in marker["about"]]
+        if names and marker["role"] == "target":
+            raise RemoteError(
+                "ConflictError",
+                "a Move that has not ended has taken a volume of the target",
+                "%s: %s" % (", ".join(names)[:1000], marker["id"]),
+                "End that Move first: portkit resume %s, or portkit rollback %s"
+                % (marker["id"], marker["id"]),
+            )
+
+
+def _is_beside(path: str, identity: str, *words: str) -> bool:
+    """Whether a Move has something beside the content of a volume."""
+    parent = os.path.dirname(path)
+    names = ["portkit-%s-%s" % (word, identity) for word in words or ("was", "new")]
+    return any(os.path.lexists(os.path.join(parent, name)) for name in names)
 
 
 def _require_plain(name: str, place: _Place) -> None:
@@ -230,18 +205,16 @@ def _require_plain(name: str, place: _Place) -> None:
         )
 
 
-def _others(identity: str) -> Dict[str, List[Row]]:
-    """What other Moves have set aside on this host."""
-    known = [path.stem for path in sorted((leases.ROOT / "aside").glob("pk-*.json"))]
-    return {each: _read(each) or [] for each in known if each != identity}
-
-
-def _require_own(row: Row, place: _Place, others: Dict[str, List[Row]]) -> None:
+def _require_own(row: Row, place: _Place, others: "Dict[str, Optional[List[Row]]]") -> None:
     """ConflictError where the volume has something else than the Move has put there, or a newer
-    Move is about to take that."""
+    Move is about to take that; HostError where it cannot be known whether one is."""
     here, newer = place.inode(), ""
     for identity, rows in others.items():
-        for other in rows:
+        # One that has begun has its new folder there; one that is done has it in the place.
+        begun = _is_beside(row["path"], identity, "new")
+        if rows is None and (begun or (here != row["new"] and _is_beside(row["path"], identity))):
+            raise aside_records.damaged(aside_records.path_of(identity), "beside %s" % row["path"])
+        for other in rows or []:
             taken = other["new"] == here or other["inode"] == row["new"]
             if other["path"] == row["path"] and not other["lost"] and taken:
                 newer = identity
@@ -268,11 +241,11 @@ def back(args: JsonObject, channel: Channel) -> JsonObject:
     where all have theirs, and what they had of the Move cannot be removed.
     """
     identity = str(args["id"])
-    rows = _read(identity)
+    rows = aside_records.read(identity)
     if rows is None:
         return {}
     places = [(row, _Place(row["path"], identity)) for row in rows]
-    others = _others(identity)
+    others = aside_records.others(identity)
     held = [found for row, place in places for found in _put_back(row, place, others)]
     gone = [row for row, place in places if not place.is_aside() and place.inode() != row["inode"]]
     stuck = [found for _, place in places for found in _clear(place)]
@@ -284,7 +257,7 @@ def back(args: JsonObject, channel: Channel) -> JsonObject:
     if told:
         for row in gone:
             row["lost"] = True
-        _write(identity, gone)
+        aside_records.write(identity, gone)
         raise RemoteError(
             "ConflictError",
             "what a volume of the target had before the Move is not there any more",
@@ -292,11 +265,13 @@ def back(args: JsonObject, channel: Channel) -> JsonObject:
             "Somebody removed it with the volume, or put it back by hand. The same rollback, "
             "called again, goes on without it.",
         )
-    _forget(identity)
+    aside_records.forget(identity)
     return {}
 
 
-def _put_back(row: Row, place: _Place, others: Dict[str, List[Row]]) -> List[RemoteError]:
+def _put_back(
+    row: Row, place: _Place, others: "Dict[str, Optional[List[Row]]]"
+) -> List[RemoteError]:
     """Nothing, or why what was set aside cannot take its place."""
     try:
         if place.is_aside() and os.path.lexists(str(place.data)):
@@ -348,35 +323,37 @@ def _together(errors: List[RemoteError], others: str) -> RemoteError:
 
 
 def kept(args: JsonObject, channel: Channel) -> JsonObject:
-    """What a Move has set aside on this host. args: id; "" for every Move; sizes: whether they are
-    asked for, which takes a walk. Answers volumes: id, name, path, bytes on the disk or 0."""
-    known = [str(args["id"])]
-    if not known[0]:
-        known = [path.stem for path in sorted((leases.ROOT / "aside").glob("pk-*.json"))]
+    """What a Move has set aside on this host. args: id; sizes: whether they are asked for, which
+    takes a walk. Answers volumes: id, name, path, bytes on the disk or 0."""
+    identity, found = str(args["id"]), []
+    for row in aside_records.read(identity) or []:
+        place = _Place(row["path"], identity)
+        if place.is_aside():
+            about = {"id": identity, "name": row["name"], "path": str(place.was)}
+            found.append({**about, "bytes": _bytes(place.was) if args["sizes"] else 0})
+    return {"volumes": found}
+
+
+def beside(args: JsonObject, channel: Channel) -> JsonObject:
+    """What any Move has set aside beside some volumes, whatever its record says. args: volumes
+    (name and path of each). Answers as `kept`, without sizes."""
     found = []
-    for identity in known:
-        for row in _read(identity) or []:
-            place = _Place(row["path"], identity)
-            if os.path.lexists(str(place.was)):
-                about = {"id": identity, "name": row["name"], "path": str(place.was)}
-                found.append({**about, "bytes": _bytes(place.was) if args["sizes"] else 0})
+    for row in args["volumes"]:
+        parent = Path(os.path.dirname(str(row["path"])))
+        for was in sorted(parent.glob("portkit-was-pk-*")):
+            identity = was.name[len("portkit-was-") :]
+            if leases.is_id(identity):
+                found.append({"id": identity, "name": row["name"], "path": str(was), "bytes": 0})
     return {"volumes": found}
 
 
 def drop(args: JsonObject, channel: Channel) -> JsonObject:
     """Remove what a Move has set aside. args: id."""
     identity = str(args["id"])
-    for row in _read(identity) or []:
+    for row in aside_records.read(identity) or []:
         _Place(row["path"], identity).drop()
-    _forget(identity)
+    aside_records.forget(identity)
     return {}
-
-
-def _forget(identity: str) -> None:
-    try:
-        _record(identity).unlink()
-    except FileNotFoundError:
-        return
 
 
 def _bytes(folder: Path) -> int:

@@ -30,3 +30,7 @@ def familiar(name: str) -> str:
     if name.startswith(_LOCAL + HELD):
         return name[len(_LOCAL) :]
     return name
+
+
+# Before the name of a volume in what a marker says: the Move's App is to take that as it is.
+KEEPS = "keeps "

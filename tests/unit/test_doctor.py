@@ -4,6 +4,7 @@ import pytest
 
 from portkit import doctor
 from portkit.doctor import Check, Tool
+from portkit.remote import leases
 
 
 def test_a_missing_tool_names_its_package() -> None:
@@ -78,3 +79,18 @@ def test_only_what_is_needed_stops_us() -> None:
 
 def test_no_device_is_no_kvm(tmp_path: Path) -> None:
     assert not doctor.check_kvm(tmp_path / "kvm").ok
+
+
+def test_a_record_of_volumes_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "ROOT", tmp_path)
+    assert doctor.check_set_aside() == []
+    (tmp_path / "aside").mkdir()
+    (tmp_path / "aside/pk-0123456789ab.json").write_text('{"volumes": []}')
+    assert doctor.check_set_aside() == []
+    (tmp_path / "aside/pk-ba9876543210.json").write_text("{")
+    (found,) = doctor.check_set_aside()
+    assert not found.ok
+    assert not found.needed
+    assert str(tmp_path / "aside/pk-ba9876543210.json") in found.found

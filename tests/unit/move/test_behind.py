@@ -18,6 +18,8 @@ from portkit.errors import ConflictError
 from portkit.model import Form, Instance, LiveVolume, OnTaken
 from portkit.move import behind, forward
 from portkit.move.journal import Entry, Journal, MoveState
+from portkit.move.plan import VOLUMES
+from portkit.move.walk import StepState
 from tests.factories import live, plan
 
 FIRST, SECOND = "pk-000000000001", "pk-000000000002"
@@ -48,6 +50,8 @@ def moved(
         live=live(volumes=(volume,)),
     )
     journal.add(identity, app="shop", source=source, target=target, plan=made.to_json())
+    if way is OnTaken.OVERRIDE:
+        journal.record(identity).note(VOLUMES, StepState.DONE, {"folders": {}})
     journal.settle(identity, state)
     return journal.get(identity)
 
@@ -84,7 +88,8 @@ def at_its_end(monkeypatch: pytest.MonkeyPatch, stay: tuple[str, ...]) -> list[A
     monkeypatch.setattr(behind, "origin", lambda *_: nullcontext(there))
     monkeypatch.setattr(forward, "forwarded", lambda host: ())
     monkeypatch.setattr(forward, "end", lambda identity, host: did.append("forward"))
-    monkeypatch.setattr(taken, "left", lambda host, identity="": ASIDE)
+    monkeypatch.setattr(taken, "left", lambda host, identity: ASIDE)
+    monkeypatch.setattr(taken, "beside", lambda host, places: ASIDE if places else ())
     monkeypatch.setattr(taken, "drop", lambda host, identity: did.append(("dropped", host.name)))
     return did
 
@@ -143,6 +148,33 @@ def test_the_only_way_to_what_is_set_aside_is_not_forgotten(
     if refused:
         assert f"portkit forget {FIRST} --delete" in done.stderr
         assert PLACE in done.stderr
+
+
+@pytest.mark.parametrize("known", ["never begun", "put back", "removed"])
+def test_a_target_where_nothing_can_be_set_aside_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, known: str
+) -> None:
+    """It may be gone for good."""
+    journal = Journal()
+    moved(journal, OnTaken.OVERRIDE)
+    did = at_its_end(monkeypatch, ("volume other: in use",))
+    monkeypatch.setattr(behind, "_refuse_holding", lambda *_: None)
+    if known == "removed":
+        with pytest.raises(ConflictError, match="could not be removed"):
+            behind.left_behind(FIRST, delete=True, journal=journal, connect=connect)
+        assert ("dropped", "new") in did
+    else:
+        state = StepState.PENDING if known == "never begun" else StepState.UNDONE
+        journal.record(FIRST).note(VOLUMES, state)
+
+    def unreachable(name: str, *more: object) -> Any:
+        assert name != "new", "the target was asked"
+        return connect(name, *more)
+
+    behind.require_nothing_aside(FIRST, journal=journal, connect=unreachable)
+    left = behind.left_behind(FIRST, journal=journal, connect=unreachable)
+    assert left is not None
+    assert left.set_aside == ()
 
 
 @pytest.mark.parametrize("data", [True, False])

@@ -188,11 +188,13 @@ def test_the_plan_says_it_and_no_older_portkit_takes_it() -> None:
 
 
 def ground(monkeypatch: pytest.MonkeyPatch, did: list[Any]) -> Ground:
-    places = {"shop_data": "/e/shop_data/_data"}
+    places = {"shop_data": "/e/shop_data/_data", "shop_logs": "/e/shop_logs/_data"}
     for name in ("set_aside", "put_back"):
-        monkeypatch.setattr(taken, name, lambda *args, name=name: did.append((name, *args[1:])))
+        monkeypatch.setattr(
+            taken, name, lambda *args, name=name: did.append((name, *args[1:])) or ["/r/pk-x.json"]
+        )
     monkeypatch.setattr(
-        taken, "places", lambda host, names, kept: did.append(kept) or {n: places[n] for n in names}
+        taken, "places", lambda host, names, kept: {n: places[n] for n in (*names, *kept)}
     )
     rows: dict[str, Any] = {}
     results: Any = SimpleNamespace(result=lambda name: rows.get(name, {}), rows=rows)
@@ -206,8 +208,10 @@ def test_only_what_is_replaced_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> 
     steps = {step.name: step for step in steps_of(there)}
     step = steps["volumes"]
     assert step.do() == {"folders": {"shop_data": "/e/shop_data/_data"}}
-    assert did.pop(0) == ["shop_logs"]
-    assert did == [("set_aside", there.plan.move, {"shop_data": "/e/shop_data/_data"})]
+    kept = {"shop_logs": "/e/shop_logs/_data"}
+    assert did == [("set_aside", there.plan.move, {"shop_data": "/e/shop_data/_data"}, kept)]
+    heard: Any = there.clock.observer
+    assert any("/r/pk-x.json cannot be read" in text for text in heard.messages)
     step.undo()
     assert did[1:] == [("put_back", there.plan.move)]
     assert "volumes" in steps["create image"].needs, "given back when no container has them"
@@ -341,7 +345,10 @@ def test_a_volume_is_taken_only_where_it_is_a_plain_folder_that_nobody_uses(
 ) -> None:
     there = DockerVolumes(engine.socket, "web2")
     try:
-        assert there.places(["plain"], ["nfs"]) == {"plain": "/v/plain/_data"}
+        assert there.places(["plain"], ["nfs"]) == {
+            "plain": "/v/plain/_data",
+            "nfs": "/v/nfs/_data",
+        }
         for name in ("nfs", "far"):
             with pytest.raises(IncompatibleError, match="not simply a folder"):
                 there.places([name], [])

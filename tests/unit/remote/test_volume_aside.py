@@ -15,10 +15,16 @@ from hypothesis import strategies as st
 
 from portkit import process
 from portkit.remote import leases, volume_aside
+from portkit.wire import labels
 from portkit.wire.frames import RemoteError
 
 MOVE = "pk-0123456789ab"
+OTHER = "pk-ba9876543210"
 NONE: Any = None
+
+
+def marker(move: str, *keeps: str, role: str = "target") -> dict[str, Any]:
+    return {"id": move, "role": role, "about": {labels.KEEPS + name: "yes" for name in keeps}}
 
 
 @pytest.fixture
@@ -45,9 +51,13 @@ def state(data: Path) -> list[tuple[Any, ...]]:
     return found
 
 
-def aside(*volumes: Path, move: str = MOVE) -> None:
-    rows = [{"name": each.parent.name, "path": str(each)} for each in volumes]
-    volume_aside.aside({"id": move, "volumes": rows}, NONE)
+def rows_of(*volumes: Path) -> list[dict[str, str]]:
+    return [{"name": each.parent.name, "path": str(each)} for each in volumes]
+
+
+def aside(*volumes: Path, keeps: tuple[Path, ...] = (), move: str = MOVE) -> Any:
+    args = {"id": move, "volumes": rows_of(*volumes), "keeps": rows_of(*keeps)}
+    return volume_aside.aside(args, NONE)
 
 
 def back(move: str = MOVE) -> None:
@@ -88,7 +98,7 @@ def test_it_comes_back_as_it_was(root: Path) -> None:
     aside(one, two)
     assert list(one.iterdir()) == list(two.iterdir()) == []
     assert (one.stat().st_mode & 0o7777, kept()) == (0o751, ["one", "two"])
-    rows = volume_aside.kept({"id": "", "sizes": True}, NONE)["volumes"]
+    rows = volume_aside.beside({"volumes": rows_of(one, two)}, NONE)["volumes"]
     assert [(row["id"], row["name"]) for row in rows] == [(MOVE, "one"), (MOVE, "two")]
     (one / "the App's").write_text("x")
     aside(one, two)
@@ -141,7 +151,9 @@ def test_a_volume_that_was_made_anew_has_what_it_has_now(root: Path) -> None:
 @pytest.mark.parametrize("path", ["/etc", "relative/_data", "/a/../b/_data", "/a//_data"])
 def test_only_the_content_of_a_volume_is_renamed(root: Path, path: str) -> None:
     with pytest.raises(RemoteError, match="no volume has its content there"):
-        volume_aside.aside({"id": MOVE, "volumes": [{"name": "x", "path": path}]}, NONE)
+        volume_aside.aside(
+            {"id": MOVE, "volumes": [{"name": "x", "path": path}], "keeps": []}, NONE
+        )
 
 
 def test_a_link_is_refused(root: Path) -> None:
@@ -357,12 +369,91 @@ def test_what_an_open_move_has_taken_is_refused_to_another(
     data, free = volume(root, "data"), volume(root, "free")
     aside(data)
     before = state(data)
-    monkeypatch.setattr(leases, "markers", lambda: [{"id": MOVE}])
-    with pytest.raises(RemoteError, match="has not ended") as caught:
-        aside(free, data, move="pk-ba9876543210")
-    assert MOVE in caught.value.resolution
+    monkeypatch.setattr(leases, "markers", lambda: [marker(MOVE)])
+    for volumes, keeps in (((free, data), ()), ((free,), (data,)), ((), (data,))):
+        with pytest.raises(RemoteError, match="has not ended") as caught:
+            aside(*volumes, keeps=keeps, move=OTHER)
+        assert MOVE in caught.value.resolution
     assert state(data) == before
     assert (free / "theirs").exists()
     monkeypatch.setattr(leases, "markers", list)  # it has ended
-    aside(data, move="pk-ba9876543210")
+    aside(keeps=(data,), move=OTHER)
+    assert volume_aside.kept({"id": OTHER, "sizes": False}, NONE)["volumes"] == []
+    aside(data, move=OTHER)
     assert list(data.iterdir()) == []
+
+
+def test_what_the_app_of_an_open_move_starts_on_is_not_set_aside(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, free = volume(root, "data"), volume(root, "free")
+    monkeypatch.setattr(leases, "markers", lambda: [marker(MOVE, "data")])
+    aside(keeps=(data,))
+    aside(free, keeps=(data,), move=OTHER)
+    back(OTHER)
+    with pytest.raises(RemoteError, match="has not ended"):
+        aside(data, move=OTHER)
+    assert (data / "theirs").exists()
+    monkeypatch.setattr(leases, "markers", lambda: [marker(MOVE, "data", role="source")])
+    aside(data, move=OTHER)
+
+
+def damaged(move: str) -> Path:
+    path = leases.ROOT / "aside" / f"{move}.json"
+    path.write_text("{")
+    return path
+
+
+def test_a_record_that_cannot_be_read_holds_up_no_other_move(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, free = volume(root, "data"), volume(root, "free")
+    aside(data)
+    path = damaged(MOVE)
+    monkeypatch.setattr(leases, "markers", lambda: [marker(MOVE)])
+    before = state(free)
+    assert aside(free, move=OTHER) == {"unreadable": [str(path)]}
+    assert aside(free, move=OTHER) == {"unreadable": [str(path)]}, "it can be called again"
+    back(OTHER)
+    assert state(free) == before
+    aside(keeps=(free,), move=OTHER)
+    for volumes, keeps in (((data,), ()), ((), (data,))):
+        with pytest.raises(RemoteError, match="cannot be read") as caught:
+            aside(*volumes, keeps=keeps, move=OTHER)
+        assert str(path) in caught.value.details
+    for call in (back, kept):
+        with pytest.raises(RemoteError, match="cannot be read") as caught:
+            call()
+        assert str(path) in caught.value.details
+    (found,) = volume_aside.beside({"volumes": rows_of(data, free)}, NONE)["volumes"]
+    assert (found["id"], found["name"]) == (MOVE, "data")
+
+
+@pytest.mark.parametrize("state_of", ["begun", "done"])
+def test_what_a_newer_move_has_or_takes_stays_where_its_record_cannot_be_read(
+    root: Path, state_of: str
+) -> None:
+    one = volume(root, "one")
+    aside(one)
+    if state_of == "done":
+        aside(one, move=OTHER)
+        (one / "newer").write_text("x")
+    else:
+        (leases.ROOT / "aside" / f"{OTHER}.json").write_text("{")
+        (one.parent / f"portkit-new-{OTHER}").mkdir()
+    path = damaged(OTHER)
+    before = state(one)
+    with pytest.raises(RemoteError, match="cannot be read") as caught:
+        back()
+    assert str(path) in caught.value.details
+    assert state(one) == before
+
+
+def test_what_an_older_move_has_set_aside_holds_up_no_way_back(root: Path) -> None:
+    one = volume(root, "one")
+    aside(one)
+    was = state(one)
+    aside(one, move=OTHER)
+    damaged(MOVE)
+    back(OTHER)
+    assert state(one) == was
