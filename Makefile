@@ -24,6 +24,7 @@ help:
 	@echo "make bench-compat: the truth table of check, predicted and tried; docs/compat-truth.md"
 	@echo "make bench-predictions: what Moves were predicted to cost, beside what they cost"
 	@echo "make bench-downtime: a container with a volume of 1 GiB changes its host, against rsync"
+	@echo "make bench-live: a VM moves without a stop, against virsh migrate"
 
 setup: $(STAMP)
 

@@ -168,11 +168,7 @@ class Ground:
     env: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.env = {
-            "PORTKIT_STATE": str(self.folder / "state"),
-            "PORTKIT_STORE": os.environ.get("PORTKIT_STORE", str(self.folder / "store")),
-            **{n: v for n, v in os.environ.items() if n.startswith(("PORTKIT_LAB", "PYTHONPATH"))},
-        }
+        self.env = hosts.environment(self.folder)
         self.journal = Journal(self.folder / "state")
 
     def run(self, *words: str) -> process.Completed:

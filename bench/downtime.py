@@ -76,11 +76,7 @@ class Ground:
     phases: list[Mapping[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.env = {
-            "PORTKIT_STATE": str(self.folder / "state"),
-            "PORTKIT_STORE": os.environ.get("PORTKIT_STORE", str(self.folder / "store")),
-            **{n: v for n, v in os.environ.items() if n.startswith(("PORTKIT_LAB", "PYTHONPATH"))},
-        }
+        self.env = hosts.environment(self.folder)
 
     # ------------------------------------------------------------ the hosts
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.apps import Teller
 from portkit import lab, process
@@ -21,7 +22,7 @@ SOURCE, TARGET = "alpha", "beta"
 NUMBER = "8"
 SHAPED = "100mbit"
 _HERE = ("rsync", "casync")
-_KEY = "/root/.ssh/bench"
+KEY = "/root/.ssh/bench"
 _SETTLE_S = 0.5  # the last acknowledgements and the connection's end
 _HOUR = 3600.0
 
@@ -50,6 +51,16 @@ def ground() -> Iterator[lab.Lab]:
             lab.down()
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """What a portkit that moves something between the hosts is told of this machine: a journal of
+    its own in the folder."""
+    return {
+        "PORTKIT_STATE": str(folder / "state"),
+        "PORTKIT_STORE": os.environ.get("PORTKIT_STORE", str(folder / "store")),
+        **{n: v for n, v in os.environ.items() if n.startswith(("PORTKIT_LAB", "PYTHONPATH"))},
+    }
+
+
 def on(name: str, command: str, *, timeout: float = _HOUR) -> str:
     """Run a shell command on a host; its output. ToolError when it fails."""
     return process.run([*ssh(name), command], timeout=timeout).text
@@ -61,7 +72,7 @@ def ssh(name: str) -> list[str]:
 
 def to_target() -> str:
     """From the source to the target, without this machine in between."""
-    return f"ssh -i {_KEY} -o BatchMode=yes root@{lab.host(TARGET).address}"
+    return f"ssh -i {KEY} -o BatchMode=yes root@{lab.host(TARGET).address}"
 
 
 def _install() -> None:
@@ -77,7 +88,7 @@ def _install() -> None:
 def _trust() -> None:
     """alpha may log in to beta, with the lab's own key."""
     key = lab.current().identity.read_bytes()
-    store = f"umask 077; mkdir -p /root/.ssh; cat > {_KEY}"
+    store = f"umask 077; mkdir -p /root/.ssh; cat > {KEY}"
     process.run([*ssh(SOURCE), store], input=key, timeout=60)
     known = lab.current().known_hosts.read_bytes()
     process.run([*ssh(SOURCE), "cat > /root/.ssh/known_hosts"], input=known, timeout=60)

@@ -68,11 +68,7 @@ class Ground:
 
     def __post_init__(self) -> None:
         self.moves: dict[str, list[list[Json]]] = defaultdict(list)
-        self.env = {
-            "PORTKIT_STATE": str(self.folder / "state"),
-            "PORTKIT_STORE": os.environ.get("PORTKIT_STORE", str(self.folder / "store")),
-            **{n: v for n, v in os.environ.items() if n.startswith(("PORTKIT_LAB", "PYTHONPATH"))},
-        }
+        self.env = hosts.environment(self.folder)
         app = self.folder / "app"
         app.mkdir()
         (app / "random").write_bytes(os.urandom(20_000_000))

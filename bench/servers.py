@@ -10,10 +10,10 @@ HERE = (
 )
 
 
-def page_writer(pages_per_s: int) -> str:
-    """Replaces random pages of 4 KiB of the files in /data. It ends with its container."""
+def page_writer(pages_per_s: int, files: str = "/data/*") -> str:
+    """Replaces random pages of 4 KiB of the files. It ends with its container or VM."""
     return (
-        "open my $u, '<', '/dev/urandom'; my @f = glob '/data/*'; while (1) { "
+        f"open my $u, '<', '/dev/urandom'; my @f = glob '{files}'; while (1) {{ "
         "open my $f, '+<', $f[rand @f] or die; seek $f, 4096 * int(rand((-s $f) / 4096)), 0; "
         "sysread $u, my $d, 4096; syswrite $f, $d; close $f; "
         f"select undef, undef, undef, 1 / {pages_per_s} }}"

@@ -9,6 +9,8 @@ import json
 import shlex
 import tempfile
 import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -143,8 +145,13 @@ class Container:
         return set(map(int, hosts.on(host, command).split()))
 
 
+@dataclass(frozen=True)
 class Vm:
-    """The same server in a VM that portkit made at the source."""
+    """The same server, or another one, in a VM that portkit made at the source. settings: of its
+    service's `x-portkit`."""
+
+    server: str = SERVER
+    settings: Mapping[str, object] = field(default_factory=lambda: {"volume": "64m"})
 
     words = (f"vm:{VM}", "--form", "disk")
     patience_s = _START_S
@@ -160,11 +167,11 @@ class Vm:
     def _make(self, run: Run) -> None:
         service = {
             "image": "debian:bookworm-slim",
-            "command": ["perl", "-e", SERVER.replace("$", "$$")],
+            "command": ["perl", "-e", self.server.replace("$", "$$")],
             "ports": [f"{PORT}:80"],
             "restart": "always",
             "volumes": ["data:/data"],
-            "x-portkit": {"volume": "64m"},
+            "x-portkit": dict(self.settings),
         }
         document = {"name": VM, "services": {"web": service}, "volumes": {"data": {}}}
         with tempfile.TemporaryDirectory(prefix="portkit-subject-") as folder:
