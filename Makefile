@@ -22,6 +22,7 @@ help:
 	@echo "make bench-space: a running App moved while a disk is full"
 	@echo "make bench-projects: twelve compose projects, moved in both forms and used"
 	@echo "make bench-compat: the truth table of check, predicted and tried; docs/compat-truth.md"
+	@echo "make bench-check: what check costs, and that it changes nothing on a host"
 	@echo "make bench-predictions: what Moves were predicted to cost, beside what they cost"
 	@echo "make bench-downtime: a container with a volume of 1 GiB changes its host, against rsync"
 	@echo "make bench-live: a VM moves without a stop, against virsh migrate"

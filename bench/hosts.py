@@ -36,15 +36,16 @@ class Cost:
 
 
 @contextmanager
-def ground() -> Iterator[lab.Lab]:
+def ground(*, peers: bool = True) -> Iterator[lab.Lab]:
     """alpha and beta of the benchmark's lab, with debian:bookworm-slim and the peers' programs."""
     os.environ.setdefault("PORTKIT_LAB_NUMBER", NUMBER)
     found = any(host.running for host in lab.status())
     try:
         lab.up((SOURCE, TARGET), Teller())
         lab.load_base(SOURCE, observer=Teller())
-        _install()
-        _trust()
+        if peers:
+            _install()
+            _trust()
         yield lab.current()
     finally:
         if not found:
