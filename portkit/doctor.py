@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from portkit import kvm, process
@@ -13,6 +14,7 @@ from portkit.architecture import AMD64
 from portkit.errors import ToolError
 from portkit.guest.boot_partition import BIOS_LOADER, UEFI_LOADER
 from portkit.guest.kit import cache_root
+from portkit.needs import inside
 from portkit.remote import aside_records
 from portkit.text import printable
 
@@ -56,6 +58,9 @@ TOOLS = (
     Tool("ip", "iproute2", "the lab's network", needed=False),
 )
 DOCKER = Tool("docker", "docker.io", "building images on this machine", needed=False)
+PODMAN = Tool("podman", "podman", "running images on this machine without Docker", needed=False)
+PODMAN_SOCKET = Path("/run/podman/podman.sock")
+LIBGUESTFS = "python3-guestfs guestfsd"
 
 MODULES = (
     ("libvirt", "pip install 'portkit[disk]'  (first: apt-get install libvirt-dev pkg-config gcc)"),
@@ -79,6 +84,8 @@ def examine() -> list[Check]:
         *(check_module(name, fix) for name, fix in MODULES),
         *(check_file(path, package, why) for path, package, why in FILES),
         check_docker(DOCKER),
+        check_podman(PODMAN),
+        check_libguestfs(),
         check_kvm(),
         *check_set_aside(),
     ]
@@ -135,18 +142,45 @@ def check_module(name: str, fix: str, env: Mapping[str, str] | None = None) -> C
 
 def check_docker(tool: Tool) -> Check:
     """Whether a container engine answers the program that asks it here."""
+    argv = [tool.program, "version", "--format", "{{.Server.Version}}"]
+    fix = "systemctl start docker, or let this user reach its socket: adduser USER docker"
+    return _check_engine(tool, argv, fix)
+
+
+def check_podman(tool: Tool, socket: Path = PODMAN_SOCKET) -> Check:
+    """Whether Podman is here, and its service listens where portkit asks it."""
+    check = _check_engine(tool, [tool.program, "version", "--format", "{{.Version}}"], "")
+    if check.ok and not socket.is_socket():
+        found = f"{check.found}; nothing listens at {socket}"
+        return replace(check, ok=False, found=found, fix="systemctl enable --now podman.socket")
+    return check
+
+
+def _check_engine(tool: Tool, argv: Sequence[str], fix: str) -> Check:
     there = check_tool(tool)
     if not there.ok:
         return there
-    argv = [tool.program, "version", "--format", "{{.Server.Version}}"]
     try:
         done = process.run(argv, timeout=_ENGINE_S, check=False)
         ok = done.code == 0
-        found = f"{there.found}, engine {printable(done.text, 60)}" if ok else _last_words(done)
+        found = f"{there.found}, engine {printable(done.text.strip(), 60)}" if ok else _last_words(done)
     except ToolError as error:
         ok, found = False, error.brief
-    fix = "systemctl start docker, or let this user reach its socket: adduser USER docker"
     return Check(tool.program, ok, tool.needed, found, fix)
+
+
+def check_libguestfs() -> Check:
+    """Whether the Python that looks into disks of others has libguestfs, and what starts it."""
+    argv = [inside.python(), "-I", "-c", "import guestfs"]
+    try:
+        done = process.run(argv, timeout=_IMPORT_S, check=False)
+        ok, found = done.code == 0, _last_words(done)
+    except ToolError as error:
+        ok, found = False, error.brief
+    if ok and not shutil.which("guestfsd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+        ok, found = False, "guestfsd not found (its appliance is made of it)"
+    found = f"{argv[0]} has it" if ok else f"{found} (looking into disks of others)"
+    return Check("libguestfs", ok, False, found, f"apt-get install {LIBGUESTFS}")
 
 
 def _last_words(done: process.Completed) -> str:

@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,49 @@ def test_an_engine_counts_when_it_answers(
         monkeypatch.setattr(doctor, "_ENGINE_S", 0.5)
     check = doctor.check_docker(Tool(str(program), "docker.io", "building", needed=False))
     assert (check.ok, found in check.found) == (ok, True)
+
+
+def test_podman_counts_where_its_service_listens(tmp_path: Path) -> None:
+    program, place = tmp_path / "podman", tmp_path / "podman.sock"
+    tool = Tool(str(program), "podman", "running images", needed=False)
+    assert doctor.check_podman(tool, place).fix == "apt-get install podman"
+    program.write_text("#!/bin/sh\necho 5.4.2\n")
+    program.chmod(0o755)
+    check = doctor.check_podman(tool, place)
+    assert not check.ok
+    assert f"engine 5.4.2; nothing listens at {place}" in check.found
+    assert check.fix == "systemctl enable --now podman.socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place))
+        assert doctor.check_podman(tool, place).ok
+
+
+@pytest.mark.parametrize(
+    ("text", "daemon", "ok", "found"),
+    [
+        ("exit 0", True, True, "has it"),
+        ("exit 0", False, False, "guestfsd not found"),
+        (
+            "echo \"ModuleNotFoundError: No module named 'guestfs'\" >&2; exit 1",
+            True,
+            False,
+            "guestfs",
+        ),
+    ],
+)
+def test_libguestfs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, daemon: bool, ok: bool, found: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{text}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(doctor.inside, "python", lambda: str(python))
+    monkeypatch.setattr(
+        doctor.shutil, "which", lambda *_, **__: "/usr/sbin/guestfsd" if daemon else None
+    )
+    check = doctor.check_libguestfs()
+    assert (check.ok, check.needed, found in check.found) == (ok, False, True)
+    assert check.fix == "apt-get install python3-guestfs guestfsd"
 
 
 @pytest.mark.parametrize(
