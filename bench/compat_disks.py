@@ -22,7 +22,7 @@ from portkit.guest import boot_partition
 from portkit.guest.kit import LOADER_BYTES, build_kit
 from portkit.host import connect
 from portkit.model import Form
-from portkit.model.disk import Boot, DiskFile, DiskFormat, DiskMachine
+from portkit.model.disk import Boot, Bus, DiskFile, DiskFormat, DiskMachine
 from portkit.move import Cell as Predicted
 from portkit.move import foreign
 from portkit.move.observed import Outcome
@@ -44,6 +44,11 @@ _FAILS = (
     "startup.nsh",  # the shell in a firmware that has nothing else to start
     "Loading /vmlinuz failed",
     "Kernel panic",
+    "No such file or directory",  # SYSLINUX
+    "Could not find ramdisk",
+    "Invalid or corrupt kernel",
+    "Error loading",  # systemd-boot
+    "Unable to mount root",
     "Reboot Into Firmware Interface",  # systemd-boot's menu where it has nothing else
 )
 _DATA_GUID = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
@@ -55,6 +60,36 @@ def _plain(raw: Path) -> None:
 
 def _no_kernel(raw: Path) -> None:
     _mtools("mdel", raw, "::/vmlinuz")
+
+
+def _no_initrd(raw: Path) -> None:
+    _mtools("mdel", raw, "::/initrd")
+
+
+def _other_name(raw: Path) -> None:
+    _mtools("mren", raw, "::/vmlinuz", "::/linux26")
+    _told(raw, "/linux26")
+
+
+def _other_told(raw: Path) -> None:
+    _told(raw, "/linux26")
+
+
+def _told(raw: Path, kernel: str) -> None:
+    """Both loaders are told of another kernel."""
+    for name in ("syslinux.cfg", "loader/entries/portkit.conf"):
+        drive = ["-i", f"{raw}@@{boot_partition.START}"]
+        old = process.run(["mtype", *drive, f"::/{name}"], timeout=60).text
+        new = old.replace("/vmlinuz", kernel).encode()
+        process.run(["mcopy", "-o", *drive, "-", f"::/{name}"], input=new, timeout=60)
+
+
+def _cut_kernel(raw: Path) -> None:
+    """As a copy that was broken off leaves it."""
+    drive = ["-i", f"{raw}@@{boot_partition.START}"]
+    whole = process.run(["mtype", *drive, "::/vmlinuz"], timeout=60).stdout
+    half = whole[: len(whole) // 2]
+    process.run(["mcopy", "-o", *drive, "-", "::/vmlinuz"], input=half, timeout=60)
 
 
 def _uefi_alone(raw: Path) -> None:
@@ -102,11 +137,16 @@ class Disk:
 DISKS = {
     "own": Disk("a disk that portkit packed"),
     "no-kernel": Disk("the same without its kernel", _no_kernel),
+    "no-initrd": Disk("the same without its initrd", _no_initrd),
+    "other-name": Disk("the same, its kernel under another name", _other_name),
+    "other-told": Disk("the same, its loaders told of another kernel", _other_told),
+    "cut-kernel": Disk("the same with half of its kernel", _cut_kernel),
     "uefi-alone": Disk("a disk for UEFI alone", _uefi_alone),
     "bios-alone": Disk("a disk for BIOS alone, its loader on FAT", _bios_alone),
     "own-loader": Disk("a disk whose loader only its old firmware knew", _own_loader),
     "broken-table": Disk("a disk with both copies of its GPT damaged", _broken_table),
     "backing": Disk("a qcow2 without the file that it stands on", backing=True),
+    "subclusters": Disk("a qcow2 with subclusters", words=("-o", "extended_l2=on")),
     "zstd": Disk("a qcow2 with zstd clusters", words=("-o", "compression_type=zstd")),
     "debian": Disk("Debian 12 with GRUB for BIOS, installed by Debian's own means", None),
 }
@@ -120,6 +160,7 @@ class DiskCell:
     host: str
     firmware: Boot = Boot.BIOS
     chipset: str = ""
+    bus: Bus = Bus.VIRTIO
     source: str = ""
     says: str = ""
     rule: str = ""
@@ -130,12 +171,13 @@ class DiskCell:
     @property
     def machine(self) -> DiskMachine:
         """What it is judged for."""
-        return DiskMachine(self.firmware, self.chipset)
+        return DiskMachine(self.firmware, self.chipset, self.bus)
 
     @property
     def ground(self) -> str:
         """The machine in words."""
-        return ", ".join(filter(None, (self.firmware.value, self.chipset)))
+        bus = "" if self.bus is Bus.VIRTIO else self.bus.value
+        return ", ".join(filter(None, (self.firmware.value, self.chipset, bus)))
 
     @property
     def name(self) -> str:
@@ -168,6 +210,19 @@ CELLS = (
         rule="disk-kernel",
         shows=("Reboot Into Firmware Interface",),
     ),
+    *(
+        DiskCell(artifact, host, firmware, rule="disk-kernel")
+        for artifact in ("no-initrd", "other-told", "cut-kernel")
+        for host, firmware in (("alpha", Boot.BIOS), ("gamma", _UEFI))
+    ),
+    DiskCell("other-name", "beta"),
+    DiskCell("other-name", "alpha", _UEFI),
+    DiskCell("own", "alpha", bus=Bus.SATA, rule="disk-bus"),
+    DiskCell("own", "beta", bus=Bus.SCSI, rule="disk-bus"),
+    DiskCell("debian", "beta", bus=Bus.SATA),
+    DiskCell("debian", "gamma", chipset="pc", bus=Bus.IDE),
+    DiskCell("debian", "gamma", bus=Bus.IDE, rule="disk-bus", shows=("IDE",)),
+    DiskCell("subclusters", "beta"),
     DiskCell("uefi-alone", "beta", rule="disk-bios"),
     DiskCell("uefi-alone", "alpha", _UEFI),
     DiskCell("bios-alone", "alpha"),
@@ -207,7 +262,8 @@ def made(name: str, base: Path, folder: Path) -> Path:
         process.run(["cp", "--sparse=always", base, raw], timeout=300)
         told.change(raw)
         source = raw
-    convert = ["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2"]
+    compressed = () if "extended_l2=on" in told.words else ("-c",)
+    convert = ["qemu-img", "convert", *compressed, "-f", "raw", "-O", "qcow2"]
     process.run([*convert, *told.words, source, path], timeout=900)
     raw.unlink(missing_ok=True)
     return path
@@ -228,6 +284,9 @@ def domain(cell: DiskCell, name: str) -> str:
     if cell.firmware is _SECURE:
         features = "<smm state='on'/>"
     efi = " firmware='efi'" if firmware else ""
+    # libvirt's own choice of a controller is another one, which the bus of that name does not mean.
+    scsi = cell.bus is Bus.SCSI
+    controller = "<controller type='scsi' model='virtio-scsi'/>" if scsi else ""
     log = f"{_FOLDER}/{name}"
     return f"""<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
 <name>{name}</name><memory unit='MiB'>512</memory><vcpu>1</vcpu>
@@ -236,7 +295,7 @@ def domain(cell: DiskCell, name: str) -> str:
 <on_crash>destroy</on_crash>
 <devices>
 <disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
-<source file='{log}.qcow2'/><target dev='vda' bus='virtio'/></disk>
+<source file='{log}.qcow2'/>{_target(cell.bus)}</disk>{controller}
 <serial type='file'><source path='{log}.serial'/></serial>
 </devices>
 <qemu:commandline><qemu:arg value='-chardev'/>
@@ -245,6 +304,11 @@ def domain(cell: DiskCell, name: str) -> str:
 </qemu:commandline>
 </domain>
 """
+
+
+def _target(bus: Bus) -> str:
+    name = {Bus.VIRTIO: "vda", Bus.IDE: "hda"}.get(bus, "sda")
+    return f"<target dev='{name}' bus='{bus}'/>"
 
 
 def tried(cell: DiskCell, path: Path) -> Json:

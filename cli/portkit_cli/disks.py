@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
+from portkit.app import values
 from portkit.compat import Profile
 from portkit.host import Host
-from portkit.model.disk import Boot, DiskFormat, DiskMachine
+from portkit.model.disk import Boot, Bus, DiskFormat, DiskMachine
 from portkit.move import Matrix, foreign
 from portkit.needs import disk
 from portkit.progress import Observer
@@ -28,6 +29,8 @@ class DiskOptions:
     chipset: str
     kind: DiskFormat | None
     within: bool = True
+    bus: Bus | None = None
+    memory: int = 0
 
     @property
     def given(self) -> bool:
@@ -37,7 +40,7 @@ class DiskOptions:
     @property
     def machine(self) -> DiskMachine:
         """That is to start them."""
-        return DiskMachine(self.firmware, self.chipset)
+        return DiskMachine(self.firmware, self.chipset, self.bus or Bus.VIRTIO, self.memory)
 
 
 def disk_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,6 +59,18 @@ def disk_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Of a disk file: QEMU's machine type, such as q35 or pc-i440fx-4.2.",
     )
     @click.option(
+        "--bus",
+        type=click.Choice([each.value for each in Bus]),
+        help="Of a disk file: how the machine has its disk. Without it virtio.",
+    )
+    @click.option(
+        "--memory",
+        type=values.size,
+        default=0,
+        metavar="SIZE",
+        help="Of a disk file: the memory of the machine, such as 2g.",
+    )
+    @click.option(
         "--disk-format",
         "kind",
         type=click.Choice([each.value for each in DiskFormat]),
@@ -72,6 +87,8 @@ def disk_options(command: Callable[..., Any]) -> Callable[..., Any]:
         firmware: str | None,
         chipset: str,
         kind: str | None,
+        bus: str | None,
+        memory: int,
         headers: bool,
         **rest: Any,
     ) -> Any:
@@ -80,6 +97,8 @@ def disk_options(command: Callable[..., Any]) -> Callable[..., Any]:
             chipset,
             DiskFormat(kind) if kind else None,
             not headers,
+            Bus(bus) if bus else None,
+            memory,
         )
         return command(*args, machine=told, **rest)
 
@@ -97,7 +116,8 @@ def named(names: Sequence[str], told: DiskOptions, *, tried: bool) -> bool:
         raise click.UsageError("check disk files and APPs one after the other")
     if told.given and not any(found):
         raise click.UsageError(
-            "--firmware, --machine, --disk-format and --headers are for disk files: NAME.qcow2"
+            "--firmware, --machine, --bus, --memory, --disk-format and --headers are for disk "
+            "files: NAME.qcow2"
         )
     if any(found) and (tried or any(given(each) for each in _OF_APPS)):
         raise click.UsageError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,14 +9,12 @@ from portkit.architecture import AMD64, TABLE
 from portkit.compat.rule import Found, UnknownFact
 from portkit.compat.versions import dotted, version
 from portkit.model import Facts, Severity
-from portkit.model.disk import Boot, DiskFile, DiskMachine, TableKind
+from portkit.model.disk import Boot, DiskFile, DiskMachine
 
-_ESP = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "EF"})  # UEFI 2.10, tables 5.7 and 5.4
 _DIRTY, _CORRUPT, _KNOWN_BITS = 0, 1, 5
 # The release of QEMU that brought each incompatible feature of qcow2 (its ChangeLog).
 _SINCE = {2: ((4, 0), "its data in another file"), 3: ((5, 1), ""), 4: ((5, 2), "subclusters")}
 _COMPRESSIONS = frozenset({"zlib", "zstd"})
-_OLD_KERNEL = re.compile(r"vmlinuz-(2\.[0-9.]+)")
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,8 @@ def elsewhere(case: DiskCase) -> Iterator[Found]:
 
 
 def encrypted(case: DiskCase) -> Iterator[Found]:
-    """An encrypted qcow2 starts with its key alone; QEMU runs no guest from the old kind."""
+    """An encrypted qcow2 starts with its key alone, which a VM without more does not have; QEMU
+    runs no guest from the old kind."""
     told = case.disk.qcow2
     if told is None or not told.encryption:
         return
@@ -121,7 +119,6 @@ def encrypted(case: DiskCase) -> Iterator[Found]:
         "the qcow2 is encrypted "
         + ("in a way that QEMU does not run a guest from" if old else "and starts with its key"),
         (f"encryption: {told.encryption}",),
-        severity=Severity.ERROR if old else Severity.UNKNOWN,
     )
 
 
@@ -177,6 +174,15 @@ def firmware(case: DiskCase) -> Iterator[Found]:
         )
 
 
+def memory(case: DiskCase) -> Iterator[Found]:
+    """A VM cannot have more memory than its host."""
+    wanted, has = case.machine.memory_bytes, case.facts.memory_bytes
+    if wanted and has and wanted > has:
+        yield Found(f"the VM is to have {wanted} bytes of memory, and the host has {has}")
+    elif wanted and not has:
+        raise UnknownFact("its memory")
+
+
 def table(case: DiskCase) -> Iterator[Found]:
     """A partition table that is damaged: a UEFI firmware finds no partition, or mends it."""
     layout = case.disk.layout
@@ -188,151 +194,6 @@ def table(case: DiskCase) -> Iterator[Found]:
         layout.faults[:8],
         severity=Severity.ERROR if fatal else Severity.WARNING,
     )
-
-
-def bios(case: DiskCase) -> Iterator[Found]:
-    """A BIOS starts the code in the first sector, and knows no other way: a disk for UEFI alone has
-    none there."""
-    layout = case.disk.layout
-    if case.uefi or layout is None:
-        return
-    remedy = "Use --firmware uefi, or install a boot loader for BIOS on the disk."
-    if not any(part.type in _ESP or part.fat for part in layout.partitions):
-        remedy = "Install a boot loader on the disk."
-    if not layout.signature:
-        yield Found(
-            "a BIOS does not start this disk: its first sector is no boot sector",
-            ("bytes 510 and 511 are not 55 AA",),
-            remedy,
-        )
-    elif not layout.code:
-        yield Found(
-            "a BIOS does not start this disk: there is no boot code in its first sector",
-            ("the first 440 bytes hold no program",),
-            remedy,
-        )
-    elif layout.code == "active" and not any(part.active for part in layout.partitions):
-        yield Found(
-            "a BIOS does not start this disk: its boot code starts the partition that is marked "
-            "as bootable, and none is",
-            (f"{layout.table}: {len(layout.partitions)} partitions",),
-            remedy,
-        )
-
-
-def esp(case: DiskCase) -> Iterator[Found]:
-    """A UEFI firmware reads FAT file systems, as an EFI system partition is one, and starts a
-    loader from there: a disk for BIOS alone has none."""
-    layout = case.disk.layout
-    if not case.uefi or layout is None or layout.damaged:
-        return
-    if layout.fat or any(part.fat for part in layout.partitions):
-        return
-    typed = any(part.type in _ESP for part in layout.partitions)
-    what = "holds no FAT file system" if typed else "is not there"
-    kind = "no partition table" if layout.table is TableKind.NONE else layout.table.value
-    types = ", ".join(part.type for part in layout.partitions[:8])
-    yield Found(
-        f"a UEFI firmware does not start this disk: an EFI system partition {what}",
-        (f"{kind}: {types}" if types else kind,),
-    )
-
-
-def loader(case: DiskCase) -> Iterator[Found]:
-    """A new VM knows no boot entries, which are kept in the firmware of the old machine: it starts
-    the default loader alone, and that is not on the disk."""
-    inside = case.disk.inside
-    if not case.uefi or not inside.looked or any(esp(case)):
-        return
-    paths = [each.path for each in inside.loaders]
-    if any(path.upper() == case.default_loader.upper() for path in paths):
-        return
-    if inside.unread:
-        yield Found(
-            f"whether {case.default_loader} is on the disk is not known: not all was read",
-            inside.unread[:8],
-            severity=Severity.UNKNOWN,
-        )
-        return
-    yield Found(
-        f"a UEFI firmware does not start this disk: {case.default_loader} is not on it",
-        tuple(paths[:8]) or ("no loader for UEFI",),
-        f"Copy the loader that is there to {case.default_loader}, or add a boot entry for it to "
-        "the VM's firmware."
-        if paths
-        else "Use --firmware bios, or install a boot loader for UEFI on the disk.",
-    )
-
-
-def signature(case: DiskCase) -> Iterator[Found]:
-    """With secure boot, a firmware starts what is signed by somebody whom it knows: else it prints
-    "Access Denied"."""
-    if case.firmware is not Boot.UEFI_SECURE:
-        return
-    for each in case.disk.inside.loaders:
-        if each.path.upper() != case.default_loader.upper():
-            continue
-        if not each.signed_by:
-            yield Found(
-                f"secure boot refuses this disk's loader with Access Denied: {each.path} is not "
-                "signed",
-                (each.path,),
-            )
-        elif each.signed_by != "Microsoft":
-            yield Found(
-                f"secure boot starts {each.path} only where the key of its signer is enrolled",
-                (each.path,),
-                "Enroll the key, or use --firmware uefi.",
-                Severity.UNKNOWN,
-            )
-
-
-def kernel(case: DiskCase) -> Iterator[Found]:
-    """Nothing is there to be started: no kernel is in any file system of the disk, no program for
-    UEFI and no boot loader. With one of these the kernel may be in it, or where nobody looked."""
-    inside, layout = case.disk.inside, case.disk.layout
-    if not inside.looked or inside.kernels or inside.unread:
-        return
-    starts = [each.path for each in inside.loaders[:4]]
-    starts += [f"boot code: {layout.code}"] if layout is not None and layout.code else []
-    systems = inside.systems[:4] or ("no system was found",)
-    if not starts:
-        yield Found("no kernel is on the disk", systems)
-        return
-    yield Found(
-        "no kernel was found where they usually are; what starts the disk may have one",
-        (*systems, *starts),
-        severity=Severity.UNKNOWN,
-    )
-
-
-def old_kernel(case: DiskCase) -> Iterator[Found]:
-    """Kernels of the 2.6 series were seen to panic on the machine type q35."""
-    if "q35" not in case.chipset:
-        return
-    for path in case.disk.inside.kernels:
-        if match := _OLD_KERNEL.search(path):
-            yield Found(f"Linux {match[1]} may panic on the machine type {case.chipset}", (path,))
-
-
-def virtio(case: DiskCase) -> Iterator[Found]:
-    """The start of the system has no driver for a virtio disk: it does not find its root."""
-    inside = case.disk.inside
-    if inside.virtio is False:
-        yield Found("what starts the system has no driver for virtio disks", (inside.virtio_by,))
-    elif inside.virtio is None and inside.kernels:
-        yield Found(
-            "whether what starts the system has a driver for virtio disks is not known",
-            tuple(filter(None, (inside.virtio_by,))),
-            severity=Severity.INFO,
-        )
-
-
-def devices(case: DiskCase) -> Iterator[Found]:
-    """fstab names a disk as the old kernel numbered it; a virtio disk is /dev/vda."""
-    lines = case.disk.inside.fixed_devices
-    if lines:
-        yield Found("fstab names disks that have other names on a virtio bus", lines[:8])
 
 
 def cpu_level(case: DiskCase) -> Iterator[Found]:

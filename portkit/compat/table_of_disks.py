@@ -1,11 +1,11 @@
-"""The rules for a disk that portkit did not make. To add one: write its function in `disk.py`, and
-give it a row here."""
+"""The rules for a disk that portkit did not make. To add one: write its function in `disk.py`
+or `disk_start.py`, and give it a row here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from portkit.compat import disk
+from portkit.compat import disk, disk_start
 from portkit.compat.disk import DiskCase
 from portkit.compat.rule import Found, Rule, Scope
 from portkit.errors import IncompatibleError, PortkitError, SpaceError
@@ -113,56 +113,65 @@ DISKS: tuple[Rule[DiskCase], ...] = (
     _rule(
         "bios",
         Severity.ERROR,
-        disk.bios,
+        disk_start.bios,
         "Use --firmware uefi.",
         "UEFI specification 2.10, 5.2.1 (boot code of the MBR); SYSLINUX, mbr/gptmbr.S",
     ),
     _rule(
         "esp",
         Severity.ERROR,
-        disk.esp,
+        disk_start.esp,
         "Use --firmware bios, or make an EFI system partition with a loader on the disk.",
         "common-instancetypes#101; UEFI specification 2.10, 13.3",
     ),
     _rule(
         "loader",
         Severity.ERROR,
-        disk.loader,
+        disk_start.loader,
         "Copy the loader to the default path.",
         "UEFI specification 2.10, 3.5.1.1 (removable media)",
     ),
     _rule(
         "signature",
         Severity.ERROR,
-        disk.signature,
+        disk_start.signature,
         "Use --firmware uefi, or install a signed loader on the disk (Debian: shim-signed).",
         "k3os#792; UEFI specification 2.10, 32.5",
     ),
     _rule(
         "kernel",
         Severity.ERROR,
-        disk.kernel,
+        disk_start.kernel,
         "Install a kernel on the disk: in its system, or with virt-customize --install.",
+        "SYSLINUX, doc/syslinux.txt; GRUB's manual; Boot Loader Specification (UAPI.1)",
         scope=Scope.APP,
     ),
     _rule(
         "old-kernel",
         Severity.UNKNOWN,
-        disk.old_kernel,
+        disk_start.old_kernel,
         "Use --machine pc.",
         "kubevirt#4382 (CentOS 6.8)",
     ),
     _rule(
-        "virtio",
+        "bus",
         Severity.ERROR,
-        disk.virtio,
-        "Give the VM a SATA disk, or add the driver to the initrd in the old machine first.",
-        "Linux, drivers/block/virtio_blk.c; virtio-win (viostor)",
+        disk_start.bus,
+        "Give the VM a disk on another bus, or add the driver to the initrd in the old machine "
+        "first.",
+        "Linux, drivers/block/virtio_blk.c, drivers/ata/ahci.c; virtio-win (viostor)",
+    ),
+    _rule(
+        "memory",
+        Severity.ERROR,
+        disk.memory,
+        "Give the VM less with --memory, or use a host with more.",
+        scope=Scope.HOST,
     ),
     _rule(
         "devices",
         Severity.WARNING,
-        disk.devices,
+        disk_start.devices,
         "Name them by UUID or LABEL there.",
         "fstab(5); Linux, admin-guide/devices.rst",
     ),

@@ -71,13 +71,50 @@ class Layout:
     damaged: bool = False
 
 
+class Bus(StrEnum):
+    """How a machine has its disk."""
+
+    VIRTIO = "virtio"
+    SCSI = "scsi"
+    SATA = "sata"
+    IDE = "ide"
+
+
 @dataclass(frozen=True)
 class EfiLoader:
     """A program for UEFI on the disk. signed_by: "" where it carries no signature, "Microsoft"
-    where its signature names one of the authorities that firmware comes with, else "others"."""
+    where its signature names one of the authorities that firmware comes with, else "others".
+    kind: of a default loader "systemd-boot", "GRUB", "shim", "Linux" for a kernel that starts
+    itself, else ""."""
 
     path: str
     signed_by: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class BootConfig:
+    """What a boot loader is told to start. entries: of each, what it lacks, such as "/vmlinuz is
+    not on the disk". first: it starts the first, else it offers them all. sure: nothing else that
+    may be started is in it. more: it also has the entries of the Boot Loader Specification, which
+    are those of systemd-boot."""
+
+    loader: str
+    path: str
+    entries: tuple[tuple[str, ...], ...] = ()
+    first: bool = False
+    sure: bool = True
+    more: bool = False
+
+
+@dataclass(frozen=True)
+class BusDriver:
+    """Whether what starts the system can read a disk on a bus, None where that is not known; by:
+    what says so."""
+
+    bus: Bus
+    there: bool | None
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,8 +123,8 @@ class Inside:
 
     unread: why more may be there than is told; `looked` is False where nothing was looked at.
     systems: in words, such as "debian 12". architectures: in Go's words. kernels, loaders: paths.
-    built_level: of x86-64 that the distribution is compiled for, built_by says so. virtio: whether
-    the start can read a virtio disk, None where that is not known; virtio_by: what says so.
+    flaws: files that have a kernel's name and are none, with the reason.
+    built_level: of x86-64 that the distribution is compiled for, built_by says so.
     fixed_devices: lines of fstab that name a disk as the kernel numbers them.
     """
 
@@ -96,11 +133,12 @@ class Inside:
     systems: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
+    flaws: tuple[str, ...] = ()
     loaders: tuple[EfiLoader, ...] = ()
+    configs: tuple[BootConfig, ...] = ()
     built_level: int = 0
     built_by: str = ""
-    virtio: bool | None = None
-    virtio_by: str = ""
+    buses: tuple[BusDriver, ...] = ()
     fixed_devices: tuple[str, ...] = ()
 
 
@@ -129,9 +167,11 @@ class Boot(StrEnum):
 
 @dataclass(frozen=True)
 class DiskMachine:
-    """The machine that is to start a disk, with a virtio disk. firmware: None is BIOS, where the
-    architecture of the host has such. chipset: QEMU's machine type, "" is the one that portkit
-    gives to its own disks there."""
+    """The machine that is to start a disk. firmware: None is BIOS, where the architecture of the
+    host has such. chipset: QEMU's machine type, "" is the one that portkit gives to its own disks
+    there. memory_bytes: 0 is not stated."""
 
     firmware: Boot | None = None
     chipset: str = ""
+    bus: Bus = Bus.VIRTIO
+    memory_bytes: int = 0

@@ -30,6 +30,7 @@ from portkit.move.again import Measured, measure_again
 from portkit.move.behind import Left, left_behind, require_nothing_aside
 from portkit.move.by_marker import rollback_on
 from portkit.move.carry import carry_out
+from portkit.move.foreign import check_disks
 from portkit.move.forward import refuse as refuse_forward
 from portkit.move.hooks import hooks_of
 from portkit.move.journal import Entry, Journal, MoveState
@@ -59,6 +60,7 @@ __all__ = [
     "Packages",
     "Pause",
     "check_apps",
+    "check_disks",
     "go_on",
     "judge_apps",
     "left_behind",

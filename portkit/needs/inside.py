@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from portkit import process, runtime
 from portkit.errors import PortkitError
-from portkit.model.disk import DiskFormat, EfiLoader, Inside
-from portkit.needs import appliance, distribution
+from portkit.model.disk import BootConfig, Bus, BusDriver, DiskFormat, EfiLoader, Inside
+from portkit.needs import appliance, boot_config, distribution
 from portkit.text import printable
 from portkit.wire import strict_json
 
@@ -42,7 +42,20 @@ _SPARE = ("rescue", "kdump")
 # The release of a kernel: in the names of its initrd (Debian, Red Hat, SUSE) and of its modules.
 _OF_INITRD = re.compile(r"/(?:initrd|initramfs)(?:\.img)?-([^/]+?)(?:\.img)?$")
 _OF_MODULES = re.compile(r"/lib/modules/([^/]+)/modules\.builtin$")
-_FIXED = ("/dev/sd", "/dev/hd", "/dev/xvd")
+# The driver of each bus: Linux's module, and a file of Windows.
+_MODULE = {
+    Bus.VIRTIO: "virtio_blk",
+    Bus.SCSI: "virtio_scsi",
+    Bus.SATA: "ahci",
+    Bus.IDE: "ata_piix",
+}
+_WINDOWS = {
+    Bus.VIRTIO: ("viostor.sys",),
+    Bus.SCSI: ("vioscsi.sys",),
+    Bus.SATA: ("storahci.sys",),
+    Bus.IDE: ("intelide.sys", "atapi.sys"),
+}
+_FIXED = ("/dev/sd", "/dev/hd", "/dev/xvd", "/dev/vd")
 
 _Text = Annotated[str, Field(max_length=256 << 10)]
 _Names = Annotated[list[_Text], Field(max_length=400)]
@@ -63,16 +76,26 @@ class _System(_Strict):
 class _Loader(_Strict):
     path: _Text
     signature: _Text
+    kind: _Text = ""
+
+
+class _Config(_Strict):
+    loader: _Text
+    path: _Text
+    text: _Text
 
 
 class _Drivers(_Strict):
     path: _Text
-    virtio: _Names
+    drivers: _Names
     whole: bool = True
 
 
 class _Place(_Strict):
     kernels: _Names
+    flaws: _Names = []
+    configs: list[_Config] = []
+    files: dict[_Text, _Text] = {}
     loaders: list[_Loader]
     initrds: list[_Drivers]
     more_initrds: _Names = []
@@ -85,6 +108,7 @@ class _Place(_Strict):
 class _Seen(_Strict):
     systems: list[_System]
     places: list[_Place]
+    files: dict[_Text, _Text] = {}
     unread: _Names
 
 
@@ -93,7 +117,7 @@ def look(disk: Path, kind: DiskFormat) -> Inside:
     try:
         env = appliance.environment(appliance.kernel(), runtime.subfolder())
         done = process.run(
-            [_python(), "-I", _WORKER, disk.resolve(), kind.value],
+            [python(), "-I", _WORKER, disk.resolve(), kind.value],
             env=env,
             timeout=DEADLINE_S,
             memory_bytes=_MEMORY_BYTES,
@@ -110,7 +134,7 @@ def look(disk: Path, kind: DiskFormat) -> Inside:
         return _nothing(f"what libguestfs said of it cannot be read: {kind_of}")
 
 
-def _python() -> str:
+def python() -> str:
     """The Python that has libguestfs: this one, or Debian's own."""
     return sys.executable if find_spec("guestfs") else "/usr/bin/python3"
 
@@ -137,7 +161,6 @@ def inside(told: object) -> Inside:
     releases = [distribution.os_release(place.os_release) for place in seen.places]
     levels = [distribution.level_of(each) for each in releases]
     level, by = max(levels, default=(0, ""))
-    virtio, virtio_by = _virtio(seen)
     return Inside(
         looked=True,
         unread=_words(seen.unread),
@@ -146,15 +169,24 @@ def inside(told: object) -> Inside:
             _MACHINES.get(s.machine, s.machine) for s in seen.systems if s.machine != "unknown"
         ),
         kernels=_words(path for place in seen.places for path in place.kernels),
+        flaws=_words(why for place in seen.places for why in place.flaws),
         loaders=tuple(
-            EfiLoader(printable(each.path, _WORD), _signer(bytes.fromhex(each.signature)))
+            EfiLoader(
+                printable(each.path, _WORD),
+                _signer(bytes.fromhex(each.signature)),
+                printable(each.kind, _WORD),
+            )
             for place in seen.places
             for each in place.loaders[:_MOST]
         ),
+        configs=tuple(_configs(seen))[:_MOST],
         built_level=level,
         built_by=printable(by, _WORD),
-        virtio=virtio,
-        virtio_by=printable(virtio_by, _WORD),
+        buses=tuple(
+            BusDriver(bus, found.there, printable(found.by, _WORD))
+            for bus in Bus
+            for found in [_bus(bus, seen)]
+        ),
         fixed_devices=_words(line for place in seen.places for line in _fixed(place.fstab)),
     )
 
@@ -164,47 +196,57 @@ def _words(texts: Iterator[str] | list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(printable(text, _WORD) for text in texts))[:_MOST]
 
 
+def _configs(seen: _Seen) -> Iterator[BootConfig]:
+    """GRUB reads all file systems, other loaders the one that they are in."""
+    for place in seen.places:
+        texts = [boot_config.Text(each.loader, each.path, each.text) for each in place.configs]
+        for kind in dict.fromkeys(each.loader for each in texts):
+            files = place.files | (seen.files if kind == boot_config.GRUB else {})
+            yield from boot_config.read([each for each in texts if each.loader == kind], files)
+
+
 def _signer(signature: bytes) -> str:
     if not signature:
         return ""
     return "Microsoft" if any(name in signature for name in _MICROSOFT) else "others"
 
 
-def _virtio(seen: _Seen) -> tuple[bool | None, str]:
-    """Whether the start can read a virtio disk, and the file that says so. Known only where all
-    that may be started agree, and each file that could hold the driver was read as a whole."""
-    linux = _linux(seen)
-    for place in seen.places if linux[0] is not True else ():
+def _bus(bus: Bus, seen: _Seen) -> BusDriver:
+    """Whether the start can read a disk on that bus. Known only where all that may be started
+    agree, and each file that could hold the driver was read as a whole."""
+    linux = _linux(seen, bus)
+    for place in seen.places if linux.there is not True else ():
         windows = [path for path in place.kernels if path.endswith("ntoskrnl.exe")]
         if windows:
-            has = place.windows_drivers
-            return bool(has), (has or windows)[0]
+            has = [path for path in place.windows_drivers if path.endswith(_WINDOWS[bus])]
+            return BusDriver(bus, bool(has), (has or windows)[0])
     return linux
 
 
-def _linux(seen: _Seen) -> tuple[bool | None, str]:
+def _linux(seen: _Seen, bus: Bus) -> BusDriver:
     built_in = [each for place in seen.places for each in place.built_in]
     initrds = [each for place in seen.places for each in place.initrds if _usual(each.path)]
     more = [path for place in seen.places for path in place.more_initrds if _usual(path)]
     if not initrds:
-        had = {_has_block(each) for each in built_in}
-        return (True, built_in[0].path) if had == {True} and not more else (None, "")
-    told = [(_start_has(each, built_in), each.path) for each in initrds]
+        had = {_has(each, bus) for each in built_in}
+        sure = had == {True} and not more
+        return BusDriver(bus, True, built_in[0].path) if sure else BusDriver(bus, None)
+    told = [(_start_has(each, built_in, bus), each.path) for each in initrds]
     told += [(None, f"{path}: not read") for path in more]
     values = {value for value, _ in told}
     if len(values) == 1:
-        return told[0]
-    return None, next(path for value, path in told if value is not True)
+        return BusDriver(bus, *told[0])
+    return BusDriver(bus, None, next(path for value, path in told if value is not True))
 
 
 def _usual(path: str) -> bool:
     return not any(word in path.rpartition("/")[2] for word in _SPARE)
 
 
-def _start_has(initrd: _Drivers, built_in: list[_Drivers]) -> bool | None:
+def _start_has(initrd: _Drivers, built_in: list[_Drivers], bus: Bus) -> bool | None:
     """Whether an initrd or its own kernel has the driver: of a kernel whose release is not known,
     what all kernels of the disk have or lack."""
-    if initrd.whole and _has_block(initrd):
+    if initrd.whole and _has(initrd, bus):
         return True
     release = _OF_INITRD.search(initrd.path)
     own = [
@@ -212,18 +254,15 @@ def _start_has(initrd: _Drivers, built_in: list[_Drivers]) -> bool | None:
         for each in built_in
         if release and (of := _OF_MODULES.search(each.path)) and of[1] == release[1]
     ]
-    has = {_has_block(each) for each in own or built_in}
+    has = {_has(each, bus) for each in own or built_in}
     if has == {True}:
         return True
     return False if has == {False} and initrd.whole else None
 
 
-def _has_block(drivers: _Drivers) -> bool:
-    return any(_is_block(name) for name in drivers.virtio)
-
-
-def _is_block(name: str) -> bool:
-    return "virtio_blk" in name.replace("-", "_")
+def _has(drivers: _Drivers, bus: Bus) -> bool:
+    names = (name.rpartition("/")[2].partition(".ko")[0] for name in drivers.drivers)
+    return any(name.replace("-", "_") == _MODULE[bus] for name in names)
 
 
 def _fixed(fstab: str) -> Iterator[str]:

@@ -7,11 +7,15 @@ the standard library and guestfs, and judges nothing. argv: the disk, its format
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 MOST = 200  # of anything, so that a hostile disk does not fill the memory
 MOST_SYSTEMS, MOST_PLACES, MOST_LOADERS, MOST_INITRDS, MOST_BUILTIN = 8, 32, 20, 4, 32
+MOST_CONFIGS, MOST_STRANGERS = 24, 24
 SIGNATURE_BYTES, TEXT_BYTES, BUILTIN_BYTES = 64 << 10, 64 << 10, 1 << 20
 SMALL_BYTES = 8 << 20  # a partition without a file system that holds a boot loader
 # Where kernels are: Debian, Red Hat and Arch, kernel-install and unified images, OSTree, Alpine,
@@ -45,7 +49,42 @@ LOADERS = tuple(f"/{top}/*/*.{end}" for top in ("EFI", "efi") for end in ("efi",
 SPARE = ("rescue", "kdump")  # in names of initrds
 INITRDS = ("/initrd*", "/initramfs*", "/boot/initrd*", "/boot/initramfs*", "/ostree/*/initramfs*")
 BUILTIN = ("/lib/modules/*/modules.builtin", "/usr/lib/modules/*/modules.builtin")
-WINDOWS = ("/Windows/System32/drivers/viostor.sys", "/Windows/System32/drivers/vioscsi.sys")
+WINDOWS = tuple(
+    f"/Windows/System32/drivers/{name}.sys"
+    for name in ("viostor", "vioscsi", "storahci", "intelide", "atapi")
+)
+# What a kernel may begin with that says nothing of Linux: ELF and PE; gzip and zstd.
+BEGINS = (b"\x7fELF", b"MZ", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+LEAST_KERNEL = 256 << 10
+DRIVERS = ("virtio", "ahci", "ata_piix", "ata-piix")  # in names of modules
+# Where boot loaders have their configuration: that of SYSLINUX and EXTLINUX, GRUB, systemd-boot.
+CONFIGS = {
+    "SYSLINUX": tuple(
+        f"{folder}/{name}"
+        for folder in ("", "/syslinux", "/boot/syslinux", "/extlinux", "/boot/extlinux", "/boot")
+        for name in ("syslinux.cfg", "extlinux.conf")
+    ),
+    "GRUB": (
+        *(f"{folder}/grub.cfg" for folder in ("/grub", "/grub2", "/boot/grub", "/boot/grub2")),
+        "/EFI/*/grub.cfg",
+        "/efi/*/grub.cfg",
+    ),
+    "systemd-boot": ("/loader/entries/*.conf", "/boot/loader/entries/*.conf"),
+}
+# What a loader has of itself in its own bytes.
+LOADER_MARKS = {
+    "systemd-boot": b"LoaderInfo: systemd-boot",
+    "GRUB": b"Welcome to GRUB!",
+    "shim": b"UEFI SHIM",
+}
+LOADER_BYTES = 3 << 20  # libguestfs reads up to 4 MiB at once
+# The lines that name files, in all of these, and what is between the names.
+NAMES = re.compile(
+    r"^[ \t]*(?:linux\w*|kernel|multiboot2?|chainloader|initrd\w*|efi|uki|append|default|label)"
+    r"[ \t](.*)$",
+    re.IGNORECASE | re.MULTILINE,
+)
+SPLIT = re.compile(r"[\s,='\"]+")
 
 
 def main(path: str, kind: str) -> dict[str, Any]:
@@ -57,13 +96,23 @@ def main(path: str, kind: str) -> dict[str, Any]:
     g.add_drive_opts(path, format=kind, readonly=True)
     g.launch()
     try:
-        found: dict[str, Any] = {"systems": [], "places": [], "unread": []}
+        found: dict[str, Any] = {"systems": [], "places": [], "files": {}, "unread": []}
         types = g.list_filesystems()
         notes = found["unread"]
         roots = first(g.inspect_os(), MOST_SYSTEMS, "systems", notes)
         found["systems"] = [system(g, root) for root in roots]
-        for device, name in first(list(types.items()), MOST_PLACES, "file systems", notes):
+        places = first(list(types.items()), MOST_PLACES, "file systems", notes)
+        for device, name in places:
             look(g, device, name, found)
+        # GRUB reads all file systems, other loaders their own.
+        told = [row for each in found["places"] for row in each["configs"]]
+        told = [row for row in told if row["loader"] == "GRUB"]
+        for device, name in places if told else ():
+            try:
+                with mounted(g, device, name):
+                    found["files"] = named_files(g, told, found["unread"]) | found["files"]
+            except RuntimeError:  # `look` has noted why
+                continue
         found["unread"] = first(notes, MOST, "that could not be read", [])
         return found
     finally:
@@ -97,15 +146,23 @@ def look(g: Any, device: str, kind: str, found: dict[str, Any]) -> None:
             found["unread"].append(f"{device}: {kind}")
         return
     try:
+        with mounted(g, device, kind):
+            notes: list[str] = []
+            found["places"].append(place(g, notes))
+            found["unread"] += [f"{device}: {note}" for note in notes]
+    except RuntimeError as error:
+        found["unread"].append(f"{device}: {kind}: {str(error)[:200]}")
+
+
+@contextmanager
+def mounted(g: Any, device: str, kind: str) -> Iterator[None]:
+    """A file system at /, for reading. RuntimeError where it cannot be mounted."""
+    try:
         if device.startswith("btrfsvol:"):
             g.mount_ro(device, "/")
         else:  # the type is forced: no other driver of the appliance's kernel tries
             g.mount_vfs("ro", kind, device, "/")
-        notes: list[str] = []
-        found["places"].append(place(g, notes))
-        found["unread"] += [f"{device}: {note}" for note in notes]
-    except RuntimeError as error:
-        found["unread"].append(f"{device}: {kind}: {str(error)[:200]}")
+        yield
     finally:
         g.umount_all()
 
@@ -118,9 +175,18 @@ def place(g: Any, notes: list[str]) -> dict[str, Any]:
     # for, and large.
     initrds = list(dict.fromkeys(g.realpath(path) for path in matches(g, INITRDS, notes)))
     initrds.sort(key=lambda path: any(word in path for word in SPARE))
+    named = matches(g, KERNELS, notes)
+    kernels = [path for path in named if not flaw(g, path)]
+    told = configs(g, notes)
     return {
-        "kernels": matches(g, KERNELS, notes),
-        "loaders": [{"path": path, "signature": signature(g, path)} for path in loaders],
+        "kernels": [*kernels, *strangers(g, named)],
+        "flaws": [f"{path} {why}" for path in named if (why := flaw(g, path))],
+        "configs": told,
+        "files": named_files(g, told, notes),
+        "loaders": [
+            {"path": path, "signature": signature(g, path), "kind": loader_kind(g, path)}
+            for path in loaders
+        ],
         "initrds": [initrd(g, path) for path in initrds[:MOST_INITRDS]],
         "more_initrds": initrds[MOST_INITRDS:],
         "built_in": [lines(g, path) for path in built_in],
@@ -160,20 +226,112 @@ def signature(g: Any, path: str) -> str:
 
 
 def initrd(g: Any, path: str) -> dict[str, Any]:
-    """What an initrd has of virtio. whole: it was read up to its init: with code for the processor
-    in front of it, libguestfs lists that alone."""
+    """What an initrd has of drivers for disks. whole: it was read up to its init: with code for the
+    processor in front of it, libguestfs lists that alone."""
     try:
         names = g.initrd_list(path)
     except RuntimeError as error:
-        return {"path": path, "whole": False, "virtio": [str(error)[:200]]}
-    virtio = [name[:300] for name in names if "virtio" in name][:MOST]
-    return {"path": path, "whole": "init" in names, "virtio": virtio}
+        return {"path": path, "whole": False, "drivers": [str(error)[:200]]}
+    return {"path": path, "whole": "init" in names, "drivers": drivers(names)}
 
 
 def lines(g: Any, path: str) -> dict[str, Any]:
-    """What a kernel has of virtio built in."""
+    """What a kernel has of them built in."""
     data = bytes(g.pread(path, BUILTIN_BYTES, 0)).decode("utf-8", "replace")
-    return {"path": path, "virtio": [row for row in data.splitlines() if "virtio" in row][:MOST]}
+    return {"path": path, "drivers": drivers(data.splitlines())}
+
+
+def drivers(names: list[str]) -> list[str]:
+    """Those that may be of disks."""
+    return [name[:300] for name in names if any(word in name for word in DRIVERS)][:MOST]
+
+
+# ---------------------------------------------------------------- kernels
+
+
+def flaw(g: Any, path: str) -> str:
+    """Why a file cannot be what a boot loader starts, by its content; "" where it can."""
+    head = bytes(g.pread(path, 4096, 0))
+    if head[0x202:0x206] == b"HdrS":  # Linux, arch/x86/boot.rst
+        setup, paragraphs = head[0x1F1] or 4, int.from_bytes(head[0x1F4:0x1F8], "little")
+        whole = (setup + 1) * 512 + paragraphs * 16
+        return f"is cut off: it should have {whole} bytes" if g.filesize(path) < whole else ""
+    return "" if other_kernel(head) or head.startswith(BEGINS) else "is no kernel"
+
+
+def other_kernel(head: bytes) -> bool:
+    """A kernel of another processor or wrapping: Linux, arch/arm64/booting.rst, arch/riscv/boot-
+    image-header.rst, arch/arm/boot/compressed/head.S, drivers/firmware/efi/libstub/zboot-header.S;
+    U-Boot's legacy image; and a unified kernel image (UAPI.5)."""
+    return (
+        head[0x38:0x3C] in (b"ARM\x64", b"RSC\x05")
+        or head[0x24:0x28] == b"\x18\x28\x6f\x01"
+        or head[4:8] == b"zimg"
+        or head[:4] == b"\x27\x05\x19\x56"
+        or (head[:2] == b"MZ" and b".linux\0\0" in head)
+    )
+
+
+def strangers(g: Any, known: list[str]) -> list[str]:
+    """Kernels of other names, where kernels usually are: the content says so."""
+    found = []
+    for folder in ("/", "/boot"):
+        if not g.is_dir(folder, followsymlinks=True):
+            continue
+        names = list(g.ls(folder))[:MOST]
+        for name, told in zip(names, g.lstatnslist(folder, names), strict=True):
+            path = f"{folder.rstrip('/')}/{name}"
+            regular = told["st_mode"] & 0o170000 == 0o100000
+            if regular and told["st_size"] > LEAST_KERNEL and path not in known and len(path) < 300:
+                found.append(path)
+    heads = {path: bytes(g.pread(path, 4096, 0)) for path in found[:MOST_STRANGERS]}
+    return [
+        path
+        for path, head in heads.items()
+        if other_kernel(head) or (head[0x202:0x206] == b"HdrS" and not flaw(g, path))
+    ]
+
+
+# ---------------------------------------------------------------- what boot loaders are told
+
+
+def loader_kind(g: Any, path: str) -> str:
+    """Which program a default loader for UEFI is; "" for another one."""
+    if "/boot/" not in path.lower():
+        return ""
+    data = bytes(g.pread(path, LOADER_BYTES, 0))
+    if other_kernel(data[:4096]):
+        return "Linux"
+    return next((name for name, mark in LOADER_MARKS.items() if mark in data), "")
+
+
+def configs(g: Any, notes: list[str]) -> list[dict[str, str]]:
+    """What the boot loaders here are told, and in which file."""
+    found = []
+    for loader, patterns in CONFIGS.items():
+        paths = first(matches(g, patterns, notes), MOST_CONFIGS, f"files of {loader}", notes)
+        found += [{"loader": loader, "path": path, "text": text(g, path)} for path in paths]
+    return found
+
+
+def named_files(g: Any, found: list[dict[str, str]], notes: list[str]) -> dict[str, str]:
+    """Of the files that configurations name, those that are in this file system, each with what
+    keeps it from being a kernel."""
+    there: dict[str, str] = {}
+    for told in found:
+        folder = told["path"].rpartition("/")[0]
+        rows = " ".join(NAMES.findall(told["text"]))
+        words = dict.fromkeys(re.sub(r"^\([^)]*\)", "", word) for word in SPLIT.split(rows))
+        for word in first(list(words), MOST, f"files that {told['path']} names", notes):
+            path = word if word.startswith("/") else f"{folder}/{word}"
+            if not word or len(path) > 300 or path in there:
+                continue
+            # A subvolume of btrfs is mounted by itself; GRUB names files from the top.
+            names = [path, "/" + path.split("/", 2)[-1]] if path.startswith("/@") else [path]
+            for name in names:
+                if g.is_file(name, followsymlinks=True):
+                    there.setdefault(path, flaw(g, name))
+    return there
 
 
 if __name__ == "__main__":

@@ -15,13 +15,14 @@ FUNCTIONS = words(
     """
     load connect plan_app plan_apps move_app move_apps pack measure_again resume rollback
     rollback_on show to_json write_bundle collect_garbage take_inventory package_apps judge_apps
-    check_apps load_profile matrix_json measure_isolation
-    prove_apps
+    check_apps check_disks load_profile matrix_json measure_isolation
+    prove_apps read_disk
     """
 )
 VALUES = words(
     """
-    App Artifact Bundle Cell Ended Facts Finding Form FormReport Host HostKnown InBundle Instance
+    App Artifact Boot Bundle Bus Cell DiskFile DiskFormat DiskMachine Ended Facts Finding Form
+    FormReport Host HostKnown InBundle Instance
     Journal Matrix Measured MoveState NullObserver Observed Observer OnHost Outcome PackedApp
     Packages Profile Pull Report Severity Shown Source Store Verdict
     """

@@ -11,6 +11,9 @@ from portkit.compat import Profile
 from portkit.model import Facts, Finding, Form, Guests, Severity, Verdict
 from portkit.model.disk import (
     Boot,
+    BootConfig,
+    Bus,
+    BusDriver,
     DiskFile,
     DiskFormat,
     DiskMachine,
@@ -35,7 +38,11 @@ INSIDE = Inside(
     architectures=("amd64",),
     kernels=("/boot/vmlinuz-6.1.0",),
     loaders=(LOADER,),
-    virtio=True,
+    buses=(
+        BusDriver(Bus.VIRTIO, True, "/boot/initrd"),
+        BusDriver(Bus.SATA, True, "/boot/initrd"),
+        BusDriver(Bus.IDE, False, "/boot/initrd"),
+    ),
 )
 GOOD = DiskFile(
     name="a.qcow2",
@@ -50,9 +57,14 @@ GOOD = DiskFile(
 
 
 def found(
-    disk: DiskFile, facts: Facts = HOST, firmware: Boot | None = None, chipset: str = ""
+    disk: DiskFile,
+    facts: Facts = HOST,
+    firmware: Boot | None = None,
+    chipset: str = "",
+    bus: Bus = Bus.VIRTIO,
+    memory: int = 0,
 ) -> dict[str, Finding]:
-    rows = compat.check_disk(disk, DiskMachine(firmware, chipset), facts)
+    rows = compat.check_disk(disk, DiskMachine(firmware, chipset, bus, memory), facts)
     for row in rows:
         assert row.message
         assert row.remedy or row.severity is not Severity.ERROR
@@ -104,7 +116,7 @@ def test_what_a_header_says_of_the_file() -> None:
     assert rules(qcow2(backing="/base")) == {"error:elsewhere"}
     assert rules(qcow2(data_file=True)) == {"error:elsewhere"}
     assert rules(qcow2(encryption="aes")) == {"error:encrypted"}
-    assert rules(qcow2(encryption="luks")) == {"unknown:encrypted"}
+    assert rules(qcow2(encryption="luks")) == {"error:encrypted"}
     assert rules(replace(GOOD, file_bytes=20 << 30, stored_bytes=20 << 30)) == {"error:room"}
     assert rules(replace(GOOD, virtual_bytes=20 << 30)) == {"warning:room"}
 
@@ -197,14 +209,87 @@ def test_what_is_inside() -> None:
     assert rules(within(kernels=(), unread=("/dev/sda2: crypto_LUKS",))) == {"unknown:unread"}
     assert rules(within(unread=("/dev/sda2: crypto_LUKS",))) == {"info:unread"}
     assert rules(replace(GOOD, inside=Inside(unread=("no libguestfs",)))) == {"unknown:unread"}
-    assert rules(within(virtio=False, virtio_by="/boot/initrd")) == {"error:virtio"}
-    assert rules(within(virtio=None)) == {"info:virtio"}
     assert rules(within(fixed_devices=("/dev/sda1 /",))) == {"warning:devices"}
+    assert rules(within(fixed_devices=("/dev/vda1 /",))) == set()
     assert rules(within(architectures=("arm64",))) == {"error:architecture"}
     assert rules(within(architectures=("386",))) == set()
     old = within(kernels=("/boot/vmlinuz-2.6.32-642.el6.x86_64",))
     assert rules(old) == {"unknown:old-kernel"}
     assert rules(old, HOST, None, "pc") == set()
+
+
+def test_the_bus_of_the_disk() -> None:
+    buses = (BusDriver(Bus.VIRTIO, False, "/i"), BusDriver(Bus.SATA, True, "/i"))
+    row = found(within(buses=buses))["error:bus"]
+    assert row.message == "what starts the system has no driver for virtio disks"
+    assert row.evidence == ("/i", "/i: has one for SATA disks")
+    assert row.remedy.startswith("Use --bus sata")
+    assert rules(within(buses=buses), HOST, None, "", Bus.SATA) == set()
+    assert rules(within(buses=buses[:1])) == {"error:bus"}
+    assert rules(within(buses=())) == {"info:bus"}
+    assert rules(GOOD, HOST, None, "pc", Bus.IDE) == {"error:bus"}
+    ide = within(buses=(BusDriver(Bus.IDE, True, "/i"),))
+    assert rules(ide, HOST, None, "pc", Bus.IDE) == set()
+    assert rules(ide, HOST, None, "q35", Bus.IDE) == {"error:bus"}
+    fixed = within(fixed_devices=("/dev/sda1 /", "/dev/vdb1 /a"))
+    assert found(fixed, HOST, None, "", Bus.SATA)["warning:devices"].evidence == ("/dev/vdb1 /a",)
+
+
+def test_more_memory_than_the_host_has() -> None:
+    assert rules(GOOD, HOST, None, "", Bus.VIRTIO, HOST.memory_bytes) == set()
+    assert rules(GOOD, HOST, None, "", Bus.VIRTIO, HOST.memory_bytes + 1) == {"error:memory"}
+
+
+ABSENT = ("/vmlinuz, which is not on the disk",)
+
+
+@pytest.mark.parametrize(
+    ("code", "loader", "more", "expected"),
+    [
+        ("grub", "GRUB", {}, "error:kernel"),
+        ("active", "SYSLINUX", {}, "error:kernel"),
+        ("active", "GRUB", {}, ""),
+        ("other", "SYSLINUX", {}, ""),
+        ("grub", "GRUB", {"entries": (ABSENT, ())}, ""),
+        ("grub", "GRUB", {"entries": (ABSENT, ()), "first": True}, "error:kernel"),
+        ("grub", "GRUB", {"entries": ((), ABSENT), "first": True}, ""),
+        ("grub", "GRUB", {"sure": False}, ""),
+        ("grub", "GRUB", {"more": True}, "error:kernel"),
+    ],
+)
+def test_a_kernel_that_the_boot_loader_does_not_find(
+    code: str, loader: str, more: dict[str, Any], expected: str
+) -> None:
+    told = BootConfig(loader, "/c", (ABSENT,))
+    disk = replace(within(configs=(replace(told, **more),)), layout=laid_out(code=code).layout)
+    assert rules(disk) == ({expected} if expected else set()), "though a kernel is on the disk"
+    if expected:
+        row = found(disk)["error:kernel"]
+        assert f"its boot loader {loader} loads /vmlinuz, which is not on the disk" in row.message
+        assert row.evidence[0] == "/c: /vmlinuz, which is not on the disk"
+
+
+def test_a_kernel_that_a_loader_for_uefi_does_not_find() -> None:
+    def booted(kind: str, *told: BootConfig, **more: Any) -> set[str]:
+        loaders = more.pop("loaders", (replace(LOADER, kind=kind),))
+        return rules(within(loaders=loaders, configs=told, **more), HOST, Boot.UEFI)
+
+    entry = BootConfig("systemd-boot", "/loader/entries/*.conf", (ABSENT,))
+    grub = BootConfig("GRUB", "/boot/grub/grub.cfg", (ABSENT,))
+    assert booted("systemd-boot", entry, grub) == {"error:kernel"}
+    assert booted("systemd-boot", replace(entry, entries=(ABSENT, ()))) == set()
+    assert booted("systemd-boot") == {"error:kernel"}, "it is told of nothing"
+    assert booted("systemd-boot", kernels=("/EFI/Linux/a.efi",)) == set()
+    windows = EfiLoader("/EFI/Microsoft/Boot/bootmgfw.efi", "Microsoft")
+    assert booted("", loaders=(replace(LOADER, kind="systemd-boot"), windows)) == set()
+    assert booted("shim", grub) == booted("GRUB", grub, entry) == {"error:kernel"}
+    assert booted("shim", grub, replace(grub, entries=((),))) == set()
+    assert booted("", entry, grub) == booted("Linux", entry, grub) == set()
+    both = replace(grub, entries=(), more=True), replace(entry, entries=((),))
+    assert booted("GRUB", *both) == set(), "GRUB with the entries of the other specification"
+    unread = ("/dev/sda3: crypto_LUKS",)
+    assert booted("GRUB", grub, unread=unread) == {"info:unread"}
+    assert booted("systemd-boot", entry, unread=unread) == {"error:kernel", "info:unread"}
 
 
 def test_the_level_of_its_distribution() -> None:

@@ -74,6 +74,8 @@ FAKES: dict[str, Callable[..., Any]] = {
     "pack": lambda one, **_: portkit.PackedApp(one, (), {}),
     "write_bundle": lambda path, *_: [path],
     "check_apps": lambda packages, *_: portkit.Matrix((), (), (), ()),
+    "read_disk": lambda path, *_, **__: path,
+    "check_disks": lambda disks, *_, **__: portkit.Matrix((), (), (), ()),
     "judge_apps": lambda apps, *_, **__: [report(one, measured=False) for one in apps],
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from portkit.errors import ToolError
-from portkit.model.disk import DiskFormat, EfiLoader
+from portkit.model.disk import Bus, BusDriver, DiskFormat, EfiLoader
 from portkit.needs import appliance, inside, inside_worker
 
 DEBIAN = {
@@ -18,10 +18,10 @@ DEBIAN = {
         {
             "path": "/boot/initrd.img-6.1.0-41-amd64",
             "whole": True,
-            "virtio": ["usr/lib/modules/6.1.0/kernel/drivers/block/virtio_blk.ko"],
+            "drivers": ["usr/lib/modules/6.1.0/kernel/drivers/block/virtio_blk.ko"],
         }
     ],
-    "built_in": [{"path": "/lib/modules/6.1.0/modules.builtin", "virtio": []}],
+    "built_in": [{"path": "/lib/modules/6.1.0/modules.builtin", "drivers": []}],
     "windows_drivers": [],
     "fstab": "# made\nUUID=1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n/dev/vdb1 /a ext4\n",
     "os_release": 'ID=debian\nVERSION_ID="12"\n',
@@ -48,6 +48,11 @@ SYSTEM = {
 }
 
 
+def on(found: inside.Inside, bus: Bus = Bus.VIRTIO) -> bool | None:
+    """Whether the start has the driver of a bus."""
+    return {each.bus: each.there for each in found.buses}[bus]
+
+
 def seen(*places: dict[str, Any], **more: Any) -> inside.Inside:
     return inside.inside({"systems": [SYSTEM], "places": list(places), "unread": [], **more})
 
@@ -63,42 +68,47 @@ def test_a_debian() -> None:
         EfiLoader("/EFI/debian/shimx64.efi", "Microsoft"),
         EfiLoader("/EFI/own/a.efi", "others"),
     )
-    assert (found.virtio, found.virtio_by) == (True, "/boot/initrd.img-6.1.0-41-amd64")
-    assert found.fixed_devices == ("/dev/sda2 none",)
+    assert found.buses[0] == BusDriver(Bus.VIRTIO, True, "/boot/initrd.img-6.1.0-41-amd64")
+    assert {each.bus: each.there for each in found.buses[1:]} == {
+        Bus.SCSI: False,
+        Bus.SATA: False,
+        Bus.IDE: False,
+    }
+    assert found.fixed_devices == ("/dev/sda2 none", "/dev/vdb1 /a")
     assert found.built_level == 0
 
 
 @pytest.mark.parametrize(
     ("initrds", "built_in", "expected"),
     [
-        ([{"path": "/i", "whole": True, "virtio": []}], DEBIAN["built_in"], False),
-        ([{"path": "/i", "whole": True, "virtio": ["virtio_net.ko"]}], DEBIAN["built_in"], False),
-        ([{"path": "/i", "whole": True, "virtio": []}], [], None),
-        ([{"path": "/i", "whole": False, "virtio": []}], DEBIAN["built_in"], None),
+        ([{"path": "/i", "whole": True, "drivers": []}], DEBIAN["built_in"], False),
+        ([{"path": "/i", "whole": True, "drivers": ["virtio_net.ko"]}], DEBIAN["built_in"], False),
+        ([{"path": "/i", "whole": True, "drivers": []}], [], None),
+        ([{"path": "/i", "whole": False, "drivers": []}], DEBIAN["built_in"], None),
         ([], DEBIAN["built_in"], None),
-        ([], [{"path": "/b", "virtio": ["kernel/drivers/block/virtio_blk.ko"]}], True),
+        ([], [{"path": "/b", "drivers": ["kernel/drivers/block/virtio_blk.ko"]}], True),
     ],
 )
 def test_virtio(initrds: object, built_in: object, expected: bool | None) -> None:
-    assert seen({**DEBIAN, "initrds": initrds, "built_in": built_in}).virtio is expected
+    assert on(seen({**DEBIAN, "initrds": initrds, "built_in": built_in})) is expected
 
 
 OWN, NEW = "5.14.0-1.el9.x86_64", "5.14.0-12.el9.x86_64"
 
 
-def initrd(name: str, *virtio: str) -> dict[str, Any]:
-    return {"path": f"/boot/initramfs-{name}.img", "whole": True, "virtio": list(virtio)}
+def initrd(name: str, *drivers: str) -> dict[str, Any]:
+    return {"path": f"/boot/initramfs-{name}.img", "whole": True, "drivers": list(drivers)}
 
 
-def modules(release: str, *virtio: str) -> dict[str, Any]:
-    return {"path": f"/usr/lib/modules/{release}/modules.builtin", "virtio": list(virtio)}
+def modules(release: str, *drivers: str) -> dict[str, Any]:
+    return {"path": f"/usr/lib/modules/{release}/modules.builtin", "drivers": list(drivers)}
 
 
 def virtio(
     *initrds: dict[str, Any], built_in: object = (), more: Sequence[str] = ()
 ) -> bool | None:
     place = {**DEBIAN, "initrds": list(initrds), "more_initrds": list(more)}
-    return seen({**place, "built_in": built_in or [modules(OWN), modules(NEW)]}).virtio
+    return on(seen({**place, "built_in": built_in or [modules(OWN), modules(NEW)]}))
 
 
 def test_the_initrds_that_are_started_decide() -> None:
@@ -126,8 +136,11 @@ def test_a_kernel_has_its_own_drivers_alone() -> None:
 class Disk:
     """As far as the worker asks libguestfs for files."""
 
-    def __init__(self, *paths: str) -> None:
-        self.paths = sorted(paths)
+    def __init__(self, *paths: str, **content: bytes) -> None:
+        """content: of more files, by their paths."""
+        self.paths = sorted({*paths, *content})
+        self.content = content
+        self.sizes: dict[str, int] = {}
 
     def glob_expand(self, pattern: str) -> list[str]:
         return [path for path in self.paths if fnmatch.fnmatchcase(path, pattern)]
@@ -142,7 +155,68 @@ class Disk:
         return ["init"]
 
     def pread(self, path: str, count: int, offset: int) -> bytes:
-        return bytes(count)
+        return self.content.get(path, bytes(count))[offset : offset + count]
+
+    def filesize(self, path: str) -> int:
+        return self.sizes.get(path, 1 << 20)
+
+    def is_dir(self, path: str, **_: bool) -> bool:
+        return path == "/" or any(each.startswith(f"{path}/") for each in self.paths)
+
+    def ls(self, path: str) -> list[str]:
+        begin = path.rstrip("/") + "/"
+        rows = (each.removeprefix(begin) for each in self.paths if each.startswith(begin))
+        return sorted({row.partition("/")[0] for row in rows})
+
+    def lstatnslist(self, path: str, names: list[str]) -> list[dict[str, int]]:
+        whole = [f"{path.rstrip('/')}/{name}" for name in names]
+        return [
+            {
+                "st_mode": 0o100644 if each in self.paths else 0o040755,
+                "st_size": self.filesize(each),
+            }
+            for each in whole
+        ]
+
+
+def bzimage(paragraphs: int = 0x1000) -> bytes:
+    """The head of a kernel for x86, whose whole is 512 * 5 + paragraphs * 16 bytes."""
+    head = bytearray(4096)
+    head[0x1F1], head[0x202:0x206] = 4, b"HdrS"
+    head[0x1F4:0x1F8] = paragraphs.to_bytes(4, "little")
+    return bytes(head)
+
+
+def test_a_kernel_is_known_by_its_content() -> None:
+    names = {"/vmlinuz-1": bzimage(), "/linux26": bzimage(), "/vmlinuz-2": b"# none\n"}
+    names |= {"/vmlinuz-3": bzimage(), "/data.bin": bytes(4096), "/boot/Image": b"\x7fELF"}
+    names |= {"/boot/other": bytes(0x38) + b"ARM\x64" + bytes(99)}
+    disk = Disk(**names)
+    disk.sizes = {"/vmlinuz-3": 4096}
+    place = inside_worker.place(disk, [])
+    assert place["kernels"] == ["/vmlinuz-1", "/boot/Image", "/linux26", "/boot/other"]
+    assert place["flaws"] == [
+        "/vmlinuz-2 is no kernel",
+        "/vmlinuz-3 is cut off: it should have 68096 bytes",
+    ]
+
+
+def test_what_boot_loaders_are_told_and_is_there() -> None:
+    names = {
+        "/syslinux.cfg": b"DEFAULT a\nLABEL a\n  LINUX vmlinuz\n  INITRD /initrd,/gone.img\n",
+        "/loader/entries/a.conf": b"linux\t/vmlinuz\ninitrd /initrd\n",
+        "/EFI/BOOT/BOOTX64.EFI": b"MZ" + bytes(999) + b"#### LoaderInfo: systemd-boot 252 ####",
+        "/vmlinuz": bzimage(),
+        "/initrd": b"x",
+    }
+    place = inside_worker.place(Disk(**names), [])
+    assert place["files"] == {"/vmlinuz": "", "/initrd": "is no kernel"}
+    assert place["loaders"][0]["kind"] == "systemd-boot"
+    found = seen(place)
+    assert [(each.loader, each.entries) for each in found.configs] == [
+        ("SYSLINUX", (("/gone.img, which is not on the disk",),)),
+        ("systemd-boot", ((),)),
+    ]
 
 
 def test_what_the_worker_leaves_out_is_told() -> None:
@@ -158,8 +232,8 @@ def test_what_the_worker_leaves_out_is_told() -> None:
     rows = inside_worker.first(list(range(40)), 32, "file systems", notes)
     assert (len(rows), notes[-1]) == (32, "and 8 more file systems")
     found = inside.inside({"systems": [], "places": [place], "unread": notes})
-    assert found.virtio is None
-    assert "not read" in found.virtio_by or found.virtio_by == initrds[1]
+    assert on(found) is None
+    assert "not read" in found.buses[0].by or found.buses[0].by == initrds[1]
 
 
 @pytest.mark.parametrize(
@@ -171,13 +245,16 @@ def test_what_the_worker_leaves_out_is_told() -> None:
     ],
 )
 def test_kernels_of_other_systems(path: str) -> None:
-    assert inside_worker.place(Disk(path, "/EFI/nixos/abc-initrd.efi"), [])["kernels"] == [path]
+    disk = Disk("/EFI/nixos/abc-initrd.efi", **{path: bzimage()})
+    assert inside_worker.place(disk, [])["kernels"] == [path]
 
 
 def test_windows() -> None:
     place = {**EFI, "kernels": ["/Windows/System32/ntoskrnl.exe"]}
-    assert seen(place).virtio is False
-    assert seen({**place, "windows_drivers": ["/Windows/System32/drivers/viostor.sys"]}).virtio
+    assert on(seen(place)) is False
+    assert on(seen({**place, "windows_drivers": ["/Windows/System32/drivers/viostor.sys"]}))
+    own = seen({**place, "windows_drivers": ["/Windows/System32/drivers/storahci.sys"]})
+    assert (on(own), on(own, Bus.SATA), on(own, Bus.IDE)) == (False, True, False)
 
 
 def test_the_level_of_a_distribution() -> None:

@@ -1,0 +1,237 @@
+"""What starts a disk that portkit did not make: boot code, boot loaders, kernel, drivers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from portkit.compat.disk import DiskCase
+from portkit.compat.rule import Found
+from portkit.model import Severity
+from portkit.model.disk import Boot, BootConfig, Bus, EfiLoader, Inside, TableKind
+from portkit.needs.boot_config import GRUB, SYSLINUX, SYSTEMD_BOOT
+
+_ESP = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "EF"})  # UEFI 2.10, tables 5.7 and 5.4
+_OLD_KERNEL = re.compile(r"vmlinuz-(2\.[0-9.]+)")
+_DISKS_ON = {
+    Bus.VIRTIO: "virtio disks",
+    Bus.SCSI: "disks on virtio-scsi",
+    Bus.SATA: "SATA disks",
+    Bus.IDE: "IDE disks",
+}
+
+
+def bios(case: DiskCase) -> Iterator[Found]:
+    """A BIOS starts the code in the first sector, and knows no other way: a disk for UEFI alone has
+    none there."""
+    layout = case.disk.layout
+    if case.uefi or layout is None:
+        return
+    remedy = "Use --firmware uefi, or install a boot loader for BIOS on the disk."
+    if not any(part.type in _ESP or part.fat for part in layout.partitions):
+        remedy = "Install a boot loader on the disk."
+    if not layout.signature:
+        yield Found(
+            "a BIOS does not start this disk: its first sector is no boot sector",
+            ("bytes 510 and 511 are not 55 AA",),
+            remedy,
+        )
+    elif not layout.code:
+        yield Found(
+            "a BIOS does not start this disk: there is no boot code in its first sector",
+            ("the first 440 bytes hold no program",),
+            remedy,
+        )
+    elif layout.code == "active" and not any(part.active for part in layout.partitions):
+        yield Found(
+            "a BIOS does not start this disk: its boot code starts the partition that is marked "
+            "as bootable, and none is",
+            (f"{layout.table}: {len(layout.partitions)} partitions",),
+            remedy,
+        )
+
+
+def esp(case: DiskCase) -> Iterator[Found]:
+    """A UEFI firmware reads FAT file systems, as an EFI system partition is one, and starts a
+    loader from there: a disk for BIOS alone has none."""
+    layout = case.disk.layout
+    if not case.uefi or layout is None or layout.damaged:
+        return
+    if layout.fat or any(part.fat for part in layout.partitions):
+        return
+    typed = any(part.type in _ESP for part in layout.partitions)
+    what = "holds no FAT file system" if typed else "is not there"
+    kind = "no partition table" if layout.table is TableKind.NONE else layout.table.value
+    types = ", ".join(part.type for part in layout.partitions[:8])
+    yield Found(
+        f"a UEFI firmware does not start this disk: an EFI system partition {what}",
+        (f"{kind}: {types}" if types else kind,),
+    )
+
+
+def loader(case: DiskCase) -> Iterator[Found]:
+    """A new VM knows no boot entries, which are kept in the firmware of the old machine: it starts
+    the default loader alone, and that is not on the disk."""
+    inside = case.disk.inside
+    if not case.uefi or not inside.looked or any(esp(case)):
+        return
+    paths = [each.path for each in inside.loaders]
+    if any(path.upper() == case.default_loader.upper() for path in paths):
+        return
+    if inside.unread:
+        yield Found(
+            f"whether {case.default_loader} is on the disk is not known: not all was read",
+            inside.unread[:8],
+            severity=Severity.UNKNOWN,
+        )
+        return
+    yield Found(
+        f"a UEFI firmware does not start this disk: {case.default_loader} is not on it",
+        tuple(paths[:8]) or ("no loader for UEFI",),
+        f"Copy the loader that is there to {case.default_loader}, or add a boot entry for it to "
+        "the VM's firmware."
+        if paths
+        else "Use --firmware bios, or install a boot loader for UEFI on the disk.",
+    )
+
+
+def signature(case: DiskCase) -> Iterator[Found]:
+    """With secure boot, a firmware starts what is signed by somebody whom it knows: else it prints
+    "Access Denied"."""
+    if case.firmware is not Boot.UEFI_SECURE:
+        return
+    for each in case.disk.inside.loaders:
+        if not _is_default(case, each):
+            continue
+        if not each.signed_by:
+            yield Found(
+                f"secure boot refuses this disk's loader with Access Denied: {each.path} is not "
+                "signed",
+                (each.path,),
+            )
+        elif each.signed_by != "Microsoft":
+            yield Found(
+                f"secure boot starts {each.path} only where the key of its signer is enrolled",
+                (each.path,),
+                "Enroll the key, or use --firmware uefi.",
+                Severity.UNKNOWN,
+            )
+
+
+def kernel(case: DiskCase) -> Iterator[Found]:
+    """Nothing is there to be started: what the boot loader is told to start is not on the disk, or
+    is no kernel by its content; or no kernel is in any file system, no program for UEFI and no boot
+    loader. A loader that is not known here, or whose configuration cannot be read, may have one."""
+    inside, layout = case.disk.inside, case.disk.layout
+    if not inside.looked:
+        return
+    configs = _configs(case)
+    if configs is not None:
+        yield from _configured(configs, inside)
+        return
+    if inside.kernels or inside.unread:
+        return
+    starts = [each.path for each in inside.loaders[:4]]
+    starts += [f"boot code: {layout.code}"] if layout is not None and layout.code else []
+    systems = inside.systems[:4] or ("no system was found",)
+    if not starts:
+        yield Found("no kernel is on the disk", (*systems, *inside.flaws[:4]))
+        return
+    yield Found(
+        "no kernel was found where they usually are; what starts the disk may have one",
+        (*systems, *starts, *inside.flaws[:4]),
+        severity=Severity.UNKNOWN,
+    )
+
+
+def _configs(case: DiskCase) -> Sequence[BootConfig] | None:
+    """What the boot loader reads that such a machine starts; None where that is not known."""
+    inside, layout = case.disk.inside, case.disk.layout
+    if case.uefi:
+        kinds = [each.kind for each in inside.loaders if _is_default(case, each)]
+        wanted = {"shim": GRUB}.get(kinds[0], kinds[0]) if len(kinds) == 1 else ""
+    elif layout is not None and layout.code == "grub":
+        wanted = GRUB
+    else:  # its boot code in the MBR starts the active partition, where it is itself
+        own = layout is not None and (layout.code == "active" or layout.fat)
+        wanted = SYSLINUX if own else ""
+    if wanted == SYSTEMD_BOOT:
+        return _with_systemd_boot(inside)
+    found = [each for each in inside.configs if each.loader == wanted]
+    if any(each.more for each in found):  # GRUB with the entries of the other specification
+        found += [each for each in inside.configs if each.loader == SYSTEMD_BOOT]
+    # GRUB looks into file systems that nobody could read here.
+    known = all(each.sure for each in found) and not (wanted == GRUB and inside.unread)
+    return found if found and known else None
+
+
+def _with_systemd_boot(inside: Inside) -> Sequence[BootConfig] | None:
+    """It also lists unified kernels, and what other systems have for UEFI."""
+    others = [path for path in inside.kernels if "/efi/linux/" in path.lower()]
+    others += [each.path for each in inside.loaders if "/microsoft/" in each.path.lower()]
+    found = [each for each in inside.configs if each.loader == SYSTEMD_BOOT]
+    return None if others else found or [BootConfig(SYSTEMD_BOOT, "/loader/entries/*.conf")]
+
+
+def _configured(configs: Sequence[BootConfig], inside: Inside) -> Iterator[Found]:
+    entries = [
+        row for each in configs for row in (each.entries[:1] if each.first else each.entries)
+    ]
+    if any(not lacks for lacks in entries):
+        return
+    loader = configs[0].loader
+    what = f"loads {entries[0][0]}" if entries else "is told of nothing to start"
+    evidence = [f"{each.path}: {lack}" for each in configs for row in each.entries for lack in row]
+    yield Found(
+        f"nothing starts this disk: its boot loader {loader} {what}",
+        (*(evidence or [each.path for each in configs])[:8], *inside.flaws[:4]),
+        "Put the kernel where the loader's configuration names it, or correct that: in the old "
+        "machine, or with guestfish.",
+    )
+
+
+def _is_default(case: DiskCase, loader: EfiLoader) -> bool:
+    return loader.path.upper() == case.default_loader.upper()
+
+
+def old_kernel(case: DiskCase) -> Iterator[Found]:
+    """Kernels of the 2.6 series were seen to panic on the machine type q35."""
+    if "q35" not in case.chipset:
+        return
+    for path in case.disk.inside.kernels:
+        if match := _OLD_KERNEL.search(path):
+            yield Found(f"Linux {match[1]} may panic on the machine type {case.chipset}", (path,))
+
+
+def bus(case: DiskCase) -> Iterator[Found]:
+    """The start of the system has no driver for the bus of its disk: it does not find its root. And
+    IDE is in the machines of type pc alone."""
+    wanted, inside = case.machine.bus, case.disk.inside
+    if wanted is Bus.IDE and (not case.chipset.startswith("pc") or "q35" in case.chipset):
+        yield Found(f"the machine type {case.chipset} has no IDE", remedy="Use --bus sata.")
+    known = {each.bus: each for each in inside.buses}
+    driver = known.get(wanted)
+    if driver is not None and driver.there is False:
+        usable = [each for each in inside.buses if each.there and each.bus is not wanted]
+        yield Found(
+            f"what starts the system has no driver for {_DISKS_ON[wanted]}",
+            (driver.by, *(f"{each.by}: has one for {_DISKS_ON[each.bus]}" for each in usable)),
+            f"Use --bus {usable[0].bus}, and the same in the VM's XML (target/@bus)."
+            if usable
+            else "",
+        )
+    elif (driver is None or driver.there is None) and inside.kernels:
+        yield Found(
+            f"whether what starts the system has a driver for {_DISKS_ON[wanted]} is not known",
+            tuple(filter(None, (driver.by if driver else "",))),
+            severity=Severity.INFO,
+        )
+
+
+def devices(case: DiskCase) -> Iterator[Found]:
+    """fstab names a disk as the old kernel numbered it: /dev/vda on virtio, /dev/sda on the other
+    buses."""
+    new = "/dev/vd" if case.machine.bus is Bus.VIRTIO else "/dev/sd"
+    lines = [line for line in case.disk.inside.fixed_devices if not line.startswith(new)]
+    if lines:
+        yield Found(f"fstab names disks that are {new}a and so on there", tuple(lines[:8]))
