@@ -163,7 +163,8 @@ def _check_engine(tool: Tool, argv: Sequence[str], fix: str) -> Check:
     try:
         done = process.run(argv, timeout=_ENGINE_S, check=False)
         ok = done.code == 0
-        found = f"{there.found}, engine {printable(done.text.strip(), 60)}" if ok else _last_words(done)
+        version = printable(done.text.strip(), 60)
+        found = f"{there.found}, engine {version}" if ok else _last_words(done)
     except ToolError as error:
         ok, found = False, error.brief
     return Check(tool.program, ok, tool.needed, found, fix)
