@@ -22,13 +22,12 @@ that are not recorded yet for the code as it is. Two processes with labs of thei
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,6 +35,7 @@ from pathlib import Path
 
 from bench import harness, hosts, kill
 from bench.campaign import campaign, wanted
+from bench.cutover_rounds import CAMPAIGNS, ENGINES, PORTKIT, Round
 from bench.record import Record
 from bench.subjects import PORT, Container, Subject, Vm
 from bench.writer import Writer
@@ -44,27 +44,7 @@ from portkit.move.journal import Entry, Journal, MoveState, Steps
 from portkit.move.walk import StepState
 
 NAME = "cutover"
-POINTS = ("begun", "worked", "recorded")
-ENDINGS = ("resume", "rollback")
-_LAST = ("verify source", "commit", "release")
-STEPS = {
-    "container": (
-        "create image",
-        "presync",
-        "fence",
-        "stop",
-        "last layer",
-        "last sync",
-        "boot image",
-        *_LAST,
-    ),
-    "vm": ("create disk", "presync", "fence", "stop", "last sync", "boot disk", *_LAST),
-}
 SUBJECTS: dict[str, type[Subject]] = {"container": Container, "vm": Vm}
-ENGINES = {"container": "dockerd", "vm": "libvirtd"}
-REBOOTS = ("reboot alpha", "reboot beta", "kill+reboot alpha", "kill+reboot beta")
-# Where hosts are rebooted: when the work of these is done and not recorded yet.
-REBOOTED = ("stop", "last sync", "boot image", "boot disk", "commit")
 # Run as a program: makes a Move; at a point it kills itself, or runs a command and goes on.
 MAKER = """
 import os, signal, subprocess, sys
@@ -87,76 +67,6 @@ def noting(self, name, state, result=None):
 Steps.note = noting
 main(sys.argv[4:], standalone_mode=True)
 """
-_PORTKIT = [sys.executable, "-c", "from portkit_cli.main import main; main()"]
-
-
-@dataclass(frozen=True)
-class Round:
-    """What happens at which point of a step, and the command that ends the Move. fault: "kill" of
-    portkit, or WHAT HOST, where WHAT is cut, an engine that is killed, reboot or kill+reboot.
-    subject: a key of SUBJECTS."""
-
-    step: str
-    point: str
-    ending: str
-    fault: str = "kill"
-    subject: str = "container"
-
-    def __str__(self) -> str:
-        return f"{self.subject}: {self.step}, {self.point}, {self.fault}, then {self.ending}"
-
-    def command(self) -> str:
-        """What the process of the Move runs at the point; "" where it kills itself."""
-        what, _, host = self.fault.partition(" ")
-        match what:
-            case "kill":
-                return ""
-            case "dockerd" | "libvirtd":
-                return shlex.join([*hosts.ssh(host), f"kill -9 $(pidof {what})"])
-            case "kill+reboot":  # the shell's parent is the process of the Move
-                return f"{shlex.join([*_PORTKIT, 'lab', 'reboot', host])}; kill -9 $PPID"
-            case _:
-                return shlex.join([*_PORTKIT, "lab", what, host])
-
-
-def kills(subject: str = "container") -> list[Round]:
-    """portkit is killed at every point of every step, with both endings."""
-    return [
-        Round(step, point, ending, subject=subject)
-        for step in STEPS[subject]
-        for point in POINTS
-        for ending in ENDINGS
-    ]
-
-
-def faults(subject: str = "container") -> list[Round]:
-    """A link is cut, or the target's engine is killed, at every point; both endings in turns."""
-    what = ("cut alpha", "cut beta", f"{ENGINES[subject]} beta")
-    places = [(each, step, point) for each in what for step in STEPS[subject] for point in POINTS]
-    return _in_turns(places, subject)
-
-
-def reboots(subject: str = "container") -> list[Round]:
-    """A host is rebooted at some points, with both endings in turns."""
-    steps = [step for step in STEPS[subject] if step in REBOOTED]
-    return _in_turns([(each, step, "worked") for step in steps for each in REBOOTS], subject)
-
-
-def _in_turns(places: Sequence[tuple[str, str, str]], subject: str) -> list[Round]:
-    return [
-        Round(step, point, ENDINGS[number % 2], fault, subject)
-        for number, (fault, step, point) in enumerate(places)
-    ]
-
-
-CAMPAIGNS = {
-    "portkit killed": kills(),
-    "a link cut, or dockerd killed": faults(),
-    "a host rebooted": reboots(),
-    "a VM: portkit killed": kills("vm"),
-    "a VM: a link cut, or libvirtd killed": faults("vm"),
-    "a VM: a host rebooted": reboots("vm"),
-}
 
 
 @dataclass
@@ -172,7 +82,7 @@ class Ground:
         self.journal = Journal(self.folder / "state")
 
     def run(self, *words: str) -> process.Completed:
-        return process.run([*_PORTKIT, *words], env=self.env, check=False, timeout=600)
+        return process.run([*PORTKIT, *words], env=self.env, check=False, timeout=600)
 
     def words(self, each: Round, *options: str) -> list[str]:
         """The program that makes the Move, in which something happens."""

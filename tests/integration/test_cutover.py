@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import cutover
+from bench.cutover_rounds import Round
 from portkit.lab import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -29,7 +30,7 @@ def ground(
 def test_one_side_serves_in_the_end_of_a_vm(lab: Lab, tmp_path: Path) -> None:
     ground = cutover.Ground(tmp_path, cutover.SUBJECTS["vm"]())
     try:
-        each = cutover.Round("boot disk", "worked", "rollback", subject="vm")
+        each = Round("boot disk", "worked", "rollback", subject="vm")
         assert cutover.play(ground, each) == ""
     finally:
         ground.subject.away()
@@ -38,14 +39,14 @@ def test_one_side_serves_in_the_end_of_a_vm(lab: Lab, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "each",
     [
-        cutover.Round("stop", "worked", "resume"),
-        cutover.Round("last sync", "begun", "rollback"),
-        cutover.Round("boot image", "worked", "rollback"),
-        cutover.Round("boot image", "recorded", "resume", "kill+reboot beta"),
+        Round("stop", "worked", "resume"),
+        Round("last sync", "begun", "rollback"),
+        Round("boot image", "worked", "rollback"),
+        Round("boot image", "recorded", "resume", "kill+reboot beta"),
     ],
     ids=str,
 )
-def test_one_side_serves_in_the_end(ground: cutover.Ground, each: cutover.Round) -> None:
+def test_one_side_serves_in_the_end(ground: cutover.Ground, each: Round) -> None:
     assert cutover.play(ground, each) == ""
 
 

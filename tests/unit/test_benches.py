@@ -10,7 +10,7 @@ from bench import (
     compat_cells,
     compat_disks,
     compat_page,
-    cutover,
+    cutover_rounds,
     downtime,
     harness,
     ordinary,
@@ -170,11 +170,11 @@ def test_two_sides_that_answer_in_turns_are_seen() -> None:
 
 
 def test_the_rounds_of_a_cutover() -> None:
-    sizes = [len(every) for every in cutover.CAMPAIGNS.values()]
+    sizes = [len(every) for every in cutover_rounds.CAMPAIGNS.values()]
     assert sizes == [10 * 3 * 2, 10 * 3 * 3, 4 * 4, 9 * 3 * 2, 9 * 3 * 3, 4 * 4]
-    names = [str(each) for every in cutover.CAMPAIGNS.values() for each in every]
+    names = [str(each) for every in cutover_rounds.CAMPAIGNS.values() for each in every]
     assert len(set(names)) == sum(sizes)
-    assert all(each.command() for each in (*cutover.faults("vm"), *cutover.reboots()))
+    assert all(each.command() for each in (*cutover_rounds.faults("vm"), *cutover_rounds.reboots()))
 
 
 def test_errors_of_predictions_are_those_of_a_whole_move_and_have_no_sign() -> None:
