@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench import cutover, harness, hosts
+from bench import cutover, cutover_rounds, harness, hosts
 from bench.campaign import campaign, wanted
 from bench.record import Record
 from bench.subjects import Container
@@ -134,7 +134,7 @@ class Ground(cutover.Ground):
     def move(self, each: Round) -> process.Completed:  # type: ignore[override]
         """The Move, in which the room ends."""
         limit = process.quote(self.command(each, f"$((used + {each.room}))"))
-        words = self.words(cutover.Round(each.step, "begun", ""))
+        words = self.words(cutover_rounds.Round(each.step, "begun", ""))
         words[words.index("begun") + 1] = limit
         return process.run(words, env=self.env, check=False, timeout=600)
 
