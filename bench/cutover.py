@@ -45,19 +45,18 @@ from portkit.move.walk import StepState
 
 NAME = "cutover"
 SUBJECTS: dict[str, type[Subject]] = {"container": Container, "vm": Vm}
-# Run as a program: makes a Move; at a point it kills itself, or runs a command and goes on.
+# Run as a program: makes a Move; at a point it runs a statement of Python, once, and prints that.
 MAKER = """
-import os, signal, subprocess, sys
+import sys
+from portkit import lab, process
 from portkit.move.journal import Steps
 from portkit_cli.main import main
-step, point, command = sys.argv[1:4]
+step, point, statement = sys.argv[1:4]
 note, happened = Steps.note, []
 def now():
-    if not command:
-        os.kill(os.getpid(), signal.SIGKILL)
     if not happened:
         happened.append(step)
-        subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL)
+        exec(statement)
 def noting(self, name, state, result=None):
     if name == step and state == "done" and point == "worked":
         now()
@@ -88,7 +87,7 @@ class Ground:
         """The program that makes the Move, in which something happens."""
         words = ["move", *self.subject.words, "--from", f"lab:{hosts.SOURCE}", "--to"]
         words += [f"lab:{hosts.TARGET}", "--progress", "plain", *options]
-        return [sys.executable, "-c", MAKER, each.step, each.point, each.command(), *words]
+        return [sys.executable, "-c", MAKER, each.step, each.point, each.statement(), *words]
 
     def move(self, each: Round) -> process.Completed:
         return process.run(self.words(each), env=self.env, check=False, timeout=600)
@@ -190,6 +189,8 @@ def repair(each: Round) -> None:
     what, _, host = each.fault.partition(" ")
     if what == "cut":
         lab.mend(host)
+    if host:
+        hosts.renew_connection(host)
     if what in ENGINES.values():
         _until_answers(host)
 
@@ -208,6 +209,7 @@ def clean(ground: Ground) -> None:
     """After a round that went wrong, both hosts are made fit for the next."""
     for name in (hosts.SOURCE, hosts.TARGET):
         lab.mend(name)
+        hosts.renew_connection(name)
     ground.subject.clean()
     for path in (ground.folder / "state").glob("moves.sqlite3*"):
         path.unlink()
@@ -284,7 +286,8 @@ def practice_hosts() -> Iterator[None]:
     try:
         lab.up((hosts.SOURCE, hosts.TARGET))
         lab.load_base(hosts.SOURCE)
-        yield
+        with hosts.kept_connections():
+            yield
     finally:
         if not found:
             lab.down()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,18 +46,19 @@ class Round:
     def __str__(self) -> str:
         return f"{self.subject}: {self.step}, {self.point}, {self.fault}, then {self.ending}"
 
-    def command(self) -> str:
-        """What the process of the Move runs at the point; "" where it kills itself."""
+    def statement(self) -> str:
+        """What the process of the Move does at the point, in Python."""
         what, _, host = self.fault.partition(" ")
+        kill = "import os; os.kill(os.getpid(), 9)"
         match what:
             case "kill":
-                return ""
+                return kill
             case "dockerd" | "libvirtd":
-                return shlex.join([*hosts.ssh(host), f"kill -9 $(pidof {what})"])
-            case "kill+reboot":  # the shell's parent is the process of the Move
-                return f"{shlex.join([*PORTKIT, 'lab', 'reboot', host])}; kill -9 $PPID"
+                return f"process.run({[*hosts.ssh(host), f'kill -9 $(pidof {what})']})"
+            case "kill+reboot":
+                return f"lab.reboot({host!r}); {kill}"
             case _:
-                return shlex.join([*PORTKIT, "lab", what, host])
+                return f"lab.{what}({host!r})"
 
 
 def kills(subject: str = "container") -> list[Round]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.apps import Teller
-from portkit import lab, process
+from portkit import lab, process, runtime
 from portkit.host import Host, connect
 
 SOURCE, TARGET = "alpha", "beta"
@@ -33,6 +33,17 @@ class Cost:
 
     bytes: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A master connection. socket: while it is not there, ssh connects by itself."""
+
+    socket: Path
+    master: process.Process
+
+
+_kept: dict[str, _Kept] = {}
 
 
 @contextmanager
@@ -68,7 +79,35 @@ def on(name: str, command: str, *, timeout: float = _HOUR) -> str:
 
 
 def ssh(name: str) -> list[str]:
-    return ["ssh", "-F", str(lab.ssh_config()), f"lab-{name}"]
+    """Over the connection that is kept, where one is."""
+    kept = [f"-oControlPath={_kept[name].socket}"] if name in _kept else []
+    return ["ssh", "-F", str(lab.ssh_config()), *kept, f"lab-{name}"]
+
+
+@contextmanager
+def kept_connections() -> Iterator[None]:
+    """Within, commands on the hosts need no login of their own."""
+    try:
+        for name in (SOURCE, TARGET):
+            _keep(name)
+        yield
+    finally:
+        for name in list(_kept):
+            process.end(_kept.pop(name).master)
+
+
+def renew_connection(name: str) -> None:
+    """The one that is kept, if one is: the host was rebooted, or its link was cut."""
+    if name in _kept:
+        process.end(_kept.pop(name).master)
+        _keep(name)
+
+
+def _keep(name: str) -> None:
+    path = runtime.subfolder() / "s"
+    *words, alias = ssh(name)
+    argv = [*words, "-oControlMaster=yes", f"-oControlPath={path}", "-N", alias]
+    _kept[name] = _Kept(path, process.spawn(argv))
 
 
 def to_target() -> str:

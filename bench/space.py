@@ -133,7 +133,7 @@ class Ground(cutover.Ground):
 
     def move(self, each: Round) -> process.Completed:  # type: ignore[override]
         """The Move, in which the room ends."""
-        limit = process.quote(self.command(each, f"$((used + {each.room}))"))
+        limit = f"process.run({self.command(each, f'$((used + {each.room}))')})"
         words = self.words(cutover_rounds.Round(each.step, "begun", ""))
         words[words.index("begun") + 1] = limit
         return process.run(words, env=self.env, check=False, timeout=600)

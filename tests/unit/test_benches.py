@@ -174,7 +174,9 @@ def test_the_rounds_of_a_cutover() -> None:
     assert sizes == [10 * 3 * 2, 10 * 3 * 3, 4 * 4, 9 * 3 * 2, 9 * 3 * 3, 4 * 4]
     names = [str(each) for every in cutover_rounds.CAMPAIGNS.values() for each in every]
     assert len(set(names)) == sum(sizes)
-    assert all(each.command() for each in (*cutover_rounds.faults("vm"), *cutover_rounds.reboots()))
+    assert all(
+        each.statement() for each in (*cutover_rounds.faults("vm"), *cutover_rounds.reboots())
+    )
 
 
 def test_errors_of_predictions_are_those_of_a_whole_move_and_have_no_sign() -> None:
