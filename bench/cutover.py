@@ -44,10 +44,12 @@ from portkit.move.journal import Entry, Journal, MoveState, Steps
 from portkit.move.walk import StepState
 
 NAME = "cutover"
-SUBJECTS: dict[str, type[Subject]] = {"container": Container, "vm": Vm}
+SUBJECTS: dict[str, type[Container | Vm]] = {"container": Container, "vm": Vm}
 # Run as a program: makes a Move; at a point it runs a statement of Python, once, and prints that.
-MAKER = """
+_HERE = "bench: here it fails"
+MAKER = f"""
 import sys
+HERE = {_HERE!r}
 from portkit import lab, process
 from portkit.move.journal import Steps
 from portkit_cli.main import main
@@ -56,6 +58,7 @@ note, happened = Steps.note, []
 def now():
     if not happened:
         happened.append(step)
+        print(HERE, file=sys.stderr, flush=True)
         exec(statement)
 def noting(self, name, state, result=None):
     if name == step and state == "done" and point == "worked":
@@ -130,7 +133,7 @@ def play(ground: Ground, each: Round) -> str:
     with writing(subject) as writer:
         made = ground.move(each)
         said = made.stderr.decode(errors="replace")
-        if each.fault == "kill" and made.code != -signal.SIGKILL:
+        if _HERE not in said or (each.fault == "kill" and made.code != -signal.SIGKILL):
             return f"it ended with {made.code}: {said[-800:]}"
         repair(each)
         entry = ground.entry()
@@ -299,9 +302,11 @@ def main() -> int:
         for subject, kind in SUBJECTS.items():
             every = [each for of in CAMPAIGNS.values() for each in of if each.subject == subject]
             if wanted(list(map(str, every)), record):
-                ground = Ground(Path(name), kind())
-                campaign(record, every, partial(play, ground), partial(clean, ground))
-                ground.subject.away()
+                ground = Ground(Path(name), kind(content_there=True))
+                try:
+                    campaign(record, every, partial(play, ground), partial(clean, ground))
+                finally:
+                    ground.subject.away()
     return harness.report(record.rows())
 
 

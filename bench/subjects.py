@@ -213,13 +213,6 @@ class Vm:
                 "rm -rf /var/lib/portkit/moves /var/lib/portkit/instances /var/lib/portkit/store",
             )
 
-    def decoys(self) -> list[str]:
-        command = (
-            f"virsh dumpxml portkit-{VM}; cd /var/lib/libvirt/images; "
-            f"stat -c '%n %Y %a %u %s' {VM}.img; sha256sum {VM}.img"
-        )
-        return [hosts.on(name, command) for name in _BOTH]
-
     def serving(self) -> tuple[str, str]:
         found = {}
         for host in _BOTH:
