@@ -19,6 +19,7 @@ help:
 	@echo "make bench-several: five services in one VM, against Docker in an ordinary one"
 	@echo "make bench-kill, bench-race: portkit killed at every step, two Moves at once"
 	@echo "make bench-cutover: a running App moved while portkit, links, engines and hosts fail"
+	@echo "make bench-journeys: two apps with data change hosts and forms while they are written to"
 	@echo "make bench-space: a running App moved while a disk is full"
 	@echo "make bench-projects: twelve compose projects, moved in both forms and used"
 	@echo "make bench-compat: the truth table of check, predicted and tried; docs/compat-truth.md"

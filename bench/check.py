@@ -125,7 +125,7 @@ def checks(folder: Path, env: dict[str, str]) -> list[harness.Row]:
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory(prefix="portkit-check-") as name, hosts.ground(peers=False):
+    with tempfile.TemporaryDirectory(prefix="portkit-check-") as name, hosts.practice():
         folder = Path(name)
         store = Store(Path(os.environ.get("PORTKIT_STORE", folder / "store")))
         reference, image = sent.picture(store, "radicale")

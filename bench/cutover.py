@@ -21,7 +21,6 @@ that are not recorded yet for the code as it is. Two processes with labs of thei
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -281,24 +280,13 @@ def _until_waits(ground: Ground, step: str) -> None:
     raise RuntimeError(f"the Move did not come to {step}")
 
 
-@contextmanager
-def practice_hosts() -> Iterator[None]:
-    """alpha and beta of the benchmark's lab; one that is up stays up."""
-    os.environ.setdefault("PORTKIT_LAB_NUMBER", hosts.NUMBER)
-    found = any(host.running for host in lab.status())
-    try:
-        lab.up((hosts.SOURCE, hosts.TARGET))
-        lab.load_base(hosts.SOURCE)
-        with hosts.kept_connections():
-            yield
-    finally:
-        if not found:
-            lab.down()
-
-
 def main() -> int:
     record = Record(NAME, CAMPAIGNS)
-    with practice_hosts(), tempfile.TemporaryDirectory(prefix="portkit-cutover-") as name:
+    with (
+        hosts.practice(),
+        hosts.kept_connections(),
+        tempfile.TemporaryDirectory(prefix="portkit-cutover-") as name,
+    ):
         for subject, kind in SUBJECTS.items():
             every = [each for of in CAMPAIGNS.values() for each in of if each.subject == subject]
             if wanted(list(map(str, every)), record):

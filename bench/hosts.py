@@ -47,20 +47,27 @@ _kept: dict[str, _Kept] = {}
 
 
 @contextmanager
-def ground(*, peers: bool = True) -> Iterator[lab.Lab]:
-    """alpha and beta of the benchmark's lab, with debian:bookworm-slim and the peers' programs."""
+def practice(*names: str) -> Iterator[None]:
+    """These hosts of the benchmark's lab (alpha and beta where none is named), with
+    debian:bookworm-slim on alpha. A lab that is up stays up."""
     os.environ.setdefault("PORTKIT_LAB_NUMBER", NUMBER)
     found = any(host.running for host in lab.status())
     try:
-        lab.up((SOURCE, TARGET), Teller())
+        lab.up(names or (SOURCE, TARGET), Teller())
         lab.load_base(SOURCE, observer=Teller())
-        if peers:
-            _install()
-            _trust()
-        yield lab.current()
+        yield
     finally:
         if not found:
             lab.down()
+
+
+@contextmanager
+def ground() -> Iterator[lab.Lab]:
+    """alpha and beta as above, with the peers' programs."""
+    with practice():
+        _install()
+        _trust()
+        yield lab.current()
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -280,7 +280,8 @@ def _set_up(ground: Ground) -> float:
 def main() -> int:
     record = Record(NAME, CAMPAIGNS)
     with (
-        cutover.practice_hosts(),
+        hosts.practice(),
+        hosts.kept_connections(),
         tempfile.TemporaryDirectory(prefix="portkit-space-") as name,
     ):
         ground = Ground(Path(name))

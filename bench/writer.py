@@ -6,9 +6,10 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+Address = tuple[str, int]
 _CONNECT_S, _ANSWER_S = 0.4, 2.0
 _PAUSE_S = 0.04
 # A change of the host stops a container and starts another, there and back again: that takes
@@ -18,19 +19,30 @@ _BESIDE_S = 0.6
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """A write that was acknowledged. began, ended: seconds by this machine's monotonic clock."""
+    """A write that was acknowledged. began, ended: seconds by this machine's monotonic clock. told:
+    what the server said of it, if that is to be the same later."""
 
     number: int
     host: str
     began: float
     ended: float
+    told: str = ""
 
 
 class Writer:
     """Writes from `__enter__` to `__exit__`, to each host on a thread of its own: so it is seen
-    when both answer. Each number is sent once, to one host."""
+    when both answer. Each number is sent once, to one host.
 
-    def __init__(self, addresses: Mapping[str, tuple[str, int]]) -> None:
+    send: what the server acknowledged a number with, "" when it did not.
+    """
+
+    def __init__(
+        self,
+        addresses: Mapping[str, Address],
+        send: Callable[[Address, int], str] | None = None,
+        pause_s: float = _PAUSE_S,
+    ) -> None:
+        self._send, self._pause_s = send or _acknowledged, pause_s
         # No two clients of one file use the same numbers.
         self._numbers = itertools.count(time.time_ns() // 1000)
         self._rows: list[Acknowledged] = []
@@ -83,14 +95,18 @@ class Writer:
                 return f"both answered in turns: {first}, {last}"
         return ""
 
-    def _write_to(self, host: str, address: tuple[str, int]) -> None:
-        while not self._over.wait(_PAUSE_S):
-            number, began = next(self._numbers), time.monotonic()
-            if _acknowledges(address, number):
-                self.note(Acknowledged(number, host, began, time.monotonic()))
+    def write(self, host: str, address: Address) -> None:
+        """One write, noted if it is acknowledged."""
+        number, began = next(self._numbers), time.monotonic()
+        if told := self._send(address, number):
+            self.note(Acknowledged(number, host, began, time.monotonic(), told))
+
+    def _write_to(self, host: str, address: Address) -> None:
+        while not self._over.wait(self._pause_s):
+            self.write(host, address)
 
 
-def _acknowledges(address: tuple[str, int], number: int) -> bool:
+def _acknowledged(address: Address, number: int) -> str:
     try:
         with socket.create_connection(address, _CONNECT_S) as link:
             link.settimeout(_ANSWER_S)
@@ -99,5 +115,5 @@ def _acknowledges(address: tuple[str, int], number: int) -> bool:
             while piece := link.recv(4096):
                 said += piece
     except OSError:
-        return False
-    return said.endswith(b"here %d\n" % number)
+        return ""
+    return "here" if said.endswith(b"here %d\n" % number) else ""

@@ -13,9 +13,11 @@ from bench import (
     cutover_rounds,
     downtime,
     harness,
+    journeys,
     ordinary,
     predictions,
     several,
+    stateful,
     vm,
 )
 from bench.writer import Acknowledged, Writer
@@ -177,6 +179,41 @@ def test_the_rounds_of_a_cutover() -> None:
     assert all(
         each.statement() for each in (*cutover_rounds.faults("vm"), *cutover_rounds.reboots())
     )
+
+
+@pytest.mark.parametrize("other", journeys.OTHERS)
+def test_a_journey_has_each_change_of_form_both_ways_and_ends_at_home(other: str) -> None:
+    every = journeys.legs(other)
+    forms = (journeys.IMAGE, journeys.DISK)
+    ways = ((journeys.HOME, other), (other, journeys.HOME))
+    wanted = {journeys.Leg(a, x, b, y) for a, b in ways for x in forms for y in forms}
+    assert (set(every), len(every)) == (wanted, len(wanted))
+    assert [(leg.target, leg.after) for leg in every[:-1]] == [
+        (leg.source, leg.before) for leg in every[1:]
+    ]
+    home = (journeys.HOME, journeys.IMAGE)
+    assert (every[0].source, every[0].before) == (every[-1].target, every[-1].after) == home
+
+
+def test_a_source_that_answers_after_the_target_is_seen() -> None:
+    leg = journeys.Leg("alpha", journeys.IMAGE, "beta", journeys.DISK)
+    rows = _answered(("alpha", 0.0, 0.1), ("beta", 5.0, 5.1)).acknowledged()
+    assert journeys.came_back(rows, leg) == ""
+    assert journeys.longest(rows) == 5.0
+    late = [*rows, Acknowledged(9, "alpha", 5.2, 5.3)]
+    assert "answered after" in journeys.came_back(late, leg)
+
+
+def test_writes_that_are_lost_twice_or_changed_are_seen() -> None:
+    known = [Acknowledged(number, "alpha", 0.0, 0.1, f"tag {number}") for number in (1, 2)]
+    there = [stateful.Found(n, stateful.text_of(n), f"tag {n}") for n in (1, 2, 3)]
+    assert stateful.wrong(known, there) == "", "one that was not acknowledged may be there"
+    assert "not there" in stateful.wrong(known, there[1:])
+    assert "twice" in stateful.wrong(known, [*there, there[2]])
+    other = [there[0], stateful.Found(2, stateful.text_of(3), "tag 2")]
+    assert "not as they were: [2]" in stateful.wrong(known, other)
+    again = [there[0], stateful.Found(2, stateful.text_of(2), "tag 4")]
+    assert "not as they were: [2]" in stateful.wrong(known, again)
 
 
 def test_errors_of_predictions_are_those_of_a_whole_move_and_have_no_sign() -> None:

@@ -1,0 +1,271 @@
+"""Two apps with data change hosts and forms eight times in a row, while a client writes to them.
+
+Radicale, a container that a user has started, and Kinto with PostgreSQL, a compose project, run on
+alpha. Each goes to another host and back until it has gone from each form to each form in both
+directions, and is on alpha in containers again: image to image, image to disk, disk to disk, and
+disk to image. The other host is beta (Debian 13), and in a second journey gamma (Debian testing,
+whose Docker has the containerd image store).
+
+A client writes by the app's own protocol all the time, to whichever host answers, and notes each
+acknowledgement: an event by CalDAV with its ETag, a record by HTTP with its id and revision. After
+each leg everything that was acknowledged since the journey's begin must be there, equal to what was
+written and acknowledged, and nothing twice; the source must have answered nothing since the target
+did; and the owners and modes in a volume must be as they were when the app was started, where the
+app is in containers. (In a VM, the app could not write otherwise.) What has stayed behind at the
+source is then removed by `portkit forget --delete`, and nothing may be left there.
+
+The bar is that this holds for each leg. Downtime (longest time between two right answers), what was
+sent and the duration of a leg are kept beside it: first of the leg from alpha, then of the one to
+alpha. They decide nothing, and the machine may do other work meanwhile; an emulated processor
+shares it. JOURNEYS is a regular expression, such as `^kinto, gamma`, of the journeys to make.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import harness, hosts
+from bench.projects import WRONG, Ground, told
+from bench.stateful import APPS, UNANSWERED, Stateful, wrong
+from bench.writer import Acknowledged, Address, Writer
+from portkit import lab
+
+NAME = "journeys"
+HOME = hosts.SOURCE
+OTHERS = ("beta", "gamma")
+IMAGE, DISK = "image", "disk"
+_FIRST = 300  # writes before the first leg
+_PAUSE_S = 0.2  # so many writes are read back after each leg, from an emulated guest
+_PATIENCE_S = 300.0
+_OWNERS = (
+    "for v in $(docker volume ls -q); do cd $(docker volume inspect -f '{{.Mountpoint}}' $v) && "
+    "echo $v $(stat -c '%u:%g %a' .) && find . -printf '%y %U:%G %m\\n' | sort -u; done"
+)
+# All that an app could be in on a host.
+_LEFT = "docker ps -aq; docker volume ls -q; virsh -q list --all --name"
+_CLEAR = (
+    "docker ps -aq | xargs -r docker rm -f; docker volume ls -q | xargs -r docker volume rm; "
+    "for n in $(virsh -q list --all --name); do virsh destroy $n; virsh undefine --nvram $n; done; "
+    "rm -rf /var/lib/portkit/moves /var/lib/portkit/instances"
+)
+
+
+@dataclass(frozen=True)
+class Leg:
+    """From a form on a host to a form on another one."""
+
+    source: str
+    before: str
+    target: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.before} on {self.source} to {self.after} on {self.target}"
+
+    @property
+    def kind(self) -> str:
+        """Whatever the hosts are."""
+        return f"{self.before} to {self.after}"
+
+
+def legs(other: str) -> list[Leg]:
+    """Each form to each form in both directions, each leg from where the one before has ended."""
+    forms = (IMAGE, IMAGE, DISK, DISK, IMAGE, DISK, DISK, IMAGE, IMAGE)
+    places = itertools.cycle((HOME, other))
+    stays = list(zip(places, forms, strict=False))
+    return [Leg(*one, *two) for one, two in itertools.pairwise(stays)]
+
+
+@dataclass(frozen=True)
+class Journey:
+    """An app, and the host that it goes to and fro."""
+
+    app: str
+    other: str
+
+    def __str__(self) -> str:
+        return f"{self.app}, {self.other}"
+
+
+JOURNEYS = [Journey(app, other) for other in OTHERS for app in APPS]
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What a leg has cost. down_s: by portkit's prober; unanswered_s: by the client that writes."""
+
+    leg: Leg
+    seconds: float
+    down_s: float
+    unanswered_s: float
+    sent: int
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of a journey. wrong: of the leg that was the last one; "" if there is nothing."""
+
+    journey: Journey
+    arrived: tuple[Arrived, ...]
+    writes: int
+    wrong: str = ""
+
+    def rows(self) -> list[harness.Row]:
+        """As they stand in the results."""
+        failed = len(legs(self.journey.other)) - len(self.arrived)
+        rows = [
+            harness.Row(f"{self.journey}: legs of eight not made well", "", (failed,), limit=0),
+            harness.Row(f"{self.journey}: writes acknowledged on the way", "", (self.writes,)),
+        ]
+        for kind in dict.fromkeys(each.leg.kind for each in self.arrived):
+            mine = [each for each in self.arrived if each.leg.kind == kind]
+            mine.sort(key=lambda each: each.leg.source != HOME)
+            figures = {
+                ("downtime", "s"): [each.down_s for each in mine],
+                ("between two acknowledgements", "s"): [each.unanswered_s for each in mine],
+                ("sent", "MB"): [each.sent / 1e6 for each in mine],
+                ("duration", "s"): [each.seconds for each in mine],
+            }
+            rows += [
+                harness.Row(f"{self.journey}, {kind}: {what}", unit, tuple(values))
+                for (what, unit), values in figures.items()
+            ]
+        return rows
+
+
+def came_back(rows: Iterable[Acknowledged], leg: Leg) -> str:
+    """Whether the source has answered after the target; of what ended since the leg began."""
+    by_target = [row.ended for row in rows if row.host == leg.target]
+    late = [row for row in rows if row.host == leg.source and row.began > min(by_target)]
+    return f"the source answered after the target: {late[:3]}" if late else ""
+
+
+def longest(rows: Sequence[Acknowledged]) -> float:
+    """The longest time between two acknowledgements."""
+    pairs = itertools.pairwise(sorted(row.ended for row in rows))
+    return max((second - first for first, second in pairs), default=0.0)
+
+
+def address(host: str, app: Stateful) -> Address:
+    return lab.host(host).address, app.port
+
+
+@dataclass
+class Traveller:
+    """An app on its way, with the client that writes to it."""
+
+    ground: Ground
+    app: Stateful
+    other: str
+
+    def go(self, journey: Journey) -> Told:
+        """All legs, or those until one goes wrong."""
+        arrived: list[Arrived] = []
+        self.app.start(HOME)
+        self._begin()
+        addresses = {host: address(host, self.app) for host in (HOME, self.other)}
+        writer = Writer(addresses, self.send, _PAUSE_S)
+        for _ in range(_FIRST):
+            writer.write(HOME, addresses[HOME])
+        owners, found = hosts.on(HOME, _OWNERS), ""
+        with writer:
+            for number, leg in enumerate(legs(self.other), 1):
+                try:
+                    arrived.append(self._leg(leg, writer, owners))
+                except (*WRONG, *UNANSWERED) as error:
+                    found = f"{leg}: {told(error)}"
+                    break
+                harness.tell(f"{journey}, {number}: {arrived[-1]}")
+        return Told(journey, tuple(arrived), len(writer.acknowledged()), found)
+
+    def send(self, where: Address, number: int) -> str:
+        """One write; "" where nobody acknowledges it."""
+        try:
+            return self.app.write(where, number)
+        except UNANSWERED:
+            return ""
+
+    def _begin(self) -> None:
+        """Its collection is made as soon as it answers."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return self.app.begin(address(HOME, self.app))
+            except UNANSWERED:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def _leg(self, leg: Leg, writer: Writer, owners: str) -> Arrived:
+        """One Move, and what is to be seen after it."""
+        if not writer.acknowledged_by(leg.source, _PATIENCE_S):
+            raise AssertionError("nobody acknowledges a write at the source")
+        what = self.app.running(leg.source) if leg.before == IMAGE else f"vm:{self.app.name}"
+        words = ("--form", leg.after, "--from", f"lab:{leg.source}", "--to", f"lab:{leg.target}")
+        began = time.monotonic()
+        report = json.loads(self.ground.run("move", what, *words, "--output", "json"))
+        ended = time.monotonic()
+        if not writer.acknowledged_by(leg.target, _PATIENCE_S):
+            raise AssertionError("nobody acknowledges a write on the target")
+        since = [row for row in writer.acknowledged() if row.ended >= began]
+        self._look(leg, writer, owners)
+        if found := came_back(since, leg) or writer.both():
+            raise AssertionError(found)
+        self.ground.run("forget", report["move"], "--delete")
+        if left := hosts.on(leg.source, _LEFT).split():
+            raise AssertionError(f"at the source there is still {left}")
+        return _arrived(report, leg, ended - began, longest(since))
+
+    def _look(self, leg: Leg, writer: Writer, owners: str) -> None:
+        """The data on the target, by the app itself, and its owners, by the host."""
+        known = writer.acknowledged()  # first: the client goes on
+        if found := wrong(known, self.app.read(address(leg.target, self.app))):
+            raise AssertionError(found)
+        if leg.after == IMAGE and (now := hosts.on(leg.target, _OWNERS)) != owners:
+            raise AssertionError(f"owners in the volumes: {now!r} instead of {owners!r}")
+
+
+def _arrived(report: dict[str, Any], leg: Leg, seconds: float, unanswered_s: float) -> Arrived:
+    """Of the report. AssertionError if both sides answered the prober."""
+    cutover = report["cutover"]
+    if both := cutover["timeline"]["both_answered"]:
+        raise AssertionError(f"both hosts answered portkit: {both}")
+    sent = sum(each["transfer"]["sent_bytes"] for each in report["forms"])
+    sent += sum(each["sent_bytes"] for each in cutover["volumes"])
+    return Arrived(leg, seconds, cutover["timeline"]["downtime_s"], unanswered_s, sent)
+
+
+def made(journey: Journey) -> Told:
+    """A journey, on hosts that have nothing of an app but its image."""
+    for host in (HOME, journey.other):
+        hosts.on(host, _CLEAR)
+    with tempfile.TemporaryDirectory(prefix="portkit-journeys-") as folder:
+        ground = Ground(Path(folder))
+        return Traveller(ground, APPS[journey.app](), journey.other).go(journey)
+
+
+def main() -> int:
+    wanted = os.environ.get("JOURNEYS", "")
+    command = f"JOURNEYS='{wanted}' make bench-journeys" * bool(wanted)
+    rows: list[harness.Row] = []
+    with hosts.practice(HOME, *OTHERS):
+        for journey in [each for each in JOURNEYS if re.search(wanted, str(each))]:
+            done = made(journey)
+            harness.tell(f"{journey}: {done.wrong or 'well'}, {done.writes} writes")
+            rows += done.rows()
+            harness.save(NAME, rows, command=command)  # a run that is cut keeps what it has
+    return harness.finish(NAME, rows, command=command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
