@@ -93,7 +93,7 @@ def _engine(host: Host) -> closing[DockerSource]:
 def _shown(seen: Seen, kind: str, name: str) -> Shown:
     from portkit.engines.described import project as docker_project
 
-    found = docker_project.project(seen, name if kind == "project" else seen.containers[0].name)
+    found = docker_project.project(seen, name if kind == "project" else seen.containers[0].app)
     document = {key: environment.escaped(value) for key, value in found.document.items()}
     return Shown(document, found.findings)
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
@@ -13,6 +13,7 @@ from portkit.lab import Lab
 from tests.integration import clients
 from tests.integration.commands import (
     PORTKIT,
+    ROOT,
     SCHEMA,
     ask,
     moved,
@@ -39,6 +40,12 @@ def newest(store: Path) -> dict[str, Any]:
     return rows[0]
 
 
+def records(lab: Lab, host: str) -> list[dict[str, Any]]:
+    """What Kinto has in its database."""
+    books = f"http://{lab.address(host)}:8087/v1/buckets/shelf/collections/books/records"
+    return cast(list[dict[str, Any]], json.loads(ask(books, **clients.ME))["data"])
+
+
 @pytest.fixture
 def counted(lab: Lab) -> Iterator[str]:
     counter(lab, "counted", "-e", "SECRET=hush")
@@ -61,8 +68,7 @@ def test_a_database_and_its_server(lab: Lab, store: Path) -> None:
         assert 0 < timeline["downtime_s"] < 120
         assert timeline["both_answered"] == []
         clients.kinto(lab.address("gamma"))  # it also adds to what is there
-        records = f"http://{lab.address('gamma')}:8087/v1/buckets/shelf/collections/books/records"
-        assert len(json.loads(ask(records, **clients.ME))["data"]) == 2
+        assert len(records(lab, "gamma")) == 2
         assert "running" not in services("beta", first["move"], "image", store).values()
         refused = portkit("rollback", report["move"], store=store, check=False)
         assert refused.code == 10
@@ -70,6 +76,41 @@ def test_a_database_and_its_server(lab: Lab, store: Path) -> None:
         portkit("rollback", report["move"], "--discard-writes", store=store)
         wait_for(f"http://{lab.address('beta')}:8087/v1/__heartbeat__", 120)
         check()
+    assert ours(lab, "gamma") == before
+
+
+def test_a_database_goes_into_a_vm_and_comes_out_of_it(lab: Lab, store: Path) -> None:
+    """Read from the VM's disk, by a host with another image store: the same records, revisions and
+    owners, and the project goes on by its name."""
+    before = ours(lab, "gamma")
+    words = ("--from", "lab:alpha", "--to", "lab:beta", "--form", "disk", "--output", "json")
+    folder = ROOT / "fixtures/apps/kinto"
+    vm = json.loads(portkit("move", str(folder), *words, store=store).text)["move"]
+    moves = {"beta": [vm], "gamma": []}
+    try:
+        clients.kinto(lab.address("beta"))
+        known = records(lab, "beta")
+        assert len(known) == 1
+        words = ("--from", "lab:beta", "--to", "lab:gamma", "--form", "image", "--output", "json")
+        report = json.loads(portkit("move", "vm:kinto", *words, store=store).text)
+        moves["gamma"].append(report["move"])
+        assert report["cutover"]["timeline"]["both_answered"] == []
+        assert records(lab, "gamma") == known
+        clients.kinto(lab.address("gamma"))
+        data = "/var/lib/docker/volumes/kinto_data/_data"
+        owner = "docker exec $(docker ps -q --filter name=db) id -u postgres"
+        assert on(lab, "gamma", f"find {data} -printf '%U\\n' | sort -u; {owner}").split() == (
+            on(lab, "gamma", owner).split() * 2
+        )
+        shown = portkit("show", "project:kinto", "--on", "lab:gamma", store=store).text
+        assert shown.startswith("name: kinto\n")
+        portkit("forget", report["move"], "--delete", store=store)
+        moves["beta"].clear()
+    finally:
+        for host, made in moves.items():
+            for move in made:
+                there = ("--yes", "--data", move, "--on", f"lab:{host}")
+                portkit("rm", *there, store=store, check=False)
     assert ours(lab, "gamma") == before
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from portkit.engines.docker_client import LabelMap, Restart, Text, or_empty
+from portkit.engines.marks import ours
 from portkit.wire import labels
 
 CONTAINER = "container:"  # of a mode, before the id of the container whose namespace it is
@@ -175,6 +176,14 @@ class Container(Part):
         return self.Name.lstrip("/")
 
     @property
+    def app(self) -> str:
+        """The App that it is, alone: one that portkit made keeps the App's name, as its own name
+        says besides which Move made it, and is another one after each."""
+        told = self.Config.Labels
+        app = told.get(labels.APP, "")
+        return app if ours(told.get(labels.MOVE, ""), app) else self.name
+
+    @property
     def project(self) -> str:
         """The compose project that it is part of; "" for none."""
         return self.Config.Labels.get(labels.COMPOSE + "project", "")
@@ -196,4 +205,4 @@ class Container(Part):
     def service(self) -> str:
         """The service of a compose project, or a name made of its own."""
         told = self.Config.Labels.get(labels.COMPOSE + "service", "")
-        return told or _NOT_A_NAME.sub("-", self.name).strip("-._")[:63] or "app"
+        return told or _NOT_A_NAME.sub("-", self.app).strip("-._")[:63] or "app"

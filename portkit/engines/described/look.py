@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 import docker.errors
 
+from portkit.engines import docker_state
 from portkit.engines.described.answers import CONTAINER, Config, Container, Part
 from portkit.engines.described.project import Network, Seen, Volume
 from portkit.engines.described.reading import Engine
 from portkit.engines.docker_client import Malformed, Row, read, read_all
+from portkit.engines.marks import ours
 from portkit.engines.patience import Patient
 from portkit.wire import labels
 
@@ -36,22 +38,33 @@ class _Change(Part):
 
 
 def container(api: Patient, name: str) -> Seen | None:
-    """One container, by its name or id; None where there is none."""
+    """One container, by its name or id, or by its App's name where portkit made it; None where
+    there is none."""
     try:
         row = api.inspect_container(name)
     except docker.errors.NotFound:
-        return None
+        made = _made_of(api, name)
+        return _seen(api, [api.inspect_container(made[0])]) if len(made) == 1 else None
     return _seen(api, [row])
 
 
 def project(api: Patient, name: str) -> Seen | None:
-    """The containers of a compose project, in the order in which they were made; None where there
-    are none."""
+    """The containers of a compose project, or of an App that portkit put here, in the order in
+    which they were made; None where there are none."""
     rows = read_all(Row, api.containers(all=True, filters={"label": f"{_PROJECT}={name}"}))
     lasting = [row.Id for row in rows if row.Labels.get(_ONE_OFF, "False") != "True"]
-    inspected = [api.inspect_container(identity) for identity in lasting]
+    inspected = [api.inspect_container(each) for each in lasting or _made_of(api, name)]
     inspected.sort(key=lambda row: str(row.get("Created", "")))
     return _seen(api, inspected) if inspected else None
+
+
+def _made_of(api: Patient, app: str) -> list[str]:
+    """The ids of the containers that portkit made of an App: one that is alone has no labels of
+    compose's. Those that have moved away are left out where others run."""
+    rows = read_all(Row, api.containers(all=True, filters={"label": f"{labels.APP}={app}"}))
+    mine = [row for row in rows if ours(row.Labels.get(labels.MOVE, ""), app)]
+    running = [row for row in mine if docker_state.runs(row.State)]
+    return [row.Id for row in running or mine]
 
 
 def _seen(api: Patient, rows: Iterable[Any]) -> Seen:

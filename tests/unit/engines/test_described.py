@@ -85,6 +85,52 @@ def test_the_network_of_another_container_of_the_file() -> None:
     assert services["beside"]["network_mode"] == "service:other"
 
 
+MADE = {"portkit.move": "pk-0123456789ab", "portkit.app": "shop", "portkit.form": "image"}
+
+
+def _made_by_portkit(labels: dict[str, str]) -> Recorded:
+    """`changed`, as portkit has put it on a host."""
+    answers = said("28.5")
+    row = answers["inspect_container changed"]
+    row["Name"], row["Config"]["Labels"] = "/portkit-shop-0123456789ab", labels
+    for name in (row["Id"], row["Name"][1:]):
+        answers[f"inspect_container {name}"] = row
+
+    class Listing(Recorded):
+        def containers(self, filters: dict[str, str], **_: object) -> Any:
+            key, _, value = filters["label"].partition("=")
+            return [{"Id": row["Id"], "Labels": labels}] if labels.get(key) == value else []
+
+    return Listing(answers)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("container", "portkit-shop-0123456789ab"),
+        ("container", "shop"),
+        ("project", "shop"),
+    ],
+)
+def test_an_app_keeps_its_name_wherever_portkit_has_put_it(kind: str, name: str) -> None:
+    """Its container has another name after each Move."""
+    seen = getattr(docker_look, kind)(_made_by_portkit(MADE), name)
+    assert [each.app for each in seen.containers] == ["shop"]
+    document = docker_project.project(seen, seen.containers[0].app).document
+    assert (document["name"], list(cast(dict[str, Any], document["services"]))) == (
+        "shop",
+        ["shop"],
+    )
+
+
+def test_a_label_that_portkit_would_not_write_names_no_app() -> None:
+    forged = _made_by_portkit({**MADE, "portkit.move": "mine"})
+    assert docker_look.container(cast(Any, forged), "shop") is None
+    seen = docker_look.container(cast(Any, forged), "portkit-shop-0123456789ab")
+    assert seen is not None
+    assert seen.containers[0].app == "portkit-shop-0123456789ab"
+
+
 @pytest.mark.parametrize(
     ("field", "value", "rule"),
     [
@@ -309,7 +355,7 @@ def test_portkit_reads_the_file() -> None:
 
 
 def test_nothing_of_that_name() -> None:
-    assert docker_look.container(cast(Any, Recorded({})), "nobody") is None
+    assert docker_look.container(cast(Any, Recorded({"containers": []})), "nobody") is None
 
 
 @given(st.data())
