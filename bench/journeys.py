@@ -50,7 +50,8 @@ _FIRST = 100  # writes before the first leg
 _PAUSE_S = 0.7
 _PATIENCE_S = 300.0
 _OWNERS = (
-    "for v in $(docker volume ls -q | grep -v ^portkit-); do cd $(docker volume inspect -f '{{.Mountpoint}}' $v) && "
+    "for v in $(docker volume ls -q | grep -v ^portkit-); do "
+    "cd $(docker volume inspect -f '{{.Mountpoint}}' $v) && "
     "echo $v $(stat -c '%u:%g %a' .) && find . -printf '%y %U:%G %m\\n' | sort -u; done"
 )
 # All that an app could be in on a host.
