@@ -59,7 +59,7 @@ _LEFT = "docker ps -aq; docker volume ls -q; virsh -q list --all --name"
 _CLEAR = (
     "docker ps -aq | xargs -r docker rm -f; docker volume ls -q | xargs -r docker volume rm; "
     "for n in $(virsh -q list --all --name); do virsh destroy $n; virsh undefine --nvram $n; done; "
-    "rm -rf /var/lib/portkit/moves /var/lib/portkit/instances"
+    "docker network prune -f; rm -rf /var/lib/portkit/moves /var/lib/portkit/instances"
 )
 _FORGET = "docker image prune -af; rm -rf /var/lib/portkit/store"
 
