@@ -55,7 +55,10 @@ _OWNERS = (
     "echo $v $(stat -c '%u:%g %a' .) && find . -printf '%y %U:%G %m\\n' | sort -u; done"
 )
 # All that an app could be in on a host.
-_LEFT = "docker ps -aq; docker volume ls -q; virsh -q list --all --name"
+_LEFT = (
+    "docker ps -aq; docker volume ls -q; docker network ls -q --filter type=custom; "
+    "virsh -q list --all --name"
+)
 _CLEAR = (
     "docker ps -aq | xargs -r docker rm -f; docker volume ls -q | xargs -r docker volume rm; "
     "for n in $(virsh -q list --all --name); do virsh destroy $n; virsh undefine --nvram $n; done; "

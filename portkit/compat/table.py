@@ -58,7 +58,8 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         host.network,
-        remedy="Remove the App that it is of there, or give this one another `name:`.",
+        remedy="Remove the App that it is of there (if it has moved away, portkit forget ID "
+        "--delete), or give this one another `name:`.",
         forms=_IMAGE,
         error=ConflictError,
     ),

@@ -417,11 +417,14 @@ class Docker:
         with self._errors("remove the container"):
             self._api.remove_container(row.Id, force=True)
 
-    def _networks(self, label: str) -> list[NetworkRow]:
+    def _networks(self, label: str = "") -> list[NetworkRow]:
+        """Those with a label; "" is all."""
         from portkit.engines.docker_client import NetworkRow, read_all
 
         with self._errors("list networks"):
-            return read_all(NetworkRow, self._api.networks(filters={"label": label}))
+            return read_all(
+                NetworkRow, self._api.networks(filters={"label": label} if label else {})
+            )
 
     def _volumes(self, label: str = "") -> list[Volume]:
         """Those with a label; "" is all."""

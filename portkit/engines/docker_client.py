@@ -151,6 +151,10 @@ class _RowMount(_Answer):
     Name: Text = ""  # of a volume; a folder of the host has none
 
 
+class _RowNetworks(_Answer):
+    Networks: Annotated[dict[str, dict[str, object] | None], or_empty(dict)] = {}
+
+
 class Row(_Answer):
     """A container of the list."""
 
@@ -162,6 +166,12 @@ class Row(_Answer):
 
     Ports: Annotated[list[_Published], Field(max_length=_PORTS), or_empty(list)] = []
     Mounts: Annotated[list[_RowMount], Field(max_length=10_000), or_empty(list)] = []
+    NetworkSettings: Annotated[_RowNetworks, or_empty(_RowNetworks)] = _RowNetworks()
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The names of the networks that it is in, also when it does not run."""
+        return tuple(self.NetworkSettings.Networks)
 
     @property
     def service(self) -> str:
@@ -250,6 +260,7 @@ class NetworkRow(_Answer):
 
     Id: Annotated[str, Field(pattern=r"^[0-9a-zA-Z_.-]{1,128}$")]
     Name: Text = ""
+    Labels: LabelMap = {}
 
 
 class Volume(_Answer):

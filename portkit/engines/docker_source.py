@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from portkit.engines import docker_state
 from portkit.engines.docker import Docker
+from portkit.engines.docker_behind import Behind, behind
 from portkit.errors import AppError, BootError, ConflictError, EngineError, PortkitError
-from portkit.model import ContentFile, Live, LiveVolume, OnTaken
+from portkit.model import ContentFile, Live
 from portkit.wire import labels
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
@@ -179,16 +180,16 @@ class DockerSource(Docker):
         rows = self._rows_of([each.id for each in live.containers])
         names = {each.id: each.service for each in live.containers}
         found = [f"container {row.Id[:12]} ({names[row.Id]}): {row.Status}" for row in rows]
-        for volume, why in self._volumes_of(live, back).items():
-            found.append(
-                f"volume {volume}" + (f" ({why}; portkit does not delete it)" if why else "")
-            )
+        for each in self._behind(live, back):
+            why = f" ({each.why}; portkit does not delete it)" if each.why else ""
+            found.append(f"{each.kind} {each.name}{why}")
         images = dict.fromkeys(row.Image for row in rows if row.Image)
         return (*found, *(f"image {name} (portkit does not delete it)" for name in images))
 
     def delete(self, live: Live, back: Mapping[str, str]) -> tuple[str, ...]:
-        """Remove the containers and volumes of an App that has moved away; which volumes could not
-        be removed, in words. ConflictError while one of the containers runs. back: as in `left`."""
+        """Remove the containers of an App that has moved away, and the volumes and networks that
+        were made for it; which of these could not be removed, in words. ConflictError while one of
+        the containers runs. back: as in `left`."""
         there = {row.Id for row in self._rows_of([each.id for each in live.containers])}
         running = [
             each.service for each in live.containers if each.id in there and self._runs(each.id)
@@ -199,17 +200,18 @@ class DockerSource(Docker):
                 details=f"{', '.join(running)} on {self._host}",
                 resolution="Nothing was deleted. Find out who started it there.",
             )
-        volumes = self._volumes_of(live, back)  # which needs the containers
+        things = self._behind(live, back)  # which needs the containers
         with self._errors("remove what was moved away"):
             for identity in there:
                 self._api.remove_container(identity)
+        remove = {"volume": self._api.remove_volume, "network": self._api.remove_network}
         stay = []
-        for volume in (name for name, why in volumes.items() if not why):
+        for each in (each for each in things if not each.why):
             try:
                 with self._errors("remove what was moved away"):
-                    self._api.remove_volume(volume)
+                    remove[each.kind](each.id)
             except PortkitError as error:
-                stay.append(f"volume {volume}: {error.details}")
+                stay.append(f"{each.kind} {each.name}: {error.details}")
         return tuple(stay)
 
     def _rows_of(self, ids: Sequence[str]) -> list[Row]:
@@ -217,29 +219,15 @@ class DockerSource(Docker):
         with self._errors("list containers"):
             return [row for row in self._listed({"id": list(ids)}, all_=True) if row.Id in ids]
 
-    def _volumes_of(self, live: Live, back: Mapping[str, str]) -> dict[str, str]:
-        """Those of its volumes that are still here, by name, each with the reason why it is not
-        deleted with what has moved away; "" where it is. back: as in `left`.
-
-        One of that name may have been made anew, and may hold other data. It is the same while a
-        container of the App has it, which the engine does not let go. Its time of creation says so
-        as well, but Docker 20.10 gives the time of the last change in the volume's folder instead.
-        """
+    def _behind(self, live: Live, back: Mapping[str, str]) -> list[Behind]:
+        """The volumes and networks that were made for an App and are still here. back: as in
+        `left`."""
         own = {each.id for each in live.containers}
         with self._errors("list containers"):
             rows = self._listed({}, all_=True)
-        users: dict[str, list[str]] = {}
-        for row in rows:
-            for mount in row.Mounts:
-                users.setdefault(mount.Name, []).append(row.Id)
-        volumes = {each.name: each for each in live.volumes if each.name}
-        return {
-            row.Name: _why_left(
-                volumes[row.Name], row.CreatedAt, users.get(row.Name, ()), own, back
-            )
-            for row in self._volumes()
-            if row.Name in volumes
-        }
+        mine = [row for row in rows if row.Id in own]
+        networks = self._networks() if any(row.networks for row in mine) else []
+        return behind(self._volumes(), networks, rows, live, back)
 
     def _runs(self, identity: str) -> bool:
         with self._errors("look at the container"):
@@ -261,27 +249,6 @@ class DockerSource(Docker):
 
         rows = read_all(Row, self._api.containers(all=all_, filters=dict(filters)))
         return [_named_by_compose(row) for row in rows]
-
-
-def _why_left(
-    volume: LiveVolume,
-    created: str,
-    users: Sequence[str],
-    own: Collection[str],
-    back: Mapping[str, str],
-) -> str:
-    """Why a volume of the source is not deleted with what has moved away; "" where it is. created:
-    when the one that is there was. users: ids of all containers that have it, whether they run or
-    not; own: those of the App. Pure."""
-    if volume.way is OnTaken.KEEP:
-        return "its data is nowhere else"
-    if volume.name in back:
-        return f"it is the App's again, by Move {back[volume.name]}"
-    if others := [each[:12] for each in users if each not in own]:
-        return f"it is in use by container {', '.join(others)[:200]}"
-    if created != volume.created and not users:
-        return "may be another of that name"
-    return ""
 
 
 def _named_by_compose(row: Row) -> Row:

@@ -46,8 +46,8 @@ def left_behind(
     """What a Move has left at the source of a running App: stopped, fenced, with its data; and what
     volumes of the target had that it replaced. None for a Move that stopped nothing.
 
-    delete: remove its containers and volumes there, and what was set aside. ConflictError when the
-    Move has not ended, when the App runs there, or when a volume there cannot be removed.
+    delete: remove its containers, volumes and networks there, and what was set aside. ConflictError
+    when the Move has not ended, when the App runs there, or when one of these cannot be removed.
     """
     journal = journal or Journal()
     entry = journal.get(identity)
@@ -136,12 +136,12 @@ def require_nothing_aside(
 
 
 def _refuse_staying(identity: str, source: str, stay: Sequence[str]) -> None:
-    """ConflictError where a volume could not be removed; all else was."""
+    """ConflictError where a volume or a network could not be removed; all else was."""
     if stay:
         raise ConflictError(
-            "a volume of the App could not be removed at its source",
+            "something of the App could not be removed at its source",
             details=f"{source}: {'; '.join(stay)}"[:2000],
-            resolution="All else that stayed behind was removed. See what uses the volume, and try "
+            resolution="All else that stayed behind was removed. See what uses it, and try "
             f"again; or leave it there: portkit forget {identity} --keep",
         )
 

@@ -271,11 +271,11 @@ def forget(identity: str, delete: bool, keep: bool) -> None:
 
     An App that was running when it was moved is still at its source, stopped and with its data.
     What is there is printed, also what is forwarded from there, and what volumes of the target had
-    that the Move replaced (--volumes override). With --delete, its containers and volumes are
-    removed, and what was set aside, and the forward ends; with --keep they are left to you. Without
-    either, nothing is forgotten. A volume there that is in use, or that a later Move has given to
-    the App again, is not removed. What was set aside can only be reached by this Move, so --keep is
-    refused while it is there.
+    that the Move replaced (--volumes override). With --delete, its containers, volumes and networks
+    are removed, and what was set aside, and the forward ends; with --keep they are left to you.
+    Without either, nothing is forgotten. What is in use there is not removed, nor is a volume that
+    a later Move has given to the App again. What was set aside can only be reached by this Move, so
+    --keep is refused while it is there.
 
     \b
     Examples:

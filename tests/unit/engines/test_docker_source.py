@@ -13,6 +13,7 @@ from tests.unit.fake_engine import FakeEngine, fake_engine
 
 DB, WEB = "d" * 64, "e" * 64
 BOTH = (DB, WEB)
+MOVE = "pk-0123456789ab"
 
 
 @pytest.fixture
@@ -205,3 +206,69 @@ def test_a_volume_that_cannot_be_removed_does_not_hold_up_the_rest(
     (stay,) = docker.delete(live, {})
     assert stay == "volume data: web1: volume is in use"
     assert engine.asked("DELETE", f"/containers/{WEB}")
+
+
+def in_networks(engine: FakeEngine, *, other: tuple[str, ...] = ()) -> Live:
+    """web has ended, in a network of compose's, one of its own Move's, and two of somebody else.
+
+    other: the networks that another container is in, which does not run either.
+    """
+    have(engine, db="exited no", web="exited no")
+    (_, rows) = engine.answers["GET /containers/json"]
+    db, web = rows
+    places = dict.fromkeys(("shop_default", "shop_own", "lan", "blog_default"))
+    mine = {"portkit.move": MOVE, "portkit.app": "shop", "com.docker.compose.project": "shop"}
+    web |= {"Labels": {**web["Labels"], **mine}, "NetworkSettings": {"Networks": places}}
+    db["NetworkSettings"] = {"Networks": dict.fromkeys(other)}
+    engine.answers["GET /networks"] = (
+        200,
+        [
+            {"Id": "1", "Name": "shop_default", "Labels": {"com.docker.compose.project": "shop"}},
+            {"Id": "2", "Name": "shop_own", "Labels": {"portkit.move": MOVE}},
+            {"Id": "3", "Name": "lan", "Labels": None},
+            {"Id": "4", "Name": "blog_default", "Labels": {"com.docker.compose.project": "blog"}},
+            {"Id": "5", "Name": "shop_later", "Labels": {"com.docker.compose.project": "shop"}},
+        ],
+    )
+    files = f"portkit-{MOVE[3:]}-content"
+    volumes = [{"Name": name} for name in (files, "portkit-ffffffffffff-content")]
+    engine.answers["GET /volumes"] = (200, {"Volumes": volumes})
+    for path in (f"containers/{WEB}", "networks/1", "networks/2", f"volumes/{files}"):
+        engine.answers[f"DELETE /{path}"] = (204, b"")
+    return Live((LiveContainer(WEB, "web", "always", running=True),), ())
+
+
+def test_the_networks_and_files_of_the_app_go_with_it(
+    engine: FakeEngine, docker: DockerSource
+) -> None:
+    """Else it could not come back; what it only has joined is somebody else's."""
+    live = in_networks(engine)
+    files = f"volume portkit-{MOVE[3:]}-content"
+    assert docker.left(live, {})[1:] == (files, "network shop_default", "network shop_own")
+    assert docker.delete(live, {}) == ()
+    deleted = [path.partition("?")[0] for how, path, _ in engine.requests if how == "DELETE"]
+    assert [path.split("/", 2)[2] for path in deleted] == [
+        f"containers/{WEB}",
+        f"volumes/portkit-{MOVE[3:]}-content",
+        "networks/1",
+        "networks/2",
+    ]
+
+
+def test_a_network_that_another_container_is_in_stays(
+    engine: FakeEngine, docker: DockerSource
+) -> None:
+    live = in_networks(engine, other=("shop_default",))
+    said = f"network shop_default (it is in use by container {DB[:12]}; portkit does not delete it)"
+    assert said in docker.left(live, {})
+    assert docker.delete(live, {}) == ()
+    assert engine.asked("DELETE", "/networks/2")
+    assert not engine.asked("DELETE", "/networks/1")
+
+
+def test_a_network_that_cannot_be_removed_is_told(engine: FakeEngine, docker: DockerSource) -> None:
+    live = in_networks(engine)
+    engine.answers["DELETE /networks/1"] = (403, {"message": "has active endpoints"})
+    (stay,) = docker.delete(live, {})
+    assert stay == "network shop_default: web1: has active endpoints"
+    assert engine.asked("DELETE", "/networks/2")
