@@ -14,10 +14,11 @@ did; and the owners and modes in a volume must be as they were when the app was 
 app is in containers. (In a VM, the app could not write otherwise.) What has stayed behind at the
 source is then removed by `portkit forget --delete`, and nothing may be left there.
 
-The bar is that this holds for each leg; a journey ends with one that goes wrong. Downtime (longest time between two right answers), what was
-sent and the duration of a leg are kept beside it: first of the leg from alpha, then of the one to
-alpha. They decide nothing, and the machine may do other work meanwhile; an emulated processor
-shares it. JOURNEYS is a regular expression, such as `^kinto, gamma`, of the journeys to make.
+The bar is that this holds for each leg; a journey ends with one that goes wrong. Downtime (longest
+time between two right answers), what was sent and the duration of a leg are kept beside it: first
+of the leg from alpha, then of the one to alpha. They decide nothing, and the machine may do other
+work meanwhile; an emulated processor shares it. JOURNEYS is a regular expression, such as
+`^kinto, gamma`, of the journeys to make.
 """
 
 from __future__ import annotations
