@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,15 @@ ROOT = Path(__file__).parents[2]
 STAGES = {"app", "package", "transfer", "boot", "compat", "measure", "report"}
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def imports(path: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -43,7 +50,7 @@ def needs(path: Path, known: set[str]) -> set[str]:
     """The modules that one imports, anywhere in it. `from room import module` needs the module;
     the room's own `__init__` is only on the way to it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -76,9 +83,8 @@ def test_the_formatter_is_obeyed() -> None:
     """Nothing is kept from it, and no `*("a", "b")` only keeps words on one line."""
     folders = ("portkit", "cli", "bench", "tests", "scripts", "examples")
     for path in (path for folder in folders for path in modules(folder)):
-        text = path.read_text()
-        assert "# fmt: " + "skip" not in text, path
-        for node in ast.walk(ast.parse(text)):
+        assert "# fmt: " + "skip" not in path.read_text(), path
+        for node in nodes(path):
             if isinstance(node, ast.Starred) and isinstance(node.value, ast.Tuple | ast.List):
                 pytest.fail(f"{path}:{node.lineno}: write the items themselves")
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from portkit.errors import AppError, BootError
 from portkit.expected import Expected, why_not
 from portkit.health import choose
+from portkit.measure import probe as probe_room
 from portkit.measure import ttfr
 from portkit.measure.probe import UnsaidError, ask
 from portkit.model import Form, HealthProbe, Method, Port
@@ -192,10 +195,21 @@ HEADS = b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 5000
     ],
 )
 def test_another_application_is_not_taken_for_it(
-    said: bytes, probe: HealthProbe, words: str
+    said: bytes, probe: HealthProbe, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The time is up as soon as an answer was found to be another one's."""
+    found, told = [], probe_room._told
+    clock = SimpleNamespace(sleep=time.sleep)
+    clock.monotonic = lambda: time.monotonic() + 3600 * any(words in text for text in found)
+
+    def tell(*answer: Any) -> str:
+        found.append(told(*answer))
+        return found[-1]
+
+    monkeypatch.setattr(probe_room, "_told", tell)
+    monkeypatch.setattr(probe_room, "time", clock)
     with saying(said) as address, pytest.raises(BootError) as caught:
-        ttfr(replace(probe, timeout_s=1.5), address, started=0, alive=fine)
+        ttfr(replace(probe, timeout_s=60), address, started=0, alive=fine)
     assert words in caught.value.details
 
 

@@ -7,19 +7,23 @@ import pytest
 from scripts import figures
 
 
-def test_functions_are_short() -> None:
-    found = figures.figures()
-    assert found.median_length <= 10
-    length, where = found.functions[0]
+@pytest.fixture(scope="module")
+def product() -> figures.Figures:
+    return figures.figures()
+
+
+def test_functions_are_short(product: figures.Figures) -> None:
+    assert product.median_length <= 10
+    length, where = product.functions[0]
     assert length <= 60, where
 
 
-def test_what_is_public_is_documented() -> None:
-    assert figures.figures().documented_share >= 0.9
+def test_what_is_public_is_documented(product: figures.Figures) -> None:
+    assert product.documented_share >= 0.9
 
 
-def test_any_is_at_edges() -> None:
-    assert figures.figures().any_per_1000 <= 5
+def test_any_is_at_edges(product: figures.Figures) -> None:
+    assert product.any_per_1000 <= 5
 
 
 def test_what_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,24 +19,24 @@ from portkit import process
 from portkit.errors import HostError, TransferError, VerifyError
 from portkit.halt import Halt, Halted
 from portkit.host import calls
-from portkit.host.calls import BOOT, Remote
+from portkit.host.calls import Remote
 from portkit.host.facts import parse_facts
 from portkit.host.ssh import failure
 from portkit.progress import NullObserver
 from portkit.remote.facts import loop_s
 from portkit.wire import codec, frames
 from portkit.wire import recipe as ops
+from tests import remote_half
 from tests.factories import FACTS
 
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Iterator[Remote]:
-    env = {"PORTKIT_REMOTE_STORE": str(tmp_path / "store"), "PATH": os.environ["PATH"]}
-    argv = [sys.executable, "-I", "-c", BOOT]
+    env = {"PORTKIT_REMOTE_STORE": str(tmp_path / "store")}
     with ExitStack() as stack:
 
         def start() -> process.Process:
-            return stack.enter_context(process.popen(argv, stdin=process.PIPE, env=env))
+            return stack.enter_context(remote_half.started(env))
 
         yield Remote(start, NullObserver(), lambda: "")
 
@@ -156,11 +156,10 @@ def test_the_size_is_told_before_the_digest(remote: Remote) -> None:  # hostile 
 
 
 def test_the_hosts_store_is_private_under_any_umask(tmp_path: Path) -> None:  # hostile input 60
-    env = {"PORTKIT_REMOTE_STORE": str(tmp_path / "a/store"), "PATH": os.environ["PATH"]}
+    env = {"PORTKIT_REMOTE_STORE": str(tmp_path / "a/store")}
     before = os.umask(0)
     try:
-        argv = [sys.executable, "-I", "-c", BOOT]
-        with process.popen(argv, stdin=process.PIPE, env=env) as child:
+        with remote_half.started(env) as child:
             remote = Remote(lambda: child, NullObserver(), lambda: "")
             args = order(digest_of(b"x"), 1)
             remote.call("store.apply", args, send=[sealed(recipe_of(b"x"))])

@@ -1,7 +1,6 @@
 """A host that lies: banners, other shells, forged, huge and coloured answers."""
 
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -22,6 +21,7 @@ from portkit.host.calls import BOOT, Remote
 from portkit.progress import NullObserver
 from portkit.remote import serve
 from portkit.wire import frames
+from tests import remote_half
 
 # Greets as the remote half does; then says FRAMES after each call, whatever it was.
 FORGER = """
@@ -278,8 +278,7 @@ def test_any_frame_is_json_or_refused(payload: bytes) -> None:  # hostile input 
 
 def test_a_bad_call_does_not_end_the_remote_half() -> None:
     """hostile input 59: the error tells the kind of exception, never the call's values."""
-    env = {"PATH": os.environ["PATH"], "PORTKIT_REMOTE_STORE": "/nonexistent"}
-    with process.popen([sys.executable, "-I", "-c", BOOT], stdin=process.PIPE, env=env) as child:
+    with remote_half.started({"PORTKIT_REMOTE_STORE": "/nonexistent"}) as child:
         remote = Remote(lambda: child, NullObserver(), lambda: "")
         with pytest.raises(TransferError) as caught:
             remote.call("store.apply", {"digest": "sha256:" + "0" * 64, "size": "hunter2"})

@@ -1,16 +1,14 @@
 """The remote half's verbs on images, with an engine of our own behind it."""
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from portkit import process
 from portkit.errors import AppError, EngineError, PortkitError
-from portkit.host.calls import BOOT, Remote
+from portkit.host.calls import Remote
 from portkit.progress import NullObserver
+from tests import remote_half
 from tests.unit.fake_engine import FakeEngine, fake_engine
 
 OURS, THEIRS = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -27,11 +25,10 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
 @pytest.fixture
 def remote(tmp_path: Path, engine: FakeEngine) -> Iterator[Remote]:
     env = {
-        "PATH": os.environ["PATH"],
         "PORTKIT_REMOTE_STORE": str(tmp_path / "store"),
         "PORTKIT_DOCKER_SOCKET": str(engine.socket),
     }
-    with process.popen([sys.executable, "-I", "-c", BOOT], stdin=process.PIPE, env=env) as child:
+    with remote_half.started(env) as child:
         yield Remote(lambda: child, NullObserver(), lambda: "")
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import select
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -19,10 +18,11 @@ import pytest
 from portkit import process
 from portkit.errors import TransferError
 from portkit.host import calls, pipes
-from portkit.host.calls import BOOT, Remote
+from portkit.host.calls import Remote
 from portkit.progress import NullObserver
 from portkit.wire import frames
 from portkit.wire import recipe as ops
+from tests import remote_half
 
 MANY_S = 500  # of a slow call: more than the silence that ends one, less than a call may take
 _STUCK_S = 120.0  # of real time
@@ -111,7 +111,7 @@ class Host:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.links: list[Link] = []
         self._gate = folder / "gate"
-        self._env = {"PORTKIT_REMOTE_STORE": str(folder / "store"), "PATH": os.environ["PATH"]}
+        self._env = {"PORTKIT_REMOTE_STORE": str(folder / "store")}
         self._stack = stack
         self.on_start: Callable[[Link], None] = lambda _: None
         self.remote = Remote(self._start, NullObserver(), lambda: "")
@@ -121,8 +121,7 @@ class Host:
         self._gate.write_text("x")
 
     def _start(self) -> process.Process:
-        argv = [sys.executable, "-I", "-c", BOOT]
-        far = self._stack.enter_context(process.popen(argv, stdin=process.PIPE, env=self._env))
+        far = self._stack.enter_context(remote_half.started(self._env))
         self.links.append(Link(far, self._stack))
         self.on_start(self.links[-1])
         near: Any = self.links[-1].near

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from portkit import process
 from portkit.errors import AppError, EngineError
 from portkit.host import Host
-from portkit.host.calls import BOOT, Remote
+from portkit.host.calls import Remote
 from portkit.model import Build, GitUrl
 from portkit.package import build as build_room
 from portkit.package.build import _INLINE, _names, _write, build
 from portkit.progress import NullObserver
+from tests import remote_half
 
 # Writes its arguments and environment down; the image's id goes where --iidfile says.
 DOCKER = """\
@@ -64,8 +64,7 @@ def calls(tmp_path: Path) -> Any:
             "DOCKER_HOST": "tcp://192.0.2.1:2375",
             **more,
         }
-        argv = [sys.executable, "-I", "-c", BOOT]
-        with process.popen(argv, stdin=process.PIPE, env=env) as child:
+        with remote_half.started(env) as child:
             build(Host("local", None, Remote(lambda: child, NullObserver(), str)), what)
         return [json.loads(row) for row in log.read_text().splitlines()]
 

@@ -2,24 +2,22 @@
 
 import io
 import json
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from portkit import process
 from portkit.errors import AppError, EngineError, SpaceError, VerifyError
 from portkit.host import Host
-from portkit.host.calls import BOOT, Remote
+from portkit.host.calls import Remote
 from portkit.image_config import parse_image_config
 from portkit.model import Artifact, Form
 from portkit.package import tarball
 from portkit.package.changes import Changed, appended, changed
 from portkit.progress import NullObserver
 from portkit.store import Store
+from tests import remote_half
 from tests.unit.exports import ID, give, row, tar
 from tests.unit.fake_engine import FakeEngine, fake_engine
 
@@ -49,8 +47,7 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
 
 @pytest.fixture
 def host(tmp_path: Path, engine: FakeEngine) -> Iterator[Host]:
-    env = {"PATH": os.environ["PATH"], "PORTKIT_DOCKER_SOCKET": str(engine.socket)}
-    with process.popen([sys.executable, "-I", "-c", BOOT], stdin=process.PIPE, env=env) as child:
+    with remote_half.started({"PORTKIT_DOCKER_SOCKET": str(engine.socket)}) as child:
         # Another name than "local", so that it is compressed on the way.
         yield Host("far", None, Remote(lambda: child, NullObserver(), str))
 

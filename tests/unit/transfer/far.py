@@ -1,14 +1,13 @@
 """The real remote half over pipes, with a Store of its own."""
 
-import os
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 from portkit import process
-from portkit.host.calls import BOOT, Remote
+from portkit.host.calls import Remote
 from portkit.progress import NullObserver
 from portkit.store import Store
+from tests import remote_half
 
 
 class Far:
@@ -17,17 +16,24 @@ class Far:
     def __init__(self, root: Path, stack: ExitStack) -> None:
         self.store = Store(root)
         self._stack = stack
+        self._connect()
+
+    def _connect(self) -> None:
         self.remote = Remote(self._start, NullObserver(), lambda: "")
 
+    def revive(self) -> None:
+        """For another test: as after the first connection, if the last test has changed that."""
+        self.remote.limit = None
+        if self.process.poll() is not None:
+            self._connect()
+
     def _start(self) -> process.Process:
-        env = {"PORTKIT_REMOTE_STORE": str(self.store.root), "PATH": os.environ["PATH"]}
+        env = {"PORTKIT_REMOTE_STORE": str(self.store.root)}
         env["PORTKIT_DOCKER_SOCKET"] = str(self.store.root / "no-engine")
         env["PORTKIT_MOVES"] = str(self.store.root.parent / f"{self.store.root.name}-moves")
         env["PORTKIT_INSTANCES"] = str(self.store.root.parent / f"{self.store.root.name}-instances")
-        argv = [sys.executable, "-I", "-c", BOOT]
-        self.process = self._stack.enter_context(
-            process.popen(argv, stdin=process.PIPE, env=env, stderr=process.DEVNULL)
-        )
+        half = remote_half.started(env, stderr=process.DEVNULL)
+        self.process = self._stack.enter_context(half)
         return self.process
 
     def files(self) -> list[str]:

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import stat
-from contextlib import ExitStack
 from pathlib import Path
 
 from portkit.host import Host
@@ -15,9 +14,9 @@ from tests.unit.transfer.far import Far
 class Pair:
     """`origin` and `target` are folders; `ends` the hosts that they are on."""
 
-    def __init__(self, root: Path, stack: ExitStack) -> None:
+    def __init__(self, root: Path, ends: list[Far]) -> None:
         self.origin, self.target = root / "origin", root / "target"
-        self.ends = [Far(root / name, stack) for name in ("one", "two")]
+        self.ends = ends
         self.hosts = [
             Host(name, None, end.remote) for name, end in zip("ab", self.ends, strict=True)
         ]

@@ -4,19 +4,18 @@ import gzip
 import hashlib
 import io
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from portkit import process
 from portkit.host import calls
-from portkit.host.calls import BOOT, Remote
+from portkit.host.calls import Remote
 from portkit.progress import NullObserver
 from portkit.remote import layers, store
 from portkit.wire import codec
 from portkit.wire import recipe as ops
 from portkit.wire.frames import RemoteError
+from tests import remote_half
 
 WITHOUT = "from portkit.wire import codec\ncodec._LIB = None\n"
 
@@ -42,8 +41,7 @@ def test_encodings_are_what_both_ends_have(
         monkeypatch.setattr(calls, "_LOADER", code)
     if not here:
         monkeypatch.setattr(codec, "_LIB", None)
-    env = {"PORTKIT_REMOTE_STORE": str(tmp_path / "store"), "PATH": os.environ["PATH"]}
-    with process.popen([sys.executable, "-I", "-c", BOOT], stdin=process.PIPE, env=env) as child:
+    with remote_half.started({"PORTKIT_REMOTE_STORE": str(tmp_path / "store")}) as child:
         remote = Remote(lambda: child, NullObserver(), lambda: "")
         assert remote.encodings == wanted
         _send(remote, remote.encodings[0])
