@@ -99,7 +99,7 @@ class Ground:
         words = ["move", *SUBJECT.words, "--from", f"lab:{hosts.SOURCE}", "--live"]
         words += ["--to", f"lab:{hosts.TARGET}", "--output", "json", "--progress", "quiet"]
         reports: list[dict[str, Any]] = []
-        self._settle()
+        _settle()
         cost = hosts.cost(lambda: reports.append(json.loads(self.run(*words).text)), _rate())
         (report,) = reports
         timeline = report["cutover"]["timeline"]
@@ -120,10 +120,11 @@ class Ground:
         to = f"qemu+ssh://root@{lab.host(hosts.TARGET).address}/system?keyfile={hosts.KEY}"
         words = f"virsh migrate --live --persistent --copy-storage-all {name} '{to}'"
         sides = {SOURCE: side(hosts.SOURCE), TARGET: side(hosts.TARGET)}
-        self._settle()
+        _settle()
         with Prober(sides) as prober:
             time.sleep(_BEFORE_S)
             cost = hosts.cost(lambda: hosts.on(hosts.SOURCE, words), _rate())
+            _await_answer(hosts.TARGET)
             gone_s = downtime(prober)
         stood = _stood(hosts.on(hosts.TARGET, f"virsh domjobinfo {name} --completed"))
         hosts.on(hosts.TARGET, f"virsh destroy {name} && virsh undefine {name}; rm -rf {folder}")
@@ -147,19 +148,25 @@ class Ground:
             f"chown root:libvirt-qemu kernel initrd {_INSTANCES}/base/*",
         )
 
-    def _settle(self) -> None:
-        """The VM answers on alpha, and what others have written is written."""
-        url, end = f"http://{lab.host(hosts.SOURCE).address}:{PORT}/", time.monotonic() + _BOOTS_S
-        while True:
-            try:
-                with urllib.request.urlopen(url, timeout=5) as answer:
-                    answer.read()
-                break
-            except OSError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(_BEFORE_S)
-        os.sync()
+
+def _settle() -> None:
+    """The VM answers on alpha, and what others have written is written."""
+    _await_answer(hosts.SOURCE)
+    os.sync()
+
+
+def _await_answer(name: str) -> None:
+    """Until the VM answers on a host."""
+    url, end = f"http://{lab.host(name).address}:{PORT}/", time.monotonic() + _BOOTS_S
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                answer.read()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_BEFORE_S)
 
 
 def _rate() -> str | None:
