@@ -37,7 +37,7 @@ from typing import Any
 from bench import harness, hosts
 from bench.downtime import downtime, side
 from bench.servers import HERE, page_writer
-from bench.subjects import PORT, VM, Vm
+from bench.subjects import PORT, Vm
 from portkit import lab, process
 from portkit.errors import PortkitError
 from portkit.measure import SOURCE, TARGET, Prober
@@ -87,11 +87,6 @@ class Ground:
         argv = [sys.executable, "-c", "from portkit_cli.main import main; main()", *words]
         return process.run(argv, env=self.env, timeout=900)
 
-    def domain(self) -> str:
-        """The VM's name, which its Instance's id is the end of."""
-        command = f"virsh -q list --all --name | grep ^portkit-{VM}-"
-        return hosts.on(hosts.SOURCE, command).strip()
-
     # ------------------------------------------------------------ the sides
 
     def ours(self) -> Run:
@@ -114,7 +109,7 @@ class Ground:
 
     def peer(self) -> Run:
         """libvirt by hand."""
-        name = self.domain()
+        name = SUBJECT.domain()
         folder = f"{_INSTANCES}/pk-{name.rpartition('-')[2]}"
         self._prepare(folder)
         to = f"qemu+ssh://root@{lab.host(hosts.TARGET).address}/system?keyfile={hosts.KEY}"

@@ -196,6 +196,10 @@ class Vm:
         if made.code != 0:
             raise RuntimeError(f"the VM was not made: {made.stderr[-1500:]!r}")
 
+    def domain(self) -> str:
+        """What libvirt calls it at the source."""
+        return hosts.on(hosts.SOURCE, _OURS).strip()
+
     def restart(self) -> None:
         gone = 'while [ "$(virsh domstate $n)" = running ]; do virsh shutdown $n; sleep 1; done'
         hosts.on(hosts.SOURCE, f"n=$({_OURS}); {gone}; virsh start $n")
