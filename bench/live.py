@@ -11,7 +11,8 @@ on that volume. It goes to beta (Debian 13, libvirt 11.3, QEMU 10.0) over a link
   virsh needs on beta was put there by hand before and is not counted: the kernel, the initrd, what
   the disk is based on, an empty overlay and an empty disk of the right sizes.
 
-Both move the same VM; after each run it is started anew on alpha. The downtime is the longest time
+beta has the disk that the VM begins from for ours as well: another VM of that image is there. Both
+move the same VM; after each run it is started anew on alpha. The downtime is the longest time
 without an answer on either host, by the prober of portkit (portkit/measure/prober.py), which asks
 both 20 times a second. The bar is 1.15 times that of virsh plus 0.1 s. The row "stood still" is
 what libvirt reports of the guest's processors, plus, for ours, the time until portkit has let them
@@ -58,7 +59,7 @@ _FILL = (
 )
 SERVER = f"{_FILL} if (!fork) {{ {page_writer(_PAGES_PER_S, '/data/pages')} }} {HERE}"
 # Both hosts can give it this processor; without the setting, QEMU's versions have to be the same.
-SUBJECT = Vm(SERVER, {"volume": "64m", "cpu_model": "Nehalem"})
+SUBJECT = Vm(SERVER, {"volume": "64m", "cpu_model": "Nehalem"}, content_there=True)
 _INSTANCES = "/var/lib/portkit/instances"
 
 
