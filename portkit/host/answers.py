@@ -103,6 +103,7 @@ class _Sockets(_Answer):
 class _Kernel(_Answer):
     release: _Word
     boot_id: _Word
+    since: _Word
     namespaces: Annotated[dict[_Word, _Word], BeforeValidator(_few)]
 
 

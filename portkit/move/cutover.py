@@ -15,7 +15,7 @@ from dataclasses import asdict
 from portkit import app as apps
 from portkit import boot, process, transfer
 from portkit.boot import vm_disks
-from portkit.errors import EngineError
+from portkit.errors import EngineError, HostError, TransferError
 from portkit.host import Host
 from portkit.model import AppSpec, Artifact, Foreseen, Form, Live, LiveVolume, Severity
 from portkit.move import foresee
@@ -25,7 +25,7 @@ from portkit.move.marker import mark
 from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, VOLUMES, Pause
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import require_unused
-from portkit.move.up import up_again
+from portkit.move.up import up_again, up_since
 from portkit.progress import Observer
 from portkit.report import adapter
 from portkit.source.origin import Origin, origin
@@ -35,6 +35,8 @@ from portkit.wire.json_types import JsonObject
 _LOOK_S = 0.5  # whether somebody has told the Move to go on; each look reads the journal
 # Between two passes while a Move waits: a pass reads every entry of every volume.
 _LEAST_S, _TIMES = 5.0, 4.0
+# Between two looks at an App that waits to be kept: whether its host was restarted.
+_CONFIRM_S = 15.0
 # A pass right before the stop makes the last one shorter; one that takes longer is not worth it.
 _QUICK_S = 5.0
 
@@ -94,8 +96,9 @@ def _would_cost(known: Foreseen | None, last_s: float) -> str:
     return f"a cutover now would cost a downtime of about {down.value:.1f} s: {down.why}"
 
 
-class Confirm(BaseStep):
-    """Waits until it is told that the target is to keep the App, which runs there already."""
+class Confirm(FormStep):
+    """Waits until it is told that the target is to keep the App, which runs there already, and
+    starts it again where its host was restarted meanwhile: nobody would serve until then."""
 
     def do(self) -> JsonObject:
         ground = self.ground
@@ -104,8 +107,19 @@ class Confirm(BaseStep):
             f"the App runs on {ground.plan.target}; to keep it there: portkit commit {move}; "
             f"to take it back: portkit rollback {move} --discard-writes"
         )
+        said = False
         while not ground.results.told(Pause.COMMIT):
-            wait_for(ground, Pause.COMMIT, _LEAST_S)
+            wait_for(ground, Pause.COMMIT, _CONFIRM_S)
+            try:
+                up_after_restart(ground, self.form)
+            except (HostError, TransferError, EngineError) as error:
+                if not said:  # it may last for hours
+                    ground.clock.observer.message(
+                        f"whether the App runs on {ground.plan.target} is not known: {error.brief}"
+                    )
+                said = True
+            else:
+                said = False
         return {}
 
 
@@ -380,14 +394,26 @@ def settle(observer: Observer, there: Origin) -> None:
 
 def up_after_restart(ground: Ground, form: Form) -> None:
     """Start the form on the target where it does not run any more: its host does not start it by
-    itself yet, and may have been restarted since the boot. ConflictError as `require_stopped`."""
-    if ground.from_start:
-        return
+    itself yet, and may have been restarted since the boot. ConflictError when somebody has started
+    the App at its source since.
+
+    Nothing where this process has booted it and its host was not restarted: it has ended by itself.
+    """
+    # First: a connection that has broken is made anew by it, and so is the way to the engine.
+    since = up_since(ground.target)
     with boot.runner(ground.target, form) as runner:
-        if not runner.life(ground.plan.move).running:
-            require_stopped(ground)
-            require_unused(ground, starts_again=True)
-            up_again(ground, form, runner)
+        if runner.life(ground.plan.move).running:
+            return
+        booted = ground.results.result(f"boot {form}").get("up_since")
+        if ground.from_start and since == booted:
+            return
+        with origin_of(ground) as there:
+            there.require_stopped()
+        require_unused(ground, starts_again=True)
+        ground.clock.observer.message(
+            f"the App does not run on {ground.target.name} any more; it is started there again"
+        )
+        up_again(ground, form, runner)
 
 
 def require_stopped(ground: Ground) -> None:

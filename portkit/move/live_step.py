@@ -24,7 +24,7 @@ from portkit.move.booted import booted
 from portkit.move.ground import Ground
 from portkit.move.live import Act, Doing, Seen, Side, acts, side
 from portkit.move.step import FormStep
-from portkit.move.up import up_again, watch_over
+from portkit.move.up import up_again, up_since, watch_over
 from portkit.source.live import refuse
 from portkit.wire.json_types import JsonObject
 
@@ -208,6 +208,7 @@ class MoveLive(FormStep):
             "boot": asdict(booted(self.form, cargo, answer, way, watch.deadline, None)),
             "from_move_s": None,
             "from_boot_s": [],
+            "up_since": up_since(ground.target),
             "phases": ground.phases(),
         }
 

@@ -25,7 +25,7 @@ from portkit.move.marker import mark, release
 from portkit.move.quiesce import Quiesce, Unquiesce
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import TakeVolumes, require_unused
-from portkit.move.up import up_again, watch_over
+from portkit.move.up import up_again, up_since, watch_over
 from portkit.move.walk import Step
 from portkit.wire.json_types import JsonObject
 
@@ -198,6 +198,7 @@ class Start(FormStep):
             "boot": asdict(booted(self.form, cargo, answers[0], way, watch.deadline, healthy_s)),
             "from_move_s": from_move_s,
             "from_boot_s": [round(answer.seconds, 3) for answer in answers],
+            "up_since": None if plan.live is None else up_since(ground.target),
             "phases": ground.phases(),
         }
 
@@ -239,13 +240,12 @@ class Commit(FormStep):
 
     def do(self) -> JsonObject:
         ground, plan = self.ground, self.ground.plan
+        # Until now its host did not start it by itself, and may have been restarted.
+        if plan.live is not None:
+            cutover.up_after_restart(ground, self.form)
         with boot.runner(ground.target, self.form) as runner:
             life = runner.life(plan.move)
-            if not life.running and not ground.from_start:
-                # Until now its host did not start it by itself, and may have been restarted.
-                if plan.live is not None:
-                    cutover.require_stopped(ground)
-                    require_unused(ground, starts_again=True)
+            if not life.running and plan.live is None and not ground.from_start:
                 up_again(ground, self.form, runner)
                 life = runner.life(plan.move)
             if not life.running:  # it answered and ended: no host to leave it on
@@ -337,7 +337,7 @@ def _step(name: str, ground: Ground) -> BaseStep:
         case "verify":
             return cutover.VerifySource(ground, name, (plans.STOP, f"boot {form}"), form=form)
         case "confirm":
-            return cutover.Confirm(ground, name, ("reserve", f"boot {form}"))
+            return cutover.Confirm(ground, name, ("reserve", f"boot {form}"), form=form)
         case "fence":
             return cutover.Fence(ground, name, ("reserve",))
         case plans.QUIESCE:

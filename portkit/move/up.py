@@ -6,6 +6,7 @@ import time
 
 from portkit import boot, compat, health
 from portkit import watch as watching
+from portkit.host import Host
 from portkit.model import Form
 from portkit.move.ground import Ground
 
@@ -21,6 +22,12 @@ def up_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
         watch.first_answer(started)
     with ground.clock.phase("settle"):
         watch.settle()
+
+
+def up_since(host: Host) -> str:
+    """What tells one start of a host from the next."""
+    row = host.remote.call("kernel.identity", {})
+    return f"{row['boot_id']} {row['since']}"
 
 
 def watch_over(ground: Ground, form: Form, runner: boot.Runner, way: health.Way) -> watching.Watch:

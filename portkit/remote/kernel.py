@@ -1,4 +1,4 @@
-"""Which kernel this host runs, and in which of its namespaces it lives."""
+"""Which kernel this host runs, since when, and in which of its namespaces it lives."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ _NAMESPACES = "/proc/self/ns"
 _OF_CHILDREN = "_for_children"
 
 
+def _since() -> str:
+    # proc(5): starttime, the 22nd field; the name before it may have spaces. A host that shares its
+    # kernel has a first process of its own.
+    return Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19]
+
+
 def identity(args: JsonObject, channel: Channel) -> JsonObject:
-    """What tells an App's kernel and namespaces from the host's."""
+    """What tells an App's kernel and namespaces from the host's, and one start of the host from the
+    next. since: when its first process was started, in ticks of its kernel."""
     found: Dict[str, str] = {}
     for name in sorted(os.listdir(_NAMESPACES)):
         if not name.endswith(_OF_CHILDREN):
@@ -25,4 +32,5 @@ def identity(args: JsonObject, channel: Channel) -> JsonObject:
         "release": platform.release(),
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         "namespaces": found,
+        "since": _since(),
     }

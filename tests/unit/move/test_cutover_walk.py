@@ -6,7 +6,7 @@ lost while the Move has not been committed; and one command ends it with one of 
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,9 +59,11 @@ class Side:
     by_itself: bool = False
     data: int = 0
     at_rest: bool = False  # quiesced, which is in its data
+    since: int = 0  # which start of the host this is
 
     def restart(self) -> None:
         self.running = self.there and self.by_itself
+        self.since += 1
 
 
 @dataclass
@@ -78,11 +80,17 @@ class World:
     acknowledged: int = 0  # the last write that a client has an answer for
     forwards: bool = False  # the source, at the ports that the App has there
     told: dict[int, str] = field(default_factory=dict)  # what each hook was told last
+    from_start: bool = True  # the process that is at work has begun the Move
+    up_since: int | None = None  # the start of the target in which it has booted the App
+    restarts: dict[int, set[str]] = field(default_factory=dict)  # when so much fuel is left
 
     def act(self, step: str) -> None:
         if self.fuel == 0:
             raise Killed
         self.fuel -= 1
+        for name in self.restarts.get(self.fuel, ()):
+            side: Side = getattr(self, name)
+            side.restart()
         if step in self.broken:
             raise EngineError(f"{step} cannot be done")
         self.write()
@@ -114,7 +122,8 @@ class World:
         self.target.there = True
 
     def undo_create_image(self) -> None:
-        self.target = Side()
+        assert not self.target.running
+        self.target = Side(since=self.target.since)
 
     def do_fence(self) -> None:
         self.source.by_itself = False
@@ -132,8 +141,14 @@ class World:
         self._run_in(self.source)
         self.source.at_rest = False
 
+    def up_after_restart(self) -> None:
+        """As the function of that name in `cutover`."""
+        if not self.from_start or self.up_since != self.target.since:
+            assert not self.source.running
+            self.target.running = True
+
     def do_unquiesce(self) -> None:
-        self.target.running = True
+        self.up_after_restart()
         self._run_in(self.target)
         self.target.at_rest = False
 
@@ -161,6 +176,7 @@ class World:
         assert not self.source.running
         assert self.target.data >= self.source.data
         self.target.running = True
+        self.up_since = self.target.since
 
     def undo_boot_image(self) -> None:
         self.target.by_itself = False  # one that was only stopped could come back with its host
@@ -172,7 +188,7 @@ class World:
 
     def do_verify_source(self) -> None:
         assert self.source.running is False, "verified while it was written to"
-        self.target.running = True
+        self.up_after_restart()
         if self.missed:
             raise VerifyError("the source is not what was sent")
         self.verified = True
@@ -182,8 +198,9 @@ class World:
 
     def do_commit(self) -> None:
         assert not self.missed, "the target is kept, and lacks what the source has"
-        # Its host may have been restarted since the boot: whoever goes on starts it again.
-        self.target.running = True
+        self.up_after_restart()
+        if not self.target.running:
+            raise BootError("the app ended after its first answer")
         self.target.by_itself = True
 
     def do_forward(self) -> None:
@@ -242,6 +259,9 @@ def played(world: World) -> list[PlayedStep]:
     return steps_in(PlayedStep, world, STEPS)
 
 
+RESTARTS = st.dictionaries(
+    st.integers(0, 100), st.sets(st.sampled_from(("source", "target")), min_size=1), max_size=2
+)
 FAULTS = st.frozensets(st.sampled_from(sorted(STEPS)), max_size=2)
 
 
@@ -261,20 +281,40 @@ class Cutovers(RuleBasedStateMachine):
         """`move` or `resume`: a step that fails takes the Move back, unless the target has served
         before this process began, or nothing is said against it there."""
         served = self.record.state("boot image") in (StepState.DOING, StepState.DONE)
+        self.world.from_start = not self.record.rows
         try:
             forward(played(self.world), self.record)
         except (EngineError, BootError, VerifyError) as error:
             if not (self.committed or served or serves_on(PLAN, self.record, error)):
+                # What the target has taken is lost then: never because a host was restarted.
+                assert self.world.sick or not isinstance(error, BootError)
                 backward(played(self.world), self.record)
 
-    @rule(fuel=st.integers(0, 60), broken=FAULTS, sick=st.booleans(), sly=st.booleans())
-    def go_on(self, fuel: int, broken: frozenset[str], sick: bool, sly: bool) -> None:
-        self.world.fuel, self.world.broken, self.world.sick = fuel, broken, sick
-        self.world.sly = sly
+    @rule(
+        fuel=st.integers(0, 120),  # a whole Move takes about 90
+        broken=FAULTS,
+        sick=st.booleans(),
+        sly=st.booleans(),
+        restarts=RESTARTS,
+    )
+    def go_on(
+        self,
+        fuel: int,
+        broken: frozenset[str],
+        sick: bool,
+        sly: bool,
+        restarts: dict[int, set[str]],
+    ) -> None:
+        """restarts: of hosts, while the process is at work."""
+        world = self.world
+        world.fuel, world.broken, world.sick, world.sly = fuel, broken, sick, sly
+        world.restarts = restarts
         try:
             self._go()
         except Killed:
             return
+        finally:
+            world.restarts = {}
 
     @precondition(lambda self: self.record.rows)
     @rule(fuel=st.integers(0, 60), broken=FAULTS)
@@ -324,7 +364,7 @@ class Cutovers(RuleBasedStateMachine):
         backward(played(world), self.record)
         assert (world.source.running, world.source.by_itself) == (True, True)
         assert not world.source.at_rest
-        assert world.target == Side()
+        assert replace(world.target, since=0) == Side()
         assert not world.set_aside, "the target has again what its volume had"
         assert "commit" not in world.told.values(), "a hook that was told is told again"
 

@@ -47,6 +47,7 @@ class Ran:
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
     made = Ran()
+    monkeypatch.setattr(quiesce.cutover, "up_after_restart", lambda *_: None)
     monkeypatch.setattr(quiesce, "commands", made.commands)
     monkeypatch.setattr(cutover, "origin", lambda host, there: _nothing())
     monkeypatch.setattr(cutover, "start", lambda ground, there: None)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +13,7 @@ from portkit_cli.main import main
 
 from portkit import boot
 from portkit.clock import Clock
-from portkit.errors import ConflictError, EngineError, VerifyError
+from portkit.errors import BootError, ConflictError, EngineError, HostError, VerifyError
 from portkit.model import Form, Instance, Life, LiveContainer, LiveVolume, OnTaken, Quiesce
 from portkit.move import cutover, steps, unfinished
 from portkit.move.ground import Ground
@@ -22,6 +22,8 @@ from portkit.move.plan import Pause
 from portkit.move.verified import unverified
 from portkit.move.walk import StepState
 from tests.factories import Heard, live, plan
+
+SAME_BOOT = SimpleNamespace(call=lambda verb, args: {"boot_id": "b", "since": "1"})
 
 
 @contextmanager
@@ -143,7 +145,7 @@ def test_only_the_user_keeps_what_was_not_verified(
     monkeypatch.setattr(cutover, "origin", origin)
     monkeypatch.setattr(cutover, "verify_origin", differs)
     chosen = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=live())
-    host: Any = SimpleNamespace(endpoint="there", name="there")
+    host: Any = SimpleNamespace(endpoint="there", name="there", remote=SAME_BOOT)
     sent: Any = {"volumes": [{"passes": [{"remembered": 1, "digest": ""}]}]}
     results: Any = SimpleNamespace(result=lambda name: sent)
     heard = Heard()
@@ -212,11 +214,112 @@ def test_nothing_starts_on_the_target_while_the_source_runs(
     monkeypatch.setattr(cutover, "up_again", started)
     monkeypatch.setattr(steps, "up_again", started)
     chosen = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=live(containers=(one,)))
-    host: Any = SimpleNamespace(endpoint="there", name="there")
+    host: Any = SimpleNamespace(endpoint="there", name="there", remote=SAME_BOOT)
     results: Any = SimpleNamespace(result=lambda name: {})
     ground = Ground(chosen, results, host, host, Clock(Heard()), from_start=False)
     with pytest.raises(ConflictError, match="started again at its source"):
         {each.name: each for each in steps.steps_of(ground)}[step].do()
+
+
+@dataclass
+class Restarted:
+    """A target on which the App does not run, of a Move whose own process has booted it there."""
+
+    monkeypatch: pytest.MonkeyPatch
+    since: str  # of the host, which was booted at "1"
+    did: list[str] = field(default_factory=list)
+    heard: Heard = field(default_factory=Heard)
+    life: Life = field(default_factory=lambda: Life("exited", 0))
+
+    def step(self, name: str, **told: Any) -> Any:
+        quiesce = Quiesce(before=("checkpoint",))
+        one = LiveContainer("a" * 64, "web", "no", running=True, quiesce=quiesce)
+        chosen = plan(
+            forms=(Form.IMAGE,),
+            keep=Form.IMAGE,
+            live=live(containers=(one,), volumes=()),
+            pauses=(Pause.COMMIT,),
+        )
+
+        @contextmanager
+        def runner(*_: object) -> Iterator[Any]:
+            yield SimpleNamespace(
+                life=lambda move: self.life,
+                logs=lambda *_: "",
+                commit=lambda *_: self.did.append("commit"),
+            )
+
+        @contextmanager
+        def origin(*_: object) -> Iterator[Any]:
+            yield SimpleNamespace(require_stopped=lambda: self.did.append("stopped"))
+
+        def up(*_: object) -> None:
+            self.did.append("up")
+            self.life = Life("running")
+
+        self.monkeypatch.setattr(boot, "runner", runner)
+        self.monkeypatch.setattr(cutover, "origin", origin)
+        self.monkeypatch.setattr(cutover, "up_again", up)
+        rows = {
+            "boot image": {"up_since": "b 1"},
+            "last sync": {"volumes": []},
+            "commit": {},
+        }
+        results: Any = SimpleNamespace(result=lambda name: rows.get(name, {}), **told)
+        remote = SimpleNamespace(call=self.call)
+        host: Any = SimpleNamespace(endpoint="there", name="there", remote=remote)
+        spec: Any = SimpleNamespace(front=None)
+        cargo: Any = SimpleNamespace(spec=spec)
+        ground = Ground(chosen, results, host, host, Clock(self.heard), cargo)
+        return {each.name: each for each in steps.steps_of(ground)}[name]
+
+    def call(self, verb: str, args: object) -> Any:
+        assert verb == "kernel.identity"
+        return {"boot_id": "b", "since": self.since}
+
+
+@pytest.mark.parametrize("step", ["unquiesce", "verify source", "commit"])
+def test_what_its_host_has_ended_is_started_again_by_the_process_that_booted_it(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    there = Restarted(monkeypatch, since="2")
+    there.step(step).do()
+    assert there.did[:2] == ["stopped", "up"]
+    assert there.heard.messages == [
+        "the App does not run on there any more; it is started there again"
+    ]
+
+
+@pytest.mark.parametrize("step", ["unquiesce", "verify source", "commit"])
+def test_what_has_ended_by_itself_is_not(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    there = Restarted(monkeypatch, since="1")
+    if step == "commit":
+        with pytest.raises(BootError, match="ended after its first answer"):
+            there.step(step).do()
+    else:
+        there.step(step).do()
+    assert "up" not in there.did
+
+
+def test_while_a_move_waits_to_be_kept_its_app_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its host was restarted, and could not be reached for a while."""
+    there, looks = Restarted(monkeypatch, since="2"), iter(range(10))
+    waits = there.step("confirm", told=lambda pause: next(looks) > 4)
+    monkeypatch.setattr(cutover, "wait_for", lambda *_: None)
+    real = cutover.up_after_restart
+    errors: list[Exception] = [HostError("no route"), HostError("no route")]
+
+    def look(*args: Any) -> None:
+        if errors:
+            raise errors.pop()
+        real(*args)
+
+    monkeypatch.setattr(cutover, "up_after_restart", look)
+    waits.do()
+    assert there.did == ["stopped", "up"]
+    assert [text for text in there.heard.messages if "no route" in text] == [
+        "whether the App runs on new is not known: no route"
+    ]
 
 
 def test_a_move_that_another_one_went_on_from_is_not_taken_back(
