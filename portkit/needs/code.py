@@ -23,6 +23,21 @@ _V3 = re.compile(
     rb"|[\x43\x63\xc3\xe3][\x7b\xfb]\xf0)",
     re.DOTALL,
 )
+# Legacy instructions of v2: popcnt; pshufb and its kin, SSE4.1 and SSE4.2; crc32. Of 700 files of a
+# distribution for the baseline, those alone have one of these that choose between functions.
+_V2 = re.compile(
+    rb"\xf3[\x40-\x4f]?\x0f\xb8|\xf2[\x40-\x4f]?\x0f\x38[\xf0\xf1]"
+    rb"|\x66[\x40-\x4f]?\x0f(?:\x38[\x00-\x0b\x10\x14\x15\x17\x1c-\x1e\x20-\x25\x28-\x2b\x30-\x41]"
+    rb"|\x3a[\x08-\x0f\x14-\x17\x20-\x22\x40-\x42\x60-\x63])"
+)
+# EVEX instructions of AVX-512 (Intel SDM, volume 2, 2.7): their second byte names a map, the third
+# has bit 2 set, the fourth says how long the vectors are; masked or not.
+_P1 = bytes(each for each in range(256) if each & 4)
+_MAPS = bytes(each for each in range(256) if each & 15 in (1, 2, 3))
+_V4 = re.compile(
+    b"\x62[" + re.escape(_MAPS) + b"][" + re.escape(_P1) + b"][\x08\x09\x28\x29\x48\x49\x18\x58]",
+    re.DOTALL,
+)
 # A line of what `go version -m` shows (cmd/go/internal/load, setBuildInfo).
 _GO = re.compile(rb"build\tGOAMD64=v([234])\n")
 _CPUID = b"\x0f\xa2"
@@ -41,7 +56,7 @@ _NEAR = 32  # bytes between an argument and the call
 
 
 def level(code: bytes) -> int:
-    """3 for code that is compiled for x86-64-v3 or later, else 0: not known.
+    """The level of x86-64 that code is compiled for, else 0: not known, or the baseline.
 
     A program that asks the processor what it can (cpuid) may have code for several, of which it
     takes the right one: of that nothing is said.
@@ -49,8 +64,10 @@ def level(code: bytes) -> int:
     if _CPUID in code:
         return 0
     enough = max(_FEW, len(code) // _SPARSE)
-    found = sum(1 for _ in islice(_V3.finditer(code), enough))
-    return 3 if found >= enough else 0
+    for found, pattern, count in ((4, _V4, enough), (3, _V3, enough), (2, _V2, 1)):
+        if sum(1 for _ in islice(pattern.finditer(code), count)) >= count:
+            return found
+    return 0
 
 
 def go_level(data: bytes) -> int:

@@ -13,6 +13,10 @@ from tests.factories import IMAGE, spec
 
 # vmovups (%rax),%ymm0; vfmadd213ps; shlx; vzeroupper
 V3 = bytes.fromhex("c5fc1000 c4e275a8c2 c4e279f7c0 c5f877 c3")
+# popcnt %rax,%rax
+POPCNT = bytes.fromhex("f3480fb8c0")
+# vmovups (%rax),%zmm0; vaddps %zmm1,%zmm0,%zmm0; vmovups %zmm0,(%rax); vpxord %zmm2,%zmm2,%zmm2
+V4 = bytes.fromhex("62f17c481000 62f17c4858c1 62f17c481100 62f16d48efd2")
 CPUID = bytes.fromhex("31c0 0fa2")
 PLAIN = bytes.fromhex("554889e5 f30f10450c f30f58c1 5d c3") * 50
 
@@ -23,6 +27,10 @@ def test_a_level() -> None:
     assert code.level(PLAIN + V3 + CPUID) == 0, "it may take the right one of several"
     assert code.level(V3[:9]) == 0, "that may be numbers"
     assert code.level(PLAIN * 400 + V3) == 0, "few in much code"
+    assert code.level(PLAIN * 400 + POPCNT) == 2
+    assert code.level(PLAIN + POPCNT + V3) == 3
+    assert code.level(PLAIN + POPCNT + CPUID) == 0
+    assert code.level(PLAIN + V3 + V4) == 4
 
 
 def test_what_go_was_told(tmp_path: Path) -> None:
@@ -78,15 +86,18 @@ def test_code_of_a_compiler(tmp_path: Path) -> None:
         "  for (int i = 0; i < n; i++) s += a[i] * b[i];\n"
         "  return s;\n"
         "}\n"
+        "int bits(long n) { return __builtin_popcountll(n); }\n"
         "int main(int c, char **v) { float a[9] = {c}, b[9] = {c}; return sum(a, b, c) > 9; }\n"
     )
     levels = {}
-    for name in ("x86-64", "x86-64-v2", "x86-64-v3"):
-        process.run(["gcc", "-O2", f"-march={name}", "-o", name, "a.c"], cwd=tmp_path)
+    wide = "-mprefer-vector-width=512"
+    for name in ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"):
+        argv = ["gcc", "-O3", "-ffast-math", f"-march={name}", wide, "-o", name, "a.c"]
+        process.run(argv, cwd=tmp_path)
         data = (tmp_path / name).read_bytes()
         found = parse(lambda at, size, data=data: data[at : at + size])
         levels[name] = max(code.level(data[at : at + size]) for at, size in found.code)
-    assert levels == {"x86-64": 0, "x86-64-v2": 0, "x86-64-v3": 3}
+    assert levels == {"x86-64": 0, "x86-64-v2": 2, "x86-64-v3": 3, "x86-64-v4": 4}
 
 
 @pytest.mark.skipif(not Path("/etc/debian_version").exists(), reason="others are built for more")
