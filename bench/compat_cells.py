@@ -77,6 +77,10 @@ PROGRAMS = {
     "marked": Program(("-Wl,-z,x86-64-v3",), dynamic=True),
     "marked-v4": Program(("-Wl,-z,x86-64-v4",), dynamic=True),
     "unmarked": Program(("-mcpu=x86_64_v3", "-DSUM", "-O3", "-ffast-math")),
+    "unmarked-v2": Program(("-mcpu=x86_64_v2", "-DBITS")),
+    "unmarked-v4": Program(
+        ("-mcpu=x86_64_v4", "-DSUM", "-O3", "-ffast-math", "-mprefer-vector-width=512")
+    ),
     "ring": Program(("-DRING",)),
 }
 _GLIBC = (LOADER, LIBC)
@@ -97,6 +101,13 @@ ARTIFACTS = {
     "v3-marked": Artifact("a v3 program with its note", "marked", own=_GLIBC),
     "v4-marked": Artifact("a v4 program with its note", "marked-v4", own=_GLIBC),
     "v3-unmarked": Artifact("a program with AVX2, without a note", "unmarked"),
+    "v2-unmarked": Artifact("a program with SSE4.2 and popcnt, without a note", "unmarked-v2"),
+    "v4-unmarked": Artifact("a program with AVX-512, without a note", "unmarked-v4"),
+    "v2-unmarked-qemu64": Artifact(
+        "a program with SSE4.2 and popcnt, without a note, CPU qemu64",
+        "unmarked-v2",
+        portkit={"cpu_model": "qemu64"},
+    ),
     "io-uring": Artifact("a program that uses io_uring where it may", "ring"),
     "bubblewrap": Artifact(
         "bubblewrap as the command",
@@ -298,7 +309,19 @@ CELLS = (
     *_each("v3-marked", DISK, "beta", source="QEMU's maximum is v3"),
     *_each("v3-marked-qemu64", DISK, "beta", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
     *_each("v3-marked-v2", DISK, "beta", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
-    *_each("v4-marked", IMAGE, "beta", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
+    # Whether these run depends on the processor of this machine.
+    *_each("v4-marked", IMAGE, "beta", source="kuvasz#346"),
+    *_each("v4-unmarked", IMAGE, "gamma", source="kuvasz#346"),
+    *_each("v4-unmarked", DISK, "gamma", source="kuvasz#346", rule="cpu-level", shows=_SIGILL),
+    *_each("v2-unmarked", DISK, "beta"),
+    *_each(
+        "v2-unmarked-qemu64",
+        DISK,
+        "alpha",
+        source="pulp-oci-images#772",
+        rule="cpu-level",
+        shows=_SIGILL,
+    ),
     *_each("v4-marked", DISK, "gamma", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
     *_each("v3-unmarked", IMAGE, "alpha"),
     *_each("v3-unmarked", DISK, "alpha"),

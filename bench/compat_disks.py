@@ -217,8 +217,6 @@ CELLS = (
     ),
     DiskCell("other-name", "beta"),
     DiskCell("other-name", "alpha", _UEFI),
-    DiskCell("own", "alpha", bus=Bus.SATA, rule="disk-bus"),
-    DiskCell("own", "beta", bus=Bus.SCSI, rule="disk-bus"),
     DiskCell("debian", "beta", bus=Bus.SATA),
     DiskCell("debian", "gamma", chipset="pc", bus=Bus.IDE),
     DiskCell("debian", "gamma", bus=Bus.IDE, rule="disk-bus", shows=("IDE",)),

@@ -102,6 +102,12 @@ static int sum(void) {
 }
 #endif
 
+#ifdef BITS
+static int bits(void) {
+    return __builtin_popcountl(rand()) > 64;
+}
+#endif
+
 int main(int count, char **word) {
     const char *what = count > 1 ? word[1] : "serve", *more = count > 2 ? word[2] : "0";
     int code = 0;
@@ -117,6 +123,9 @@ int main(int count, char **word) {
 #endif
 #ifdef SUM
     code = sum();
+#endif
+#ifdef BITS
+    code = bits();
 #endif
     if (code) return code;
     puts("up");

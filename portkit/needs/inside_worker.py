@@ -56,6 +56,8 @@ WINDOWS = tuple(
 # What a kernel may begin with that says nothing of Linux: ELF and PE; gzip and zstd.
 BEGINS = (b"\x7fELF", b"MZ", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 LEAST_KERNEL = 256 << 10
+INITRD_BYTES = 24 << 20
+CPIO = re.compile(rb"07070[12][0-9A-Fa-f]{104}([^\0]{1,300})\0")
 DRIVERS = ("virtio", "ahci", "ata_piix", "ata-piix")  # in names of modules
 # Where boot loaders have their configuration: that of SYSLINUX and EXTLINUX, GRUB, systemd-boot.
 CONFIGS = {
@@ -230,9 +232,19 @@ def initrd(g: Any, path: str) -> dict[str, Any]:
     processor in front of it, libguestfs lists that alone."""
     try:
         names = g.initrd_list(path)
-    except RuntimeError as error:
-        return {"path": path, "whole": False, "drivers": [str(error)[:200]]}
+    except RuntimeError as error:  # of several archives one after the other, or padded
+        names = archived(g, path)
+        if not names:
+            return {"path": path, "whole": False, "drivers": [str(error)[:200]]}
     return {"path": path, "whole": "init" in names, "drivers": drivers(names)}
+
+
+def archived(g: Any, path: str) -> list[str]:
+    """The names in archives that are not compressed (Linux, driver-api/early-userspace/buffer-
+    format.rst); what is compressed shows none."""
+    pieces = range(0, min(g.filesize(path), INITRD_BYTES), LOADER_BYTES)
+    data = b"".join(bytes(g.pread(path, LOADER_BYTES, at)) for at in pieces)
+    return [match[1].decode("utf-8", "replace") for match in CPIO.finditer(data)]
 
 
 def lines(g: Any, path: str) -> dict[str, Any]:

@@ -227,6 +227,7 @@ def test_the_bus_of_the_disk() -> None:
     assert rules(within(buses=buses), HOST, None, "", Bus.SATA) == set()
     assert rules(within(buses=buses[:1])) == {"error:bus"}
     assert rules(within(buses=())) == {"info:bus"}
+    assert rules(within(buses=()), HOST, None, "", Bus.SATA) == {"unknown:bus"}
     assert rules(GOOD, HOST, None, "pc", Bus.IDE) == {"error:bus"}
     ide = within(buses=(BusDriver(Bus.IDE, True, "/i"),))
     assert rules(ide, HOST, None, "pc", Bus.IDE) == set()

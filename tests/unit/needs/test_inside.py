@@ -201,6 +201,19 @@ def test_a_kernel_is_known_by_its_content() -> None:
     ]
 
 
+def test_an_initrd_that_libguestfs_cannot_list() -> None:
+    class Padded(Disk):
+        def initrd_list(self, path: str) -> list[str]:
+            raise RuntimeError("cpio: exit code 2")
+
+    rows = (b"070701" + b"0" * 104 + name + b"\0" for name in (b"init", b"modules/virtio_blk.ko"))
+    disk = Padded(**{"/initrd": b"".join(rows), "/initrd-2": b"\x28\xb5\x2f\xfd" + bytes(99)})
+    disk.sizes = {"/initrd": 300, "/initrd-2": 100}
+    first, second = inside_worker.place(disk, [])["initrds"]
+    assert first == {"path": "/initrd", "whole": True, "drivers": ["modules/virtio_blk.ko"]}
+    assert second == {"path": "/initrd-2", "whole": False, "drivers": ["cpio: exit code 2"]}
+
+
 def test_what_boot_loaders_are_told_and_is_there() -> None:
     names = {
         "/syslinux.cfg": b"DEFAULT a\nLABEL a\n  LINUX vmlinuz\n  INITRD /initrd,/gone.img\n",
