@@ -27,6 +27,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -257,6 +258,7 @@ def made(journey: Journey) -> Iterator[Told]:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the Move under way is ended, too
     wanted = os.environ.get("JOURNEYS", "")
     command = f"JOURNEYS='{wanted}' make bench-journeys" * bool(wanted)
     rows: dict[str, harness.Row] = {}

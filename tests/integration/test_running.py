@@ -13,7 +13,6 @@ from portkit.lab import Lab
 from tests.integration import clients
 from tests.integration.commands import (
     PORTKIT,
-    ROOT,
     SCHEMA,
     ask,
     moved,
@@ -77,43 +76,6 @@ def test_a_database_and_its_server(lab: Lab, store: Path) -> None:
         wait_for(f"http://{lab.address('beta')}:8087/v1/__heartbeat__", 120)
         check()
     assert ours(lab, "gamma") == before
-
-
-def test_a_database_goes_into_a_vm_and_comes_out_of_it(lab: Lab, store: Path) -> None:
-    """It is read from the VM's disk, with owners and revisions, by a host with another image
-    store; the project goes on by its name, and leaves nothing where it was."""
-
-    def go(what: str, source: str, target: str, form: str) -> str:
-        words = ("--from", f"lab:{source}", "--to", f"lab:{target}", "--form", form)
-        report = json.loads(portkit("move", what, *words, "--output", "json", store=store).text)
-        made.append((target, report["move"]))
-        return str(report["move"])
-
-    made: list[tuple[str, str]] = []
-    try:
-        go(str(ROOT / "fixtures/apps/kinto"), "alpha", "beta", "disk")
-        clients.kinto(lab.address("beta"))
-        known = records(lab, "beta")
-        assert len(known) == 1
-        second = go("vm:kinto", "beta", "gamma", "image")
-        assert records(lab, "gamma") == known
-        clients.kinto(lab.address("gamma"))  # it also adds to what is there
-        known = records(lab, "gamma")
-        assert len(known) == 2
-        database = "docker exec $(docker ps -q --filter name=kinto.*db) id -u postgres"
-        owners = "find /var/lib/docker/volumes/kinto_data/_data -printf '%U\n' | sort -u"
-        assert on(lab, "gamma", owners) == on(lab, "gamma", database)
-        portkit("forget", second, "--delete", store=store)
-        third = go("project:kinto", "gamma", "beta", "image")
-        assert records(lab, "beta") == known
-        portkit("forget", third, "--delete", store=store)
-        left = on(lab, "gamma", "docker ps -a; docker volume ls; docker network ls")
-        assert "kinto" not in left
-        assert "content" not in left
-    finally:
-        for host, move in made:
-            there = ("--yes", "--data", move, "--on", f"lab:{host}")
-            portkit("rm", *there, store=store, check=False)
 
 
 def test_one_that_fails_on_the_target_runs_at_its_source_again(lab: Lab, store: Path) -> None:
