@@ -35,6 +35,7 @@ _LISTENS = re.compile(
 )
 _COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 _OTHER_HOST = re.compile(r"(?i)(?:network|transport)[._](?:tcp[._])?(?:bind_+|publish_+)?host")
+_LEGACY = re.compile(r"(?:x|ip6?)tables-legacy")
 _SBIN = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 # Software that closes or looks at every descriptor up to its limit before it starts a child
 # (containerd#7566).
@@ -146,6 +147,11 @@ def _bubblewrap(root: Root, start: Start) -> Found:
 
 
 def _legacy_tables(root: Root, start: Start) -> Found:
+    """What is started, by whatever name, or what `iptables` is in the image."""
+    for path in start.binaries:
+        if _LEGACY.match(posixpath.basename(path)):
+            yield Hit("", path, start.binaries[path].sure)
+            return
     for folder in _SBIN:
         entry = root.file(f"{folder}/iptables")
         if entry is not None and "legacy" in posixpath.basename(entry.path):

@@ -338,6 +338,10 @@ def test_known_software(needs: Image) -> None:
     legacy = {"/usr/sbin/iptables": "/etc/alternatives/iptables", "/usr/sbin/legacy": b""}
     legacy["/etc/alternatives/iptables"] = "/usr/sbin/xtables-legacy-multi"
     assert known({**legacy, "/usr/sbin/xtables-legacy-multi": b""}) == {"iptables-legacy": ""}
+    own = {"/usr/sbin/iptables-legacy": "xtables-legacy-multi"}
+    own |= {"/usr/sbin/xtables-legacy-multi": elf(), "/usr/sbin/iptables": b""}
+    assert known(own, argv=("/usr/sbin/iptables-legacy", "-L")) == {"iptables-legacy": ""}
+    assert known(own, argv=("/usr/sbin/iptables",)) == {}
     assert known({"/usr/bin/bwrap": b"", "/usr/bin/rpm": b""}) == {
         "bubblewrap": "",
         "all-descriptors": "",
