@@ -64,7 +64,7 @@ def level(code: bytes) -> int:
     if _CPUID in code:
         return 0
     enough = max(_FEW, len(code) // _SPARSE)
-    for found, pattern, count in ((4, _V4, enough), (3, _V3, enough), (2, _V2, 1)):
+    for found, pattern, count in ((4, _V4, enough), (3, _V3, enough), (2, _V2, _FEW)):
         if sum(1 for _ in islice(pattern.finditer(code), count)) >= count:
             return found
     return 0

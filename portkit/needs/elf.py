@@ -82,9 +82,9 @@ class Elf:
     align: the least that a segment states to be aligned to (p_align), which glibc's loader checks
     of libraries. page: the largest page with which all of them can be mapped; 0 is any. Where it is
     smaller than the kernel's page, mmap(2) refuses. code: offset and bytes of the segments that are
-    executable; data: of the others. imports_syscall: whether syscall(3)
-    is among its names. names: those of FUNCTIONS that a name in it is, or ends with: a linker
-    writes a name that another one ends with no second time.
+    executable; data: of the others. end: bytes that the file has to have for its segments.
+    imports_syscall: whether syscall(3) is among its names. names: those of FUNCTIONS that a name in
+    it is, or ends with: a linker writes a name that another one ends with no second time.
     """
 
     key: tuple[int, int, bool]
@@ -103,6 +103,7 @@ class Elf:
     page: int = 0
     code: tuple[tuple[int, int], ...] = ()
     data: tuple[tuple[int, int], ...] = ()
+    end: int = 0
     imports_syscall: bool = False
     names: frozenset[str] = frozenset()
 
@@ -174,6 +175,7 @@ class _File:
             align=min((row.align for row in self._of(_LOAD) if row.align > 1), default=0),
             page=self._page(),
             code=tuple((row.offset, row.size) for row in self._of(_LOAD) if row.flags & 1),
+            end=max((row.offset + row.size for row in self._of(_LOAD)), default=0),
             data=tuple((row.offset, row.size) for row in self._of(_LOAD) if not row.flags & 1),
             imports_syscall=self._imports_syscall(),
             names=self._names(),

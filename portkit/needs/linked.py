@@ -206,6 +206,10 @@ class Linked:
         before = self.binaries.get(entry.path)
         if before is None or (sure and not before.sure):
             self.files[entry.path] = read
+            if (has := self._root.member(entry).size) < read.end:
+                # The kernel maps what is not there; touching it ends the program.
+                why = f"it is cut off: it has {has} bytes, and its segments end at {read.end}"
+                self.lack(Missing(Lack.EXECUTABLE, entry.path, entry.path, why, sure))
             # Kernels, and musl, look at where segments are; glibc also at what they state.
             stated = role is Role.LIBRARY and kind == loader.GLIBC
             self.binaries[entry.path] = Binary(

@@ -27,9 +27,9 @@ def test_a_level() -> None:
     assert code.level(PLAIN + V3 + CPUID) == 0, "it may take the right one of several"
     assert code.level(V3[:9]) == 0, "that may be numbers"
     assert code.level(PLAIN * 400 + V3) == 0, "few in much code"
-    assert code.level(PLAIN * 400 + POPCNT) == 2
-    assert code.level(PLAIN + POPCNT + V3) == 3
-    assert code.level(PLAIN + POPCNT + CPUID) == 0
+    assert code.level(PLAIN * 400 + POPCNT * 3) == 2
+    assert code.level(PLAIN + POPCNT * 3 + V3) == 3
+    assert code.level(PLAIN + POPCNT * 3 + CPUID) == 0
     assert code.level(PLAIN + V3 + V4) == 4
 
 
@@ -87,6 +87,7 @@ def test_code_of_a_compiler(tmp_path: Path) -> None:
         "  return s;\n"
         "}\n"
         "int bits(long n) { return __builtin_popcountll(n); }\n"
+        "int more(long n) { return __builtin_popcountll(n * 3) + __builtin_popcountll(~n); }\n"
         "int main(int c, char **v) { float a[9] = {c}, b[9] = {c}; return sum(a, b, c) > 9; }\n"
     )
     levels = {}

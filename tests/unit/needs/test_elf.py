@@ -55,6 +55,7 @@ def test_everything_that_a_file_says() -> None:
         level=3,
         align=4096,
         code=found.code,
+        end=found.code[0][1],
     )
     assert found.machine == "amd64"
 

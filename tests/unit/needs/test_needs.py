@@ -353,6 +353,14 @@ def test_known_software(needs: Image) -> None:
 HOME = "/usr/share/elasticsearch"
 
 
+def test_a_program_that_is_cut_off(needs: Image) -> None:
+    whole = elf(code=bytes(4096))
+    assert missing(needs({"/app": whole}, argv=("/app",))) == []
+    found = needs({"/app": whole[:-2048]}, argv=("/app",))
+    assert missing(found) == [("executable", "/app")]
+    assert "it is cut off" in found.missing[0].details
+
+
 def test_a_server_that_checks_memory_maps(needs: Image) -> None:
     jar, tini = f"{HOME}/lib/elasticsearch-8.1.0.jar", ("/tini", "--", "/entry.sh", "eswrapper")
     settings = f"{HOME}/config/elasticsearch.yml"
