@@ -11,7 +11,14 @@ from portkit.model import Finding, Severity
 
 # Rules about what an image lacks for its own start, wherever that is.
 OF_THE_IMAGE = frozenset(
-    ("missing-command", "missing-library", "missing-loader", "not-executable", "symbol-version")
+    (
+        "missing-command",
+        "missing-library",
+        "missing-loader",
+        "missing-user",
+        "not-executable",
+        "symbol-version",
+    )
 )
 _REFUSES = (Severity.ERROR, Severity.UNKNOWN)
 _MAX_LISTED = 50  # blobs; nobody reads an error with more

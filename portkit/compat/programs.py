@@ -209,6 +209,13 @@ def symbols(case: Case) -> Iterator[Found]:
         )
 
 
+def user(case: Case) -> Iterator[Found]:
+    """The user or group that the service is to run as is not in the image: "no matching entries in
+    passwd file"."""
+    for row in _missing(case, Lack.USER):
+        yield _found(row, f"the service is to run as {row.name!a}, who is not in {row.by}")
+
+
 def unread(case: Case) -> Iterator[Found]:
     """Something of the image could not be looked at, so that more may be missing than was seen."""
     if case.needs is not None and case.needs.unread:

@@ -77,6 +77,14 @@ _PROGRAMS: tuple[Rule[Case], ...] = (
         source="glibc, elf/dl-version.c",
     ),
     Rule(
+        "missing-user",
+        Severity.ERROR,
+        Scope.APP,
+        programs.user,
+        remedy="Add it in the image (adduser, addgroup), or name a number: user: '1000:1000'.",
+        source='moby/sys, user ("no matching entries in passwd file")',
+    ),
+    Rule(
         "needs-unread",
         Severity.UNKNOWN,
         Scope.APP,

@@ -26,6 +26,7 @@ class Lack(StrEnum):
     LOADER = "loader"  # the ELF interpreter
     LIBRARY = "library"
     VERSION = "version"  # a symbol version that a library has not
+    USER = "user"  # whom the service is to run as, or that group
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from portkit.errors import VerifyError
 from portkit.model import ImageConfig, RunSpec
-from portkit.model.needs import Needs, Role
+from portkit.model.needs import Lack, Missing, Needs, Role
 from portkit.needs import loader
 from portkit.needs.distribution import level_of, name_of, os_release
 from portkit.needs.linked import numbers
@@ -29,6 +29,7 @@ _LOADER_BYTES = 4 << 20
 _CHECKS = b"CPU does not support x86-64-v"
 _MUSL_PACKAGE = re.compile(r"^P:musl\nV:([0-9.]{1,20})", re.MULTILINE)
 _APK_BYTES = 16 << 20
+_PEOPLE_BYTES = 1 << 20
 
 
 def read(layers: Sequence[Path], image: ImageConfig, specs: Sequence[RunSpec]) -> tuple[Needs, ...]:
@@ -64,6 +65,7 @@ def of_services(
 def _needs(root: Root, spec: RunSpec, image: ImageConfig) -> Needs:
     walk = Start(root, spec)
     walk.walk()
+    _find_user(root, walk, spec)
     release = os_release(root.text("/etc/os-release", _TEXT_BYTES))
     kinds = [kind for kind in walk.loaders.values() if kind]
     kind = kinds[0] if kinds else ""
@@ -84,6 +86,17 @@ def _needs(root: Root, spec: RunSpec, image: ImageConfig) -> Needs:
         threads=makes_threads(root, walk),
         unread=tuple(walk.unread),
     )
+
+
+def _find_user(root: Root, walk: Start, spec: RunSpec) -> None:
+    """Engines and the guest look names up in the image's own files; a number needs no entry."""
+    user, _, group = spec.user.partition(":")
+    for name, path in ((user, "/etc/passwd"), (group, "/etc/group")):
+        if not name or name.isdecimal() or walk.covered(path):
+            continue
+        rows = root.text(path, _PEOPLE_BYTES).splitlines()
+        if name not in {row.partition(":")[0] for row in rows}:
+            walk.lack(Missing(Lack.USER, name, path, "", True))
 
 
 def _built_level(root: Root, walk: Start, release: dict[str, str]) -> tuple[int, str]:

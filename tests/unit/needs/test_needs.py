@@ -353,6 +353,24 @@ def test_known_software(needs: Image) -> None:
 HOME = "/usr/share/elasticsearch"
 
 
+@pytest.mark.parametrize(
+    ("user", "lacks"),
+    [
+        ("", []),
+        ("shop", []),
+        ("1000:1000", []),
+        ("shop:web", []),
+        ("nobody", ["nobody"]),
+        ("nobody:web", ["nobody"]),
+        ("shop:shop", ["shop"]),
+    ],
+)
+def test_the_user_of_a_service(needs: Image, user: str, lacks: list[str]) -> None:
+    files = {"/app": elf(), "/etc/passwd": b"root:x:0:0::/:\nshop:x:5:5::/:\n"}
+    found = needs({**files, "/etc/group": b"web:x:7:\n"}, argv=("/app",), user=user)
+    assert missing(found) == [("user", name) for name in lacks]
+
+
 def test_a_program_that_is_cut_off(needs: Image) -> None:
     whole = elf(code=bytes(4096))
     assert missing(needs({"/app": whole}, argv=("/app",))) == []
