@@ -101,10 +101,10 @@ ARTIFACTS = {
     "v3-marked": Artifact("a v3 program with its note", "marked", own=_GLIBC),
     "v4-marked": Artifact("a v4 program with its note", "marked-v4", own=_GLIBC),
     "v3-unmarked": Artifact("a program with AVX2, without a note", "unmarked"),
-    "v2-unmarked": Artifact("a program with SSE4.2 and popcnt, without a note", "unmarked-v2"),
+    "v2-unmarked": Artifact("a program with SSE4.2, without a note", "unmarked-v2"),
     "v4-unmarked": Artifact("a program with AVX-512, without a note", "unmarked-v4"),
     "v2-unmarked-qemu64": Artifact(
-        "a program with SSE4.2 and popcnt, without a note, CPU qemu64",
+        "a program with SSE4.2, without a note, CPU qemu64",
         "unmarked-v2",
         portkit={"cpu_model": "qemu64"},
     ),

@@ -13,7 +13,8 @@ from tests.factories import IMAGE, spec
 
 # vmovups (%rax),%ymm0; vfmadd213ps; shlx; vzeroupper
 V3 = bytes.fromhex("c5fc1000 c4e275a8c2 c4e279f7c0 c5f877 c3")
-# popcnt %rax,%rax
+# crc32l %ecx,%eax
+CRC32 = bytes.fromhex("f20f38f1c1")
 POPCNT = bytes.fromhex("f3480fb8c0")
 # vmovups (%rax),%zmm0; vaddps %zmm1,%zmm0,%zmm0; vmovups %zmm0,(%rax); vpxord %zmm2,%zmm2,%zmm2
 V4 = bytes.fromhex("62f17c481000 62f17c4858c1 62f17c481100 62f16d48efd2")
@@ -27,9 +28,10 @@ def test_a_level() -> None:
     assert code.level(PLAIN + V3 + CPUID) == 0, "it may take the right one of several"
     assert code.level(V3[:9]) == 0, "that may be numbers"
     assert code.level(PLAIN * 400 + V3) == 0, "few in much code"
-    assert code.level(PLAIN * 400 + POPCNT * 3) == 2
-    assert code.level(PLAIN + POPCNT * 3 + V3) == 3
-    assert code.level(PLAIN + POPCNT * 3 + CPUID) == 0
+    assert code.level(PLAIN * 400 + CRC32 * 3) == 2
+    assert code.level(PLAIN + CRC32 * 3 + V3) == 3
+    assert code.level(PLAIN + CRC32 * 3 + CPUID) == 0
+    assert code.level(PLAIN + POPCNT * 3) == 0, "models below v2 have it, too"
     assert code.level(PLAIN + V3 + V4) == 4
 
 
@@ -86,8 +88,12 @@ def test_code_of_a_compiler(tmp_path: Path) -> None:
         "  for (int i = 0; i < n; i++) s += a[i] * b[i];\n"
         "  return s;\n"
         "}\n"
-        "int bits(long n) { return __builtin_popcountll(n); }\n"
-        "int more(long n) { return __builtin_popcountll(n * 3) + __builtin_popcountll(~n); }\n"
+        "#ifdef __SSE4_2__\n"
+        "unsigned sums(unsigned n, unsigned m) {\n"
+        "  n = __builtin_ia32_crc32si(n, m), n = __builtin_ia32_crc32si(n, m + 1);\n"
+        "  return __builtin_ia32_crc32si(n, m + 2);\n"
+        "}\n"
+        "#endif\n"
         "int main(int c, char **v) { float a[9] = {c}, b[9] = {c}; return sum(a, b, c) > 9; }\n"
     )
     levels = {}
