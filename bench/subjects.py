@@ -117,7 +117,8 @@ class Container:
         for name in _BOTH:
             hosts.on(name, f"docker rm -f {CONTAINER}; docker volume rm data; true")
         if self.content_there:
-            hosts.on(hosts.TARGET, f"docker rmi {TAG}")
+            # `clean` may have removed it.
+            hosts.on(hosts.TARGET, f"docker images -q {TAG} | xargs -r docker rmi -f")
 
     def clean(self) -> None:
         for name in _BOTH:
