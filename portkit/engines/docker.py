@@ -38,7 +38,6 @@ _FAILED = {
     Condition.HEALTHY: "did not become healthy",
     Condition.COMPLETED: "failed",
 }
-_STOP_S = 10  # what the engine gives an app to end unless it says otherwise
 _LOG_LIMIT = 1 << 20  # bytes of a log that are kept
 _LOG_READ = 64 << 20  # bytes after which an engine is not listened to any more
 
@@ -330,9 +329,7 @@ class Docker:
     def _stop(self, container: str, grace_s: float | None) -> int | None:
         with self._errors("stop the container"):
             if grace_s is None:  # told to the SDK: it waits no longer for the answer than that
-                config = self._inspect(container).Config
-                asked = None if config is None else config.StopTimeout
-                grace_s = _STOP_S if asked is None else asked
+                _, _, grace_s = docker_state.stop_of(self._inspect(container))
             # Not `within` a time of ours: the App's own may be longer.
             self._sdk.stop(container, timeout=math.ceil(grace_s))
             return self._inspect(container).State.ExitCode

@@ -200,6 +200,7 @@ class State(_Answer):
     """Whether a container runs, and how it ended."""
 
     Status: str
+    Pid: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
     ExitCode: int = 0
     StartedAt: Text = ""
     Health: _Health | None = None
@@ -224,6 +225,7 @@ class _Healthcheck(_Answer):
 
 class _Config(_Answer):
     Healthcheck: _Healthcheck | None = None
+    StopSignal: Text = ""
     StopTimeout: Annotated[int, Field(ge=0, le=10**9)] | None = None
 
 

@@ -128,6 +128,16 @@ class DockerSource(Docker):
                 resolution="Find out what starts it there, such as a systemd unit or a scheduler.",
             )
 
+    def stops(self, ids: Sequence[str]) -> list[list[tuple[int, str, float]]]:
+        """How `stop_these` would go: for those that run, in each of its turns, the process, the
+        signal that it is sent, and the seconds after which it is killed."""
+        turns = []
+        for turn in docker_state.waves(docker_state.ordered(self._these(ids))):
+            with self._errors("look at the container"):
+                seen = [self._inspect(row.Id) for row in turn]
+            turns.append([docker_state.stop_of(each) for each in seen if each.State.Pid])
+        return turns
+
     def require_stopped(self, ids: Sequence[str]) -> None:
         """ConflictError when one of these containers runs, or would be started by itself."""
         awake = [

@@ -21,6 +21,7 @@ _STATES = {"created": "created", "running": "running", "paused": "running", "res
 _EXITED = re.compile(r"Exited \((\d{1,3})\)")
 # "Up 5 seconds (healthy)", "Up 2 seconds (health: starting)"
 _HEALTH = re.compile(r"\((?:health: (starting)|(healthy|unhealthy))\)")
+_STOP_S = 10  # what the engine gives an app to end unless it says otherwise
 SAID_LIMIT = 8000  # characters of what a service or its healthcheck said last
 
 
@@ -177,3 +178,12 @@ def instance(identity: str, rows: Sequence[Row], host: str) -> Instance:
         url=" ".join(f":{port}" for port in sorted(ports)),
         services=services if len(services) > 1 else (),
     )
+
+
+def stop_of(seen: Inspected) -> tuple[int, str, float]:
+    """How an engine stops a container: the process, the signal that it is sent, and the seconds
+    after which it is killed."""
+    config = seen.Config
+    asked = None if config is None else config.StopTimeout
+    signal = "" if config is None else config.StopSignal
+    return seen.State.Pid, signal or "SIGTERM", _STOP_S if asked is None else asked

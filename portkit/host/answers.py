@@ -107,6 +107,10 @@ class _Kernel(_Answer):
     namespaces: Annotated[dict[_Word, _Word], BeforeValidator(_few)]
 
 
+class _Ignored(_Answer):
+    ignored: Annotated[list[bool], FailFast()]
+
+
 class _Remain(_Answer):
     kind: Literal["instance", "volume", "network", "image"]
     id: Annotated[str, Field(pattern=r"^(pk-[0-9a-f]{12})?$")]
@@ -285,6 +289,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "forward.end": _Removed,
     "forward.list": _Forwards,
     "kernel.identity": _Kernel,
+    "process.ignored": _Ignored,
     "volume.scan": _Scanned,
     "volume.digest": _Digested,
     "volume.pages": _Answer,

@@ -24,7 +24,8 @@ BOOT_S, BOOT_KVM_S, BOOT_TCG_S = 0.5, 5.0, 10.0
 class Way:
     """Which App goes where, in which form. fills: after the last pass, VM's disks are made of the
     volumes. layer_s: what it took to look for what its containers have changed in their images;
-    None where it has none. real: a VM has a real processor on the target."""
+    None where it has none. waits_s: for which its stop waits in vain for processes that ignore it.
+    real: a VM has a real processor on the target."""
 
     app: str
     source: str
@@ -33,6 +34,7 @@ class Way:
     fills: bool
     layer_s: float | None
     real: bool
+    waits_s: float = 0.0
 
 
 def survey_of(data: Sequence[DataFolder], source: Host, target: Host) -> list[Survey]:
@@ -103,12 +105,16 @@ def figures(
 
 
 def _stop(way: Way, pasts: Sequence[Past]) -> Part:
+    default = Part(STOP_S, Basis.ASSUMED, "a process that ends when it is told to; a guess", STOP_S)
+    if way.waits_s:
+        why = "the kernel says that a process does not get the signal by which it is stopped, and "
+        default = _measured(way.waits_s + STOP_S, why + "the engine waits so long before it kills")
     # Another App's process takes the end otherwise.
     return _earlier(
         pasts,
         lambda past: past.stop_s,
         [lambda past: past.app == way.app and past.form == way.form],
-        Part(STOP_S, Basis.ASSUMED, "a process that ends when it is told to; a guess", STOP_S),
+        default,
     )
 
 

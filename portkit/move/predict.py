@@ -14,6 +14,7 @@ from portkit.move.journal import Journal, PastTransfer, Steps
 from portkit.move.plan import PRESYNC, Plan
 from portkit.move.prepare import Job, Packed
 from portkit.report import FormReport
+from portkit.source.origin import origin
 from portkit.volumes import link_rate
 
 # Bytes of content a second that are packed here and unpacked there, beside their way (assumed).
@@ -115,6 +116,10 @@ def cutover(packed: Packed, job: Job, journal: Journal) -> Foreseen | None:
             written = job.target.remote.written
             seen = foresee.survey_of(data, source, job.target)
             survey_bytes = job.target.remote.written - written
+            live = job.source.live(packed.spec)
+            assert live is not None, "it runs"
+            with origin(source, live) as there:
+                waits_s = there.waits_s()
     machine = Form.DISK in job.source.forms and Form.IMAGE not in job.source.forms
     way = foresee.Way(
         app=packed.app.name,
@@ -123,6 +128,7 @@ def cutover(packed: Packed, job: Job, journal: Journal) -> Foreseen | None:
         form=form,
         fills=form is Form.DISK and not machine,
         layer_s=None if machine else sum(looked),
+        waits_s=waits_s,
         real=virtualises(packed.target, packed.image.config.architecture),
     )
     return foresee.foreseen(seen, way, journal.pasts(), survey_bytes)

@@ -11,6 +11,7 @@ from portkit.boot import vm_disks
 from portkit.engines.docker_source import DockerSource
 from portkit.engines.libvirt_source import LibvirtSource
 from portkit.errors import ConflictError
+from portkit.guest.config import signal_number
 from portkit.host import Host
 from portkit.model import Live, LiveDomain
 
@@ -37,6 +38,10 @@ class Origin(Protocol):
     def unfence(self) -> None:
         """As it was before the Move."""
 
+    def waits_s(self) -> float:
+        """For how many seconds `stop` will wait in vain, for processes that the signal by which
+        they are stopped does not reach."""
+
     def stop(self) -> None:
         """Stop all of it."""
 
@@ -62,8 +67,8 @@ class Origin(Protocol):
 class Containers:
     """An App of containers. An `Origin`."""
 
-    def __init__(self, engine: DockerSource, live: Live) -> None:
-        self._engine, self._live = engine, live
+    def __init__(self, engine: DockerSource, host: Host, live: Live) -> None:
+        self._engine, self._host, self._live = engine, host, live
 
     def seen(self) -> Live:
         """As it is there now: which of its containers run, and what starts them."""
@@ -88,6 +93,16 @@ class Containers:
     def unfence(self) -> None:
         """As it was before the Move."""
         self._engine.set_restart({each.id: each.restart for each in self._live.containers})
+
+    def waits_s(self) -> float:
+        """For how many seconds `stop` will wait in vain: the kernel says which signals a process
+        catches."""
+        turns = self._engine.stops([each.id for each in self._live.containers])
+        rows = [{"pid": pid, "signal": signal_number(name)} for t in turns for pid, name, _ in t]
+        answer = iter(self._host.remote.call("process.ignored", {"processes": rows})["ignored"])
+        graces = [[grace for _, _, grace in turn if next(answer)] for turn in turns]
+        # Those of one turn are stopped at the same time.
+        return float(sum(max(turn, default=0.0) for turn in graces))
 
     def stop(self) -> None:
         """Stop all of it, each service before those that it needs."""
@@ -154,6 +169,10 @@ class Machine:
         """As it was before the Move."""
         self._engine.unfence(self._domain)
 
+    def waits_s(self) -> float:
+        """A guest is asked to power off; what it does then is not known."""
+        return 0.0
+
     def stop(self) -> None:
         """Power it off; EngineError where it does not end by itself."""
         self._engine.power_off(self._domain.id)
@@ -210,7 +229,7 @@ def origin(host: Host, live: Live) -> Iterator[Origin]:
     if live.domain is None:
         engine = DockerSource(host.docker_socket(), host.name, host.remote.halt.pause)
         try:
-            yield Containers(engine, live)
+            yield Containers(engine, host, live)
         finally:
             engine.close()
         return

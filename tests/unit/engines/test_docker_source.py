@@ -60,6 +60,17 @@ def test_how_they_are_is_read(engine: FakeEngine, docker: DockerSource) -> None:
     assert docker.states(BOTH) == {DB: ("on-failure:3", True), WEB: ("no", False)}
 
 
+def test_how_they_would_be_stopped(engine: FakeEngine, docker: DockerSource) -> None:
+    have(engine, db="running always", web="running always")
+    told: dict[str, Any] = engine.answers[f"GET /containers/{DB}/json"][1]  # type: ignore[assignment]
+    told["State"]["Pid"] = 41
+    told["Config"] = {"StopSignal": "SIGQUIT", "StopTimeout": 30}
+    (other,) = [each for each in docker.stops(BOTH) if each]
+    assert other == [(41, "SIGQUIT", 30)], "the other one has no process any more"
+    engine.answers[f"GET /containers/{WEB}/json"][1]["State"]["Pid"] = 42  # type: ignore[index, call-overload]
+    assert docker.stops(BOTH) == [[(42, "SIGTERM", 10)], [(41, "SIGQUIT", 30)]]
+
+
 def test_what_ran_beside_an_ill_service_is_started_again(
     engine: FakeEngine, docker: DockerSource
 ) -> None:

@@ -50,6 +50,7 @@ PAST = Past(
     downtime_s=7.0,
     raw_last_s=0.5,
 )
+STUBBORN = replace(WAY, waits_s=10.0)
 SIZES, SECONDS = st.integers(0, 1 << 50), st.floats(0, 1e6)
 SURVEYS = st.builds(
     Survey,
@@ -270,3 +271,10 @@ def test_a_damaged_journal_gives_no_figure_that_cannot_be(
         known = foresee.foreseen([SEEN], WAY, (past,))
         assert math.isfinite(known.downtime_s.value)
         assert known.downtime_s.value >= 0
+
+
+def test_a_process_that_is_not_reached_by_its_signal_is_waited_for() -> None:
+    part = foresee.foreseen([SEEN], STUBBORN, ()).stop_s
+    assert (part.value, part.basis) == (10.0 + foresee.STOP_S, Basis.MEASURED)
+    known = foresee.foreseen([SEEN], STUBBORN, (PAST,)).stop_s
+    assert (known.value, known.basis) == (PAST.stop_s, Basis.EARLIER)

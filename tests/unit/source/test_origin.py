@@ -1,0 +1,34 @@
+"""How long the stop of an App at its source is going to take."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from portkit.source.origin import Containers
+from tests.factories import live
+
+
+@pytest.mark.parametrize(
+    ("ignored", "seconds"),
+    [
+        ((False, False, False), 0.0),
+        ((True, False, False), 10.0),
+        ((True, True, False), 30.0),  # at the same time
+        ((True, True, True), 35.0),  # one turn after the other
+    ],
+)
+def test_those_that_are_stopped_together_are_waited_for_together(
+    ignored: tuple[bool, ...], seconds: float
+) -> None:
+    turns = [[(11, "SIGTERM", 10.0), (12, "SIGQUIT", 30.0)], [], [(13, "SIGRTMIN+3", 5.0)]]
+    asked: list[Any] = []
+
+    def call(verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        asked.append((verb, [(row["pid"], row["signal"]) for row in args["processes"]]))
+        return {"ignored": list(ignored)}
+
+    engine: Any = SimpleNamespace(stops=lambda ids: turns)
+    host: Any = SimpleNamespace(remote=SimpleNamespace(call=call))
+    assert Containers(engine, host, live()).waits_s() == seconds
+    assert asked == [("process.ignored", [(11, 15), (12, 3), (13, 37)])]
