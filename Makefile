@@ -1,32 +1,35 @@
-# What a newcomer types: `make demo` and `make test`. Both set up what they need.
+# Start with `make demo` and `make test`. Both install what they need.
 VENV := .venv
 STAMP := $(VENV)/.ready
-# A lab test waits most of the time; each of the two processes has a lab of its own. Those come
-# first, in the order of their files: the quick ones fill up the end.
+# A lab test spends most of its time waiting, so two processes run tests, each with a lab of its own.
+# Lab tests come first, in the order of their files, and quick tests fill the gaps at the end.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test campaign unit lint fuzz coverage docs man wheel clean
 
 help:
-	@echo "make demo    set up, raise the lab, move an app between two hosts in it"
-	@echo "make test    set up, then every check and test"
-	@echo "make campaign  the lab tests that make test leaves out: other hosts, other orders"
-	@echo "make unit    the tests that need no engine"
-	@echo "make lint    ruff, mypy, and Python 3.9 for what runs on hosts"
-	@echo "make fuzz    spoilt input for all readers; SECONDS=600 SEED=number"
-	@echo "make coverage, docs, man, wheel: see CONTRIBUTING.md"
-	@echo "make bench-boot, bench-pack, bench-transfer: against the usual ways; docs/benchmarks.md"
-	@echo "make bench-several: five services in one VM, against Docker in an ordinary one"
-	@echo "make bench-kill, bench-race: portkit killed at every step, two Moves at once"
-	@echo "make bench-cutover: a running App moved while portkit, links, engines and hosts fail"
-	@echo "make bench-journeys: two apps with data change hosts and forms while they are written to"
-	@echo "make bench-space: a running App moved while a disk is full"
-	@echo "make bench-projects: twelve compose projects, moved in both forms and used"
-	@echo "make bench-compat: the truth table of check, predicted and tried; docs/compat-truth.md"
-	@echo "make bench-check: what check costs, and that it changes nothing on a host"
-	@echo "make bench-predictions: what Moves were predicted to cost, beside what they cost"
-	@echo "make bench-downtime: a container with a volume of 1 GiB changes its host, against rsync"
-	@echo "make bench-live: a VM moves without a stop, against virsh migrate"
+	@echo "make demo       start two practice hosts and move an app between them"
+	@echo "make test       run every check and test"
+	@echo "make campaign   run the lab tests that make test leaves out: other hosts, other orders"
+	@echo "make unit       run the tests that need no engine"
+	@echo "make lint       run ruff and mypy, and check what runs on hosts for Python 3.9"
+	@echo "make fuzz       feed corrupted input to every parser; SECONDS=600 SEED=number"
+	@echo "make coverage, docs, man, wheel    see CONTRIBUTING.md"
+	@echo
+	@echo "Benchmarks (results in docs/benchmarks.md):"
+	@echo "make bench-boot, bench-pack, bench-transfer   compare with the usual tools"
+	@echo "make bench-several       five services in one VM, compared with Docker in a Debian VM"
+	@echo "make bench-kill          kill portkit at every step of a Move"
+	@echo "make bench-race          run two Moves of one app at once"
+	@echo "make bench-cutover       move a running app while portkit, links, engines and hosts fail"
+	@echo "make bench-journeys      move two apps with data between hosts and forms during writes"
+	@echo "make bench-space         move a running app while a disk is full"
+	@echo "make bench-projects      move twelve compose projects in both forms and use them"
+	@echo "make bench-compat        compare the predictions of check with trials; docs/compat-truth.md"
+	@echo "make bench-check         measure what check costs, and that it changes nothing on a host"
+	@echo "make bench-predictions   compare the predicted cost of Moves with the measured cost"
+	@echo "make bench-downtime      measure the downtime of a container with 1 GiB, against rsync"
+	@echo "make bench-live          move a VM without a stop, against virsh migrate"
 
 setup: $(STAMP)
 
@@ -34,7 +37,7 @@ $(STAMP): scripts/setup.sh pyproject.toml
 	@bash scripts/setup.sh $(VENV)
 	@touch $@
 
-# What only tests and benchmarks need.
+# Packages that only tests and benchmarks need.
 $(VENV)/.tests: $(STAMP)
 	@bash scripts/setup.sh $(VENV) tests
 	@touch $@
@@ -67,7 +70,7 @@ campaign: $(VENV)/.tests
 coverage: setup
 	$(VENV)/bin/pytest tests/unit -q --cov --cov-report=term:skip-covered
 
-# The site, in site/. Its tools are installed once; the build itself needs no network.
+# Build the site in site/. Its tools are installed once; the build itself needs no network.
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
 	@echo "site/index.html is ready"
@@ -86,6 +89,6 @@ wheel: man
 clean:
 	rm -rf $(VENV) dist build site
 
-# The page is made also when a bar is missed.
+# Make the page even if a bar was missed.
 bench-%: $(VENV)/.bench
 	$(VENV)/bin/python -m bench.$*; status=$$?; $(VENV)/bin/python -m bench.page; exit $$status

@@ -37,13 +37,13 @@ _SPECIFIC = (  # of a reason, what is particular to its file
     (re.compile(r"'[^']*'"), "'...'"),
     (re.compile(r"(?<![\w.])[~.]?/\S*"), "PATH"),
     (re.compile(r"\b(port|user|line) \d+"), r"\1 N"),
-    (re.compile(r"^\S+ (depends on|is in|has)\b"), r"... \1"),
+    (re.compile(r"^(?!compose )\S+ (depends on|is in|has)\b"), r"... \1"),
     (re.compile(r": \S+$"), ": ..."),
     (re.compile(r"\d{3,}"), "N"),
     (re.compile(r"^[\w.-]+: the network"), "the network"),
     (re.compile(r"^\w+ is required: .*"), "a variable is required"),
     (re.compile(r"\S+ is an engine's socket"), "PATH is an engine's socket"),
-    (re.compile(r": who can .*"), ""),
+    (re.compile(r", and whoever can .*"), ""),
 )
 
 
@@ -143,7 +143,7 @@ def _left_out(finding: Finding) -> bool:
 def general(text: str, *, bind: bool = False, names: bool = False) -> str:
     """A reason without what is particular to its file."""
     if bind:
-        text = re.sub(r"the bind mount on \S+ does not travel: ", "", text)
+        text = re.sub(r"the bind mount on \S+ cannot be moved: ", "", text)
     for pattern, instead in _SPECIFIC:
         if not (names and "'...'" in instead):
             text = pattern.sub(instead, text)
@@ -167,8 +167,8 @@ def table(found: Sequence[Read]) -> str:
             f"| not valid: compose refuses them too | {count['not valid']} |",
             f"| **read completely** | {count['complete']} of {valid}"
             f" ({100 * count['complete'] / max(valid, 1):.1f} %) |",
-            f"| of these with an external network or volume, made anew and told | {anew} |",
-            f"| something is left out, which is told | {count['left out']} |",
+            f"| of these with an external network or volume, created anew | {anew} |",
+            f"| something is left out, with a message | {count['left out']} |",
             f"| refused | {count['refused']} |",
             f"| read otherwise than by compose | {sum(bool(each.differing) for each in found)} |",
             "",

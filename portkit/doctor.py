@@ -198,7 +198,7 @@ def check_file(path: Path, package: str, why: str) -> Check:
 
 def check_kvm(device: Path = kvm.DEVICE, deadline_s: float = kvm.DEADLINE_S) -> Check:
     """Whether a kernel runs under KVM here: /dev/kvm alone proves nothing (see `portkit.kvm`)."""
-    without = "Disks boot under emulation (slower); enable nested virtualisation for KVM."
+    without = "Disks boot under emulation, which is slower. Enable nested virtualisation for KVM."
     cached = sorted((cache_root() / "kernels").glob("*/boot/vmlinuz-*"))
     # A kit's own kernel first: it is the one that disks will boot.
     kernels = [*cached[-1:], *sorted(KERNELS.glob("vmlinuz-*"))[-1:]]

@@ -67,6 +67,6 @@ def why_not(pattern: str) -> Iterator[str]:
     if len(pattern) > 1000:
         yield "it is longer than 1000 characters"
     if any(ord(c) < 32 or ord(c) == 127 for c in pattern):
-        yield "it is within one line: it has no control characters"
+        yield "it must be within one line, without control characters"
     if not any(part.strip() for part in _parts(pattern)):
-        yield "it expects nothing"
+        yield "it is empty"

@@ -63,7 +63,7 @@ def content(path: Path, limit: int) -> bytes:
             raise ValueError(f"{str(path)[:200]} is not a regular file")
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise ValueError(f"{str(path)[:200]} has over {limit} bytes")
+        raise ValueError(f"{str(path)[:200]} has more than {limit} bytes")
     return data
 
 
@@ -79,7 +79,7 @@ def private_folder(folder: Path, *, setting: str) -> None:
         # and what it leads to are looked at, since in /tmp anybody can make a link of that name.
         link, found = folder.lstat(), folder.stat()
     except FileExistsError:
-        raise _untrusted(folder, "it is no folder", setting) from None
+        raise _untrusted(folder, "it is not a folder", setting) from None
     for owner in {link.st_uid, found.st_uid} - {os.geteuid()}:
         raise _untrusted(folder, f"it belongs to user {owner}", setting)
     if stat.S_IMODE(found.st_mode) != 0o700:  # also when the umask took something away

@@ -55,11 +55,11 @@ def deadline(health: HealthProbe, verdict: Verdict, loop_s: float | None) -> Dea
     factor, reason = 1.0, f"the default of {DEFAULT_TIMEOUT_S:g} s"
     if verdict is Verdict.EMULATED:
         factor = _EMULATED
-        reason += f", times {_EMULATED:g} as the VM's processor is emulated"
+        reason += f", times {_EMULATED:g} because the VM's processor is emulated"
     slowness = round((loop_s or 0.0) / _USUAL_LOOP_S, 1)
     if slowness >= _SLOW:
         factor *= slowness
-        reason += f", times {slowness:g} as the host is that much slower than usual"
+        reason += f", times {slowness:g} because the host is that much slower than usual"
     if factor > _MOST:
         factor = _MOST
         reason += f", at most {DEFAULT_TIMEOUT_S * _MOST:g} s"
@@ -75,10 +75,11 @@ def choose(ports: Sequence[Port], health: HealthProbe, form: Form, *, checks_its
     way = _chosen(ports, health, form, checks_itself=checks_itself)
     if health.expect and way.method not in (Method.PUBLISHED, Method.HOST):
         raise AppError(
-            "x-portkit.health.expect is compared with an answer, and the App cannot be asked",
-            details=f"it would be known to be up by the method {way.method}, as {form}",
-            resolution="Publish a TCP port, or set x-portkit.health.port; or leave "
-            "x-portkit.health.expect out.",
+            "x-portkit.health.expect needs a response to compare with, but portkit cannot ask "
+            "the App",
+            details=f"portkit would use the method {way.method} for the {form} form",
+            resolution="Publish a TCP port, or set x-portkit.health.port. Or remove "
+            "x-portkit.health.expect.",
         )
     return way
 
@@ -124,7 +125,7 @@ def _ways(
     if health.port is None:
         yield "x-portkit.health.port is not set"
     elif guest:
-        yield f"a VM's network is reached through published ports only, not at port {health.port}"
+        yield f"a VM can be reached only through its published ports, not at port {health.port}"
     else:
         # A container has an address on the host's bridge; a guest behind QEMU's user-mode network
         # has none.
@@ -141,5 +142,5 @@ def _unpublished(ports: Sequence[Port]) -> AppError:
     return AppError(
         "no published TCP port leads to the app",
         details=f"published: {numbers or 'none'}",
-        resolution="Publish one with `ports:`, or leave x-portkit.health.method out.",
+        resolution="Publish a port with `ports:`, or remove x-portkit.health.method.",
     )

@@ -75,7 +75,7 @@ def parse_image_config(data: bytes) -> ImageConfig:
         raise _malformed(str(error)) from None
     # The only type there is (image-spec, config.md); another one would mean layers of another kind.
     if row.rootfs.type != "layers":
-        raise _malformed(f"rootfs.type is {row.rootfs.type[:50]!r}, wanted 'layers'")
+        raise _malformed(f"rootfs.type is {row.rootfs.type[:50]!r}, but must be 'layers'")
     run = row.config or _Run()
     _check_words(run)
     return ImageConfig(
@@ -112,10 +112,10 @@ def _check_words(run: _Run) -> None:
     words = [*(run.Env or ()), *(run.Entrypoint or ()), *(run.Cmd or ())]
     words += [run.User or "", run.WorkingDir or "", *(run.Volumes or ())]
     if any("\0" in word for word in words):
-        raise _malformed("a value holds a NUL byte")
+        raise _malformed("a value contains a NUL byte")
     for number, row in enumerate(run.Env or ()):
         if not _NAME.fullmatch(row.partition("=")[0]):
-            raise _malformed(f"the name of variable {number + 1} holds a control character")
+            raise _malformed(f"the name of variable {number + 1} contains a control character")
     if run.StopSignal:
         try:
             signal_number(run.StopSignal)

@@ -86,7 +86,7 @@ def read(path: Path) -> Inventory:
         raise AppError(
             "the inventory cannot be read",
             details=printable(f"{path}: {why}", 500),
-            resolution="Make it with: portkit inventory HOST > FILE",
+            resolution="Create it with: portkit inventory HOST > FILE",
         ) from error
     for digest in found.digests:
         check_digest(digest)

@@ -45,5 +45,5 @@ def judge(done: process.Completed) -> Proof:
     """KVM works only if the kernel itself was heard on the serial line and QEMU ended well."""
     if done.code == 0 and b"Linux version" in done.stdout:
         return Proof(True, "a kernel ran under it")
-    reason = done.stderr.decode("utf-8", "replace").strip()[:200] or "the kernel was not heard"
+    reason = done.stderr.decode("utf-8", "replace").strip()[:200] or "the kernel printed nothing"
     return Proof(False, f"does not work: {reason}")

@@ -118,7 +118,7 @@ def run(
             raise ToolError(
                 f"{_name(argv)} did not finish within {timeout:g} s",
                 details=quote(argv),
-                resolution="See whether the machine is overloaded or the program hangs.",
+                resolution="Check whether the machine is overloaded or the program hangs.",
             ) from error
     done = Completed(process.returncode, out or b"", err or b"")
     if check and done.code != 0:
@@ -205,7 +205,7 @@ def spawn(
         raise ToolError(
             f"{words[0]} is not installed",
             details=quote(argv),
-            resolution="Run `portkit doctor`: it names the package for it.",
+            resolution="Run `portkit doctor`, which names the package to install.",
         ) from error
 
 
@@ -264,7 +264,7 @@ def deadline(process: Process, seconds: float) -> Iterator[None]:
         raise ToolError(
             f"{_name(process.args)} did not finish within {seconds:g} s",  # type: ignore[arg-type]
             details=quote(process.args),  # type: ignore[arg-type]
-            resolution="See whether the machine is overloaded or the program hangs.",
+            resolution="Check whether the machine is overloaded or the program hangs.",
         )
 
 
@@ -302,7 +302,7 @@ def failed(argv: Sequence[str | Path], code: int, output: bytes) -> ToolError:
     return ToolError(
         f"{_name(argv)} failed with exit code {code}",
         details=f"{quote(argv)}\n{tail}".strip(),
-        resolution="See its output above; --debug shows every command.",
+        resolution="Read its output above. --debug shows every command.",
     )
 
 

@@ -131,7 +131,7 @@ class Watch:
         while not (address := self._starting().address):
             if time.monotonic() > deadline:
                 raise BootError(
-                    "the container has no address that its host reaches",
+                    "the container has no address that its host can reach",
                     details=f"port {self.way.inner} was to be asked there",
                     resolution="Publish the port, or set x-portkit.health.method.",
                 )
@@ -183,11 +183,11 @@ class Watch:
             yield
         except BootError as error:
             said = self.runner.logs(self.identity, _LAST_LINES).strip()
-            parts = (error.details, "its last words:", said) if said else (error.details,)
+            parts = (error.details, "its last output:", said) if said else (error.details,)
             raise BootError(
                 error.brief,
                 details="\n".join(part for part in parts if part),
-                resolution=error.resolution or "See its last words above, and portkit check.",
+                resolution=error.resolution or "Read its last output above, and run portkit check.",
             ) from error
 
 
@@ -215,7 +215,9 @@ def watch(
         if patience > deadline.seconds:
             deadline = Deadline(patience, "until the engine gives the app's healthcheck up")
     if deadline.grown:
-        observer.message(f"waits {deadline.seconds:g} s for the first answer: {deadline.reason}")
+        observer.message(
+            f"waiting up to {deadline.seconds:g} s for the first response: {deadline.reason}"
+        )
     place = None if way.port is None else published_place(target, way.port)
     halt = halt or Halt()
     return Watch(runner, identity, target, health, way, deadline, place, observer, halt=halt)

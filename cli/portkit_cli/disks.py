@@ -1,4 +1,4 @@
-"""portkit check of disk files: which are named, and in what machine they are to start."""
+"""portkit check of disk files: which of them are named, and which machine they will start in."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DiskOptions:
 
     @property
     def given(self) -> bool:
-        """Whether anything was said of disks."""
+        """Whether any option for disk files was given."""
         return self != DiskOptions(None, "", None)
 
     @property
@@ -49,37 +49,37 @@ def disk_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--firmware",
         type=click.Choice([each.value for each in Boot]),
-        help="Of a disk file: how the machine starts it. Without it BIOS, where there is such.",
+        help="For a disk file: the firmware that starts it.  [default: BIOS, where it exists]",
     )
     @click.option(
         "--machine",
         "chipset",
         default="",
         metavar="TYPE",
-        help="Of a disk file: QEMU's machine type, such as q35 or pc-i440fx-4.2.",
+        help="For a disk file: QEMU's machine type, such as q35 or pc-i440fx-4.2.",
     )
     @click.option(
         "--bus",
         type=click.Choice([each.value for each in Bus]),
-        help="Of a disk file: how the machine has its disk. Without it virtio.",
+        help="For a disk file: the bus of the disk in the machine.  [default: virtio]",
     )
     @click.option(
         "--memory",
         type=values.size,
         default=0,
         metavar="SIZE",
-        help="Of a disk file: the memory of the machine, such as 2g.",
+        help="For a disk file: the memory of the machine, such as 2g.",
     )
     @click.option(
         "--disk-format",
         "kind",
         type=click.Choice([each.value for each in DiskFormat]),
-        help="Of a disk file: what it is, where its name (.qcow2, .raw, .img) does not say so.",
+        help="For a disk file: its format, if its name does not end in .qcow2, .raw or .img.",
     )
     @click.option(
         "--headers",
         is_flag=True,
-        help="Of a disk file: read its headers only, and start no libguestfs to look inside.",
+        help="For a disk file: read only its headers, and do not look inside with libguestfs.",
     )
     @wraps(command)
     def with_disks(
@@ -113,16 +113,16 @@ def named(names: Sequence[str], told: DiskOptions, *, tried: bool) -> bool:
     go with them. tried: whether they are to be started, too."""
     found = [told.kind is not None or disk.is_disk(name) for name in names]
     if any(found) and not all(found):
-        raise click.UsageError("check disk files and APPs one after the other")
+        raise click.UsageError("disk files and APPs cannot be checked together: run check for each")
     if told.given and not any(found):
         raise click.UsageError(
-            "--firmware, --machine, --bus, --memory, --disk-format and --headers are for disk "
-            "files: NAME.qcow2"
+            "--firmware, --machine, --bus, --memory, --disk-format and --headers only apply to "
+            "disk files, such as NAME.qcow2"
         )
     if any(found) and (tried or any(given(each) for each in _OF_APPS)):
         raise click.UsageError(
-            "a disk file is read and not started: leave --prove, --isolation and the options of "
-            "APPs out"
+            "a disk file is only read and not started: --prove, --isolation and the options of "
+            "APPs do not apply to it"
         )
     return any(found)
 

@@ -40,9 +40,9 @@ class CleanFormatter(logging.Formatter):
 def _from_os(error: OSError) -> PortkitError:
     """The error for a file or folder of the user that cannot be used; it needs no traceback."""
     return PortkitError(
-        f"the system refused: {error.strerror or error}",
+        f"the operating system reported an error: {error.strerror or error}",
         details=str(error.filename or ""),
-        resolution="Check the path, its owner and its mode; --debug shows where it was used.",
+        resolution="Check the path, its owner and its mode. --debug shows where it was used.",
     )
 
 
@@ -58,8 +58,8 @@ def _from_bug(error: Exception) -> PortkitError:
     return Bug(
         "this is a bug in portkit",
         details=f"{type(error).__name__} at {place}",
-        resolution="Please report it with what you did. --debug (or PORTKIT_DEBUG=1) shows the "
-        "traceback; it may hold values of your App.",
+        resolution="Please report it, and describe what you did. --debug (or PORTKIT_DEBUG=1) "
+        "shows the traceback; it may contain values of your App.",
     )
 
 
@@ -109,17 +109,21 @@ def _as_ours(error: Exception) -> PortkitError:
     "--debug",
     is_flag=True,
     envvar="PORTKIT_DEBUG",
-    help="Log every command; show tracebacks.  [env: PORTKIT_DEBUG]",
+    help="Log every command that is run, and show tracebacks.  [env: PORTKIT_DEBUG]",
 )
 def main(debug: bool) -> None:
     """Move an application between hosts as a container image and as a bootable disk.
 
     \b
     Examples:
-      portkit doctor                     show what this machine can do and what is missing
-      portkit lab up                     start practice hosts on this machine
-      portkit move ./app --to web2       move an app there, as an image and as a disk
-      portkit pack ./app                 write the same as files
+      portkit doctor                      show what this machine can do and what is missing
+      portkit check ./app --on web2       say whether the app can run on web2, and why
+      portkit move ./app --to web2        move it there, start it and report what that cost
+      portkit move project:shop --from web1 --to web2    move what is running, with its data
+      portkit pack ./app                  write the image and the disk as files
+      portkit lab up                      start practice hosts on this machine
+
+    `portkit COMMAND --help` explains each command with examples.
     """
     before = os.umask(0o077)  # whatever is written from now on may contain secrets
     click.get_current_context().call_on_close(lambda: os.umask(before))

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the Observer of verbs that take a moment only."""
+"""Options that several verbs share, and the Observer of verbs that finish quickly."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ progress = click.option(
     type=click.Choice(["auto", "plain", "json", "quiet"]),
     default="auto",
     show_default=True,
-    help="How progress is shown, on standard error.",
+    help="How to show progress on standard error.",
 )
 
 
 class Messages(NullObserver):
-    """Prints messages on standard error, such as where a host's name leads to; no progress."""
+    """Prints messages on standard error, such as what a host's name resolves to; no progress."""
 
     def message(self, text: str) -> None:
         """Print one line."""
         click.echo(text, err=True)
 
 
-on_host = click.option("--on", "host", required=True, metavar="HOST", help="The host it is on.")
+on_host = click.option(
+    "--on", "host", required=True, metavar="HOST", help="The host where INSTANCE is."
+)
 
 
 def _reading(*profile: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options that say how an App is read. profile: the names of that for compose's."""
+    """The options that say how an App is read. profile: the option names for compose profiles."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @click.option(
@@ -46,26 +48,30 @@ def _reading(*profile: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
             "files",
             multiple=True,
             metavar="FILE",
-            help="A compose file in the folder APP; can be given several times, to be merged.",
+            help="Read this compose file in the folder APP. Can be repeated; the files are merged.",
         )
         @click.option(
             *profile,
             "profiles",
             multiple=True,
             metavar="NAME",
-            help="Also the services of this profile of the compose file; can be given several "
-            "times.",
+            help="Include the services of this compose profile. Can be repeated.",
         )
         @click.option(
-            "-p", "--project-name", "name", default="", metavar="NAME", help="APP's name."
+            "-p",
+            "--project-name",
+            "name",
+            default="",
+            metavar="NAME",
+            help="Use this name for APP.  [default: the compose file's name, else the folder's]",
         )
         @click.option(
             "--carry",
             multiple=True,
             type=click.Path(),
             metavar="PATH",
-            help="A file or folder that the App binds travels with it, although it is outside of "
-            "its folder, or holds data; can be given several times.",
+            help="Move this bind-mounted file or folder along with APP. Needed for one that is "
+            "outside of APP's folder or that holds data. Can be repeated.",
         )
         @wraps(command)
         def with_reading(
@@ -83,7 +89,7 @@ def _reading(*profile: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
     return decorate
 
 
-# The command gets what they say as `reading`. `portkit check --profile` names a kind of host.
+# The command receives these options as `reading`. `portkit check --profile` means a kind of host.
 reading = _reading("--profile", "--compose-profile")
 reading_beside_profiles = _reading("--compose-profile")
 
@@ -91,14 +97,14 @@ reading_beside_profiles = _reading("--compose-profile")
 _live = click.option(
     "--live",
     is_flag=True,
-    help="Move vm:NAME while it runs, with its memory: it stands still, usually for less "
-    "than a second. Both hosts must be able to give it the same machine; else this is refused.",
+    help="Move vm:NAME while it runs, with its memory. The VM pauses briefly, usually for less "
+    "than a second. portkit refuses this unless both hosts can provide the same virtual machine.",
 )
 
 
 @dataclass(frozen=True)
 class RunningOptions:
-    """How an App that runs changes its host, and what follows."""
+    """How a running App changes its host, and what happens afterwards."""
 
     on_taken: Mapping[str, OnTaken]
     pauses: tuple[Pause, ...]
@@ -108,59 +114,61 @@ class RunningOptions:
 
 
 def _on_taken(
-    context: click.Context, option: click.Parameter, told: tuple[str, ...]
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
 ) -> Mapping[str, OnTaken]:
-    """What is said of volumes, by their names; "" is for all others."""
-    found: dict[str, OnTaken] = {}
+    """The choice for each volume by its name; "" stands for all others."""
+    choices: dict[str, OnTaken] = {}
     words = ", ".join(way.value for way in OnTaken)
-    for text in told:
+    for text in values:
         name, sign, word = text.rpartition("=")
         if word not in list(OnTaken) or (sign and not name):
-            raise click.BadParameter(f"{text[:200]!r} is not [NAME=]CHOICE, with one of {words}")
-        if found.setdefault(name, OnTaken(word)) != word:
-            raise click.BadParameter(f"two choices for {name[:200] or 'all volumes'}")
-    return found
+            raise click.BadParameter(
+                f"{text[:200]!r} is not [NAME=]CHOICE; CHOICE is one of {words}"
+            )
+        if choices.setdefault(name, OnTaken(word)) != word:
+            raise click.BadParameter(f"two different choices for {name[:200] or 'all volumes'}")
+    return choices
 
 
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options for an App that runs; the command gets them as `running`."""
+    """The options for a running App; the command receives them as `running`."""
 
     @click.option(
         "--volumes",
         multiple=True,
         metavar="[NAME=]CHOICE",
         callback=_on_taken,
-        help="Where the target has a volume of the same name as one of a running APP: refuse (end "
-        "before anything is sent), override (replace its data; it is set aside there, and a "
-        "rollback puts it back), keep (start APP on that data and copy nothing of the volume), or "
-        "clone (put APP's data into a volume of a new name, in any case). NAME= for one volume, "
-        "else for all; can be given several times.  [default: refuse]",
+        help="What to do if the target already has a volume that a running APP brings. refuse: end "
+        "before anything is sent. override: replace its data, which is set aside there and put "
+        "back by a rollback. keep: start APP on the target's data and copy nothing. clone: always "
+        "put APP's data into a volume with a new name. NAME= chooses for one volume; without it "
+        "the choice is for all others. Can be repeated.  [default: refuse]",
     )
     @click.option(
         "--hold",
         is_flag=True,
-        help="Wait before a running APP is stopped, and go on copying its data, until portkit "
-        "cutover is called.",
+        help="Wait before stopping a running APP, and keep copying its data, until `portkit "
+        "cutover` is run.",
     )
     @click.option(
         "--confirm",
         is_flag=True,
-        help="Wait when a running APP has answered on the target, until portkit commit or portkit "
-        "rollback --discard-writes is called.",
+        help="Once a running APP has answered on the target, wait until `portkit commit` or "
+        "`portkit rollback --discard-writes` is run.",
     )
     @click.option(
         "--after-commit",
         "after_commit",
         multiple=True,
         metavar="CMD",
-        help="Run CMD by /bin/sh -c on this machine when the target has kept an APP, and again "
-        "when the Move is rolled back; can be given several times.",
+        help="Run CMD with /bin/sh -c on this machine after the target has taken APP over, and "
+        "again if the Move is rolled back. Can be repeated.",
     )
     @click.option(
         "--forward",
         is_flag=True,
-        help="Let the source forward the TCP ports of a running APP to the target, until portkit "
-        "forward --stop or portkit forget --delete is called.",
+        help="Make the source forward the TCP ports of a running APP to the target, until `portkit "
+        "forward --stop` or `portkit forget --delete` is run.",
     )
     @_live
     @wraps(command)
@@ -175,7 +183,7 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
         **rest: Any,
     ) -> Any:
         if live and hold:
-            raise click.UsageError("--live stops nothing: leave --hold out")
+            raise click.UsageError("--hold cannot be combined with --live, which stops nothing")
         chosen = ((Pause.CUTOVER, hold), (Pause.COMMIT, confirm))
         pauses = tuple(pause for pause, wanted in chosen if wanted)
         running = RunningOptions(volumes, pauses, after_commit, forward, live)

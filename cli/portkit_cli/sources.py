@@ -1,4 +1,4 @@
-"""The Apps that a verb names and where they come from: a host, a bundle, or what runs."""
+"""The Apps that a command line names, and their source: a host, a bundle, or what is running."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ form = click.option(
     type=click.Choice(list(FORMS)),
     default="both",
     show_default=True,
-    help="A container image, a bootable disk, or both.",
+    help="Whether to make a container image, a bootable disk, or both.",
 )
 
 
@@ -52,17 +52,22 @@ def begun(
     """The Apps and where their images come from: a host, or the bundle that APP names. keep: see
     `portkit.connect`."""
     if len(names) > 1 and (reading.files or reading.name):
-        raise click.UsageError("--file and --project-name are for one APP")
+        raise click.UsageError("--file and --project-name can only be used with a single APP")
     live = running is not None and running.live
     if live and not all(map(is_vm, names)):
-        raise click.UsageError("--live is for vm:NAME")
+        raise click.UsageError("--live only moves virtual machines that run: name one as vm:NAME")
     if any(is_running(name) or is_vm(name) for name in names):
         if len(names) > 1:
-            raise click.UsageError("a running App goes alone: name no other APP beside it")
+            raise click.UsageError("a running App is moved alone: do not name another APP")
         if reading.files or reading.profiles or reading.name or given("pull"):
-            raise click.UsageError("a running App says all of itself: leave these options out")
+            raise click.UsageError(
+                "--file, --profile, --project-name and --pull do not apply to a running App, whose "
+                "settings are read from its host"
+            )
         if is_vm(names[0]) and (reading.carry or (running is not None and given("volumes"))):
-            raise click.UsageError("a VM goes with all of its disks: leave these options out")
+            raise click.UsageError(
+                "--carry and --volumes do not apply to a VM, which moves with all of its disks"
+            )
         with connect(source, told, keep=keep) as host:
             if is_vm(names[0]):
                 machine = RunningVM(host, names[0], keeps_running=live)
@@ -73,35 +78,36 @@ def begun(
             yield (there.app(),), there
         return
     if running is not None and running.on_taken:
-        raise click.UsageError(
-            "--volumes is for an App that runs and brings its data: leave it out"
-        )
+        raise click.UsageError("--volumes only applies to a running App, which brings its data")
     if not any(is_bundle(name) for name in names):
         loaded = tuple(app_room.load(name, **asdict(reading)) for name in names)
         with connect(source, told, keep=keep) as host:
             yield loaded, OnHost(host, Pull(pull))
         return
     if len(names) > 1:
-        raise click.UsageError("a bundle goes alone: name no other APP beside it")
+        raise click.UsageError("a bundle is moved alone: do not name another APP")
     if given("source"):
-        raise click.UsageError("a bundle has no source host: leave --from out")
+        raise click.UsageError("--from does not apply to a bundle, which has no source host")
     if given("pull"):
-        raise click.UsageError("a bundle has its images with it: leave --pull out")
+        raise click.UsageError("--pull does not apply to a bundle, which contains its images")
     if reading != Reading():
-        raise click.UsageError("a bundle holds an App that was read: name no files of it")
+        raise click.UsageError(
+            "--file, --profile, --project-name and --carry do not apply to a bundle, which was "
+            "made with them"
+        )
     with Bundle(Path(names[0])) as bundle:
         yield (bundle.app,), InBundle(bundle)
 
 
 def given(name: str) -> bool:
     """Whether an option was on the command line."""
-    found = click.get_current_context().get_parameter_source(name)
-    # click does not tell a default from the same value on the command line, but here.
-    return found is not ParameterSource.DEFAULT
+    # Its value would not show whether the user typed the default.
+    origin = click.get_current_context().get_parameter_source(name)
+    return origin is not ParameterSource.DEFAULT
 
 
 def asked(form: str, origin: Source) -> tuple[Form, ...]:
-    """The forms that were asked for; without --form, those that the source has."""
+    """The forms that --form names; without it, those that the source has."""
     return FORMS[form] if given("form") else origin.forms
 
 
@@ -111,7 +117,7 @@ source = click.option(
     default="local",
     show_default=True,
     metavar="HOST",
-    help="The host that has the image, or builds it.",
+    help="The host that has the image or builds it.",
 )
 
 
@@ -120,8 +126,8 @@ pull = click.option(
     type=click.Choice([when.value for when in Pull]),
     default=Pull.NEVER.value,
     show_default=True,
-    help="Let the source host pull the images that APP names from their registries: those that it "
-    "lacks, or all anew.",
+    help="Whether the source host may pull APP's images from their registries: never, only those "
+    "that it lacks, or always all of them.",
 )
 
 

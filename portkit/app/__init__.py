@@ -57,20 +57,20 @@ def load(
         reading = replace(reading, files=reading.files or (path.name,))
         return compose.load(path.parent, reading, environ)
     if reading.files:
-        raise _no_app(text, "the files that it is to be read from are in no folder")
+        raise _no_app(text, "the files to read the App from are not in a folder")
     try:
         image_reference(text)
     except ValueError as error:
-        raise _no_app(text, "it is no folder, no file and no image reference") from error
+        raise _no_app(text, "it is not a folder, a file or an image reference") from error
     name = app_name(name or made_name(re.split(r"[:@]", text.rsplit("/", 1)[-1])[0]))
     return App(name, (Service(name, image=text),), text, reading=reading)
 
 
 def _no_app(text: str, why: str) -> AppError:
     return AppError(
-        "there is no such App",
+        "the App was not found",
         details=f"{text[:200]!r}: {why}",
-        resolution="Give a folder with compose.yaml or Dockerfile, or an image's name.",
+        resolution="Name a folder with compose.yaml or Dockerfile, a compose file, or an image.",
     )
 
 
@@ -78,9 +78,9 @@ def _dockerfile(path: Path, text: str) -> AppError:
     plain = path.name in _DOCKERFILES
     more = f", with `dockerfile: {path.name[:80]}` under `build:` in its compose.yaml"
     return AppError(
-        "a Dockerfile alone is no App",
-        details=f"{text[:200]}: portkit builds from the folder that it stands in",
-        resolution=f"Give the folder: {str(path.parent)[:200]}{'' if plain else more}.",
+        "portkit does not take a Dockerfile as an App",
+        details=f"{text[:200]}: portkit builds from the folder that contains it",
+        resolution=f"Name the folder instead: {str(path.parent)[:200]}{'' if plain else more}.",
     )
 
 
@@ -92,16 +92,16 @@ def _folder(path: Path, source: str, reading: Reading, environ: Mapping[str, str
     dockerfile = next((name for name in _DOCKERFILES if (path / name).is_file()), None)
     if dockerfile is None:
         raise AppError(
-            "the folder holds no App",
+            "the folder contains no App",
             details=f"{path} has neither {compose.FILES[0]} nor Dockerfile nor Containerfile",
-            resolution="Add one, or name the folder that has it.",
+            resolution="Add one of these files, or name the folder that has one.",
         )
     note = Finding(
         "ports-from-expose",
         Severity.INFO,
-        "every port that the Dockerfile EXPOSEs is published under its own number",
+        "portkit publishes every port that the Dockerfile EXPOSEs, under its own number",
         (str(path / "Dockerfile"),),
-        "Write a compose.yaml to choose others.",
+        "To publish other ports, write a compose.yaml.",
     )
     name = app_name(reading.name or made_name(path.name))
     service = Service(name, build=Build(path, dockerfile))

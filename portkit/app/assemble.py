@@ -25,7 +25,7 @@ _VALUES = 100_000  # of all of them: two files of the greatest size
 _CHAIN = 100  # services that extend each other, files that include each other
 _REMOTE = re.compile(r"(https?|git|ssh|oci)://|git@|github\.com/", re.ASCII)
 _IMPORTED = ("services", "volumes", "networks", "secrets", "configs", "models")
-_CLONE = "Fetch it, and name the local file."
+_CLONE = "Download the file, and name the local copy."
 _EXTENDS = ("file", "service")
 _INCLUDE = ("path", "project_directory", "env_file")
 
@@ -70,7 +70,7 @@ class Assembler:
         top = dict(self._reader.mapping(value))
         for key, each in top.items():
             if key not in TOP_KNOWN and not key.startswith("x-"):
-                raise self._reader.error(each, f"compose knows no top-level key {key[:80]!r}")
+                raise self._reader.error(each, f"compose has no top-level key {key[:80]!r}")
         if (asked := top.pop("include", None)) is not None and asked.data is not None:
             for entry in self._reader.items(asked, "include"):
                 top = self._imported(top, self._included(entry, origin, including))
@@ -86,7 +86,7 @@ class Assembler:
         self._files += 1
         self._values += count(value)
         if self._files > _FILES or self._values > _VALUES:
-            why = f"over {_FILES} files or {_VALUES} values are included and extended"
+            why = f"more than {_FILES} files or {_VALUES} values are included and extended"
             raise self._reader.error(value, why)
         return value
 
@@ -101,7 +101,9 @@ class Assembler:
         if not names:
             raise self._reader.error(entry, "an include needs a path")
         if len(including) > _CHAIN:
-            raise self._reader.error(entry, f"files include each other more than {_CHAIN} deep")
+            raise self._reader.error(
+                entry, f"files include each other more than {_CHAIN} levels deep"
+            )
         paths = [self._local(entry, name, origin) for name in names]
         if str(paths[0]) in including:
             chain = " -> ".join((*including, str(paths[0])))
@@ -143,7 +145,7 @@ class Assembler:
                 if name not in rows:
                     rows[name] = each
                 elif rows[name].plain() != each.plain():
-                    why = f"{key}.{name[:80]} is another one in a file that is included"
+                    why = f"{key}.{name[:80]} is defined differently in an included file"
                     raise self._reader.error(rows[name], why)
             found[key] = replace(own, data=rows)
         return found
@@ -184,7 +186,7 @@ class Assembler:
         row = asked.data if isinstance(asked.data, dict) else {"service": asked}
         self._known(row, _EXTENDS, "extends")
         if "service" not in row:
-            raise self._reader.error(asked, "extends needs a service")
+            raise self._reader.error(asked, "extends must name a service")
         name = self._reader.text(row["service"], "extends.service")
         if "file" in row:
             origin = self._reader.origin_of(asked)
@@ -212,7 +214,7 @@ class Assembler:
     def _known(self, row: dict[str, Value], keys: tuple[str, ...], name: str) -> None:
         for key, each in row.items():
             if key not in keys and not key.startswith("x-"):
-                raise self._reader.error(each, f"compose knows no '{name}.{key[:80]}'")
+                raise self._reader.error(each, f"compose has no key '{name}.{key[:80]}'")
 
     def _read(self, value: Value, path: Path) -> bytes:
         """The content of a file that `value` names."""
@@ -224,6 +226,8 @@ class Assembler:
     def _local(self, value: Value, text: str, origin: Origin) -> Path:
         """The path of a file or folder that the project names."""
         if _REMOTE.match(text):
-            raise self._reader.error(value, "portkit reads files of this machine, no URL", _CLONE)
+            raise self._reader.error(
+                value, "portkit reads files from this machine only, not from a URL", _CLONE
+            )
         found: Any = self._reader.use(value, lambda _: origin.files.named(text))
         return Path(found)

@@ -29,7 +29,7 @@ def read(reader: Reader, value: Value) -> Build:
         return reader.text(row[key], f"build.{key}") or None if key in row else None
 
     if text("dockerfile") and text("dockerfile_inline"):
-        raise reader.error(value, "dockerfile and dockerfile_inline exclude each other")
+        raise reader.error(value, "dockerfile and dockerfile_inline cannot be combined")
     return Build(
         context=_context(reader, row.get("context", replace(value, data="."))),
         dockerfile=text("dockerfile") or "Dockerfile",
@@ -45,6 +45,6 @@ def _context(reader: Reader, value: Value) -> Path | GitUrl:
     if GitUrl.is_remote(text):
         return reader.use(value, lambda _: reader.files(value).repository(text))
     if _OTHER.match(text):  # not which: a URL may hold a password
-        message = "portkit builds from a folder or a git repository"
+        message = "portkit builds only from a folder or a git repository"
         raise reader.error(value, message, "Name a folder in `build.context`.")
     return reader.use(value, lambda _: reader.files(value).context(text))

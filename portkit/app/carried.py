@@ -86,7 +86,7 @@ class _Reader:
                     "a folder of the App changed while it was read", content, str(path)
                 )
         else:
-            raise self._error("this kind of file cannot travel with an App", content, str(path))
+            raise self._error("a file of this kind cannot be moved with an App", content, str(path))
 
     def _data(self, content: Content, path: Path) -> bytes:
         # Not through a link that was put in its place since it was looked at.
@@ -104,16 +104,18 @@ class _Reader:
         self._left -= size
         if self._left < 0:
             raise AppError(
-                "the files beside the App's images are too large",
-                details=f"{self._app.source}: over {LIMIT} bytes with those on {content.target}",
-                resolution="Put large ones into an image, or into a volume.",
+                "the files that the App brings beside its images are too large",
+                details=f"{self._app.source}: with those on {content.target}, there are more than "
+                f"{LIMIT} bytes",
+                resolution="Put large files into an image or a volume.",
             )
 
     def _error(self, what: str, content: Content, why: str) -> AppError:
         return AppError(
             what,
             details=f"{self._app.source}: {content.target}: {why[:400]}",
-            resolution="See that nothing writes to it, and that it can be read.",
+            resolution="Make sure that this user can read it and that nothing writes to it "
+            "meanwhile.",
         )
 
 

@@ -114,7 +114,7 @@ def _absolute(folder: Path, name: str) -> Path:
     try:
         return Path(os.path.normpath(folder / Path(name).expanduser()))
     except (OSError, RuntimeError, ValueError) as error:
-        raise AppError("a compose file has an impossible name", details=name[:200]) from error
+        raise AppError("the name of a compose file is not valid", details=name[:200]) from error
 
 
 @dataclass
@@ -185,7 +185,9 @@ class _Project:
         named = front_of(reader, extra, found) if extra is not None else ""
         quiesce = None if extra is None else reader.mapping(extra).get("quiesce")
         if quiesce is not None and len(found) > 1:
-            raise reader.error(quiesce, "x-portkit.quiesce belongs to one service: put it there")
+            raise reader.error(
+                quiesce, "x-portkit.quiesce is a setting of a service: move it into one"
+            )
         probed = [key for key, each in told.items() if each.probed]
         front = project.front(found.values(), named, probed)
         if extra is not None and len(found) > 1 and front not in probed:
@@ -198,7 +200,7 @@ class _Project:
         value = top.get("services", Value({}, 1))
         rows = reader.mapping(value)
         if not rows:
-            raise reader.error(value, "there are no services in it")
+            raise reader.error(value, "it contains no services")
         self._lines.update(rows)
         found = {
             key: row
@@ -206,10 +208,14 @@ class _Project:
             if project.chosen(self._profiles(row), self.reading.profiles)
         }
         if not found:
-            why = "every service has profiles, and none of them is chosen"
-            raise reader.error(value, why, "Choose one: --profile NAME, or COMPOSE_PROFILES.")
+            why = "every service belongs to a profile, and no profile was chosen"
+            raise reader.error(
+                value, why, "Choose a profile with --profile NAME or COMPOSE_PROFILES."
+            )
         if len(found) > _SERVICES:
-            raise reader.error(value, f"{len(found)} services; an App has at most {_SERVICES}")
+            raise reader.error(
+                value, f"it has {len(found)} services; an App can have at most {_SERVICES}"
+            )
         return found
 
     def _profiles(self, row: Value) -> list[str]:
@@ -295,7 +301,7 @@ class _Project:
 def _check_top(reader: Reader, top: dict[str, Value]) -> None:
     for key, value in top.items():
         if key in TOP_KNOWN - TOP_CARRIED:
-            message = f"the top-level key {key!r} is not carried out"
+            message = f"portkit ignores the top-level key {key!r}"
             reader.note("compose-not-carried", value, message, Severity.WARNING)
     if "version" in top and not _VERSION.fullmatch(reader.text(top["version"], "version")):
-        raise reader.error(top["version"], "portkit does not know this version of compose files")
+        raise reader.error(top["version"], "portkit does not support this version of compose files")

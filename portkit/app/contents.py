@@ -24,7 +24,7 @@ from portkit.model import Content, ContentKind, Mount, Severity, content_bytes
 
 _ENTRIES = 100_000  # files and folders of one bind mount
 _HOLDS = "holds data"
-_CARRY = "If it is to travel, name it in `x-portkit.carry`, or with --carry {}."
+_CARRY = "To move it along, name it in `x-portkit.carry`, or with --carry {0}."
 # Each is left by a database or a queue that has run there: a copy of it while it runs is broken.
 _DATA = re.compile(
     r"PG_VERSION|ibdata1|WiredTiger|.*\.(db|sqlite3?|mdb|ibd|rdb|aof|frm)(-wal|-shm|-journal)?"
@@ -79,7 +79,9 @@ class Binds:
         if path in _CLOCK:
             return self._clock(value, mount, path)
         if path in _RANDOM and mount.target in _RANDOM:
-            message = f"{path} on {mount.target} is left out: since Linux 5.6 both are the same"
+            message = (
+                f"{path} on {mount.target} is left out, because both are the same since Linux 5.6"
+            )
             reader.note("bind-replaced", value, message, Severity.INFO)
             return None
         reader.use(value, lambda _: values.checked_source(path))
@@ -92,8 +94,8 @@ class Binds:
         return self._path(value, mount, Path(path), create=create)
 
     def _refused(self, value: Value, mount: Mount, why: str, remedy: str = "") -> Mount:
-        message = f"the bind mount on {mount.target[:120]} does not travel: {why}"
-        remedy = remedy or "Remove this mount; the App cannot have it where it is moved to."
+        message = f"the bind mount on {mount.target[:120]} cannot be moved: {why}"
+        remedy = remedy or "Remove this mount. The App cannot have it on another host."
         self._reader.note("bind-not-carried", value, message, Severity.ERROR, remedy)
         return mount
 
@@ -108,10 +110,10 @@ class Binds:
             zone = link.removeprefix(_ZONES) if link.startswith(_ZONES) else "Etc/UTC"
             data = zone.encode() + b"\n"
         if data is None:
-            message = f"{path} is left out: this machine has none, so its time is UTC"
+            message = f"{path} is left out: this machine does not have it, so its time is UTC"
             self._reader.note("bind-replaced", value, message, Severity.INFO)
             return None
-        message = f"{path} of this machine, where the file was read, travels with the App"
+        message = f"{path} of this machine, where the compose file was read, is moved with the App"
         self._reader.note("bind-replaced", value, message, Severity.INFO)
         return Content(
             mount.target, data=data, name=path, read_only=mount.read_only, size_bytes=len(data)
@@ -130,7 +132,7 @@ class Binds:
             why = f"{str(path)[:200]} is outside of the project's folder"
             return self._refused(value, mount, why, told)
         if not allowed and not any(_below(real, each.resolve()) for each in self._homes(value)):
-            why = f"{str(path)[:200]} leads through a link to {str(real)[:200]}, outside of it"
+            why = f"{str(path)[:200]} is a link to {str(real)[:200]}, which is outside of it"
             return self._refused(value, mount, why, _CARRY.format(real))
         if not there:
             return self._empty(value, mount, path, create=create)
@@ -140,10 +142,10 @@ class Binds:
             why = f"{str(path)[:200]} cannot be read: {error.strerror}"
             return self._refused(value, mount, why, "Check its permissions.")
         if why := _unfit(tree, real, mount, allowed=allowed):
-            remedy = told if why.startswith(_HOLDS) else "Put it into an image, or into a volume."
+            remedy = told if why.startswith(_HOLDS) else "Put it into an image or a volume."
             return self._refused(value, mount, f"{str(path)[:200]} {why}", remedy)
         kind = f"{tree.entries} files and folders" if real.is_dir() else "a file"
-        message = f"{str(path)[:200]} travels with the App: {kind}, {tree.size_bytes} bytes"
+        message = f"{str(path)[:200]} is moved with the App: {kind}, {tree.size_bytes} bytes"
         self._reader.note("content-carried", value, message, Severity.INFO)
         return Content(
             mount.target,
@@ -163,7 +165,7 @@ class Binds:
         if not create:
             why = f"{str(path)[:200]} does not exist, and create_host_path is false"
             raise self._reader.error(value, why)
-        message = f"{str(path)[:200]} does not exist: the App begins with an empty folder"
+        message = f"{str(path)[:200]} does not exist, so the App starts with an empty folder"
         self._reader.note("content-empty", value, message, Severity.INFO)
         return Content(mount.target, name=str(path), read_only=mount.read_only)
 
@@ -175,11 +177,14 @@ def _below(path: Path, folder: Path) -> bool:
 def _unfit(tree: Tree, real: Path, mount: Mount, *, allowed: bool) -> str:
     """Why files do not travel; "" where they do."""
     if tree.odd:
-        return f"holds {tree.odd[:120]!r}, which is no file, folder or link"
+        return f"contains {tree.odd[:120]!r}, which is not a file, folder or link"
     if tree.entries > _ENTRIES:
-        return f"holds over {_ENTRIES} files"
+        return f"contains more than {_ENTRIES} files"
     if tree.size_bytes > carried.LIMIT:
-        return f"has {tree.size_bytes} bytes; all files of an App have at most {carried.LIMIT}"
+        return (
+            f"has {tree.size_bytes} bytes; all files of an App together may have at most "
+            f"{carried.LIMIT}"
+        )
     if allowed or mount.read_only:
         return ""
     if tree.data:
@@ -238,12 +243,12 @@ def declared(reader: Reader, kind: ContentKind, key: str, value: Value) -> Decla
     """A config or secret that a service uses; AppError where its content is not to be had."""
     name = f"{kind.value}s.{key[:80]}"
     if value.data is None:
-        raise reader.error(value, f"{name} says nothing: it needs `file` or `environment`")
+        raise reader.error(value, f"{name} is empty: it needs `file` or `environment`")
     row = reader.level(value, f"{kind.value}s", name)
     external = row.get("external")
     if external is not None and (isinstance(external.data, dict) or reader.flag(external)):
-        why = f"{name} is external: only a Swarm has it, and compose refuses it too"
-        raise reader.error(external, why, "Give it a `file`.")
+        why = f"{name} is external, which only Docker Swarm supports; docker compose refuses it too"
+        raise reader.error(external, why, "Give it a `file` instead.")
     told = [each for each in ("file", "environment", "content") if each in row]
     if len(told) != 1:
         raise reader.error(value, f"{name} needs one of `file`, `environment` and `content`")
@@ -257,7 +262,7 @@ def declared(reader: Reader, kind: ContentKind, key: str, value: Value) -> Decla
             raise reader.error(where, f"{name}: the variable {text[:80]!r} is not set")
         text = found
     elif kind is ContentKind.SECRET:
-        raise reader.error(where, f"{name}: a secret has no `content`")
+        raise reader.error(where, f"{name}: `content` is not allowed for a secret")
     data = text.encode("utf-8", "surrogateescape")
     return Declared(data, None, len(data))
 
@@ -274,7 +279,9 @@ def _file(reader: Reader, value: Value, name: str, text: str) -> Declared:
         why = getattr(error, "strerror", None) or type(error).__name__
         raise reader.error(value, f"{name}: {str(path)[:200]}: {why}") from None
     if tree.odd or tree.entries > _ENTRIES or str(real).startswith("/dev/"):
-        raise reader.error(value, f"{name}: {str(path)[:200]} is no file or folder that can travel")
+        raise reader.error(
+            value, f"{name}: {str(path)[:200]} is not a file or folder that can be moved"
+        )
     return Declared(None, real, tree.size_bytes)
 
 
@@ -309,7 +316,7 @@ class Mounted:
         target = reader.text(row["target"], "target") if "target" in row else ""
         own = {key: row[key] for key in ("uid", "gid", "mode") if key in row}
         if own and what.data is None:
-            message = "uid, gid and mode of a file are those that it has: compose changes none"
+            message = "uid, gid and mode are ignored, as in docker compose: the file keeps its own"
             reader.note("compose-not-carried", value, message, Severity.INFO)
             own = {}
         return Content(
@@ -344,5 +351,5 @@ def _mode(data: object) -> int:
     """Permissions: a number that YAML has read as octal, or octal text."""
     number = int(data, 8) if isinstance(data, str) and data.isascii() else data
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 0o7777:
-        raise ValueError(f"{str(data)[:40]!r} is no mode of a file: write it like 0440")
+        raise ValueError(f"{str(data)[:40]!r} is not a file mode: write it like 0440")
     return number

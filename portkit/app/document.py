@@ -89,9 +89,9 @@ def parse(text: bytes, name: str, origin: Origin | None = None) -> Value:
 
     if len(text) > LIMIT:
         raise AppError(
-            f"{name} is too big",
-            details=f"over {LIMIT} bytes",
-            resolution="Check that it is a compose file.",
+            f"{name} is too large",
+            details=f"it has more than {LIMIT} bytes",
+            resolution="Check that this is a compose file.",
         )
     try:
         node = _compose(text.decode("utf-8-sig"))
@@ -203,7 +203,7 @@ class _Converter:
         # Aliases are expanded here, so a file of some lines can stand for millions of values
         # ("billion laughs").
         if self._count > _NODES or depth > _DEPTH:
-            raise self._error(node, "it expands to too many values")
+            raise self._error(node, "its aliases expand to too many values")
         line = node.start_mark.line + 1
         tag = OVERRIDE if node.tag == OVERRIDE else ""
         if isinstance(node, yaml.ScalarNode):
@@ -217,11 +217,11 @@ class _Converter:
     def _scalar(self, node: yaml.ScalarNode, line: int) -> Value:
         text = node.value
         if "\0" in text or not encodable(text):
-            raise self._error(node, "a value holds a NUL byte or half a character")
+            raise self._error(node, "a value contains a NUL byte or half of a surrogate pair")
         if node.tag not in _TAGS and node.tag != OVERRIDE:
             # Not which: a password that begins with ! is one.
             raise self._error(
-                node, "a tag is not understood; a text that begins with ! wants quotes"
+                node, "a tag is not supported; put a text that begins with ! in quotes"
             )
         if node.style or getattr(node, "told", None) in ("!", "tag:yaml.org,2002:str"):
             return Value(text, line)
@@ -247,12 +247,12 @@ class _Converter:
                     merged = {**each, **merged}
                 continue
             if not isinstance(key, yaml.ScalarNode):
-                raise self._error(key, "a key is not a word")
+                raise self._error(key, "a key is not a single word")
             name = self._scalar(key, 0).data
             if not isinstance(name, str):
-                raise self._error(key, "a key is no text: put it in quotes")
+                raise self._error(key, "a key is not text: put it in quotes")
             if name in own or name in reset:
-                raise self._error(key, f"the key {name[:80]!r} stands here twice")
+                raise self._error(key, f"the key {name[:80]!r} is defined twice")
             if value.tag == RESET:
                 reset[name] = Value(None, key.start_mark.line + 1, origin=self._origin, tag=RESET)
             else:
@@ -268,7 +268,7 @@ class _Converter:
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
         found = [self.convert(each, depth + 1).data for each in nodes]
         if not all(isinstance(each, dict) for each in found):
-            raise self._error(node, "<< wants mappings")
+            raise self._error(node, "<< must be followed by a mapping or a list of mappings")
         return found
 
 
@@ -281,7 +281,7 @@ def _number(text: str) -> int | float | None:
         return float(text.replace(".", "", 1))
     whole, fraction = _INT.fullmatch(plain), _FLOAT.fullmatch(plain)
     if (whole or fraction) and len(text) > _NUMBER_LIMIT:
-        raise ValueError("a number is too long")
+        raise ValueError("a number has too many digits")
     if whole:
         digits = whole[2].lower()
         base = {"0x": 16, "0b": 2, "0o": 8}.get(digits[:2])

@@ -47,7 +47,7 @@ def parse(
             key, value, position = _statement(text, start, seen)
             size += len(value or "")
             if size > LIMIT:
-                raise ValueError(f"the values grow over {LIMIT} characters")
+                raise ValueError(f"the values expand to more than {LIMIT} characters")
         except ValueError as error:
             raise _bad(name, text.count("\n", 0, start) + 1, str(error)) from error
         if value is not None:
@@ -66,7 +66,7 @@ def parse_raw(
             continue
         key, equals, value = row.partition("=")
         if not key or len(key.split()) != 1 or key != key.strip():
-            raise _bad(name, line, "this is not KEY=VALUE")
+            raise _bad(name, line, "this line is not KEY=VALUE")
         if equals:
             found[key] = value
         elif key in environ:
@@ -79,9 +79,9 @@ def _text(data: bytes, name: str) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise _bad(name, line, "this is not UTF-8") from None
+        raise _bad(name, line, "this line is not UTF-8") from None
     if "\0" in text:
-        raise _bad(name, text.count("\n", 0, text.index("\0")) + 1, "there is a NUL byte")
+        raise _bad(name, text.count("\n", 0, text.index("\0")) + 1, "this line contains a NUL byte")
     return text
 
 
@@ -110,12 +110,12 @@ def _statement(text: str, start: int, environ: Mapping[str, str]) -> tuple[str, 
     match = _KEY.match(text, exported.end() if exported else start)
     key = match[1].strip() if match else ""
     if match is None or not key or len(key.split()) != 1:
-        raise ValueError("this is not KEY=VALUE")
+        raise ValueError("this line is not KEY=VALUE")
     if match[2] not in ("=", ":"):
         return key, environ.get(key), match.end()
     value, end = _value(text, match.end(), environ)
     if "\0" in value:
-        raise ValueError("an escape stands for a NUL byte")
+        raise ValueError("an escape sequence produces a NUL byte")
     return key, value, end
 
 
@@ -137,7 +137,7 @@ def _value(text: str, start: int, environ: Mapping[str, str]) -> tuple[str, int]
     behind = text[match.end() : line_end].strip()
     if behind and not behind.startswith("#"):
         # Compose takes it for the next variable, with an empty name if it has no =.
-        raise ValueError("text follows a closing quote")
+        raise ValueError("there is text after a closing quote")
     inner = match[1].replace("\\" + quote, quote) if "\\" in match[1] else match[1]
     return (inner if quote == "'" else interpolate(_unescaped(inner), environ)), line_end
 

@@ -29,7 +29,7 @@ def interpolate(
     """
     # Each level is a call of this function: Python's own limit would end in a RecursionError.
     if depth > _NESTED:
-        raise ValueError(f"${{...}} nested more than {_NESTED} deep")
+        raise ValueError(f"${{...}} is nested more than {_NESTED} levels deep")
     out: list[str] = []
     position, size = 0, len(text)
     while match := _TOKEN.search(text, position):
@@ -45,7 +45,7 @@ def interpolate(
             position = end + 1
         size += len(out[-1])
         if size > LIMIT:
-            raise ValueError(f"a value grows over {LIMIT} characters")
+            raise ValueError(f"a value expands to more than {LIMIT} characters")
     out.append(text[position:])
     return "".join(out)
 
@@ -54,18 +54,18 @@ def _end(text: str, dollar: int) -> int:
     """Where the } of the ${ at `dollar` stands; ValueError when what it opens is malformed."""
     name = _NAME.match(text, dollar + 2)
     if name is None:
-        raise ValueError("a ${...} names no variable; write $${ for the signs themselves")
+        raise ValueError("a ${...} does not name a variable; to write ${ literally, use $${")
     after = name.end()
     if text.startswith("}", after):
         return after
     if not _OPERATOR.match(text, after):
         if after == len(text):
-            raise ValueError("a ${ without its }")
-        raise ValueError("what follows the name in a ${...} is not understood")
+            raise ValueError("a ${ is not closed with }")
+        raise ValueError("what follows the name in a ${...} is not valid")
     line_end = text.find("\n", after)
     last = text.rfind("}", after, len(text) if line_end < 0 else line_end)
     if last < 0:
-        raise ValueError("a ${ without its } on the same line")
+        raise ValueError("a ${ is not closed with } on the same line")
     return _closing(text, dollar, last + 1)
 
 

@@ -102,7 +102,7 @@ class Sealed:
         raise _refused("build", name)
 
     def repository(self, url: str) -> GitUrl:
-        raise ValueError("build: it names a repository outside of the document")
+        raise ValueError("build: it names a repository outside of the compose file")
 
     def certificate(self, name: str) -> Path:
         """`name` as it stands, if it is one of those that came with the document."""
@@ -135,7 +135,7 @@ class Origin:
 
 
 def _refused(key: str, name: str) -> ValueError:
-    return ValueError(f"{key}: {name[:200]!r} names a file outside of the document")
+    return ValueError(f"{key}: {name[:200]!r} is a file outside of the compose file")
 
 
 def _reason(error: Exception) -> str:

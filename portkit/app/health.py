@@ -49,7 +49,7 @@ def _block(reader: Reader, extra: Value, known: set[str]) -> dict[str, Value]:
     row = reader.mapping(extra)
     for key, value in row.items():
         if key not in known and not key.startswith("x-"):
-            raise reader.error(value, f"x-portkit knows no {key[:80]!r}")
+            raise reader.error(value, f"x-portkit has no key {key[:80]!r}")
     return row
 
 
@@ -70,20 +70,24 @@ def machine_of(reader: Reader, extra: Value, default: Machine) -> Machine:
     cpus = reader.use(row["cpus"], _count) if "cpus" in row else default.cpus
     disk = reader.use(row["disk"], values.size) if "disk" in row else default.disk_bytes
     if disk is not None and disk > _MAX_DISK:
-        raise reader.error(row["disk"], "a VM's root disk has at most 1t; volumes may be larger")
+        raise reader.error(
+            row["disk"], "a VM's root disk can have at most 1t; volumes may be larger"
+        )
     firmware = reader.use(row["firmware"], Firmware) if "firmware" in row else default.firmware
     volume = reader.use(row["volume"], values.size) if "volume" in row else default.volume_bytes
     if volume not in _VOLUME:
-        raise reader.error(row["volume"], "a volume's disk has from 64m to 8t")
+        raise reader.error(row["volume"], "a volume's disk must have 64m to 8t")
     model = reader.text(row["cpu_model"]) if "cpu_model" in row else default.cpu_model
     if model and not _CPU_MODEL.fullmatch(model):
-        raise reader.error(row["cpu_model"], "cpu_model is a name of libvirt's, such as Nehalem")
+        raise reader.error(
+            row["cpu_model"], "cpu_model must be a name that libvirt knows, such as Nehalem"
+        )
     return Machine(memory, cpus, disk, firmware, volume, model)
 
 
 def _count(value: object) -> int:
     if not 0 < values.whole(value) <= _MAX_CPUS:
-        raise ValueError(f"cpus is a number from 1 to {_MAX_CPUS}")
+        raise ValueError(f"cpus must be a number from 1 to {_MAX_CPUS}")
     return values.whole(value)
 
 
@@ -95,7 +99,7 @@ def front_of(reader: Reader, extra: Value, names: Collection[str]) -> str:
         return ""
     name = reader.text(told, "x-portkit.health.service")
     if name not in names:
-        raise reader.error(told, f"there is no service {name[:80]!r} in the App")
+        raise reader.error(told, f"the App has no service {name[:80]!r}")
     return name
 
 
@@ -108,10 +112,10 @@ def health_of(reader: Reader, extra: Value, *, top: bool = False) -> HealthProbe
     row = _block(reader, block, known)
     scheme = reader.text(row["scheme"]) if "scheme" in row else "http"
     if scheme not in ("http", "https", "tcp"):
-        raise reader.error(row["scheme"], "scheme is http, https or tcp")
+        raise reader.error(row["scheme"], "scheme must be http, https or tcp")
     path = reader.text(row["path"]) if "path" in row else "/"
     if not path.startswith("/") or any(ord(c) <= 32 or ord(c) > 126 for c in path):
-        raise reader.error(row["path"], "path begins with / and has no spaces")
+        raise reader.error(row["path"], "path must begin with / and contain no spaces")
     port = reader.use(row["port"], values.port) if "port" in row else None
     ca_file = None
     if "ca_file" in row:

@@ -47,7 +47,7 @@ def _test(reader: Reader, value: Value) -> tuple[str, ...]:
         return ("CMD-SHELL", reader.text(value))
     words = tuple(reader.text(each) for each in value.data)
     if words and words[0] not in ("NONE", "CMD", "CMD-SHELL"):
-        raise reader.error(value, "a list begins with NONE, CMD or CMD-SHELL")
+        raise reader.error(value, "the list must begin with NONE, CMD or CMD-SHELL")
     return words
 
 
@@ -56,18 +56,18 @@ def ulimits(reader: Reader, value: Value) -> dict[str, Ulimit]:
     found = {}
     for key, each in reader.mapping(value).items():
         if key not in DEFAULT_ULIMITS:  # it has every limit of Linux
-            raise reader.error(each, f"{key[:40]!r} is no limit of Linux: see getrlimit(2)")
+            raise reader.error(
+                each, f"{key[:40]!r} is not a resource limit of Linux: see getrlimit(2)"
+            )
         row = {"soft": each, "hard": each}
         if isinstance(each.data, dict):
             row = reader.level(each, "ulimits[]", f"ulimits.{key[:40]}")
         if not {"soft", "hard"} <= set(row):
-            raise reader.error(each, f"the limit {key[:40]} is a number, or soft and hard")
+            raise reader.error(each, f"the limit {key[:40]} must be a number, or soft and hard")
         soft, hard = (reader.use(row[name], _limit) for name in ("soft", "hard"))
         # setrlimit(2) fails with EINVAL for a soft limit above the hard one.
         if hard >= 0 and not 0 <= soft <= hard:
-            raise reader.error(
-                each, f"the limit {key[:40]} has a soft one that is higher than its hard one"
-            )
+            raise reader.error(each, f"the soft limit of {key[:40]} is higher than its hard limit")
         found[key] = Ulimit(soft, hard)
     return found
 
@@ -75,7 +75,7 @@ def ulimits(reader: Reader, value: Value) -> dict[str, Ulimit]:
 def _limit(data: object) -> int:
     number = values.whole(data)
     if not -1 <= number < 1 << 63:
-        raise ValueError(f"{number} is no limit: from 0 on, or -1 for none")
+        raise ValueError(f"{number} is not a limit: use 0 or more, or -1 for unlimited")
     return number
 
 
@@ -102,7 +102,7 @@ def resources(reader: Reader, row: dict[str, Value]) -> Resources:
         told = reader.use(level[other], read) if other in level else None
         if own and own != told:
             where = "limits" if level is most else "reservations"
-            why = f"{key} and deploy.resources.{where}.{other} are not the same"
+            why = f"{key} and deploy.resources.{where}.{other} differ"
             raise reader.error(row[key], why)
         return told
 
@@ -137,7 +137,7 @@ def _pids(data: object) -> int | None:
     """0 and -1 are no limit."""
     number = values.whole(data)
     if number < -1:
-        raise ValueError(f"{number} is no number of processes")
+        raise ValueError(f"{number} is not a valid number of processes")
     return number if number > 0 else None
 
 
@@ -150,7 +150,7 @@ def score(data: object) -> int:
     """oom_score_adj, as proc(5) wants it."""
     number = values.whole(data)
     if not -1000 <= number <= 1000:
-        raise ValueError(f"{number} is not from -1000 to 1000")
+        raise ValueError(f"{number} is not between -1000 and 1000")
     return number
 
 
@@ -159,7 +159,7 @@ def restart_policy(reader: Reader, value: Value) -> str:
     row = reader.level(value, "deploy.restart_policy")
     text = reader.text(row["condition"], "condition") if "condition" in row else ""
     if text not in _CONDITIONS:
-        raise reader.error(row["condition"], f"{text[:40]!r} is no restart condition")
+        raise reader.error(row["condition"], f"{text[:40]!r} is not a restart condition")
     count = reader.use(row["max_attempts"], values.count) if "max_attempts" in row else 0
     policy = _CONDITIONS[text]
     return f"{policy}:{count}" if policy == "on-failure" and count else policy
@@ -173,7 +173,7 @@ def scale(reader: Reader, row: dict[str, Value]) -> int:
         return 1 if own is None else own
     told = reader.use(deployed["replicas"], values.count)
     if own is not None and own != told:
-        raise reader.error(row["scale"], "scale and deploy.replicas are not the same")
+        raise reader.error(row["scale"], "scale and deploy.replicas differ")
     return told
 
 
@@ -184,7 +184,7 @@ def stop_signal(reader: Reader, value: Value) -> str | None:
         if text:
             signal_number(text)
     except AppError:
-        raise reader.error(value, f"{text[:40]!r} is no signal of Linux") from None
+        raise reader.error(value, f"{text[:40]!r} is not a signal of Linux") from None
     return text or None
 
 
@@ -196,6 +196,6 @@ def capabilities(reader: Reader, value: Value, key: str) -> tuple[str, ...]:
         try:
             capability(text)
         except AppError as error:
-            raise reader.error(each, f"{text[:40]!r} is no capability of Linux") from error
+            raise reader.error(each, f"{text[:40]!r} is not a capability of Linux") from error
         found.append(text)
     return tuple(dict.fromkeys(found))

@@ -45,7 +45,7 @@ class Merger:
         if isinstance(base.data, list) and isinstance(over.data, list):
             return self._lists(base, over, path)
         if isinstance(base.data, dict | list):
-            raise self._error(over, f"{path[-1][:80]} has another form than where it stood before")
+            raise self._error(over, f"{path[-1][:80]} is of another type than in an earlier file")
         return over
 
     def _shaped(self, value: Value, rule: Callable[[Value], object]) -> Value:
@@ -75,7 +75,7 @@ class Merger:
     def _count(self, value: Value) -> None:
         self._handled += len(value.data) if isinstance(value.data, dict | list) else 1
         if self._handled > _LIMIT:
-            raise self._error(value, "the files grow too big when they are merged")
+            raise self._error(value, "the files become too large when they are merged")
 
 
 def unique(rows: list[Value], index: Callable[[Value], object]) -> list[Value]:

@@ -36,9 +36,7 @@ def read(
         if mount.type == "bind":
             made = binds.read(each, mount, create=create)
         elif mount.type == "volume" and mount.source and mount.source not in declared:
-            message = (
-                f"the volume {mount.source[:80]} is not declared under the top level's volumes"
-            )
+            message = f"the volume {mount.source[:80]} is not declared in the top-level `volumes`"
             reader.note("volume-undeclared", each, message, Severity.WARNING)
         found[mount.target] = made
     return tuple(each for each in found.values() if each is not None)
@@ -86,22 +84,22 @@ def volume(reader: Reader, key: str, value: Value, project: str) -> Volume:
 def _tell(reader: Reader, key: str, value: Value, driver: str, options: dict[str, str]) -> None:
     """Findings where the volume is not simply a folder of the engine's."""
     if "bind" in options.get("o", "").split(","):
-        message = f"the volume {key[:80]} is a folder of the host, which does not travel"
-        remedy = "Name the folder in the service's `volumes`, or leave its driver_opts out."
+        message = f"the volume {key[:80]} is a folder of the host, which is not moved"
+        remedy = "Name the folder in the service's `volumes`, or remove its driver_opts."
         reader.note("bind-not-carried", value, message, Severity.ERROR, remedy)
     elif options.get("type", "") in ("", "tmpfs") and not driver.removeprefix("local"):
         if options:
-            message = f"'volumes.{key[:80]}.driver_opts' is not carried out"
+            message = f"portkit ignores 'volumes.{key[:80]}.driver_opts'"
             reader.note("compose-not-carried", value, message, Severity.WARNING)
     else:
-        message = f"the volume {key[:80]} is on another machine or of another driver"
+        message = f"the volume {key[:80]} is stored on another machine or by another driver"
         reader.note("compose-not-carried", value, message, Severity.WARNING)
 
 
 def _short(reader: Reader, each: Value) -> Mount:
     mount, options = reader.use(each, lambda _: values.mount(reader.text(each, "volumes")))
     for option in options:
-        message = f"the option {option[:80]!r} of a volume is not carried out"
+        message = f"portkit ignores the volume option {option[:80]!r}"
         weight = Severity.INFO if option in _ELSEWHERE else Severity.WARNING
         reader.note("compose-not-carried", each, message, weight)
     return mount
@@ -116,9 +114,11 @@ def _long(reader: Reader, each: Value) -> tuple[Mount, bool]:
 
     kind = text("type")
     if kind in _KNOWN_TYPES:
-        raise reader.error(each, f"portkit makes no volume of type {kind}: only {_TYPES_TEXT}")
+        raise reader.error(
+            each, f"portkit does not support mounts of type {kind}: only {_TYPES_TEXT}"
+        )
     if kind not in _TYPES:
-        raise reader.error(each, f"a volume's type is {_TYPES_TEXT} here")
+        raise reader.error(each, f"the type of a volume must be {_TYPES_TEXT}")
     create = True
     for key in ("volume", "bind", "image"):
         told = reader.level(row[key], f"volumes[].{key}", f"volumes.{key}") if key in row else {}
@@ -147,7 +147,7 @@ def _tmpfs(
     """Bytes and mode of a tmpfs."""
     for key, value in options.items():
         if key not in ("size", "mode", *_TMPFS_ALWAYS) and not key.startswith("x-"):
-            message = f"the option {key[:80]!r} of a tmpfs is not carried out"
+            message = f"portkit ignores the tmpfs option {key[:80]!r}"
             reader.note("compose-not-carried", value, message, Severity.WARNING)
     size, mode = options.get("size"), options.get("mode")
     return (
@@ -164,7 +164,7 @@ def _octal(value: object) -> int:
 def _number(value: object) -> int:
     """Permissions as a number: YAML has read 0o1777 and 01777 as octal ones."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0o7777:
-        raise ValueError(f"{str(value)[:40]!r} is no mode of a folder: write it like 0o755")
+        raise ValueError(f"{str(value)[:40]!r} is not a folder mode: write it like 0o755")
     return value
 
 

@@ -17,9 +17,9 @@ def app_name(text: str) -> str:
     """The name if it is one that compose allows for a project; AppError otherwise."""
     if not _APP.fullmatch(text):
         raise AppError(
-            "an App's name is malformed",
-            details=f"{text[:80]!r} is not lower-case letters, digits, - and _",
-            resolution="Give it a name of its own: `name:` in compose.yaml.",
+            "the App's name is not valid",
+            details=f"{text[:80]!r} may only contain lower-case letters, digits, - and _",
+            resolution="Set another name with `name:` in compose.yaml, or with --project-name.",
         )
     return text
 

@@ -41,7 +41,7 @@ def _attachment(reader: Reader, name: str, value: Value) -> Attachment:
 
     mac = text("mac_address")
     if mac and not _MAC.fullmatch(mac):
-        raise reader.error(row["mac_address"], f"{mac[:40]!r} is no MAC address")
+        raise reader.error(row["mac_address"], f"{mac[:40]!r} is not a MAC address")
     aliases: tuple[str, ...] = ()
     if "aliases" in row:
         items = reader.items(row["aliases"], "aliases")
@@ -58,7 +58,7 @@ def _attachment(reader: Reader, name: str, value: Value) -> Attachment:
 
 def _priority(data: object) -> int:
     if isinstance(data, bool) or not isinstance(data, int | float) or data != int(data):
-        raise ValueError("a priority is a whole number")
+        raise ValueError("a priority must be a whole number")
     return int(data)
 
 
@@ -75,9 +75,9 @@ def address(reader: Reader, value: Value, version: int | None = None) -> str:
     try:
         found = ipaddress.ip_address(text)
     except ValueError as error:
-        raise reader.error(value, f"{text[:60]!r} is no IP address") from error
+        raise reader.error(value, f"{text[:60]!r} is not an IP address") from error
     if version is not None and found.version != version:
-        raise reader.error(value, f"{text[:60]!r} is no IPv{version} address")
+        raise reader.error(value, f"{text[:60]!r} is not an IPv{version} address")
     return text
 
 
@@ -96,7 +96,7 @@ def mode(reader: Reader, value: Value) -> str:
 
 def foreign(reader: Reader, value: Value, text: str) -> AppError:
     """For a network mode that leads out of the App."""
-    why = f"the network mode {text[:80]!r} joins what is no part of the App"
+    why = f"the network mode {text[:80]!r} joins something that is not part of the App"
     advice = "Name a service (service:NAME), or a network in `networks`."
     return reader.error(value, why, advice)
 
@@ -106,7 +106,7 @@ def namespace(reader: Reader, value: Value, key: str, words: tuple[str, ...]) ->
     text = reader.text(value, key)
     if text in ("", *words) or (text.startswith(_SERVICE) and text != _SERVICE):
         return text
-    raise reader.error(value, f"{key}: {text[:80]!r} is none that portkit knows")
+    raise reader.error(value, f"{key}: portkit does not know {text[:80]!r}")
 
 
 def shared(text: str) -> str:
@@ -120,7 +120,7 @@ def links(reader: Reader, value: Value) -> tuple[tuple[str, str], ...]:
     for each in reader.items(value, "links"):
         service, _, name = reader.text(each, "links").partition(":")
         if not service or not _NAME.fullmatch(name or service):
-            raise reader.error(each, "a link is SERVICE or SERVICE:NAME")
+            raise reader.error(each, "a link must be SERVICE or SERVICE:NAME")
         found.append((service, name or service))
     return tuple(dict.fromkeys(found))
 
@@ -150,7 +150,7 @@ def _entry(reader: Reader, value: Value, name: str, text: str) -> tuple[str, str
         try:
             ipaddress.ip_address(text)
         except ValueError as error:
-            raise reader.error(value, f"{text[:60]!r} is no IP address") from error
+            raise reader.error(value, f"{text[:60]!r} is not an IP address") from error
     return name, text
 
 
@@ -171,18 +171,18 @@ def engine_name(
         else:
             external = reader.flag(told)
     if external:
-        message = f"'{what}s.{key[:80]}.external': portkit makes a new one where the App goes"
+        message = f"'{what}s.{key[:80]}.external': portkit creates a new one on the target"
         reader.note("compose-not-carried", row["external"], message, Severity.WARNING)
     name = name or (key if external else f"{project}_{key}")
     if not _ENGINE_NAME.fullmatch(name):
-        raise reader.error(row.get("name"), f"{name[:80]!r} is no name of a {what}")
+        raise reader.error(row.get("name"), f"{name[:80]!r} is not a valid name for a {what}")
     return name, external
 
 
 def network(reader: Reader, key: str, value: Value, project: str) -> Network:
     """A network of the top level."""
     if not _KEY.fullmatch(key):
-        raise reader.error(value, f"{key[:80]!r} is no name of a network")
+        raise reader.error(value, f"{key[:80]!r} is not a valid name for a network")
     row: dict[str, Value] = {}
     if value.data is not None:
         row = reader.level(value, "networks", f"networks.{key[:80]}")
@@ -212,7 +212,7 @@ def _subnets(reader: Reader, value: Value) -> tuple[Subnet, ...]:
     row = reader.level(value, "ipam")
     driver = reader.text(row["driver"], "ipam.driver") if "driver" in row else ""
     if driver not in ("", "default"):
-        message = f"the driver {driver[:40]!r} of ipam is not carried out"
+        message = f"portkit ignores the ipam driver {driver[:40]!r}"
         reader.note("compose-not-carried", row["driver"], message, Severity.WARNING)
     if "config" not in row or row["config"].data is None:
         return ()
@@ -230,7 +230,7 @@ def _subnet(reader: Reader, value: Value) -> Subnet:
             if text:
                 ipaddress.ip_network(text, strict=False) if whole else ipaddress.ip_address(text)
         except ValueError as error:
-            raise reader.error(row[key], f"ipam.{key}: {text[:60]!r} is none") from error
+            raise reader.error(row[key], f"ipam.{key}: {text[:60]!r} is not valid") from error
         return text
 
     return Subnet(

@@ -46,7 +46,7 @@ def read(reader: Reader, value: Value) -> tuple[Port, ...]:
             others.add(port.host_ip)
             found[port] = None
         if len(found) > _LIMIT:
-            raise reader.error(each, f"portkit publishes at most {_LIMIT} ports of a service")
+            raise reader.error(each, f"portkit publishes at most {_LIMIT} ports for each service")
     return tuple(found)
 
 
@@ -67,7 +67,7 @@ def _short(data: object) -> Spec:
     if host_ip.startswith("[") and host_ip.endswith("]"):
         host_ip = host_ip[1:-1]
     elif ":" in host_ip:
-        raise ValueError(f"{host_ip[:40]!r}: an IPv6 address is written [ADDRESS]:HOST:CONTAINER")
+        raise ValueError(f"{host_ip[:40]!r}: write an IPv6 address as [ADDRESS]:HOST:CONTAINER")
     return Spec(target, published, protocol, values.address_of(host_ip))
 
 
@@ -116,13 +116,15 @@ def _range(text: str) -> range:
 def _tell(reader: Reader, each: Value, spec: Spec) -> None:
     """Findings where the App is reached elsewhere than with compose."""
     if spec.protocol == "sctp":
-        message = f"the port {spec.target[:20]}/sctp is not published: only tcp and udp are"
+        message = (
+            f"the port {spec.target[:20]}/sctp is not published: portkit supports only tcp and udp"
+        )
         reader.note("compose-not-carried", each, message, Severity.WARNING)
     elif not spec.published:
         message = f"the port {spec.target[:20]} is published under its own number"
         reader.note("port-chosen", each, message, Severity.INFO)
     elif "-" in spec.published and "-" not in spec.target:
-        message = f"of the ports {spec.published[:20]} the first is published"
+        message = f"portkit publishes the first of the ports {spec.published[:20]}"
         reader.note("port-chosen", each, message, Severity.INFO)
 
 
@@ -132,6 +134,6 @@ def _mode(reader: Reader, value: Value | None) -> None:
     if value is None or value.data in ("", "host"):
         return
     if value.data != "ingress":
-        raise reader.error(value, "a port's mode is host or ingress")
-    message = "'ports.mode: ingress' is not carried out: the host itself publishes the port"
+        raise reader.error(value, "the mode of a port must be host or ingress")
+    message = "portkit ignores 'ports.mode: ingress' and publishes the port on the host itself"
     reader.note("compose-not-carried", value, message, Severity.INFO)

@@ -15,7 +15,7 @@ from portkit.model import Dependency, Machine, Mount, Service, Severity
 _UNLIMITED_MEMORY = 256 << 20
 
 ALL = "*"  # the profile that chooses every service
-_ALONE = "Choose it too (--profile), or make the dependency `required: false`."
+_ALONE = "Choose that profile too (--profile), or set `required: false` for the dependency."
 
 
 def chosen(profiles: Collection[str], wanted: Collection[str]) -> bool:
@@ -37,10 +37,13 @@ def needed(
         if each.service in names:
             kept.append(each)
         elif each.service not in all_names:
-            why = f"{service.name} depends on {each.service[:80]!r}, which is no service"
+            why = f"{service.name} depends on {each.service[:80]!r}, which is not a service"
             raise reader.error(value, why)
         elif each.required:
-            why = f"{service.name} depends on {each.service}, whose profiles are not chosen"
+            why = (
+                f"{service.name} depends on {each.service}, which belongs to a profile that was "
+                "not chosen"
+            )
             raise reader.error(value, why, _ALONE)
     return replace(service, depends_on=tuple(kept))
 
@@ -149,15 +152,17 @@ def _sharing(
         if mount.target in taken or mount.type == "tmpfs":
             continue
         if not mount.source:
-            why = f"volumes_from: {source.name} has a volume without a name on {mount.target[:80]}"
-            raise reader.error(value, why, "Give that volume a name, so that both can have it.")
+            why = f"volumes_from: {source.name} has an unnamed volume on {mount.target[:80]}"
+            raise reader.error(value, why, "Name that volume, so that both services can mount it.")
         mounts.append(replace(mount, read_only=mount.read_only or read_only))
     contents = [
         replace(each, read_only=each.read_only or read_only)
         for each in source.contents
         if each.target not in taken
     ]
-    message = f"volumes that the image of {source.name} declares are not shared with {service.name}"
+    message = (
+        f"the volumes that the image of {source.name} declares are not shared with {service.name}"
+    )
     reader.note("compose-not-carried", value, message, Severity.INFO)
     return replace(
         service,

@@ -71,7 +71,10 @@ def with_labels(reader: Reader, extra: Value, labels: Mapping[str, str]) -> Valu
         if key in _BY_LABEL.get(block, ()):
             found.setdefault(block, {})[key] = _said(extra, text)
         else:
-            message = f"portkit knows no label {name[:120]!r}, or takes that from a file only"
+            message = (
+                f"portkit does not know the label {name[:120]!r}, or only reads that "
+                "setting from a file"
+            )
             reader.note("compose-not-carried", extra, message, Severity.WARNING)
     rows = dict(reader.mapping(extra))
     for block, told in found.items():

@@ -18,7 +18,7 @@ from portkit.model import Finding, Severity
 
 T = TypeVar("T")
 _GROWN_LIMIT = 8 << 20  # characters of all values that hold variables
-_CORRECT = "Correct the file at that line; docs/compose.md lists what is carried out."
+_CORRECT = "Correct the file at that line. docs/compose.md lists what portkit supports."
 _BOOLEANS = {  # text, as a variable gives it: compose-go, loader/interpolate.go
     **dict.fromkeys(("true", "y", "yes", "on"), True),
     **dict.fromkeys(("false", "n", "no", "off"), False),
@@ -97,7 +97,7 @@ class Reader:
             return value
 
         def unset(name: str) -> None:
-            message = f"the variable {name} is not set; empty was taken"
+            message = f"the variable {name} is not set; portkit used an empty value"
             self.note("variable-unset", value, message, Severity.WARNING)
 
         try:
@@ -106,9 +106,9 @@ class Reader:
             raise self.error(value, str(error)) from error
         self._grown += len(text)
         if self._grown > _GROWN_LIMIT:
-            raise self.error(value, "the file grows too big with its variables")
+            raise self.error(value, "the file becomes too large when its variables are inserted")
         if not encodable(text) or "\0" in text:
-            raise self.error(value, "a variable in it is not UTF-8")
+            raise self.error(value, "a variable that it uses is not UTF-8")
         return replace(value, data=text)
 
     def inherited(self, value: Value, what: str) -> dict[str, str | None]:
@@ -127,7 +127,7 @@ class Reader:
     def mapping(self, value: Value) -> dict[str, Value]:
         """A mapping's values by name."""
         if not isinstance(value.data, dict):
-            raise self.error(value, "a mapping is wanted here")
+            raise self.error(value, "this must be a mapping")
         return value.data
 
     def block(self, extra: Value, name: str, known: Collection[str]) -> dict[str, Value] | None:
@@ -138,7 +138,7 @@ class Reader:
         row = self.mapping(told)
         for key, value in row.items():
             if key not in known:
-                raise self.error(value, f"x-portkit.{name} knows no {key[:80]!r}")
+                raise self.error(value, f"x-portkit.{name} has no key {key[:80]!r}")
         return row
 
     def level(self, value: Value, name: str, shown: str = "") -> dict[str, Value]:
@@ -150,15 +150,15 @@ class Reader:
             full = f"{shown or name}.{key[:80]}"
             if key in level.noted | level.harmless:
                 weight = Severity.INFO if key in level.harmless else Severity.WARNING
-                self.note("compose-not-carried", each, f"{full!r} is not carried out", weight)
+                self.note("compose-not-carried", each, f"portkit ignores {full!r}", weight)
             elif key not in level.carried and not key.startswith("x-"):
-                raise self.error(each, f"compose knows no {full!r}")
+                raise self.error(each, f"compose has no key {full!r}")
         return row
 
     def items(self, value: Value, key: str) -> list[Value]:
         """A list's values."""
         if not isinstance(value.data, list):
-            raise self.error(value, f"{key} is a list")
+            raise self.error(value, f"{key} must not be a list")
         return value.data
 
     def list_of(self, value: Value) -> list[Value]:
@@ -173,12 +173,14 @@ class Reader:
         what = f"{key[:120]}: " if key else ""
         data = value.data
         if isinstance(data, Date):
-            raise self.error(value, f"{what}a plain date is no text: put it in quotes")
+            raise self.error(value, f"{what}an unquoted date is not text: put it in quotes")
         # bool first: Python takes True for a number.
         if isinstance(data, bool) or not isinstance(data, str | int | float):
-            raise self.error(value, f"{what}a string is wanted here")
+            raise self.error(value, f"{what}this must be a string")
         if (value.written and value.written != str(data)) or _printed_otherwise(data):
-            raise self.error(value, f"{what}a plain number would change here: put it in quotes")
+            raise self.error(
+                value, f"{what}an unquoted number would be changed here: put it in quotes"
+            )
         return str(data)
 
     def optional(self, value: Value) -> str | None:
@@ -190,7 +192,7 @@ class Reader:
         data = value.data
         found = _BOOLEANS.get(data.lower()) if isinstance(data, str) else data
         if not isinstance(found, bool):
-            raise self.error(value, "true or false is wanted here")
+            raise self.error(value, "this must be true or false")
         return found
 
     def pairs(self, value: Value, what: str) -> dict[str, str | None]:
@@ -227,7 +229,9 @@ class Reader:
         text = self.text(value)
         found, cut = self.use(value, lambda _: words.split(text))
         if cut:
-            message = "no shell reads this command: compose drops it from ;, &, |, < or > on"
+            message = (
+                "no shell runs this command: compose drops it from the first ;, &, |, < or > on"
+            )
             self.note("command-cut", value, message, Severity.WARNING)
         return found
 

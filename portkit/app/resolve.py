@@ -88,10 +88,10 @@ def _check_needs(services: Sequence[RunSpec]) -> None:
             other = known.get(need.service)
             if need.condition is Condition.HEALTHY and other and not runs_check(other.healthcheck):
                 raise AppError(
-                    f"{service.service} waits for {need.service} to be healthy, which has no "
-                    "healthcheck",
-                    details="neither its image nor the compose file gives it one",
-                    resolution="Give it a `healthcheck:`, or wait for service_started.",
+                    f"{service.service} waits for {need.service} to become healthy, but that "
+                    "service has no healthcheck",
+                    details="neither its image nor the compose file defines one",
+                    resolution="Add a `healthcheck:` to it, or wait for service_started instead.",
                 )
 
 
@@ -152,10 +152,10 @@ def _check_platform(service: Service, image: ImageConfig) -> None:
     wanted = _ARCHITECTURES.get(architecture, architecture)
     if service.platform and (system, wanted) != (image.os, image.architecture):
         raise AppError(
-            "the image is not for the platform that the service asks for",
-            details=f"{service.name}: platform {service.platform[:60]}, "
-            f"the image is for {image.os}/{image.architecture}",
-            resolution=f"Get that one on the source host: docker pull --platform "
+            "the image was not built for the platform that the service asks for",
+            details=f"{service.name}: it asks for {service.platform[:60]}, the image is for "
+            f"{image.os}/{image.architecture}",
+            resolution="Pull the right image on the source host: docker pull --platform "
             f"{service.platform[:60]} IMAGE.",
         )
 
@@ -180,9 +180,9 @@ def _argv(service: Service, image: ImageConfig) -> tuple[str, ...]:
     argv = (() if entrypoint == ("",) else entrypoint) + command
     if not argv:
         raise AppError(
-            "nothing says what to run",
+            "there is no command to run",
             details=f"{service.name}: neither the image nor the service has a command",
-            resolution="Give the service a `command:`.",
+            resolution="Add a `command:` to the service.",
         )
     return argv
 
@@ -213,7 +213,7 @@ def _env(service: Service, image: ImageConfig, hostname: str) -> tuple[tuple[str
         key, _, value = row.partition("=")
         if not key or not encodable(row) or "\0" in row:  # the engine's error would quote the value
             raise AppError(
-                "the image's environment holds what no process can get",
+                "the image's environment contains an entry that no process can receive",
                 details=f"{key.encode(errors='replace')[:80]!r}: it has no name, or is not UTF-8",
                 resolution="Build the image with another ENV.",
             )
@@ -233,7 +233,7 @@ def _hostname(text: str) -> str:
         raise AppError(
             "the hostname is malformed",
             details=repr(text[:80]),
-            resolution="Letters, digits, - and ., at most 63 of them: `hostname:` of the service.",
+            resolution="Set `hostname:` of the service to at most 63 letters, digits, - and .",
         )
     return text
 
@@ -265,7 +265,7 @@ def capability(name: str) -> str:
         raise AppError(
             "a capability is unknown",
             details=name[:80],
-            resolution="capabilities(7) lists them.",
+            resolution="capabilities(7) lists the valid names.",
         )
     return full
 
@@ -281,9 +281,9 @@ def _own_volume(path: str) -> Mount:
         return values.checked_mount(Mount("volume", path))
     except ValueError as error:
         raise AppError(
-            "the image declares a volume that no App may have",
+            "the image declares a volume at a path that portkit does not allow",
             details=str(error),
-            resolution="Build the image without that VOLUME.",
+            resolution="Rebuild the image without that VOLUME.",
         ) from error
 
 
@@ -301,11 +301,11 @@ def _exposed(text: str) -> Port:
     number, _, kind = text.partition("/")
     try:
         if kind not in ("", "tcp", "udp"):
-            raise ValueError(f"{text[:40]!r} is not of tcp or udp")
+            raise ValueError(f"{text[:40]!r} is not a tcp or udp port")
         return Port(values.port(number), None, kind or "tcp")
     except ValueError as error:
         raise AppError(
-            "the image exposes a port that is none",
+            "the image EXPOSEs an invalid port",
             details=str(error),
-            resolution="Write a compose.yaml that says which `ports` are published.",
+            resolution="Write a compose.yaml with the `ports` to publish.",
         ) from error

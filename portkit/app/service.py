@@ -156,7 +156,7 @@ class _Service:
         mode = get("network_mode", lambda each: networks.mode(reader, each), "")
         told = self._row.get("networks")
         if mode and told is not None and told.data:
-            raise reader.error(told, "network_mode and networks exclude each other")
+            raise reader.error(told, "network_mode and networks cannot be combined")
 
         def namespace(key: str, *words: str) -> str:
             return get(key, lambda each: networks.namespace(reader, each, key, words), "")
@@ -180,13 +180,13 @@ class _Service:
         """Every key is one of compose's and has a value; what is not carried out is a Finding."""
         for key, each in self._row.items():
             if key not in KNOWN and not key.startswith("x-"):
-                raise self._reader.error(each, f"compose knows no service key {key[:80]!r}")
+                raise self._reader.error(each, f"compose has no service key {key[:80]!r}")
             # In YAML `ports:` without a value is null, most often a mistake.
             if key in CARRIED and each.data is None and key not in _MAY_BE_NULL:
-                raise self._reader.error(each, f"{key} has no value: give it one, or remove it")
+                raise self._reader.error(each, f"{key} has no value: set one, or remove the key")
             if key in KNOWN - CARRIED:
                 weight = Severity.INFO if key in HARMLESS else Severity.WARNING
-                message = f"{key!r} is not carried out"
+                message = f"portkit ignores {key!r}"
                 self._reader.note("compose-not-carried", each, message, weight)
         if (deployed := self._row.get("deploy")) is not None and deployed.data is not None:
             self._reader.level(deployed, "deploy")
@@ -194,7 +194,9 @@ class _Service:
         if "build" not in self._row and (image is None or image.data == ""):
             why = f"the service {self._name[:80]} has neither image nor build"
             if "provider" in self._row:
-                why = "`provider` starts something that is no container: portkit cannot move it"
+                why = (
+                    "`provider` starts something that is not a container, so portkit cannot move it"
+                )
             raise self._reader.error(image or self._value, why)
 
     def _get(self, key: str, read: Callable[[Value], T], default: D) -> T | D:
@@ -273,7 +275,9 @@ class _Service:
         for each in self._get("volumes_from", lambda one: reader.items(one, "volumes_from"), empty):
             name, _, access = reader.text(each, "volumes_from").partition(":")
             if name == "container" or access not in ("", "ro", "rw"):
-                why = "volumes_from names a container that is no service, or an unknown access"
+                why = (
+                    "volumes_from names something that is not a service, or an unknown access mode"
+                )
                 raise reader.error(each, why)
             found.append((name, access == "ro"))
         return tuple(found)
@@ -300,7 +304,7 @@ class _Service:
         for name, each in reader.mapping(value).items():
             row = {} if each.data is None else reader.level(each, "depends_on")
             if "condition" not in row:
-                raise reader.error(each, f"depends_on: {name[:80]} needs a condition")
+                raise reader.error(each, f"depends_on: {name[:80]} needs a `condition`")
             found[name] = Dependency(
                 name,
                 reader.use(row["condition"], Condition),
@@ -334,7 +338,7 @@ class _Service:
         for each in self._reader.items(value, "expose"):
             text = self._reader.text(each, "expose")
             if not _EXPOSED.fullmatch(text):
-                raise self._reader.error(each, f"{text[:40]!r} is no port")
+                raise self._reader.error(each, f"{text[:40]!r} is not a port")
             found.append(text)
         return tuple(dict.fromkeys(found))
 
@@ -351,7 +355,7 @@ class _Service:
             parts = reader.text(value, "devices").split(":")
         source, target, permissions = (*parts, "", "")[:3]
         if not source or len(parts) > 3 or not _PERMISSIONS.fullmatch(permissions or "rwm"):
-            raise reader.error(value, "a device is SOURCE[:TARGET[:rwm]]")
+            raise reader.error(value, "a device must be SOURCE[:TARGET[:rwm]]")
         return Device(source, target or source, permissions or "rwm")
 
     def _logging(self, value: Value) -> Logging:
@@ -366,13 +370,15 @@ class _Service:
     def _platform(self, value: Value) -> str:
         text = self._reader.text(value, "platform")
         if text and not _PLATFORM.fullmatch(text):
-            raise self._reader.error(value, f"{text[:60]!r} is not OS/ARCHITECTURE, as linux/amd64")
+            raise self._reader.error(
+                value, f"{text[:60]!r} is not OS/ARCHITECTURE, such as linux/amd64"
+            )
         return text
 
     def _container_name(self, value: Value) -> str:
         text = self._reader.text(value, "container_name")
         if text and not _CONTAINER_NAME.fullmatch(text):
-            raise self._reader.error(value, f"{text[:80]!r} is no name of a container")
+            raise self._reader.error(value, f"{text[:80]!r} is not a valid container name")
         return text
 
     def _scale(self) -> int:
@@ -380,7 +386,7 @@ class _Service:
         if number != 1:
             key = "scale" if "scale" in self._row else "deploy.replicas"
             where = self._row.get("scale", self._row.get("deploy", self._value))
-            message = f"{key!r} is {number}; portkit makes one container of {self._name[:80]}"
+            message = f"{key!r} is {number}, but portkit creates one container of {self._name[:80]}"
             self._reader.note("compose-not-carried", where, message, Severity.WARNING)
         return number
 
@@ -400,7 +406,7 @@ class _Service:
         files: list[Value] = []
         names = self._get("env_file", reader.list_of, files)
         if len(names) > _ENV_FILES:
-            raise reader.error(names[_ENV_FILES], f"there are over {_ENV_FILES} env files")
+            raise reader.error(names[_ENV_FILES], f"there are more than {_ENV_FILES} env files")
         for each in unique(names, UNIQUE["services", "*", "env_file"]):
             seen = known | dict(reader.origin_of(each).environ)
             found = self._env_file(each, seen, found)
@@ -417,7 +423,7 @@ class _Service:
             path = row["path"]
             form = reader.text(row["format"]) if "format" in row else ""
             if form not in ("", ".env", "raw"):
-                raise reader.error(row["format"], "portkit knows no format of env_file but raw")
+                raise reader.error(row["format"], "portkit supports no env_file format but raw")
             raw = form == "raw"
             required = "required" not in row or reader.flag(row["required"])
         file = reader.text(path, "env_file")
@@ -428,7 +434,7 @@ class _Service:
             return found
         self._env_bytes += len(data)
         if self._env_bytes > LIMIT:
-            raise reader.error(path, f"the env files have over {LIMIT} bytes together")
+            raise reader.error(path, f"the env files together have more than {LIMIT} bytes")
         return (envfile.parse_raw if raw else envfile.parse)(data, file, seen, found)
 
     def _restart(self, value: Value) -> str:
@@ -439,5 +445,5 @@ class _Service:
         ):
             return text
         if text not in ("no", "always", "unless-stopped"):
-            raise self._reader.error(value, f"{text[:40]!r} is no restart policy")
+            raise self._reader.error(value, f"{text[:40]!r} is not a restart policy")
         return text

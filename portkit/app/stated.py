@@ -56,7 +56,7 @@ def _sysctls(reader: Reader, value: Value) -> dict[str, int]:
     found = {}
     for name, each in reader.mapping(value).items():
         if not _NAME.fullmatch(name):
-            raise reader.error(each, f"{name[:80]!r} is no name of a sysctl")
+            raise reader.error(each, f"{name[:80]!r} is not a valid sysctl name")
         found[name] = reader.use(each, values.count)
     return found
 
@@ -68,7 +68,7 @@ def _names(
     for each in reader.items(row[key], f"needs.{key}") if key in row else ():
         name = reader.text(each)
         if not form.fullmatch(name):
-            raise reader.error(each, f"{name[:80]!r} cannot be one of needs.{key}")
+            raise reader.error(each, f"{name[:80]!r} is not valid in needs.{key}")
         found.append(name)
     return tuple(found)
 
@@ -77,12 +77,12 @@ def _kernel(value: object) -> tuple[int, int, int]:
     # YAML reads 5.10 as the number 5.1.
     match = _KERNEL.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError('kernel is a version in quotes, such as "5.10"')
+        raise ValueError('kernel must be a version in quotes, such as "5.10"')
     return int(match[1]), int(match[2]), int(match[3] or 0)
 
 
 def _level(value: object) -> int:
     match = _LEVEL.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("cpu is x86-64-v1, x86-64-v2, x86-64-v3 or x86-64-v4")
+        raise ValueError("cpu must be x86-64-v1, x86-64-v2, x86-64-v3 or x86-64-v4")
     return int(match[1])

@@ -76,7 +76,7 @@ def size(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return _in_64_bits(value)
     if isinstance(value, float):  # compose takes it for 0, so for no limit
-        raise ValueError("a size that is no whole number needs its unit, such as 0.5g")
+        raise ValueError("a size with a fraction needs its unit, such as 0.5g")
     match = _SIZE.fullmatch(str(value).strip())
     # Before int(): Python 3.11 refuses more than 4,300 digits with an error of its own, and earlier
     # versions took quadratic time for them.
@@ -88,7 +88,7 @@ def size(value: object) -> int:
 
 def _in_64_bits(value: int) -> int:
     if value >= 1 << 63:
-        raise ValueError("a number is too big")
+        raise ValueError("a number is too large")
     return value
 
 
@@ -99,7 +99,7 @@ def duration(value: object) -> float:
         raise ValueError(f"{text[:40]!r} is not a duration such as 1m30s")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
     if seconds > _LONGEST_S:
-        raise ValueError("a duration is over a year")
+        raise ValueError("a duration is longer than a year")
     return seconds
 
 
@@ -134,7 +134,9 @@ def memory(value: object) -> int | None:
     """Bytes that the engine takes as a limit; None for 0, which is no limit."""
     number = 1 if str(value).startswith("-") else size(value)
     if 0 < number < _LEAST_MEMORY:
-        raise ValueError(f"{str(value)[:40]!r} is no limit for the engine: from 6m on, or 0")
+        raise ValueError(
+            f"{str(value)[:40]!r} is not a memory limit: use 6m or more, or 0 for none"
+        )
     return number or None
 
 
@@ -171,9 +173,9 @@ def checked_mount(row: Mount) -> Mount:
     name is malformed."""
     # Docker 20.10 to 28.5 refuse it for every kind of mount; none takes it as below working_dir.
     if not row.target.startswith("/"):
-        raise ValueError(f"{row.target[:80]!r} is not an absolute path, as the engine wants one")
+        raise ValueError(f"{row.target[:80]!r} is not an absolute path, which the engine requires")
     if _CONTROL.search(row.target):
-        raise ValueError(f"{row.target[:80]!r} has a control character in it")
+        raise ValueError(f"{row.target[:80]!r} contains a control character")
     target = posixpath.normpath("/" + row.target.lstrip("/"))
     if target == "/":
         raise ValueError("a volume cannot be mounted on /")
@@ -193,12 +195,13 @@ def checked_source(path: str) -> str:
     if posixpath.basename(path) in _SOCKETS:
         raise ValueError(_commands(path))
     if path in _SYSTEM | _HOSTS_OWN or below:
-        raise ValueError(f"{path[:80]} is the host's own, no App may have it")
+        raise ValueError(f"{path[:80]} belongs to the host, and no App may have it")
     return path
 
 
 def _commands(path: str) -> str:
     return (
-        f"{path[:80]} is an engine's socket: who can write to it is root on the host. Portkit moves"
-        " no App that commands its engine; remove this mount, or run the App by hand"
+        f"{path[:80]} is an engine's socket, and whoever can write to it is root on the host. "
+        "portkit does not move an App that controls its engine: remove this mount, or run the "
+        "App by hand"
     )

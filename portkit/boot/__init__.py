@@ -162,9 +162,12 @@ def _named(every: Sequence[Instance], wanted: str, form: Form | None) -> tuple[I
 def _unclear(every: Sequence[Instance], found: Sequence[Instance], wanted: str) -> AppError:
     names = ", ".join(f"{e.id} ({e.app}, {e.form}, {e.status})" for e in found or every) or "none"
     return AppError(
-        "more than one Instance has that name" if found else "there is no such Instance",
+        "several Instances on the host have that name"
+        if found
+        else "the host has no such Instance",
         details=f"{wanted[:80]!r}; there: {names}",
-        resolution="Name it by its id and --form; portkit ps shows them.",
+        resolution="Name it by its id, and --form if it has both forms. `portkit ps --on HOST` "
+        "lists them.",
     )
 
 
@@ -173,7 +176,8 @@ def refuse_beside(every: Sequence[Instance], one: Instance) -> None:
     for other in every:
         if (other.id, other.running) == (one.id, True) and other.form is not one.form:
             raise ConflictError(
-                f"{one.app} runs as {other.form} there, and both forms publish the same ports",
+                f"{one.app} already runs as {other.form} on that host, and both forms publish the "
+                "same ports",
                 details=f"{other.id} ({other.form}) on {other.host}",
                 resolution=f"portkit stop {one.app} --form {other.form} --on {other.host}",
             )

@@ -125,7 +125,7 @@ class Domains:
     def _refuse_running(self, identity: str) -> None:
         if any(each.id == identity and each.running for each in self._engine.instances()):
             raise ConflictError(
-                "the disks of a VM that runs cannot be replaced",
+                "the disks of a running VM cannot be replaced",
                 details=f"{identity} on {self._host.name}",
                 resolution=f"portkit stop {identity} --on {self._host.name}",
             )
@@ -140,9 +140,10 @@ class Domains:
     def _refuse_one(self, service: str | None) -> None:
         if service is not None:
             raise AppError(
-                "a VM is started and stopped as a whole",
+                "a VM can only be started and stopped as a whole",
                 details=f"{service} is one of the services in it",
-                resolution="Leave the service out, or use the App's containers: --form image.",
+                resolution="Leave out the service name, or address the App's containers with "
+                "--form image.",
             )
 
     def stop(
@@ -192,9 +193,9 @@ class Domains:
         self._refuse_one(service)
         if keep_data and self._host.remote.call("instance.data", {"id": identity})["moved"]:
             raise ConflictError(
-                "the disks of this VM hold the data that came with a running App",
-                details=f"{identity} on {self._host.name}: its volumes are disks of the VM, and go "
-                "with it",
+                "the disks of this VM contain the data that came with a running App",
+                details=f"{identity} on {self._host.name}: its volumes are disks of the VM and "
+                "would be removed with it",
                 resolution="To remove that data as well, add --data.",
             )
         self._engine.remove(identity)
@@ -214,9 +215,9 @@ class Domains:
         names = self._about(identity).services
         if len(names) < 2 or service not in names:
             raise AppError(
-                "the App has no such service there",
-                details=f"{service}; there: {', '.join(names)}",
-                resolution="portkit ps shows them.",
+                "the App has no such service on that host",
+                details=f"{service}; its services are: {', '.join(names)}",
+                resolution="`portkit ps --on HOST` lists them.",
             )
 
     def follow(

@@ -30,7 +30,7 @@ def adopt(host: Host, runner: Runner, identity: str) -> None:
     """
     if runner.life(identity).running:
         raise ConflictError(
-            "the disks of a VM that runs cannot be replaced",
+            "the disks of a running VM cannot be replaced",
             details=f"{identity} on {host.name}",
             resolution=f"portkit stop {identity} --on {host.name}",
         )

@@ -30,9 +30,9 @@ def encode(contents: Sequence[Files]) -> bytes:
     """The tar of all Contents; ValueError when `decode` would not give them back."""
     data = pack(enumerate(contents))
     if len(data) > LIMIT:
-        raise ValueError(f"its files make a tar of {len(data)} bytes, at most {LIMIT}")
+        raise ValueError(f"its files are {len(data)} bytes as a tar, at most {LIMIT} are allowed")
     if decode(data) != tuple(contents):
-        raise ValueError("its files read back as others")
+        raise ValueError("its files differ when they are read back")
     return data
 
 
@@ -51,11 +51,11 @@ def decode(data: bytes) -> tuple[Files, ...]:
         if number == len(contents):
             contents.append({})
         if number != len(contents) - 1:
-            raise ValueError(f"{member.name[:200]!a} is out of its place")
+            raise ValueError(f"{member.name[:200]!a} is not in its place")
         _place(contents[-1], row)
     found = tuple(tuple(rows.values()) for rows in contents)
     if pack(enumerate(found)) != data:
-        raise ValueError("its files are not as portkit packs them")
+        raise ValueError("its files are not packed as portkit packs them")
     return found
 
 
@@ -63,7 +63,7 @@ def _row(file: io.BytesIO, member: Member) -> tuple[int, ContentFile]:
     match = _NAME.fullmatch(member.name.removesuffix("/"))
     # A sparse file could be terabytes of zeros.
     if match is None or member.kind not in _KINDS or member.pieces is not None:
-        raise ValueError(f"{member.name[:200]!a} is no file, folder or link of the App")
+        raise ValueError(f"{member.name[:200]!a} is not a file, folder or link of the App")
     row = ContentFile(
         path=match[2] or "",
         kind=_KINDS[member.kind],
@@ -83,18 +83,18 @@ def _place(rows: dict[str, ContentFile], row: ContentFile) -> None:
     told = f"{row.path[:200]!a}"
     steps = os.fsencode(row.path).split(b"/")
     if row.path in rows:
-        raise ValueError(f"{told} is there twice")
+        raise ValueError(f"{told} is in it twice")
     # The engine mounts the Content itself, and would follow a link on the host.
     if not rows and (row.path or row.kind == "link"):
-        raise ValueError(f"{told} is a link, or in a folder that is not there")
+        raise ValueError(f"{told} is a link, or in a folder that does not exist")
     if rows and any(step in (b"", b".", b"..") for step in steps):
-        raise ValueError(f"{told} leads elsewhere")
+        raise ValueError(f"{told} leads to another place")
     if len(os.fsencode(row.path)) > _PATH_BYTES or max(map(len, steps)) > _NAME_BYTES:
         raise ValueError(f"{told} is longer than a path can be")
     # A link in place of the folder would lead what is below it out of the Content.
     above = rows.get(row.path.rpartition("/")[0])
     if rows and (above is None or above.kind != "folder"):
-        raise ValueError(f"{told} is in no folder")
+        raise ValueError(f"{told} is in a folder that does not exist")
     if row.kind == "link" and not 0 < len(row.data) <= _PATH_BYTES:
-        raise ValueError(f"{told} is a link to nothing, or too far")
+        raise ValueError(f"{told} is a link with no target, or with too long a target")
     rows[row.path] = row

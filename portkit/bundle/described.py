@@ -85,7 +85,7 @@ def render(app: App, images: Sequence[str]) -> Described:
     made = Described(text, pems, tuple(contents[n] for n in range(len(contents))))
     # Read back at once: what compose cannot say, or says in another way, is noticed where the App
     # is packed and not where it is opened.
-    why = "its description reads back as another one"
+    why = "its description differs when it is read back"
     try:
         if replace(read(made, app.source), findings=()) == portable:
             return made
@@ -94,7 +94,7 @@ def render(app: App, images: Sequence[str]) -> Described:
     raise AppError(
         "the App cannot be described in a bundle",
         details=f"{app.source}: {why}",
-        resolution="Move it from host to host.",
+        resolution="Move it from host to host, without a bundle.",
     )
 
 
@@ -111,7 +111,7 @@ def read(told: Described, source: str) -> App:
     except UnicodeEncodeError:
         raise AppError(
             "the description of the bundle's App is not text",
-            details="it holds half a character",
+            details="it contains half of a surrogate pair",
             resolution="Pack the App again.",
         ) from None
     contents = {content_name(number): rows for number, rows in enumerate(told.contents)}
@@ -120,7 +120,7 @@ def read(told: Described, source: str) -> App:
     used = {str(each.source) for service in app.services for each in service.contents}
     if unused := set(contents) - used:
         raise AppError(
-            "the description of the bundle's App leaves out files that came with it",
+            "the description of the bundle's App does not mention files that came with it",
             details=", ".join(sorted(unused))[:400],
             resolution="Pack the App again.",
         )
@@ -146,11 +146,11 @@ def _check_binds(app: App) -> None:
     binds = [mount for each in app.services for mount in each.volumes if mount.type == "bind"]
     if binds:
         raise AppError(
-            "a bundle cannot hold the App's bind mounts",
+            "a bundle cannot contain the App's bind mounts",
             details="\n".join(f"{app.source}: {each.source} on {each.target}" for each in binds),
-            resolution="A folder of the host is not part of the App. Let its files travel (--carry "
-            "PATH), put them into the image, or use a named volume, which begins empty where the "
-            "App is moved to.",
+            resolution="A folder of the host is not part of the App. Move its files along "
+            "(--carry PATH), put them into the image, or use a named volume, which is "
+            "empty on the target.",
         )
 
 
@@ -217,7 +217,7 @@ def _pem(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(_CA_LIMIT + 1)
     if len(data) > _CA_LIMIT:
-        raise AppError("the health probe's CA file is too big", details=str(path))
+        raise AppError("the CA file of x-portkit.health is too large", details=str(path))
     return data.decode("ascii", "replace")
 
 

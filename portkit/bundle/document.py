@@ -150,12 +150,12 @@ def parse(data: bytes) -> Document:
 
 def _check(document: Document) -> None:
     if ("disk" in document.forms) != (document.disk is not None):
-        raise malformed("its document names a disk that is not there, or the other way round")
+        raise malformed("its document and its contents disagree about a disk")
     if len(set(document.forms)) != len(document.forms):
         raise malformed("its document names a form twice")
     carried = document.carried
     if carried is not None and (carried.encoding != "zstd" or carried.size > contents.LIMIT):
-        raise malformed(f"its App's files are not in it, or over {contents.LIMIT} bytes")
+        raise malformed(f"the App's files are not in it, or have more than {contents.LIMIT} bytes")
     packed = {content.digest for content in document.contents() if content.packed}
     seen: set[str] = set()
     for content in (*document.contents(), *(() if carried is None else (carried,))):
@@ -163,14 +163,16 @@ def _check(document: Document) -> None:
         if content.digest in seen:
             raise malformed(f"{content.digest} is in its document twice")
         if (content.packed is None) != (content.encoding == "absent"):
-            raise malformed(f"{content.digest} is neither in it nor absent")
+            raise malformed(f"{content.digest} is neither in it nor listed as absent")
         if content.bases and content.encoding != "recipe":
-            raise malformed(f"{content.digest} has bases and needs none")
+            raise malformed(f"{content.digest} has bases although it needs none")
         if len(bases) != len(content.bases):
-            raise malformed(f"{content.digest} has a base twice")
+            raise malformed(f"{content.digest} lists a base twice")
         # Made for a host, it may be made from what is there, but not from what follows or itself.
         if not (bases & packed if document.made_for else bases) <= seen:
-            raise malformed(f"{content.digest} is made from what is not in it, or not before it")
+            raise malformed(
+                f"{content.digest} is made from something that is not in it, or that follows it"
+            )
         seen.add(content.digest)
 
 
@@ -186,7 +188,9 @@ def made(**fields: object) -> Document:
 def check_small(sizes: Iterable[int]) -> None:
     """AppError when configurations or manifests are more than are read."""
     if (total := sum(sizes)) > SMALL:
-        raise too_large(f"what describes its images has {total} bytes, at most {SMALL}")
+        raise too_large(
+            f"the descriptions of its images have {total} bytes, at most {SMALL} are allowed"
+        )
 
 
 def too_large(why: str) -> AppError:
@@ -194,7 +198,7 @@ def too_large(why: str) -> AppError:
     return AppError(
         "the App is too large for a bundle",
         details=why,
-        resolution="Move it from host to host.",
+        resolution="Move it from host to host, without a bundle.",
     )
 
 
@@ -202,7 +206,7 @@ def encode(document: Document) -> bytes:
     """AppError when it is more than `parse` takes."""
     data = json.dumps(document.model_dump(by_alias=True), sort_keys=True, indent=1).encode()
     if len(data) > LIMIT:
-        raise too_large(f"what describes it has {len(data)} bytes, at most {LIMIT}")
+        raise too_large(f"its description has {len(data)} bytes, at most {LIMIT} are allowed")
     try:
         parse(data)
     except VerifyError as error:

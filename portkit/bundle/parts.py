@@ -45,15 +45,16 @@ def split(whole: Path, path: Path, size: int) -> list[Path]:
     count = -(-total // piece)
     if size < LEAST or count > _MOST:
         raise AppError(
-            "the bundle does not go into parts of that size",
-            details=f"{total} bytes in parts of {size}: at most {_MOST} of at least {LEAST} bytes",
+            "the bundle cannot be split into parts of that size",
+            details=f"{total} bytes in parts of {size}; there can be at most {_MOST} parts of at "
+            f"least {LEAST} bytes",
             resolution="Choose larger parts.",
         )
     paths = [path.with_name(f"{path.name}.{number:03d}") for number in range(1, count + 1)]
     for each in paths:
         if each.exists():
             raise ConflictError(
-                "a part is there already",
+                "a part of the bundle already exists",
                 details=str(each),
                 resolution="Remove it, or choose another place.",
             )
@@ -131,22 +132,22 @@ def joined(first: Path, stack: ExitStack) -> BinaryIO:
         number, count = number + 1, found["count"]
     assert row is not None
     if total.hexdigest() != row["bundle"] or sum(lengths) != row["bytes"]:
-        raise malformed("the parts do not make the bundle that they were cut from")
+        raise malformed("the parts do not add up to the bundle that was split")
     return io.BufferedReader(_Joined(pieces, lengths), _CHUNK)
 
 
 def _head(file: BinaryIO, name: str) -> JsonObject:
     data = file.read(_HEAD)
     if len(data) != _HEAD or not data.startswith(_MAGIC):
-        raise malformed(f"{name} is no part of a bundle")
+        raise malformed(f"{name} is not a part of a bundle")
     digest, _, told = data[len(_MAGIC) :].rstrip(b"\0").partition(b"\n")
     try:
         right = hashlib.sha256(told).hexdigest().encode() == digest
         row = strict_json.loads(told) if right else None
     except ValueError as error:
-        raise malformed(f"the head of {name} is damaged: {error}") from error
+        raise malformed(f"the header of {name} is damaged: {error}") from error
     if not isinstance(row, dict) or {key: type(row[key]) for key in row} != _KEYS:
-        raise malformed(f"the head of {name} is damaged")
+        raise malformed(f"the header of {name} is damaged")
     whole = os.fstat(file.fileno()).st_size - _HEAD
     if not 1 <= row["count"] <= _MOST or row["length"] != whole:
         raise malformed(f"{name} has {whole} bytes, {row['length']} are declared")

@@ -110,7 +110,9 @@ class Bundle:
         try:
             return parse_facts(self.document.facts)
         except HostError as error:
-            raise malformed(f"its facts cannot be right: {error.details}"[:500]) from None
+            raise malformed(
+                f"the facts of its source host are not valid: {error.details}"[:500]
+            ) from None
 
     def counters(self) -> Counters:
         """Nothing travels from a source host."""
@@ -139,9 +141,9 @@ class Bundle:
         for form in forms:
             if form not in self.forms:
                 raise AppError(
-                    f"the bundle has no {form.value}",
-                    details=f"{self.path} has: {', '.join(self.forms)}",
-                    resolution=f"Ask for --form {self.forms[0].value}, or pack the App again.",
+                    f"the bundle does not contain the {form.value} form",
+                    details=f"{self.path} contains: {', '.join(self.forms)}",
+                    resolution=f"Use --form {self.forms[0].value}, or pack the App again.",
                 )
 
     def described(self, form: Form) -> Artifact:
@@ -196,7 +198,7 @@ class Bundle:
         from portkit.bundle import document
 
         if _object(self._read("oci-layout", 1000)).get("imageLayoutVersion") != "1.0.0":
-            raise malformed("it is of another version of the image layout")
+            raise malformed("it has another version of the OCI image layout")
         index = _object(self._read("index.json", _SMALL))
         rows = [_described(row) for row in _list(index.get("manifests"))]
         _check_total((self._size(row["digest"]) for row in rows), "manifests")
@@ -208,7 +210,7 @@ class Bundle:
                 raise malformed(f"{row['digest']} does not have the size that its descriptor says")
             manifest = _object(self._small(row["digest"], _SMALL))
             if "manifests" in manifest:
-                raise malformed("a manifest in it is an index")
+                raise malformed("one of its manifests is an index")
             if _KIND.fullmatch(kind := str(row.get("artifactType"))):
                 _check_version(kind)
                 mine.append(manifest)
@@ -223,7 +225,7 @@ class Bundle:
         named |= {_blob_name(each.packed) for each in found.members() if each.packed}
         # Content that nothing names would travel unseen, and be unpacked by other tools.
         if strange := set(self._members) - named:
-            raise malformed(f"nothing in it names {min(strange)}")
+            raise malformed(f"nothing in it refers to {min(strange)}")
         self._fits(found)
         return found
 
@@ -239,10 +241,10 @@ class Bundle:
         layers = {content.digest for content in found.layers}
         every = {digest for image in self._configs.values() for digest in image.diff_ids}
         if layers != (every if "image" in found.forms else set()):
-            raise malformed("its layers are not those of the images' configurations")
+            raise malformed("its layers differ from those in the images' configurations")
         for content in found.members():
             if content.packed and self._size(content.packed) != content.packed_size:
-                raise malformed(f"{content.packed} does not have the size that is declared")
+                raise malformed(f"{content.packed} does not have the declared size")
 
     def _announced(self) -> None:
         """The disk is about as large as the App asks for, or as what it holds: zeros take no room
@@ -256,8 +258,8 @@ class Bundle:
         size = disk.content.size
         if disk.data_bytes > size or size > max(most, _LEAST_DISK_BYTES):
             raise malformed(
-                f"its disk has {size} bytes and {disk.data_bytes} of them are no holes: what the "
-                f"App and its image ask for has at most {most}"
+                f"its disk has {size} bytes, {disk.data_bytes} of them data; what the App and its "
+                f"image ask for allows at most {most}"
             )
 
     def _app(self) -> App:
@@ -291,7 +293,7 @@ class Bundle:
     def _by_service(self) -> tuple[ImageConfig, ...]:
         images, services = self.document.images, self.app.services
         if set(images) != {service.name for service in services}:
-            raise malformed("the services of its App are not those that it has images for")
+            raise malformed("the services of its App differ from those that it has images for")
         return tuple(self._configs[images[service.name]] for service in services)
 
     # ---------------------------------------------------------------- what the target has to have
@@ -349,7 +351,7 @@ def _check_total(sizes: Iterable[int], what: str) -> None:
     from portkit.bundle import document
 
     if (total := sum(sizes)) > document.SMALL:
-        raise malformed(f"its {what} have {total} bytes, at most {document.SMALL}")
+        raise malformed(f"its {what} have {total} bytes, at most {document.SMALL} are allowed")
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -373,20 +375,20 @@ def _object(data: bytes) -> JsonObject:
     try:
         row = strict_json.loads(data)
     except ValueError as error:
-        raise malformed(f"a part of it that should be JSON is none: {error}") from None
+        raise malformed(f"a part of it should be JSON but is not: {error}") from None
     if not isinstance(row, dict):
-        raise malformed("a part of it that should be a JSON object is none")
+        raise malformed("a part of it should be a JSON object but is not")
     return row
 
 
 def _list(value: object) -> list[object]:
     if not isinstance(value, list) or len(value) > _MANIFESTS:
-        raise malformed("its index has no manifests, or too many")
+        raise malformed("its index has no manifests or too many")
     return value
 
 
 def _described(row: object) -> JsonObject:
     if not isinstance(row, dict):
-        raise malformed("a descriptor in it is none")
+        raise malformed("a descriptor in it is not valid")
     check_digest(str(row.get("digest")))
     return row

@@ -57,11 +57,11 @@ def members(file: BinaryIO) -> dict[str, tuple[int, int]]:
             raise malformed(f"it has more than {_MEMBERS} members")
         position += _BLOCK
         if size > whole - position:
-            raise malformed(f"{name} has {size} bytes, the file ends before")
+            raise malformed(f"{name} should have {size} bytes, but the file ends before")
         found[name] = (position, size)
         position += size + -size % _BLOCK
     if whole - position != len(_END) or file.read(_BLOCK) != bytes(_BLOCK):
-        raise malformed("something follows its end, or its end is missing")
+        raise malformed("its end is missing, or data follows it")
     return found
 
 
@@ -71,7 +71,7 @@ def _parsed(block: bytes) -> tuple[str, int]:
     except (tarfile.HeaderError, UnicodeDecodeError, ValueError) as error:
         raise malformed(f"a header in it cannot be read: {error}"[:300]) from error
     if not _NAME.fullmatch(info.name):
-        raise malformed(f"{info.name[:120]!r} has no place in it")
+        raise malformed(f"{info.name[:120]!r} does not belong in it")
     # Compared with what `header` makes of the same name and size: whatever else a header could say
     # (devices, links, sparse maps, base-256) is then excluded at once.
     if info.type != tarfile.REGTYPE or info.size < 0 or block != header(info.name, info.size):
@@ -95,7 +95,7 @@ def content(file: BinaryIO, place: tuple[int, int]) -> Iterator[bytes]:
 def malformed(why: str) -> VerifyError:
     """The error for what portkit would never have written."""
     return VerifyError(
-        "the bundle is damaged, or not one that portkit made",
+        "the bundle is damaged or was not made by portkit",
         details=why,
-        resolution="Copy it again; if it stays, pack the App again.",
+        resolution="Copy it again. If the error persists, pack the App again.",
     )

@@ -63,7 +63,7 @@ def _check_room(missing: Sequence[Content], store: Store, holes: Mapping[str, in
         if all(base.digest in made or store.has(base.digest) for base in each.bases):
             made.add(each.digest)
             need += each.size - holes.get(each.digest, 0)
-    store.require(need, "the bundle unpacks to more than there is room for")
+    store.require(need, "there is not enough space to unpack the bundle")
 
 
 def _one(each: Content, file: BinaryIO, members: _Members, store: Store) -> None:
@@ -86,7 +86,7 @@ def _one(each: Content, file: BinaryIO, members: _Members, store: Store) -> None
             target = _target(out, each.size)
             ops.apply(pieces, bases, target)
             if target.digest() != each.digest:
-                raise ValueError("what its recipe makes does not match the digest")
+                raise ValueError("the result of its recipe does not match the digest")
             os.fsync(out)
         store.adopt(path, each.digest)
     finally:
@@ -99,7 +99,7 @@ def _declared(each: Content, file: BinaryIO, members: _Members) -> Iterator[byte
     for data in plain(each, file, members):
         left -= len(data)
         if left < 0:
-            raise ValueError("it unpacks to more than is declared")
+            raise ValueError("it unpacks to more than it declares")
         yield data
 
 
@@ -107,7 +107,7 @@ def whole(each: Content, file: BinaryIO, members: _Members) -> bytes:
     """What is packed as it is, in memory; ValueError when it is damaged."""
     data = b"".join(_declared(each, file, members))
     if len(data) != each.size or "sha256:" + hashlib.sha256(data).hexdigest() != each.digest:
-        raise ValueError("it is not what was declared")
+        raise ValueError("its content differs from what it declares")
     return data
 
 
@@ -118,7 +118,7 @@ def _target(out: int, size: int) -> ops.Target:
         if error.errno not in (errno.EFBIG, errno.EINVAL):
             raise
         # A hole takes no room: the file system has no file of that size.
-        raise ValueError(f"a file of {size} bytes cannot be made here") from error
+        raise ValueError(f"a file of {size} bytes cannot be created on this machine") from error
 
 
 def plain(each: Content, file: BinaryIO, members: _Members) -> Iterator[bytes]:

@@ -66,7 +66,7 @@ def write(
     """
     if path.exists():
         raise ConflictError(
-            "the file is there already",
+            "the file already exists",
             details=str(path),
             resolution="Remove it, or choose another place with -o.",
         )

@@ -29,7 +29,7 @@ def devices(case: Case) -> Iterator[Found]:
             raise UnknownFact(f"whether it has {path}")
         if not any(each == path or each.startswith(path + "/") for each in there):
             yield Found(
-                f"the host has no {path}", (f"asked for: {path}", f"{case.facts.host}: /dev")
+                f"the host has no {path}", (f"the app asks for {path}", f"{case.facts.host}: /dev")
             )
 
 
@@ -39,14 +39,14 @@ def sysctls(case: Case) -> Iterator[Found]:
         if not _OWN.fullmatch(name):
             value, wanted = linux_of(case.facts).sysctls.get(name), case.spec.sysctls[name]
             yield Found(
-                f"{name} is the host's own, and no engine sets it for a container",
+                f"{name} belongs to the host as a whole, and no engine sets it for a container",
                 (f"sysctls: {name}={wanted}", f"{case.facts.host}: {value or 'not read'}"),
-                f"Take it out of the file, and set it on the host: sysctl -w {name}={wanted}. "
-                "Or move the disk, whose kernel is its own.",
+                "Remove it from the compose file and set it on the host: sysctl -w "
+                f"{name}={wanted}. Or move the disk, which has a kernel of its own.",
             )
         elif name.startswith("net.") and case.spec.network_mode == "host":
             yield Found(
-                f"{name} cannot be set where the network is the host's",
+                f"{name} cannot be set for a service that uses the host's network",
                 (f"sysctls: {name}", "network_mode: host"),
                 "Set it on the host, or give the service a network of its own.",
             )
@@ -63,7 +63,7 @@ def ipv6(case: Case) -> Iterator[Found]:
     if linux.ipv6 is None:
         raise UnknownFact("whether it has IPv6")
     if not linux.ipv6 or linux.number("net.ipv6.conf.all.disable_ipv6") == 1:
-        yield Found("the host has no IPv6, or it is switched off", tuple(asked))
+        yield Found("the host has no IPv6, or IPv6 is switched off", tuple(asked))
 
 
 def shared_memory(case: Case) -> Iterator[Found]:
@@ -76,7 +76,8 @@ def shared_memory(case: Case) -> Iterator[Found]:
     if asked > has:
         whose = "the VM" if disk else "the host"
         yield Found(
-            f"{asked} bytes of shared memory are asked for, and {whose} has {has} of memory",
+            f"the app asks for {asked} bytes of shared memory, and {whose} has {has} bytes of "
+            "memory",
             (f"shm_size: {asked}",),
         )
 
@@ -90,7 +91,7 @@ def open_files(case: Case) -> Iterator[Found]:
     if has is not None and (limit.hard > has or limit.hard < 0):
         asked = "without a limit" if limit.hard < 0 else str(limit.hard)
         yield Found(
-            f"open files {asked} are asked for, the host's kernel allows {has}",
+            f"the app asks for {asked} open files, and the host's kernel allows {has}",
             (f"ulimits.nofile: {limit.hard}", f"{case.facts.host}: fs.nr_open = {has}"),
         )
 
@@ -111,7 +112,7 @@ def low_port(case: Case) -> Iterator[Found]:
     if (host_network or old) and min(ports) < start:
         yield Found(
             f"user {user} may not listen on port {min(ports)}",
-            (f"user: {user}", f"ports below {start} need rights there"),
+            (f"user: {user}", f"ports below {start} need privileges on the host"),
         )
 
 
@@ -145,7 +146,7 @@ def rootless(case: Case) -> Iterator[Found]:
         start = case.facts.unprivileged_port_start
         if port.host_port < start:
             yield Found(
-                f"the engine runs without root's rights and cannot publish port {port.host_port}",
+                f"the engine runs rootless and cannot publish port {port.host_port}",
                 (f"{case.facts.host}: rootless, ip_unprivileged_port_start is {start}",),
                 f"Publish {start} or more, or on the host: "
                 f"sysctl net.ipv4.ip_unprivileged_port_start={port.host_port}",

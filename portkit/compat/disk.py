@@ -103,9 +103,11 @@ def elsewhere(case: DiskCase) -> Iterator[Found]:
     """A part of the disk's content is in another file: it has no more than changes, or tables."""
     told = case.disk.qcow2
     if told is not None and told.backing:
-        yield Found("the qcow2 stands on another file", (f"backing file: {told.backing}",))
+        yield Found(
+            "the qcow2 needs another file, its backing file", (f"backing file: {told.backing}",)
+        )
     elif told is not None and told.data_file:
-        yield Found("the qcow2 has its data in another file", ("external data file",))
+        yield Found("the qcow2 stores its data in another file", ("external data file",))
 
 
 def encrypted(case: DiskCase) -> Iterator[Found]:
@@ -117,7 +119,11 @@ def encrypted(case: DiskCase) -> Iterator[Found]:
     old = told.encryption != "luks"
     yield Found(
         "the qcow2 is encrypted "
-        + ("in a way that QEMU does not run a guest from" if old else "and starts with its key"),
+        + (
+            "in a way from which QEMU cannot run a guest"
+            if old
+            else ("and starts only with its key")
+        ),
         (f"encryption: {told.encryption}",),
     )
 
@@ -127,10 +133,12 @@ def room(case: DiskCase) -> Iterator[Found]:
     free, disk = case.facts.store_free_bytes, case.disk
     most = max(disk.file_bytes, disk.virtual_bytes)
     if disk.stored_bytes > free:
-        yield Found(f"the disk file has {disk.stored_bytes} bytes, and {free} are free there")
+        yield Found(
+            f"the disk file has {disk.stored_bytes} bytes, and the host has {free} bytes free"
+        )
     elif most > free:
         yield Found(
-            f"the disk can grow to {most} bytes, and {free} are free there",
+            f"the disk can grow to {most} bytes, and the host has {free} bytes free",
             severity=Severity.WARNING,
         )
 
@@ -144,7 +152,7 @@ def chipset(case: DiskCase) -> Iterator[Found]:
         kin = case.chipset.rstrip("0123456789.").rstrip("-")
         near = [name for name in has if kin and name.startswith(kin)]
         yield Found(
-            f"QEMU {case.facts.qemu_version or ''} there has no machine type {case.chipset}",
+            f"QEMU {case.facts.qemu_version or ''} on the host has no machine type {case.chipset}",
             (f"it has {', '.join((near or list(has))[:12])}",),
         )
 
@@ -161,7 +169,7 @@ def firmware(case: DiskCase) -> Iterator[Found]:
     amd64 = facts.architecture == AMD64.name
     if case.firmware is Boot.UEFI_SECURE and amd64 and "q35" not in case.chipset:
         yield Found(
-            f"secure boot needs a machine with SMM, and {case.chipset} has none",
+            f"secure boot needs a machine type with SMM, which {case.chipset} does not have",
             remedy="Use --machine q35.",
         )
     elif case.firmware is Boot.UEFI_SECURE and not facts.guests.secure:
@@ -170,7 +178,7 @@ def firmware(case: DiskCase) -> Iterator[Found]:
         yield Found(
             "the host has no firmware for secure boot",
             (f"{facts.host}: libvirt's loader/enum[@name='secure'] has no 'yes'",),
-            "Install a firmware for it there (Debian: ovmf), or use --firmware uefi.",
+            "Install one on the host (Debian: ovmf), or use --firmware uefi.",
         )
 
 
@@ -206,8 +214,8 @@ def cpu_level(case: DiskCase) -> Iterator[Found]:
         raise UnknownFact("the x86-64 level of its guests")
     if inside.built_level > guests.cpu_level:
         yield Found(
-            f"the system on the disk is built for x86-64-v{inside.built_level}, and a VM there "
-            f"has v{guests.cpu_level} at most",
+            f"the system on the disk is built for x86-64-v{inside.built_level}, and a VM on the "
+            f"host has at most v{guests.cpu_level}",
             (inside.built_by, f"{case.facts.host}: {guests.cpu_model}"),
         )
 
@@ -217,7 +225,7 @@ def architecture(case: DiskCase) -> Iterator[Found]:
     has = case.disk.inside.architectures
     runs = {case.facts.architecture} | ({"386"} if case.facts.architecture == AMD64.name else set())
     if has and not runs & set(has):
-        yield Found(f"the disk is for {', '.join(has)}, and the host for {case.facts.architecture}")
+        yield Found(f"the disk is for {', '.join(has)}, and the host is {case.facts.architecture}")
 
 
 def unread(case: DiskCase) -> Iterator[Found]:
@@ -225,7 +233,7 @@ def unread(case: DiskCase) -> Iterator[Found]:
     drivers are there is not known."""
     inside = case.disk.inside
     if not inside.looked:
-        yield Found("what is inside the disk was not looked at", inside.unread[:4])
+        yield Found("portkit did not look inside the disk", inside.unread[:4])
     elif inside.unread:
         known = bool(inside.kernels)
         yield Found(

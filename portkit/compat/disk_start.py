@@ -32,20 +32,20 @@ def bios(case: DiskCase) -> Iterator[Found]:
         remedy = "Install a boot loader on the disk."
     if not layout.signature:
         yield Found(
-            "a BIOS does not start this disk: its first sector is no boot sector",
+            "a BIOS does not start this disk, because its first sector is not a boot sector",
             ("bytes 510 and 511 are not 55 AA",),
             remedy,
         )
     elif not layout.code:
         yield Found(
-            "a BIOS does not start this disk: there is no boot code in its first sector",
-            ("the first 440 bytes hold no program",),
+            "a BIOS does not start this disk, because its first sector contains no boot code",
+            ("the first 440 bytes contain no program",),
             remedy,
         )
     elif layout.code == "active" and not any(part.active for part in layout.partitions):
         yield Found(
             "a BIOS does not start this disk: its boot code starts the partition that is marked "
-            "as bootable, and none is",
+            "as bootable, but no partition is",
             (f"{layout.table}: {len(layout.partitions)} partitions",),
             remedy,
         )
@@ -60,11 +60,11 @@ def esp(case: DiskCase) -> Iterator[Found]:
     if layout.fat or any(part.fat for part in layout.partitions):
         return
     typed = any(part.type in _ESP for part in layout.partitions)
-    what = "holds no FAT file system" if typed else "is not there"
+    what = "contains no FAT file system" if typed else "is not there"
     kind = "no partition table" if layout.table is TableKind.NONE else layout.table.value
     types = ", ".join(part.type for part in layout.partitions[:8])
     yield Found(
-        f"a UEFI firmware does not start this disk: an EFI system partition {what}",
+        f"UEFI firmware does not start this disk: an EFI system partition {what}",
         (f"{kind}: {types}" if types else kind,),
     )
 
@@ -80,13 +80,14 @@ def loader(case: DiskCase) -> Iterator[Found]:
         return
     if inside.unread:
         yield Found(
-            f"whether {case.default_loader} is on the disk is not known: not all was read",
+            f"not everything was read, so it is not known whether {case.default_loader} is on the "
+            "disk",
             inside.unread[:8],
             severity=Severity.UNKNOWN,
         )
         return
     yield Found(
-        f"a UEFI firmware does not start this disk: {case.default_loader} is not on it",
+        f"UEFI firmware does not start this disk: {case.default_loader} is not on it",
         tuple(paths[:8]) or ("no loader for UEFI",),
         f"Copy the loader that is there to {case.default_loader}, or add a boot entry for it to "
         "the VM's firmware."
@@ -105,13 +106,13 @@ def signature(case: DiskCase) -> Iterator[Found]:
             continue
         if not each.signed_by:
             yield Found(
-                f"secure boot refuses this disk's loader with Access Denied: {each.path} is not "
+                f"secure boot rejects this disk's loader with Access Denied: {each.path} is not "
                 "signed",
                 (each.path,),
             )
         elif each.signed_by != "Microsoft":
             yield Found(
-                f"secure boot starts {each.path} only where the key of its signer is enrolled",
+                f"secure boot starts {each.path} only if the key of its signer is enrolled",
                 (each.path,),
                 "Enroll the key, or use --firmware uefi.",
                 Severity.UNKNOWN,
@@ -133,12 +134,12 @@ def kernel(case: DiskCase) -> Iterator[Found]:
         return
     starts = [each.path for each in inside.loaders[:4]]
     starts += [f"boot code: {layout.code}"] if layout is not None and layout.code else []
-    systems = inside.systems[:4] or ("no system was found",)
+    systems = inside.systems[:4] or ("no operating system was found",)
     if not starts:
-        yield Found("no kernel is on the disk", (*systems, *inside.flaws[:4]))
+        yield Found("there is no kernel on the disk", (*systems, *inside.flaws[:4]))
         return
     yield Found(
-        "no kernel was found where they usually are; what starts the disk may have one",
+        "no kernel was found in the usual places; what starts the disk may have one",
         (*systems, *starts, *inside.flaws[:4]),
         severity=Severity.UNKNOWN,
     )
@@ -222,7 +223,7 @@ def bus(case: DiskCase) -> Iterator[Found]:
         )
     elif (driver is None or driver.there is None) and inside.kernels:
         yield Found(
-            f"whether what starts the system has a driver for {_DISKS_ON[wanted]} is not known",
+            f"it is not known whether what starts the system has a driver for {_DISKS_ON[wanted]}",
             tuple(filter(None, (driver.by if driver else "",))),
             # Nearly every system of the last ten years can read virtio disks.
             severity=Severity.INFO if wanted is Bus.VIRTIO else Severity.UNKNOWN,

@@ -42,7 +42,7 @@ def clone3(case: Case) -> Iterator[Found]:
         f"the image: glibc {dotted(needs.libc_version)}",
         f"{case.facts.host}: Docker {case.facts.docker_version}",
     )
-    perhaps = "" if needs.threads else ", if it makes any"
+    perhaps = "" if needs.threads else ", if it starts any"
     if own.platform.startswith(_OF_DOCKER):
         yield Found(
             f"threads of this image fail with EPERM under the engine's seccomp profile{perhaps}",
@@ -65,7 +65,10 @@ def faccessat2(case: Case) -> Iterator[Found]:
         return
     has = version(engine_of(case.facts).libseccomp)
     if has and has < (2, 4, 4) and _filtered(case):
-        yield _old_seccomp(case, "whether a file may be run is answered wrongly (faccessat2)")
+        yield _old_seccomp(
+            case,
+            "programs get wrong answers when they ask whether a file may be executed (faccessat2)",
+        )
 
 
 def time64(case: Case) -> Iterator[Found]:
@@ -79,7 +82,9 @@ def time64(case: Case) -> Iterator[Found]:
         return
     has = version(engine_of(case.facts).libseccomp)
     if has and has < (2, 4, 2) and _filtered(case):
-        yield _old_seccomp(case, "dates are wrong (64-bit times of 32-bit programs)")
+        yield _old_seccomp(
+            case, "dates are wrong, because 64-bit time calls of 32-bit programs are blocked"
+        )
 
 
 def _old_seccomp(case: Case, what: str) -> Found:
@@ -105,7 +110,7 @@ def unknown_calls(case: Case) -> Iterator[Found]:
     old = has and (has < (1, 0, 0) or (has == (1, 0, 0) and 0 < candidate < 93))
     if old and _filtered(case):
         yield Found(
-            "new system calls are refused with EPERM in containers, where programs expect ENOSYS",
+            "new system calls fail with EPERM in containers, where programs expect ENOSYS",
             (f"{case.facts.host}: runc {text}",),
         )
 
@@ -124,7 +129,7 @@ def io_uring(case: Case) -> Iterator[Found]:
         old = not engine or engine[0] < _IO_URING or engine_of(case.facts).podman
         if not old and _filtered(case):
             yield Found(
-                "io_uring is refused with EPERM by the engine's seccomp profile",
+                "the engine's seccomp profile blocks io_uring with EPERM",
                 (found.path, f"{case.facts.host}: {engine_name(case.facts)}"),
             )
 
@@ -138,9 +143,9 @@ def bubblewrap(case: Case) -> Iterator[Found]:
     if found is None or given or not (root if case.form is Form.DISK else _filtered(case)):
         return
     yield Found(
-        "a sandbox inside the app is denied: bubblewrap",
+        "the app cannot create its sandbox: bubblewrap",
         (found.path,),
-        "Give the service the right to mount: cap_add: [SYS_ADMIN]; or let it run as another user "
+        "Give the service the right to mount (cap_add: [SYS_ADMIN]), or run it as a user other "
         "than root."
         if case.form is Form.DISK
         else "",
@@ -193,7 +198,7 @@ def init_rights(case: Case) -> Iterator[Found]:
         each.target.startswith("/sys/fs/cgroup") for each in case.spec.mounts
     )
     yield Found(
-        "systemd as the first process needs rights that a container does not have",
+        "systemd as the first process needs privileges that a container does not have",
         (f"{found.path}: systemd {found.version or '(its version is not known)'}",),
         severity=Severity.UNKNOWN if given else None,
     )
@@ -256,11 +261,17 @@ def maps(case: Case) -> Iterator[Found]:
     if has is None:
         raise UnknownFact("vm.max_map_count")
     if has < _MAPS:
-        perhaps = "" if found.sure else "where it is no single node, "
+        perhaps = "" if found.sure else "unless it runs as a single node, "
         yield Found(
-            f"{perhaps}the app refuses to start where vm.max_map_count is {has}: it wants {_MAPS}",
+            f"{perhaps}the app refuses to start, because vm.max_map_count is {has} and it needs "
+            f"{_MAPS}",
             (found.path, f"vm.max_map_count = {has}"),
-            "" if case.form is Form.IMAGE else f"Say so: sysctls: {{vm.max_map_count: {_MAPS}}}.",
+            ""
+            if case.form is Form.IMAGE
+            else (
+                "If the app needs this, say so in the compose "
+                f"file: sysctls: {{vm.max_map_count: {_MAPS}}}."
+            ),
             None if found.sure else Severity.WARNING,
         )
 
@@ -279,7 +290,8 @@ def descriptors(case: Case) -> Iterator[Found]:
         return
     if limit.soft < 0 or limit.soft >= _MANY_FILES:
         yield Found(
-            f"the app gets {limit.soft} open files, and software in it loops over all of them",
+            f"the app may open {limit.soft} files, and it contains software that loops over all "
+            "of them",
             (found.path, f"ulimits.nofile: {limit.soft}"),
         )
 
@@ -289,7 +301,7 @@ def fuse(case: Case) -> Iterator[Found]:
     found = _software(case, "fuse")
     given = any(each.source == "/dev/fuse" for each in case.spec.devices)
     if found is not None and not given and not case.spec.privileged:
-        yield Found("the app may want /dev/fuse, which it is not given", (found.path,))
+        yield Found("the app may need /dev/fuse, which it is not given", (found.path,))
 
 
 def gpu(case: Case) -> Iterator[Found]:
@@ -301,8 +313,8 @@ def gpu(case: Case) -> Iterator[Found]:
     for row in case.needs.missing if case.needs else ():
         if row.what is Lack.LIBRARY and row.name.startswith(OF_A_DRIVER):
             yield Found(
-                f"{row.by} needs {row.name}, which is not in the image: NVIDIA's container runtime "
-                "puts it in, where there is one",
+                f"{row.by} needs {row.name}, which is not in the image: NVIDIA's container "
+                "runtime adds it on hosts that have one",
                 (f"{row.by}: {row.name}",),
                 severity=Severity.ERROR if absent and row.sure else Severity.UNKNOWN,
             )
@@ -313,7 +325,10 @@ def gpu(case: Case) -> Iterator[Found]:
     elif runtimes is None or engine_of(case.facts).podman:  # which has such devices by CDI
         raise UnknownFact("whether it has NVIDIA's container runtime")
     elif "nvidia" not in runtimes:
-        yield Found("the engine has no runtime of NVIDIA", (f"runtimes: {', '.join(runtimes)}",))
+        yield Found(
+            "the engine does not have NVIDIA's container runtime",
+            (f"runtimes: {', '.join(runtimes)}",),
+        )
 
 
 def vsyscall(case: Case) -> Iterator[Found]:
@@ -324,7 +339,8 @@ def vsyscall(case: Case) -> Iterator[Found]:
         return
     if case.form is Form.IMAGE and linux_of(case.facts).vsyscall is False:
         yield Found(
-            "programs of this image end with SIGSEGV: the kernel maps no vsyscall page",
+            "programs of this image crash with SIGSEGV, because the kernel does not map a "
+            "vsyscall page",
             (f"the image: glibc {dotted(needs.libc_version)}", "/proc/self/maps: no [vsyscall]"),
         )
 
@@ -335,18 +351,20 @@ def attestations(case: Case) -> Iterator[Found]:
     an image."""
     count, has = case.image.attestations, case.facts.docker_store
     if count:
-        why = "portkit sends the image alone"
+        why = "portkit sends only the image"
         if has and has != "containerd":
-            why = f"the image store of {case.facts.host} ({has}) holds one manifest for an image"
+            why = f"the image store of {case.facts.host} ({has}) holds one manifest for each image"
         evidence = f"the image's index: {count} of type attestation-manifest"
-        yield Found(f"the image's attestations stay behind: {why}", (evidence,))
+        yield Found(f"the image's attestations are not moved: {why}", (evidence,))
 
 
 def d_type(case: Case) -> Iterator[Found]:
     """overlay2 makes mistakes on a file system without d_type, such as XFS with ftype=0. An engine
     that answers runs all the same: with another driver, or an old one that only warns."""
     if engine_of(case.facts).d_type is False:
-        yield Found("the engine's file system has no d_type", (f"{case.facts.host}: docker info",))
+        yield Found(
+            "the engine's file system does not support d_type", (f"{case.facts.host}: docker info",)
+        )
 
 
 def _software(case: Case, name: str) -> Software | None:

@@ -13,11 +13,11 @@ def kit(case: Case) -> Iterator[Found]:
     """A disk needs a kernel, an init and a machine to boot on, which the table may not have."""
     known = TABLE.get(case.image.architecture)
     if known is None or not known.chipset:
-        yield Found(f"portkit makes no disks for {case.image.architecture}")
+        yield Found(f"portkit cannot make disks for {case.image.architecture}")
     elif len(case.machines) > 1:
         yield Found(
-            f"the images are for {' and '.join(case.machines)}, and a VM has one processor",
-            remedy="Use images for one architecture, or move the images.",
+            f"the images are for {' and '.join(case.machines)}, and a VM has one kind of processor",
+            remedy="Use images for one architecture, or move the images instead of the disk.",
         )
 
 
@@ -31,7 +31,7 @@ def emulator(case: Case) -> Iterator[Found]:
         raise UnknownFact("emulators")
     if known.name not in facts.emulators:
         yield Found(
-            f"the disk is for {known.name}, and QEMU's program for it is not on the host: "
+            f"the disk is for {known.name}, and the host does not have QEMU's program for it, "
             f"{known.qemu}",
             (f"{facts.host}: QEMU for {', '.join(facts.emulators) or 'nothing'}",),
             f"Install {known.emulator} there (Debian's name), or build the image for "
@@ -39,7 +39,7 @@ def emulator(case: Case) -> Iterator[Found]:
         )
     elif facts.guests.architectures and known.name not in facts.guests.architectures:
         yield Found(
-            f"{known.qemu} is on the host, and libvirt does not know of it",
+            f"{known.qemu} is on the host, but libvirt does not know about it",
             (f"libvirt's guests: {', '.join(facts.guests.architectures)}",),
             "Restart libvirt there: systemctl restart libvirtd.",
         )
@@ -56,8 +56,8 @@ def network(case: Case) -> Iterator[Found]:
     for name in taken_networks(case.app, case.spec, case.facts):
         own = [each for each in case.instances if each.app == case.app.app]
         yield Found(
-            f"a network {name} is on the host already",
-            (name, *(f"portkit's own {each.app}: {each.id}" for each in own[:1])),
+            f"the host already has a network {name}",
+            (name, *(f"portkit's {each.app}: {each.id}" for each in own[:1])),
             " ".join(f"portkit rm {each.id} --on {each.host}" for each in own[:1]),
         )
 
@@ -78,9 +78,9 @@ def volume(case: Case) -> Iterator[Found]:
             yield _taken(name, way)
         elif name and way is OnTaken.KEEP:
             yield Found(
-                f"there is no volume {name} on the host that could be kept: its data is copied",
+                f"the host has no volume {name} to keep, so the App's data is copied",
                 (name,),
-                remedy="Nothing needs to be done, unless you expected data there.",
+                remedy="You need to do nothing, unless you expected data there.",
                 severity=Severity.WARNING,
             )
 
@@ -89,30 +89,30 @@ def _taken(name: str, way: OnTaken) -> Found:
     match way:
         case OnTaken.OVERRIDE:
             return Found(
-                f"THE DATA OF THE TARGET'S VOLUME {name} IS REPLACED; what is in it now is set "
-                "aside on that host, and a rollback puts it back",
+                f"THE DATA OF THE TARGET'S VOLUME {name} WILL BE REPLACED. Its present data is "
+                "set aside on that host, and a rollback puts it back",
                 (name,),
-                remedy="When the App is fine, portkit forget ID --delete removes what was set "
-                "aside.",
+                remedy="When you no longer need it, portkit forget ID --delete removes what was "
+                "set aside.",
                 severity=Severity.WARNING,
             )
         case OnTaken.KEEP:
             return Found(
-                f"THE APP STARTS ON WHAT THE TARGET'S VOLUME {name} HAS; its own data of that "
-                "volume is not copied and stays at the source. What it writes there stays there, "
-                "also after a rollback",
+                f"THE APP WILL START ON THE DATA OF THE TARGET'S VOLUME {name}. Its own data of "
+                "that volume is not copied and stays at the source. What the App writes there "
+                "stays there, also after a rollback",
                 (name,),
-                remedy="See that this is data that the App can start on.",
+                remedy="Make sure that the App can start on this data.",
                 severity=Severity.WARNING,
             )
         case _:
-            return Found(f"a volume {name} is on the host already", (name,))
+            return Found(f"the host already has a volume {name}", (name,))
 
 
 def libvirt(case: Case) -> Iterator[Found]:
     """A VM needs libvirt and QEMU."""
     if case.facts.libvirt_version is None or case.facts.qemu_version is None:
-        yield Found("libvirt with QEMU is not on the host", (case.facts.host,))
+        yield Found("the host does not have libvirt with QEMU", (case.facts.host,))
 
 
 def machine_type(case: Case) -> Iterator[Found]:
@@ -121,7 +121,7 @@ def machine_type(case: Case) -> Iterator[Found]:
     if known is None or known.name != case.facts.architecture:  # other rules say so
         return
     if known.chipset and has and known.chipset not in has:
-        yield Found(f"QEMU there has no machine type {known.chipset}", has[:10])
+        yield Found(f"QEMU on the host has no machine type {known.chipset}", has[:10])
 
 
 def cpu_model(case: Case) -> Iterator[Found]:
@@ -134,8 +134,8 @@ def cpu_model(case: Case) -> Iterator[Found]:
         raise UnknownFact("which processor models its guests can have")
     if wanted not in has:
         yield Found(
-            f"guests there cannot have all of the processor model {wanted}",
-            (f"x-portkit.cpu_model: {wanted}", f"usable there: {', '.join(sorted(has))}"),
+            f"VMs on the host cannot have everything of the processor model {wanted}",
+            (f"x-portkit.cpu_model: {wanted}", f"usable on the host: {', '.join(sorted(has))}"),
         )
 
 
@@ -143,7 +143,7 @@ def guests(case: Case) -> Iterator[Found]:
     """libvirt runs, but does not say what its guests can be, or this machine cannot ask it."""
     if case.facts.guests.note:
         note = (case.facts.guests.note,)
-        yield Found("what guests of libvirt can be there is not known", note)
+        yield Found("it is not known what libvirt on the host offers to VMs", note)
 
 
 def accelerator(case: Case) -> Iterator[Found]:
@@ -171,7 +171,7 @@ def firmware(case: Case) -> Iterator[Found]:
         return
     if case.image.architecture != case.facts.architecture:
         yield Found(
-            f"whether the host has UEFI firmware for {case.image.architecture} is not known",
+            f"it is not known whether the host has UEFI firmware for {case.image.architecture}",
             remedy="Leave x-portkit.firmware out; Debian has the firmware in qemu-efi-aarch64.",
             severity=Severity.UNKNOWN,
         )

@@ -33,7 +33,7 @@ def links(case: Case) -> Iterator[Found]:
         names = {name for place in case.app.named(other).networks for name in place.aliases}
         if alias not in {other, case.app.named(other).container_name, *names}:
             yield Found(
-                f"Podman has no links: {other} is not found as {alias}",
+                f"Podman does not support links: {other} cannot be found as {alias}",
                 (f"links: {other}:{alias}",),
             )
 
@@ -60,7 +60,8 @@ def health(case: Case) -> Iterator[Found]:
         raise UnknownFact("whether systemd runs there")
     if not engine.timers:
         yield Found(
-            "nothing repeats the healthcheck: Podman leaves it to systemd, which is not there",
+            "nothing runs the healthcheck regularly: Podman leaves that to systemd, which the "
+            "host does not have",
             (f"{case.facts.host}: no /run/systemd/system",),
         )
 
@@ -76,6 +77,6 @@ def restart(case: Case) -> Iterator[Found]:
     if policy not in engine.boots:
         which = ", ".join(engine.boots) or "none"
         yield Found(
-            f"a container with restart: {policy} is not started when the host starts",
-            (f"restart: {case.spec.restart}", f"{case.facts.host}: started are {which}"),
+            f"a container with `restart: {policy}` is not started when the host boots",
+            (f"restart: {case.spec.restart}", f"{case.facts.host}: it starts {which}"),
         )

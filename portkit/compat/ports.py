@@ -27,13 +27,17 @@ def free(case: Case) -> Iterator[Found]:
         listens = f"something listens on {address}:{number}"
         own = [row for row in case.instances if row.running and number in row.host_ports]
         yield Found(
-            f"port {number} is taken on the host",
+            f"port {number} is already in use on the host",
             (
                 listens,
-                *(f"portkit's own {row.app} publishes it: {row.id} ({row.form})" for row in own),
+                *(f"portkit's {row.app} publishes it: {row.id} ({row.form})" for row in own),
             ),
             " ".join(
-                f"Publish another port, or: portkit rm {row.id} --on {row.host}" for row in own[:1]
+                (
+                    f"Publish another port, or remove that Instance: portkit rm {row.id} --on "
+                    f"{row.host}"
+                )
+                for row in own[:1]
             ),
         )
 
@@ -53,10 +57,10 @@ def low(case: Case) -> Iterator[Found]:
         start = case.facts.unprivileged_port_start
         if port.host_port < start:
             yield Found(
-                f"QEMU runs without rights and cannot publish port {port.host_port}",
+                f"QEMU runs unprivileged and cannot publish port {port.host_port}",
                 (f"{case.facts.host}: ip_unprivileged_port_start is {start}",),
-                f"Publish {start} or more, or on the host: "
-                f"sysctl net.ipv4.ip_unprivileged_port_start={port.host_port}",
+                f"Publish port {start} or higher, or run on the host: sysctl "
+                f"net.ipv4.ip_unprivileged_port_start={port.host_port}",
             )
 
 
@@ -66,7 +70,7 @@ def ipv6(case: Case) -> Iterator[Found]:
         if ":" in port.host_ip:
             yield Found(
                 "user-mode networking publishes on IPv4 addresses only",
-                (f"{port.host_ip} is asked for",),
+                (f"the App asks for {port.host_ip}",),
             )
 
 
@@ -76,7 +80,7 @@ def shared(pair: Pair) -> Iterator[Found]:
         for theirs in pair.other_ports:
             if _clash(mine, theirs):
                 yield Found(
-                    f"port {mine.host_port} is published by {pair.one} and by {pair.other}",
+                    f"port {mine.host_port} is published by both {pair.one} and {pair.other}",
                     (
                         f"{pair.one}: {mine.protocol} on {mine.host_ip or 'every address'}",
                         f"{pair.other}: {theirs.protocol} on {theirs.host_ip or 'every address'}",

@@ -13,7 +13,7 @@ from portkit.model.run import NO_NEW_PRIVILEGES, security_option
 def privileged(case: Case) -> Iterator[Found]:
     """A privileged container can do everything on the host; in a VM it only owns the VM."""
     if case.spec.privileged:
-        yield Found("the container has every right on the host's kernel")
+        yield Found("the container has full privileges on the host's kernel")
 
 
 def capabilities(case: Case) -> Iterator[Found]:
@@ -29,12 +29,15 @@ def health(case: Case) -> Iterator[Found]:
         return
     way = way_of(case.spec, case.form)
     means = {
-        Method.HOST: "it is asked at an address that only the host reaches",
-        Method.HEALTHCHECK: "its own healthcheck says when it is up",
-        Method.RUNNING: f"it counts as up when it has run for {case.spec.health.running_s:g} s",
+        Method.HOST: "portkit asks it at an address that only the host can reach",
+        Method.HEALTHCHECK: "its own healthcheck decides when it is up",
+        Method.RUNNING: "portkit considers it up once it has run for "
+        f"{case.spec.health.running_s:g} s",
     }
     if way.method is not Method.PUBLISHED:
-        yield Found(f"the app is not asked on a published port: {means[way.method]}", way.reasons)
+        yield Found(
+            f"portkit does not ask the app on a published port: {means[way.method]}", way.reasons
+        )
 
 
 def joined(case: Case) -> Iterator[Found]:
@@ -42,27 +45,29 @@ def joined(case: Case) -> Iterator[Found]:
     share, but an address can be reached from every service."""
     names = {each.network for service in case.app.services for each in service.networks}
     if len(names) > 1:
-        yield Found("the services share one network in the VM", tuple(sorted(names)))
+        yield Found("in the VM, all services share one network", tuple(sorted(names)))
 
 
 def internal(case: Case) -> Iterator[Found]:
     """A network that leads nowhere outside does so in the VM."""
     names = sorted(network.name for network in case.app.networks if network.internal)
     if names:
-        yield Found("services of an internal network reach the outside in the VM", tuple(names))
+        yield Found(
+            "in the VM, services of an internal network can reach the outside", tuple(names)
+        )
 
 
 def host_network(case: Case) -> Iterator[Found]:
     """In a VM the host's network is that of the VM, which only published ports lead into."""
     if case.spec.network_mode == "host":
-        yield Found("in the VM the network of the host is that of the VM")
+        yield Found("in the VM, \"the host's network\" is the VM's own network")
 
 
 def fixed_addresses(case: Case) -> Iterator[Found]:
     """In a VM every service has another address than the file gives it."""
     told = tuple(f"{each.network}: {each.ipv4}" for each in case.spec.networks if each.ipv4)
     if told:
-        yield Found("the service has another address in the VM than the file gives it", told)
+        yield Found("in the VM, the service has another address than the file gives it", told)
 
 
 def engine_only(case: Case) -> Iterator[Found]:
@@ -85,4 +90,4 @@ def engine_only(case: Case) -> Iterator[Found]:
     }
     names = tuple(name for name, value in asked.items() if value)
     if names:
-        yield Found("the guest does not carry out what the file asks of an engine", names)
+        yield Found("a VM ignores what the file asks of a container engine", names)

@@ -129,10 +129,10 @@ def load(name: str) -> Profile:
         return parse((_FOLDER / f"{name}.toml").read_bytes(), name)
     if not name.endswith(".toml"):
         raise AppError(
-            "there is no such profile",
-            details=f"{printable(name, 200)!r} is none of: {', '.join(names())}",
-            resolution="Give one of these, or a file of your own: NAME.toml. A profile of the "
-            "compose file is given with --compose-profile.",
+            "portkit has no such profile",
+            details=f"{printable(name, 200)!r} is not one of: {', '.join(names())}",
+            resolution="Use one of these, or a file of your own (NAME.toml). To choose a profile "
+            "of the compose file, use --compose-profile.",
         )
     path = Path(name)
     try:
@@ -148,7 +148,7 @@ def parse(data: bytes, name: str) -> Profile:
     from portkit.compat.profile_file import read  # pydantic
 
     if len(data) > _LIMIT:
-        raise _unreadable(name, f"it has over {_LIMIT} bytes")
+        raise _unreadable(name, f"it has more than {_LIMIT} bytes")
     try:
         return _profile(read(data), name)
     except ValueError as error:
@@ -159,7 +159,7 @@ def _unreadable(name: str, why: str) -> AppError:
     return AppError(
         "the profile cannot be read",
         details=printable(f"{name}: {why}", 1000),
-        resolution="docs/how-to/check.md says what a profile has.",
+        resolution="docs/how-to/check.md describes what a profile contains.",
     )
 
 
@@ -170,7 +170,7 @@ def _profile(told: ProfileFile, name: str) -> Profile:
     own = {"host": name, "endpoint": "by documentation", "os_name": told.title}
     strange = set(values) - {field.name for field in fields(Facts)} | set(values) & set(own)
     if strange:
-        raise ValueError(f"Facts have no field {', '.join(sorted(strange))}")
+        raise ValueError(f"there is no field {', '.join(sorted(strange))} in Facts")
     try:
         facts = parse_facts({**_NOTHING, **values, **own})
     except HostError as error:

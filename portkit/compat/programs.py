@@ -27,7 +27,7 @@ def windows(case: Case) -> Iterator[Found]:
     """An image for another system than Linux: its programs are not Linux's."""
     if case.image.os != "linux":
         yield Found(
-            f"the image is for {case.image.os}, and portkit runs Linux's alone",
+            f"the image is for {case.image.os}, and portkit runs only Linux images",
             (f"the image's configuration: os is {case.image.os}",),
         )
 
@@ -42,14 +42,17 @@ def architecture(case: Case) -> Iterator[Found]:
         "apt-get install qemu-user-binfmt (qemu-user-static before Debian 13), or "
         f"docker run --privileged --rm tonistiigi/binfmt --install {wanted}"
     )
-    why, remedy = "", f"Build the image for {has}, or let the host run it: {install}."
+    why, remedy = "", f"Build the image for {has}, or let the host emulate it: {install}."
     if own and not any(each.fixed for each in own):
-        why = ", and its handler for such programs is without flag F, so no container finds it"
+        why = (
+            ", and its handler for such programs lacks flag F, so it does not work inside "
+            "containers"
+        )
         remedy = f"Register the handler with flag F: {install}."
     elif own:
         tried = linux_of(case.facts).runs.get(wanted, "")
         why = f", and its handler for such programs does not work: {tried}"
-        remedy = f"Install the emulator anew: {install}."
+        remedy = f"Reinstall the emulator: {install}."
     yield Found(
         f"the image is for {wanted}, the host is {has}{why}",
         (f"{case.facts.host}: {has}", *_handlers(case.facts, wanted, case.form)),
@@ -78,7 +81,7 @@ def _emulated_guest(case: Case) -> Iterator[Found]:
         yield Found(
             f"the VM's processor ({known.name}) would be emulated by {known.qemu}, which is about "
             "ten times slower",
-            (f"{facts.host}: {facts.architecture}; KVM runs guests of that alone",),
+            (f"{facts.host}: {facts.architecture}; KVM runs only guests of that architecture",),
         )
 
 
@@ -97,7 +100,7 @@ def machine(case: Case) -> Iterator[Found]:
                 f"the image's configuration: architecture is {case.image.architecture}",
                 *_handlers(case.facts, each.machine, case.form),
             ),
-            "Build the image anew, with programs for its own architecture.",
+            "Rebuild the image with programs for its own architecture.",
             None if each.sure else Severity.UNKNOWN,
         )
 
@@ -132,7 +135,7 @@ def _handlers(facts: Facts, wanted: str, form: Form) -> tuple[str, ...]:
     if own:
         return tuple(
             f"binfmt_misc: {each.name} ({each.interpreter}), flags {each.flags or 'none'}"
-            + ("" if each.fixed else ": without F it is not found inside a container")
+            + ("" if each.fixed else ": without F it does not work inside a container")
             for each in own
         )
     tried = linux_of(facts).runs.get(wanted)
@@ -154,7 +157,7 @@ def command(case: Case) -> Iterator[Found]:
     for row in _missing(case, Lack.COMMAND):
         remedy = ""
         if row.name.endswith("\r"):
-            remedy = "Write the script with the ends of lines of Unix: dos2unix."
+            remedy = "Give the script Unix line endings: dos2unix."
         yield _found(
             row,
             f'{row.by} asks for {row.name!a}, which is not in the image: "no such file or '
@@ -183,9 +186,9 @@ def interpreter(case: Case) -> Iterator[Found]:
 
 def _loader_remedy(name: str) -> str:
     if "ld-musl" in name:
-        return "Use an image of Alpine, build the program for glibc, or link it statically."
+        return "Use an Alpine image, build the program for glibc, or link it statically."
     return (
-        "Use an image with glibc (of Debian, for example), link the program statically, or add "
+        "Use an image with glibc (Debian, for example), link the program statically, or add "
         "gcompat to an Alpine image."
     )
 
@@ -196,7 +199,7 @@ def library(case: Case) -> Iterator[Found]:
         if not row.name.startswith(OF_A_DRIVER):  # rule `gpu`
             yield _found(
                 row,
-                f"{row.by} needs {row.name}, which its loader does not find in the image: "
+                f"{row.by} needs {row.name}, which the loader does not find in the image: "
                 '"cannot open shared object file"',
             )
 
@@ -205,7 +208,7 @@ def symbols(case: Case) -> Iterator[Found]:
     """A library in the image is older than a program needs: "version `GLIBC_2.38' not found"."""
     for row in _missing(case, Lack.VERSION):
         yield _found(
-            row, f"{row.by} needs {row.name}, which the image does not have ({row.details})"
+            row, f"{row.by} needs {row.name}, which the image does not contain ({row.details})"
         )
 
 
@@ -219,7 +222,9 @@ def user(case: Case) -> Iterator[Found]:
 def unread(case: Case) -> Iterator[Found]:
     """Something of the image could not be looked at, so that more may be missing than was seen."""
     if case.needs is not None and case.needs.unread:
-        yield Found("not all of what the image needs could be read", case.needs.unread[:20])
+        yield Found(
+            "portkit could not read everything that the image needs", case.needs.unread[:20]
+        )
 
 
 def _missing(case: Case, what: Lack) -> Sequence[Missing]:
@@ -263,11 +268,17 @@ def cpu_level(case: Case) -> Iterator[Found]:
     if level > has:
         where = "the VM's processor" if case.form is Form.DISK else "the host's processor"
         yield Found(
-            f"the image needs x86-64-v{level}, {where} has v{has}",
+            f"the image needs x86-64-v{level}, and {where} has v{has}",
             (asks[level], *_processor(case)),
-            "Use a host or a processor model that has it, or an image that is built for less."
+            (
+                "Use a host or a processor model with that level, or an image that is built for a "
+                "lower one."
+            )
             if case.form is Form.IMAGE or virtualises(case.facts, case.image.architecture)
-            else "Use a host with working KVM, move the image, or build it for less.",
+            else (
+                "Use a host with working KVM, move the image instead of the disk, or build it "
+                "for a lower level."
+            ),
         )
 
 
@@ -323,7 +334,7 @@ def _is_certain(needs: Needs | None) -> Severity | None:
 
 def _old(case: Case, wanted: Release, why: str, severity: Severity | None = None) -> Found:
     return Found(
-        f"the image asks for Linux {dotted(wanted)}, the host has {case.facts.kernel}",
+        f"the image needs Linux {dotted(wanted)} or newer, and the host has {case.facts.kernel}",
         (why, f"{case.facts.host}: uname -r"),
         severity=severity,
     )
@@ -339,8 +350,9 @@ def page_size(case: Case) -> Iterator[Found]:
         has = linux_of(case.facts).page_bytes
         if has and each.align < has:
             yield Found(
-                f"{each.path} is made for pages of {each.align} bytes, the host has {has}",
+                f"{each.path} is built for memory pages of {each.align} bytes, and the host has "
+                f"pages of {has} bytes",
                 (f"{each.path}: alignment of its segments", f"{case.facts.host}: page size"),
-                "Build it for larger pages, or use a kernel with pages of 4096 bytes.",
+                "Rebuild it for larger pages, or use a kernel with pages of 4096 bytes.",
             )
             return

@@ -46,14 +46,15 @@ def memory_free(case: Case) -> Iterator[Found]:
     need = case.app.machine.memory_bytes if guest else case.spec.mem_limit_bytes or 0
     if case.facts.memory_available_bytes < need <= case.facts.memory_bytes:
         yield Found(
-            f"{need} bytes of memory are asked for, and not all of it is free",
+            f"the App asks for {need} bytes of memory, and not all of that is free on the host",
             (f"{case.facts.memory_available_bytes} bytes are available on the host",),
         )
 
 
 def _too_much(need: int, facts: Facts) -> Found:
     return Found(
-        f"{need} bytes of memory are asked for", (f"the host has {facts.memory_bytes} bytes",)
+        f"the App asks for {need} bytes of memory, more than the host has",
+        (f"the host has {facts.memory_bytes} bytes",),
     )
 
 
@@ -61,7 +62,7 @@ def volumes(case: Case) -> Iterator[Found]:
     """Each volume of a VM is a disk of its own."""
     count = case.app.volume_count
     if count > MAX_VOLUMES:
-        yield Found(f"a VM takes at most {MAX_VOLUMES} volumes", (f"{count} are asked for",))
+        yield Found(f"a VM can have at most {MAX_VOLUMES} volumes", (f"the App has {count}",))
 
 
 def space(load: Load) -> Iterator[Found]:
@@ -72,15 +73,15 @@ def space(load: Load) -> Iterator[Found]:
     if _one_file_system(load.facts) or engine_free is None:
         free = free if engine_free is None else min(free, engine_free)
         fits = total <= free
-        evidence: tuple[str, ...] = (f"{free} are free on the host",)
+        evidence: tuple[str, ...] = (f"{free} bytes are free on the host",)
     else:
         fits = store <= free and engine <= engine_free
         evidence = (
-            f"the Store: {store} of {free} free",
-            f"the Docker Engine: {engine} of {engine_free} free",
+            f"the Store: {store} bytes needed, {free} free",
+            f"the container engine: {engine} bytes needed, {engine_free} free",
         )
     if not fits:
-        yield Found(f"{total} bytes of disk are needed", evidence)
+        yield Found(f"the host needs {total} bytes of free disk space", evidence)
 
 
 def needed(load: Load) -> tuple[int, int]:

@@ -37,8 +37,8 @@ OF_THE_MACHINE = {
     "loop_s": "its speed",
     "listening": "the ports that are in use",
     "listening_udp": "the ports that are in use",
-    "networks": "the networks that are there",
-    "volumes": "the volumes that are there",
+    "networks": "the networks that it has",
+    "volumes": "the volumes that it has",
 }
 
 
@@ -170,4 +170,4 @@ class Rule(Generic[S]):
             return Finding(self.id, Severity.INFO, message)
         refuses = self.severity is Severity.ERROR
         severity = Severity.UNKNOWN if refuses else Severity.INFO
-        return Finding(self.id, severity, f"not known of the host: {name}")
+        return Finding(self.id, severity, f"not known about the host: {name}")

@@ -93,7 +93,7 @@ def huge_pages(case: Case) -> Iterator[Found]:
     if has < wanted:
         number = -(-wanted // _GUEST_HUGE_PAGE_BYTES)
         yield Found(
-            f"{wanted} bytes of huge pages are needed, and {has} are free",
+            f"the app needs {wanted} bytes of huge pages, and {has} bytes are free",
             ("x-portkit.needs.huge_pages", "the VM" if case.form is Form.DISK else case.facts.host),
             f"In the compose file: sysctls: {{vm.nr_hugepages: {number}}}."
             if case.form is Form.DISK
@@ -108,7 +108,7 @@ def shared_memory(case: Case) -> Iterator[Found]:
         return  # the host's own, which is half of its memory
     if wanted > has:
         yield Found(
-            f"{wanted} bytes of shared memory are needed, and the service has {has}",
+            f"the app needs {wanted} bytes of shared memory, and the service has {has}",
             ("x-portkit.needs.shared_memory", f"shm_size: {has}"),
             f"In the compose file: shm_size: {wanted}.",
         )
@@ -119,7 +119,7 @@ def open_files(case: Case) -> Iterator[Found]:
     wanted, limit = case.spec.stated.open_files, case.spec.ulimits.get("nofile")
     if limit is not None and 0 <= limit.hard < wanted:
         yield Found(
-            f"{wanted} open files are needed, and the service may have {limit.hard}",
+            f"the app needs {wanted} open files, and the service may open {limit.hard}",
             ("x-portkit.needs.open_files", f"ulimits.nofile: {limit.hard}"),
             f"In the compose file: ulimits: {{nofile: {wanted}}}.",
         )

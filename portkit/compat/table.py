@@ -49,7 +49,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         host.docker,
-        remedy="Install docker.io there, or start it: systemctl start docker. For Podman: "
+        remedy="Install docker.io on the host, or start it: systemctl start docker. For Podman: "
         "systemctl start podman.socket.",
         forms=_IMAGE,
     ),
@@ -58,8 +58,8 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         host.network,
-        remedy="Remove the App that it is of there (if it has moved away, portkit forget ID "
-        "--delete), or give this one another `name:`.",
+        remedy="Remove the App that it belongs to from the host (if that App has moved away: "
+        "portkit forget ID --delete), or give this App another `name:`.",
         forms=_IMAGE,
         error=ConflictError,
     ),
@@ -77,7 +77,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         host.libvirt,
-        remedy="Install libvirt-daemon-system and qemu-system-x86 there.",
+        remedy="Install libvirt-daemon-system and qemu-system-x86 on the host.",
         forms=_DISK,
     ),
     Rule(
@@ -85,7 +85,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         host.machine_type,
-        remedy="Install QEMU's machine types there (qemu-system-x86), or move the image.",
+        remedy="Install QEMU's machine types on the host (qemu-system-x86), or move the image.",
         forms=_DISK,
         source="QEMU's list of machine types; kubevirt#2308",
     ),
@@ -94,8 +94,8 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         host.cpu_model,
-        remedy="Name one that works there (virsh domcapabilities), or leave x-portkit.cpu_model "
-        "out.",
+        remedy="Name a model that works there (virsh domcapabilities lists them), or remove "
+        "x-portkit.cpu_model.",
         forms=_DISK,
         source="libvirt, formatdomaincaps.html (usable)",
     ),
@@ -104,7 +104,8 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.WARNING,
         Scope.HOST,
         host.guests,
-        remedy="Install portkit[disk] on this machine; see that libvirt answers there.",
+        remedy="Install portkit[disk] on this machine, and make sure that libvirt answers on the "
+        "host.",
         forms=_DISK,
     ),
     Rule(
@@ -112,7 +113,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.WARNING,
         Scope.HOST,
         host.accelerator,
-        remedy="Use a host with working KVM where speed matters.",
+        remedy="If speed matters, use a host with working KVM.",
         forms=_DISK,
     ),
     Rule(
@@ -120,7 +121,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         room.guest_memory,
-        remedy="Ask for less: x-portkit.memory or mem_limit.",
+        remedy="Ask for less memory with x-portkit.memory or mem_limit.",
         forms=_DISK,
     ),
     Rule(
@@ -128,7 +129,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.WARNING,
         Scope.HOST,
         room.memory_limit,
-        remedy="Ask for less: mem_limit.",
+        remedy="Ask for less memory with mem_limit.",
         forms=_IMAGE,
     ),
     Rule(
@@ -136,14 +137,14 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.WARNING,
         Scope.HOST,
         room.memory_free,
-        remedy="Free some memory there.",
+        remedy="Free some memory on the host.",
     ),
     Rule(
         "port-free",
         Severity.ERROR,
         Scope.HOST,
         ports.free,
-        remedy="Publish another port, or stop what listens there.",
+        remedy="Publish another port, or stop what uses this one on the host.",
         error=ConflictError,
     ),
     Rule("port-low", Severity.ERROR, Scope.HOST, ports.low, forms=_DISK),
@@ -160,7 +161,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.WARNING,
         Scope.FORM,
         process.privileged,
-        remedy="Name the capabilities that it needs: cap_add.",
+        remedy="Name only the capabilities that the app needs, with cap_add.",
         forms=_IMAGE,
     ),
     Rule(
@@ -168,14 +169,14 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.WARNING,
         Scope.APP,
         process.capabilities,
-        remedy="Leave those out of cap_add that the app does not need.",
+        remedy="Remove the capabilities from cap_add that the app does not need.",
     ),
     Rule(
         "volumes",
         Severity.ERROR,
         Scope.FORM,
         room.volumes,
-        remedy="Put several folders into one volume, or move the image.",
+        remedy="Combine several folders in one volume, or move the image.",
         forms=_DISK,
     ),
     Rule(
@@ -183,7 +184,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         host.tools,
-        remedy="Install qemu-utils and e2fsprogs there.",
+        remedy="Install qemu-utils and e2fsprogs on the host.",
         forms=_DISK,
     ),
     Rule(
@@ -191,7 +192,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         host.firmware,
-        remedy="Install ovmf there, or leave x-portkit.firmware out.",
+        remedy="Install ovmf on the host, or remove x-portkit.firmware.",
         forms=_DISK,
     ),
     Rule(
@@ -199,14 +200,14 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.INFO,
         Scope.FORM,
         process.health,
-        remedy="Publish a TCP port, or name one in x-portkit.health.",
+        remedy="Publish a TCP port, or name a port in x-portkit.health.",
     ),
     Rule(
         "networks-joined",
         Severity.WARNING,
         Scope.FORM,
         process.joined,
-        remedy="Where services must not reach each other, move the image.",
+        remedy="If services must not reach each other, move the image.",
         forms=_DISK,
     ),
     Rule(
@@ -214,7 +215,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.WARNING,
         Scope.FORM,
         process.internal,
-        remedy="Where they must not reach the outside, move the image.",
+        remedy="If they must not reach the outside, move the image.",
         forms=_DISK,
     ),
     Rule(
@@ -222,7 +223,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.WARNING,
         Scope.FORM,
         process.host_network,
-        remedy="Publish what is to be reached with `ports:`, or move the image.",
+        remedy="Publish the ports that must be reachable with `ports:`, or move the image.",
         forms=_DISK,
     ),
     Rule(
@@ -230,7 +231,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.WARNING,
         Scope.FORM,
         process.fixed_addresses,
-        remedy="Use the names of the services.",
+        remedy="Let the services find each other by their names.",
         forms=_DISK,
     ),
     Rule(
@@ -238,7 +239,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.WARNING,
         Scope.FORM,
         process.engine_only,
-        remedy="Leave it out if the app does not need it, or move the image.",
+        remedy="Remove it if the app does not need it, or move the image.",
         forms=_DISK,
     ),
     *NEEDS,
@@ -251,7 +252,7 @@ SPACE: Rule[Load] = Rule(
     Severity.ERROR,
     Scope.HOST,
     room.space,
-    remedy="Make room there, or move less at once.",
+    remedy="Free some space on the host, or move fewer Apps at once.",
     error=SpaceError,
 )
 PORT_SHARED: Rule[Pair] = Rule(
@@ -276,7 +277,7 @@ BUNDLE_LACKS: Rule[Lacking] = Rule(
     Severity.ERROR,
     Scope.HOST,
     owner.bundle_lacks,
-    remedy="Pack it without --for, or for this host's own inventory.",
+    remedy="Pack the App again without --for, or with an inventory of this host.",
 )
 
 RULES: tuple[Rule[Any], ...] = (

@@ -19,7 +19,7 @@ def tree_of(
     libvirt never writes it.
     """
     if len(xml) > characters:
-        raise malformed(f"over {characters} characters")
+        raise malformed(f"it has more than {characters} characters")
     target = _Builder(malformed, elements)
     parser = etree.XMLParser(target=target, encoding="utf-8")  # noqa: S314 - refuses a DOCTYPE
     try:

@@ -109,9 +109,9 @@ class Docker:
 
     def _malformed(self, what: str, why: str) -> EngineError:
         return EngineError(
-            f"Docker could not {what}: its answer is malformed",
+            f"Docker could not {what}: its response is malformed",
             details=f"{self._host}: {why}",
-            resolution="Check what answers there: docker info.",
+            resolution="Check which program answers there: docker info.",
         )
 
     # ------------------------------------------------------------ containers
@@ -162,7 +162,7 @@ class Docker:
                 made = self._volume(self._api.create_volume(name, labels=about))
             if made.Labels.get(labels.MOVE) != identity:
                 raise ConflictError(
-                    "a volume of that name is there already",
+                    "a volume with that name already exists",
                     details=f"{name} on {self._host}",
                     resolution=TAKEN_REMEDY,
                 )
@@ -190,9 +190,9 @@ class Docker:
         rows = self._api.networks(names=[network.engine_name])
         if any(row.get("Name") == network.engine_name for row in rows):
             raise ConflictError(
-                "a network of that name is there already",
+                "a network with that name already exists",
                 details=f"{network.engine_name} on {self._host}",
-                resolution="Remove what it belongs to (portkit ps shows what is portkit's own), or "
+                resolution="Remove what it belongs to (`portkit ps` lists what portkit runs), or "
                 "give this App another `name:`.",
             )
 
@@ -296,7 +296,7 @@ class Docker:
         return BootError(
             f"{row.service} cannot start: {other.service} {what}",
             details=self._last_words(other, state),
-            resolution=f"See what {other.service} wrote above"
+            resolution=f"Read the output of {other.service} above"
             + (", and start it first." if ended else "."),
         )
 
@@ -354,7 +354,7 @@ class Docker:
                 raise ConflictError(
                     "a container carries the labels of another App's",
                     details=f"{row.Id[:12]} on {self._host}, of {identity}",
-                    resolution="Remove it there, if nobody needs it.",
+                    resolution="Remove that container if nobody needs it.",
                 )
             self._set_restart(row.Id, policy)
 
@@ -407,9 +407,9 @@ class Docker:
         (row,) = self._chosen(identity, service)
         if len(self._services(identity)) == 1:
             raise AppError(
-                "the App has no other service there",
+                "the App has no other service on the host",
                 details=f"{service} is the last one of {identity}",
-                resolution="Remove the App as a whole: leave the service out.",
+                resolution="Remove the whole App instead: leave out the service name.",
             )
         with self._errors("remove the container"):
             self._api.remove_container(row.Id, force=True)
@@ -448,9 +448,9 @@ class Docker:
         if not chosen:
             names = ", ".join(row.service for row in rows if row.service)
             raise AppError(
-                "the App has no such service there",
-                details=f"{service}; there: {names or 'only one, without a name'}",
-                resolution="portkit ps shows them.",
+                "the App has no such service on the host",
+                details=f"{service}; its services are: {names or 'only one, without a name'}",
+                resolution="`portkit ps` lists them.",
             )
         return chosen
 
@@ -503,9 +503,9 @@ class Docker:
         rows = self._rows(identity)
         if not rows:
             raise EngineError(
-                "the container is not there any more",
+                "the container no longer exists",
                 details=f"{identity} on {self._host}",
-                resolution="portkit ps shows what there is.",
+                resolution="`portkit ps` lists what exists.",
             )
         return docker_state.ordered(rows)
 
@@ -523,8 +523,8 @@ def _meaning(said: str) -> tuple[type[PortkitError], str]:
     if "port is already allocated" in said or "address already in use" in said:
         return ConflictError, "Free the port, or publish another one."
     if "is already in use by container" in said:
-        return ConflictError, "Remove or rename what has that name there."
-    return EngineError, "See the engine's own words above."
+        return ConflictError, "Remove or rename the container that has that name."
+    return EngineError, "Read the engine's message above."
 
 
 def _what(doing: str, app: AppSpec, service: RunSpec) -> str:

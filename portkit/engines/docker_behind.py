@@ -108,11 +108,11 @@ def _why_left(
     when the one that is there was. users: ids of all containers that have it, whether they run or
     not; own: those of the App."""
     if volume.way is OnTaken.KEEP:
-        return "its data is nowhere else"
+        return "its data exists nowhere else"
     if volume.name in back:
-        return f"it is the App's again, by Move {back[volume.name]}"
+        return f"the App uses it again, since Move {back[volume.name]}"
     if others := [each[:12] for each in users if each not in own]:
         return f"it is in use by container {', '.join(others)[:200]}"
     if created != volume.created and not users:
-        return "may be another of that name"
+        return "it may be another volume with that name"
     return ""

@@ -106,7 +106,7 @@ def _bounded(response: requests.Response) -> bytes:
     for piece in response.raw.stream(_CHUNK, decode_content=False):
         data += piece
         if len(data) > _BODY_LIMIT:
-            raise Malformed(f"an answer of over {_BODY_LIMIT} bytes")
+            raise Malformed(f"a response of more than {_BODY_LIMIT} bytes")
     return bytes(data)
 
 
@@ -302,7 +302,7 @@ def _count(value: object) -> int:
 def read_all(model: type[_Model], values: object) -> list[_Model]:
     """A list of such answers."""
     if not isinstance(values, list):
-        raise Malformed(f"no list of {model.__name__}")
+        raise Malformed(f"not a list of {model.__name__}")
     if len(values) > _ROWS:
-        raise Malformed(f"a list of over {_ROWS} times {model.__name__}")
+        raise Malformed(f"a list of more than {_ROWS} times {model.__name__}")
     return [read(model, value) for value in values]

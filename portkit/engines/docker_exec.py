@@ -47,5 +47,5 @@ def _failed(argv: Sequence[str], how: str, said: bytearray) -> ToolError:
     return ToolError(
         f"a command in the container {how}",
         details=f"{shown[:500]}\n{tail}".strip(),
-        resolution="See its output above; x-portkit.quiesce names the command.",
+        resolution="Read its output above. The command is set in x-portkit.quiesce.",
     )

@@ -38,18 +38,19 @@ class DockerSource(Docker):
             seen = ask(self._api, name)
         if seen is None:
             raise AppError(
-                f"there is no such {kind} on {self._host}",
+                f"{self._host} has no such {kind}",
                 details=name[:200],
-                resolution="See docker ps -a there, or docker compose ls.",
+                resolution="`docker ps -a` and `docker compose ls` on that host list what exists.",
             )
         return seen
 
     def _unread(self, kind: str) -> EngineError:
         return EngineError(
-            f"a running {kind} of Podman cannot be taken over",
-            details=f"Podman answers on {self._host}; portkit reads what runs from Docker alone",
-            resolution="Move the App from its compose file or its image; its data, by copying the "
-            "volumes.",
+            f"a running {kind} cannot be moved from Podman",
+            details=f"Podman answers on {self._host}, and portkit can read what runs only from "
+            "Docker",
+            resolution="Move the App from its compose file or image, and copy the data of its "
+            "volumes yourself.",
         )
 
     def users_of(self, volume: str) -> tuple[str, ...]:
@@ -71,7 +72,7 @@ class DockerSource(Docker):
                 for piece in pieces:
                     data += piece
                     if len(data) > _FILE_LIMIT:
-                        raise _unfit(path, "it has over 1 MiB")
+                        raise _unfit(path, "it has more than 1 MiB")
         return _from_tar(bytes(data), path)
 
     def order(self, ids: Sequence[str]) -> tuple[str, ...]:
@@ -111,7 +112,7 @@ class DockerSource(Docker):
                 raise EngineError(
                     "the engine did not keep a restart policy",
                     details=f"{identity[:12]} on {self._host}: {kept.Name!r}, not {policy!r}",
-                    resolution="See its log there.",
+                    resolution="Read the engine's log there.",
                 )
 
     def stop_these(self, ids: Sequence[str]) -> None:
@@ -123,7 +124,7 @@ class DockerSource(Docker):
         running = [each for each in ids if self._runs(each)]
         if running:
             raise EngineError(
-                "a container runs again although it was stopped",
+                "a container was stopped and is running again",
                 details=f"{self._host}: {', '.join(each[:12] for each in running)}",
                 resolution="Find out what starts it there, such as a systemd unit or a scheduler.",
             )
@@ -145,10 +146,11 @@ class DockerSource(Docker):
         ]
         if awake:
             raise ConflictError(
-                "the App was started again at its source",
+                "somebody or something started the App at its source again",
                 details=f"{self._host}: {', '.join(each[:12] for each in awake)}",
-                resolution="Decide which one is to go on: stop it there and set its restart policy "
-                "to `no` (docker update --restart no), or take the Move back.",
+                resolution="Decide which one shall continue. Either stop the App there and set "
+                "its restart policy to `no` (docker update --restart no), or roll the "
+                "Move back.",
             )
 
     def execute(self, container: str, argv: Sequence[str], within_s: float) -> None:
@@ -206,7 +208,7 @@ class DockerSource(Docker):
         ]
         if running:
             raise ConflictError(
-                "the App runs at its source",
+                "the App is running at its source",
                 details=f"{', '.join(running)} on {self._host}",
                 resolution="Nothing was deleted. Find out who started it there.",
             )
@@ -248,9 +250,9 @@ class DockerSource(Docker):
         rows = self._rows_of(ids)
         if lost := set(ids) - {row.Id for row in rows}:
             raise EngineError(
-                "a container of the App is not there any more",
+                "a container of the App no longer exists",
                 details=f"{self._host}: {', '.join(each[:12] for each in sorted(lost))}",
-                resolution="Somebody removed it, or made it anew: see docker ps -a there.",
+                resolution="It was removed or created again: run `docker ps -a` there.",
             )
         return rows
 
@@ -273,7 +275,7 @@ def _from_tar(data: bytes, path: str) -> ContentFile:
             member = archive.next()
             file = None if member is None else archive.extractfile(member)
             if member is None or file is None or not member.isreg():
-                raise _unfit(path, "it is no regular file")
+                raise _unfit(path, "it is not a regular file")
             return ContentFile(
                 mode=member.mode & 0o7777,
                 uid=member.uid,
@@ -287,7 +289,7 @@ def _from_tar(data: bytes, path: str) -> ContentFile:
 
 def _unfit(path: str, why: str) -> AppError:
     return AppError(
-        "a file that is mounted into the container cannot travel with it",
+        "a file that is mounted into the container cannot be moved with it",
         details=f"{path[:400]}: {why}",
         resolution="Mount a folder instead, or put the file into an image.",
     )

@@ -31,9 +31,9 @@ class DockerVolumes(DockerSource):
         for name in names:
             if name not in known:
                 raise ConflictError(
-                    "a volume of the target is not there any more",
-                    details=f"{name} on {self._host}, which was there when the Move was planned",
-                    resolution="Take the Move back, and move again.",
+                    "a volume of the target no longer exists",
+                    details=f"{name} on {self._host}, which existed when the Move was planned",
+                    resolution="Roll the Move back, and move again.",
                 )
         for name in replaced:
             self._require_plain(known[name])
@@ -46,11 +46,11 @@ class DockerVolumes(DockerSource):
         for name in names:
             if users := [each for each in self._running_on(name) if each not in but]:
                 raise ConflictError(
-                    "a volume of the target is in use there",
+                    "a volume of the target is in use",
                     details=f"{name} on {self._host}, by container "
                     f"{', '.join(each[:12] for each in users)[:500]}",
-                    resolution="Stop what uses it, and try again; or let the data go into a volume "
-                    f"of another name: --volumes {name}=clone.",
+                    resolution="Stop what uses it, and try again. Or put the data into a volume "
+                    f"with a new name: --volumes {name}=clone.",
                 )
 
     def _running_on(self, name: str) -> list[str]:
@@ -62,9 +62,9 @@ class DockerVolumes(DockerSource):
     def _require_plain(self, volume: Volume) -> None:
         if volume.Driver not in ("", "local") or volume.Options:
             raise IncompatibleError(
-                "a volume of the target is not simply a folder of its engine",
+                "a volume of the target is not a plain folder of its engine",
                 details=f"{volume.Name} on {self._host}: driver {volume.Driver}, options "
                 f"{', '.join(sorted(volume.Options)) or 'none'}",
-                resolution="Let the data go into a volume of another name: --volumes "
+                resolution="Put the data into a volume with a new name: --volumes "
                 f"{volume.Name}=clone.",
             )

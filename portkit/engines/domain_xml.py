@@ -149,7 +149,7 @@ def _written(root: etree.Element) -> str:
     if found := _NO_XML.search(text):
         raise EngineError(
             "a domain cannot be described in XML",
-            details=f"a value has the character {found[0]!a}",
+            details=f"a value contains the character {found[0]!a}",
             resolution="Use names and paths without control characters.",
         )
     return text
@@ -172,7 +172,7 @@ def disks_of(xml: str) -> tuple[str, ...]:
 
 def _read(xml: str) -> _Reader:
     if len(xml) > XML_LIMIT:
-        raise malformed(f"over {XML_LIMIT} characters")
+        raise malformed(f"it has more than {XML_LIMIT} characters")
     target = _Reader()
     parser = etree.XMLParser(target=target, encoding="utf-8")  # noqa: S314 - refuses a DOCTYPE
     try:
@@ -196,12 +196,14 @@ class _Reader:
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         self._path.append(tag)
         if len(self._path) > _DEPTH_LIMIT:
-            raise malformed(f"over {_DEPTH_LIMIT} elements in each other")
+            raise malformed(f"its elements are nested more than {_DEPTH_LIMIT} levels deep")
         # Only at that place: a description, for example, may hold any text.
         if not self.mark and self._path[1:] == ["metadata", _INSTANCE]:
             self.mark = attributes
         if self._path[1:] == ["devices", "disk", "source"]:  # and none of what it stands on
-            self.disks.append(attributes.get("file") or f"no file: {sorted(attributes)}")
+            self.disks.append(
+                attributes.get("file") or (f"a disk that is not a file: {sorted(attributes)}")
+            )
         if self._path[1:] == ["devices", "filesystem"]:
             self.disks.append("a folder of the host")
 
@@ -216,7 +218,7 @@ def malformed(why: str) -> EngineError:
     return EngineError(
         "libvirt's description of a domain is malformed",
         details=why,
-        resolution="Check what answers there: virsh -c qemu:///system dumpxml.",
+        resolution="Check which program answers there: virsh -c qemu:///system dumpxml.",
     )
 
 

@@ -49,7 +49,8 @@ class Libvirt:
             raise EngineError(
                 "libvirt-python is not installed",
                 details=str(error),
-                resolution="pip install 'portkit[disk]'; portkit doctor says what it needs first.",
+                resolution="Run: pip install 'portkit[disk]'. `portkit doctor` lists what it "
+                "needs first.",
             ) from error
         self._libvirt = libvirt
         self._host = host
@@ -77,18 +78,18 @@ class Libvirt:
                 details=f"{self._host}: {said[:2000]}",
                 resolution="Free the port, or publish another one."
                 if taken
-                else "See libvirt's own words above; /var/log/libvirt on the host has more.",
+                else "Read libvirt's message above; /var/log/libvirt on the host has more.",
             ) from error
         except Late as error:
             raise EngineError(
                 f"libvirt could not {what} in time",
                 details=f"{self._host}: no answer within {CALL_S:g} s",
-                resolution="Check that it answers there: virsh -c qemu:///system list.",
+                resolution="Check that libvirt answers there: virsh -c qemu:///system list.",
             ) from error
 
     def guests(self, architecture: Architecture) -> Guests:
         """What guests of an architecture can be here."""
-        with self._errors("say what its guests can be"):
+        with self._errors("list what it offers to guests"):
             whole = self._connection.getCapabilities()
             args = (None, architecture.machine, architecture.chipset or None, None)
             domain = self._connection.getDomainCapabilities(*args)
@@ -267,7 +268,7 @@ class Libvirt:
             if about["id"] == identity:
                 return row
         raise EngineError(
-            "the domain is not there any more",
+            "the domain no longer exists",
             details=f"{identity} on {self._host}",
-            resolution="portkit ps shows what there is.",
+            resolution="`portkit ps` lists what exists.",
         )

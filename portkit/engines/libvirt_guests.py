@@ -125,7 +125,7 @@ def _parsed(xml: str) -> etree.Element:
 
 def _malformed(why: str) -> EngineError:
     return EngineError(
-        "libvirt's description of what its guests can be is malformed",
+        "libvirt's description of what it offers to guests is malformed",
         details=why,
-        resolution="Check what answers there: virsh -c qemu:///system domcapabilities.",
+        resolution="Check which program answers there: virsh -c qemu:///system domcapabilities.",
     )

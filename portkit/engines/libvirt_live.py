@@ -88,7 +88,7 @@ class LibvirtLive(Libvirt):
 
     def confined(self) -> tuple[str, ...]:
         """What of the host's kernel keeps each guest to its own files."""
-        with self._errors("say what confines its guests"):
+        with self._errors("report what confines its guests"):
             return confined_by(self._connection.getCapabilities())
 
     def refuse_same(self, uuid: str, but: str = "") -> None:
@@ -103,10 +103,10 @@ class LibvirtLive(Libvirt):
         about = self._about(found)
         if not but or about.get("id") != but:
             raise ConflictError(
-                "the same VM is on the target already, stopped or running",
-                details=f"{found.name()} on {self._host}: a Move has left it there",
-                resolution="portkit moves names that Move: portkit forget ID --delete removes the "
-                "old VM with its disks. Or move without --live.",
+                "the target already has the same VM, stopped or running",
+                details=f"{found.name()} on {self._host}: an earlier Move has left it there",
+                resolution="`portkit moves` lists that Move, and `portkit forget ID --delete` "
+                "removes the old VM with its disks. Or move without --live.",
             )
 
     def await_sent(self, identity: str) -> None:
@@ -116,9 +116,10 @@ class LibvirtLive(Libvirt):
         self.give_up(self.raw(identity))
         if not self._quiet(identity, _SETTLES_S):
             raise EngineError(
-                "libvirt still migrates the VM",
+                "libvirt is still migrating the VM",
                 details=f"{identity} on {self._host}",
-                resolution="Wait until that has ended, or end it there: virsh domjobabort.",
+                resolution="Wait until the migration has ended, or end it there: virsh "
+                "domjobabort.",
             )
 
     def await_received(self, identity: str) -> None:
@@ -289,10 +290,11 @@ def _watch(thread: threading.Thread, source: LibvirtLive, found: Any, told: Told
         pace = pace.after(time.monotonic() - began, stats)
         if why := pace.stalled():
             raise EngineError(
-                "the VM does not get over to the target",
+                "the live migration of the VM does not finish",
                 details=f"{found.name()}: {why}",
-                resolution="It changes faster than the way takes it: move it without --live. It is "
-                "stopped for that, and starts anew on the target.",
+                resolution="The VM changes its memory or disks faster than the connection can "
+                "carry. Move it without --live: it is then stopped, and starts anew "
+                "on the target.",
             )
         told(stats.get("data_processed", 0), stats.get("data_total", 0))
 
@@ -314,9 +316,9 @@ def _let_run(
         (state, _) = Patient(found).state()
     if state in (source.library.VIR_DOMAIN_RUNNING, source.library.VIR_DOMAIN_BLOCKED):
         raise EngineError(
-            "libvirt says that the VM has moved, and lets it run at its source",
+            "libvirt reports that the VM has moved, but the VM runs at its source",
             details=found.name(),
-            resolution="Call the same command once more.",
+            resolution="Run the same command again.",
         )
     target.begin(came, about)
 

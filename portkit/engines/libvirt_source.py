@@ -42,11 +42,11 @@ class LibvirtSource(Libvirt):
         """AppError when what its guest sees as disks is not what portkit has given it: paths."""
         if odd := set(self.disks(identity)) ^ set(given):
             raise AppError(
-                "the VM has other disks than portkit has given it",
+                "the VM has other disks than those that portkit gave it",
                 details=f"{identity} on {self._host}: {', '.join(sorted(odd))[:500]}",
-                resolution="A disk of your own would be left behind: detach it. After a snapshot, "
-                "bring back what was written since, while the VM runs: virsh blockcommit NAME vda "
-                "--active --pivot.",
+                resolution="A disk that you attached would be left behind: detach it. After a "
+                "snapshot, merge what was written since while the VM runs: virsh "
+                "blockcommit NAME vda --active --pivot.",
             )
 
     def moved_away(self, identity: str) -> bool:
@@ -86,9 +86,10 @@ class LibvirtSource(Libvirt):
     def _does_not_end(self, identity: str) -> EngineError:
         return EngineError(
             "the VM does not power off",
-            details=f"{identity} on {self._host}: it was asked to, and still runs",
-            resolution=f"portkit console {identity} --on {self._host} shows what it does. Where "
-            f"what it has not written may be lost: portkit stop {identity} --on {self._host}",
+            details=f"{identity} on {self._host}: portkit asked it to, but it still runs",
+            resolution=f"To see what it is doing: portkit console {identity} --on {self._host}. "
+            f"If you can lose what it has not written yet: portkit stop {identity} "
+            f"--on {self._host}",
         )
 
     def require_stopped(self, identity: str) -> None:
@@ -96,12 +97,12 @@ class LibvirtSource(Libvirt):
         now = self.seen(identity)
         if now.running or now.autostart or now.restart != "no":
             raise ConflictError(
-                "the VM was started again at its source, or is set to start",
+                "the VM was started at its source again, or is set to start",
                 details=f"{identity} on {self._host}: "
                 f"{'runs' if now.running else 'stopped'}, autostart "
                 f"{'on' if now.autostart else 'off'}, restart {now.restart}",
-                resolution="Find out who did that; then take the Move back, or go on with it when "
-                "it is stopped again.",
+                resolution="Find out who did that. Then roll the Move back, or stop the VM again "
+                "and continue the Move.",
             )
 
     def stands_still(self, identity: str) -> bool:

@@ -52,6 +52,6 @@ class Pace:
         if late and more > _ITERATIONS:
             return (
                 f"its memory was sent {more} times in {self.now_s - self.least_s:.0f} s, and what "
-                f"is left does not become less: {self.most / 1e6:.1f} MB"
+                f"is left does not shrink: {self.most / 1000000.0:.1f} MB"
             )
         return ""

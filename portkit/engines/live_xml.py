@@ -150,7 +150,7 @@ def _require_plain(root: etree.Element) -> None:
         else:
             odd |= inside - {*_DEVICES[device.tag], "alias"}
     if odd:
-        raise malformed(f"the VM has more than portkit has given it: {sorted(odd)[:8]}"[:500])
+        raise malformed(f"the VM has devices that portkit did not give it: {sorted(odd)[:8]}"[:500])
 
 
 def _relocate(moving: etree.Element, theirs: etree.Element) -> None:
@@ -179,7 +179,7 @@ def _sources(disk: etree.Element) -> Iterator[etree.Element]:
     """Its own, and that of each file that it stands on."""
     found = disk.find("source")
     if found is None or found.get("file") is None:
-        raise malformed("a disk of the VM is no file")
+        raise malformed("a disk of the VM is not a file")
     yield found
     below = disk.find("backingStore")
     if below is not None and below.find("source") is not None:
@@ -192,13 +192,13 @@ def _formats(disk: etree.Element) -> list[str]:
     driver, below = disk.find("driver"), disk.find("backingStore")
     found = ["" if driver is None else _word(driver.get("type"))]
     if driver is not None and len(driver):
-        raise malformed("the driver of a disk of the VM has more than portkit has given it")
+        raise malformed("the driver of a disk of the VM has settings that portkit did not give it")
     while below is not None and len(below):
         if odd := {each.tag for each in below} - {"format", "source", "backingStore"}:
-            raise malformed(f"what a disk of the VM stands on has {sorted(odd)[:8]}"[:500])
+            raise malformed(f"the backing file of a disk of the VM has {sorted(odd)[:8]}"[:500])
         kind = below.find("format")
         if kind is None or len(kind):
-            raise malformed("what a disk of the VM stands on has no plain format")
+            raise malformed("the backing file of a disk of the VM has no plain format")
         found.append(_word(kind.get("type")))
         below = below.find("backingStore")
     return found
@@ -237,7 +237,7 @@ def _set(root: etree.Element, tag: str, text: str | None) -> None:
 def _mark_of(root: etree.Element) -> etree.Element:
     found = root.find(f"metadata/{{{MARK}}}instance")
     if found is None:
-        raise malformed("the VM has no mark of portkit's")
+        raise malformed("the VM has no marker of portkit")
     return found
 
 
@@ -248,7 +248,7 @@ def _word(text: str | None) -> str:
 def _parsed(xml: str) -> etree.Element:
     root = _tree(xml)
     if root.tag != "domain" or root.find("os") is None:
-        raise malformed("it describes no domain")
+        raise malformed("it does not describe a domain")
     return root
 
 

@@ -77,7 +77,7 @@ def disk_for(
     architecture = image.config.architecture
     if kind.dhcp and architecture != AMD64.name:
         raise AppError(
-            f"a disk for {kind.hosts} is made for {AMD64.name} alone",
+            f"portkit makes disks for {kind.hosts} only for {AMD64.name}",
             details=f"{app.name}: the image is for {architecture}",
             resolution="Use --disk-format raw or qcow2.",
         )
@@ -117,7 +117,7 @@ def _identify(path: Path, kind: DiskFormat, name: str, digest: bytes) -> None:
             made = _IDENTIFIED[kind.name](head, name, digest)
         except ValueError as error:
             raise VerifyError(
-                f"the {kind.name} file is not as it was asked for",
+                f"the {kind.name} file was not written as requested",
                 details=str(error),
                 resolution="Choose another --disk-format, and report the version of qemu-utils.",
             ) from None
@@ -140,7 +140,7 @@ def _vmdk(head: bytes, name: str, digest: bytes) -> bytes:
 def _vdi(head: bytes, name: str, digest: bytes) -> bytes:
     """Of the image and of its last snapshot, 16 bytes each (QEMU block/vdi.c, VdiHeader)."""
     if head[64:68] != b"\x7f\x10\xda\xbe" or len(head) < 392 + 32:
-        raise ValueError("it has no header of VDI")
+        raise ValueError("it has no VDI header")
     return head[:392] + digest[:32] + head[392 + 32 :]
 
 
@@ -184,8 +184,8 @@ def findings(app: App, image: ImageConfig) -> Iterator[Finding]:
     """What of an App a disk that boots on its own does not have, field by field."""
     alone = apps.defaults(image)
     if alone is None:
-        message = "the image names no command, so the disk does not start on its own"
-        yield Finding("disk-alone", Severity.ERROR, message, remedy="Give the image a CMD.")
+        message = "the image defines no command, so the disk does not start on its own"
+        yield Finding("disk-alone", Severity.ERROR, message, remedy="Add a CMD to the image.")
         return
     own = apps.resolve(app, image)
     alone, named = _nameless(alone), _nameless(own)
@@ -193,19 +193,19 @@ def findings(app: App, image: ImageConfig) -> Iterator[Finding]:
     if app.services[0].hostname:
         different.append("hostname")
     for word in different:
-        message = f"{word}: the disk boots with what its image says of it"
+        message = f"{word}: the disk boots with what its image defines"
         yield Finding("disk-alone", Severity.WARNING, message)
     places = tuple(mount.target for mount in own.mounts if mount.type == "volume")
     if places:
-        message = "volumes: what is written there is kept on the root disk, and shared with nothing"
+        message = "volumes: their data is kept on the root disk and not shared with anything"
         yield Finding("disk-alone", Severity.WARNING, message, places)
     places = tuple(mount.target for mount in own.mounts if mount.type == "tmpfs")
     if places:
-        message = "tmpfs: what is written there is on the root disk, and stays"
+        message = "tmpfs: what is written there is stored on the root disk and stays"
         yield Finding("disk-alone", Severity.WARNING, message, places)
     if own.ports:
         ports = tuple(f"{port.target}/{port.protocol}" for port in own.ports)
-        message = "ports: nothing publishes them; the machine has an address of its own"
+        message = "ports: nothing publishes them, because the machine has an address of its own"
         yield Finding("disk-alone", Severity.INFO, message, ports)
 
 

@@ -66,9 +66,9 @@ def check(wanted: Wanted) -> None:
     """AppError where what is asked for does not fit together."""
     if wanted.registry and not _PREFIX.fullmatch(wanted.registry):
         raise AppError(
-            "the prefix of image names is malformed",
+            "the prefix of image names is not valid",
             details=repr(wanted.registry[:100]),
-            resolution="Give a registry and a path, such as registry.example/team.",
+            resolution="Use a registry and a path, such as registry.example/team.",
         )
     if wanted.kubernetes and Form.IMAGE not in wanted.forms:
         raise AppError(

@@ -73,9 +73,9 @@ def _check_names(app: AppSpec) -> None:
     names = [name for service in app.services for name in _known_as(app, service)]
     if twice := {name for name in names if names.count(name) > 1}:
         raise AppError(
-            "two services of the App would have one name in Kubernetes",
+            "two services of the App would get the same name in Kubernetes",
             details=", ".join(sorted(twice)),
-            resolution="Give them names, and aliases, of lower case letters, digits and -.",
+            resolution="Give them names and aliases of lower-case letters, digits and -.",
         )
 
 
@@ -84,10 +84,10 @@ def _check_objects(documents: Sequence[JsonObject]) -> None:
     names = Counter((row["kind"], row["metadata"]["name"]) for row in documents)
     if twice := [f"{kind} {name}" for (kind, name), times in names.items() if times > 1]:
         raise AppError(
-            "two objects of the App would have one name in Kubernetes",
+            "two objects of the App would get the same name in Kubernetes",
             details=", ".join(twice)[:500],
-            resolution="Give the services shorter names (Kubernetes keeps 63 characters), and none "
-            "that ends with -published, -environment or -file-NUMBER.",
+            resolution="Give the services shorter names (Kubernetes allows 63 characters) that "
+            "do not end with -published, -environment or -file-NUMBER.",
         )
 
 

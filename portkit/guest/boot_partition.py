@@ -131,7 +131,7 @@ def _empty_slot(out: Path, marker: bytes) -> None:
         if file.read(SLOT_BYTES) != marker:
             raise ToolError(
                 "mtools did not write the boot partition as expected",
-                details=f"{out.name} has another file at byte {place}",
+                details=f"{out.name} differs at byte {place}",
                 resolution="Update mtools and dosfstools.",
             )
         file.seek(place)
@@ -158,6 +158,6 @@ def check_loaders(architecture: Architecture, loader: Path) -> None:
         if not path.is_file():
             raise ToolError(
                 "a boot loader for the disk is not installed",
-                details=f"{path} is not there",
+                details=f"{path} does not exist",
                 resolution=f"apt-get install {package}",
             )

@@ -22,9 +22,9 @@ def compiled(package: str, name: str, architecture: str, cache: Path) -> Path:
     """
     if architecture not in TABLE:
         raise AppError(
-            f"portkit has no {name} for this architecture",
+            f"portkit does not include {name} for this architecture",
             details=architecture,
-            resolution=f"There is one for {', '.join(TABLE)}.",
+            resolution=f"It is included for {', '.join(TABLE)}.",
         )
     try:
         import ziglang

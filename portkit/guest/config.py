@@ -117,7 +117,7 @@ def _encoded(records: Sequence[Record]) -> bytes:
     body = b"".join(tag + struct.pack("<I", len(data)) + data for tag, data in records)
     if len(body) > LIMIT:
         raise AppError(
-            "the App's environment, command and files are too big for a disk's configuration",
+            "the App's environment, command and files are too large for a disk's configuration",
             details=f"{len(body)} bytes, at most {LIMIT}",
             resolution="Put large values into files of the image.",
         )
@@ -246,7 +246,7 @@ def _odd(what: str, why: str) -> AppError:
     return AppError(
         "the App cannot be run from a disk",
         details=f"{what} {why}",
-        resolution="Change it in the App, or in the image.",
+        resolution="Change it in the App or in the image.",
     )
 
 
@@ -298,7 +298,7 @@ def _milliseconds(seconds: float) -> int:
 def _count(text: str) -> int:
     """How often a failed App is started again; 0 is without end, and so is what 32 bits lack."""
     if text and not _DIGITS.fullmatch(text):
-        raise _odd("the restart policy", "has no number behind its colon")
+        raise _odd("the restart policy", "has no number after its colon")
     return min(int(text[:12] or 0), 0xFFFFFFFF)
 
 

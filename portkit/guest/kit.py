@@ -74,9 +74,9 @@ def build_kit(
     cache = cache or cache_root()
     if architecture not in TABLE:
         raise AppError(
-            "portkit makes no disks for this architecture",
+            "portkit cannot make disks for this architecture",
             details=architecture,
-            resolution="Use the image form.",
+            resolution="Move the image instead: --form image.",
         )
     cache.mkdir(mode=0o755, parents=True, exist_ok=True)
     known = TABLE[architecture]
@@ -137,9 +137,9 @@ def _kernel_tree(cache: Path, architecture: Architecture, apt: list[str]) -> Pat
     names = [match[1] for match in matches if match]
     if not names:
         raise ToolError(
-            "apt knows no kernel for the guest",
+            "apt finds no kernel for the guest",
             details=f"{architecture.kernel} has no dependency that is a kernel",
-            resolution="Run apt-get update, and see that apt's sources are Debian's.",
+            resolution="Run apt-get update, and check that apt's sources are Debian's.",
         )
     return _unpacked(cache / "kernels" / names[0], names[0], apt)
 
@@ -208,7 +208,7 @@ def _module(name: str, modules: Path) -> Path:
     raise ToolError(
         "the kernel lacks a module that a disk needs",
         details=f"{name} in {modules}",
-        resolution="Update portkit: the kernel's layout has changed.",
+        resolution="Update portkit, because the layout of the kernel package has changed.",
     )
 
 

@@ -37,7 +37,7 @@ def places(app: AppSpec) -> tuple[Place, ...]:
         raise AppError(
             "the App has too many services for one VM",
             details=f"{len(app.services)}, at most {_LAST - _FIRST + 1}",
-            resolution="Use the image form, or divide the App.",
+            resolution="Move the image instead (--form image), or split the App.",
         )
     numbers = {service.service: number for number, service in enumerate(app.services)}
     return tuple(_place(service, numbers) for service in app.services)

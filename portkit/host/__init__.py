@@ -72,9 +72,9 @@ class Host:
         # A host's word: in ssh's -L, anything else could lead somewhere else.
         if told is not None and told not in LIBVIRT_SOCKETS:
             raise HostError(
-                "what the host says of itself cannot be right",
-                details=f"libvirt's socket is said to be {str(told)[:100]!r}",
-                resolution="Check who answers on the host.",
+                "the host gave an invalid description of itself",
+                details=f"it reports {str(told)[:100]!r} as libvirt's socket",
+                resolution="Check which program answers on the host.",
             )
         self._libvirt = told
         from portkit.host.facts import parse_facts  # pydantic
@@ -120,9 +120,9 @@ class Host:
         # A host's word, as libvirt's socket is.
         if told not in SOCKETS:
             raise HostError(
-                "what the host says of itself cannot be right",
-                details=f"its engine's socket is said to be {told!r}",
-                resolution="Check who answers on the host.",
+                "the host gave an invalid description of itself",
+                details=f"it reports {told!r} as the engine's socket",
+                resolution="Check which program answers on the host.",
             )
         return self._forwarded("docker", told)
 
@@ -132,7 +132,7 @@ class Host:
             self.facts()
         if self._libvirt is None:
             raise EngineError(
-                f"libvirt does not run on {self.name}",
+                f"libvirt is not running on {self.name}",
                 details="neither libvirt-sock nor virtqemud-sock is in /var/run/libvirt",
                 resolution="Install libvirt-daemon-system there and start libvirtd.",
             )
@@ -160,7 +160,7 @@ class Host:
         by ssh, through this machine, within the block. They need not be there yet on the other."""
         here, there = self._session, other._session
         if here is None or there is None:
-            raise HostError("both hosts have to be reached by ssh", details=self.name)
+            raise HostError("both hosts must be reached by ssh", details=self.name)
         with ExitStack() as opened:
             for name in names:
                 local, remote = str(there.folder / f"live-{name}"), f"{folder}/{name}"
@@ -234,8 +234,8 @@ def _endpoint(name: str) -> endpoints.Endpoint:
     host = lab.host(name.removeprefix("lab:"))
     if not host.running:
         raise HostError(
-            f"{name} is not up",
-            details=f"the lab host {host.name} does not run",
+            f"{name} is not running",
+            details=f"the lab host {host.name} is not running",
             resolution=f"Start it: portkit lab up {host.name}",
         )
     return endpoints.Endpoint(f"lab-{host.name}", config=host.ssh_config)
@@ -250,9 +250,9 @@ def _local_engine(told: str) -> str:
     if told.startswith("unix://") and socket:
         return socket
     raise HostError(
-        "an engine is reached through its system's unix socket or ssh only",
-        details=f"DOCKER_HOST is {told[:200]!r}; known are {', '.join(SOCKETS)}",
-        resolution="Unset DOCKER_HOST for this machine's engine, or name the other host.",
+        "portkit reaches an engine only through its system's unix socket or by ssh",
+        details=f"DOCKER_HOST is {told[:200]!r}; supported are {', '.join(SOCKETS)}",
+        resolution="Unset DOCKER_HOST to use this machine's engine, or name the other host.",
     )
 
 

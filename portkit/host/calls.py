@@ -113,7 +113,7 @@ class _Taking:
             return "unexpected data"
         self._left -= len(payload)
         if self._left < 0:
-            return "more data than was announced"
+            return "the host sent more data than it announced"
         self._receive(payload)
         return ""
 
@@ -177,9 +177,9 @@ class Remote:
         self.encodings = tuple(e for e in codec.encodings() if e in offered)
         if not self.encodings:
             raise TransferError(
-                "the remote half offers no encoding",
+                "portkit's remote half on the host offers no encoding",
                 details=repr(offered)[:500],
-                resolution="Check what python3 is on the host.",
+                resolution="Check the python3 on the host.",
             )
         self.lost = self._busy = False
 
@@ -207,11 +207,11 @@ class Remote:
         seen = b""
         while not seen.endswith(wanted):
             if not self._pipes.has_news(deadline - time.monotonic()):
-                why = f"the remote half did not start within {_GREETING_S:g} s"
+                why = f"portkit's remote half on the host did not start within {_GREETING_S:g} s"
                 raise self._broken(why, seen[-2000:])
             byte = self._pipes.read(1)
             if not byte or len(seen) > _BANNER_LIMIT:
-                raise self._broken("the remote half did not start", seen[-2000:])
+                raise self._broken("portkit's remote half on the host did not start", seen[-2000:])
             seen += byte
 
     @contextmanager
@@ -221,7 +221,7 @@ class Remote:
             yield
         except Silent as error:
             end(self._process)  # it would not end by itself
-            raise self._broken("the host has fallen silent") from error
+            raise self._broken("the host stopped responding") from error
         except frames.FrameError as error:
             raise self._broken(f"the remote half is out of protocol: {error}") from error
 
@@ -232,15 +232,15 @@ class Remote:
         details = printable(details.strip(), _ERROR_LIMIT)
         if "sudo:" in details:
             return HostError(
-                "root is needed on the host and sudo asks for a password",
+                "portkit needs root on the host, and sudo asks for a password",
                 details=details,
-                resolution="Log in as root, or allow sudo without a password there.",
+                resolution="Log in as root, or allow sudo without a password on the host.",
             )
         if "python3" in details and not self.encodings:
             return HostError(
-                "the host has no python3 that is new enough",
+                "the host has no python3 of a supported version",
                 details=details,
-                resolution="Install python3 (3.9 or newer) there.",
+                resolution="Install python3 3.9 or newer on the host.",
             )
         return TransferError(
             brief, details=details or "the connection ended", resolution="Try again."
@@ -310,7 +310,7 @@ class Remote:
         payload = json.dumps(row, separators=(",", ":")).encode()
         # The other end would refuse it, and the connection would be lost.
         if len(payload) > frames.JSON_LIMIT:
-            raise TransferError("a call to the host is too big", details=verb)
+            raise TransferError("a request to the host is too large", details=verb)
         deadline = time.monotonic() + _LIMITS_S.get(verb, _LIMIT_S)
         self._busy = True
         self._send_frame(b"J", payload)
@@ -319,7 +319,7 @@ class Remote:
             answer = self._next(taking)
             if answer is None and time.monotonic() > deadline:
                 end(self._process)
-                raise self._broken(f"the host did not end {verb} in time")
+                raise self._broken(f"the host did not finish {verb} in time")
         self._busy = False
         return self._result(verb, answer)
 
@@ -365,7 +365,8 @@ class Remote:
                 raise TransferError(
                     "unexpected response from the host",
                     details=why,
-                    resolution="Try again; if it stays, look who answers on the host.",
+                    resolution="Try again. If the error persists, check which program answers on "
+                    "the host.",
                 )
             return dict(row["ok"])
         told = row.get("error")

@@ -15,7 +15,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 _IPV6 = re.compile(r"[0-9a-fA-F:.]{2,45}(%[A-Za-z0-9._-]{1,16})?")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
-_PORT = "a port is a number from 1 to 65535"
+_PORT = "a port must be a number from 1 to 65535"
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ def parse(name: str) -> Endpoint:
         return Endpoint("")
     if any(ord(character) <= 32 or ord(character) == 127 for character in name):
         # urlsplit would drop some of them without a word.
-        raise _malformed(name, "there is white space or a control character in it")
+        raise _malformed(name, "it contains white space or a control character")
     if name.startswith("ssh://"):
         return _from_url(name)
     if "://" in name:
         raise HostError(
-            "an engine is reached through ssh only",
-            details=f"{name[:200]!r}: an engine's own port is open to everyone on the way to it",
+            "portkit reaches an engine only by ssh",
+            details=f"{name[:200]!r}: an engine's TCP port is open to everyone who can reach it",
             resolution="Name the host for ssh: [user@]host[:port].",
         )
     user, at, rest = name.rpartition("@")
@@ -76,7 +76,7 @@ def _from_url(name: str) -> Endpoint:
     engine = engine_socket(parts.path)
     if parts.path not in ("", "/") and not engine:
         known = " or ".join(SOCKETS)
-        raise _malformed(name, f"behind the host there may be an engine's socket: {known}")
+        raise _malformed(name, f"only an engine's socket may follow the host: {known}")
     return replace(_checked(name, parts.hostname or "", parts.username, port), engine=engine)
 
 
@@ -90,7 +90,7 @@ def _split_port(text: str, name: str) -> tuple[str, int | None]:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise _malformed(name, "an IPv6 address is written [ADDRESS]:PORT")
+            raise _malformed(name, "write an IPv6 address as [ADDRESS]:PORT")
         text, port = host, rest[1:]
     # More colons are an IPv6 address without a port.
     elif text.count(":") == 1:
@@ -116,7 +116,7 @@ def _checked(name: str, host: str, user: str | None, port: int | None) -> Endpoi
 
 def _malformed(name: str, why: str) -> HostError:
     return HostError(
-        "a host's name is malformed",
+        "the name of the host is not valid",
         details=f"{name[:200]!r}: {why}",
         resolution="Use local, an ssh alias, [user@]host[:port], ssh://... or lab:NAME.",
     )

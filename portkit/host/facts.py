@@ -136,9 +136,9 @@ def parse_facts(row: object) -> Facts:
         read = _Facts.model_validate(row)
     except ValidationError as error:
         raise HostError(
-            "what the host says of itself cannot be right",
+            "the host gave an invalid description of itself",
             details=_details(error),
-            resolution="Check who answers on the host, and python3 and /proc there.",
+            resolution="Check which program answers on the host, and its python3 and /proc.",
         ) from None  # pydantic's own error quotes the values
     values = _tuples(read.model_dump())
     linux = values.pop("linux")

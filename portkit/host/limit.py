@@ -21,7 +21,7 @@ def rate(text: str) -> float:
     value = float(match[1]) * _FACTORS[match[2].lower()]
     value /= 8 if (match[3] or "").lower() == "bit" else 1
     if not 1000 <= value <= 1e12:
-        raise ValueError(f"{text[:40]!r} is not between 8kbit and 1000 GB a second")
+        raise ValueError(f"{text[:40]!r} is not between 8kbit and 1000 GB per second")
     return value
 
 

@@ -49,32 +49,40 @@ _PIDFD_GETFD = 438  # the same number on every architecture (Linux 5.6)
 _FAILURES = (
     (
         "Could not resolve hostname",
-        "the host's name is unknown",
-        "Check the name; ~/.ssh/config and DNS are asked.",
+        "the host's name cannot be resolved",
+        "Check the name in your command, in ~/.ssh/config and in DNS.",
     ),
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "the host's key is not the one that is known",
-        "If the change is right, remove the old key (ssh-keygen -R HOST), then connect once with "
+        "the host's key has changed",
+        "If you know why it changed, remove the old key (ssh-keygen -R HOST), connect once with "
         "ssh and check the new fingerprint.",
     ),
     (
         "Host key verification failed",
-        "the host's key is not known",
-        "Connect once with `ssh HOST` and accept the key when its fingerprint is right.",
+        "the host's key is unknown",
+        "Connect once with `ssh HOST`, and accept the key if its fingerprint is right.",
     ),
     (
         "Permission denied",
         "the host refused the login",
-        "Check the user and that the key is in your agent or ~/.ssh.",
+        "Check the user name, and that the right key is in your agent or in ~/.ssh.",
     ),
     (
         "Connection refused",
         "nothing answers at the host's ssh port",
         "Check the port, and that sshd runs there.",
     ),
-    ("timed out", "the host does not answer", "Check that it runs and can be reached from here."),
-    ("No route to host", "the host cannot be reached", "Check the network between here and there."),
+    (
+        "timed out",
+        "the host does not respond",
+        "Check that the host runs and can be reached from this machine.",
+    ),
+    (
+        "No route to host",
+        "the host cannot be reached",
+        "Check the network between this machine and the host.",
+    ),
 )
 
 
@@ -93,9 +101,9 @@ def failure(name: str, said: str) -> HostError:
         if mark in said:
             return HostError(f"{brief}: {name}", details=said, resolution=resolution)
     return HostError(
-        f"no ssh connection to {name}",
-        details=said or "ssh said nothing",
-        resolution="Try `ssh HOST true`; portkit uses the same settings.",
+        f"could not connect to {name} by ssh",
+        details=said or "ssh printed nothing",
+        resolution="Try `ssh HOST true`: portkit uses the same settings.",
     )
 
 
@@ -233,7 +241,8 @@ class Session:
             raise TransferError(
                 "ssh could not forward a socket",
                 details=f"{self.name}: {remote}\n{done.stderr.decode('utf-8', 'replace').strip()}",
-                resolution="Allow AllowTcpForwarding and AllowStreamLocalForwarding in its sshd.",
+                resolution="Allow AllowTcpForwarding and AllowStreamLocalForwarding in that "
+                "host's sshd_config.",
             )
 
     def bridge(self, local: str, remote: str, *, back: bool = False) -> None:
@@ -246,7 +255,7 @@ class Session:
             raise TransferError(
                 "ssh could not forward a socket",
                 details=f"{self.name}: {remote}\n{done.stderr.decode('utf-8', 'replace').strip()}",
-                resolution="Allow AllowStreamLocalForwarding in its sshd.",
+                resolution="Allow AllowStreamLocalForwarding in that host's sshd_config.",
             )
 
     def unbridge(self, local: str, remote: str, *, back: bool = False) -> None:

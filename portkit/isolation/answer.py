@@ -32,9 +32,9 @@ def find(log: str) -> Seen | None:
             complaint = str(error)
     if complaint:
         raise BootError(
-            "the isolation probe's answer is malformed",
+            "the isolation probe's response is malformed",
             details=complaint,
-            resolution="Look with `portkit logs` who writes there, and try again.",
+            resolution="Run `portkit logs` to see who writes there, and try again.",
         )
     return None
 
@@ -60,7 +60,9 @@ def read(text: str) -> Seen:
 def _check(value: object) -> None:
     if isinstance(value, str):
         if len(value) > _TEXT or not _NAME.fullmatch(value.replace("\n", " ")):
-            raise ValueError("a text is too long, or has characters that the probe does not print")
+            raise ValueError(
+                "a text is too long, or contains characters that the probe does not print"
+            )
     elif isinstance(value, int):
         if not -3 <= value < 1 << 63:
             raise ValueError("a number is out of range")

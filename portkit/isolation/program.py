@@ -42,9 +42,9 @@ def probing(app: App) -> App:
     modes = (service.network_mode, service.pid, service.ipc)
     if any(mode.startswith(SHARED) for mode in modes):
         raise AppError(
-            f"{service.name} lives in a namespace of another service",
-            details="the isolation of one service is measured without the others",
-            resolution="Let x-portkit.health.service name another service.",
+            f"{service.name} shares a namespace of another service",
+            details="the isolation of a service is measured without the other services",
+            resolution="Name another service in x-portkit.health.service.",
         )
     return replace(app, services=(_probe(service, app),), front="")
 

@@ -105,8 +105,8 @@ def read(release: str, etc: Path = ETC, os_release: Path = Path("/etc/os-release
     found = for_release(sources, codename, release)
     if not codename or not found:
         raise LabError(
-            "This machine has no Debian package sources that the lab could use",
-            details=f"Looked for {codename or 'a codename'} in {etc}.",
-            resolution="Run the lab on a Debian machine whose apt is set up.",
+            "this machine has no Debian package sources that the lab could use",
+            details=f"portkit looked for {codename or 'a codename'} in {etc}",
+            resolution="Run the lab on a Debian machine where apt is set up.",
         )
     return found

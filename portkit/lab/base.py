@@ -91,6 +91,6 @@ def load_base(name: str, *, lab: Lab | None = None, observer: Observer | None = 
             raise EngineError(
                 f"{TAG} could not be imported on {name}",
                 details=errors.decode("utf-8", "replace").strip(),
-                resolution=f"See /var/log/dockerd.log there: portkit lab ssh {name}",
+                resolution=f"Read /var/log/dockerd.log there: portkit lab ssh {name}",
             )
     return TAG

@@ -127,9 +127,10 @@ def kill(name: str, seconds: float = _BUSY_S) -> None:
     while left := processes(name):
         if time.monotonic() > end:
             raise LabError(
-                f"Processes of {name} survive SIGKILL",
+                f"processes of {name} survive SIGKILL",
                 details=f"Process ids {sorted(left)}.",
-                resolution="They hang in the kernel: see `ps -o pid,stat,wchan,cmd`, or restart.",
+                resolution="They hang in the kernel: run `ps -o pid,stat,wchan,cmd`, or restart "
+                "this machine.",
             )
         for pid in left:
             send(pid, signal.SIGKILL)
@@ -152,9 +153,9 @@ def remove(name: str, seconds: float = _BUSY_S) -> None:
             return
         if time.monotonic() > end:
             raise LabError(
-                f"The cgroups of {name} cannot be removed",
+                f"the cgroups of {name} cannot be removed",
                 details=", ".join(str(folder) for folder in _folders(name)),
-                resolution="See whether processes are left in their cgroup.procs.",
+                resolution="Check whether processes are left in their cgroup.procs.",
             )
         time.sleep(0.05)
 

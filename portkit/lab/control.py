@@ -47,8 +47,8 @@ def locked(lab: Lab) -> Iterator[None]:
     """Hold the lab's lock; waits for whoever has it. The kernel drops it with its holder."""
     if os.geteuid() != 0:
         raise LabError(
-            "The lab needs root",
-            details="It makes network namespaces, mounts and cgroups.",
+            "the lab needs root",
+            details="It creates network namespaces, mounts and cgroups.",
             resolution="Run it as root.",
         )
     # Private: the hosts' root trees have set-user-ID programs, which nobody else should reach.
@@ -64,7 +64,7 @@ def _check_tools() -> None:
     if missing:
         packages = " ".join(sorted({_TOOLS[tool] for tool in missing}))
         raise LabError(
-            "Programs that the lab needs are missing",
+            "programs that the lab needs are missing",
             details=", ".join(missing),
             resolution=f"Install them: apt-get install {packages}",
         )
@@ -222,7 +222,7 @@ def _running(lab: Lab, name: str) -> None:
     member(name)
     if not hosts.running(lab, name):
         raise LabError(
-            f"Lab host {name} is not running",
+            f"lab host {name} is not running",
             details=f"There is no process in the cgroup {lab.cgroup(name)}.",
             resolution=f"Start it: portkit lab up {name}",
         )

@@ -152,10 +152,10 @@ def _silent(lab: Lab, name: str, what: str) -> LabError:
             tail = path.read_bytes()[-1500:].decode("utf-8", "replace").strip()
             tails.append(f"{path.name}: {tail}")
     return LabError(
-        f"On lab host {name}, {what} does not answer",
+        f"{what} does not answer on lab host {name}",
         details="\n".join(tails),
-        resolution=f"If its link is cut, mend it: portkit lab mend {name}. Else take the lab "
-        "down and up again; its logs are above.",
+        resolution=f"If its link is cut, restore it: portkit lab mend {name}. Otherwise run "
+        "`portkit lab down` and `portkit lab up`; the logs of the host are above.",
     )
 
 

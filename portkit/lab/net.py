@@ -33,9 +33,9 @@ def parse_rate(rate: str) -> int:
     match = _RATE.fullmatch(rate)
     if match is None or int(match.group(1)) == 0:
         raise LabError(
-            "That is no rate",
+            "the rate is not valid",
             details=f"{rate!r}",
-            resolution="Write a whole number and kbit, mbit or gbit: 100mbit.",
+            resolution="Write a whole number and kbit, mbit or gbit, such as 100mbit.",
         )
     return int(match.group(1)) * _SCALE[match.group(2)]
 

@@ -88,7 +88,7 @@ def member(name: str) -> Member:
         return MEMBERS[name]
     except KeyError:
         raise LabError(
-            f"The lab has no host {name!r}",
+            f"the lab has no host {name!r}",
             details=f"It knows {', '.join(MEMBERS)}.",
             resolution="Use one of these names.",
         ) from None
@@ -185,7 +185,7 @@ def current(environ: Mapping[str, str] = os.environ) -> Lab:
     # One spelling for each lab: its names are made from the number.
     if number not in map(str, range(MOST_LABS)):
         raise LabError(
-            f"PORTKIT_LAB_NUMBER is no number from 0 to {MOST_LABS - 1}",
+            f"PORTKIT_LAB_NUMBER is not a number from 0 to {MOST_LABS - 1}",
             details=f"It is {number!r}.",
             resolution=f"Unset it, or set it to 0 to {MOST_LABS - 1}.",
         )
@@ -195,6 +195,6 @@ def current(environ: Mapping[str, str] = os.environ) -> Lab:
         raise LabError(
             "PORTKIT_LAB is not a usable folder",
             details=f"It is {str(state)!r}.",
-            resolution="Give an absolute path without commas, colons, backslashes or spaces.",
+            resolution="Set it to an absolute path without commas, colons, backslashes or spaces.",
         )
     return Lab(state, int(number))

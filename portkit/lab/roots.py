@@ -86,9 +86,9 @@ def mmdebstrap(
         )
     except ToolError as error:
         raise LabError(
-            f"A Debian {release} root could not be made",
+            f"the root file system of Debian {release} could not be made",
             details=error.details,
-            resolution="See whether `apt-get update` works on this machine, then try again.",
+            resolution="Check that `apt-get update` works on this machine, then try again.",
         ) from error
     finally:
         cgroups.kill(group)
@@ -160,7 +160,7 @@ def purge(lab: Lab) -> None:
     ]
     if others:
         raise LabError(
-            "The cached roots are in use by another lab",
+            "the cached root file systems are in use by another lab",
             details=f"{lab.state}: {', '.join(sorted(others))}",
             resolution="Take that lab down first: PORTKIT_LAB_NUMBER=N portkit lab down",
         )

@@ -33,14 +33,14 @@ def until_healthy(look: Look, *, started: float, timeout_s: float) -> Answer:
         if health == "unhealthy":
             raise BootError(
                 f"{whose} fails",
-                details=f"it wrote: {life.said}" if life.said else "",
-                resolution="See what it wrote, and its log.",
+                details=f"its output: {life.said}" if life.said else "",
+                resolution="Read its output and its log.",
             )
         if time.monotonic() > deadline:
             raise BootError(
                 f"{whose} did not pass within {timeout_s:g} s",
-                details=f"the engine says: {health or 'no healthcheck'}",
-                resolution="See its log; x-portkit.health sets the method and the timeout.",
+                details=f"the engine reports: {health or 'no healthcheck'}",
+                resolution="Read its log. x-portkit.health sets the method and the timeout.",
             )
         time.sleep(ENGINE_POLL_S)
 
@@ -86,8 +86,8 @@ def stays(look: Look, before: Life, seconds: float) -> None:
         life = look()
         if mark_of(life) != mark_of(before):
             raise BootError(
-                "the app ended after its first answer and was started again",
-                details=f"watched for {seconds:g} s (x-portkit.health.settle)",
+                "the app ended after its first response and was started again",
+                details=f"portkit watched it for {seconds:g} s (x-portkit.health.settle)",
                 resolution="See its log.",
             )
         left = end - time.monotonic()

@@ -63,7 +63,7 @@ def ttfr(
     """
     deadline, url = time.monotonic() + probe.patience_s, url_of(probe, address)
     with _Questions(probe, address) as questions:
-        last, checked = "nothing was tried", time.monotonic()
+        last, checked = "portkit has not tried yet", time.monotonic()
         while True:
             questions.ask(deadline)
             for said in questions.answers():
@@ -79,7 +79,8 @@ def ttfr(
                 raise BootError(
                     f"the app did not answer within {probe.patience_s:g} s",
                     details=f"{url}: {last}",
-                    resolution="See its log; x-portkit.health sets path, port, scheme and timeout.",
+                    resolution="Read its log. x-portkit.health sets path, port, scheme and "
+                    "timeout.",
                 )
 
 
@@ -101,9 +102,9 @@ def _told(said: Seen | Exception, url: str) -> str:
         return said.text
     if isinstance(said, ssl.SSLCertVerificationError):
         raise BootError(
-            "the app answers with a certificate that is not trusted",
+            "the app uses a certificate that is not trusted",
             details=f"{url}: {said.verify_message}",
-            resolution="Name its CA: x-portkit.health.ca_file.",
+            resolution="Name its CA in x-portkit.health.ca_file.",
         ) from said
     if isinstance(said, UnsaidError):
         return str(said)
@@ -237,7 +238,7 @@ def _greeted(plain: socket.socket, deadline: float, text: str) -> Seen:
     """Connected, and the text that is expected is in what it says of itself until the deadline: an
     app that looks up who has connected takes seconds to greet."""
     expected, room = Expected(text), _ANSWER_LIMIT
-    lacking = f"connected, but what it says lacks {text[:80]!r}"
+    lacking = f"connected, but its response does not contain {text[:80]!r}"
     while room > 0:
         try:
             plain.settimeout(_left(deadline))
@@ -266,7 +267,11 @@ def _exchange(
         if not 200 <= response.status < 400:
             return Seen(None, f"HTTP {response.status}", 0)
         if lacking := _lacking(probe, response):
-            return Seen(None, f"HTTP {response.status}, but the answer lacks {lacking[:80]!r}", 0)
+            return Seen(
+                None,
+                f"HTTP {response.status}, but the response does not contain {lacking[:80]!r}",
+                0,
+            )
         return Seen(response.status, f"HTTP {response.status}", time.monotonic())
 
 
@@ -331,7 +336,7 @@ class _Reader(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer)
         if self._room <= 0:
-            raise _TooLongError(f"the answer is over {_ANSWER_LIMIT} bytes")
+            raise _TooLongError(f"the response has more than {_ANSWER_LIMIT} bytes")
         self._sock.settimeout(_left(self._deadline))
         count = self._sock.recv_into(view, min(len(view), self._room))
         self._room -= count

@@ -62,7 +62,7 @@ class Prober:
         self._lock = threading.Lock()
         self._timeline: Timeline | None = None
         if not self._sides.keys() <= {SOURCE, TARGET}:
-            raise ValueError(f"the sides are {SOURCE} and {TARGET}")
+            raise ValueError(f"the sides must be {SOURCE} and {TARGET}")
 
     def __enter__(self) -> Prober:
         self.start()
@@ -80,7 +80,7 @@ class Prober:
     def ask(self, name: str, side: Side) -> None:
         """Ask one more side, whose address was not known before, from now on."""
         if name not in (SOURCE, TARGET) or name in self._askers:
-            raise ValueError(f"{name} is no side, or is asked already")
+            raise ValueError(f"{name} is not a side, or is probed already")
         self._askers[name] = _Asker(name, side, self._poll_s, self._record)
         self._sides[name] = side
         self._askers[name].start()
@@ -245,7 +245,7 @@ class _Asker:
         try:
             thread.start()
         except RuntimeError:  # there is no room for one more
-            self._finish(question, reason="this machine has no room for a thread", sign=False)
+            self._finish(question, reason="this machine cannot start another thread", sign=False)
 
     def _answer(self, question: _Question) -> None:
         side = self._side

@@ -17,9 +17,9 @@ def check_digest(text: str) -> str:
     """
     if not isinstance(text, str) or not _DIGEST.fullmatch(text):
         raise VerifyError(
-            "a digest is malformed",
-            details=f"found {str(text)[:100]!r}, wanted sha256: and 64 hex digits",
-            resolution="Make the artifact again; it was altered or made by another tool.",
+            "a digest is not valid",
+            details=f"found {str(text)[:100]!r}, expected sha256: and 64 hex digits",
+            resolution="Make the artifact again: it was altered, or made by another tool.",
         )
     return text
 

@@ -34,20 +34,20 @@ class GitUrl:
         url, mark, fragment = self.text.partition("#")
         if _SECRET.match(url):
             raise ValueError(
-                "a URL with a user or a password in it is not taken: it would be seen in the"
-                " process list of the source host. Clone the repository and name its folder"
+                "portkit does not accept a URL with a user or password, which would be visible "
+                "in the process list of the source host. Clone the repository and name its folder"
             )
         if url.startswith(("http://", "https://")) and not url.endswith(".git"):
             raise ValueError(
-                "a URL is a git repository, which ends in .git: portkit does not build from an"
-                " archive or a Dockerfile that would be downloaded. Download it, unpack it and name"
-                " the folder"
+                "a URL must be a git repository, ending in .git: portkit does not build from an "
+                "archive or a Dockerfile that it would have to download. Download it, unpack it "
+                "and name the folder"
             )
         fits = _FORMS.fullmatch(url) and _FRAGMENT.fullmatch(fragment) and len(self.text) < _LENGTH
         if not fits or (mark and not fragment) or ".." in re.split("[/:#]", self.text):
             raise ValueError(
-                "that is no URL of a git repository which an engine builds from, such as"
-                " https://HOST/REPOSITORY.git#BRANCH:FOLDER or git@HOST:REPOSITORY.git"
+                "that is not the URL of a git repository that an engine can build from, such as "
+                "https://HOST/REPOSITORY.git#BRANCH:FOLDER or git@HOST:REPOSITORY.git"
             )
 
     @staticmethod

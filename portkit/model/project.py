@@ -80,9 +80,9 @@ class OnTaken(StrEnum):
 
 # The way out of a refusal.
 TAKEN_REMEDY = (
-    "Look what is in it, and choose. --volumes NAME=override replaces its data; a rollback puts "
-    "that back. --volumes NAME=clone puts the App's data into a volume of another name. --volumes "
-    "NAME=keep starts the App on the data that is there, and copies none of that volume."
+    "Look at what is in it, and choose. --volumes NAME=override replaces its data; a rollback "
+    "puts that back. --volumes NAME=clone puts the App's data into a volume with a new name. "
+    "--volumes NAME=keep starts the App on the data that is there and copies none of that volume."
 )
 
 

@@ -128,10 +128,11 @@ def require_nothing_aside(
     if found:
         places = ", ".join(f"{each.volume}: {each.place}" for each in found)
         raise ConflictError(
-            "what volumes of the target had before the Move is still set aside there",
+            "the earlier data of the target's volumes is still set aside there",
             details=f"{entry.target}: {places}"[:2000],
-            resolution="Nothing was forgotten: only by this Move can it be put back, or removed. "
-            f"To remove it, with what stayed at the source: portkit forget {identity} --delete",
+            resolution="Nothing was forgotten, because only this Move can put the data back or "
+            "remove it. To remove it, with what stayed at the source: portkit forget "
+            f"{identity} --delete",
         )
 
 
@@ -141,8 +142,8 @@ def _refuse_staying(identity: str, source: str, stay: Sequence[str]) -> None:
         raise ConflictError(
             "something of the App could not be removed at its source",
             details=f"{source}: {'; '.join(stay)}"[:2000],
-            resolution="All else that stayed behind was removed. See what uses it, and try "
-            f"again; or leave it there: portkit forget {identity} --keep",
+            resolution="Everything else that stayed behind was removed. Find out what uses it, "
+            f"and try again. Or leave it there: portkit forget {identity} --keep",
         )
 
 
@@ -152,7 +153,7 @@ def _refuse_holding(live: Live, source: Host, back: Collection[str]) -> None:
     going = [each for each in live.travelling if each.name and each.name not in back]
     for each in taken.beside(source, {each.name: each.path for each in going}) if going else ():
         raise ConflictError(
-            "a volume at the source still has what it had before an earlier Move",
+            "a volume at the source still has data set aside by an earlier Move",
             details=f"{each.volume} on {source.name}: {each.place}, of {each.move}",
             resolution="Nothing was deleted. To remove that first: "
             f"portkit forget {each.move} --delete",

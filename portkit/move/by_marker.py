@@ -83,15 +83,16 @@ def rollback_on(
         return False
     if found["live"]:
         raise ConflictError(
-            "the Move is at work",
+            "the Move is still running",
             details=f"{identity} of {found['app']}, by {found['about'].get('holder', '?')}",
             resolution="Stop that portkit first, with Ctrl-C.",
         )
     live = ran(found["about"])
     if found["about"].get("hooks"):
         observer.message(
-            f"the commands that the Move runs after its commit are only known to "
-            f"{found['about'].get('holder', 'the machine that began it')}: they are not told"
+            "the commands of --after-commit are known only to "
+            f"{found['about'].get('holder', 'the machine that began it')}: they are not run for "
+            "this rollback"
         )
     if found["role"] == "target":
         # A Move with commands after its commit may wait for one: the target keeps its App by then.
@@ -116,7 +117,7 @@ def _refuse_started(marker: JsonObject, host: Host) -> None:
     for form in _forms(marker):
         if boot.was_started(host, form, marker["id"]):
             raise ConflictError(
-                "the App was started on the target, and may have written there",
+                "the App was started on the target and may have written data there",
                 details=f"{marker['id']} of {marker['app']} on {host.name}",
                 resolution="To remove it with what it wrote: "
                 f"portkit rollback {marker['id']} --on {host.name} --discard-writes",
@@ -153,11 +154,12 @@ def _start_again(
         # Names are those of the machine that began the Move; `local` was that machine itself.
         if endpoint == "local" or there.endpoint != endpoint:
             raise ConflictError(
-                "the target of the Move cannot be told from here",
-                details=f"it was called {target} ({endpoint or 'unknown'}) where the Move began",
-                resolution="Make sure that nothing of the Move runs there. Then set the restart "
-                "policies here again and start the containers (docker update, docker start) "
-                "or the VM (virsh autostart, virsh start).",
+                "this host does not know the target of the Move",
+                details=f"the machine that began the Move called it {target} "
+                f"({endpoint or 'unknown'})",
+                resolution="Make sure that nothing of the Move runs there. Then restore the "
+                "restart policies here and start the containers (docker update, "
+                "docker start) or the VM (virsh autostart, virsh start).",
             )
         for form in _forms(marker):
             with boot.runner(there, form) as runner:
@@ -172,10 +174,12 @@ def _start_again(
         host.remote.call("forward.end", {"id": marker["id"]})  # it has the App's ports
     with origin(host, live) as source:
         for what in source.settle():
-            observer.message(f"the {what} was asked to power off and still runs: it is left so")
+            observer.message(
+                f"the {what} was asked to power off and is still running; it is left running"
+            )
         source.unfence()
         source.start()
     if marker["about"].get("quiesce"):
         observer.message(
-            "its commands of x-portkit.quiesce.after are not known here: run them yourself"
+            "its x-portkit.quiesce.after commands are not known here: run them yourself"
         )

@@ -194,7 +194,7 @@ def _went(ground: Ground, steps: Steps) -> bool | None:
         with process.uninterrupted():
             return has_served(ground, steps)
     except PortkitError as error:
-        ground.clock.observer.message(f"which host runs the VM cannot be told now: {error.brief}")
+        ground.clock.observer.message(f"it is not known which host runs the VM: {error.brief}")
         return None
 
 
@@ -202,10 +202,8 @@ def _unknown(ground: Ground, journal: Journal, brief: str) -> None:
     """Nothing is done where it is not known what is right; the user is told how it goes on."""
     move, tell = ground.plan.move, ground.clock.observer.message
     journal.settle(move, MoveState.WAITING, brief)
-    tell("nothing was taken back because of that; its autostart at the source is off")
-    tell(
-        f"when both hosts can be reached, to go on with the one that has it: portkit resume {move}"
-    )
+    tell("nothing was rolled back because of that; autostart is off at the source")
+    tell(f"when both hosts can be reached, continue on the one that has it: portkit resume {move}")
 
 
 def _stays_unfinished(
@@ -227,15 +225,15 @@ def _stays_unfinished(
     if confirmed or served:
         journal.settle(move, MoveState.WAITING, brief)
         word = "is" if ground.plan.without_stop else "was started"
-        tell(f"the App {word} on {target} and may have taken writes there, so it stays there")
+        tell(f"the App {word} on {target} and may have written data there, so it stays there")
         if ground.plan.without_stop:
-            tell(f"to see to it that one side runs, and to go on: portkit resume {move}")
+            tell(f"to make sure that one side runs, and continue: portkit resume {move}")
         elif steps.state(VERIFY_SOURCE) is not walk.StepState.DONE:
-            tell(f"to verify the source, and to go on if it is well: portkit resume {move}")
-            tell(f"to go on without that: portkit commit {move} --unverified")
+            tell(f"to verify the source, and continue if it is unchanged: portkit resume {move}")
+            tell(f"to continue without verifying: portkit commit {move} --unverified")
         else:
-            tell(f"to go on: portkit commit {move}")
-        tell(f"to go back and lose them: portkit rollback {move} --discard-writes")
+            tell(f"to continue: portkit commit {move}")
+        tell(f"to go back and lose that data: portkit rollback {move} --discard-writes")
         return True
     if steps.state(PRESYNC) is not walk.StepState.DONE:
         return False
@@ -250,7 +248,10 @@ def _stays_unfinished(
             return True
     journal.settle(move, MoveState.WAITING, brief)
     tell(f"the App runs at its source, and what has arrived on {target} is kept for the next try")
-    tell(f"to go on: portkit cutover {move}; to remove it there: portkit rollback {move}")
+    tell(
+        f"to try again: portkit cutover {move}; to remove it from the target: portkit rollback "
+        f"{move}"
+    )
     _say_what_is_aside(ground)
     return True
 
@@ -261,8 +262,8 @@ def _say_what_is_aside(ground: Ground) -> None:
     replaced = [each.name for each in live.taking if each.way is OnTaken.OVERRIDE] if live else []
     if replaced:
         ground.clock.observer.message(
-            f"the earlier data of {', '.join(replaced)} on {plan.target} is still set aside: start "
-            f"nothing there that uses it before portkit rollback {plan.move} has put it back"
+            f"the earlier data of {', '.join(replaced)} on {plan.target} is still set aside: "
+            f"start nothing there that uses it until portkit rollback {plan.move} has put it back"
         )
 
 

@@ -68,8 +68,8 @@ class Wait(FormStep):
         ground = self.ground
         move = ground.plan.move
         ground.clock.observer.message(
-            f"the App keeps running; to stop it and start it on {ground.plan.target}: "
-            f"portkit cutover {move}"
+            f"the App keeps running; to stop it and start it on {ground.plan.target}: portkit "
+            f"cutover {move}"
         )
         passes: dict[int, list[Pass]] = {}
         while not ground.results.told(Pause.CUTOVER):
@@ -91,7 +91,7 @@ def _would_cost(known: Foreseen | None, last_s: float) -> str:
     """What a cutover now would cost. known: what was predicted of it before the Move; None of one
     that an earlier portkit has begun."""
     if known is None:
-        return f"a cutover now would copy for {last_s:.1f} s, between the App's stop and its start"
+        return f"a cutover now would copy for {last_s:.1f} s between the App's stop and its start"
     down = foresee.now(known, last_s).downtime_s
     return f"a cutover now would cost a downtime of about {down.value:.1f} s: {down.why}"
 
@@ -104,8 +104,8 @@ class Confirm(FormStep):
         ground = self.ground
         move = ground.plan.move
         ground.clock.observer.message(
-            f"the App runs on {ground.plan.target}; to keep it there: portkit commit {move}; "
-            f"to take it back: portkit rollback {move} --discard-writes"
+            f"the App runs on {ground.plan.target}; to keep it there: portkit commit {move}; to "
+            f"roll back: portkit rollback {move} --discard-writes"
         )
         said = False
         while not ground.results.told(Pause.COMMIT):
@@ -172,7 +172,7 @@ class VerifySource(FormStep):
         sent = ground.results.result(LAST_SYNC)["volumes"]
         # What was hashed as a whole after the stop is verified already.
         if ground.unverified and any(row["passes"][0]["remembered"] for row in sent):
-            ground.clock.observer.message("the source is not verified, as was asked for")
+            ground.clock.observer.message("the source was not verified, as the user requested")
             return {"verified": False}
         with ground.clock.phase("verify source"):
             for volume, row in zip(live_of(ground).travelling, sent, strict=True):
@@ -260,8 +260,8 @@ class LastLayer(FormStep):
     def _disk(self, image: Artifact, spec: AppSpec) -> Artifact:
         ground, cargo = self.ground, self.ground.loaded
         ground.clock.observer.message(
-            "the App has changed files of its image since its disk was made: the disk is made and "
-            "sent once more, while the App is stopped"
+            "the App has changed files of its image since its disk was made, so the disk is made "
+            "and sent again while the App is stopped"
         )
         return cargo.source.disk(image, spec, cargo.store, ground.clock)
 
@@ -329,9 +329,9 @@ def copy_of(ground: Ground, volume: LiveVolume, form: Form) -> Copy:
         folder = _folders(ground, form).get(volume.number)
         if folder is None:
             raise EngineError(
-                "a volume of the App is not on the target any more",
+                "a volume of the App no longer exists on the target",
                 details=f"number {volume.number} ({volume.name}) on {ground.target.name}",
-                resolution=f"Take the Move back: portkit rollback {ground.plan.move}",
+                resolution=f"Roll the Move back: portkit rollback {ground.plan.move}",
             )
         ground.copies[volume.number] = Copy(
             _at_source(ground, volume),
@@ -379,8 +379,8 @@ def start(ground: Ground, there: Origin) -> None:
     """The App runs at its source again, as far as it is still there."""
     for what in there.start():
         ground.clock.observer.message(
-            f"the {what} is not at {source_of(ground).name} any more; somebody removed it or made "
-            "it anew: look whether what is there runs"
+            f"the {what} is no longer on {source_of(ground).name}: it was removed or created "
+            "again. Check whether what is there runs"
         )
 
 
@@ -388,7 +388,8 @@ def settle(observer: Observer, there: Origin) -> None:
     """Nothing of the App is on its way down at its source."""
     for what in there.settle():
         observer.message(
-            f"the {what} was asked to power off and still runs: it is left running at its source"
+            f"the {what} was asked to power off and is still running; it is left running at its "
+            "source"
         )
 
 

@@ -18,7 +18,7 @@ def describe(ground: Ground, disk: Artifact) -> None:
         text = encode(apps.filled(cargo.app), images, disk)
     except AppError as error:
         ground.clock.observer.message(
-            f"its VM cannot be moved from {plan.target} with its data later: {error.brief}: "
+            f"its VM cannot later be moved from {plan.target} with its data: {error.brief}: "
             f"{error.details}"
         )
         return

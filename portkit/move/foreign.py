@@ -29,9 +29,10 @@ def check_disks(
     names = tuple(disk.name for disk in disks)
     if not disks or len(set(names)) != len(names):
         raise AppError(
-            "no disk to check, or two of one name",
+            "no disk was named, or two have the same name",
             details=", ".join(names),
-            resolution="Name each disk once; check those of one name one after the other.",
+            resolution="Name each disk once, and check disks with the same name one after the "
+            "other.",
         )
     machine = machine or DiskMachine()
     found = [_asked(disks, machine, name, target) for name, target in (targets or {}).items()]

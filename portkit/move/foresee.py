@@ -72,7 +72,7 @@ def foreseen(
 
 def now(known: Foreseen, last_s: float) -> Foreseen:
     """With what the passes that were made by now say of the last one."""
-    why = "by the passes that were made so far"
+    why = "from the passes so far"
     return replace(known, last_s=Part(last_s, Basis.MEASURED, why, last_s))
 
 
@@ -121,7 +121,7 @@ def _stop(way: Way, pasts: Sequence[Past]) -> Part:
 def _layer(way: Way, pasts: Sequence[Past]) -> Part:
     if way.layer_s is None:
         return _measured(0.0, "a VM has no layers")
-    why = "as long as looking for what its containers have changed took now"
+    why = "as long as it took just now to look for what its containers have changed"
     default = _measured(way.layer_s, why)
     return _earlier(
         pasts,
@@ -137,7 +137,7 @@ def _boot(way: Way, pasts: Sequence[Past]) -> Part:
     seconds = BOOT_S
     if way.form is Form.DISK:
         seconds = BOOT_KVM_S if way.real else BOOT_TCG_S
-    default = Part(seconds, Basis.ASSUMED, "what portkit takes for usual there; a guess", seconds)
+    default = Part(seconds, Basis.ASSUMED, "a usual value there; a guess", seconds)
     return _earlier(
         [each for each in pasts if each.form == way.form],
         lambda past: past.boot_s,
@@ -209,7 +209,7 @@ def _sent_words(seen: Sequence[Survey]) -> str:
         sum(each.packed_wire_bytes for each in seen) / 1e6,
     )
     if not packed:
-        return "there is no content to try the way with" + _rest_words(seen)
+        return "there is no content to test the connection with" + _rest_words(seen)
     words = f"by {packed:.1f} MB of it, compressed to {wire:.1f} MB"
     # The way is the same for all of them.
     if seen[0].way_s > 0:

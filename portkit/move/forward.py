@@ -39,8 +39,8 @@ class Forward(BaseStep):
             return {}
         if ground.gone is not None:
             ground.clock.observer.message(
-                f"{ground.plan.source} cannot be reached and does not forward the App's old ports; "
-                f"when the Move has ended: portkit forward {ground.plan.move}"
+                f"{ground.plan.source} cannot be reached, so it does not forward the App's old "
+                f"ports; when the Move has ended: portkit forward {ground.plan.move}"
             )
             return {}
         try:
@@ -107,14 +107,14 @@ def forward(
     plan = plan_from(entry.plan)
     if plan.live is None or plan.source is None:
         raise AppError(
-            "only what ran at its source had ports there",
+            "only an App that ran at its source has old ports",
             details=f"{identity} of {entry.app}",
         )
     if entry.state is not MoveState.DONE and not stop:
         raise ConflictError(
-            "the Move has not ended well",
+            "the Move did not complete",
             details=f"{identity} is {entry.state}",
-            resolution=f"See portkit show {identity}.",
+            resolution=f"Run portkit show {identity} for details.",
         )
     with journal.held(identity), connect(plan.source, observer) as source:
         if stop:
@@ -129,14 +129,14 @@ def refuse(apps: Sequence[App], source: Host | None, target: Host) -> None:
     address = target.address()
     why = ""
     if not all(app.running for app in apps):
-        why = "only what runs there has ports there"
+        why = "only an App that runs there has ports"
     elif not all(any(p.protocol == "tcp" for s in app.services for p in s.ports) for app in apps):
         why = "the App publishes no TCP port"
     elif source is None or source.endpoint == target.endpoint or address.startswith("127."):
-        why = f"{target.name} ({address}) is no other host for it"
+        why = f"{target.name} ({address}) is not another host for it"
     if why:
         raise AppError(
-            "the source could forward nothing",
+            "there is nothing for the source to forward",
             details=why,
-            resolution="Leave --forward out.",
+            resolution="Leave out --forward.",
         )

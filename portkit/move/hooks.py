@@ -40,12 +40,12 @@ def hooks_of(commands: Sequence[str], keep: Form | None) -> tuple[Hook, ...]:
     """Commands as they were given now, in this folder. AppError when one could never run."""
     if commands and keep is None:
         raise AppError(
-            "nothing is committed where nothing is kept",
-            details="a command for after the commit, and --keep none",
-            resolution="Leave --after-commit out.",
+            "--after-commit needs a form that is kept",
+            details="--after-commit was given with --keep none",
+            resolution="Leave out --after-commit, or keep a form.",
         )
     if not all(command.strip() for command in commands):
-        raise AppError("a command for after the commit is empty")
+        raise AppError("the command of --after-commit is empty")
     return tuple(Hook(command, str(Path.cwd())) for command in commands)
 
 
@@ -91,7 +91,7 @@ class RunHook(FormStep):
         hook = plan.hooks[int(self.name.partition(" ")[2]) - 1]
         tell = ground.clock.observer.message
         if ground.skip_hooks:
-            tell(f"{self.name} is not told of the {event}: {hook.command}")
+            tell(f"{self.name} is not run for the {event}: {hook.command}")
             return
         boot = ground.results.result(f"boot {self.form}").get("boot", {})
         told = facts(
@@ -120,7 +120,7 @@ def _called(hook: Hook, told: dict[str, str]) -> str:
     more."""
     folder = Path(hook.folder)
     if not folder.is_dir():
-        raise ToolError("its folder is not there any more", details=hook.folder)
+        raise ToolError("its folder no longer exists", details=hook.folder)
     argv = ["/bin/sh", "-c", hook.command]
     # A file, and no pipe: what it leaves in the background would hold that open.
     with TemporaryFile(dir=runtime.folder()) as out:
@@ -149,7 +149,7 @@ def _failed(step: RunHook, event: Event, error: ToolError) -> HookError:
             f"To end the Move without that command: portkit resume {plan.move} --skip-hooks"
         )
     else:
-        brief = f"{step.name} failed when it was told of the rollback"
+        brief = f"{step.name} failed during the rollback"
         way = (
             f"When the cause is fixed: portkit rollback {plan.move}\n"
             f"To end the rollback without it: portkit rollback {plan.move} --skip-hooks"

@@ -81,7 +81,7 @@ def probed(package: Package, request: Request) -> Package:
     _require_images(package.app, request)
     app = program.probing(package.app)
     config = next(each for each in package.image.images if each.digest == package.spec.front.image)
-    request.observer.message(f"{app.name}: laying the isolation probe over its image")
+    request.observer.message(f"{app.name}: adding the isolation probe to its image")
     image = program.layered(package.image, config, request.store)
     spec = app_room.resolve_all(app_room.filled(app), image.images)
     return Package(app, spec, image, package.source, (), package.turn)
@@ -90,8 +90,8 @@ def probed(package: Package, request: Request) -> Package:
 def _require_images(app: App, request: Request) -> None:
     if app.running or not isinstance(request.source, OnHost):
         raise PortkitError(
-            "isolation is measured of an App that is made from its images",
-            details=f"{app.name} runs at its source, or comes out of a bundle",
+            "isolation can only be measured for an App that is made from its images",
+            details=f"{app.name} runs at its source, or comes from a bundle",
             resolution="Name its compose file, its folder or its image.",
         )
 
@@ -118,7 +118,7 @@ def listened(
     nothing whole, for a long time, or ends."""
     deadline = clock() + _PATIENCE_S
     while True:
-        complaint = BootError("the isolation probe said nothing")
+        complaint = BootError("the isolation probe printed nothing")
         try:
             if seen := answer.find(runner.logs(identity, _TAIL)):
                 return seen

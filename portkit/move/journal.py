@@ -311,9 +311,9 @@ class Journal:
         try:
             if not _locked(descriptor):
                 raise ConflictError(
-                    "another portkit is at work on this Move",
+                    "another portkit is working on this Move",
                     details=identity,
-                    resolution="Wait until it has ended; `portkit moves` shows it.",
+                    resolution="Wait until it has ended. `portkit moves` shows it.",
                 )
             yield
         finally:
@@ -407,8 +407,8 @@ class Journal:
             raise PortkitError(
                 "the journal of Moves cannot be used",
                 details=f"{self._path}: {error}",
-                resolution="Move that file away; a Move that it knew is then ended with "
-                "`portkit rollback ID --on HOST`.",
+                resolution="Move that file away. A Move that was recorded in it can then be "
+                "ended with `portkit rollback ID --on HOST`.",
             ) from error
 
     def _schema(self, database: sqlite3.Connection) -> None:
@@ -505,8 +505,8 @@ def _no_room(path: Path, why: str) -> SpaceError:
     return SpaceError(
         "the disk with the journal of Moves is full",
         details=f"{path}: {why}",
-        resolution="Make room there. A Move that was begun is then ended with `portkit resume ID` "
-        "or `portkit rollback ID`.",
+        resolution="Free some space there. A Move that was begun can then be ended with `portkit "
+        "resume ID` or `portkit rollback ID`.",
     )
 
 

@@ -56,13 +56,13 @@ class Both:
         found = self.found()
         if found is Side.BOTH:
             raise ConflictError(
-                "the VM runs at its source, and runs or has run on the target: somebody has "
-                "started it beside the Move",
+                "the VM runs at its source, and runs or has run on the target: it was started "
+                "outside of the Move",
                 details=f"{self.vm} at its source, {self.move} on the target",
-                resolution="See which one has the data that counts. To keep the source's, and lose "
-                f"what was written on the target: portkit rollback {self.move} --discard-writes\n"
-                "To keep the target's, end the VM at its source (virsh destroy), then: "
-                f"portkit resume {self.move}",
+                resolution="Find out which one has the data that you need. To keep the source's, "
+                "and lose what was written on the target: portkit rollback "
+                f"{self.move} --discard-writes\nTo keep the target's, end the VM at "
+                f"its source (virsh destroy), then: portkit resume {self.move}",
             )
         return found
 
@@ -72,9 +72,9 @@ class Both:
         expected = side(source, target)
         if wanted is Side.TARGET and source.doing is Doing.RUNS:
             raise EngineError(
-                "the VM runs at its source, and does not begin on the target because of that",
+                "the VM runs at its source, so it is not started on the target",
                 details=self.vm,
-                resolution="Call the same command once more.",
+                resolution="Run the same command again.",
             )
         for act in acts(source, target, wanted):
             match act:
@@ -89,9 +89,9 @@ class Both:
                     # In between somebody may have let it run there.
                     if expected is Side.SOURCE and self.side() is not expected:
                         raise EngineError(
-                            "the VM began to run on the target just now",
+                            "the VM has just started to run on the target",
                             details=self.move,
-                            resolution="Call the same command once more.",
+                            resolution="Run the same command again.",
                         )
                 case Act.RESUME_SOURCE:
                     self.source.proceed(self.vm)
@@ -115,8 +115,8 @@ def _seen(now: Condition) -> Seen:
 def both(ground: Ground) -> Iterator[Both]:
     """Both ends, connected."""
     live, source = ground.plan.live, source_of(ground)
-    assert live is not None, "only a running App moves live"
-    assert live.domain is not None, "only a VM moves live"
+    assert live is not None, "only a running App can move live"
+    assert live.domain is not None, "only a VM can move live"
     with (
         closing(LibvirtLive(source.libvirt_uri(), source.name)) as here,
         closing(LibvirtLive(ground.target.libvirt_uri(), ground.target.name)) as there,
@@ -149,17 +149,17 @@ class MoveLive(FormStep):
         ground, source = self.ground, source_of(self.ground)
         if not ends.source.condition(ends.vm).runs:
             raise EngineError(
-                "the VM does not run at its source any more",
+                "the VM is no longer running at its source",
                 details=f"{ends.vm} on {source.name}",
-                resolution=f"Take the Move back: portkit rollback {ground.plan.move}. Then start "
-                "it there, or move it without --live.",
+                resolution=f"Roll the Move back: portkit rollback {ground.plan.move}. Then start "
+                "the VM there, or move it without --live.",
             )
         if not ends.target.condition(ends.move).there:
             raise EngineError(
-                "the VM's domain is not on the target any more",
+                "the VM's domain no longer exists on the target",
                 details=f"{ends.move} on {ground.target.name}",
-                resolution=f"Take the Move back: portkit rollback {ground.plan.move}. Then begin "
-                "anew; the VM goes on at its source.",
+                resolution=f"Roll the Move back: portkit rollback {ground.plan.move}. Then move "
+                "it again. The VM keeps running at its source.",
             )
         refuse(source, ends.vm, ground.target, but=ends.move)
         here, there = ends.source.description(ends.vm), ends.target.description(ends.move)
@@ -193,8 +193,8 @@ class MoveLive(FormStep):
         with boot.runner(ground.target, self.form) as runner:
             if not runner.life(ground.plan.move).running:
                 ground.clock.observer.message(
-                    f"the VM has ended on {ground.target.name}: it starts anew there, from its "
-                    "disks as they were then"
+                    f"the VM has ended on {ground.target.name}, so it is started there again from "
+                    "its disks"
                 )
                 up_again(ground, self.form, runner)
             watch = watch_over(ground, self.form, runner, way)
@@ -243,10 +243,10 @@ def source_of(ground: Ground) -> Host:
 def _ran_there(ground: Ground) -> ConflictError:
     move, target = ground.plan.move, ground.plan.target
     return ConflictError(
-        f"the VM runs on {target} by now, and may have written there",
-        details=f"{move}: {ground.plan.source} does not have that",
-        resolution=f"To keep it there: portkit resume {move}\nTo go back and lose that: portkit "
-        f"rollback {move} --discard-writes",
+        f"the VM runs on {target} and may have written data there",
+        details=f"{move}: {ground.plan.source} does not have that data",
+        resolution=f"To keep it there: portkit resume {move}\nTo go back and lose that data: "
+        f"portkit rollback {move} --discard-writes",
     )
 
 

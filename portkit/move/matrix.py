@@ -161,7 +161,7 @@ def _reason(verdict: Verdict, findings: Sequence[Finding], form: Form, facts: Fa
     if told:
         return "; ".join(dict.fromkeys(told))
     if verdict is Verdict.UNKNOWN:
-        return "nothing says what its processor or its accelerator is"
+        return "nothing describes its processor or accelerator"
     if form is Form.DISK:
         virtual = facts.accelerator_note or facts.accelerator
         return f"{facts.architecture}, {_version('QEMU', facts.qemu_version)}, {virtual}"
@@ -208,7 +208,7 @@ def outcome(matrix: Matrix, *, strict: bool = False) -> PortkitError | None:
     return UnknownError(
         "it is not known whether it can run",
         details="\n".join(f"{c.app} ({c.form}) on {c.host}: {c.reason}" for c in silent),
-        resolution="Name a host that can be asked: --on HOST.",
+        resolution="Name a host that portkit can reach: --on HOST.",
     )
 
 
@@ -217,10 +217,10 @@ def _wrong(matrix: Matrix) -> PredictionError | None:
     if not cells:
         return None
     return PredictionError(
-        "what was predicted and what was seen do not agree",
+        "the prediction and the result of the trial differ",
         details="\n".join(map(_beside, cells)),
-        resolution="Believe what was seen, and report it with --output json: a rule is wrong, or "
-        "one is missing.",
+        resolution="Trust the result of the trial, and report it with --output json: a rule is "
+        "wrong or missing.",
     )
 
 

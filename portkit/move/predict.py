@@ -74,7 +74,7 @@ def before(
         found = known or _briefly(packed, job, journal)
         foreseen = cutover(packed, job, journal)
     except PortkitError as error:
-        job.observer.message(f"what the Move is going to cost cannot be predicted: {error.brief}")
+        job.observer.message(f"the cost of the Move cannot be predicted: {error.brief}")
     return found, foreseen
 
 
@@ -224,7 +224,7 @@ def _bytes(expected: Sequence[Delivery] | None) -> str:
         return "bytes: unknown, because the bundle holds only differences from what a host has"
     there = sum(delivery.sent == 0 for delivery in expected)
     return f"bytes: {there} of {len(expected)} blobs are on the target; " + (
-        "of the others some was compressed here"
+        "samples of the others were compressed here"
         if any(delivery.reason == "by samples" for delivery in expected)
         else "the others were compared with what it has, and the rest compressed here"
     )
@@ -235,7 +235,7 @@ def _seconds(
 ) -> tuple[float | None, str]:
     """How long a transfer takes, and what that rests on."""
     if link is None and past is None:
-        return None, "time: unknown, because neither the way nor a transfer was measured"
+        return None, "time: unknown, because neither the link nor a transfer was measured"
     if link is None or (past is not None and past.beside_byte_s is None):
         assert past is not None, "one of them is there"
         # The rate of a whole transfer, unpacking included.

@@ -279,9 +279,9 @@ def _distinct(apps: Sequence[App]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ConflictError(
-                f"several Apps are called {name}",
+                f"several Apps have the name {name}",
                 details=", ".join(app.source for app in apps if app.name == name),
-                resolution="Give each a name of its own: `name:` in compose.yaml.",
+                resolution="Give each App its own name, with `name:` in compose.yaml.",
             )
 
 

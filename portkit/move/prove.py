@@ -86,14 +86,14 @@ def out_of_reach(host: HostKnown) -> str:
     """Why nothing can be tried there; "" where it can."""
     return {
         Basis.ASKED: "",
-        Basis.DOCUMENTATION: "by documentation: there is no host to try it on",
+        Basis.DOCUMENTATION: "by documentation only: there is no host to try it on",
         Basis.UNREACHABLE: "the host was not reached",
     }[host.basis]
 
 
 def _tried(cell: Cell, package: Package, job: Job, journal: Journal) -> Observed:
     if package.app.running:
-        return untried(cell.verdict, "the app runs at its source, and a trial would move it")
+        return untried(cell.verdict, "the app runs at its source, and a trial would stop it there")
     if why := harm(cell.findings):
         return untried(cell.verdict, why)
     one = replace(job, apps=(package.app,), forms=(cell.form,))

@@ -56,7 +56,7 @@ class Unquiesce(FormStep):
 
 def _skipped(ground: Ground, key: str) -> bool:
     if ground.skip_quiesce:
-        ground.clock.observer.message(f"x-portkit.quiesce.{key} is not run any more")
+        ground.clock.observer.message(f"x-portkit.quiesce.{key} is skipped")
     return ground.skip_quiesce
 
 
@@ -66,7 +66,7 @@ def _way_out(ground: Ground, verb: str) -> Iterator[None]:
         yield
     except (ToolError, EngineError) as error:
         error.resolution = (
-            f"{error.resolution}\nWhen the cause is fixed: portkit {verb} {ground.plan.move}\n"
-            f"To go on without it: portkit {verb} {ground.plan.move} --skip-quiesce"
+            f"{error.resolution}\nWhen the cause is fixed: portkit {verb} {ground.plan.move}\nTo "
+            f"continue without this command: portkit {verb} {ground.plan.move} --skip-quiesce"
         ).strip()
         raise

@@ -59,10 +59,10 @@ class MakeDisk(FormStep):
         manifest = keep(disk, cargo.store)
         if known not in (None, manifest):
             raise PortkitError(
-                "the disk that the Move carries is not here any more, and is made otherwise now",
-                details=f"it was {ground.blobs(self.form)[-1:]}, it would be {disk.digest}",
-                resolution="Take the Move back and make it anew: "
-                f"portkit rollback {ground.plan.move}",
+                "the disk of this Move no longer exists here, and would be made differently now",
+                details=f"it was {ground.blobs(self.form)[-1:]}, and would be {disk.digest}",
+                resolution="Roll the Move back and start a new one: portkit rollback "
+                f"{ground.plan.move}",
             )
         cargo.artifacts[self.form] = disk
         blobs = list(dict.fromkeys(blob.digest for blob in disk.blobs))
@@ -253,13 +253,13 @@ class Commit(FormStep):
                     "the app ended after its first answer"
                     + ("" if life.exit_code is None else f", with code {life.exit_code}"),
                     details=runner.logs(plan.move, 30).strip(),
-                    resolution="See its last words above.",
+                    resolution="Read its last output above.",
                 )
             runner.commit(plan.move, ground.loaded.spec)
         for tag, hold in self._tags().items():
             if not transfer.tag(ground.target, hold, tag):
                 ground.clock.observer.message(
-                    f"{tag} is another image on {ground.target.name}; that name was left alone"
+                    f"{tag} is another image on {ground.target.name}; portkit left that name alone"
                 )
         return {}
 

@@ -36,7 +36,7 @@ class TakeVolumes(BaseStep):
     def do(self) -> JsonObject:
         ground = self.ground
         live = ground.plan.live
-        assert live is not None, "only an App that brings its data takes volumes"
+        assert live is not None, "only an App that brings its data can take over volumes"
         kept = [each.name for each in live.taking if each.way is OnTaken.KEEP]
         places = taken.places(
             ground.target,
@@ -54,7 +54,7 @@ class TakeVolumes(BaseStep):
         for each in live.taking:
             verb = "is kept as it is" if each.way is OnTaken.KEEP else "is set aside"
             ground.clock.observer.message(
-                f"what volume {each.name} has on {ground.target.name} {verb}"
+                f"the data of volume {each.name} on {ground.target.name} {verb}"
             )
         return {"folders": replaced}
 

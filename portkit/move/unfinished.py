@@ -70,15 +70,15 @@ def refuse(journal: Journal, app: str, target: str) -> None:
         details = f"{entry.id}: {entry.source} -> {entry.target}, started {started}"
         if entry.live:
             raise ConflictError(
-                f"another Move of {app} is at work",
+                f"another Move of {app} is running",
                 details=details,
-                resolution="Wait until it has ended; `portkit moves` shows it.",
+                resolution="Wait until it has ended. `portkit moves` shows it.",
             )
         raise ConflictError(
-            f"an earlier Move of {app} was left unfinished",
+            f"an earlier Move of {app} is unfinished",
             details=details,
-            resolution=f"Go on with it: portkit resume {entry.id}\n"
-            f"Or take it back: portkit rollback {entry.id}",
+            resolution=f"Continue it: portkit resume {entry.id}\nOr roll it back: portkit "
+            f"rollback {entry.id}",
         )
 
 
@@ -117,7 +117,7 @@ def resume(
         target.limit(plan.limit)
         packed = _packed(plan, app, source, target, image, observer)
         if fingerprint(journal, packed.spec) != plan.fingerprint:
-            raise _changed(plan, "its settings, or variables that they are made from")
+            raise _changed(plan, "its settings, or the values of variables in them")
         steps = journal.record(identity)
         with packed.turn.taken() as clock:
             cargo = cargo_of(packed, store, source)
@@ -145,7 +145,8 @@ def _changed(plan: Plan, what: str) -> AppError:
     return AppError(
         "the App has changed since the Move began",
         details=f"{plan.app_source}: {what}",
-        resolution=f"Put it back as it was, or take the Move back: portkit rollback {plan.move}",
+        resolution="Restore the App as it was, or roll the Move back: portkit rollback "
+        f"{plan.move}",
     )
 
 
@@ -183,14 +184,14 @@ def _require_waits(entry: Entry, steps: Steps, pause: Pause) -> None:
     """ConflictError for a Move that waits nowhere, or has not come so far."""
     if plan_from(entry.plan).live is None:
         raise ConflictError(
-            "only the Move of a running App waits",
+            "only the Move of a running App can wait",
             details=f"{entry.id} of {entry.app}",
             resolution=f"portkit resume {entry.id}",
         )
     booted = steps.state(f"boot {plan_from(entry.plan).forms[0]}")
     if pause is Pause.COMMIT and booted not in (walk.StepState.DOING, walk.StepState.DONE):
         raise ConflictError(
-            "the App was not started on the target yet",
+            "the App has not been started on the target yet",
             details=f"{entry.id} of {entry.app}, {entry.source} -> {entry.target}",
             resolution=f"First: portkit cutover {entry.id}",
         )
@@ -218,7 +219,9 @@ def go_on(
     steps = journal.record(identity)
     _require_waits(entry, steps, pause)
     if unverified and entry.live:
-        raise ConflictError("the Move is at work", details=f"{identity}: its source is verified")
+        raise ConflictError(
+            "the Move is still running", details=f"{identity}: its source is being verified"
+        )
     journal.tell(identity, pause)
     if not entry.live:
         return resume(
@@ -238,16 +241,17 @@ def go_on(
             return Ended(identity, MoveState.WAITING)
     if entry.state is MoveState.WAITING and _hook_failed(plan_from(entry.plan), steps):
         raise HookError(
-            entry.error or "the App has moved, but a command after the commit failed",
-            details=f"{identity} of {entry.app}: the process that made it has said more",
+            entry.error or "the App has moved, but a command of --after-commit failed",
+            details=f"{identity} of {entry.app}: the process that made it has printed more",
             resolution=f"The App runs on {entry.target}. When the cause is fixed: portkit resume "
             f"{identity}\nTo end the Move without it: portkit resume {identity} --skip-hooks",
         )
     if entry.state is not MoveState.DONE:
         raise ConflictError(
-            f"the Move did not end well: it is {entry.state}",
+            f"the Move did not complete: it is {entry.state}",
             details=entry.error or identity,
-            resolution=f"See portkit show {identity}, and what the process that made it has said.",
+            resolution=f"Run portkit show {identity}, and read the output of the process that "
+            "made it.",
         )
     return Ended(identity, entry.state)
 
@@ -328,8 +332,8 @@ def _origin(host: Host | None, live: Live) -> AbstractContextManager[Origin]:
 def _has_writes(entry: Entry, *, at_source: bool) -> ConflictError:
     away = "start it at its source again and lose that" if at_source else "remove it with that"
     return ConflictError(
-        f"the App was started on {entry.target}, and may have written there",
-        details=f"{entry.id} of {entry.app}: {entry.source} does not have that",
+        f"the App was started on {entry.target} and may have written data there",
+        details=f"{entry.id} of {entry.app}: {entry.source} does not have that data",
         resolution=f"To keep it there: portkit resume {entry.id}\n"
         f"To {away}: portkit rollback {entry.id} --discard-writes",
     )
@@ -348,9 +352,9 @@ def _refuse_older(journal: Journal, entry: Entry) -> None:
         same = other.source == entry.target and (other.app == entry.app or made in other.app)
         if later and (same or other.id in back):
             raise ConflictError(
-                "the App has moved on since",
+                "the App has been moved again since",
                 details=f"{other.id}: {other.source} -> {other.target}",
-                resolution=f"Take that Move back first: portkit rollback {other.id} "
+                resolution=f"Roll that Move back first: portkit rollback {other.id} "
                 "--discard-writes",
             )
 
@@ -374,7 +378,7 @@ def _open_entry(journal: Journal, identity: str) -> Entry:
         details=f"{identity} of {entry.app}, {entry.source} -> {entry.target}",
         resolution=f"To remove what it brought: portkit rm {identity} --on {entry.target}"
         if done
-        else "Nothing of it is on the target.",
+        else "Nothing of it is left on the target.",
     )
 
 
@@ -393,9 +397,9 @@ def _image(plan: Plan, store: Store) -> Artifact:
         return (kept if Form.IMAGE in plan.forms else read)(plan.image, store)
     except PortkitError as error:
         raise PortkitError(
-            "the image that the Move carries is not here any more",
+            "the image of this Move no longer exists here",
             details=str(error.details),
-            resolution=f"Take the Move back and make it anew: portkit rollback {plan.move}",
+            resolution=f"Roll the Move back and start a new one: portkit rollback {plan.move}",
         ) from error
 
 

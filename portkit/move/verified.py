@@ -24,8 +24,8 @@ def unverified(plan: Plan, steps: Journalled) -> Finding | None:
     return Finding(
         "unverified",
         Severity.WARNING,
-        "the data on the target was not compared with its stopped source as a whole: the Move went "
-        "on without that, as the user asked for",
+        "the data on the target was not completely compared with the stopped source: the Move "
+        "went on without that, as the user requested",
         (f"{plan.source} -> {plan.target}: portkit commit {plan.move} --unverified",),
-        "Compare the data yourself, and keep what is at the source until you have.",
+        "Compare the data yourself, and keep what is at the source until then.",
     )

@@ -67,7 +67,7 @@ def read(path: Path, kind: DiskFormat | None = None, *, within: bool = True) -> 
     kind = kind or SUFFIXES.get(path.suffix.lower())
     if kind is None:
         raise AppError(
-            "what kind of disk this is has to be stated",
+            "portkit cannot tell the format of this disk",
             details=str(path),
             resolution="Name it with --disk-format qcow2 or --disk-format raw.",
         )
@@ -80,7 +80,7 @@ def _read(path: Path, file: BinaryIO, kind: DiskFormat, *, within: bool) -> Disk
     before = _identity(os.fstat(file.fileno()))
     found = _headers(path, file, kind)
     if found.layout is None:
-        inside = Inside(unread=("its content is encrypted, in another file, or unknown",))
+        inside = Inside(unread=("its content is encrypted, stored in another file, or unknown",))
     elif within:
         inside = look(path, kind)
     else:
@@ -112,7 +112,7 @@ def _refuse_in_use(path: Path, file: BinaryIO) -> None:
         told = fcntl.fcntl(file.fileno(), fcntl.F_OFD_GETLK, asked)
     except OSError as error:
         raise AppError(
-            "whether a VM has the disk open cannot be asked",
+            "it cannot be determined whether a VM has the disk open",
             details=f"{path}: {error.strerror}",
             resolution="Check a copy of it on a local file system.",
         ) from error
@@ -188,9 +188,10 @@ def _opened(path: Path) -> BinaryIO:
     if not stat.S_ISREG(mode.st_mode) or not 0 < mode.st_size <= _MAX_BYTES:
         os.close(descriptor)
         raise AppError(
-            "this is no disk file",
-            details=f"{path}: it is empty, or no regular file",
-            resolution="Name a file with a disk in it; a device can be copied into one.",
+            "this is not a disk file",
+            details=f"{path}: it is empty, or not a regular file",
+            resolution="Name a file that contains a disk. The content of a device can be copied "
+            "into a file.",
         )
     return os.fdopen(descriptor, "rb")
 
@@ -210,8 +211,8 @@ def _refuse_foreign(path: Path, kind: DiskFormat, file: BinaryIO, head: bytes, s
     if not found:
         return
     raise AppError(
-        f"the file is not, or not only, what it is said to be: {kind}",
-        details=f"{path}: it has the marks of {', '.join(dict.fromkeys(found))}",
+        f"the file is not, or not only, of the stated format: {kind}",
+        details=f"{path}: it has the signatures of {', '.join(dict.fromkeys(found))}",
         resolution="Name a qcow2 with --disk-format qcow2. Convert other formats first: "
         "qemu-img convert -f FORMAT -O qcow2.",
     )

@@ -131,7 +131,7 @@ def look(disk: Path, kind: DiskFormat) -> Inside:
         return inside(strict_json.loads(done.stdout))
     except ValueError as error:  # pydantic's is one, too
         kind_of = type(error).__name__
-        return _nothing(f"what libguestfs said of it cannot be read: {kind_of}")
+        return _nothing(f"the output of libguestfs cannot be read: {kind_of}")
 
 
 def python() -> str:

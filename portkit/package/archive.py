@@ -216,7 +216,7 @@ def _check_length(name: str) -> None:
 def _check_name(name: str) -> None:
     _check_length(name)
     if name.startswith("/") or ".." in name.split("/"):
-        raise _malformed(f"{name[:200]!a} leads out of it")
+        raise _malformed(f"{name[:200]!a} leads out of the archive")
     algorithm, _, value = name.removeprefix("blobs/").rstrip("/").partition("/")
     if name.startswith("blobs/") and value:
         check_digest(f"{algorithm}:{value}")
@@ -224,7 +224,7 @@ def _check_name(name: str) -> None:
 
 def _object(value: object) -> JsonObject:
     if not isinstance(value, dict):
-        raise _malformed("a part of it that should be a JSON object is none")
+        raise _malformed("a part of it should be a JSON object but is not")
     return value
 
 
@@ -251,7 +251,7 @@ def _parse(data: bytes) -> object:
     try:
         return strict_json.loads(data)
     except ValueError as error:
-        raise _malformed(f"a part of it that should be JSON is none: {error}") from None
+        raise _malformed(f"a part of it should be JSON but is not: {error}") from None
 
 
 def _layers(
@@ -326,10 +326,10 @@ class _Stream(io.RawIOBase):
 
 def _bomb(room: int) -> SpaceError:
     return SpaceError(
-        "a layer unpacks to more than there is room for in the Store",
-        details=f"over {room} bytes",
-        resolution="Make room there. If the image is not that large, it may be a decompression "
-        "bomb.",
+        "the Store does not have enough space to unpack a layer",
+        details=f"more than {room} bytes",
+        resolution="Free some space there. If the image should not be that large, it may be a "
+        "decompression bomb.",
     )
 
 
@@ -337,5 +337,5 @@ def _malformed(why: str) -> VerifyError:
     return VerifyError(
         "the engine's archive of the image is malformed",
         details=why,
-        resolution="Try again; if it stays, build or pull the image again.",
+        resolution="Try again. If the error persists, build or pull the image again.",
     )

@@ -153,9 +153,9 @@ def _check_arguments(what: Build) -> None:
         own = _CLIENTS_OWN.fullmatch(name) or (git and _GITS_OWN.fullmatch(name))
         if own or not _ARGUMENT.fullmatch(name):
             raise AppError(
-                "a build argument cannot have that name",
-                details=f"{name[:80]!r} is no name, or one that docker or its git reads",
-                resolution="Give it another name in build.args and in the Dockerfile.",
+                "the name of a build argument is not allowed",
+                details=f"{name[:80]!r} is not a name, or one that docker or its git reads",
+                resolution="Use another name in build.args and in the Dockerfile.",
             )
 
 
@@ -172,9 +172,9 @@ def _write(
             info = out.gettarinfo(str(context / name), name)
             if info is None:
                 raise AppError(
-                    "the build context holds what no tar can hold",
-                    details=f"{context / name} is neither file, folder, link nor device",
-                    resolution="Remove it, or name it in .dockerignore.",
+                    "the build context contains something that cannot be sent as a tar",
+                    details=f"{context / name} is not a file, folder, link or device",
+                    resolution="Remove it, or list it in .dockerignore.",
                 )
             # The engine builds as root and Docker's own client does the same.
             info.uid = info.gid = 0
@@ -215,5 +215,5 @@ def _changed(path: object, error: OSError) -> AppError:
     return AppError(
         "the build context changed while it was read",
         details=f"{path}: {error.strerror or error}",
-        resolution="Try again when nothing writes there.",
+        resolution="Try again when nothing writes to it.",
     )

@@ -95,9 +95,9 @@ def _receive(
             for part in decoder.feed(data):
                 if writer.size + len(part) > room:
                     raise SpaceError(
-                        "what the container has changed has no room in the Store",
-                        details=f"over {room} bytes",
-                        resolution="Make room there, or give the app a volume for its data.",
+                        "the Store does not have enough space for what the container has changed",
+                        details=f"more than {room} bytes",
+                        resolution="Free some space there, or give the app a volume for its data.",
                     )
                 writer.write(part)
             observer.bytes("fetch", writer.size, writer.size)
@@ -137,7 +137,7 @@ def _is_as_before(artifact: Artifact, layer: Blob, store: Store) -> bool:
         raise VerifyError(
             "the layer of the container's changes is malformed",
             details=str(error),
-            resolution="Try again; if it stays, look who answers on the host.",
+            resolution="Try again. If the error persists, check which program answers on the host.",
         ) from None
     return not others and _are_in(folders, [store.content(each) for each in artifact.diff_ids])
 
@@ -195,9 +195,9 @@ def appended(config: bytes, diff_id: str, what: str) -> bytes:
     layers = document["rootfs"]["diff_ids"]
     if len(layers) >= _MOST_LAYERS:
         raise AppError(
-            "the image has as many layers as engines take",
+            "the image has as many layers as engines accept",
             details=f"{what}: {len(layers)} layers, and these would be one more",
-            resolution="Build the image anew, with fewer layers or with the changes in it.",
+            resolution="Rebuild the image with fewer layers, or with the changes in it.",
         )
     history = document.get("history")
     # Where the history does not fit the layers already, one more entry would be of another layer.

@@ -61,7 +61,7 @@ def build(
     key = f"disk {image.digest} {kit.digest} {disk_bytes or 'auto'} {_VERSION} {shape} {mark}"
     known = store.find(key)
     if known is not None:
-        observer.message("the disk is in the Store already")
+        observer.message("the disk is already in the Store")
         return _with_kit(known, kit, store)
     raw = store.temporary(".raw")
     try:
@@ -102,7 +102,7 @@ def _default(defaults: RunSpec | None) -> bytes:
     data = cpio({"default": (0o600, encode_config(defaults))})
     if len(data) > boot_partition.SLOT_BYTES:
         raise AppError(
-            "the image's environment and command are too big for a disk",
+            "the image's environment and command are too large for a disk",
             details=f"{len(data)} bytes, at most {boot_partition.SLOT_BYTES}",
             resolution="Put large values into files of the image.",
         )
@@ -121,9 +121,9 @@ def _write(
     *,
     layered: bool,
 ) -> None:
-    full = "the disk has no room in the Store of this machine"
+    full = "the Store of this machine does not have enough space for the disk"
     store.require(image.logical_bytes, full)  # the tree has hardly less
-    observer.message("laying the image's layers over each other")
+    observer.message("merging the image's layers")
     with _tree(image, store, layered=layered) as tree:
         try:
             planned = ext4.plan(tree)
@@ -147,13 +147,13 @@ def _write(
         except ext4.NoRoom:
             raise SpaceError(
                 "the root disk is full before the image is on it",
-                resolution="Raise x-portkit.disk, or leave it out.",
+                resolution="Raise x-portkit.disk, or remove it.",
             ) from None
         except ValueError as error:
             raise VerifyError(
-                "the image holds what no disk can",
+                "the image contains something that a disk cannot hold",
                 details=str(error),
-                resolution="Change the file in the image, or use the image form.",
+                resolution="Change the file in the image, or move the image: --form image.",
             ) from None
 
 

@@ -36,7 +36,7 @@ def patterns(text: str) -> list[Pattern]:
             continue
         kept = row.startswith("!")
         if row == "!":
-            raise ValueError("a ! stands alone")
+            raise ValueError("a ! has no pattern")
         clean = posixpath.normpath(row.removeprefix("!").strip()).lstrip("/")
         if len(clean) > MAX_PATTERN:
             raise ValueError(f"a pattern has more than {MAX_PATTERN} characters")
@@ -150,5 +150,5 @@ def _letter(pattern: str, at: int) -> tuple[str, int]:
         found += "-" if pattern[at : at + 1] == "-" else re.escape(pattern[at : at + 1])
         at += 1
     if at >= len(pattern) or found in ("[", "[^"):
-        raise ValueError("a [ in a pattern is not closed, or holds nothing")
+        raise ValueError("a [ in a pattern is not closed, or is empty")
     return found + ("/]" if found.startswith("[^") else "]"), at

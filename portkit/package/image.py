@@ -33,7 +33,7 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
     if len(listed["images"]) != 1:
         raise TransferError(
             "unexpected response from the host",
-            details=f"{reference} is {len(listed['images'])} images",
+            details=f"{reference} stands for {len(listed['images'])} images",
             resolution="Name the image by its id.",
         )
     row = listed["images"][0]
@@ -41,7 +41,7 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
     # By the id that the engine says now: a name that was given to another image is fetched anew.
     known = store.find(key)
     if known is not None:
-        observer.message(f"{reference} is in the Store already")
+        observer.message(f"{reference} is already in the Store")
         _say_what_stays(reference, known.config, observer)
         return known
     _require(row, store, containerd=listed["containerd"])
@@ -56,14 +56,14 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
     if other or list(config.diff_ids) != row["diff_ids"]:
         raise VerifyError(
             "the image changed while it was fetched",
-            details=f"{reference}: the engine names another image than it sent",
+            details=f"{reference}: the engine now reports another image than the one it sent",
             resolution="Try again.",
         )
     if config.os != "linux":
         raise AppError(
-            "the image is not one for Linux",
+            "the image is not for Linux",
             details=f"{reference} is for {config.os}",
-            resolution="portkit moves Linux apps.",
+            resolution="portkit moves only Linux apps.",
         )
     artifact = _artifact(config, store)
     store.save(artifact, key)
@@ -73,7 +73,7 @@ def fetch(host: Host, reference: str, store: Store, observer: Observer | None = 
 
 def _say_what_stays(reference: str, config: ImageConfig, observer: Observer) -> None:
     if config.attestations:
-        observer.message(f"the attestations of {reference} stay behind: {config.attestations}")
+        observer.message(f"the attestations of {reference} are not moved: {config.attestations}")
 
 
 def stored(config: ImageConfig, store: Store) -> Artifact | None:
@@ -125,7 +125,7 @@ def _require(row: JsonObject, store: Store, *, containerd: bool) -> None:
     there = sum(store.size(digest) for digest in set(row["diff_ids"]) if store.has(digest))
     # What the containerd store's size counts is not the same in every version: once is the least.
     need = size * (1 if containerd else 2) - there
-    store.require(need, "the image has no room in the Store of this machine")
+    store.require(need, "the Store of this machine does not have enough space for the image")
 
 
 def _receive(
@@ -143,9 +143,9 @@ def _receive(
                 done += len(part)
                 if done > most:
                     raise VerifyError(
-                        "the image that comes is far larger than the host said",
-                        details=f"{reference}: over {most} bytes, {size} were announced",
-                        resolution="Check what answers for the engine on the host.",
+                        "the host sends an image that is far larger than it announced",
+                        details=f"{reference}: more than {most} bytes; it announced {size}",
+                        resolution="Check which program answers for the engine on the host.",
                     )
                 out.write(part)
             observer.bytes("fetch", done, max(size, done))
@@ -155,7 +155,7 @@ def _receive(
         decoder.finish()
     if told.get("size") != done:
         raise VerifyError(
-            "the image came incomplete",
+            "the image arrived incomplete",
             details=f"{done} bytes of {told.get('size')}",
             resolution="Try again.",
         )

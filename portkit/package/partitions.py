@@ -45,9 +45,9 @@ def layout(content_bytes: int, wanted_bytes: int | None = None) -> Layout:
     size = -(-max(size, _ROOT_START + _LAST) // _MIB) * _MIB
     if size < least:
         raise AppError(
-            "the disk that was asked for is too small for the image",
-            details=f"{size} bytes asked for, at least {least} needed",
-            resolution="Raise x-portkit.disk, or leave it out.",
+            "the requested disk is too small for the image",
+            details=f"{size} bytes requested, at least {least} needed",
+            resolution="Raise x-portkit.disk, or remove it.",
         )
     return Layout(size, _ROOT_START, size - _ROOT_START - _LAST)
 

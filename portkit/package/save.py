@@ -28,11 +28,11 @@ def check(app: App, forms: Collection[Form]) -> None:
     tells it of several services, or of files of the App."""
     if Form.DISK in forms and layered(app.services):
         raise AppError(
-            "the App's disk does not start on its own",
-            details=f"{app.source}: it has several services, files, or limits of its own, which "
-            "portkit tells a VM when it creates it",
-            resolution="Pack a bundle, which holds the whole App (-o FILE.portkit), or the image "
-            "alone (--form image).",
+            "the App's disk cannot start on its own",
+            details=f"{app.source}: it has several services, files or limits, which portkit "
+            "passes to a VM when it creates it",
+            resolution="Pack the whole App as a bundle (-o FILE.portkit), or only the image "
+            "(--form image).",
         )
 
 
@@ -45,9 +45,9 @@ def save(artifact: Artifact, store: Store, path: Path, name: str) -> None:
     """
     if artifact.form is Form.IMAGE and len(artifact.images) > 1:
         raise AppError(
-            "the App has several images, and one file is for one",
+            "the App has several images, and one file can hold only one",
             details=f"{name}: {len(artifact.images)} images",
-            resolution="Pack a bundle, which holds the whole App: -o FILE.portkit.",
+            resolution="Pack the whole App as a bundle: -o FILE.portkit.",
         )
     with placed(path, store) as fresh:
         if artifact.form is Form.IMAGE:
@@ -60,7 +60,7 @@ def require_absent(path: Path) -> None:
     """ConflictError when there is something of that name."""
     if path.exists():
         raise ConflictError(
-            "the file is there already",
+            "the file already exists",
             details=str(path),
             resolution="Remove it, or choose another place with -o.",
         )
@@ -142,7 +142,7 @@ def check_header(head: bytes) -> None:
 
 def _strange(why: str) -> VerifyError:
     return VerifyError(
-        "the qcow2 file is not as it was asked for",
+        "qemu-img did not write the qcow2 file as requested",
         details=why,
         resolution="Update qemu-utils (5.1 or newer writes zstd clusters).",
     )

@@ -19,10 +19,12 @@ def check(name: str, pieces: Pieces, size: int, stored: int) -> None:
     done = total = 0
     for offset, length in pieces:
         if offset < done or length < 0 or offset + length > size:
-            raise TarError(f"{name[:200]!a} is a sparse file whose map makes no sense")
+            raise TarError(f"{name[:200]!a} is a sparse file with an invalid map")
         done, total = offset + length, total + length
     if total != stored:
-        raise TarError(f"{name[:200]!a} is a sparse file of {total} bytes, {stored} are there")
+        raise TarError(
+            f"{name[:200]!a} is a sparse file of {total} bytes, but the archive has {stored}"
+        )
 
 
 def _pairs(numbers: list[int]) -> Pieces:

@@ -74,7 +74,7 @@ def member_at(file: BinaryIO, header: int) -> Member:
     """The member whose first header is there."""
     member = _next(file, header, file.seek(0, os.SEEK_END))
     if member is None:
-        raise TarError("it became another one while it was read")
+        raise TarError("it was replaced while it was read")
     return member
 
 

@@ -64,7 +64,7 @@ def damaged(path: Path, why: str) -> RemoteError:
     """The error of whatever needs such a record."""
     return RemoteError(
         "HostError",
-        "what a Move has set aside on the host cannot be read",
+        "the record of what a Move has set aside on the host cannot be read",
         "%s: %s" % (path, why),
         "See what is in that file: what it set aside is beside each volume, as portkit-was-%s."
         % path.stem,

@@ -63,9 +63,9 @@ class Channel:
             elif kind in (b"E", b"A"):
                 self._open = False
                 if kind == b"A":
-                    raise RemoteError("TransferError", "the sender gave up")
+                    raise RemoteError("TransferError", "the sender stopped")
             else:
-                raise frames.FrameError("data was expected")
+                raise frames.FrameError("data was expected but did not come")
 
     def send(self, data: bytes) -> None:
         """Data for the caller, in frames."""
@@ -83,7 +83,7 @@ class Channel:
         try:
             self._say(row)
         except frames.FrameError:
-            self._say({"error": ["TransferError", "the host's answer is too big", "", ""]})
+            self._say({"error": ["TransferError", "the host's response is too large", "", ""]})
 
     def drain(self) -> None:
         """What is still coming for a call that was answered is read and dropped."""

@@ -269,7 +269,7 @@ def changes(args: JsonObject, channel: Channel) -> JsonObject:
     """
     container = args["container"]
     if not isinstance(container, str) or not _ID.fullmatch(container):
-        raise RemoteError("AppError", "a container's id is malformed", repr(container)[:200])
+        raise RemoteError("AppError", "a container id is not valid", repr(container)[:200])
     own = upper.find(engine.get_object("/containers/%s/json" % container))
     places = _places(args.get("left_out", []))
     listed: Dict[str, int] = {}
@@ -336,7 +336,8 @@ def _read(container: str, layer: _Layer, few: Optional[List[str]]) -> None:
             "EngineError",
             "the engine's export of the container is malformed",
             str(error),
-            "Try again; if it stays, look what answers for the engine on the host.",
+            "Try again. If the error persists, check which program answers for the engine on the "
+            "host.",
         ) from None
 
 
@@ -361,9 +362,9 @@ def _listed(container: str) -> Dict[str, int]:
 
 def _places(given: object) -> List[str]:
     if not isinstance(given, list) or len(given) > _MOST_PLACES:
-        raise RemoteError("AppError", "the places of mounts are malformed")
+        raise RemoteError("AppError", "the mount points are not valid")
     if not all(isinstance(place, str) and place.startswith("/") for place in given):
-        raise RemoteError("AppError", "the places of mounts are malformed")
+        raise RemoteError("AppError", "the mount points are not valid")
     return [posixpath.normpath(place) for place in given]
 
 

@@ -37,7 +37,7 @@ def build(args: JsonObject, channel: Channel) -> JsonObject:
     if args["needs_buildkit"] and not buildkit:
         raise RemoteError(
             "EngineError",
-            "this Dockerfile needs BuildKit, which the source host lacks",
+            "this Dockerfile needs BuildKit, which the source host does not have",
             args["needs_buildkit"],
             "Install docker-buildx on the source host.",
         )
@@ -79,8 +79,8 @@ def pull(args: JsonObject, channel: Channel) -> JsonObject:
             "EngineError",
             "the source host could not pull the image",
             "%s: %s" % (reference, "\n".join(tail)),
-            "See the engine's words above. A registry that asks for a password wants `docker login`"
-            " there first.",
+            "Read the engine's message above. If the registry asks for a password, run `docker "
+            "login` on that host first.",
         )
     return {}
 
@@ -122,9 +122,9 @@ def _buildkit(context: str, needed: str) -> bool:
         raise RemoteError(
             "EngineError",
             "the docker command is not on the source host",
-            "docker build is run there",
-            "Install docker-cli on the source host; or build the image there by hand (podman build)"
-            " and name it as the image.",
+            "portkit runs docker build there",
+            "Install docker-cli on the source host. Or build the image there by hand (podman "
+            "build) and name it as the image.",
         ) from error
     major = version.stdout.split(b".")[0]
     return buildx.returncode == 0 or (not git and major.isdigit() and 19 <= int(major) < 23)
@@ -189,8 +189,8 @@ def _run(
             "EngineError",
             "the source host has no docker command",
             str(error),
-            "Install docker-cli (docker.io before Debian 13) there; or get the image by hand"
-            " (podman pull).",
+            "Install docker-cli there (docker.io before Debian 13). Or pull the image by hand "
+            "(podman pull).",
         ) from error
     if process.returncode != 0 and any("Cannot connect to the Docker" in line for line in tail):
         engine.get_object("/info")  # says what is wrong with it: no fault of the image
@@ -205,12 +205,12 @@ def _not_from_git(url: str, tail: List[str]) -> RemoteError:
             "EngineError",
             "the source host's engine has no git to fetch the build context with",
             "\n".join(tail),
-            "Install git there and restart the Docker Engine; or clone the repository here and name"
-            " its folder.",
+            "Install git there and restart the Docker Engine. Or clone the repository here and "
+            "name its folder.",
         )
     advice = (
-        "See the output above. The source host has to reach the repository without a password, and"
-        " Docker 20.10 takes the branch master unless the URL names another: #BRANCH."
+        "Read the output above. The source host must reach the repository without a password, "
+        "and Docker 20.10 uses the branch master unless the URL names another one: #BRANCH."
     )
     if url.startswith("ssh://"):
         advice = (

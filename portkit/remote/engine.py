@@ -98,9 +98,9 @@ def request(
     except (http.client.HTTPException, socket.timeout, ConnectionError) as error:
         raise RemoteError(
             "EngineError",
-            "the Docker Engine broke off",
+            "the Docker Engine closed the connection",
             "%s %s: %s" % (method, path, error),
-            "See the engine's log on the host.",
+            "Read the engine's log on the host.",
         ) from error
     finally:
         connection.close()
@@ -127,7 +127,7 @@ def _refused(method: str, path: str, response: http.client.HTTPResponse) -> Remo
     except (ValueError, KeyError, TypeError):
         text = data.decode("utf-8", "replace").strip()
     details = "%s %s: %d %s" % (method, path, response.status, text)
-    return failed("the Docker Engine refused a request", details)
+    return failed("the Docker Engine rejected a request", details)
 
 
 def _words(response: http.client.HTTPResponse) -> bytes:
@@ -151,14 +151,18 @@ def _ended_early(
         return _refused(method, path, connection.getresponse())
     except (http.client.HTTPException, OSError):
         details = "%s %s: %s" % (method, path, error)
-        return failed("the Docker Engine broke off", details, "See the engine's log on the host.")
+        return failed(
+            "the Docker Engine closed the connection", details, "Read the engine's log on the host."
+        )
 
 
-def failed(brief: str, words: str, resolution: str = "See its words above.") -> RemoteError:
+def failed(brief: str, words: str, resolution: str = "Read its message above.") -> RemoteError:
     """What the engine could not do, in its own words; SpaceError where these say that it is for
     lack of room (ENOSPC, EDQUOT: strerror(3))."""
     if any(each in words.lower() for each in ("no space left on device", "quota exceeded")):
-        return RemoteError("SpaceError", brief, words, "Make room for the engine on the host.")
+        return RemoteError(
+            "SpaceError", brief, words, "Free some space for the engine on the host."
+        )
     return RemoteError("EngineError", brief, words, resolution)
 
 
@@ -178,9 +182,9 @@ def malformed(path: str, why: str) -> RemoteError:
     """The error for an answer that no engine gives."""
     return RemoteError(
         "EngineError",
-        "the Docker Engine's answer is malformed",
+        "the Docker Engine's response is malformed",
         "GET %s: %s" % (path[:200], why),
-        "Check what listens on %s on the host." % SOCKET,
+        "Check which program listens on %s on the host." % SOCKET,
     )
 
 
@@ -196,7 +200,7 @@ def get_rows(path: str) -> List[JsonObject]:
     """The list of objects of a GET; Docker says null for an empty one."""
     rows = get(path) or []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise malformed(path, "no list of objects")
+        raise malformed(path, "not a list of objects")
     return rows
 
 
@@ -216,7 +220,7 @@ def texts(row: JsonObject, key: str) -> List[str]:
     if values is None:
         return []
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise malformed(key, "no list of texts")
+        raise malformed(key, "not a list of texts")
     return values
 
 
@@ -241,7 +245,7 @@ def containerd_store(row: JsonObject) -> bool:
     """Whether the engine keeps images in containerd (DriverStatus says io.containerd...)."""
     pairs = row.get("DriverStatus") or []
     if not isinstance(pairs, list):
-        raise malformed("/info", "DriverStatus is no list")
+        raise malformed("/info", "DriverStatus is not a list")
     # [["driver-type", "io.containerd.snapshotter.v1"]] with the containerd image store; nothing
     # else in /info says so, "Driver" is the snapshotter's name there.
     last = [pair[-1] for pair in pairs if isinstance(pair, list) and pair]
@@ -263,7 +267,7 @@ def volumes(label: str = "") -> List[JsonObject]:
     query = "?" + urlencode({"filters": '{"label":["%s"]}' % label}) if label else ""
     rows = get_object("/volumes" + query).get("Volumes") or []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise malformed("/volumes", "no list of objects")
+        raise malformed("/volumes", "not a list of objects")
     return rows
 
 
@@ -294,5 +298,5 @@ def image(reference: str) -> Image:
 
 def _digest(value: object) -> str:
     if not isinstance(value, str) or not _DIGEST.fullmatch(value):
-        raise malformed("an image", "its id is no digest")
+        raise malformed("an image", "its id is not a digest")
     return value

@@ -27,7 +27,7 @@ class Disk:
 
     def __init__(self, path: object) -> None:
         if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
-            raise RemoteError("HostError", "a disk has no absolute path", repr(path)[:200])
+            raise RemoteError("HostError", "the path of a disk is not absolute", repr(path)[:200])
         try:
             # A FIFO would be waited for.
             self.descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -42,7 +42,7 @@ class Disk:
     def _open(self, path: str) -> None:
         status = os.fstat(self.descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise RemoteError("HostError", "the disk is no regular file", path)
+            raise RemoteError("HostError", "the disk is not a regular file", path)
         # What was hashed counts for the disk as it is now, and not when it has changed as a whole.
         self.key = b"ext4 %d %d %d %d %d" % (
             status.st_dev,
@@ -126,7 +126,7 @@ class Disk:
         whether it is escaped. It is read as it is on the disk."""
         status = self._inode(number)
         if not stat.S_ISREG(status.st_mode):
-            raise damaged("its journal is no file")
+            raise damaged("its journal is not a file")
         runs = self.runs(status, set())
         if runs.total > _MOST_OF_A_JOURNAL:
             raise unread("its journal has more than %d blocks" % _MOST_OF_A_JOURNAL)

@@ -118,9 +118,9 @@ class _Left:
         if self._hashes < 0:
             raise RemoteError(
                 "HostError",
-                "the files of a disk are too large for an index",
+                "the files on a disk are too large for an index",
                 "inode %d has %d bytes" % (status.st_ino, status.st_size),
-                "Move it by other means.",
+                "Move this data by other means.",
             )
 
     def list(self, count: int) -> None:
@@ -132,7 +132,7 @@ class _Left:
 
 def _too_many() -> RemoteError:
     why = "the disk has more than %d entries" % tree.MAX_ENTRIES
-    return RemoteError("HostError", why, "of one volume", "Move it by other means.")
+    return RemoteError("HostError", why, "of one volume", "Move this data by other means.")
 
 
 class Image(Disk):
@@ -172,7 +172,7 @@ class Image(Disk):
         left = _Left(self.fs.blocks)
         top = self.inode(ROOT)
         if not stat.S_ISDIR(top.st_mode):
-            raise damaged("its root is no folder")
+            raise damaged("its root is not a folder")
         yield Entry(b"", top, self, claimed)
         seen = {ROOT}
         self._count(top, left)

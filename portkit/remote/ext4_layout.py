@@ -42,7 +42,7 @@ def damaged(what: str) -> RemoteError:
         "VerifyError",
         "the file system of a disk is damaged",
         what,
-        "Nothing was changed. Look at a copy of the disk: e2fsck -f COPY.",
+        "Nothing was changed. Check a copy of the disk: e2fsck -f COPY.",
     )
 
 
@@ -50,9 +50,10 @@ def unread(what: str) -> RemoteError:
     """It may be sound, but portkit has made no such file system and does not read it."""
     return RemoteError(
         "VerifyError",
-        "the file system of a disk has something that portkit does not read",
+        "the file system of a disk has a feature that portkit cannot read",
         what,
-        "It was not made by portkit like that. Move the data by other means, or the VM as a disk.",
+        "portkit did not make it like that. Move the data by other means, or move the VM as a "
+        "disk.",
     )
 
 
@@ -62,8 +63,8 @@ def unclean(what: str) -> RemoteError:
         "ConflictError",
         "the file system of a disk has errors or is in use",
         what,
-        "Start the VM and stop it with portkit stop, and try again. If it cannot start, run "
-        "e2fsck -f on a copy of the disk.",
+        "Start the VM, stop it with portkit stop, and try again. If it cannot start, run e2fsck "
+        "-f on a copy of the disk.",
     )
 
 
@@ -150,12 +151,12 @@ def _require_known(incompat: int) -> None:
 def _require_clean(data: bytes) -> None:
     state = _u16(data, 58)
     if state & _ERRORS or not state & _VALID:
-        raise unclean("it says of itself that it has errors, or is in use (state %d)" % state)
+        raise unclean("its state says that it has errors or is in use (state %d)" % state)
 
 
 def _require_sane(found: Superblock, size: int) -> None:
     if found.blocks * found.block > size:
-        raise damaged("it has %d bytes, and its disk %d" % (found.blocks * found.block, size))
+        raise damaged("it has %d bytes, and its disk has %d" % (found.blocks * found.block, size))
     fits = (
         found.first_block == (1 if found.block == 1024 else 0)
         and found.blocks > found.first_block

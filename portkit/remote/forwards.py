@@ -169,7 +169,7 @@ def _reach(address: str, port: int) -> None:
             "HostError",
             "the source cannot reach the App on the target",
             "%s, port %d: %s" % (address, port, error),
-            "See what is between the two hosts, such as a firewall.",
+            "Check what is between the two hosts, such as a firewall.",
         ) from error
 
 
@@ -194,7 +194,7 @@ def _started(rows: List[List[object]]) -> "subprocess.Popen[bytes]":
             "ConflictError",
             "a port of the App could not be forwarded at its source",
             said or "its process ended",
-            "See what listens there: ss -ltnp.",
+            "Check what listens there: ss -ltnp.",
         )
     return child
 
@@ -204,7 +204,7 @@ def _read(path: Path) -> Optional[JsonObject]:
         row = strict_json.loads(path.read_bytes())
         named = isinstance(row, dict) and path.name == "%s.json" % row["id"]
         if not named or not isinstance(row["pid"], int) or row["pid"] <= 1:
-            raise ValueError("it is not one of portkit's")
+            raise ValueError("it is not a file of portkit's")
         return {
             "id": row["id"],
             "app": str(row["app"]),
@@ -217,9 +217,9 @@ def _read(path: Path) -> Optional[JsonObject]:
     except (ValueError, KeyError, TypeError) as error:
         raise RemoteError(
             "HostError",
-            "what the host says of forwarded ports cannot be read",
+            "the host's record of forwarded ports cannot be read",
             "%s: %s" % (path, type(error).__name__),
-            "See what is in that file, and end the process that it names.",
+            "Check what is in that file, and end the process that it names.",
         ) from error
 
 

@@ -26,7 +26,7 @@ def checked(reference: object) -> str:
         or ".." in reference
         or "//" in reference
     ):
-        raise RemoteError("AppError", "an image reference is malformed", repr(reference)[:200])
+        raise RemoteError("AppError", "an image reference is not valid", repr(reference)[:200])
     return reference
 
 
@@ -41,7 +41,8 @@ def inspect(reference: str) -> engine.Image:
             "AppError",
             "the image is not on the source host",
             reference,
-            "Build it there, or pull it: --pull missing. `docker images` shows what there is.",
+            "Build it there, or pull it with --pull missing. `docker images` lists what the host "
+            "has.",
         ) from error
 
 
@@ -131,7 +132,7 @@ def _read_back(hold: str, expected: str, layers: List[str], said: str) -> None:
     untag(hold)
     raise RemoteError(
         "VerifyError",
-        "the engine loaded something else than what was sent",
+        "the engine loaded another image than the one that was sent",
         "has %s, should have %s\n%s" % (row.id, expected, said[-1000:]),
         "Try again; nothing was started.",
     )

@@ -35,7 +35,7 @@ _TOOL_MEMORY = 4 << 30
 def folder_of(identity: object) -> Path:
     """The folder of an Instance, there or not; HostError for what is no Instance's id."""
     if not isinstance(identity, str) or not _ID.fullmatch(identity):
-        raise RemoteError("HostError", "an Instance's id is malformed", repr(identity)[:100])
+        raise RemoteError("HostError", "an Instance's id is not valid", repr(identity)[:100])
     return ROOT / identity
 
 
@@ -69,9 +69,9 @@ def create(args: JsonObject, channel: Channel) -> JsonObject:
     if folder.exists() and not again:
         raise RemoteError(
             "ConflictError",
-            "an Instance of this id is on the host already",
+            "the host already has an Instance with this id",
             str(folder),
-            "portkit rm %s --on THIS-HOST takes it away." % args["id"],
+            "To remove it: portkit rm %s --on THIS-HOST" % args["id"],
         )
     base = _base(args["disk"], owner[1])
     if not again:
@@ -157,8 +157,8 @@ def run_tool(argv: List[str], seconds: float = 0.0) -> bytes:
             raise RemoteError(
                 "EngineError",
                 "%s is not on the host" % program,
-                "it is needed to make an Instance's disks",
-                "Install util-linux, qemu-utils and e2fsprogs there.",
+                "portkit needs it to make an Instance's disks",
+                "Install util-linux, qemu-utils and e2fsprogs on the host.",
             )
     try:
         done = subprocess.run(
@@ -175,14 +175,14 @@ def run_tool(argv: List[str], seconds: float = 0.0) -> bytes:
             "EngineError",
             "%s did not finish within %g s on the host" % (argv[0], seconds),
             " ".join(argv)[:2000],
-            "See whether the host or its disk is overloaded.",
+            "Check whether the host or its disk is overloaded.",
         ) from error
     if done.returncode != 0:
         said = done.stdout.decode("utf-8", "replace")[-2000:]
         # The second is what mke2fs says of the disk that it fills.
         full = any(words in said for words in ("No space left", "Could not allocate"))
         kind = "SpaceError" if full else "EngineError"
-        raise RemoteError(kind, "%s failed on the host" % argv[0], said, "See its words above.")
+        raise RemoteError(kind, "%s failed on the host" % argv[0], said, "Read its message above.")
     return done.stdout
 
 
@@ -209,7 +209,7 @@ def _readable(digest: str, path: Path, group: int) -> None:
     if not blob.is_file():
         raise RemoteError(
             "TransferError",
-            "what a VM is to boot from is not in the host's Store",
+            "the disk that a VM shall boot from is not in the host's Store",
             str(digest),
             "Send it first.",
         )
@@ -234,9 +234,9 @@ def _verify(digest: str, path: Path, *others: Path) -> None:
         each.unlink(missing_ok=True)
     raise RemoteError(
         "VerifyError",
-        "the disk that the host had is not what its name says",
+        "a disk in the host's Store does not match its digest",
         "%s: %s" % (path, digest),
-        "Run the same command again: it is sent anew. See whether the host's disk is sound.",
+        "Run the same command again, which sends it anew. Check whether the host's disk is sound.",
     )
 
 

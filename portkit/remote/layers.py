@@ -52,9 +52,9 @@ def _gather(layers: Sequence[str], found: Dict[str, Content]) -> None:
     if missing:
         raise RemoteError(
             "TransferError",
-            "layers of the image are neither in the Store nor in the engine",
+            "layers of the image are neither in the host's Store nor in its engine",
             ", ".join(sorted(missing)),
-            "Try again; what was there may have been removed meanwhile.",
+            "Try again. They may have been removed in the meantime.",
         )
 
 
@@ -130,7 +130,10 @@ def _unzstd(file: Readable) -> Iterator[bytes]:
         decoder = codec.Decompressor("zstd")
     except codec.Missing as error:
         raise RemoteError(
-            "HostError", "the host lacks libzstd", str(error), "Install libzstd1 there."
+            "HostError",
+            "the host does not have libzstd",
+            str(error),
+            "Install libzstd1 on the host.",
         ) from error
     for data in iter(lambda: file.read(_CHUNK), b""):
         yield from decoder.feed(data)

@@ -64,7 +64,7 @@ def is_id(identity: object) -> bool:
 def path_of(identity: object) -> Path:
     """Where the marker of a Move is or would be."""
     if not is_id(identity):
-        raise RemoteError("HostError", "a Move's id is malformed", repr(identity)[:100])
+        raise RemoteError("HostError", "the id of a Move is not valid", repr(identity)[:100])
     return ROOT / ("%s.json" % identity)
 
 
@@ -106,7 +106,8 @@ def read(identity: str) -> Optional[Marker]:
             "HostError",
             "the marker of a Move on the host cannot be read",
             "%s: %s" % (path, type(error).__name__),
-            "See what is in that file; without it portkit forgets what that Move left there.",
+            "Check what is in that file. If you delete it, portkit forgets what that Move left "
+            "there.",
         ) from error
 
 

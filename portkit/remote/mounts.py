@@ -33,9 +33,9 @@ def discard(folder: Path) -> None:
     if mounted:
         raise RemoteError(
             "ConflictError",
-            "a folder is not removed, because something is mounted in it",
+            "a folder cannot be removed, because something is mounted in it",
             ", ".join(mounted)[:2000],
-            "Unmount it (umount %s), and call the same again." % mounted[-1],
+            "Unmount it (umount %s), and run the same command again." % mounted[-1],
         )
     shutil.rmtree(str(folder))  # it follows no link
 

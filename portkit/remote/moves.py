@@ -47,10 +47,10 @@ def begin(args: JsonObject, channel: Channel) -> JsonObject:
     """
     app, role, identity = _app(args), str(args["role"]), args["id"]
     if role not in ("source", "target"):
-        raise RemoteError("AppError", "a host's role in a Move is malformed", repr(role)[:100])
+        raise RemoteError("AppError", "the role of a host in a Move is not valid", repr(role)[:100])
     about = {str(key): str(value) for key, value in args["about"].items()}
     if not all(map(_TEXT.fullmatch, about.values())):
-        raise RemoteError("AppError", "what is said about a Move is malformed")
+        raise RemoteError("AppError", "the description of a Move is not valid")
     needs = [store.path_of(digest).name for digest in args["needs"]]
     held = app in _HELD
     _take(app, identity, role)  # not under the markers' lock, which its last holder may need
@@ -68,7 +68,7 @@ def _app(args: JsonObject) -> str:
     """The App's name, which becomes a file's; AppError when it is none."""
     name = str(args["app"])
     if not _APP.fullmatch(name):
-        raise RemoteError("AppError", "an App's name is malformed", repr(name)[:100])
+        raise RemoteError("AppError", "the App's name is not valid", repr(name)[:100])
     return name
 
 
@@ -312,9 +312,9 @@ def _busy(app: str, holder: JsonObject) -> RemoteError:
     marker = leases.read(identity) if leases.is_id(identity) else None
     return RemoteError(
         "ConflictError",
-        "another Move of %s is at work" % app,
+        "another Move of %s is running" % app,
         _described(marker) if marker else "Move %s" % identity,
-        "Wait until it has ended; `portkit moves` shows it where it was started.",
+        "Wait until it has ended. `portkit moves` shows it on the machine where it was started.",
     )
 
 
@@ -338,16 +338,17 @@ def _alone(app: str, identity: str, ports: List[leases.Port]) -> None:
         if marker["app"] == app:
             raise RemoteError(
                 "ConflictError",
-                "an earlier Move of %s was left unfinished" % app,
+                "an earlier Move of %s is unfinished" % app,
                 _described(marker),
-                "Where it was started, run `portkit resume %s` or `portkit rollback %s`; from "
-                "elsewhere, `portkit rollback %s --on` this host." % ((marker["id"],) * 3),
+                "On the machine where it was started, run `portkit resume %s` or `portkit "
+                "rollback %s`. On another machine, run `portkit rollback %s --on` this host."
+                % ((marker["id"],) * 3),
             )
         shared = [mine for mine in ports for other in marker["ports"] if _overlap(mine, other)]
         if shared:
             raise RemoteError(
                 "ConflictError",
-                "port %d is taken by another Move" % shared[0][1],
+                "port %d is reserved by another Move" % shared[0][1],
                 _described(marker),
                 "Wait until it has ended, or publish another port.",
             )
@@ -361,9 +362,9 @@ def _alone_with(identity: str, about: Dict[str, str]) -> None:
         if marker["id"] != identity and mine & _containers(marker["about"]):
             raise RemoteError(
                 "ConflictError",
-                "another Move of the same containers is at work, or was left unfinished",
+                "another Move of the same containers is running or unfinished",
                 _described(marker),
-                "End that one first; `portkit moves` shows it where it was started.",
+                "End that one first. `portkit moves` shows it on the machine where it was started.",
             )
 
 
@@ -379,8 +380,8 @@ def _free(ports: List[leases.Port]) -> None:
             if _overlap(port, (address, number, port[2])):
                 raise RemoteError(
                     "ConflictError",
-                    "port %d is taken on the target" % number,
-                    "%s listens at %s:%d" % (port[2], address, number),
+                    "port %d is already in use on the target" % number,
+                    "%s listens on %s:%d" % (port[2], address, number),
                     "Stop what listens there, or publish another port.",
                 )
 

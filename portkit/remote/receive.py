@@ -44,7 +44,9 @@ def _folder() -> Path:
 def _part(args: JsonObject) -> Path:
     digest, key = store.path_of(args["digest"]).name, args["key"]
     if not isinstance(key, str) or not _KEY.fullmatch(key):
-        raise RemoteError("VerifyError", "a part's key is malformed", repr(key)[:100])
+        raise RemoteError(
+            "VerifyError", "the key of a partial transfer is not valid", repr(key)[:100]
+        )
     return _folder() / (digest + "." + key)
 
 
@@ -112,9 +114,9 @@ def _check_room(wanted: int) -> None:
     if wanted > free:
         raise RemoteError(
             "SpaceError",
-            "the host has too little room for what is to be sent",
+            "the host does not have enough space for what would be sent",
             "%d bytes needed, %d free in %s" % (wanted, free, store.ROOT),
-            "Make room on the host.",
+            "Free some space on the host.",
         )
 
 
@@ -138,7 +140,7 @@ def apply(args: JsonObject, channel: Channel) -> JsonObject:
             except ValueError as error:
                 _forget(part, kept)
                 raise RemoteError(
-                    "VerifyError", "what arrived is damaged", str(error), "Try again."
+                    "VerifyError", "the data that arrived is damaged", str(error), "Try again."
                 ) from error
             # Content, then name, then folder: after a power cut a blob is there as a whole or not
             # at all.

@@ -102,7 +102,7 @@ def answer(channel: Channel, call: JsonObject) -> JsonObject:
     """Run one verb; every failure becomes an error row."""
     verb = VERBS.get(call.get("verb", ""))
     if verb is None:
-        return {"error": ["TransferError", "the remote half knows no such verb", "", ""]}
+        return {"error": ["TransferError", "portkit's remote half has no such verb", "", ""]}
     if call.get("data"):
         channel.expect_data()
     try:
@@ -117,7 +117,7 @@ def answer(channel: Channel, call: JsonObject) -> JsonObject:
     except Exception as error:  # noqa: BLE001 - it answers, whatever a call or a file made of it
         # Of the exception only its kind: its text may quote what was in the call.
         said = "%s: %s" % (call["verb"], type(error).__name__)
-        row = ["TransferError", "the remote half could not carry out a call", said, ""]
+        row = ["TransferError", "portkit's remote half could not handle a request", said, ""]
     return {"error": [text[:16000] for text in row]}
 
 
@@ -125,10 +125,10 @@ def _from_os(error: OSError) -> "list[str]":
     import errno
 
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ["SpaceError", "the host's disk is full", str(error), "Make room on the host."]
+        return ["SpaceError", "the host's disk is full", str(error), "Free some space on the host."]
     if error.errno == errno.EROFS:
         return ["SpaceError", "the host's disk is read-only", str(error), "Make it writable."]
-    return ["HostError", "the remote half could not go on", str(error), "See the details."]
+    return ["HostError", "portkit's remote half had to stop", str(error), "Read the details above."]
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
@@ -139,7 +139,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         if frame is None:
             return
         if frame[0] != b"J":
-            raise frames.FrameError("a call was expected")
+            raise frames.FrameError("a request was expected")
         channel.answer(answer(channel, frames.parse_json(frame[1])))
         channel.drain()  # after the answer: a caller that sends sees it and stops
 

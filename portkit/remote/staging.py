@@ -29,9 +29,9 @@ def folder_of(identity: object) -> Path:
     if not folder.is_dir():
         raise RemoteError(
             "EngineError",
-            "the Instance is not on the host any more",
+            "the Instance no longer exists on the host",
             str(folder),
-            "portkit ps shows what there is.",
+            "`portkit ps` lists what exists.",
         )
     return folder
 

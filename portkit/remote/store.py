@@ -24,7 +24,7 @@ def path_of(digest: object) -> Path:
     """Where a blob is or would be; VerifyError for anything that is no digest, since this becomes a
     file's name."""
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise RemoteError("VerifyError", "a digest is malformed", repr(digest)[:100])
+        raise RemoteError("VerifyError", "a digest is not valid", repr(digest)[:100])
     return ROOT / "blobs" / "sha256" / digest[7:]
 
 
@@ -61,11 +61,11 @@ def decoded(channel: Channel, encoding: str, size: int) -> Iterator[bytes]:
         if done == size:
             decoder.finish()
     except ValueError as error:
-        raise RemoteError("VerifyError", "what arrived is damaged", str(error)) from error
+        raise RemoteError("VerifyError", "the data that arrived is damaged", str(error)) from error
     if done != size:
         raise RemoteError(
             "VerifyError",
-            "what arrived does not have the size that was announced",
+            "the data that arrived does not have the announced size",
             "%d bytes of %d" % (done, size),
         )
 

@@ -53,7 +53,9 @@ def described(args: JsonObject, channel: Channel) -> JsonObject:
     except FileNotFoundError:
         text = ""
     if len(text) > _LIMIT:
-        raise RemoteError("HostError", "what a VM was made of is longer than it may be", str(path))
+        raise RemoteError(
+            "HostError", "the description of what a VM was made of is too long", str(path)
+        )
     return {
         "text": text,
         "blobs": str(store.path_of("sha256:" + "0" * 64).parent),
@@ -103,9 +105,9 @@ def adopt(args: JsonObject, channel: Channel) -> JsonObject:
     if names != _disks(folder) or not all(_is_plain(arrived / name) for name in names):
         raise RemoteError(
             "VerifyError",
-            "the disks that came are not those that the VM has",
+            "the disks that arrived are not those that the VM has",
             "%s: %s" % (arrived, ", ".join(names)[:500]),
-            "Look who else writes there.",
+            "Check what else writes to it.",
         )
     base = instances.ROOT / "base" / (folder / "base").read_text()
     if _fit(arrived / OVERLAY, base) != str(base):  # the other host has its folders elsewhere
@@ -159,7 +161,7 @@ def _fit(overlay: Path, base: Path) -> str:
             "VerifyError",
             "the system disk of the VM has another size than its base",
             "%s: %s bytes, its base %d" % (overlay, row.get("virtual-size"), base.stat().st_size),
-            "A system disk that was made larger by hand cannot be moved.",
+            "A system disk that was enlarged by hand cannot be moved.",
         )
     return backing
 
@@ -167,9 +169,9 @@ def _fit(overlay: Path, base: Path) -> str:
 def _another_base(overlay: Path, backing: str, base: Path) -> RemoteError:
     return RemoteError(
         "VerifyError",
-        "the system disk of the VM stands on another base than it was made with",
-        "%s stands on %s, wanted %s" % (overlay, backing[:300], base),
-        "It cannot be moved like that, nor with snapshots. See who has changed that disk.",
+        "the system disk of the VM has another backing file than it was made with",
+        "%s is based on %s, expected %s" % (overlay, backing[:300], base),
+        "It cannot be moved like that, nor with snapshots. Find out who has changed that disk.",
     )
 
 

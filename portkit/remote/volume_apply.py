@@ -58,9 +58,9 @@ def _check_room(root: Root, wanted: int) -> None:
     if wanted > free:
         raise RemoteError(
             "SpaceError",
-            "the host has too little room for a folder's content",
+            "the host does not have enough space for a folder's content",
             "%d bytes needed, %d free in %s" % (wanted, free, os.fsdecode(root.key)),
-            "Make room on the host.",
+            "Free some space on the host.",
         )
 
 
@@ -99,7 +99,7 @@ class _Shape:
             kind = stat.S_IFCHR if row.kind == tree.CHARACTER else stat.S_IFBLK
             os.mknod(name, kind | 0o600, row.device, dir_fd=folder)
         else:
-            raise ValueError("an entry of that kind is not made: %r" % row.path[:200])
+            raise ValueError("portkit does not create an entry of that kind: %r" % row.path[:200])
 
     def _make_file(self, folder: int, name: bytes, row: Row) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -115,7 +115,9 @@ class _Shape:
     def _link(self, row: Row) -> None:
         with self._root.entry(row.target) as first:
             if first.kind != tree.FILE:
-                raise ValueError("a name for what is no file: %r" % row.path[:200])
+                raise ValueError(
+                    "a second name for something that is not a file: %r" % row.path[:200]
+                )
             hashes = self._known.recall(first.status)
             folder, name = self._root.place(row.path)
             # Not by its name, which might be another's by now (AT_SYMLINK_FOLLOW, link(2)).
@@ -265,8 +267,8 @@ def _check_kind(found: Found, row: Row) -> None:
     if found.kind != row.kind:
         raise RemoteError(
             "VerifyError",
-            "somebody else writes to the target folder",
-            "%r is of another kind than it was made" % row.path[:200],
+            "another process writes to the target folder",
+            "%r has changed into another kind of file" % row.path[:200],
             "Stop what writes there, and try again.",
         )
 
@@ -300,7 +302,7 @@ def _give_xattrs(found: Found, row: Row) -> None:
                     raise
                 raise RemoteError(
                     "HostError",
-                    "the target's file system does not take an attribute",
+                    "the target's file system does not support an attribute",
                     "%s of %r: %s" % (os.fsdecode(name), row.path[:200], error),
-                    "Use a file system there that has such attributes, ext4 or xfs say.",
+                    "Use a file system there that supports such attributes, such as ext4 or xfs.",
                 ) from error

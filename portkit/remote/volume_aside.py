@@ -34,7 +34,7 @@ class _Place:
     def __init__(self, path: str, identity: str) -> None:
         parent, name = os.path.split(path)
         if name != _DATA or not os.path.isabs(path) or os.path.normpath(path) != path:
-            raise RemoteError("HostError", "no volume has its content there", repr(path)[:300])
+            raise RemoteError("HostError", "no volume stores its content there", repr(path)[:300])
         self.parent = Path(parent)
         self.data = self.parent / _DATA
         self.was = self.parent / ("portkit-was-" + identity)
@@ -116,7 +116,7 @@ def aside(args: JsonObject, channel: Channel) -> JsonObject:
     places = [_Place(str(row["path"]), identity) for row in wanted]
     rows = aside_records.read(identity)
     if rows is not None and [row["path"] for row in rows] != [str(row["path"]) for row in wanted]:
-        what = "the Move has set other volumes aside"
+        what = "the Move has already set other volumes aside"
         raise RemoteError("HostError", what, str(aside_records.path_of(identity)))
     if rows is None:
         rows = [
@@ -175,7 +175,7 @@ def _require_free(
         if names and marker["role"] == "target":
             raise RemoteError(
                 "ConflictError",
-                "a Move that has not ended has taken a volume of the target",
+                "a Move that has not ended is using a volume of the target",
                 "%s: %s" % (", ".join(names)[:1000], marker["id"]),
                 "End that Move first: portkit resume %s, or portkit rollback %s"
                 % (marker["id"], marker["id"]),
@@ -199,9 +199,9 @@ def _require_plain(name: str, place: _Place) -> None:
         why = ": something is mounted at %s" % ", ".join(mounted)[:1000] if mounted else ""
         raise RemoteError(
             "IncompatibleError",
-            "the content of a volume cannot be set aside",
-            "%s is no plain folder%s" % (data, why),
-            "Let the data go into a volume of another name: --volumes %s=clone." % name,
+            "the data of a volume cannot be set aside",
+            "%s is not a plain folder%s" % (data, why),
+            "Put the data into a volume with a new name: --volumes %s=clone." % name,
         )
 
 
@@ -221,13 +221,14 @@ def _require_own(row: Row, place: _Place, others: "Dict[str, Optional[List[Row]]
     if here == row["new"] and not newer:
         return
     elsewhere = (
-        "Move it elsewhere, so that there is no %s, and call the same again. %s is beside it."
+        "Move it elsewhere, so that there is no %s, and run the same command again. %s is beside "
+        "it."
     )
     raise RemoteError(
         "ConflictError",
-        "a volume of the target has other content than the Move has put there",
+        "a volume of the target has other data than the Move has put there",
         "%s, %s" % (place.data, "of the newer Move %s" % newer if newer else "of no Move"),
-        "Take the newer Move back first: portkit rollback %s" % newer
+        "Roll the newer Move back first: portkit rollback %s" % newer
         if newer
         else elsewhere % (place.data, place.was.name),
     )
@@ -250,9 +251,9 @@ def back(args: JsonObject, channel: Channel) -> JsonObject:
     gone = [row for row, place in places if not place.is_aside() and place.inode() != row["inode"]]
     stuck = [found for _, place in places for found in _clear(place)]
     if held:
-        raise _together(held, "All other volumes have what they had. ")
+        raise _together(held, "All other volumes have their earlier data again. ")
     if stuck:
-        raise _together(stuck, "Every volume has what it had. ")
+        raise _together(stuck, "Every volume has its earlier data again. ")
     told = [row for row in gone if not row["lost"]]
     if told:
         for row in gone:
@@ -260,10 +261,10 @@ def back(args: JsonObject, channel: Channel) -> JsonObject:
         aside_records.write(identity, gone)
         raise RemoteError(
             "ConflictError",
-            "what a volume of the target had before the Move is not there any more",
+            "the earlier data of a volume of the target no longer exists",
             ", ".join(row["path"] for row in told)[:2000],
-            "Somebody removed it with the volume, or put it back by hand. The same rollback, "
-            "called again, goes on without it.",
+            "It was removed with the volume, or put back by hand. Run the same rollback again to "
+            "continue without it.",
         )
     aside_records.forget(identity)
     return {}
@@ -279,19 +280,23 @@ def _put_back(
             if mounted:
                 raise RemoteError(
                     "ConflictError",
-                    "a volume of the target does not get back what it had, because something is "
-                    "mounted in it",
+                    "the earlier data of a volume cannot be put back, because something is "
+                    "mounted in the volume",
                     ", ".join(mounted)[:1000],
-                    "Unmount it (umount %s), and call the same again." % mounted[-1],
+                    "Unmount it (umount %s), and run the same command again." % mounted[-1],
                 )
             _require_own(row, place, others)
         place.put_back()
     except RemoteError as error:
         return [error]
     except OSError as error:
-        what = "a volume of the target does not get back what it had"
+        what = "the earlier data of a volume could not be put back"
         details = "%s: %s" % (place.data, error)
-        return [RemoteError("HostError", what, details, "Mend that, and call the same again.")]
+        return [
+            RemoteError(
+                "HostError", what, details, "Fix the cause, and run the same command again."
+            )
+        ]
     return []
 
 
@@ -305,10 +310,10 @@ def _clear(place: _Place) -> List[RemoteError]:
         return [
             RemoteError(
                 "HostError",
-                "what a volume of the target had of the Move cannot be removed",
+                "the data that the Move put into a volume of the target cannot be removed",
                 "%s: %s" % (place.parent, error),
-                "Remove it by hand (portkit-gone-..., lsattr says what is immutable), and call the "
-                "same again.",
+                "Remove it by hand (portkit-gone-...; lsattr shows what is immutable), and run "
+                "the same command again.",
             )
         ]
     return []

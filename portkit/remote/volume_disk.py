@@ -39,7 +39,7 @@ def name_of(row: Dict[str, object]) -> str:
     """A volume's name, checked: it becomes a file's name and a label."""
     name = row["name"]
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise RemoteError("HostError", "a volume's name is malformed", repr(name)[:100])
+        raise RemoteError("HostError", "the name of a volume is not valid", repr(name)[:100])
     return name
 
 
@@ -74,9 +74,9 @@ def content(folder: object, own_root: Path) -> str:
             return folder
     raise RemoteError(
         "HostError",
-        "the folder of a volume's content is none of portkit's and of no Docker volume",
+        "the folder of a volume's content belongs neither to portkit nor to a Docker volume",
         repr(folder)[:300],
-        "Bring the content to a folder of portkit's first.",
+        "Copy the content to a folder of portkit's first.",
     )
 
 
@@ -138,7 +138,7 @@ def _root(folder: str) -> Iterator[str]:
         if not _ATTRIBUTE.fullmatch(name):
             raise RemoteError(
                 "EngineError",
-                "an attribute of a volume's own folder has a name that debugfs does not take",
+                "an attribute of a volume's own folder has a name that debugfs does not accept",
                 "%s: %s" % (folder, ascii(name)[:300]),
                 "Remove it there: setfattr -x.",
             )
@@ -210,9 +210,9 @@ def _debugfs(path: Path, commands: Iterator[str], run: Run, *, write: bool = Fal
 def _confused(said: bytes) -> RemoteError:
     return RemoteError(
         "EngineError",
-        "debugfs did not do what it was asked for",
+        "debugfs did not do what portkit requested",
         said.decode("utf-8", "replace"),
-        "Install e2fsprogs 1.46 or newer there.",
+        "Install e2fsprogs 1.46 or newer on the host.",
     )
 
 

@@ -42,7 +42,7 @@ class Sender:
                 "HostError",
                 "the folder is too large for an index",
                 "%d bytes of it" % tree.MAX_INDEX,
-                "Move it by other means.",
+                "Move this data by other means.",
             )
         self._content += content
         self._held += tree.record(payload)
@@ -89,7 +89,7 @@ def sound() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise RemoteError("VerifyError", "what arrived is damaged", str(error)) from error
+        raise RemoteError("VerifyError", "the data that arrived is damaged", str(error)) from error
 
 
 @contextmanager

@@ -97,7 +97,7 @@ class Found(NamedTuple):
         """A descriptor of its content. OSError where it is no regular file: to open a device is to
         use it."""
         if not stat.S_ISREG(self.status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", os.fsdecode(self.path))
+            raise OSError(errno.EINVAL, "it is not a regular file", os.fsdecode(self.path))
         return os.open(self.handle, flags)
 
     def content(self) -> OfFile:
@@ -137,16 +137,18 @@ class Root:
 
     def __init__(self, path: object) -> None:
         if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
-            raise RemoteError("HostError", "a folder has no absolute path", repr(path)[:200])
+            raise RemoteError("HostError", "the path of a folder is not absolute", repr(path)[:200])
         try:
             # The user's own path may lead over symlinks: /var/lib/docker is often one.
             self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise RemoteError("HostError", "there is no such folder", str(error)) from error
+            raise RemoteError("HostError", "the folder does not exist", str(error)) from error
         self.key = os.fsencode(os.readlink("/proc/self/fd/%d" % self.descriptor))
         if self.key == b"/":
             self.close()
-            raise RemoteError("HostError", "a host's whole file system is no volume", repr(path))
+            raise RemoteError(
+                "HostError", "the root of a host's file system cannot be a volume", repr(path)
+            )
         self.mounts = mounts.below(self.key)
         self._last: Tuple[bytes, int] = (b"", os.dup(self.descriptor))
 
@@ -276,7 +278,7 @@ def check_depth(path: bytes, depth: int) -> None:
     if depth >= tree.MAX_DEPTH or len(path) > tree.MAX_PATH - tree.MAX_NAME - 1:
         raise RemoteError(
             "HostError",
-            "a folder's tree is too deep",
+            "a folder contains too many levels of folders",
             "%r..." % path[:200],
-            "Move what is that deep by other means, or out of the folder.",
+            "Move the deepest folders out of it, or move them by other means.",
         )

@@ -139,7 +139,7 @@ class _Scan:
         self.entries += 1
         if self.entries > tree.MAX_ENTRIES:
             why = "the folder has more than %d entries" % tree.MAX_ENTRIES
-            raise RemoteError("HostError", why, "", "Move it by other means.")
+            raise RemoteError("HostError", why, "", "Move this data by other means.")
         if found.path in self._root.mounts:
             self._pending.append((Row(found.path, tree.MOUNT), None))
             return
@@ -341,7 +341,7 @@ def block_of(content: Optional[Content], want: Want, exact: bool) -> Optional[Bl
     if exact and (len(data) != want.length or not tree.equal(digest, want.expected, len(data))):
         raise RemoteError(
             "VerifyError",
-            "somebody still writes to the folder",
+            "something still writes to the folder",
             "a block of %r is not what it was some seconds ago" % want.path[:200],
             "Stop what writes there, and try again.",
         )

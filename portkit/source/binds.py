@@ -17,7 +17,9 @@ from portkit.wire.json_types import JsonObject
 
 # The time zone and the like: whatever the source host has there may be seen by the App anyway.
 _HARMLESS = ("/etc/localtime", "/etc/timezone")
-_CARRY = "If it is to travel, allow it: --carry {}. If the App can do without it, remove the mount."
+_CARRY = (
+    "To move it along, allow it with --carry {0}. If the App can do without it, remove the mount."
+)
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ def _overlapping(bind: Bind, folders: Collection[str]) -> Finding | None:
     outer = next((each for each in around if _below(bind.source, each)), None)
     if outer is None:
         return None
-    message = f"{bind.source[:200]} is bound, and so is {outer[:200]}, which holds it"
-    return _error(bind, message, "Bind one of them only, or put the data into a volume.")
+    message = f"{bind.source[:200]} is mounted, and so is {outer[:200]}, which contains it"
+    return _error(bind, message, "Mount only one of them, or put the data into a volume.")
 
 
 def judged(bind: Bind, carry: Collection[str]) -> Finding:
@@ -99,18 +101,18 @@ def judged(bind: Bind, carry: Collection[str]) -> Finding:
     try:
         path = values.checked_source(bind.source)
     except ValueError as error:
-        return _error(bind, f"the bind mount on {bind.target[:200]} does not travel: {error}", "")
+        return _error(bind, f"the bind mount on {bind.target[:200]} cannot be moved: {error}", "")
     kind = "a folder" if bind.file is None else "a file"
     allowed = any(_below(path, posixpath.normpath(each)) for each in carry)
     home = bind.read_only and _is_a_projects(bind.home) and _below(path, bind.home)
     if not (allowed or bind.own or home or (bind.file is not None and path in _HARMLESS)):
-        message = f"{what} is {kind} of the source host, which travels only where you allow it"
+        message = f"{what} is {kind} of the source host, which is moved only if you allow it"
         return _error(bind, message, _CARRY.format(bind.source))
     how = "as a volume" if bind.file is None else "with the App's configuration"
     return Finding(
         "bind-carried",
         Severity.INFO,
-        f"{what}, {kind} of the source host, travels {how}",
+        f"{what}, {kind} of the source host, is moved {how}",
         services=(bind.service,),
     )
 

@@ -41,7 +41,7 @@ class InBundle:
         needs = self._bundle.needs(store)
         missing = set(needs) - (held(target, needs) if target else set())
         sizes = {digest: needs[digest] for digest in missing}
-        name = target.name if target else "a host that cannot be asked"
+        name = target.name if target else "a host that cannot be reached"
         return compat.lacking(self._bundle.document.made_for, name, sizes)
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:

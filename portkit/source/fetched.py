@@ -42,7 +42,8 @@ def fetch(blob: Blob, folder: Folder, store: Store, observer: Observer) -> None:
         store.add_file(path, blob.digest, move=True)
     except ValueError as error:
         raise VerifyError(
-            "what a host sends of a VM's disk is malformed", details=f"{folder.host.name}: {error}"
+            "the data that a host sends of a VM's disk is malformed",
+            details=f"{folder.host.name}: {error}",
         ) from error
     finally:
         path.unlink(missing_ok=True)
@@ -66,7 +67,7 @@ def _read(side: Side, wants: list[Want]) -> Iterator[tree.Block]:
     for payload in tree.records(streams.plain(came, side.encoding), most):
         block = tree.unpack_block(payload)
         if not wants[0].number <= block.number <= wants[-1].number:
-            raise ValueError("a block was not asked for")
+            raise ValueError("it contains a block that was not requested")
         yield block
 
 

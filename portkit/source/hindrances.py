@@ -45,7 +45,8 @@ def _container(one: Container) -> Iterator[Finding]:
     if one.HostConfig.AutoRemove:
         yield _error(
             "source-removed",
-            f"{one.name} is removed when it stops (--rm), so that nothing could be taken back",
+            f"{one.name} is removed when it stops (--rm), so a failed Move could not start it "
+            "again",
             "Start it without --rm first.",
             one.service,
         )
@@ -57,7 +58,7 @@ def _container(one: Container) -> Iterator[Finding]:
         yield _error(
             "source-scheduled",
             f"{one.name} belongs to a scheduler, which would start it again",
-            "Move it by the scheduler's own means.",
+            "Move it with the scheduler's own tools.",
             one.service,
         )
 
@@ -67,14 +68,14 @@ def _stopped(seen: Seen) -> Finding:
     names = ", ".join(each.name for each in seen.containers)
     return _error(
         "source-stopped",
-        f"{names[:200]} does not run",
-        "If this is still the App that serves, start it first. If it has moved away, move it from "
-        "where it runs now.",
+        f"{names[:200]} is not running",
+        "If this is still the App that serves, start it first. If it has moved away, move it "
+        "from the host where it runs now.",
     )
 
 
 def _scaled(service: str, count: int) -> Finding:
-    message = f"the service {service} has {count} containers, and portkit moves one"
+    message = f"the service {service} has {count} containers, and portkit moves only one"
     return _error("source-scaled", message, "Scale it down to one first.", service)
 
 

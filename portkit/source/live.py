@@ -15,7 +15,7 @@ from portkit.model import Facts, Finding, Severity, virtualises
 
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 _OLDEST_LIBVIRT = (9, 0)  # older ones are not supported by portkit at all
-WITHOUT = "Move it without --live: it is stopped, and starts anew on the target."
+WITHOUT = "Move it without --live: it is then stopped, and starts anew on the target."
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ def _of_hosts(source: LiveHost, target: LiveHost) -> Iterator[Obstacle]:
     for host in (source, target):
         if not host.by_root:
             yield Obstacle(
-                f"{host.name} is not reached by ssh as root: QEMU's sockets cannot be forwarded",
+                f"{host.name} is not reached by ssh as root, so QEMU's sockets cannot be forwarded",
                 f"Log in there as root, or: {WITHOUT[0].lower()}{WITHOUT[1:]}",
             )
         if version(host.libvirt) < _OLDEST_LIBVIRT:
             yield Obstacle(f"libvirt {host.libvirt or '(none)'} on {host.name} is older than 9.0")
     if not version(source.qemu) or not version(target.qemu):
-        yield Obstacle("the version of QEMU is not known on both hosts")
+        yield Obstacle("the version of QEMU is unknown on one of the hosts")
     elif version(target.qemu) < version(source.qemu):
         yield Obstacle(
             f"QEMU on {target.name} ({target.qemu}) is older than on {source.name} "
-            f"({source.qemu}): a guest goes only to the same version or a newer one"
+            f"({source.qemu}): a guest can only move to the same version or a newer one"
         )
 
 
@@ -73,9 +73,9 @@ def untried(source: LiveHost, target: LiveHost) -> tuple[Finding, ...]:
         Finding(
             "live-confined",
             Severity.WARNING,
-            f"{host.name} confines its guests by {', '.join(host.confined)}: whether QEMU may use "
-            "portkit's sockets there was not tested; if not, the Move fails, and the VM goes on "
-            "at its source",
+            f"{host.name} confines its guests with {', '.join(host.confined)}, and whether QEMU "
+            "may use portkit's sockets there was not tested. If it may not, the Move fails and "
+            "the VM continues at its source",
             remedy=WITHOUT,
         )
         for host in rows
@@ -86,7 +86,7 @@ def _of_guest(guest: LiveGuest, source: LiveHost, target: LiveHost) -> Iterator[
     if guest.architecture != "x86_64":
         yield Obstacle(f"its architecture is {guest.architecture}; only x86_64 is supported")
     if guest.uefi:
-        yield Obstacle("it was started by UEFI, whose variables cannot be taken along")
+        yield Obstacle("it was started with UEFI, whose variables cannot be moved")
     if guest.machine not in target.machines:
         yield Obstacle(f"QEMU on {target.name} has no machine type {guest.machine}")
     if guest.virtual == "kvm" and not target.kvm:
@@ -96,10 +96,9 @@ def _of_guest(guest: LiveGuest, source: LiveHost, target: LiveHost) -> Iterator[
             yield Obstacle(f"{target.name} cannot give it its processor, {guest.cpu}")
     elif guest.virtual == "kvm" or version(source.qemu) != version(target.qemu):
         yield Obstacle(
-            "its processor is whatever its host can give, which may be another one on "
-            f"{target.name}",
-            f"{WITHOUT} To move it live from then on, set x-portkit.cpu_model in its App to a "
-            "model that both hosts have, such as Nehalem.",
+            f"its processor is whatever its host provides, which may differ on {target.name}",
+            f"{WITHOUT} To move it live in future, set x-portkit.cpu_model in its App to a model "
+            "that both hosts have, such as Nehalem.",
         )
 
 
@@ -122,7 +121,7 @@ def refuse(source: Host, vm: str, target: Host, *, but: str = "") -> tuple[Findi
         guest = live_guest(here.description(vm))
         if not here.condition(vm).runs:
             raise ConflictError(
-                "only a VM that runs can move live",
+                "only a running VM can move live",
                 details=f"{vm} on {source.name}",
                 resolution="Start it: portkit start. Or move it without --live.",
             )

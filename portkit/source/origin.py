@@ -214,7 +214,7 @@ class Machine:
             return ()
         if self._engine.seen(self._domain.id).running:
             raise ConflictError(
-                "the App runs at its source",
+                "the App is running at its source",
                 details=f"{self._domain.id} on {self._host.name}",
                 resolution="Nothing was deleted. Find out who started it there.",
             )

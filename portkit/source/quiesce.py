@@ -74,8 +74,8 @@ def _made(engine: DockerSource, live: Live, move: str) -> Live:
     ]
     if lost:
         raise EngineError(
-            "a container of the App is not on the target any more",
+            "a container of the App no longer exists on the target",
             details=f"{', '.join(lost)} of {move}",
-            resolution="Somebody removed it: see docker ps -a there.",
+            resolution="It was removed: run `docker ps -a` there.",
         )
     return replace(live, containers=there)

@@ -79,9 +79,9 @@ def _parsed(what: str) -> tuple[str, str]:
     kind, sign, name = what.partition(":")
     if kind not in KINDS or not sign or not name:
         raise AppError(
-            "there is nothing of that kind to show",
+            "portkit cannot show that",
             details=f"{what[:200]!r} is neither container:NAME nor project:NAME",
-            resolution="Give the name of a container, or of a project as docker compose ls has it.",
+            resolution="Name a container or a project; `docker compose ls` lists projects.",
         )
     return kind, name
 
@@ -197,10 +197,10 @@ class Running(OnHost):
             binds = _binds(engine, self._seen)
         if changed := [each.source for each in binds if each not in self._binds]:
             raise PortkitError(
-                "a file that is bound into the App has changed since the Move began",
+                "a file that is mounted into the App has changed since the Move began",
                 details=", ".join(changed)[:500],
-                resolution="Take the Move back, and move the App while nothing writes to it; or "
-                "bind the folder that it is in.",
+                resolution="Roll the Move back, and move the App while nothing writes to the "
+                "file. Or mount the folder that contains it.",
             )
         return self.images(app, store, clock)
 
@@ -251,19 +251,20 @@ def chosen(volumes: Sequence[Volume], on_taken: Mapping[str, OnTaken]) -> tuple[
     known = {name for each in volumes for name in (each.engine_name, each.name) if name}
     if unknown := sorted(set(on_taken) - known - {""}):
         raise AppError(
-            "the App has no volume of that name",
+            "the App has no volume with that name",
             details=f"{', '.join(unknown)[:300]}; it has {', '.join(sorted(known)) or 'none'}",
-            resolution="Name one of these in --volumes NAME=..., or leave NAME= out for all.",
+            resolution="Name one of these in --volumes NAME=..., or leave out NAME= to choose "
+            "for all.",
         )
     for name in on_taken:
         fitting = [each for each in volumes if name and name in (each.engine_name, each.name)]
         if len({each.engine_name or each.name for each in fitting}) > 1:
             about = ", ".join(f"{each.engine_name} ({each.name})" for each in fitting)
             raise AppError(
-                "a name in --volumes fits two volumes of the App",
+                "a name in --volumes matches two volumes of the App",
                 details=f"{name}: {about}"[:500],
-                resolution="Name each by the other of its names: the engine's comes first above, "
-                "and that of the compose file is in brackets.",
+                resolution="Name each by its other name: the engine's name comes first above, "
+                "and the compose file's name is in brackets.",
             )
     found = []
     for each in volumes:
@@ -284,8 +285,8 @@ def _changed(host: Host, one: Container, image: Artifact, store: Store, clock: C
 
 def _data_finding(names: Sequence[str]) -> Finding:
     message = (
-        f"the data of {len(names)} volumes travels while the App runs, and what changes meanwhile "
-        "after it was stopped"
+        f"the data of {len(names)} volumes is copied while the App runs, and what changes "
+        "meanwhile after the App was stopped"
     )
     return Finding("data-carried", Severity.INFO, message, tuple(name[:80] for name in names))
 
@@ -293,16 +294,19 @@ def _data_finding(names: Sequence[str]) -> Finding:
 def _layer_findings(service: str, made: Changed) -> Iterator[Finding]:
     if made.digest:
         message = (
-            f"{service}: {made.paths} files and folders that it has changed in its image travel as "
-            f"a layer of {made.size_bytes} bytes"
+            f"{service}: {made.paths} files and folders that it has changed in its image are "
+            f"moved as a layer of {made.size_bytes} bytes"
         )
         yield Finding("container-changed", Severity.INFO, message, (), "", (service,))
     if not made.exact:
-        message = f"{service}: whether all that it has changed in its image was found is not known"
+        message = (
+            f"{service}: it is not known whether everything was found that it has changed "
+            "in its image"
+        )
         yield Finding("container-changed", Severity.WARNING, message, (), "", (service,))
     if made.missing:
         more = f" and {made.untold} more" if made.untold else ""
-        message = f"{service}: changed in its image, and not carried: {len(made.missing)}{more}"
+        message = f"{service}: changed in its image but not moved: {len(made.missing)}{more}"
         yield Finding("container-changed", Severity.WARNING, message, made.missing, "", (service,))
 
 

@@ -124,13 +124,13 @@ class RunningVM:
                 raise ConflictError(
                     f"{each.app} runs there as {each.form}, and its VM does not",
                     details=f"{identity} on {self.name}",
-                    resolution="Move what runs: portkit move container:NAME, or project:NAME for "
-                    "several services.",
+                    resolution="Move what is running: portkit move container:NAME, or "
+                    "project:NAME for several services.",
                 )
 
     def _findings(self) -> Iterator[Finding]:
         if not self._domain.running:
-            message = "the VM does not run at its source; on the target it is started"
+            message = "the VM is not running at its source, and will be started on the target"
             yield Finding("source-stopped", Severity.WARNING, message)
 
     @property
@@ -156,17 +156,17 @@ class RunningVM:
         gives what that form needs."""
         if len(forms) != 1:
             raise AppError(
-                "a VM is moved in one form",
-                details=f"{self._what}: asked for {', '.join(forms)}",
-                resolution="Leave --form out to move its disks, or give --form image to make "
-                "containers of it.",
+                "a VM can be moved in only one form",
+                details=f"{self._what}: requested {', '.join(forms)}",
+                resolution="Leave out --form to move its disks, or use --form image to turn it "
+                "into containers.",
             )
         (self._form,) = forms
         if self._keeps_running and self._form is not Form.DISK:
             raise AppError(
-                "a VM that goes on running is moved as a disk",
-                details=f"{self._what}: asked for {self._form}, without a stop",
-                resolution="Leave --live out, or --form.",
+                "a VM that keeps running can only be moved as a disk",
+                details=f"{self._what}: requested {self._form}, without a stop",
+                resolution="Leave out --live or --form.",
             )
 
     def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:
@@ -183,12 +183,12 @@ class RunningVM:
             return (*self._carried(), _LEFT_BEHIND, *quiesced)
         if self._keeps_running:
             message = (
-                "the VM goes on running while its disks and its memory travel; a prediction does "
-                "not count them"
+                "the VM keeps running while its disks and memory are copied; a prediction does "
+                "not include them"
             )
             return (Finding("data-carried", Severity.INFO, message, (self._domain.id,)),)
         message = (
-            "what the VM has written to its disks travels while it runs, and what changes "
+            "what the VM has written to its disks is copied while it runs, and what changes "
             "meanwhile after it was stopped"
         )
         carried = Finding("data-carried", Severity.INFO, message, (self._domain.id,))
@@ -197,8 +197,8 @@ class RunningVM:
     def _carried(self) -> Iterator[Finding]:
         if self._disks:
             message = (
-                f"the data of {len(self._disks)} volumes is read from their disks after the VM was "
-                "stopped, all of it while nobody serves; a prediction does not count it"
+                f"the data of {len(self._disks)} volumes is read from their disks after the VM "
+                "was stopped, all of it while the App is down; a prediction does not include it"
             )
             yield Finding("data-carried", Severity.INFO, message, (self._domain.id,))
 
@@ -270,7 +270,7 @@ class RunningVM:
                 "the VM has other disks than its App has volumes",
                 details=f"{self._domain.id} on {self.name}: disks {sorted(self._disks)}, volumes "
                 f"{sorted(names)}",
-                resolution="Move it as a disk, or its App anew from its compose file.",
+                resolution="Move it as a disk, or move its App again from its compose file.",
             )
         for number, name in sorted(names.items()):
             yield LiveVolume(number, name, self._disks[number], way=spec.way(number), image=True)
@@ -286,7 +286,7 @@ def _engine(host: Host) -> closing[LibvirtSource]:
 
 def _not_quiesced(service: Service) -> Finding:
     message = (
-        f"{service.name}: its commands of x-portkit.quiesce run in containers only; the VM is "
+        f"{service.name}: its x-portkit.quiesce commands run in containers only; the VM is "
         "powered off without them"
     )
     return Finding("not-quiesced", Severity.WARNING, message, (), "", (service.name,))
@@ -295,34 +295,34 @@ def _not_quiesced(service: Service) -> Finding:
 _LEFT_BEHIND = Finding(
     "system-disk-left",
     Severity.WARNING,
-    "what the VM has written outside of its volumes stays behind on its system disk: its "
-    "containers begin with their images",
+    "what the VM has written outside of its volumes stays on its system disk: its containers "
+    "start from their images",
 )
 
 
 def _no_image(digest: str, host: str, error: PortkitError | None) -> AppError:
     return AppError(
-        "an image that the VM was made of is not here any more",
-        details=f"{digest}: neither in the Store of this machine nor in an engine on {host}"
+        "an image that the VM was made from cannot be found",
+        details=f"{digest}: it is neither in the Store of this machine nor in an engine on {host}"
         + (f" ({error.brief})" if error else ""),
-        resolution=f"Load it into {host}'s engine, from a host that has it (docker save, docker "
-        "load), and try again; or move the VM as a disk: leave --form out.",
+        resolution=f"Load it into {host}'s engine from a host that has it (docker save, docker "
+        "load), and try again. Or leave out --form to move the VM as a disk.",
     )
 
 
 def _moved(identity: str, host: str) -> ConflictError:
     return ConflictError(
-        "the VM has moved away before: its data is old",
-        details=f"{identity} on {host} is stopped since",
-        resolution="Move it from where it runs now; portkit moves says where that is. To use the "
-        f"old data all the same: portkit start {identity} --on {host}",
+        "the VM has moved away before, so its data is old",
+        details=f"{identity} on {host} has been stopped since",
+        resolution="Move it from where it runs now; `portkit moves` lists where that is. To use "
+        f"the old data nevertheless: portkit start {identity} --on {host}",
     )
 
 
 def _undescribed(identity: str, host: str) -> AppError:
     return AppError(
-        "nothing says what the VM was made of",
-        details=f"{identity} on {host}: an earlier portkit has made it, or its App could not be "
-        "described, which was told then",
-        resolution="Move its App anew from its compose file, without its data.",
+        "there is no record of what the VM was made of",
+        details=f"{identity} on {host}: it was made by an earlier portkit, or its App could not "
+        "be described, as a finding said then",
+        resolution="Move its App again from its compose file, without its data.",
     )

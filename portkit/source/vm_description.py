@@ -64,7 +64,7 @@ def decode(text: str, source: str) -> Description:
     try:
         row = strict_json.loads(text.encode(), most=strict_json.MAX_CHECKED)
         if not isinstance(row, dict) or row.get("schema") != _SCHEMA:
-            raise ValueError("it is of another version")
+            raise ValueError("it has another version")
         files = contents.decode(base64.b64decode(_text(row, "contents"), validate=True))
         cas = tuple(_texts(row, "cas"))
         names = _texts(row, "images")
@@ -75,14 +75,15 @@ def decode(text: str, source: str) -> Description:
     except (ValueError, KeyError, VerifyError) as error:
         why = error.brief if isinstance(error, VerifyError) else type(error).__name__
         raise HostError(
-            "what the host says that a VM was made of cannot be read",
+            "the host's record of what a VM was made of cannot be read",
             details=f"{source}: {why}",
-            resolution="It was made by another version of portkit: move its App anew.",
+            resolution="It was made by another version of portkit. Move its App again from its "
+            "compose file.",
         ) from None
     app = described.read(told, source)
     if len(images) != len(app.services):
         raise HostError(
-            "what the host says that a VM was made of does not fit together",
+            "the host's record of what a VM was made of is inconsistent",
             details=f"{source}: {len(app.services)} services, {len(images)} images",
         )
     return Description(app, cas, images, disk)
@@ -91,12 +92,12 @@ def decode(text: str, source: str) -> Description:
 def _text(row: dict[str, object], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str):
-        raise ValueError(f"{name} is no text")
+        raise ValueError(f"{name} is not text")
     return value
 
 
 def _texts(row: dict[str, object], name: str) -> list[str]:
     values = row.get(name)
     if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
-        raise ValueError(f"{name} is no list of texts")
+        raise ValueError(f"{name} is not a list of texts")
     return list(values)

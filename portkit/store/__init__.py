@@ -82,9 +82,9 @@ class Writer:
         digest = self.digest
         if size is not None and size != self.size:
             raise VerifyError(
-                "a blob does not have the size that was announced",
+                "a blob does not have the announced size",
                 details=f"{self.size} bytes came, {size} were announced",
-                resolution="Try again; if it stays, the source is damaged.",
+                resolution="Try again. If the error persists, the source is damaged.",
             )
         _expect(digest, expected)
         with self._store.space():
@@ -105,7 +105,7 @@ def _expect(digest: str, expected: str | None) -> None:
         raise VerifyError(
             "content does not match its digest",
             details=f"is {digest}, should be {expected}",
-            resolution="Try again; if it stays, the source is damaged or was altered.",
+            resolution="Try again. If the error persists, the source is damaged or was altered.",
         )
 
 
@@ -139,7 +139,8 @@ class Store:
             raise SpaceError(
                 f"the Store cannot be written: {error.strerror}",
                 details=str(self.root),
-                resolution="Make room there, or set PORTKIT_STORE to a folder with room.",
+                resolution="Free some space there, or set PORTKIT_STORE to a folder with more "
+                "space.",
             ) from error
 
     def free(self) -> int:
@@ -153,7 +154,8 @@ class Store:
             raise SpaceError(
                 brief,
                 details=f"{need} bytes needed, {free} free in {self.root}",
-                resolution="Make room there, or set PORTKIT_STORE to a folder with room.",
+                resolution="Free some space there, or set PORTKIT_STORE to a folder with more "
+                "space.",
             )
 
     # ---------------------------------------------------------------- blobs
@@ -175,10 +177,10 @@ class Store:
             raise self._missing(digest)
         if not self.has(digest):
             raise VerifyError(
-                "a blob in the Store was damaged, and has been removed",
+                "a blob in the Store was damaged and has been removed",
                 details=str(path),
-                resolution="Run the same command again: what is missing is then made or fetched. "
-                "If it happens again, check this machine's disk and memory.",
+                resolution="Run the same command again, which creates or fetches what is "
+                "missing. If it happens again, check this machine's disk and memory.",
             )
         return path
 
@@ -237,9 +239,9 @@ class Store:
         """The content of a small blob; VerifyError when it is over `limit` or altered."""
         if self.size(digest) > limit:
             raise VerifyError(
-                "a blob is larger than it may be",
+                "a blob is larger than allowed",
                 details=f"{digest}: {self.size(digest)} bytes, at most {limit}",
-                resolution="It was made by something else than portkit; pack the App again.",
+                resolution="It was not made by portkit; pack the App again.",
             )
         data = self.path(digest).read_bytes()
         # Small and read as a whole: hashed each time, whatever was seen of the file before.
@@ -328,7 +330,7 @@ class Store:
             raise PortkitError(
                 "the Store's index cannot be read",
                 details=f"{path}: {error}",
-                resolution=f"Move {path} away: artifacts are then packed again.",
+                resolution=f"Move {path} away; portkit then packs artifacts again.",
             ) from None
 
     @contextmanager

@@ -27,13 +27,13 @@ def artifact_from(data: bytes) -> Artifact:
     try:
         row = strict_json.loads(data)
         if not isinstance(row, dict) or row.get("schema") != _SCHEMA:
-            raise ValueError("it is of another schema")
+            raise ValueError("it has another schema")
         artifact = _adapter().validate_json(data)  # a ValidationError is a ValueError
     except ValueError as error:
         raise VerifyError(
             "an artifact's manifest cannot be read",
             details=_reason(error),
-            resolution="It was made by another version; pack the App again.",
+            resolution="It was made by another version of portkit; pack the App again.",
         ) from None
     for digest in (artifact.digest, *(blob.digest for blob in artifact.blobs)):
         check_digest(digest)

@@ -75,7 +75,7 @@ def send(
         if host.remote.lost or artifact.form is not Form.IMAGE:
             raise
         # Layers that the engine had may have gone with another Move that was rolled back.
-        observer.message(f"{error.brief}; once more, with what the host has now")
+        observer.message(f"{error.brief}; trying again with what the host has now")
         deliveries = _bring(artifact, store, host, observer, move, parcels or {})
     after = host.counters()
     return Transfer(

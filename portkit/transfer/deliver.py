@@ -57,7 +57,7 @@ def deliver(
             # engine, the host could not read a base out of it.
             if link.remote.lost or not job.used:
                 raise
-            observer.message(f"{error.brief}; once more, without what the host has")
+            observer.message(f"{error.brief}; trying again without what the host has")
             job.note.forget()
             return _Job(blob, store, link, None, observer, told).run()
 
@@ -389,4 +389,6 @@ class Pace:
 def _reason(how: Packing, packed: bool, rate: float | None, copied: int) -> str:
     link = "a link of unknown speed" if rate is None else f"a link of {rate / 1e6:.1f} MB/s"
     level = "content that is compressed already" if packed else f"level {how.level} for {link}"
-    return ("a recipe against what is there; " if copied else "nothing alike is there; ") + level
+    return (
+        "a recipe from what the target has; " if copied else "the target has nothing similar; "
+    ) + level

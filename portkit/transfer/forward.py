@@ -78,7 +78,7 @@ def bring(
     for each in order:
         if each.digest not in parcels and not store.has(each.digest):
             raise VerifyError(
-                "what a blob of the bundle is made from is neither here nor on the host",
+                "the base of a blob in the bundle is neither here nor on the host",
                 details=f"{each.digest}, {each.size} bytes, for {blob.digest}",
                 resolution="Pack the App again without --for, or for this host's own inventory.",
             )

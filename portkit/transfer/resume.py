@@ -117,7 +117,7 @@ class Retries:
         if pause is None:
             raise error
         self.count += 1
-        self._observer.message(f"{error.brief}; again in {pause:g} s")
+        self._observer.message(f"{error.brief}; trying again in {pause:g} s")
         self._link.pause(pause)
 
 

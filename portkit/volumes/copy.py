@@ -43,8 +43,8 @@ class Copy:
     ) -> None:
         if origin.host.remote is target.host.remote:
             raise HostError(
-                "a folder is copied over two connections",
-                details=f"both ends are one connection to {origin.host.name}",
+                "copying a folder needs two connections",
+                details=f"both ends use the same connection to {origin.host.name}",
                 resolution="Connect twice to copy within a host.",
             )
         self._origin, self._target = origin, target
@@ -222,15 +222,15 @@ class _Try:
         if source.index.rows != before.rows:
             changed = _first_change(before, source.index)
             raise VerifyError(
-                "somebody still writes to the folder",
+                "something still writes to the folder",
                 details=f"{changed} in {self.origin.folder.path} changed during the last pass",
                 resolution="Stop what writes there, and try again.",
             )
         raise VerifyError(
-            "the folder on the target is not the same",
+            "the folder on the target differs from its source",
             details=first_difference(wanted, target.index),
-            resolution="See that nobody writes there, and try again; a file system that keeps"
-            " no times or attributes cannot hold the folder.",
+            resolution="Make sure that nothing writes there, and try again. A file system that "
+            "does not keep times or attributes cannot hold the folder.",
         )
 
     # ------------------------------------------------------------ content

@@ -41,9 +41,9 @@ class Index:
             return cls(tree.read_index(pieces))
         except ValueError as error:
             raise VerifyError(
-                f"what {host} says of a folder cannot be right",
+                f"{host} sent an invalid description of a folder",
                 details=printable(str(error), 500),
-                resolution="Check who answers on the host.",
+                resolution="Check which program answers on the host.",
             ) from error
 
     def travelling(self, *, nodes: bool) -> tuple[Index, tuple[tuple[str, str], ...]]:
@@ -93,7 +93,7 @@ def first_difference(one: Index, other: Index) -> str:
         return ""
     mine, theirs = one.rows.get(path), other.rows.get(path)
     if mine is None or theirs is None:
-        return f"{shown(path)} is on one side only"
+        return f"{shown(path)} exists on one side only"
     pairs = zip(Row._fields, tree.essence(mine), tree.essence(theirs), strict=True)
     name = next(name for name, left, right in pairs if left != right)
     return f"{_FIELDS.get(name, name)} of {shown(path)}"

@@ -120,7 +120,7 @@ class Side:
         if [len(each) for each in found] != [
             size if each else 0 for each, size in zip(found, sizes, strict=False)
         ] or len(found) != len(wants):
-            raise _nonsense(self.folder.host.name, "hashes of other blocks than were asked for")
+            raise _nonsense(self.folder.host.name, "it sent hashes of other blocks than requested")
         return found
 
     def read(
@@ -167,7 +167,7 @@ def _stream(content: int) -> int:
 
 def _nonsense(host: str, why: str) -> VerifyError:
     return VerifyError(
-        f"what {host} says of a folder cannot be right",
+        f"{host} sent an invalid description of a folder",
         details=why,
-        resolution="Check who answers on the host.",
+        resolution="Check which program answers on the host.",
     )

@@ -178,13 +178,13 @@ def _looked(
         if len(rows) != len(places) or any(
             len(some) != row["blocks"] for some, row in zip(found, rows, strict=True)
         ):
-            raise ValueError("it is not of the folders that were asked for")
+            raise ValueError("it does not describe the requested folders")
         return rows, found
     except ValueError as error:
         raise VerifyError(
-            f"what {source.name} says of a folder cannot be right",
+            f"{source.name} sent an invalid description of a folder",
             details=str(error),
-            resolution="Check who answers on the host.",
+            resolution="Check which program answers on the host.",
         ) from error
 
 

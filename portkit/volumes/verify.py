@@ -13,7 +13,7 @@ from portkit.transfer.resume import Link, Retries
 from portkit.volumes.index import Index, first_difference, first_path
 from portkit.volumes.side import Folder, Side, Trust, encoding_of
 
-_AGAIN = "Start the Move's cutover again: it hashes all content while the App is stopped."
+_AGAIN = "Run the Move's cutover again, which hashes all content while the App is stopped."
 
 
 def verify_origin(
@@ -51,7 +51,7 @@ def _differs(folder: Folder, sent: Index | None, found: Index, nodes: bool) -> V
     where = f"{folder.path} on {folder.host.name}"
     if sent is None:
         return VerifyError(
-            "a volume at the source is not what was sent to the target",
+            "a volume at the source differs from what was sent to the target",
             details=f"the content of {where}, hashed once more, has another digest",
             resolution=_AGAIN,
         )
@@ -59,9 +59,9 @@ def _differs(folder: Folder, sent: Index | None, found: Index, nodes: bool) -> V
     path = first_path(before, now) or b""
     rows = [each.rows.get(path) for each in (before, now)]
     silent = all(rows) and len({(row.mtime_ns, row.ctime_ns) for row in rows if row}) == 1
-    why = "its times do not tell of it" if silent else "it was changed after the App was stopped"
+    why = "its times do not show when" if silent else "it was changed after the App was stopped"
     return VerifyError(
-        "a volume at the source is not what was sent to the target",
+        "a volume at the source differs from what was sent to the target",
         details=f"{first_difference(before, now)} in {where}: {why}",
         resolution=_AGAIN if silent else "Stop what writes there, and try again.",
     )

@@ -122,7 +122,7 @@ def test_an_image_runs_where_a_handler_reaches_into_containers(
     handler(lab, "")
     verdict, why = cells(app, store, "alpha")["alpha", "image"]
     assert verdict == "incompatible"
-    assert "without flag F" in why
+    assert "lacks flag F" in why
     assert "no such file or directory" in run()
     no_handler(lab)
     handler(lab, "F")

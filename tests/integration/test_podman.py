@@ -109,7 +109,7 @@ def test_what_runs_on_docker_moves_with_its_data(
         there = f"portkit-worded-{report['move'].removeprefix('pk-')}"
         back = ("move", f"container:{there}", "--from", "lab:delta", "--to", "lab:beta")
         refused = portkit(*back, store=store, check=False)
-        assert b"a running container of Podman cannot be taken over" in refused.stderr
+        assert b"a running container cannot be moved from Podman" in refused.stderr
         # An undone Move: the App runs where it ran, with its policy.
         portkit("rollback", report["move"], "--discard-writes", store=store)
         wait_for(f"http://{lab.address('alpha')}:8152/")

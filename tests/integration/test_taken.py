@@ -75,7 +75,7 @@ def test_the_user_chooses_for_each_volume(lab: Lab, store: Path, taken: str) -> 
     assert on(lab, "beta", SEEN % NAMES[2]) == was[2], "nobody touched it"
     left = portkit("forget", report["move"], store=store).text
     assert "what volume taken-data had before the Move: " in left
-    assert "volume taken-kept (its data is nowhere else" in left
+    assert "volume taken-kept (its data exists nowhere else" in left
     # A container of somebody's that uses the volume meanwhile is not put on other data.
     user = "docker run -d --rm -v taken-data:/x --entrypoint sleep"
     image = on(lab, "beta", f"docker inspect -f '{{{{.Image}}}}' {container}").strip()
@@ -83,7 +83,7 @@ def test_the_user_chooses_for_each_volume(lab: Lab, store: Path, taken: str) -> 
     back = ("rollback", report["move"], "--discard-writes")
     in_use = portkit(*back, store=store, check=False)
     assert in_use.code == 10, in_use.stderr
-    assert b"in use there" in in_use.stderr
+    assert b"in use" in in_use.stderr
     assert ask(source, "POST", b"") == b"2\n", "it runs at its source all the same"
     # What somebody has mounted in it is theirs.
     photos = "/var/lib/docker/volumes/taken-data/_data/photos"
@@ -128,14 +128,14 @@ def test_there_and_back_the_volume_is_the_app_s_again(lab: Lab, store: Path, tak
     back = json.loads(told.text)["move"]
     assert ask(source, "POST", b"") == b"2\n"
     left = portkit("forget", there, store=store).text
-    assert f"volume taken-data (it is the App's again, by Move {back}; portkit does not" in left
+    assert f"volume taken-data (the App uses it again, since Move {back}; portkit does not" in left
     portkit("forget", there, "--delete", store=store)
     assert on(lab, "alpha", "docker ps -aq --filter 'name=^/?taken$'") == ""
     assert ask(source, "POST", b"") == b"3\n", "it goes on with its data"
     refused = portkit("forget", back, "--keep", store=store, check=False)
     assert refused.code == 10, refused.stderr
     said = portkit("rm", back, "--data", "--yes", "--on", "lab:alpha", store=store).text
-    assert "volume taken-data stays: it was there before the Move" in said
+    assert "volume taken-data stays, because the host had it before" in said
     portkit("forget", back, "--delete", store=store)
     folder = "$(docker volume inspect -f '{{.Mountpoint}}' taken-data)"
     assert on(lab, "alpha", f"cat {folder}/count; echo; ls {folder}/..").split() == ["3", "_data"]

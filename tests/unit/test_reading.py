@@ -30,7 +30,7 @@ def test_the_table(tmp_path: Path) -> None:
     }
     assert [name for name, each in found.items() if each.anew] == ["anew"]
     assert found["refused"].reason == "PATH is outside of the project's folder"
-    assert found["left-out"].reason == "'healthcheck.start_interval' is not carried out"
+    assert found["left-out"].reason == "portkit ignores 'healthcheck.start_interval'"
     rows = reading.table(list(found.values())).splitlines()
     assert "| **read completely** | 3 of 6 (50.0 %) |" in rows
-    assert "| refused | compose knows no service key '...' | 1 |" in rows
+    assert "| refused | compose has no service key '...' | 1 |" in rows

@@ -175,7 +175,7 @@ def test_a_longer_deadline_is_told_and_waited_for() -> None:
     seen = watch(runner, "pk-1", host, probe, Way(Method.RUNNING), grown, observer=heard)  # type: ignore[arg-type]
     assert seen.deadline.seconds == 300
     (text,) = heard.messages
-    assert text.startswith("waits 300 s for the first answer: ")
+    assert text.startswith("waiting up to 300 s for the first response: ")
     assert grown.reason in text
 
 
@@ -213,9 +213,9 @@ def test_it_stays_up_and_answers_again(answered: tuple[watching.Watch, FakeRunne
     [
         (Life("exited", 3), "the app exited with code 3 after its first answer"),
         (Life("exited"), "the guest ended after its first answer"),
-        (replace(UP, restarts=1), "the app ended after its first answer and was started again"),
-        (Life("running", started="t2"), "ended after its first answer and was started again"),
-        (Life("running"), "ended after its first answer and was started again"),
+        (replace(UP, restarts=1), "the app ended after its first response and was started again"),
+        (Life("running", started="t2"), "ended after its first response and was started again"),
+        (Life("running"), "ended after its first response and was started again"),
     ],
 )
 def test_one_that_answers_and_ends_is_not_up(

@@ -1,4 +1,4 @@
-"""portkit check: where Apps can run, and why."""
+"""portkit check: say where Apps can run, and why."""
 
 from __future__ import annotations
 
@@ -27,35 +27,38 @@ _LIST = "list"
     "targets",
     multiple=True,
     metavar="HOST",
-    help="A host that it would run on; can be given several times.",
+    help="A host to judge. Can be repeated.",
 )
 @click.option(
     "--profile",
     "kinds",
     multiple=True,
     metavar="NAME",
-    help="A kind of host that cannot be asked, judged by its documentation; can be given several "
-    "times. `--profile list` prints their names.",
+    help="Judge a kind of host by its documentation, without a connection. `--profile list` prints "
+    "the names. Can be repeated.",
 )
 @click.option(
     "--fresh",
     is_flag=True,
-    help="Ask hosts everything again, also what is kept from an earlier check.",
+    help="Ask the hosts everything again, including what an earlier check has cached.",
 )
 @click.option(
-    "--strict", is_flag=True, help="Fail also when only some of the cells do not say that it runs."
+    "--strict",
+    is_flag=True,
+    help="Fail unless every APP is predicted to run in every form on every host.",
 )
 @click.option(
     "--prove",
     is_flag=True,
-    help="Also start the APPs on each HOST, in each form, also where it is predicted that they do "
-    "not run; show what was seen beside what was predicted; and remove them again.",
+    help="Also start each APP in each form on each HOST, even where it is predicted not to run. "
+    "Print what happened beside the prediction, and remove APP again.",
 )
 @click.option(
     "--isolation",
     is_flag=True,
-    help="Also start a probe in place of each APP on each HOST, in each form, with the APP's own "
-    "settings; show what it sees and reaches there; and remove it again. It changes nothing.",
+    help="Also start a small probe program in place of each APP, in each form on each HOST, with "
+    "the APP's own settings. Print what it can see and reach, and remove it again. The probe "
+    "itself changes nothing.",
 )
 @disks.disk_options
 @sources.source
@@ -82,21 +85,21 @@ def check(
 ) -> None:
     """Check where APPs can run, and say why.
 
-    Each form is judged for each HOST, with the reason. Nothing is changed there. The APPs are
-    packaged once and judged alone and together. The exit code is 0 when every APP can run in some
-    form on some host. When one can run nowhere, it is the code that `portkit move` would end with,
-    and 14 when that is not known.
+    portkit packages the APPs once, judges each form on each HOST, alone and together with the other
+    APPs, and prints the reasons. It changes nothing on the hosts. The exit code is 0 if every APP
+    can run in some form on some host. If an APP can run nowhere, the exit code is the one that
+    `portkit move` would end with, or 14 if it is not known whether the APP could run.
 
-    With --prove something is changed on each HOST for a while: each APP is sent there, started on
-    its published ports, measured and removed, one form after the other. The exit code is 16 when
-    it ran where it was predicted not to, or did not run where it was predicted to.
+    With --prove, portkit changes something on each HOST for a while: it sends each APP there,
+    starts it on its published ports, measures it and removes it, one form after the other. The exit
+    code is 16 if an APP ran against the prediction, or did not run although that was predicted.
 
-    With --isolation, what is sent and started is a small program in place of the service that
-    answers for the APP. It reports whose kernel it runs on, and what of it and of the host it sees
-    and reaches. It changes nothing, publishes no port, and the exit code does not depend on it.
+    With --isolation, portkit starts a small probe program in place of the service that answers for
+    APP. The probe reports whose kernel it runs on, and what it can see and reach of that kernel and
+    of the host. It changes nothing and publishes no port, and the exit code does not depend on it.
 
-    APP can also be a disk file of others (NAME.qcow2, .raw, .img), which is read here and not sent:
-    it is judged for a VM with --firmware and --machine on each HOST.
+    APP can also be a disk file that portkit did not make (NAME.qcow2, .raw, .img). portkit reads it
+    here, does not send it, and judges it for a VM with --firmware and --machine on each HOST.
 
     \b
     Examples:
@@ -147,10 +150,10 @@ def _require(
         raise click.UsageError("Missing argument 'APP...'.")
     if not targets and not kinds:
         raise click.UsageError(
-            "name a host or a kind of host, such as: "
+            "name a host with --on or a kind of host with --profile, such as: "
             "portkit check ./shop --on web1 --profile rhel-9"
         )
     if tried and not targets:
         raise click.UsageError(
-            "--prove and --isolation start something on a host: name one with --on HOST"
+            "--prove and --isolation start something on a host, so they need --on HOST"
         )

@@ -1,4 +1,4 @@
-"""portkit doctor"""
+"""portkit doctor: what this machine can do, and what is missing."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from portkit_cli.render import stdout
 def doctor(output: str) -> None:
     """Check what this machine can do and what it lacks.
 
-    For everything that is missing, the exact command that installs it is printed. The exit code is
-    0 when nothing is missing that portkit needs here, else 1.
+    For everything that is missing, portkit prints the command that installs it. The exit code is 0
+    if everything is there that portkit needs on this machine, and 1 otherwise.
 
     \b
-    Example:
+    Examples:
+      portkit doctor
       portkit doctor --output json
     """
     found = checks.examine()

@@ -1,4 +1,4 @@
-"""portkit gc: room on a host"""
+"""portkit gc: free space on a host."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from portkit_cli.render import clean
 
 
 @click.command()
-@click.option("--on", "host", required=True, metavar="HOST", help="The host to clean.")
-@click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
+@click.option("--on", "host", required=True, metavar="HOST", help="The host to clean up.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, but remove nothing.")
 @click.option("--all", "everything", is_flag=True, help="Also remove what is younger than an hour.")
 @output
 def gc(host: str, dry_run: bool, everything: bool, output: str) -> None:
-    """Remove what Moves left on HOST and nothing there needs.
+    """Remove what Moves left on HOST and nothing needs any more.
 
-    This removes blobs of its Store that no Instance and no image held by portkit needs, parts of
-    transfers that were not continued, and folders of connections that died. What another connection
-    may be using stays.
+    This removes blobs in HOST's Store that no Instance and no image held by portkit needs, partial
+    transfers that were not continued, and temporary folders of connections that broke. It does not
+    remove what another connection may be using.
 
     \b
     Examples:
@@ -45,7 +45,7 @@ def gc(host: str, dry_run: bool, everything: bool, output: str) -> None:
     click.echo(f"{found.count} {verb}, {decimal(found.bytes)}; {decimal(found.kept_bytes)} stay")
     if found.busy:
         click.echo(
-            f"{found.busy} other connection(s) are at work there, so only what is older than a day "
-            "was looked at",
+            f"{found.busy} other connection(s) of portkit are active on the host, so only what is "
+            "older than a day was considered",
             err=True,
         )

@@ -1,4 +1,4 @@
-"""portkit ps, logs, console, stop, start, rm: what portkit runs on a host"""
+"""portkit ps, logs, console, stop, start, rm: manage what portkit runs on a host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from portkit_cli.render import clean, stdout
 _form = click.option(
     "--form",
     type=click.Choice([form.value for form in Form]),
-    help="Which form, when the App is there in both.",
+    help="Which form, if the App is on HOST in both.",
 )
 
 
@@ -32,9 +32,9 @@ _service = click.argument("service", required=False)
 def _found(
     host: str, name: str, form: str | None, *, alone: bool = False
 ) -> Iterator[tuple[Runner, Instance]]:
-    """alone: it is refused while the other Form of its Move runs."""
+    """alone: refuse while the other Form of the same Move runs."""
     with connect(host, Messages()) as there:
-        # Both engines are asked: a name may be of either Form.
+        # Ask both engines, because the name may belong to either Form.
         every = boot.instances(there)
         one = boot.find(every, name, Form(form) if form else None)
         if alone:
@@ -49,11 +49,12 @@ def _found(
 def ps(host: str, output: str) -> None:
     """List the Instances that portkit has on HOST, in both forms.
 
-    An App of several services is shown with a line for each: its status, and its exit code or what
-    its healthcheck says.
+    An App with several services has one more line for each service, with its status and either its
+    exit code or the result of its healthcheck.
 
     \b
-    Example:
+    Examples:
+      portkit ps --on web2
       portkit ps --on web2 --output json
     """
     with connect(host, Messages()) as there:
@@ -87,14 +88,14 @@ def _service_state(service: ServiceState) -> str:
     type=click.IntRange(1, 100_000),
     default=100,
     show_default=True,
-    help="So many lines from the end; of several containers, of each of them.",
+    help="How many of the last lines to print; with several containers, of each of them.",
 )
 def logs(instance: str, service: str | None, host: str, form: str | None, tail: int) -> None:
     """Print the last lines that INSTANCE wrote.
 
-    INSTANCE is an id or the name of an App. For a disk, these are the lines on the serial console
-    since its last boot. Of several services each line begins with the name of its service; with
-    SERVICE, the lines of that one alone are printed.
+    INSTANCE is an id or the name of an App. For a disk, portkit prints what was written to the
+    serial console since the last boot. If the App has several services, each line begins with the
+    name of its service; with SERVICE, only the lines of that service are printed.
 
     \b
     Examples:
@@ -113,8 +114,9 @@ def logs(instance: str, service: str | None, host: str, form: str | None, tail: 
 def console(instance: str, service: str | None, host: str, form: str | None) -> None:
     """Print what INSTANCE writes from now on.
 
-    Ctrl-C ends the command; the Instance keeps running. Of several containers it is SERVICE, or the
-    one that answers for the App; of a VM it is always the whole console.
+    Ctrl-C ends the command, and the Instance keeps running. If INSTANCE has several containers,
+    portkit follows that of SERVICE, or without SERVICE the one that answers for the App. Of a VM it
+    always prints the whole console.
 
     \b
     Example:
@@ -125,7 +127,7 @@ def console(instance: str, service: str | None, host: str, form: str | None) -> 
 
 
 def _write(data: bytes) -> None:
-    # A serial console ends lines with CR LF; a terminal would be fine with that, a pipe would not.
+    # A serial console ends lines with CR LF, which would disturb what reads a pipe.
     sys.stdout.write(clean(data.decode("utf-8", "replace").replace("\r", "")))
     sys.stdout.flush()
 
@@ -139,17 +141,17 @@ def _write(data: bytes) -> None:
     "--time",
     "grace",
     type=click.FloatRange(0, 3600),
-    help="Seconds that it has to end by itself.  [default: its stop_grace_period]",
+    help="Seconds to wait for it to end by itself before it is killed.  [default: its "
+    "stop_grace_period]",
 )
 def stop(
     instance: str, service: str | None, host: str, form: str | None, grace: float | None
 ) -> None:
     """Stop INSTANCE and print its exit code.
 
-    `portkit ps` shows the codes of several containers.
-
-    Several services are stopped one after the other, each before those that it depends on. With
-    SERVICE, only that one is stopped; in a VM that is not possible.
+    If INSTANCE has several services, portkit stops them one after the other, each before those that
+    it depends on; `portkit ps` shows the exit code of each. With SERVICE, only that one is stopped,
+    which is not possible in a VM.
 
     \b
     Examples:
@@ -169,8 +171,8 @@ def stop(
 def start(instance: str, service: str | None, host: str, form: str | None) -> None:
     """Start INSTANCE again.
 
-    Several services are started in the order in which they depend on each other. With SERVICE, only
-    that one is started; in a VM that is not possible.
+    If INSTANCE has several services, portkit starts each after those that it depends on. With
+    SERVICE, only that one is started, which is not possible in a VM.
 
     \b
     Examples:
@@ -187,20 +189,20 @@ def start(instance: str, service: str | None, host: str, form: str | None) -> No
 @_service
 @on_host
 @_form
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--data", is_flag=True, help="Also the data that came with a running App.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--data", is_flag=True, help="Also remove the data that came with a running App.")
 def rm(
     instance: str, service: str | None, host: str, form: str | None, yes: bool, data: bool
 ) -> None:
     """Remove INSTANCE with its volumes from HOST.
 
-    The volumes of an App that was running when it was moved hold its data, and stay unless --data
-    is given. Those of a VM are its disks: with such data it is only removed when --data is given.
-    A volume that the host had before the Move stays in any case.
+    An App that was running when it was moved has brought its data. Its volumes stay on HOST unless
+    --data is given. A VM's volumes are its disks, so a VM with such data is only removed if --data
+    is given. A volume that HOST had before the Move always stays.
 
-    Both forms are removed, or only the one that --form names. portkit asks first, unless --yes is
-    given. With SERVICE, only the container of that one is removed, and the App's volumes and
-    networks stay; in a VM that is not possible.
+    portkit removes both forms, or only the one that --form names, and asks first unless --yes is
+    given. With SERVICE, it removes only the container of that service and leaves the App's volumes
+    and networks; this is not possible in a VM.
 
     \b
     Examples:
@@ -224,8 +226,8 @@ def rm(
     for each in replaced:
         click.echo(
             clean(
-                f"volume {each.volume} stays: it was there before the Move. Its earlier content is "
-                f"beside it, in {each.place}: portkit forget {each.move} --delete removes that"
+                f"volume {each.volume} stays, because the host had it before the Move. Its earlier "
+                f"data is stored in {each.place}; portkit forget {each.move} --delete removes that"
             )
         )
     click.echo(f"{rows[0].id} removed")

@@ -1,4 +1,4 @@
-"""portkit inventory: what a host has, for bundles that leave it out"""
+"""portkit inventory: list what a host has, so that bundles can leave it out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from portkit.inventory import take, to_json
 def inventory(host: str) -> None:
     """Print what HOST has as JSON, for `pack --for`.
 
-    It lists the layers in the host's engine, the blobs in its Store, versions, and what guests of
-    its libvirt can be: machine types, the processor and its x86-64 level. Nothing is
-    changed there. `portkit pack --for FILE` makes a bundle that leaves out what the host has.
+    The inventory lists the layers in HOST's engine, the blobs in its Store, software versions, and
+    what its libvirt offers to VMs: machine types, the processor and its x86-64 level. Nothing on
+    HOST is changed. `portkit pack --for FILE` makes a bundle that leaves out what the host has.
 
     \b
     Example:

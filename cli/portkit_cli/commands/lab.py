@@ -20,8 +20,18 @@ _NAME = click.argument("name", type=click.Choice(list(lab_room.MEMBERS)))
 
 @click.group()
 def lab() -> None:
-    """Practice hosts on this machine, with real engines. Needs root."""
-    os.umask(0o022)  # services on the hosts run as other users and read what is made
+    """Run practice hosts on this machine, with real engines. Needs root.
+
+    Each host is a Debian system with its own network address, sshd, Docker Engine or Podman, and
+    libvirt. portkit reaches it as lab:NAME.
+
+    \b
+    Examples:
+      portkit lab up alpha beta
+      portkit move ./shop --from lab:alpha --to lab:beta
+      portkit lab down
+    """
+    os.umask(0o022)  # services on the hosts run as other users and must read these files
 
 
 def _print(hosts: tuple[LabHost, ...]) -> None:
@@ -46,12 +56,13 @@ def up(names: tuple[str, ...]) -> None:
     Example:
       portkit lab up alpha beta gamma
     """
-    # The first call makes the roots, which takes a minute or two; later ones take seconds. No bar.
+    # The first call makes the root file systems, which takes a minute or two; later calls take
+    # seconds.
     _print(lab_room.up(names or ("alpha", "beta"), Messages()))
 
 
 @lab.command()
-@click.option("--purge", is_flag=True, help="Delete the cached roots too.")
+@click.option("--purge", is_flag=True, help="Also delete the cached root file systems.")
 def down(purge: bool) -> None:
     """Remove the lab and everything on its hosts."""
     lab_room.down(purge=purge)
@@ -60,7 +71,7 @@ def down(purge: bool) -> None:
 @lab.command()
 @click.option("--output", type=click.Choice(["table", "json"]), default="table")
 def status(output: str) -> None:
-    """Show which hosts run, their addresses, and the state of their links."""
+    """Show which hosts run, with their addresses and links."""
     hosts = lab_room.status()
     if output == "table":
         _print(hosts)
@@ -84,9 +95,9 @@ def ssh(name: str, command: tuple[str, ...]) -> None:
 
 @lab.command()
 @_NAME
-@click.option("--rate", required=True, help="Such as 100mbit; `none` removes the limit.")
+@click.option("--rate", required=True, help="A rate such as 100mbit; `none` removes the limit.")
 def shape(name: str, rate: str) -> None:
-    """Limit a host's link, both ways.
+    """Limit the rate of a host's link in both directions.
 
     \b
     Example:
@@ -98,7 +109,7 @@ def shape(name: str, rate: str) -> None:
 @lab.command()
 @_NAME
 def cut(name: str) -> None:
-    """Cut a host's link, as if its cable was pulled."""
+    """Cut a host's link, as if its cable were unplugged."""
     lab_room.cut(name)
 
 
@@ -112,7 +123,7 @@ def mend(name: str) -> None:
 @lab.command()
 @_NAME
 def reboot(name: str) -> None:
-    """Stop everything on a host and start it again; its files stay."""
+    """Restart a host; its files stay."""
     _print((lab_room.reboot(name, observer=Messages()),))
 
 

@@ -39,15 +39,15 @@ _KEEP = {"image": Form.IMAGE, "disk": Form.DISK, "none": None}
     type=click.Choice(list(_KEEP)),
     default="image",
     show_default=True,
-    help="The form that keeps running on the target; the other stays ready to start. With none, "
-    "everything is removed after measuring.",
+    help="Which form keeps running on the target; the other one stays ready to start. With none, "
+    "everything is removed once it was measured.",
 )
 @click.option(
     "--repeat",
     type=click.IntRange(1, 100),
     default=1,
     show_default=True,
-    help="Start each form this often, with a full stop in between, and report every time.",
+    help="Start each form this many times, with a full stop in between, and report every start.",
 )
 @running_options
 @click.option(
@@ -55,13 +55,14 @@ _KEEP = {"image": Form.IMAGE, "disk": Form.DISK, "none": None}
     "limit",
     type=rate,
     metavar="RATE",
-    help="Send no faster than this, such as 10mbit or 2MB (a second).",
+    help="Send no faster than this per second, such as 10mbit or 2MB.",
 )
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Package, check and predict the cost (of what runs, also the downtime, except with --live "
-    "or for a VM that becomes containers), and end as `check` does; change nothing there.",
+    help="Package APP, check it and predict what the Move would cost, but change nothing on the "
+    "target. The downtime of a running APP is predicted too, except with --live and for a VM that "
+    "becomes containers. The exit code is that of `portkit check`.",
 )
 @reading_options
 @output
@@ -83,21 +84,21 @@ def move(
 ) -> None:
     """Move each APP to another host and report what that cost.
 
-    APP is a folder with compose.yaml or Dockerfile, a compose file, an image's name, a bundle
-    (NAME.portkit), or what runs on the source: container:NAME, project:NAME, or vm:NAME for a VM
-    that portkit made. HOST is an ssh alias, [user@]host[:port], ssh://..., lab:NAME or local.
+    APP is a folder with compose.yaml or Dockerfile, a compose file, the name of an image, a bundle
+    (NAME.portkit), or something that runs on the source: container:NAME, project:NAME or vm:NAME (a
+    VM that portkit made). HOST is an ssh alias, [user@]host[:port], ssh://..., lab:NAME or local.
 
-    What runs is moved with its data: the volumes are copied while it runs, then it is stopped, the
-    rest is copied, and it starts on the target. If it does not answer there, it runs at its source
-    again. If it does, what is at its source stays there, stopped: portkit forget prints it. A VM
-    moves as a disk; with --form image it becomes containers, all of it copied after the stop.
+    A running APP moves with its data. portkit copies its volumes while it runs, stops it, copies
+    what has changed since, and starts it on the target. If it does not answer there, portkit starts
+    it at its source again. If it answers, what is at the source stays there, stopped, and `portkit
+    forget` lists it. A VM moves as a disk. With --form image it becomes containers, and all of its
+    data is copied after the stop.
 
-    CMD learns of the Move by PORTKIT_EVENT (commit or rollback), PORTKIT_TARGET_ADDRESS and others.
-    When it fails, APP stays on the target, the code is 15, and portkit resume tries it again.
+    CMD finds what was moved in PORTKIT_EVENT (commit or rollback), PORTKIT_TARGET_ADDRESS and
+    others. If it fails, APP stays on the target, the exit code is 15, and `portkit resume` retries.
 
-    Several APPs are all checked before anything is sent, and then moved one after the other; what
-    they share is sent once. When one fails, it is rolled back, those before it stay, and those
-    after it are not tried. The JSON of several APPs is a list.
+    Several APPs are all checked before anything is sent, and then moved one after the other. What
+    they share is sent once. If one fails, it is rolled back, and those after it are not tried.
 
     \b
     Examples:
@@ -113,10 +114,10 @@ def move(
       portkit move /media/usb/shop.portkit --to web2
     """
     told = observer(progress)
-    # A malformed name is refused here; the connection is made below, after that to the source.
+    # This refuses a malformed name. The connection is made below, after the one to the source.
     there = connect(target, told)
     begun = sources.begun(names, reading, source, pull, told, running=running)
-    # The Moves that ended well are printed also when a later one failed.
+    # The Moves that succeeded are printed even when a later one failed.
     printed = _printed(output, several=len(names) > 1)
     with printed as reports, begun as (loaded, origin), there as host:
         _limit(host, limit, running)
@@ -130,8 +131,10 @@ def move(
 
 def _limit(host: Host, limit: float | None, running: RunningOptions) -> None:
     if running.live and limit is not None:
-        raise click.UsageError("--limit-rate does not hold what QEMU sends: leave it or --live out")
-    # On the connection and not on a Move: what several Apps send shares one limit.
+        raise click.UsageError(
+            "--limit-rate cannot be combined with --live: it does not limit what QEMU sends"
+        )
+    # The limit is on the connection and not on a Move, so that several Apps share it.
     host.limit(limit)
 
 
@@ -169,7 +172,7 @@ def _moved(
 
 @contextmanager
 def _printed(output: str, *, several: bool) -> Iterator[list[Report]]:
-    """Print the Reports that are in the list when the block ends, however it does."""
+    """Print the Reports that are in the list when the block ends, also when it raises."""
     reports: list[Report] = []
     try:
         yield reports
@@ -179,7 +182,7 @@ def _printed(output: str, *, several: bool) -> Iterator[list[Report]]:
 
 
 def _exit_if_refused(reports: Sequence[Report]) -> None:
-    """With the code that `portkit move` would end with, where one of them cannot go."""
+    """Exit with the code that `portkit move` would end with, if one of the Apps cannot move."""
     judged = {
         f"{report.app.name} on {report.target.host}": [
             finding for form in report.forms for finding in form.findings
@@ -192,13 +195,19 @@ def _exit_if_refused(reports: Sequence[Report]) -> None:
 
 @click.command("measure")
 @click.argument("app")
-@click.option("--on", "host", required=True, metavar="HOST", help="The host that it is on.")
+@click.option("--on", "host", required=True, metavar="HOST", help="The host where APP is.")
 @click.option(
     "--form",
     type=click.Choice([form.value for form in Form]),
-    help="Which form.  [default: the one that runs]",
+    help="Which form to measure.  [default: the one that runs]",
 )
-@click.option("--repeat", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, 100),
+    default=3,
+    show_default=True,
+    help="How many times to stop and start it.",
+)
 @reading_options
 @output
 def measure_command(
@@ -206,8 +215,8 @@ def measure_command(
 ) -> None:
     """Restart APP on HOST and measure the time to its first answer.
 
-    The Instance that portkit has there is stopped before each start, so its users notice. It runs
-    afterwards.
+    portkit stops the Instance of APP on HOST before each start, so its users are interrupted. The
+    Instance runs when the command ends.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""portkit moves, show, resume, rollback, forget: the Moves made from this machine."""
+"""portkit moves, cutover, commit, resume, rollback, forward, forget: Moves made from here."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _identity = click.argument("identity", metavar="ID")
 _skip_hooks = click.option(
     "--skip-hooks",
     is_flag=True,
-    help="Do not run the commands that --after-commit gave, nor forward the ports, any more.",
+    help="Skip the commands of --after-commit and do not forward ports.",
 )
 _skip_quiesce = click.option(
     "--skip-quiesce",
     is_flag=True,
-    help="Do not run the commands of x-portkit.quiesce any more, such as one that never succeeds.",
+    help="Skip the commands of x-portkit.quiesce, for example because one never succeeds.",
 )
 
 
@@ -43,8 +43,8 @@ _skip_quiesce = click.option(
 def moves(every: bool, output: str) -> None:
     """List the Moves made from this machine.
 
-    The newest comes first. A Move that is UNFINISHED was cut off: end it with `portkit resume ID`
-    or `portkit rollback ID`.
+    The newest Move comes first. A Move that is UNFINISHED was interrupted: end it with `portkit
+    resume ID` or `portkit rollback ID`.
 
     \b
     Examples:
@@ -54,7 +54,7 @@ def moves(every: bool, output: str) -> None:
     entries = [
         entry
         for entry in Journal().moves()
-        # Nothing of such a Move is left anywhere, so it is of interest to few.
+        # Nothing of such a Move is left on any host, so few users need to see it.
         if every or entry.state is not library.MoveState.ROLLED_BACK
     ]
     if output == "json":
@@ -70,10 +70,10 @@ def moves(every: bool, output: str) -> None:
 
 
 def show_move(identity: str, output: str) -> None:
-    """Print the steps of one Move, and how far each came."""
+    """Print the steps of one Move and the state of each."""
     journal = Journal()
     entry = journal.get(identity)
-    # The journal has the steps that were begun; the plan has all of them, in order.
+    # The journal has only the steps that were begun; the plan has all of them, in order.
     known = {name: (state, at) for name, state, at in journal.record(identity).entries()}
     plan = plan_from(entry.plan)
     names = plan.steps()
@@ -126,11 +126,11 @@ def show_move(identity: str, output: str) -> None:
 @output
 @progress
 def resume(identity: str, skip_hooks: bool, skip_quiesce: bool, output: str, progress: str) -> None:
-    """Continue an unfinished Move to its end.
+    """Continue an unfinished Move.
 
-    The App is read again from where it was. If it has changed since, or the variables in it have,
-    the Move cannot be resumed, only rolled back. What was sent is not sent again. If the Move fails
-    now, it is rolled back, as any other.
+    portkit reads the App again from its original place. If the App or the values of variables in it
+    have changed since, the Move cannot be resumed, only rolled back. What was sent before is not
+    sent again. If the Move fails now, it is rolled back like any other.
 
     \b
     Examples:
@@ -153,11 +153,12 @@ def resume(identity: str, skip_hooks: bool, skip_quiesce: bool, output: str, pro
 @_identity
 @progress
 def cutover(identity: str, progress: str) -> None:
-    """Let a Move that waits change the App's host now.
+    """Cut a waiting Move over to its target now.
 
-    The App is stopped at its source and started on the target. This is for a Move that was started
-    with --hold, or whose cutover failed: what has arrived on the target is used again. It ends when
-    the App runs on the target for good, or at its source again.
+    portkit stops the App at its source, copies what has changed, and starts the App on the target.
+    Use this for a Move that was started with --hold, or to try again after a failed cutover: the
+    data that has arrived on the target is used again. The command ends when the App has moved for
+    good, or runs at its source again.
 
     \b
     Example:
@@ -171,14 +172,15 @@ def cutover(identity: str, progress: str) -> None:
 @click.option(
     "--unverified",
     is_flag=True,
-    help="Also where the stopped source is not what was sent, or was not compared with it.",
+    help="Commit even if the data at the source differs from what was sent, or was not compared.",
 )
 @progress
 def commit(identity: str, unverified: bool, progress: str) -> None:
-    """Let the target keep an App whose Move waits for that.
+    """Confirm a Move that waits after the App was started.
 
-    For a Move that was started with --confirm. From then on the target starts the App by itself.
-    With --unverified, the report and portkit show say ever after that its data was not compared.
+    Use this for a Move that was started with --confirm. From then on the target also starts the App
+    after a reboot. With --unverified, the report and `portkit show` permanently say that the App's
+    data was not compared.
 
     \b
     Examples:
@@ -198,12 +200,17 @@ def _go_on(identity: str, pause: library.Pause, progress: str, *, unverified: bo
 
 @click.command()
 @_identity
-@click.option("--on", "host", metavar="HOST", help="Clean up this host from the marker on it.")
+@click.option(
+    "--on",
+    "host",
+    metavar="HOST",
+    help="Clean up this host only, by the marker that the Move left on it.",
+)
 @click.option(
     "--discard-writes",
     is_flag=True,
-    help="Also where the App has run on the target, and may have written there: that is lost. One "
-    "that ran at its source runs there again, also when the Move has ended well.",
+    help="Roll back even if the App has run on the target, and lose what it wrote there. This also "
+    "takes back a Move that has completed: an App that was running runs at its source again.",
 )
 @_skip_hooks
 @_skip_quiesce
@@ -216,12 +223,12 @@ def rollback(
     skip_quiesce: bool,
     progress: str,
 ) -> None:
-    """Roll a Move back that is unfinished or waits.
+    """Roll back a Move that is unfinished or waits.
 
-    Afterwards nothing of it is on the target, and an App that ran at its source runs there again.
-    Without --on, this machine must have started the Move. With --on, any machine can clean up HOST:
-    the marker on it says what the Move left there. Run it for the target first, then for the
-    source, where an App that ran there is started again.
+    Afterwards nothing of the Move is left on the target, and an App that was running at its source
+    runs there again. Without --on, the Move must have been started from this machine. With --on,
+    any machine can clean up HOST, because a marker on HOST records what the Move left there. Run it
+    for the target first, and then for the source, which starts the App there again.
 
     \b
     Examples:
@@ -229,7 +236,7 @@ def rollback(
       portkit rollback pk-6e4b06d66696 --discard-writes
       portkit rollback pk-6e4b06d66696 --on web2
     """
-    # By the journal of this machine, which knows both hosts.
+    # The journal of this machine knows both hosts.
     if host is None:
         library.rollback(
             identity,
@@ -248,9 +255,10 @@ def rollback(
         )
         if not done:
             raise PortkitError(
-                "no Move of that id has a marker on the host",
+                "the host has no marker of a Move with that id",
                 details=f"{identity[:80]!r} on {host}",
-                resolution="Nothing was left unfinished there; portkit ps shows what runs.",
+                resolution="That Move left nothing unfinished on the host. `portkit ps --on HOST` "
+                "lists what runs there.",
             )
     click.echo(f"nothing of {identity} is left on {host}", err=True)
 
@@ -260,22 +268,22 @@ def rollback(
 @click.option(
     "--delete",
     is_flag=True,
-    help="Remove what stayed behind at the source, and what was set aside on the target.",
+    help="Remove what stayed behind at the source and what was set aside on the target.",
 )
-@click.option("--keep", is_flag=True, help="Leave at the source what stayed behind there.")
+@click.option("--keep", is_flag=True, help="Leave what stayed behind at the source where it is.")
 def forget(identity: str, delete: bool, keep: bool) -> None:
     """Remove a Move that has ended from the list.
 
-    Nothing on any host is changed: what the Move brought there keeps running. `portkit rm` removes
-    that.
+    The App on the target is not touched and keeps running; `portkit rm` removes it.
 
     An App that was running when it was moved is still at its source, stopped and with its data.
-    What is there is printed, also what is forwarded from there, and what volumes of the target had
-    that the Move replaced (--volumes override). With --delete, its containers, volumes and networks
-    are removed, and what was set aside, and the forward ends; with --keep they are left to you.
-    Without either, nothing is forgotten. What is in use there is not removed, nor is a volume that
-    a later Move has given to the App again. What was set aside can only be reached by this Move, so
-    --keep is refused while it is there.
+    portkit lists what is there, any forwarded ports, and the earlier data of volumes on the target
+    that the Move replaced (--volumes override). Without --delete or --keep, it does nothing else.
+
+    With --delete, portkit removes these containers, volumes, networks and set-aside data, and stops
+    forwarding. It removes nothing that is in use, and no volume that a later Move gave to the App
+    again. With --keep, portkit leaves them to you. --keep is refused while data is set aside on the
+    target, because only this Move can reach that data.
 
     \b
     Examples:
@@ -283,7 +291,7 @@ def forget(identity: str, delete: bool, keep: bool) -> None:
       portkit forget pk-6e4b06d66696 --delete
     """
     if delete and keep:
-        raise click.UsageError("--delete and --keep exclude each other")
+        raise click.UsageError("--delete and --keep cannot be combined")
     journal = Journal()
     if keep:
         library.require_nothing_aside(identity, journal=journal)
@@ -312,15 +320,22 @@ def _print_left(left: library.Left) -> None:
 
 @click.command()
 @click.argument("identity", metavar="[ID]", required=False)
-@click.option("--stop", is_flag=True, help="End it.")
-@click.option("--on", "host", metavar="HOST", help="Ask this host, without the list of Moves here.")
+@click.option("--stop", is_flag=True, help="Stop forwarding.")
+@click.option(
+    "--on",
+    "host",
+    metavar="HOST",
+    help="Ask this host directly, for Moves that were made from another machine.",
+)
 def forward(identity: str | None, stop: bool, host: str | None) -> None:
     """Forward an App's old ports to its new host.
 
-    The source of a Move listens at the App's TCP ports and passes each connection on to the target.
-    `portkit move --forward` begins it with the Move. It goes on when portkit has ended, and ends
-    when the source is restarted: this begins it again. With --on and no ID, what HOST forwards is
-    printed; with both and --stop, a Move that this machine does not know is ended.
+    The source of the Move listens on the App's TCP ports and passes each connection on to the
+    target. It continues to do so after portkit has ended, until the source is restarted; this
+    command starts it again. `portkit move --forward` starts it as part of the Move.
+
+    With --on and without ID, portkit lists what HOST forwards. With --on, ID and --stop, it stops
+    forwarding for a Move that this machine does not know.
 
     \b
     Examples:
@@ -330,11 +345,11 @@ def forward(identity: str | None, stop: bool, host: str | None) -> None:
     """
     if host is None:
         if identity is None:
-            raise click.UsageError("name a Move, or a host with --on")
+            raise click.UsageError("name a Move by its id, or a host with --on HOST")
         forwards.forward(identity, stop=stop, observer=Messages())
         return
     if (identity is None) == stop:
-        raise click.UsageError("--on is for a list, or with ID and --stop")
+        raise click.UsageError("use --on HOST alone to list, or together with ID and --stop")
     with connect(host, Messages()) as there:
         if identity is not None:
             forwards.end(identity, there)
@@ -346,7 +361,7 @@ def forward(identity: str | None, stop: bool, host: str | None) -> None:
 
 
 def _transfer(journal: Journal, identity: str, form: Form) -> dict[str, Any] | None:
-    """What sending a form cost; None before it was sent."""
+    """What sending a form cost, or None if it was not sent yet."""
     found = journal.record(identity).result(f"transfer {form}").get("transfer")
     return found and {name: found[name] for name in ("sent_bytes", "reused_bytes", "seconds")}
 

@@ -1,4 +1,4 @@
-"""portkit pack: an App as files."""
+"""portkit pack: write an App as files."""
 
 from __future__ import annotations
 
@@ -40,41 +40,42 @@ from portkit_cli.render import clean, finding_line
     type=click.Path(path_type=Path),
     default=".",
     metavar="PATH",
-    help="A folder for the files, or FILE.portkit.  [default: this folder]",
+    help="The folder to write the files to, or FILE.portkit for a bundle.  [default: the current "
+    "folder]",
 )
 @click.option(
     "--disk-format",
     type=click.Choice(exported.DISK_FORMATS),
     default="qcow2",
     show_default=True,
-    help="What the disk is written as. With containerdisk it is an image for KubeVirt, and its "
-    "VirtualMachine is written beside it.",
+    help="The format of the disk. containerdisk is an image for KubeVirt, with its manifest.",
 )
 @click.option(
     "--kubernetes",
     is_flag=True,
-    help="Write a Kubernetes manifest for the image too.",
+    help="Also write a Kubernetes manifest for the image.",
 )
 @click.option(
     "--registry",
     metavar="PREFIX",
     default="",
-    help="What the names of images in manifests begin with, such as registry.example/team.  "
-    "[default: images are loaded into the nodes]",
+    help="The prefix of image names in manifests, such as registry.example/team.  [default: none; "
+    "the images must be loaded on the nodes]",
 )
 @click.option(
     "--for",
     "made_for",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="INVENTORY",
-    help="Leave out what the host of this inventory has.",
+    help="Leave out of the bundle what the host has according to this file, which `portkit "
+    "inventory` made.",
 )
 @click.option(
     "--split",
     "part",
     type=values.size,
     metavar="SIZE",
-    help="Write parts of at most SIZE (650m, 4g): FILE.portkit.001 and so on.",
+    help="Split the bundle into parts of at most SIZE (650m, 4g): FILE.portkit.001 and so on.",
 )
 @reading_options
 @progress
@@ -92,17 +93,17 @@ def pack(
     reading: Reading,
     progress: str,
 ) -> None:
-    """Make files of APP: an image, a disk, or an offline bundle.
+    """Write APP as files: an image, a disk, or an offline bundle.
 
-    NAME.tar is for `docker load`, NAME.qcow2 boots on its own. FILE.portkit is a bundle: both forms
-    of all services and the files of APP in one file, which `portkit move` takes instead of APP. The
-    disk boots under BIOS and UEFI, runs what the image says, and expects QEMU's user-mode network.
-    An APP with several images, or with a disk that holds several services or files, goes into a
-    bundle only; its images go into files of their own with --kubernetes.
+    NAME.tar is for `docker load`, and NAME.qcow2 boots on its own. FILE.portkit is a bundle: one
+    file with both forms of all services and the files of APP, which `portkit move` accepts in place
+    of APP. The disk boots with BIOS and UEFI, runs the process that the image defines, and expects
+    QEMU's user-mode network. An APP with several images, or whose disk would hold several services
+    or files, can only be written as a bundle, or with --kubernetes as one file for each image.
 
-    With vmdk, vhdx, vdi, ova and containerdisk the disk has the drivers of the hosts that read
-    these, and asks a DHCP server for its address. What a file cannot say of APP is printed on
-    standard error, field by field. The values of APP's environment are in NAME.secrets.yaml alone.
+    With vmdk, vhdx, vdi, ova and containerdisk, the disk has the drivers for the hypervisors that
+    read these formats, and asks a DHCP server for its address. Settings of APP that the files
+    cannot express are printed on standard error. APP's environment is in NAME.secrets.yaml only.
 
     \b
     Examples:
@@ -143,11 +144,13 @@ def pack(
 def _check(app: App, wanted: Wanted, *, alone: bool, divided: bool) -> None:
     """alone: into a bundle. divided: with --for or --split."""
     if alone and wanted.other:
-        raise click.UsageError("--disk-format and --kubernetes are for files: -o FOLDER")
+        raise click.UsageError(
+            "--disk-format and --kubernetes do not apply to a bundle: use -o FOLDER"
+        )
     if alone:
         return
     if divided:
-        raise click.UsageError("--for and --split are for a bundle: -o FILE.portkit")
+        raise click.UsageError("--for and --split only apply to a bundle: use -o FILE.portkit")
     check_files(app, wanted.forms)
     exported.check(wanted)
 

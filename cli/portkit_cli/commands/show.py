@@ -1,4 +1,4 @@
-"""portkit show: the steps of a Move, or what runs on a host, as a compose file."""
+"""portkit show: print the steps of a Move, or a compose file of what runs on a host."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ def show(what: str, host: str | None, output: str) -> None:
 
     WHAT is the id of a Move, container:NAME or project:NAME.
 
-    Of a Move, each step is pending, doing, done, undoing or undone. `portkit moves` prints the ids.
-    What sending each form cost is printed below the steps, beside what `portkit move --dry-run`
-    predicted if it ran before the Move for the same image.
+    For a Move, portkit prints its steps, each of which is pending, doing, done, undoing or undone,
+    and what sending each form cost. If `portkit move --dry-run` ran before for the same image, its
+    prediction is printed beside that. `portkit moves` prints the ids.
 
-    Of a container or a compose project, whoever started it, the compose file is printed that makes
-    it again: for what was started by hand, or whose file is lost. What the image and the engine
-    give by themselves is left out. What portkit does not write into the file is named on standard
-    error, field by field; where that is an error, the exit code is 9. The environment is in the
-    file, passwords too; data of volumes is not. Nothing on HOST is changed.
+    For a container or a compose project, portkit prints a compose file that creates it again. That
+    helps with what was started by hand, or whose compose file is lost. The file leaves out the
+    defaults of the image and of the engine. portkit names on standard error every field that it
+    cannot write into the file; if the App would not be the same without it, the exit code is 9. The
+    file contains the environment, including passwords, but not the data of volumes. Nothing on HOST
+    is changed.
 
     \b
     Examples:
@@ -45,11 +46,13 @@ def show(what: str, host: str | None, output: str) -> None:
     """
     if ":" not in what:
         if host is not None:
-            raise click.UsageError("a Move is in the journal of this machine: leave --on out")
+            raise click.UsageError(
+                "--on does not apply to the id of a Move, which is in this machine's journal"
+            )
         show_move(what, output)
         return
     if host is None:
-        raise click.UsageError(f"say where {what[:200]} is: --on HOST")
+        raise click.UsageError(f"name the host of {what[:200]} with --on HOST")
     with connect(host, Messages()) as there:
         shown = show_running(there, what)
     if output == "json":

@@ -25,7 +25,7 @@ def networking(reading: Reading) -> dict[str, object]:
     if not named:
         return {**found, "network_mode": "bridge"}
     if "bridge" in joined:
-        reading.lost("Networks.bridge", "that it is also on the engine's own bridge")
+        reading.lost("Networks.bridge", "that it is also connected to the engine's default bridge")
     places = {
         reading.networks.get(name, name): _place(reading, name, joined[name]) or None
         for name in named
@@ -82,7 +82,7 @@ def _shared(reading: Reading, place: str, mode: str) -> str:
     if service is not None:
         return f"service:{service}"
     name = reading.others.get(other, other)
-    what = f"it shares this with the container {name[:80]}, which has to be there"
+    what = f"it shares this with the container {name[:80]}, which must exist"
     reading.lost(f"HostConfig.{place}", what)
     return f"{CONTAINER}{name}"
 
@@ -99,7 +99,7 @@ def _ports(reading: Reading) -> list[str]:
         rows += [_port(key, each) for each in asked]
         if any(each.HostPort in ("", "0") for each in asked):
             now = dict.fromkeys(each.HostPort for each in bound.get(key) or ())
-            shown = ", ".join(now) or "none, as it does not run"
+            shown = ", ".join(now) or "none, because it does not run"
             what = f"the engine chose the port of {key}: {shown}"
             reading.lost(f"HostConfig.PortBindings.{key}", what, Severity.INFO)
     return list(dict.fromkeys(rows))

@@ -120,7 +120,7 @@ def project(seen: Seen, name: str) -> Project:
         for note in _changed(container, seen.changes.get(container.Id, ()))
     )
     findings += tuple(
-        Finding("container-not-described", Severity.ERROR, f"{what} is not on the host any more")
+        Finding("container-not-described", Severity.ERROR, f"{what} no longer exists on the host")
         for what in seen.missing
     )
     document = {
@@ -153,7 +153,7 @@ def _services(described: Sequence[Described]) -> tuple[dict[str, object], tuple[
     for name, number in counts.items():
         if number > 1:
             services[name]["scale"] = number
-            message = f"{number} containers, of which the file shows the first"
+            message = f"{number} containers; the file describes the first"
             findings.append(
                 Finding("container-not-described", Severity.INFO, message, (name,), "", (name,))
             )
@@ -169,7 +169,7 @@ def _changed(container: Container, paths: Sequence[str] | None) -> Iterator[Find
         # Names of files are anybody's: a line break in one must not look like another line.
         names = [" ".join(path.split()) for path in own[:10]]
         shown = ", ".join(names) + (", ..." if len(own) > 10 else "")
-        message = f"{len(own)} files of its own layer, which no volume holds"
+        message = f"{len(own)} files of its own layer, which are in no volume"
     else:
         return
     yield Finding(
@@ -177,7 +177,7 @@ def _changed(container: Container, paths: Sequence[str] | None) -> Iterator[Find
         Severity.WARNING,
         f"{container.name}: {message}",
         (shown,),
-        "Look whether they matter: docker diff.",
+        "Run `docker diff` to find out whether they matter.",
         (container.service,),
     )
 

@@ -45,7 +45,7 @@ def describe(
     )
     row: dict[str, object] = {"image": reference, **_named(container)}
     if reference.startswith("sha256:"):
-        what = "its image has no name: tag it, and push it to a registry or pack it"
+        what = "its image has no name: tag it, then push it to a registry or pack it"
         reading.lost("Config.Image", what)
     for part in (_process, _rights, _limits, networking, _storage, _life):
         row.update(part(reading))
@@ -247,7 +247,7 @@ def _security(reading: Reading) -> list[str]:
         if unlabelled and (name, value) == ("label", "disable"):
             continue
         if "{" in option:
-            what = f"the {name[:40]} profile, which has to be in a file of its own"
+            what = f"the {name[:40]} profile, which must be in a file of its own"
             reading.lost("HostConfig.SecurityOpt", what, Severity.ERROR)
         else:
             found.append(option)
@@ -289,7 +289,7 @@ def _storage(reading: Reading) -> dict[str, object]:
     for row_of in container.HostConfig.VolumesFrom:
         other = row_of.partition(":")[0]
         if other not in reading.services:
-            what = f"that it has the volumes of {other[:80]}, which is not in the file"
+            what = f"that it uses the volumes of {other[:80]}, which is not in the file"
             reading.lost("HostConfig.VolumesFrom", what)
     return {"volumes": [each for each in volumes if each], "tmpfs": memory}
 
@@ -398,4 +398,4 @@ def _rest(reading: Reading) -> None:
     for key in _GUARDED:
         # An engine always has some, but for a privileged container.
         if key in told and not told[key] and not told.get("Privileged"):
-            reading.lost(f"HostConfig.{key}", "that nothing of /proc is hidden from it")
+            reading.lost(f"HostConfig.{key}", "that nothing in /proc is hidden from it")

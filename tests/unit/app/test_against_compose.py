@@ -18,7 +18,7 @@ ENVIRON = {"GIVEN": "given", "EMPTY": "", "HOME": "/home/me", "PORT": "8080"}
 CASES = cases()
 _, ANSWERS = recorded()
 
-NUMBER = "a plain number would change here: put it in quotes"
+NUMBER = "an unquoted number would be changed here: put it in quotes"
 # What portkit reads otherwise, by the sentence of docs/compose.md that tells it.
 REFUSED_FOR = {
     "a plain number that compose would print differently than it is written": {
@@ -48,19 +48,19 @@ REFUSED_FOR = {
     "a size without a unit that is not a whole number": {
         "service/memory-fraction": "needs its unit",
     },
-    "tags other than `!reset`, `!override`": {"environment/tag-unknown": "a tag is not understood"},
+    "tags other than `!reset`, `!override`": {"environment/tag-unknown": "a tag is not supported"},
     "a second document in the file": {"environment/two-documents": "a single document"},
     "a name of a variable that is empty or contains a control character": {
         "environment/name-newline": "a name is empty, or holds",
         "environment/name-empty": "a name is empty, or holds",
-        "envfile/name-missing": "this is not KEY=VALUE",
+        "envfile/name-missing": "this line is not KEY=VALUE",
     },
     "text after a closing quote in an env file": {
-        "envfile/text-behind-a-quote": "text follows a closing quote",
-        "envfile/word-behind-a-quote": "text follows a closing quote",
+        "envfile/text-behind-a-quote": "there is text after a closing quote",
+        "envfile/word-behind-a-quote": "there is text after a closing quote",
     },
-    "a `name` that compose would change": {"variables/name-changed": "name is malformed"},
-    "a `version` over 3": {"service/version-new": "does not know this version"},
+    "a `name` that compose would change": {"variables/name-changed": "name is not valid"},
+    "a `version` over 3": {"service/version-new": "does not support this version"},
     "port 0 and everything that is not a port": {
         "ports/host-zero": "not a port from 1 to 65535",
         "ports/long-published-word": "not a port from 1 to 65535",
@@ -95,27 +95,27 @@ REFUSED_FOR = {
     },
     "volumes of the types `image`, `npipe` and `cluster`": {"volumes/long-image": "of type image"},
     "a build context that is neither a folder of this machine nor a git URL": {
-        "service/build-archive": "ends in .git",
-        "service/build-git-password": "a user or a password",
+        "service/build-archive": "ending in .git",
+        "service/build-git-password": "a user or password",
         "service/build-home": "/home/me/x is not a folder",
         "service/build-other-home": "/home/me/nosuchuser/x is not a folder",
     },
     "what the engine would refuse when it starts the container": {
-        "service/capabilities-unknown": "'zork' is no capability",
+        "service/capabilities-unknown": "'zork' is not a capability",
         "service/cpus-negative": "not a number of processors",
         "service/grace-negative": "not a duration",
         "service/group-empty": "a group has no name",
         "service/healthcheck-retries-fraction": "not a whole number",
-        "service/memory-minus-one": "from 6m on, or 0",
+        "service/memory-minus-one": "use 6m or more, or 0",
         "service/image-odd": "is not an image's name",
-        "service/restart-unknown": "no restart policy",
-        "service/stop-signal-unknown": "no signal of Linux",
-        "service/ulimits-backwards": "higher than its hard one",
-        "service/ulimits-unknown": "no limit of Linux",
+        "service/restart-unknown": "not a restart policy",
+        "service/stop-signal-unknown": "not a signal of Linux",
+        "service/ulimits-backwards": "higher than its hard limit",
+        "service/ulimits-unknown": "not a resource limit of Linux",
     },
     "a file without a service, and one whose service is a `provider`": {
-        "service/no-services": "there are no services",
-        "service/provider": "starts something that is no container",
+        "service/no-services": "it contains no services",
+        "service/provider": "starts something that is not a container",
     },
 }
 REFUSED = {name: word for group in REFUSED_FOR.values() for name, word in group.items()}
@@ -186,13 +186,13 @@ def test_as_compose_reads_it(name: str, tmp_path: Path, monkeypatch: pytest.Monk
         with pytest.raises(AppError) as caught:
             load(tmp_path, CASES[name])
         said = str(caught.value)
-        assert re.search(r"(\.yaml|e|\.env)(:\d+)?: |name is malformed", said)
+        assert re.search(r"(\.yaml|e|\.env)(:\d+)?: |name is not valid", said)
         return
     if name in REFUSED:
         with pytest.raises(AppError) as caught:
             load(tmp_path, CASES[name])
         assert REFUSED[name] in str(caught.value)
-        assert re.search(r":\d+: |name is malformed", str(caught.value))
+        assert re.search(r":\d+: |name is not valid", str(caught.value))
         return
     app = load(tmp_path, CASES[name])
     if name in ACCEPTED:

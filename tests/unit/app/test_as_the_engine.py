@@ -56,7 +56,7 @@ def test_the_command(tmp_path: Path, rows: list[str], argv: tuple[str, ...]) -> 
 
 
 def test_an_entrypoint_of_one_empty_word_drops_both(tmp_path: Path) -> None:
-    with pytest.raises(AppError, match="nothing says what to run"):
+    with pytest.raises(AppError, match="there is no command to run"):
         resolved(tmp_path, "entrypoint: ['']")
 
 
@@ -213,7 +213,7 @@ def test_paths_that_are_no_good(tmp_path: Path, row: str) -> None:
 def test_an_env_file_of_just_a_mebibyte(tmp_path: Path, size: int) -> None:
     (tmp_path / "e").write_bytes(b"A=" + b"x" * ((1 << 20) - 2 + size))
     if size:
-        with pytest.raises(AppError, match="over 1048576 bytes"):
+        with pytest.raises(AppError, match="more than 1048576 bytes"):
             resolved(tmp_path, "env_file: e")
     else:
         assert len(dict(resolved(tmp_path, "env_file: e").env)["A"]) == (1 << 20) - 2

@@ -167,8 +167,8 @@ def test_dockerfile_folder_and_reference(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("services: {a: {image: x, colour: red}}", ":1: compose knows no service key 'colour'"),
-        ("services:\n a:\n  image: x\n  image: y", ":4: the key 'image' stands here twice"),
+        ("services: {a: {image: x, colour: red}}", ":1: compose has no service key 'colour'"),
+        ("services:\n a:\n  image: x\n  image: y", ":4: the key 'image' is defined twice"),
         ("services:\n a:\n  image: x\n  ports: ['99999']", ":4:"),
         ("services: {a: {command: x}}", "neither image nor build"),
         ("services: {a: {image: '${NOPE?say it}'}}", "say it"),
@@ -179,8 +179,8 @@ def test_dockerfile_folder_and_reference(tmp_path: Path) -> None:
         ('services: {a: {image: x, volumes: ["v:/a\\x01"]}}', "control character"),
         ("services: {a: {image: x, stop_grace_period: 10}}", "not a duration"),
         ("services: {a: {image: x, env_file: nope.env}}", "does not exist"),
-        ("services: {a: {image: x, x-portkit: {helth: 1}}}", "knows no 'helth'"),
-        ("services: {a: {image: !!python/object:os.system x}}", "not understood"),
+        ("services: {a: {image: x, x-portkit: {helth: 1}}}", "has no key 'helth'"),
+        ("services: {a: {image: !!python/object:os.system x}}", "not supported"),
         ("services: [", "flow node"),
         ("", "empty"),
     ],

@@ -72,13 +72,13 @@ def test_where_there_is_nothing_yet(tmp_path: Path) -> None:
         ("../outside:/d", "outside of the project's folder"),
         ("{tmp}/outside/f:/d", "outside of the project's folder"),
         ("/nowhere/at/all:/d", "outside of the project's folder"),
-        ("./link:/d", "through a link"),
-        ("./link/f:/d", "through a link"),
+        ("./link:/d", "is a link to"),
+        ("./link/f:/d", "is a link to"),
         ("/dev/dri:/dev/dri", "a device of the host"),
         ("/dev/null:/d", "a device of the host"),
         ("/lib/modules:/lib/modules:ro", "the kernel of the host"),
-        ("./fifo:/d", "is no file, folder or link"),
-        ("./odd:/d:ro", "is no file, folder or link"),
+        ("./fifo:/d", "is not a file, folder or link"),
+        ("./odd:/d:ro", "is not a file, folder or link"),
         ("./base:/d", "holds data: 'base/PG_VERSION'"),
         ("./app.db:/d", "holds data: 'app.db'"),
     ],
@@ -147,11 +147,11 @@ def test_what_is_too_big(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         file.truncate(9 << 20)
     for choices in ({}, {"carry": [tmp_path]}):
         said = bound(tmp_path, "./d:/d:ro", **choices)[1].message
-        assert "has 9437184 bytes; all files of an App have at most 8388608" in said
+        assert "has 9437184 bytes; all files of an App together may have at most 8388608" in said
     (tmp_path / "d/f").unlink()
     (tmp_path / "d/g").write_text("g")
     monkeypatch.setattr(contents, "_ENTRIES", 1)
-    assert "holds over 1 files" in bound(tmp_path, "./d:/d:ro", carry=[tmp_path])[1].message
+    assert "contains more than 1 files" in bound(tmp_path, "./d:/d:ro", carry=[tmp_path])[1].message
 
 
 def test_links_in_a_folder_are_not_followed(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_ports_mode(tmp_path: Path) -> None:
         assert [port.host_port for port in app.services[0].ports] == [80]
     for mode in ("hots", "5", "[ingress]"):
         said = refused(tmp_path, HEAD + f"    ports:\n    - {{target: 80, mode: {mode}}}\n")
-        assert "compose.yaml:5: a port's mode is host or ingress" in said
+        assert "compose.yaml:5: the mode of a port must be host or ingress" in said
 
 
 @pytest.mark.parametrize(
@@ -253,4 +253,4 @@ def test_a_dockerfile_is_given(tmp_path: Path, name: str) -> None:
     with pytest.raises(AppError) as caught:
         apps.load(tmp_path / name, environ={})
     assert "compose file" not in str(caught.value)
-    assert f"Give the folder: {tmp_path}" in caught.value.resolution
+    assert f"Name the folder instead: {tmp_path}" in caught.value.resolution

@@ -64,7 +64,7 @@ def test_what_is_no_command(tmp_path: Path, text: str) -> None:
 
 def test_it_belongs_to_a_service(tmp_path: Path) -> None:
     top = "  b:\n    image: x\nx-portkit: {quiesce: {before: sync}}\n"
-    with pytest.raises(AppError, match="belongs to one service"):
+    with pytest.raises(AppError, match="is a setting of a service"):
         loaded(tmp_path, top)
     alone = loaded(tmp_path, "x-portkit: {quiesce: {before: sync}}\n")
     assert alone.services[0].quiesce.before == (*SHELL, "sync")

@@ -42,7 +42,7 @@ def test_a_sealed_document_names_no_file(tmp_path: Path, text: str) -> None:
     with pytest.raises(AppError) as caught:
         compose.read(document.encode(), "shop.portkit", ["ca.pem"])
     assert re.search("shop.portkit:[45]", caught.value.details)
-    assert "outside of the document" in caught.value.details
+    assert "outside of the compose file" in caught.value.details
     assert "hunter2" not in str(caught.value)
 
 

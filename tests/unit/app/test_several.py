@@ -72,7 +72,7 @@ def test_the_top_level_says_how_the_front_is_asked(tmp_path: Path) -> None:
     app = load(tmp_path, text)
     assert [each.health.path for each in app.services] == ["/x", "/"]
     said = refused(tmp_path, text.replace("path: /x", "service: c"))
-    assert "compose.yaml:2: there is no service 'c'" in said
+    assert "compose.yaml:2: the App has no service 'c'" in said
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_wish_for_a_service_that_is_not_chosen(tmp_path: Path) -> None:
     wish = Dependency("b", Condition.HEALTHY, required=False)
     assert load(tmp_path, text, profiles=["more"]).services[0].depends_on == (wish,)
     said = refused(tmp_path, text.replace(", required: false", ""))
-    assert "compose.yaml:3: a depends on b, whose profiles are not chosen" in said
+    assert "compose.yaml:3: a depends on b, which belongs to a profile that was not chosen" in said
     assert "--profile" in said
 
 
@@ -167,10 +167,10 @@ def test_an_app_is_read_again_as_it_was(tmp_path: Path) -> None:
 def test_files_that_name_each_other(tmp_path: Path) -> None:
     for text, why in (
         ("include: [b.yaml]\n", ":1: "),
-        ("include: [{path: 'https://example.org/x.yaml'}]\n", "no URL"),
+        ("include: [{path: 'https://example.org/x.yaml'}]\n", "not from a URL"),
         ("include: [{path: [], future: 1}]\n", "future"),
         ("include: [{path: []}]\n", "needs a path"),
-        ("include: b.yaml\n", "is a list"),
+        ("include: b.yaml\n", "must not be a list"),
     ):
         said = refused(tmp_path, text + "services: {a: {image: x}}\n")
         assert "compose.yaml:1: " in said
@@ -183,7 +183,7 @@ def test_files_without_end(tmp_path: Path) -> None:
     for number in range(120):
         (tmp_path / f"{number}.yaml").write_text(f"include: [{number + 1}.yaml]\n")
     said = refused(tmp_path, "include: [0.yaml]\nservices: {a: {image: x}}\n")
-    assert "over 100 files" in said
+    assert "more than 100 files" in said
 
 
 def test_files_that_grow_when_they_are_merged(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_files_that_grow_when_they_are_merged(tmp_path: Path) -> None:
     labels = ",".join(f"a{n}: b" for n in range(20_000))
     services = "".join(f"  s{n}: {{extends: base, labels: {{x: y}}}}\n" for n in range(60))
     text = f"services:\n  base: {{image: x, labels: {{{labels}}}}}\n{services}"
-    assert "too big when they are merged" in refused(tmp_path, text)
+    assert "too large when they are merged" in refused(tmp_path, text)
 
 
 def test_networks_that_are_none(tmp_path: Path) -> None:
@@ -259,7 +259,9 @@ def test_a_container_of_the_apps_own(tmp_path: Path) -> None:
     made = text.replace("container:vpn", "container:shop-b-1").replace(", container_name: vpn", "")
     assert load(tmp_path, made).services[0].network_mode == "service:b"
     said = refused(tmp_path, text.replace("name: vpn", "name: other"))
-    assert "compose.yaml:3: the network mode 'container:vpn' joins what is no part" in said
+    assert (
+        "compose.yaml:3: the network mode 'container:vpn' joins something that is not part" in said
+    )
     said = refused(tmp_path, text.replace("name: vpn", "name: vpn, depends_on: [a]"))
     assert "in a circle" in said
 
@@ -283,7 +285,7 @@ def test_the_image_is_for_the_platform(tmp_path: Path, platform: str, fits: bool
     if fits:
         assert apps.resolve(app, image).argv == ("x",)
         return
-    with pytest.raises(AppError, match="not for the platform") as caught:
+    with pytest.raises(AppError, match="not built for the platform") as caught:
         apps.resolve(app, image)
     assert f"--platform {platform}" in caught.value.resolution
 
@@ -338,7 +340,7 @@ def test_a_compose_file_that_is_a_link(tmp_path: Path) -> None:
 
 def test_what_has_no_healthcheck_never_becomes_healthy() -> None:
     web = Service("web", depends_on=(Dependency("db", Condition.HEALTHY),))
-    with pytest.raises(AppError, match="web waits for db to be healthy"):
+    with pytest.raises(AppError, match="web waits for db to become healthy"):
         apps.resolve_all(App("shop", (web, Service("db")), "./shop"), [IMAGE, IMAGE])
     check = Healthcheck(("CMD", "true"))
     found = apps.resolve_all(

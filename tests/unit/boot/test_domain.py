@@ -128,7 +128,7 @@ class Recorded:
 
 def test_a_vm_with_data_that_came_along_is_not_removed_beside_its_data() -> None:
     holds = Recorded(moved=True)
-    with pytest.raises(ConflictError, match="hold the data") as caught:
+    with pytest.raises(ConflictError, match="contain the data") as caught:
         holds.runner.remove(MOVE, keep_data=True)
     assert "--data" in caught.value.resolution
     assert [verb for verb, *_ in holds.did] == ["instance.data"], "it was only asked"
@@ -148,7 +148,7 @@ def test_its_volumes_are_made_of_folders_while_it_does_not_run() -> None:
         lambda: runs.runner.fill(MOVE, [0]),
         lambda: runs.runner.renew(disk, {}, app_spec(spec()), MOVE, FACTS),
     ):
-        with pytest.raises(ConflictError, match="that runs"):
+        with pytest.raises(ConflictError, match="of a running VM"):
             act()
     assert runs.did == []
 

@@ -27,14 +27,14 @@ def test_one_form_beside_the_other() -> None:
 
 def test_neither_runs_then_the_form_is_needed() -> None:
     rows = (BOTH[0], instance(1, Form.DISK))
-    with pytest.raises(AppError, match="more than one"):
+    with pytest.raises(AppError, match="several Instances"):
         find(rows, "shop")
     assert len(together(rows, "shop")) == 2
 
 
 def test_two_moves_of_one_app_need_an_id() -> None:
     rows = (*BOTH, instance(2, Form.IMAGE))
-    with pytest.raises(AppError, match="more than one"):
+    with pytest.raises(AppError, match="several Instances"):
         together(rows, "shop")
     assert together(rows, "pk-000000000002") == (rows[2],)
 

@@ -237,7 +237,7 @@ def test_files_of_the_app_are_in_no_text(tmp_path: Path) -> None:
 def test_files_that_nothing_names(tmp_path: Path) -> None:
     made = described.render(project(tmp_path), [IMAGE] * 4)
     more = replace(made, contents=(*made.contents, (ContentFile(data=b"x"),)))
-    with pytest.raises(AppError, match="leaves out files") as caught:
+    with pytest.raises(AppError, match="does not mention files") as caught:
         described.read(more, "x")
     assert "contents/" in caught.value.details
 
@@ -246,7 +246,7 @@ def test_files_that_nothing_names(tmp_path: Path) -> None:
 def test_files_that_did_not_come_along(name: str) -> None:
     row = {"image": "i", "volumes": [{"type": "bind", "source": name, "target": "/x"}]}
     text = json.dumps({"name": "a", "services": {"s": row}})
-    with pytest.raises(AppError, match="outside of the document"):
+    with pytest.raises(AppError, match="outside of the compose file"):
         described.read(described.Described(text, (), ((ContentFile(),),)), "x")
 
 
@@ -307,7 +307,7 @@ def test_no_file_of_this_machine_is_read(tmp_path: Path, text: str) -> None:
     (tmp_path / "secret").write_text("A=hunter2\n")
     row = text.format(file=tmp_path / "secret", folder=tmp_path)
     document = f"name: a\nservices:\n  s:\n    image: i\n    {row}\n"
-    with pytest.raises(AppError, match="outside of the document") as caught:
+    with pytest.raises(AppError, match="outside of the compose file") as caught:
         described.read(described.Described(document, ("a CA",)), "x")
     assert "hunter2" not in str(caught.value)
 
@@ -337,5 +337,5 @@ def test_what_no_compose_file_may_say_is_no_fault_of_a_file() -> None:
 
 
 def test_half_a_character() -> None:
-    with pytest.raises(AppError, match="half a character"):
+    with pytest.raises(AppError, match="half of a surrogate pair"):
         described.read(described.Described('{"services": "\ud800"}'), "x")

@@ -160,16 +160,16 @@ TWO = encode([(ContentFile(),)] * 2)
     ("data", "more", "words"),
     [
         (b"no tar", {}, "the App's files: "),
-        (encode([(ContentFile(),)]), {}, "outside of the document"),
-        (encode([(ContentFile(),)] * 3), {}, "leaves out files"),
-        (TWO, {"size": 10241}, "not what was declared"),
-        (TWO, {"size": 10}, "more than is declared"),
-        (TWO, {"size": 1 << 30}, "over 67108864 bytes"),
-        (TWO, {"digest": DIGEST}, "not what was declared"),
+        (encode([(ContentFile(),)]), {}, "outside of the compose file"),
+        (encode([(ContentFile(),)] * 3), {}, "does not mention files"),
+        (TWO, {"size": 10241}, "differs from what it declares"),
+        (TWO, {"size": 10}, "more than it declares"),
+        (TWO, {"size": 1 << 30}, "more than 67108864 bytes"),
+        (TWO, {"digest": DIGEST}, "differs from what it declares"),
         (TWO, {"digest": "sha256:../x"}, "carried.digest"),
-        (TWO, {"packed_size": 9}, "the size that is declared"),
-        (TWO, {"encoding": "absent"}, "over 67108864 bytes"),
-        (TWO, {"encoding": "recipe"}, "over 67108864 bytes"),
+        (TWO, {"packed_size": 9}, "the declared size"),
+        (TWO, {"encoding": "absent"}, "more than 67108864 bytes"),
+        (TWO, {"encoding": "recipe"}, "more than 67108864 bytes"),
         (
             TWO,
             {"bases": [{"digest": "sha256:" + "5" * 64, "size": 1}]},
@@ -190,7 +190,7 @@ def test_files_that_are_a_bomb(path: Path, tmp_path: Path) -> None:
     """Far more zeros than are declared: reading ends at the size."""
     with pytest.raises(VerifyError, match="damaged") as caught:
         Bundle(with_files(path, bytes(1 << 28), size=1 << 16))
-    assert "more than is declared" in caught.value.details
+    assert "more than it declares" in caught.value.details
 
 
 def test_documents(path: Path, tmp_path: Path) -> None:

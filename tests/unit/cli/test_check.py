@@ -343,7 +343,7 @@ def test_a_trial_that_is_not_possible_says_nothing_of_the_app(
     trials: dict[tuple[str, Form], Exception],
 ) -> None:
     trials["web1", Form.DISK] = HostError("web1 cannot be reached")
-    trials["web2", Form.DISK] = ConflictError("another Move of shop is at work")
+    trials["web2", Form.DISK] = ConflictError("another Move of shop is running")
     found = document(*PROVE)
     assert seen(found)["web1 disk"] == seen(found)["web2 disk"] == ("not tried", None)
     assert "web1 cannot be reached" in found["cells"][1]["observed"]["reason"]

@@ -56,8 +56,8 @@ def test_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("a.qcow2", "./shop"), "one after the other"),
-        (("./shop", "--firmware", "uefi"), "are for disk files"),
+        (("a.qcow2", "./shop"), "cannot be checked together"),
+        (("./shop", "--firmware", "uefi"), "only apply to disk files"),
         (("a.qcow2", "--prove"), "read and not started"),
         (("a.qcow2", "--form", "disk"), "read and not started"),
     ],

@@ -180,7 +180,7 @@ def test_a_bundle_goes_alone(tmp_path: Path) -> None:
     bundle.write_bytes(b"")
     done = portkit("move", "blog:1", str(bundle), "--to", "web2")
     assert done.exit_code == 2
-    assert "a bundle goes alone" in done.stderr
+    assert "a bundle is moved alone" in done.stderr
 
 
 def test_no_app_is_a_wrong_usage() -> None:

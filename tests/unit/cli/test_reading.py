@@ -44,11 +44,11 @@ def test_files_and_a_name_are_for_one_app() -> None:
     for option in (["-f", "a.yaml"], ["-p", "mine"]):
         done = portkit("move", "./shop", "./blog", "--to", "web2", *option)
         assert done.exit_code == 2
-        assert "are for one APP" in done.stderr
+        assert "with a single APP" in done.stderr
 
 
 def test_a_bundle_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portkit_cli.sources.is_bundle", lambda _: True)
     done = portkit("move", str(tmp_path / "shop.portkit"), "--to", "web2", "--profile", "p")
     assert done.exit_code == 2
-    assert "a bundle holds an App that was read" in done.stderr
+    assert "do not apply to a bundle" in done.stderr

@@ -133,12 +133,12 @@ def test_how_an_app_is_known_to_be_up_is_told() -> None:
     assert told(Form.IMAGE, ports=(Port(80),)) == told(Form.DISK, ports=(Port(8080),)) == []
     for form in Form:
         ((message, _),) = told(form, healthcheck=check)
-        assert message.endswith("its own healthcheck says when it is up")
+        assert message.endswith("its own healthcheck decides when it is up")
     ((message, why),) = told(Form.DISK)
-    assert message.endswith("it counts as up when it has run for 10 s")
+    assert message.endswith("portkit considers it up once it has run for 10 s")
     assert why[-1] == "the app has no healthcheck"
     ((message, _),) = told(Form.IMAGE, health=HealthProbe(port=80))
-    assert message.endswith("it is asked at an address that only the host reaches")
+    assert message.endswith("portkit asks it at an address that only the host can reach")
 
 
 def test_the_table_is_in_order() -> None:
@@ -239,7 +239,7 @@ def test_ports_of_several_apps() -> None:
     found = compat.clashes(ports)
     assert {name: len(rows) for name, rows in found.items()} == {"a": 1, "b": 2, "c": 1}
     assert found["a"][0] == found["b"][0]
-    assert "8080 is published by a and by b" in found["a"][0].message
+    assert "8080 is published by both a and b" in found["a"][0].message
     assert compat.clashes({"a": ports["a"], "c": ports["c"]}) == {"a": (), "c": ()}
 
 
@@ -272,7 +272,10 @@ def test_space_on_two_file_systems() -> None:
     apart = replace(FACTS, store_free_bytes=8 * GIB, docker_free_bytes=6 * GIB)
     assert compat.space(apart, [image, disk]) == (), "a disk's holes take no room"
     (found,) = compat.space(apart, [image, disk], more=1)
-    assert [text.partition(":")[0] for text in found.evidence] == ["the Store", "the Docker Engine"]
+    assert [text.partition(":")[0] for text in found.evidence] == [
+        "the Store",
+        "the container engine",
+    ]
     assert compat.space(replace(apart, docker_free_bytes=6 * GIB - 1), [image, disk])
     assert compat.space(replace(apart, docker_free_bytes=None), [disk]) == ()
 
@@ -292,7 +295,7 @@ def test_space_for_the_stream_beside_the_blob() -> None:
     apart = replace(FACTS, store_free_bytes=16 * GIB, docker_free_bytes=90 * GIB)
     assert compat.space(apart, [image]) == ()
     (found,) = compat.space(replace(apart, store_free_bytes=16 * GIB - 1), [image])
-    assert found.evidence[0] == f"the Store: {16 * GIB} of {16 * GIB - 1} free"
+    assert found.evidence[0] == f"the Store: {16 * GIB} bytes needed, {16 * GIB - 1} free"
     alone = replace(apart, store_free_bytes=18 * GIB)
     assert compat.space(alone, [disk]) == ()
     assert compat.space(replace(alone, store_free_bytes=18 * GIB - 1), [disk])
@@ -317,8 +320,8 @@ def test_a_finding_of_one_of_several_services_names_it() -> None:
     assert whose["networks-joined"] == ()
     assert told["engine-only"].startswith("web: ")
     assert told["address-changed"].startswith("db: ")
-    assert told["networks-joined"] == "the services share one network in the VM"
-    assert told["network-internal"].startswith("services of an internal network")
+    assert told["networks-joined"] == "in the VM, all services share one network"
+    assert told["network-internal"].startswith("in the VM, services of an internal network")
     assert [each.rule for each in found].count("accelerator") == 1
 
 
@@ -341,7 +344,7 @@ def test_a_network_whose_name_is_taken() -> None:
 
     mine = Instance("pk-0123456789ab", "shop", Form.IMAGE, "web2", "exited")
     (taken,) = found(Form.IMAGE, there, mine)
-    assert taken.evidence == ("shop_front", "portkit's own shop: pk-0123456789ab")
+    assert taken.evidence == ("shop_front", "portkit's shop: pk-0123456789ab")
     assert taken.remedy == "portkit rm pk-0123456789ab --on web2"
     assert "another `name:`" in found(Form.IMAGE, there)[0].remedy
     assert found(Form.DISK, there) == []

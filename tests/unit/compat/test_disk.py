@@ -130,7 +130,7 @@ def test_the_holes_of_a_raw_disk_take_no_room() -> None:
 
 def test_a_machine_type_that_qemu_dropped() -> None:
     row = found(GOOD, HOST, None, "pc-i440fx-4.2")["error:chipset"]
-    assert row.message == "QEMU 10.0 there has no machine type pc-i440fx-4.2"
+    assert row.message == "QEMU 10.0 on the host has no machine type pc-i440fx-4.2"
     assert row.evidence == ("it has pc-i440fx-7.2, pc-i440fx-10.0",)
     assert rules(GOOD, HOST, None, "pc-i440fx-7.2") == set()
     silent = replace(HOST, guests=Guests(cpu_level=3))
@@ -174,7 +174,7 @@ def test_a_disk_for_bios_alone_under_uefi(firmware: Boot) -> None:
     assert "--firmware bios" in row.remedy
     assert rules(bios_alone) == set()
     unread = laid_out(partitions=(replace(BOOT, fat=False), ROOT))
-    assert "holds no FAT" in found(unread, HOST, firmware)["error:esp"].message
+    assert "contains no FAT" in found(unread, HOST, firmware)["error:esp"].message
 
 
 def test_a_loader_that_only_the_old_firmware_knew() -> None:
@@ -297,7 +297,7 @@ def test_the_level_of_its_distribution() -> None:
     built = within(built_level=3, built_by="rhel 10.0 is built for x86-64-v3")
     assert rules(built) == set()
     v2 = replace(HOST, guests=replace(GUESTS, cpu_level=2, cpu_model="Nehalem"))
-    assert "has v2 at most" in found(built, v2)["error:cpu-level"].message
+    assert "has at most v2" in found(built, v2)["error:cpu-level"].message
     nothing = replace(HOST, guests=replace(GUESTS, cpu_level=0))
     assert rules(built, nothing) == {"unknown:cpu-level"}
 

@@ -67,7 +67,7 @@ def test_an_image_is_refused_with_the_cause() -> None:
 
     assert said(binfmt=()).message == "the image is for arm64, the host is amd64"
     loose = said(binfmt=(replace(FIXED, flags="PO"),))
-    assert "without flag F" in loose.message
+    assert "lacks flag F" in loose.message
     assert loose.remedy.startswith("Register the handler with flag F")
     gone = said(binfmt=(FIXED,), runs={"arm64": "its emulator is not there"})
     assert gone.message.endswith("does not work: its emulator is not there")

@@ -450,7 +450,7 @@ def test_vsyscall_and_file_systems() -> None:
 
 def test_attestations() -> None:
     image = replace(IMAGE, attestations=2)
-    for store, why in (("overlay2", "web2 (overlay2) holds one"), ("containerd", "image alone")):
+    for store, why in (("overlay2", "web2 (overlay2) holds one"), ("containerd", "only the image")):
         (row,) = judged(replace(FACTS, docker_store=store), image=image)
         assert (row.rule, row.severity, why in row.message) == ("attestations", "warning", True)
         assert verdict(replace(FACTS, docker_store=store), image=image) is Verdict.NATIVE

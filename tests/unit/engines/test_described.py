@@ -177,8 +177,8 @@ def test_what_the_engine_has_no_more() -> None:
     del answers["diff " + answers["inspect_container odd-one"]["Id"]]
     found = shown(answers, "odd-one")
     assert [each.message for each in found.findings if each.severity == "error"] == [
-        "the network odd-net is not on the host any more",
-        "the volume odd-data is not on the host any more",
+        "the network odd-net no longer exists on the host",
+        "the volume odd-data no longer exists on the host",
     ]
     assert "container-changed" in [each.rule for each in found.findings]
     assert "odd-one" in cast(dict[str, Any], found.document["services"])

@@ -60,7 +60,7 @@ def row(**labels: str) -> dict[str, Any]:
             'Conflict. The container name "/x" is already in use by container "c"',
             ConflictError,
         ),
-        (500, "something else", EngineError),
+        (500, "another image", EngineError),
         (400, "", EngineError),
     ],
 )

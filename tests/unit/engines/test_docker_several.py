@@ -113,7 +113,7 @@ def test_what_the_engine_is_asked(engine: FakeEngine, docker: Docker) -> None:
 
 def test_a_network_that_is_another_ones(engine: FakeEngine, docker: Docker) -> None:
     engine.answers["GET /networks"] = 200, [{"Id": "n0", "Name": "shop_front"}]
-    with pytest.raises(ConflictError, match="network of that name"):
+    with pytest.raises(ConflictError, match="network with that name"):
         docker.create(HELD, shop(), ID)
     assert not engine.asked("POST", "/containers/create")
 

@@ -86,7 +86,7 @@ def test_what_is_gone_does_not_hold_up_the_others(engine: FakeEngine, docker: Do
     assert started(engine) == ["d"]
     docker.set_restart({DB: "no", WEB: "always"})
     assert len(engine.asked("POST", "/update")) == 1
-    with pytest.raises(EngineError, match="not there any more"):
+    with pytest.raises(EngineError, match="no longer exists"):
         docker.fence(BOTH)
 
 
@@ -95,7 +95,7 @@ def test_one_that_somebody_started_again_is_noticed(
     engine: FakeEngine, docker: DockerSource, web: str
 ) -> None:
     have(engine, db="exited no", web=web)
-    with pytest.raises(ConflictError, match="started again at its source"):
+    with pytest.raises(ConflictError, match="started the App at its source again"):
         docker.require_stopped(BOTH)
     have(engine, db="exited no", web="exited no")
     docker.require_stopped(BOTH)
@@ -122,7 +122,7 @@ def test_a_volume_that_was_made_anew_is_not_deleted(
     live = Live(containers, volumes)
     left = [thing for thing in docker.left(live, {}) if thing.startswith("volume")]
     assert left == [
-        "volume data (may be another of that name; portkit does not delete it)",
+        "volume data (it may be another volume with that name; portkit does not delete it)",
         "volume logs",
     ]
     docker.delete(live, {})
@@ -161,7 +161,7 @@ def test_a_volume_whose_data_did_not_travel_is_not_deleted(
     engine.answers["GET /volumes"] = (200, {"Volumes": [{"Name": "data", "CreatedAt": "now"}]})
     volume = LiveVolume(0, "data", "/v/data", "now", way=OnTaken.KEEP)
     live = Live((LiveContainer(WEB, "web", "always", running=True),), (volume,))
-    kept = "volume data (its data is nowhere else; portkit does not delete it)"
+    kept = "volume data (its data exists nowhere else; portkit does not delete it)"
     assert kept in docker.left(live, {})
     docker.delete(live, {})
     assert not engine.asked("DELETE", "/volumes")
@@ -170,7 +170,7 @@ def test_a_volume_whose_data_did_not_travel_is_not_deleted(
 def test_nothing_is_deleted_while_it_runs(engine: FakeEngine, docker: DockerSource) -> None:
     have(engine, db="exited no", web="running no")
     live = Live((LiveContainer(WEB, "web", "always", running=True),), ())
-    with pytest.raises(ConflictError, match="runs at its source"):
+    with pytest.raises(ConflictError, match="is running at its source"):
         docker.delete(live, {})
     assert not engine.asked("DELETE", "/")
 
@@ -204,7 +204,7 @@ def test_a_volume_that_is_the_app_s_again_is_not_deleted(
     live = back_again(engine, other=False)
     back = {"data": "pk-000000000002"}
     (_, said, *_) = docker.left(live, back)
-    assert "the App's again, by Move pk-000000000002; portkit does not delete it" in said
+    assert "the App uses it again, since Move pk-000000000002; portkit does not delete it" in said
     assert docker.delete(live, back) == ()
     assert not engine.asked("DELETE", "/volumes")
 

@@ -132,6 +132,6 @@ def test_an_overdue_check_is_asked_for(
 
 def test_what_runs_there_is_not_taken_over(engine: FakeEngine) -> None:
     source = DockerSource(engine.socket, "web2")
-    with pytest.raises(EngineError, match="container of Podman cannot be taken over"):
+    with pytest.raises(EngineError, match="container cannot be moved from Podman"):
         source.see("container", "web")
     source.close()

@@ -29,9 +29,9 @@ def test_a_disk_for_others_is_made_from_the_image() -> None:
     ("wanted", "why"),
     [
         (Wanted(DISK, kubernetes=True), "needs the image"),
-        (Wanted(BOTH, registry="registry.example/Team"), "malformed"),
-        (Wanted(BOTH, registry="https://registry.example"), "malformed"),
-        (Wanted(BOTH, registry="a b"), "malformed"),
+        (Wanted(BOTH, registry="registry.example/Team"), "not valid"),
+        (Wanted(BOTH, registry="https://registry.example"), "not valid"),
+        (Wanted(BOTH, registry="a b"), "not valid"),
     ],
 )
 def test_what_does_not_fit(wanted: Wanted, why: str) -> None:
@@ -77,4 +77,4 @@ def test_a_bundle_has_no_other_formats(tmp_path: Path) -> None:
     for words in (("--disk-format", "ova"), ("--kubernetes",)):
         done = CliRunner().invoke(main, ["pack", str(tmp_path), "-o", bundle, *words])
         assert done.exit_code == 2
-        assert "are for files" in done.stderr
+        assert "do not apply to a bundle" in done.stderr

@@ -168,7 +168,7 @@ def test_a_job_and_names() -> None:
 
 
 def test_two_services_of_one_name() -> None:
-    with pytest.raises(AppError, match="one name in Kubernetes"):
+    with pytest.raises(AppError, match="the same name in Kubernetes"):
         made(Service("a_b", image="x"), Service("a.b", image="x"))
 
 

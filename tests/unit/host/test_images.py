@@ -71,12 +71,12 @@ def test_a_free_tag_is_set_once(engine: FakeEngine, remote: Remote) -> None:  # 
     ],
 )
 def test_names_stay_names(engine: FakeEngine, remote: Remote, name: object) -> None:
-    with pytest.raises(AppError, match="malformed"):
+    with pytest.raises(AppError, match="not valid"):
         remote.call("image.tag", {"reference": "held:1", "tag": name})
     verbs = ["image.remove", "image.list"]
     verbs += ["image.containers"] if name is not None else []  # None: labels alone count
     for verb in verbs:
-        with pytest.raises(AppError, match="malformed"):
+        with pytest.raises(AppError, match="not valid"):
             remote.call(verb, {"reference": name})
     assert all(method == "GET" for method, _, _ in engine.requests)
 

@@ -88,8 +88,8 @@ def test_our_options_win(tmp_path: Path, config: str, wanted: str) -> None:
 @pytest.mark.parametrize(
     ("said", "brief", "todo"),
     [
-        (UNKNOWN, "the host's key is not known", "ssh HOST"),
-        (CHANGED, "the host's key is not the one that is known", "ssh-keygen -R HOST"),
+        (UNKNOWN, "the host's key is unknown", "ssh HOST"),
+        (CHANGED, "the host's key has changed", "ssh-keygen -R HOST"),
     ],
 )
 def test_a_key_that_is_not_trusted(said: str, brief: str, todo: str) -> None:
@@ -135,7 +135,7 @@ def test_modes_and_size_of_what_ssh_leaves(fake_ssh: Path) -> None:
 # hostile input 30
 @pytest.mark.parametrize("name", ["tcp://10.0.0.1:2375", "http://h:2375", "qemu+tcp://h/system"])
 def test_an_engine_over_tcp_is_no_host(name: str) -> None:
-    with pytest.raises(HostError, match="through ssh only") as caught, connect(name):
+    with pytest.raises(HostError, match="only by ssh") as caught, connect(name):
         pass
     assert name in caught.value.details
 
@@ -153,7 +153,7 @@ def test_an_engine_over_tcp_is_no_host(name: str) -> None:
 )
 def test_docker_host_over_tcp_is_refused(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
     monkeypatch.setenv("DOCKER_HOST", told)
-    with pytest.raises(HostError, match="unix socket or ssh") as caught, connect("local"):
+    with pytest.raises(HostError, match="unix socket or by ssh") as caught, connect("local"):
         pass
     assert told in caught.value.details
 

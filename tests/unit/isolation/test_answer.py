@@ -112,13 +112,13 @@ def test_it_listens_until_a_line_is_whole() -> None:
     assert heard("", "booting", mangled, line(), "").release == CONTAINER["release"]
     with pytest.raises(BootError, match="malformed"):
         heard("", mangled, "")
-    with pytest.raises(BootError, match="said nothing"):
+    with pytest.raises(BootError, match="printed nothing"):
         heard("", "no such file or directory")
 
 
 def test_it_does_not_listen_for_ever() -> None:
     times = iter((0.0, 1.0, 500.0))
-    with pytest.raises(BootError, match="said nothing"):
+    with pytest.raises(BootError, match="printed nothing"):
         listened(
             Runner("", "", "", ""),  # type: ignore[arg-type]
             "pk-1",

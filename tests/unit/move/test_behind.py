@@ -114,7 +114,7 @@ def test_what_is_the_app_s_again_does_not_refuse_to_forget(
     journal = Journal()
     moved(journal, None)
     did = at_its_end(monkeypatch, ())
-    with pytest.raises(ConflictError, match="still has what it had before"):
+    with pytest.raises(ConflictError, match="still has data set aside by"):
         behind.left_behind(FIRST, delete=True, journal=journal, connect=connect)
     assert did == []
     moved(journal, OnTaken.OVERRIDE, SECOND, "new", "old")
@@ -190,5 +190,5 @@ def test_rm_names_the_volumes_that_stay(monkeypatch: pytest.MonkeyPatch, data: b
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     assert did == [not data]
-    assert ("volume data stays: it was there before the Move" in done.stdout) is data
+    assert ("volume data stays, because the host had it before" in done.stdout) is data
     assert (f"portkit forget {FIRST} --delete" in done.stdout) is data

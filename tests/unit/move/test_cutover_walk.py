@@ -428,7 +428,7 @@ def test_a_missed_write_takes_the_cutover_back_and_comes_with_the_next() -> None
     [
         ("verify source", HostError("the connection broke"), True),
         ("verify source", KeyboardInterrupt(), True),
-        ("verify source", VerifyError("a volume at the source is not what was sent"), False),
+        ("verify source", VerifyError("a volume at the source differs from what was sent"), False),
         ("commit", EngineError("the engine does not answer"), True),
         ("commit", BootError("the app ended after its first answer"), False),
         ("unquiesce", EngineError("`after` has failed"), False),

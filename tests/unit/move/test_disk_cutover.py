@@ -123,7 +123,7 @@ def test_a_disk_that_lacks_the_last_changes_is_made_and_sent_once_more(lot: Lot)
         ("instance.describe", None),
     ]
     assert (row["image"], row["blobs"], row["brought"]) == (lot.now.digest, blobs, blobs)
-    assert "once more, while the App is stopped" in lot.heard.messages[0]
+    assert "again while the App is stopped" in lot.heard.messages[0]
     lot.rows[plans.LAST_LAYER] = row
     assert set(lot.ground.blobs(Form.DISK)) == set(blobs)
     assert lot.ground.brought() == blobs

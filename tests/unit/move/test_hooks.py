@@ -262,12 +262,12 @@ def test_a_rollback_tells_those_that_were_begun(
         )
 
     monkeypatch.setattr(carry, "steps_of", hooks_alone)
-    with pytest.raises(ConflictError, match="may have written there") as refused:
+    with pytest.raises(ConflictError, match="may have written data there") as refused:
         unfinished.rollback(chosen.move, journal=journal, connect=connect)
     assert f"rollback {chosen.move} --discard-writes" in refused.value.resolution
     assert undone == []
     assert journal.get(chosen.move).state is MoveState.WAITING
-    with pytest.raises(HookError, match="told of the rollback") as caught:
+    with pytest.raises(HookError, match="failed during the rollback") as caught:
         unfinished.rollback(chosen.move, discard_writes=True, journal=journal, connect=connect)
     assert "--skip-hooks" in caught.value.resolution
     assert undone == ["commit", "boot image", "create image", "transfer image", "reserve"]
@@ -325,7 +325,7 @@ def test_one_that_fails_holds_up_no_step_of_the_rollback(tmp_path: Path) -> None
 def test_commands_that_could_never_run_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(AppError, match="nothing is committed"):
+    with pytest.raises(AppError, match="needs a form that is kept"):
         hooks_of(["true"], None)
     with pytest.raises(AppError, match="empty"):
         hooks_of([" "], Form.IMAGE)

@@ -146,12 +146,12 @@ def test_everything_is_private_under_any_umask(tmp_path: Path) -> None:
 def test_who_died_is_unfinished(journal: Journal) -> None:
     with journal.held(ID):
         assert journal.get(ID).live
-        with pytest.raises(ConflictError, match="another portkit is at work"), journal.held(ID):
+        with pytest.raises(ConflictError, match="another portkit is working"), journal.held(ID):
             pass
-        with pytest.raises(ConflictError, match="another Move of shop is at work"):
+        with pytest.raises(ConflictError, match="another Move of shop is running"):
             unfinished.refuse(journal, "shop", "new")
     assert journal.get(ID).unfinished
-    with pytest.raises(ConflictError, match="left unfinished") as caught:
+    with pytest.raises(ConflictError, match="is unfinished") as caught:
         unfinished.refuse(journal, "shop", "new")
     assert f"portkit resume {ID}" in caught.value.resolution
     assert f"portkit rollback {ID}" in caught.value.resolution

@@ -121,6 +121,6 @@ def test_where_nobody_can_tell_nothing_is_said_of_writes() -> None:
     journal: Any = SimpleNamespace(settle=lambda *row: settled.append(row))
     carry._unknown(ground, journal, "no answer")
     assert settled == [("pk-b", MoveState.WAITING, "no answer")]
-    assert "autostart at the source is off" in said[0]
+    assert "autostart is off at the source" in said[0]
     assert "portkit resume pk-b" in said[1]
     assert not any("writes" in each for each in said)

@@ -198,7 +198,7 @@ def test_the_error_of_one_app_is_as_ever(tmp_path: Path) -> None:
 def test_two_of_one_name_are_refused(tmp_path: Path) -> None:
     lot = Lot(tmp_path, "shop", "blog")
     twin = replace(lot.apps[0], source="./other")
-    with pytest.raises(ConflictError, match="several Apps are called shop") as caught:
+    with pytest.raises(ConflictError, match="several Apps have the name shop") as caught:
         lot.run(*lot.apps, twin)
     assert caught.value.details == "./shop, ./other"
     assert lot.source.calls == lot.target.calls == []
@@ -225,7 +225,7 @@ def test_one_port_for_two(
     if not clash:
         assert len(lot.run(*pair)) == 2
         return
-    with pytest.raises(ConflictError, match="port 8080 is published by a and by bb"):
+    with pytest.raises(ConflictError, match="port 8080 is published by both a and bb"):
         lot.run(*pair)
     assert lot.target.calls == []
     assert FakeSteps.done == []
@@ -251,9 +251,9 @@ def test_space_is_that_of_all_together(tmp_path: Path) -> None:
     assert len(Lot(tmp_path, *names, target=exact).run()) == 2
     less = Lot(tmp_path, *names, target=replace(exact, store_free_bytes=need - 1))
     FakeSteps.done = []
-    with pytest.raises(SpaceError, match="bytes of disk are needed") as caught:
+    with pytest.raises(SpaceError, match="bytes of free disk space") as caught:
         less.run()
-    assert f"the Store: {need} of {need - 1} free" in caught.value.details
+    assert f"the Store: {need} bytes needed, {need - 1} free" in caught.value.details
     assert FakeSteps.done == []
     assert len(less.run(less.apps[0])) == 1, "one of them has room"
 

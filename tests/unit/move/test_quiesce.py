@@ -98,7 +98,8 @@ def test_with_before_alone_the_target_needs_no_engine(ran: Ran) -> None:
 
 
 @pytest.mark.parametrize(
-    ("forms", "error"), [((Form.IMAGE,), "like that: nothing can be run in a VM"), ((), "is empty")]
+    ("forms", "error"),
+    [((Form.IMAGE,), "cannot run x-portkit.quiesce.after in a VM"), ((), "is empty")],
 )
 def test_an_app_that_is_a_vm_already_needs_no_after(forms: tuple[Form, ...], error: str) -> None:
     """It gets past that refusal, to the next one."""
@@ -132,7 +133,7 @@ def test_a_move_ends_without_a_command_that_can_never_succeed(ran: Ran) -> None:
     second.do()
     first.undo()
     assert heard.messages == [
-        "x-portkit.quiesce.before is not run any more",
-        "x-portkit.quiesce.after is not run any more",
-        "x-portkit.quiesce.after is not run any more",
+        "x-portkit.quiesce.before is skipped",
+        "x-portkit.quiesce.after is skipped",
+        "x-portkit.quiesce.after is skipped",
     ]

@@ -108,7 +108,7 @@ def test_the_instance_that_has_the_port_is_named(tmp_path: Path) -> None:
         engine.answers["GET /containers/json"] = (200, rows)
         error, calls = refused(tmp_path, facts, docker=engine.socket)
     assert isinstance(error, ConflictError)
-    assert "portkit's own shop publishes it: pk-000000000002 (image)" in error.details
+    assert "portkit's shop publishes it: pk-000000000002 (image)" in error.details
     assert "portkit rm pk-000000000002 --on new" in error.resolution
     assert "pk-000000000001" not in str(error)
     assert "pk-000000000003" not in str(error)
@@ -129,5 +129,6 @@ def test_too_little_room_is_told_before_bytes_move(tmp_path: Path) -> None:
     """hostile input 40"""
     error, calls = refused(tmp_path, replace(FACTS, store_free_bytes=1))
     assert isinstance(error, SpaceError)
-    assert "4 of 1 free" in error.details  # two blobs, and the stream of one that has two bytes
+    # Two blobs, and the stream of one that has two bytes.
+    assert "4 bytes needed, 1 free" in error.details
     assert set(calls) == {"image.list", "store.has"}

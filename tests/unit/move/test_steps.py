@@ -140,7 +140,7 @@ def test_another_disk_than_the_one_that_travelled_is_refused(lot: Lot) -> None:
     lot.store.path(lot.disk[-1]).unlink()
     lot.contents[0] = b"another kernel"
     lot.process()
-    with pytest.raises(PortkitError, match="not here any more") as caught:
+    with pytest.raises(PortkitError, match="no longer exists here") as caught:
         lot.do("package disk")
     assert f"portkit rollback {lot.plan.move}" in caught.value.resolution
 

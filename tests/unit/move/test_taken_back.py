@@ -153,10 +153,10 @@ def test_only_the_user_keeps_what_was_not_verified(
     step = {each.name: each for each in steps.steps_of(ground)}["verify source"]
     if skip:
         assert step.do() == {"verified": False}
-        assert heard.messages == ["the source is not verified, as was asked for"]
+        assert heard.messages == ["the source was not verified, as the user requested"]
         sent["volumes"][0]["passes"][0]["remembered"] = 0
         assert step.do()["verified"] is True, "all of it was hashed after the stop"
-        assert heard.messages == ["the source is not verified, as was asked for"]
+        assert heard.messages == ["the source was not verified, as the user requested"]
     else:
         with pytest.raises(VerifyError):
             step.do()
@@ -330,7 +330,7 @@ def test_a_move_that_another_one_went_on_from_is_not_taken_back(
     journal = Journal()
     first = moved(journal, 1, "a", "b", MoveState.DONE)
     second = moved(journal, 2, "b", "c", MoveState.DONE)
-    with pytest.raises(ConflictError, match="has moved on since") as caught:
+    with pytest.raises(ConflictError, match="has been moved again since") as caught:
         unfinished.rollback(first, discard_writes=True, journal=journal, connect=connect)
     assert second in caught.value.resolution
 
@@ -348,7 +348,7 @@ def test_one_whose_app_came_back_is_not_taken_back(
     journal, data = Journal(), LiveVolume(0, "shop_data", "/v")
     first = moved(journal, 1, "a", "b", MoveState.DONE, volumes=(data,))
     back = moved(journal, 2, "b", "a", MoveState.DONE, app=app, volumes=(replace(data, way=way),))
-    with pytest.raises(ConflictError, match="has moved on since") as caught:
+    with pytest.raises(ConflictError, match="has been moved again since") as caught:
         unfinished.rollback(first, discard_writes=True, journal=journal, connect=connect)
     assert back in caught.value.resolution
 
@@ -365,6 +365,6 @@ def test_a_commit_before_the_cutover_starts_none() -> None:
     journal = Journal()
     identity = moved(journal, 1, "old", "new", MoveState.WAITING)
     journal.record(identity).note("boot image", StepState.UNDONE)
-    with pytest.raises(ConflictError, match="not started on the target yet"):
+    with pytest.raises(ConflictError, match="not been started on the target yet"):
         unfinished.go_on(identity, Pause.COMMIT, journal=journal, connect=connect)
     assert not journal.record(identity).told(Pause.COMMIT)

@@ -35,7 +35,7 @@ class Lot:
         self.alive = False
         self.engines = self.remote = self
         domain = LiveDomain(OLD, "always", autostart=True, running=running)
-        volumes = (LiveVolume(0, "disks of the VM", "/i/old/disks"),)
+        volumes = (LiveVolume(0, "the VM's own disks", "/i/old/disks"),)
         if form is Form.IMAGE:
             volumes = (LiveVolume(0, "data", "/i/old/pkv0.raw", image=True),)
         live = live or Live((), volumes, domain=domain)

@@ -151,7 +151,7 @@ def test_a_format_is_stated_and_not_two_at_once(tmp_path: Path) -> None:
     ):
         with pytest.raises(AppError, match="not, or not only"):
             read(tmp_path, data, name)
-    with pytest.raises(AppError, match="has to be stated"):
+    with pytest.raises(AppError, match="cannot tell the format"):
         read(tmp_path, BOOTABLE, "a.disk")
     assert disk.read(written(tmp_path, BOOTABLE, "a.disk"), DiskFormat.RAW, within=False).layout
 

@@ -145,7 +145,7 @@ def test_a_layer_without_room_is_not_taken(
 ) -> None:
     monkeypatch.setattr("portkit.package.changes._room", lambda _: 100_000)
     give(engine, "A /big", [row("big", bytes(1_000_000))])
-    with pytest.raises(SpaceError, match="has no room"):
+    with pytest.raises(SpaceError, match="not have enough space"):
         taken(host, image, store)
     assert not list(store.scratch().iterdir())
 
@@ -166,8 +166,8 @@ def test_a_host_that_lies(image: Artifact, store: Store) -> None:
 
     for data, size, why in (
         (b"no tar" * 200, 1200, "malformed"),
-        (tar([row("a", b"1")]), 5, "size that was announced"),
-        (tar([row("a", b"1")]), 0, "size that was announced"),
+        (tar([row("a", b"1")]), 5, "the announced size"),
+        (tar([row("a", b"1")]), 0, "the announced size"),
     ):
         host = Host("far", None, Liar(data, size))  # type: ignore[arg-type]
         with pytest.raises(VerifyError, match=why):

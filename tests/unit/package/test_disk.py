@@ -53,7 +53,7 @@ def test_a_disk_that_has_no_room_here_is_not_begun(tmp_path: Path) -> None:
     config, unused = ImageConfig("x", "amd64", "linux", ()), cast(Any, None)
     image = Artifact(Form.IMAGE, "x", (config,), (), 1 << 60, 1 << 60)
     store = Store(tmp_path / "store")
-    with pytest.raises(SpaceError, match="no room in the Store of this machine"):
+    with pytest.raises(SpaceError, match="the Store of this machine does not have enough space"):
         _write(image, b"", unused, store, tmp_path / "raw", None, "key", unused, layered=False)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
@@ -184,7 +184,7 @@ def test_a_disk_without_a_command_has_an_empty_slot(kit: GuestKit, tmp_path: Pat
 
 def test_defaults_that_do_not_fit_are_refused(kit: GuestKit, tmp_path: Path) -> None:
     large = replace(SPEC, env=(("A", "x" * boot_partition.SLOT_BYTES),))
-    with pytest.raises(AppError, match="too big for a disk"):
+    with pytest.raises(AppError, match="too large for a disk"):
         made(kit, tmp_path / "made", large)
 
 

@@ -26,7 +26,7 @@ WEB = Service("web", image="web")
 )
 def test_a_disk_that_would_not_start(services: tuple[Service, ...]) -> None:
     app = App("shop", services, "./shop")
-    with pytest.raises(AppError, match="does not start on its own") as caught:
+    with pytest.raises(AppError, match="cannot start on its own") as caught:
         check(app, tuple(Form))
     assert "FILE.portkit" in caught.value.resolution
     check(app, (Form.IMAGE,))
@@ -38,7 +38,7 @@ def test_it_is_told_before_anything_is_packed(tmp_path: Path) -> None:
     words = ["pack", str(tmp_path), "--from", "no-such-host.invalid", "-o", str(tmp_path / "out")]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == AppError.exit_code
-    assert "does not start on its own" in done.stderr
+    assert "cannot start on its own" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -271,11 +271,11 @@ def test_a_list_that_no_engine_makes(fake: FakeEngine, listed: Any) -> None:
 
 def test_arguments_are_checked(fake: FakeEngine) -> None:
     for container in ("name", "../x", ID + "/x", "", 5, None, ID.upper()):
-        with pytest.raises(RemoteError, match="id is malformed"):
+        with pytest.raises(RemoteError, match="id is not valid"):
             call(container=container)
     give(fake, None, IMAGE)
     for place in ("relative", ""):
-        with pytest.raises(RemoteError, match="places of mounts"):
+        with pytest.raises(RemoteError, match="mount points"):
             call(place)
     assert not fake.asked("GET", "export")
 

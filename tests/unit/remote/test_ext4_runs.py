@@ -51,7 +51,7 @@ def test_blocks_that_are_there_more_than_once_are_not_listed() -> None:
 def test_a_file_in_too_many_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ext4_runs, "MOST_RUNS", 3)
     runs = runs_of(*(Run(n, 10, 1) for n in range(3)))
-    with pytest.raises(RemoteError, match="does not read"):
+    with pytest.raises(RemoteError, match="cannot read"):
         runs.add(Run(3, 10, 1))
 
 

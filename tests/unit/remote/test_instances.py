@@ -70,7 +70,7 @@ def test_what_a_tool_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.Monke
     "identity", ["", "pk-0123456789ab-1", "pk-0123456789AB", "../pk-0123456789ab", 7, None]
 )
 def test_ids_that_are_none(identity: object) -> None:
-    with pytest.raises(RemoteError, match="malformed"):
+    with pytest.raises(RemoteError, match="not valid"):
         instances.folder_of(identity)
 
 
@@ -100,16 +100,16 @@ def test_a_disk_that_was_there_is_hashed_before_it_boots(disk: str) -> None:
     assert base.read_bytes() == store.path_of(disk).read_bytes()
     assert instances._base(disk, os.getgid()) == base, "a second Instance"
     flip(base)
-    with pytest.raises(RemoteError, match="not what its name says") as caught:
+    with pytest.raises(RemoteError, match="does not match its digest") as caught:
         instances._base(disk, os.getgid())
     assert caught.value.kind == "VerifyError"
     assert not base.exists()
-    assert not store.path_of(disk).exists(), "it is sent anew"
+    assert not store.path_of(disk).exists(), "which sends it anew"
 
 
 def test_an_altered_blob_is_not_linked(disk: str) -> None:
     flip(store.path_of(disk))
-    with pytest.raises(RemoteError, match="not what its name says"):
+    with pytest.raises(RemoteError, match="does not match its digest"):
         instances._base(disk, os.getgid())
     assert not list((instances.ROOT / "base").iterdir())
     assert not store.path_of(disk).exists()
@@ -159,7 +159,7 @@ def test_a_volume_has_the_content_of_its_folder(
     assert process.run(["debugfs", "-R", "cat /data", full]).text == "of the app"
     assert process.run(["debugfs", "-R", "cat /data", empty]).text == ""
     assert {stat.S_IMODE(path.stat().st_mode) for path in (full, empty)} == {0o600}
-    with pytest.raises(RemoteError, match="a volume's name is malformed"):
+    with pytest.raises(RemoteError, match="the name of a volume is not valid"):
         instances._fill(
             folder, base, {"config": "", "volumes": [{"name": "../x", "bytes": 1}]}, owner
         )
@@ -167,7 +167,7 @@ def test_a_volume_has_the_content_of_its_folder(
 
 def test_an_altered_kernel_is_not_started(disk: str, monkeypatch: pytest.MonkeyPatch) -> None:
     flip(store.path_of(disk))
-    with pytest.raises(RemoteError, match="not what its name says"):
+    with pytest.raises(RemoteError, match="does not match its digest"):
         instances._readable(disk, instances.ROOT / "kernel", os.getgid())
     assert not (instances.ROOT / "kernel").exists()
 

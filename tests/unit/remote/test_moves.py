@@ -73,7 +73,7 @@ def kill(far: Far) -> None:
 def test_one_move_of_an_app_at_a_time(connect: Connect) -> None:
     one, other = connect(), connect()
     begin(one, A)
-    with pytest.raises(ConflictError, match="another Move of shop is at work") as caught:
+    with pytest.raises(ConflictError, match="another Move of shop is running") as caught:
         begin(other, B)
     assert A in caught.value.details
     assert "ops@desk" in caught.value.details
@@ -90,7 +90,7 @@ def test_a_killed_move_is_unfinished_and_can_be_gone_on_with(connect: Connect) -
     begin(one, A)
     kill(one)
     assert markers(other) == {A: False}
-    with pytest.raises(ConflictError, match="left unfinished") as caught:
+    with pytest.raises(ConflictError, match="is unfinished") as caught:
         begin(other, B)
     assert f"portkit rollback {A} --on" in caught.value.resolution
     begin(other, A)
@@ -135,7 +135,7 @@ def test_the_lock_is_taken_again_with_a_new_connection(connect: Connect) -> None
         one.remote.call("store.has", {"digests": []})
     one.remote.call("store.has", {"digests": []})  # a new connection
     assert markers(other) == {A: True}
-    with pytest.raises(ConflictError, match="another Move of shop is at work"):
+    with pytest.raises(ConflictError, match="another Move of shop is running"):
         begin(other, B)
 
 
@@ -179,7 +179,7 @@ def test_a_port_is_reserved_before_the_bytes(
     if not clash:
         begin(other, B, app="blog", ports=[yours])
         return
-    with pytest.raises(ConflictError, match="port 80 is taken by another Move") as caught:
+    with pytest.raises(ConflictError, match="port 80 is reserved by another Move") as caught:
         begin(other, B, app="blog", ports=[yours])
     assert A in caught.value.details
     assert markers(one) == {A: True}, "the one that was refused left nothing"
@@ -193,7 +193,7 @@ def test_a_port_that_was_taken_since_the_check(connect: Connect) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = ["", other.getsockname()[1], "tcp"]
-        with pytest.raises(ConflictError, match=f"port {port[1]} is taken on the target"):
+        with pytest.raises(ConflictError, match=f"port {port[1]} is already in use on the target"):
             begin(one, A, ports=[port])
         assert markers(one) == {}
     begin(one, A, ports=[port])

@@ -127,14 +127,14 @@ def test_an_overlay_that_names_another_file_of_the_host_is_refused(
     place = arrive(instance)
     (place / "disk.qcow2").unlink()
     overlay(place / "disk.qcow2", Path("/etc/shadow"))
-    refused("stands on another base")
+    refused("another backing file")
     # Its content in a file beside it, which QEMU would open as well.
     words = ["-o", f"data_file={place / 'x'},data_file_raw=off"]
     (place / "disk.qcow2").unlink()
     overlay(place / "disk.qcow2", None, *words)
     (place / "x").unlink()
     monkeypatch.setattr(instances, "run_tool", lambda words: pytest.fail("it was opened"))
-    refused("stands on another base")
+    refused("another backing file")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_no_tool_reads_a_disk_whose_header_names_what_is_no_base(
     place = arrive(instance)
     write_name(place / "disk.qcow2", named.encode())
     monkeypatch.setattr(instances, "run_tool", lambda words: pytest.fail("it was opened"))
-    refused("stands on another base")
+    refused("another backing file")
 
 
 def write_name(path: Path, name: bytes) -> None:
@@ -168,7 +168,7 @@ def write_name(path: Path, name: bytes) -> None:
 def test_what_is_no_qcow2_is_refused(instance: Path, content: bytes) -> None:
     place = arrive(instance)
     (place / "disk.qcow2").write_bytes(content)
-    refused("stands on another base")
+    refused("another backing file")
 
 
 def test_a_name_outside_its_disk_is_refused(instance: Path) -> None:
@@ -177,13 +177,13 @@ def test_a_name_outside_its_disk_is_refused(instance: Path) -> None:
         with (place / "disk.qcow2").open("r+b") as file:
             file.seek(8)
             file.write(struct.pack(">QI", offset, length))
-        refused("stands on another base")
+        refused("another backing file")
 
 
 def test_a_disk_with_snapshots_is_refused_before_its_vm_is_stopped(instance: Path) -> None:
     vm_disks.expose(MOVE, None)
     process.run(["qemu-img", "snapshot", "-c", "before", instance / "disk.qcow2"])
-    with pytest.raises(RemoteError, match="stands on another base"):
+    with pytest.raises(RemoteError, match="another backing file"):
         vm_disks.expose(MOVE, None)
 
 

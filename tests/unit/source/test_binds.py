@@ -61,4 +61,4 @@ def test_folders_that_hold_each_other_would_become_two_copies() -> None:
     placed = place(document("/srv/app:/app", "/srv/app/uploads:/uploads"), (outer, inner), ["/srv"])
     errors = [note for note in placed.findings if note.severity is Severity.ERROR]
     assert len(errors) == 1
-    assert "which holds it" in errors[0].message
+    assert "which contains it" in errors[0].message

@@ -36,10 +36,10 @@ def test_a_pair_that_works() -> None:
         (GUEST, OLD, replace(NEW, by_root=False), "new is not reached by ssh as root"),
         (GUEST, replace(OLD, libvirt="8.10.0"), NEW, "libvirt 8.10.0 on old"),
         (GUEST, OLD, replace(NEW, libvirt=None), "libvirt (none) on new"),
-        (GUEST, OLD, replace(NEW, qemu=None), "is not known"),
+        (GUEST, OLD, replace(NEW, qemu=None), "is unknown"),
         (GUEST, OLD, replace(NEW, machines=["pc-q35-10.0"]), "no machine type pc-q35-7.2"),
         (GUEST, OLD, replace(NEW, models=["Westmere"]), "its processor, Nehalem"),
-        (ANY, OLD, NEW, "whatever its host can give"),
+        (ANY, OLD, NEW, "whatever its host provides"),
         (PASSED, replace(OLD, kvm=True), replace(OLD, kvm=True, name="new"), "whatever its host"),
         (replace(GUEST, virtual="kvm"), OLD, NEW, "KVM, which does not work on new"),
         (replace(GUEST, uefi=True), OLD, NEW, "UEFI"),
@@ -59,7 +59,7 @@ def test_what_was_never_tried_is_said() -> None:
     confined = replace(NEW, confined=["apparmor"])
     assert obstacles(GUEST, OLD, confined) == ()
     (found,) = untried(OLD, confined)
-    assert "new confines its guests by apparmor" in found.message
+    assert "new confines its guests with apparmor" in found.message
     assert "without --live" in found.remedy
 
 

@@ -157,7 +157,7 @@ def test_a_container_on_the_target_that_has_ended_or_is_gone(engine: FakeEngine)
         those.after(lambda seconds: None)
     engine.answers["GET /containers/json"] = (200, [])
     with (
-        pytest.raises(EngineError, match="not on the target any more") as caught,
+        pytest.raises(EngineError, match="no longer exists on the target") as caught,
         commands(host, there, move="pk-0123456789ab"),
     ):
         pass

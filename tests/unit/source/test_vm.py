@@ -135,7 +135,7 @@ class Engine:
 
     def seen(self, identity: str) -> LiveDomain:
         if not self.there:
-            raise EngineError("the domain is not there any more")
+            raise EngineError("the domain no longer exists")
         return self.now
 
     def is_there(self, identity: str) -> bool:
@@ -260,7 +260,7 @@ def test_one_that_writes_elsewhere_since_is_not_copied(now: set[str]) -> None:
 
 def test_one_that_runs_is_not_deleted() -> None:
     engine = Engine()
-    with pytest.raises(ConflictError, match="runs at its source"):
+    with pytest.raises(ConflictError, match="is running at its source"):
         machine(engine).delete({})
     engine.power_off("")
     one = machine(engine)
@@ -319,7 +319,7 @@ def test_an_image_that_is_nowhere_is_named(tmp_path: Path, monkeypatch: pytest.M
         raise AppError("there is no such image")
 
     monkeypatch.setattr(vm.image, "fetch", fetch)
-    with pytest.raises(AppError, match="not here any more") as caught:
+    with pytest.raises(AppError, match="cannot be found") as caught:
         source.images(compose.read(TEXT, "vm:shop"), store, Clock(Heard()))
     assert hashlib.sha256(BLOB_A).hexdigest() in caught.value.details
     assert "docker load" in caught.value.resolution
@@ -327,10 +327,10 @@ def test_an_image_that_is_nowhere_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 def test_it_is_moved_in_one_form() -> None:
     source = RunningVM(Host(Engine()), "vm:shop")  # type: ignore[arg-type]
-    with pytest.raises(AppError, match="in one form"):
+    with pytest.raises(AppError, match="in only one form"):
         source.require([Form.IMAGE, Form.DISK])
     going_on = RunningVM(Host(Engine()), "vm:shop", keeps_running=True)  # type: ignore[arg-type]
-    with pytest.raises(AppError, match="goes on running"):
+    with pytest.raises(AppError, match="keeps running"):
         going_on.require([Form.IMAGE])
     source.require([Form.IMAGE])
 

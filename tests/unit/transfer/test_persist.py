@@ -82,7 +82,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, *script: Any) -> list[str]:
 
 def test_a_load_whose_answer_was_lost_is_found_done(monkeypatch: pytest.MonkeyPatch) -> None:
     held = {"images": [{"tags": [transfer.held_name(image().digest, MOVE)], "diff_ids": []}]}
-    gone = TransferError("layers of the image are neither in the Store nor in the engine")
+    gone = TransferError("layers of the image are neither in the host's Store nor in its engine")
     calls = loaded(monkeypatch, "cut", gone, held, {})
     assert calls == ["image.load", "image.load", "image.list", "store.remove"]
 
