@@ -115,7 +115,7 @@ class Ground:
         self._prepare(folder)
         to = f"qemu+ssh://root@{lab.host(hosts.TARGET).address}/system?keyfile={hosts.KEY}"
         words = f"virsh migrate --live --persistent --copy-storage-all {name} '{to}'"
-        sides = {SOURCE: side(hosts.SOURCE), TARGET: side(hosts.TARGET)}
+        sides = {SOURCE: side(hosts.SOURCE), TARGET: replace(side(hosts.TARGET), coming=True)}
         _settle()
         with Prober(sides) as prober:
             time.sleep(_BEFORE_S)

@@ -38,12 +38,15 @@ _REASON_LENGTH = 200
 @dataclass(frozen=True)
 class Side:
     """Where one side is asked, and how. ready: whether a success may count yet; for an app that is
-    asked by TCP alone, behind something that accepts connections before the app does."""
+    asked by TCP alone, behind something that accepts connections before the app does. coming: a VM
+    moves there while it runs: its network accepts connections from the beginning, and how long it
+    has been silent does not say how slow it is."""
 
     probe: HealthProbe
     address: tuple[str, int]
     vantage: str = "direct"
     ready: Callable[[], bool] = lambda: True
+    coming: bool = False
 
 
 class Prober:
@@ -226,7 +229,7 @@ class _Asker:
                 return float("inf")
             if self._silent_since is None:
                 return self._last_sent + self._poll_s
-            silent = time.monotonic() - self._silent_since
+            silent = 0.0 if self._side.coming else time.monotonic() - self._silent_since
             return self._last_sent + max(_ASK_AGAIN_S, silent * _MORE_SELDOM)
 
     def _ask(self, now: float) -> None:

@@ -286,7 +286,8 @@ class Fence(BaseStep):
         began = time.monotonic()
         pause_s = 0.0
         if live_of(ground).serves:  # else there is no answer from which a downtime could be counted
-            pause_s = ground.downtime.begin(front, form, source_of(ground), ground.target)
+            ends = source_of(ground), ground.target
+            pause_s = ground.downtime.begin(front, form, *ends, coming=ground.plan.without_stop)
         with origin_of(ground) as there, ground.clock.phase("fence"):
             there.fence()
         with ground.clock.phase("presync"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portkit import health
 from portkit import watch as watching
@@ -24,15 +24,21 @@ class Downtime:
     _prober: Prober | None = None
     _target_started: bool = False
 
-    def begin(self, front: RunSpec, form: Form, source: Host, target: Host) -> float:
-        """Ask both hosts from now on; seconds to wait until there are some answers."""
+    def begin(
+        self, front: RunSpec, form: Form, source: Host, target: Host, *, coming: bool = False
+    ) -> float:
+        """Ask both hosts from now on; seconds to wait until there are some answers. coming: the VM
+        moves to the target while it runs."""
         way = health.way_of(front, form)
         if way.port is None or self._prober is not None:
             return 0.0
         self._prober = Prober(
             {
                 SOURCE: self._side(front, source, way.port, ready=True),
-                TARGET: self._side(front, target, way.port, ready=front.health.scheme != "tcp"),
+                TARGET: replace(
+                    self._side(front, target, way.port, ready=front.health.scheme != "tcp"),
+                    coming=coming,
+                ),
             }
         )
         self._prober.start()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from portkit.measure import SOURCE, TARGET, Prober, Side
 from portkit.measure import probe as probe_module
+from portkit.measure.prober import _Asker
 from portkit.measure.recorder import Attempt, Recorder, longest_gap
 from portkit.model import HealthProbe, Overlap, Timeline
 
@@ -249,6 +250,15 @@ def test_lost_questions_do_not_hide_an_app_that_is_up() -> None:
         each.close()
     assert seen.last_success_s is not None
     assert seen.last_success_s - (up - prober.began) > 0.5
+
+
+@pytest.mark.parametrize(("coming", "pause_s"), [(False, 20.0), (True, 0.2)])
+def test_a_vm_that_is_on_its_way_is_asked_as_often_as_before(coming: bool, pause_s: float) -> None:
+    side = Side(HealthProbe(), ("127.0.0.1", 1), coming=coming)
+    asker = _Asker(TARGET, side, 0.05, lambda name, question: None)
+    asker._last_sent = time.monotonic()
+    asker._silent_since = asker._last_sent - 100.0
+    assert asker._due() - asker._last_sent == pytest.approx(pause_s, abs=0.15 * pause_s)
 
 
 def test_it_ends_at_once_whatever_a_side_does() -> None:
