@@ -46,7 +46,7 @@ def test_a_tab_behind_a_value_is_white_space(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "size", "why"), [(101, 4, "over 100 env files"), (2, 600_000, "together")]
+    ("files", "size", "why"), [(101, 4, "more than 100 env files"), (2, 600_000, "together")]
 )
 def test_many_env_files(files: int, size: int, why: str, tmp_path: Path) -> None:
     for number in range(files):

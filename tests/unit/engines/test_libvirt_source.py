@@ -41,7 +41,7 @@ def test_a_fenced_one_is_started_by_nothing_and_says_that_it_moves(engine: Libvi
         assert engine.seen(ID) == LiveDomain(ID, "no", autostart=False, running=True)
         assert engine.moved_away(ID)
     assert engine.about(ID)["grace"] == "1.5", "the rest of its mark stays"
-    with pytest.raises(ConflictError, match="started again"):
+    with pytest.raises(ConflictError, match="started at its source again"):
         engine.require_stopped(ID)
     for _ in range(2):
         engine.power_off(ID)
@@ -73,10 +73,10 @@ def test_where_its_disks_are(engine: LibvirtSource) -> None:
     </devices></domain>"""
     engine._connection.defineXML(XML.replace("</domain>", disks))
     engine.power_off(ID)
-    assert engine.disks(ID) == ("/i/disk.snap", "no file: ['dev']")
-    engine.require_disks(ID, ["no file: ['dev']", "/i/disk.snap"])
+    assert engine.disks(ID) == ("/i/disk.snap", "a disk that is not a file: ['dev']")
+    engine.require_disks(ID, ["a disk that is not a file: ['dev']", "/i/disk.snap"])
     with pytest.raises(AppError, match="other disks") as caught:
-        engine.require_disks(ID, ["/i/disk.qcow2", "no file: ['dev']"])
+        engine.require_disks(ID, ["/i/disk.qcow2", "a disk that is not a file: ['dev']"])
     assert caught.value.details.endswith(": /i/disk.qcow2, /i/disk.snap")
 
 
