@@ -66,12 +66,12 @@ class Decoys:
 
 
 @contextmanager
-def beside(app: str, volume: str = "data", *, names: Sequence[str] = ()) -> Iterator[None]:
-    """An App has decoys while the block runs, which they survive as they are."""
-    decoys = Decoys(app, volume, names or (hosts.SOURCE, hosts.TARGET))
+def beside(app: str, volume: str = "data", *, restarted: bool = False) -> Iterator[None]:
+    """An App has decoys while the block runs, which does not change them. restarted: as above."""
+    decoys = Decoys(app, volume)
     decoys.put()
     try:
         yield
-        assert not (changed := decoys.changed()), changed
+        assert not (changed := decoys.changed(restarted=restarted)), changed
     finally:
         decoys.away()

@@ -215,7 +215,7 @@ class Vm:
                 name,
                 f"for n in $(virsh -q list --all --name | grep -E '{_MADE}'); do "
                 "virsh destroy $n; virsh undefine --nvram $n; done >/dev/null 2>&1; "
-                "rm -rf /var/lib/portkit/moves /var/lib/portkit/instances /var/lib/portkit/store",
+                "rm -rf /var/lib/portkit/moves /var/lib/portkit/instances/* /var/lib/portkit/store",
             )
 
     def serving(self) -> tuple[str, str]:

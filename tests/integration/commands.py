@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from portkit import lab as lab_room
 from portkit import process
 from portkit.lab import Lab
 
@@ -121,3 +122,28 @@ def write_app(folder: Path, lines: str) -> Path:
         f"services:\n  bad:\n    image: debian:bookworm-slim\n{lines}"
     )
     return folder
+
+
+# They are started with their host: when they run, all that would start by itself does.
+_WITNESSES = """
+image=$(docker images -q debian:bookworm-slim)
+test -n "$image" && docker run -d --restart always --name witness $image sleep infinity
+printf "<domain type='qemu'><name>witness</name><memory unit='MiB'>32</memory><os>\
+<type arch='x86_64' machine='q35'>hvm</type></os></domain>" | virsh define /dev/stdin
+virsh autostart witness
+"""
+
+
+def restarted(lab: Lab, name: str) -> None:
+    """A host of the lab has been rebooted, and its engines have started all that they would."""
+    on(lab, name, _WITNESSES)
+    lab_room.reboot(name)
+    try:
+        up = "docker inspect -f '{{.State.Running}}' witness; virsh domstate witness"
+        deadline = time.monotonic() + 120
+        while on(lab, name, up, check=False).split() != ["true", "running"]:
+            assert time.monotonic() < deadline, "the engines did not start what they were to"
+            time.sleep(0.5)
+    finally:
+        gone = "docker rm -f witness; virsh destroy witness; virsh undefine witness"
+        on(lab, name, gone, check=False)

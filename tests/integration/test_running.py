@@ -8,6 +8,7 @@ from typing import Any, cast
 import jsonschema
 import pytest
 
+from bench.decoys import beside
 from portkit import process
 from portkit.lab import Lab
 from tests.integration import clients
@@ -26,6 +27,7 @@ from tests.integration.commands import (
 from tests.integration.counter import PORT, counter, remove
 
 pytestmark = pytest.mark.lab
+VOLUMES = "docker volume ls --format '{{.Name}}'"
 
 
 def state_of(lab: Lab, host: str, container: str) -> str:
@@ -48,7 +50,8 @@ def records(lab: Lab, host: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def counted(lab: Lab) -> Iterator[str]:
     counter(lab, "counted", "-e", "SECRET=hush")
-    yield "counted"
+    with beside("counted", "counted-data"):
+        yield "counted"
     remove(lab, "counted")
 
 
@@ -134,16 +137,16 @@ def test_it_waits_until_it_is_told(lab: Lab, store: Path, counted: str) -> None:
     )
     assert seen == "mine\n"
     assert on(lab, "beta", f"docker exec {container} printenv SECRET") == "hush\n"
-    assert "counted-data" in on(lab, "beta", "docker volume ls --format '{{.Name}}'")
+    assert "counted-data" in on(lab, "beta", VOLUMES).split()
     # A host that is restarted starts only the one that was committed.
     on(lab, "beta", f"docker stop {container}")
     left = portkit("forget", identity, store=store).text
     assert "volume counted-data" in left
     portkit("rm", "--yes", identity, "--on", "lab:beta", store=store)
-    assert "counted-data" in on(lab, "beta", "docker volume ls --format '{{.Name}}'"), "data stays"
+    assert "counted-data" in on(lab, "beta", VOLUMES).split(), "data stays"
     on(lab, "beta", "docker volume rm counted-data")
     portkit("forget", identity, "--delete", store=store)
-    assert counted not in on(lab, "alpha", "docker ps -a --format '{{.Names}}'")
+    assert counted not in on(lab, "alpha", "docker ps -a --format '{{.Names}}'").split()
 
 
 def test_a_dry_run_changes_nothing_and_the_move_is_compared_with_what_it_predicted(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.decoys import beside
 from portkit.lab import Lab
 from tests.integration.commands import ask, on, ours, portkit, wait_for
 
@@ -66,7 +67,8 @@ def app(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
     )
     place = f"/var/lib/docker/volumes/{VOLUME}/_data"
     on(lab, "alpha", f"python3 -c {shlex.quote(DATA)} {place}")
-    yield f"http://{lab.address('alpha')}:{PORT}"
+    with beside(NAME, VOLUME):
+        yield f"http://{lab.address('alpha')}:{PORT}"
     on(lab, "alpha", f"docker rm -f {NAME}; docker volume rm {VOLUME}", check=False)
 
 

@@ -1,20 +1,22 @@
-"""A value of the App's environment or of a build argument is seen nowhere while a Move runs: not in
-the process list, logs, temporary files, domain XML or on the terminal (hostile input 59)."""
+"""A value of the App's environment or of a build argument is seen nowhere while Moves run: not in
+the process list, logs, temporary files, domain XML, images or on the terminal (hostile input 59).
+What is on disks is private under any umask (60)."""
 
-import contextlib
-import os
+import re
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from portkit import process
 from portkit.lab import Lab
+from tests.integration.commands import PORTKIT, on, told
+from tests.integration.counter import counter, remove
+from tests.integration.watched import Watched, watching
 
-pytestmark = pytest.mark.lab
-ROOT = Path(__file__).parents[2]
-PORTKIT = ROOT / ".venv/bin/portkit"
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 SECRET, TOKEN = "hunter2-of-the-app", "hunter2-of-the-build"
 COMPOSE = f"""\
 services:
@@ -25,60 +27,126 @@ services:
 """
 DOCKERFILE = 'FROM debian:bookworm-slim\nARG TOKEN\nRUN echo "the token is $TOKEN"\n'
 TEMPORARY = (Path("/tmp"), Path("/run/portkit"))
+# A VM's configuration disk and the description beside it have the environment: it needs it to run.
+MEANT = r"/var/lib/portkit/instances/pk-[0-9a-f]{12}/(config\.raw|about\.json)"
+# Of a host: all that is no container's own, as the engine keeps it.
+ON_A_HOST = (
+    "for name in $(virsh -q list --all --name); do virsh dumpxml --security-info $name; done; "
+    "for name in $(docker images -aq); do docker history --no-trunc $name; "
+    "docker image inspect $name; done",
+    "grep -rlI hunter2 /tmp /var/tmp /run /var/log /root /etc /var/lib/portkit /var/lib/libvirt; "
+    "grep -rl --binary-files=text hunter2 /var/lib/portkit",
+)
+# What others could read; x of a folder is for QEMU's user, who passes through.
+OPEN_TO_OTHERS = (
+    "find /var/lib/portkit -mindepth 1 \\( -type f -perm /0007 -o -type d -perm /0006 \\); "
+    "find /var/lib/portkit/moves /var/lib/portkit/store -mindepth 1 -perm /0077 ! -type l"
+)
 
 
-def told(text: bytes) -> bool:
-    return SECRET.encode() in text or TOKEN.encode() in text
+@dataclass
+class Person:
+    """Types commands, with a lax umask and with everything on the terminal; each is watched."""
+
+    folder: Path
+    watched: Watched
+
+    def portkit(self, *words: str, code: int = 0) -> bytes:
+        """All that the command has printed; the watched words are not in it."""
+        env = told(self.folder / "store") | {"PORTKIT_STATE": str(self.folder / "state")}
+        argv = ["sh", "-c", 'umask 0; exec "$@"', "sh", str(PORTKIT), "--debug", *words]
+        log = self.folder / "log"
+        with log.open("wb") as out, process.popen(argv, env=env, stdout=out, stderr=out) as running:
+            while process.wait(running, 0.3) is None:
+                self.watched.look()
+            assert running.returncode == code, log.read_text()[-3000:]
+        text = log.read_bytes()
+        if self.watched.tells(text):
+            self.watched.found.add(f"what portkit {words[0]} printed")
+        return text
+
+    def newest(self) -> str:
+        """The id of the Move that was made last."""
+        return re.findall(rb'"id": "(pk-[0-9a-f]{12})"', self.portkit(*MOVES))[0].decode()
 
 
-def command_lines() -> Iterator[bytes]:
-    """Of every process on this machine, the lab's hosts included."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            yield (folder / "cmdline").read_bytes()
+MOVES = ("moves", "--all", "--output", "json")
 
 
-def temporary_files(mine: Path) -> Iterator[bytes]:
-    """What was written since the test began, but for the test's own."""
-    began = (mine / "secrets/Dockerfile").stat().st_mtime
-    for root in TEMPORARY:
-        # Folders come and go meanwhile: os.walk does not mind.
-        for path in (Path(folder, name) for folder, _, names in os.walk(root) for name in names):
-            if mine in path.parents:
-                continue
-            with contextlib.suppress(OSError):
-                found = path.lstat()
-                small = stat.S_ISREG(found.st_mode) and found.st_size < 1 << 20
-                if small and found.st_mtime > began:
-                    yield path.read_bytes()
+@pytest.fixture
+def person(lab: Lab, tmp_path: Path) -> Iterator[Person]:
+    person = Person(tmp_path, Watched((SECRET, TOKEN), TEMPORARY, tmp_path))
+    with watching(person.watched):
+        yield person
+        for name in ("alpha", "beta"):
+            look_at_host(lab, name, person.watched)
+        for root in ("state", "store"):
+            look_at_folder(tmp_path / root, person.watched)
+    assert person.watched.found == set()
+    assert person.watched.executed > 0
 
 
-def test_nothing_shows_a_secret(lab: Lab, tmp_path: Path) -> None:
-    app = tmp_path / "secrets"
+def look_at_host(lab: Lab, name: str, watched: Watched) -> None:
+    described, found = (on(lab, name, command, check=False) for command in ON_A_HOST)
+    if watched.tells(described.encode()):
+        watched.found.add(f"what the engines of {name} say")
+    there = set(found.splitlines())
+    watched.found |= {f"{name}:{path}" for path in there if not re.fullmatch(MEANT, path)}
+    lax = on(lab, name, OPEN_TO_OTHERS, check=False).splitlines()
+    watched.found |= {f"{name}:{path} is open to others" for path in lax}
+
+
+def look_at_folder(root: Path, watched: Watched) -> None:
+    for path in (root, *root.rglob("*")):
+        if stat.S_IMODE(path.lstat().st_mode) & 0o077 and not path.is_symlink():
+            watched.found.add(f"{path} is open to others")
+        if path.is_file() and watched.tells(path.read_bytes()):
+            watched.found.add(f"the file {path}")
+
+
+def test_nothing_shows_a_secret(person: Person) -> None:
+    app = person.folder / "secrets"
     app.mkdir()
     (app / "compose.yaml").write_text(COMPOSE)
     (app / "Dockerfile").write_text(DOCKERFILE)
-    env = {name: value for name, value in os.environ.items() if name.startswith("PORTKIT_")}
-    env |= {"PORTKIT_STORE": str(tmp_path / "store"), "PORTKIT_STATE": str(tmp_path / "state")}
-    argv = [PORTKIT, "--debug", "move", app, "--from", "lab:alpha", "--to", "lab:beta"]
-    log = tmp_path / "log"
-    with log.open("wb") as out, process.popen(argv, env=env, stdout=out, stderr=out) as running:
-        while process.wait(running, 0.3) is None:
-            assert not any(map(told, command_lines()))
-            assert not any(map(told, temporary_files(tmp_path)))
-        assert running.returncode == 0, log.read_text()[-3000:]
-    assert "the token is ***" in log.read_text(), "what the build printed was seen"
-    assert not told(log.read_bytes())
-    for command in (
-        "for name in $(virsh -c qemu:///system list --all --name); do "
-        "virsh -c qemu:///system dumpxml --security-info $name; done",
-        "cat /var/log/libvirt/qemu/*.log",
-        "grep -rhI hunter2 /tmp /var/tmp /var/lib/portkit/store /var/lib/portkit/moves",
-    ):
-        done = process.run(["ssh", "-F", lab.ssh_config, "lab-beta", command], check=False)
-        assert not told(done.stdout)
-    journal = b"".join(
-        path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()
-    )
-    assert not told(journal)
-    process.run([PORTKIT, "rm", "--yes", "secrets", "--on", "lab:beta"], env=env)
+    printed = person.portkit("move", str(app), "--from", "lab:alpha", "--to", "lab:beta")
+    assert b"the token is ***" in printed, "what the build printed was seen"
+    person.portkit("ps", "--on", "lab:beta", "--output", "json")
+    person.portkit("rm", "--yes", "secrets", "--on", "lab:beta")
+
+
+@pytest.fixture
+def runs(lab: Lab) -> Iterator[str]:
+    """A container on alpha that has the secret, and ends where it is started on gamma."""
+    name = "keeper"
+    counter(lab, name, "-e", f"PASSWORD={SECRET}", "-e", "FAILS=gamma")
+    yield name
+    remove(lab, name)
+
+
+@pytest.mark.parametrize("form", ["image", pytest.param("disk", marks=pytest.mark.campaign)])
+def test_nothing_shows_a_secret_of_what_runs(
+    lab: Lab, runs: str, person: Person, form: str
+) -> None:
+    """A Move that fails, one that is taken back, and all that is asked about them."""
+    if form == "image":
+        words = (f"container:{runs}", "--from", "lab:alpha", "--to", "lab:gamma")
+        assert b"exited with code 3" in person.portkit("move", *words, code=8)
+        person.portkit("cutover", person.newest(), code=8)
+        person.portkit("rollback", person.newest())
+    words = (f"container:{runs}", "--form", form, "--from", "lab:alpha", "--to", "lab:beta")
+    person.portkit("move", *words, "--dry-run", "--output", "json")
+    person.portkit("move", *words, "--output", "json")
+    move = person.newest()
+    if form == "disk":
+        on_again = ("--from", "lab:beta", "--to", "lab:alpha", "--output", "json")
+        person.portkit("move", f"vm:{move}", *on_again)
+        person.portkit("rollback", person.newest(), "--discard-writes")
+    person.portkit("show", move)
+    person.portkit("ps", "--on", "lab:beta", "--output", "json")
+    person.portkit("logs", move, "--on", "lab:beta")
+    person.portkit("forget", move)
+    person.portkit("check", f"container:{runs}", "--from", "lab:alpha", "--on", "lab:beta", code=10)
+    person.portkit("rollback", move, "--discard-writes")
+    person.portkit(*MOVES)
+    person.portkit("gc", "--on", "lab:beta", "--dry-run")

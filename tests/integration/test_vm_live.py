@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.decoys import beside
 from portkit import process
 from portkit.lab import Lab
 from tests.integration.commands import PORTKIT, ROOT, ask, on, ours, portkit, told
@@ -37,7 +38,8 @@ def machine(lab: Lab, store: Path, tmp_path: Path) -> Iterator[str]:
     (tmp_path / "compose.yaml").write_text(json.dumps(document))
     words = ("--form", "disk", "--from", "lab:alpha", "--to", "lab:alpha", "--output", "json")
     report = json.loads(portkit("move", str(tmp_path), *words, store=store).text)
-    yield report["move"]
+    with beside("tally"):
+        yield report["move"]
     portkit("rm", "--yes", "--data", report["move"], "--on", "lab:alpha", store=store)
 
 
