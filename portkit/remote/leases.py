@@ -122,25 +122,40 @@ def write(marker: Marker) -> None:
     # The glob of `markers` does not match such a name.
     fresh = ROOT / (".%s" % secrets.token_hex(8))
     descriptor = os.open(str(fresh), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(json.dumps(row, sort_keys=True).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(json.dumps(row, sort_keys=True).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink()
+        raise
     store.sync_folder(ROOT)
 
 
-def keep_room(identity: str, required: bool) -> None:
-    """Set room aside for a Move's way back; SpaceError where that is required and there is none."""
+def renew(old: Marker, marker: Marker) -> None:
+    """Write the marker of a Move that has begun before, and may be about to be taken back. On a
+    full disk the old one stays, where that protects what the new one would, and SpaceError is
+    raised where it does not."""
+    try:
+        write(marker)
+        keep_room(marker["id"])
+    except OSError as error:
+        more = {*marker["needs"], *marker["brought"]} - {*old["needs"], *old["brought"]}
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or more:
+            raise
+
+
+def keep_room(identity: str) -> None:
+    """Set room aside for a Move's way back; OSError when there is none."""
     path = path_of(identity).with_suffix(".room")
     descriptor = os.open(str(path), os.O_CREAT | os.O_WRONLY, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, _ROOM_BYTES)
-    except OSError as error:
+    except OSError:
         path.unlink()
-        # One that has begun before may be about to be taken back.
-        if required or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+        raise
     finally:
         os.close(descriptor)
 

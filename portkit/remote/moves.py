@@ -96,9 +96,11 @@ def _mark(
         "brought": sorted({*absent, *before, *(old["brought"] if old else ())}),
     }
     # Where one host is both ends, the target's marker is the one that holds what is needed.
-    if old is None or role in ("target", old["role"]):
-        leases.keep_room(identity, required=old is None)
+    if old is None:
+        leases.keep_room(identity)
         leases.write(marker)
+    elif role in ("target", old["role"]):
+        leases.renew(old, marker)
     return marker
 
 
@@ -233,9 +235,11 @@ def _take(app: str, identity: str, role: str) -> None:
         "pid": os.getpid(),
         "start": processes.started(os.getpid()),
     }
-    # What the last holder wrote; its lock is free, so that it is gone.
-    os.ftruncate(descriptor, 0)
-    write_at(descriptor, b"-" + json.dumps(row).encode(), 0)
+    words = b"-" + json.dumps(row).encode()
+    # Over what the last holder wrote, who is gone as its lock is free. Not into an empty file: on a
+    # full disk, its block is the only one.
+    write_at(descriptor, words, 0)
+    os.ftruncate(descriptor, len(words))
     _HELD[app] = descriptor
 
 

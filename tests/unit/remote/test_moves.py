@@ -304,15 +304,49 @@ def test_room_is_set_aside_for_the_way_back(connect: Connect) -> None:
     assert markers(far) == {}
 
 
-def test_no_room_for_the_way_back(connect: Connect, tmp_path: Path) -> None:
-    far = connect()
-    root = far.store.root.parent / f"{far.store.root.name}-moves"
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """Where the markers are, on a file system of two MiB."""
+    root = tmp_path / "far-moves"
     root.mkdir()
-    process.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "none", root])
-    try:
-        with pytest.raises(SpaceError):
-            begin(far, A)
-        assert markers(far) == {}
-        assert not list(root.glob("*.room"))
-    finally:
-        process.run(["umount", root])
+    process.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "none", root])
+    yield root
+    process.run(["umount", "-l", root])
+
+
+def test_no_room_for_the_way_back(connect: Connect, small: Path) -> None:
+    far = connect()
+    process.run(["mount", "-o", "remount,size=64k", small])
+    with pytest.raises(SpaceError):
+        begin(far, A)
+    assert markers(far) == {}
+    assert not list(small.glob("*.room"))
+
+
+@pytest.mark.parametrize("free", [0, 4096, 8192, (1 << 20) - 4096, 1 << 20, (1 << 20) + 4096])
+def test_a_move_that_has_begun_goes_back_on_a_full_disk(
+    connect: Connect, small: Path, free: int
+) -> None:
+    """Its room was given up and is taken by others by now; another process ends it."""
+    begin(connect(), A)
+    begun = sorted(small.iterdir())
+    connect().remote.call("move.room", {"id": A})
+    left = os.statvfs(small)
+    (small / "other").write_bytes(bytes(left.f_bavail * left.f_frsize - free))
+    far = connect()
+    begin(far, A, about={"source": "old", "target": "new", "holder": "ops@other, process 12345"})
+    assert markers(far) == {A: True}
+    far.remote.call("move.room", {"id": A})
+    assert set(small.iterdir()) <= {*begun, small / "other"}
+    end(far, A)
+    assert sorted(each.name for each in small.iterdir()) == ["lock", "locks", "other"]
+    assert not list((small / "locks").iterdir())
+
+
+def test_what_a_move_needs_as_well_is_not_left_unprotected(connect: Connect, small: Path) -> None:
+    begin(connect(), A)
+    connect().remote.call("move.room", {"id": A})
+    left = os.statvfs(small)
+    (small / "other").write_bytes(bytes(left.f_bavail * left.f_frsize))
+    with pytest.raises(SpaceError):
+        begin(connect(), A, needs=["sha256:" + "1" * 64])
