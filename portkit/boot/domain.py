@@ -157,17 +157,22 @@ class Domains:
     def life(self, identity: str) -> Life:
         """Read from what the guest's init wrote since this boot."""
         power = self._engine.power(identity)
-        life = self._life(identity, *self._state_log(identity), active=power is not Power.OFF)
+        log = self._state_log(identity)
+        # A QEMU that died, or whose disk is full, may have left nothing on the guest's console.
+        ran = power is Power.ENDED
+        life = self._life(identity, *log, active=power.active, ran=ran)
         return replace(life, stuck=power is Power.STUCK)
 
-    def _life(self, identity: str, text: str, size: int, *, active: bool) -> Life:
+    def _life(
+        self, identity: str, text: str, size: int, *, active: bool, ran: bool = False
+    ) -> Life:
         """text, size: of `_state_log`."""
         return console.life(
             text,
             self._about(identity),
             active=active,
             whole=size <= _STATE_BYTES,
-            booted=active or bool(text) or self._booted(identity),
+            booted=active or ran or bool(text) or self._booted(identity),
         )
 
     def commit(self, identity: str, spec: AppSpec) -> None:
@@ -228,7 +233,7 @@ class Domains:
         libvirt's own console stream is not used because it cannot be interrupted.
         """
         _, position = self._read(identity, 0)
-        while self._engine.power(identity) is not Power.OFF:
+        while self._engine.power(identity).active:
             text, position = self._read(identity, position)
             write(text.encode())
             time.sleep(_FOLLOW_S)
@@ -244,7 +249,8 @@ class Domains:
                 text, size = self._state_log(row.id)
                 row = replace(row, services=console.states(text, about, active=active))
                 if not active:
-                    life = self._life(row.id, text, size, active=False)
+                    ran = row.status == "exited"
+                    life = self._life(row.id, text, size, active=False, ran=ran)
                     row = replace(row, status=life.status, exit_code=life.exit_code)
             rows.append(row)
         domains = [row.id for row in rows]

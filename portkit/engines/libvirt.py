@@ -31,12 +31,18 @@ _TAKEN = ("Could not set up host forwarding rule", "address already in use", "Ad
 
 
 class Power(Enum):
-    """Whether a domain's QEMU runs. STUCK: it has stopped the guest, which wrote to a disk that had
-    no room."""
+    """Whether a domain's QEMU runs. ENDED: it ran before, as far as libvirt remembers. STUCK: it
+    has stopped the guest, which wrote to a disk that had no room."""
 
     OFF = "off"
+    ENDED = "ended"
     ON = "on"
     STUCK = "stuck"
+
+    @property
+    def active(self) -> bool:
+        """Whether QEMU runs."""
+        return self in (Power.ON, Power.STUCK)
 
 
 class Libvirt:
@@ -126,7 +132,7 @@ class Libvirt:
     def _powered_off(self, found: Patient, within_s: float) -> bool:
         """Press the power button until the guest has ended; False when the time is over first."""
         end, pressed = time.monotonic() + within_s, 0.0
-        while (power := self._power(found)) is not Power.OFF:
+        while (power := self._power(found)).active:
             now = time.monotonic()
             if now > end or power is Power.STUCK:  # a guest that stands still hears nothing
                 return False
@@ -222,22 +228,28 @@ class Libvirt:
             return self._power(found)
 
     def _power(self, found: Patient) -> Power:
-        state, reason = found.state()
-        if state in (self._libvirt.VIR_DOMAIN_SHUTOFF, self._libvirt.VIR_DOMAIN_CRASHED):
-            return Power.OFF
+        libvirt, (state, reason) = self._libvirt, found.state()
+        if state == libvirt.VIR_DOMAIN_CRASHED:
+            return Power.ENDED
+        if state == libvirt.VIR_DOMAIN_SHUTOFF:
+            ended = "SHUTDOWN", "DESTROYED", "CRASHED"
+            ran = reason in [getattr(libvirt, f"VIR_DOMAIN_SHUTOFF_{each}") for each in ended]
+            return Power.ENDED if ran else Power.OFF
         # QEMU's default, werror=enospc: other errors are the guest's to see.
-        full = self._libvirt.VIR_DOMAIN_PAUSED, self._libvirt.VIR_DOMAIN_PAUSED_IOERROR
+        full = libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR
         return Power.STUCK if (state, reason) == full else Power.ON
 
     def instances(self) -> tuple[Instance, ...]:
-        """Every domain that portkit made here; the exit code is not libvirt's to know."""
+        """Every domain that portkit made here; the exit code is not libvirt's to know, nor whether
+        one that it calls created ran before the host was started again."""
         found = []
         for domain, about in self._ours():
             with self._errors("look at the domain"):
-                active = self._unless_gone(domain.isActive)
-            if active is None:
+                power = self._unless_gone(partial(self._power, domain))
+            if power is None:
                 continue
-            status = "running" if active else "exited"
+            off = "exited" if power is Power.ENDED else "created"
+            status = "running" if power.active else off
             url = about.get("ports", "")
             row = (about["id"], about["app"], Form.DISK, self._host, status, None, url)
             found.append(Instance(*row))

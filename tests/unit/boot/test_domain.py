@@ -101,6 +101,26 @@ def test_a_guest_that_panicked_before_its_init_has_ended() -> None:
     assert runner.life("pk-0123456789ab") == Life("exited")
 
 
+@pytest.mark.parametrize(
+    ("power", "wanted"),
+    [
+        (Power.OFF, Life("created")),
+        (Power.ENDED, Life("exited")),
+        (Power.STUCK, Life("running", stuck=True)),
+    ],
+)
+def test_a_guest_that_could_write_nothing(power: Power, wanted: Life) -> None:
+    """Not even on its console, where the disk of its host is full."""
+    runner = Domains.__new__(Domains)
+    remote = SimpleNamespace(call=lambda verb, args: {"text": "", "size": 0})
+    runner._host = SimpleNamespace(name="web2", remote=remote)  # type: ignore[assignment]
+    runner._engine = SimpleNamespace(  # type: ignore[assignment]
+        power=lambda identity: power, about=lambda identity: {}
+    )
+    runner._marks = {}
+    assert runner.life("pk-0123456789ab") == wanted
+
+
 MOVE = "pk-0123456789ab"
 
 
