@@ -45,10 +45,10 @@ from portkit.move.walk import StepState
 NAME = "cutover"
 SUBJECTS: dict[str, type[Container | Vm]] = {"container": Container, "vm": Vm}
 # Run as a program: makes a Move; at a point it runs a statement of Python, once, and prints that.
-_HERE = "bench: here it fails"
+HERE = "bench: here it fails"
 MAKER = f"""
 import sys
-HERE = {_HERE!r}
+HERE = {HERE!r}
 from portkit import lab, process
 from portkit.move.journal import Steps
 from portkit_cli.main import main
@@ -132,7 +132,7 @@ def play(ground: Ground, each: Round) -> str:
     with writing(subject) as writer:
         made = ground.move(each)
         said = made.stderr.decode(errors="replace")
-        if _HERE not in said or (each.fault == "kill" and made.code != -signal.SIGKILL):
+        if HERE not in said or (each.fault == "kill" and made.code != -signal.SIGKILL):
             return f"it ended with {made.code}: {said[-800:]}"
         repair(each)
         entry = ground.entry()

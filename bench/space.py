@@ -156,6 +156,8 @@ def play(ground: Ground, each: Round, start_s: float) -> str:
     with cutover.writing(ground.subject) as writer:
         made = ground.move(each)
         said = made.stderr.decode(errors="replace")
+        if cutover.HERE not in said:
+            return f"it ended with {made.code} before {each.step}: {said[-800:]}"
         if each.place == "here state":  # it has to be written
             lift(ground, each)
         entries = ground.journal.moves()
