@@ -86,10 +86,11 @@ def person(lab: Lab, tmp_path: Path) -> Iterator[Person]:
     person = Person(tmp_path, Watched((SECRET, TOKEN), TEMPORARY, tmp_path))
     with watching(person.watched):
         yield person
-        for name in ("alpha", "beta"):
-            look_at_host(lab, name, person.watched)
-        for root in ("state", "store"):
-            look_at_folder(tmp_path / root, person.watched)
+    # Not within: what looks for the words has them in its own command line.
+    for name in ("alpha", "beta"):
+        look_at_host(lab, name, person.watched)
+    for root in ("state", "store"):
+        look_at_folder(tmp_path / root, person.watched)
     assert not person.watched.found, "\n".join(sorted(person.watched.found))
     assert person.watched.executed > 0
 
