@@ -48,7 +48,7 @@ def test_a_disk_s_content_comes_to_a_folder_and_can_be_verified(
     assert verify_origin(origin, last.digest, copy.sent, NullObserver()) == last.bytes
     assert disk.read_bytes() == before
     process.run(["debugfs", "-w", "-R", "sif /two mtime @77", disk])
-    with pytest.raises(VerifyError, match="not what was sent"):
+    with pytest.raises(VerifyError, match="differs from what was sent"):
         verify_origin(origin, last.digest, copy.sent, NullObserver())
 
 
