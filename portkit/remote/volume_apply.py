@@ -19,10 +19,11 @@ from portkit.remote.volume_content import read_block
 from portkit.remote.volume_known import LIBC, Known, sync
 from portkit.remote.volume_tree import Found, Root
 from portkit.wire import tree
+from portkit.wire.blocks import Block, runs, unpack_block
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
 from portkit.wire.sparse import write_at
-from portkit.wire.tree import Block, Row
+from portkit.wire.tree import Row
 
 # Of one call: the near end sends some thousand blocks at a time.
 _MAX_CONTENT = 2 << 30
@@ -160,7 +161,7 @@ def fill(args: JsonObject, channel: Channel) -> JsonObject:
         work = _Fill(root)
         try:
             for payload in stream.arriving(channel, args["encoding"], _MAX_CONTENT):
-                block = tree.unpack_block(payload)
+                block = unpack_block(payload)
                 work.write(block)
                 written += len(block.data)
         finally:
@@ -198,10 +199,10 @@ class _Fill:
         if block.path != self._path:
             self._open(block.path)
         start, done = block.number * tree.BLOCK, 0
-        for at, size in tree.runs(block.holes, block.length):
+        for at, size in runs(block.holes, block.length):
             _punch(self._descriptor, start + at, size)
         view = memoryview(block.data)
-        for at, size in tree.runs(block.fresh, block.length):
+        for at, size in runs(block.fresh, block.length):
             write_at(self._descriptor, view[done : done + size], start + at)
             done += size
         data = read_block(self._descriptor, block.number, block.length)

@@ -7,6 +7,7 @@ import os
 from typing import ContextManager, FrozenSet, Iterator, Protocol, Tuple
 
 from portkit.wire import sparse, tree
+from portkit.wire.blocks import pages_of
 
 
 class Status(Protocol):
@@ -145,7 +146,7 @@ class OfFile:
 
 def pages_within(first: int, last: int, length: int) -> int:
     """Bits of the pages of a block of that length that are as a whole between two offsets."""
-    end = tree.pages_of(length) if last >= length else last // tree.PAGE
+    end = pages_of(length) if last >= length else last // tree.PAGE
     return sum(1 << page for page in range(-(-first // tree.PAGE), end))
 
 

@@ -20,8 +20,8 @@ from portkit.remote.volume_content import OfFile
 from portkit.remote.volume_tree import Found, Root, Walk
 from portkit.remote.volumes import block_of, page_hashes
 from portkit.wire import codec, tree
+from portkit.wire.blocks import Want, unpack_block
 from portkit.wire.json_types import JsonObject
-from portkit.wire.tree import Want
 
 _MAX_SAMPLE = 4096  # blocks: 256 MiB
 _MAX_S = 60.0
@@ -294,7 +294,7 @@ def weigh(args: JsonObject, channel: Channel) -> JsonObject:
     count = 0
     with stream.sound():
         for payload in stream.arriving(channel, args["encoding"], _MAX_CONTENT):
-            block = tree.unpack_block(payload)
+            block = unpack_block(payload)
             # Once when it comes and once when it was written, as `volume.fill`.
             for _ in range(2):
                 hashlib.sha256(block.data).digest()

@@ -21,9 +21,10 @@ from portkit.remote.volume_known import (
 )
 from portkit.remote.volume_tree import Root
 from portkit.wire import tree
+from portkit.wire.blocks import Block, Want, pages_of, runs, unpack_want
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
-from portkit.wire.tree import Block, Row, Want
+from portkit.wire.tree import Row
 
 _PENDING = 64  # files that are being hashed; each is an open descriptor
 _SEGMENTS, _LEAST_SEGMENT = 256, 64  # of a file for the threads: at most so many, of so many blocks
@@ -268,7 +269,7 @@ def _wants(channel: Channel, encoding: str) -> List[Want]:
     # All of them, before anything is answered: both ends would wait for each other else.
     with stream.sound():
         found = stream.arriving(channel, encoding, _MAX_WANTS)
-        return [tree.unpack_want(payload) for payload in found]
+        return [unpack_want(payload) for payload in found]
 
 
 def pages(args: JsonObject, channel: Channel) -> JsonObject:
@@ -336,7 +337,7 @@ def block_of(content: Optional[Content], want: Want, exact: bool) -> Optional[Bl
     if content is not None:
         data = content.block(want.number, want.length)
     holes = content.holes(want.number, len(data)) if data and content is not None else 0
-    whole = (1 << tree.pages_of(len(data))) - 1
+    whole = (1 << pages_of(len(data))) - 1
     digest = tree.HOLE if data and holes == whole else hashlib.sha256(data).digest()
     if exact and (len(data) != want.length or not tree.equal(digest, want.expected, len(data))):
         raise RemoteError(
@@ -349,7 +350,7 @@ def block_of(content: Optional[Content], want: Want, exact: bool) -> Optional[Bl
         return None
     same = _same(data, want) & ~holes
     fresh = whole & ~holes & ~same
-    parts = b"".join(data[at : at + size] for at, size in tree.runs(fresh, len(data)))
+    parts = b"".join(data[at : at + size] for at, size in runs(fresh, len(data)))
     return Block(want.path, want.number, len(data), fresh, holes, digest, parts)
 
 
@@ -358,7 +359,7 @@ def _same(data: bytes, want: Want) -> int:
     if not want.hints or len(data) != want.length:
         return 0
     mine, bits = page_hashes(data), 0
-    for page in range(tree.pages_of(len(data))):
+    for page in range(pages_of(len(data))):
         at = page * tree.HINT
         bits |= (mine[at : at + tree.HINT] == want.hints[at : at + tree.HINT]) << page
     return bits

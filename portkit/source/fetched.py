@@ -12,7 +12,7 @@ from portkit.store import Store
 from portkit.volumes import streams
 from portkit.volumes.side import Folder, Side, encoding_of
 from portkit.wire import sparse, tree
-from portkit.wire.tree import Want
+from portkit.wire.blocks import Block, Want, runs, unpack_block
 
 _ROUND = 2048  # blocks of one call: 128 MiB
 _PHASE = "fetch what the VM boots from"
@@ -59,21 +59,21 @@ def _rounds(blob: Blob) -> Iterator[list[Want]]:
         yield some
 
 
-def _read(side: Side, wants: list[Want]) -> Iterator[tree.Block]:
+def _read(side: Side, wants: list[Want]) -> Iterator[Block]:
     came: list[bytes] = []
     level = streams.level(side.encoding, None)
     side.read(wants, exact=False, level=level, data=came.append, content=lambda count: None)
     most = len(wants) * 2 * tree.BLOCK  # beside its data, a block has a path and numbers
     for payload in tree.records(streams.plain(came, side.encoding), most):
-        block = tree.unpack_block(payload)
+        block = unpack_block(payload)
         if not wants[0].number <= block.number <= wants[-1].number:
             raise ValueError("it contains a block that was not requested")
         yield block
 
 
-def _pieces(block: tree.Block) -> Iterator[tuple[int, bytes]]:
+def _pieces(block: Block) -> Iterator[tuple[int, bytes]]:
     """(offset in the block, data) of each run of pages that came."""
     taken = 0
-    for at, size in tree.runs(block.fresh, block.length):
+    for at, size in runs(block.fresh, block.length):
         yield at, block.data[taken : taken + size]
         taken += size

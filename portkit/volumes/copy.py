@@ -17,8 +17,8 @@ from portkit.volumes.diff import Changes, Wanted, diff
 from portkit.volumes.index import Index, first_difference, shown
 from portkit.volumes.passes import Pass
 from portkit.volumes.side import Folder, Scanned, Side, Trust, encoding_of
+from portkit.wire.blocks import Want
 from portkit.wire.json_types import JsonObject
-from portkit.wire.tree import Want
 
 # Blocks of one round: at most 256 MiB of content. Each round costs three round trips.
 _ROUND = 4096

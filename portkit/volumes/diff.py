@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from portkit.volumes.index import Index
 from portkit.wire import tree
-from portkit.wire.tree import Row, Want
+from portkit.wire.blocks import Want
+from portkit.wire.tree import Row
 
 _FILES = (tree.FILE, tree.LINK)
 

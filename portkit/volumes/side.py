@@ -11,8 +11,9 @@ from portkit.host import Host
 from portkit.volumes import streams
 from portkit.volumes.index import Index
 from portkit.wire import codec, tree
+from portkit.wire.blocks import Want, pages_of
 from portkit.wire.json_types import JsonObject
-from portkit.wire.tree import Row, Want
+from portkit.wire.tree import Row
 
 # A compressor makes content that does not shrink a little longer, and each part has a head.
 _GROWTH = 1.02
@@ -116,7 +117,7 @@ class Side:
             found = list(tree.records(pieces, len(wants) * bytes_each))
         except ValueError as error:
             raise _nonsense(self.folder.host.name, str(error)) from error
-        sizes = [tree.HINT * tree.pages_of(want.length) for want in wants]
+        sizes = [tree.HINT * pages_of(want.length) for want in wants]
         if [len(each) for each in found] != [
             size if each else 0 for each, size in zip(found, sizes, strict=False)
         ] or len(found) != len(wants):

@@ -18,8 +18,8 @@ from portkit.host import Host
 from portkit.volumes import streams
 from portkit.volumes.side import Folder, Side, encoding_of
 from portkit.wire import tree
+from portkit.wire.blocks import Block, Want, unpack_want
 from portkit.wire.json_types import JsonObject
-from portkit.wire.tree import Block, Want
 
 # Blocks that are read of all folders: 64 MiB. Of less it is all of them.
 _BLOCKS = 1024
@@ -173,7 +173,7 @@ def _looked(
         most=most,
     )["folders"]
     try:
-        wants = map(tree.unpack_want, tree.records(streams.plain(came, encoding), most))
+        wants = map(unpack_want, tree.records(streams.plain(came, encoding), most))
         found = [list(islice(wants, row["blocks"])) for row in rows]
         if len(rows) != len(places) or any(
             len(some) != row["blocks"] for some, row in zip(found, rows, strict=True)

@@ -11,8 +11,9 @@ from portkit.remote.channel import Channel
 from portkit.volumes.diff import diff
 from portkit.volumes.index import Index, first_difference
 from portkit.wire import tree
+from portkit.wire.blocks import Block, Want, unpack_want
 from portkit.wire.json_types import JsonObject
-from portkit.wire.tree import Block, Row, Want
+from portkit.wire.tree import Row
 
 _X = hashlib.sha256(b"x").digest()
 _ROWS = (
@@ -62,7 +63,7 @@ def index(data: bytes, folder: Path) -> object:
 
 def wants(data: bytes, folder: Path) -> object:
     """What a host is asked for."""
-    return [tree.unpack_want(payload) for payload in tree.records([data], 1 << 22)]
+    return [unpack_want(payload) for payload in tree.records([data], 1 << 22)]
 
 
 class _Call(Channel):

@@ -16,7 +16,8 @@ from portkit.progress import NullObserver
 from portkit.volumes import Copy, Folder, copy, streams
 from portkit.volumes.side import Side, Trust
 from portkit.wire import tree
-from portkit.wire.tree import Block, Row
+from portkit.wire.blocks import Block
+from portkit.wire.tree import Row
 from tests.unit.volumes.folders import Pair, seen
 
 

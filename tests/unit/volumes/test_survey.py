@@ -18,6 +18,7 @@ from portkit.remote import volume_survey
 from portkit.remote.volume_survey import Sample
 from portkit.volumes.survey import Place, Survey, link_rate, survey
 from portkit.wire import tree
+from portkit.wire.blocks import Want
 from tests.unit.volumes.folders import Pair, seen
 
 # `portkit.volumes.survey` is the function where it is imported by name.
@@ -122,7 +123,7 @@ def test_the_time_is_bounded_however_many_volumes(
 @given(st.integers(0, 2000), st.integers(0, 1 << 44))
 def test_a_trial_sends_a_small_share_of_the_content(count: int, content: int) -> None:
     content = max(content, count * tree.BLOCK)
-    wants = [tree.Want(b"f", number, tree.BLOCK, bytes(tree.HASH)) for number in range(count)]
+    wants = [Want(b"f", number, tree.BLOCK, bytes(tree.HASH)) for number in range(count)]
     some = [each.number for each in surveys.picked(wants, content)]
     assert len(some) * tree.BLOCK <= content * 0.02 + 4 * tree.BLOCK
     assert len(some) <= count
@@ -136,12 +137,12 @@ def test_a_trial_ends_with_its_time_or_its_blocks(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(surveys, "time", clock)
     rounds: list[int] = []
 
-    def send(wants: Sequence[tree.Want], seconds: float) -> surveys._Way:  # type: ignore[name-defined]
+    def send(wants: Sequence[Want], seconds: float) -> surveys._Way:  # type: ignore[name-defined]
         rounds.append(len(wants))
         clock.sleep(seconds)
         return surveys._Way(len(wants), seconds)
 
-    want = tree.Want(b"f", 0, 1, bytes(tree.HASH))
+    want = Want(b"f", 0, 1, bytes(tree.HASH))
     for count, seconds, sizes in (
         (300, 0.6, [4, 16, 64]),
         (300, 0.1, [4, 16, 64, 216]),

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portkit.wire import tree
-from portkit.wire.tree import Block, Row, Want
+from portkit.wire.blocks import Block, Want, runs, unpack_block, unpack_want
+from portkit.wire.tree import Row
 
 TOP = Row(b"", tree.FOLDER)
 DIGEST = hashlib.sha256(b"x").digest()
@@ -61,9 +62,9 @@ def test_paths_that_lead_elsewhere(path: bytes) -> None:
     with pytest.raises(ValueError, match="path"):
         tree.unpack(tree.pack(FILE._replace(path=path)))
     with pytest.raises(ValueError, match="path"):
-        tree.unpack_want(WANT._replace(path=path).pack())
+        unpack_want(WANT._replace(path=path).pack())
     with pytest.raises(ValueError, match="path"):
-        tree.unpack_block(BLOCK._replace(path=path).pack())
+        unpack_block(BLOCK._replace(path=path).pack())
     with pytest.raises(ValueError, match="path"):
         tree.unpack_change(tree.pack_change(tree.REMOVE, FILE._replace(path=path)))
     link = Row(b"l", tree.LINK, target=path)
@@ -135,16 +136,16 @@ def test_rows_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("read", "payload"),
     [
-        (tree.unpack_want, WANT._replace(length=0).pack()),
-        (tree.unpack_want, WANT._replace(length=tree.BLOCK + 1).pack()),
-        (tree.unpack_want, WANT._replace(number=1 << 60).pack()),
-        (tree.unpack_want, WANT._replace(hints=bytes(tree.HINT)).pack()),
-        (tree.unpack_block, BLOCK._replace(number=1 << 60).pack()),
-        (tree.unpack_block, BLOCK._replace(fresh=3).pack()),
-        (tree.unpack_block, BLOCK._replace(holes=4).pack()),
-        (tree.unpack_block, BLOCK._replace(data=bytes(4095)).pack()),
-        (tree.unpack_block, BLOCK._replace(data=bytes(4097)).pack()),
-        (tree.unpack_block, BLOCK.pack() + b"x"),
+        (unpack_want, WANT._replace(length=0).pack()),
+        (unpack_want, WANT._replace(length=tree.BLOCK + 1).pack()),
+        (unpack_want, WANT._replace(number=1 << 60).pack()),
+        (unpack_want, WANT._replace(hints=bytes(tree.HINT)).pack()),
+        (unpack_block, BLOCK._replace(number=1 << 60).pack()),
+        (unpack_block, BLOCK._replace(fresh=3).pack()),
+        (unpack_block, BLOCK._replace(holes=4).pack()),
+        (unpack_block, BLOCK._replace(data=bytes(4095)).pack()),
+        (unpack_block, BLOCK._replace(data=bytes(4097)).pack()),
+        (unpack_block, BLOCK.pack() + b"x"),
         (tree.unpack_change, b"?" + tree.pack(TOP)),
         (tree.unpack_change, b""),
         (tree.unpack, tree.pack(FILE) + b"x"),
@@ -159,8 +160,8 @@ def test_payloads_that_are_none(read: Callable[[bytes], object], payload: bytes)
 
 def test_wants_and_blocks_come_back() -> None:
     want = WANT._replace(hints=bytes(tree.HINT * tree.PAGES))
-    assert tree.unpack_want(want.pack()) == want
-    assert tree.unpack_block(BLOCK.pack()) == BLOCK
+    assert unpack_want(want.pack()) == want
+    assert unpack_block(BLOCK.pack()) == BLOCK
     assert tree.unpack_change(tree.pack_change(tree.MAKE, FILE)) == (
         tree.MAKE,
         FILE._replace(hashes=b""),
@@ -168,5 +169,5 @@ def test_wants_and_blocks_come_back() -> None:
 
 
 def test_runs_of_pages() -> None:
-    assert tree.runs(0b1011, 3 * 4096 + 5) == [(0, 8192), (3 * 4096, 5)]
-    assert tree.runs(0, tree.BLOCK) == []
+    assert runs(0b1011, 3 * 4096 + 5) == [(0, 8192), (3 * 4096, 5)]
+    assert runs(0, tree.BLOCK) == []
