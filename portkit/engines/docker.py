@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from portkit.engines import docker_spec, docker_state, podman
+from portkit.engines.docker_errors import errors
+from portkit.engines.docker_maker import Maker
 from portkit.engines.marks import ours
-from portkit.engines.patience import CALL_S, Late, Patient, within
-from portkit.errors import AppError, BootError, ConflictError, EngineError, PortkitError
+from portkit.engines.patience import CALL_S, Patient, within
+from portkit.errors import AppError, BootError, ConflictError, EngineError
 from portkit.model import (
     AppSpec,
     Condition,
     Dependency,
     Instance,
     Life,
-    Network,
-    RunSpec,
 )
-from portkit.model.project import TAKEN_REMEDY
 from portkit.wire import labels
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
     from portkit.engines.docker_client import Inspected, NetworkRow, Row, State, Volume
 
-_CONTENTS = "/portkit-content"  # in a container that never runs
 _POLL_S = 0.1  # each question is a request to the engine, over ssh for most targets
 _LAST_LINES = 30
 _FAILED = {
@@ -53,13 +50,14 @@ class Docker:
 
         self._host, self._pause = host, pause
         url = f"unix://{socket}"
-        with self._errors("reach the engine"):
+        with errors(self._host, "reach the engine"):
             made = within(CALL_S, lambda: Client(base_url=url, version="auto", timeout=120))
         # `close` and `stop` are called past the patience: the one must not start a thread at the
         # end of a process, the other may take as long as the App says.
         self._sdk = made
         self._api = Patient(made)
         self._checks = podman.Checks(self._api)
+        self._maker = Maker(self._api, host, lambda: self._podman)
 
     @cached_property
     def _podman(self) -> bool:
@@ -72,183 +70,20 @@ class Docker:
         """Close the connections to the engine."""
         self._sdk.close()
 
-    @contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        import docker.errors
-        import requests
-
-        from portkit.engines.docker_client import Malformed
-
-        try:
-            yield
-        except Malformed as error:
-            raise self._malformed(what, str(error)) from error
-        except Late as error:
-            raise EngineError(
-                f"Docker could not {what} in time",
-                details=f"{self._host}: no answer within {CALL_S:g} s",
-                resolution="Check that the engine runs there: docker info.",
-            ) from error
-        except docker.errors.APIError as error:
-            said = str(error.explanation or error)[:2000]
-            kind, resolution = _meaning(said)
-            raise kind(
-                f"Docker could not {what}",
-                details=f"{self._host}: {said}",
-                resolution=resolution,
-            ) from error
-        except (docker.errors.DockerException, requests.RequestException) as error:
-            raise EngineError(
-                f"Docker could not {what}",
-                details=f"{self._host}: {str(error)[:2000]}",
-                resolution="Check that the engine runs there: docker info.",
-            ) from error
-        except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
-            # The SDK's own, for an answer that is none: it looks into it first.
-            raise self._malformed(what, type(error).__name__) from error
-
-    def _malformed(self, what: str, why: str) -> EngineError:
-        return EngineError(
-            f"Docker could not {what}: its response is malformed",
-            details=f"{self._host}: {why}",
-            resolution="Check which program answers there: docker info.",
-        )
-
-    # ------------------------------------------------------------ containers
-
     def create(self, held: Mapping[str, str], app: AppSpec, identity: str) -> None:
         """Containers that do not start by themselves, and their volumes and networks.
 
         held: under which name each image (digest) is held. ConflictError when a network of the App
         has a name that is taken.
         """
-        self._create_volumes(app, identity)
-        self._create_networks(app, docker_spec.marks(app, identity))
-        self._create_containers(held, app, identity)
+        self._maker.all(held, app, identity)
 
     def renew(self, held: Mapping[str, str], app: AppSpec, identity: str) -> None:
         """New containers in place of those that are there, with the same volumes and networks."""
-        with self._errors("remove the container"):
+        with errors(self._host, "remove the container"):
             for row in self._rows(identity):
                 self._api.remove_container(row.Id, force=True)
-        self._create_containers(held, app, identity)
-
-    def _create_containers(self, held: Mapping[str, str], app: AppSpec, identity: str) -> None:
-        mine = docker_spec.marks(app, identity)
-        names = [each.service for each in app.services]
-        volumes = dict(zip(names, app.volume_numbers(), strict=True))
-        files = dict(zip(names, app.content_numbers(), strict=True))
-        there = self._create_contents(held, app, identity, mine)
-        for service in app.in_order:
-            with self._errors(_what("create the container", app, service)):
-                config = docker_spec.host_config(
-                    app,
-                    service,
-                    identity,
-                    volumes[service.service],
-                    [f"{there}/{number}" for number in files[service.service]],
-                )
-                if self._podman:
-                    config = podman.adapted(config, service)
-                self._create_container(held[service.image], app, service, identity, config)
-
-    def _create_volumes(self, app: AppSpec, identity: str) -> None:
-        for number, name in enumerate(docker_spec.volume_names(app, identity)):
-            if app.way(number) is not None:
-                continue  # it is the target's own, and stays that: it has no label of the Move
-            about = docker_spec.volume_labels(app, identity, number)
-            with self._errors("create a volume"):
-                # Where one of that name is there already, the engine answers that one.
-                made = self._volume(self._api.create_volume(name, labels=about))
-            if made.Labels.get(labels.MOVE) != identity:
-                raise ConflictError(
-                    "a volume with that name already exists",
-                    details=f"{name} on {self._host}",
-                    resolution=TAKEN_REMEDY,
-                )
-
-    def _volume(self, answer: object) -> Volume:
-        from portkit.engines.docker_client import Volume, read
-
-        return read(Volume, answer)
-
-    def _create_networks(self, app: AppSpec, mine: Mapping[str, str]) -> None:
-        used = {
-            network.name: network
-            for service in app.services
-            for network in app.joined(service)
-            if not network.external
-        }
-        for network in used.values():
-            with self._errors("create a network"):
-                self._refuse_taken(network)
-                about = {**network.labels, **docker_spec.network_labels(app, network), **mine}
-                self._api.create_network(**docker_spec.network(network), labels=about)
-
-    def _refuse_taken(self, network: Network) -> None:
-        """The engine takes a second network of one name, and then cannot tell them apart."""
-        rows = self._api.networks(names=[network.engine_name])
-        if any(row.get("Name") == network.engine_name for row in rows):
-            raise ConflictError(
-                "a network with that name already exists",
-                details=f"{network.engine_name} on {self._host}",
-                resolution="Remove what it belongs to (`portkit ps` lists what portkit runs), or "
-                "give this App another `name:`.",
-            )
-
-    def _create_contents(
-        self, held: Mapping[str, str], app: AppSpec, identity: str, mine: Mapping[str, str]
-    ) -> str:
-        """The files that travel with the App, in a volume of their own; where the host has it."""
-        data = docker_spec.content_archive(app)
-        if not data:
-            return ""
-        from docker.types import Mount
-
-        from portkit.engines.docker_client import Volume, read
-
-        with self._errors("carry the App's files"):
-            name = docker_spec.content_volume(identity)
-            made = read(Volume, self._api.create_volume(name, labels={**mine}))
-            # The engine writes into a volume only through a container, which need not run.
-            filler = self._api.create_container(
-                image=next(iter(held.values())),
-                entrypoint=["none"],
-                labels={**mine},
-                host_config=self._api.create_host_config(
-                    mounts=[Mount(_CONTENTS, name, "volume", no_copy=True)]
-                ),
-                use_config_proxy=False,
-            )["Id"]
-            try:
-                self._api.put_archive(filler, _CONTENTS, data)
-            finally:
-                self._api.remove_container(filler, v=True, force=True)
-        return made.Mountpoint
-
-    def _create_container(
-        self,
-        image: str,
-        app: AppSpec,
-        service: RunSpec,
-        identity: str,
-        config: dict[str, Any],
-    ) -> None:
-        networks = app.joined(service)
-        ends = {
-            network.engine_name: docker_spec.endpoint(app, service, network, identity)
-            for network in networks
-        }
-        made = {name: self._api.create_endpoint_config(**end) for name, end in [*ends.items()][:1]}
-        container = self._api.create_container(
-            image=image,
-            host_config=self._api.create_host_config(**config),
-            networking_config=self._api.create_networking_config(made) if made else None,
-            **docker_spec.container(app, service, identity),
-        )
-        # One by one: engines before API 1.44 take one network when a container is made.
-        for name, end in [*ends.items()][1:]:
-            self._api.connect_container_to_network(container["Id"], name, **end)
+        self._maker.containers(held, app, identity)
 
     def start(self, identity: str, within_s: float, service: str | None = None) -> None:
         """Start the containers in the order in which they need each other; returns when the engine
@@ -266,7 +101,7 @@ class Docker:
         """Start containers in this order. beside: those that they may have to wait for."""
         known = {row.service: row for row in beside}
         deadline = time.monotonic() + within_s
-        with self._errors("start the container"):
+        with errors(self._host, "start the container"):
             for row in rows:
                 for need in docker_spec.needs_of(row.Labels):
                     if need.service in known:
@@ -327,7 +162,7 @@ class Docker:
                 list(pool.map(lambda row: self._stop(row.Id, grace_s), together_now))
 
     def _stop(self, container: str, grace_s: float | None) -> int | None:
-        with self._errors("stop the container"):
+        with errors(self._host, "stop the container"):
             if grace_s is None:  # told to the SDK: it waits no longer for the answer than that
                 _, _, grace_s = docker_state.stop_of(self._inspect(container))
             # Not `within` a time of ours: the App's own may be longer.
@@ -367,7 +202,7 @@ class Docker:
         """policy: as compose's `restart` says it."""
         kind, _, count = policy.partition(":")
         value = {"Name": kind, "MaximumRetryCount": int(count or 0)}
-        with self._errors("set the restart policy"):
+        with errors(self._host, "set the restart policy"):
             self._api.update_container(container, restart_policy=value)
 
     def volume_folders(self, identity: str) -> dict[int, str]:
@@ -382,7 +217,7 @@ class Docker:
 
         keep_data: volumes with the data of an App that ran elsewhere stay.
         """
-        with self._errors("remove the container"):
+        with errors(self._host, "remove the container"):
             rows = self._rows(identity)
             for row in rows:
                 # force kills it first: an App that is removed with its volumes has nothing to save.
@@ -411,14 +246,14 @@ class Docker:
                 details=f"{service} is the last one of {identity}",
                 resolution="Remove the whole App instead: leave out the service name.",
             )
-        with self._errors("remove the container"):
+        with errors(self._host, "remove the container"):
             self._api.remove_container(row.Id, force=True)
 
     def _networks(self, label: str = "") -> list[NetworkRow]:
         """Those with a label; "" is all."""
         from portkit.engines.docker_client import NetworkRow, read_all
 
-        with self._errors("list networks"):
+        with errors(self._host, "list networks"):
             return read_all(
                 NetworkRow, self._api.networks(filters={"label": label} if label else {})
             )
@@ -427,7 +262,7 @@ class Docker:
         """Those with a label; "" is all."""
         from portkit.engines.docker_client import Volumes, read
 
-        with self._errors("list volumes"):
+        with errors(self._host, "list volumes"):
             return read(
                 Volumes, self._api.volumes(filters={"label": label} if label else None)
             ).Volumes
@@ -456,7 +291,7 @@ class Docker:
 
     def _log(self, container: str, tail: int) -> str:
         kept, seen = bytearray(), 0
-        with self._errors("read the logs"):
+        with errors(self._host, "read the logs"):
             rows = self._api.logs(container, tail=tail, stream=True, follow=False)
             for data in rows:
                 kept += data
@@ -475,14 +310,14 @@ class Docker:
         that answers for the App."""
         rows = self._chosen(identity, service)
         row = next((each for each in rows if each.front), rows[0])
-        with self._errors("follow the logs"):
+        with errors(self._host, "follow the logs"):
             for data in self._api.logs(row.Id, stream=True, follow=True, tail=0):
                 write(data)
 
     def life(self, identity: str) -> Life:
         """What the engine says of the containers now, as one."""
         rows = self._services(identity)
-        with self._errors("look at the container"):
+        with errors(self._host, "look at the container"):
             return docker_state.together(
                 [(row, docker_state.life(self._inspect(row.Id))) for row in rows]
             )
@@ -514,21 +349,8 @@ class Docker:
 
         # The engine filters: other people's containers are not even listed.
         label = labels.MOVE if identity is None else f"{labels.MOVE}={identity}"
-        with self._errors("list containers"):
+        with errors(self._host, "list containers"):
             return read_all(Row, self._api.containers(all=True, filters={"label": label}))
-
-
-def _meaning(said: str) -> tuple[type[PortkitError], str]:
-    """The class of an engine's refusal and what can be done; words of Docker 20.10 to 29."""
-    if "port is already allocated" in said or "address already in use" in said:
-        return ConflictError, "Free the port, or publish another one."
-    if "is already in use by container" in said:
-        return ConflictError, "Remove or rename the container that has that name."
-    return EngineError, "Read the engine's message above."
-
-
-def _what(doing: str, app: AppSpec, service: RunSpec) -> str:
-    return f"{doing} of {service.service}" if app.several else doing
 
 
 def _named(service: str, text: str) -> str:

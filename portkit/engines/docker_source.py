@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from portkit.engines import docker_state
 from portkit.engines.docker import Docker
 from portkit.engines.docker_behind import Behind, behind
+from portkit.engines.docker_errors import errors
 from portkit.errors import AppError, BootError, ConflictError, EngineError, PortkitError
 from portkit.model import ContentFile, Live
 from portkit.wire import labels
@@ -34,7 +35,7 @@ class DockerSource(Docker):
         if self._podman:
             raise self._unread(kind)
         ask = {"container": look.container, "project": look.project}[kind]
-        with self._errors(f"look at the {kind}"):
+        with errors(self._host, f"look at the {kind}"):
             seen = ask(self._api, name)
         if seen is None:
             raise AppError(
@@ -55,14 +56,14 @@ class DockerSource(Docker):
 
     def users_of(self, volume: str) -> tuple[str, ...]:
         """The ids of all containers that use a volume and have not ended."""
-        with self._errors("list containers"):
+        with errors(self._host, "list containers"):
             rows = self._listed({"volume": volume, "status": ["running", "paused", "restarting"]})
         return tuple(row.Id for row in rows)
 
     def file_at(self, container: str, path: str) -> ContentFile | None:
         """The file that a container sees at a path; None for a folder. AppError when it is neither
         of them, or over 1 MiB."""
-        with self._errors("read a file of the container"):
+        with errors(self._host, "read a file of the container"):
             pieces, about = self._api.get_archive(container, path)
             with closing(pieces):
                 mode = about.get("mode")
@@ -91,7 +92,7 @@ class DockerSource(Docker):
         """The restart policy of each container, as compose says it, and whether it runs."""
         found = {}
         for identity in ids:
-            with self._errors("look at the container"):
+            with errors(self._host, "look at the container"):
                 seen = self._inspect(identity)
             found[identity] = (
                 seen.HostConfig.RestartPolicy.told,
@@ -134,7 +135,7 @@ class DockerSource(Docker):
         signal that it is sent, and the seconds after which it is killed."""
         turns = []
         for turn in docker_state.waves(docker_state.ordered(self._these(ids))):
-            with self._errors("look at the container"):
+            with errors(self._host, "look at the container"):
                 seen = [self._inspect(row.Id) for row in turn]
             turns.append([docker_state.stop_of(each) for each in seen if each.State.Pid])
         return turns
@@ -158,13 +159,13 @@ class DockerSource(Docker):
         many seconds, EngineError when the container does not run."""
         from portkit.engines.docker_exec import execute
 
-        with self._errors("run a command in the container"):
+        with errors(self._host, "run a command in the container"):
             execute(self._api, container, argv, within_s)
 
     def made_by(self, move: str) -> dict[str, str]:
         """The containers that a Move has made here, whether they run or not: their ids, by service;
         "" is the only one."""
-        with self._errors("list containers"):
+        with errors(self._host, "list containers"):
             rows = self._listed({"label": f"{labels.MOVE}={move}"}, all_=True)
         return {row.service: row.Id for row in rows}
 
@@ -182,7 +183,7 @@ class DockerSource(Docker):
             try:
                 self._start([row], rows, within_s)
             except (BootError, EngineError):  # also where a log cannot be read
-                with self._errors("start the container"):
+                with errors(self._host, "start the container"):
                     self._api.start(row.Id)
         return tuple(sorted(set(ids) - {row.Id for row in rows}))
 
@@ -213,14 +214,14 @@ class DockerSource(Docker):
                 resolution="Nothing was deleted. Find out who started it there.",
             )
         things = self._behind(live, back)  # which needs the containers
-        with self._errors("remove what was moved away"):
+        with errors(self._host, "remove what was moved away"):
             for identity in there:
                 self._api.remove_container(identity)
         remove = {"volume": self._api.remove_volume, "network": self._api.remove_network}
         stay = []
         for each in (each for each in things if not each.why):
             try:
-                with self._errors("remove what was moved away"):
+                with errors(self._host, "remove what was moved away"):
                     remove[each.kind](each.id)
             except PortkitError as error:
                 stay.append(f"{each.kind} {each.name}: {error.details}")
@@ -228,21 +229,21 @@ class DockerSource(Docker):
 
     def _rows_of(self, ids: Sequence[str]) -> list[Row]:
         """Those of these containers that are there."""
-        with self._errors("list containers"):
+        with errors(self._host, "list containers"):
             return [row for row in self._listed({"id": list(ids)}, all_=True) if row.Id in ids]
 
     def _behind(self, live: Live, back: Mapping[str, str]) -> list[Behind]:
         """The volumes and networks that were made for an App and are still here. back: as in
         `left`."""
         own = {each.id for each in live.containers}
-        with self._errors("list containers"):
+        with errors(self._host, "list containers"):
             rows = self._listed({}, all_=True)
         mine = [row for row in rows if row.Id in own]
         networks = self._networks() if any(row.networks for row in mine) else []
         return behind(self._volumes(), networks, rows, live, back)
 
     def _runs(self, identity: str) -> bool:
-        with self._errors("look at the container"):
+        with errors(self._host, "look at the container"):
             return docker_state.runs(self._inspect(identity).State.Status)
 
     def _these(self, ids: Sequence[str]) -> list[Row]:

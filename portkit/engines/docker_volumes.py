@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from portkit.engines.docker_errors import errors
 from portkit.engines.docker_source import DockerSource
 from portkit.errors import ConflictError, IncompatibleError
 
@@ -55,7 +56,7 @@ class DockerVolumes(DockerSource):
 
     def _running_on(self, name: str) -> list[str]:
         # Not by a filter of states: Podman knows others than Docker.
-        with self._errors("list containers"):
+        with errors(self._host, "list containers"):
             rows = self._listed({"volume": name}, all_=True)
         return [row.Id for row in rows if row.State not in _ENDED]
 
