@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from portkit.engines import docker_spec
-from portkit.engines.described.answers import CONTAINER, Asked, Check, Config, Container, Mount
+from portkit.engines.described.answers import CONTAINER, Check, Config, Container
 from portkit.engines.described.networks import networking
 from portkit.engines.described.reading import Described, Engine, Reading
+from portkit.engines.described.storage import storage
 from portkit.model import Dependency, Severity
 from portkit.model.run import security_option
 from portkit.wire import labels
@@ -47,7 +48,7 @@ def describe(
     if reference.startswith("sha256:"):
         what = "its image has no name: tag it, then push it to a registry or pack it"
         reading.lost("Config.Image", what)
-    for part in (_process, _rights, _limits, networking, _storage, _life):
+    for part in (_process, _rights, _limits, networking, storage, _life):
         row.update(part(reading))
     _rest(reading)
     return Described(
@@ -266,69 +267,6 @@ def _limits(reading: Reading) -> dict[str, object]:
         "shm_size": None if host.ShmSize in (0, _SHM_BYTES) else host.ShmSize,
         "ulimits": {each.Name: {"soft": each.Soft, "hard": each.Hard} for each in host.Ulimits},
     }
-
-
-# ---------------------------------------------------------------- storage
-
-
-def _storage(reading: Reading) -> dict[str, object]:
-    container = reading.container
-    asked = {row.Target: row for row in container.HostConfig.Mounts}
-    volumes, memory = [], []
-    for mount in sorted(container.Mounts, key=lambda each: each.Destination):
-        if mount.Type == "tmpfs":
-            continue  # both ways of asking for one are below
-        volumes.append(_volume(reading, mount, asked.get(mount.Destination)))
-    for target, options in sorted(container.HostConfig.Tmpfs.items()):
-        memory.append(f"{target}:{options}" if options else target)
-    for target, row in sorted(asked.items()):
-        if row.Type == "tmpfs":
-            volumes.append({"type": "tmpfs", "target": target, **_in_memory(row.TmpfsOptions)})
-            if row.ReadOnly or row.TmpfsOptions.get("Options"):
-                reading.lost(f"HostConfig.Mounts {target}", f"further options of {target}")
-    for row_of in container.HostConfig.VolumesFrom:
-        other = row_of.partition(":")[0]
-        if other not in reading.services:
-            what = f"that it uses the volumes of {other[:80]}, which is not in the file"
-            reading.lost("HostConfig.VolumesFrom", what)
-    return {"volumes": [each for each in volumes if each], "tmpfs": memory}
-
-
-def _in_memory(options: Mapping[str, object]) -> dict[str, object]:
-    told = {"size": options.get("SizeBytes"), "mode": options.get("Mode")}
-    found = {key: value for key, value in told.items() if value}
-    return {"tmpfs": found} if found else {}
-
-
-_LOST_MODES = frozenset(("z", "Z"))  # labels for SELinux
-
-
-def _volume(reading: Reading, mount: Mount, asked: Asked | None) -> object:
-    target = mount.Destination
-    if mount.Type not in ("volume", "bind"):
-        reading.lost(f"Mounts {target}", f"a mount of the type {mount.Type[:40]}", Severity.ERROR)
-        return None
-    # The docker command gives every volume the mode z; it says something only of a folder.
-    lost = _LOST_MODES if mount.Type == "bind" else frozenset(("nocopy",))
-    for word in sorted(frozenset(mount.Mode.split(",")) & lost):
-        reading.lost(f"Mounts {target}", f"the option {word} of {target}")
-    told = {**(asked.VolumeOptions if asked else {}), **(asked.BindOptions if asked else {})}
-    for key in sorted(key for key, value in told.items() if value and key != "Labels"):
-        # Without it, all of the volume would be there.
-        weight = Severity.ERROR if key == "Subpath" else Severity.WARNING
-        reading.lost(f"HostConfig.Mounts {target}", f"the option {key} of {target}", weight)
-    if mount.Propagation not in ("", "rprivate", "private"):
-        reading.lost(f"Mounts {target}", f"the propagation {mount.Propagation[:40]} of {target}")
-    if mount.Type == "bind":
-        source = mount.Source
-    else:
-        source = reading.volumes.get(mount.Name, mount.Name if mount.is_named else "")
-    if not source:
-        return {"type": "volume", "target": target, "read_only": True} if not mount.RW else target
-    if ":" in source + target:
-        row = {"type": mount.Type, "source": source, "target": target}
-        return row if mount.RW else {**row, "read_only": True}
-    return f"{source}:{target}" + ("" if mount.RW else ":ro")
 
 
 # ---------------------------------------------------------------- its life
