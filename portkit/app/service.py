@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from portkit.app import build, envfile, limits, mounts, networks, ports, values
+from portkit.app import build, engine, envfile, limits, mounts, networks, ports, values
 from portkit.app.contents import Binds, Mounted
 from portkit.app.document import Value
 from portkit.app.files import LIMIT
@@ -23,7 +22,6 @@ from portkit.model import (
     Condition,
     Content,
     Dependency,
-    Device,
     Logging,
     Mount,
     Service,
@@ -34,10 +32,6 @@ T = TypeVar("T")
 D = TypeVar("D")
 _ENV_FILES = 100  # of a service: each is merged with all before it
 _MAY_BE_NULL = ("command", "deploy", "entrypoint")  # compose refuses it elsewhere
-_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}")
-_PLATFORM = re.compile(r"([a-z]+/)?[a-z0-9_]+(/v?[0-9.]+)?")
-_EXPOSED = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?")
-_PERMISSIONS = re.compile(r"[rwm]{1,3}")
 
 
 @dataclass(frozen=True)
@@ -109,7 +103,7 @@ class _Service:
         reader, get = self._reader, self._get
         return {
             "image": get("image", self._image, None),
-            "platform": get("platform", self._platform, ""),
+            "platform": get("platform", lambda each: engine.platform(reader, each), ""),
             "build": get("build", lambda each: build.read(reader, each), None),
             "command": get("command", reader.words, None),
             "entrypoint": get("entrypoint", reader.words, None),
@@ -143,9 +137,11 @@ class _Service:
             "shm_bytes": get("shm_size", self._using(values.size), None) or None,
             "memswap_bytes": get("memswap_limit", self._using(limits.memory_and_swap), None),
             "oom_score_adj": get("oom_score_adj", self._using(limits.score), 0),
-            "devices": get("devices", self._devices, ()),
-            "logging": get("logging", self._logging, Logging()),
-            "container_name": get("container_name", self._container_name, ""),
+            "devices": get("devices", lambda each: engine.devices(reader, each), ()),
+            "logging": get("logging", lambda each: engine.logging(reader, each), Logging()),
+            "container_name": get(
+                "container_name", lambda each: engine.container_name(reader, each), ""
+            ),
             "profiles": get("profiles", self._texts("profiles"), ()),
             "scale": self._scale(),
         }
@@ -163,7 +159,7 @@ class _Service:
 
         return {
             "ports": get("ports", lambda each: ports.read(reader, each), ()),
-            "expose": get("expose", self._expose, ()),
+            "expose": get("expose", lambda each: engine.expose(reader, each), ()),
             "networks": () if mode else networks.attachments(reader, told),
             "network_mode": mode,
             "links": get("links", lambda each: networks.links(reader, each), ()),
@@ -333,54 +329,6 @@ class _Service:
         pairs = self._reader.pairs(value, "sysctls")
         return {key: text or "" for key, text in pairs.items()}
 
-    def _expose(self, value: Value) -> tuple[str, ...]:
-        found = []
-        for each in self._reader.items(value, "expose"):
-            text = self._reader.text(each, "expose")
-            if not _EXPOSED.fullmatch(text):
-                raise self._reader.error(each, f"{text[:40]!r} is not a port")
-            found.append(text)
-        return tuple(dict.fromkeys(found))
-
-    def _devices(self, value: Value) -> tuple[Device, ...]:
-        return tuple(self._device(each) for each in self._reader.items(value, "devices"))
-
-    def _device(self, value: Value) -> Device:
-        reader = self._reader
-        if isinstance(value.data, dict):
-            row = reader.level(value, "devices[]", "devices")
-            keys = ("source", "target", "permissions")
-            parts = [reader.text(row[key], key) if key in row else "" for key in keys]
-        else:
-            parts = reader.text(value, "devices").split(":")
-        source, target, permissions = (*parts, "", "")[:3]
-        if not source or len(parts) > 3 or not _PERMISSIONS.fullmatch(permissions or "rwm"):
-            raise reader.error(value, "a device must be SOURCE[:TARGET[:rwm]]")
-        return Device(source, target or source, permissions or "rwm")
-
-    def _logging(self, value: Value) -> Logging:
-        reader = self._reader
-        row = reader.level(value, "logging")
-        driver = reader.text(row["driver"], "logging.driver") if "driver" in row else ""
-        options: dict[str, str | None] = {}
-        if "options" in row and row["options"].data is not None:
-            options = reader.pairs(row["options"], "logging.options")
-        return Logging(driver, {key: text or "" for key, text in options.items()})
-
-    def _platform(self, value: Value) -> str:
-        text = self._reader.text(value, "platform")
-        if text and not _PLATFORM.fullmatch(text):
-            raise self._reader.error(
-                value, f"{text[:60]!r} is not OS/ARCHITECTURE, such as linux/amd64"
-            )
-        return text
-
-    def _container_name(self, value: Value) -> str:
-        text = self._reader.text(value, "container_name")
-        if text and not _CONTAINER_NAME.fullmatch(text):
-            raise self._reader.error(value, f"{text[:80]!r} is not a valid container name")
-        return text
-
     def _scale(self) -> int:
         number = limits.scale(self._reader, self._row)
         if number != 1:
@@ -393,7 +341,7 @@ class _Service:
     def _restart_policy(self) -> str:
         """That of `deploy` wins, as in compose."""
         deployed = limits.deploy(self._reader, self._row).get("restart_policy")
-        own = self._get("restart", self._restart, "no")
+        own = self._get("restart", lambda each: engine.restart(self._reader, each), "no")
         return own if deployed is None else limits.restart_policy(self._reader, deployed)
 
     def _environment(self) -> dict[str, str | None]:
@@ -436,14 +384,3 @@ class _Service:
         if self._env_bytes > LIMIT:
             raise reader.error(path, f"the env files together have more than {LIMIT} bytes")
         return (envfile.parse_raw if raw else envfile.parse)(data, file, seen, found)
-
-    def _restart(self, value: Value) -> str:
-        text = self._reader.text(value) or "no"
-        kind, colon, count = text.partition(":")
-        if kind == "on-failure" and (
-            not colon or (count.isascii() and count.isdigit() and len(count) < 10)
-        ):
-            return text
-        if text not in ("no", "always", "unless-stopped"):
-            raise self._reader.error(value, f"{text[:40]!r} is not a restart policy")
-        return text
