@@ -2,62 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from portkit import boot, compat, process, transfer
-from portkit.delivery import Transfer
+from portkit import boot, process
 from portkit.errors import BootError, HookError, PortkitError, VerifyError
 from portkit.halt import Halt
 from portkit.model import (
-    App,
-    Artifact,
     Finding,
     Form,
-    Live,
     OnTaken,
     Severity,
-    Timeline,
 )
 from portkit.move import predict, walk
-from portkit.move.fingerprint import fingerprint
-from portkit.move.ground import Cargo, Ground, WhileUp, keep, read
+from portkit.move.ground import Cargo, Ground, WhileUp
 from portkit.move.journal import Journal, MoveState, Steps
 from portkit.move.live_step import on_target
 from portkit.move.marker import give_room
 from portkit.move.plan import (
     CONFIRM,
-    CUTOVER,
     FENCE,
-    FORWARD,
-    HOOK,
-    LAST_SYNC,
     PRESYNC,
-    UNQUIESCE,
     VERIFY_SOURCE,
     WAIT,
     Course,
     Plan,
 )
+from portkit.move.planned import plan_of
 from portkit.move.prepare import Job, Packed
+from portkit.move.reported import form_reports, report_of
 from portkit.move.steps import steps_of
-from portkit.move.verified import unverified
 from portkit.progress import Observer
 from portkit.report import (
-    Boot,
-    Cutover,
-    FormReport,
-    Phase,
     Report,
-    VolumeReport,
-    adapter,
-    by_service,
 )
 from portkit.source import Source
 from portkit.store import Store
-from portkit.wire import labels
-from portkit.wire.json_types import JsonObject
 
 
 def carry_out(
@@ -298,160 +278,3 @@ def say_what_is_left(observer: Observer, move: str, left: Sequence[walk.Failure]
         f"the Move is unfinished; when its hosts can be reached again, run portkit resume {move} "
         f"or portkit rollback {move}"
     )
-
-
-def plan_of(packed: Packed, job: Job, journal: Journal, stays: Form | None, repeat: int) -> Plan:
-    """What is going to be done, in the words of the journal."""
-    image = packed.artifacts.get(Form.IMAGE)
-    services = {service.service: service.image for service in packed.spec.services}
-    held = () if image is None else (each.digest for each in image.images)
-    live = job.source.live(packed.spec)
-    holds = {digest: transfer.held_name(digest, packed.move) for digest in held}
-    return Plan(
-        move=packed.move,
-        app=packed.app.name,
-        app_source=absolute(packed.app.source),
-        source=None if job.source.host is None else job.source.name,
-        target=job.target.name,
-        forms=tuple(packed.artifacts),
-        keep=stays,
-        repeat=repeat,
-        limit=job.target.rate_limit,
-        image=keep(packed.image, job.store),
-        blobs=tuple(dict.fromkeys(blob.digest for blob in image.blobs)) if image else (),
-        ports=packed.spec.ports,
-        services=services,
-        holds=holds,
-        tags=_tags(packed.app, services, holds, live),
-        fingerprint=fingerprint(journal, packed.spec),
-        findings={form: tuple(packed.findings[form]) for form in packed.artifacts},
-        reading=packed.app.reading,
-        live=live,
-    )
-
-
-def _tags(
-    app: App, services: Mapping[str, str], holds: Mapping[str, str], live: Live | None
-) -> dict[str, str]:
-    """The names that users know the images by. One that was named by its id or digest has none that
-    could be given to it on the target; nor has one that a container has changed."""
-    changed = {each.service for each in live.containers if each.changed} if live else ()
-    return {
-        service.image: holds[services[service.name]]
-        for service in app.services
-        if holds
-        and service.image
-        and "sha256:" not in service.image
-        and not service.image.startswith(labels.HELD)
-        and service.name not in changed
-    }
-
-
-def absolute(source: str) -> str:
-    """An App's source as it can be read again from any folder: a path is made absolute."""
-    path = Path(source)
-    try:
-        return str(path.absolute()) if path.exists() else source
-    except (OSError, ValueError):
-        return source
-
-
-# ---------------------------------------------------------------- the Report
-
-
-def form_reports(plan: Plan, steps: Steps, packed: Packed, cargo: Cargo) -> list[FormReport]:
-    """What each form's steps recorded, as parts of the Report."""
-    if note := unverified(plan, steps):
-        packed = packed.also((note,))
-    carried = {form: _carried(form, steps, cargo) for form in plan.forms}
-    return [_form_report(form, plan, steps, packed, made) for form, made in carried.items()]
-
-
-def report_of(
-    packed: Packed,
-    phases: tuple[Phase, ...],
-    forms: Sequence[FormReport],
-    plan: Plan,
-    steps: Steps,
-) -> Report:
-    """The Report of a Move. phases: what came before those of the forms."""
-    made = cutover_report(plan, steps)
-    figures = predict.beside(forms, plan.foreseen, plan, steps)
-    seen = plan.foreseen.survey_bytes if plan.foreseen else 0
-    return packed.report(phases, forms, cutover=made, predictions=figures, survey_bytes=seen)
-
-
-def cutover_report(plan: Plan, steps: Steps) -> Cutover | None:
-    """How a running App changed its host; None for one that was made from its images."""
-    if plan.live is None:
-        return None
-    timeline = steps.result(f"boot {plan.forms[0]}").get("timeline")
-    rows = [steps.result(name).get("volumes", ()) for name in (PRESYNC, LAST_SYNC)]
-    return Cutover(
-        timeline and adapter(Timeline).validate_python(timeline),
-        tuple(map(_volume_report, *rows)),
-    )
-
-
-def _volume_report(before: JsonObject, last: JsonObject) -> VolumeReport:
-    passes, (end,) = before["passes"], last["passes"]
-    return VolumeReport(
-        name=last["name"],
-        entries=end["entries"],
-        bytes=end["bytes"],
-        passes=len(passes),
-        sent_bytes=sum(each["sent_bytes"] for each in (*passes, end)),
-        last_s=round(end["seconds"], 3),
-        last_sent_bytes=end["sent_bytes"],
-        skipped=tuple(f"{kind} {path}" for path, kind in end["skipped"]),
-    )
-
-
-def _carried(form: Form, steps: Steps, cargo: Cargo) -> Artifact:
-    """The Artifact; where a Move was resumed that had nothing left to do, as it was stored."""
-    made = cargo.artifacts.get(form)
-    return made or read(steps.result(f"package {form}")["manifest"], cargo.store)
-
-
-def _form_report(
-    form: Form, plan: Plan, steps: Steps, packed: Packed, artifact: Artifact
-) -> FormReport:
-    findings = packed.findings[form]
-    booted = steps.result(f"boot {form}")
-    state = "running" if form is plan.keep else "ready"
-    sent = adapter(Transfer).validate_python(steps.result(f"transfer {form}")["transfer"])
-    services = packed.spec.services if form is Form.IMAGE else ()
-    return FormReport(
-        form=form,
-        artifact=artifact,
-        verdict=compat.verdict(findings, packed.target, form),
-        findings=findings,
-        phases=phases_of(form, plan, steps),
-        transfer=sent,
-        boot=adapter(Boot).validate_python(booted["boot"]),
-        from_move_s=booted["from_move_s"],
-        from_boot_s=tuple(booted["from_boot_s"]),
-        instance=plan.move,
-        state="removed" if plan.keep is None else state,
-        predicted=plan.predicted.get(form),
-        services=by_service(services, artifact, sent.blobs),
-    )
-
-
-def phases_of(form: Form, plan: Plan, steps: Steps) -> tuple[Phase, ...]:
-    """A form's phases, in order. The form in which a running App changes its host has those of the
-    cutover, too."""
-    cutover = CUTOVER if plan.live is not None and form is plan.forms[0] else ()
-    before, after = ("package", "transfer", "create"), ("boot", "start")
-    verified = (VERIFY_SOURCE,) if cutover else ()
-    names = [
-        *(f"{verb} {form}" for verb in before),
-        *cutover,
-        *(f"{verb} {form}" for verb in after),
-        *((UNQUIESCE,) if cutover else ()),
-        *verified,
-        *((FORWARD,) if form is plan.keep else ()),
-        *(f"{HOOK} {n}" for n in range(1, len(plan.hooks) + 1) if form is plan.keep),
-    ]
-    rows = [row for name in names for row in steps.result(name).get("phases", ())]
-    return tuple(map(adapter(Phase).validate_python, rows))

@@ -15,28 +15,22 @@ from dataclasses import asdict
 from portkit import app as apps
 from portkit import boot, process, transfer
 from portkit.boot import vm_disks
-from portkit.errors import EngineError, HostError, TransferError
+from portkit.errors import EngineError
 from portkit.host import Host
-from portkit.model import AppSpec, Artifact, Foreseen, Form, Live, LiveVolume, Severity
-from portkit.move import foresee
+from portkit.model import AppSpec, Artifact, Form, Live, LiveVolume, Severity
 from portkit.move.described import describe
 from portkit.move.ground import Ground
 from portkit.move.marker import mark
-from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, VOLUMES, Pause
+from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, VOLUMES
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import require_unused
 from portkit.move.up import up_again, up_since
 from portkit.progress import Observer
 from portkit.report import adapter
 from portkit.source.origin import Origin, origin
-from portkit.volumes import Copy, Folder, Pass, another, predicted_last_s, verify_origin
+from portkit.volumes import Copy, Folder, Pass, another, verify_origin
 from portkit.wire.json_types import JsonObject
 
-_LOOK_S = 0.5  # whether somebody has told the Move to go on; each look reads the journal
-# Between two passes while a Move waits: a pass reads every entry of every volume.
-_LEAST_S, _TIMES = 5.0, 4.0
-# Between two looks at an App that waits to be kept: whether its host was restarted.
-_CONFIRM_S = 15.0
 # A pass right before the stop makes the last one shorter; one that takes longer is not worth it.
 _QUICK_S = 5.0
 
@@ -59,75 +53,6 @@ class Presync(FormStep):
                 passes = [] if volume.image else warm(copy_of(ground, volume, self.form))
                 rows.append(_told(volume, passes))
         return {"volumes": rows, "phases": ground.phases()}
-
-
-class Wait(FormStep):
-    """Waits until it is told to stop the App; meanwhile the data on the target keeps up with it."""
-
-    def do(self) -> JsonObject:
-        ground = self.ground
-        move = ground.plan.move
-        ground.clock.observer.message(
-            f"the App keeps running; to stop it and start it on {ground.plan.target}: portkit "
-            f"cutover {move}"
-        )
-        passes: dict[int, list[Pass]] = {}
-        while not ground.results.told(Pause.CUTOVER):
-            began = time.monotonic()
-            require_unused(ground)  # days may go by
-            for volume in live_of(ground).warm:
-                known = passes.setdefault(volume.number, [])
-                known.append(copy_of(ground, volume, self.form).run())
-            last_s = sum(predicted_last_s(known) for known in passes.values() if known)
-            if passes:
-                ground.clock.observer.message(_would_cost(ground.plan.foreseen, last_s))
-            wait_for(ground, Pause.CUTOVER, max(_LEAST_S, _TIMES * (time.monotonic() - began)))
-        if not passes:
-            return {}
-        return {"predicted_last_s": sum(map(predicted_last_s, filter(None, passes.values())))}
-
-
-def _would_cost(known: Foreseen | None, last_s: float) -> str:
-    """What a cutover now would cost. known: what was predicted of it before the Move; None of one
-    that an earlier portkit has begun."""
-    if known is None:
-        return f"a cutover now would copy for {last_s:.1f} s between the App's stop and its start"
-    down = foresee.now(known, last_s).downtime_s
-    return f"a cutover now would cost a downtime of about {down.value:.1f} s: {down.why}"
-
-
-class Confirm(FormStep):
-    """Waits until it is told that the target is to keep the App, which runs there already, and
-    starts it again where its host was restarted meanwhile: nobody would serve until then."""
-
-    def do(self) -> JsonObject:
-        ground = self.ground
-        move = ground.plan.move
-        ground.clock.observer.message(
-            f"the App runs on {ground.plan.target}; to keep it there: portkit commit {move}; to "
-            f"roll back: portkit rollback {move} --discard-writes"
-        )
-        said = False
-        while not ground.results.told(Pause.COMMIT):
-            wait_for(ground, Pause.COMMIT, _CONFIRM_S)
-            try:
-                up_after_restart(ground, self.form)
-            except (HostError, TransferError, EngineError) as error:
-                if not said:  # it may last for hours
-                    ground.clock.observer.message(
-                        f"whether the App runs on {ground.plan.target} is not known: {error.brief}"
-                    )
-                said = True
-            else:
-                said = False
-        return {}
-
-
-def wait_for(ground: Ground, pause: Pause, seconds: float) -> None:
-    """Until the Move is told to go on, at most for so long."""
-    deadline = time.monotonic() + seconds
-    while not ground.results.told(pause) and time.monotonic() < deadline:
-        ground.halt.pause(_LOOK_S)
 
 
 def warm(copy: Copy) -> list[Pass]:

@@ -15,6 +15,39 @@ from portkit.wire.json_types import JsonObject
 _NEWEST = 5  # Moves that a figure is the median of
 # By so much may earlier Moves correct a prediction.
 _LEAST_TIMES, _MOST_TIMES = 0.3, 3.0
+_ALIKE = 0.2  # links: a logarithm
+
+
+@dataclass(frozen=True)
+class PastTransfer:
+    """A transfer that was measured. link: bytes a second that the link took meanwhile.
+    content_bytes: of what was sent, unpacked, holes left out."""
+
+    move: str
+    sent_bytes: int
+    seconds: float
+    link: float | None = None
+    content_bytes: int = 0
+
+    def unlike(self, link: float | None) -> float:
+        """How much its link differs from one of that rate: 0 where it does not, as a logarithm."""
+        if not link or not self.link:
+            return math.inf
+        # Two that differ by less than a fifth are alike.
+        return max(0.0, abs(math.log(link / self.link)) - _ALIKE)
+
+    @property
+    def beside_byte_s(self) -> float | None:
+        """Seconds for each byte of content beside those that the link took; None where that is not
+        known."""
+        if not self.link or self.content_bytes <= 0:
+            return None
+        return max(0.0, self.seconds - self.sent_bytes / self.link) / self.content_bytes
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second, with all that a transfer does beside sending."""
+        return self.sent_bytes / self.seconds
 
 
 @dataclass(frozen=True)

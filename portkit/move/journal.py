@@ -11,69 +11,32 @@ A Move whose state is `running` or `rolling back`, and that no process holds, wa
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import hmac
 import json
-import math
 import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from portkit import files
 from portkit.delivery import Prediction
-from portkit.errors import ConflictError, PortkitError, SpaceError
+from portkit.errors import ConflictError, PortkitError
 from portkit.model import Artifact, Form
 from portkit.move import history
+from portkit.move.journal_file import JournalFile
 from portkit.move.plan import Pause
 from portkit.move.walk import StepState
 from portkit.wire.json_types import JsonObject
 
-_VERSION = 1
-_BUSY_S = 60.0  # another portkit writes one row at a time; a slow disk may take seconds for it
-# Of a full disk: a Move that is taken back changes some pages of 4 KiB, each of which sqlite copies
-# before.
-_RESERVE_BYTES = 512 << 10
-_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
-_ALIKE = 0.2  # links: a logarithm
 _PASTS = 20  # Moves that a prediction looks at; each has some steps to be read
 _TELLING_BYTES = 1 << 20  # of less, most of the time is not spent on sending
-# STRICT tables (sqlite 3.37) refuse a value of another type, which sqlite would otherwise keep as
-# it is.
-_SCHEMA = """
-create table moves (
-  id text primary key, app text not null, source text not null, target text not null,
-  state text not null, started real not null, ended real, plan text not null,
-  error text not null default ''
-) strict;
-create table steps (
-  move text not null references moves (id) on delete cascade, name text not null,
-  state text not null, result text not null, at real not null, primary key (move, name)
-) strict;
-"""
-
-# What came after the first portkit with this version of the file; the older ones do not miss it.
-_ADDED = (
-    """
-create table if not exists predictions (
-  app text not null, target text not null, form text not null, content text not null,
-  predicted text not null, primary key (app, target, form)
-) strict
-""",
-    """
-create table if not exists told (
-  move text not null references moves (id) on delete cascade, pause text not null,
-  primary key (move, pause)
-) strict
-""",
-)
 
 
 class MoveState(StrEnum):
@@ -114,38 +77,6 @@ class Entry:
         return self.state in OPEN and not self.live
 
 
-@dataclass(frozen=True)
-class PastTransfer:
-    """A transfer that was measured. link: bytes a second that the link took meanwhile.
-    content_bytes: of what was sent, unpacked, holes left out."""
-
-    move: str
-    sent_bytes: int
-    seconds: float
-    link: float | None = None
-    content_bytes: int = 0
-
-    def unlike(self, link: float | None) -> float:
-        """How much its link differs from one of that rate: 0 where it does not, as a logarithm."""
-        if not link or not self.link:
-            return math.inf
-        # Two that differ by less than a fifth are alike.
-        return max(0.0, abs(math.log(link / self.link)) - _ALIKE)
-
-    @property
-    def beside_byte_s(self) -> float | None:
-        """Seconds for each byte of content beside those that the link took; None where that is not
-        known."""
-        if not self.link or self.content_bytes <= 0:
-            return None
-        return max(0.0, self.seconds - self.sent_bytes / self.link) / self.content_bytes
-
-    @property
-    def rate(self) -> float:
-        """Bytes a second, with all that a transfer does beside sending."""
-        return self.sent_bytes / self.seconds
-
-
 def default_folder() -> Path:
     """PORTKIT_STATE, else the user's state folder (~/.local/state/portkit)."""
     if told := os.environ.get("PORTKIT_STATE"):
@@ -160,16 +91,16 @@ class Journal:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
-        self._path = self.folder / "moves.sqlite3"
+        self.file = JournalFile(self.folder)
         self._locks = self.folder / "running"
 
     # ------------------------------------------------------------ Moves
 
     def add(self, identity: str, *, app: str, source: str, target: str, plan: JsonObject) -> None:
         """A Move that begins now; SpaceError where there is no room to record its way back."""
-        self.reserve()
+        self.file.reserve()
         values = (identity, app, source, target, MoveState.RUNNING, time.time(), json.dumps(plan))
-        with self._database() as database:
+        with self.file.opened() as database:
             database.execute(
                 "insert into moves (id, app, source, target, state, started, plan)"
                 " values (?, ?, ?, ?, ?, ?, ?)",
@@ -180,9 +111,9 @@ class Journal:
         """Every Move, the newest first."""
         # Looking makes no folder: `portkit moves` of somebody who never moved anything leaves
         # nothing behind.
-        if not self._path.exists():
+        if not self.file.path.exists():
             return ()
-        with self._database() as database:
+        with self.file.opened() as database:
             found = database.execute("select * from moves order by started desc, id").fetchall()
         return tuple(self._entry(row) for row in found)
 
@@ -193,16 +124,18 @@ class Journal:
                 return entry
         raise PortkitError(
             "the journal of this machine has no such Move",
-            details=f"{identity[:80]!r} in {self._path}",
+            details=f"{identity[:80]!r} in {self.file.path}",
             resolution="`portkit moves` lists them. For a Move that was started elsewhere, run "
             "`portkit rollback ID --on HOST`.",
         )
 
-    def measured(self, form: Form, target: str, link: float | None = None) -> PastTransfer | None:
+    def measured(
+        self, form: Form, target: str, link: float | None = None
+    ) -> history.PastTransfer | None:
         """The newest transfer of that Form to that host whose speed means something: nothing held
         it to a rate, and it was long enough. link: of some, the one whose
         link's rate was nearest."""
-        found: list[PastTransfer] = []
+        found: list[history.PastTransfer] = []
         for entry in self.moves():
             if entry.target != target or entry.plan.get("limit") is not None:
                 continue
@@ -218,7 +151,7 @@ class Journal:
                 foreseen = entry.plan.get("predicted", {}).get(form) or {}
                 # What the transfer itself learns is too high where buffers took much of it.
                 seen = foreseen.get("link_rate") or result.get("link")
-                past = PastTransfer(entry.id, sent, seconds, history.number(seen), content)
+                past = history.PastTransfer(entry.id, sent, seconds, history.number(seen), content)
                 found.append(past)
                 if link is None or len(found) >= _PASTS:
                     break
@@ -253,7 +186,7 @@ class Journal:
         rows = [
             (app, target, form, content, json.dumps(asdict(cost))) for form, cost in costs.items()
         ]
-        with self._database() as database:
+        with self.file.opened() as database:
             database.executemany("insert or replace into predictions values (?, ?, ?, ?, ?)", rows)
 
     def foreseen(
@@ -264,7 +197,7 @@ class Journal:
         query = (
             "select form, predicted from predictions where app = ? and target = ? and content = ?"
         )
-        with self._database() as database:
+        with self.file.opened() as database:
             rows = database.execute(query, (app, target, _content(image, limit))).fetchall()
             return {Form(row["form"]): _prediction(json.loads(row["predicted"])) for row in rows}
 
@@ -280,11 +213,11 @@ class Journal:
             if state is MoveState.WAITING:  # what was said was for the try that has failed
                 database.execute("delete from told where move = ?", (identity,))
 
-        self._surely(change)
+        self.file.surely(change)
 
     def tell(self, identity: str, pause: Pause) -> None:
         """A Move that waits there shall go on, also where it comes to that only later."""
-        with self._database() as database:
+        with self.file.opened() as database:
             database.execute("insert or ignore into told values (?, ?)", (identity, pause))
 
     def forget(self, identity: str) -> None:
@@ -297,7 +230,7 @@ class Journal:
                 details=f"{identity} is {entry.state}",
                 resolution=f"End it first: portkit rollback {identity}",
             )
-        with self._database() as database:
+        with self.file.opened() as database:
             database.execute("delete from moves where id = ?", (identity,))
         (self._locks / identity).unlink(missing_ok=True)
 
@@ -352,76 +285,6 @@ class Journal:
         """The steps of a Move."""
         return Steps(self, identity)
 
-    # ------------------------------------------------------------ the file
-
-    def reserve(self) -> None:
-        """Set room aside for what a Move has to record when the disk is full; SpaceError where
-        there is none."""
-        files.private_folder(self.folder, setting="PORTKIT_STATE")
-        try:
-            with (self.folder / "reserve").open("ab") as file:
-                os.fchmod(file.fileno(), 0o600)
-                os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise _no_room(self.folder, str(error)) from error
-
-    def _surely(self, change: Callable[[sqlite3.Connection], object]) -> None:
-        """Make a change, in the room of the reserve where the disk is full: an App that was stopped
-        is started again only when that can be recorded."""
-        try:
-            with self._database() as database:
-                change(database)
-        except SpaceError:
-            try:
-                (self.folder / "reserve").unlink()
-            except FileNotFoundError:
-                raise _no_room(self._path, "the reserve is used up") from None
-            with self._database() as database:
-                change(database)
-
-    @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        """A connection, with everything in one transaction that is on the disk afterwards."""
-        files.private_folder(self.folder, setting="PORTKIT_STATE")
-        try:
-            with closing(sqlite3.connect(self._path, timeout=_BUSY_S)) as database:
-                # sqlite makes the file with the umask's mode.
-                self._path.chmod(0o600)
-                database.row_factory = sqlite3.Row
-                # Off by default in sqlite, for every connection anew.
-                database.execute("pragma foreign_keys = on")
-                # A step that is recorded as begun has to be on the disk before it begins, power
-                # cuts included.
-                database.execute("pragma synchronous = full")
-                with database:
-                    # The lock for writing at once: a transaction that begins as a reader and then
-                    # writes can fail with SQLITE_BUSY whatever the timeout.
-                    database.execute("begin immediate")
-                    self._schema(database)
-                    yield database
-        except (sqlite3.Error, ValueError) as error:
-            if isinstance(error, sqlite3.Error) and _full(self.folder, error):
-                raise _no_room(self._path, str(error)) from error
-            raise PortkitError(
-                "the journal of Moves cannot be used",
-                details=f"{self._path}: {error}",
-                resolution="Move that file away. A Move that was recorded in it can then be "
-                "ended with `portkit rollback ID --on HOST`.",
-            ) from error
-
-    def _schema(self, database: sqlite3.Connection) -> None:
-        (version,) = database.execute("pragma user_version").fetchone()
-        if version == 0:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                database.execute(statement)
-            database.execute(f"pragma user_version = {_VERSION}")
-        elif version != _VERSION:
-            raise ValueError(f"it has version {version}, this portkit writes {_VERSION}")
-        for statement in _ADDED:
-            database.execute(statement)
-
     def fingerprint(self, text: str) -> str:
         """A keyed hash: it tells whether a text has changed, and nothing about the text."""
         path = self.folder / "key"
@@ -457,7 +320,7 @@ class Steps:
 
     def told(self, pause: Pause) -> bool:
         """Whether somebody has said that the Move shall not wait there."""
-        with self._journal._database() as database:
+        with self._journal.file.opened() as database:
             query = "select 1 from told where move = ? and pause = ?"
             return database.execute(query, (self._identity, pause)).fetchone() is not None
 
@@ -474,40 +337,21 @@ class Steps:
                 (self._identity, step, state, merged, time.time()),
             )
 
-        self._journal._surely(change)
+        self._journal.file.surely(change)
 
     def entries(self) -> tuple[tuple[str, StepState, float], ...]:
         """(name, state, time) of every step that was begun, in that order."""
-        with self._journal._database() as database:
+        with self._journal.file.opened() as database:
             rows = database.execute(
                 "select name, state, at from steps where move = ? order by rowid", (self._identity,)
             ).fetchall()
         return tuple((row["name"], StepState(row["state"]), row["at"]) for row in rows)
 
     def _row(self, step: str) -> sqlite3.Row | None:
-        with self._journal._database() as database:
+        with self._journal.file.opened() as database:
             query = "select state, result from steps where move = ? and name = ?"
             found = database.execute(query, (self._identity, step)).fetchone()
         return found if isinstance(found, sqlite3.Row) else None
-
-
-def _full(folder: Path, error: sqlite3.Error) -> bool:
-    """Whether it is for lack of room: sqlite says that of its own file, and of the file beside it
-    only that it could not be opened or written."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    found = os.statvfs(folder)
-    return code == sqlite3.SQLITE_FULL or (
-        code in _FULL and found.f_bavail * found.f_frsize < _RESERVE_BYTES
-    )
-
-
-def _no_room(path: Path, why: str) -> SpaceError:
-    return SpaceError(
-        "the disk with the journal of Moves is full",
-        details=f"{path}: {why}",
-        resolution="Free some space there. A Move that was begun can then be ended with `portkit "
-        "resume ID` or `portkit rollback ID`.",
-    )
 
 
 def _content(image: Artifact, limit: float | None) -> str:

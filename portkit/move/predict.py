@@ -9,8 +9,8 @@ from portkit.delivery import Delivery, Prediction
 from portkit.errors import PortkitError
 from portkit.model import Artifact, Blob, Figure, Foreseen, Form, figure, virtualises
 from portkit.move import foresee
-from portkit.move.history import past_of
-from portkit.move.journal import Journal, PastTransfer, Steps
+from portkit.move.history import PastTransfer, past_of
+from portkit.move.journal import Journal, Steps
 from portkit.move.plan import PRESYNC, Plan
 from portkit.move.prepare import Job, Packed
 from portkit.report import FormReport

@@ -3,49 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 
-from portkit import app as apps
 from portkit import host as hosts
-from portkit.bundle import Bundle
 from portkit.clock import Clock
 from portkit.errors import (
-    AppError,
     ConflictError,
     HookError,
     HostError,
-    PortkitError,
     TransferError,
 )
 from portkit.host import Host
-from portkit.model import App, AppSpec, Artifact, Form, Live
+from portkit.model import Live
 from portkit.move import plan as plans
 from portkit.move import walk
 from portkit.move.behind import came_back
 from portkit.move.by_marker import Connect
 from portkit.move.carry import (
     cargo_of,
-    form_reports,
     has_served,
     is_kept,
-    report_of,
     say_what_is_left,
     walk_backward,
     walk_forward,
 )
 from portkit.move.fingerprint import fingerprint
 from portkit.move.forward import end as end_forward
-from portkit.move.ground import Ground, kept, read
+from portkit.move.ground import Ground
 from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps
 from portkit.move.plan import Pause, Plan, plan_from
-from portkit.move.prepare import Links, Packed, Turn
+from portkit.move.read_again import changed, image_of, packed_of, source_host, source_of
+from portkit.move.reported import form_reports, report_of
 from portkit.move.steps import steps_of
 from portkit.progress import NullObserver, Observer
 from portkit.report import Report
-from portkit.source import InBundle, OnHost, Running, RunningVM, Source
 from portkit.source.origin import Origin, origin
 from portkit.store import Store, default_root
 
@@ -107,17 +99,17 @@ def resume(
     plan = plan_from(entry.plan)
     if is_kept(plan, journal.record(identity)):
         return _released(plan, journal, observer, connect, skip_hooks=skip_hooks)
-    image = _image(plan, store)
+    image = image_of(plan, store)
     with (
         journal.held(identity),
-        _source(plan, observer, connect) as (app, source),
+        source_of(plan, observer, connect) as (app, source),
         connect(plan.target, observer) as target,
     ):
         # As it was asked for when the Move began.
         target.limit(plan.limit)
-        packed = _packed(plan, app, source, target, image, observer)
+        packed = packed_of(plan, app, source, target, image, observer)
         if fingerprint(journal, packed.spec) != plan.fingerprint:
-            raise _changed(plan, "its settings, or the values of variables in them")
+            raise changed(plan, "its settings, or variables that they are made from")
         steps = journal.record(identity)
         with packed.turn.taken() as clock:
             cargo = cargo_of(packed, store, source)
@@ -133,21 +125,12 @@ def resume(
                 skip_quiesce=skip_quiesce,
                 unverified=unverified,
             )
-            journal.reserve()
+            journal.file.reserve()
             journal.settle(identity, MoveState.RUNNING)
             walk_forward(ground, journal, steps)
         reports = form_reports(plan, steps, packed, cargo)
         report = report_of(packed, (), reports, plan, steps)
     return Ended(identity, journal.get(identity).state, report)
-
-
-def _changed(plan: Plan, what: str) -> AppError:
-    return AppError(
-        "the App has changed since the Move began",
-        details=f"{plan.app_source}: {what}",
-        resolution="Restore the App as it was, or roll the Move back: portkit rollback "
-        f"{plan.move}",
-    )
 
 
 def _released(
@@ -162,7 +145,7 @@ def _released(
         ExitStack() as opened,
     ):
         try:
-            source = opened.enter_context(_source_host(plan, observer, connect))
+            source = opened.enter_context(source_host(plan, observer, connect))
         except (HostError, TransferError) as error:
             gone = error
         steps = journal.record(plan.move)
@@ -294,7 +277,7 @@ def rollback(
     with (
         journal.held(identity),
         connect(plan.target, observer) as target,
-        _source_host(plan, observer, connect) as source,
+        source_host(plan, observer, connect) as source,
     ):
         steps = journal.record(identity)
         ground = Ground(
@@ -388,91 +371,3 @@ def _lock_again(ground: Ground, steps: Steps) -> None:
     reserve = steps_of(ground)[0]
     if steps.state(reserve.name) not in (walk.StepState.PENDING, walk.StepState.UNDONE):
         reserve.do()
-
-
-def _image(plan: Plan, store: Store) -> Artifact:
-    """The image that the Move carries, or that its disk is made of."""
-    try:
-        # Of a bundle with the disk alone, there is no more than the image's description.
-        return (kept if Form.IMAGE in plan.forms else read)(plan.image, store)
-    except PortkitError as error:
-        raise PortkitError(
-            "the image of this Move no longer exists here",
-            details=str(error.details),
-            resolution=f"Roll the Move back and start a new one: portkit rollback {plan.move}",
-        ) from error
-
-
-@contextmanager
-def _source(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tuple[App, Source]]:
-    if plan.source is None:
-        with Bundle(Path(plan.app_source)) as bundle:
-            yield bundle.app, InBundle(bundle)
-        return
-    if plan.live is not None and plan.live.domain is not None:
-        with connect(plan.source, observer) as host:
-            machine = RunningVM(
-                host,
-                plan.app_source,
-                moving=True,
-                form=plan.forms[0],
-                keeps_running=plan.without_stop,
-            )
-            yield machine.app(), machine
-        return
-    if plan.live is not None:
-        # The source may be fenced by now: how it was before stands in the Plan.
-        policies = {each.service: each.restart for each in plan.live.containers}
-        with connect(plan.source, observer) as host:
-            running = Running(
-                host,
-                plan.app_source,
-                plan.reading.carry,
-                on_taken=plan.live.on_taken,
-                policies=policies,
-            )
-            yield running.app(), running
-        return
-    app = apps.load(plan.app_source, **asdict(plan.reading))
-    with connect(plan.source, observer) as host:
-        yield app, OnHost(host)
-
-
-@contextmanager
-def _source_host(plan: Plan, observer: Observer, connect: Connect) -> Iterator[Host | None]:
-    if plan.source is None:
-        yield None
-        return
-    with connect(plan.source, observer) as host:
-        yield host
-
-
-def _packed(
-    plan: Plan,
-    app: App,
-    source: Source,
-    target: Host,
-    image: Artifact,
-    observer: Observer,
-) -> Packed:
-    return Packed(
-        move=plan.move,
-        app=app,
-        spec=_spec(plan, app, image),
-        image=image,
-        artifacts={form: image if form is Form.IMAGE else None for form in plan.forms},
-        source=source.facts(),
-        target=target.facts(),
-        findings=plan.findings,
-        turn=Turn(Clock(observer), Links(source, target)),
-    )
-
-
-def _spec(plan: Plan, app: App, image: Artifact) -> AppSpec:
-    """What the App's processes will see now; AppError when it has other services than before."""
-    known = {each.digest: each for each in image.images}
-    if [service.name for service in app.services] != list(plan.services):
-        raise _changed(plan, f"it had the services {', '.join(plan.services)}")
-    spec = apps.resolve_all(apps.filled(app), [known[digest] for digest in plan.services.values()])
-    # What the target had when the Move was planned counts, and not what it has now.
-    return spec.taking([each.name for each in plan.live.taking] if plan.live else ())

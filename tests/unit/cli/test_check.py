@@ -31,7 +31,7 @@ from portkit.errors import (
 )
 from portkit.isolation import HostKernel, answer
 from portkit.model import App, Artifact, Finding, Form, Severity, Verdict
-from portkit.move import isolate, prove
+from portkit.move import isolate, prove, where
 from portkit.move.prepare import Job, Package, Request
 from portkit.report import FormReport, Report
 from tests.factories import FACTS, IMAGE, facts
@@ -84,7 +84,7 @@ def _hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "connect", connect)
     monkeypatch.setattr(sources, "connect", connect)
     monkeypatch.setattr(moves, "package_apps", package_apps)
-    monkeypatch.setattr(moves, "judge_apps", judge)
+    monkeypatch.setattr(where, "judge_apps", judge)
 
 
 def report(app: App, host: str, forms: Sequence[Form]) -> Report:

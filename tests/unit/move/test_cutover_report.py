@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from portkit.model import Basis, Foreseen, Form, Live, Part
-from portkit.move import cutover
-from portkit.move.carry import phases_of
+from portkit.move import pause
 from portkit.move.plan import plan_from
+from portkit.move.reported import phases_of
 from tests.factories import live, plan
 
 STEPS = (
@@ -36,7 +36,7 @@ def phases(chosen: Live | None) -> list[str]:
 
 
 def test_what_a_cutover_now_would_cost_is_said_while_it_waits() -> None:
-    assert "copy for 4.0 s" in cutover._would_cost(None, 4.0), "of an older Move"
+    assert "copy for 4.0 s" in pause._would_cost(None, 4.0), "of an older Move"
     part = Part(1.0, Basis.ASSUMED, "a guess", 1.0)
     known = Foreseen(
         data_bytes=part,
@@ -48,7 +48,7 @@ def test_what_a_cutover_now_would_cost_is_said_while_it_waits() -> None:
         boot_s=part,
         rest_s=part,
     )
-    said = cutover._would_cost(known, 4.0)
+    said = pause._would_cost(known, 4.0)
     assert "a downtime of about 8.0 s" in said
     assert "last pass 4.00 s (measured)" in said
     made = plan(foreseen=known)

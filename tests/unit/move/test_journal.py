@@ -16,7 +16,8 @@ from portkit.delivery import Prediction
 from portkit.errors import ConflictError, PortkitError, SpaceError
 from portkit.model import Artifact, Form, Reading
 from portkit.move import unfinished
-from portkit.move.journal import Journal, MoveState, PastTransfer
+from portkit.move.history import PastTransfer
+from portkit.move.journal import Journal, MoveState
 from portkit.move.plan import plan_from
 from portkit.move.walk import StepState
 from tests.factories import IMAGE, plan
@@ -189,7 +190,7 @@ def test_torn_or_empty(journal: Journal, data: bytes) -> None:
 
 
 def test_of_another_version(journal: Journal) -> None:
-    with journal._database() as database:
+    with journal.file.opened() as database:
         database.execute("pragma user_version = 99")
     with pytest.raises(PortkitError, match="cannot be used") as caught:
         journal.moves()
@@ -277,6 +278,6 @@ def test_the_way_back_is_recorded_on_a_full_disk(little: Path) -> None:
     assert not (little / "reserve").exists()
     filled(little)
     with pytest.raises(SpaceError, match="journal of Moves is full"):
-        journal.reserve()
+        journal.file.reserve()
     with pytest.raises(SpaceError):
         journal.add("pk-0123456789ac", app="a", source="old", target="new", plan={})

@@ -14,7 +14,7 @@ from portkit.delivery import Delivery
 from portkit.errors import TransferError
 from portkit.model import Artifact, Blob, Form
 from portkit.move import predict as predict_room
-from portkit.move.journal import PastTransfer
+from portkit.move.history import PastTransfer
 from portkit.move.predict import predict
 from tests.factories import FACTS, IMAGE, Heard
 

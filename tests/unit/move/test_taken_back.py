@@ -15,7 +15,7 @@ from portkit import boot
 from portkit.clock import Clock
 from portkit.errors import BootError, ConflictError, EngineError, HostError, VerifyError
 from portkit.model import Form, Instance, Life, LiveContainer, LiveVolume, OnTaken, Quiesce
-from portkit.move import cutover, steps, unfinished
+from portkit.move import cutover, pause, steps, unfinished
 from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState
 from portkit.move.plan import Pause
@@ -305,8 +305,8 @@ def test_while_a_move_waits_to_be_kept_its_app_serves(monkeypatch: pytest.Monkey
     """Its host was restarted, and could not be reached for a while."""
     there, looks = Restarted(monkeypatch, since="2"), iter(range(10))
     waits = there.step("confirm", told=lambda pause: next(looks) > 4)
-    monkeypatch.setattr(cutover, "wait_for", lambda *_: None)
-    real = cutover.up_after_restart
+    monkeypatch.setattr(pause, "wait_for", lambda *_: None)
+    real = pause.up_after_restart
     errors: list[Exception] = [HostError("no route"), HostError("no route")]
 
     def look(*args: Any) -> None:
@@ -314,7 +314,7 @@ def test_while_a_move_waits_to_be_kept_its_app_serves(monkeypatch: pytest.Monkey
             raise errors.pop()
         real(*args)
 
-    monkeypatch.setattr(cutover, "up_after_restart", look)
+    monkeypatch.setattr(pause, "up_after_restart", look)
     waits.do()
     assert there.did == ["stopped", "up"]
     assert [text for text in there.heard.messages if "no route" in text] == [

@@ -1,0 +1,91 @@
+"""The steps in which a Move waits until it is told to go on."""
+
+from __future__ import annotations
+
+import time
+
+from portkit.errors import EngineError, HostError, TransferError
+from portkit.model import Foreseen
+from portkit.move import foresee
+from portkit.move.cutover import copy_of, live_of, up_after_restart
+from portkit.move.ground import Ground
+from portkit.move.plan import Pause
+from portkit.move.step import FormStep
+from portkit.move.taken import require_unused
+from portkit.volumes import Pass, predicted_last_s
+from portkit.wire.json_types import JsonObject
+
+_LOOK_S = 0.5  # whether somebody has told the Move to go on; each look reads the journal
+# Between two passes while a Move waits: a pass reads every entry of every volume.
+_LEAST_S, _TIMES = 5.0, 4.0
+# Between two looks at an App that waits to be kept: whether its host was restarted.
+_CONFIRM_S = 15.0
+
+
+class Wait(FormStep):
+    """Waits until it is told to stop the App; meanwhile the data on the target keeps up with it."""
+
+    def do(self) -> JsonObject:
+        ground = self.ground
+        move = ground.plan.move
+        ground.clock.observer.message(
+            f"the App keeps running; to stop it and start it on {ground.plan.target}: "
+            f"portkit cutover {move}"
+        )
+        passes: dict[int, list[Pass]] = {}
+        while not ground.results.told(Pause.CUTOVER):
+            began = time.monotonic()
+            require_unused(ground)  # days may go by
+            for volume in live_of(ground).warm:
+                known = passes.setdefault(volume.number, [])
+                known.append(copy_of(ground, volume, self.form).run())
+            last_s = sum(predicted_last_s(known) for known in passes.values() if known)
+            if passes:
+                ground.clock.observer.message(_would_cost(ground.plan.foreseen, last_s))
+            wait_for(ground, Pause.CUTOVER, max(_LEAST_S, _TIMES * (time.monotonic() - began)))
+        if not passes:
+            return {}
+        return {"predicted_last_s": sum(map(predicted_last_s, filter(None, passes.values())))}
+
+
+def _would_cost(known: Foreseen | None, last_s: float) -> str:
+    """What a cutover now would cost. known: what was predicted of it before the Move; None of one
+    that an earlier portkit has begun."""
+    if known is None:
+        return f"a cutover now would copy for {last_s:.1f} s, between the App's stop and its start"
+    down = foresee.now(known, last_s).downtime_s
+    return f"a cutover now would cost a downtime of about {down.value:.1f} s: {down.why}"
+
+
+class Confirm(FormStep):
+    """Waits until it is told that the target is to keep the App, which runs there already, and
+    starts it again where its host was restarted meanwhile: nobody would serve until then."""
+
+    def do(self) -> JsonObject:
+        ground = self.ground
+        move = ground.plan.move
+        ground.clock.observer.message(
+            f"the App runs on {ground.plan.target}; to keep it there: portkit commit {move}; "
+            f"to take it back: portkit rollback {move} --discard-writes"
+        )
+        said = False
+        while not ground.results.told(Pause.COMMIT):
+            wait_for(ground, Pause.COMMIT, _CONFIRM_S)
+            try:
+                up_after_restart(ground, self.form)
+            except (HostError, TransferError, EngineError) as error:
+                if not said:  # it may last for hours
+                    ground.clock.observer.message(
+                        f"whether the App runs on {ground.plan.target} is not known: {error.brief}"
+                    )
+                said = True
+            else:
+                said = False
+        return {}
+
+
+def wait_for(ground: Ground, pause: Pause, seconds: float) -> None:
+    """Until the Move is told to go on, at most for so long."""
+    deadline = time.monotonic() + seconds
+    while not ground.results.told(pause) and time.monotonic() < deadline:
+        ground.halt.pause(_LOOK_S)
