@@ -89,6 +89,12 @@ def test_the_formatter_is_obeyed() -> None:
                 pytest.fail(f"{path}:{node.lineno}: write the items themselves")
 
 
+def test_files_are_short() -> None:
+    """One that grows beyond this holds things that belong in two."""
+    for path in modules("portkit"):
+        assert len(path.read_text().splitlines()) <= 400, path
+
+
 def test_no_test_imports_another() -> None:
     """What several tests need is in modules of its own: factories.py, fake_host.py and so on."""
     for path in modules("tests"):
