@@ -49,10 +49,10 @@ def test_one_command_ends_it(ground: race.Ground, each: kill.Round) -> None:
 @pytest.mark.parametrize(
     "pair",
     [
-        race.Pair("same app", "image", 0.3),
-        pytest.param(race.Pair("same image", "image", 1.0), marks=pytest.mark.campaign),
-        race.Pair("same port", "image", 0.5),
-        pytest.param(race.Pair("the first fails", "image", 0.5), marks=pytest.mark.campaign),
+        race.Pair(1, "same app", "image", 0.3),
+        pytest.param(race.Pair(2, "same image", "image", 1.0), marks=pytest.mark.campaign),
+        race.Pair(3, "same port", "image", 0.5),
+        pytest.param(race.Pair(4, "the first fails", "image", 0.5), marks=pytest.mark.campaign),
     ],
     ids=str,
 )
