@@ -136,7 +136,7 @@ def test_words_that_other_readers_take_for_something_else(tmp_path: Path) -> Non
 
 
 def test_what_explodes_ends(tmp_path: Path) -> None:  # hostile input 33
-    begun = time.monotonic()
+    begun = time.process_time()
     rows = "\n".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 9))
     refused(tmp_path, f"a0: &a0 {{x: y}}\n{rows}\n")
     for text in ("$$" * 400_000, "${A:-" * 5000 + "}" * 5000, "$A" * 100_000):
@@ -147,8 +147,8 @@ def test_what_explodes_ends(tmp_path: Path) -> None:  # hostile input 33
         parse_env_file((doubling).encode(), "f", {})
     many = "services:\n  a:\n    image: x\n    labels:\n"
     many += "".join(f"      k{n}: $A\n" for n in range(5000))
-    assert "becomes too large" in refused(tmp_path, many, A="x" * 10_000)
-    assert time.monotonic() - begun < 20
+    assert "grows" in refused(tmp_path, many, A="x" * 10_000)
+    assert time.process_time() - begun < 20
 
 
 @pytest.mark.parametrize(

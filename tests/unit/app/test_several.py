@@ -101,11 +101,11 @@ def test_two_hundred_services(tmp_path: Path) -> None:
         for number in range(200)
         for needs in [", ".join(f"s{n}" for n in range(number))]
     )
-    begun = time.monotonic()
+    begun = time.process_time()
     app = load(tmp_path, "services:\n" + rows.replace("    depends_on: []\n", ""))
     assert len(app.services) == 200
     assert len(app.services[-1].depends_on) == 199
-    assert time.monotonic() - begun < 20
+    assert time.process_time() - begun < 20
     many = "".join(f"  s{number}: {{image: x}}\n" for number in range(501))
     assert "at most 500" in refused(tmp_path, "services:\n" + many)
 
