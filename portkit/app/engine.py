@@ -20,7 +20,7 @@ def expose(reader: Reader, value: Value) -> tuple[str, ...]:
     for each in reader.items(value, "expose"):
         text = reader.text(each, "expose")
         if not _EXPOSED.fullmatch(text):
-            raise reader.error(each, f"{text[:40]!r} is no port")
+            raise reader.error(each, f"{text[:40]!r} is not a port")
         found.append(text)
     return tuple(dict.fromkeys(found))
 
@@ -39,7 +39,7 @@ def _device(reader: Reader, value: Value) -> Device:
         parts = reader.text(value, "devices").split(":")
     source, target, permissions = (*parts, "", "")[:3]
     if not source or len(parts) > 3 or not _PERMISSIONS.fullmatch(permissions or "rwm"):
-        raise reader.error(value, "a device is SOURCE[:TARGET[:rwm]]")
+        raise reader.error(value, "a device must be SOURCE[:TARGET[:rwm]]")
     return Device(source, target or source, permissions or "rwm")
 
 
@@ -57,7 +57,7 @@ def platform(reader: Reader, value: Value) -> str:
     """OS/ARCHITECTURE; "" where it is not told."""
     text = reader.text(value, "platform")
     if text and not _PLATFORM.fullmatch(text):
-        raise reader.error(value, f"{text[:60]!r} is not OS/ARCHITECTURE, as linux/amd64")
+        raise reader.error(value, f"{text[:60]!r} is not OS/ARCHITECTURE, such as linux/amd64")
     return text
 
 
@@ -65,7 +65,7 @@ def container_name(reader: Reader, value: Value) -> str:
     """A name that the engine can take."""
     text = reader.text(value, "container_name")
     if text and not _CONTAINER_NAME.fullmatch(text):
-        raise reader.error(value, f"{text[:80]!r} is no name of a container")
+        raise reader.error(value, f"{text[:80]!r} is not a valid container name")
     return text
 
 
@@ -78,5 +78,5 @@ def restart(reader: Reader, value: Value) -> str:
     ):
         return text
     if text not in ("no", "always", "unless-stopped"):
-        raise reader.error(value, f"{text[:40]!r} is no restart policy")
+        raise reader.error(value, f"{text[:40]!r} is not a restart policy")
     return text

@@ -48,9 +48,9 @@ def errors(host: str, what: str) -> Iterator[None]:
 
 def _malformed(host: str, what: str, why: str) -> EngineError:
     return EngineError(
-        f"Docker could not {what}: its answer is malformed",
+        f"Docker could not {what}: its response is malformed",
         details=f"{host}: {why}",
-        resolution="Check what answers there: docker info.",
+        resolution="Check which program answers there: docker info.",
     )
 
 
@@ -59,5 +59,5 @@ def _meaning(said: str) -> tuple[type[PortkitError], str]:
     if "port is already allocated" in said or "address already in use" in said:
         return ConflictError, "Free the port, or publish another one."
     if "is already in use by container" in said:
-        return ConflictError, "Remove or rename what has that name there."
-    return EngineError, "See the engine's own words above."
+        return ConflictError, "Remove or rename the container that has that name."
+    return EngineError, "Read the engine's message above."

@@ -61,7 +61,7 @@ class Maker:
                 made = self._volume(self._api.create_volume(name, labels=about))
             if made.Labels.get(labels.MOVE) != identity:
                 raise ConflictError(
-                    "a volume of that name is there already",
+                    "a volume with that name already exists",
                     details=f"{name} on {self._host}",
                     resolution=TAKEN_REMEDY,
                 )
@@ -89,9 +89,9 @@ class Maker:
         rows = self._api.networks(names=[network.engine_name])
         if any(row.get("Name") == network.engine_name for row in rows):
             raise ConflictError(
-                "a network of that name is there already",
+                "a network with that name already exists",
                 details=f"{network.engine_name} on {self._host}",
-                resolution="Remove what it belongs to (portkit ps shows what is portkit's own), or "
+                resolution="Remove what it belongs to (`portkit ps` lists what portkit runs), or "
                 "give this App another `name:`.",
             )
 

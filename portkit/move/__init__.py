@@ -199,7 +199,9 @@ def move_apps(
     the way. When a stage fails later, the Move is rolled back and the error of that stage raised.
     """
     if not forms or len(set(forms)) != len(forms):
-        raise AppError("no form to move, or one twice", details=", ".join(forms) or "none")
+        raise AppError(
+            "no form was named, or one was named twice", details=", ".join(forms) or "none"
+        )
     check_running(apps, source, forms, keep, repeat, pauses)
     if forward:
         refuse_forward(apps, source.host, target)

@@ -25,10 +25,10 @@ class MakeDisk(FormStep):
         manifest = keep(disk, cargo.store)
         if known not in (None, manifest):
             raise PortkitError(
-                "the disk that the Move carries is not here any more, and is made otherwise now",
-                details=f"it was {ground.blobs(self.form)[-1:]}, it would be {disk.digest}",
-                resolution="Take the Move back and make it anew: "
-                f"portkit rollback {ground.plan.move}",
+                "the disk of this Move no longer exists here, and would be made differently now",
+                details=f"it was {ground.blobs(self.form)[-1:]}, and would be {disk.digest}",
+                resolution="Roll the Move back and start a new one: portkit rollback "
+                f"{ground.plan.move}",
             )
         cargo.artifacts[self.form] = disk
         blobs = list(dict.fromkeys(blob.digest for blob in disk.blobs))

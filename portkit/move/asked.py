@@ -73,25 +73,28 @@ def check_running(
         raise AppError(
             "only the Move of a running App can wait before its cutover",
             details=", ".join(app.name for app in apps),
-            resolution="Leave --hold and --confirm out, or name it container:NAME, project:NAME or "
-            "vm:NAME.",
+            resolution="Leave out --hold and --confirm, or name what runs: container:NAME, "
+            "project:NAME or vm:NAME.",
         )
     why = ""
     if len(forms) > 1:
-        why = "its data can be taken over by one form only: choose --form image or --form disk"
+        why = "only one form can take over its data: choose --form image or --form disk"
     elif (
         Form.DISK in forms
         and Form.IMAGE in source.forms  # what was a VM before has said so by a finding
         and any(s.quiesce.after for app in apps for s in app.services)
     ):
-        why = "nothing can be run in a VM, as its x-portkit.quiesce.after asks: choose --form image"
+        why = "portkit cannot run x-portkit.quiesce.after in a VM: choose --form image"
     elif keep is None:
-        why = "it would run nowhere afterwards: leave --keep none out"
+        why = "it would run nowhere afterwards: leave out --keep none"
     elif repeat > 1:
-        why = "it is started on the target once: leave --repeat out, and use portkit measure later"
+        why = (
+            "it is started on the target only once: leave out --repeat, and run portkit "
+            "measure later"
+        )
     if running and why:
         raise AppError(
-            f"a running App cannot be moved like that: {why.partition(':')[0]}",
+            f"this is not possible for a running App: {why.partition(':')[0]}",
             details=", ".join(running),
             resolution=why.partition(": ")[2].capitalize() + ".",
         )
@@ -103,7 +106,7 @@ def refuse_volumes(apps: Sequence[App], forms: Sequence[Form]) -> None:
     names = [each.name for app in apps for each in app.volumes if each.on_taken in used]
     if names and Form.DISK in forms:
         raise AppError(
-            "in a VM volumes are disks of the VM's own, and take the place of no other volume",
+            "in a VM, volumes are the VM's own disks and do not replace another volume",
             details=f"--volumes override or keep, for {', '.join(names)[:300]}",
-            resolution="Leave --volumes out, or choose --form image.",
+            resolution="Leave out --volumes, or choose --form image.",
         )

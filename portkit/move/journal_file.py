@@ -110,8 +110,8 @@ class JournalFile:
             raise PortkitError(
                 "the journal of Moves cannot be used",
                 details=f"{self.path}: {error}",
-                resolution="Move that file away; a Move that it knew is then ended with "
-                "`portkit rollback ID --on HOST`.",
+                resolution="Move that file away. A Move that was recorded in it can then be "
+                "ended with `portkit rollback ID --on HOST`.",
             ) from error
 
     def _schema(self, database: sqlite3.Connection) -> None:
@@ -140,6 +140,6 @@ def _no_room(path: Path, why: str) -> SpaceError:
     return SpaceError(
         "the disk with the journal of Moves is full",
         details=f"{path}: {why}",
-        resolution="Make room there. A Move that was begun is then ended with `portkit resume ID` "
-        "or `portkit rollback ID`.",
+        resolution="Free some space there. A Move that was begun can then be ended with `portkit "
+        "resume ID` or `portkit rollback ID`.",
     )

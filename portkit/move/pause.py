@@ -29,8 +29,8 @@ class Wait(FormStep):
         ground = self.ground
         move = ground.plan.move
         ground.clock.observer.message(
-            f"the App keeps running; to stop it and start it on {ground.plan.target}: "
-            f"portkit cutover {move}"
+            f"the App keeps running; to stop it and start it on {ground.plan.target}: portkit "
+            f"cutover {move}"
         )
         passes: dict[int, list[Pass]] = {}
         while not ground.results.told(Pause.CUTOVER):
@@ -52,7 +52,7 @@ def _would_cost(known: Foreseen | None, last_s: float) -> str:
     """What a cutover now would cost. known: what was predicted of it before the Move; None of one
     that an earlier portkit has begun."""
     if known is None:
-        return f"a cutover now would copy for {last_s:.1f} s, between the App's stop and its start"
+        return f"a cutover now would copy for {last_s:.1f} s between the App's stop and its start"
     down = foresee.now(known, last_s).downtime_s
     return f"a cutover now would cost a downtime of about {down.value:.1f} s: {down.why}"
 
@@ -65,8 +65,8 @@ class Confirm(FormStep):
         ground = self.ground
         move = ground.plan.move
         ground.clock.observer.message(
-            f"the App runs on {ground.plan.target}; to keep it there: portkit commit {move}; "
-            f"to take it back: portkit rollback {move} --discard-writes"
+            f"the App runs on {ground.plan.target}; to keep it there: portkit commit {move}; to "
+            f"roll back: portkit rollback {move} --discard-writes"
         )
         said = False
         while not ground.results.told(Pause.COMMIT):

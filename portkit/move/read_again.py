@@ -30,7 +30,8 @@ def changed(plan: Plan, what: str) -> AppError:
     return AppError(
         "the App has changed since the Move began",
         details=f"{plan.app_source}: {what}",
-        resolution=f"Put it back as it was, or take the Move back: portkit rollback {plan.move}",
+        resolution="Restore the App as it was, or roll the Move back: portkit rollback "
+        f"{plan.move}",
     )
 
 
@@ -41,9 +42,9 @@ def image_of(plan: Plan, store: Store) -> Artifact:
         return (kept if Form.IMAGE in plan.forms else read)(plan.image, store)
     except PortkitError as error:
         raise PortkitError(
-            "the image that the Move carries is not here any more",
+            "the image of this Move no longer exists here",
             details=str(error.details),
-            resolution=f"Take the Move back and make it anew: portkit rollback {plan.move}",
+            resolution=f"Roll the Move back and start a new one: portkit rollback {plan.move}",
         ) from error
 
 

@@ -109,7 +109,7 @@ def resume(
         target.limit(plan.limit)
         packed = packed_of(plan, app, source, target, image, observer)
         if fingerprint(journal, packed.spec) != plan.fingerprint:
-            raise changed(plan, "its settings, or variables that they are made from")
+            raise changed(plan, "its settings, or the values of variables in them")
         steps = journal.record(identity)
         with packed.turn.taken() as clock:
             cargo = cargo_of(packed, store, source)

@@ -28,7 +28,7 @@ def storage(reading: Reading) -> dict[str, object]:
     for row_of in container.HostConfig.VolumesFrom:
         other = row_of.partition(":")[0]
         if other not in reading.services:
-            what = f"that it has the volumes of {other[:80]}, which is not in the file"
+            what = f"that it uses the volumes of {other[:80]}, which is not in the file"
             reading.lost("HostConfig.VolumesFrom", what)
     return {"volumes": [each for each in volumes if each], "tmpfs": memory}
 
