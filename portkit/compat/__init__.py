@@ -23,7 +23,7 @@ from portkit.compat.room import Load, needed
 from portkit.compat.rule import Case, Found, KnownFacts, Rule, Scope
 from portkit.compat.table import BUNDLE_LACKS, CASE_RULES, PORT_SHARED, RULES, RUNNING, SPACE
 from portkit.compat.table_of_disks import DISKS
-from portkit.compat.table_of_needs import SYSTEM
+from portkit.compat.table_of_programs import SYSTEM
 from portkit.errors import IncompatibleError, PortkitError
 from portkit.model import (
     AppSpec,

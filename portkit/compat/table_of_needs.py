@@ -1,125 +1,17 @@
-"""The rules about what an image needs, and what its file asks of a kernel or an engine.
+"""The rules about what an image's programs and its file ask of a kernel or an engine.
 
 `source` names what each rests on. Issues are named by the repository and their number.
 """
 
 from __future__ import annotations
 
-from portkit.compat import asks, engine, programs, stated
+from portkit.compat import asks, engine, stated
 from portkit.compat.rule import Case, Rule, Scope
+from portkit.compat.table_of_programs import PROGRAMS
 from portkit.model import Form, Severity
 
 _IMAGE = frozenset({Form.IMAGE})
 
-SYSTEM: Rule[Case] = Rule(
-    "system",
-    Severity.ERROR,
-    Scope.APP,
-    programs.windows,
-    remedy="Build the image for Linux.",
-    source="OCI image-spec v1.1, config.md (os)",
-)
-_PROGRAMS: tuple[Rule[Case], ...] = (
-    SYSTEM,
-    Rule(
-        "emulated",
-        Severity.WARNING,
-        Scope.HOST,
-        programs.emulated,
-        remedy="If speed matters, build the image for the host's architecture.",
-        source="Linux, admin-guide/binfmt-misc.rst (flag F); QEMU, TCG",
-        emulates=True,
-    ),
-    Rule(
-        "program-machine",
-        Severity.ERROR,
-        Scope.HOST,
-        programs.machine,
-        source="execve(2), ENOEXEC; System V ABI, e_machine",
-    ),
-    Rule(
-        "missing-command",
-        Severity.ERROR,
-        Scope.APP,
-        programs.command,
-        remedy="Add the file to the image, or set another command.",
-        source="execve(2), ENOENT; Linux, fs/binfmt_script.c; Go, os/exec.LookPath",
-    ),
-    Rule(
-        "not-executable",
-        Severity.ERROR,
-        Scope.APP,
-        programs.executable,
-        remedy="Add to the Dockerfile: RUN chmod +x FILE. A script must begin with #! and its "
-        "interpreter.",
-        source="execve(2), EACCES and ENOEXEC",
-    ),
-    Rule(
-        "missing-loader",
-        Severity.ERROR,
-        Scope.APP,
-        programs.interpreter,
-        source="docker-alpine#219; Linux, fs/binfmt_elf.c (PT_INTERP)",
-    ),
-    Rule(
-        "missing-library",
-        Severity.ERROR,
-        Scope.APP,
-        programs.library,
-        remedy="Install the library's package in the image, or link the program statically.",
-        source="ld.so(8); musl, ldso/dynlink.c",
-    ),
-    Rule(
-        "symbol-version",
-        Severity.ERROR,
-        Scope.APP,
-        programs.symbols,
-        remedy="Build the program on the release that the image uses, or use an image with a "
-        "newer one.",
-        source="glibc, elf/dl-version.c",
-    ),
-    Rule(
-        "missing-user",
-        Severity.ERROR,
-        Scope.APP,
-        programs.user,
-        remedy="Add it in the image (adduser, addgroup), or name a number: user: '1000:1000'.",
-        source='moby/sys, user ("no matching entries in passwd file")',
-    ),
-    Rule(
-        "needs-unread",
-        Severity.UNKNOWN,
-        Scope.APP,
-        programs.unread,
-        remedy="Start the app from the same image where it is now, to find out whether it works "
-        "there.",
-    ),
-    Rule(
-        "cpu-level",
-        Severity.ERROR,
-        Scope.HOST,
-        programs.cpu_level,
-        source="pulp-oci-images#772 (x86-64-v2); kuvasz#346 (x86-64-v3); psABI for x86-64, levels; "
-        "glibc, sysdeps/x86/dl-isa-level.c; QEMU, changelog of 7.2 (AVX2 of TCG)",
-    ),
-    Rule(
-        "kernel-old",
-        Severity.ERROR,
-        Scope.HOST,
-        programs.kernel,
-        remedy="Move the disk, which has a kernel of its own, or use a host with a newer kernel.",
-        forms=_IMAGE,
-        source='docker-homebridge#960; glibc, NT_GNU_ABI_TAG ("kernel too old")',
-    ),
-    Rule(
-        "page-size",
-        Severity.ERROR,
-        Scope.HOST,
-        programs.page_size,
-        forms=_IMAGE,
-        source="rauthy#1287; glibc, elf/dl-load.c (alignment of segments)",
-    ),
-)
 
 _CONTAINERS: tuple[Rule[Case], ...] = (
     Rule(
@@ -399,4 +291,4 @@ _STATED: tuple[Rule[Case], ...] = (
     ),
 )
 
-NEEDS: tuple[Rule[Case], ...] = (*_PROGRAMS, *_CONTAINERS, *_ASKED, *_STATED)
+NEEDS: tuple[Rule[Case], ...] = (*PROGRAMS, *_CONTAINERS, *_ASKED, *_STATED)
