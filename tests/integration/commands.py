@@ -124,10 +124,11 @@ def write_app(folder: Path, lines: str) -> Path:
     return folder
 
 
-# They are started with their host: when they run, all that would start by itself does.
+# They are started with their host: when they run, all that would start by itself does. A host
+# without a Debian image has no container among them.
 _WITNESSES = """
 image=$(docker images -q debian:bookworm-slim)
-test -n "$image" && docker run -d --restart always --name witness $image sleep infinity
+if [ "$image" ]; then docker run -d --restart always --name witness $image sleep infinity; fi
 printf "<domain type='qemu'><name>witness</name><memory unit='MiB'>32</memory><os>\
 <type arch='x86_64' machine='q35'>hvm</type></os></domain>" | virsh define /dev/stdin
 virsh autostart witness
@@ -139,9 +140,10 @@ def restarted(lab: Lab, name: str) -> None:
     on(lab, name, _WITNESSES)
     lab_room.reboot(name)
     try:
-        up = "docker inspect -f '{{.State.Running}}' witness; virsh domstate witness"
+        containers = "docker ps -a --filter name=^witness$ --format '{{.State}}'"
+        wanted = ["running"] * (1 + len(on(lab, name, containers).split()))
         deadline = time.monotonic() + 120
-        while on(lab, name, up, check=False).split() != ["true", "running"]:
+        while on(lab, name, f"{containers}; virsh domstate witness", check=False).split() != wanted:
             assert time.monotonic() < deadline, "the engines did not start what they were to"
             time.sleep(0.5)
     finally:

@@ -8,7 +8,7 @@ import pytest
 
 from bench.decoys import beside
 from portkit.lab import Lab
-from tests.integration.commands import ask, on, ours, portkit, wait_for
+from tests.integration.commands import ask, on, ours, portkit, restarted, wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -51,7 +51,8 @@ def machine(lab: Lab, store: Path, tmp_path: Path) -> Iterator[str]:
     (tmp_path / "compose.yaml").write_text(json.dumps(document))
     words = ("--form", "disk", "--from", "lab:alpha", "--to", "lab:beta", "--output", "json")
     report = json.loads(portkit("move", str(tmp_path), *words, store=store).text)
-    with beside("diary"):
+    # Its source is started again, and the decoy on it that runs with it.
+    with beside("diary", restarted=True):
         yield report["move"]
     portkit("rm", "--yes", "--data", report["move"], "--on", "lab:beta", store=store)
 
@@ -83,6 +84,8 @@ def test_it_moves_with_its_disks_and_comes_back(lab: Lab, store: Path, machine: 
     assert disks["last_sent_bytes"] < disks["sent_bytes"] < disks["bytes"]
     assert on(lab, "alpha", f"ls /var/lib/portkit/instances/{move}/data", check=False) == ""
     assert on(lab, "beta", f"ls /var/lib/portkit/instances/{machine}/disks", check=False) == ""
+    restarted(lab, "beta")
+    assert domain(lab, "beta", machine) == ("shut off", "disable"), "it stays so"
     told(lab, "alpha", "/add/two")
     again = portkit("move", f"vm:{machine}", *words, store=store, check=False)
     assert b"has moved away before" in again.stderr
