@@ -8,13 +8,13 @@ from portkit import compat
 from portkit.bundle import Bundle
 from portkit.clock import Clock
 from portkit.host import Counters, Host
-from portkit.model import App, AppSpec, Artifact, DataFolder, Facts, Finding, Form, Live
-from portkit.source.images import Images
+from portkit.model import App, AppSpec, Artifact, Facts, Finding, Form
+from portkit.source.images import FromImages, Images
 from portkit.store import Store
 from portkit.transfer.forward import Parcel, held
 
 
-class InBundle:
+class InBundle(FromImages):
     """A Source: an open `portkit.Bundle`. The App to move is the bundle's own, `bundle.app`."""
 
     host = None
@@ -61,18 +61,6 @@ class InBundle:
         """The disk, unpacked into the Store."""
         with clock.phase("unpack disk"):
             return self._bundle.artifact(Form.DISK, store, clock.observer)
-
-    def again(self, app: App, store: Store, clock: Clock) -> Images | None:
-        """None: what is in a bundle stays what it is."""
-        return None
-
-    def live(self, spec: AppSpec) -> Live | None:
-        """None: the App is made from its images, and nothing of what runs is taken over."""
-        return None
-
-    def data(self, spec: AppSpec) -> tuple[DataFolder, ...]:
-        """None: nothing is taken over."""
-        return ()
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """Recipes in the bundle whose bases only the target has."""

@@ -10,11 +10,11 @@ from portkit import boot, compat
 from portkit.clock import Clock
 from portkit.guest.kit import build_kit
 from portkit.host import Counters, Host
-from portkit.model import App, AppSpec, Artifact, Build, DataFolder, Facts, Finding, Form, Live
+from portkit.model import App, AppSpec, Artifact, Build, Facts, Finding, Form
 from portkit.package import disk as disks
 from portkit.package import image as images
 from portkit.package.build import build
-from portkit.source.images import Images
+from portkit.source.images import FromImages, Images
 from portkit.store import Store
 from portkit.transfer.forward import Parcel
 
@@ -28,7 +28,7 @@ class Pull(StrEnum):
     ALWAYS = "always"
 
 
-class OnHost:
+class OnHost(FromImages):
     """A Source: the Docker Engine of a connected host, which has the image, builds it, or, where
     `pull` says so, pulls it from a registry."""
 
@@ -114,18 +114,6 @@ class OnHost:
                 layered=spec.layered,
                 observer=clock.observer,
             )
-
-    def again(self, app: App, store: Store, clock: Clock) -> Images | None:
-        """None: an image stays what it is."""
-        return None
-
-    def live(self, spec: AppSpec) -> Live | None:
-        """None: the App is made from its images, and nothing of what runs is taken over."""
-        return None
-
-    def data(self, spec: AppSpec) -> tuple[DataFolder, ...]:
-        """None: nothing is taken over."""
-        return ()
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
         """None: everything is in the Store here."""
