@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import socket
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterable, Iterator, List, Optional
+from typing import TYPE_CHECKING, Iterable, Iterator, List, Optional
 from urllib.parse import quote, urlencode
 
 from portkit.wire import labels, strict_json
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
+
+if TYPE_CHECKING:
+    import http.client
 
 # Where engines listen for Docker's clients: Docker's, and that of podman.socket (Podman,
 # podman-system-service(1)). The first that is there is the host's engine.
@@ -38,35 +40,6 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _GET_S = 120.0
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, timeout: float) -> None:
-        # The name only goes into the Host header, which the engine does not look at on a unix
-        # socket.
-        super().__init__("docker", timeout=timeout)
-        # http.client forgets its own when the answer ends with the connection.
-        self._unix = socket.socket(socket.AF_UNIX)
-
-    def break_off(self) -> None:
-        """What is being read ends."""
-        try:
-            self._unix.shutdown(socket.SHUT_RDWR)
-        except OSError:  # it has ended already
-            return
-
-    def connect(self) -> None:
-        self.sock = self._unix
-        self.sock.settimeout(self.timeout)
-        try:
-            self.sock.connect(SOCKET)
-        except OSError as error:
-            raise RemoteError(
-                "EngineError",
-                "the container engine does not answer on this host",
-                "%s: %s" % (SOCKET, error.strerror),
-                "Start it there: systemctl start docker, or systemctl start podman.socket.",
-            ) from error
-
-
 @contextmanager
 def request(
     method: str,
@@ -79,9 +52,17 @@ def request(
 
     timeout: seconds without a byte. total: seconds for all of it; 0 for no limit.
     """
-    connection = _Connection(timeout)
+    # A tenth of the time that the remote half needs to start, and not every call asks the engine.
+    import http.client
+
+    # The name only goes into the Host header, which the engine does not look at on a unix socket.
+    connection = http.client.HTTPConnection("docker")
+    # Kept here: http.client forgets its own when the answer ends with the connection.
+    unix = connection.sock = socket.socket(socket.AF_UNIX)
+    unix.settimeout(timeout)
     try:
-        with _deadline(connection, total):
+        with _deadline(unix, total):
+            _connect(unix)
             # The size of a stream that is made while it is sent is not known: it goes in chunks
             # (RFC 9112, 7.1).
             headers = {"Content-Type": "application/x-tar"} if body is not None else {}
@@ -104,13 +85,26 @@ def request(
         ) from error
     finally:
         connection.close()
+        unix.close()
+
+
+def _connect(unix: socket.socket) -> None:
+    try:
+        unix.connect(SOCKET)
+    except OSError as error:
+        raise RemoteError(
+            "EngineError",
+            "the container engine does not answer on this host",
+            "%s: %s" % (SOCKET, error.strerror),
+            "Start it there: systemctl start docker, or systemctl start podman.socket.",
+        ) from error
 
 
 @contextmanager
-def _deadline(connection: _Connection, seconds: float) -> Iterator[None]:
+def _deadline(unix: socket.socket, seconds: float) -> Iterator[None]:
     """Break the connection off after so many seconds: a socket's own timeout begins anew with
     each byte, so that an answer in crumbs would never end."""
-    timer = threading.Timer(seconds, connection.break_off)
+    timer = threading.Timer(seconds, _break_off, (unix,))
     timer.daemon = True
     if seconds:
         timer.start()
@@ -118,6 +112,14 @@ def _deadline(connection: _Connection, seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def _break_off(unix: socket.socket) -> None:
+    """What is being read ends."""
+    try:
+        unix.shutdown(socket.SHUT_RDWR)
+    except OSError:  # it has ended already
+        return
 
 
 def _refused(method: str, path: str, response: http.client.HTTPResponse) -> RemoteError:
@@ -144,9 +146,11 @@ def _words(response: http.client.HTTPResponse) -> bytes:
 
 
 def _ended_early(
-    method: str, path: str, connection: _Connection, error: ConnectionError
+    method: str, path: str, connection: http.client.HTTPConnection, error: ConnectionError
 ) -> RemoteError:
     """It did not take all that was sent. Most often it has said why: its disk is full, say."""
+    import http.client
+
     try:
         return _refused(method, path, connection.getresponse())
     except (http.client.HTTPException, OSError):
