@@ -48,11 +48,11 @@ class Artifact:
 @dataclass(frozen=True)
 class Cell:
     """An artifact in a form on a host. host: of the lab, or a key of PROFILES. ground: a key of
-    bench.compat.GROUNDS, what is done to the host while the cell is judged and tried. source: of a
-    row that it stands for. says: of a profile's, what the source reports: "runs", "does not run",
-    or "degraded". rule: that has to be the reason. shows: what the reason that is seen has to have
-    in it, in one of these words. symptom: what an app that runs says where that rule is right, and
-    does not say where it is not found."""
+    bench.compat_apps.GROUNDS, what is done to the host while the cell is judged and tried. source:
+    of a row that it stands for. says: of a profile's, what the source reports: "runs", "does not
+    run", or "degraded". rule: that has to be the reason. shows: what the reason that is seen has to
+    have in it, in one of these words. symptom: what an app that runs says where that rule is right,
+    and does not say where it is not found."""
 
     artifact: str
     form: Form
@@ -63,6 +63,11 @@ class Cell:
     rule: str = ""
     shows: tuple[str, ...] = ()
     symptom: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Of what is started."""
+        return self.form.value
 
     @property
     def name(self) -> str:

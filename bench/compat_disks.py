@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench import compat, compat_page, harness, ordinary
+from bench import compat_apps, compat_page, harness, hosts, ordinary
 from bench.apps import Teller
-from bench.compat_cells import PROFILES
+from bench.compat_rows import Json, by_profile, kind, now, predicted, record
 from portkit import app as apps
 from portkit import process
 from portkit.guest import boot_partition
@@ -23,7 +22,6 @@ from portkit.guest.kit import LOADER_BYTES, build_kit
 from portkit.host import connect
 from portkit.model import Form
 from portkit.model.disk import Boot, Bus, DiskFile, DiskFormat, DiskMachine
-from portkit.move import Cell as Predicted
 from portkit.move import foreign
 from portkit.move.observed import Outcome
 from portkit.needs import disk as needs
@@ -31,7 +29,6 @@ from portkit.package import disk
 from portkit.source import OnHost
 from portkit.store import Store
 
-Json = dict[str, Any]
 _FOLDER = "/var/lib/libvirt/images"
 _DEADLINE_S = 240.0
 _LOOK_S = 2.0
@@ -167,6 +164,7 @@ class DiskCell:
     shows: tuple[str, ...] = ()
     symptom: str = ""
     form: Form = Form.DISK
+    kind: str = "disk file"
 
     @property
     def machine(self) -> DiskMachine:
@@ -315,22 +313,22 @@ def tried(cell: DiskCell, path: Path) -> Json:
     there = f"{_FOLDER}/{name}"
     put = f"cat > {there}.qcow2 && touch {there}.bios && chown libvirt-qemu: {there}.*"
     with path.open("rb") as file:
-        process.run([*compat.ssh(cell.host), put], input=file.read(), timeout=600)
+        process.run([*hosts.ssh(cell.host), put], input=file.read(), timeout=600)
     xml = domain(cell, name)
     start = f"cat > {there}.xml && virsh -q create {there}.xml"
     try:
         done = process.run(
-            [*compat.ssh(cell.host), start], input=xml.encode(), timeout=300, check=False
+            [*hosts.ssh(cell.host), start], input=xml.encode(), timeout=300, check=False
         )
         outcome, reason = _watched(cell, name)
         if done.code:
             outcome, reason = Outcome.FAILS, done.stderr.decode("utf-8", "replace")
     finally:
-        compat.on(cell.host, f"virsh -q destroy {name}", check=False)
+        hosts.on(cell.host, f"virsh -q destroy {name}", check=False)
         nvram = f"/var/lib/libvirt/qemu/nvram/{name}_VARS.fd"
-        compat.on(cell.host, f"rm -f {there}.* {nvram}")
+        hosts.on(cell.host, f"rm -f {there}.* {nvram}")
     return {
-        "at": compat.now(),
+        "at": now(),
         "outcome": outcome.value,
         "reason": "" if outcome is Outcome.RUNS else _short(reason),
         "said": "",
@@ -344,7 +342,7 @@ def _watched(cell: DiskCell, name: str) -> tuple[Outcome, str]:
     # A console ends without a line's end: then the state would be a part of its last line.
     show = f"cat {_FOLDER}/{name}.bios {_FOLDER}/{name}.serial; echo; virsh -q domstate {name}"
     while True:
-        said = compat.on(cell.host, show, check=False)
+        said = hosts.on(cell.host, show, check=False).strip()
         if any(words in said for words in _RUNS):
             return Outcome.RUNS, ""
         if any(words in said for words in _FAILS) or said.splitlines()[-1:] != ["running"]:
@@ -372,47 +370,20 @@ def predict(cells: Sequence[DiskCell], disks: dict[str, DiskFile]) -> dict[str, 
     found: dict[str, Json] = {}
     for cell in cells:
         given = [disks[cell.artifact]]
-        if cell.host in PROFILES:
-            kinds = [compat.kind(cell.host)]
+        if by_profile(cell):
+            kinds = [kind(cell.host)]
             matrix = foreign.check_disks(given, {}, kinds, machine=cell.machine)
         else:
             ends = {cell.host: connect(f"lab:{cell.host}", Teller(), keep=True)}
             matrix = foreign.check_disks(given, ends, machine=cell.machine)
-        found[cell.name] = _said(matrix.cells[0])
+        found[cell.name] = predicted(matrix.cells[0])
     return found
-
-
-def _said(cell: Predicted) -> Json:
-    weighs = [row for row in cell.findings if row.severity != "info"]
-    return {
-        "at": compat.now(),
-        "verdict": cell.verdict.value,
-        "reason": cell.reason,
-        "rules": {row.rule: row.severity.value for row in weighs},
-        "remedies": [row.remedy for row in weighs if row.severity == "error"],
-    }
-
-
-def row(cell: DiskCell, predicted: Json, observed: Json | None) -> Json:
-    """As it stands in the results."""
-    return {
-        "cell": cell.name,
-        "artifact": DISKS[cell.artifact].about,
-        "form": "disk file",
-        "host": PROFILES[cell.host][0] if cell.host in PROFILES else cell.host,
-        "ground": cell.ground,
-        "by": "profile" if cell.host in PROFILES else "trial",
-        "source": cell.source,
-        "predicted": predicted,
-        "observed": observed,
-        "agrees": None if observed is None else compat.agrees(cell, predicted, observed),
-    }
 
 
 def packed(folder: Path, source: OnHost) -> Path:
     """The raw disk of a static program, as `portkit pack` makes it."""
     folder.mkdir()
-    (package,) = compat.packaged(("static",), folder, source).values()
+    (package,) = compat_apps.packaged(("static",), folder, source).values()
     image, store = package.image, Store(folder / "store")
     made_of = image, apps.defaults(image.config), build_kit(), store
     return store.content(disk.build(*made_of, observer=Teller()).digest)
@@ -431,12 +402,14 @@ def play(
         paths[name] = made(name, base, folder)
         disks[name] = needs.read(paths[name], DiskFormat.QCOW2)
         harness.tell(f"{name}: {disks[name].inside.kernels[:2]} {disks[name].inside.unread[:2]}")
-    predicted = predict(cells, disks)
-    for cell in cells:
-        results.put(row(cell, predicted[cell.name], None))
-    for cell in cells:
-        said = predicted[cell.name]
-        by_report = cell.host in PROFILES
-        seen = compat.documented(cell) if by_report else tried(cell, paths[cell.artifact])
-        results.put(row(cell, said, seen))
-        harness.tell(f"{cell.name}: {said['verdict']}, {seen['outcome']}, {seen['seconds']} s")
+
+    def seen(cell: DiskCell, said: Json) -> Json:
+        return tried(cell, paths[cell.artifact])
+
+    record(
+        cells,
+        predict(cells, disks),
+        results,
+        about={name: DISKS[name].about for name in names},
+        seen=seen,
+    )

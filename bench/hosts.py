@@ -80,9 +80,9 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def on(name: str, command: str, *, timeout: float = _HOUR) -> str:
-    """Run a shell command on a host; its output. ToolError when it fails."""
-    return process.run([*ssh(name), command], timeout=timeout).text
+def on(name: str, command: str, *, timeout: float = _HOUR, check: bool = True) -> str:
+    """Run a shell command on a host; its output. check: ToolError when it fails."""
+    return process.run([*ssh(name), command], timeout=timeout, check=check).text
 
 
 def ssh(name: str) -> list[str]:

@@ -1,5 +1,5 @@
 """`portkit check --prove`: what is predicted of small hard artifacts is what happens, and nothing
-stays behind. All cells of the truth table are in bench/compat.py."""
+stays behind. All cells of the truth table are in bench/compat_cells.py."""
 
 import json
 from dataclasses import replace
@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from bench import compat
+from bench import compat_apps
 from bench.compat_cells import ARTIFACTS, LIBC, LOADER
 from portkit.lab import Lab
 from tests.integration.commands import ROOT, on, ours, portkit
@@ -31,7 +31,7 @@ def test_what_is_predicted_is_what_happens(lab: Lab, store: Path, tmp_path: Path
         own = ARTIFACTS[name]
         if own.program == "static":  # gcc is quicker
             own = replace(own, program="glibc", own=(LOADER, LIBC))
-        folders.append(str(compat.written(f"proof-{name}", own, tmp_path)))
+        folders.append(str(compat_apps.written(f"proof-{name}", own, tmp_path)))
     words = ("check", *folders, "--from", "lab:alpha", "--on", "lab:beta", "--form", "image")
     done = portkit(*words, "--prove", "--output", "json", store=store, check=False)
     found = json.loads(done.text)

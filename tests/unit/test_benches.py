@@ -6,10 +6,11 @@ from xml.etree import ElementTree as etree
 import pytest
 
 from bench import (
-    compat,
+    compat_apps,
     compat_cells,
     compat_disks,
     compat_page,
+    compat_rows,
     cutover_rounds,
     downtime,
     harness,
@@ -36,13 +37,13 @@ def test_the_cells_of_the_truth_table() -> None:
     names = [cell.name for cell in compat_cells.CELLS]
     assert len(set(names)) == len(names) >= compat_page.LEAST_CELLS
     for cell in compat_cells.CELLS:
-        profile = compat.by_profile(cell)
+        profile = compat_rows.by_profile(cell)
         assert cell.artifact in compat_cells.ARTIFACTS
         assert profile == bool(cell.says), "a public report says what cannot be tried"
-        assert cell.ground in ("", *compat.GROUNDS)
+        assert cell.ground in ("", *compat_apps.GROUNDS)
         assert not cell.rule or cell.rule in {rule.id for rule in RULES}
         if profile:
-            assert compat.kind(cell.host).facts.host == cell.host
+            assert compat_rows.kind(cell.host).facts.host == cell.host
 
 
 def test_the_cells_of_disk_files() -> None:
@@ -71,7 +72,7 @@ def test_a_cell_agrees_for_its_reason(
 ) -> None:
     cell = compat_cells.Cell("v3-marked", Form.DISK, "beta", rule="cpu-level")
     predicted = {"verdict": verdict, "rules": dict.fromkeys(rules, "error")}
-    assert compat.agrees(cell, predicted, {"outcome": outcome, "said": said}) is agrees
+    assert compat_rows.agrees(cell, predicted, {"outcome": outcome, "said": said}) is agrees
 
 
 def test_a_cell_that_failed_for_another_reason_does_not_agree() -> None:
@@ -79,7 +80,7 @@ def test_a_cell_that_failed_for_another_reason_does_not_agree() -> None:
     predicted = {"verdict": "incompatible", "rules": {"cpu-level": "error"}}
     for reason, agrees in (("exited with code 132", True), ("libvirt refused it", False)):
         seen = {"outcome": "does not run", "said": "", "reason": reason}
-        assert compat.agrees(cell, predicted, seen) is agrees
+        assert compat_rows.agrees(cell, predicted, seen) is agrees
 
 
 def test_the_results_of_the_truth_table_are_of_its_cells() -> None:
@@ -88,16 +89,16 @@ def test_the_results_of_the_truth_table_are_of_its_cells() -> None:
     assert set(rows) <= {cell.name for cell in cells}
     for cell in cells:
         if row := rows.get(cell.name):
-            assert row["agrees"] is compat.agrees(cell, row["predicted"], row["observed"])
+            assert row["agrees"] is compat_rows.agrees(cell, row["predicted"], row["observed"])
 
 
 def test_an_app_that_runs_says_what_a_warning_is_about() -> None:
     cell = compat_cells.Cell("io-uring", Form.IMAGE, "beta", rule="io", symptom="EPERM")
     for rules, said in (({"io": "warning"}, "EPERM"), ({}, "")):
         predicted = {"verdict": "native", "rules": rules}
-        assert compat.agrees(cell, predicted, {"outcome": "runs", "said": said}) is True
+        assert compat_rows.agrees(cell, predicted, {"outcome": "runs", "said": said}) is True
         other = "" if said else "EPERM"
-        assert compat.agrees(cell, predicted, {"outcome": "runs", "said": other}) is False
+        assert compat_rows.agrees(cell, predicted, {"outcome": "runs", "said": other}) is False
 
 
 def test_a_line_of_proc() -> None:
