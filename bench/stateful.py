@@ -110,6 +110,18 @@ class Radicale:
         return [_event(row) for row in ElementTree.fromstring(said).iter(f"{_DAV}response")]
 
 
+# Of what already runs, labels say what x-portkit says in a compose file. An emulated VM on a busy
+# machine takes minutes until its database and Kinto answer.
+_HEALTH = """\
+version: "3"
+services:
+  web:
+    labels:
+      x-portkit.health.path: /v1/__heartbeat__
+      x-portkit.health.timeout: 1800s
+"""
+
+
 class Kinto:
     """Records in PostgreSQL, by Kinto's REST API. A compose project with its database."""
 
@@ -119,9 +131,11 @@ class Kinto:
 
     def start(self, host: str) -> None:
         folder = _copied(self.name, host)
-        up = f"docker-compose -p {self.name} up -d --build >&2"
+        files = "-f compose.yaml -f health.yaml"
+        up = f"docker-compose -p {self.name} {files} up -d --build >&2"
         # Compose 1.29, which Debian 12 has, does not know a project's own name.
-        hosts.on(host, f"{HAVE_COMPOSE} && cd {folder} && sed -i /^name:/d compose.yaml && {up}")
+        ready = f"sed -i /^name:/d compose.yaml && echo {shlex.quote(_HEALTH)} > health.yaml"
+        hosts.on(host, f"{HAVE_COMPOSE} && cd {folder} && {ready} && {up}")
 
     def running(self, host: str) -> str:
         return f"project:{self.name}"

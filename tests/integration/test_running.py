@@ -14,6 +14,7 @@ from portkit.lab import Lab
 from tests.integration import clients
 from tests.integration.commands import (
     PORTKIT,
+    ROOT,
     SCHEMA,
     ask,
     moved,
@@ -79,6 +80,42 @@ def test_a_database_and_its_server(lab: Lab, store: Path) -> None:
         wait_for(f"http://{lab.address('beta')}:8087/v1/__heartbeat__", 120)
         check()
     assert ours(lab, "gamma") == before
+
+
+def test_a_database_goes_into_a_vm_and_comes_out_of_it(lab: Lab, store: Path) -> None:
+    """As a project, by its name, which leaves nothing where it was; and back from the VM's disk,
+    with owners and revisions."""
+
+    def go(what: str, source: str, target: str, form: str) -> str:
+        words = ("--from", f"lab:{source}", "--to", f"lab:{target}", "--form", form)
+        report = json.loads(portkit("move", what, *words, "--output", "json", store=store).text)
+        made.append((target, report["move"]))
+        return str(report["move"])
+
+    def left(host: str) -> str:
+        return on(lab, host, "docker ps -aq; docker volume ls -q; docker network ls -q")
+
+    made: list[tuple[str, str]] = []
+    before = left("beta")
+    owners = "find /var/lib/docker/volumes/kinto_data/_data -printf '%U %m %y\\n' | sort -u"
+    try:
+        go(str(ROOT / "fixtures/apps/kinto"), "alpha", "beta", "image")
+        clients.kinto(lab.address("beta"))
+        known, owned = records(lab, "beta"), on(lab, "beta", owners)
+        away = go("project:kinto", "beta", "gamma", "disk")
+        assert records(lab, "gamma") == known
+        clients.kinto(lab.address("gamma"))  # it also adds to what is there
+        known = records(lab, "gamma")
+        assert len(known) == 2
+        portkit("forget", away, "--delete", store=store)
+        assert left("beta") == before
+        go("vm:kinto", "gamma", "beta", "image")
+        assert records(lab, "beta") == known
+        assert on(lab, "beta", owners) == owned
+    finally:
+        for host, move in made:
+            there = ("--yes", "--data", move, "--on", f"lab:{host}")
+            portkit("rm", *there, store=store, check=False)
 
 
 def test_one_that_fails_on_the_target_runs_at_its_source_again(lab: Lab, store: Path) -> None:
