@@ -171,7 +171,7 @@ class LastLayer(FormStep):
             with boot.runner(ground.target, self.form) as runner, process.uninterrupted():
                 runner.renew(made, holds, spec, ground.plan.move, cargo.facts)
                 if self.form is Form.DISK:
-                    describe(ground, made)
+                    describe(ground, spec, made)
         # Of an image the Report says what was planned: which service runs which is in the Plan.
         if self.form is Form.DISK:
             cargo.artifacts[self.form] = made

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from portkit import app as apps
 from portkit.errors import AppError
-from portkit.model import Artifact
+from portkit.model import AppSpec, Artifact
 from portkit.move.ground import Ground
 from portkit.source.vm_description import encode
 
 
-def describe(ground: Ground, disk: Artifact) -> None:
-    """Keep on the target what its VM is made of. An App that cannot be described runs all the
-    same, and is told as one that cannot be moved on with its data."""
+def describe(ground: Ground, spec: AppSpec, disk: Artifact) -> None:
+    """Keep on the target what its VM is made of: `disk`, which is of the images in `spec`. An App
+    that cannot be described runs all the same; a message says that its VM cannot be moved on."""
     cargo, plan = ground.loaded, ground.plan
-    images = [service.image for service in cargo.spec.services]
+    images = [service.image for service in spec.services]
     try:
         text = encode(apps.filled(cargo.app), images, disk)
     except AppError as error:

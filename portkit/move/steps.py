@@ -68,7 +68,7 @@ class Create(FormStep):
                 cargo.facts,
             )
             if self.form is Form.DISK:
-                describe(ground, cargo.artifacts[self.form])
+                describe(ground, cargo.spec, cargo.artifacts[self.form])
         return {"phases": ground.phases()}
 
     def undo(self) -> None:

@@ -33,8 +33,10 @@ class Description:
 
 
 def encode(app: App, images: Sequence[str], disk: Artifact) -> str:
-    """The text. images: the digest of each service's image. AppError where it cannot be said, or
-    is too long."""
+    """The text. images: the digest of each service's image, of those that the disk was made of.
+    AppError where it cannot be said, or is too long."""
+    if not set(images) <= {image.digest for image in disk.images}:
+        raise ValueError(f"the disk was not made of all of {images}")
     told = described.render(app, images)
     try:
         files = contents.encode(told.contents)

@@ -11,11 +11,12 @@ import pytest
 from portkit import boot, transfer
 from portkit.app import compose
 from portkit.clock import Clock
-from portkit.model import Artifact, Form
+from portkit.model import Artifact, Form, ImageConfig
 from portkit.move import cutover
 from portkit.move import plan as plans
 from portkit.move.ground import Cargo, Ground
 from portkit.move.steps import steps_of
+from portkit.source import vm_description
 from portkit.source.images import Images
 from portkit.store import Store
 from tests.factories import FACTS, IMAGE, Heard, app_spec, live, plan, spec
@@ -29,8 +30,13 @@ class Lot:
         self.heard = Heard()
         self.rows: dict[str, dict[str, Any]] = {}
         self.store = Store(folder / "store")
-        self.images = [self.image(b"as it was packaged"), self.image(b"changed since")]
-        self.disk = self.made(Form.DISK, b"the disk with the change")
+        changed = replace(IMAGE, digest="sha256:" + "c" * 64)
+        self.images = [
+            self.made(Form.IMAGE, b"as it was packaged", IMAGE),
+            self.made(Form.IMAGE, b"changed since", changed),
+        ]
+        self.disk = self.made(Form.DISK, b"the disk with the change", changed)
+        self.described = ""
         runner = SimpleNamespace(
             volume_folders=lambda move: {0: "/i/data/0"},
             fill=lambda move, numbers: self.did.append(("fill", numbers)),
@@ -64,15 +70,13 @@ class Lot:
         self.steps = {step.name: step for step in steps_of(ground)}
         self.now = self.images[0]
 
-    def made(self, form: Form, data: bytes) -> Artifact:
+    def made(self, form: Form, data: bytes, image: ImageConfig) -> Artifact:
         blob = self.store.put_bytes(data)
-        return Artifact(form, blob.digest, (IMAGE,), (blob,), len(data), len(data))
-
-    def image(self, data: bytes) -> Artifact:
-        return self.made(Form.IMAGE, data)
+        return Artifact(form, blob.digest, (image,), (blob,), len(data), len(data))
 
     def call(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
         self.did.append((verb, args.get("needs")))
+        self.described = args.get("text", self.described)
         return {"brought": args.get("needs", [])}
 
 
@@ -124,6 +128,8 @@ def test_a_disk_that_lacks_the_last_changes_is_made_and_sent_once_more(lot: Lot)
     ]
     assert (row["image"], row["blobs"], row["brought"]) == (lot.now.digest, blobs, blobs)
     assert "again while the App is stopped" in lot.heard.messages[0]
+    # What its VM is made of now, or it could not be moved on.
+    assert vm_description.decode(lot.described, "vm:x").images == lot.now.images
     lot.rows[plans.LAST_LAYER] = row
     assert set(lot.ground.blobs(Form.DISK)) == set(blobs)
     assert lot.ground.brought() == blobs
