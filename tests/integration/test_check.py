@@ -86,7 +86,7 @@ def test_what_has_changed_since_is_seen(lab: Lab, store: Path, tmp_path: Path) -
             assert time.monotonic() < deadline
             time.sleep(0.2)
         done = portkit(*words, store=store, check=False)
-        assert (done.code, "port 8097 is taken" in done.text) == (10, True)
+        assert (done.code, "port 8097 is already in use" in done.text) == (10, True)
     finally:
         on(lab, "beta", f"kill {child}")
 
