@@ -9,9 +9,9 @@ from portkit import compat
 from portkit.compat import Profile
 from portkit.errors import AppError, HostError, TransferError
 from portkit.host import Host
-from portkit.model import Form, Verdict
+from portkit.model import Form
 from portkit.model.disk import DiskFile, DiskMachine
-from portkit.move.matrix import Basis, Cell, HostKnown, Matrix, cell_of
+from portkit.move.matrix import Basis, HostKnown, Matrix, Row, cell_of, joined, unreachable
 
 
 def check_disks(
@@ -37,15 +37,7 @@ def check_disks(
     machine = machine or DiskMachine()
     found = [_asked(disks, machine, name, target) for name, target in (targets or {}).items()]
     found += [_documented(disks, machine, profile) for profile in profiles]
-    errors = [host.error for host, _ in found if host.error is not None]
-    if errors and len(errors) == len(found):
-        raise errors[0]
-    return Matrix(
-        apps=names,
-        forms=(Form.DISK,),
-        hosts=tuple(host for host, _ in found),
-        cells=tuple(cell for _, cells in found for cell in cells),
-    )
+    return joined(names, (Form.DISK,), found)
 
 
 def _asked(
@@ -53,15 +45,12 @@ def _asked(
     machine: DiskMachine,
     name: str,
     target: AbstractContextManager[Host],
-) -> tuple[HostKnown, tuple[Cell, ...]]:
+) -> Row:
     try:
         with target as host:
             facts, kept_s = host.facts(guests=True), host.kept_s
     except (HostError, TransferError) as error:
-        cells = tuple(
-            Cell(disk.name, Form.DISK, name, Verdict.UNKNOWN, error.brief, ()) for disk in disks
-        )
-        return HostKnown(name, Basis.UNREACHABLE, error=error), cells
+        return unreachable(name, [disk.name for disk in disks], (Form.DISK,), error)
     rows = []
     for disk in disks:
         found = compat.check_disk(disk, machine, facts)
@@ -70,9 +59,7 @@ def _asked(
     return HostKnown(name, Basis.ASKED, facts, kept_s), tuple(rows)
 
 
-def _documented(
-    disks: Sequence[DiskFile], machine: DiskMachine, profile: Profile
-) -> tuple[HostKnown, tuple[Cell, ...]]:
+def _documented(disks: Sequence[DiskFile], machine: DiskMachine, profile: Profile) -> Row:
     rows = []
     for disk in disks:
         verdict, found = compat.documented_disk(disk, machine, profile)

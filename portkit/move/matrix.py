@@ -92,9 +92,25 @@ class Matrix:
         return tuple(cell for cell in self.cells if cell.app == app)
 
 
-def asked(
-    name: str, reports: Sequence[Report], kept_s: float | None
-) -> tuple[HostKnown, tuple[Cell, ...]]:
+# A host with its cells.
+Row = tuple[HostKnown, tuple[Cell, ...]]
+
+
+def joined(apps: Sequence[str], forms: Sequence[Form], rows: Sequence[Row]) -> Matrix:
+    """The Matrix of these hosts. Where none of them could be asked, the error of the first is
+    raised."""
+    errors = [host.error for host, _ in rows if host.error is not None]
+    if errors and len(errors) == len(rows):
+        raise errors[0]
+    return Matrix(
+        apps=tuple(apps),
+        forms=tuple(forms),
+        hosts=tuple(host for host, _ in rows),
+        cells=tuple(cell for _, cells in rows for cell in cells),
+    )
+
+
+def asked(name: str, reports: Sequence[Report], kept_s: float | None) -> Row:
     """A host that was asked, with its cells. reports: of the Apps, judged for it."""
     facts = reports[0].target
     cells = tuple(
@@ -105,21 +121,15 @@ def asked(
     return HostKnown(name, Basis.ASKED, facts, kept_s), cells
 
 
-def unreachable(
-    name: str, request: Request, error: PortkitError
-) -> tuple[HostKnown, tuple[Cell, ...]]:
+def unreachable(name: str, apps: Sequence[str], forms: Sequence[Form], error: PortkitError) -> Row:
     """A host that did not answer: nothing is known of it."""
     cells = tuple(
-        Cell(app.name, form, name, Verdict.UNKNOWN, error.brief, ())
-        for app in request.apps
-        for form in request.forms
+        Cell(app, form, name, Verdict.UNKNOWN, error.brief, ()) for app in apps for form in forms
     )
     return HostKnown(name, Basis.UNREACHABLE, error=error), cells
 
 
-def documented(
-    packages: Sequence[Package], request: Request, profile: Profile
-) -> tuple[HostKnown, tuple[Cell, ...]]:
+def documented(packages: Sequence[Package], request: Request, profile: Profile) -> Row:
     """A kind of host that documents describe, with its cells."""
     lacks = request.source.lacking(None, request.store)
     apps = {each.app.name: (each.spec, each.image.images) for each in packages}

@@ -15,7 +15,7 @@ from portkit.model import App, Foreseen, Form
 from portkit.move import isolate, matrix, predict, prepare, prove
 from portkit.move.asked import BOTH, request_of
 from portkit.move.journal import Journal
-from portkit.move.matrix import Cell, HostKnown, Matrix
+from portkit.move.matrix import Cell, Matrix
 from portkit.move.prepare import Package, Packed, Request
 from portkit.progress import Observer
 from portkit.report import FormReport, Report
@@ -74,27 +74,18 @@ def check_apps(
     request = packages.request
     found = [_asked(packages, name, target) for name, target in (targets or {}).items()]
     found += [matrix.documented(packages.packages, request, profile) for profile in profiles]
-    errors = [host.error for host, _ in found if host.error is not None]
-    if errors and len(errors) == len(found):
-        raise errors[0]
-    return Matrix(
-        apps=tuple(app.name for app in request.apps),
-        forms=request.forms,
-        hosts=tuple(host for host, _ in found),
-        cells=tuple(cell for _, cells in found for cell in cells),
-    )
+    return matrix.joined([app.name for app in request.apps], request.forms, found)
 
 
-def _asked(
-    packages: Packages, name: str, target: AbstractContextManager[Host]
-) -> tuple[HostKnown, tuple[Cell, ...]]:
+def _asked(packages: Packages, name: str, target: AbstractContextManager[Host]) -> matrix.Row:
     try:
         # One after the other: a host need not be connected while another one is judged.
         with target as host:
             reports = judge_apps(packages, host, pack_disk=False)
             return matrix.asked(name, reports, host.kept_s)
     except (HostError, TransferError) as error:
-        return matrix.unreachable(name, packages.request, error)
+        request = packages.request
+        return matrix.unreachable(name, [app.name for app in request.apps], request.forms, error)
 
 
 def prove_apps(
