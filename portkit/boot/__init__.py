@@ -6,37 +6,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol, assert_never
 
+from portkit.boot.blueprint import Blueprint
 from portkit.boot.patience import PATIENCE_S
 from portkit.errors import AppError, ConflictError
 from portkit.host import Host
-from portkit.model import REMAINS, AppSpec, Artifact, Facts, Form, Instance, Life
+from portkit.model import REMAINS, AppSpec, Facts, Form, Instance, Life
 
 
 class Runner(Protocol):
     """What every engine can do with Instances. An Instance has the id of its Move."""
 
-    def create(
-        self,
-        artifact: Artifact,
-        held: Mapping[str, str],
-        spec: AppSpec,
-        identity: str,
-        facts: Facts,
-    ) -> Instance:
-        """Create an Instance without starting it. The host does not start it before `commit`.
+    def create(self, made_from: Blueprint) -> Instance:
+        """Create an Instance without starting it. The host does not start it before `commit`."""
 
-        held: the name that holds each image (by its digest) on the host; none for a disk."""
-
-    def renew(
-        self,
-        artifact: Artifact,
-        held: Mapping[str, str],
-        spec: AppSpec,
-        identity: str,
-        facts: Facts,
-    ) -> None:
+    def renew(self, made_from: Blueprint) -> None:
         """Make an Instance that does not run anew, of other images; what is in its volumes, or on
-        its way there, stays. The rest is as for `create`."""
+        its way there, stays."""
 
     def volume_folders(self, identity: str) -> Mapping[int, str]:
         """Where the host has the content of each volume of an Instance that does not run, by

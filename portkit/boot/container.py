@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from portkit.boot.blueprint import Blueprint
 from portkit.boot.patience import PATIENCE_S
 from portkit.boot.remains import found, remains
 from portkit.engines.docker import Docker
 from portkit.host import Host
-from portkit.model import AppSpec, Artifact, Facts, Form, Instance, Life
+from portkit.model import AppSpec, Form, Instance, Life
 from portkit.wire import labels
 
 
@@ -27,28 +28,15 @@ class Containers:
         """A lane of a Move that fails ends the waiting of the other one."""
         self._host.remote.halt.pause(seconds)
 
-    def create(
-        self,
-        artifact: Artifact,
-        held: Mapping[str, str],
-        spec: AppSpec,
-        identity: str,
-        facts: Facts,
-    ) -> Instance:
+    def create(self, made_from: Blueprint) -> Instance:
         """A container for each service; their restart policies stay `no` until `commit`."""
-        self._engine.create(held, spec, identity)
+        spec, identity = made_from.spec, made_from.identity
+        self._engine.create(made_from.held, spec, identity)
         return Instance(identity, spec.app, Form.IMAGE, self._host.name, "created")
 
-    def renew(
-        self,
-        artifact: Artifact,
-        held: Mapping[str, str],
-        spec: AppSpec,
-        identity: str,
-        facts: Facts,
-    ) -> None:
+    def renew(self, made_from: Blueprint) -> None:
         """New containers in place of the ones that are there."""
-        self._engine.renew(held, spec, identity)
+        self._engine.renew(made_from.held, made_from.spec, made_from.identity)
 
     def volume_folders(self, identity: str) -> Mapping[int, str]:
         """The engine's own folders."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from portkit.architecture import TABLE, Architecture
 from portkit.boot import console
+from portkit.boot.blueprint import Blueprint
 from portkit.boot.patience import PATIENCE_S
 from portkit.boot.remains import remains
 from portkit.engines.domain_xml import Domain, Forward, Kernel
@@ -21,7 +22,7 @@ from portkit.guest.config import encode_app, is_init_system
 from portkit.guest.several import GUEST_ADDRESS, places
 from portkit.health import runs_check
 from portkit.host import Host
-from portkit.model import AppSpec, Artifact, Facts, Form, Instance, Life, RunSpec, virtualises
+from portkit.model import AppSpec, Form, Instance, Life, RunSpec, virtualises
 
 # An emulated guest takes some seconds to power off after the app has ended.
 _FIRMWARE_S = 10.0
@@ -42,21 +43,15 @@ class Domains:
         """Close the connection to libvirt."""
         self._engine.close()
 
-    def create(
-        self,
-        artifact: Artifact,
-        held: Mapping[str, str],
-        spec: AppSpec,
-        identity: str,
-        facts: Facts,
-    ) -> Instance:
+    def create(self, made_from: Blueprint) -> Instance:
         """Make its disks on the host and define the domain; autostart stays off until `commit`."""
-        self._define(artifact, spec, identity, facts)
-        return Instance(identity, spec.app, Form.DISK, self._host.name, "created")
+        self._define(made_from)
+        name = made_from.spec.app
+        return Instance(made_from.identity, name, Form.DISK, self._host.name, "created")
 
-    def _define(
-        self, artifact: Artifact, spec: AppSpec, identity: str, facts: Facts, *, again: bool = False
-    ) -> None:
+    def _define(self, made_from: Blueprint, *, again: bool = False) -> None:
+        identity, facts = made_from.identity, made_from.facts
+        artifact, spec = made_from.artifact, made_from.spec
         volumes = [f"pkv{number}" for number in range(spec.volume_count)]
         architecture = TABLE[artifact.config.architecture]
         kvm = virtualises(facts, architecture.name)
@@ -99,18 +94,11 @@ class Domains:
             )
         )
 
-    def renew(
-        self,
-        artifact: Artifact,
-        held: Mapping[str, str],
-        spec: AppSpec,
-        identity: str,
-        facts: Facts,
-    ) -> None:
+    def renew(self, made_from: Blueprint) -> None:
         """The domain and its disks anew; the folders that its volumes are made of stay."""
-        self._refuse_running(identity)
-        self._engine.remove(identity)
-        self._define(artifact, spec, identity, facts, again=True)
+        self._refuse_running(made_from.identity)
+        self._engine.remove(made_from.identity)
+        self._define(made_from, again=True)
 
     def volume_folders(self, identity: str) -> Mapping[int, str]:
         """Folders beside its disks, which are there until the Move is over."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from portkit import transfer
+from portkit.delivery import Transfer
 from portkit.errors import PortkitError
 from portkit.model import Artifact, Form
-from portkit.move.ground import keep, kept
+from portkit.move.ground import Ground, keep, kept
 from portkit.move.marker import mark
 from portkit.move.step import FormStep
 from portkit.wire.json_types import JsonObject
@@ -49,6 +50,19 @@ class MakeDisk(FormStep):
         return cargo.source.disk(cargo.image, cargo.spec, cargo.store, self.ground.clock)
 
 
+def send(ground: Ground, artifact: Artifact) -> Transfer:
+    """Bring an Artifact to the target."""
+    cargo = ground.loaded
+    return transfer.send(
+        artifact,
+        cargo.store,
+        ground.target,
+        ground.clock.observer,
+        move=ground.plan.move,
+        parcels=cargo.source.parcels(cargo.store),
+    )
+
+
 class Send(FormStep):
     """The Artifact into the target's engine or Store, verified there."""
 
@@ -60,16 +74,9 @@ class Send(FormStep):
         return {"brought": mark(self.ground, "target", self.ground.target)}
 
     def do(self) -> JsonObject:
-        ground, cargo = self.ground, self.ground.loaded
+        ground = self.ground
         with ground.clock.phase("transfer"):
-            sent = transfer.send(
-                cargo.artifacts[self.form],
-                cargo.store,
-                ground.target,
-                ground.clock.observer,
-                move=ground.plan.move,
-                parcels=cargo.source.parcels(cargo.store),
-            )
+            sent = send(ground, ground.loaded.artifacts[self.form])
         # By the link's rate, a later prediction tells its time from that of what is done beside.
         return {
             "transfer": asdict(sent),

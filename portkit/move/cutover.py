@@ -15,9 +15,11 @@ from dataclasses import asdict
 from portkit import app as apps
 from portkit import boot, process, transfer
 from portkit.boot import vm_disks
+from portkit.boot.blueprint import Blueprint
 from portkit.errors import EngineError
 from portkit.host import Host
 from portkit.model import AppSpec, Artifact, Form, Live, LiveVolume, Severity
+from portkit.move.artifact_steps import send
 from portkit.move.described import describe
 from portkit.move.ground import Ground
 from portkit.move.marker import mark
@@ -160,16 +162,17 @@ class LastLayer(FormStep):
         blobs = [blob.digest for blob in made.blobs] if self.form is Form.DISK else []
         brought = mark(ground, "target", ground.target, blobs) if blobs else []
         with ground.clock.phase("last layer"):
-            transfer.send(
-                made,
-                cargo.store,
-                ground.target,
-                ground.clock.observer,
-                move=ground.plan.move,
-                parcels=cargo.source.parcels(cargo.store),
-            )
+            send(ground, made)
             with boot.runner(ground.target, self.form) as runner, process.uninterrupted():
-                runner.renew(made, holds, spec, ground.plan.move, cargo.facts)
+                runner.renew(
+                    Blueprint(
+                        identity=ground.plan.move,
+                        artifact=made,
+                        held=holds,
+                        spec=spec,
+                        facts=cargo.facts,
+                    )
+                )
                 if self.form is Form.DISK:
                     describe(ground, spec, made)
         # Of an image the Report says what was planned: which service runs which is in the Plan.

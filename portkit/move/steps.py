@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from portkit import boot, health, measure, process, transfer
+from portkit.boot.blueprint import Blueprint
 from portkit.errors import BootError
 from portkit.model import Form
 from portkit.move import cutover, pause
@@ -61,11 +62,13 @@ class Create(FormStep):
         ):
             runner.remove(plan.move)  # what a try that was killed left
             runner.create(
-                cargo.artifacts[self.form],
-                plan.holds,
-                cargo.spec,
-                plan.move,
-                cargo.facts,
+                Blueprint(
+                    identity=plan.move,
+                    artifact=cargo.artifacts[self.form],
+                    held=plan.holds,
+                    spec=cargo.spec,
+                    facts=cargo.facts,
+                )
             )
             if self.form is Form.DISK:
                 describe(ground, cargo.spec, cargo.artifacts[self.form])

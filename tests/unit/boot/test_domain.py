@@ -4,13 +4,22 @@ from typing import Any
 import pytest
 
 from portkit.architecture import AMD64
+from portkit.boot.blueprint import Blueprint
 from portkit.boot.domain import Domains, _kernel
 from portkit.engines.domain_xml import Domain, Kernel
 from portkit.engines.libvirt import Power
 from portkit.errors import ConflictError
 from portkit.guest.boot_partition import direct_line
-from portkit.model import Artifact, Form, Instance, Life, Machine, Mount
+from portkit.model import AppSpec, Artifact, Form, Instance, Life, Machine, Mount
 from tests.factories import FACTS, IMAGE, app_spec, spec
+
+MOVE = "pk-0123456789ab"
+
+
+def blueprint(wanted: AppSpec) -> Blueprint:
+    """Of a disk."""
+    disk = Artifact(Form.DISK, "sha256:" + "1" * 64, (IMAGE,), (), 0, 0)
+    return Blueprint(identity=MOVE, artifact=disk, held={}, spec=wanted, facts=FACTS)
 
 
 def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:
@@ -27,10 +36,9 @@ def test_volumes_are_disks_of_the_size_that_was_asked_for() -> None:
     domains: list[Domain] = []
     runner._engine = SimpleNamespace(create=domains.append)  # type: ignore[assignment]
     mounts = (Mount("volume", "/a"), Mount("tmpfs", "/t"), Mount("volume", "/b", "b"))
-    disk = Artifact(Form.DISK, "sha256:" + "1" * 64, (IMAGE,), (), 0, 0)
     for machine in (Machine(), Machine(volume_bytes=20 << 30)):
         wanted = app_spec(spec(mounts=mounts), machine=machine)
-        runner.create(disk, {}, wanted, "pk-0123456789ab", FACTS)
+        runner.create(blueprint(wanted))
     assert [row["volumes"] for row in asked] == [
         [{"name": f"pkv{number}", "bytes": size << 30} for number in range(2)] for size in (8, 20)
     ]
@@ -121,9 +129,6 @@ def test_a_guest_that_could_write_nothing(power: Power, wanted: Life) -> None:
     assert runner.life("pk-0123456789ab") == wanted
 
 
-MOVE = "pk-0123456789ab"
-
-
 class Recorded:
     """A Domains whose host and engine only remember what they were told."""
 
@@ -163,10 +168,9 @@ def test_its_volumes_are_made_of_folders_while_it_does_not_run() -> None:
     lot.runner.fill(MOVE, (0, 2))
     assert lot.did[-1] == ("instance.fill", None, [0, 2])
     runs = Recorded(running=True)
-    disk = Artifact(Form.DISK, "sha256:" + "1" * 64, (IMAGE,), (), 0, 0)
     for act in (
         lambda: runs.runner.fill(MOVE, [0]),
-        lambda: runs.runner.renew(disk, {}, app_spec(spec()), MOVE, FACTS),
+        lambda: runs.runner.renew(blueprint(app_spec(spec()))),
     ):
         with pytest.raises(ConflictError, match="of a running VM"):
             act()
@@ -175,9 +179,8 @@ def test_its_volumes_are_made_of_folders_while_it_does_not_run() -> None:
 
 def test_another_disk_is_put_below_what_has_arrived() -> None:
     lot = Recorded()
-    disk = Artifact(Form.DISK, "sha256:" + "1" * 64, (IMAGE,), (), 0, 0)
     wanted = app_spec(spec(mounts=(Mount("volume", "/a"),)))
-    lot.runner.renew(disk, {}, wanted, MOVE, FACTS)
+    lot.runner.renew(blueprint(wanted))
     (undefined, (verb, again, _), defined) = lot.did
     assert (undefined[0], verb, again, defined[0]) == (
         "undefine",

@@ -40,7 +40,7 @@ class Lot:
         runner = SimpleNamespace(
             volume_folders=lambda move: {0: "/i/data/0"},
             fill=lambda move, numbers: self.did.append(("fill", numbers)),
-            renew=lambda *args: self.did.append(("renew", args[0], args[3])),
+            renew=lambda new: self.did.append(("renew", new.artifact, new.identity)),
         )
 
         @contextmanager
