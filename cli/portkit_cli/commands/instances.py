@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 import click
 from rich.table import Table
@@ -18,14 +19,21 @@ from portkit.model import Form, Instance, ServiceState
 from portkit_cli.options import Messages, on_host, output
 from portkit_cli.render import clean, stdout
 
-_form = click.option(
-    "--form",
-    type=click.Choice([form.value for form in Form]),
-    help="Which form, if the App is on HOST in both.",
-)
 
-
-_service = click.argument("service", required=False)
+def _instance(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What names an Instance, or a service of it: INSTANCE [SERVICE] --on HOST [--form FORM]."""
+    for each in (
+        click.option(
+            "--form",
+            type=click.Choice([form.value for form in Form]),
+            help="Which form, if the App is on HOST in both.",
+        ),
+        on_host,
+        click.argument("service", required=False),
+        click.argument("instance"),
+    ):
+        command = each(command)
+    return command
 
 
 @contextmanager
@@ -79,10 +87,7 @@ def _service_state(service: ServiceState) -> str:
 
 
 @click.command()
-@click.argument("instance")
-@_service
-@on_host
-@_form
+@_instance
 @click.option(
     "--tail",
     type=click.IntRange(1, 100_000),
@@ -107,10 +112,7 @@ def logs(instance: str, service: str | None, host: str, form: str | None, tail: 
 
 
 @click.command()
-@click.argument("instance")
-@_service
-@on_host
-@_form
+@_instance
 def console(instance: str, service: str | None, host: str, form: str | None) -> None:
     """Print what INSTANCE writes from now on.
 
@@ -133,10 +135,7 @@ def _write(data: bytes) -> None:
 
 
 @click.command()
-@click.argument("instance")
-@_service
-@on_host
-@_form
+@_instance
 @click.option(
     "--time",
     "grace",
@@ -164,10 +163,7 @@ def stop(
 
 
 @click.command()
-@click.argument("instance")
-@_service
-@on_host
-@_form
+@_instance
 def start(instance: str, service: str | None, host: str, form: str | None) -> None:
     """Start INSTANCE again.
 
@@ -185,10 +181,7 @@ def start(instance: str, service: str | None, host: str, form: str | None) -> No
 
 
 @click.command()
-@click.argument("instance")
-@_service
-@on_host
-@_form
+@_instance
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--data", is_flag=True, help="Also remove the data that came with a running App.")
 def rm(
