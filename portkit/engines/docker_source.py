@@ -45,6 +45,26 @@ class DockerSource(Docker):
             )
         return seen
 
+    def see_again(self, kind: str, name: str, ids: Sequence[str]) -> Seen:
+        """The same while it moves: the containers that the Move has stopped, whatever else has that
+        name now. EngineError when one is not there any more, AppError when a project has more."""
+        from portkit.engines.described import look
+
+        self._these(ids)
+        with errors(self._host, f"look at the {kind}"):
+            seen = look.these(self._api, ids)
+            more = look.added(self._api, name, ids) if kind == "project" else []
+        assert seen is not None, "a Move stops one at least"
+        if more:
+            raise AppError(
+                "the App has changed since the Move began",
+                details=f"project {name[:200]} on {self._host} has more containers: "
+                f"{', '.join(each[:12] for each in more)[:500]}",
+                resolution="Remove them there, or roll the Move back: portkit rollback ID; "
+                "`portkit moves` lists the id.",
+            )
+        return seen
+
     def _unread(self, kind: str) -> EngineError:
         return EngineError(
             f"a running {kind} cannot be moved from Podman",

@@ -60,22 +60,20 @@ def source_of(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tupl
             machine = RunningVM(
                 host,
                 plan.app_source,
-                moving=True,
+                moving=plan.live.domain.id,
                 form=plan.forms[0],
                 keeps_running=plan.without_stop,
             )
             yield machine.app(), machine
         return
     if plan.live is not None:
-        # The source may be fenced by now: how it was before stands in the Plan.
-        policies = {each.service: each.restart for each in plan.live.containers}
         with connect(plan.source, observer) as host:
             running = Running(
                 host,
                 plan.app_source,
                 plan.reading.carry,
                 on_taken=plan.live.on_taken,
-                policies=policies,
+                moving=plan.live.containers,
             )
             yield running.app(), running
         return

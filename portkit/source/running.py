@@ -105,8 +105,9 @@ class Running(OnHost):
 
     carry: absolute paths of the host that travel with the App although they are bind mounts.
     on_taken: what becomes of its volumes where the target has one of that name, by their names; ""
-    is for all others. policies: the restart policy of each service,
-    where a Move has turned it off at the source.
+    is for all others. moving: its containers in a Move of it that has begun before: these are read,
+    and not what has its name now. Their restart policies may be off by then, and those from before
+    count.
     """
 
     forms = (Form.IMAGE,)
@@ -118,11 +119,13 @@ class Running(OnHost):
         carry: Sequence[str] = (),
         *,
         on_taken: Mapping[str, OnTaken] | None = None,
-        policies: Mapping[str, str] | None = None,
+        moving: Sequence[LiveContainer] = (),
     ) -> None:
         super().__init__(host)
         self._what, self._carry = what, tuple(carry)
-        self._policies, self._on_taken = policies or {}, dict(on_taken or {})
+        self._on_taken = dict(on_taken or {})
+        self._ids = tuple(each.id for each in moving)
+        self._policies = {each.service: each.restart for each in moving}
         self._seen: Seen | None = None
         self._binds: list[Bind] = []
         self._bases: list[Artifact] = []
@@ -133,8 +136,9 @@ class Running(OnHost):
         kind, name = _parsed(self._what)
         self._bases = []
         with _engine(self.host) as engine:
-            seen = self._seen = engine.see(kind, name)
-            shown = _shown(seen, kind, name)
+            again = self._ids
+            seen = engine.see_again(kind, name, again) if again else engine.see(kind, name)
+            self._seen, shown = seen, _shown(seen, kind, name)
             self._binds = _binds(engine, seen)
             placed = place(shown.document, self._binds, self._carry)
             found = hindrances(seen, engine.users_of)

@@ -57,9 +57,9 @@ class RunningVM:
     that its disk was made of, and what is in the file systems of its volumes' disks becomes the
     engine's volumes.
 
-    what: vm:NAME, the name of the App or the id of the VM. moving: whether a Move of it has begun
-    before, which has fenced it. form: as `require` is told. keeps_running: it is to go on running
-    while it moves.
+    what: vm:NAME, the name of the App or the id of the VM. moving: the id of the VM where a Move of
+    it has begun before, which has fenced it. form: as `require` is told. keeps_running: it is to go
+    on running while it moves.
     """
 
     forms: tuple[Form, ...] = (Form.DISK,)
@@ -69,7 +69,7 @@ class RunningVM:
         host: Host,
         what: str,
         *,
-        moving: bool = False,
+        moving: str = "",
         form: Form = Form.DISK,
         keeps_running: bool = False,
     ) -> None:
@@ -109,6 +109,8 @@ class RunningVM:
         )
 
     def _identity(self, engine: LibvirtSource) -> str:
+        if self._moving:
+            return self._moving
         name = self._what.partition(":")[2]
         rows = engine.instances()
         named = [each for each in rows if name in (each.id, each.app)]

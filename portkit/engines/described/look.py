@@ -4,17 +4,16 @@ reads."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import docker.errors
 
-from portkit.engines import docker_state
+from portkit.engines.described import twins
 from portkit.engines.described.answers import CONTAINER, Config, Container, Part
 from portkit.engines.described.project import Network, Seen, Volume
 from portkit.engines.described.reading import Engine
 from portkit.engines.docker_client import Malformed, Row, read, read_all
-from portkit.engines.marks import ours
 from portkit.engines.patience import Patient
 from portkit.wire import labels
 
@@ -39,32 +38,47 @@ class _Change(Part):
 
 def container(api: Patient, name: str) -> Seen | None:
     """One container, by its name or id, or by its App's name where portkit made it; None where
-    there is none."""
+    there is none. AppError where that name has several."""
     try:
-        row = api.inspect_container(name)
+        return _seen(api, [api.inspect_container(name)])
     except docker.errors.NotFound:
         made = _made_of(api, name)
-        return _seen(api, [api.inspect_container(made[0])]) if len(made) == 1 else None
-    return _seen(api, [row])
+    found = twins.current(made, name)
+    if len(found) > 1:
+        raise twins.several(found, name)
+    return these(api, [row.Id for row in found])
 
 
 def project(api: Patient, name: str) -> Seen | None:
     """The containers of a compose project, or of an App that portkit put here, in the order in
-    which they were made; None where there are none."""
-    rows = read_all(Row, api.containers(all=True, filters={"label": f"{_PROJECT}={name}"}))
-    lasting = [row.Id for row in rows if row.Labels.get(_ONE_OFF, "False") != "True"]
-    inspected = [api.inspect_container(each) for each in lasting or _made_of(api, name)]
+    which they were made; None where there are none. AppError where several Apps have that name."""
+    return these(api, [row.Id for row in twins.current(_rows_of(api, name), name)])
+
+
+def these(api: Patient, ids: Sequence[str]) -> Seen | None:
+    """The containers of these ids, in the order in which they were made; None for no ids."""
+    inspected = [api.inspect_container(each) for each in ids]
     inspected.sort(key=lambda row: str(row.get("Created", "")))
     return _seen(api, inspected) if inspected else None
 
 
-def _made_of(api: Patient, app: str) -> list[str]:
-    """The ids of the containers that portkit made of an App: one that is alone has no labels of
-    compose's. Those that have moved away are left out where others run."""
+def added(api: Patient, name: str, known: Collection[str]) -> list[str]:
+    """The containers that a project has beside these: their ids."""
+    return twins.added(_rows_of(api, name), known)
+
+
+def _rows_of(api: Patient, name: str) -> list[Row]:
+    """All containers of a project, or of an App of that name."""
+    rows = read_all(Row, api.containers(all=True, filters={"label": f"{_PROJECT}={name}"}))
+    lasting = [row for row in rows if row.Labels.get(_ONE_OFF, "False") != "True"]
+    # One that is alone has no labels of compose's.
+    return list({row.Id: row for row in (*lasting, *_made_of(api, name))}.values())
+
+
+def _made_of(api: Patient, app: str) -> list[Row]:
+    """The containers that portkit made of an App."""
     rows = read_all(Row, api.containers(all=True, filters={"label": f"{labels.APP}={app}"}))
-    mine = [row for row in rows if ours(row.Labels.get(labels.MOVE, ""), app)]
-    running = [row for row in mine if docker_state.runs(row.State)]
-    return [row.Id for row in running or mine]
+    return [row for row in rows if twins.move_of(row)]
 
 
 def _seen(api: Patient, rows: Iterable[Any]) -> Seen:

@@ -17,7 +17,7 @@ class Recorded:
     """An engine that answers what was recorded."""
 
     def __init__(self, said: Said) -> None:
-        self._said = said
+        self._said = {"containers": [], **said}
 
     def __getattr__(self, how: str) -> Any:
         def answer(*args: str, **_: object) -> Any:
