@@ -143,11 +143,18 @@ class Host:
     def _forwarded(self, name: str, remote: str) -> Path:
         if self._session is None:
             return Path(remote)
+        self._renewed(self._session)
         if name not in self._sockets:
             local = self._session.folder / name
             self._session.forward(str(local), remote)
             self._sockets[name] = local
         return self._sockets[name]
+
+    def _renewed(self, session: Session) -> None:
+        """A connection that has ended since the last call, days ago perhaps, is made anew with its
+        forwards, and so are the locks that it held."""
+        if session.ended:
+            self.remote.renew()
 
     @property
     def by_ssh(self) -> bool:
@@ -192,6 +199,7 @@ class Host:
         host reaches."""
         if self._session is None:
             return address, port
+        self._renewed(self._session)
         return self._session.forward_port(port, address)
 
 
@@ -222,7 +230,8 @@ def _connected(
         stack.callback(session.close)
         observer.message(f"{name} is {session.describe()}")
         command = "exec " + shlex.join(["sh", "-c", _AS_ROOT, "sh", BOOT])
-        remote = Remote(lambda: session.start(command), observer, session.said, endpoint.engine)
+        engine = endpoint.engine
+        remote = Remote(lambda: session.start(command), observer, session.said, engine, name)
         yield Host(name, session, remote, keep=keep)
 
 

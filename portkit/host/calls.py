@@ -146,9 +146,12 @@ class Remote:
         observer: Observer,
         stderr: Callable[[], str],
         engine: str = "",
+        name: str = "",
     ) -> None:
-        """engine: the socket that is to be used there, "" for the one that is found."""
+        """engine: the socket that is to be used there, "" for the one that is found. name: of the
+        host, for what is said of a broken connection."""
         self.engine = engine
+        self._name = name
         self._start = start
         self._observer = observer
         self._stderr = stderr
@@ -242,9 +245,10 @@ class Remote:
                 details=details,
                 resolution="Install python3 3.9 or newer on the host.",
             )
-        return TransferError(
-            brief, details=details or "the connection ended", resolution="Try again."
-        )
+        details = details or "the connection ended"
+        if self._name:
+            details = f"{self._name}: {details}"
+        return TransferError(brief, details=details, resolution="Try again.")
 
     def _row(self, payload: bytes) -> JsonObject:
         with self._speaking():
@@ -283,6 +287,13 @@ class Remote:
             self.halt.check()
             self._whole()
             return self._run(verb, args, send, _Taking(receive, most))
+
+    def renew(self) -> None:
+        """Make the connection anew after it was found to have ended, with all that holds for it."""
+        with self._one:
+            self.halt.check()
+            self.lost = True
+            self._whole()
 
     def _whole(self) -> None:
         """Make the connection anew where the last call left none that can be used."""

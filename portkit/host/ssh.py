@@ -147,9 +147,14 @@ class Session:
         self._wait()
         self.counters()  # it may end before anyone asks: what counts must not change then
 
+    @property
+    def ended(self) -> bool:
+        """Whether the master has ended: nothing answers at the forwarded sockets any more."""
+        return self._master.poll() is not None
+
     def _answers(self) -> bool:
         """Whether the master is there: without it ssh would connect by itself, uncounted."""
-        if self._master.poll() is not None:
+        if self.ended:
             return False
         return process.run(self._ssh("-O", "check"), timeout=20, check=False).code == 0
 

@@ -75,8 +75,9 @@ class Confirm(FormStep):
                 up_after_restart(ground, self.form)
             except (HostError, TransferError, EngineError) as error:
                 if not said:  # it may last for hours
+                    seen = f"{error.brief} ({error.details})" if error.details else error.brief
                     ground.clock.observer.message(
-                        f"whether the App runs on {ground.plan.target} is not known: {error.brief}"
+                        f"whether the App serves on {ground.plan.target} is not known: {seen}"
                     )
                 said = True
             else:

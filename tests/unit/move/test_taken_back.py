@@ -307,7 +307,7 @@ def test_while_a_move_waits_to_be_kept_its_app_serves(monkeypatch: pytest.Monkey
     waits = there.step("confirm", told=lambda pause: next(looks) > 4)
     monkeypatch.setattr(pause, "wait_for", lambda *_: None)
     real = pause.up_after_restart
-    errors: list[Exception] = [HostError("no route"), HostError("no route")]
+    errors: list[Exception] = [HostError("no route"), HostError("no route", details="old")]
 
     def look(*args: Any) -> None:
         if errors:
@@ -318,7 +318,7 @@ def test_while_a_move_waits_to_be_kept_its_app_serves(monkeypatch: pytest.Monkey
     waits.do()
     assert there.did == ["stopped", "up"]
     assert [text for text in there.heard.messages if "no route" in text] == [
-        "whether the App runs on new is not known: no route"
+        "whether the App serves on new is not known: no route (old)"
     ]
 
 
