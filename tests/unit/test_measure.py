@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -130,7 +130,7 @@ def test_urls() -> None:
 
 
 @contextmanager
-def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
+def listening(talk: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
     """A listener that does to every connection what `talk` says; its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -140,7 +140,6 @@ def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[tuple[str, int
                     taken, _ = listener.accept()
                     with taken, contextlib.suppress(OSError):
                         taken.settimeout(5)
-                        taken.recv(4096)
                         talk(taken)
 
         thread = threading.Thread(target=serve)
@@ -150,6 +149,18 @@ def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[tuple[str, int
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
+
+
+def raw_server(
+    talk: Callable[[socket.socket], None],
+) -> AbstractContextManager[tuple[str, int]]:
+    """The same, once a request has come."""
+
+    def answer(taken: socket.socket) -> None:
+        taken.recv(4096)
+        talk(taken)
+
+    return listening(answer)
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -382,8 +393,7 @@ def certified(folder: Path) -> Path:
     return folder
 
 
-@contextmanager
-def tls_server(folder: Path) -> Iterator[tuple[str, int]]:
+def tls_server(folder: Path) -> AbstractContextManager[tuple[str, int]]:
     """An app that speaks TLS with app.pem of the folder; its address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "app.pem", folder / "app.key")
@@ -393,23 +403,7 @@ def tls_server(folder: Path) -> Iterator[tuple[str, int]]:
             secure.recv(4096)
             secure.sendall(HEAD + b"Content-Length: 4\r\n\r\nshop")
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    taken, _ = listener.accept()
-                    with taken, contextlib.suppress(OSError):
-                        taken.settimeout(5)
-                        talk(taken)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
+    return listening(talk)
 
 
 def test_https_by_a_ca_of_ones_own(tmp_path: Path) -> None:
