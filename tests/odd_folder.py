@@ -4,7 +4,24 @@ import os
 import socket
 from pathlib import Path
 
+import pytest
+
+from portkit.remote import instances, volume_disk
+
 ACL = "0200000001000700ffffffff02000500e803000004000500ffffffff10000700ffffffff20000000ffffffff"
+
+
+def disk_of(folder: Path, place: Path) -> Path:
+    """The folder, filled here, as the disk of a volume."""
+    folder.mkdir()
+    try:
+        fill(folder)
+    except OSError as error:
+        pytest.skip(f"this file system cannot hold all of it: {error}")
+    disk = place / "disk.raw"
+    row: dict[str, object] = {"name": "pkv0", "bytes": 300 << 20, "folder": str(folder)}
+    volume_disk.make(disk, row, place, instances.run_tool)
+    return disk
 
 
 def fill(folder: Path) -> None:

@@ -3,8 +3,6 @@
 import os
 import socket
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from portkit.errors import HostError, TransferError
 from portkit.host import connect, ssh
 from portkit.host.endpoint import Endpoint
 from portkit.host.ssh import _OPTIONS, Counters, Session, failure, tcp_counters
+from tests.unit.umasks import umask
 
 # OpenSSH 9.2, word for word.
 UNKNOWN = """\
@@ -53,15 +52,6 @@ def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path / "argv"
-
-
-@contextmanager
-def umask(value: int) -> Iterator[None]:
-    before = os.umask(value)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 # hostile inputs 26, 29: whatever the user's own file says

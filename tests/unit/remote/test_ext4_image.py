@@ -17,9 +17,6 @@ from portkit.remote import (
     ext4_blocks,
     ext4_image,
     ext4_journal,
-    instances,
-    store,
-    volume_disk,
     volumes,
 )
 from portkit.remote import volume_stream as stream
@@ -28,15 +25,10 @@ from portkit.remote.volume_tree import Root
 from portkit.wire import tree
 from portkit.wire.frames import RemoteError
 from portkit.wire.tree import Row
-from tests.odd_folder import fill
+from tests import odd_folder
 
+pytestmark = pytest.mark.usefixtures("root")
 Rows = dict[bytes, Row]
-
-
-@pytest.fixture(autouse=True)
-def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "ROOT", tmp_path / "store")
-    monkeypatch.setattr(store, "TEMPORARY", [])
 
 
 def rows_of(opened: volumes.Tree) -> Rows:
@@ -108,14 +100,8 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="other owners and devices need root")
 def test_a_volume_s_disk_is_read_as_the_folder_that_it_was_made_of(tmp_path: Path) -> None:
-    folder, disk = tmp_path / "content", tmp_path / "disk.raw"
-    folder.mkdir()
-    try:
-        fill(folder)
-    except OSError as error:
-        pytest.skip(f"this file system cannot hold all of it: {error}")
-    row: dict[str, object] = {"name": "pkv0", "bytes": 300 << 20, "folder": str(folder)}
-    volume_disk.make(disk, row, tmp_path, instances.run_tool)
+    folder = tmp_path / "content"
+    disk = odd_folder.disk_of(folder, tmp_path)
     there = rows_of(Root(str(folder)))
     here = on_disk(disk)
     assert_equal(here, there)

@@ -17,18 +17,15 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(store, "ROOT", tmp_path / "store")
-    monkeypatch.setattr(store, "TEMPORARY", [])
-    monkeypatch.setattr(instances, "ROOT", tmp_path / "instances")
-    monkeypatch.setattr(gc, "_PROC", tmp_path / "proc")
-    (tmp_path / "proc").mkdir()
+def here(root: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(gc, "_PROC", root / "proc")
+    (root / "proc").mkdir()
 
     def no_engine() -> Any:
         raise RemoteError("EngineError", "no engine")
 
     monkeypatch.setattr(images, "every", no_engine)
-    return Store(tmp_path / "store")
+    return Store(store.ROOT)
 
 
 def collect(monkeypatch: pytest.MonkeyPatch, later: float = 2 * HOUR, **more: bool) -> list[str]:

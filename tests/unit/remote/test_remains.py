@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from portkit.remote import engine, gc, instances, leases, remains, store
+from portkit.remote import engine, gc, instances, leases, remains
 from portkit.store import Store
 from tests.unit.fake_engine import FakeEngine, fake_engine
 
@@ -18,17 +18,13 @@ HELD = "portkit/held:" + "0" * 32
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+def host(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
     """A folder, a volume and a held image of each of three Moves: one that was killed, one whose
     Instance runs, one that is at work."""
-    monkeypatch.setattr(store, "ROOT", tmp_path / "store")
-    monkeypatch.setattr(store, "TEMPORARY", [])
-    monkeypatch.setattr(instances, "ROOT", tmp_path / "instances")
-    monkeypatch.setattr(leases, "ROOT", tmp_path / "moves")
-    monkeypatch.setattr(gc, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(gc, "_PROC", root / "proc")
     for name in ("proc", "moves"):
-        (tmp_path / name).mkdir()
-    Store(tmp_path / "store").put_bytes(b"makes it")
+        (root / name).mkdir()
+    Store(root / "store").put_bytes(b"makes it")
     marker = {"id": MOVES, "app": "shop", "role": "target", "needs": [], "brought": []}
     marker.update({"hold": "", "about": {}, "ports": []})
     (leases.ROOT / f"{MOVES}.json").write_text(json.dumps(marker))
@@ -38,13 +34,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine
         folder.mkdir(parents=True)
         (folder / "app").write_text("shop")
         (folder / "config.raw").write_text("secret")
-        data = tmp_path / f"volume-{identity}"
+        data = root / f"volume-{identity}"
         data.mkdir()
         labels = {"portkit.move": identity, "portkit.app": "shop"}
         volumes.append({"Name": f"v-{identity}", "Labels": labels, "Mountpoint": str(data)})
         networks.append({"Id": f"i-{identity}", "Name": f"n-{identity}", "Labels": labels})
-    (tmp_path / f"volume-{RUNS}" / "data").write_text("x")
-    with fake_engine(tmp_path) as made:
+    (root / f"volume-{RUNS}" / "data").write_text("x")
+    with fake_engine(root) as made:
         monkeypatch.setattr(engine, "SOCKET", str(made.socket))
         tags = [f"{HELD}-{identity[3:]}" for identity in (LEFT, RUNS, MOVES)]
         runs = {"Id": "c", "Labels": {"portkit.move": RUNS}, "Image": tags[1]}
@@ -121,15 +117,13 @@ def test_gc_keeps_a_folder_that_is_in_use(
     assert f"instance {LEFT}" not in collect(monkeypatch, domains=None)
 
 
-def test_only_what_qemu_opens_is_its_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_qemu_opens_is_its_users(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `base` and `kit` name is removed by root: nobody else may write them."""
-    monkeypatch.setattr(store, "ROOT", tmp_path / "store")
-    monkeypatch.setattr(instances, "ROOT", tmp_path / "instances")
     monkeypatch.setattr(instances, "qemu_owner", lambda: (os.getuid(), os.getgid()))
     monkeypatch.setattr(instances, "run_tool", lambda argv, *_: Path(argv[-1]).touch())
     given: list[str] = []
     monkeypatch.setattr(instances.os, "chown", lambda path, *_: given.append(Path(path).name))
-    blob = Store(tmp_path / "store").put_bytes(b"disk")
+    blob = Store(root / "store").put_bytes(b"disk")
     volumes = [{"name": "pkv0", "bytes": 4096}]
     args = {"id": LEFT, "app": "shop", "disk": blob.digest, "config": "eA==", "volumes": volumes}
     folder = Path(instances.create({**args, "kit": [blob.digest]}, None)["dir"])

@@ -10,7 +10,7 @@ import pytest
 
 from portkit import process
 from portkit.errors import ToolError
-from portkit.remote import gc, instances, leases, moves, staging, store
+from portkit.remote import gc, instances, moves, staging
 from portkit.wire.frames import RemoteError
 
 MOVE: dict[str, Any] = {"id": "pk-0123456789ab"}
@@ -18,12 +18,8 @@ BASE = "1" * 64 + ".raw"
 
 
 @pytest.fixture
-def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def instance(root: Path) -> Path:
     """The folder of an Instance with two volumes of 32 MiB."""
-    monkeypatch.setattr(store, "ROOT", tmp_path / "store")
-    monkeypatch.setattr(store, "TEMPORARY", [])
-    monkeypatch.setattr(leases, "ROOT", tmp_path / "moves")
-    monkeypatch.setattr(instances, "ROOT", tmp_path / "instances")
     folder = instances.ROOT / MOVE["id"]
     folder.mkdir(parents=True)
     for number in range(2):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from portkit import process
-from portkit.remote import instances, leases, staging, store, vm_disks
+from portkit.remote import instances, staging, store, vm_disks
 from portkit.wire.frames import RemoteError
 
 MOVE = {"id": "pk-0123456789ab"}
@@ -17,12 +17,8 @@ BASE = "a" * 64 + ".raw"
 
 
 @pytest.fixture
-def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def instance(root: Path) -> Path:
     """The folder of an Instance with one volume."""
-    monkeypatch.setattr(store, "ROOT", tmp_path / "store")
-    monkeypatch.setattr(store, "TEMPORARY", [])
-    monkeypatch.setattr(leases, "ROOT", tmp_path / "moves")
-    monkeypatch.setattr(instances, "ROOT", tmp_path / "instances")
     folder = instances.ROOT / MOVE["id"]
     folder.mkdir(parents=True)
     (instances.ROOT / "base").mkdir()

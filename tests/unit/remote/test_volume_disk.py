@@ -11,18 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portkit import process
-from portkit.remote import engine, instances, store, volume_disk
+from portkit.remote import engine, instances, volume_disk
 from portkit.wire.frames import RemoteError
-from tests.odd_folder import ACL, fill
+from tests import odd_folder
+from tests.odd_folder import ACL
 from tests.unit.fake_engine import fake_engine
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of portkit on the host."""
-    monkeypatch.setattr(store, "ROOT", tmp_path / "store")
-    monkeypatch.setattr(store, "TEMPORARY", [])
-    return tmp_path
 
 
 def debugfs(disk: Path, command: str) -> bytes:
@@ -94,14 +87,8 @@ def in_folder(path: bytes) -> list[object]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="other owners and devices need root")
 def test_all_of_a_folder_is_on_the_disk(root: Path) -> None:
-    folder, disk = root / "content", root / "disk.raw"
-    folder.mkdir()
-    try:
-        fill(folder)
-    except OSError as error:
-        pytest.skip(f"this file system cannot hold all of it: {error}")
-    row: dict[str, object] = {"name": "pkv0", "bytes": 300 << 20, "folder": str(folder)}
-    volume_disk.make(disk, row, root, instances.run_tool)
+    folder = root / "content"
+    disk = odd_folder.disk_of(folder, root)
     process.run(["e2fsck", "-fn", disk])
     top = os.fsencode(folder)
     wanted = {b"": in_folder(top)}

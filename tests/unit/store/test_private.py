@@ -3,8 +3,6 @@
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,15 +11,7 @@ from portkit.errors import PortkitError, VerifyError
 from portkit.model import Artifact, Form, ImageConfig
 from portkit.store import Store
 from portkit.wire.sparse import copy_sparse
-
-
-@contextmanager
-def umask(value: int) -> Iterator[None]:
-    before = os.umask(value)
-    try:
-        yield
-    finally:
-        os.umask(before)
+from tests.unit.umasks import umask
 
 
 def use(store: Store, folder: Path) -> None:
