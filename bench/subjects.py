@@ -59,6 +59,24 @@ _DOMAINS = (
 _START_S = 180.0
 
 
+def project(name: str, service: Mapping[str, object]) -> str:
+    """A compose file with a service of the base image, and a volume for it."""
+    services = {"web": {"image": TAG, **service}}
+    return json.dumps({"name": name, "services": services, "volumes": {"data": {}}})
+
+
+def serving(server: str, port: int, settings: Mapping[str, object]) -> dict[str, object]:
+    """The service of a server in Perl that keeps its data in that volume. settings: its
+    `x-portkit`."""
+    return {
+        "command": ["perl", "-e", server.replace("$", "$$")],
+        "ports": [f"{port}:80"],
+        "restart": "always",
+        "volumes": ["data:/data"],
+        "x-portkit": dict(settings),
+    }
+
+
 class Subject(Protocol):
     """words: as `portkit move` is told of it. patience_s: how long it may take to answer after its
     start. decoys: on both hosts."""
@@ -178,20 +196,11 @@ class Vm:
             if stopped.code != 0:
                 raise RuntimeError(f"the other VM was not stopped: {stopped.stderr[-1500:]!r}")
         if not hosts.on(hosts.SOURCE, _DOMAINS).strip():
-            service = {
-                "command": ["perl", "-e", self.server.replace("$", "$$")],
-                "ports": [f"{PORT}:80"],
-                "restart": "always",
-                "volumes": ["data:/data"],
-                "x-portkit": dict(self.settings),
-            }
-            self._make(run, hosts.SOURCE, VM, service)
+            self._make(run, hosts.SOURCE, VM, serving(self.server, PORT, self.settings))
 
     def _make(self, run: Run, host: str, name: str, service: Mapping[str, object]) -> None:
-        services = {"web": {"image": TAG, **service}}
-        document = {"name": name, "services": services, "volumes": {"data": {}}}
         with tempfile.TemporaryDirectory(prefix="portkit-subject-") as folder:
-            (Path(folder) / "compose.yaml").write_text(json.dumps(document))
+            (Path(folder) / "compose.yaml").write_text(project(name, service))
             words = ("--form", "disk", "--from", f"lab:{hosts.SOURCE}", "--to")
             made = run("move", folder, *words, f"lab:{host}", "--progress", "plain")
         if made.code != 0:

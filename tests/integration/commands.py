@@ -5,11 +5,13 @@ import json
 import os
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.decoys import beside
+from bench.subjects import project
 from portkit import lab as lab_room
 from portkit import process
 from portkit.lab import Lab
@@ -62,6 +64,22 @@ def moved(app: str | Path, target: str, store: Path, *more: str) -> Iterator[dic
         yield report
     finally:
         portkit("rm", "--yes", report["move"], "--on", f"lab:{target}", store=store)
+
+
+@contextmanager
+def machine(
+    name: str, service: Mapping[str, object], host: str, *, folder: Path, store: Path
+) -> Iterator[str]:
+    """The id of a VM that portkit made on a host, with decoys beside it. service: as of
+    `bench.subjects.project`."""
+    (folder / "compose.yaml").write_text(project(name, service))
+    words = ("--form", "disk", "--from", "lab:alpha", "--to", f"lab:{host}", "--output", "json")
+    move = json.loads(portkit("move", str(folder), *words, store=store).text)["move"]
+    try:
+        with beside(name):
+            yield move
+    finally:
+        portkit("rm", "--yes", "--data", move, "--on", f"lab:{host}", store=store)
 
 
 @contextmanager

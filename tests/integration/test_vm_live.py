@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.decoys import beside
+from bench.subjects import serving
 from portkit import process
 from portkit.lab import Lab
+from tests.integration import commands
 from tests.integration.commands import PORTKIT, ROOT, ask, on, ours, portkit, told
 from tests.integration.counter import PORT, SERVER
 
@@ -26,21 +27,9 @@ LIVE = ("move", "vm:tally", "--from", "lab:alpha", "--to", "lab:beta", "--live")
 @pytest.fixture
 def machine(lab: Lab, store: Path, tmp_path: Path) -> Iterator[str]:
     """The VM on alpha, by its id. Its processor is one that both hosts have."""
-    service = {
-        "image": "debian:bookworm-slim",
-        "command": ["perl", "-e", SERVER.replace("$", "$$")],
-        "ports": [f"{PORT}:80"],
-        "restart": "always",
-        "volumes": ["data:/data"],
-        "x-portkit": {"volume": "64m", "cpu_model": "Nehalem"},
-    }
-    document = {"name": "tally", "services": {"web": service}, "volumes": {"data": {}}}
-    (tmp_path / "compose.yaml").write_text(json.dumps(document))
-    words = ("--form", "disk", "--from", "lab:alpha", "--to", "lab:alpha", "--output", "json")
-    report = json.loads(portkit("move", str(tmp_path), *words, store=store).text)
-    with beside("tally"):
-        yield report["move"]
-    portkit("rm", "--yes", "--data", report["move"], "--on", "lab:alpha", store=store)
+    service = serving(SERVER, PORT, {"volume": "64m", "cpu_model": "Nehalem"})
+    with commands.machine("tally", service, "alpha", folder=tmp_path, store=store) as move:
+        yield move
 
 
 def add(lab: Lab, name: str) -> int:

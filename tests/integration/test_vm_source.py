@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.decoys import beside
+from bench.subjects import serving
 from portkit.lab import Lab
+from tests.integration import commands
 from tests.integration.commands import ask, on, ours, portkit, restarted, wait_for
 
 pytestmark = pytest.mark.lab
@@ -38,23 +39,9 @@ WORD = "kept-beside-the-vm"
 @pytest.fixture
 def machine(lab: Lab, store: Path, tmp_path: Path) -> Iterator[str]:
     """The VM on beta, by its id."""
-    service = {
-        "image": "debian:bookworm-slim",
-        "command": ["perl", "-e", SERVER.replace("$", "$$")],
-        "environment": {"WORD": WORD},
-        "ports": [f"{PORT}:80"],
-        "restart": "always",
-        "volumes": ["data:/data"],
-        "x-portkit": {"volume": "64m"},
-    }
-    document = {"name": "diary", "services": {"web": service}, "volumes": {"data": {}}}
-    (tmp_path / "compose.yaml").write_text(json.dumps(document))
-    words = ("--form", "disk", "--from", "lab:alpha", "--to", "lab:beta", "--output", "json")
-    report = json.loads(portkit("move", str(tmp_path), *words, store=store).text)
-    # Its source is started again, and the decoy on it that runs with it.
-    with beside("diary", restarted=True):
-        yield report["move"]
-    portkit("rm", "--yes", "--data", report["move"], "--on", "lab:beta", store=store)
+    service = serving(SERVER, PORT, {"volume": "64m"}) | {"environment": {"WORD": WORD}}
+    with commands.machine("diary", service, "beta", folder=tmp_path, store=store) as move:
+        yield move
 
 
 def told(lab: Lab, name: str, path: str = "/") -> str:
