@@ -26,7 +26,7 @@ from portkit.move.marker import mark
 from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, VOLUMES
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import require_unused
-from portkit.move.up import up_again, up_since
+from portkit.move.up import up_again
 from portkit.progress import Observer
 from portkit.report import adapter
 from portkit.source.origin import Origin, origin
@@ -323,27 +323,24 @@ def settle(observer: Observer, there: Origin) -> None:
 
 
 def up_after_restart(ground: Ground, form: Form) -> None:
-    """Start the form on the target where it does not run any more: its host does not start it by
-    itself yet, and may have been restarted since the boot. ConflictError when somebody has started
-    the App at its source since.
-
-    Nothing where this process has booted it and its host was not restarted: it has ended by itself.
-    """
-    # First: a connection that has broken is made anew by it, and so is the way to the engine.
-    since = up_since(ground.target)
+    """Start the form on the target where it does not run any more, whatever has ended it: its host
+    does not start it by itself yet, and may have been restarted since the boot, or only its engine.
+    BootError when it does not stay up, ConflictError as for `start_again`."""
     with boot.runner(ground.target, form) as runner:
-        if runner.life(ground.plan.move).running:
-            return
-        booted = ground.results.result(f"boot {form}").get("up_since")
-        if ground.from_start and since == booted:
-            return
-        with origin_of(ground) as there:
-            there.require_stopped()
-        require_unused(ground, starts_again=True)
-        ground.clock.observer.message(
-            f"the App does not run on {ground.target.name} any more; it is started there again"
-        )
-        up_again(ground, form, runner)
+        if not runner.life(ground.plan.move).running:
+            start_again(ground, form, runner)
+
+
+def start_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
+    """Start what has ended on the target. ConflictError when somebody has started the App at its
+    source since."""
+    with origin_of(ground) as there:
+        there.require_stopped()
+    require_unused(ground, starts_again=True)
+    ground.clock.observer.message(
+        f"the App does not run on {ground.target.name} any more; it is started there again"
+    )
+    up_again(ground, form, runner)
 
 
 def require_stopped(ground: Ground) -> None:

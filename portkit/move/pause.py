@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
-from portkit.errors import EngineError, HostError, TransferError
-from portkit.model import Foreseen
+from portkit import boot
+from portkit.errors import EngineError, HostError, PortkitError, TransferError
+from portkit.model import Foreseen, Form
 from portkit.move import foresee
-from portkit.move.cutover import copy_of, live_of, up_after_restart
+from portkit.move.cutover import copy_of, live_of, start_again
 from portkit.move.ground import Ground
 from portkit.move.plan import Pause
 from portkit.move.step import FormStep
 from portkit.move.taken import require_unused
+from portkit.move.up import up_since
 from portkit.volumes import Pass, predicted_last_s
 from portkit.wire.json_types import JsonObject
 
@@ -68,21 +71,52 @@ class Confirm(FormStep):
             f"the App runs on {ground.plan.target}; to keep it there: portkit commit {move}; to "
             f"roll back: portkit rollback {move} --discard-writes"
         )
-        said = False
+        said: set[str] = set()  # since all was well: it may last for hours
+        kept = _Kept(ground, self.form, ground.results.result(f"boot {self.form}").get("up_since"))
         while not ground.results.told(Pause.COMMIT):
             wait_for(ground, Pause.COMMIT, _CONFIRM_S)
             try:
-                up_after_restart(ground, self.form)
+                brief = news = kept.look()
             except (HostError, TransferError, EngineError) as error:
-                if not said:  # it may last for hours
-                    seen = f"{error.brief} ({error.details})" if error.details else error.brief
-                    ground.clock.observer.message(
-                        f"whether the App serves on {ground.plan.target} is not known: {seen}"
-                    )
-                said = True
-            else:
-                said = False
+                brief, news = error.brief, _not_known(ground, error)
+            if not news:
+                said.clear()
+            elif brief not in said:
+                ground.clock.observer.message(news)
+                said.add(brief)
         return {}
+
+
+def _not_known(ground: Ground, error: PortkitError) -> str:
+    seen = f"{error.brief} ({error.details})" if error.details else error.brief
+    return f"whether the App serves on {ground.plan.target} is not known: {seen}"
+
+
+@dataclass
+class _Kept:
+    """The App on the target, until the Move is told to keep it there. since: the start of its host
+    in which it ran."""
+
+    ground: Ground
+    form: Form
+    since: str | None
+
+    def look(self) -> str:
+        """Start it again where its host was restarted. What there is to report, "" while all is
+        well: what has ended in another way is not started, as somebody may have stopped it."""
+        ground, move = self.ground, self.ground.plan.move
+        # First: a host that is restarted right after it is seen to be another one the next time.
+        since = up_since(ground.target)
+        with boot.runner(ground.target, self.form) as runner:
+            if not runner.life(move).running:
+                if since == self.since:
+                    on = ground.plan.target
+                    return (
+                        f"the App has ended on {on}, so nobody serves; to start it there again: "
+                        f"portkit start {move} --on {on}"
+                    )
+                start_again(ground, self.form, runner)
+        return ""
 
 
 def wait_for(ground: Ground, pause: Pause, seconds: float) -> None:

@@ -6,7 +6,7 @@ lost while the Move has not been committed; and one command ends it with one of 
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,11 +59,10 @@ class Side:
     by_itself: bool = False
     data: int = 0
     at_rest: bool = False  # quiesced, which is in its data
-    since: int = 0  # which start of the host this is
 
     def restart(self) -> None:
+        """The host, or its engine alone."""
         self.running = self.there and self.by_itself
-        self.since += 1
 
 
 @dataclass
@@ -80,8 +79,6 @@ class World:
     acknowledged: int = 0  # the last write that a client has an answer for
     forwards: bool = False  # the source, at the ports that the App has there
     told: dict[int, str] = field(default_factory=dict)  # what each hook was told last
-    from_start: bool = True  # the process that is at work has begun the Move
-    up_since: int | None = None  # the start of the target in which it has booted the App
     restarts: dict[int, set[str]] = field(default_factory=dict)  # when so much fuel is left
 
     def act(self, step: str) -> None:
@@ -123,7 +120,7 @@ class World:
 
     def undo_create_image(self) -> None:
         assert not self.target.running
-        self.target = Side(since=self.target.since)
+        self.target = Side()
 
     def do_fence(self) -> None:
         self.source.by_itself = False
@@ -143,7 +140,7 @@ class World:
 
     def up_after_restart(self) -> None:
         """As the function of that name in `cutover`."""
-        if not self.from_start or self.up_since != self.target.since:
+        if not self.target.running:
             assert not self.source.running
             self.target.running = True
 
@@ -176,7 +173,6 @@ class World:
         assert not self.source.running
         assert self.target.data >= self.source.data
         self.target.running = True
-        self.up_since = self.target.since
 
     def undo_boot_image(self) -> None:
         self.target.by_itself = False  # one that was only stopped could come back with its host
@@ -281,7 +277,6 @@ class Cutovers(RuleBasedStateMachine):
         """`move` or `resume`: a step that fails takes the Move back, unless the target has served
         before this process began, or nothing is said against it there."""
         served = self.record.state("boot image") in (StepState.DOING, StepState.DONE)
-        self.world.from_start = not self.record.rows
         try:
             forward(played(self.world), self.record)
         except (EngineError, BootError, VerifyError) as error:
@@ -364,7 +359,7 @@ class Cutovers(RuleBasedStateMachine):
         backward(played(world), self.record)
         assert (world.source.running, world.source.by_itself) == (True, True)
         assert not world.source.at_rest
-        assert replace(world.target, since=0) == Side()
+        assert world.target == Side()
         assert not world.set_aside, "the target has again what its volume had"
         assert "commit" not in world.told.values(), "a hook that was told is told again"
 

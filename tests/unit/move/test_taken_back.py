@@ -227,6 +227,7 @@ class Restarted:
 
     monkeypatch: pytest.MonkeyPatch
     since: str  # of the host, which was booted at "1"
+    ends: bool = False  # also when it is started again
     did: list[str] = field(default_factory=list)
     heard: Heard = field(default_factory=Heard)
     life: Life = field(default_factory=lambda: Life("exited", 0))
@@ -255,11 +256,12 @@ class Restarted:
 
         def up(*_: object) -> None:
             self.did.append("up")
-            self.life = Life("running")
+            self.life = Life("exited", 1) if self.ends else Life("running")
 
         self.monkeypatch.setattr(boot, "runner", runner)
         self.monkeypatch.setattr(cutover, "origin", origin)
         self.monkeypatch.setattr(cutover, "up_again", up)
+        self.monkeypatch.setattr(pause, "wait_for", lambda *_: None)
         rows = {
             "boot image": {"up_since": "b 1"},
             "last sync": {"volumes": []},
@@ -278,11 +280,12 @@ class Restarted:
         return {"boot_id": "b", "since": self.since}
 
 
+@pytest.mark.parametrize("since", ["1", "2"])
 @pytest.mark.parametrize("step", ["unquiesce", "verify source", "commit"])
-def test_what_its_host_has_ended_is_started_again_by_the_process_that_booted_it(
-    monkeypatch: pytest.MonkeyPatch, step: str
+def test_what_its_host_or_engine_has_ended_is_started_again_by_the_process_that_booted_it(
+    monkeypatch: pytest.MonkeyPatch, step: str, since: str
 ) -> None:
-    there = Restarted(monkeypatch, since="2")
+    there = Restarted(monkeypatch, since)
     there.step(step).do()
     assert there.did[:2] == ["stopped", "up"]
     assert there.heard.messages == [
@@ -290,36 +293,42 @@ def test_what_its_host_has_ended_is_started_again_by_the_process_that_booted_it(
     ]
 
 
-@pytest.mark.parametrize("step", ["unquiesce", "verify source", "commit"])
-def test_what_has_ended_by_itself_is_not(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    there = Restarted(monkeypatch, since="1")
-    if step == "commit":
-        with pytest.raises(BootError, match="ended after its first answer"):
-            there.step(step).do()
-    else:
-        there.step(step).do()
-    assert "up" not in there.did
+def test_what_ends_again_at_once_is_not_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Restarted(monkeypatch, since="1", ends=True)
+    with pytest.raises(BootError, match="ended after its first answer"):
+        there.step("commit").do()
+    assert there.did == ["stopped", "up"]
 
 
 def test_while_a_move_waits_to_be_kept_its_app_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its host was restarted, and could not be reached for a while."""
     there, looks = Restarted(monkeypatch, since="2"), iter(range(10))
     waits = there.step("confirm", told=lambda pause: next(looks) > 4)
-    monkeypatch.setattr(pause, "wait_for", lambda *_: None)
-    real = pause.up_after_restart
+    real = pause.up_since
     errors: list[Exception] = [HostError("no route"), HostError("no route", details="old")]
 
-    def look(*args: Any) -> None:
+    def look(host: Any) -> str:
         if errors:
             raise errors.pop()
-        real(*args)
+        return real(host)
 
-    monkeypatch.setattr(pause, "up_after_restart", look)
+    monkeypatch.setattr(pause, "up_since", look)
     waits.do()
     assert there.did == ["stopped", "up"]
     assert [text for text in there.heard.messages if "no route" in text] == [
         "whether the App serves on new is not known: no route (old)"
     ]
+
+
+def test_of_what_ends_in_another_way_the_user_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its engine was restarted, or somebody has stopped it."""
+    there, looks = Restarted(monkeypatch, since="1"), iter(range(10))
+    there.step("confirm", told=lambda pause: next(looks) > 4).do()
+    assert there.did == []
+    (told,) = [text for text in there.heard.messages if "has ended" in text]
+    assert told.startswith("the App has ended on new, so nobody serves")
 
 
 def test_a_move_that_another_one_went_on_from_is_not_taken_back(
