@@ -1,6 +1,7 @@
-"""Runs on a host: makes the decoys of an App, tells what is to be seen of them, or removes them.
+"""Runs on a host: makes the decoys of an App, prints what can be seen of them, or removes them.
 
-argv: make, seen or away; the App's name; the name of one of its volumes. Standard library alone.
+argv: make, seen or away; the App's name; the name of one of its volumes. Uses only the standard
+library.
 """
 
 from __future__ import annotations

@@ -1,17 +1,19 @@
-"""From the boot to the first right answer: radicale on portkit's disk and in an ordinary VM.
+"""From the boot to the first correct answer: radicale on portkit's disk and in an ordinary VM.
 
-The ordinary VM is bench/ordinary.py's: Debian 12 with systemd and GRUB, radicale a service. Both
-have the same kernel and are started by the same QEMU command line (emulated CPU, BIOS, user-mode
-network with hostfwd), each time on a fresh qcow2 overlay of a raw disk, with a full stop between.
-Ours is started as portkit starts it on a host: QEMU loads the kernel and the initrd that lie beside
-the disk. The row "by its own loader" is the disk alone, as anybody may boot it.
-Seconds from just before the start of QEMU to the first 200 of /.web/ on the forwarded port.
+The ordinary VM is that of bench/ordinary.py: Debian 12 with systemd and GRUB, and radicale as a
+service. Both have the same kernel and are started with the same QEMU command line (emulated CPU,
+BIOS, user-mode network with hostfwd), each time on a fresh qcow2 overlay of a raw disk, and are
+fully stopped between the runs. Ours is started as portkit starts it on a host: QEMU loads the
+kernel and the initrd that are stored beside the disk. The row "by its own loader" is the disk on
+its own, as it boots anywhere. The seconds are from just before the start of QEMU to the first 200
+for /.web/ on the forwarded port.
 
-The breakdown is of one more boot each, with a kernel that talks: until the kernel's first word
-(QEMU, firmware), until the init runs, until the app is started, until it answers.
+The breakdown comes from one more boot of each, with a kernel that logs to the console: until the
+kernel's first message (QEMU, firmware), until the init runs, until the app is started, and until it
+answers.
 
-It shows the limit of the first row: if QEMU and the init took no time at all, the kernel and the
-app alone would take 0.14 of the ordinary VM. The larger part of that is the app's own start.
+It shows what limits the first row: if QEMU and the init took no time at all, the kernel and the app
+alone would take 0.14 of the ordinary VM. The larger part of that is the app's own start.
 """
 
 from __future__ import annotations

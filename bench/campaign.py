@@ -1,8 +1,8 @@
 """Rounds of a campaign: each is played, judged, and recorded when it is over.
 
-ROUNDS is a regular expression of the rounds to play. Without it, those are played that are not
-recorded yet for the code as it is. Several processes may share a campaign, each with a lab of its
-own (PORTKIT_LAB_NUMBER): none plays what another one plays or has just played.
+ROUNDS is a regular expression that selects the rounds to play. Without it, the rounds are played
+that are not yet recorded for the current code. Several processes may share a campaign, each with
+its own lab (PORTKIT_LAB_NUMBER): none plays a round that another one plays or has just played.
 """
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
-"""What `portkit check` costs, and that it leaves a host as it was.
+"""What `portkit check` costs, and that it leaves a host unchanged.
 
 The app is radicale on a Python base, an image of 400 MB, built on alpha (Debian 12) and checked for
-beta (Debian 13) in both forms. Its image is in the Store here already, as after any `pack` or
-`move`; the first check is one with --fresh, which goes by nothing that an earlier one kept. Seconds
-are of the whole command, from its start to its end: loading portkit, both connections, the image's
-needs, and all that is asked of the host.
+beta (Debian 13) in both forms. Its image is already in the Store of this machine, as after any
+`pack` or `move`; the first check is one with --fresh, which uses nothing that an earlier check
+kept. The seconds are those of the whole command, from its start to its end: loading portkit, both
+connections, reading the image's needs, and everything that is read from the host.
 
-The needs are read as `check` reads them, by a process of its own: seconds of the reading alone, and
-the highest resident memory of the whole process (VmHWM), Python and portkit included.
+The needs are read in the same way as `check` reads them, in a separate process: the rows show the
+seconds of the reading alone, and the highest resident memory of the whole process (VmHWM), Python
+and portkit included.
 
-Changes on the host are entries that are there after all the checks and were not there before, or
-the other way round: each file with its size, mode and time of change, each folder with its mode
-alone, each image, container, volume and network of Docker and libvirt, each domain. What changes
-when somebody logs in and does nothing (journals, sessions) is found out by doing that first, and is
-left out; how many entries that are has a row of its own.
+Changes on the host are entries that exist after all the checks and did not exist before, or the
+other way round: each file with its size, mode and time of change, each folder with its mode, each
+image, container, volume and network of Docker and libvirt, and each domain. To find out what
+changes when somebody logs in and does nothing (journals, login sessions), the benchmark does that
+first, and leaves these entries out; a separate row says how many they are.
 """
 
 from __future__ import annotations

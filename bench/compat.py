@@ -1,14 +1,14 @@
-"""The truth table: what portkit predicts of hard artifacts and hosts, and what happens there.
+"""The truth table: what portkit predicts for difficult artifacts and hosts, and what happens there.
 
-Artifacts of a few KB (a program for a later processor, without its loader, that checks a limit of
-the kernel, ...) are judged for the lab's hosts, some of which are spoilt first: a port is taken, an
-engine is dead, IPv6 is off. All predictions are written down before anything is started. Then each
-cell is a Move that keeps nothing, also where it is predicted to fail. Kinds of hosts that the lab
-cannot be are judged by a profile, and compared with what a public report says of them. Disk files
-that portkit did not make are in bench/compat_disks.py, and are started by libvirt.
+Artifacts of a few KB (a program for a later processor, one without its loader, one that checks a
+limit of the kernel, ...) are judged for the lab's hosts. Some of these are impaired first: a port
+is taken, an engine is dead, IPv6 is off. All predictions are recorded before anything is started.
+Then each cell is a Move that keeps nothing, even where it is predicted to fail. Kinds of hosts that
+the lab cannot provide are judged by a profile, and compared with what a public report says about
+them. Disk files that portkit did not make are in bench/compat_disks.py, and libvirt starts them.
 
     make bench-compat                         all cells
-    CELLS='v3-marked beta' make bench-compat  of an artifact or a host; the others stay
+    CELLS='v3-marked beta' make bench-compat  those of an artifact or a host; the others stay
     CELLS=open make bench-compat              those that were not tried yet, or do not agree
 """
 

@@ -1,6 +1,6 @@
 """The cells of the truth table, as data: artifacts, hosts, and what is done to a host before.
 
-To add a cell, give it a row in CELLS; a new kind of artifact has a row in ARTIFACTS.
+To add a cell, add a row to CELLS; for a new kind of artifact, add a row to ARTIFACTS.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The cells of the truth table that are about disks which portkit did not make.
+"""The cells of the truth table for disks that portkit did not make.
 
-Each disk is judged as `portkit check NAME.qcow2` does it, by its file alone; then libvirt starts it
-on a host of the lab, in the machine that was judged, and its serial port says what became of it.
+Each disk is judged by its file alone, as `portkit check NAME.qcow2` does it. Then libvirt starts it
+on a lab host, in the machine for which it was judged, and its serial port shows what happened.
 """
 
 from __future__ import annotations

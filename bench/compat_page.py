@@ -19,23 +19,24 @@ _WORDS = 110
 _HEAD = """\
 # Truth table of compatibility
 
-Made by `make bench-compat` from bench/results/compat/cells.json; change nothing here by hand.
+`make bench-compat` makes this page from bench/results/compat/cells.json; do not edit it by hand.
 
-What [portkit check](how-to/check.md) predicts, beside what happened. Predictions were written down
-before anything was tried. A cell is tried by a Move that keeps nothing, through the same steps as
-any Move, also where a rule says that it cannot run. Hosts are those of the [lab](lab.md): alpha is
-Debian 12, beta 13, gamma testing; in brackets is what was done to the host before. Without KVM
-their VMs are emulated, and have QEMU's `max` processor where the artifact names no other. A cell
-*by profile* is about a host that the lab cannot be: what stands there as observed is what the named
-public report says, which was not tried here.
+What [portkit check](how-to/check.md) predicts, beside what happened. The predictions were recorded
+before anything was tried. A cell is tried with a Move that keeps nothing, in the same steps as any
+Move, even where a rule says that it cannot run. The hosts are those of the [lab](lab.md): alpha is
+Debian 12, beta 13, gamma testing; the brackets say what was done to the host before. Without KVM
+their VMs are emulated, and have QEMU's `max` processor unless the artifact names another one. A
+cell *by profile* is about a host that the lab cannot provide: the observed result is what the named
+public report says, and was not tried here.
 
-A *disk file* is a disk that portkit is not told to have made: it is judged by `portkit check
-NAME.qcow2` from its file alone, and started by libvirt in the machine in brackets. It runs when the
-system on it has started.
+A *disk file* is a disk that portkit does not know to be its own: it is judged by `portkit check
+NAME.qcow2` from its file alone, and libvirt starts it in the machine in brackets. It counts as
+running when the system on it has started.
 
-A cell agrees when it ran or did not run as predicted, and for the reason that it has to have.
-`unknown` is no agreement. A run may be of some cells only: the results have the time of each
-prediction and each trial. What did not agree at first was a fault, was fixed, and was tried again.
+A cell agrees if it ran or did not run as predicted, and for the reason that it must have.
+`unknown` does not count as agreement. A run may cover only some cells: the results have the time of
+each prediction and each trial. A cell that did not agree at first was a fault, which was fixed, and
+the cell was tried again.
 """
 
 Row = dict[str, Any]

@@ -1,22 +1,24 @@
 """A running App changes its host, and portkit, the connection, an engine or a host fails at a step.
 
-A small web server with a volume runs on alpha, restarted `always`, and a client writes to it all
-the time: to whichever host answers, noting each acknowledgement. The Move to beta is killed
-(SIGKILL) where a step's state is recorded: when it is begun, when its work is done and not recorded
-yet, and when it is; or there the link of a host is cut or beta's engine is killed; or, at some of
-these points, a host is rebooted, with portkit killed or not. When that has been repaired, `portkit
-resume` or `portkit rollback` is run once. What
-counts: one side serves and is restarted by itself, the other neither runs nor would start; every
-acknowledged write is on the side that serves, but for those that portkit has said are lost; the two
-sides never answered both; what else is on the hosts is untouched. A Move that ended well is then
-taken back with `rollback --discard-writes`, which is checked too.
+A small web server with a volume runs on alpha, with the restart policy `always`. A client writes to
+it all the time, to whichever host answers, and notes each acknowledgement. The Move to beta is
+killed (SIGKILL) where a step's state is recorded: when it is begun, when its work is done but not
+recorded yet, and when it is recorded. In other rounds a host's link is cut or beta's engine is
+killed at such a point, or, at some points, a host is rebooted, with portkit killed or not. When
+that has been repaired, `portkit resume` or `portkit rollback` is run once.
 
-The same is done to a VM that portkit made, with a volume, which moves disk to disk.
+A round ends as it should if one side serves and is restarted automatically, and the other neither
+runs nor would start; if every acknowledged write is on the side that serves, except those that
+portkit has reported as lost; if the two sides never both answered; and if everything else on the
+hosts is unchanged. A Move that ended well is then taken back with `rollback --discard-writes`,
+which is checked, too.
 
-Ours is how many rounds ended otherwise; the bar is none. ROUNDS is a regular expression, such as
-`^container: boot image, worked, (kill|reboot)`, of the rounds to play; without it, those are played
-that are not recorded yet for the code as it is. Two processes with labs of their own
-(PORTKIT_LAB_NUMBER) may share the campaign.
+The same is done with a VM that portkit made, with a volume, which moves from disk to disk.
+
+Ours is the number of rounds that ended otherwise; the bar is none. ROUNDS is a regular expression,
+such as `^container: boot image, worked, (kill|reboot)`, that selects the rounds to play; without
+it, the rounds are played that are not yet recorded for the current code. Two processes, each with
+its own lab (PORTKIT_LAB_NUMBER), may share the campaign.
 """
 
 from __future__ import annotations

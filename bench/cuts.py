@@ -1,4 +1,4 @@
-"""Cuts connections of the target when so many bytes have gone over its link."""
+"""Cuts connections of the target when a given number of bytes has crossed its link."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""Things of the user's beside an App, which no Move may touch: all are named alike.
+"""Similarly named things of the user beside an App, which no Move may touch.
 
 For an App `web` with a volume `data`, on each host: containers `web-2`, `web2` (which runs) and
 `web-2-web-1`, of compose projects `web-2` and `web2`, one with the label of another Move; images
 `web:decoy`, `web-2` and another tag of the App's base; volumes `data2`, `web_data2`, `web-2_data`
 with files in them; networks `web_default2`, `web2_default`; domains `portkit-web`, `portkit-web2`,
-`portkit-web-notes` and their disk files; folders beside portkit's own. What is compared is all that
-the engines say of them, and of each file the hash of its content, its inode and its attributes.
+`portkit-web-notes` and their disk files; folders beside portkit's own. The benchmark compares
+everything that the engines report about them, and for each file the hash of its content, its inode
+and its attributes.
 """
 
 from __future__ import annotations

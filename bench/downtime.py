@@ -1,32 +1,32 @@
 """How long an app with a volume of 1 GiB does not answer while it changes its host.
 
 A small web server in a container on alpha (Debian 12, Docker 20.10) has a named volume of 1,024
-files of 1 MiB of random bytes. A writer beside it replaces one random page of 4 KiB after the
-other, 29 a second: about 1 % of the volume in the 90 seconds that a copy of it takes on beta's
-link of 100 Mbit. beta (Debian 13, Docker 26.1) has the image already. The downtime is the longest
-time without an answer on either host, by the prober of portkit (portkit/measure/prober.py), which
-asks both 20 times a second:
+files of 1 MiB of random bytes. A writer beside it replaces random pages of 4 KiB, 29 a second:
+about 1 % of the volume in the 90 seconds that it takes to copy the volume over beta's link of 100
+Mbit. beta (Debian 13, Docker 26.1) already has the image. The downtime is the longest time without
+an answer on either host, measured by portkit's prober (portkit/measure/prober.py), which asks both
+20 times a second:
 
-- ours: `portkit move container:NAME`; the downtime that its report says;
+- ours: `portkit move container:NAME`; the downtime in its report;
 - a: stop, `tar | ssh`, start of a container that was created before;
 - b: `rsync -aHAX`, stop, `rsync -aHAX --delete`, start of a container that was created before;
 - c: `docker restart` on alpha.
 
-The commands of a, b and c go through an ssh connection that is open already. After each round
-everything is put back. ours, b and c take turns three times, a only once, because it alone copies
-for so long with the app stopped. The rows of the phases say where the time of ours goes; they are
-those between the app's stop and its first answer. `FILES=1 make bench-downtime` makes the rows of
+The commands of a, b and c use an ssh connection that is already open. After each round everything
+is restored. ours, b and c take turns three times; a runs only once, because it copies for so long
+while the app is stopped. The rows of the phases show how the time of ours is spent; they are the
+phases between the app's stop and its first answer. `FILES=1 make bench-downtime` makes the rows for
 a volume with one file of 1 GiB.
 
 The figures below were made while other programs used both cores (six to ten of them wanted to run
-at any time): all sides took longer than they do alone, and the runs differ. They were made before a
-further quick pass was put right before the stop. What decides is the last pass ("last sync"), which
-no longer hashes what is proven to be unchanged (docs/volumes.md); the step `verify source` hashes
-it when the app answers again, which took 2.8 and 3.9 s in the first two of these runs and is no
-part of the downtime.
+at any time): all sides took longer than they would alone, and the runs vary. They are older than
+the change that makes a further quick pass right before the stop. The decisive part is the last pass
+("last sync"), which no longer hashes what is proven to be unchanged (docs/volumes.md). The step
+`verify source` hashes it when the app answers again. That took 2.8 and 3.9 s in the first two of
+these runs, and is not part of the downtime.
 
-Their result file was lost after the run; the values below are those that its log shows, written
-down by hand. The next run replaces them.
+Their result file was lost after the run; the values below were copied by hand from its log. The
+next run replaces them.
 """
 
 from __future__ import annotations

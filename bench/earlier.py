@@ -1,4 +1,4 @@
-"""portkit as it was at an earlier commit, to be measured against."""
+"""portkit as it was at an earlier commit, for comparison."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The first Move of an app in both forms: from the command to both forms measured.
+"""The first Move of an app in both forms: from the command until both forms have been measured.
 
 `portkit move fixtures/apps/radicale --keep none` between two practice hosts that are up, at 100
-Mbit/s, with an empty Store here and nothing of any app on the target. The image is built before,
-and the GuestKit is in its cache. Peer is the same command of an earlier commit of portkit, whose
-disks libguestfs wrote.
+Mbit/s, with an empty Store on this machine and no app's content on the target. The image was built
+before, and the GuestKit is in its cache. The peer is the same command of an earlier commit of
+portkit, whose disks libguestfs wrote.
 """
 
 from __future__ import annotations

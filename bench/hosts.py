@@ -1,7 +1,7 @@
-"""The benchmark's own practice hosts: alpha, where images are built, and beta, where they go.
+"""The benchmarks' own practice hosts: alpha, where images are built, and beta, the target.
 
-A lab beside the user's (number 8), so that nothing of anybody is on the hosts. One that is up
-stays up; else it is taken down at the end.
+They form a lab of their own (number 8), so that nothing of the user's is on the hosts. If it was up
+before, it stays up; otherwise it is taken down at the end.
 """
 
 from __future__ import annotations

@@ -6,19 +6,19 @@ directions, and is on alpha in containers again: image to image, image to disk, 
 disk to image. The other host is beta (Debian 13), and in a second journey gamma (Debian testing,
 whose Docker has the containerd image store).
 
-A client writes by the app's own protocol all the time, to whichever host answers, and notes each
-acknowledgement: an event by CalDAV with its ETag, a record by HTTP with its id and revision. After
-each leg everything that was acknowledged since the journey's begin must be there, equal to what was
-written and acknowledged, and nothing twice; the source must have answered nothing since the target
-did; and the owners and modes in a volume must be as they were when the app was started, where the
-app is in containers. (In a VM, the app could not write otherwise.) What has stayed behind at the
-source is then removed by `portkit forget --delete`, and nothing may be left there.
+A client uses the app's own protocol to write all the time, to whichever host answers, and notes
+each acknowledgement: an event by CalDAV with its ETag, a record by HTTP with its id and revision.
+After each leg, everything that was acknowledged since the journey began must be there, equal to
+what was written and acknowledged, and nothing twice; the source must not have answered anything
+since the target did; and, if the app is in containers, the owners and modes in a volume must be as
+they were when the app was started. (In a VM, the app could not write otherwise.) `portkit forget
+--delete` then removes what has stayed behind at the source, and nothing may be left there.
 
-The bar is that this holds for each leg; a journey ends with one that goes wrong. Downtime (longest
-time between two right answers), what was sent and the duration of a leg are kept beside it: first
-of the leg from alpha, then of the one to alpha. They decide nothing, and the machine may do other
-work meanwhile; an emulated processor shares it. JOURNEYS is a regular expression, such as
-`^kinto, gamma`, of the journeys to make.
+The bar is that this holds for each leg; a journey ends with the first leg that fails. The downtime
+(longest time between two correct answers), the bytes sent and the duration of each leg are recorded
+beside it: first those of the leg from alpha, then those of the leg to alpha. They decide nothing,
+because the machine may do other work in the meantime, which an emulated processor shares. JOURNEYS
+is a regular expression, such as `^kinto, gamma`, that selects the journeys to make.
 """
 
 from __future__ import annotations

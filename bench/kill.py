@@ -2,12 +2,13 @@
 
 A small web server on a Debian base goes from alpha to beta in both forms. The process that makes
 the Move kills itself where a step's state is recorded: before it is begun, when its work is done
-and not recorded yet, and when it is; and at random times inside the long steps. Then `portkit
-rollback` or `portkit resume` is run once. What counts is whether all of the Move is on the target
-then, or nothing: no byte, container, image, domain, volume or file more than before.
+but not recorded yet, and when it is recorded; and at random times inside the long steps. Then
+`portkit rollback` or `portkit resume` is run once. Afterwards, either all of the Move must be on
+the target or nothing: no byte, container, image, domain, volume or file more than before.
 
 Before that, the walk over the steps is simulated with kills and faults in all orders, ten thousand
-times (tests/unit/move/test_walk.py). Ours is how many rounds ended otherwise; the bar is none.
+times (tests/unit/move/test_walk.py). Ours is the number of rounds that ended otherwise; the bar is
+none.
 """
 
 from __future__ import annotations

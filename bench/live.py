@@ -1,23 +1,23 @@
-"""How long a VM does not answer while it moves without a stop, against libvirt by hand.
+"""How long a VM does not answer while it moves without a stop, compared with libvirt by hand.
 
 A VM that portkit made runs on alpha (Debian 12, libvirt 9.0, QEMU 7.2) with a small web server, a
-volume of 64 MiB, and a writer that replaces 29 random pages of 4 KiB a second of a file of 32 MiB
+volume of 64 MiB, and a writer that replaces 29 random pages of 4 KiB a second in a file of 32 MiB
 on that volume. It goes to beta (Debian 13, libvirt 11.3, QEMU 10.0) over a link of 100 Mbit:
 
-- ours: `portkit move vm:NAME --live`, with all that belongs to it: it looks at both hosts, makes
-  the domain on beta, waits until the app has stayed up, and commits;
+- ours: `portkit move vm:NAME --live`, with everything that belongs to it: it examines both hosts,
+  creates the domain on beta, waits until the app has stayed up, and commits;
 - peer: `virsh migrate --live --persistent --copy-storage-all`, started on alpha, to
   `qemu+ssh://beta/system`. QEMU's own connections go from host to host, without encryption. What
-  virsh needs on beta was put there by hand before and is not counted: the kernel, the initrd, what
-  the disk is based on, an empty overlay and an empty disk of the right sizes.
+  virsh needs on beta was put there by hand before and is not counted: the kernel, the initrd, the
+  base of the disk, an empty overlay and an empty disk of the right sizes.
 
-beta has the disk that the VM begins from for ours as well: another VM of that image is there. Both
-move the same VM; after each run it is started anew on alpha. The downtime is the longest time
-without an answer on either host, by the prober of portkit (portkit/measure/prober.py), which asks
-both 20 times a second. The bar is 1.15 times that of virsh plus 0.1 s. The row "stood still" is
-what libvirt reports of the guest's processors, plus, for ours, the time until portkit has let them
-run. Bytes are those of beta's link, both ways, with headers.
-`RATE=none make bench-live` leaves the link as it is.
+For ours, too, beta already has the base of the VM's disk, because another VM of that image is
+there. Both move the same VM; after each run it is started anew on alpha. The downtime is the
+longest time without an answer on either host, measured by portkit's prober
+(portkit/measure/prober.py), which asks both 20 times a second. The bar is 1.15 times that of virsh
+plus 0.1 s. The row "stood still" is what libvirt reports about the guest's processors, plus, for
+ours, the time until portkit has let them run. The bytes are those on beta's link, in both
+directions, with headers. `RATE=none make bench-live` does not limit the link.
 """
 
 from __future__ import annotations

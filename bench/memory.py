@@ -1,4 +1,4 @@
-"""Peak memory of portkit and of its remote halves while an app moves, engines not counted."""
+"""Peak memory of portkit and of its remote halves while an app moves; engines are not counted."""
 
 from __future__ import annotations
 

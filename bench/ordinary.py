@@ -1,9 +1,9 @@
-"""A Debian VM made the ordinary way: what portkit's disks meet.
+"""A Debian VM made in the ordinary way, which portkit's disks are compared with.
 
 Debian 12 with systemd, journald, logind, dbus, networkd (DHCP), timesyncd, cron and sshd; the
-kernel package that the GuestKit takes, Debian's own initramfs, GRUB without a menu's wait; ext4;
-and what a Recipe adds, such as radicale as a service. Booted once, so that nothing of a first boot
-is measured, and shut down cleanly.
+kernel package that the GuestKit uses, Debian's own initramfs, and GRUB without a menu timeout;
+ext4; and what a Recipe adds, such as radicale as a service. It is booted once, so that the work of
+a first boot is not measured, and shut down cleanly.
 """
 
 from __future__ import annotations

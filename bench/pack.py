@@ -1,11 +1,13 @@
-"""Making a disk of an image that is there: how long, how much room, how large, and always the same.
+"""Making a disk from an image: how long it takes, how much space, how large, and always the same.
 
-a: `disk.build` of radicale's image against virt-make-fs of the same tree, a tar that is there.
+a: `disk.build` of radicale's image against virt-make-fs of the same tree, from an existing tar.
 b: the same against the packaging of an earlier commit of portkit, which booted an appliance.
-c: the most room that it takes in the Store while it runs, as a share of the finished disk's data.
-d: the qcow2 that people take away (version 3, zstd clusters of 256 KiB) against `zstd -3` of the
-   layers, each once, and of the kit's kernel and initrd: what had to be carried anyway.
-same: how many different disks come of one image and one kit in other circumstances (bench/same.py).
+c: the most space that it takes in the Store while it runs, as a share of the finished disk's data.
+d: the qcow2 that `portkit pack` writes (version 3, zstd clusters of 256 KiB) against `zstd -3` of
+   the layers, each once, and of the kit's kernel and initrd: the content that has to be carried
+   anyway.
+same: how many different disks result from one image and one kit in different circumstances
+   (bench/same.py).
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 _HEAD = """\
 # Benchmarks
 
-Made by `python -m bench.page` from bench/results/*.json; change nothing here by hand. Figures are
-medians. `ratio` is ours divided by peer, `bar` what it may be at most (without a peer: what ours
-may be). Ours and peer run in turns on the same machine; each run's value stands below the table.
+`python -m bench.page` makes this page from bench/results/*.json; do not edit it by hand. Figures
+are medians. `ratio` is ours divided by peer, and `bar` is the most that it may be (without a peer:
+the most that ours may be). Ours and peer run in turns on the same machine; the values of each run
+are listed below each table.
 """
 
 Document = dict[str, Any]

@@ -1,4 +1,4 @@
-"""What engineers use today to bring the same content to another host, one command each."""
+"""What engineers use today to bring the same content to another host, with one command each."""
 
 from __future__ import annotations
 

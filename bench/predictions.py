@@ -1,23 +1,23 @@
-"""How near what a Move is predicted to cost is to what it costs.
+"""How close the predicted cost of a Move is to its actual cost.
 
-Moves between alpha (Debian 12) and beta (Debian 13), whose link has 100 and 20 Mbit in turn. The
-journal is empty at first, so the first Move of each kind has nothing to go by but what is measured
-right before, and defaults; the second one of each kind and rate has the first one's figures.
+Moves between alpha (Debian 12) and beta (Debian 13), with a link of 100 and 20 Mbit in turn. The
+journal is empty at first, so the first Move of each kind is predicted only from what is measured
+right before it and from defaults; the second one of each kind and rate has the first one's figures.
 
 - image: an image of debian:bookworm-slim and 20 MB of random bytes, with `move --dry-run` before;
 - disk: the same as a disk, which boots on an emulated processor; once at each rate;
 - container: `portkit move container:NAME`, whose volume has 64 files of 1 MiB, half of each random,
   and a writer that replaces 29 pages of 4 KiB a second. The target has its image.
 
-Of each Move, what was predicted (ours) stands beside what was measured (peer): bytes of what was
-sent, seconds of the transfer of a form or of the first pass over the data, and the downtime. The
-rows of the errors have, for each of these three, the error of every Move in per cent, without its
-sign, and the median as the figure; the bar is 15 %. What a Move sends, and the seconds for it, are
-those of its image and its data together.
+For each Move, the predicted figure (ours) is shown beside the measured one (peer): the bytes sent,
+the seconds of the transfer of a form or of the first pass over the data, and the downtime. For each
+of these three, the rows of the errors have the error of every Move in per cent, without its sign,
+and the median as the figure; the bar is 15 %. The bytes that a Move sends, and the seconds for
+them, are those of its image and its data together.
 
-With nothing to go by, the first Move's downtime is predicted from defaults for its stop and its
-start, and may be off by more than its own length. What is sent for a trial before a Move of 64 MiB
-(0.9 MB) is no part of the bytes; the report has it as `survey_bytes`.
+Without earlier figures, the downtime of the first Move is predicted from defaults for its stop and
+its start, and may be wrong by more than its own length. The bytes that are sent as a trial before a
+Move of 64 MiB (0.9 MB) are not included; the report has them as `survey_bytes`.
 """
 
 from __future__ import annotations

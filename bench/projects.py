@@ -3,15 +3,15 @@
 A web application with its database; with a database and a cache; a worker with its queue, with and
 without a web server and a migration; a proxy before two applications, with its configuration; a
 proxy and a server in one network namespace; networks of which one is internal; a job whose volume
-another service serves; a broker that speaks no HTTP; profiles, env files, a common base and an
-override; a service that is not root. The programs in them are PostgreSQL, MariaDB, Redis,
+another service serves; a broker that does not use HTTP; profiles, env files, a common base and an
+override; a service that does not run as root. The programs in them are PostgreSQL, MariaDB, Redis,
 Memcached, WordPress, Kinto, Radicale, Mosquitto, nginx, Apache, HAProxy, gunicorn, RQ and
 docker-registry.
 
-Each goes from alpha to beta, which has nothing of any app before, and a client uses each form. The
-times are to the App's first right answer, from the call that starts it; the VM's processor is
-emulated, and a database makes its tables in that time. Each is of a single run, whatever else the
-machine did: this is about whether they work.
+Each goes from alpha to beta, which has no content of any app before, and a client uses each form.
+The times are from the call that starts the App to its first correct answer; the VM's processor is
+emulated, and a database creates its tables in that time. Each time is from a single run, whatever
+else the machine did: the purpose is to show whether the projects work.
 """
 
 from __future__ import annotations

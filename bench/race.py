@@ -1,10 +1,11 @@
-"""Two Moves at once that want the same: the App, the image, the port, or what the other takes back.
+"""Two Moves at once that compete for the App, the image, the port, or what the other rolls back.
 
-Two processes start a random time apart. What may come out is known for each pair: two that end
-well, or one that does and one typed refusal (exit code 10) which names the first. Afterwards the
-ones that ended well answer, and once they are removed nothing of any is on the target.
+Two processes start a random time apart. For each pair the permitted results are known: both end
+well, or one ends well and the other with a typed refusal (exit code 10) that names the first.
+Afterwards, the Apps whose Moves ended well must answer, and once they are removed, nothing of
+either Move may be left on the target.
 
-Ours is how many of the rounds came out otherwise; the bar is none.
+Ours is the number of rounds with another result; the bar is none.
 """
 
 from __future__ import annotations

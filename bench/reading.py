@@ -1,13 +1,13 @@
-"""How completely portkit reads the compose files of folders, and whether compose reads the same.
+"""How completely portkit reads the compose files in folders, and whether compose reads the same.
 
     python -m bench.reading FOLDER... [--compose PROGRAM] [--carry PATH] [--set NAME=VALUE] [--each]
 
-Each folder holds compose files that others have written, at a commit that is to be recorded beside
-the result (docs/compose-reading.md). Nothing in it is started or changed. A file counts as read
-completely when nothing that changes the App is left out; findings that are information do not
-count. A network or volume that is there already (`external`) is made anew where the App goes, which
-is told: such files are counted apart. --compose: the `docker-compose` whose `config` says what is
-right. --each: a line for each file.
+Each folder contains compose files that others have written, at a commit that should be recorded
+beside the result (docs/compose-reading.md). The benchmark starts and changes nothing in it. A file
+counts as read completely if nothing that changes the App is left out; informational findings do not
+count. A network or volume that exists already (`external`) is created anew at the App's target,
+which a finding reports: such files are counted separately. --compose: the `docker-compose` whose
+`config` is the reference. --each: print a line for each file.
 """
 
 from __future__ import annotations

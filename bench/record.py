@@ -1,4 +1,4 @@
-"""What is known of a campaign's rounds: bench/results/NAME.json has each one as it was played last.
+"""The recorded rounds of a campaign: bench/results/NAME.json has the last result of each round.
 
 A row for each set of rounds is computed from them. Several processes may record into one file.
 """

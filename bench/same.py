@@ -1,7 +1,7 @@
-"""One image and one kit in five circumstances: how many different disks.
+"""One image and one kit in five circumstances: how many different disks result.
 
-Here; in another folder, time zone and umask; under another date and hash seed; on Debian 13; on
-testing. The last two run in roots of those releases, with their own Python and sfdisk.
+On this machine; in another folder, time zone and umask; with another date and hash seed; on Debian
+13; on testing. The last two run in roots of those releases, with their own Python and sfdisk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The artifacts that the transfer benchmark sends, and sending them with portkit."""
+"""The artifacts for the transfer benchmark, and sending them with portkit."""
 
 from __future__ import annotations
 

@@ -1,30 +1,31 @@
-"""Five services in one VM of portkit's, against an ordinary Debian VM with Docker in it.
+"""Five services in one of portkit's VMs, compared with an ordinary Debian VM with Docker in it.
 
 The App is bench/five: two servers in Python, nginx, redis, and in front of them a server whose
-answer needs the four others. Each is an image of its own, a layer of some kB on one Debian base.
+answer needs the four others. Each is a separate image, a layer of some kB on one Debian base.
 
-Bytes are counted as in bench/transfer.py, on beta's link, with the GuestKit (kernel, initrd, boot
-partition) on beta from an earlier Move and nothing else. Row a is the image and the disk together
+Bytes are counted as in bench/transfer.py, on beta's link. beta has the GuestKit (kernel, initrd,
+boot partition) from an earlier Move and nothing else. Row a is the image and the disk together
 against the image alone; row b is the disk alone where the image is.
 
-The ordinary VM is bench/ordinary.py's with Debian's docker.io and apparmor, but nothing else of
-what docker.io only recommends. The same images are loaded into its engine, and its containers made
-with `docker run --restart always`, when it boots for the first time; dockerd starts them in the
-boots that are measured. Both VMs have the same kernel and, but for the addresses that the ports
-lead to, the same QEMU command line (emulated CPU, one of it, 1 GiB, BIOS, user-mode network with
-hostfwd), each time on a fresh qcow2 overlay of a raw disk, with a full stop between. Ours is
-started as portkit starts it on a host: QEMU loads the kernel and the initrd, and a small disk says
-what is to run. Seconds are from just before the start of QEMU. First each of the five is asked
-directly until it has answered, one after the other (row d); then the front is asked what needs all
-five (row c), which no VM can answer before that. The machine was busy with other work during the
-boots recorded here, so the ratios say more than the seconds.
+The ordinary VM is that of bench/ordinary.py with Debian's docker.io and apparmor, but without the
+other packages that docker.io recommends. When it boots for the first time, the same images are
+loaded into its engine, and its containers are created with `docker run --restart always`; dockerd
+starts them in the boots that are measured. Both VMs have the same kernel and, except for the
+addresses to which ports are forwarded, the same QEMU command line (one emulated CPU, 1 GiB, BIOS,
+user-mode network with hostfwd), each time on a fresh qcow2 overlay of a raw disk, and are fully
+stopped between the runs. Ours is started as portkit starts it on a host: QEMU loads the kernel and
+the initrd, and a small disk says what is to run. The seconds are from just before the start of
+QEMU. First each of the five is asked directly until it has answered, one after the other (row d);
+then the front is asked for what needs all five (row c), which no VM can answer before that. The
+machine was busy with other work during the boots recorded here, so the ratios are more meaningful
+than the seconds.
 
-Memory is read a minute after the first answer, when nobody asks anything any more. The bar is on
-MemTotal less MemAvailable of the guest's kernel, which a service of the App reads from
-/proc/meminfo in both: what the guest cannot give to anything else, what the kernel keeps free for
-itself included, which is the same in both. What QEMU holds on the host is a row without a bar: it
-also counts every page that the guest has ever read from its disk, as long as the guest has free
-pages, and the code that QEMU has translated for an emulated CPU.
+Memory is read a minute after the first answer, when there are no more requests. The bar is on
+MemTotal minus MemAvailable of the guest's kernel, which a service of the App reads from
+/proc/meminfo in both: the memory that the guest cannot give to anything else. It includes what the
+kernel keeps free for itself, which is the same in both. The row for the memory that QEMU holds on
+the host has no bar: it also counts every page that the guest has ever read from its disk, as long
+as the guest has free pages, and the code that QEMU has translated for an emulated CPU.
 """
 
 from __future__ import annotations

@@ -2,17 +2,18 @@
 
 The App, a container or a VM, its client and its decoys are those of bench-cutover. /var/lib/docker
 and /var/lib/portkit of each host are on one file system in memory, and the journal and the Store of
-the machine that makes the Move on two more. When a step begins, one of them is left with so much
-room and no more. That is lifted only when the Move, and `portkit rollback` where it waits, have
-ended. (Of the journal before the rollback.) What the App itself needs is left: on the target after
-its start there; at the source its data is on another file system.
+the machine that makes the Move are on two more. When a step begins, one of them is left with a
+given amount of free space and no more. The limit is lifted only when the Move, and `portkit
+rollback` if the Move waits, have ended. (For the journal it is lifted before the rollback.) The
+space that the App itself needs is left free: on the target after its start there; at the source its
+data is on another file system.
 
-A round is well when the Move ended, either way, with one side serving and nothing that both
-answered; when, after a Move that failed, no client waited for longer than the App takes to start at
-its source and five seconds, and the target has as much room as before, within a MiB; and when every
-acknowledged write is there. Ours is how many rounds were not; the bar is none. ROUNDS is a regular
-expression of the rounds to play; without it, those are played that are not recorded yet for the
-code as it is.
+A round ends as it should if the Move ended, either way, with one side serving, and the two sides
+never both answered; if, after a Move that failed, no client waited for longer than the App takes to
+start at its source plus five seconds, and the target has as much free space as before, within a
+MiB; and if every acknowledged write is there. Ours is the number of rounds that did not; the bar is
+none. ROUNDS is a regular expression that selects the rounds to play; without it, the rounds are
+played that are not yet recorded for the current code.
 """
 
 from __future__ import annotations

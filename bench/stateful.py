@@ -1,7 +1,7 @@
-"""The two apps whose data `bench.journeys` moves, each by its own protocol: Radicale and Kinto.
+"""The two apps whose data `bench.journeys` moves, each with its own protocol: Radicale and Kinto.
 
 What is written under a number is always the same text, so that it can be compared later. A server
-acknowledges it with something of its own (an ETag; an id and a revision), which must be the same
+acknowledges it with a value of its own (an ETag; an id and a revision), which must stay the same
 for as long as nobody writes there again.
 """
 

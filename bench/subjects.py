@@ -1,6 +1,6 @@
 """What the campaigns move while it is written to: a container, or a VM that portkit made.
 
-Each has a volume, is restarted `always`, and has decoys beside it.
+Each has a volume, the restart policy `always`, and decoys beside it.
 """
 
 from __future__ import annotations

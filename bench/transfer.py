@@ -1,16 +1,17 @@
-"""What it costs to bring an app to another host: portkit against what is used today.
+"""What it costs to bring an app to another host: portkit compared with what is used today.
 
 The app is radicale on a Python base of more than 300 MB (bench/context/Dockerfile). alpha (Debian
-12, Docker 20.10) builds it, beta (Debian 13, Docker 26.1) is the target; both are practice hosts of
-a lab of their own, beta's link is shaped to 100 Mbit both ways unless a row says otherwise. Bytes
-are both directions of beta's link, headers included. Both sides start from what is ready: ours from
-the artifacts in the Store here, the peers from the image in alpha's engine or the raw disk here.
-Seconds of ours are from the start of the connection until the engine has loaded and the Store has
-verified everything. `make bench-transfer ROWS=ab` makes some rows only.
+12, Docker 20.10) builds it, and beta (Debian 13, Docker 26.1) is the target; both are practice
+hosts of a separate lab. beta's link is shaped to 100 Mbit in both directions unless a row says
+otherwise. Bytes are those in both directions of beta's link, headers included. Both sides start
+from content that is ready: ours from the artifacts in the Store of this machine, the peers from the
+image in alpha's engine or the raw disk on this machine. The seconds of ours are from the start of
+the connection until the engine has loaded and the Store has verified everything.
+`make bench-transfer ROWS=ab` makes only some rows.
 
-Row e is the disk's own metadata and nothing else: of its 420 kB, 160 are the inodes (70 of them
-checksums, which nothing compresses), 110 the names in directories, and the rest the recipe, which
-says where in the image's layers each block of the disk is. zstd -19 would save a tenth.
+Row e is only the disk's own metadata: of its 420 kB, 160 are the inodes (70 of them checksums,
+which cannot be compressed), 110 the names in directories, and the rest the recipe, which says where
+in the image's layers each block of the disk is. zstd -19 would save a tenth.
 """
 
 from __future__ import annotations

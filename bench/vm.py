@@ -1,4 +1,4 @@
-"""A VM under plain QEMU: one command line for whatever disk, so that only the disk differs."""
+"""A VM under plain QEMU: one command line for every disk, so that only the disk differs."""
 
 from __future__ import annotations
 

@@ -12,15 +12,15 @@ from scripts.docs.site import cell
 
 PAGE = Path(__file__).parents[2] / "docs" / "compat-rules.md"
 _HEAD = """\
-# Every compatibility rule, and what it rests on
+# Every compatibility rule, and what it is based on
 
-Made by `python -m scripts.docs.compat_rules` from the rules themselves; change nothing here by
-hand. [Compatibility](compatibility.md) says how they are used,
+`python -m scripts.docs.compat_rules` makes this page from the rules themselves; do not edit it by
+hand. [Compatibility](compatibility.md) says how the rules are used, and
 [troubleshooting](troubleshooting.md#by-rule) what to do about each. A name with `#` and a number is
-an issue of that project, where people met it. Where no source is named, the rule follows from how
-portkit starts an App.
+an issue of that project, where people reported the problem. If no source is named, the rule follows
+from how portkit starts an App.
 
-| rule | severity | scope | forms | finds | rests on | exit code |
+| rule | severity | scope | forms | finds | source | exit code |
 |---|---|---|---|---|---|---|
 """
 
