@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portkit.engines import docker_spec
 from portkit.engines.marks import ours
-from portkit.model import Live, LiveVolume, OnTaken
+from portkit.model import Behind, Live, LiveVolume, OnTaken
 from portkit.wire import labels
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
@@ -17,31 +16,28 @@ if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs i
 _PROJECT = labels.COMPOSE + "project"
 
 
-@dataclass(frozen=True)
-class Behind:
-    """What of an App that has moved away is still here. why: it is not deleted; "" where it is."""
-
-    kind: str
-    id: str
-    name: str
-    why: str = ""
-
-
 def behind(
     volumes: Sequence[Volume],
     networks: Sequence[NetworkRow],
     rows: Sequence[Row],
     live: Live,
     back: Mapping[str, str],
+    known: Collection[Behind] = (),
 ) -> list[Behind]:
     """The volumes and networks that were made for an App. volumes, networks, rows: all that the
-    engine has. back: the volumes that are the App's again, with the id of the Move that did it."""
+    engine has. back: the volumes that are the App's again, with the id of the Move that did it.
+    known: what was found while the App's containers were still there, which show what is theirs."""
     own = {each.id for each in live.containers}
-    return [*_volumes(volumes, rows, live, back), *_networks(networks, rows, own)]
+    nets = {each.id for each in known if each.kind == "network"}
+    return [*_volumes(volumes, rows, live, back, known), *_networks(networks, rows, own, nets)]
 
 
 def _volumes(
-    volumes: Sequence[Volume], rows: Sequence[Row], live: Live, back: Mapping[str, str]
+    volumes: Sequence[Volume],
+    rows: Sequence[Row],
+    live: Live,
+    back: Mapping[str, str],
+    known: Collection[Behind],
 ) -> list[Behind]:
     """Those that the App has data in, and what portkit has put its files into.
 
@@ -55,23 +51,34 @@ def _volumes(
         for mount in row.Mounts:
             users.setdefault(mount.Name, []).append(row.Id)
     data = {each.name: each for each in live.volumes if each.name}
+    before = [each for each in known if each.kind == "volume"]
     files = {docker_spec.content_volume(move) for move in _made_by(rows, own)}
+    files |= {each.id for each in before}
+    # Of those that were to be deleted it was seen that they are the App's.
+    created = {each.id: each.created for each in before if not each.why}
     found = []
     for each in volumes:
+        used = users.get(each.Name, ())
         if each.Name in data:
-            used = users.get(each.Name, ())
-            why = _why_left(data[each.Name], each.CreatedAt, used, own, back)
-            found.append(Behind("volume", each.Name, each.Name, why))
+            was = data[each.Name].created
+            same = each.CreatedAt in (was, created.get(each.Name, was))
+            why = _why_left(data[each.Name], same, used, own, back)
         elif each.Name in files:
-            found.append(Behind("volume", each.Name, each.Name))
+            why = _in_use(used, own)
+        else:
+            continue
+        found.append(Behind("volume", each.Name, each.Name, why, each.CreatedAt))
     return found
 
 
 def _networks(
-    networks: Sequence[NetworkRow], rows: Sequence[Row], own: Collection[str]
+    networks: Sequence[NetworkRow],
+    rows: Sequence[Row],
+    own: Collection[str],
+    known: Collection[str],
 ) -> list[Behind]:
     """Those that compose or portkit has made for the App: where one is, the App cannot come back.
-    Others that it is in are somebody else's."""
+    Others that it is in are somebody else's. known: the ids of those that were found before."""
     mine = [row for row in rows if row.Id in own]
     joined = {name for row in mine for name in row.networks}
     projects = {row.Labels.get(_PROJECT, "") for row in mine} - {""}
@@ -79,10 +86,9 @@ def _networks(
     found = []
     for each in networks:
         made = each.Labels.get(_PROJECT) in projects or each.Labels.get(labels.MOVE) in moves
-        if each.Name not in joined or not made:
+        if each.Id not in known and (each.Name not in joined or not made):
             continue
-        others = [row.Id[:12] for row in rows if row.Id not in own and each.Name in row.networks]
-        why = f"it is in use by container {', '.join(others)[:200]}" if others else ""
+        why = _in_use([row.Id for row in rows if each.Name in row.networks], own)
         found.append(Behind("network", each.Id, each.Name, why))
     return found
 
@@ -99,20 +105,24 @@ def _made_by(rows: Sequence[Row], own: Collection[str]) -> set[str]:
 
 def _why_left(
     volume: LiveVolume,
-    created: str,
+    same: bool,
     users: Sequence[str],
     own: Collection[str],
     back: Mapping[str, str],
 ) -> str:
-    """Why a volume of the source is not deleted with what has moved away; "" where it is. created:
-    when the one that is there was. users: ids of all containers that have it, whether they run or
-    not; own: those of the App."""
+    """Why a volume of the source is not deleted with what has moved away; "" where it is. same:
+    whether the one that is there was created when the App's was. users: ids of all containers that
+    have it, whether they run or not; own: those of the App."""
     if volume.way is OnTaken.KEEP:
         return "its data exists nowhere else"
     if volume.name in back:
         return f"the App uses it again, since Move {back[volume.name]}"
-    if others := [each[:12] for each in users if each not in own]:
-        return f"it is in use by container {', '.join(others)[:200]}"
-    if created != volume.created and not users:
-        return "it may be another volume with that name"
-    return ""
+    if why := _in_use(users, own):
+        return why
+    return "" if same or users else "it may be another volume with that name"
+
+
+def _in_use(users: Sequence[str], own: Collection[str]) -> str:
+    """That containers other than the App's have a thing; "" where none has."""
+    others = [each[:12] for each in users if each not in own]
+    return f"it is in use by container {', '.join(others)[:200]}" if others else ""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from portkit.engines import docker_state
 from portkit.engines.docker import Docker
-from portkit.engines.docker_behind import Behind, behind
+from portkit.engines.docker_behind import behind
 from portkit.engines.docker_errors import errors
 from portkit.errors import AppError, BootError, ConflictError, EngineError, PortkitError
-from portkit.model import ContentFile, Live
+from portkit.model import Behind, ContentFile, Live
 from portkit.wire import labels
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
@@ -207,22 +207,40 @@ class DockerSource(Docker):
                     self._api.start(row.Id)
         return tuple(sorted(set(ids) - {row.Id for row in rows}))
 
-    def left(self, live: Live, back: Mapping[str, str]) -> tuple[str, ...]:
+    def behind(
+        self, live: Live, back: Mapping[str, str], known: Collection[Behind] = ()
+    ) -> tuple[Behind, ...]:
+        """The volumes and networks that were made for an App and are still here. back, known: as
+        in `left`."""
+        own = {each.id for each in live.containers}
+        with errors(self._host, "list containers"):
+            rows = self._listed({}, all_=True)
+        mine = [row for row in rows if row.Id in own]
+        joined = any(each.kind == "network" for each in known) or any(row.networks for row in mine)
+        networks = self._networks() if joined else []
+        return tuple(behind(self._volumes(), networks, rows, live, back, known))
+
+    def left(
+        self, live: Live, back: Mapping[str, str], known: Collection[Behind] = ()
+    ) -> tuple[str, ...]:
         """What of an App that has moved away is still here, in words. back: the volumes that are
-        the App's again, by their names, with the id of the Move that did it."""
+        the App's again, by their names, with the id of the Move that did it. known: what `behind`
+        gave before something was removed."""
         rows = self._rows_of([each.id for each in live.containers])
         names = {each.id: each.service for each in live.containers}
         found = [f"container {row.Id[:12]} ({names[row.Id]}): {row.Status}" for row in rows]
-        for each in self._behind(live, back):
+        for each in self.behind(live, back, known):
             why = f" ({each.why}; portkit does not delete it)" if each.why else ""
             found.append(f"{each.kind} {each.name}{why}")
         images = dict.fromkeys(row.Image for row in rows if row.Image)
         return (*found, *(f"image {name} (portkit does not delete it)" for name in images))
 
-    def delete(self, live: Live, back: Mapping[str, str]) -> tuple[str, ...]:
+    def delete(
+        self, live: Live, back: Mapping[str, str], known: Collection[Behind] = ()
+    ) -> tuple[str, ...]:
         """Remove the containers of an App that has moved away, and the volumes and networks that
         were made for it; which of these could not be removed, in words. ConflictError while one of
-        the containers runs. back: as in `left`."""
+        the containers runs. back, known: as in `left`."""
         there = {row.Id for row in self._rows_of([each.id for each in live.containers])}
         running = [
             each.service for each in live.containers if each.id in there and self._runs(each.id)
@@ -233,7 +251,7 @@ class DockerSource(Docker):
                 details=f"{', '.join(running)} on {self._host}",
                 resolution="Nothing was deleted. Find out who started it there.",
             )
-        things = self._behind(live, back)  # which needs the containers
+        things = self.behind(live, back, known)  # which needs the containers, or what is known
         with errors(self._host, "remove what was moved away"):
             for identity in there:
                 self._api.remove_container(identity)
@@ -251,16 +269,6 @@ class DockerSource(Docker):
         """Those of these containers that are there."""
         with errors(self._host, "list containers"):
             return [row for row in self._listed({"id": list(ids)}, all_=True) if row.Id in ids]
-
-    def _behind(self, live: Live, back: Mapping[str, str]) -> list[Behind]:
-        """The volumes and networks that were made for an App and are still here. back: as in
-        `left`."""
-        own = {each.id for each in live.containers}
-        with errors(self._host, "list containers"):
-            rows = self._listed({}, all_=True)
-        mine = [row for row in rows if row.Id in own]
-        networks = self._networks() if any(row.networks for row in mine) else []
-        return behind(self._volumes(), networks, rows, live, back)
 
     def _runs(self, identity: str) -> bool:
         with errors(self._host, "look at the container"):

@@ -21,7 +21,7 @@ from portkit.model.instance import (
     ServiceState,
     worst_health,
 )
-from portkit.model.live import DataFolder, Live, LiveContainer, LiveDomain, LiveVolume
+from portkit.model.live import Behind, DataFolder, Live, LiveContainer, LiveDomain, LiveVolume
 from portkit.model.needs import Binary, Lack, Missing, Needs, Role, Software, Stated
 from portkit.model.packed import PackedApp
 from portkit.model.project import (
@@ -66,6 +66,7 @@ __all__ = [
     "Artifact",
     "Attachment",
     "Basis",
+    "Behind",
     "Binary",
     "Binfmt",
     "Blob",

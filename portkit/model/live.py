@@ -62,6 +62,19 @@ class LiveDomain:
 
 
 @dataclass(frozen=True)
+class Behind:
+    """A volume or a network that an App that has moved away has left. kind: which of them. id: what
+    the engine knows it by. why: it is not deleted; "" where it is. created: of a volume, when, as
+    the engine says it."""
+
+    kind: str
+    id: str
+    name: str
+    why: str = ""
+    created: str = ""
+
+
+@dataclass(frozen=True)
 class Live:
     """An App at its source that is moved as it is there, with its data.
 

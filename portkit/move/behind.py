@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from portkit import host as hosts
 from portkit.boot import taken
 from portkit.boot.taken import SetAside
 from portkit.errors import ConflictError
 from portkit.host import Host
-from portkit.model import Live, OnTaken
+from portkit.model import Behind, Live, OnTaken
 from portkit.move import forward
 from portkit.move.by_marker import Connect
 from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps
@@ -21,6 +21,8 @@ from portkit.source.origin import origin
 
 # In what the step `volumes` has recorded: what it has set aside was removed.
 _DROPPED = "dropped"
+# What was going to be removed at the source, in the journal beside the steps of the Move.
+_FORGET, _KNOWN = "forget", "known"
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,23 @@ def left_behind(
         found = [each for each in forward.forwarded(host) if each.move == identity]
         ports = [f"forward of port {port} to {to}" for each in found for port, to in each.ports]
         back = came_back(entry, journal.moves())
-        things = (*there.left(back), *ports)
+        steps = journal.record(identity)
+        known = [Behind(**row) for row in steps.result(_FORGET).get(_KNOWN, ())]
+        things = (*there.left(back, known), *ports)
         removes = delete and journal.get(identity).state is MoveState.DONE
-        may_be = _may_be_aside(entry, journal.record(identity))
+        may_be = _may_be_aside(entry, steps)
         aside = _set_aside(plan, connect, observer or NullObserver()) if may_be else ()
         if removes:
             _refuse_holding(plan.live, host, back)
-            stay = there.delete(back)
+            # Before the first is removed: after that, nothing there shows any more what is left.
+            rows = {(each.kind, each.id): each for each in (*there.behind(back, known), *known)}
+            known = list(rows.values())
+            steps.note(_FORGET, StepState.DOING, {_KNOWN: [asdict(each) for each in known]})
+            stay = there.delete(back, known)
             forward.end(identity, host)
             if may_be:
                 _set_aside(plan, connect, observer or NullObserver(), drop=True)
-                journal.record(identity).note(VOLUMES, StepState.DONE, {_DROPPED: True})
+                steps.note(VOLUMES, StepState.DONE, {_DROPPED: True})
             _refuse_staying(identity, entry.source, stay)
     return Left(entry.source, things, delete, plan.target, aside)
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
-from portkit.boot import vm_disks
+from portkit.boot import remains, vm_disks
 from portkit.engines.docker_source import DockerSource
 from portkit.engines.libvirt_source import LibvirtSource
 from portkit.errors import ConflictError
 from portkit.guest.config import signal_number
 from portkit.host import Host
-from portkit.model import Live, LiveDomain
+from portkit.model import Behind, Live, LiveDomain
 
 # For what a service waits for before it is started again. It ran before, also where a healthcheck
 # has failed for weeks, and now nobody serves.
@@ -55,13 +55,18 @@ class Origin(Protocol):
     def start(self) -> tuple[str, ...]:
         """Start again what ran before; what of it is not there any more, in words."""
 
-    def left(self, back: Mapping[str, str]) -> tuple[str, ...]:
-        """What of it is still there, in words. back: volumes that are its own again, by their
-        names, with the Move that brought it back: these are not what stayed behind."""
+    def behind(self, back: Mapping[str, str], known: Collection[Behind] = ()) -> tuple[Behind, ...]:
+        """What belongs to it beside what the Move's Live names, as long as that is there. back,
+        known: as in `left`."""
 
-    def delete(self, back: Mapping[str, str]) -> tuple[str, ...]:
+    def left(self, back: Mapping[str, str], known: Collection[Behind] = ()) -> tuple[str, ...]:
+        """What of it is still there, in words. back: volumes that are its own again, by their
+        names, with the Move that brought it back: these are not what stayed behind. known: what
+        `behind` gave before something of it was removed."""
+
+    def delete(self, back: Mapping[str, str], known: Collection[Behind] = ()) -> tuple[str, ...]:
         """Remove it there, with the data that was taken along; which volumes could not be removed,
-        in words. ConflictError while it runs. back: as in `left`."""
+        in words. ConflictError while it runs. back, known: as in `left`."""
 
 
 class Containers:
@@ -122,17 +127,21 @@ class Containers:
         gone = self._engine.start_these(ids, _PATIENCE_S)
         return tuple(f"container {identity[:12]}" for identity in gone)
 
-    def left(self, back: Mapping[str, str]) -> tuple[str, ...]:
-        """What of it is still there, in words."""
-        return self._engine.left(self._live, back)
+    def behind(self, back: Mapping[str, str], known: Collection[Behind] = ()) -> tuple[Behind, ...]:
+        """Its volumes and networks: whose they are, its containers show."""
+        return self._engine.behind(self._live, back, known)
 
-    def delete(self, back: Mapping[str, str]) -> tuple[str, ...]:
+    def left(self, back: Mapping[str, str], known: Collection[Behind] = ()) -> tuple[str, ...]:
+        """What of it is still there, in words."""
+        return self._engine.left(self._live, back, known)
+
+    def delete(self, back: Mapping[str, str], known: Collection[Behind] = ()) -> tuple[str, ...]:
         """Remove its containers, and the volumes whose data was taken along and that nothing else
         uses; those that could not be removed, in words.
 
         ConflictError while one of its containers runs.
         """
-        return self._engine.delete(self._live, back)
+        return self._engine.delete(self._live, back, known)
 
 
 class Machine:
@@ -201,18 +210,23 @@ class Machine:
         self._engine.start_again(self._domain.id)
         return ()
 
-    def left(self, back: Mapping[str, str]) -> tuple[str, ...]:
-        """The VM with its disks."""
+    def behind(self, back: Mapping[str, str], known: Collection[Behind] = ()) -> tuple[Behind, ...]:
+        """Nothing: all of it is in a folder with the VM's id."""
+        return ()
+
+    def left(self, back: Mapping[str, str], known: Collection[Behind] = ()) -> tuple[str, ...]:
+        """The VM with its disks, or the disks alone where it could not be removed to the end."""
         if not self._engine.is_there(self._domain.id):
-            return ()
+            rows = remains.found(self._host, ())
+            disks = [each for each in rows if (each.kind, each.id) == ("instance", self._domain.id)]
+            return tuple(f"disks of VM {each.id}" for each in disks)
         state = "running" if self._engine.seen(self._domain.id).running else "stopped"
         return (f"VM {self._domain.id} with its disks: {state}",)
 
-    def delete(self, back: Mapping[str, str]) -> tuple[str, ...]:
+    def delete(self, back: Mapping[str, str], known: Collection[Behind] = ()) -> tuple[str, ...]:
         """Remove it, its disks, and its base where no other VM stands on that."""
-        if not self._engine.is_there(self._domain.id):
-            return ()
-        if self._engine.seen(self._domain.id).running:
+        there = self._engine.is_there(self._domain.id)
+        if there and self._engine.seen(self._domain.id).running:
             raise ConflictError(
                 "the App is running at its source",
                 details=f"{self._domain.id} on {self._host.name}",

@@ -266,6 +266,86 @@ def test_the_networks_and_files_of_the_app_go_with_it(
     ]
 
 
+def gone(engine: FakeEngine) -> None:
+    """The containers were removed, and then the engine failed."""
+    rows = engine.answers["GET /containers/json"][1]
+    rows[:] = [row for row in rows if row["Id"] != WEB]
+    engine.requests.clear()
+
+
+def test_what_a_try_has_not_removed_the_next_one_does(
+    engine: FakeEngine, docker: DockerSource
+) -> None:
+    """The containers, which show what is the App's, are gone by then."""
+    live = in_networks(engine)
+    known = docker.behind(live, {})
+    gone(engine)
+    files = f"volume portkit-{MOVE[3:]}-content"
+    assert docker.left(live, {}) == ()
+    assert docker.left(live, {}, known) == (files, "network shop_default", "network shop_own")
+    assert docker.delete(live, {}, known) == ()
+    for path in (f"volumes/portkit-{MOVE[3:]}-content", "networks/1", "networks/2"):
+        assert engine.asked("DELETE", f"/{path}")
+    assert not engine.asked("DELETE", "/networks/3")
+    assert not engine.asked("DELETE", "/networks/4")
+
+
+def test_what_is_in_use_by_then_stays(engine: FakeEngine, docker: DockerSource) -> None:
+    live = in_networks(engine)
+    known = docker.behind(live, {})
+    gone(engine)
+    files = f"portkit-{MOVE[3:]}-content"
+    (other,) = engine.answers["GET /containers/json"][1]
+    other["NetworkSettings"] = {"Networks": {"shop_default": {}}}
+    other["Mounts"] = [{"Name": files}]
+    why = f"(it is in use by container {DB[:12]}; portkit does not delete it)"
+    assert docker.left(live, {}, known)[:2] == (
+        f"volume {files} {why}",
+        f"network shop_default {why}",
+    )
+    assert docker.delete(live, {}, known) == ()
+    assert engine.asked("DELETE", "/networks/2")
+    assert not engine.asked("DELETE", "/networks/1")
+    assert not engine.asked("DELETE", "/volumes")
+
+
+@pytest.mark.parametrize(("later", "goes"), [("2026-02-02", True), ("2026-03-03", False)])
+def test_a_volume_of_the_app_is_still_its_own_when_its_containers_are_gone(
+    engine: FakeEngine, docker: DockerSource, later: str, goes: bool
+) -> None:
+    """Docker 20.10 gives the time of the last change in its folder."""
+    have(engine, web="exited no")
+    (_, (row,)) = engine.answers["GET /containers/json"]
+    row["Mounts"] = [{"Name": "data"}]
+    engine.answers["GET /volumes"] = (
+        200,
+        {"Volumes": [{"Name": "data", "CreatedAt": "2026-02-02"}]},
+    )
+    engine.answers["DELETE /volumes/data"] = (204, b"")
+    volume = LiveVolume(0, "data", "/v/data", "2026-01-01")
+    live = Live((LiveContainer(WEB, "web", "always", running=True),), (volume,))
+    known = docker.behind(live, {})
+    gone(engine)
+    assert docker.behind(live, {})[0].why, "without what was seen before, it may be another one"
+    engine.answers["GET /volumes"][1]["Volumes"][0]["CreatedAt"] = later
+    docker.delete(live, {}, known)
+    assert bool(engine.asked("DELETE", "/volumes/data")) is goes
+
+
+def test_one_that_was_not_the_app_s_is_not_by_being_seen(
+    engine: FakeEngine, docker: DockerSource
+) -> None:
+    have(engine, web="exited no")
+    engine.answers["GET /volumes"] = (200, {"Volumes": [{"Name": "data", "CreatedAt": "now"}]})
+    volume = LiveVolume(0, "data", "/v/data", "then")
+    live = Live((LiveContainer(WEB, "web", "always", running=True),), (volume,))
+    known = docker.behind(live, {})
+    assert known[0].why
+    gone(engine)
+    docker.delete(live, {}, known)
+    assert not engine.asked("DELETE", "/volumes")
+
+
 def test_a_network_that_another_container_is_in_stays(
     engine: FakeEngine, docker: DockerSource
 ) -> None:

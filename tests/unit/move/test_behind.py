@@ -14,8 +14,8 @@ from portkit_cli.main import main
 from portkit import boot
 from portkit.boot import taken
 from portkit.boot.taken import SetAside
-from portkit.errors import ConflictError
-from portkit.model import Form, Instance, LiveVolume, OnTaken
+from portkit.errors import ConflictError, EngineError
+from portkit.model import Behind, Form, Instance, LiveVolume, OnTaken
 from portkit.move import behind, forward
 from portkit.move.journal import Entry, Journal, MoveState
 from portkit.move.plan import VOLUMES
@@ -24,6 +24,7 @@ from tests.factories import live, plan
 
 FIRST, SECOND = "pk-000000000001", "pk-000000000002"
 PLACE = f"/v/data/portkit-was-{FIRST}"
+BEHIND = (Behind("network", "n1", "shop_default"),)
 ASIDE = (SetAside(FIRST, "data", PLACE, 4096),)
 
 
@@ -82,8 +83,9 @@ def at_its_end(monkeypatch: pytest.MonkeyPatch, stay: tuple[str, ...]) -> list[A
     """What a forget did, at a source where these volumes cannot be removed."""
     did: list[Any] = []
     there = SimpleNamespace(
-        left=lambda back: ("container", *back),
-        delete=lambda back: did.append(("deleted", back)) or stay,
+        behind=lambda back, known: known or BEHIND,
+        left=lambda back, known: ("container", *back),
+        delete=lambda back, known: did.append(("deleted", back)) or stay,
     )
     monkeypatch.setattr(behind, "origin", lambda *_: nullcontext(there))
     monkeypatch.setattr(forward, "forwarded", lambda host: ())
@@ -175,6 +177,38 @@ def test_a_target_where_nothing_can_be_set_aside_is_not_asked(
     left = behind.left_behind(FIRST, journal=journal, connect=unreachable)
     assert left is not None
     assert left.set_aside == ()
+
+
+def test_what_is_going_to_be_removed_is_in_the_journal_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is left when it fails on the way is known to the next try, which finds it there no more
+    by itself."""
+    journal = Journal()
+    moved(journal, None)
+    at_its_end(monkeypatch, ())
+    monkeypatch.setattr(behind, "_refuse_holding", lambda *_: None)
+    asked: list[Any] = []
+
+    def delete(back: object, known: object) -> tuple[str, ...]:
+        asked.append(("delete", known))
+        if len(asked) == 3:
+            raise EngineError("the engine was restarted")
+        return ()
+
+    there = SimpleNamespace(
+        behind=lambda back, known: BEHIND if not known else (),
+        left=lambda back, known: asked.append(("left", known)) or (),
+        delete=delete,
+    )
+    monkeypatch.setattr(behind, "origin", lambda *_: nullcontext(there))
+    behind.left_behind(FIRST, journal=journal, connect=connect)
+    with pytest.raises(EngineError):
+        behind.left_behind(FIRST, delete=True, journal=journal, connect=connect)
+    behind.left_behind(FIRST, delete=True, journal=journal, connect=connect)
+    known = list(BEHIND)
+    assert asked == [("left", []), ("left", []), ("delete", known), ("left", known), asked[-1]]
+    assert asked[-1] == ("delete", known)
 
 
 @pytest.mark.parametrize("data", [True, False])

@@ -130,6 +130,7 @@ class Engine:
     def __init__(self, *, running: bool = True) -> None:
         self.now = LiveDomain("pk-0123456789ab", "always", autostart=True, running=running)
         self.fenced, self.there, self.did = False, True, list[str]()
+        self.folders = list[str]()  # of disks that no VM has
         self.deaf = False  # its guest does not heed the power button
         self.paths = {"/i/disk.qcow2", "/i/config.raw"}
 
@@ -177,7 +178,14 @@ class Host:
 
     def call(self, verb: str, args: object) -> dict[str, Any]:
         self._engine.did.append(verb)
-        return {"disks": ["/i/disk.qcow2", "/i/config.raw"], "folders": ["/i/disks"]}
+        rows = [
+            {"kind": "instance", "id": each, "app": "", "name": ""} for each in self._engine.folders
+        ]
+        return {
+            "remains": rows,
+            "disks": ["/i/disk.qcow2", "/i/config.raw"],
+            "folders": ["/i/disks"],
+        }
 
 
 def machine(engine: Engine, *, ran: bool = True, keeps: bool = False) -> Machine:
@@ -236,10 +244,19 @@ def test_one_that_is_gone_is_told() -> None:
     one.settle()
     assert one.start() == ("VM pk-0123456789ab",)
     assert one.left({}) == ()
-    one.delete({})
     with pytest.raises(EngineError):
         one.require()
-    assert engine.did == []
+    assert engine.did == ["instance.remains"]
+
+
+def test_what_a_try_to_delete_it_has_left_the_next_one_removes() -> None:
+    """libvirt has forgotten it, and its disks are still there."""
+    engine = Engine()
+    engine.there, engine.folders = False, ["pk-0123456789ab", "pk-ffffffffffff"]
+    one = machine(engine)
+    assert one.left({}) == ("disks of VM pk-0123456789ab",)
+    assert one.delete({}) == ()
+    assert engine.did == ["instance.remains", "remove", "instance.remove"]
 
 
 def test_the_folder_that_is_copied_shows_the_disks_of_now() -> None:
