@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from portkit import boot, process
-from portkit.errors import BootError, HookError, PortkitError, VerifyError
+from portkit.errors import HookError, PortkitError, ToolError, VerifyError
 from portkit.halt import Halt
 from portkit.model import (
     Finding,
@@ -23,6 +23,7 @@ from portkit.move.plan import (
     CONFIRM,
     FENCE,
     PRESYNC,
+    UNQUIESCE,
     VERIFY_SOURCE,
     WAIT,
     Course,
@@ -159,11 +160,11 @@ def serves_on(plan: Plan, steps: walk.Record, error: BaseException) -> bool:
     walk says nothing against the App there, such as a source that cannot be reached, or Ctrl-C."""
     if plan.live is None or steps.state(f"boot {plan.forms[0]}") is not walk.StepState.DONE:
         return False
-    if steps.state(VERIFY_SOURCE) is walk.StepState.DOING:
-        return not isinstance(error, VerifyError)
-    if steps.state("commit") is walk.StepState.DOING:
-        return not isinstance(error, BootError)
-    return not isinstance(error, PortkitError)  # x-portkit.quiesce.after has failed there
+    # One that does not come up again may do so the next time: nobody but the user decides that what
+    # it has written is lost.
+    against = {VERIFY_SOURCE: VerifyError, UNQUIESCE: ToolError}
+    doing = (kind for step, kind in against.items() if steps.state(step) is walk.StepState.DOING)
+    return not isinstance(error, tuple(doing))
 
 
 def _went(ground: Ground, steps: Steps) -> bool | None:

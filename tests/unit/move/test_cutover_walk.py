@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from portkit.clock import Clock
-from portkit.errors import BootError, EngineError, HostError, VerifyError
+from portkit.errors import BootError, EngineError, HostError, ToolError, VerifyError
 from portkit.model import Form, LiveContainer, LiveVolume, OnTaken, Quiesce
 from portkit.move import carry
 from portkit.move.carry import serves_on
@@ -72,6 +72,7 @@ class World:
     fuel: int = 1000
     broken: frozenset[str] = frozenset()
     sick: bool = False
+    slow: bool = False  # what is started again on the target does not answer in time
     sly: bool = False  # writes that change no time of a file: a pass that believes times misses one
     missed: bool = False  # the target lacks such a write
     verified: bool | None = None  # what the journal says of the step that finds it out
@@ -142,6 +143,8 @@ class World:
         """As the function of that name in `cutover`."""
         if not self.target.running:
             assert not self.source.running
+            if self.slow:
+                raise BootError("it does not answer after a restart")
             self.target.running = True
 
     def do_unquiesce(self) -> None:
@@ -282,13 +285,15 @@ class Cutovers(RuleBasedStateMachine):
         except (EngineError, BootError, VerifyError) as error:
             if not (self.committed or served or serves_on(PLAN, self.record, error)):
                 # What the target has taken is lost then: never because a host was restarted.
-                assert self.world.sick or not isinstance(error, BootError)
+                booted = self.record.state("boot image") is StepState.DONE
+                assert isinstance(error, VerifyError) or not booted
                 backward(played(self.world), self.record)
 
     @rule(
         fuel=st.integers(0, 120),  # a whole Move takes about 90
         broken=FAULTS,
         sick=st.booleans(),
+        slow=st.booleans(),
         sly=st.booleans(),
         restarts=RESTARTS,
     )
@@ -297,13 +302,14 @@ class Cutovers(RuleBasedStateMachine):
         fuel: int,
         broken: frozenset[str],
         sick: bool,
+        slow: bool,
         sly: bool,
         restarts: dict[int, set[str]],
     ) -> None:
         """restarts: of hosts, while the process is at work."""
         world = self.world
         world.fuel, world.broken, world.sick, world.sly = fuel, broken, sick, sly
-        world.restarts = restarts
+        world.slow, world.restarts = slow, restarts
         try:
             self._go()
         except Killed:
@@ -340,7 +346,7 @@ class Cutovers(RuleBasedStateMachine):
     def teardown(self) -> None:
         """From wherever it was left, one command ends it with one side running."""
         world = self.world
-        world.fuel, world.broken, world.sick = 1000, frozenset(), False
+        world.fuel, world.broken, world.sick, world.slow = 1000, frozenset(), False, False
         self._go()
         assert world.source.running != world.target.running
         if world.target.running and world.missed:
@@ -425,8 +431,12 @@ def test_a_missed_write_takes_the_cutover_back_and_comes_with_the_next() -> None
         ("verify source", KeyboardInterrupt(), True),
         ("verify source", VerifyError("a volume at the source differs from what was sent"), False),
         ("commit", EngineError("the engine does not answer"), True),
-        ("commit", BootError("the app ended after its first answer"), False),
-        ("unquiesce", EngineError("`after` has failed"), False),
+        ("verify source", BootError("it does not answer after a restart"), True),
+        ("commit", BootError("the app ended after its first answer"), True),
+        ("commit", BootError("it does not answer after a restart"), True),
+        ("unquiesce", ToolError("`after` has failed"), False),
+        ("unquiesce", BootError("it does not answer after a restart"), True),
+        ("unquiesce", HostError("the source cannot be reached"), True),
         ("unquiesce", KeyboardInterrupt(), True),
         ("boot image", BootError("it does not answer"), False),
         ("boot image", KeyboardInterrupt(), False),
