@@ -95,7 +95,7 @@ def _not_known(ground: Ground, error: PortkitError) -> str:
 @dataclass
 class _Kept:
     """The App on the target, until the Move is told to keep it there. since: the start of its host
-    in which it ran."""
+    in which it was last seen running."""
 
     ground: Ground
     form: Form
@@ -116,6 +116,7 @@ class _Kept:
                         f"portkit start {move} --on {on}"
                     )
                 start_again(ground, self.form, runner)
+        self.since = since
         return ""
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +13,13 @@ from portkit_cli.main import main
 
 from portkit import boot
 from portkit.clock import Clock
-from portkit.errors import BootError, ConflictError, EngineError, HostError, VerifyError
+from portkit.errors import (
+    ConflictError,
+    EngineError,
+    VerifyError,
+)
 from portkit.model import Form, Instance, Life, LiveContainer, LiveVolume, OnTaken, Quiesce
-from portkit.move import cutover, pause, steps, unfinished
+from portkit.move import cutover, steps, unfinished
 from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState
 from portkit.move.plan import Pause
@@ -219,116 +223,6 @@ def test_nothing_starts_on_the_target_while_the_source_runs(
     ground = Ground(chosen, results, host, host, Clock(Heard()), from_start=False)
     with pytest.raises(ConflictError, match="started again at its source"):
         {each.name: each for each in steps.steps_of(ground)}[step].do()
-
-
-@dataclass
-class Restarted:
-    """A target on which the App does not run, of a Move whose own process has booted it there."""
-
-    monkeypatch: pytest.MonkeyPatch
-    since: str  # of the host, which was booted at "1"
-    ends: bool = False  # also when it is started again
-    did: list[str] = field(default_factory=list)
-    heard: Heard = field(default_factory=Heard)
-    life: Life = field(default_factory=lambda: Life("exited", 0))
-
-    def step(self, name: str, **told: Any) -> Any:
-        quiesce = Quiesce(before=("checkpoint",))
-        one = LiveContainer("a" * 64, "web", "no", running=True, quiesce=quiesce)
-        chosen = plan(
-            forms=(Form.IMAGE,),
-            keep=Form.IMAGE,
-            live=live(containers=(one,), volumes=()),
-            pauses=(Pause.COMMIT,),
-        )
-
-        @contextmanager
-        def runner(*_: object) -> Iterator[Any]:
-            yield SimpleNamespace(
-                life=lambda move: self.life,
-                logs=lambda *_: "",
-                commit=lambda *_: self.did.append("commit"),
-            )
-
-        @contextmanager
-        def origin(*_: object) -> Iterator[Any]:
-            yield SimpleNamespace(require_stopped=lambda: self.did.append("stopped"))
-
-        def up(*_: object) -> None:
-            self.did.append("up")
-            self.life = Life("exited", 1) if self.ends else Life("running")
-
-        self.monkeypatch.setattr(boot, "runner", runner)
-        self.monkeypatch.setattr(cutover, "origin", origin)
-        self.monkeypatch.setattr(cutover, "up_again", up)
-        self.monkeypatch.setattr(pause, "wait_for", lambda *_: None)
-        rows = {
-            "boot image": {"up_since": "b 1"},
-            "last sync": {"volumes": []},
-            "commit": {},
-        }
-        results: Any = SimpleNamespace(result=lambda name: rows.get(name, {}), **told)
-        remote = SimpleNamespace(call=self.call)
-        host: Any = SimpleNamespace(endpoint="there", name="there", remote=remote)
-        spec: Any = SimpleNamespace(front=None)
-        cargo: Any = SimpleNamespace(spec=spec)
-        ground = Ground(chosen, results, host, host, Clock(self.heard), cargo)
-        return {each.name: each for each in steps.steps_of(ground)}[name]
-
-    def call(self, verb: str, args: object) -> Any:
-        assert verb == "kernel.identity"
-        return {"boot_id": "b", "since": self.since}
-
-
-@pytest.mark.parametrize("since", ["1", "2"])
-@pytest.mark.parametrize("step", ["unquiesce", "verify source", "commit"])
-def test_what_its_host_or_engine_has_ended_is_started_again_by_the_process_that_booted_it(
-    monkeypatch: pytest.MonkeyPatch, step: str, since: str
-) -> None:
-    there = Restarted(monkeypatch, since)
-    there.step(step).do()
-    assert there.did[:2] == ["stopped", "up"]
-    assert there.heard.messages == [
-        "the App does not run on there any more; it is started there again"
-    ]
-
-
-def test_what_ends_again_at_once_is_not_committed(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = Restarted(monkeypatch, since="1", ends=True)
-    with pytest.raises(BootError, match="ended after its first answer"):
-        there.step("commit").do()
-    assert there.did == ["stopped", "up"]
-
-
-def test_while_a_move_waits_to_be_kept_its_app_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its host was restarted, and could not be reached for a while."""
-    there, looks = Restarted(monkeypatch, since="2"), iter(range(10))
-    waits = there.step("confirm", told=lambda pause: next(looks) > 4)
-    real = pause.up_since
-    errors: list[Exception] = [HostError("no route"), HostError("no route", details="old")]
-
-    def look(host: Any) -> str:
-        if errors:
-            raise errors.pop()
-        return real(host)
-
-    monkeypatch.setattr(pause, "up_since", look)
-    waits.do()
-    assert there.did == ["stopped", "up"]
-    assert [text for text in there.heard.messages if "no route" in text] == [
-        "whether the App serves on new is not known: no route (old)"
-    ]
-
-
-def test_of_what_ends_in_another_way_the_user_is_told_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Its engine was restarted, or somebody has stopped it."""
-    there, looks = Restarted(monkeypatch, since="1"), iter(range(10))
-    there.step("confirm", told=lambda pause: next(looks) > 4).do()
-    assert there.did == []
-    (told,) = [text for text in there.heard.messages if "has ended" in text]
-    assert told.startswith("the App has ended on new, so nobody serves")
 
 
 def test_a_move_that_another_one_went_on_from_is_not_taken_back(
