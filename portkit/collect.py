@@ -34,7 +34,7 @@ class Collected:
 
 
 def collect(host: Host, *, dry_run: bool = False, everything: bool = False) -> Collected:
-    """Remove from a host's Store what no Instance and no held image there needs.
+    """Remove from a host's Store what no Instance and no held image on that host needs.
 
     dry_run: only list it. everything: include what is younger than an hour.
     """

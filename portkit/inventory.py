@@ -39,7 +39,7 @@ class Inventory:
 
 
 def take(host: Host) -> Inventory:
-    """Record what a host has; nothing is changed there."""
+    """Record what a host has; nothing on it is changed."""
     facts = host.facts(guests=True)
     try:
         rows = host.remote.call("image.list", {})["images"]

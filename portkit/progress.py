@@ -16,17 +16,17 @@ log = logging.getLogger("portkit")
 class Observer(Protocol):
     """Receives the events of a long job. Methods must not raise.
 
-    A Move makes the disk while the image travels, so that two threads may call at once.
+    A Move makes the disk while the image is sent, so two threads may call methods at the same time.
     """
 
     def phase(self, name: str) -> None:
         """A phase begins ("package:image", "transfer:disk", ...)."""
 
     def message(self, text: str) -> None:
-        """Something the user should read, one line."""
+        """A line that the user should read."""
 
     def bytes(self, name: str, done: int, total: int | None) -> None:
-        """`done` of `total` bytes of `name` have gone; total None = unknown."""
+        """`done` of `total` bytes of `name` have been processed; total None means unknown."""
 
 
 class NullObserver:

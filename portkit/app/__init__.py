@@ -28,14 +28,15 @@ def load(
     name: str = "",
     carry: Sequence[str | Path] = (),
 ) -> App:
-    """Read an App: a folder with compose.yaml or Dockerfile, a compose file, or an image's name.
+    """Read an App: a folder with a compose.yaml or a Dockerfile, a compose file, or an image's
+    name.
 
     environ: the variables for `${VAR}` in the compose file, by default this process's environment;
-    COMPOSE_FILE, COMPOSE_PROFILES and COMPOSE_PROJECT_NAME in it count where the other arguments
-    are empty. files: compose files in the folder `source`, merged in this order. profiles: of the
-    services that are chosen. name: of the App. carry: paths of bind mounts that travel with the
-    App although they are outside of its folder, or hold data.
-    Raises AppError, which names the file and the line where there is one.
+    COMPOSE_FILE, COMPOSE_PROFILES and COMPOSE_PROJECT_NAME in it apply if the corresponding
+    arguments are empty. files: compose files in the folder `source`, merged in this order.
+    profiles: select the services that belong to the App. name: the App's name. carry: paths of bind
+    mounts that travel with the App although they are outside of its folder, or hold data. Raises
+    AppError, which names the file and, if there is one, the line.
     """
     environ = dict(os.environ) if environ is None else environ
     text = str(source)

@@ -66,9 +66,9 @@ def is_bundle(path: str | Path) -> bool:
 class Bundle:
     """A bundle that is open for reading; it is checked as a whole before anything is unpacked.
 
-    app: what to run, with the content of its files. images: that of each service, in their order in
-    the App. forms: what it holds. Raises VerifyError when it is damaged, AppError when
-    what it describes is no App.
+    app: what to run, with the content of its files. images: the image of each service, in the order
+    of the App's services. forms: the forms that it contains. Raises VerifyError if it is damaged,
+    and AppError if what it describes is not an App.
     """
 
     def __init__(self, path: Path) -> None:
@@ -101,7 +101,7 @@ class Bundle:
     # ---------------------------------------------------------------- as a Move's source
 
     def facts(self) -> Facts:
-        """Of the host where it was packed, as it was then."""
+        """The facts of the host where it was packed, as they were then."""
         return self._facts
 
     def _read_facts(self) -> Facts:
@@ -121,10 +121,10 @@ class Bundle:
         return Counters(0, 0, "bundle")
 
     def artifact(self, form: Form, store: Store, observer: Observer | None = None) -> Artifact:
-        """An Artifact whose blobs are in the Store afterwards, every one verified.
+        """An Artifact, with its blobs in the Store afterwards, every one verified.
 
-        VerifyError when content is damaged or is not what was declared, SpaceError when there is
-        no room, AppError when the bundle does not have that form.
+        VerifyError if content is damaged or is not what was declared, SpaceError if there is not
+        enough space, AppError if the bundle does not have that form.
         """
         self.require((form,))
         observer = observer or NullObserver()
@@ -137,7 +137,7 @@ class Bundle:
         return self.described(form)
 
     def require(self, forms: Sequence[Form]) -> None:
-        """AppError when one of the forms is not in it."""
+        """Raise AppError if one of the forms is not in it."""
         for form in forms:
             if form not in self.forms:
                 raise AppError(
@@ -147,7 +147,7 @@ class Bundle:
                 )
 
     def described(self, form: Form) -> Artifact:
-        """The Artifact; nothing of it is unpacked."""
+        """The Artifact, without unpacking any of it."""
         disk = self.document.disk
         if form is Form.DISK:
             assert disk is not None
@@ -299,7 +299,7 @@ class Bundle:
     # ---------------------------------------------------------------- what the target has to have
 
     def needs(self, store: Store) -> dict[str, int]:
-        """Digests and sizes of what is neither in it nor in the Store here."""
+        """Digests and sizes of what is neither in it nor in this machine's Store."""
         rows = self.document.contents()
         packed = {content.digest for content in rows if content.packed}
         wanted = {content.digest: content.size for content in rows if not content.packed}
@@ -313,8 +313,8 @@ class Bundle:
         }
 
     def parcels(self, store: Store) -> dict[str, Parcel]:
-        """What can be made on the target alone, by digest: recipes whose bases are not here. Each
-        comes after those that it is made from."""
+        """What can be made only on the target, by digest: recipes whose bases are not on this
+        machine. Each comes after those that it is made from."""
         found = {}
         disk = self.document.disk
         for content in self.document.contents():

@@ -58,11 +58,11 @@ def write(
 ) -> list[Path]:
     """Write a bundle of an App, and return the files that were written.
 
-    packed: as `pack` returns it, its Artifacts in the Store. The App's environment and files are in
-    the bundle, so their mode is 0600. facts: of the host where the App was packed. have: digests of
-    what the target has, which is left out. part_bytes: the largest size of a part, for a bundle in
-    parts. Raises ConflictError when the file exists already, and AppError when the App cannot be
-    described.
+    packed: as `pack` returns it, with its Artifacts in the Store. The bundle contains the App's
+    environment and files, so its files have mode 0600. facts: of the host where the App was packed.
+    have: digests of what the target has, which is left out. part_bytes: the largest size of a part,
+    for a bundle in parts. Raises ConflictError if the file exists already, and AppError if the App
+    cannot be described.
     """
     if path.exists():
         raise ConflictError(

@@ -81,8 +81,8 @@ class Answer:
 @dataclass(frozen=True)
 class Profile:
     """A kind of host. read: when it was written from its documents. known: the fields of `facts`
-    that they say. assumes: what a machine of the kind has to be for this to be true. how: how an
-    App gets there, where `portkit move` does not reach."""
+    that the documents state. assumes: conditions that a machine of the kind must meet for this to
+    be true. how: how an App gets there, if `portkit move` cannot reach it."""
 
     name: str
     title: str
@@ -124,7 +124,8 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str) -> Profile:
-    """A profile of portkit's by its name, or the one in a file NAME.toml; AppError otherwise."""
+    """One of portkit's own profiles by its name, or the one in a file NAME.toml; AppError
+    otherwise."""
     if name in names():
         return parse((_FOLDER / f"{name}.toml").read_bytes(), name)
     if not name.endswith(".toml"):

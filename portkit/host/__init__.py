@@ -41,12 +41,12 @@ _AS_ROOT = (
 
 
 class Host:
-    """A connected host. Made by `connect`.
+    """A connected host. `connect` makes it.
 
-    name: as the user gave it. endpoint: what it resolved to. remote: calls to its remote half.
-    rate: of the way there, bytes a second, once a transfer has measured it. rate_limit: what it is
-    held to, None for no limit. kept_s: how many seconds ago the host said what `facts` did not ask
-    again; None when everything was asked.
+    name: as the user gave it. endpoint: what the name resolved to. remote: calls to the host's
+    remote half. rate: of the link to the host, in bytes a second, once a transfer has measured it.
+    rate_limit: the highest rate that portkit uses; None means no limit. kept_s: the age in seconds
+    of the results that `facts` reused; None if everything was read anew.
     """
 
     def __init__(
@@ -64,9 +64,10 @@ class Host:
         self._libvirt: str | None = None
 
     def facts(self, *, guests: bool = False) -> Facts:
-        """What the host is and has now; nothing is changed. HostError when it answers nonsense.
+        """What the host is and has now; nothing is changed. HostError if its response is not valid.
 
-        guests: libvirt is asked as well, where it runs, what its guests can be."""
+        guests: also ask libvirt, if it runs, which guests it supports.
+        """
         row = self._said()
         told = row.pop("libvirt_socket", None)
         # A host's word: in ssh's -L, anything else could lead somewhere else.
@@ -179,19 +180,21 @@ class Host:
             yield
 
     def counters(self) -> Counters:
-        """Bytes sent to and received from the host so far, ssh included where it can be seen."""
+        """Bytes sent to and received from the host so far, including ssh's own if they can be
+        counted."""
         if self._session is None:
             return Counters(0, 0, "local")
         seen = self._session.counters()
         return seen or Counters(self.remote.written, self.remote.read_bytes, "written")
 
     def limit(self, rate: float | None) -> None:
-        """Limit what is sent to the host to so many bytes a second; None removes the limit."""
+        """Limit what is sent to the host to that many bytes a second; None removes the limit."""
         self.rate_limit = rate
         self.remote.limit = None if rate is None else Bucket(rate)
 
     def address(self) -> str:
-        """Where the host's published ports are, unless a jump host or firewall is in between."""
+        """The address of the host's published ports, unless a jump host or firewall is in
+        between."""
         return "127.0.0.1" if self._session is None else self._session.hostname
 
     def forward(self, port: int, address: str = "127.0.0.1") -> tuple[str, int]:
@@ -208,11 +211,11 @@ def connect(
 ) -> AbstractContextManager[Host]:
     """Connect to a host for a `with` block; the connection ends with the block.
 
-    name: "local", an ssh alias, `[user@]host[:port]`, `ssh://...` or `lab:NAME`. keep: a trial that
-    the host made for an earlier connection is not repeated while it still holds. A malformed name
-    raises HostError at the call, before anything is started. Entering the block raises HostError
-    when the host is unknown, unreachable, not trusted, or has no python3 or no root, and LabError
-    for a practice host that does not run.
+    name: "local", an ssh alias, `[user@]host[:port]`, `ssh://...` or `lab:NAME`. keep: use the
+    result of a trial that the host made for an earlier connection, as long as it is still valid. A
+    malformed name raises HostError at the call, before anything is started. Entering the block
+    raises HostError if the host is unknown, unreachable or not trusted, or has no python3 or no
+    root, and LabError for a practice host that is not running.
     """
     return _connected(name, _endpoint(name), observer or NullObserver(), keep)
 

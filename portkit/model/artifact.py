@@ -20,13 +20,14 @@ class Form(StrEnum):
 class Artifact:
     """One App in one Form.
 
-    digest: of the image's config, or of the disk's raw content; of several images that of their
-    digests. images: the configurations of its images, each once, also where the Form is the disk
+    digest: of the image's config, or of the disk's raw content; for several images, the digest of
+    their digests. images: the configurations of its images, each once, also if the Form is the disk
     made from them. blobs: everything that has to be in the target's Store or engine, in order
-    (image: config, then layers bottom first, of each image; disk: kernel, initrd and boot partition
-    of its kit, then the raw disk).
-    logical_bytes: what the content is to its reader. stored_bytes: what it takes on a file system,
-    which for a disk is less, because its holes take nothing.
+    (image: config, then layers from the bottom up, for each image; disk: kernel, initrd and boot
+    partition of its kit, then the raw disk).
+
+    logical_bytes: the size that a reader sees. stored_bytes: the space on a file system, which is
+    less for a disk, because its holes take no space.
     """
 
     form: Form

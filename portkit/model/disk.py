@@ -7,7 +7,8 @@ from enum import StrEnum
 
 
 class DiskFormat(StrEnum):
-    """What a disk file may be. It is stated, never probed: a guest may write any header."""
+    """The format of a disk file. It is stated, never probed, because a guest may write any
+    header."""
 
     QCOW2 = "qcow2"
     RAW = "raw"
@@ -72,7 +73,7 @@ class Layout:
 
 
 class Bus(StrEnum):
-    """How a machine has its disk."""
+    """The bus by which a disk is attached to a machine."""
 
     VIRTIO = "virtio"
     SCSI = "scsi"
@@ -144,8 +145,8 @@ class Inside:
 
 @dataclass(frozen=True)
 class DiskFile:
-    """A disk file and what was read of it. stored_bytes: of file_bytes, what is not a hole.
-    layout: None where its content was not read."""
+    """A disk file and what was read from it. stored_bytes: the part of file_bytes that is not
+    holes. layout: None if its content was not read."""
 
     name: str
     format: DiskFormat
@@ -158,7 +159,7 @@ class DiskFile:
 
 
 class Boot(StrEnum):
-    """The firmware that a machine starts a disk with."""
+    """The firmware with which a machine starts a disk."""
 
     BIOS = "bios"
     UEFI = "uefi"
@@ -167,9 +168,9 @@ class Boot(StrEnum):
 
 @dataclass(frozen=True)
 class DiskMachine:
-    """The machine that is to start a disk. firmware: None is BIOS, where the architecture of the
-    host has such. chipset: QEMU's machine type, "" is the one that portkit gives to its own disks
-    there. memory_bytes: 0 is not stated."""
+    """The machine that is to start a disk. firmware: None means BIOS, if the host's architecture
+    has one. chipset: QEMU's machine type; "" means the one that portkit uses on that host for its
+    own disks. memory_bytes: 0 means not stated."""
 
     firmware: Boot | None = None
     chipset: str = ""

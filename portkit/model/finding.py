@@ -7,8 +7,8 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How much a Finding weighs: `error` stops a Move, `warning` and `info` do not. `unknown`: it
-    is not known whether it would be an error, because what the rule has to know was not read."""
+    """How serious a Finding is: `error` stops a Move, `warning` and `info` do not. `unknown`: it is
+    not known whether it would be an error, because a fact that the rule needs was not read."""
 
     ERROR = "error"
     UNKNOWN = "unknown"
@@ -17,7 +17,8 @@ class Severity(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What the findings about a Form amount to. `emulated`: it runs, on an emulated processor."""
+    """The conclusion from the findings about a Form. `emulated`: it runs on an emulated
+    processor."""
 
     NATIVE = "native"
     EMULATED = "emulated"
@@ -27,10 +28,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One statement about how well an App and a host go together.
+    """One statement about the compatibility of an App and a host.
 
-    rule: stable name such as "port-free"; evidence: one string for each thing that was read;
-    remedy: what the user can do about it. services: those of the App that it is about; () is all.
+    rule: a stable name such as "port-free"; evidence: one string for each value that was read;
+    remedy: what the user can do about it. services: the App's services that it concerns; () means
+    all.
     """
 
     rule: str

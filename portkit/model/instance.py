@@ -24,8 +24,8 @@ class ServiceState:
 class Instance:
     """An App started on a Host in a Form.
 
-    id: "pk-" and 12 hex digits, the id of the Move that made it. url: where it is reached, or "".
-    services: of an App of several.
+    id: "pk-" and 12 hex digits, the id of the Move that made it. url: its address, or "". services:
+    for an App of several services.
     """
 
     id: str
@@ -39,12 +39,12 @@ class Instance:
 
     @property
     def running(self) -> bool:
-        """Whether its process is there; whether it answers is another question."""
+        """Whether its process exists; that does not mean that it answers."""
         return self.status == "running"
 
     @property
     def host_ports(self) -> tuple[int, ...]:
-        """What it publishes on the host, as its engine says."""
+        """The ports that it publishes on the host, as its engine reports them."""
         words = (word.removeprefix(":") for word in self.url.split())
         return tuple(int(word) for word in words if word.isdecimal() and len(word) <= 5)
 

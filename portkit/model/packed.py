@@ -14,8 +14,8 @@ from portkit.model.service import App
 class PackedApp:
     """An App with its Artifacts.
 
-    app: with the content of its files. images: that of each service, in their order in the App.
-    artifacts: in each Form.
+    app: with the content of its files. images: the image of each service, in the order of the App's
+    services. artifacts: one for each Form.
     """
 
     app: App

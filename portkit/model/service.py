@@ -210,10 +210,11 @@ class Reading:
 class App:
     """What to run, and what was noticed while it was read.
 
-    services: in the order of the file. front: the service that answers for the App; "" is the
-    first. machine: of the one VM that holds the App. running: whether it was read from containers
-    that run, which say all of it, and not from a file. seen_up: whether all of it was seen to run
-    there: a VM that is off and a container that ends again and again show nothing of their images.
+    services: in the order of the file. front: the service that answers for the App; "" means the
+    first. machine: the one VM that contains the App. running: whether the App was read from running
+    containers, which show all of it, rather than from a file. seen_up: whether all of it was seen
+    running: a VM that is off, or a container that ends again and again, shows nothing about its
+    images.
     """
 
     name: str  # [a-z0-9][a-z0-9_-]{0,62}

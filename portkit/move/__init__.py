@@ -138,12 +138,12 @@ def plan_apps(
 ) -> tuple[Report, ...]:
     """Plan Moves: package the Apps and judge them for the target, which is only read.
 
-    The Apps are judged alone, and together as to names, ports and free space. A Report says what
-    stands in the way, as findings, and predicts what each form would cost
+    The Apps are judged one by one, and together for their names, ports and free space. A Report
+    lists what prevents the Move, as findings, and predicts what each form would cost
     (`FormReport.predicted`). pack_disk: False skips making the disk, which takes longest; its
-    FormReport then has no artifact and no prediction. journal: earlier Moves, whose speed the
-    predicted time rests on; by default in the user's state folder. forms, store and observer are
-    those of `package_apps`.
+    FormReport then has no artifact and no prediction. journal: has the earlier Moves whose speed
+    the predicted time is based on; by default the one in the user's state folder. forms, store and
+    observer are those of `package_apps`.
     """
     refuse_volumes(apps, options.get("forms", BOTH))
     packages = package_apps(apps, source=source, **options)
@@ -179,24 +179,25 @@ def move_apps(
     """Move Apps: package each, send it, boot it and measure it. Afterwards it runs on the target.
 
     source: where the images come from, `portkit.OnHost(host)` or `portkit.InBundle(bundle)`; with a
-    bundle, the App is `bundle.app`. forms: what an App is moved as; they are booted one after the
-    other on the same port. keep: the form that goes on running, the other stays ready to start;
-    with None, everything is removed after measuring. repeat: how often each form is started and
-    measured, with a full stop in between. pauses: where the Move of a running App waits until
-    `go_on` is called for it, by whatever process. after_commit: commands for `/bin/sh -c` on this
-    machine and in its present folder, run for each App when the target has kept it
-    (docs/environment.md has their environment). forward: the source of a running App forwards its
-    TCP ports from then on. journal: where the Moves are recorded, by default in the user's state
-    folder. moved: is called with each Report as soon as its Move has ended well.
+    bundle, the App is `bundle.app`. forms: the forms in which an App is moved; they are booted one
+    after the other on the same port. keep: the form that keeps running, while the other stays ready
+    to start; with None, everything is removed after measuring. repeat: how often each form is
+    started and measured, with a full stop in between. pauses: where the Move of a running App waits
+    until any process calls `go_on` for it. after_commit: commands for `/bin/sh -c` on this machine
+    and in its current folder, run for each App when the target has kept it (docs/environment.md
+    lists their environment). forward: from then on, the source of a running App forwards its TCP
+    ports. journal: where the Moves are recorded, by default in the user's state folder. moved: is
+    called with each Report as soon as its Move has ended well.
 
-    Several Apps are packaged and checked, alone and together, before bytes move for any of them;
-    then they go one after the other over the same connections, each as a Move of its own. When one
-    fails, it is rolled back, those before it stay on the target, those after it are not tried, and
-    the error says which. When a command after the commit fails, the App stays on the target and
-    HookError is raised; `resume` tries that command again.
+    Several Apps are packaged and checked, one by one and together, before anything is sent for any
+    of them. Then they are moved one after the other over the same connections, each as a Move of
+    its own. If one fails, it is rolled back, those before it stay on the target, those after it are
+    not tried, and the error says which. If a command after the commit fails, the App stays on the
+    target and HookError is raised; `resume` tries that command again.
 
-    Before bytes move, IncompatibleError, ConflictError or SpaceError is raised for what stands in
-    the way. When a stage fails later, the Move is rolled back and the error of that stage raised.
+    If something prevents the Move, IncompatibleError, ConflictError or SpaceError is raised before
+    anything is sent. If a stage fails later, the Move is rolled back and the error of that stage is
+    raised.
     """
     if not forms or len(set(forms)) != len(forms):
         raise AppError(

@@ -15,9 +15,11 @@ from portkit.progress import NullObserver, Observer
 
 @dataclass(frozen=True)
 class Measured:
-    """TTFR of an Instance that was there: seconds from the call that started it, one each time.
+    """Time to first request of an existing Instance: the seconds from the call that started it, one
+    value for each start.
 
-    timeout_s: how long the first answer was waited for at most; timeout_reason: why so long.
+    timeout_s: how long the measurement would have waited for the first answer; timeout_reason: why
+    that long.
     """
 
     instance: Instance
@@ -39,10 +41,10 @@ def measure_again(
     repeat: int = 1,
     observer: Observer | None = None,
 ) -> Measured:
-    """Measure again how soon an App that is on a host answers, `repeat` times.
+    """Measure again how soon an App that is already on a host answers, `repeat` times.
 
-    Its Instance is stopped and started each time, and runs afterwards. Raises AppError when the
-    host has no Instance of the App, or several that could be meant.
+    Its Instance is stopped and started each time, and runs afterwards. Raises AppError if the host
+    has no Instance of the App, or several that could be meant.
     """
     facts = target.facts()
     one = boot.find(boot.instances(target, facts), app.name, form)

@@ -66,15 +66,14 @@ def rollback_on(
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> bool:
-    """Roll a Move back by its marker on the host alone, without the journal.
+    """Roll a Move back by its marker on the host, without the journal.
 
-    discard_writes: also where a running App, or one whose Move has commands after its commit, was
+    discard_writes: also if a running App, or one whose Move has commands after its commit, was
     started on the target, and may have written there.
 
-    This is for a Move that another machine has started. An App that ran at its source runs there
-    again when this is called for the source, which is possible when nothing of the Move is on the
-    target any more. Returns False when the host has no marker of that Move. Raises ConflictError
-    while the Move is at work.
+    This is for a Move that another machine started. Calling it for the source starts an App that
+    ran there again, which is possible once nothing of the Move is left on the target. Returns False
+    if the host has no marker of that Move. Raises ConflictError while the Move is running.
     """
     observer = observer or NullObserver()
     markers = host.remote.call("move.list", {})["moves"]

@@ -21,10 +21,10 @@ def check_disks(
     *,
     machine: DiskMachine | None = None,
 ) -> Matrix:
-    """Where disks can run, in a machine of libvirt's. Hosts are only read.
+    """Where disks can run, in a libvirt VM. Hosts are only read.
 
-    disks: what `portkit.needs.disk.read` returns. targets, profiles: as for `check_apps`. machine:
-    its firmware and QEMU's machine type.
+    disks: what `portkit.read_disk` returns. targets, profiles: as for `check_apps`. machine: the
+    VM's firmware, QEMU's machine type, and more.
     """
     names = tuple(disk.name for disk in disks)
     if not disks or len(set(names)) != len(names):

@@ -40,9 +40,9 @@ _TELLING_BYTES = 1 << 20  # of less, most of the time is not spent on sending
 
 
 class MoveState(StrEnum):
-    """Where a Move is. `waiting`: of a running App; no process is at work on it, the App is served,
-    and somebody has to say how it goes on. `measured`: it ended well and was asked to leave nothing
-    on the target."""
+    """The state of a Move. `waiting`: of a running App; no process is working on it, the App is
+    served, and somebody has to decide how it continues. `measured`: it ended well and was asked to
+    leave nothing on the target."""
 
     RUNNING = "running"
     ROLLING_BACK = "rolling back"
@@ -87,7 +87,7 @@ def default_folder() -> Path:
 
 
 class Journal:
-    """The journal in a folder; made when it is first written to."""
+    """The journal in a folder, which is created when the journal is first written to."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
@@ -97,7 +97,8 @@ class Journal:
     # ------------------------------------------------------------ Moves
 
     def add(self, identity: str, *, app: str, source: str, target: str, plan: JsonObject) -> None:
-        """A Move that begins now; SpaceError where there is no room to record its way back."""
+        """Record a Move that begins now; SpaceError if there is no space to record how to roll it
+        back."""
         self.file.reserve()
         values = (identity, app, source, target, MoveState.RUNNING, time.time(), json.dumps(plan))
         with self.file.opened() as database:
@@ -118,7 +119,7 @@ class Journal:
         return tuple(self._entry(row) for row in found)
 
     def get(self, identity: str) -> Entry:
-        """The Move of that id; PortkitError when the journal has none."""
+        """The Move with that id; PortkitError if the journal has none."""
         for entry in self.moves():
             if entry.id == identity:
                 return entry
@@ -169,7 +170,7 @@ class Journal:
         return tuple(found)
 
     def past(self, entry: Entry) -> history.Past | None:
-        """What a Move of a running App took, as far as it has come; None of any other."""
+        """What a Move of a running App has taken so far; None for any other Move."""
         result = self.record(entry.id).result
         return history.past_of(entry.app, entry.source, entry.target, entry.plan, result)
 
@@ -216,7 +217,7 @@ class Journal:
         self.file.surely(change)
 
     def tell(self, identity: str, pause: Pause) -> None:
-        """A Move that waits there shall go on, also where it comes to that only later."""
+        """Let a waiting Move continue, even if it begins to wait only later."""
         with self.file.opened() as database:
             database.execute("insert or ignore into told values (?, ?)", (identity, pause))
 
@@ -236,7 +237,8 @@ class Journal:
 
     @contextmanager
     def held(self, identity: str) -> Iterator[None]:
-        """This process is at work on the Move; ConflictError while another one is."""
+        """For a `with` block in which this process works on the Move; ConflictError while another
+        one does."""
         files.private_folder(self._locks, setting="PORTKIT_STATE")
         # Closed on exec: a program that is started meanwhile, such as ssh, would go on holding the
         # lock.
@@ -286,7 +288,7 @@ class Journal:
         return Steps(self, identity)
 
     def fingerprint(self, text: str) -> str:
-        """A keyed hash: it tells whether a text has changed, and nothing about the text."""
+        """A keyed hash: it shows whether a text has changed, and nothing about the text."""
         path = self.folder / "key"
         files.private_folder(self.folder, setting="PORTKIT_STATE")
         if not path.exists():

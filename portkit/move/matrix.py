@@ -36,9 +36,9 @@ class Basis(StrEnum):
 class HostKnown:
     """One host of a Matrix.
 
-    facts: None where it could not be asked. kept_s: how many seconds ago those Facts were read that
-    are kept from one check to the next; None when all were read now. profile: of a host that is
-    known from documents. error: why it could not be asked.
+    facts: None if it could not be asked. kept_s: the age in seconds of those Facts that are kept
+    from one check to the next; None if all were read now. profile: for a host that is known from
+    documentation. error: why it could not be asked.
     """
 
     name: str
@@ -51,9 +51,9 @@ class HostKnown:
 
 @dataclass(frozen=True)
 class Cell:
-    """What becomes of one App in one Form on one host. reason: of the verdict, in one line.
-    observed: what a trial showed; None where none was asked for. isolation: what a probe in the
-    App's place saw; None where that was not asked for."""
+    """The result for one App in one Form on one host. reason: why the verdict was given, in one
+    line. observed: what a trial showed; None without a trial. isolation: what a probe in the App's
+    place saw; None if that was not asked for."""
 
     app: str
     form: Form

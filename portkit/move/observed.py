@@ -19,7 +19,7 @@ HARMFUL = {
 
 
 class Outcome(StrEnum):
-    """Whether the App was up when it was tried, or that it was not tried."""
+    """Whether the App was up when it was tried, or was not tried."""
 
     RUNS = "runs"
     FAILS = "does not run"
@@ -28,9 +28,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Observed:
-    """What a trial showed. reason: of an App that was not up, what the engine or the guest said; of
-    one that was not tried, why. agrees: with the Verdict; None where it was not tried, and where
-    nothing was predicted."""
+    """What a trial showed. reason: for an App that was not up, what the engine or the guest
+    reported; for one that was not tried, why. agrees: whether it matches the Verdict; None if the
+    App was not tried, or if nothing was predicted."""
 
     outcome: Outcome
     reason: str = ""

@@ -46,7 +46,7 @@ _LOOK_S = 0.5  # at a Move that another process makes
 
 @dataclass(frozen=True)
 class Ended:
-    """A Move that was ended: how, and the Report where it was resumed."""
+    """A Move that was ended: how, and its Report if it was resumed."""
 
     move: str
     state: MoveState
@@ -85,13 +85,13 @@ def resume(
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> Ended:
-    """Continue an unfinished Move to its end; steps that are done are not done again.
+    """Continue an unfinished Move to its end; steps that are done are not repeated.
 
-    The App is read again from where it was. Raises AppError when it has changed since. When the
-    Move fails now, it is rolled back like any other. skip_hooks: the commands that were given for
-    after the commit are not run any more; HookError when one of them fails. unverified: the target
-    keeps a running App whose source is not, or not any more, what was sent. skip_quiesce: those of
-    x-portkit.quiesce are not run any more.
+    The App is read again from its original place. Raises AppError if it has changed since. If the
+    Move fails now, it is rolled back like any other. skip_hooks: do not run the remaining commands
+    that were given for after the commit; without it, HookError if one of them fails. unverified:
+    the target keeps a running App even if its source is not, or no longer, what was sent.
+    skip_quiesce: do not run the remaining commands of x-portkit.quiesce.
     """
     journal, observer = journal or Journal(), observer or NullObserver()
     store = store or Store(default_root())
@@ -255,17 +255,17 @@ def rollback(
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> Ended:
-    """Roll a Move back that is unfinished, so that nothing of it stays on the target.
+    """Roll an unfinished Move back, so that nothing of it stays on the target.
 
-    skip_hooks: the commands that were run after the commit are not told that it is taken back.
-    skip_quiesce: x-portkit.quiesce.after is not run at the source.
+    skip_hooks: do not run the commands after the commit again to report the rollback. skip_quiesce:
+    do not run x-portkit.quiesce.after at the source.
 
-    discard_writes: also one of a running App that was started on the target, or has ended: the App
-    runs at its source again, with the data that it was stopped with, and what it wrote on the
-    target since is lost. And one whose App the target has kept, where a command after the commit
-    has failed. ConflictError without it.
+    discard_writes: also roll back a Move of a running App that was started on the target, or a Move
+    that has ended: the App runs at its source again, with the data that it was stopped with, and
+    what it wrote on the target since is lost. The same applies to an App that the target has kept
+    when a command after the commit has failed. Without discard_writes, these raise ConflictError.
 
-    If a step cannot be undone, the others are undone all the same, and the error of the first one
+    If a step cannot be undone, the others are undone nevertheless, and the error of the first one
     that failed is raised. The same call can be made again.
     """
     journal, observer = journal or Journal(), observer or NullObserver()

@@ -25,7 +25,7 @@ from portkit.store import Store
 
 @dataclass(frozen=True)
 class Packages:
-    """Apps with their images in the Store here, for `judge_apps`."""
+    """Apps with their images in this machine's Store, for `judge_apps`."""
 
     request: Request
     packages: tuple[Package, ...]
@@ -39,10 +39,10 @@ def package_apps(
     store: Store | None = None,
     observer: Observer | None = None,
 ) -> Packages:
-    """The first half of `plan_apps`: package the Apps, for which no target is needed.
+    """The first half of `plan_apps`: package the Apps, which does not need a target.
 
-    forms: what the Apps are to be moved as. store: where the images are kept on this machine, by
-    default $PORTKIT_STORE or the user's data folder. observer: is told of progress.
+    forms: the forms that the Apps are to be moved in. store: where the images are kept on this
+    machine, by default $PORTKIT_STORE or the user's data folder. observer: receives progress.
 
     To judge Apps for several hosts, package them once and call `judge_apps` for each host.
     """
@@ -53,7 +53,7 @@ def package_apps(
 def judge_apps(packages: Packages, target: Host, *, pack_disk: bool = True) -> tuple[Report, ...]:
     """The second half of `plan_apps`: judge packaged Apps for one host, which is only read.
 
-    What packaging cost is in the Reports of the first host.
+    The Reports of the first host include the cost of packaging.
     """
     job = packages.request.to(target)
     packed = prepare.judge(packages.packages, job, pack_disk=pack_disk)
@@ -67,9 +67,9 @@ def check_apps(
 ) -> Matrix:
     """Where packaged Apps can run, in each Form. Hosts are only read.
 
-    targets: by their names, what `portkit.connect` returns, not entered yet. A host that cannot be
-    reached has cells whose verdict is `unknown`; where nothing else was asked for, its error is
-    raised. profiles: kinds of hosts that are known from documents, `portkit.load_profile`.
+    targets: by name, what `portkit.connect` returns, not entered yet. A host that cannot be reached
+    has cells with the verdict `unknown`; if nothing else was asked for, its error is raised.
+    profiles: kinds of hosts that are known from documentation, from `portkit.load_profile`.
     """
     request = packages.request
     found = [_asked(packages, name, target) for name, target in (targets or {}).items()]
@@ -98,10 +98,11 @@ def prove_apps(
 ) -> Matrix:
     """Try what `check_apps` predicted: the Matrix with what was observed in each cell.
 
-    Each cell is a Move that keeps nothing: the App is sent, started, measured and removed, also
-    where a rule says that it cannot run. What would harm others on the host is not tried. found: of
-    the same packages. targets: as for `check_apps`, connected anew. told: is called with each cell
-    as soon as it was tried. A disagreement is in the Matrix (`Observed.agrees`), no error.
+    Each cell is a Move that keeps nothing: the App is sent, started, measured and removed, even if
+    a rule says that it cannot run. Trials that would harm others on the host are left out. found:
+    the result of `check_apps` for the same packages. targets: as for `check_apps`, connected anew.
+    told: is called with each cell as soon as it was tried. A disagreement is not an error, but part
+    of the Matrix (`Observed.agrees`).
     """
     request = packages.request
     return prove.prove(found, packages.packages, request, targets, journal or Journal(), told)
@@ -114,12 +115,12 @@ def measure_isolation(
     *,
     journal: Journal | None = None,
 ) -> Matrix:
-    """Measure what keeps each App apart from each host: the Matrix with `Cell.isolation`.
+    """Measure what isolates each App from each host: the Matrix with `Cell.isolation`.
 
     Each cell is a Move that keeps nothing, in which a probe takes the place of the service that
-    answers for the App, with its user, capabilities, security options, mounts and limits; the other
-    services are left out, and nothing is published. It changes nothing. A cell in which it could
-    not run says why. found, targets: as for `prove_apps`.
+    answers for the App, with its user, capabilities, security options, mounts and limits. The other
+    services are left out, and no port is published. It changes nothing. A cell in which the probe
+    could not run says why. found, targets: as for `prove_apps`.
     """
     request = packages.request
     return isolate.isolate(found, packages.packages, request, targets, journal or Journal())

@@ -58,11 +58,11 @@ def is_disk(name: str) -> bool:
 
 
 def read(path: Path, kind: DiskFormat | None = None, *, within: bool = True) -> DiskFile:
-    """What a disk file says of itself. kind: what it is, else its name has to say so. within: also
-    what is in its file systems, which takes a while.
+    """Read from a disk file what it says about itself. kind: its format; without it, the file's
+    name has to show it. within: also read its file systems, which takes a while.
 
-    AppError where it cannot be read or is something else; VerifyError where it is damaged;
-    ConflictError where a VM has it open, or it changes while it is read.
+    Raises AppError if the file cannot be read or has another format, VerifyError if it is damaged,
+    and ConflictError if a VM has it open or it changes while it is read.
     """
     kind = kind or SUFFIXES.get(path.suffix.lower())
     if kind is None:

@@ -135,10 +135,10 @@ class Cutover:
 class FormReport:
     """What one Form cost, or would cost.
 
-    artifact: None where a check did not make one. from_boot_s: the time to first request, in
-    seconds, one value for each start. from_move_s: of the first start, since the Move began. state:
-    running, ready or removed; "" before. predicted: of a Move that is planned, or was before.
-    services: of the image Form of several.
+    artifact: None if a check did not make one. from_boot_s: the time to first request, in seconds,
+    one value for each start. from_move_s: for the first start, counted from the beginning of the
+    Move. state: running, ready or removed; "" before. predicted: for a Move that is planned, or was
+    planned before. services: for the image Form of several services.
     """
 
     form: Form
@@ -160,10 +160,10 @@ class FormReport:
 class Report:
     """One Move of one App.
 
-    source_link_bytes, target_link_bytes: over the whole connection to each host, both ways.
-    phases: what came before those of the forms. cutover: of an App that was running. predictions:
-    figures beside what was measured. survey_bytes: what was sent to the target to predict the cost
-    of a running App's data.
+    source_link_bytes, target_link_bytes: on the whole connection to each host, in both directions.
+    phases: those before the phases of the forms. cutover: for an App that was running. predictions:
+    the figures beside what was measured. survey_bytes: what was sent to the target to predict the
+    cost of a running App's data.
     """
 
     move: str

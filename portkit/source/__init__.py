@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Source(Protocol):
-    """What a Move asks of the place that an App comes from."""
+    """What a Move needs from the place that an App comes from."""
 
     @property
     def name(self) -> str:
@@ -42,44 +42,46 @@ class Source(Protocol):
 
     @property
     def host(self) -> Host | None:
-        """The host that is marked while an App moves off it; None where there is none."""
+        """The host that gets a marker while an App is moved from it; None if there is no such
+        host."""
 
     @property
     def forms(self) -> tuple[Form, ...]:
-        """The forms that it can give."""
+        """The forms that it can provide."""
 
     def facts(self) -> Facts:
-        """Of the host where the images are, or were when they were packed."""
+        """The facts of the host where the images are, or were when they were packed."""
 
     def counters(self) -> Counters:
-        """Bytes that went over the connection to the source so far."""
+        """The bytes on the connection to the source so far."""
 
     def require(self, forms: Sequence[Form]) -> None:
-        """AppError when the source cannot give one of the forms."""
+        """Raise AppError if the source cannot provide one of the forms."""
 
     def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:
-        """What is neither in the source nor on the target nor in the Store here. target: None for
-        a host that cannot be asked."""
+        """What is neither in the source nor on the target nor in this machine's Store. target: None
+        for a host that cannot be asked."""
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
-        """The App as it runs at the source: moving it as well would make two owners."""
+        """The App if it runs at the source: moving it as well would give its data two owners."""
 
     def images(self, app: App, store: Store, clock: Clock) -> Images:
-        """The images of the App's services, in the Store here; built where the App says so."""
+        """The images of the App's services, in this machine's Store; built if the App says so."""
 
     def again(self, app: App, store: Store, clock: Clock) -> Images | None:
-        """Of a running App that was stopped by now: the images with what its containers have
-        written into them since; None where images stay what they are."""
+        """For a running App that has been stopped: the images with what its containers have written
+        into them since; None if the images do not change."""
 
     def disk(self, image: Artifact, spec: AppSpec, store: Store, clock: Clock) -> Artifact:
-        """The images as a disk, in the Store here."""
+        """The images as a disk, in this machine's Store."""
 
     def live(self, spec: AppSpec) -> Live | None:
-        """What runs there and has to be stopped, and its data; None where nothing is taken over."""
+        """What runs there and has to be stopped, and its data; None if nothing is taken over."""
 
     def data(self, spec: AppSpec) -> tuple[DataFolder, ...] | None:
-        """Where the data is that would be taken over; nothing is changed there, and nothing is
-        stopped. () where nothing is taken over; None where what that costs is not predicted."""
+        """Where the data is that would be taken over; nothing there is changed or stopped. () if
+        nothing is taken over; None if its cost is not predicted."""
 
     def parcels(self, store: Store) -> Mapping[str, Parcel]:
-        """Blobs, by digest, that are not here but can be made on the target from what it has."""
+        """Blobs, by digest, that are not on this machine but can be made on the target from what it
+        has."""

@@ -20,7 +20,7 @@ from portkit.transfer.forward import Parcel
 
 
 class Pull(StrEnum):
-    """When the source host's engine pulls the images that an App names: never, those that it
+    """Which of the images that an App names the source host's engine pulls: none, those that it
     lacks, or all, so that each is the registry's newest."""
 
     NEVER = "never"
@@ -29,8 +29,8 @@ class Pull(StrEnum):
 
 
 class OnHost(FromImages):
-    """A Source: the Docker Engine of a connected host, which has the image, builds it, or, where
-    `pull` says so, pulls it from a registry."""
+    """A Source: the Docker Engine of a connected host, which has the image, builds it or, if `pull`
+    allows it, pulls it from a registry."""
 
     forms: tuple[Form, ...] = (Form.IMAGE, Form.DISK)
 

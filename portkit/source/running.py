@@ -52,8 +52,9 @@ _OWN_FILES = re.compile(r"/volumes/portkit-[0-9a-f]{12}-content/_data/\d+$")
 
 @dataclass(frozen=True)
 class Shown:
-    """document: a compose file as data, in which `$` is doubled as a file needs it. It contains
-    the environment, and so passwords. findings: what the file cannot say, field by field."""
+    """document: a compose file as data, in which every `$` is doubled, as such a file requires. It
+    contains the environment, and therefore passwords. findings: what the file cannot express, field
+    by field."""
 
     document: JsonObject
     findings: tuple[Finding, ...]
@@ -68,7 +69,8 @@ def show(host: Host, what: str) -> Shown:
     """The compose file of `container:NAME` or `project:NAME`, as it is on the host. Nothing there
     is changed.
 
-    AppError when there is none; EngineError when the engine does not answer.
+    Raises AppError if the host has no such container or project, and EngineError if the engine does
+    not answer.
     """
     kind, name = _parsed(what)
     with _engine(host) as engine:

@@ -110,7 +110,7 @@ def _expect(digest: str, expected: str | None) -> None:
 
 
 class Store:
-    """A folder of blobs. Made on first use; several processes may share it."""
+    """A folder of blobs. It is created on first use; several processes may share it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

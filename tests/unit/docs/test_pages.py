@@ -1,5 +1,6 @@
 """Pages and the links between them, as files of the repository and as pages of the site."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -56,3 +57,10 @@ def test_the_protocol_page_has_every_verb() -> None:
     page = (ROOT / "docs/protocol.md").read_text()
     listed = {name for name in re.findall(r"`([a-z.]+)`", page) if name in VERBS or "." in name}
     assert set(VERBS) <= listed
+
+
+def test_every_name_on_the_page_of_the_python_api_exists() -> None:
+    page = (ROOT / "docs/reference/api.md").read_text()
+    for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE):
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
