@@ -7,6 +7,7 @@ marks a system call. So a few sequences of bytes are looked for that compilers m
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import islice
 
 CODE_BYTES = 32 << 20  # of one program
@@ -31,12 +32,40 @@ _V2 = re.compile(
     rb"|\x66[\x40-\x4f]?\x0f(?:\x38[\x00-\x0b\x10\x14\x15\x17\x1c-\x1e\x20-\x25\x28-\x2b\x30-\x41]"
     rb"|\x3a[\x08-\x0f\x14-\x17\x20-\x22\x40-\x42\x60-\x63])"
 )
-# EVEX instructions of AVX-512 (Intel SDM, volume 2, 2.7): their second byte names a map, the third
-# has bit 2 set, the fourth says how long the vectors are; masked or not.
-_P1 = bytes(each for each in range(256) if each & 4)
-_MAPS = bytes(each for each in range(256) if each & 15 in (1, 2, 3))
+
+
+def _evex(opcode_map: int, third: Iterable[int], operations: bytes) -> bytes:
+    """A pattern of instructions of AVX-512 (Intel SDM, volume 2, 2.7): the second byte names the
+    map of operations, the fourth says how long the vectors are; masked or not."""
+    second = bytes(each for each in range(256) if each & 15 == opcode_map)
+    each_of = (second, bytes(third), b"\x08\x09\x28\x29\x48\x49\x18\x58")
+    return b"\x62" + b"".join(b"[" + re.escape(one) + b"]" for one in each_of) + operations
+
+
+# The third byte has bit 2 set; with a prefix of 66, of two operands, its bits 3 to 6 are set, too.
+# Only operations that compilers write, and each in its map: text in code, as an immediate value,
+# looks like the first bytes of others ("(bad", before REX.W: 62 61 64 48).
 _V4 = re.compile(
-    b"\x62[" + re.escape(_MAPS) + b"][" + re.escape(_P1) + b"][\x08\x09\x28\x29\x48\x49\x18\x58]",
+    b"|".join(
+        (
+            _evex(1, b"\x7c\x7d\x7e\x7f\xfc\xfd\xfe\xff", rb"[\x10\x11\x28\x29\x6f\x7a\x7b\x7f]"),
+            _evex(
+                1,
+                (each for each in range(256) if each & 4),
+                rb"[\x51\x54-\x59\x5c-\x5f\xd4\xdb\xdf\xeb\xef\xfa-\xfe]",
+            ),
+            _evex(
+                2,
+                (each for each in range(256) if each & 7 == 5),
+                rb"[\x18\x19\x1e\x1f\x36\x3d\x3f\x40\x58-\x5b\x64\x7a-\x7f\x98-\x9f\xa8-\xaf\xb8-\xbf]",
+            ),
+            _evex(
+                3,
+                (each for each in range(256) if each & 7 == 5),
+                rb"[\x18-\x1b\x1e\x1f\x25\x38-\x3b\x3e\x3f\x43]",
+            ),
+        )
+    ),
     re.DOTALL,
 )
 # A line of what `go version -m` shows (cmd/go/internal/load, setBuildInfo).

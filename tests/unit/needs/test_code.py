@@ -18,6 +18,11 @@ CRC32 = bytes.fromhex("f20f38f1c1")
 POPCNT = bytes.fromhex("f3480fb8c0")
 # vmovups (%rax),%zmm0; vaddps %zmm1,%zmm0,%zmm0; vmovups %zmm0,(%rax); vpxord %zmm2,%zmm2,%zmm2
 V4 = bytes.fromhex("62f17c481000 62f17c4858c1 62f17c481100 62f16d48efd2")
+# movl $"(bad",(%rdi), before lea, sub, cqto and movabs: 62 61 64 48 is how EVEX begins.
+BAD = [
+    bytes.fromhex("c70728626164" + after)
+    for after in ("488d0437", "4829f8", "4899", "48b8" + "00" * 8)
+]
 CPUID = bytes.fromhex("31c0 0fa2")
 PLAIN = bytes.fromhex("554889e5 f30f10450c f30f58c1 5d c3") * 50
 
@@ -33,6 +38,8 @@ def test_a_level() -> None:
     assert code.level(PLAIN + CRC32 * 3 + CPUID) == 0
     assert code.level(PLAIN + POPCNT * 3) == 0, "models below v2 have it, too"
     assert code.level(PLAIN + V3 + V4) == 4
+    for text in BAD:
+        assert code.level(PLAIN + text * 3) == 0, "text of a disassembler, as an immediate value"
 
 
 def test_what_go_was_told(tmp_path: Path) -> None:
@@ -105,6 +112,25 @@ def test_code_of_a_compiler(tmp_path: Path) -> None:
         found = parse(lambda at, size, data=data: data[at : at + size])
         levels[name] = max(code.level(data[at : at + size]) for at, size in found.code)
     assert levels == {"x86-64": 0, "x86-64-v2": 2, "x86-64-v3": 3, "x86-64-v4": 4}
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="a compiler makes the file")
+def test_text_in_code_is_no_instruction(tmp_path: Path) -> None:
+    functions = "".join(
+        f"__attribute__((noinline)) char *put{n}(char *to, long more)\n"
+        f'{{ memcpy(to, "{first}bad", 4); return to + more * {n}; }}\n'
+        for n, first in enumerate("({ [<", 1)
+    )
+    calls = " + ".join(f"(put{n}(some, count) - some)" for n in range(1, 6))
+    (tmp_path / "a.c").write_text(
+        f"#include <string.h>\nstatic char some[99];\n{functions}"
+        f"int main(int count, char **word) {{ return {calls} > 9; }}\n"
+    )
+    process.run(["gcc", "-O2", "-o", "a", "a.c"], cwd=tmp_path)
+    data = (tmp_path / "a").read_bytes()
+    assert data.count(b"bad\x48") >= 3, "the compiler has to make what looks like EVEX"
+    found = parse(lambda at, size: data[at : at + size])
+    assert [code.level(data[at : at + size]) for at, size in found.code] == [0]
 
 
 @pytest.mark.skipif(not Path("/etc/debian_version").exists(), reason="others are built for more")
