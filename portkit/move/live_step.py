@@ -137,13 +137,14 @@ class MoveLive(FormStep):
     def do(self) -> JsonObject:
         ground = self.ground
         moved: Moved | None = None
+        since = up_since(ground.target)
         with both(ground) as ends:
             if ends.side() is Side.SOURCE:
                 ends.only(Side.SOURCE)
                 moved = self._migrate(ends)
             ends.only(Side.TARGET)
         ground.downtime.target_runs()
-        return {**self._up(), "live": moved and asdict(moved)}
+        return {**self._up(), "up_since": since, "live": moved and asdict(moved)}
 
     def _migrate(self, ends: Both) -> Moved:
         ground, source = self.ground, source_of(self.ground)
@@ -208,7 +209,6 @@ class MoveLive(FormStep):
             "boot": asdict(booted(self.form, cargo, answer, way, watch.deadline, None)),
             "from_move_s": None,
             "from_boot_s": [],
-            "up_since": up_since(ground.target),
             "phases": ground.phases(),
         }
 

@@ -95,6 +95,8 @@ class Start(FormStep):
                 cutover.require_stopped(ground)
             require_unused(ground)
             watch = watch_over(ground, self.form, runner, way)
+            # Not behind the start: the Move would be rolled back if the answer were lost.
+            since = None if plan.live is None else up_since(ground.target)
             for number in range(1, plan.repeat + 1):
                 counted = f" {number}" if number > 1 else ""
                 with ground.clock.phase(f"boot {self.form}{counted}"):
@@ -126,7 +128,7 @@ class Start(FormStep):
             "boot": asdict(booted(self.form, cargo, answers[0], way, watch.deadline, healthy_s)),
             "from_move_s": from_move_s,
             "from_boot_s": [round(answer.seconds, 3) for answer in answers],
-            "up_since": None if plan.live is None else up_since(ground.target),
+            "up_since": since,
             "phases": ground.phases(),
         }
 

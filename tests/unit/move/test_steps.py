@@ -15,12 +15,13 @@ from portkit import boot, transfer
 from portkit.clock import Clock
 from portkit.errors import BootError, PortkitError
 from portkit.model import App, Artifact, Form, HealthProbe, Life
+from portkit.move import steps
 from portkit.move.ground import Cargo, Ground, keep
 from portkit.move.steps import steps_of
 from portkit.move.walk import Step, StepState
 from portkit.progress import NullObserver
 from portkit.store import Store
-from tests.factories import FACTS, IMAGE, app_spec, plan, spec
+from tests.factories import FACTS, IMAGE, app_spec, live, plan, spec
 
 
 class Host:
@@ -279,6 +280,23 @@ def test_whoever_goes_on_starts_what_the_hosts_restart_has_ended(
     assert engine.told == ["start", "commit"]
     lot.do("commit")
     assert engine.told == ["start", "commit", "commit"], "it ran"
+
+
+def test_the_start_of_the_host_is_asked_for_before_the_app_serves(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lost answer would leave the boot half done, and the Move would be rolled back."""
+    lot = Lot(tmp_path, forms=(Form.IMAGE,), live=live())
+
+    def up_since(_: object) -> str:
+        engine.told.append("since")
+        return "b 1"
+
+    monkeypatch.setattr(steps, "up_since", up_since)
+    monkeypatch.setattr(steps, "require_unused", lambda _: None)
+    lot.do("boot image")
+    assert engine.told == ["since", "start"]
+    assert lot.record.result("boot image")["up_since"] == "b 1"
 
 
 def test_an_app_that_has_ended_is_not_committed(tmp_path: Path, engine: Engine) -> None:
