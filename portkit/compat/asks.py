@@ -18,7 +18,7 @@ _LAST = len(CAPABILITIES) - 1
 
 
 def devices(case: Case) -> Iterator[Found]:
-    """A device of the host that the file names has to be there."""
+    """A host's device that the file names must exist there."""
     for path in dict.fromkeys(
         (*(each.source for each in case.spec.devices), *case.spec.stated.devices)
     ):
@@ -34,7 +34,8 @@ def devices(case: Case) -> Iterator[Found]:
 
 
 def sysctls(case: Case) -> Iterator[Found]:
-    """An engine sets only what a container has for itself; the rest is the host's."""
+    """An engine sets only kernel parameters that a container has for itself; the others belong to
+    the host."""
     for name in case.spec.sysctls:
         if not _OWN.fullmatch(name):
             value, wanted = linux_of(case.facts).sysctls.get(name), case.spec.sysctls[name]
@@ -67,7 +68,7 @@ def ipv6(case: Case) -> Iterator[Found]:
 
 
 def shared_memory(case: Case) -> Iterator[Found]:
-    """Shared memory is memory: more than the machine has is never there."""
+    """Shared memory is memory: there is never more than the machine has."""
     asked = case.spec.shm_bytes or 0
     if not asked:
         return
@@ -97,7 +98,7 @@ def open_files(case: Case) -> Iterator[Found]:
 
 
 def low_port(case: Case) -> Iterator[Found]:
-    """A user without rights listens below 1024: engines since 20.10 allow it, except in the host's
+    """An unprivileged user listens below 1024: engines since 20.10 allow it, except in the host's
     network."""
     ports = [port.target for port in case.spec.ports if port.target < _LOW]
     user = case.spec.user.partition(":")[0]
@@ -117,8 +118,8 @@ def low_port(case: Case) -> Iterator[Found]:
 
 
 def capabilities(case: Case) -> Iterator[Found]:
-    """A host that is a container itself may lack capabilities, and cannot give them: a container
-    that asks for one by its name is not started."""
+    """A host that is itself a container may lack capabilities, and cannot grant them: a container
+    that asks for one by name is not started."""
     mask = linux_of(case.facts).cap_bounding
     if not mask:
         return
@@ -137,7 +138,7 @@ def capabilities(case: Case) -> Iterator[Found]:
 
 
 def rootless(case: Case) -> Iterator[Found]:
-    """An engine without root's rights cannot publish a port below ip_unprivileged_port_start."""
+    """An engine without root privileges cannot publish a port below ip_unprivileged_port_start."""
     if not engine_of(case.facts).rootless:  # else the rest need not be known
         return
     for port in case.spec.ports:

@@ -52,13 +52,13 @@ class DiskCase:
 
 
 def hypervisor(case: DiskCase) -> Iterator[Found]:
-    """A disk is started by libvirt and QEMU, which must be on the host."""
+    """libvirt and QEMU start a disk, and must be on the host."""
     if case.facts.libvirt_version is None or case.facts.qemu_version is None:
         yield Found("libvirt with QEMU is not on the host", (case.facts.host,))
 
 
 def features(case: DiskCase) -> Iterator[Found]:
-    """A qcow2 states the features that its reader has to know; an older QEMU refuses the file."""
+    """A qcow2 states the features that its reader must know; an older QEMU refuses the file."""
     told = case.disk.qcow2
     if told is None:
         return
@@ -84,7 +84,7 @@ def features(case: DiskCase) -> Iterator[Found]:
 
 
 def damaged(case: DiskCase) -> Iterator[Found]:
-    """A qcow2 that is marked as corrupt is opened by QEMU for reading only."""
+    """QEMU opens a qcow2 that is marked as corrupt only for reading."""
     told = case.disk.qcow2
     if told is None:
         return
@@ -100,7 +100,7 @@ def damaged(case: DiskCase) -> Iterator[Found]:
 
 
 def elsewhere(case: DiskCase) -> Iterator[Found]:
-    """A part of the disk's content is in another file: it has no more than changes, or tables."""
+    """A part of the disk's content is in another file: this one has only changes, or tables."""
     told = case.disk.qcow2
     if told is not None and told.backing:
         yield Found(
@@ -111,8 +111,8 @@ def elsewhere(case: DiskCase) -> Iterator[Found]:
 
 
 def encrypted(case: DiskCase) -> Iterator[Found]:
-    """An encrypted qcow2 starts with its key alone, which a VM without more does not have; QEMU
-    runs no guest from the old kind."""
+    """An encrypted qcow2 starts only with its key, which a plain VM does not have; QEMU runs no
+    guest from the old kind."""
     told = case.disk.qcow2
     if told is None or not told.encryption:
         return
@@ -158,8 +158,8 @@ def chipset(case: DiskCase) -> Iterator[Found]:
 
 
 def firmware(case: DiskCase) -> Iterator[Found]:
-    """The host must have the firmware. Secure boot needs one that is made for it, and on amd64 a
-    machine with SMM, which is q35 alone."""
+    """The host must have the firmware. Secure boot needs one made for it and, on amd64, a machine
+    with SMM, which only q35 has."""
     facts = case.facts
     if case.uefi and not ("efi" in facts.guests.firmware or facts.uefi):
         yield Found("the host has no UEFI firmware for guests", (facts.host,))
@@ -192,7 +192,7 @@ def memory(case: DiskCase) -> Iterator[Found]:
 
 
 def table(case: DiskCase) -> Iterator[Found]:
-    """A partition table that is damaged: a UEFI firmware finds no partition, or mends it."""
+    """A damaged partition table: a UEFI firmware finds no partition, or repairs the table."""
     layout = case.disk.layout
     if layout is None or not layout.faults:
         return
@@ -205,8 +205,8 @@ def table(case: DiskCase) -> Iterator[Found]:
 
 
 def cpu_level(case: DiskCase) -> Iterator[Found]:
-    """The distribution on the disk is compiled for a later x86-64 level than a VM gets there: the
-    first program ends with SIGILL, or the loader refuses it."""
+    """The distribution on the disk is compiled for a later x86-64 level than a VM gets on the host:
+    the first program ends with SIGILL, or the loader refuses it."""
     inside, guests = case.disk.inside, case.facts.guests
     if not inside.built_level or case.facts.architecture != AMD64.name:
         return
@@ -221,7 +221,7 @@ def cpu_level(case: DiskCase) -> Iterator[Found]:
 
 
 def architecture(case: DiskCase) -> Iterator[Found]:
-    """The system on the disk is for another architecture than the machines of the host."""
+    """The system on the disk is for another architecture than the host's machines."""
     has = case.disk.inside.architectures
     runs = {case.facts.architecture} | ({"386"} if case.facts.architecture == AMD64.name else set())
     if has and not runs & set(has):
@@ -229,8 +229,8 @@ def architecture(case: DiskCase) -> Iterator[Found]:
 
 
 def unread(case: DiskCase) -> Iterator[Found]:
-    """The file systems of the disk could not all be looked at: whether a kernel, a loader and
-    drivers are there is not known."""
+    """Not all file systems of the disk could be examined: whether it has a kernel, a loader and
+    drivers is not known."""
     inside = case.disk.inside
     if not inside.looked:
         yield Found("portkit did not look inside the disk", inside.unread[:4])

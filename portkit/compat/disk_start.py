@@ -22,7 +22,7 @@ _DISKS_ON = {
 
 
 def bios(case: DiskCase) -> Iterator[Found]:
-    """A BIOS starts the code in the first sector, and knows no other way: a disk for UEFI alone has
+    """A BIOS starts the code in the first sector, and nothing else: a disk made only for UEFI has
     none there."""
     layout = case.disk.layout
     if case.uefi or layout is None:
@@ -52,8 +52,8 @@ def bios(case: DiskCase) -> Iterator[Found]:
 
 
 def esp(case: DiskCase) -> Iterator[Found]:
-    """A UEFI firmware reads FAT file systems, as an EFI system partition is one, and starts a
-    loader from there: a disk for BIOS alone has none."""
+    """A UEFI firmware starts a loader from an EFI system partition with a FAT file system: a disk
+    made only for BIOS has none."""
     layout = case.disk.layout
     if not case.uefi or layout is None or layout.damaged:
         return
@@ -70,8 +70,8 @@ def esp(case: DiskCase) -> Iterator[Found]:
 
 
 def loader(case: DiskCase) -> Iterator[Found]:
-    """A new VM knows no boot entries, which are kept in the firmware of the old machine: it starts
-    the default loader alone, and that is not on the disk."""
+    """A new VM has no boot entries, which are stored in the firmware of the old machine: it can
+    start only the default loader, which is not on the disk."""
     inside = case.disk.inside
     if not case.uefi or not inside.looked or any(esp(case)):
         return
@@ -97,8 +97,8 @@ def loader(case: DiskCase) -> Iterator[Found]:
 
 
 def signature(case: DiskCase) -> Iterator[Found]:
-    """With secure boot, a firmware starts what is signed by somebody whom it knows: else it prints
-    "Access Denied"."""
+    """With secure boot, a firmware starts only what is signed with a key that it trusts; otherwise
+    it prints "Access Denied"."""
     if case.firmware is not Boot.UEFI_SECURE:
         return
     for each in case.disk.inside.loaders:
@@ -120,9 +120,10 @@ def signature(case: DiskCase) -> Iterator[Found]:
 
 
 def kernel(case: DiskCase) -> Iterator[Found]:
-    """Nothing is there to be started: what the boot loader is told to start is not on the disk, or
-    is no kernel by its content; or no kernel is in any file system, no program for UEFI and no boot
-    loader. A loader that is not known here, or whose configuration cannot be read, may have one."""
+    """Nothing can be started: the boot loader is configured to start files that are not on the
+    disk, or that are not a kernel by their content; or no file system has a kernel, and there is no
+    UEFI program and no boot loader. A loader that portkit does not know, or whose configuration it
+    cannot read, may have one."""
     inside, layout = case.disk.inside, case.disk.layout
     if not inside.looked:
         return
@@ -196,7 +197,7 @@ def _is_default(case: DiskCase, loader: EfiLoader) -> bool:
 
 
 def old_kernel(case: DiskCase) -> Iterator[Found]:
-    """Kernels of the 2.6 series were seen to panic on the machine type q35."""
+    """Kernels of the 2.6 series are reported to panic on the machine type q35."""
     if "q35" not in case.chipset:
         return
     for path in case.disk.inside.kernels:
@@ -205,8 +206,8 @@ def old_kernel(case: DiskCase) -> Iterator[Found]:
 
 
 def bus(case: DiskCase) -> Iterator[Found]:
-    """The start of the system has no driver for the bus of its disk: it does not find its root. And
-    IDE is in the machines of type pc alone."""
+    """What starts the system has no driver for the bus of its disk, so it does not find its root.
+    IDE exists only in machines of type pc."""
     wanted, inside = case.machine.bus, case.disk.inside
     if wanted is Bus.IDE and (not case.chipset.startswith("pc") or "q35" in case.chipset):
         yield Found(f"the machine type {case.chipset} has no IDE", remedy="Use --bus sata.")

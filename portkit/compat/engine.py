@@ -29,8 +29,9 @@ _DEFAULT = ("", "default", "builtin")  # what engines call their own seccomp pro
 
 
 def clone3(case: Case) -> Iterator[Found]:
-    """glibc 2.34 makes threads with clone3, which an old engine's seccomp profile refuses with
-    EPERM: a program with threads ends. One that names no function which makes any is left alone."""
+    """glibc 2.34 creates threads with clone3, which an old engine's seccomp profile denies with
+    EPERM: a program with threads ends. There is no finding for a program that uses no function that
+    creates any."""
     needs = case.needs
     if needs is None or needs.libc != "glibc" or needs.libc_version < (2, 34):
         return
@@ -58,8 +59,8 @@ def clone3(case: Case) -> Iterator[Found]:
 
 
 def faccessat2(case: Case) -> Iterator[Found]:
-    """glibc 2.33 asks with faccessat2 whether a file may be run; an old libseccomp makes the
-    answer EPERM, so that `test -x` is wrong."""
+    """glibc 2.33 uses faccessat2 to find out whether a file is executable; with an old libseccomp
+    the result is EPERM, so `test -x` is wrong."""
     needs = case.needs
     if needs is None or needs.libc != "glibc" or needs.libc_version < (2, 33):
         return
@@ -72,8 +73,8 @@ def faccessat2(case: Case) -> Iterator[Found]:
 
 
 def time64(case: Case) -> Iterator[Found]:
-    """musl 1.2 uses 64-bit times also in 32-bit programs, with system calls that an old libseccomp
-    refuses: dates are wrong. Programs of 64 bits have no such calls."""
+    """musl 1.2 uses 64-bit times even in 32-bit programs, with system calls that an old libseccomp
+    denies: dates are wrong. 64-bit programs do not use these calls."""
     needs = case.needs
     if needs is None or needs.libc != "musl" or needs.libc_version < (1, 2):
         return
@@ -100,8 +101,8 @@ def _old_seccomp(case: Case, what: str) -> Found:
 
 
 def unknown_calls(case: Case) -> Iterator[Found]:
-    """An old runc answers EPERM, and not ENOSYS, to system calls that its libseccomp does not know:
-    programs that would do without a new call end."""
+    """An old runc returns EPERM, and not ENOSYS, for system calls that its libseccomp does not
+    know: programs that could do without a new call end."""
     text = engine_of(case.facts).runc
     has = version(text)
     # 1.0.0-rc93 is the first that answers ENOSYS; numbers alone do not tell candidates apart.
@@ -116,7 +117,7 @@ def unknown_calls(case: Case) -> Iterator[Found]:
 
 
 def io_uring(case: Case) -> Iterator[Found]:
-    """A program with liburing: the engine's seccomp profile, or the kernel, may not let it."""
+    """A program with liburing: the engine's seccomp profile, or the kernel, may not allow it."""
     found = _software(case, "io_uring")
     if found is None:
         return
@@ -135,8 +136,8 @@ def io_uring(case: Case) -> Iterator[Found]:
 
 
 def bubblewrap(case: Case) -> Iterator[Found]:
-    """bubblewrap makes namespaces and mounts, which the engine's seccomp profile denies without
-    CAP_SYS_ADMIN. As root it makes no namespace for users, and needs that right in a VM too."""
+    """bubblewrap creates namespaces and mounts, which the engine's seccomp profile denies without
+    CAP_SYS_ADMIN. As root it creates no user namespace, and needs that capability in a VM, too."""
     found = _software(case, "bubblewrap")
     given = case.spec.privileged or "CAP_SYS_ADMIN" in case.spec.capabilities
     root = case.spec.user.partition(":")[0] in ("", "0", "root")
@@ -155,7 +156,7 @@ def bubblewrap(case: Case) -> Iterator[Found]:
 
 def iptables(case: Case) -> Iterator[Found]:
     """iptables-legacy inside an image needs the old tables in the host's kernel; new releases have
-    nf_tables alone."""
+    only nf_tables."""
     found = _software(case, "iptables-legacy")
     if found is None or "CAP_NET_ADMIN" not in case.spec.capabilities:
         return
@@ -175,22 +176,22 @@ def iptables(case: Case) -> Iterator[Found]:
 
 
 def cgroup_v2(case: Case) -> Iterator[Found]:
-    """A systemd before 226 as init cannot work with cgroup v2: it freezes."""
+    """A systemd before 226 as init does not work with cgroup v2: it freezes."""
     found = _systemd(case)
     if found is not None and 0 < _number(found) < _SYSTEMD_V2 and _cgroup(case) == 2:
         yield _init(case, found, 2)
 
 
 def cgroup_v1(case: Case) -> Iterator[Found]:
-    """A systemd from 258 on as init does not start where cgroups are version 1."""
+    """A systemd from 258 on as init does not start with cgroup v1."""
     found = _systemd(case)
     if found is not None and _number(found) >= _SYSTEMD_WITHOUT_V1 and _cgroup(case) == 1:
         yield _init(case, found, 1)
 
 
 def init_rights(case: Case) -> Iterator[Found]:
-    """systemd as the first process mounts file systems and makes cgroups, which a container without
-    rights may not. Podman gives it what it needs."""
+    """systemd as the first process mounts file systems and creates cgroups, which an unprivileged
+    container may not. Podman gives it what it needs."""
     found = _systemd(case)
     if found is None or case.spec.privileged or engine_of(case.facts).podman:
         return
@@ -230,8 +231,8 @@ def _cgroup(case: Case) -> int:
 
 
 def java(case: Case) -> Iterator[Found]:
-    """A Java that reads cgroup v1 alone takes the host's memory for its own: it is killed at its
-    limit."""
+    """A Java that reads only cgroup v1 assumes that it has all of the host's memory: it is killed
+    at its limit."""
     found = _software(case, "java")
     if found is None or (has := _java_version(found.version)) >= (_JAVA_ALL,):
         return
@@ -283,7 +284,7 @@ def _asked(case: Case, name: str, otherwise: int | None) -> int | None:
 
 
 def descriptors(case: Case) -> Iterator[Found]:
-    """Programs that look at every descriptor up to the limit need gigabytes, or an hour, where the
+    """Programs that loop over every descriptor up to the limit need gigabytes, or an hour, if the
     limit is a billion."""
     found, limit = _software(case, "all-descriptors"), case.spec.ulimits.get("nofile")
     if found is None or limit is None:
@@ -297,7 +298,7 @@ def descriptors(case: Case) -> Iterator[Found]:
 
 
 def fuse(case: Case) -> Iterator[Found]:
-    """A program with libfuse opens /dev/fuse, and mounts."""
+    """A program with libfuse opens /dev/fuse and mounts file systems."""
     found = _software(case, "fuse")
     given = any(each.source == "/dev/fuse" for each in case.spec.devices)
     if found is not None and not given and not case.spec.privileged:
@@ -305,8 +306,8 @@ def fuse(case: Case) -> Iterator[Found]:
 
 
 def gpu(case: Case) -> Iterator[Found]:
-    """An image for NVIDIA's container runtime: without it the driver's libraries are not there, and
-    a program that is linked to one of them does not start."""
+    """An image for NVIDIA's container runtime: without it the driver's libraries are missing, and a
+    program that is linked to one of them does not start."""
     found = _software(case, "nvidia")
     runtimes = engine_of(case.facts).runtimes
     absent = case.form is Form.DISK or (runtimes is not None and "nvidia" not in runtimes)
@@ -332,7 +333,7 @@ def gpu(case: Case) -> Iterator[Found]:
 
 
 def vsyscall(case: Case) -> Iterator[Found]:
-    """Programs of a glibc before 2.14 call the kernel at a fixed place; where it is not mapped they
+    """Programs of a glibc before 2.14 call the kernel at a fixed address; if it is not mapped, they
     end with SIGSEGV, exit code 139."""
     needs = case.needs
     if needs is None or needs.libc != "glibc" or not () < needs.libc_version < (2, 14):
@@ -347,8 +348,8 @@ def vsyscall(case: Case) -> Iterator[Found]:
 
 def attestations(case: Case) -> Iterator[Found]:
     """The index of an image has attestations (provenance, SBOM). portkit sends the image that runs,
-    and no index; the store of Docker's own (overlay2) could not hold one: it has one manifest for
-    an image."""
+    and no index; Docker's classic image store (overlay2) could not keep one, because it has one
+    manifest for each image."""
     count, has = case.image.attestations, case.facts.docker_store
     if count:
         why = "portkit sends only the image"
@@ -359,8 +360,8 @@ def attestations(case: Case) -> Iterator[Found]:
 
 
 def d_type(case: Case) -> Iterator[Found]:
-    """overlay2 makes mistakes on a file system without d_type, such as XFS with ftype=0. An engine
-    that answers runs all the same: with another driver, or an old one that only warns."""
+    """overlay2 does not work correctly on a file system without d_type, such as XFS with ftype=0.
+    An engine that answers runs nevertheless: with another driver, or an old one that only warns."""
     if engine_of(case.facts).d_type is False:
         yield Found(
             "the engine's file system does not support d_type", (f"{case.facts.host}: docker info",)

@@ -22,8 +22,8 @@ def kit(case: Case) -> Iterator[Found]:
 
 
 def emulator(case: Case) -> Iterator[Found]:
-    """A guest of another architecture than the host's needs QEMU's program for it, and libvirt
-    must have seen that program."""
+    """A guest of another architecture than the host's needs the QEMU program for it, and libvirt
+    must have detected that program."""
     known, facts = TABLE.get(case.image.architecture), case.facts
     if known is None or not known.chipset or known.name == facts.architecture:
         return  # other rules say so
@@ -46,13 +46,13 @@ def emulator(case: Case) -> Iterator[Found]:
 
 
 def docker(case: Case) -> Iterator[Found]:
-    """A container needs a Docker Engine, or Podman at its socket, that answers."""
+    """A container needs a Docker Engine that answers, or Podman on its socket."""
     if case.facts.docker_version is None:
         yield Found("no container engine answers on the host", (case.facts.host,))
 
 
 def network(case: Case) -> Iterator[Found]:
-    """An engine takes a second network of one name, and cannot tell the two apart then."""
+    """An engine accepts a second network of the same name, and then cannot distinguish the two."""
     for name in taken_networks(case.app, case.spec, case.facts):
         own = [each for each in case.instances if each.app == case.app.app]
         yield Found(
@@ -70,7 +70,7 @@ def taken_networks(app: AppSpec, service: RunSpec, facts: Facts) -> Iterator[str
 
 
 def volume(case: Case) -> Iterator[Found]:
-    """An engine would take the volume that is there, with what is in it: the user has a choice."""
+    """An engine would use the existing volume, with its content: the user has to choose."""
     asked = {each.engine_name: each.on_taken for each in case.app.volumes}
     for name in case.app.volume_names:
         way = asked.get(name, OnTaken.REFUSE)
@@ -125,8 +125,8 @@ def machine_type(case: Case) -> Iterator[Found]:
 
 
 def cpu_model(case: Case) -> Iterator[Found]:
-    """A processor model that the App asks for has features that the host, or QEMU's emulation,
-    does not have: libvirt does not start the VM."""
+    """The App asks for a processor model with features that the host, or QEMU's emulation, does not
+    have: libvirt does not start the VM."""
     wanted, has = case.app.machine.cpu_model, case.facts.guests.cpu_models
     if not wanted:
         return
@@ -140,7 +140,7 @@ def cpu_model(case: Case) -> Iterator[Found]:
 
 
 def guests(case: Case) -> Iterator[Found]:
-    """libvirt runs, but does not say what its guests can be, or this machine cannot ask it."""
+    """libvirt runs, but does not say which guests it supports, or this machine cannot ask it."""
     if case.facts.guests.note:
         note = (case.facts.guests.note,)
         yield Found("it is not known what libvirt on the host offers to VMs", note)

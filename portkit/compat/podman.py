@@ -12,21 +12,21 @@ _BY_ITSELF = ("always", "unless-stopped", "on-failure")
 
 
 def limit(case: Case) -> Iterator[Found]:
-    """Podman cannot be told a limit of the address space: it has no word for it."""
+    """Podman does not support a limit of the address space."""
     asked = case.spec.ulimits.get("as")
     if engine_of(case.facts).podman and asked is not None and (asked.soft, asked.hard) != (-1, -1):
         yield Found("Podman cannot limit the address space", (f"ulimits.as: {asked.hard}",))
 
 
 def log(case: Case) -> Iterator[Found]:
-    """Podman has fewer log drivers, and makes no container with another."""
+    """Podman has fewer log drivers, and creates no container with another one."""
     driver = case.spec.logging.driver
     if engine_of(case.facts).podman and driver not in _LOGS:
         yield Found(f"Podman has no log driver {driver}", (f"logging.driver: {driver}",))
 
 
 def links(case: Case) -> Iterator[Found]:
-    """Podman has no links: a name that only a link gives is not found."""
+    """Podman has no links: a name that only a link defines is not found."""
     if not engine_of(case.facts).podman:
         return
     for other, alias in case.spec.links:
@@ -39,8 +39,8 @@ def links(case: Case) -> Iterator[Found]:
 
 
 def rights(case: Case) -> Iterator[Found]:
-    """A capability that a service names is, for a user who is not root, only what its setuid
-    programs can have. Podman would give it to the user, so portkit does not ask for it."""
+    """For a user who is not root, only setuid programs can have a capability that the service
+    names. Podman would give it to the user, so portkit does not ask for it."""
     more = [each for each in case.spec.capabilities if each not in DEFAULT_CAPABILITIES]
     user = case.spec.user.partition(":")[0]
     if engine_of(case.facts).podman and more and not case.spec.privileged and not case.spec.is_root:
@@ -51,8 +51,8 @@ def rights(case: Case) -> Iterator[Found]:
 
 
 def health(case: Case) -> Iterator[Found]:
-    """Podman's healthchecks are made by timers of systemd. portkit makes them itself while the App
-    starts; afterwards nobody does."""
+    """systemd timers run Podman's healthchecks. portkit runs them itself while the App starts;
+    afterwards nothing does."""
     check, engine = case.spec.healthcheck, engine_of(case.facts)
     if not engine.podman or check is None or not check.test or check.test[0] == "NONE":
         return
@@ -67,8 +67,8 @@ def health(case: Case) -> Iterator[Found]:
 
 
 def restart(case: Case) -> Iterator[Found]:
-    """No daemon of Podman starts containers with the host: a unit of systemd does, for some
-    policies."""
+    """Podman has no daemon that starts containers when the host boots: a systemd unit does, for
+    some policies."""
     policy, engine = case.spec.restart.partition(":")[0], engine_of(case.facts)
     if not engine.podman or policy not in _BY_ITSELF:
         return

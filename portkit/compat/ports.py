@@ -52,7 +52,7 @@ def taken(ports: Sequence[Port], facts: Facts) -> Iterator[tuple[str, int]]:
 
 
 def low(case: Case) -> Iterator[Found]:
-    """libvirt runs QEMU without root's rights, so it may only bind from a certain port on."""
+    """libvirt runs QEMU without root privileges, so it may only bind from a certain port on."""
     for port in case.spec.ports:
         start = case.facts.unprivileged_port_start
         if port.host_port < start:
@@ -75,7 +75,7 @@ def ipv6(case: Case) -> Iterator[Found]:
 
 
 def shared(pair: Pair) -> Iterator[Found]:
-    """Two Apps that go to one host publish the same port."""
+    """Two Apps for the same host publish the same port."""
     for mine in pair.ports:
         for theirs in pair.other_ports:
             if _clash(mine, theirs):

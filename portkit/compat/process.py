@@ -17,14 +17,14 @@ def privileged(case: Case) -> Iterator[Found]:
 
 
 def capabilities(case: Case) -> Iterator[Found]:
-    """The App asks for more rights than an engine gives to every container."""
+    """The App asks for more capabilities than an engine gives to every container."""
     more = [name for name in case.spec.capabilities if name not in DEFAULT_CAPABILITIES]
     if more and not case.spec.privileged:  # that has a rule of its own
         yield Found("the app gets capabilities beyond the engine's default", tuple(more))
 
 
 def health(case: Case) -> Iterator[Found]:
-    """Whether the app itself can be asked for its first answer."""
+    """Whether the app itself can be probed for its first answer."""
     if case.spec is not case.app.front:
         return
     way = way_of(case.spec, case.form)
@@ -41,7 +41,7 @@ def health(case: Case) -> Iterator[Found]:
 
 
 def joined(case: Case) -> Iterator[Found]:
-    """In a VM all services are on one network; names are only those of the networks that they
+    """In a VM, all services are on one network. Names are only those of the networks that they
     share, but an address can be reached from every service."""
     names = {each.network for service in case.app.services for each in service.networks}
     if len(names) > 1:
@@ -49,7 +49,7 @@ def joined(case: Case) -> Iterator[Found]:
 
 
 def internal(case: Case) -> Iterator[Found]:
-    """A network that leads nowhere outside does so in the VM."""
+    """In a VM, a network that the file keeps internal reaches the outside."""
     names = sorted(network.name for network in case.app.networks if network.internal)
     if names:
         yield Found(
@@ -58,20 +58,21 @@ def internal(case: Case) -> Iterator[Found]:
 
 
 def host_network(case: Case) -> Iterator[Found]:
-    """In a VM the host's network is that of the VM, which only published ports lead into."""
+    """In a VM, the host's network is that of the VM, which can only be reached through published
+    ports."""
     if case.spec.network_mode == "host":
         yield Found("in the VM, \"the host's network\" is the VM's own network")
 
 
 def fixed_addresses(case: Case) -> Iterator[Found]:
-    """In a VM every service has another address than the file gives it."""
+    """In a VM, every service has another address than the one in the file."""
     told = tuple(f"{each.network}: {each.ipv4}" for each in case.spec.networks if each.ipv4)
     if told:
         yield Found("in the VM, the service has another address than the file gives it", told)
 
 
 def engine_only(case: Case) -> Iterator[Found]:
-    """What only an engine does for a process, and the guest does not."""
+    """Settings that only a container engine applies to a process, and the guest does not."""
     spec = case.spec
     asked = {
         "tty": spec.tty,

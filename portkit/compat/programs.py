@@ -24,7 +24,7 @@ _WITHOUT_CHECK = (2, 36)  # of glibc
 
 
 def windows(case: Case) -> Iterator[Found]:
-    """An image for another system than Linux: its programs are not Linux's."""
+    """An image for another operating system than Linux: its programs do not run on Linux."""
     if case.image.os != "linux":
         yield Found(
             f"the image is for {case.image.os}, and portkit runs only Linux images",
@@ -61,8 +61,8 @@ def architecture(case: Case) -> Iterator[Found]:
 
 
 def emulated(case: Case) -> Iterator[Found]:
-    """A handler of binfmt_misc runs the programs of another machine, in software; as QEMU does
-    with the whole VM of a disk."""
+    """A handler of binfmt_misc runs the programs of another machine in software, as QEMU does with
+    the whole VM of a disk."""
     if case.form is Form.DISK:
         yield from _emulated_guest(case)
         return
@@ -86,7 +86,8 @@ def _emulated_guest(case: Case) -> Iterator[Found]:
 
 
 def machine(case: Case) -> Iterator[Found]:
-    """A program in the image is for another machine than the image says: "exec format error"."""
+    """A program in the image is for another machine than the image declares: "exec format
+    error"."""
     for each in _programs(case):
         told = each.machine == case.image.architecture  # then `architecture` judges it
         if told or _runs_in(case, each.machine):
@@ -153,7 +154,7 @@ def _programs(case: Case) -> tuple[Binary, ...]:
 
 
 def command(case: Case) -> Iterator[Found]:
-    """The command, or what the first line of a script names, is not in the image."""
+    """The command, or the interpreter in the first line of a script, is not in the image."""
     for row in _missing(case, Lack.COMMAND):
         remedy = ""
         if row.name.endswith("\r"):
@@ -167,7 +168,7 @@ def command(case: Case) -> Iterator[Found]:
 
 
 def executable(case: Case) -> Iterator[Found]:
-    """A file is there and cannot be started: "exec format error", or "permission denied"."""
+    """A file exists and cannot be started: "exec format error", or "permission denied"."""
     for row in _missing(case, Lack.EXECUTABLE):
         yield _found(row, f"{row.name} cannot be started: {row.details}")
 
@@ -194,7 +195,7 @@ def _loader_remedy(name: str) -> str:
 
 
 def library(case: Case) -> Iterator[Found]:
-    """A library that a program or another library names is found nowhere by the loader."""
+    """The loader cannot find a library that a program or another library needs."""
     for row in _missing(case, Lack.LIBRARY):
         if not row.name.startswith(OF_A_DRIVER):  # rule `gpu`
             yield _found(
@@ -220,7 +221,8 @@ def user(case: Case) -> Iterator[Found]:
 
 
 def unread(case: Case) -> Iterator[Found]:
-    """Something of the image could not be looked at, so that more may be missing than was seen."""
+    """Some part of the image could not be examined, so that more may be missing than portkit has
+    found."""
     if case.needs is not None and case.needs.unread:
         yield Found(
             "portkit could not read everything that the image needs", case.needs.unread[:20]
@@ -301,8 +303,8 @@ def _processor(case: Case) -> tuple[str, ...]:
 
 
 def kernel(case: Case) -> Iterator[Found]:
-    """An ABI note asks for a later kernel: glibc before 2.36 ends with "kernel too old", or does
-    not take the library."""
+    """An ABI note requires a later kernel: glibc before 2.36 ends with "kernel too old", or ignores
+    the library."""
     noted, told = _noted(case.needs), case.spec.stated.kernel
     if not noted and not told:
         return
@@ -341,8 +343,8 @@ def _old(case: Case, wanted: Release, why: str, severity: Severity | None = None
 
 
 def page_size(case: Case) -> Iterator[Found]:
-    """A file whose segments are placed for smaller pages than the kernel's cannot be mapped; glibc
-    refuses libraries that state so."""
+    """A file whose segments are aligned for smaller pages than the kernel's cannot be mapped; glibc
+    refuses such libraries."""
     pages = case.needs.binaries if case.needs else ()
     for each in pages:
         if not each.sure or not each.align:

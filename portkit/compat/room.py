@@ -34,14 +34,14 @@ def guest_memory(case: Case) -> Iterator[Found]:
 
 
 def memory_limit(case: Case) -> Iterator[Found]:
-    """A container whose limit is above the host's memory has no limit in effect."""
+    """A container's memory limit above the host's memory has no effect."""
     need = case.spec.mem_limit_bytes or 0
     if need > case.facts.memory_bytes:
         yield _too_much(need, case.facts)
 
 
 def memory_free(case: Case) -> Iterator[Found]:
-    """The host has enough memory, but others are using it now."""
+    """The host has enough memory, but others are using it at the moment."""
     guest = case.form is Form.DISK
     need = case.app.machine.memory_bytes if guest else case.spec.mem_limit_bytes or 0
     if case.facts.memory_available_bytes < need <= case.facts.memory_bytes:
@@ -59,14 +59,14 @@ def _too_much(need: int, facts: Facts) -> Found:
 
 
 def volumes(case: Case) -> Iterator[Found]:
-    """Each volume of a VM is a disk of its own."""
+    """Each volume of a VM is a separate disk."""
     count = case.app.volume_count
     if count > MAX_VOLUMES:
         yield Found(f"a VM can have at most {MAX_VOLUMES} volumes", (f"the App has {count}",))
 
 
 def space(load: Load) -> Iterator[Found]:
-    """Whether the host has room for everything that comes to it."""
+    """Whether the host has space for everything that is sent to it."""
     store, engine = needed(load)
     total = store + engine
     free, engine_free = load.facts.store_free_bytes, load.facts.docker_free_bytes

@@ -51,7 +51,7 @@ def _value(case: Case, name: str) -> int | None:
 
 
 def modules(case: Case) -> Iterator[Found]:
-    """A module of the kernel that the App needs: loaded, built in, or there to be loaded."""
+    """A kernel module that the App needs: loaded, built in, or available to be loaded."""
     for name in case.spec.stated.modules:
         if case.form is Form.DISK:
             raise UnknownFact(f"whether the guest's kernel has {name}")
@@ -77,7 +77,7 @@ def _has_module(linux: Linux, name: str) -> bool | None:
 
 
 def huge_pages(case: Case) -> Iterator[Found]:
-    """Huge pages are set aside by the host; an App that wants them ends, or swaps, without."""
+    """The host reserves huge pages; without them, an App that wants them ends, or swaps."""
     wanted = case.spec.stated.huge_page_bytes
     if not wanted:
         return
