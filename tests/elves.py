@@ -37,11 +37,12 @@ def elf(
     order: str = "<",
     flags: int = 0,
     code: bytes = b"",
+    codes: Sequence[bytes] = (),
     more: bytes = b"",
     names: Sequence[str] = (),
 ) -> bytes:
-    """A file of one segment that is mapped at address 0. more: bytes behind it. names: of
-    functions, in its table of names."""
+    """A file of one segment that is mapped at address 0. codes: of further segments. more: bytes
+    behind them. names: of functions, in its table of names."""
     strings = _Strings()
     for name in names:
         strings.add(name)
@@ -55,7 +56,7 @@ def elf(
     if note := _notes(order, bits, kernel, level):
         parts.append((4, note))
     tables = _needs(order, strings, wanted or {}), _defines(order, strings, defined)
-    rows = len(parts) + (2 if tags or any(tables) else 1)
+    rows = len(parts) + (2 if tags or any(tables) else 1) + len(codes)
     at, content, segments = head + rows * entry, b"", []
     for kind, data in parts:
         at += -at % 8
@@ -85,8 +86,10 @@ def elf(
         content += dynamic
         at += len(dynamic)
     segments.append((1, 0, at + len(code)))
+    for each in codes:
+        segments.append((1, segments[-1][1] + segments[-1][2], len(each)))
     head_ = _head(order, bits, machine, rows) + _table(order, bits, segments)
-    return (head_ + content).ljust(at, b"\0") + code + more
+    return (head_ + content).ljust(at, b"\0") + code + b"".join(codes) + more
 
 
 def _head(order: str, bits: int, machine: int, rows: int) -> bytes:

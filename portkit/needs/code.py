@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 
 CODE_BYTES = 32 << 20  # of one program
 IO_URING_SETUP = 425
@@ -85,19 +85,25 @@ _VARIADIC = re.compile(
 _NEAR = 32  # bytes between an argument and the call
 
 
-def level(code: bytes) -> int:
-    """The level of x86-64 that code is compiled for, else 0: not known, or the baseline.
+def level(*parts: bytes) -> int:
+    """The level of x86-64 that all the code of a program, in parts, is compiled for, else 0: not
+    known, or the baseline.
 
     A program that asks the processor what it can (cpuid) may have code for several, of which it
     takes the right one: of that nothing is said.
     """
-    if _CPUID in code:
+    if any(_CPUID in part for part in parts):
         return 0
-    enough = max(_FEW, len(code) // _SPARSE)
+    enough = max(_FEW, sum(map(len, parts)) // _SPARSE)
     for found, pattern, count in ((4, _V4, enough), (3, _V3, enough), (2, _V2, _FEW)):
-        if sum(1 for _ in islice(pattern.finditer(code), count)) >= count:
+        if _count(pattern, parts, count) >= count:
             return found
     return 0
+
+
+def _count(pattern: re.Pattern[bytes], parts: Iterable[bytes], most: int) -> int:
+    matches = chain.from_iterable(map(pattern.finditer, parts))
+    return sum(1 for _ in islice(matches, most))
 
 
 def go_level(data: bytes) -> int:

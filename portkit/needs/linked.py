@@ -115,17 +115,22 @@ class Linked:
             self.unread[f"{found.path} is a loader whose rules are not known"] = None
 
     def _look_at_code(self, entry: Entry, read: Elf) -> None:
-        binary, budget = self.binaries[entry.path], code.CODE_BYTES
+        parts = self._code(entry, read)
         level = self._go_level(entry, read)
-        binary = replace(binary, code_level=level)
-        for offset, size in read.code:
-            data = self._root.read(entry, offset, min(size, budget))
-            budget -= len(data)
-            level = max(binary.code_level, code.level(data))
-            binary = replace(binary, code_level=level)
-            if code.calls(data, code.IO_URING_SETUP, imports_syscall=read.imports_syscall):
+        if sum(map(len, parts)) == sum(size for _, size in read.code):
+            # Of a part nothing is said: the rest may ask the processor.
+            level = max(level, code.level(*parts))
+        self.binaries[entry.path] = replace(self.binaries[entry.path], code_level=level)
+        for part in parts:
+            if code.calls(part, code.IO_URING_SETUP, imports_syscall=read.imports_syscall):
                 self.io_uring.append(entry.path)
-        self.binaries[entry.path] = binary
+
+    def _code(self, entry: Entry, read: Elf) -> list[bytes]:
+        parts, budget = [], code.CODE_BYTES
+        for offset, size in read.code:
+            parts.append(self._root.read(entry, offset, min(size, budget)))
+            budget -= len(parts[-1])
+        return parts
 
     def _go_level(self, entry: Entry, read: Elf) -> int:
         budget = code.CODE_BYTES  # segments of a file that is meant to harm may be one another's

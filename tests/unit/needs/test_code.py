@@ -31,6 +31,8 @@ def test_a_level() -> None:
     assert code.level(PLAIN) == code.level(b"") == 0
     assert code.level(PLAIN + V3) == 3
     assert code.level(PLAIN + V3 + CPUID) == 0, "it may take the right one of several"
+    assert code.level(PLAIN + V3, CPUID) == 0, "in another segment, too"
+    assert code.level(PLAIN, V3[:9], V3[9:]) == 3, "of all parts"
     assert code.level(V3[:9]) == 0, "that may be numbers"
     assert code.level(PLAIN * 400 + V3) == 0, "few in much code"
     assert code.level(PLAIN * 400 + CRC32 * 3) == 2
@@ -50,6 +52,21 @@ def test_what_go_was_told(tmp_path: Path) -> None:
     path = layer(tmp_path / "layer", files)
     app, lower = read([path], IMAGE, [spec(argv=("/app",)), spec(argv=("/lower",))])
     assert [each.code_level for each in (*app.binaries, *lower.binaries)] == [3, 3]
+
+
+def test_code_in_several_segments(tmp_path: Path) -> None:
+    """A program whose functions for AVX2 are in another segment than what chooses between them, as
+    BOLT makes it; and one with more code than is read."""
+    files = {
+        "/both": elf(code=V3 * 9 + CPUID),
+        "/apart": elf(code=V3 * 9, codes=(CPUID,)),
+        "/neither": elf(code=V3 * 9, codes=(PLAIN,)),
+        "/large": elf(code=CRC32 * 3 + bytes(code.CODE_BYTES), codes=(CPUID,)),
+    }
+    path = layer(tmp_path / "layer", files)
+    found = read([path], IMAGE, [spec(argv=(name,)) for name in files])
+    levels = {each.command: each.binaries[0].code_level for each in found}
+    assert levels == {"/both": 0, "/apart": 0, "/neither": 3, "/large": 0}
 
 
 def test_a_system_call() -> None:
