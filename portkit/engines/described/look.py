@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import docker.errors
 
+from portkit.engines import docker_state
 from portkit.engines.described import twins
 from portkit.engines.described.answers import CONTAINER, Config, Container, Part
 from portkit.engines.described.project import Network, Seen, Volume
@@ -40,9 +41,17 @@ def container(api: Patient, name: str) -> Seen | None:
     """One container, by its name or id, or by its App's name where portkit made it; None where
     there is none. AppError where that name has several."""
     try:
-        return _seen(api, [api.inspect_container(name)])
+        exact = api.inspect_container(name)
     except docker.errors.NotFound:
-        made = _made_of(api, name)
+        exact = None
+    if exact is not None and docker_state.runs(read(Container, exact).State.Status):
+        return _seen(api, [exact])
+    made = _made_of(api, name)
+    if exact is not None:
+        # An App that has come back has another container, and leaves the name to the old one.
+        made = [row for row in made if docker_state.runs(row.State)]
+        if len(made) != 1:
+            return _seen(api, [exact])
     found = twins.current(made, name)
     if len(found) > 1:
         raise twins.several(found, name)

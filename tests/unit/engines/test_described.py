@@ -132,6 +132,39 @@ def test_a_label_that_portkit_would_not_write_names_no_app() -> None:
 
 
 @pytest.mark.parametrize(
+    ("state", "came_back", "found"),
+    [
+        ("exited", ("running",), "back-0"),
+        ("created", ("restarting",), "back-0"),
+        ("running", ("running",), "changed"),
+        ("exited", ("exited",), "changed"),
+        ("exited", ("running", "exited"), "back-0"),
+        ("exited", ("running", "running"), "changed"),
+        ("exited", (), "changed"),
+    ],
+)
+def test_an_app_that_came_back_is_not_what_it_left_there(
+    state: str, came_back: tuple[str, ...], found: str
+) -> None:
+    """The old container still has the name."""
+    answers = said("28.5")
+    old = answers["inspect_container changed"]
+    old["State"] = {"Status": state, "ExitCode": 0}
+    rows = []
+    for number, status in enumerate(came_back):
+        labels = {"portkit.move": f"pk-00000000000{number}", "portkit.app": "changed"}
+        row = json.loads(json.dumps(old))
+        row |= {"Id": str(number) * 64, "Name": f"/back-{number}", "State": {"Status": status}}
+        row["Config"]["Labels"] = labels
+        answers["inspect_container " + row["Id"]] = row
+        rows.append({"Id": row["Id"], "State": status, "Labels": labels})
+    answers["containers"] = rows
+    seen = docker_look.container(cast(Any, Recorded(answers)), "changed")
+    assert seen is not None
+    assert [each.name for each in seen.containers] == [found]
+
+
+@pytest.mark.parametrize(
     ("field", "value", "rule"),
     [
         ("DeviceRequests", [{"Driver": "nvidia", "Count": -1}], "HostConfig.DeviceRequests"),
