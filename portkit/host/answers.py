@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
@@ -87,6 +88,8 @@ class _Folder(_Answer):
     overlay: _Word
     config: _Word
     serial: _Word
+    state: _Word
+    boot: Annotated[list[_Word], FailFast()]
     volumes: Annotated[dict[_Word, _Word], BeforeValidator(_few)]
 
 
@@ -149,7 +152,8 @@ class _Staged(_Answer):
 class _Described(_Answer):
     text: Annotated[str, Field(max_length=3 << 19)]
     blobs: _Word
-    disks: Annotated[list[_Word], FailFast()]
+    # What the system is on, the volumes and, as the last, the configuration.
+    disks: Annotated[list[_Word], Field(min_length=2), FailFast()]
 
 
 class _Moved(_Answer):
@@ -305,6 +309,27 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "volume.beside": _Aside,
     "volume.drop": _Answer,
 }
+
+
+# Whether an answer is about what was asked, where that has a number or a name: for the arguments of
+# a verb, and an answer that has its schema.
+_FITS: dict[str, Callable[[JsonObject, JsonObject], bool]] = {
+    "process.ignored": lambda args, row: len(row["ignored"]) == len(args["processes"]),
+    "instance.create": lambda args, row: (
+        {each["name"] for each in args["volumes"]} <= set(row["volumes"])
+        and len(row["boot"]) == len(args.get("boot", ()))
+    ),
+    "instance.stage": lambda args, row: not args.get("disks") or len(row["folders"]) == 1,
+    "instance.expose": lambda args, row: len(row["folders"]) == 1,
+    "live.begin": lambda args, row: row["folder"].endswith("/" + args["id"]),
+    "volume.survey": lambda args, row: len(row["folders"]) == len(args["folders"]),
+}
+
+
+def unasked(verb: str, args: JsonObject, row: JsonObject) -> str:
+    """That an answer with the schema of its verb is not about what was asked; "" when it is."""
+    fits = _FITS.get(verb)
+    return "" if fits is None or fits(args, row) else f"{verb}: it has other rows than were asked"
 
 
 def wrong(verb: str, row: JsonObject) -> str:

@@ -332,7 +332,7 @@ class Remote:
                 end(self._process)
                 raise self._broken(f"the host did not finish {verb} in time")
         self._busy = False
-        return self._result(verb, answer)
+        return self._result(verb, args, answer)
 
     def _send_data(self, send: Iterable[bytes], taking: _Taking) -> JsonObject | None:
         """Send until the end, or until the host answers early: then it has refused."""
@@ -368,18 +368,19 @@ class Remote:
             self._observer.message(printable(str(row.get("text", "")), _MESSAGE_LIMIT))
         return None
 
-    def _result(self, verb: str, row: JsonObject) -> JsonObject:
+    def _result(self, verb: str, args: JsonObject, row: JsonObject) -> JsonObject:
         from portkit.host import answers  # pydantic
 
         if isinstance(row.get("ok"), dict):
-            if why := answers.wrong(verb, row["ok"]):
+            answer = dict(row["ok"])
+            if why := answers.wrong(verb, answer) or answers.unasked(verb, args, answer):
                 raise TransferError(
                     "unexpected response from the host",
                     details=why,
                     resolution="Try again. If the error persists, check which program answers on "
                     "the host.",
                 )
-            return dict(row["ok"])
+            return answer
         told = row.get("error")
         if not isinstance(told, list) or len(told) != 4:
             raise self._broken(f"the remote half is out of protocol: no answer to {verb}")

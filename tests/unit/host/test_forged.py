@@ -256,6 +256,64 @@ def test_every_verb_has_a_schema() -> None:
     assert set(serve.VERBS) <= set(answers._SCHEMAS)
 
 
+DISK = ["/i/disk.qcow2"]
+LIVE = "/run/portkit/live/pk-"
+MADE = {"base": "", "overlay": "", "config": "", "serial": "", "state": "", "dir": ""}
+
+
+@pytest.mark.parametrize(
+    ("verb", "args", "told", "asked"),
+    [
+        (
+            "process.ignored",
+            {"processes": [{"pid": 1, "signal": 15}, {"pid": 2, "signal": 15}]},
+            {"ignored": [True]},
+            {"ignored": [True, False]},
+        ),
+        ("instance.stage", {"id": "x", "disks": True}, {"folders": []}, {"folders": DISK}),
+        ("instance.expose", {"id": "x"}, {"folders": [*DISK, *DISK]}, {"folders": DISK}),
+        (
+            "live.begin",
+            {"id": "pk-000000000001"},
+            {"folder": LIVE + "000000000002"},
+            {"folder": LIVE + "000000000001"},
+        ),
+        (
+            "instance.described",
+            {"id": "x"},
+            {"text": "", "blobs": "", "disks": DISK},
+            {"text": "", "blobs": "", "disks": [*DISK, "/i/config.raw"]},
+        ),
+        (
+            "instance.create",
+            {"volumes": [{"name": "pkv0", "bytes": 1}]},
+            {**MADE, "boot": [], "volumes": {}},
+            {**MADE, "boot": [], "volumes": {"pkv0": "/i/pkv0.raw"}},
+        ),
+        (
+            "instance.create",
+            {"volumes": [], "boot": ["sha256:1", "sha256:2"]},
+            {**MADE, "boot": ["/i/kernel"], "volumes": {}},
+            {**MADE, "boot": ["/i/kernel", "/i/initrd"], "volumes": {}},
+        ),
+        ("volume.survey", {"folders": [{"path": "/v"}]}, {"folders": []}, None),
+    ],
+)
+def test_an_answer_is_about_what_was_asked(
+    verb: str, args: dict[str, Any], told: dict[str, Any], asked: dict[str, Any] | None
+) -> None:
+    """hostile input 28: whoever pairs the rows with what was asked would end with a bare
+    StopIteration, KeyError or ValueError."""
+    with (
+        forger(ok(told)) as remote,
+        pytest.raises(TransferError, match="unexpected response from the host"),
+    ):
+        remote.call(verb, args)
+    if asked is not None:
+        with forger(ok(asked)) as remote:
+            assert remote.call(verb, args) == asked
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
