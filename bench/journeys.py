@@ -111,11 +111,11 @@ JOURNEYS = [Journey(app, other) for other in OTHERS for app in APPS]
 
 @dataclass(frozen=True)
 class Arrived:
-    """What a leg has cost. down_s: by portkit's prober."""
+    """What a leg has cost. down_s: by portkit's prober; None where the source did not answer it."""
 
     leg: Leg
     seconds: float
-    down_s: float
+    down_s: float | None
     sent: int
 
 
@@ -140,13 +140,14 @@ class Told:
             mine = [each for each in self.arrived if each.leg.kind == kind]
             mine.sort(key=lambda each: each.leg.source != HOME)
             figures = {
-                ("downtime", "s"): [each.down_s for each in mine],
+                ("downtime", "s"): [each.down_s for each in mine if each.down_s is not None],
                 ("sent", "MB"): [each.sent / 1e6 for each in mine],
                 ("duration", "s"): [each.seconds for each in mine],
             }
             rows += [
                 harness.Row(f"{self.journey}, {kind}: {what}", unit, tuple(values))
                 for (what, unit), values in figures.items()
+                if values
             ]
         return rows
 

@@ -96,8 +96,11 @@ def _cutover(cutover: Cutover | None) -> Iterator[str]:
         if volume.skipped:
             yield f"  left behind: {', '.join(volume.skipped[:5])}"
     seen = cutover.timeline
-    if seen is None or seen.downtime_s is None:
+    if seen is None:
         yield "downtime: not measured"
+        return
+    if seen.downtime_s is None:
+        yield f"downtime: not measured; of {seen.requests} requests too few were answered"
         return
     both = "both hosts answered at once" if seen.both_answered else "never did both hosts answer"
     yield (

@@ -106,6 +106,10 @@ class Prober:
             if asker is not None:
                 asker.pause(paused=False)
 
+    def answered(self, name: str) -> bool:
+        """Whether a side has answered rightly since it was first asked."""
+        return name in self._askers and self._askers[name].answered
+
     def back(self) -> None:
         """The Move turns back: the target has been stopped, and the source is about to start."""
         with self._lock:
@@ -172,7 +176,7 @@ class _Asker:
         self._questions: deque[_Question] = deque()  # not reported yet
         self._last_sent = float("-inf")
         self._silent_since: float | None = None  # the first question behind the last answer
-        self._answered = False
+        self.answered = False  # rightly, at least once
         self._addresses: deque[tuple[str, int]] = deque()
         self._thread = threading.Thread(target=self._run, name=f"prober {name}", daemon=True)
 
@@ -265,7 +269,7 @@ class _Asker:
                 held_s=_HELD_S.get(side.vantage, probes.HELD_S),
             )
         except Exception as error:  # noqa: BLE001 - whatever a host answers, it is no success
-            if not self._answered:
+            if not self.answered:
                 self._addresses.rotate(-1)  # a name may have an address that nobody listens on
             sign = not isinstance(error, TimeoutError)
             self._finish(question, reason=_reason(error), sign=sign)
@@ -285,7 +289,7 @@ class _Asker:
             question.ok, question.reason = not reason, reason[:_REASON_LENGTH]
             question.answered = moment or time.monotonic()
             question.done = True
-            self._answered |= question.ok
+            self.answered |= question.ok
             if sign:
                 self._silent_since = None
                 for each in self._questions:

@@ -116,6 +116,8 @@ class Recorder:
         """All that was taken in so far."""
         moments = sorted(self._moments)
         gap = _longer(self._folded, longest_gap(moments))
+        if SOURCE in self._spans and SOURCE not in self._first[0]:
+            gap = None  # the App may have been down since long before the target's first answer
         return Timeline(
             spans={side: tuple(map(_rounded, spans)) for side, spans in self._spans.items()},
             downtime_s=None if gap is None else round(gap.seconds, 4),

@@ -7,7 +7,6 @@ then does the source run again, with the data that it was stopped with.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -211,11 +210,9 @@ class Fence(BaseStep):
             require_unused(ground)
             for volume in live_of(ground).warm:
                 warm(copy_of(ground, volume, form))
-        began = time.monotonic()
-        pause_s = 0.0
         if live_of(ground).serves:  # else there is no answer from which a downtime could be counted
             ends = source_of(ground), ground.target
-            pause_s = ground.downtime.begin(front, form, *ends, coming=ground.plan.without_stop)
+            ground.downtime.begin(front, form, *ends, coming=ground.plan.without_stop)
         with origin_of(ground) as there, ground.clock.phase("fence"):
             there.fence()
         with ground.clock.phase("presync"):
@@ -223,7 +220,7 @@ class Fence(BaseStep):
                 copy = copy_of(ground, volume, form)
                 if copy.seconds is not None and copy.seconds < _QUICK_S:
                     copy.run()
-        ground.halt.pause(max(0.0, pause_s - (time.monotonic() - began)))
+        ground.downtime.await_source(ground.halt)
         return {"phases": ground.phases()}
 
     def undo(self) -> None:

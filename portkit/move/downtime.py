@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from portkit import health
 from portkit import watch as watching
+from portkit.halt import Halt
 from portkit.host import Host
 from portkit.measure import SOURCE, TARGET, Prober, Side
 from portkit.model import Form, Port, RunSpec, Timeline
 
-# Long enough for some answers of the source before anything is done to it.
+# Long enough for some answers of the source before it is stopped.
 _BEFORE_S = 0.5
+# For the first one: an app on an emulated processor may need seconds for each answer.
+_FIRST_S = 10.0
+_LOOK_S = 0.1
 
 
 @dataclass
@@ -26,12 +31,11 @@ class Downtime:
 
     def begin(
         self, front: RunSpec, form: Form, source: Host, target: Host, *, coming: bool = False
-    ) -> float:
-        """Ask both hosts from now on; seconds to wait until there are some answers. coming: the VM
-        moves to the target while it runs."""
+    ) -> None:
+        """Ask both hosts from now on. coming: the VM moves to the target while it runs."""
         way = health.way_of(front, form)
         if way.port is None or self._prober is not None:
-            return 0.0
+            return
         self._prober = Prober(
             {
                 SOURCE: self._side(front, source, way.port, ready=True),
@@ -42,7 +46,16 @@ class Downtime:
             }
         )
         self._prober.start()
-        return _BEFORE_S
+
+    def await_source(self, halt: Halt) -> None:
+        """Pause until the source has answered since `begin`, for at most ten seconds: from an
+        answer of it the downtime is counted."""
+        if self._prober is None:
+            return
+        began = self._prober.began
+        halt.pause(max(0.0, began + _BEFORE_S - time.monotonic()))
+        while not self._prober.answered(SOURCE) and time.monotonic() < began + _FIRST_S:
+            halt.pause(_LOOK_S)
 
     def _side(self, front: RunSpec, host: Host, port: Port, *, ready: bool) -> Side:
         place = watching.published_place(host, port)

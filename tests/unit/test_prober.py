@@ -54,6 +54,14 @@ def test_without_two_successes_there_is_no_downtime(attempts: list[Attempt]) -> 
     assert recorded(attempts).downtime_s is None
 
 
+def test_a_source_that_never_answered_leaves_the_downtime_unknown() -> None:
+    """As an app on a slow processor, which needs longer for an answer than it was asked."""
+    seen = recorded([*bad(SOURCE, 0, 1), *good(TARGET, 30, 31)])
+    assert (seen.downtime_s, seen.down_from_s, seen.last_success_s) == (None, None, 31.25)
+    again = [*bad(SOURCE, 0, 1), *good(TARGET, 30), *good(SOURCE, 40, 41)]
+    assert recorded(again, back_s=35).downtime_s is None
+
+
 def test_an_outage_that_lasts_is_not_hidden() -> None:
     seen = recorded([*good(SOURCE, 0, 1), *bad(SOURCE, 2, 3)])
     assert (seen.downtime_s, seen.last_success_s, seen.ended_s) == (1.0, 1.25, 100.0)

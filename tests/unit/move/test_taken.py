@@ -256,7 +256,7 @@ def test_where_all_is_kept_the_target_is_not_asked_what_is_left(
 
     @contextmanager
     def origin(*_: object) -> Iterator[Any]:
-        yield SimpleNamespace(left=lambda back: ("container web",))
+        yield SimpleNamespace(left=lambda back, known: ("container web",))
 
     monkeypatch.setattr(behind, "origin", origin)
     monkeypatch.setattr(behind.forward, "forwarded", lambda host: ())

@@ -65,7 +65,8 @@ class Lot:
         cargo = Cargo(nothing, app_spec(spec()), nothing, {}, FACTS, nothing, source)
         results: Any = SimpleNamespace(result=lambda name: {})
         downtime: Any = SimpleNamespace(
-            begin=lambda *args, **more: self.did.append("ask both") or 0.0,
+            begin=lambda *args, **more: self.did.append("ask both"),
+            await_source=lambda halt: None,
             goes_back=lambda: None,
         )
         ground = Ground(self.plan, results, host, host, Clock(Heard()), cargo, downtime=downtime)
