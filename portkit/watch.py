@@ -165,11 +165,7 @@ class Watch:
         self.halt.check()
         life = self.runner.life(self.identity)
         if life.stuck:
-            raise SpaceError(
-                f"the guest stood still {when}: what it wrote to its disks had no room",
-                details=f"{self.identity} on {self.target.name}",
-                resolution=f"Make room on {self.target.name}: df -h /var/lib/portkit.",
-            )
+            raise no_room(self.identity, self.target, when)
         if life.status != "exited":
             return life
         if life.exit_code is None:
@@ -189,6 +185,15 @@ class Watch:
                 details="\n".join(part for part in parts if part),
                 resolution=error.resolution or "Read its last output above, and run portkit check.",
             ) from error
+
+
+def no_room(identity: str, target: Host, when: str) -> SpaceError:
+    """The error for a guest that its host has stopped, since its disk is full."""
+    return SpaceError(
+        f"the guest stood still {when}: what it wrote to its disks had no room",
+        details=f"{identity} on {target.name}",
+        resolution=f"Make room on {target.name}: df -h /var/lib/portkit.",
+    )
 
 
 def watch(

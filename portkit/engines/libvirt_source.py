@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from portkit.engines.domain_xml import disks_of
-from portkit.engines.libvirt import Libvirt
-from portkit.errors import AppError, ConflictError, EngineError
+from portkit.engines.libvirt import Libvirt, Power
+from portkit.errors import AppError, ConflictError, EngineError, SpaceError
 from portkit.model import LiveDomain
 
 _MOVED = "moved"  # in the mark of a VM that is fenced; it stays on one that has moved away
@@ -72,16 +72,26 @@ class LibvirtSource(Libvirt):
         """Press its power button and wait until it has ended.
 
         EngineError when it does not end: it is never cut off, since what a guest has not written to
-        its disks by then would be lost.
+        its disks by then would be lost. SpaceError when its host's disk is full, so that it stands
+        still.
         """
         if not self.ended(identity):
-            raise self._does_not_end(identity)
+            stuck = self.power(identity) is Power.STUCK
+            raise self._no_room(identity) if stuck else self._does_not_end(identity)
 
     def ended(self, identity: str) -> bool:
         """Press its power button and wait until it has ended; False when it still runs by then."""
         found = self._find(identity)
         with self._errors("stop the domain"):
             return self._powered_off(found, self._grace_s(found) + _POWER_OFF_S)
+
+    def _no_room(self, identity: str) -> SpaceError:
+        return SpaceError(
+            "the VM does not power off: it stands still, as the disk of its host is full",
+            details=f"{identity} on {self._host}",
+            resolution=f"Make room on {self._host}: df -h /var/lib/portkit. Then let the VM go on "
+            "(virsh resume), and try again.",
+        )
 
     def _does_not_end(self, identity: str) -> EngineError:
         return EngineError(

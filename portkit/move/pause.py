@@ -16,6 +16,7 @@ from portkit.move.step import FormStep
 from portkit.move.taken import require_unused
 from portkit.move.up import up_since
 from portkit.volumes import Pass, predicted_last_s
+from portkit.watch import no_room
 from portkit.wire.json_types import JsonObject
 
 _LOOK_S = 0.5  # whether somebody has told the Move to go on; each look reads the journal
@@ -108,7 +109,11 @@ class _Kept:
         # First: a host that is restarted right after it is seen to be another one the next time.
         since = up_since(ground.target)
         with boot.runner(ground.target, self.form) as runner:
-            if not runner.life(move).running:
+            life = runner.life(move)
+            if life.stuck:
+                error = no_room(move, ground.target, "after its first answer")
+                return f"{error.brief} ({error.details}). {error.resolution}"
+            if not life.running:
                 if since == self.since:
                     on = ground.plan.target
                     return (

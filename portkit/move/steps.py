@@ -29,6 +29,7 @@ from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import TakeVolumes, require_unused
 from portkit.move.up import up_again, up_since, watch_over
 from portkit.move.walk import Step
+from portkit.watch import no_room
 from portkit.wire.json_types import JsonObject
 
 _ASIDE = (MAKE_DISK, SEND_DISK, "create disk")  # the second lane, where both forms go
@@ -185,6 +186,8 @@ class Commit(FormStep):
                     details=runner.logs(plan.move, 30).strip(),
                     resolution="Read its last output above.",
                 )
+            if life.stuck:
+                raise no_room(plan.move, ground.target, "after its first answer")
             runner.commit(plan.move, ground.loaded.spec)
         for tag, hold in self._tags().items():
             if not transfer.tag(ground.target, hold, tag):

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from portkit.engines.libvirt import Power
 from portkit.engines.libvirt_source import LibvirtSource
-from portkit.errors import AppError, ConflictError, EngineError
+from portkit.errors import AppError, ConflictError, EngineError, SpaceError
 from portkit.model import LiveDomain
 
 libvirt = pytest.importorskip("libvirt")
@@ -52,6 +53,17 @@ def test_a_fenced_one_is_started_by_nothing_and_says_that_it_moves(engine: Libvi
     engine.unfence(BEFORE)
     assert engine.seen(ID) == BEFORE
     assert not engine.moved_away(ID)
+
+
+def test_one_whose_host_has_no_room_does_not_power_off(
+    engine: LibvirtSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_power", lambda _: Power.STUCK)
+    with pytest.raises(SpaceError, match="the disk of its host is full") as caught:
+        engine.power_off(ID)
+    assert "Make room on old" in caught.value.resolution
+    monkeypatch.undo()
+    assert engine.seen(ID).running, "nobody has pressed the button"
 
 
 def test_one_whose_autostart_somebody_has_turned_off_stays_like_that(

@@ -10,7 +10,14 @@ import pytest
 
 from portkit import boot
 from portkit.clock import Clock
-from portkit.errors import BootError, ConflictError, EngineError, HostError, PortkitError
+from portkit.errors import (
+    BootError,
+    ConflictError,
+    EngineError,
+    HostError,
+    PortkitError,
+    SpaceError,
+)
 from portkit.model import Form, Life, LiveContainer, Quiesce
 from portkit.move import cutover, pause, steps
 from portkit.move.ground import Ground
@@ -118,6 +125,18 @@ def test_while_a_move_waits_to_be_kept_its_app_serves(monkeypatch: pytest.Monkey
     assert [text for text in there.heard.messages if "no route" in text] == [
         "whether the App serves on new is not known: no route (old)"
     ]
+
+
+def test_a_guest_that_stands_still_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk of its host is full."""
+    there, looks = Restarted(monkeypatch, since="1"), iter(range(10))
+    there.life = Life("running", stuck=True)
+    there.step("confirm", told=lambda _: next(looks) > 4).do()
+    (told,) = [text for text in there.heard.messages if "stood still" in text]
+    assert "Make room on there" in told
+    with pytest.raises(SpaceError, match="stood still after its first answer"):
+        there.step("commit").do()
+    assert there.did == []
 
 
 def test_of_what_ends_in_another_way_the_user_is_told_once(
