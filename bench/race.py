@@ -146,7 +146,9 @@ def _answers(port: int) -> bool:
 
 def _cleared(ground: Ground, before: str) -> str:
     shown = ground.run("ps", "--on", f"lab:{hosts.TARGET}", "--output", "json")
-    for identity in sorted({row["id"] for row in json.loads(shown.text)}):
+    # A decoy has the label of a Move, too, which is not one of these.
+    mine = {row["id"] for row in json.loads(shown.text) if row["app"] in ("killed", "killed-too")}
+    for identity in sorted(mine):
         gone = ground.run("rm", "--yes", identity, "--on", f"lab:{hosts.TARGET}")
         if gone.code != 0:
             return f"rm ended with {gone.code}: {gone.stderr[-800:]!r}"
