@@ -192,7 +192,8 @@ def no_room(identity: str, target: Host, when: str) -> SpaceError:
     return SpaceError(
         f"the guest stood still {when}: what it wrote to its disks had no room",
         details=f"{identity} on {target.name}",
-        resolution=f"Make room on {target.name}: df -h /var/lib/portkit.",
+        resolution=f"Make room on {target.name}: df -h /var/lib/portkit. Then let the VM go on, if "
+        "it is still there: virsh resume.",
     )
 
 

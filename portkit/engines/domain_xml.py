@@ -36,6 +36,7 @@ _NAMES = {
     "checks",
     "moved",
     "arrived",
+    "started",
 }
 _INSTANCE = f"{{{MARK}}}instance"
 etree.register_namespace("portkit", MARK)

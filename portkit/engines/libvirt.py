@@ -30,6 +30,9 @@ _NOTICED_S = 5.0
 _TAKEN = ("Could not set up host forwarding rule", "address already in use", "Address already")
 
 
+_STARTED = "started"  # in the mark of a domain, from right before its first start
+
+
 class Power(Enum):
     """Whether a domain's QEMU runs. ENDED: it ran before, as far as libvirt remembers. STUCK: it
     has stopped the guest, which wrote to a disk that had no room."""
@@ -112,6 +115,9 @@ class Libvirt:
         """Start it, and let it come up with the host again where its policy says so."""
         found = self._find(identity)
         with self._errors("start the domain"):
+            # Before it runs: libvirt forgets with its daemon why a domain is off, and where the
+            # disk of its host is full, its logs are empty.
+            self._mark(found, {**self._about(found), _STARTED: "yes"})
             found.create()
             self._autostart(found, start=True)
 
@@ -232,7 +238,7 @@ class Libvirt:
         if state == libvirt.VIR_DOMAIN_CRASHED:
             return Power.ENDED
         if state == libvirt.VIR_DOMAIN_SHUTOFF:
-            ended = "SHUTDOWN", "DESTROYED", "CRASHED"
+            ended = "SHUTDOWN", "DESTROYED", "CRASHED", "DAEMON"
             ran = reason in [getattr(libvirt, f"VIR_DOMAIN_SHUTOFF_{each}") for each in ended]
             return Power.ENDED if ran else Power.OFF
         # QEMU's default, werror=enospc: other errors are the guest's to see.
@@ -240,15 +246,15 @@ class Libvirt:
         return Power.STUCK if (state, reason) == full else Power.ON
 
     def instances(self) -> tuple[Instance, ...]:
-        """Every domain that portkit made here; the exit code is not libvirt's to know, nor whether
-        one that it calls created ran before the host was started again."""
+        """Every domain that portkit made here; the exit code is not libvirt's to know. exited: it
+        was started before, and may have run."""
         found = []
         for domain, about in self._ours():
             with self._errors("look at the domain"):
                 power = self._unless_gone(partial(self._power, domain))
             if power is None:
                 continue
-            off = "exited" if power is Power.ENDED else "created"
+            off = "exited" if power is Power.ENDED or _STARTED in about else "created"
             status = "running" if power.active else off
             url = about.get("ports", "")
             row = (about["id"], about["app"], Form.DISK, self._host, status, None, url)

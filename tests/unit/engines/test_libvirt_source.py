@@ -77,6 +77,18 @@ def test_one_whose_autostart_somebody_has_turned_off_stays_like_that(
     assert engine.seen(ID) == before
 
 
+def test_one_that_was_started_is_known_also_when_libvirt_has_forgotten_it(
+    engine: LibvirtSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its daemon was restarted, and nothing is in the guest's logs, or its start has failed."""
+    engine.power_off(ID)
+    monkeypatch.setattr(engine, "_power", lambda _: Power.OFF)
+    assert [each.status for each in engine.instances()] == ["created"]
+    engine.start(ID)
+    assert [each.status for each in engine.instances()] == ["exited"]
+    assert engine.about(ID)["grace"] == "1.5", "the rest of its mark stays"
+
+
 def test_where_its_disks_are(engine: LibvirtSource) -> None:
     # After a snapshot, what stands below is no disk of the guest's own.
     disks = """<devices><disk type="file"><driver type="qcow2"/><source file="/i/disk.snap"/>
