@@ -17,8 +17,9 @@ they were when the app was started. (In a VM, the app could not write otherwise.
 The bar is that this holds for each leg; a journey ends with the first leg that fails. The downtime
 (longest time between two correct answers), the bytes sent and the duration of each leg are recorded
 beside it: first those of the leg from alpha, then those of the leg to alpha. They decide nothing,
-because the machine may do other work in the meantime, which an emulated processor shares. JOURNEYS
-is a regular expression, such as `^kinto, gamma`, that selects the journeys to make.
+because the machine may do other work in the meantime, which an emulated processor shares. There is
+no downtime where no answer of the source was seen before its stop (Kinto in a VM). JOURNEYS is a
+regular expression, such as `^kinto, gamma`, that selects the journeys to make.
 """
 
 from __future__ import annotations
