@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from portkit.boot_text import GRUB, SYSLINUX, SYSTEMD_BOOT
 from portkit.compat.disk import DiskCase
 from portkit.compat.rule import Found
 from portkit.model import Severity
 from portkit.model.disk import Boot, BootConfig, Bus, EfiLoader, Inside, TableKind
-from portkit.needs.boot_config import GRUB, SYSLINUX, SYSTEMD_BOOT
 
 _ESP = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "EF"})  # UEFI 2.10, tables 5.7 and 5.4
+_ENCRYPTED = (": crypto_LUKS", ": BitLocker")
 _OLD_KERNEL = re.compile(r"vmlinuz-(2\.[0-9.]+)")
 _DISKS_ON = {
     Bus.VIRTIO: "virtio disks",
@@ -157,22 +158,22 @@ def _configs(case: DiskCase) -> Sequence[BootConfig] | None:
     else:  # its boot code in the MBR starts the active partition, where it is itself
         own = layout is not None and (layout.code == "active" or layout.fat)
         wanted = SYSLINUX if own else ""
-    if wanted == SYSTEMD_BOOT:
-        return _with_systemd_boot(inside)
     found = [each for each in inside.configs if each.loader == wanted]
-    if any(each.more for each in found):  # GRUB with the entries of the other specification
-        found += [each for each in inside.configs if each.loader == SYSTEMD_BOOT]
-    # GRUB looks into file systems that nobody could read here.
-    known = all(each.sure for each in found) and not (wanted == GRUB and inside.unread)
-    return found if found and known else None
+    if wanted == SYSTEMD_BOOT and not _besides(inside):
+        found = found or [BootConfig(SYSTEMD_BOOT, "/loader/entries/*.conf")]
+    elif wanted == SYSTEMD_BOOT:
+        return None
+    # What was not read may have another configuration, or the kernel. GRUB alone reads encrypted
+    # file systems.
+    unread = [each for each in inside.unread if wanted == GRUB or not each.endswith(_ENCRYPTED)]
+    return found if found and not unread and all(each.sure for each in found) else None
 
 
-def _with_systemd_boot(inside: Inside) -> Sequence[BootConfig] | None:
-    """It also lists unified kernels, and what other systems have for UEFI."""
+def _besides(inside: Inside) -> bool:
+    """Whether systemd-boot also lists unified kernels, or what other systems have for UEFI."""
     others = [path for path in inside.kernels if "/efi/linux/" in path.lower()]
     others += [each.path for each in inside.loaders if "/microsoft/" in each.path.lower()]
-    found = [each for each in inside.configs if each.loader == SYSTEMD_BOOT]
-    return None if others else found or [BootConfig(SYSTEMD_BOOT, "/loader/entries/*.conf")]
+    return bool(others)
 
 
 def _configured(configs: Sequence[BootConfig], inside: Inside) -> Iterator[Found]:

@@ -96,16 +96,14 @@ class EfiLoader:
 @dataclass(frozen=True)
 class BootConfig:
     """What a boot loader is told to start. entries: of each, what it lacks, such as "/vmlinuz is
-    not on the disk". first: it starts the first, else it offers them all. sure: nothing else that
-    may be started is in it. more: it also has the entries of the Boot Loader Specification, which
-    are those of systemd-boot."""
+    not on the disk". first: it starts the first, else it offers them all. sure: all of it was
+    understood, and it starts nothing else."""
 
     loader: str
     path: str
     entries: tuple[tuple[str, ...], ...] = ()
     first: bool = False
     sure: bool = True
-    more: bool = False
 
 
 @dataclass(frozen=True)

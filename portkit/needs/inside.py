@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from portkit import process, runtime
+from portkit import boot_text, process, runtime
+from portkit.boot_text import GRUB, SYSTEMD_BOOT
 from portkit.errors import PortkitError
 from portkit.model.disk import BootConfig, Bus, BusDriver, DiskFormat, EfiLoader, Inside
 from portkit.needs import appliance, boot_config, distribution
@@ -83,6 +85,7 @@ class _Config(_Strict):
     loader: _Text
     path: _Text
     text: _Text
+    whole: bool
 
 
 class _Drivers(_Strict):
@@ -161,9 +164,12 @@ def inside(told: object) -> Inside:
     releases = [distribution.os_release(place.os_release) for place in seen.places]
     levels = [distribution.level_of(each) for each in releases]
     level, by = max(levels, default=(0, ""))
+    configs = list(_configs(seen))
+    left = len(configs) - _MOST
+    more = [f"and {left} more configurations of boot loaders"] if left > 0 else []
     return Inside(
         looked=True,
-        unread=_words(seen.unread),
+        unread=_words([*more, *seen.unread]),
         systems=_words(f"{s.distribution} {s.major}.{s.minor}" for s in seen.systems),
         architectures=_words(
             _MACHINES.get(s.machine, s.machine) for s in seen.systems if s.machine != "unknown"
@@ -179,7 +185,7 @@ def inside(told: object) -> Inside:
             for place in seen.places
             for each in place.loaders[:_MOST]
         ),
-        configs=tuple(_configs(seen))[:_MOST],
+        configs=tuple(configs[:_MOST]),
         built_level=level,
         built_by=printable(by, _WORD),
         buses=tuple(
@@ -197,12 +203,24 @@ def _words(texts: Iterator[str] | list[str]) -> tuple[str, ...]:
 
 
 def _configs(seen: _Seen) -> Iterator[BootConfig]:
-    """GRUB reads all file systems, other loaders the one that they are in."""
-    for place in seen.places:
-        texts = [boot_config.Text(each.loader, each.path, each.text) for each in place.configs]
-        for kind in dict.fromkeys(each.loader for each in texts):
-            files = place.files | (seen.files if kind == boot_config.GRUB else {})
-            yield from boot_config.read([each for each in texts if each.loader == kind], files)
+    """GRUB reads all file systems, other loaders the one that they are in. Where GRUB also has the
+    entries of the Boot Loader Specification, these are twice here."""
+    texts = {
+        index: [
+            boot_text.Text(each.loader, each.path, each.text, each.whole) for each in place.configs
+        ]
+        for index, place in enumerate(seen.places)
+    }
+    every = [each for rows in texts.values() for each in rows if each.loader == GRUB]
+    more = any(boot_text.parse(each).more for each in every)
+    for index, place in enumerate(seen.places):
+        everywhere = boot_text.merged((place.files, seen.files))
+        for loader in dict.fromkeys(each.loader for each in texts[index]):
+            rows = [each for each in texts[index] if each.loader == loader]
+            yield from boot_config.read(rows, everywhere if loader == GRUB else place.files)
+            if more and loader == SYSTEMD_BOOT:
+                found = boot_config.read(rows, everywhere)
+                yield from (replace(each, loader=GRUB) for each in found)
 
 
 def _signer(signature: bytes) -> str:

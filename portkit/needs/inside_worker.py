@@ -1,7 +1,7 @@
 """Looks into a disk with libguestfs and prints what is there as JSON; a program of its own.
 
 libguestfs may hang, and is there for one Python alone, which need not be portkit's. So this uses
-the standard library and guestfs, and judges nothing. argv: the disk, its format.
+the standard library, guestfs and portkit.boot_text, and judges nothing. argv: the disk, its format.
 """
 
 from __future__ import annotations
@@ -11,16 +11,23 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # another Python does not know portkit
+from portkit import boot_text
+
+# A name that is not in UTF-8, or a text with a NUL, is a ValueError of Python's.
+ERRORS = (RuntimeError, ValueError)
 MOST = 200  # of anything, so that a hostile disk does not fill the memory
 MOST_SYSTEMS, MOST_PLACES, MOST_LOADERS, MOST_INITRDS, MOST_BUILTIN = 8, 32, 20, 4, 32
 MOST_CONFIGS, MOST_STRANGERS = 24, 24
 SIGNATURE_BYTES, TEXT_BYTES, BUILTIN_BYTES = 64 << 10, 64 << 10, 1 << 20
+CONFIG_BYTES = 2 << 20  # of all configurations of boot loaders; one has some KiB
+OUTPUT_BYTES = 32 << 20  # a whole disk has some KiB
 SMALL_BYTES = 8 << 20  # a partition without a file system that holds a boot loader
 # Where kernels are: Debian, Red Hat and Arch, kernel-install and unified images, OSTree, Alpine,
-# live systems, NixOS, Flatcar, FreeBSD,
-# Windows.
+# live systems, NixOS, Flatcar, FreeBSD, Windows.
 KERNELS = (
     "/vmlinuz*",
     "/vmlinux*",
@@ -80,13 +87,6 @@ LOADER_MARKS = {
     "shim": b"UEFI SHIM",
 }
 LOADER_BYTES = 3 << 20  # libguestfs reads up to 4 MiB at once
-# The lines that name files, in all of these, and what is between the names.
-NAMES = re.compile(
-    r"^[ \t]*(?:linux\w*|kernel|multiboot2?|chainloader|initrd\w*|efi|uki|append|default|label)"
-    r"[ \t](.*)$",
-    re.IGNORECASE | re.MULTILINE,
-)
-SPLIT = re.compile(r"[\s,='\"]+")
 
 
 def main(path: str, kind: str) -> dict[str, Any]:
@@ -104,17 +104,9 @@ def main(path: str, kind: str) -> dict[str, Any]:
         roots = first(g.inspect_os(), MOST_SYSTEMS, "systems", notes)
         found["systems"] = [system(g, root) for root in roots]
         places = first(list(types.items()), MOST_PLACES, "file systems", notes)
+        places = [(device, name) for device, name in places if look(g, device, name, found)]
         for device, name in places:
-            look(g, device, name, found)
-        # GRUB reads all file systems, other loaders their own.
-        told = [row for each in found["places"] for row in each["configs"]]
-        told = [row for row in told if row["loader"] == "GRUB"]
-        for device, name in places if told else ():
-            try:
-                with mounted(g, device, name):
-                    found["files"] = named_files(g, told, found["unread"]) | found["files"]
-            except RuntimeError:  # `look` has noted why
-                continue
+            look_for_grub(g, device, name, found)
         found["unread"] = first(notes, MOST, "that could not be read", [])
         return found
     finally:
@@ -139,21 +131,42 @@ def system(g: Any, root: str) -> dict[str, Any]:
     }
 
 
-def look(g: Any, device: str, kind: str, found: dict[str, Any]) -> None:
-    """One file system, which may be none."""
+def look(g: Any, device: str, kind: str, found: dict[str, Any]) -> bool:
+    """Whether one file system could be read, which may be none."""
     if kind == "swap":
-        return
+        return False
     if kind in ("unknown", "crypto_LUKS", "BitLocker"):
         if kind != "unknown" or g.blockdev_getsize64(device) > SMALL_BYTES:
             found["unread"].append(f"{device}: {kind}")
-        return
+        return False
+    used = sum(len(row["text"]) for each in found["places"] for row in each["configs"])
+    notes: list[str] = []
     try:
         with mounted(g, device, kind):
-            notes: list[str] = []
-            found["places"].append(place(g, notes))
-            found["unread"] += [f"{device}: {note}" for note in notes]
-    except RuntimeError as error:
-        found["unread"].append(f"{device}: {kind}: {str(error)[:200]}")
+            found["places"].append(place(g, notes, device, CONFIG_BYTES - used))
+    except ERRORS as error:
+        notes.append(f"{kind}: {str(error)[:200]}")
+        return False
+    finally:
+        found["unread"] += [f"{device}: {note}" for note in notes]
+    return True
+
+
+def look_for_grub(g: Any, device: str, kind: str, found: dict[str, Any]) -> None:
+    """The files that GRUB is told of, which reads all file systems. Other loaders read their own;
+    the entries for systemd-boot may be GRUB's, too."""
+    told = [row for each in found["places"] for row in each["configs"]]
+    if all(row["loader"] != "GRUB" for row in told):
+        return
+    told = [row for row in told if row["loader"] != "SYSLINUX"]
+    notes: list[str] = []
+    try:
+        with mounted(g, device, kind):
+            found["files"] = boot_text.merged((found["files"], named_files(g, told, notes, device)))
+    except ERRORS as error:
+        notes.append(f"{kind}: {str(error)[:200]}")
+    rows = [f"{device}: {note}" for note in notes]
+    found["unread"] += [row for row in rows if row not in found["unread"]]
 
 
 @contextmanager
@@ -169,7 +182,9 @@ def mounted(g: Any, device: str, kind: str) -> Iterator[None]:
         g.umount_all()
 
 
-def place(g: Any, notes: list[str]) -> dict[str, Any]:
+def place(
+    g: Any, notes: list[str], device: str = "", config_bytes: int = CONFIG_BYTES
+) -> dict[str, Any]:
     """What is in the file system that is mounted. notes: where not all of it was read."""
     loaders = first(matches(g, LOADERS, notes), MOST_LOADERS, "programs for UEFI", notes)
     built_in = first(matches(g, BUILTIN, notes), MOST_BUILTIN, "lists of built-in drivers", notes)
@@ -179,12 +194,12 @@ def place(g: Any, notes: list[str]) -> dict[str, Any]:
     initrds.sort(key=lambda path: any(word in path for word in SPARE))
     named = matches(g, KERNELS, notes)
     kernels = [path for path in named if not flaw(g, path)]
-    told = configs(g, notes)
+    told = configs(g, notes, config_bytes)
     return {
-        "kernels": [*kernels, *strangers(g, named)],
+        "kernels": [*kernels, *strangers(g, named, notes)],
         "flaws": [f"{path} {why}" for path in named if (why := flaw(g, path))],
         "configs": told,
-        "files": named_files(g, told, notes),
+        "files": named_files(g, told, notes, device),
         "loaders": [
             {"path": path, "signature": signature(g, path), "kind": loader_kind(g, path)}
             for path in loaders
@@ -193,8 +208,8 @@ def place(g: Any, notes: list[str]) -> dict[str, Any]:
         "more_initrds": initrds[MOST_INITRDS:],
         "built_in": [lines(g, path) for path in built_in],
         "windows_drivers": matches(g, WINDOWS, notes),
-        "fstab": text(g, "/etc/fstab"),
-        "os_release": text(g, "/etc/os-release") or text(g, "/usr/lib/os-release"),
+        "fstab": text(g, "/etc/fstab", notes),
+        "os_release": text(g, "/etc/os-release", notes) or text(g, "/usr/lib/os-release", notes),
     }
 
 
@@ -202,15 +217,29 @@ def matches(g: Any, patterns: tuple[str, ...], notes: list[str]) -> list[str]:
     """The regular files of these names, each once: FAT takes both cases for one."""
     found: dict[str, str] = {}
     for pattern in patterns:
-        for name in first(g.glob_expand(pattern), MOST, pattern, notes):
-            if len(name) < 300 and g.is_file(name, followsymlinks=True):
+        try:
+            names = g.glob_expand(pattern)
+        except UnicodeDecodeError:
+            notes.append(f"{pattern}: a name is not in UTF-8")
+            continue
+        for name in first(names, MOST, pattern, notes):
+            if len(name) < 300 and is_file(g, name, notes):
                 found.setdefault(name.lower(), name)
     return first(list(found.values()), MOST, f"like {patterns[0]}", notes)
 
 
-def text(g: Any, path: str) -> str:
+def is_file(g: Any, path: str, notes: list[str]) -> bool:
+    """Also through links: one that leads to itself, as a name that is too long, is no file."""
+    try:
+        return bool(g.is_file(path, followsymlinks=True))
+    except RuntimeError as error:
+        notes.append(f"{path[:100]}: {str(error)[-100:]}")
+        return False
+
+
+def text(g: Any, path: str, notes: list[str]) -> str:
     """The beginning of a file; "" where there is none."""
-    if not g.is_file(path, followsymlinks=True):
+    if not is_file(g, path, notes):
         return ""
     return bytes(g.pread(path, TEXT_BYTES, 0)).decode("utf-8", "replace")
 
@@ -232,7 +261,7 @@ def initrd(g: Any, path: str) -> dict[str, Any]:
     processor in front of it, libguestfs lists that alone."""
     try:
         names = g.initrd_list(path)
-    except RuntimeError as error:  # of several archives one after the other, or padded
+    except ERRORS as error:  # of several archives one after the other, or padded
         names = archived(g, path)
         if not names:
             return {"path": path, "whole": False, "drivers": [str(error)[:200]]}
@@ -284,13 +313,17 @@ def other_kernel(head: bytes) -> bool:
     )
 
 
-def strangers(g: Any, known: list[str]) -> list[str]:
+def strangers(g: Any, known: list[str], notes: list[str]) -> list[str]:
     """Kernels of other names, where kernels usually are: the content says so."""
     found = []
     for folder in ("/", "/boot"):
         if not g.is_dir(folder, followsymlinks=True):
             continue
-        names = list(g.ls(folder))[:MOST]
+        try:
+            names = list(g.ls(folder))[:MOST]
+        except UnicodeDecodeError:
+            notes.append(f"{folder}: a name is not in UTF-8")
+            continue
         for name, told in zip(names, g.lstatnslist(folder, names), strict=True):
             path = f"{folder.rstrip('/')}/{name}"
             regular = told["st_mode"] & 0o170000 == 0o100000
@@ -317,34 +350,51 @@ def loader_kind(g: Any, path: str) -> str:
     return next((name for name, mark in LOADER_MARKS.items() if mark in data), "")
 
 
-def configs(g: Any, notes: list[str]) -> list[dict[str, str]]:
-    """What the boot loaders here are told, and in which file."""
+def configs(g: Any, notes: list[str], left: int) -> list[dict[str, Any]]:
+    """What the boot loaders here are told, and in which file. left: how much of it is kept."""
     found = []
     for loader, patterns in CONFIGS.items():
         paths = first(matches(g, patterns, notes), MOST_CONFIGS, f"files of {loader}", notes)
-        found += [{"loader": loader, "path": path, "text": text(g, path)} for path in paths]
+        for path in paths:
+            size, said = g.filesize(path), text(g, path, notes)
+            kept = said if len(said) <= left else ""
+            if kept != said:
+                notes.append(f"{path}: the configurations of boot loaders are too large")
+            left -= len(kept)
+            whole = kept == said and size <= TEXT_BYTES
+            found.append({"loader": loader, "path": path, "text": kept, "whole": whole})
     return found
 
 
-def named_files(g: Any, found: list[dict[str, str]], notes: list[str]) -> dict[str, str]:
-    """Of the files that configurations name, those that are in this file system, each with what
-    keeps it from being a kernel."""
-    there: dict[str, str] = {}
-    for told in found:
-        folder = told["path"].rpartition("/")[0]
-        rows = " ".join(NAMES.findall(told["text"]))
-        words = dict.fromkeys(re.sub(r"^\([^)]*\)", "", word) for word in SPLIT.split(rows))
-        for word in first(list(words), MOST, f"files that {told['path']} names", notes):
-            path = word if word.startswith("/") else f"{folder}/{word}"
-            if not word or len(path) > 300 or path in there:
-                continue
-            # A subvolume of btrfs is mounted by itself; GRUB names files from the top.
-            names = [path, "/" + path.split("/", 2)[-1]] if path.startswith("/@") else [path]
-            for name in names:
-                if g.is_file(name, followsymlinks=True):
-                    there.setdefault(path, flaw(g, name))
-    return there
+def named_files(
+    g: Any, found: list[dict[str, Any]], notes: list[str], device: str
+) -> dict[str, str]:
+    """The files that configurations name, each with what keeps it from being a kernel, if it is in
+    this file system."""
+    looked: dict[str, str] = {}
+    for row in found:
+        named = boot_text.names(boot_text.parse(boot_text.Text(**row)))
+        for path in first(named, MOST, f"files that {row['path']} names", notes):
+            if path not in looked:
+                there = [name for name in (path, within(device, path)) if is_file(g, name, notes)]
+                looked[path] = flaw(g, there[0]) if there else boot_text.ABSENT
+    return looked
+
+
+def within(device: str, path: str) -> str:
+    """A path as it is in a subvolume of btrfs, which is mounted by itself: GRUB names files from
+    the top. device: such as btrfsvol:/dev/sda2/root, and it names the file /root/boot/vmlinuz."""
+    parts = device.split("/") if device.startswith("btrfsvol:") else []
+    tops = ("/" + "/".join(parts[at:]) for at in range(1, len(parts)))
+    return next((path[len(top) :] for top in tops if path.startswith(f"{top}/")), path)
+
+
+def printed(found: dict[str, Any]) -> str:
+    """As it goes to portkit, which keeps it in memory: not more than a disk can have in earnest."""
+    if len(said := json.dumps(found)) > OUTPUT_BYTES:
+        raise RuntimeError(f"what is on this disk takes more than {OUTPUT_BYTES >> 20} MiB to say")
+    return said
 
 
 if __name__ == "__main__":
-    json.dump(main(sys.argv[1], sys.argv[2]), sys.stdout)
+    sys.stdout.write(printed(main(sys.argv[1], sys.argv[2])))

@@ -255,7 +255,6 @@ ABSENT = ("/vmlinuz, which is not on the disk",)
         ("grub", "GRUB", {"entries": (ABSENT, ()), "first": True}, "error:kernel"),
         ("grub", "GRUB", {"entries": ((), ABSENT), "first": True}, ""),
         ("grub", "GRUB", {"sure": False}, ""),
-        ("grub", "GRUB", {"more": True}, "error:kernel"),
     ],
 )
 def test_a_kernel_that_the_boot_loader_does_not_find(
@@ -286,11 +285,14 @@ def test_a_kernel_that_a_loader_for_uefi_does_not_find() -> None:
     assert booted("shim", grub) == booted("GRUB", grub, entry) == {"error:kernel"}
     assert booted("shim", grub, replace(grub, entries=((),))) == set()
     assert booted("", entry, grub) == booted("Linux", entry, grub) == set()
-    both = replace(grub, entries=(), more=True), replace(entry, entries=((),))
+    both = replace(grub, entries=()), replace(entry, loader="GRUB", entries=((),))
     assert booted("GRUB", *both) == set(), "GRUB with the entries of the other specification"
     unread = ("/dev/sda3: crypto_LUKS",)
     assert booted("GRUB", grub, unread=unread) == {"info:unread"}
     assert booted("systemd-boot", entry, unread=unread) == {"error:kernel", "info:unread"}
+    for why in ("/dev/sda2: vfat: mount: wrong fs type", "/dev/sda1: and 9 more files of GRUB"):
+        assert booted("systemd-boot", unread=(why,)) == {"info:unread"}, "it may have the entries"
+    assert booted("systemd-boot", replace(entry, sure=False)) == set()
 
 
 def test_the_level_of_its_distribution() -> None:
