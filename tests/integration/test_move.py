@@ -217,7 +217,7 @@ SOON = "    x-portkit: {health: {timeout: 15s}}\n"
             ["portkit:"],
             marks=pytest.mark.campaign,
         ),
-        ("image", f"{SLEEP}    ports: ['22:80']\n", 10, ["port 22 is taken"]),
+        ("image", f"{SLEEP}    ports: ['22:80']\n", 10, ["port 22 is already in use"]),
         ("disk", f"{SLEEP}    ports: ['81:80']\n", 9, ["cannot publish port 81", "sysctl"]),
         ("both", f"{SLEEP}{PUBLISHED}    volumes: ['/srv/e:/e']\n", 9, ["cannot be moved"]),
         ("both", f"{SLEEP}{PUBLISHED}    x-portkit: {{disk: 60m}}\n", 3, ["too small"]),
