@@ -54,7 +54,7 @@ _MODULE = {
 _WINDOWS = {
     Bus.VIRTIO: ("viostor.sys",),
     Bus.SCSI: ("vioscsi.sys",),
-    Bus.SATA: ("storahci.sys",),
+    Bus.SATA: ("storahci.sys", "msahci.sys"),  # the second up to Windows 7
     Bus.IDE: ("intelide.sys", "atapi.sys"),
 }
 _FIXED = ("/dev/sd", "/dev/hd", "/dev/xvd", "/dev/vd")

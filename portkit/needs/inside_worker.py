@@ -58,7 +58,7 @@ INITRDS = ("/initrd*", "/initramfs*", "/boot/initrd*", "/boot/initramfs*", "/ost
 BUILTIN = ("/lib/modules/*/modules.builtin", "/usr/lib/modules/*/modules.builtin")
 WINDOWS = tuple(
     f"/Windows/System32/drivers/{name}.sys"
-    for name in ("viostor", "vioscsi", "storahci", "intelide", "atapi")
+    for name in ("viostor", "vioscsi", "storahci", "msahci", "intelide", "atapi")
 )
 # What a kernel may begin with that says nothing of Linux: ELF and PE; gzip and zstd.
 BEGINS = (b"\x7fELF", b"MZ", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")

@@ -413,6 +413,11 @@ def test_windows() -> None:
     own = seen({**place, "windows_drivers": ["/Windows/System32/drivers/storahci.sys"]})
     assert (on(own), on(own, Bus.SATA), on(own, Bus.IDE)) == (False, True, False)
 
+    drivers = "/Windows/System32/drivers/"  # of Windows 7
+    kernel = {"/Windows/System32/ntoskrnl.exe": b"MZ"}
+    disk = Disk(f"{drivers}msahci.sys", f"{drivers}atapi.sys", **kernel)
+    assert on(configured((PARTITION, disk)), Bus.SATA)
+
 
 def test_the_level_of_a_distribution() -> None:
     place = {**DEBIAN, "os_release": 'ID="rhel"\nVERSION_ID="10.1"\n'}
