@@ -34,7 +34,7 @@ class Foreseen:
     target, seconds. The downtime is the sum of: stop_s, for the stop at the source; layer_s, for
     what its containers have changed in their images; last_s, for the last pass; boot_s, from the
     start on the target to the first answer; rest_s, for what is between these. survey_bytes: what
-    was sent to the target to foresee all that, and dropped there.
+    was sent to the target to foresee all that, and the cost of the Move's forms.
     """
 
     data_bytes: Part

@@ -150,9 +150,9 @@ def plan_apps(
     job = packages.request.to(target)
     packed = prepare.judge(packages.packages, job, pack_disk=pack_disk)
     journal = journal or Journal()
-    costs = predict.predictions(packed, job, journal)
+    known = predict.predictions(packed, job, journal)
     running = [predict.cutover(each, job, journal) for each in packed]
-    return tuple(judged(*each, costs) for each in zip(packed, running, strict=True))
+    return tuple(judged(*each, known) for each in zip(packed, running, strict=True))
 
 
 def move_app(app: App, *, source: Source, target: Host, **options: Unpack[MoveOptions]) -> Report:

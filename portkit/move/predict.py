@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from portkit import compat, transfer
 from portkit.delivery import Delivery, Prediction
@@ -25,25 +26,32 @@ _ASKING_S = 0.1
 _SMALL = 32 << 20
 
 
-def predictions(
-    packed: Sequence[Packed], job: Job, journal: Journal
-) -> Mapping[tuple[str, Form], Prediction]:
-    """By App and Form, in the order of the Moves: what an earlier one brings does not travel again.
+@dataclass(frozen=True)
+class Predicted:
+    """costs: by App and Form. sent_bytes: to the target, to predict them, by App."""
+
+    costs: Mapping[tuple[str, Form], Prediction]
+    sent_bytes: Mapping[str, int]
+
+
+def predictions(packed: Sequence[Packed], job: Job, journal: Journal) -> Predicted:
+    """In the order of the Moves: what an earlier one brings does not travel again.
 
     The target is only read. What is refused, or not made yet, is left out. The journal keeps them,
     and a Move of the same content is compared with them.
     """
     found: dict[tuple[str, Form], Prediction] = {}
+    sent: dict[str, int] = {}
     link: float | None = None
     arriving: set[str] = set()
+    content = sum(artifact.stored_bytes for each in packed for _, artifact in _going(each))
     for each in packed:
         with each.turn.taken() as clock, job.about(each.app, "predicting its cost"):
-            for form, artifact in each.artifacts.items():
-                if artifact is None or each.hopeless(form):
-                    continue
+            written = job.target.remote.written
+            for form, artifact in _going(each):
                 if link is None:
                     with clock.phase("measure the link"):
-                        link = link_rate(job.target)
+                        link = link_rate(job.target, content)
                 with clock.phase(f"predict {form}"):
                     cost = _one(each, artifact, job, journal, arriving, link)
                 found[each.app.name, form] = cost
@@ -54,7 +62,14 @@ def predictions(
                 # Also between Forms: a disk is described against the layers of its own image, which
                 # go before it.
                 arriving |= {blob.digest for blob in artifact.blobs}
-    return found
+            sent[each.app.name] = job.target.remote.written - written
+    return Predicted(found, sent)
+
+
+def _going(packed: Packed) -> list[tuple[Form, Artifact]]:
+    """What of an App is made, and not refused."""
+    rows = packed.artifacts.items()
+    return [(form, made) for form, made in rows if made is not None and not packed.hopeless(form)]
 
 
 def before(
@@ -71,24 +86,26 @@ def before(
     target = job.target
     try:
         known = journal.foreseen(packed.app.name, target.name, packed.image, target.rate_limit)
-        found = known or _briefly(packed, job, journal)
-        foreseen = cutover(packed, job, journal)
+        found, sent = (known, 0) if known else _briefly(packed, job, journal)
+        foreseen = cutover(packed, job, journal, sent)
     except PortkitError as error:
         job.observer.message(f"the cost of the Move cannot be predicted: {error.brief}")
     return found, foreseen
 
 
-def _briefly(packed: Packed, job: Job, journal: Journal) -> dict[Form, Prediction]:
+def _briefly(packed: Packed, job: Job, journal: Journal) -> tuple[Mapping[Form, Prediction], int]:
     """What a Move predicts of its image, where no dry run has: by samples where it is large, and
-    its seconds by earlier Moves alone. Nothing is sent for it: the Move itself sends in a moment.
-    A disk is not made by then."""
+    its seconds by earlier Moves alone; and the bytes that were sent for it: the target is only
+    asked what it has, as the Move itself sends in a moment. A disk is not made by then."""
     image = packed.artifacts.get(Form.IMAGE)
     if image is None:
-        return {}
+        return {}, 0
     with packed.turn.taken() as clock, clock.phase("predict image"):
+        written = job.target.remote.written
         found = transfer.roughly(image, job.store, job.target)
         if found is not None and sum(each.size for each in found if each.sent) <= _SMALL:
             found = transfer.expected(image, job.store, job.target)[1]
+        sent = job.target.remote.written - written
     cost = predict(
         found,
         space_bytes=compat.space_needed(packed.target, [(image, ())]),
@@ -96,13 +113,14 @@ def _briefly(packed: Packed, job: Job, journal: Journal) -> dict[Form, Predictio
         limit=job.target.rate_limit,
         local=job.target.name == "local",
     )
-    return {Form.IMAGE: cost}
+    return {Form.IMAGE: cost}, sent
 
 
-def cutover(packed: Packed, job: Job, journal: Journal) -> Foreseen | None:
+def cutover(packed: Packed, job: Job, journal: Journal, sent_bytes: int = 0) -> Foreseen | None:
     """What the data and the downtime of a running App are going to cost. Both hosts are only read,
     for some seconds. None where nothing is taken over, or the App cannot go; and where its data
-    cannot be looked at before it is stopped."""
+    cannot be looked at before it is stopped. sent_bytes: that were sent before, to predict the rest
+    of its cost."""
     form = next(iter(packed.artifacts))
     source = job.source.host
     if not packed.app.running or source is None or packed.hopeless(form):
@@ -115,7 +133,7 @@ def cutover(packed: Packed, job: Job, journal: Journal) -> Foreseen | None:
         with clock.phase("predict downtime"):
             written = job.target.remote.written
             seen = foresee.survey_of(data, source, job.target)
-            survey_bytes = job.target.remote.written - written
+            survey_bytes = sent_bytes + job.target.remote.written - written
             live = job.source.live(packed.spec)
             assert live is not None, "it runs"
             with origin(source, live) as there:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from portkit import compat
 from portkit.compat import Profile
-from portkit.delivery import Prediction
 from portkit.errors import HostError, TransferError
 from portkit.host import Host
 from portkit.model import App, Foreseen, Form
@@ -16,6 +15,7 @@ from portkit.move import isolate, matrix, predict, prepare, prove
 from portkit.move.asked import BOTH, request_of
 from portkit.move.journal import Journal
 from portkit.move.matrix import Cell, Matrix
+from portkit.move.predict import Predicted
 from portkit.move.prepare import Package, Packed, Request
 from portkit.progress import Observer
 from portkit.report import FormReport, Report
@@ -57,7 +57,7 @@ def judge_apps(packages: Packages, target: Host, *, pack_disk: bool = True) -> t
     """
     job = packages.request.to(target)
     packed = prepare.judge(packages.packages, job, pack_disk=pack_disk)
-    return tuple(judged(each, None, {}) for each in packed)
+    return tuple(judged(each, None, Predicted({}, {})) for each in packed)
 
 
 def check_apps(
@@ -126,15 +126,13 @@ def measure_isolation(
     return isolate.isolate(found, packages.packages, request, targets, journal or Journal())
 
 
-def judged(
-    packed: Packed, cutover: Foreseen | None, costs: Mapping[tuple[str, Form], Prediction]
-) -> Report:
+def judged(packed: Packed, cutover: Foreseen | None, known: Predicted) -> Report:
     """What is known of a packaged App before its Move, as a Report."""
     reports = []
     for form, artifact in packed.artifacts.items():
         findings = packed.findings[form]
         verdict = compat.verdict(findings, packed.target, form)
-        cost = costs.get((packed.app.name, form))
+        cost = known.costs.get((packed.app.name, form))
         reports.append(FormReport(form, artifact, verdict, findings, predicted=cost))
     figures = predict.beside(reports, cutover, None, None)
     return packed.report(
@@ -142,5 +140,6 @@ def judged(
         reports,
         dry_run=True,
         predictions=figures,
-        survey_bytes=cutover.survey_bytes if cutover else 0,
+        survey_bytes=known.sent_bytes.get(packed.app.name, 0)
+        + (cutover.survey_bytes if cutover else 0),
     )

@@ -162,8 +162,8 @@ class Report:
 
     source_link_bytes, target_link_bytes: on the whole connection to each host, in both directions.
     phases: those before the phases of the forms. cutover: for an App that was running. predictions:
-    the figures beside what was measured. survey_bytes: what was sent to the target to predict the
-    cost of a running App's data.
+    the figures beside what was measured. survey_bytes: what was sent to the target to predict
+    them.
     """
 
     move: str

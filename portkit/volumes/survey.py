@@ -33,7 +33,7 @@ _WINDOW_S = 2.0
 # it slows down to its rate, is then over. Its last round tells the rate.
 _TRIAL_S = 1.5
 _FIRST, _TIMES = 4, 4
-# Of the content of all folders, what a trial sends at most, beside its first round.
+# Of the content that is going to travel, what a trial sends at most, beside its first round.
 _TRIAL_SHARE = 0.02
 
 
@@ -92,15 +92,20 @@ def survey(
     largest = max(range(len(places)), key=lambda each: len(wants[each]))
     side = Side(Folder(source, places[largest].path), encoding)
     some = picked(wants[largest], sum(row["bytes"] for row in rows))
-    way = _trial(some, lambda few: _round(side, target, few, level))
+    way = _trial(len(some), lambda few: _round(side, target, some[few], level))
     return [_survey(row, way, call_s) for row in rows]
 
 
 def picked(wants: Sequence[Want], content: int) -> list[Want]:
     """Of the blocks of a folder those that a trial may send, which lie evenly. content: bytes that
     all folders have."""
-    most = min(len(wants), _FIRST + int(content * _TRIAL_SHARE) // tree.BLOCK)
+    most = min(len(wants), _most(content))
     return [wants[number * len(wants) // most] for number in range(most)]
+
+
+def _most(content: int) -> int:
+    """How many blocks a trial may send for so many bytes of content."""
+    return min(_BLOCKS, _FIRST + int(content * _TRIAL_SHARE) // tree.BLOCK)
 
 
 class _Way(NamedTuple):
@@ -131,24 +136,27 @@ def _survey(row: JsonObject, way: _Way, call_s: float) -> Survey:
     )
 
 
-def link_rate(target: Host, most_s: float = _TRIAL_S) -> float | None:
+def link_rate(target: Host, content: int, most_s: float = _TRIAL_S) -> float | None:
     """Bytes a second that the way to the target takes, by some that nothing shortens; None where
-    nothing goes over a network. The target drops them. most_s: after which no more are sent.
-    TransferError when the connection breaks."""
+    nothing goes over a network. The target drops them. content: bytes that are going to travel, of
+    which a small share is sent now. most_s: after which no more are sent. TransferError when the
+    connection breaks."""
     if target.name == "local":
         return None
     data = os.urandom(tree.BLOCK)
     whole = (1 << tree.PAGES) - 1
     block = Block(b"trial", 0, len(data), whole, 0, hashlib.sha256(data).digest(), data)
-    began, count, rate = time.monotonic(), _FIRST, 0.0
-    while time.monotonic() - began < most_s and count <= _BLOCKS:
+
+    def send(few: slice) -> _Way:
         written, asked = target.remote.written, time.monotonic()
-        chunks = streams.compressed(repeat(tree.record(block.pack()), count), "raw")
+        rows = repeat(tree.record(block.pack()), few.stop - few.start)
+        chunks = streams.compressed(rows, "raw")
         target.remote.call("volume.weigh", {"encoding": "raw"}, send=chunks)
-        # What a call takes beside is not the link's; but no link is without end.
-        rate = (target.remote.written - written) / max(1e-6, time.monotonic() - asked)
-        count *= _TIMES
-    return rate or None
+        return _Way(target.remote.written - written, time.monotonic() - asked)
+
+    way = _trial(_most(content), send, most_s)
+    # What a call takes beside is not the link's; but no link is without end.
+    return way.bytes / max(1e-6, way.seconds)
 
 
 def _looked(
@@ -194,16 +202,16 @@ def _dropped(target: Host, encoding: str) -> None:
     target.remote.call("volume.weigh", {"encoding": encoding}, send=chunks)
 
 
-def _trial(wants: Sequence[Want], send: Callable[[Sequence[Want]], _Way]) -> _Way:
-    """The last round of a trial; zeros where there is no content. send: some blocks."""
-    until = time.monotonic() + _TRIAL_S
+def _trial(most: int, send: Callable[[slice], _Way], most_s: float = _TRIAL_S) -> _Way:
+    """The last round of a trial; zeros where there is no content. send: some of so many blocks."""
+    until = time.monotonic() + most_s
     at, count = 0, _FIRST
     seen = _Way(0, 0.0)
-    while at < len(wants) and time.monotonic() < until:
-        some = wants[at : at + count]
-        if at and len(some) < count // 2:  # what is left tells less than the round before
+    while at < most and time.monotonic() < until:
+        few = slice(at, min(at + count, most))
+        if at and few.stop - at < count // 2:  # what is left tells less than the round before
             break
-        seen = send(some)
+        seen = send(few)
         at, count = at + count, count * _TIMES
     return seen
 

@@ -1,6 +1,7 @@
 """What a Move is going to cost: said before it travels, with what it rests on, or as unknown."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -118,6 +119,45 @@ def test_the_space_is_the_one_that_the_rule_compares(engine_free: int | None) ->
     facts = replace(FACTS, store_free_bytes=1, docker_free_bytes=engine_free and 1)
     (finding,) = space(facts, new)
     assert str(space_needed(facts, new)) in finding.message
+
+
+def test_all_that_is_sent_to_predict_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial of the link, of which the share is that of all content, and each question."""
+    remote = SimpleNamespace(written=7)
+    asked: list[int] = []
+
+    def link_rate(target: object, content: int) -> float:
+        asked.append(content)
+        remote.written += 1000
+        return 1e6
+
+    def one(*_: object) -> str:
+        remote.written += 10
+        return "a cost"
+
+    monkeypatch.setattr(predict_room, "link_rate", link_rate)
+    monkeypatch.setattr(predict_room, "_one", one)
+    turn = SimpleNamespace(taken=lambda: nullcontext(SimpleNamespace(phase=nullcontext)))
+    blob = Blob("sha256:" + "1" * 64, 500)
+    image = Artifact(Form.IMAGE, IMAGE.digest, (IMAGE,), (blob,), 900, 500)
+    disk = replace(image, form=Form.DISK, stored_bytes=70)
+    packed: list[Any] = [
+        SimpleNamespace(
+            app=SimpleNamespace(name=name),
+            turn=turn,
+            image=image,
+            artifacts={Form.IMAGE: image, Form.DISK: made},
+            hopeless=lambda form, name=name: name == "refused",
+        )
+        for name, made in (("refused", disk), ("shop", disk), ("blog", None))
+    ]
+    target = SimpleNamespace(name="there", rate_limit=None, remote=remote)
+    job: Any = SimpleNamespace(target=target, about=lambda *_: nullcontext())
+    journal: Any = SimpleNamespace(foresee=lambda *_: None)
+    found = predict_room.predictions(packed, job, journal)
+    assert asked == [500 + 70 + 500]
+    assert found.sent_bytes == {"refused": 0, "shop": 1020, "blog": 10}
+    assert set(found.costs) == {("shop", Form.IMAGE), ("shop", Form.DISK), ("blog", Form.IMAGE)}
 
 
 def test_a_move_that_cannot_be_predicted_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -137,12 +136,12 @@ def test_a_trial_ends_with_its_time_or_its_blocks(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(surveys, "time", clock)
     rounds: list[int] = []
 
-    def send(wants: Sequence[Want], seconds: float) -> surveys._Way:  # type: ignore[name-defined]
-        rounds.append(len(wants))
+    def send(few: slice, seconds: float) -> surveys._Way:  # type: ignore[name-defined]
+        assert few.start == sum(rounds)
+        rounds.append(few.stop - few.start)
         clock.sleep(seconds)
-        return surveys._Way(len(wants), seconds)
+        return surveys._Way(rounds[-1], seconds)
 
-    want = Want(b"f", 0, 1, bytes(tree.HASH))
     for count, seconds, sizes in (
         (300, 0.6, [4, 16, 64]),
         (300, 0.1, [4, 16, 64, 216]),
@@ -150,7 +149,7 @@ def test_a_trial_ends_with_its_time_or_its_blocks(monkeypatch: pytest.MonkeyPatc
         (0, 0.1, []),
     ):
         rounds.clear()
-        found = surveys._trial([want] * count, lambda wants, s=seconds: send(wants, s))
+        found = surveys._trial(count, lambda few, s=seconds: send(few, s))
         assert rounds == sizes
         assert found == ((sizes[-1], seconds) if sizes else (0, 0.0))
 
@@ -231,14 +230,27 @@ def test_what_changes_between_two_looks_is_seen(pair: Pair, tmp_path: Path) -> N
 
 def test_the_rate_of_a_link_is_that_of_bytes_that_nothing_shortens(pair: Pair) -> None:
     before = pair.hosts[1].remote.written
-    rate = link_rate(pair.hosts[1], 0.1)
+    rate = link_rate(pair.hosts[1], 1 << 30, 0.1)
     assert rate is not None
     assert rate > 0
     assert pair.hosts[1].remote.written - before > 4 * tree.BLOCK
     assert list(pair.target.iterdir()) == []
     pair.hosts[1].limit(2e6)
-    held = link_rate(pair.hosts[1], 0.5)
+    held = link_rate(pair.hosts[1], 1 << 30, 0.5)
     assert held is not None
     assert held < 4e6
     pair.hosts[1].name = "local"
-    assert link_rate(pair.hosts[1]) is None
+    assert link_rate(pair.hosts[1], 1 << 30) is None
+
+
+@pytest.mark.parametrize("content", [0, 20 << 20, 400 << 20])
+def test_a_trial_of_the_link_sends_a_small_share_of_what_will_travel(
+    pair: Pair, content: int
+) -> None:
+    before = pair.hosts[1].remote.written
+    assert link_rate(pair.hosts[1], content, 60.0)
+    sent = pair.hosts[1].remote.written - before
+    assert sent > 4 * tree.BLOCK
+    # Each block has a header, and each round a request.
+    assert sent < (0.02 * content + 4 * tree.BLOCK) * 1.02 + 4000
+    assert sent > 0.005 * content
