@@ -68,15 +68,21 @@ def moved(app: str | Path, target: str, store: Path, *more: str) -> Iterator[dic
 
 @contextmanager
 def machine(
-    name: str, service: Mapping[str, object], host: str, *, folder: Path, store: Path
+    name: str,
+    service: Mapping[str, object],
+    host: str,
+    *,
+    folder: Path,
+    store: Path,
+    restarted: bool = False,
 ) -> Iterator[str]:
     """The id of a VM that portkit made on a host, with decoys beside it. service: as of
-    `bench.subjects.project`."""
+    `bench.subjects.project`. restarted: whether a host is restarted meanwhile."""
     (folder / "compose.yaml").write_text(project(name, service))
     words = ("--form", "disk", "--from", "lab:alpha", "--to", f"lab:{host}", "--output", "json")
     move = json.loads(portkit("move", str(folder), *words, store=store).text)["move"]
     try:
-        with beside(name):
+        with beside(name, restarted=restarted):
             yield move
     finally:
         portkit("rm", "--yes", "--data", move, "--on", f"lab:{host}", store=store)

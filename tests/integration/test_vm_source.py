@@ -40,7 +40,9 @@ WORD = "kept-beside-the-vm"
 def machine(lab: Lab, store: Path, tmp_path: Path) -> Iterator[str]:
     """The VM on beta, by its id."""
     service = serving(SERVER, PORT, {"volume": "64m"}) | {"environment": {"WORD": WORD}}
-    with commands.machine("diary", service, "beta", folder=tmp_path, store=store) as move:
+    with commands.machine(
+        "diary", service, "beta", folder=tmp_path, store=store, restarted=True
+    ) as move:
         yield move
 
 
