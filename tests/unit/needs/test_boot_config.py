@@ -6,6 +6,7 @@ import pytest
 
 from portkit import boot_text
 from portkit.boot_text import ABSENT, GRUB, SYSLINUX, SYSTEMD_BOOT, Text
+from portkit.guest import boot_partition
 from portkit.model.disk import BootConfig
 from portkit.needs import boot_config
 
@@ -79,6 +80,18 @@ def test_a_menu_of_syslinux() -> None:
     suffix = "DEFAULT menu\nLABEL a\nKERNEL /vmlinuz\n"
     assert read(SYSLINUX, suffix).sure
     assert not read(SYSLINUX, suffix, **{"/menu.c32": ""}).sure
+
+
+def test_the_configurations_of_portkits_own_disks() -> None:
+    files = {"/vmlinuz": "", "/initrd": "", "/default.img": ""}
+    for loader, text in (
+        (SYSLINUX, boot_partition._syslinux("root=x")),
+        (SYSTEMD_BOOT, boot_partition._entry("root=x")),
+    ):
+        found = read(loader, text, "/a/b.conf", **files)
+        assert (found.entries, found.sure) == (((),), True)
+        lacking = read(loader, text.replace("/vmlinuz", "/gone"), "/a/b.conf", **files)
+        assert (len(lacking.entries), bool(lacking.entries[0]), lacking.sure) == (1, True, True)
 
 
 def test_a_text_of_which_the_end_is_not_known() -> None:

@@ -12,6 +12,7 @@ from portkit.boot_text import ABSENT
 from portkit.errors import ToolError
 from portkit.model.disk import Bus, BusDriver, DiskFormat, EfiLoader
 from portkit.needs import appliance, inside, inside_worker
+from portkit.wire import strict_json
 
 DEBIAN = {
     "kernels": ["/vmlinuz", "/boot/vmlinuz-6.1.0-41-amd64"],
@@ -369,10 +370,10 @@ def test_texts_of_boot_loaders_fill_no_memory() -> None:
     found: dict[str, Any] = {"systems": [], "places": [], "files": {}, "unread": []}
     for number in range(8):
         assert inside_worker.look(Disk(**large), f"/dev/sda{number}", "ext4", found)
-    assert len(inside_worker.printed(found)) < 7 * inside_worker.CONFIG_BYTES
+    assert inside_worker.OUTPUT_BYTES == strict_json.LIMIT >= len(inside_worker.printed(found))
     assert any("are too large" in row for row in found["unread"])
     assert not all(each.sure for each in inside.inside(found).configs)
-    with pytest.raises(RuntimeError, match="more than 32 MiB"):
+    with pytest.raises(RuntimeError, match="more than 16 MiB"):
         inside_worker.printed({**found, "unread": ["x" * inside_worker.OUTPUT_BYTES]})
 
 
