@@ -248,27 +248,15 @@ def cpu_level(case: Case) -> Iterator[Found]:
     with SIGILL."""
     if case.image.architecture != "amd64":
         return
-    asks = {
-        each.level: f"{each.path}: its note asks for x86-64-v{each.level}"
-        for each in (case.needs.binaries if case.needs else ())
-        if each.sure and each.level
-    }
-    for each in case.needs.binaries if case.needs else ():
-        if each.sure and each.code_level:
-            why = f"{each.path}: its code is compiled for x86-64-v{each.code_level}"
-            asks.setdefault(each.code_level, why)
-    if case.needs is not None and case.needs.built_level:
-        asks.setdefault(case.needs.built_level, case.needs.built_by)
-    if told := case.spec.stated.cpu_level:
-        asks.setdefault(told, f"x-portkit.needs.cpu: x86-64-v{told}")
-    if not asks:
+    asks, perhaps = _levels(case)
+    if not asks and not perhaps:
         return
-    level = max(asks)
     has = _level(case)
-    if not has:
+    if asks and not has:
         raise UnknownFact("the x86-64 level of its processor")
+    level = max(asks, default=0)
+    where = "the VM's processor" if case.form is Form.DISK else "the host's processor"
     if level > has:
-        where = "the VM's processor" if case.form is Form.DISK else "the host's processor"
         yield Found(
             f"the image needs x86-64-v{level}, and {where} has v{has}",
             (asks[level], *_processor(case)),
@@ -282,6 +270,38 @@ def cpu_level(case: Case) -> Iterator[Found]:
                 "for a lower level."
             ),
         )
+    elif has and max(perhaps, default=0) > has:
+        level = max(perhaps)
+        yield Found(
+            f"the image may need x86-64-v{level}, and {where} has v{has}",
+            (perhaps[level], *_processor(case)),
+            "Ask whoever built the program, or try it there.",
+            Severity.UNKNOWN,
+        )
+
+
+def _levels(case: Case) -> tuple[dict[int, str], dict[int, str]]:
+    """The levels that the image asks for, and those that it asks for unless a program chooses
+    between its functions; each with what shows it."""
+    binaries = [each for each in (case.needs.binaries if case.needs else ()) if each.sure]
+    asks = {
+        each.level: f"{each.path}: its note asks for x86-64-v{each.level}"
+        for each in binaries
+        if each.level
+    }
+    perhaps: dict[int, str] = {}
+    for each in binaries:
+        if each.code_level and each.code_sure:
+            why = f"{each.path}: its code is compiled for x86-64-v{each.code_level}"
+            asks.setdefault(each.code_level, why)
+        elif each.code_level:
+            why = f"{each.path}: it has code for x86-64-v{each.code_level}"
+            perhaps.setdefault(each.code_level, f"{why}, and may choose other code without it")
+    if case.needs is not None and case.needs.built_level:
+        asks.setdefault(case.needs.built_level, case.needs.built_by)
+    if told := case.spec.stated.cpu_level:
+        asks.setdefault(told, f"x-portkit.needs.cpu: x86-64-v{told}")
+    return asks, perhaps
 
 
 def _level(case: Case) -> int:

@@ -37,8 +37,9 @@ class Binary:
     "elf-N" for a number that has none. level: of x86-64 that its own note asks for; 0 where no
     note says more than the baseline, which proves nothing. kernel: the oldest Linux that its note
     allows. align: the largest page of memory with which it can be mapped; 0 is any. code_level: of
-    x86-64 that the code of a program shows; 0 is not known. sure: the start runs it for certain;
-    else it is named where a script or a wrapper may run it.
+    x86-64 that the code of a program shows; 0 is not known. code_sure: it does not choose between
+    that code and other code, as a library may tell it to. sure: the start runs it for certain; else
+    it is named where a script or a wrapper may run it.
     """
 
     path: str
@@ -49,6 +50,7 @@ class Binary:
     kernel: Release | None = None
     align: int = 0
     code_level: int = 0
+    code_sure: bool = False
     sure: bool = True
 
 

@@ -68,11 +68,22 @@ _V4 = re.compile(
     ),
     re.DOTALL,
 )
+# Moves and sums of SSE and SSE2 in their legacy form. A compiler that may use AVX writes none: it
+# would be slower (Intel, optimization manual, 15.3). Where they are many, only some functions are
+# for more than the baseline, and something chooses.
+_LEGACY = re.compile(
+    rb"[\x66\xf2\xf3][\x40-\x4f]?\x0f[\x10\x11\x28-\x2a\x58-\x5a\x5c\x5e\x6f\x7f\xd4\xeb\xef\xfe]"
+    rb"|[\x40-\x4f]?\x0f[\x10\x11\x28\x29]"
+)
 # A line of what `go version -m` shows (cmd/go/internal/load, setBuildInfo).
 _GO = re.compile(rb"build\tGOAMD64=v([234])\n")
 _CPUID = b"\x0f\xa2"
 _FEW = 3  # of these instructions: fewer may be a number that looks like one
 _SPARSE = 1 << 13  # bytes of code, in which a program for v3 has dozens of them
+# Of each legacy instruction. Programs for v3 and v4 have 30 and more; those that choose at most 1.
+_CLEARLY = 4
+# Bytes of code, in which a program for the baseline has legacy instructions by the dozen.
+_LARGE = 1 << 16
 _CALL = re.compile(rb"\xe8(.{4})", re.DOTALL)
 # What syscall(3) of a C library begins with: mov %rdi,%rax ... syscall.
 _WRAPPER = re.compile(rb"\x48\x89\xf8.{0,40}\x0f\x05", re.DOTALL)
@@ -85,25 +96,35 @@ _VARIADIC = re.compile(
 _NEAR = 32  # bytes between an argument and the call
 
 
-def level(*parts: bytes) -> int:
-    """The level of x86-64 that all the code of a program, in parts, is compiled for, else 0: not
-    known, or the baseline.
+def level(*parts: bytes, alone: bool) -> tuple[int, bool]:
+    """The level of x86-64 that all the code of a program, in parts, is compiled for, and whether it
+    is certain that it runs code of that level; (0, False): not known, or the baseline.
 
-    A program that asks the processor what it can (cpuid) may have code for several, of which it
-    takes the right one: of that nothing is said.
+    A program that asks the processor what it can may have code for several levels, of which it
+    takes the right one. Where it asks by itself (cpuid), nothing is said. alone: nothing else can
+    ask for it, as a function of a library; else its code has to show it.
     """
     if any(_CPUID in part for part in parts):
-        return 0
-    enough = max(_FEW, sum(map(len, parts)) // _SPARSE)
-    for found, pattern, count in ((4, _V4, enough), (3, _V3, enough), (2, _V2, _FEW)):
-        if _count(pattern, parts, count) >= count:
-            return found
-    return 0
+        return 0, False
+    size = sum(map(len, parts))
+    enough = max(_FEW, size // _SPARSE)
+    evex, vex = _count(_V4, parts), _count(_V3, parts)
+    if max(evex, vex) >= enough:
+        most = (evex + vex) // _CLEARLY
+        through = _count(_LEGACY, parts, most + 1) <= most
+        found = 4 if evex >= enough else 3
+        return (found, through and (alone or size >= _LARGE)) if through or alone else (0, False)
+    return (2, alone) if _count(_V2, parts, _FEW) == _FEW else (0, False)
 
 
-def _count(pattern: re.Pattern[bytes], parts: Iterable[bytes], most: int) -> int:
+def _count(pattern: re.Pattern[bytes], parts: Iterable[bytes], most: int | None = None) -> int:
     matches = chain.from_iterable(map(pattern.finditer, parts))
     return sum(1 for _ in islice(matches, most))
+
+
+def reads_cpuinfo(data: bytes) -> bool:
+    """Whether it has the name of the file where the kernel lists what the processor can."""
+    return b"/proc/cpuinfo" in data
 
 
 def go_level(data: bytes) -> int:

@@ -7,6 +7,7 @@ Sources: System V ABI, "Object Files"; psABI for x86-64, "Program property"; gli
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -44,6 +45,13 @@ _TO_OTHERS = frozenset(
 )
 _EXEC = frozenset(f"exec{kind}" for kind in ("l", "lp", "le", "v", "vp", "ve", "vpe"))
 FUNCTIONS = _BY_CLONE3 | _AIO | _TO_OTHERS | _EXEC
+# glibc's __x86_get_cpuid_feature_leaf, Rust's std_detect, cpu_features, has_avx2 and the like.
+_ASKING = re.compile(
+    rb"cpu_?(?:id(?!le)|info|feature|model|support|cap|flag)|std_detect"
+    rb"|(?:has|have|can|is|supports?|detect)_?(?:avx|sse|bmi|fma)"
+    rb"|(?:avx|sse)[0-9]*_?(?:support|avail)",
+    re.IGNORECASE,
+)
 
 _MACHINES = {
     (3, 32, True): "386",
@@ -85,6 +93,7 @@ class Elf:
     executable; data: of the others. end: bytes that the file has to have for its segments.
     imports_syscall: whether syscall(3) is among its names. names: those of FUNCTIONS that a name in
     it is, or ends with: a linker writes a name that another one ends with no second time.
+    asks_processor: whether one of its names is of a function that reports what a processor can.
     """
 
     key: tuple[int, int, bool]
@@ -106,6 +115,7 @@ class Elf:
     end: int = 0
     imports_syscall: bool = False
     names: frozenset[str] = frozenset()
+    asks_processor: bool = False
 
     @property
     def machine(self) -> str:
@@ -179,6 +189,7 @@ class _File:
             data=tuple((row.offset, row.size) for row in self._of(_LOAD) if not row.flags & 1),
             imports_syscall=self._imports_syscall(),
             names=self._names(),
+            asks_processor=_ASKING.search(self._name_table) is not None,
         )
 
     def _page(self) -> int:
@@ -318,15 +329,17 @@ class _File:
         return _text(data)
 
     def _imports_syscall(self) -> bool:
-        size = min(self._first(_STRSZ), _SEGMENT_BYTES)
-        return size > 0 and b"\0syscall\0" in self._read(self._strings, size)
+        return b"\0syscall\0" in self._name_table
 
     def _names(self) -> frozenset[str]:
-        size = self._first(_STRSZ)
-        if size > _SEGMENT_BYTES:
+        if self._first(_STRSZ) > _SEGMENT_BYTES:
             return FUNCTIONS  # any of them may be among what is not read
-        table = self._read(self._strings, size) if size else b""
-        return frozenset(name for name in FUNCTIONS if name.encode() + b"\0" in table)
+        return frozenset(name for name in FUNCTIONS if name.encode() + b"\0" in self._name_table)
+
+    @cached_property
+    def _name_table(self) -> bytes:
+        size = min(self._first(_STRSZ), _SEGMENT_BYTES)
+        return self._read(self._strings, size) if size else b""
 
     def _wanted(self) -> Iterator[Wanted]:
         """Elf64_Verneed and Elf64_Vernaux, which are the same in files of 32 bits."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 
 from portkit.model import RunSpec
 from portkit.model.needs import Binary, Lack, Missing, Role
@@ -20,6 +21,12 @@ from portkit.needs.root import Entry, Root, joined
 _FILES = 1000  # ELF files of one service
 _READS = 500_000  # of all ELF files; a desktop program with 300 libraries takes a fifth of it
 _TRIES = 200_000  # of paths for libraries
+# Libraries of compilers and C libraries: none tells a program what the processor can, but by
+# a function whose name says so.
+_RUNTIME = re.compile(
+    r"(?:ld-[a-z0-9-]+|lib(?:c|m|dl|rt|pthread|util|gcc_s|stdc\+\+|c\+\+|c\+\+abi|unwind|atomic|gomp)"
+    r"|libc\.musl-x86_64)\.so(?:\.[0-9]+)?"
+)
 _DIGITS = re.compile("[0-9]{1,6}")
 
 
@@ -115,31 +122,28 @@ class Linked:
             self.unread[f"{found.path} is a loader whose rules are not known"] = None
 
     def _look_at_code(self, entry: Entry, read: Elf) -> None:
-        parts = self._code(entry, read)
-        level = self._go_level(entry, read)
-        if sum(map(len, parts)) == sum(size for _, size in read.code):
-            # Of a part nothing is said: the rest may ask the processor.
-            level = max(level, code.level(*parts))
-        self.binaries[entry.path] = replace(self.binaries[entry.path], code_level=level)
+        parts = list(self._parts(entry, read.code))
+        alone, level = not any(map(_is_others, read.needed)) and "dlopen" not in read.names, 0
+        for part in chain(self._parts(entry, read.data), parts):
+            level = level or code.go_level(part)
+            alone = alone and not code.reads_cpuinfo(part)
+        shown = (level, level > 0)
+        whole = sum(map(len, parts)) == sum(size for _, size in read.code)
+        if whole and not read.asks_processor:  # of a part nothing is said: the rest may ask
+            shown = max(shown, code.level(*parts, alone=alone))
+        self.binaries[entry.path] = replace(
+            self.binaries[entry.path], code_level=shown[0], code_sure=shown[1]
+        )
         for part in parts:
             if code.calls(part, code.IO_URING_SETUP, imports_syscall=read.imports_syscall):
                 self.io_uring.append(entry.path)
 
-    def _code(self, entry: Entry, read: Elf) -> list[bytes]:
-        parts, budget = [], code.CODE_BYTES
-        for offset, size in read.code:
-            parts.append(self._root.read(entry, offset, min(size, budget)))
-            budget -= len(parts[-1])
-        return parts
-
-    def _go_level(self, entry: Entry, read: Elf) -> int:
+    def _parts(self, entry: Entry, places: Iterable[tuple[int, int]]) -> Iterator[bytes]:
         budget = code.CODE_BYTES  # segments of a file that is meant to harm may be one another's
-        for offset, size in (*read.data, *read.code):
+        for offset, size in places:
             data = self._root.read(entry, offset, min(size, budget))
             budget -= len(data)
-            if level := code.go_level(data):
-                return level
-        return 0
+            yield data
 
     def _libraries(self, program: Object, load: Entry, *, sure: bool) -> None:
         """Breadth first, as loaders do: a library that is loaded under a name is not looked for
@@ -235,6 +239,10 @@ class Linked:
         if missing.sure:
             self.missing.pop(replace(missing, sure=False), None)
         self.missing[missing] = None
+
+
+def _is_others(library: str) -> bool:
+    return _RUNTIME.fullmatch(library) is None
 
 
 def _newest(defined: frozenset[str], like: str) -> str:

@@ -216,6 +216,20 @@ def test_levels_of_the_processor(level: int) -> None:
     assert found.evidence[0] == "/etc/os-release: rhel 9"
 
 
+def test_code_that_a_program_may_choose() -> None:
+    for sure, wanted in ((True, "error:cpu-level"), (False, "unknown:cpu-level")):
+        needs = replace(NEEDS, binaries=(replace(PROGRAM, code_level=2, code_sure=sure),))
+        assert rules(host(cpu_level=1), needs=needs) == {wanted}
+        assert rules(host(cpu_level=2), needs=needs) == set()
+    noted = replace(PROGRAM, level=2, code_level=3, code_sure=False)
+    needs = replace(NEEDS, binaries=(noted,))
+    assert [rules(host(cpu_level=has), needs=needs) for has in (1, 2, 3)] == [
+        {"error:cpu-level"},
+        {"unknown:cpu-level"},
+        set(),
+    ]
+
+
 def test_the_processor_of_a_vm_without_kvm() -> None:
     def disk(qemu: str | None, level: int) -> set[str]:
         facts = replace(host(cpu_level=4), qemu_version=qemu)

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,25 +24,67 @@ BAD = [
     bytes.fromhex("c70728626164" + after)
     for after in ("488d0437", "4829f8", "4899", "48b8" + "00" * 8)
 ]
+PUSH = bytes.fromhex("554889e5 5d c3")  # without SSE
 CPUID = bytes.fromhex("31c0 0fa2")
 PLAIN = bytes.fromhex("554889e5 f30f10450c f30f58c1 5d c3") * 50
 
 
+def level(*parts: bytes, alone: bool = True) -> int:
+    """What is certain."""
+    found, sure = code.level(*parts, alone=alone)
+    return found if sure else 0
+
+
+def level_of(path: Path) -> int:
+    """Of a whole program, as a service's needs show it."""
+    made = layer(path.with_name("layer"), {"/app": path.read_bytes()})
+    (found,) = read([made], IMAGE, [spec(argv=("/app",))])
+    (binary,) = (each for each in found.binaries if each.path == "/app")
+    return binary.code_level if binary.code_sure else 0
+
+
 def test_a_level() -> None:
-    assert code.level(PLAIN) == code.level(b"") == 0
-    assert code.level(PLAIN + V3) == 3
-    assert code.level(PLAIN + V3 + CPUID) == 0, "it may take the right one of several"
-    assert code.level(PLAIN + V3, CPUID) == 0, "in another segment, too"
-    assert code.level(PLAIN, V3[:9], V3[9:]) == 3, "of all parts"
-    assert code.level(V3[:9]) == 0, "that may be numbers"
-    assert code.level(PLAIN * 400 + V3) == 0, "few in much code"
-    assert code.level(PLAIN * 400 + CRC32 * 3) == 2
-    assert code.level(PLAIN + CRC32 * 3 + V3) == 3
-    assert code.level(PLAIN + CRC32 * 3 + CPUID) == 0
-    assert code.level(PLAIN + POPCNT * 3) == 0, "models below v2 have it, too"
-    assert code.level(PLAIN + V3 + V4) == 4
+    assert level(PLAIN) == level(b"") == 0
+    assert level(V3) == 3
+    assert level(V3 + CPUID) == level(V3, CPUID) == 0, "it may take the right one of several"
+    assert level(PUSH, V3[:9], V3[9:]) == 3, "of all parts"
+    assert level(V3[:9]) == 0, "that may be numbers"
+    assert level(PUSH * 8000 + V3) == 0, "few in much code"
+    assert level(PLAIN * 400 + CRC32 * 3) == 2
+    assert level(CRC32 * 3 + V3) == 3
+    assert level(PLAIN + CRC32 * 3 + CPUID) == 0
+    assert level(PLAIN + POPCNT * 3) == 0, "models below v2 have it, too"
+    assert level(V3 + V4) == 4
     for text in BAD:
-        assert code.level(PLAIN + text * 3) == 0, "text of a disassembler, as an immediate value"
+        assert code.level(PLAIN + text * 3, alone=True) == (0, False), "text of a disassembler"
+
+
+def test_what_others_may_choose() -> None:
+    """A library may have told the program what the processor can."""
+    assert code.level(PLAIN + V3, alone=False) == (0, False), "most of it is for the baseline"
+    assert code.level(PLAIN + V3, alone=True) == (3, False)
+    assert code.level(PUSH + V3, alone=False) == (3, False), "the rest does not show anything"
+    assert code.level(PUSH * 20000 + V3 * 20, alone=False) == (3, True), "the baseline has SSE"
+    assert code.level(PLAIN + CRC32 * 3, alone=False) == (2, False), "SSE4.2 beside SSE is usual"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"needed": ("libown.so",)},
+        {"needed": ("libc.so.6",), "names": ("dlopen",)},
+        {"needed": ("libc.so.6",), "names": ("has_avx2",)},
+        {"needed": ("libc.so.6",), "names": ("__x86_get_cpuid_feature_leaf",)},
+        {"codes": (b"/proc/cpuinfo\0",)},
+    ],
+)
+def test_who_may_tell_a_program_what_the_processor_can(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    alone, told = tmp_path / "alone", tmp_path / "told"
+    alone.write_bytes(elf(code=V3 * 9, needed=("libc.so.6", "libm.so.6"), names=("printf",)))
+    told.write_bytes(elf(code=V3 * 9, **more))
+    assert (level_of(alone), level_of(told)) == (3, 0)
 
 
 def test_what_go_was_told(tmp_path: Path) -> None:
@@ -60,7 +103,7 @@ def test_code_in_several_segments(tmp_path: Path) -> None:
     files = {
         "/both": elf(code=V3 * 9 + CPUID),
         "/apart": elf(code=V3 * 9, codes=(CPUID,)),
-        "/neither": elf(code=V3 * 9, codes=(PLAIN,)),
+        "/neither": elf(code=V3 * 9, codes=(PUSH,)),
         "/large": elf(code=CRC32 * 3 + bytes(code.CODE_BYTES), codes=(CPUID,)),
     }
     path = layer(tmp_path / "layer", files)
@@ -125,9 +168,7 @@ def test_code_of_a_compiler(tmp_path: Path) -> None:
     for name in ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"):
         argv = ["gcc", "-O3", "-ffast-math", f"-march={name}", wide, "-o", name, "a.c"]
         process.run(argv, cwd=tmp_path)
-        data = (tmp_path / name).read_bytes()
-        found = parse(lambda at, size, data=data: data[at : at + size])
-        levels[name] = max(code.level(data[at : at + size]) for at, size in found.code)
+        levels[name] = level_of(tmp_path / name)
     assert levels == {"x86-64": 0, "x86-64-v2": 2, "x86-64-v3": 3, "x86-64-v4": 4}
 
 
@@ -144,10 +185,61 @@ def test_text_in_code_is_no_instruction(tmp_path: Path) -> None:
         f"int main(int count, char **word) {{ return {calls} > 9; }}\n"
     )
     process.run(["gcc", "-O2", "-o", "a", "a.c"], cwd=tmp_path)
-    data = (tmp_path / "a").read_bytes()
-    assert data.count(b"bad\x48") >= 3, "the compiler has to make what looks like EVEX"
-    found = parse(lambda at, size: data[at : at + size])
-    assert [code.level(data[at : at + size]) for at, size in found.code] == [0]
+    looks_like = (tmp_path / "a").read_bytes().count(b"bad\x48")
+    assert looks_like >= 3, "the compiler has to make what looks like EVEX"
+    assert level_of(tmp_path / "a") == 0
+
+
+_LOOP = """\
+AVX2 void fast(TYPE *a, TYPE *b) { for (int i = 0; i < 64; i++) a[i] += b[i] * 3; }
+void slow(TYPE *a, TYPE *b) { for (int i = 0; i < 64; i++) a[i] += b[i] * 3; }
+int main(int c, char **v) {
+  static TYPE a[64], b[64];
+  if (ASK) fast(a, b); else slow(a, b);
+  return a[c] > 9;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="a compiler makes the files")
+@pytest.mark.parametrize("kind", ["int", "float"])
+def test_programs_that_ask_a_library(tmp_path: Path, kind: str) -> None:
+    """They are for the baseline, whatever functions for AVX2 they have beside."""
+    (tmp_path / "has.c").write_text('int f(void) { return __builtin_cpu_supports("avx2"); }\n')
+    process.run(["gcc", "-shared", "-fPIC", "-o", "libown.so", "has.c"], cwd=tmp_path)
+    asking = {
+        "own": ("int f(void);", "f()"),
+        "glibc": ("#include <sys/platform/x86.h>", "CPU_FEATURE_ACTIVE(AVX2)"),
+        "nothing": ("", "c"),
+    }
+    found = {}
+    for name, (begin, ask) in asking.items():
+        march = "x86-64-v3" if name == "nothing" else "x86-64"
+        (tmp_path / "a.c").write_text(
+            f'{begin}\n#define AVX2 __attribute__((target("avx2,fma")))\n'
+            f"#define TYPE {kind}\n#define ASK {ask}\n{_LOOP}"
+        )
+        more = ["./libown.so"] if name == "own" else []
+        argv = ["gcc", "-O3", f"-march={march}", "-o", name, "a.c", *more]
+        process.run(argv, cwd=tmp_path)
+        found[name] = level_of(tmp_path / name)
+    assert found == {"own": 0, "glibc": 0, "nothing": 3}
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="a compiler makes the files")
+@pytest.mark.parametrize("march", ["x86-64", "x86-64-v3"])
+def test_a_program_without_floating_point(tmp_path: Path, march: str) -> None:
+    (tmp_path / "a.c").write_text(
+        "#include <stdlib.h>\n"
+        "static long mix(unsigned long x, int by) { return (x << by) ^ (x >> (by + 3)); }\n"
+        "int main(int count, char **word) {\n"
+        "  unsigned long some = count, by = count;\n"
+        "  for (int i = 0; i < 99; i++) some = mix(some, by + i) & ~(some - 1);\n"
+        "  return (some >> by) + (some << (by + 1)) > rand();\n"
+        "}\n"
+    )
+    process.run(["gcc", "-O2", f"-march={march}", "-o", "a", "a.c"], cwd=tmp_path)
+    assert level_of(tmp_path / "a") == (3 if march == "x86-64-v3" else 0)
 
 
 @pytest.mark.skipif(not Path("/etc/debian_version").exists(), reason="others are built for more")
@@ -160,7 +252,6 @@ def test_programs_of_this_machine_are_for_the_baseline() -> None:
             read_ = parse(lambda at, size, data=data: data[at : at + size])
         except ElfError:
             continue
-        found[path.name] = max(
-            (code.level(data[at : at + size]) for at, size in read_.code), default=0
-        )
+        parts = [data[at : at + size] for at, size in read_.code]
+        found[path.name], _ = code.level(*parts, alone=True)
     assert {name for name, level in found.items() if level} == set()
