@@ -1,7 +1,5 @@
 """What libguestfs says of a disk, in our words; and what becomes of it when it fails."""
 
-import fnmatch
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from portkit.boot_text import ABSENT
 from portkit.errors import ToolError
 from portkit.model.disk import Bus, BusDriver, DiskFormat, EfiLoader
 from portkit.needs import appliance, inside, inside_worker
-from portkit.wire import strict_json
+from tests.unit.needs.guest_files import PARTITION, Disk, bzimage, configured
 
 DEBIAN = {
     "kernels": ["/vmlinuz", "/boot/vmlinuz-6.1.0-41-amd64"],
@@ -136,70 +134,6 @@ def test_a_kernel_has_its_own_drivers_alone() -> None:
     assert virtio(initrd("linux"), built_in=[modules(NEW)]) is False
 
 
-class Disk:
-    """As far as the worker asks libguestfs for files."""
-
-    def __init__(self, *paths: str, **content: bytes) -> None:
-        """content: of more files, by their paths."""
-        self.paths = sorted({*paths, *content})
-        self.content = content
-        self.sizes: dict[str, int] = {}
-
-    def mount_vfs(self, options: str, kind: str, device: str, folder: str) -> None:
-        assert (options, folder) == ("ro", "/")
-
-    def mount_ro(self, device: str, folder: str) -> None:
-        assert (device.partition(":")[0], folder) == ("btrfsvol", "/")
-
-    def umount_all(self) -> None:
-        pass
-
-    def glob_expand(self, pattern: str) -> list[str]:
-        return [path for path in self.paths if fnmatch.fnmatchcase(path, pattern)]
-
-    def is_file(self, path: str, **_: bool) -> bool:
-        return path in self.paths
-
-    def realpath(self, path: str) -> str:
-        return path
-
-    def initrd_list(self, path: str) -> list[str]:
-        return ["init"]
-
-    def pread(self, path: str, count: int, offset: int) -> bytes:
-        return self.content.get(path, bytes(count))[offset : offset + count]
-
-    def filesize(self, path: str) -> int:
-        known = len(self.content.get(path, b"")) if path.endswith((".cfg", ".conf")) else 1 << 20
-        return self.sizes.get(path, known)
-
-    def is_dir(self, path: str, **_: bool) -> bool:
-        return path == "/" or any(each.startswith(f"{path}/") for each in self.paths)
-
-    def ls(self, path: str) -> list[str]:
-        begin = path.rstrip("/") + "/"
-        rows = (each.removeprefix(begin) for each in self.paths if each.startswith(begin))
-        return sorted({row.partition("/")[0] for row in rows})
-
-    def lstatnslist(self, path: str, names: list[str]) -> list[dict[str, int]]:
-        whole = [f"{path.rstrip('/')}/{name}" for name in names]
-        return [
-            {
-                "st_mode": 0o100644 if each in self.paths else 0o040755,
-                "st_size": self.filesize(each),
-            }
-            for each in whole
-        ]
-
-
-def bzimage(paragraphs: int = 0x1000) -> bytes:
-    """The head of a kernel for x86, whose whole is 512 * 5 + paragraphs * 16 bytes."""
-    head = bytearray(4096)
-    head[0x1F1], head[0x202:0x206] = 4, b"HdrS"
-    head[0x1F4:0x1F8] = paragraphs.to_bytes(4, "little")
-    return bytes(head)
-
-
 def test_a_kernel_is_known_by_its_content() -> None:
     names = {"/vmlinuz-1": bzimage(), "/linux26": bzimage(), "/vmlinuz-2": b"# none\n"}
     names |= {"/vmlinuz-3": bzimage(), "/data.bin": bytes(4096), "/boot/Image": b"\x7fELF"}
@@ -244,137 +178,6 @@ def test_what_boot_loaders_are_told_and_is_there() -> None:
         ("SYSLINUX", (("/gone.img, which is not on the disk",),)),
         ("systemd-boot", ((),)),
     ]
-
-
-PARTITION = "/dev/sda2"
-
-
-def configured(*devices: tuple[str, "Disk"]) -> inside.Inside:
-    """What the worker and the pure side say together of file systems. GRUB's second look is
-    included, mounting is not."""
-    found: dict[str, Any] = {"systems": [], "places": [], "files": {}, "unread": []}
-    for device, disk in devices:
-        assert inside_worker.look(disk, device, "ext4", found)
-    for device, disk in devices:
-        inside_worker.look_for_grub(disk, device, "ext4", found)
-    return inside.inside(json.loads(inside_worker.printed(found)))
-
-
-@pytest.mark.parametrize(
-    ("path", "text"),
-    [
-        ("/boot/grub/grub.cfg", "linux (hd0,1)/boot/vmlinuz\n"),
-        ("/boot/grub/grub.cfg", "menuentry x { linux '/boot/vmlinuz' ro; initrd /initrd }\n"),
-        ("/loader/entries/a.conf", "linux boot/vmlinuz\n"),
-        ("/loader/entries/a.conf", "efi \\boot\\vmlinuz\n"),
-        ("/extlinux/extlinux.conf", "LABEL a\nKERNEL /boot/vmlinuz root=/dev/sda1\n"),
-        ("/boot/extlinux.conf", "LABEL a\nLINUX vmlinuz\nAPPEND initrd=/initrd,/initrd a=b\n"),
-        ("/boot/syslinux.cfg", "DEFAULT vmlinuz initrd=/gone\n"),
-    ],
-)
-def test_the_worker_looks_up_what_a_configuration_starts(path: str, text: str) -> None:
-    files = {path: text.encode(), "/boot/vmlinuz": bzimage(), "/initrd": b"x"}
-    (found,) = configured((PARTITION, Disk(**files))).configs
-    assert (found.entries, found.sure) == (((),), True)
-    del files["/boot/vmlinuz"]
-    (found,) = configured((PARTITION, Disk(**files))).configs
-    assert (len(found.entries[0]), found.sure) == (1, True)
-
-
-FEDORA = """\
-set pager=1
-if [ -f ${config_directory}/user.cfg ]; then
-  source ${prefix}/user.cfg
-fi
-load_env -f grubenv
-set default="${saved_entry}"
-menuentry_id_option=""
-insmod increment
-increment boot_counter
-insmod blscfg
-blscfg
-if [ -f $prefix/custom.cfg ]; then
-  source $prefix/custom.cfg
-fi
-"""
-FEDORA_ENTRY = (
-    "title Fedora\nlinux /root/boot/vmlinuz-6\ninitrd /root/boot/initramfs-6.img $tuned\n"
-)
-
-
-def test_grub_with_the_entries_of_the_specification() -> None:
-    """GRUB finds their files in all file systems, and names those of a subvolume from the top."""
-    boot = {"/grub2/grub.cfg": FEDORA.encode(), "/loader/entries/a.conf": FEDORA_ENTRY.encode()}
-    files = {"/boot/vmlinuz-6": bzimage(), "/boot/initramfs-6.img": b"x"}
-
-    def of(root: str) -> list[tuple[str, tuple[tuple[str, ...], ...], bool]]:
-        found = configured((PARTITION, Disk(**boot)), (root, Disk(**files)))
-        return [(each.loader, each.entries, each.sure) for each in found.configs]
-
-    lacks = tuple(f"/root/boot/{name}, which {ABSENT}" for name in ("vmlinuz-6", "initramfs-6.img"))
-    own = [("GRUB", (), True), ("systemd-boot", (lacks,), True)]
-    assert of("btrfsvol:/dev/sda3/root") == [*own, ("GRUB", ((),), True)]
-    assert of("btrfsvol:/dev/sda3/home") == [*own, ("GRUB", (lacks,), True)]
-    assert inside_worker.within("btrfsvol:/dev/sda2/@/.snapshots/1", "/@/.snapshots/1/a") == "/a"
-    assert inside_worker.within(PARTITION, "/sda2/a") == "/sda2/a"
-
-
-def test_of_two_files_of_one_name_one_that_can_be_started_counts() -> None:
-    grub = {"/boot/grub/grub.cfg": b"linux /boot/vmlinuz\n"}
-    bad, good = Disk(**grub, **{"/boot/vmlinuz": b"#"}), Disk(**{"/boot/vmlinuz": bzimage()})
-    for order in ((bad, good), (good, bad)):
-        (found,) = configured(*zip(("/dev/sda1", PARTITION), order, strict=True)).configs
-        assert found.entries == ((),)
-    (found,) = configured((PARTITION, bad)).configs
-    assert found.entries == (("/boot/vmlinuz, which is no kernel",),)
-
-
-class Odd(Disk):
-    """A name in / that is not in UTF-8, and a link that leads to itself."""
-
-    def ls(self, path: str) -> list[str]:
-        if path == "/":
-            return [b"\xe9".decode()]
-        return super().ls(path)
-
-    def is_file(self, path: str, **_: bool) -> bool:
-        if path == "/boot/vmlinuz-2":
-            raise RuntimeError("is_file: stat: Too many levels of symbolic links")
-        assert len(path) <= 300
-        return super().is_file(path)
-
-
-def test_odd_names_lose_nothing_else() -> None:
-    long = "/" + "a" * 280
-    text = f"linux /boot/vmlinuz-2\nlinux {long}\nlinux /\0\nlinux /boot/vmlinuz-1\n"
-    disk = Odd("/boot/vmlinuz-2", **{"/boot/vmlinuz-1": bzimage(), "/grub/grub.cfg": text.encode()})
-    found = configured((PARTITION, disk))
-    assert found.kernels == ("/boot/vmlinuz-1",)
-    assert not found.configs[0].sure
-    assert f"{PARTITION}: /: a name is not in UTF-8" in found.unread
-    assert any("Too many levels" in row for row in found.unread)
-
-
-def test_a_file_system_with_a_name_that_python_refuses() -> None:
-    class Refused(Disk):
-        def realpath(self, path: str) -> str:
-            raise ValueError("embedded null character")
-
-    found: dict[str, Any] = {"systems": [], "places": [], "files": {}, "unread": []}
-    assert not inside_worker.look(Refused("/initrd"), PARTITION, "ext4", found)
-    assert found["unread"] == [f"{PARTITION}: ext4: embedded null character"]
-
-
-def test_texts_of_boot_loaders_fill_no_memory() -> None:
-    large = {f"/loader/entries/{number:02}.conf": b"\0" * 65536 for number in range(24)}
-    found: dict[str, Any] = {"systems": [], "places": [], "files": {}, "unread": []}
-    for number in range(8):
-        assert inside_worker.look(Disk(**large), f"/dev/sda{number}", "ext4", found)
-    assert inside_worker.OUTPUT_BYTES == strict_json.LIMIT >= len(inside_worker.printed(found))
-    assert any("are too large" in row for row in found["unread"])
-    assert not all(each.sure for each in inside.inside(found).configs)
-    with pytest.raises(RuntimeError, match="more than 16 MiB"):
-        inside_worker.printed({**found, "unread": ["x" * inside_worker.OUTPUT_BYTES]})
 
 
 def test_what_the_worker_leaves_out_is_told() -> None:
