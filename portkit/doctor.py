@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -149,11 +150,22 @@ def check_docker(tool: Tool) -> Check:
 
 def check_podman(tool: Tool, socket: Path = PODMAN_SOCKET) -> Check:
     """Whether Podman is here, and its service listens where portkit asks it."""
-    check = _check_engine(tool, [tool.program, "version", "--format", "{{.Version}}"], "")
-    if check.ok and not socket.is_socket():
-        found = f"{check.found}; nothing listens at {socket}"
-        return replace(check, ok=False, found=found, fix="systemctl enable --now podman.socket")
-    return check
+    argv = [tool.program, "version", "--format", "{{.Version}}"]
+    fix = "Run that command: it prints why. Usually reinstalling helps: apt-get install --reinstall"
+    check = _check_engine(tool, argv, f"{fix} {tool.package}")
+    if not check.ok:
+        return check
+    try:
+        listens = stat.S_ISSOCK(socket.stat().st_mode)
+    except PermissionError:
+        found = f"{check.found}; this user may not look into {socket.parent}"
+        return replace(check, ok=False, found=found, fix="Run portkit doctor as root.")
+    except (FileNotFoundError, NotADirectoryError):
+        listens = False
+    if listens:
+        return check
+    found = f"{check.found}; nothing listens at {socket}"
+    return replace(check, ok=False, found=found, fix="systemctl enable --now podman.socket")
 
 
 def _check_engine(tool: Tool, argv: Sequence[str], fix: str) -> Check:

@@ -1,3 +1,4 @@
+import os
 import socket
 from pathlib import Path
 
@@ -54,6 +55,31 @@ def test_podman_counts_where_its_service_listens(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place))
         assert doctor.check_podman(tool, place).ok
+    program.write_text("#!/bin/sh\necho no storage >&2; exit 125\n")
+    check = doctor.check_podman(tool, place)
+    assert not check.ok
+    assert "no storage" in check.found
+    assert check.fix
+
+
+def test_a_folder_that_this_user_may_not_look_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian makes /run/podman for root alone."""
+    program, place = tmp_path / "podman", tmp_path / "run/podman.sock"
+    program.write_text("#!/bin/sh\necho 5.4.2\n")
+    program.chmod(0o755)
+    place.parent.mkdir(mode=0)
+    if os.geteuid() == 0:  # whom no mode keeps out
+
+        def refused(self: Path, **_: bool) -> os.stat_result:
+            raise PermissionError(13, "Permission denied", str(self))
+
+        monkeypatch.setattr(Path, "stat", refused)
+    tool = Tool(str(program), "podman", "running images", needed=False)
+    check = doctor.check_podman(tool, place)
+    assert not check.ok
+    assert f"this user may not look into {place.parent}" in check.found
 
 
 @pytest.mark.parametrize(
