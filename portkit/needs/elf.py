@@ -185,7 +185,7 @@ class _File:
             align=min((row.align for row in self._of(_LOAD) if row.align > 1), default=0),
             page=self._page(),
             code=tuple((row.offset, row.size) for row in self._of(_LOAD) if row.flags & 1),
-            end=max((row.offset + row.size for row in self._of(_LOAD)), default=0),
+            end=max((row.offset + row.size for row in self._of(_LOAD) if row.size), default=0),
             data=tuple((row.offset, row.size) for row in self._of(_LOAD) if not row.flags & 1),
             imports_syscall=self._imports_syscall(),
             names=self._names(),

@@ -27,6 +27,7 @@ _RUNTIME = re.compile(
     r"(?:ld-[a-z0-9-]+|lib(?:c|m|dl|rt|pthread|util|gcc_s|stdc\+\+|c\+\+|c\+\+abi|unwind|atomic|gomp)"
     r"|libc\.musl-x86_64)\.so(?:\.[0-9]+)?"
 )
+_PAGE = 4096  # bytes; no machine has smaller ones
 _DIGITS = re.compile("[0-9]{1,6}")
 
 
@@ -215,8 +216,10 @@ class Linked:
         before = self.binaries.get(entry.path)
         if before is None or (sure and not before.sure):
             self.files[entry.path] = read
-            if (has := self._root.member(entry).size) < read.end:
-                # The kernel maps what is not there; touching it ends the program.
+            has = self._root.member(entry).size
+            if has <= (read.end - 1) // _PAGE * _PAGE:
+                # The kernel maps pages that are not there, and touching one ends the program. In
+                # the page where the file ends, the rest is zeros.
                 why = f"it is cut off: it has {has} bytes, and its segments end at {read.end}"
                 self.lack(Missing(Lack.EXECUTABLE, entry.path, entry.path, why, sure))
             # Kernels, and musl, look at where segments are; glibc also at what they state.
