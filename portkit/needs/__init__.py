@@ -95,7 +95,7 @@ def _find_user(root: Root, walk: Start, spec: RunSpec) -> None:
         if not name or name.isdecimal() or walk.covered(path):
             continue
         rows = root.text(path, _PEOPLE_BYTES).splitlines()
-        if name not in {row.partition(":")[0] for row in rows}:
+        if name not in {row.strip().partition(":")[0] for row in rows}:
             walk.lack(Missing(Lack.USER, name, path, "", True))
 
 

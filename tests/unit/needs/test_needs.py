@@ -371,10 +371,21 @@ def test_the_user_of_a_service(needs: Image, user: str, lacks: list[str]) -> Non
     assert missing(found) == [("user", name) for name in lacks]
 
 
+def test_a_row_of_users_that_is_indented(needs: Image) -> None:
+    """Engines trim the rows before they read them (moby/sys/user, ParsePasswdFilter)."""
+    files = {"/app": elf(), "/etc/passwd": b" \tshop:x:5:5::/:\n"}
+    assert missing(needs(files, argv=("/app",), user="shop")) == []
+
+
 def test_a_program_that_is_cut_off(needs: Image) -> None:
     whole = elf(code=bytes(4096))
     assert missing(needs({"/app": whole}, argv=("/app",))) == []
-    found = needs({"/app": whole[:-2048]}, argv=("/app",))
+    end = len(whole) // 4096 * 4096  # of the last page that is whole
+    assert missing(needs({"/app": whole[: end + 1]}, argv=("/app",))) == [], "its rest is zeros"
+    empty = bytearray(elf(codes=(b"",)))
+    empty[64 + 56 + 8 : 64 + 56 + 16] = (1 << 20).to_bytes(8, "little")  # p_offset of the second
+    assert missing(needs({"/app": bytes(empty)}, argv=("/app",))) == [], "nothing is mapped of it"
+    found = needs({"/app": whole[:end]}, argv=("/app",))
     assert missing(found) == [("executable", "/app")]
     assert "it is cut off" in found.missing[0].details
 
