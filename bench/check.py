@@ -35,6 +35,7 @@ from portkit.store import Store
 NAME = "check"
 REPEAT = 5
 SECONDS, READING_S, READING_MIB = 3.0, 5.0, 256.0
+LINES = 5000  # of the state of a host: a small Debian with engines has some ten thousand files
 # Its image is named by its id, so that no check builds anything.
 _COMPOSE = """\
 services:
@@ -72,7 +73,9 @@ _NUMBER = re.compile(r"\d+")
 def state(name: str) -> frozenset[str]:
     """What is on a host, a line for each thing."""
     # A process or a session may end while find looks at its files: its exit code is no news.
-    return frozenset(hosts.on(name, f"{{ {_STATE} }} 2>/dev/null || true").splitlines())
+    lines = frozenset(hosts.on(name, f"{{ {_STATE} }} 2>/dev/null || true").splitlines())
+    assert len(lines) >= LINES, f"{len(lines)} lines are not the state of a host"
+    return lines
 
 
 def changed(before: frozenset[str], after: frozenset[str]) -> set[str]:
@@ -99,10 +102,9 @@ def reading(store: Store, digest: str) -> dict[str, float]:
     argv = [sys.executable, "-c", _READ, str(store.root), digest]
     told: dict[str, Any] = json.loads(process.run(argv, timeout=600).stdout)
     assert told["binaries"] > 1, "the program and its libraries"
-    return {
-        "s": told["seconds"],
-        "MiB": (harness.kib(told["status"], "VmHWM") or 0) / 1024,
-    }
+    peak = harness.kib(told["status"], "VmHWM")
+    assert peak, f"no peak memory in {told['status']!r}"
+    return {"s": told["seconds"], "MiB": peak / 1024}
 
 
 def checks(folder: Path, env: dict[str, str]) -> list[harness.Row]:
