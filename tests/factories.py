@@ -30,6 +30,7 @@ FACTS = Facts(
     cpus=2,
     memory_bytes=4 << 30,
     memory_available_bytes=3 << 30,
+    swap_bytes=0,
     store_free_bytes=10 << 30,
     python="3.11.2",
     docker_version="26.1",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from portkit.architecture import AMD64, TABLE
+from portkit.compat.room import beyond_memory
 from portkit.compat.rule import Found, UnknownFact
 from portkit.compat.versions import dotted, version
 from portkit.model import Facts, Severity
@@ -183,10 +184,14 @@ def firmware(case: DiskCase) -> Iterator[Found]:
 
 
 def memory(case: DiskCase) -> Iterator[Found]:
-    """A VM cannot have more memory than its host."""
+    """A VM cannot have more memory than its host has with its swap, and swaps where it has more
+    than the host has without."""
     wanted, has = case.machine.memory_bytes, case.facts.memory_bytes
     if wanted and has and wanted > has:
-        yield Found(f"the VM is to have {wanted} bytes of memory, and the host has {has}")
+        yield Found(
+            f"the VM is to have {wanted} bytes of memory, and the host has {has}",
+            severity=beyond_memory(wanted, case.facts),
+        )
     elif wanted and not has:
         raise UnknownFact("its memory")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portkit.compat.rule import Case, Found
-from portkit.model import Artifact, Blob, Facts, Form
+from portkit.model import Artifact, Blob, Facts, Form, Severity
 
 MAX_VOLUMES = 24  # virtio disks vdc to vdz: vda is the root, vdb the configuration
 # Two readings of one file system's free bytes, taken within a moment, differ by no more than that.
@@ -27,10 +27,20 @@ class Load:
 
 
 def guest_memory(case: Case) -> Iterator[Found]:
-    """A VM cannot have more memory than the host."""
+    """A VM cannot have more memory than the host has with its swap, and swaps where it has more
+    than the host has without."""
     need = case.app.machine.memory_bytes
     if need > case.facts.memory_bytes:
-        yield _too_much(need, case.facts)
+        yield replace(_too_much(need, case.facts), severity=beyond_memory(need, case.facts))
+
+
+def beyond_memory(need: int, facts: Facts) -> Severity:
+    """How bad it is that a VM is to have more memory than its host. Linux refuses QEMU what memory
+    and swap together do not have (vm.overcommit_memory of 0; mm/util.c)."""
+    if facts.swap_bytes is None:
+        return Severity.UNKNOWN
+    fits = need <= facts.memory_bytes + facts.swap_bytes
+    return Severity.WARNING if fits else Severity.ERROR
 
 
 def memory_limit(case: Case) -> Iterator[Found]:
@@ -54,7 +64,7 @@ def memory_free(case: Case) -> Iterator[Found]:
 def _too_much(need: int, facts: Facts) -> Found:
     return Found(
         f"the App asks for {need} bytes of memory, more than the host has",
-        (f"the host has {facts.memory_bytes} bytes",),
+        (f"the host has {facts.memory_bytes} bytes, and {facts.swap_bytes or 0} of swap",),
     )
 
 

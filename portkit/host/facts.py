@@ -128,6 +128,7 @@ class _Facts(BaseModel):
     guests: _Guests = Field(default_factory=_Guests)
     volumes: Annotated[list[_Word], FailFast()] = []
     emulators: Annotated[list[_Word], Field(max_length=100)] | None = None
+    swap_bytes: _Bytes | None = None
 
 
 def parse_facts(row: object) -> Facts:

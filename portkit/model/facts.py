@@ -165,6 +165,7 @@ class Facts:
     volumes: tuple[str, ...] = ()  # as networks
     # The architectures of guests for which QEMU's program is there; None where nobody looked.
     emulators: tuple[str, ...] | None = None
+    swap_bytes: int | None = None  # None where nobody looked
 
 
 def virtualises(facts: Facts, architecture: str) -> bool:

@@ -57,6 +57,7 @@ def gather(args: JsonObject, channel: Channel) -> JsonObject:
         "cpus": len(os.sched_getaffinity(0)),
         "memory_bytes": memory.get("MemTotal", 0),
         "memory_available_bytes": memory.get("MemAvailable", 0),
+        "swap_bytes": memory.get("SwapTotal"),
         "store_free_bytes": _free(store.ROOT),
         "python": sys.version.split()[0],
         "loop_s": loop_s(),

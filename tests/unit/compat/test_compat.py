@@ -95,6 +95,9 @@ def test_each_rule_of_the_disk() -> None:
     assert rules(kvm, Form.DISK) == {"error:tools"}
     assert rules(FACTS, Form.DISK) == {"warning:accelerator"}
     assert disk(machine=Machine(memory_bytes=8 << 30)) == {"error:memory"}
+    swaps = replace(FACTS, swap_bytes=8 << 30)
+    found = rules(swaps, Form.DISK, machine=Machine(memory_bytes=8 << 30))
+    assert found == {"warning:memory", "warning:accelerator"}
     assert disk(machine=Machine(memory_bytes=7 << 29)) == {"warning:memory-free"}
     assert disk(machine=Machine(firmware=Firmware.UEFI)) == {"error:firmware"}
     assert disk(ports=(Port(80),)) == {"error:port-low"}

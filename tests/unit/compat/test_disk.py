@@ -239,6 +239,9 @@ def test_the_bus_of_the_disk() -> None:
 def test_more_memory_than_the_host_has() -> None:
     assert rules(GOOD, HOST, None, "", Bus.VIRTIO, HOST.memory_bytes) == set()
     assert rules(GOOD, HOST, None, "", Bus.VIRTIO, HOST.memory_bytes + 1) == {"error:memory"}
+    for swap, wanted in ((1, "warning:memory"), (0, "error:memory"), (None, "unknown:memory")):
+        swaps = replace(HOST, swap_bytes=swap)
+        assert rules(GOOD, swaps, None, "", Bus.VIRTIO, HOST.memory_bytes + 1) == {wanted}
 
 
 ABSENT = ("/vmlinuz, which is not on the disk",)
