@@ -6,6 +6,7 @@ from xml.etree import ElementTree as etree
 import pytest
 
 from bench import (
+    check,
     compat_apps,
     compat_cells,
     compat_disks,
@@ -250,3 +251,9 @@ def test_phases_before_the_stop_are_no_part_of_the_downtime() -> None:
         "last sync": 0.0,
         "boot image": 1.0,
     }
+
+
+def test_a_host_whose_state_was_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check.hosts, "on", lambda name, script: "volume a\n" * check.LINES)
+    with pytest.raises(AssertionError, match="1 lines are not the state of a host"):
+        check.state("beta")
