@@ -38,10 +38,11 @@ static int number(const char *text, unsigned *value) {
     return 1;
 }
 
-/* The fields of a line of passwd(5) or group(5); how many there are. */
+/* The fields of a line of passwd(5) or group(5), which Docker trims first; how many there are. */
 static size_t split(char *line, char **fields, size_t most) {
     size_t count = 0;
-    line[strcspn(line, "\n")] = 0;
+    line += strspn(line, " \t");
+    line[strcspn(line, "\r\n")] = 0;
     while (count < most && line) fields[count++] = strsep(&line, ":");
     return count;
 }
