@@ -87,7 +87,7 @@ def test_signals_by_every_name() -> None:
 
 
 def test_too_much_is_refused() -> None:
-    with pytest.raises(AppError, match="too big"):
+    with pytest.raises(AppError, match="too large"):
         encode_config(spec(argv=("x" * (LIMIT + 1),)))
 
 
