@@ -156,7 +156,7 @@ def link_rate(target: Host, content: int, most_s: float = _TRIAL_S) -> float | N
 
     way = _trial(_most(content), send, most_s)
     # What a call takes beside is not the link's; but no link is without end.
-    return way.bytes / max(1e-6, way.seconds)
+    return way.bytes / max(1e-6, way.seconds) or None
 
 
 def _looked(

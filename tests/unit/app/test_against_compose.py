@@ -50,7 +50,7 @@ REFUSED_FOR = {
     },
     "tags other than `!reset`, `!override`": {"environment/tag-unknown": "a tag is not supported"},
     "a second document in the file": {"environment/two-documents": "a single document"},
-    "a name of a variable that is empty or contains a control character": {
+    "a variable name that is empty or contains a control character": {
         "environment/name-newline": "a name is empty, or holds",
         "environment/name-empty": "a name is empty, or holds",
         "envfile/name-missing": "this line is not KEY=VALUE",
@@ -60,8 +60,8 @@ REFUSED_FOR = {
         "envfile/word-behind-a-quote": "there is text after a closing quote",
     },
     "a `name` that compose would change": {"variables/name-changed": "name is not valid"},
-    "a `version` over 3": {"service/version-new": "does not support this version"},
-    "port 0 and everything that is not a port": {
+    "a `version` above 3": {"service/version-new": "does not support this version"},
+    "port 0 and everything else that is not a port": {
         "ports/host-zero": "not a port from 1 to 65535",
         "ports/long-published-word": "not a port from 1 to 65535",
         "ports/long-target-high": "not a port from 1 to 65535",
@@ -82,11 +82,11 @@ REFUSED_FOR = {
         "volumes/tmpfs-empty": "is not an absolute path",
         "volumes/tmpfs-relative": "is not an absolute path",
     },
-    "a mount over `/`, a folder of the system or an engine's socket": {
+    "a mount over `/`, a system folder or an engine's socket": {
         "volumes/root": "cannot be mounted on /",
         "volumes/bind-socket": "/var/run/docker.sock is an engine's socket",
     },
-    "a bind mount of what does not exist, where `create_host_path` is false": {
+    "a bind mount of a path that does not exist, if `create_host_path` is false": {
         "volumes/bind-long": "does not exist, and create_host_path is false",
     },
     "a config or secret whose file does not exist or which is external": {
@@ -100,7 +100,7 @@ REFUSED_FOR = {
         "service/build-home": "/home/me/x is not a folder",
         "service/build-other-home": "/home/me/nosuchuser/x is not a folder",
     },
-    "what the engine would refuse when it starts the container": {
+    "whatever the engine would refuse when it starts the container": {
         "service/capabilities-unknown": "'zork' is not a capability",
         "service/cpus-negative": "not a number of processors",
         "service/grace-negative": "not a duration",
@@ -113,7 +113,7 @@ REFUSED_FOR = {
         "service/ulimits-backwards": "higher than its hard limit",
         "service/ulimits-unknown": "not a resource limit of Linux",
     },
-    "a file without a service, and one whose service is a `provider`": {
+    "a file without any service, and a service that is a `provider`": {
         "service/no-services": "it contains no services",
         "service/provider": "starts something that is not a container",
     },
@@ -121,7 +121,7 @@ REFUSED_FOR = {
 REFUSED = {name: word for group in REFUSED_FOR.values() for name, word in group.items()}
 # Compose refuses the file; portkit reads it.
 ACCEPTED_FOR = {
-    "a plain whole number where text is wanted": {
+    "a plain whole number where a string is expected": {
         "environment/list-of-numbers",
         "service/command-number",
         "service/command-list-number",
@@ -132,9 +132,9 @@ ACCEPTED_FOR = {
         "service/version-number",
         "service/deploy-memory-number",
     },
-    "a service that extends one of an included file": {"projects/include-and-extends"},
+    "a service that extends a service of an included file": {"projects/include-and-extends"},
     "a group that is listed twice": {"service/groups-twice"},
-    "a volume that the top level does not declare": {
+    "a volume that is not declared at the top level": {
         "volumes/undeclared",
         "volumes/undeclared-long",
     },
@@ -142,12 +142,12 @@ ACCEPTED_FOR = {
 ACCEPTED = {name for group in ACCEPTED_FOR.values() for name in group}
 # Both read it; these fields are other ones.
 OTHERWISE_FOR: dict[str, dict[str, dict[str, Any]]] = {
-    "A port of sctp is left out": {"ports/sctp": {"ports": (Port(81, 81),)}},
+    "An sctp port is left out": {"ports/sctp": {"ports": (Port(81, 81),)}},
     "`USER:` means `USER`": {"service/user-open-group": {"user": "1000"}},
     "A volume with a name of one letter": {
         "volumes/letter": {"volumes": (Mount("volume", "/d", "v", read_only=True),)}
     },
-    "A last line of an env file without a value": {
+    "If the last line of an env file has no value": {
         "envfile/last-line-without-value": {"environment": {"GIVEN": "given"}}
     },
 }
