@@ -71,7 +71,7 @@ def test_a_queue_with_its_worker_and_a_migration(lab: Lab, store: Path, target: 
             "stop", "queue", "web", "--form", "disk", *there, store=store, check=False
         )
         assert refused.code != 0
-        assert b"the whole App" in refused.stderr
+        assert b"as a whole" in refused.stderr
         portkit("stop", "queue", "--form", "disk", *there, store=store)
         assert statuses(target, move, store) == {"image": "exited", "disk": "exited"}
     assert ours(lab, target) == before
