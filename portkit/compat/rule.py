@@ -23,7 +23,7 @@ from portkit.model import (
 )
 
 S = TypeVar("S")
-BOTH = frozenset(Form)
+BOTH, IMAGE, DISK = frozenset(Form), frozenset({Form.IMAGE}), frozenset({Form.DISK})
 
 
 # What no document says of a kind of host, because it is another one on each machine. A verdict by

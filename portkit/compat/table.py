@@ -8,15 +8,13 @@ from portkit.compat import host, owner, ports, process, programs, room
 from portkit.compat.owner import Lacking, Running
 from portkit.compat.ports import Pair
 from portkit.compat.room import Load
-from portkit.compat.rule import Case, Rule, Scope
+from portkit.compat.rule import DISK, IMAGE, Case, Rule, Scope
 from portkit.compat.table_of_disks import DISKS
 from portkit.compat.table_of_needs import NEEDS
 from portkit.compat.table_of_podman import PODMAN
 from portkit.errors import ConflictError, SpaceError
-from portkit.model import Form, Severity
+from portkit.model import Severity
 from portkit.model.project import TAKEN_REMEDY
-
-_IMAGE, _DISK = frozenset({Form.IMAGE}), frozenset({Form.DISK})
 
 # Judged of each App in each Form on each host.
 CASE_RULES: tuple[Rule[Case], ...] = (
@@ -26,14 +24,14 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.FORM,
         host.kit,
         remedy="Move the image.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "architecture",
         Severity.ERROR,
         Scope.HOST,
         programs.architecture,
-        forms=_IMAGE,
+        forms=IMAGE,
         source="OCI image-spec v1.1, config.md; Linux, admin-guide/binfmt-misc.rst (flag F)",
     ),
     Rule(
@@ -41,7 +39,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         host.emulator,
-        forms=_DISK,
+        forms=DISK,
         source="QEMU, System Emulation, Introduction; libvirt, formatcaps (guest, arch)",
     ),
     Rule(
@@ -51,7 +49,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         host.docker,
         remedy="Install docker.io on the host, or start it: systemctl start docker. For Podman: "
         "systemctl start podman.socket.",
-        forms=_IMAGE,
+        forms=IMAGE,
     ),
     Rule(
         "network-taken",
@@ -60,7 +58,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         host.network,
         remedy="Remove the App that it belongs to from the host (if that App has moved away: "
         "portkit forget ID --delete), or give this App another `name:`.",
-        forms=_IMAGE,
+        forms=IMAGE,
         error=ConflictError,
     ),
     Rule(
@@ -69,7 +67,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.HOST,
         host.volume,
         remedy=TAKEN_REMEDY,
-        forms=_IMAGE,
+        forms=IMAGE,
         error=ConflictError,
     ),
     Rule(
@@ -78,7 +76,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.HOST,
         host.libvirt,
         remedy="Install libvirt-daemon-system and qemu-system-x86 on the host.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "machine-type",
@@ -86,7 +84,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.HOST,
         host.machine_type,
         remedy="Install QEMU's machine types on the host (qemu-system-x86), or move the image.",
-        forms=_DISK,
+        forms=DISK,
         source="QEMU's list of machine types; kubevirt#2308",
     ),
     Rule(
@@ -96,7 +94,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         host.cpu_model,
         remedy="Name a model that works there (virsh domcapabilities lists them), or remove "
         "x-portkit.cpu_model.",
-        forms=_DISK,
+        forms=DISK,
         source="libvirt, formatdomaincaps.html (usable)",
     ),
     Rule(
@@ -106,7 +104,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         host.guests,
         remedy="Install portkit[disk] on this machine, and make sure that libvirt answers on the "
         "host.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "accelerator",
@@ -114,7 +112,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.HOST,
         host.accelerator,
         remedy="If speed matters, use a host with working KVM.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "memory",
@@ -122,7 +120,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.HOST,
         room.guest_memory,
         remedy="Ask for less memory with x-portkit.memory or mem_limit.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "memory-limit",
@@ -130,7 +128,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.HOST,
         room.memory_limit,
         remedy="Ask for less memory with mem_limit.",
-        forms=_IMAGE,
+        forms=IMAGE,
     ),
     Rule(
         "memory-free",
@@ -147,14 +145,14 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         remedy="Publish another port, or stop what uses this one on the host.",
         error=ConflictError,
     ),
-    Rule("port-low", Severity.ERROR, Scope.HOST, ports.low, forms=_DISK),
+    Rule("port-low", Severity.ERROR, Scope.HOST, ports.low, forms=DISK),
     Rule(
         "port-ipv6",
         Severity.ERROR,
         Scope.FORM,
         ports.ipv6,
         remedy="Publish on an IPv4 address, or move the image.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "privileged",
@@ -162,7 +160,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.FORM,
         process.privileged,
         remedy="Name only the capabilities that the app needs, with cap_add.",
-        forms=_IMAGE,
+        forms=IMAGE,
     ),
     Rule(
         "capabilities",
@@ -177,7 +175,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.FORM,
         room.volumes,
         remedy="Combine several folders in one volume, or move the image.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "tools",
@@ -185,7 +183,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.HOST,
         host.tools,
         remedy="Install qemu-utils and e2fsprogs on the host.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "firmware",
@@ -193,7 +191,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.HOST,
         host.firmware,
         remedy="Install ovmf on the host, or remove x-portkit.firmware.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "health",
@@ -208,7 +206,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.FORM,
         process.joined,
         remedy="If services must not reach each other, move the image.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "network-internal",
@@ -216,7 +214,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.FORM,
         process.internal,
         remedy="If they must not reach the outside, move the image.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "network-host",
@@ -224,7 +222,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.FORM,
         process.host_network,
         remedy="Publish the ports that must be reachable with `ports:`, or move the image.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "address-changed",
@@ -232,7 +230,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.FORM,
         process.fixed_addresses,
         remedy="Let the services find each other by their names.",
-        forms=_DISK,
+        forms=DISK,
     ),
     Rule(
         "engine-only",
@@ -240,7 +238,7 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         Scope.FORM,
         process.engine_only,
         remedy="Remove it if the app does not need it, or move the image.",
-        forms=_DISK,
+        forms=DISK,
     ),
     *NEEDS,
     *PODMAN,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 from portkit.compat import disk, disk_start
 from portkit.compat.disk import DiskCase
-from portkit.compat.rule import Found, Rule, Scope
+from portkit.compat.rule import DISK, Found, Rule, Scope
 from portkit.errors import IncompatibleError, PortkitError, SpaceError
-from portkit.model import Form, Severity
+from portkit.model import Severity
 
 _Look = Callable[[DiskCase], Iterable[Found]]
 
@@ -30,7 +30,7 @@ def _rule(
         scope,
         look,
         remedy=remedy,
-        forms=frozenset({Form.DISK}),
+        forms=DISK,
         source=source,
         error=error,
     )

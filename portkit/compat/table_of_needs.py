@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 from portkit.compat import asks, engine, stated
-from portkit.compat.rule import Case, Rule, Scope
+from portkit.compat.rule import IMAGE, Case, Rule, Scope
 from portkit.compat.table_of_programs import PROGRAMS
-from portkit.model import Form, Severity
-
-_IMAGE = frozenset({Form.IMAGE})
-
+from portkit.model import Severity
 
 _CONTAINERS: tuple[Rule[Case], ...] = (
     Rule(
@@ -21,7 +18,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         engine.clone3,
         remedy="Install Docker 20.10.10 or newer on the host, or a distribution package with its "
         "fix (clone3 answered with ENOSYS), or move the disk.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="moby#42680",
     ),
     Rule(
@@ -30,7 +27,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         engine.faccessat2,
         remedy="Install libseccomp 2.4.4 or newer on the host, or move the disk.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="runner-images#2531",
     ),
     Rule(
@@ -39,7 +36,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         engine.time64,
         remedy="Install libseccomp 2.4.2 or newer on the host, or move the disk.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="docker-alpine#150; gerbera#2485 (not for 64 bits)",
     ),
     Rule(
@@ -48,7 +45,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         engine.unknown_calls,
         remedy="Install a newer runc and libseccomp on the host, or move the disk.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="dangerzone#1201 (mseal); runc, changelog of 1.0.0-rc93",
     ),
     Rule(
@@ -57,7 +54,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         engine.io_uring,
         remedy="Give the service a seccomp profile that allows it, or move the disk.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="moby#46762",
     ),
     Rule(
@@ -75,7 +72,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         engine.iptables,
         remedy="Use iptables-nft in the image, or load ip_tables on the host if its kernel has it.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="gluetun#734 (RHEL 10)",
     ),
     Rule(
@@ -84,7 +81,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         engine.cgroup_v2,
         remedy="Move the disk, use a host with cgroup v1, or an image with a newer systemd.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="podman#6183; systemd, NEWS of 226",
     ),
     Rule(
@@ -93,7 +90,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         engine.cgroup_v1,
         remedy="Move the disk, or use a host with cgroup v2.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="systemd, NEWS of 258",
     ),
     Rule(
@@ -102,7 +99,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         engine.init_rights,
         remedy="Move the disk, in which it has a whole machine, or set `privileged: true`.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="systemd, docs/CONTAINER_INTERFACE.md",
     ),
     Rule(
@@ -111,7 +108,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         engine.java,
         remedy="Use Java 8u372, 11.0.16, 15 or newer, or set the heap size with -Xmx.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="corretto-11#320",
     ),
     Rule(
@@ -136,7 +133,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.FORM,
         engine.fuse,
         remedy="Give it the device and the right to mount: devices, cap_add: [SYS_ADMIN].",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="fuse(4)",
     ),
     Rule(
@@ -153,7 +150,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         engine.vsyscall,
         remedy="Boot the host with vsyscall=emulate, or move the disk.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="moby#34301",
     ),
     Rule(
@@ -163,7 +160,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         engine.attestations,
         remedy="If you need them, push the image to a registry and let the target pull it from "
         "there: an engine with the containerd image store keeps them.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="buildx#1714; BuildKit, docs/attestations/attestation-storage.md",
     ),
     Rule(
@@ -172,7 +169,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         engine.d_type,
         remedy="Put the engine's data folder on ext4, or on XFS that was made with ftype=1.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="docker/cli, docs/deprecated.md (overlay2 without d_type)",
     ),
 )
@@ -184,7 +181,7 @@ _ASKED: tuple[Rule[Case], ...] = (
         Scope.HOST,
         asks.devices,
         remedy="Load the kernel module of the device on the host, or remove the device.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="runc, libcontainer/devices",
     ),
     Rule(
@@ -192,7 +189,7 @@ _ASKED: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.FORM,
         asks.sysctls,
-        forms=_IMAGE,
+        forms=IMAGE,
         source="runc, libcontainer/configs/validate (sysctl)",
     ),
     Rule(
@@ -202,7 +199,7 @@ _ASKED: tuple[Rule[Case], ...] = (
         asks.ipv6,
         remedy="Switch IPv6 on: sysctl net.ipv6.conf.all.disable_ipv6=0. Or remove it from the "
         "compose file.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="Linux, networking/ip-sysctl.rst (disable_ipv6)",
     ),
     Rule(
@@ -219,7 +216,7 @@ _ASKED: tuple[Rule[Case], ...] = (
         Scope.HOST,
         asks.open_files,
         remedy="Set a lower ulimits.nofile, or raise fs.nr_open on the host.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="setrlimit(2), EPERM",
     ),
     Rule(
@@ -228,7 +225,7 @@ _ASKED: tuple[Rule[Case], ...] = (
         Scope.HOST,
         asks.low_port,
         remedy="Listen on a higher port in the container, or run as root.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="moby, release notes of 20.10 (net.ipv4.ip_unprivileged_port_start)",
     ),
     Rule(
@@ -238,7 +235,7 @@ _ASKED: tuple[Rule[Case], ...] = (
         asks.capabilities,
         remedy="Remove it from cap_add if the app does not need it, use a host that is not "
         "itself a container, or move the disk.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source='capabilities(7), bounding set; runc ("unable to apply caps")',
     ),
     Rule(
@@ -246,7 +243,7 @@ _ASKED: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         asks.rootless,
-        forms=_IMAGE,
+        forms=IMAGE,
         source="Podman, rootless.md; Docker, engine/security/rootless",
     ),
 )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from portkit.compat import podman
-from portkit.compat.rule import Case, Rule, Scope
-from portkit.model import Form, Severity
-
-_IMAGE = frozenset({Form.IMAGE})
+from portkit.compat.rule import IMAGE, Case, Rule, Scope
+from portkit.model import Severity
 
 PODMAN: tuple[Rule[Case], ...] = (
     Rule(
@@ -15,7 +13,7 @@ PODMAN: tuple[Rule[Case], ...] = (
         Scope.HOST,
         podman.limit,
         remedy="Remove ulimits.as and limit the memory instead (mem_limit), or move the disk.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="docker/go-units, ulimit.go; seen with Podman 5.4.2",
     ),
     Rule(
@@ -24,7 +22,7 @@ PODMAN: tuple[Rule[Case], ...] = (
         Scope.HOST,
         podman.log,
         remedy="Use json-file or journald, or remove logging.driver.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="podman-run(1), --log-driver; seen with Podman 5.4.2",
     ),
     Rule(
@@ -34,7 +32,7 @@ PODMAN: tuple[Rule[Case], ...] = (
         podman.links,
         remedy="Give the other service this name as an alias in the network: "
         "networks.NAME.aliases.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source='Podman 5.4.2 ("link is not supported")',
     ),
     Rule(
@@ -43,7 +41,7 @@ PODMAN: tuple[Rule[Case], ...] = (
         Scope.HOST,
         podman.rights,
         remedy="If the service needs them, run it as root, or use a host with Docker.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="capabilities(7), ambient set; podman-run(1), --cap-add; seen with Podman 5.4.2",
     ),
     Rule(
@@ -53,7 +51,7 @@ PODMAN: tuple[Rule[Case], ...] = (
         podman.health,
         remedy="Let something on the host run `podman healthcheck run`, or use a host with "
         "systemd.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="podman-healthcheck-run(1); seen with Podman 5.4.2",
     ),
     Rule(
@@ -63,7 +61,7 @@ PODMAN: tuple[Rule[Case], ...] = (
         podman.restart,
         remedy="Run on the host: systemctl enable podman-restart.service. If that starts only "
         "`always`, set restart: always.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source="podman-restart.service of Podman 5.4.2; podman#20418, podman#27619",
     ),
 )

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 from portkit.compat import programs
-from portkit.compat.rule import Case, Rule, Scope
-from portkit.model import Form, Severity
-
-_IMAGE = frozenset({Form.IMAGE})
+from portkit.compat.rule import IMAGE, Case, Rule, Scope
+from portkit.model import Severity
 
 SYSTEM: Rule[Case] = Rule(
     "system",
@@ -108,7 +106,7 @@ PROGRAMS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         programs.kernel,
         remedy="Move the disk, which has a kernel of its own, or use a host with a newer kernel.",
-        forms=_IMAGE,
+        forms=IMAGE,
         source='docker-homebridge#960; glibc, NT_GNU_ABI_TAG ("kernel too old")',
     ),
     Rule(
@@ -116,7 +114,7 @@ PROGRAMS: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         programs.page_size,
-        forms=_IMAGE,
+        forms=IMAGE,
         source="rauthy#1287; glibc, elf/dl-load.c (alignment of segments)",
     ),
 )
