@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from portkit import process
-from portkit.engines.domain_xml import instance_of
 from portkit.engines.libvirt import Libvirt
-from portkit.engines.live_pace import Pace
-from portkit.engines.live_xml import ARRIVED, LiveXml, confined_by, uuid_of
+from portkit.engines.live_xml import ARRIVED, confined_by, uuid_of
 from portkit.engines.patience import Late, Patient
 from portkit.errors import ConflictError, EngineError
 
 _LOOK_S = 0.25
-_ENDS_S = 60.0  # after it was told to; QEMU first answers what it is at
 # libvirt takes back what a client that is gone has left: the connections of both hosts have to end
 # first, which takes ssh a moment.
 _SETTLES_S = 30.0
@@ -36,18 +30,6 @@ class Condition:
     paused: bool = False
     left: bool = False
     arrived: bool = False
-
-
-@dataclass(frozen=True)
-class Moved:
-    """What a migration took. downtime_s: about how long the guest's processors stood still: as
-    libvirt says it, and until portkit had let them run. memory_bytes, disk_bytes: that were
-    sent."""
-
-    seconds: float
-    downtime_s: float
-    memory_bytes: int
-    disk_bytes: int
 
 
 class LibvirtLive(Libvirt):
@@ -173,6 +155,15 @@ class LibvirtLive(Libvirt):
             about = {key: text for key, text in self._about(found).items() if key != ARRIVED}
             self._mark(found, about)
 
+    def complete(self, came: Any) -> bool:
+        """Whether all of a guest is here that is on its way and is not to run by itself: its last
+        phase has ended. came: what the library calls a domain."""
+        libvirt = self._libvirt
+        with self._errors("look at the domain"):
+            state, reason = Patient(came).state()
+        # Until then the reason is the migration (libvirt 9.0 and 11.3, qemuMigrationDstFinish).
+        return bool(state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_USER)
+
     def begin(self, came: Any, about: dict[str, str]) -> None:
         """Let the guest run that has just come: as `mark_arrived` and `proceed`, in as few calls as
         can be, since nobody serves meanwhile. came: what the library calls a domain."""
@@ -218,142 +209,3 @@ class LibvirtLive(Libvirt):
         found = self._find(identity)
         with self._errors("let the domain go on"):
             found.resume()
-
-
-@dataclass(frozen=True)
-class Way:
-    """folder: of the sockets, on both hosts. disks: those that are copied. name: on the target."""
-
-    folder: str
-    disks: tuple[str, ...]
-    name: str
-    xml: LiveXml
-
-
-MEMORY, DISKS = "m", "d"  # sockets
-Told = Callable[[int, int], None]
-
-
-def migrate(source: LibvirtLive, target: LibvirtLive, identity: str, way: Way, told: Told) -> Moved:
-    """Move it. When this returns it runs on the target, and is off or paused at the source.
-
-    told: is called again and again with bytes sent, and with all that is known of. What it raises,
-    and Ctrl-C, ends the migration, and the guest goes on where libvirt says. EngineError where it
-    fails; which side runs is then to be asked.
-    """
-    found, libvirt = source.raw(identity), source.library
-    errors: list[BaseException] = []
-    came: list[Any] = []
-    about = instance_of(way.xml.kept) or {}
-    stood_s = 0.0
-
-    def run() -> None:
-        try:
-            words = _parameters(libvirt, way)
-            came.append(found.migrate3(target.raw_connection, words, _flags(libvirt)))
-        except BaseException as error:  # noqa: BLE001 - it is raised below
-            errors.append(error)
-
-    began = time.monotonic()
-    # daemon: a thread that never returns must not keep the program from ending.
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        _watch(thread, source, found, told)
-    except BaseException:
-        source.give_up(found)
-        thread.join(_ENDS_S)
-        raise
-    finally:
-        if came:  # also where it was to be ended, and that came too late: somebody has to serve
-            stood_s = _begin(source, target, found, came[0], about)
-    if errors:
-        with source.explained("move the VM live"):
-            raise errors[0]
-    last = _stats(source, found, completed=True)
-    return Moved(
-        seconds=round(time.monotonic() - began, 3),
-        downtime_s=round(last.get("downtime", 0) / 1000 + stood_s, 3),
-        memory_bytes=last.get("memory_processed", 0),
-        disk_bytes=last.get("disk_processed", 0),
-    )
-
-
-def _watch(thread: threading.Thread, source: LibvirtLive, found: Any, told: Told) -> None:
-    """Until the migration is over; EngineError where it gets nowhere."""
-    pace, began = Pace(), time.monotonic()
-    while True:
-        thread.join(_LOOK_S)
-        if not thread.is_alive():
-            return
-        stats = _stats(source, found)
-        pace = pace.after(time.monotonic() - began, stats)
-        if why := pace.stalled():
-            raise EngineError(
-                "the live migration of the VM does not finish",
-                details=f"{found.name()}: {why}",
-                resolution="The VM changes its memory or disks faster than the connection can "
-                "carry. Move it without --live: it is then stopped, and starts anew "
-                "on the target.",
-            )
-        told(stats.get("data_processed", 0), stats.get("data_total", 0))
-
-
-def _begin(
-    source: LibvirtLive, target: LibvirtLive, found: Any, came: Any, about: dict[str, str]
-) -> float:
-    """Let it run on the target, where it has come; the seconds that took."""
-    began = time.monotonic()
-    with process.uninterrupted():
-        _let_run(source, target, found, came, about)
-    return time.monotonic() - began
-
-
-def _let_run(
-    source: LibvirtLive, target: LibvirtLive, found: Any, came: Any, about: dict[str, str]
-) -> None:
-    with source.explained("look at the domain"):
-        (state, _) = Patient(found).state()
-    if state in (source.library.VIR_DOMAIN_RUNNING, source.library.VIR_DOMAIN_BLOCKED):
-        raise EngineError(
-            "libvirt reports that the VM has moved, but the VM runs at its source",
-            details=found.name(),
-            resolution="Run the same command again.",
-        )
-    target.begin(came, about)
-
-
-def _flags(libvirt: Any) -> int:
-    return int(
-        libvirt.VIR_MIGRATE_LIVE
-        # If the target let it run and its answer were lost, libvirt would let the source run, too.
-        | libvirt.VIR_MIGRATE_PAUSED
-        | libvirt.VIR_MIGRATE_PERSIST_DEST
-        | libvirt.VIR_MIGRATE_NON_SHARED_INC
-        # What the guest writes while the copy goes on is written to both: the copy ends.
-        | libvirt.VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES
-        | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
-        # A guest that changes its memory faster than the way takes it is slowed down.
-        | libvirt.VIR_MIGRATE_AUTO_CONVERGE
-    )
-
-
-def _parameters(libvirt: Any, way: Way) -> dict[str, object]:
-    return {
-        libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{way.folder}/{MEMORY}",
-        libvirt.VIR_MIGRATE_PARAM_DISKS_URI: f"unix://{way.folder}/{DISKS}",
-        libvirt.VIR_MIGRATE_PARAM_DEST_NAME: way.name,
-        libvirt.VIR_MIGRATE_PARAM_DEST_XML: way.xml.moving,
-        libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: way.xml.kept,
-        libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS: list(way.disks),
-    }
-
-
-def _stats(source: LibvirtLive, found: Any, *, completed: bool = False) -> dict[str, int]:
-    """What libvirt says of the job; nothing while there is none, or it is over."""
-    flags = source.library.VIR_DOMAIN_JOB_STATS_COMPLETED if completed else 0
-    try:
-        rows = Patient(found).jobStats(flags)
-    except (source.library.libvirtError, Late):
-        return {}
-    return {key: value for key, value in rows.items() if isinstance(value, int)}

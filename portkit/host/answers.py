@@ -103,6 +103,15 @@ class _Sockets(_Answer):
     folder: Annotated[str, Field(pattern=r"^/run/portkit/live/pk-[0-9a-f]{12}$")]
 
 
+class _Process(_Answer):
+    pid: _Bytes
+    started: _Bytes
+
+
+class _Ended(_Answer):
+    ended: bool
+
+
 class _Kernel(_Answer):
     release: _Word
     boot_id: _Word
@@ -284,6 +293,8 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "live.tell": _Answer,
     "live.begin": _Sockets,
     "live.hand": _Answer,
+    "live.process": _Process,
+    "live.ended": _Ended,
     "live.end": _Removed,
     "move.begin": _Begun,
     "move.end": _Removed,

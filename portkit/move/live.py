@@ -3,8 +3,8 @@
 libvirt's migration has three phases: the target prepares, the source copies, the target finishes.
 The guest's processors stand still at the source from the end of the copy. libvirt is told not to
 let them run on the target: if its answer were lost there, it would let them run at the source, too.
-portkit does it once libvirt has said that the guest is gone from the source, and writes down before
-that it may have run.
+portkit does it once all of the guest is there and the source's QEMU has ended, or libvirt has said
+that the guest is gone, and writes down before that it may have run.
 """
 
 from __future__ import annotations

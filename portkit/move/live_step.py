@@ -8,15 +8,8 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 
 from portkit import boot, health, process
-from portkit.engines.libvirt_live import (
-    DISKS,
-    MEMORY,
-    Condition,
-    LibvirtLive,
-    Moved,
-    Way,
-    migrate,
-)
+from portkit.engines.libvirt_live import Condition, LibvirtLive
+from portkit.engines.live_migration import DISKS, MEMORY, Moved, Way, migrate
 from portkit.engines.live_xml import disks_of_guest, for_target
 from portkit.errors import ConflictError, EngineError
 from portkit.host import Host
@@ -172,12 +165,14 @@ class MoveLive(FormStep):
         with ground.clock.phase("move live"), _sockets(source, ground.target, ends.move) as folder:
             way = Way(folder, disks_of_guest(here), name, xml)
             told = ground.clock.observer.bytes
+            qemu = source.remote.call("live.process", {"name": ends.source.raw(ends.vm).name()})
             moved = migrate(
                 ends.source,
                 ends.target,
                 ends.vm,
                 way,
                 lambda done, total: told("memory and disks", done, total or None),
+                lambda: bool(source.remote.call("live.ended", qemu)["ended"]),
             )
         _tell(source, ground.target, ends, said)
         ground.clock.observer.message(

@@ -71,6 +71,8 @@ VERBS = {
     "live.tell": live.tell,
     "live.begin": live.begin,
     "live.hand": live.hand,
+    "live.process": live.process,
+    "live.ended": live.ended,
     "live.end": live.end,
     "move.begin": moves.begin,
     "move.end": moves.end,

@@ -14,7 +14,6 @@ from typing import Any
 
 from portkit_cli.main import main
 
-from portkit.engines import libvirt_live
 from portkit.engines.libvirt_live import LibvirtLive
 
 # Of a call of libvirt's: its length with this, program, version, procedure, type (0: a call, 1: its
@@ -97,8 +96,8 @@ if __name__ == "__main__":
     mode = sys.argv.pop(1)
     sys.argv[0] = str(Path(sys.executable).with_name("portkit"))
     if mode == "killed":
-        engine: Any = libvirt_live
-        engine._let_run = lambda *_: os._exit(9)
+        engine: Any = LibvirtLive
+        engine.begin = lambda *_: os._exit(9)
     else:
         lose_answer()
     main()

@@ -98,3 +98,12 @@ def test_the_same_vm_is_there(engine: LibvirtLive) -> None:
     with pytest.raises(ConflictError, match="the same VM") as caught:
         engine.refuse_same(UUID)
     assert "without --live" in caught.value.resolution
+
+
+def test_all_of_a_guest_is_here_once_its_last_phase_has_ended(engine: LibvirtLive) -> None:
+    raw = engine.raw(ID)
+    assert not engine.complete(raw)  # it runs
+    raw.suspend()
+    assert engine.complete(raw)
+    raw.destroy()
+    assert not engine.complete(raw)
