@@ -16,7 +16,7 @@ from portkit.errors import ToolError
 from portkit.guest.boot_partition import BIOS_LOADER, UEFI_LOADER
 from portkit.guest.kit import cache_root
 from portkit.needs import inside
-from portkit.remote import aside_records
+from portkit.remote import aside_records, leases
 from portkit.text import printable
 
 
@@ -89,6 +89,7 @@ def examine() -> list[Check]:
         check_libguestfs(),
         check_kvm(),
         *check_set_aside(),
+        *check_markers(),
     ]
 
 
@@ -105,6 +106,16 @@ def check_set_aside() -> list[Check]:
             f"{Path(path).stem}",
         )
         for path in aside_records.unreadable()
+    ]
+
+
+def check_markers() -> list[Check]:
+    """Of this machine as a host of Moves: the markers that cannot be read. None where all can."""
+    return [
+        Check(
+            "marker of a Move", False, False, f"{error.details} ({error.brief})", error.resolution
+        )
+        for error in leases.unreadable().values()
     ]
 
 

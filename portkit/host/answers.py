@@ -171,6 +171,7 @@ class _Moved(_Answer):
 
 class _Begun(_Answer):
     brought: Annotated[list[_Digest], FailFast()]
+    unreadable: Annotated[list[_Word], FailFast()]
 
 
 class _Marker(_Answer):

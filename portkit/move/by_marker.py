@@ -76,7 +76,7 @@ def rollback_on(
     if the host has no marker of that Move. Raises ConflictError while the Move is running.
     """
     observer = observer or NullObserver()
-    markers = host.remote.call("move.list", {})["moves"]
+    markers = host.remote.call("move.list", {"id": identity})["moves"]
     found = next((marker for marker in markers if marker["id"] == identity), None)
     if found is None:
         return False

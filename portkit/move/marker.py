@@ -24,6 +24,12 @@ def mark(ground: Ground, role: str, host: Host, more: Sequence[str] = ()) -> lis
     more: digests that it needs and no step has recorded yet."""
     call = ("move.begin", _about(ground, role, more))
     answer = host.remote.call(*call)
+    if not ground.results.result("reserve"):
+        for path in answer["unreadable"]:
+            ground.clock.observer.message(
+                f"{host.name}: {path} cannot be read: until it is elsewhere, that Move cannot end, "
+                "and what other Moves bring to the host's Store stays there"
+            )
     # Repeated whenever the connection is made anew: the lock belongs to a process on the host,
     # which ended with the old one.
     others = (each for each in host.remote.standing if not _marks(each, role))

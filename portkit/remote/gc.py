@@ -39,9 +39,11 @@ def collect(args: JsonObject, channel: Channel) -> JsonObject:
     """Remove what nothing needs, or say what it is.
 
     args: dry_run; all (also what is younger than an hour); domains (see `remains.find`).
+    HostError when the marker of a Move cannot be read: what that one needs is not known.
     Answers rows of kind (blob, base, part, tmp; instance, volume, network, image of `remains`),
     name and bytes on disk, their sums, and how many other connections are at work.
     """
+    leases.require_readable()
     others = _others()
     limit = _STALE_S if others else 0.0 if args["all"] else _YOUNG_S
     opened = _opened()
@@ -107,7 +109,10 @@ def _candidates(blobs: bool) -> Iterator[Tuple[str, Path]]:
             yield "tmp", path
     if not blobs:
         return
-    needed = of_instances() | leases.needed()
+    needed = leases.needed()
+    if needed is None:  # a marker was damaged since `collect` looked
+        return
+    needed |= of_instances()
     for path in _entries(instances.ROOT / "base"):
         if path.name[:64] not in needed:
             yield "base", path

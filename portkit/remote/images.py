@@ -174,6 +174,10 @@ def untag(reference: object, move: Optional[str] = None, same_as: Optional[str] 
         for marker in leases.markers():
             if name in marker["hold"].split() and marker["id"] != move:
                 return False
+        # The name by which a Move holds an image ends with the Move's id.
+        ends = tuple("-" + each[len("pk-") :] for each in leases.unreadable() if each != move)
+        if name.startswith(labels.HELD) and name.endswith(ends):
+            return False
     if same_as and not _same(name, same_as):
         return False
     try:

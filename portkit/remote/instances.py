@@ -17,7 +17,7 @@ import resource
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Iterable, List, Set, Tuple
+from typing import Iterable, List, Optional, Set, Tuple
 
 from portkit.remote import facts, leases, mounts, store, volume_disk
 from portkit.remote.channel import Channel
@@ -258,8 +258,11 @@ def configure(args: JsonObject, channel: Channel) -> JsonObject:
     return {}
 
 
-def drop_unused_bases(needed: Set[str]) -> None:
-    """Remove the bases that no Instance stands on, but for those (hex digests) that are needed."""
+def drop_unused_bases(needed: Optional[Set[str]]) -> None:
+    """Remove the bases that no Instance stands on, but for those (hex digests) that are needed;
+    none of them where that is not known."""
+    if needed is None:
+        return
     used = {mark.read_text() for mark in ROOT.glob("pk-*/base")}
     for path in (ROOT / "base").glob("*.raw"):
         if path.name not in used and path.name[: -len(".raw")] not in needed:
@@ -298,7 +301,8 @@ def discard(identity: str) -> bool:
         with leases.locked():
             needed = leases.needed()  # of its own Move as well, while that is at work
             drop_unused_bases(needed)
-            for name in kit - kits(ROOT.glob("pk-*")) - needed:
+            unused = set() if needed is None else kit - kits(ROOT.glob("pk-*")) - needed
+            for name in unused:
                 store.path_of("sha256:" + name).unlink(missing_ok=True)
     return existed
 

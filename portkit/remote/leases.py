@@ -6,6 +6,10 @@ ROOT/pk-ID.room    room on the disk for its way back: an engine writes when it r
 
 A blob that a Move has brought is removed with it, unless something else needs the blob by then:
 another Move takes over what it is left, as if it had brought it itself.
+
+A marker that cannot be read holds up its own Move, and what must know whose it is: the stop of an
+App on this host, the replacement of a volume's data, and gc. Until it is gone, nothing is removed
+from the Store, as that Move may need it.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import re
 import secrets
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, TypedDict
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, TypedDict, Union
 
 from portkit.remote import store
 from portkit.wire import strict_json
@@ -101,13 +105,15 @@ def read(identity: str) -> Optional[Marker]:
         }
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError, RemoteError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RemoteError) as error:
         raise RemoteError(
             "HostError",
             "the marker of a Move on the host cannot be read",
             "%s: %s" % (path, type(error).__name__),
-            "Check what is in that file. If you delete it, portkit forgets what that Move left "
-            "there.",
+            "Look at that file and move it to another folder. Then end the Move on the machine "
+            "where it was started: portkit resume %s, or portkit rollback %s. Do not start another "
+            "Move of its App before that. If that machine is gone, `portkit ps` and `portkit gc` "
+            "list what the Move left on this host." % (identity, identity),
         ) from error
 
 
@@ -168,21 +174,57 @@ def give_room(identity: object) -> None:
         return
 
 
+def _found() -> Iterator[Tuple[str, Union[Marker, RemoteError]]]:
+    for path in sorted(ROOT.glob("pk-*.json")):
+        identity = path.name[: -len(".json")]
+        if not is_id(identity):  # portkit did not write it
+            continue
+        try:
+            marker = read(identity)
+        except RemoteError as error:
+            yield identity, error
+        else:
+            if marker is not None:
+                yield identity, marker
+
+
 def markers() -> List[Marker]:
-    """The marker of every Move that is at work here or was left unfinished."""
-    found = (read(path.name[: -len(".json")]) for path in sorted(ROOT.glob("pk-*.json")))
-    return [marker for marker in found if marker is not None]
+    """The marker of every Move that is at work here or was left unfinished, as far as they can be
+    read; see `unreadable`."""
+    return [each for _, each in _found() if not isinstance(each, RemoteError)]
 
 
-def needed(beside: str = "") -> Set[str]:
-    """Hex digests that Moves need, but for the one called `beside`."""
-    return {name for marker in markers() if marker["id"] != beside for name in marker["needs"]}
+def unreadable() -> Dict[str, RemoteError]:
+    """The Moves whose markers cannot be read, with the error that says so of each."""
+    return {identity: each for identity, each in _found() if isinstance(each, RemoteError)}
+
+
+def require_readable(beside: str = "") -> None:
+    """HostError when the marker of a Move cannot be read, but for the one called `beside`: it may
+    be of the very App, volume or blob that is asked about."""
+    for identity, error in unreadable().items():
+        if identity != beside:
+            raise error
+
+
+def needed(beside: str = "") -> Optional[Set[str]]:
+    """Hex digests that Moves need, but for the one called `beside`. None where that cannot be told:
+    all that is here may be needed."""
+    found: Set[str] = set()
+    for identity, each in _found():
+        if identity == beside:
+            continue
+        if isinstance(each, RemoteError):
+            return None
+        found.update(each["needs"])
+    return found
 
 
 def hand_over(identity: str, names: Iterable[str]) -> Set[str]:
     """A Move gives up blobs: those (hex) that no other Move needs and that may go.
 
-    What another one needs counts as brought by it as well from now on. Hold the lock.
+    What another one needs counts as brought by it as well from now on. Where the marker of another
+    one cannot be read, none may go. Hold the lock.
     """
     free = set(names)
     for marker in markers():
@@ -191,4 +233,4 @@ def hand_over(identity: str, names: Iterable[str]) -> Set[str]:
             marker["brought"] = sorted(set(marker["brought"]) | wanted)
             write(marker)
             free -= wanted
-    return free
+    return set() if set(unreadable()) - {identity} else free

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Optional
 
-from portkit.remote import facts, gc, instances, leases, receive, staging, store, vm_disks
+from portkit.remote import gc, instances, leases, receive, rivals, staging, store, vm_disks
 from portkit.remote.channel import Channel
 from portkit.wire import processes, strict_json
 from portkit.wire.frames import RemoteError
@@ -43,7 +43,8 @@ def begin(args: JsonObject, channel: Channel) -> JsonObject:
     hold (the name that will hold its image, or ""), brought (only where the Move has begun before:
     what was answered then, as its marker may be gone). Beginning again is fine: a new connection of
     the same Move takes the lock over from one that broke.
-    Answers the digests that the Move will have brought.
+    Answers the digests that the Move will have brought, and the files of other Moves' markers that
+    cannot be read: such a Move holds up this one only where it may be of the same App.
     """
     app, role, identity = _app(args), str(args["role"]), args["id"]
     if role not in ("source", "target"):
@@ -61,7 +62,10 @@ def begin(args: JsonObject, channel: Channel) -> JsonObject:
         if not held:
             _let_go(app)
         raise
-    return {"brought": sorted("sha256:" + name for name in marker["brought"])}
+    return {
+        "brought": sorted("sha256:" + name for name in marker["brought"]),
+        "unreadable": [str(leases.path_of(each)) for each in leases.unreadable()],
+    }
 
 
 def _app(args: JsonObject) -> str:
@@ -79,11 +83,12 @@ def _mark(
     identity = args["id"]
     old = leases.read(identity)
     ports = leases.ports_of(args["ports"])
-    _alone(app, identity, ports)
-    _alone_with(identity, about)
+    if old is None:
+        rivals.require_known(identity, role, about)
+    rivals.require_alone(app, identity, ports, about)
     before = [store.path_of(digest).name for digest in args.get("brought") or ()]
     if old is None and args.get("brought") is None:  # later its own Instance may listen
-        _free(ports)
+        rivals.require_free(ports)
     absent = [name for name in needs if store.find("sha256:" + name) is None]
     marker: leases.Marker = {
         "id": identity,
@@ -140,7 +145,12 @@ def _drop(identity: str, names: Iterable[str]) -> None:
 
 
 def listing(args: JsonObject, channel: Channel) -> JsonObject:
-    """Every marker, and whether its Move is at work now."""
+    """Every marker, and whether its Move is at work now; those that cannot be read are left out.
+
+    args: id (HostError when the marker of that Move cannot be read), or nothing.
+    """
+    if "id" in args:
+        leases.read(args["id"])
     rows = []
     with leases.locked():
         for marker in leases.markers():
@@ -169,7 +179,7 @@ def remove(args: JsonObject, channel: Channel) -> JsonObject:
         _drop(identity, [store.path_of(digest).name for digest in args["digests"]])
         needed = leases.needed(beside=identity)
         for digest in args.get("parts", ()):
-            if store.path_of(digest).name not in needed:
+            if needed is not None and store.path_of(digest).name not in needed:
                 receive.forget(digest)
     return {}
 
@@ -308,91 +318,12 @@ def _stop(holder: JsonObject, number: int) -> None:
         os.kill(pid, number)
 
 
-# ---------------------------------------------------------------- others
-
-
 def _busy(app: str, holder: JsonObject) -> RemoteError:
     identity = str(holder.get("id", "unknown"))[:20]
     marker = leases.read(identity) if leases.is_id(identity) else None
     return RemoteError(
         "ConflictError",
         "another Move of %s is running" % app,
-        _described(marker) if marker else "Move %s" % identity,
+        rivals.described(marker) if marker else "Move %s" % identity,
         "Wait until it has ended. `portkit moves` shows it on the machine where it was started.",
     )
-
-
-def _described(marker: leases.Marker) -> str:
-    about = marker["about"]
-    return "Move %s of %s, %s -> %s, started %s by %s" % (
-        marker["id"],
-        marker["app"],
-        about.get("source", "?"),
-        about.get("target", "?"),
-        about.get("started", "?"),
-        about.get("holder", "?"),
-    )
-
-
-def _alone(app: str, identity: str, ports: List[leases.Port]) -> None:
-    """ConflictError when another Move of the App was left unfinished, or one has a port."""
-    for marker in leases.markers():
-        if marker["id"] == identity:
-            continue
-        if marker["app"] == app:
-            raise RemoteError(
-                "ConflictError",
-                "an earlier Move of %s is unfinished" % app,
-                _described(marker),
-                "On the machine where it was started, run `portkit resume %s` or `portkit "
-                "rollback %s`. On another machine, run `portkit rollback %s --on` this host."
-                % ((marker["id"],) * 3),
-            )
-        shared = [mine for mine in ports for other in marker["ports"] if _overlap(mine, other)]
-        if shared:
-            raise RemoteError(
-                "ConflictError",
-                "port %d is reserved by another Move" % shared[0][1],
-                _described(marker),
-                "Wait until it has ended, or publish another port.",
-            )
-
-
-def _alone_with(identity: str, about: Dict[str, str]) -> None:
-    """ConflictError when another Move stops one of the same containers: by its project, and by
-    itself, an App has two names."""
-    mine = _containers(about)
-    for marker in leases.markers():
-        if marker["id"] != identity and mine & _containers(marker["about"]):
-            raise RemoteError(
-                "ConflictError",
-                "another Move of the same containers is running or unfinished",
-                _described(marker),
-                "End that one first. `portkit moves` shows it on the machine where it was started.",
-            )
-
-
-def _containers(about: Dict[str, str]) -> "set[str]":
-    """The ids of what a Move stops here."""
-    return {text.partition(" ")[0] for name, text in about.items() if name.startswith("container ")}
-
-
-def _free(ports: List[leases.Port]) -> None:
-    """ConflictError when something listens at a port, though nothing did when it was checked."""
-    for port in ports:
-        for address, number in facts.listening(port[2]) if port[2] in ("tcp", "udp") else ():
-            if _overlap(port, (address, number, port[2])):
-                raise RemoteError(
-                    "ConflictError",
-                    "port %d is already in use on the target" % number,
-                    "%s listens on %s:%d" % (port[2], address, number),
-                    "Stop what listens there, or publish another port.",
-                )
-
-
-def _overlap(mine: leases.Port, other: leases.Port) -> bool:
-    """Whether two published ports cannot be had at once; "" and the unspecified addresses are all
-    addresses."""
-    every = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
-    alike = mine[0] == other[0] or mine[0] in every or other[0] in every
-    return bool(alike and mine[1:] == other[1:])

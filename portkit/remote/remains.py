@@ -40,7 +40,7 @@ def find(domains: Optional[Sequence[str]]) -> List[JsonObject]:
     """What is left here; nothing of an engine that does not answer."""
     # A Move that has a marker is at work, or waits for a resume or a rollback, which need what it
     # has here.
-    marked = {marker["id"] for marker in leases.markers()}
+    marked = {marker["id"] for marker in leases.markers()} | set(leases.unreadable())
     rows = [] if domains is None else list(_folders(set(domains)))
     try:
         rows += _of_engine() if engine.info() is not None else []

@@ -158,6 +158,8 @@ def _require_free(
     its way into what is there now. Also where it is to start on one that would be set aside."""
     replaced = {row["path"]: row["name"] for row in rows}
     wanted = {**replaced, **{str(each["path"]): str(each["name"]) for each in keeps}}
+    if wanted:
+        leases.require_readable(beside=identity)
     for marker in leases.markers():
         if marker["id"] == identity:
             continue

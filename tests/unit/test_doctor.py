@@ -151,6 +151,19 @@ def test_no_device_is_no_kvm(tmp_path: Path) -> None:
     assert not doctor.check_kvm(tmp_path / "kvm").ok
 
 
+def test_a_marker_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "ROOT", tmp_path)
+    assert doctor.check_markers() == []
+    (tmp_path / "pk-ba9876543210.json").write_text("{")
+    (found,) = doctor.check_markers()
+    assert not found.ok
+    assert not found.needed
+    assert str(tmp_path / "pk-ba9876543210.json") in found.found
+    assert "portkit resume pk-ba9876543210" in found.fix
+
+
 def test_a_record_of_volumes_that_cannot_be_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,10 +32,12 @@ class Host:
         self.remote = self
         self.standing: list[tuple[str, dict[str, Any]]] = []
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.unreadable: list[str] = []
 
     def call(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
         self.calls.append((verb, args))
-        return {"brought": sorted({*args.get("needs", ()), *(args.get("brought") or ())})}
+        brought = sorted({*args.get("needs", ()), *(args.get("brought") or ())})
+        return {"brought": brought, "unreadable": self.unreadable}
 
 
 class Record:
@@ -159,6 +161,18 @@ def test_the_marker_grows_by_the_disk_before_it_travels(lot: Lot) -> None:
     assert standing[1]["about"] == lot.new.calls[0][1]["about"]
     assert set(lot.record.result("transfer disk")["brought"]) == {*image, *lot.disk}
     assert [verb for verb, _ in lot.old.calls] == ["move.begin"], "the source needs no more"
+
+
+def test_a_marker_that_cannot_be_read_is_told_once(
+    lot: Lot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lot.new.unreadable = ["/moves/pk-ba9876543210.json"]
+    told: list[str] = []
+    monkeypatch.setattr(NullObserver, "message", lambda _, text: told.append(text))
+    lot.do("reserve", "package disk")
+    lot.begin("transfer disk")
+    (text,) = told
+    assert "new: /moves/pk-ba9876543210.json cannot be read" in text
 
 
 def test_who_goes_on_marks_all_of_it(lot: Lot) -> None:

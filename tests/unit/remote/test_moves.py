@@ -261,14 +261,58 @@ def test_what_an_instance_needs_stays(connect: Connect, near: Store, tmp_path: P
     assert one.store.has(blob.digest)
 
 
+TORN = "marker of a Move on the host cannot be read"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"id": "pk-bbbbbbbbbbbb"}'])
-def test_a_torn_marker_is_told(connect: Connect, tmp_path: Path, text: str) -> None:
+def test_a_torn_marker_holds_up_its_own_move_alone(
+    connect: Connect, tmp_path: Path, near: Store, text: str
+) -> None:
+    torn = tmp_path / "far-moves" / f"{B}.json"
+    torn.parent.mkdir()
+    torn.write_text(text)
+    one, other = connect(), connect()
+    row = {"id": A, "app": "shop", "role": "target", "about": {}, "needs": [], "ports": []}
+    assert one.remote.call("move.begin", row)["unreadable"] == [str(torn)]
+    blob = send(one, near, b"a disk")
+    one.remote.call("store.remove", {"digests": [blob.digest], "parts": [blob.digest], "move": A})
+    assert one.store.has(blob.digest), "the other one may need it"
+    assert markers(one) == {A: True}
+    for call in (
+        lambda: begin(other, B, "blog"),
+        lambda: end(other, B, "blog"),
+        lambda: other.remote.call("move.list", {"id": B}),
+    ):
+        with pytest.raises(PortkitError, match=TORN) as caught:
+            call()
+        assert str(torn) in caught.value.details
+        assert f"portkit resume {B}" in caught.value.resolution
+    end(one, A)
+    assert markers(one) == {}
+
+
+@pytest.mark.parametrize("what", ["container 0", "domain"])
+def test_beside_a_torn_marker_no_app_is_stopped(
+    connect: Connect, tmp_path: Path, what: str
+) -> None:
+    """It may be of the same App, and its way back would start that."""
+    begun, other = connect(), connect()
+    about = {what: "a" * 64}
+    begin(begun, A, role="source", about=about)
+    (tmp_path / "far-moves" / f"{B}.json").write_text("{")
+    begin(begun, A, role="source", about=about)
+    with pytest.raises(PortkitError, match=TORN):
+        begin(other, "pk-" + "c" * 12, "blog", role="source", about=about)
+    begin(other, "pk-" + "c" * 12, "blog", role="source")
+    assert markers(other) == {A: True, "pk-" + "c" * 12: True}
+
+
+def test_what_is_no_marker_is_nobodys(connect: Connect, tmp_path: Path) -> None:
     one = connect()
     begin(one, A)
-    (tmp_path / "far-moves" / f"{B}.json").write_text(text)
-    with pytest.raises(PortkitError, match="marker of a Move on the host cannot be read") as caught:
-        begin(one, A)
-    assert B in caught.value.details
+    (tmp_path / "far-moves" / "pk-notes.json").write_text("{")
+    begin(one, A)
+    assert markers(one) == {A: True}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from portkit.remote import engine, gc, instances, leases, remains
+from portkit.remote import engine, gc, images, instances, leases, remains
 from portkit.store import Store
+from portkit.wire.frames import RemoteError
 from tests.unit.fake_engine import FakeEngine, fake_engine
 
 LEFT, RUNS, MOVES = "pk-0123456789ab", "pk-111111111111", "pk-222222222222"
@@ -58,6 +59,15 @@ def host(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
             f"DELETE /images/{tags[0]}": (200, []),
         }
         yield made
+
+
+def test_a_torn_marker_keeps_what_its_move_has(host: FakeEngine) -> None:
+    (leases.ROOT / f"{MOVES}.json").write_text("{")
+    assert {row["id"] for row in remains.listing({"domains": [RUNS]}, None)["remains"]} == {LEFT}
+    assert not images.untag(f"{HELD}-{MOVES[3:]}")
+    with pytest.raises(RemoteError, match="marker of a Move on the host cannot be read"):
+        gc.collect({"dry_run": False, "all": True, "domains": [RUNS]}, None)
+    assert images.untag(f"{HELD}-{LEFT[3:]}")
 
 
 def kinds(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
