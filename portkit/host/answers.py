@@ -116,6 +116,7 @@ class _Kernel(_Answer):
     release: _Word
     boot_id: _Word
     since: _Word
+    engine_since: _Word
     namespaces: Annotated[dict[_Word, _Word], BeforeValidator(_few)]
 
 

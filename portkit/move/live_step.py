@@ -130,7 +130,7 @@ class MoveLive(FormStep):
     def do(self) -> JsonObject:
         ground = self.ground
         moved: Moved | None = None
-        since = up_since(ground.target)
+        since = up_since(ground.target, self.form)
         with both(ground) as ends:
             if ends.side() is Side.SOURCE:
                 ends.only(Side.SOURCE)

@@ -22,7 +22,7 @@ from portkit.wire.json_types import JsonObject
 _LOOK_S = 0.5  # whether somebody has told the Move to go on; each look reads the journal
 # Between two passes while a Move waits: a pass reads every entry of every volume.
 _LEAST_S, _TIMES = 5.0, 4.0
-# Between two looks at an App that waits to be kept: whether its host was restarted.
+# Between two looks at an App that waits to be kept: whether a restart has ended it.
 _CONFIRM_S = 15.0
 
 
@@ -63,7 +63,8 @@ def _would_cost(known: Foreseen | None, last_s: float) -> str:
 
 class Confirm(FormStep):
     """Waits until it is told that the target is to keep the App, which runs there already, and
-    starts it again where its host was restarted meanwhile: nobody would serve until then."""
+    starts it again where its host or its engine was restarted meanwhile: nobody would serve until
+    then."""
 
     def do(self) -> JsonObject:
         ground = self.ground
@@ -96,18 +97,19 @@ def _not_known(ground: Ground, error: PortkitError) -> str:
 @dataclass
 class _Kept:
     """The App on the target, until the Move is told to keep it there. since: the start of its host
-    in which it was last seen running."""
+    and its engine in which it was last seen running."""
 
     ground: Ground
     form: Form
     since: str | None
 
     def look(self) -> str:
-        """Start it again where its host was restarted. What there is to report, "" while all is
-        well: what has ended in another way is not started, as somebody may have stopped it."""
+        """Start it again where its host or its engine was restarted. What there is to report, ""
+        while all is well: what has ended in another way is not started, as somebody may have
+        stopped it."""
         ground, move = self.ground, self.ground.plan.move
-        # First: a host that is restarted right after it is seen to be another one the next time.
-        since = up_since(ground.target)
+        # First: what is restarted right after it is seen to be another start the next time.
+        since = up_since(ground.target, self.form)
         with boot.runner(ground.target, self.form) as runner:
             life = runner.life(move)
             if life.stuck:

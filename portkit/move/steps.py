@@ -97,7 +97,7 @@ class Start(FormStep):
             require_unused(ground)
             watch = watch_over(ground, self.form, runner, way)
             # Not behind the start: the Move would be rolled back if the answer were lost.
-            since = None if plan.live is None else up_since(ground.target)
+            since = None if plan.live is None else up_since(ground.target, self.form)
             for number in range(1, plan.repeat + 1):
                 counted = f" {number}" if number > 1 else ""
                 with ground.clock.phase(f"boot {self.form}{counted}"):

@@ -24,10 +24,12 @@ def up_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
         watch.settle()
 
 
-def up_since(host: Host) -> str:
-    """What tells one start of a host from the next."""
+def up_since(host: Host, form: Form) -> str:
+    """What tells one start of a host from the next, and of the engine that takes its containers
+    with it when it ends. libvirt's daemon leaves its guests alone."""
     row = host.remote.call("kernel.identity", {})
-    return f"{row['boot_id']} {row['since']}"
+    engine = f" {row['engine_since']}" if form is Form.IMAGE else ""
+    return f"{row['boot_id']} {row['since']}{engine}"
 
 
 def watch_over(ground: Ground, form: Form, runner: boot.Runner, way: health.Way) -> watching.Watch:

@@ -4,8 +4,12 @@ What is on disks is private under any umask (60)."""
 
 import re
 import secrets
+import signal
 import stat
+import subprocess  # noqa: TID251 - the type of what process.popen returns
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +57,14 @@ OPEN_TO_OTHERS = (
 
 
 @dataclass
+class Begun:
+    """A command that runs, and the file of what it prints."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+@dataclass
 class Person:
     """Types commands, with a lax umask and with everything on the terminal; each is watched."""
 
@@ -61,17 +73,31 @@ class Person:
 
     def portkit(self, *words: str, code: int = 0) -> bytes:
         """All that the command has printed; the watched words are not in it."""
+        with self.begun(*words, code=code) as begun:
+            pass
+        return begun.log.read_bytes()
+
+    @contextmanager
+    def begun(self, *words: str, code: int = 0) -> Iterator[Begun]:
+        """The command runs within, and is waited for at the end."""
         env = told(self.folder / "store") | {"PORTKIT_STATE": str(self.folder / "state")}
         argv = ["sh", "-c", 'umask 0; exec "$@"', "sh", str(PORTKIT), "--debug", *words]
-        log = self.folder / "log"
+        log = self.folder / f"log-{secrets.token_hex(4)}"
         with log.open("wb") as out, process.popen(argv, env=env, stdout=out, stderr=out) as running:
+            yield Begun(running, log)
             while process.wait(running, 0.3) is None:
                 self.watched.look()
-            assert running.returncode == code, log.read_text()[-3000:]
-        text = log.read_bytes()
-        if self.watched.tells(text):
+        assert running.returncode == code, log.read_text()[-3000:]
+        if self.watched.tells(log.read_bytes()):
             self.watched.found.add(f"what portkit {words[0]} printed")
-        return text
+
+    def heard(self, begun: Begun, words: bytes) -> None:
+        """The command has printed these words."""
+        deadline = time.monotonic() + 300
+        while words not in begun.log.read_bytes():
+            assert time.monotonic() < deadline, begun.log.read_text()[-3000:]
+            self.watched.look()
+            time.sleep(0.3)
 
     def newest(self) -> str:
         """The id of the Move that was made last."""
@@ -161,3 +187,32 @@ def test_nothing_shows_a_secret_of_what_runs(
     person.portkit("rollback", move, "--discard-writes")
     person.portkit(*MOVES)
     person.portkit("gc", "--on", "lab:beta", "--dry-run")
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("form", ["image", "disk"])
+def test_nothing_shows_a_secret_while_a_move_waits(
+    lab: Lab, runs: str, person: Person, form: str
+) -> None:
+    """A Move that waits before its cutover and before its commit, whose command fails after that,
+    and the same one taken back on its hosts, by somebody who has no journal of it."""
+    words = ["move", f"container:{runs}", "--form", form, "--from", "lab:alpha", "--to", "lab:beta"]
+    words += ["--hold", "--confirm", "--forward", "--after-commit", "env; exit 3"]
+    with person.begun(*words, code=15) as begun:
+        person.heard(begun, b"a cutover now would cost")
+        move = person.newest()
+        person.portkit("show", move, "--output", "json")
+        person.portkit("cutover", move)
+        person.heard(begun, b"to keep it there: portkit commit")
+        person.portkit("show", move)
+        person.portkit("commit", move, code=15)
+    person.portkit("resume", move, "--skip-hooks")
+    person.portkit("forward", "--on", "lab:alpha")
+    person.portkit("forward", move)
+    person.portkit("rollback", move, "--discard-writes")
+    with person.begun(*words[:8], "--confirm", code=130) as begun:
+        person.heard(begun, b"to keep it there: portkit commit")
+        move = person.newest()
+        begun.process.send_signal(signal.SIGINT)
+    person.portkit("rollback", move, "--on", "lab:beta", "--discard-writes")
+    person.portkit("rollback", move, "--on", "lab:alpha")

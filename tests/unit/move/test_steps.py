@@ -302,7 +302,7 @@ def test_the_start_of_the_host_is_asked_for_before_the_app_serves(
     """A lost answer would leave the boot half done, and the Move would be rolled back."""
     lot = Lot(tmp_path, forms=(Form.IMAGE,), live=live())
 
-    def up_since(_: object) -> str:
+    def up_since(*_: object) -> str:
         engine.told.append("since")
         return "b 1"
 

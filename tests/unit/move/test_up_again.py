@@ -19,7 +19,7 @@ from portkit.errors import (
     SpaceError,
 )
 from portkit.model import Form, Life, LiveContainer, Quiesce
-from portkit.move import cutover, pause, steps
+from portkit.move import cutover, pause, steps, up
 from portkit.move.ground import Ground
 from portkit.move.plan import Pause
 from tests.factories import Heard, live, plan
@@ -31,6 +31,7 @@ class Restarted:
 
     monkeypatch: pytest.MonkeyPatch
     since: str  # of the host, which was booted at "1"
+    engine_since: str = field(default="b 7", kw_only=True)  # of its engine, the same
     ends: bool = False  # also when it is started again
     source: PortkitError | None = None  # what is said of whether the source runs
     did: list[str] = field(default_factory=list)
@@ -70,7 +71,7 @@ class Restarted:
         self.monkeypatch.setattr(cutover, "up_again", up)
         self.monkeypatch.setattr(pause, "wait_for", lambda *_: None)
         rows = {
-            "boot image": {"up_since": "b 1"},
+            "boot image": {"up_since": "b 1 b 7"},
             "last sync": {"volumes": []},
             "commit": {},
         }
@@ -84,7 +85,7 @@ class Restarted:
 
     def call(self, verb: str, args: object) -> Any:
         assert verb == "kernel.identity"
-        return {"boot_id": "b", "since": self.since}
+        return {"boot_id": "b", "since": self.since, "engine_since": self.engine_since}
 
 
 @pytest.mark.parametrize("since", ["1", "2"])
@@ -114,10 +115,10 @@ def test_while_a_move_waits_to_be_kept_its_app_serves(monkeypatch: pytest.Monkey
     real = pause.up_since
     errors: list[Exception] = [HostError("no route"), HostError("no route", details="old")]
 
-    def look(host: Any) -> str:
+    def look(host: Any, form: Form) -> str:
         if errors:
             raise errors.pop()
-        return real(host)
+        return real(host, form)
 
     monkeypatch.setattr(pause, "up_since", look)
     waits.do()
@@ -125,6 +126,22 @@ def test_while_a_move_waits_to_be_kept_its_app_serves(monkeypatch: pytest.Monkey
     assert [text for text in there.heard.messages if "no route" in text] == [
         "whether the App serves on new is not known: no route (old)"
     ]
+
+
+def test_what_the_restart_of_the_engine_alone_has_ended_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there, looks = Restarted(monkeypatch, since="1"), iter(range(10))
+    there.engine_since = "b 8"
+    there.step("confirm", told=lambda _: next(looks) > 4).do()
+    assert there.did == ["stopped", "up"]
+
+
+def test_the_engines_start_says_nothing_of_a_vm() -> None:
+    row = {"boot_id": "b", "since": "1", "engine_since": "b 7"}
+    host: Any = SimpleNamespace(remote=SimpleNamespace(call=lambda *_: row))
+    assert up.up_since(host, Form.IMAGE) == "b 1 b 7"
+    assert up.up_since(host, Form.DISK) == "b 1"
 
 
 def test_a_guest_that_stands_still_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +159,7 @@ def test_a_guest_that_stands_still_is_not_kept(monkeypatch: pytest.MonkeyPatch) 
 def test_of_what_ends_in_another_way_the_user_is_told_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its engine was restarted, or somebody has stopped it."""
+    """Somebody has stopped it, or it has ended by itself."""
     there, looks = Restarted(monkeypatch, since="1"), iter(range(10))
     there.step("confirm", told=lambda pause: next(looks) > 4).do()
     assert there.did == []
