@@ -32,6 +32,8 @@ services:
     command: ["sh", "-c", "while :; do sleep 1; done"]
 """
 DOCKERFILE = 'FROM debian:bookworm-slim\nARG TOKEN\nRUN echo "the token is $TOKEN"\n'
+# Prints all that it sees, and fails until the Move is taken back.
+HOOK = 'env; [ "$PORTKIT_EVENT" = rollback ]'
 TEMPORARY = (Path("/tmp"), Path("/run/portkit"))
 # A VM's configuration disk and the description beside it have the environment: it needs it to run.
 MEANT = r"/var/lib/portkit/instances/pk-[0-9a-f]{12}/(config\.raw|about\.json)"
@@ -197,7 +199,7 @@ def test_nothing_shows_a_secret_while_a_move_waits(
     """A Move that waits before its cutover and before its commit, whose command fails after that,
     and the same one taken back on its hosts, by somebody who has no journal of it."""
     words = ["move", f"container:{runs}", "--form", form, "--from", "lab:alpha", "--to", "lab:beta"]
-    words += ["--hold", "--confirm", "--forward", "--after-commit", "env; exit 3"]
+    words += ["--hold", "--confirm", "--forward", "--after-commit", HOOK]
     with person.begun(*words, code=15) as begun:
         person.heard(begun, b"a cutover now would cost")
         move = person.newest()
