@@ -110,6 +110,11 @@ class Prober:
         """Whether a side has answered rightly since it was first asked."""
         return name in self._askers and self._askers[name].answered
 
+    def saw(self, name: str, moment: float) -> None:
+        """Somebody else has got a right answer of a side, at that moment of time.monotonic(). A
+        side that has been silent for long is asked seldom; from now on it is asked often again."""
+        self._askers[name].saw(moment)
+
     def back(self) -> None:
         """The Move turns back: the target has been stopped, and the source is about to start."""
         with self._lock:
@@ -294,8 +299,24 @@ class _Asker:
                 self._silent_since = None
                 for each in self._questions:
                     each.lost |= each.sent < question.sent
-            while self._questions and self._questions[0].done:
-                self._report(self._name, self._questions.popleft())
+            self._report_first()
+        self._wake.set()
+
+    def _report_first(self) -> None:
+        """Those before which nothing is open. The lock is held."""
+        while self._questions and self._questions[0].done:
+            self._report(self._name, self._questions.popleft())
+
+    def saw(self, moment: float) -> None:
+        """Somebody else has got a right answer at that moment."""
+        seen = _Question(moment, patient=False, done=True, ok=True, answered=moment)
+        with self._lock:
+            if self._stopping:
+                return
+            earlier = sum(each.sent <= moment for each in self._questions)
+            self._questions.insert(earlier, seen)
+            self.answered, self._silent_since = True, None
+            self._report_first()
         self._wake.set()
 
 

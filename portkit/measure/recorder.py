@@ -118,6 +118,8 @@ class Recorder:
         gap = _longer(self._folded, longest_gap(moments))
         if SOURCE in self._spans and SOURCE not in self._first[0]:
             gap = None  # the App may have been down since long before the target's first answer
+        if TARGET in self._spans and self._back_s is None and TARGET not in self._first[0]:
+            gap = None  # it is not over yet: what is known is how the source answered before
         return Timeline(
             spans={side: tuple(map(_rounded, spans)) for side, spans in self._spans.items()},
             downtime_s=None if gap is None else round(gap.seconds, 4),

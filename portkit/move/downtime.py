@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
-from portkit import health
+from portkit import health, measure
 from portkit import watch as watching
 from portkit.halt import Halt
 from portkit.host import Host
 from portkit.measure import SOURCE, TARGET, Prober, Side
-from portkit.model import Form, Port, RunSpec, Timeline
+from portkit.model import Form, Method, Port, RunSpec, Timeline
 
 # Long enough for some answers of the source before it is stopped.
 _BEFORE_S = 0.5
@@ -77,6 +77,12 @@ class Downtime:
     def target_runs(self) -> None:
         """The App runs on the target, which was not started: it goes on there."""
         self._target_started = True
+
+    def answered(self, answer: measure.Answer, started: float) -> None:
+        """The App on the target has answered whoever waits for it, after it was started at that
+        moment of time.monotonic()."""
+        if self._prober is not None and answer.method is Method.PUBLISHED:
+            self._prober.saw(TARGET, started + answer.seconds)
 
     def goes_back(self) -> None:
         """The target has been stopped, and the source is about to start again."""

@@ -196,6 +196,7 @@ class MoveLive(FormStep):
             watch = watch_over(ground, self.form, runner, way)
             began = time.monotonic()
             answer = watch.first_answer(began)
+            ground.downtime.answered(answer, began)
             with ground.clock.phase("settle"):
                 watch.settle()
         timeline = ground.downtime.end()

@@ -105,6 +105,7 @@ class Start(FormStep):
                     with ground.downtime.target_starting():
                         runner.start(plan.move)
                     answers.append(watch.first_answer(started))
+                    ground.downtime.answered(answers[-1], started)
                 # A Move that is resumed has no meaningful start: it may have lain for days.
                 if number == 1 and ground.from_start:
                     from_move_s = round(time.monotonic() - ground.clock.started, 3)

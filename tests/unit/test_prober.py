@@ -62,6 +62,14 @@ def test_a_source_that_never_answered_leaves_the_downtime_unknown() -> None:
     assert recorded(again, back_s=35).downtime_s is None
 
 
+def test_a_target_that_never_answered_leaves_the_downtime_unknown() -> None:
+    attempts = [*good(SOURCE, 0, 1), *bad(SOURCE, 2), *bad(TARGET, 0, 1, 2)]
+    seen = recorded(attempts)
+    assert (seen.downtime_s, seen.last_success_s) == (None, 1.25)
+    back = recorded([*attempts, *good(SOURCE, 9)], back_s=8)
+    assert (back.downtime_s, back.down_from_s) == (8.0, 1.25)
+
+
 def test_an_outage_that_lasts_is_not_hidden() -> None:
     seen = recorded([*good(SOURCE, 0, 1), *bad(SOURCE, 2, 3)])
     assert (seen.downtime_s, seen.last_success_s, seen.ended_s) == (1.0, 1.25, 100.0)
@@ -267,6 +275,26 @@ def test_a_vm_that_is_on_its_way_is_asked_as_often_as_before(coming: bool, pause
     asker._last_sent = time.monotonic()
     asker._silent_since = asker._last_sent - 100.0
     assert asker._due() - asker._last_sent == pytest.approx(pause_s, abs=0.15 * pause_s)
+
+
+def test_an_answer_that_somebody_else_got_counts() -> None:
+    """A VM that boots for minutes is asked ever more seldom, and may be up in between."""
+    first = free_port()
+    with silent() as port, Prober({TARGET: side(port)}) as prober:
+        with serving(first):
+            prober.ask(SOURCE, side(first))
+            time.sleep(0.5)
+        asker = prober._askers[TARGET]
+        asker._silent_since = time.monotonic() - 1000.0  # the next question is due in minutes
+        up = time.monotonic()
+        prober.saw(TARGET, up)
+        assert prober.answered(TARGET)
+        time.sleep(0.5)
+        assert asker._last_sent > up
+        seen = prober.stop()
+    assert seen.last_success_s == pytest.approx(up - prober.began, abs=0.001)
+    assert seen.downtime_s is not None
+    assert seen.both_answered == ()
 
 
 def test_it_ends_at_once_whatever_a_side_does() -> None:

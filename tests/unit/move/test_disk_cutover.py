@@ -77,7 +77,7 @@ class Lot:
     def call(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
         self.did.append((verb, args.get("needs")))
         self.described = args.get("text", self.described)
-        return {"brought": args.get("needs", [])}
+        return {"brought": args.get("needs", []), "unreadable": []}
 
 
 @pytest.fixture

@@ -30,7 +30,9 @@ WRITES = 'env | grep ^PORTKIT_ | sort > "told-$PORTKIT_EVENT"; echo done; echo a
 
 
 def host(name: str) -> Any:
-    remote = SimpleNamespace(call=lambda *_: {"brought": []}, standing=[], halt=None, lost=False)
+    remote = SimpleNamespace(
+        call=lambda *_: {"brought": [], "unreadable": []}, standing=[], halt=None, lost=False
+    )
     return SimpleNamespace(name=name, endpoint=name, address=lambda: "10.0.0.7", remote=remote)
 
 
