@@ -36,7 +36,7 @@ from pathlib import Path
 
 from bench import harness, hosts, kill
 from bench.campaign import campaign, wanted
-from bench.cutover_rounds import CAMPAIGNS, ENGINES, PORTKIT, Round
+from bench.cutover_rounds import CAMPAIGNS, PORTKIT, Round
 from bench.record import Record
 from bench.subjects import PORT, Container, Subject, Vm
 from bench.writer import Writer
@@ -195,12 +195,12 @@ def repair(each: Round) -> None:
         lab.mend(host)
     if host:
         hosts.renew_connection(host)
-    if what in ENGINES.values():
         _until_answers(host)
 
 
 def _until_answers(host: str) -> None:
-    """The host's supervisor has started its engines again."""
+    """The host can be reached, which takes a moment after its link is there again, and its
+    supervisor has started its engines again."""
     command = "docker info && virsh list"
     deadline = time.monotonic() + 60
     while process.run([*hosts.ssh(host), command], check=False, timeout=60).code != 0:
