@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"
+_ENTRY = 64  # where it begins, as it says
 _TAGS = {"needed": 1, "strtab": 5, "soname": 14, "rpath": 15, "runpath": 29}
 _VERDEF, _VERDEFNUM, _VERNEED, _VERNEEDNUM = 0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF
 
@@ -95,7 +96,7 @@ def elf(
 def _head(order: str, bits: int, machine: int, rows: int) -> bytes:
     wide = bits == 64
     ident = b"\x7fELF" + bytes((bits // 32, 1 if order == "<" else 2, 1)) + bytes(9)
-    places = struct.pack(order + ("QQQ" if wide else "III"), 0, 64 if wide else 52, 0)
+    places = struct.pack(order + ("QQQ" if wide else "III"), _ENTRY, 64 if wide else 52, 0)
     sizes = (64, 56) if wide else (52, 32)
     return (
         ident

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from portkit.compat.programs import OF_A_DRIVER
+from portkit.compat.lacks import OF_A_DRIVER
 from portkit.compat.rule import Case, Found, UnknownFact, engine_name, engine_of, linux_of
 from portkit.compat.versions import Version, dotted, version
 from portkit.model import Form, Lack, Severity, Software

@@ -17,6 +17,8 @@ OF_THE_IMAGE = frozenset(
         "missing-loader",
         "missing-user",
         "not-executable",
+        "permission-denied",
+        "working-folder",
         "symbol-version",
     )
 )

@@ -1,25 +1,23 @@
-"""What an image holds for its own start, and the machine that its programs are for.
+"""The machine that the programs of an image are for: architecture, processor, kernel.
 
 What a script or a wrapper may run is only said to be unknown, as nobody can tell without a trial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from portkit.architecture import TABLE
 from portkit.compat.rule import Case, Found, UnknownFact, linux_of
 from portkit.compat.versions import dotted, version
 from portkit.engines.libvirt_guests import model_level
 from portkit.engines.virtual_cpu import x86_level
-from portkit.model import Binary, Facts, Form, Lack, Missing, Needs, Role, Severity, virtualises
+from portkit.model import Binary, Facts, Form, Needs, Role, Severity, virtualises
 from portkit.model.needs import Release
 
 # Machines whose programs a processor of another one runs by itself, if its kernel was built so.
 _ALSO: dict[str, tuple[str, ...]] = {"amd64": ("386",), "arm64": ("arm",)}
 _YES, _NO = "yes", "no"
-# The driver's own libraries, which the container runtime of NVIDIA puts in.
-OF_A_DRIVER = ("libcuda.so", "libnvidia-", "libnvcuvid.so")
 _WITHOUT_CHECK = (2, 36)  # of glibc
 
 
@@ -148,96 +146,6 @@ def _handlers(facts: Facts, wanted: str, form: Form) -> tuple[str, ...]:
 def _programs(case: Case) -> tuple[Binary, ...]:
     binaries = case.needs.binaries if case.needs else ()
     return tuple(each for each in binaries if each.role is Role.PROGRAM)
-
-
-# ---------------------------------------------------------------- what is missing
-
-
-def command(case: Case) -> Iterator[Found]:
-    """The command, or the interpreter in the first line of a script, is not in the image."""
-    for row in _missing(case, Lack.COMMAND):
-        remedy = ""
-        if row.name.endswith("\r"):
-            remedy = "Give the script Unix line endings: dos2unix."
-        yield _found(
-            row,
-            f'{row.by} asks for {row.name!a}, which is not in the image: "no such file or '
-            'directory"',
-            remedy,
-        )
-
-
-def executable(case: Case) -> Iterator[Found]:
-    """A file exists and cannot be started: "exec format error", or "permission denied"."""
-    for row in _missing(case, Lack.EXECUTABLE):
-        yield _found(row, f"{row.name} cannot be started: {row.details}")
-
-
-def interpreter(case: Case) -> Iterator[Found]:
-    """The loader that an ELF file names is missing: "no such file or directory", though the file
-    exists."""
-    for row in _missing(case, Lack.LOADER):
-        yield _found(
-            row,
-            f"{row.by} needs the loader {row.name}, which is not in the image: "
-            '"no such file or directory", though the file is there',
-            _loader_remedy(row.name),
-        )
-
-
-def _loader_remedy(name: str) -> str:
-    if "ld-musl" in name:
-        return "Use an Alpine image, build the program for glibc, or link it statically."
-    return (
-        "Use an image with glibc (Debian, for example), link the program statically, or add "
-        "gcompat to an Alpine image."
-    )
-
-
-def library(case: Case) -> Iterator[Found]:
-    """The loader cannot find a library that a program or another library needs."""
-    for row in _missing(case, Lack.LIBRARY):
-        if not row.name.startswith(OF_A_DRIVER):  # rule `gpu`
-            yield _found(
-                row,
-                f"{row.by} needs {row.name}, which the loader does not find in the image: "
-                '"cannot open shared object file"',
-            )
-
-
-def symbols(case: Case) -> Iterator[Found]:
-    """A library in the image is older than a program needs: "version `GLIBC_2.38' not found"."""
-    for row in _missing(case, Lack.VERSION):
-        yield _found(
-            row, f"{row.by} needs {row.name}, which the image does not contain ({row.details})"
-        )
-
-
-def user(case: Case) -> Iterator[Found]:
-    """The user or group that the service is to run as is not in the image: "no matching entries in
-    passwd file"."""
-    for row in _missing(case, Lack.USER):
-        yield _found(row, f"the service is to run as {row.name!a}, who is not in {row.by}")
-
-
-def unread(case: Case) -> Iterator[Found]:
-    """Some part of the image could not be examined, so that more may be missing than portkit has
-    found."""
-    if case.needs is not None and case.needs.unread:
-        yield Found(
-            "portkit could not read everything that the image needs", case.needs.unread[:20]
-        )
-
-
-def _missing(case: Case, what: Lack) -> Sequence[Missing]:
-    return [row for row in (case.needs.missing if case.needs else ()) if row.what is what][:20]
-
-
-def _found(row: Missing, message: str, remedy: str = "") -> Found:
-    evidence = (f"{row.by}: {row.name}", row.details) if row.details else (f"{row.by}: {row.name}",)
-    if row.sure:
-        return Found(message, evidence, remedy)
-    return Found(f"if it is run, {message}", evidence, remedy, Severity.UNKNOWN)
 
 
 # ---------------------------------------------------------------- the processor and the kernel

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from portkit.compat import programs
+from portkit.compat import lacks, programs
 from portkit.compat.rule import IMAGE, Case, Rule, Scope
 from portkit.model import Severity
 
@@ -39,7 +39,7 @@ PROGRAMS: tuple[Rule[Case], ...] = (
         "missing-command",
         Severity.ERROR,
         Scope.APP,
-        programs.command,
+        lacks.command,
         remedy="Add the file to the image, or set another command.",
         source="execve(2), ENOENT; Linux, fs/binfmt_script.c; Go, os/exec.LookPath",
     ),
@@ -47,23 +47,41 @@ PROGRAMS: tuple[Rule[Case], ...] = (
         "not-executable",
         Severity.ERROR,
         Scope.APP,
-        programs.executable,
+        lacks.executable,
         remedy="Add to the Dockerfile: RUN chmod +x FILE. A script must begin with #! and its "
         "interpreter.",
         source="execve(2), EACCES and ENOEXEC",
     ),
     Rule(
+        "permission-denied",
+        Severity.ERROR,
+        Scope.APP,
+        lacks.access,
+        remedy="Give the user access in the Dockerfile (chmod, chown), or run the service as "
+        "another user.",
+        source="path_resolution(7); execve(2), EACCES; capabilities(7); runc, "
+        "libcontainer/init_linux.go",
+    ),
+    Rule(
+        "working-folder",
+        Severity.ERROR,
+        Scope.APP,
+        lacks.working_folder,
+        remedy="Set another working_dir (WORKDIR in the Dockerfile).",
+        source="chdir(2), ENOTDIR; moby, daemon (SetupWorkingDirectory)",
+    ),
+    Rule(
         "missing-loader",
         Severity.ERROR,
         Scope.APP,
-        programs.interpreter,
+        lacks.interpreter,
         source="docker-alpine#219; Linux, fs/binfmt_elf.c (PT_INTERP)",
     ),
     Rule(
         "missing-library",
         Severity.ERROR,
         Scope.APP,
-        programs.library,
+        lacks.library,
         remedy="Install the library's package in the image, or link the program statically.",
         source="ld.so(8); musl, ldso/dynlink.c",
     ),
@@ -71,7 +89,7 @@ PROGRAMS: tuple[Rule[Case], ...] = (
         "symbol-version",
         Severity.ERROR,
         Scope.APP,
-        programs.symbols,
+        lacks.symbols,
         remedy="Build the program on the release that the image uses, or use an image with a "
         "newer one.",
         source="glibc, elf/dl-version.c",
@@ -80,7 +98,7 @@ PROGRAMS: tuple[Rule[Case], ...] = (
         "missing-user",
         Severity.ERROR,
         Scope.APP,
-        programs.user,
+        lacks.user,
         remedy="Add it in the image (adduser, addgroup), or name a number: user: '1000:1000'.",
         source='moby/sys, user ("no matching entries in passwd file")',
     ),
@@ -88,7 +106,7 @@ PROGRAMS: tuple[Rule[Case], ...] = (
         "needs-unread",
         Severity.UNKNOWN,
         Scope.APP,
-        programs.unread,
+        lacks.unread,
         remedy="Start the app from the same image where it is now, to find out whether it works "
         "there.",
     ),

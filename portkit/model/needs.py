@@ -26,6 +26,8 @@ class Lack(StrEnum):
     LOADER = "loader"  # the ELF interpreter
     LIBRARY = "library"
     VERSION = "version"  # a symbol version that a library has not
+    FOLDER = "folder"  # the working directory: a file is in its place
+    ACCESS = "access"  # it is there, and the user may not run or read it
     USER = "user"  # whom the service is to run as, or that group
 
 

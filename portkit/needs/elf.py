@@ -34,6 +34,7 @@ _NAME_BYTES = 4096  # PATH_MAX
 _VERSIONS = 8192  # of all needed or defined: libstdc++ has some hundred
 _ENTRIES = 4096  # libraries that a file needs, at most
 X86_64 = 62
+STARTED = (2, 3)  # ET_EXEC, ET_DYN
 # Functions of glibc 2.34 that end in clone3: themselves, or by a helper thread or child.
 _BY_CLONE3 = frozenset(
     ("pthread_create", "thrd_create", "posix_spawn", "posix_spawnp", "popen", "system", "wordexp")
@@ -91,6 +92,7 @@ class Elf:
     of libraries. page: the largest page with which all of them can be mapped; 0 is any. Where it is
     smaller than the kernel's page, mmap(2) refuses. code: offset and bytes of the segments that are
     executable; data: of the others. end: bytes that the file has to have for its segments.
+    entry: the address at which it begins; 0 is none.
     imports_syscall: whether syscall(3) is among its names. names: those of FUNCTIONS that a name in
     it is, or ends with: a linker writes a name that another one ends with no second time.
     asks_processor: whether one of its names is of a function that reports what a processor can.
@@ -113,6 +115,7 @@ class Elf:
     code: tuple[tuple[int, int], ...] = ()
     data: tuple[tuple[int, int], ...] = ()
     end: int = 0
+    entry: int = 0
     imports_syscall: bool = False
     names: frozenset[str] = frozenset()
     asks_processor: bool = False
@@ -161,11 +164,12 @@ class _File:
         if wide and len(head) < 64:
             raise ElfError("it ends within its header")
         place, counts = ("Q", slice(32, 40)) if wide else ("I", slice(28, 32)), 54 if wide else 42
+        (self._start,) = struct.unpack(self._order + place[0], head[24 : 32 if wide else 28])
         (self._table,) = struct.unpack(self._order + place[0], head[place[1]])
         self._entry, self._count = struct.unpack(self._order + "HH", head[counts : counts + 4])
 
     def elf(self) -> Elf:
-        if self.type not in (2, 3):  # ET_EXEC, ET_DYN
+        if self.type not in STARTED:
             raise ElfError("it is neither a program nor a library")
         interpreter = next((self._path(row) for row in self._of(_INTERP)), "")
         kernel, level = self._notes()
@@ -187,6 +191,7 @@ class _File:
             code=tuple((row.offset, row.size) for row in self._of(_LOAD) if row.flags & 1),
             end=max((row.offset + row.size for row in self._of(_LOAD) if row.size), default=0),
             data=tuple((row.offset, row.size) for row in self._of(_LOAD) if not row.flags & 1),
+            entry=self._start,
             imports_syscall=self._imports_syscall(),
             names=self._names(),
             asks_processor=_ASKING.search(self._name_table) is not None,

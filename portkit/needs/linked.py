@@ -16,6 +16,7 @@ from portkit.model.needs import Binary, Lack, Missing, Role
 from portkit.needs import code, elf, loader
 from portkit.needs.elf import Elf, ElfError
 from portkit.needs.loader import Object, Search
+from portkit.needs.rights import READ, RUN, Denied, Rights
 from portkit.needs.root import Entry, Root, joined
 
 _FILES = 1000  # ELF files of one service
@@ -27,6 +28,7 @@ _RUNTIME = re.compile(
     r"(?:ld-[a-z0-9-]+|lib(?:c|m|dl|rt|pthread|util|gcc_s|stdc\+\+|c\+\+|c\+\+abi|unwind|atomic|gomp)"
     r"|libc\.musl-x86_64)\.so(?:\.[0-9]+)?"
 )
+NO_MODE_X = "its mode has no x"
 _PAGE = 4096  # bytes; no machine has smaller ones
 _DIGITS = re.compile("[0-9]{1,6}")
 
@@ -40,6 +42,7 @@ class Linked:
     def __init__(self, root: Root, spec: RunSpec) -> None:
         self._root, self._spec = root, spec
         self._env = dict(spec.env)
+        self.rights = Rights(root, spec)
         targets = [each.target for each in spec.mounts]
         targets += [each.target for each in spec.contents]
         resolved = [root.resolved(target) for target in targets]
@@ -92,8 +95,8 @@ class Linked:
             raise ElfError(f"more than {_READS} reads of ELF files")
         return self._root.read(entry, at, size)
 
-    def program(self, entry: Entry, *, sure: bool) -> None:
-        """A program, its loader and its libraries."""
+    def program(self, entry: Entry, *, sure: bool, by_engine: bool = False) -> None:
+        """A program, its loader and its libraries. by_engine: see `Rights.denied`."""
         before = self.binaries.get(entry.path)
         if before is not None and (before.sure or not sure):
             return
@@ -104,6 +107,7 @@ class Linked:
         if sure and read.machine == "amd64":
             self._look_at_code(entry, read)
         if not read.interpreter:
+            self._without_loader(entry, read, sure=sure)
             return
         found = self._root.file(self.beside(read.interpreter))
         if found is None:
@@ -112,15 +116,44 @@ class Linked:
             else:
                 self.lack(Missing(Lack.LOADER, read.interpreter, entry.path, "", sure))
             return
+        if not self._root.member(found).mode & 0o111:
+            self.lack(Missing(Lack.EXECUTABLE, found.path, entry.path, NO_MODE_X, sure))
+            return
+        if sure and (denied := self.rights.denied(found, RUN, by_engine=by_engine)):
+            self.deny(denied, entry.path)
         load = self._elf(found)
         if load is None:
             return
+        self._load(entry, read, found, load, sure=sure)
+
+    def loaded(self, entry: Entry, load: Entry, *, sure: bool) -> None:
+        """A program that its command gives to a loader."""
+        read, own = self._elf(entry), self._elf(load)
+        if read is not None and own is not None:
+            self._keep(entry, Role.PROGRAM, read, sure=sure)
+            self._load(entry, read, load, own, sure=sure)
+
+    def _load(self, entry: Entry, read: Elf, found: Entry, load: Elf, *, sure: bool) -> None:
         self._keep(found, Role.LOADER, load, sure=sure)
         self.loaders[found.path] = loader.kind_of(found.path, load)
         if self.loaders[found.path]:
             self._libraries(Object(entry.path, read), found, sure=sure)
         else:
             self.unread[f"{found.path} is a loader whose rules are not known"] = None
+
+    def _without_loader(self, entry: Entry, read: Elf, *, sure: bool) -> None:
+        """A static program, or a loader itself; a library is none: nothing loads what it needs, and
+        where it begins there is no code."""
+        if read.needed:
+            why = "it is a shared library, or was linked without a loader: nothing loads what it"
+            self.lack(Missing(Lack.EXECUTABLE, entry.path, entry.path, f"{why} needs", sure))
+        elif not read.entry:
+            why = "it is a shared library: it has no entry point"
+            self.lack(Missing(Lack.EXECUTABLE, entry.path, entry.path, why, sure))
+
+    def deny(self, denied: Denied, by: str) -> None:
+        """Note that the user may not use a file."""
+        self.lack(Missing(Lack.ACCESS, denied.what, by, denied.place))
 
     def _look_at_code(self, entry: Entry, read: Elf) -> None:
         parts = list(self._parts(entry, read.code))
@@ -189,6 +222,9 @@ class Linked:
                 if self.covered(path):
                     self.unread[f"{name} may be on a volume"] = None
                     return None
+                continue
+            if sure and (denied := self.rights.denied(entry, READ)):
+                other = f"{denied.what} ({denied.place})"
                 continue
             read = self._elf(entry)
             if read is None:

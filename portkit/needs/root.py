@@ -42,8 +42,25 @@ class Root:
         found = self._walk(path)
         return found.path if isinstance(found, Entry) else found
 
-    def _walk(self, path: str) -> Entry | str:
-        """What is there, or the path of what is not."""
+    def passed(self, path: str) -> list[Entry]:
+        """The folders in which a name of the path, or of a link on the way, is looked up."""
+        found: list[Entry] = []
+        self._walk(path, found)
+        return found
+
+    def in_the_way(self, path: str) -> str:
+        """The file that is where a path has a folder; "" where there is none."""
+        parts = path.strip("/").split("/")
+        for count in range(1, len(parts) + 1):
+            found = self.find("/" + "/".join(parts[:count]))
+            if found is None:
+                return ""
+            if not found.node.folder:
+                return found.path
+        return ""
+
+    def _walk(self, path: str, passed: list[Entry] | None = None) -> Entry | str:
+        """What is there, or the path of what is not. passed: is given the folders on the way."""
         trail: list[tuple[str, Node]] = [("", self._tree.root)]
         pending = _steps(path)
         followed = 0
@@ -55,6 +72,8 @@ class Root:
                 trail = trail[:-1] or trail[:1]
                 continue
             here, folder = trail[-1]
+            if passed is not None:
+                passed.append(Entry(here or "/", folder))
             node = folder.children.get(name)
             if node is None:
                 return posixpath.normpath("/".join((here, name, *reversed(pending))))
@@ -78,6 +97,10 @@ class Root:
         """What is in a folder; nothing where there is none."""
         entry = self.find(path)
         return sorted(entry.node.children) if entry is not None else []
+
+    def headers(self, entry: Entry) -> Member | None:
+        """The headers of a file or a folder; None for a folder that no layer names."""
+        return self._tree.member(entry.node)
 
     def member(self, entry: Entry) -> Member:
         """The headers of a file."""

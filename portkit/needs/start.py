@@ -7,18 +7,23 @@ argv[0].
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Iterator, Sequence
 
 from portkit.model import RunSpec
 from portkit.model.needs import Lack, Missing
-from portkit.needs import elf
-from portkit.needs.linked import Linked
+from portkit.needs import elf, elf_header, loader, shells, wrappers
+from portkit.needs.linked import NO_MODE_X, Linked
+from portkit.needs.rights import READ, RUN
 from portkit.needs.root import Entry, Root
 
 _APE = (b"MZqFpD=", b"jartsr=")  # cosmopolitan, ape/specification.md
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "ksh", "zsh"))
+_MARK = b"\xef\xbb\xbf"  # of UTF-8, which editors of Windows write
+_SETUID = 0o6000
+_BUSYBOX_BYTES = 4 << 20
 _SCRIPT_LINE = 256  # BINPRM_BUF_SIZE: the kernel reads no more of a script's first line
 _SCRIPT_BYTES = 1 << 16  # of a script in which `exec` is looked for
 _SCRIPTS = 5  # one that interprets another that ...: the kernel gives up then
@@ -34,12 +39,20 @@ class Start(Linked):
         super().__init__(root, spec)
         self._seen: set[str] = set()  # scripts may name each other in any number of ways
         self.command = ""
+        self.as_other = False  # a program before has become another user
 
     def walk(self) -> None:
         """Everything from argv on."""
+        self._working_folder()
         entry = self._command(self._spec.argv, sure=True)
         if entry is not None:
             self.command = entry.path
+
+    def _working_folder(self) -> None:
+        """Engines and the guest create it where nothing is there."""
+        folder = self._spec.cwd or "/"
+        if (file := self._root.in_the_way(folder)) and not self.covered(file):
+            self.lack(Missing(Lack.FOLDER, folder, "working_dir", f"{file} is a file"))
 
     def _command(self, argv: Sequence[str], *, sure: bool, depth: int = 0) -> Entry | None:
         """depth: 0 for the service's own, which the engine starts, or its init (`init: true`) by
@@ -48,19 +61,44 @@ class Start(Linked):
         if found is None:
             self._lacks_command(argv[0], sure=sure)
             return None
-        self._file(found, "argv[0]", sure=sure, depth=depth, by_shell=depth > 0 or self._spec.init)
+        by_engine = depth == 0 and not self._spec.init
+        self._file(found, "argv[0]", sure=sure, depth=depth, by_engine=by_engine)
         name = argv[0].rpartition("/")[2]
         if name in _SHELLS and len(argv) > 2 and argv[1] == "-c":
-            self._shell(argv[2], sure=sure, depth=depth)
+            self._shell(argv[2], found, sure=sure, depth=depth)
+        elif wrappers.is_wrapper(name):
+            self._wrapped(name, argv[1:], sure=sure, depth=depth)
+        elif self._is_loader(found) and len(argv) > 1 and not argv[1].startswith("-"):
+            self._by_loader(argv[1], found, sure=sure)
         elif depth == 0:
             for word in argv[1:_WORDS]:
                 # A wrapper (`tini --`, an entrypoint script) may run what its arguments name.
                 other = self._looked_up(word) if word and not word.startswith("-") else None
                 if other is not None and self._executable(other):
-                    self._file(other, found.path, sure=False, depth=1, by_shell=True)
+                    self._file(other, found.path, sure=False, depth=1)
         return found
 
-    def _shell(self, text: str, *, sure: bool, depth: int) -> None:
+    def _is_loader(self, entry: Entry) -> bool:
+        read = self.files.get(entry.path)
+        return read is not None and bool(loader.kind_of(entry.path, read))
+
+    def _wrapped(self, name: str, words: Sequence[str], *, sure: bool, depth: int) -> None:
+        """What a wrapper becomes, or starts."""
+        argv = wrappers.wrapped(name, words)
+        if argv and depth < _SCRIPTS:
+            # Whether the other user may run it is not looked at.
+            self.as_other = self.as_other or wrappers.changes_user(name)
+            self._command(argv, sure=sure, depth=depth + 1)
+
+    def _by_loader(self, name: str, load: Entry, *, sure: bool) -> None:
+        """A program that a loader is told to start, which need not have the mode x."""
+        entry = self._root.file(self.beside(name))
+        if entry is None:
+            self._lacks_command(f"./{name}" if "/" not in name else name, sure=sure)
+        elif not self.covered(entry.path):
+            self.loaded(entry, load, sure=sure)
+
+    def _shell(self, text: str, shell: Entry, *, sure: bool, depth: int) -> None:
         """What a shell is told to run: only one plain command is run for certain."""
         plain = not set(text) & _SHELL_WORDS
         try:
@@ -72,24 +110,51 @@ class Start(Linked):
         if not words or depth > _SCRIPTS:
             return
         if plain and self._looked_up(words[0]) is None and "/" not in words[0]:
-            return  # perhaps one of the shell's own commands
+            if not shells.is_built_in(words[0]):
+                known = self._knows_only_files(shell, words[0])
+                self._lacks_command(words[0], sure=sure and known)
+            return
         if plain:
             self._command(words, sure=sure, depth=depth + 1)
             return
         for word in words[:_WORDS]:
             other = self._looked_up(word) if "/" in word or word == words[0] else None
             if other is not None and self._executable(other):
-                self._file(other, "sh -c", sure=False, depth=depth + 1, by_shell=True)
+                self._file(other, "sh -c", sure=False, depth=depth + 1)
+
+    def _knows_only_files(self, shell: Entry, name: str) -> bool:
+        """Whether a shell has no command of this name in itself; functions come from its
+        environment."""
+        own = shell.path.rpartition("/")[2]
+        if any(each.startswith(("BASH_FUNC_", "BASH_ENV", "ENV")) for each in self._env):
+            return False
+        if shells.BUSYBOX in own:
+            return not shells.is_applet(name, self._root.read(shell, 0, _BUSYBOX_BYTES))
+        return shells.knows_only_these(own)
 
     def _lacks_command(self, name: str, *, sure: bool) -> None:
         place = self.beside(name)
+        there = self._root.find(place) if "/" in name else None
+        if there is not None and there.node.folder and not self.covered(place):
+            self.lack(Missing(Lack.EXECUTABLE, name, "argv[0]", "it is a folder", sure))
+            return
         if "/" in name and self.covered(place):
             self.unread[f"{name} may be on a volume"] = None
         elif self._hidden and "/" not in name and self._path_is_covered():
             self.unread[f"{name} may be on a volume that is in PATH"] = None
         else:
-            where = "" if "/" in name else f"PATH is {self._env.get('PATH', '')}"
-            self.lack(Missing(Lack.COMMAND, name, "argv[0]", where, sure))
+            self.lack(Missing(Lack.COMMAND, name, "argv[0]", self._why_absent(name), sure))
+
+    def _why_absent(self, name: str) -> str:
+        """Where a command was looked for, or what is there in its place."""
+        if "/" in name:
+            place = self._root.resolved(self.beside(name))
+            link = place != posixpath.normpath(self.beside(name))
+            return f"it leads to {place}, which is not there" if link else ""
+        for folder in self._folders():
+            if entry := self._root.file(f"{folder}/{name}"):
+                return f"{entry.path} is there, but {NO_MODE_X}"
+        return f"PATH is {self._env.get('PATH', '')}"
 
     def _path_is_covered(self) -> bool:
         return any(self.covered(folder) for folder in self._folders())
@@ -111,25 +176,29 @@ class Start(Linked):
         return bool(self._root.member(entry).mode & 0o111)
 
     def _file(
-        self, entry: Entry, by: str, *, sure: bool, depth: int, by_shell: bool = False
+        self, entry: Entry, by: str, *, sure: bool, depth: int, by_engine: bool = False
     ) -> None:
-        """by_shell: a shell starts it, or a wrapper by execvp(3), which give a file that the kernel
-        refuses with ENOEXEC to the shell."""
+        """by_engine: the engine starts it. Else a shell does, or a wrapper by execvp(3), which give
+        a file that the kernel refuses with ENOEXEC to the shell."""
         if self.covered(entry.path):
             self.unread[f"{entry.path} may be covered by a volume"] = None
             return
         if not self._executable(entry):
-            self.lack(Missing(Lack.EXECUTABLE, entry.path, by, "its mode has no x", sure))
+            self.lack(Missing(Lack.EXECUTABLE, entry.path, by, NO_MODE_X, sure))
             return
+        self._may(entry, RUN, by, sure=sure, by_engine=by_engine)
         if not sure and entry.path in self._seen:
             return
         self._seen.add(entry.path)
         head = self._root.read(entry, 0, _SCRIPT_LINE)
         if head.startswith(b"#!"):
-            self._script(entry, head, sure=sure, depth=depth)
+            self._script(entry, head, sure=sure, depth=depth, by_engine=by_engine)
         elif head.startswith(elf.MAGIC):
-            self.program(entry, sure=sure)
-        elif by_shell:
+            if why := elf_header.refused(head[:64], self._root.member(entry).size):
+                self.lack(Missing(Lack.EXECUTABLE, entry.path, by, why, sure))
+                return
+            self.program(entry, sure=sure, by_engine=by_engine)
+        elif not by_engine:
             self._execs(entry, depth)
         elif head.startswith(_APE):
             # A shell script and a program for several systems at once; hosts may have a handler.
@@ -137,9 +206,23 @@ class Start(Linked):
             self.lack(Missing(Lack.EXECUTABLE, entry.path, by, why, sure=False))
         else:
             why = "it is neither an ELF file nor a script with #!" if head else "it is empty"
+            if head.startswith(_MARK + b"#!"):
+                why = "it has a byte order mark in front of its #!, which must be its first bytes"
             self.lack(Missing(Lack.EXECUTABLE, entry.path, by, why, sure))
 
-    def _script(self, entry: Entry, head: bytes, *, sure: bool, depth: int) -> None:
+    def _may(
+        self, entry: Entry, what: int, by: str, *, sure: bool, by_engine: bool = False
+    ) -> None:
+        """Note where the service's user may not run or read a file."""
+        if not sure or self.as_other:
+            return
+        if denied := self.rights.denied(entry, what, by_engine=by_engine):
+            self.deny(denied, by)
+        self.as_other = bool(self._root.member(entry).mode & _SETUID)
+
+    def _script(
+        self, entry: Entry, head: bytes, *, sure: bool, depth: int, by_engine: bool
+    ) -> None:
         line = head[2:].partition(b"\n")[0].decode("utf-8", "surrogateescape")
         words = re.split("[ \t]+", line.strip(" \t"), maxsplit=1) if line.strip(" \t") else []
         if not words or depth >= _SCRIPTS:
@@ -156,17 +239,29 @@ class Start(Linked):
             else:
                 self.lack(Missing(Lack.COMMAND, words[0], entry.path, "", sure))
             return
-        self._file(found, entry.path, sure=sure, depth=depth + 1)
+        self._file(found, entry.path, sure=sure, depth=depth + 1, by_engine=by_engine)
+        self._may(entry, READ, entry.path, sure=sure)
         name = words[0].rpartition("/")[2]
-        if name == "env" and len(words) > 1 and not words[1].startswith("-"):
-            self._by_env(words[1].strip(" \t"), entry, sure=sure, depth=depth)
+        if name == "env" and len(words) > 1:
+            self._told_env(words[1].strip(" \t"), found, entry, sure=sure, depth=depth)
         elif name in _SHELLS:
             self._execs(entry, depth)
+
+    def _told_env(self, word: str, env: Entry, entry: Entry, *, sure: bool, depth: int) -> None:
+        """The kernel gives all that stands behind the interpreter as one word. entry: the
+        script."""
+        if not word.startswith("-"):
+            self._by_env(word, entry, sure=sure, depth=depth)
+        elif wrappers.asks_to_split(word) and shells.BUSYBOX in env.path:
+            why = f"its #! gives the option -S to {env.path}, which BusyBox does not have"
+            self.lack(Missing(Lack.EXECUTABLE, entry.path, "argv[0]", why, sure))
+        elif argv := wrappers.wrapped("env", [word]):
+            self._by_env(argv[0], entry, sure=sure, depth=depth)
 
     def _by_env(self, name: str, entry: Entry, *, sure: bool, depth: int) -> None:
         other = self._looked_up(name)
         if other is not None:
-            self._file(other, entry.path, sure=sure, depth=depth + 1, by_shell=True)
+            self._file(other, entry.path, sure=sure, depth=depth + 1)
         elif self.covered(self.beside(name)) if "/" in name else self._path_is_covered():
             self.unread[f"{name} may be on a volume"] = None
         else:
@@ -181,4 +276,4 @@ class Start(Linked):
         for word in _EXEC.findall(text)[:_WORDS]:
             other = self._looked_up(word)
             if other is not None and self._executable(other):
-                self._file(other, entry.path, sure=False, depth=depth + 1, by_shell=True)
+                self._file(other, entry.path, sure=False, depth=depth + 1)

@@ -128,21 +128,26 @@ static void limits_set(const struct service *service) {
     }
 }
 
-/* Bounding set, then ids, then the sets that are left: none for a user that is not root. */
-static void rights_set(const struct service *service, const struct person *person) {
-    for (int one = 0; prctl(PR_CAPBSET_READ, one) >= 0; one++)
-        if (!(service->capabilities >> one & 1) && prctl(PR_CAPBSET_DROP, one))
-            give_up("drop a capability");
-    if (setgroups(person->count, person->groups)) give_up("set the groups");
-    if (prctl(PR_SET_KEEPCAPS, 0) || setresgid(person->gid, person->gid, person->gid) ||
-        setresuid(person->uid, person->uid, person->uid))
-        give_up("set the ids");
-    uint64_t mask = person->uid ? 0 : service->capabilities;
+static void capabilities_set(uint64_t mask) {
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[2] = {
         {(uint32_t)mask, (uint32_t)mask, 0},
         {(uint32_t)(mask >> 32), (uint32_t)(mask >> 32), 0}};
     if (syscall(SYS_capset, &head, data)) give_up("set the capabilities");
+}
+
+/* Bounding set, then ids, then the other sets. As in a container of runc's, a user that is not root
+ * keeps them until execve(2), which takes them away: the user may start a program that only root
+ * may run, and the program has none of them. */
+static void rights_set(const struct service *service, const struct person *person) {
+    for (int one = 0; prctl(PR_CAPBSET_READ, one) >= 0; one++)
+        if (!(service->capabilities >> one & 1) && prctl(PR_CAPBSET_DROP, one))
+            give_up("drop a capability");
+    if (setgroups(person->count, person->groups)) give_up("set the groups");
+    if (prctl(PR_SET_KEEPCAPS, 1) || setresgid(person->gid, person->gid, person->gid) ||
+        setresuid(person->uid, person->uid, person->uid))
+        give_up("set the ids");
+    capabilities_set(service->capabilities);
 }
 
 /* What runc masks and makes read-only of /proc. */
@@ -278,7 +283,10 @@ static void program_run(const struct service *service, char *const *argv, int ou
     privileges_fix(service);
     if (chdir(service->cwd)) give_up("enter the working folder");
     dup2(null, 0), dup2(out, 1), dup2(out, 2);
-    if (service->minded && getpid() == 1) mind(); /* not for a healthcheck */
+    if (service->minded && getpid() == 1) { /* not for a healthcheck */
+        if (person.uid) capabilities_set(0);
+        mind();
+    }
     execvp(argv[0], argv);
     int code = errno == ENOENT ? NOT_FOUND : NOT_STARTED;
     dprintf(console, "portkit: cannot run %s: %s\r\n", argv[0], strerror(errno));

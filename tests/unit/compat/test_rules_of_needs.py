@@ -612,6 +612,17 @@ def test_stated_memory_and_files() -> None:
         assert states(form=form, open_files=16_384) == set()
 
 
+def test_what_keeps_a_file_from_being_started() -> None:
+    for what, rule in ((Lack.ACCESS, "permission-denied"), (Lack.FOLDER, "working-folder")):
+        needs = replace(NEEDS, missing=(Missing(what, "/app", "argv[0]", "a file"),))
+        for form in Form:
+            assert rules(form=form, needs=needs) == {f"error:{rule}"}
+    for why, cure in (("its mode has no x", "chmod"), ("it is a folder", "in that folder")):
+        needs = replace(NEEDS, missing=(Missing(Lack.EXECUTABLE, "/app", "argv[0]", why),))
+        (found,) = judged(needs=needs)
+        assert cure in found.remedy
+
+
 def test_versions() -> None:
     assert version("20.10.24+dfsg1") == (20, 10, 24)
     assert version("6.1.0-18-amd64") == (6, 1, 0)

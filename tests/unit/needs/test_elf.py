@@ -56,6 +56,7 @@ def test_everything_that_a_file_says() -> None:
         align=4096,
         code=found.code,
         end=found.code[0][1],
+        entry=64,
     )
     assert found.machine == "amd64"
 

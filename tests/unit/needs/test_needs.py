@@ -1,6 +1,8 @@
 """The needs of images that are made here: what a start reaches, and what is missing for it."""
 
+import io
 import struct
+import tarfile
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -126,7 +128,7 @@ def test_scripts_that_name_each_other_end(needs: Image) -> None:
 
 
 def test_shells_and_wrappers(needs: Image) -> None:
-    files = {"/bin/sh": elf(), "/usr/bin/serve": elf(183), "/bin/tini": elf()}
+    files = {"/bin/sh": elf(), "/usr/bin/serve": elf(183), "/bin/tini": elf(), "/other": elf()}
 
     def reached(*argv: str) -> list[tuple[str, bool]]:
         return [(each.path, each.sure) for each in needs(files, argv=argv).binaries]
@@ -139,7 +141,8 @@ def test_shells_and_wrappers(needs: Image) -> None:
         ("/bin/sh", True),
         ("/usr/bin/serve", False),
     ]
-    assert reached("tini", "--", "serve") == [("/bin/tini", True), ("/usr/bin/serve", False)]
+    assert reached("tini", "--", "serve") == [("/bin/tini", True), ("/usr/bin/serve", True)]
+    assert reached("/other", "serve") == [("/other", True), ("/usr/bin/serve", False)]
     assert missing(needs(files, argv=("sh", "-c", "true"))) == []
     assert missing(needs(files, argv=("sh", "-c", "/gone x"))) == [("command", "/gone")]
     assert needs(files, argv=("sh", "-c", "'unbalanced")).missing == ()
@@ -442,7 +445,10 @@ def test_layers_that_cannot_be_read(tmp_path: Path) -> None:
     whole = elf(interpreter=LOADER)
     path = layer(tmp_path / "cut", {"/app": whole[:100], **glibc()})
     (found,) = read([path], IMAGE, [spec(argv=("/app",))])
-    assert "/app: " in found.unread[0]
+    assert (found.missing[0].name, found.missing[0].details) == (
+        "/app",
+        "it is cut off within its program headers",
+    )
 
 
 def test_libraries_that_need_each_other_end(needs: Image) -> None:
@@ -471,3 +477,191 @@ def test_a_large_image_takes_little_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert found.missing == ()
     assert peak < 256 << 20
+
+
+def test_a_working_folder_that_is_a_file(needs: Image) -> None:
+    files = {"/app": elf(), "/srv": "opt", "/opt/conf": b"x"}
+    for cwd in ("/app", "/app/below", "/srv/conf"):
+        (row,) = needs(files, cwd=cwd).missing
+        assert (row.what, row.name) == (Lack.FOLDER, cwd)
+    assert needs(files, cwd="/app/below").missing[0].details == "/app is a file"
+    for cwd in ("/", "/srv", "/opt/new/folder"):
+        assert needs(files, cwd=cwd).missing == ()
+    assert needs(files, cwd="/opt/conf", mounts=(Mount("volume", "/opt/conf"),)).missing == ()
+
+
+def test_what_is_there_in_the_place_of_a_command(needs: Image) -> None:
+    files = {"/srv/bin/x": elf(), "/app": "/opt/java/bin/java", "/usr/bin/sub/x": elf()}
+    assert needs(files, argv=("/srv/bin",)).missing[0].details == "it is a folder"
+    assert missing(needs(files, argv=("/srv/bin",))) == [("executable", "/srv/bin")]
+    (row,) = needs(files).missing
+    assert row.details == "it leads to /opt/java/bin/java, which is not there"
+    assert missing(needs(files, argv=("sub",))) == [("command", "sub")]
+    bom = needs({"/app": b"\xef\xbb\xbf#!/bin/sh\n", "/bin/sh": elf()}).missing[0]
+    assert "byte order mark" in bom.details
+
+
+def test_a_command_without_the_mode_x_in_path(needs: Image, tmp_path: Path) -> None:
+    path = layer(tmp_path / "plain", {"/usr/bin/serve": elf()}, mode=0o644)
+    (found,) = read([path], IMAGE, [spec(argv=("serve",), env=PATH, cwd="/")])
+    assert found.missing[0].details == "/usr/bin/serve is there, but its mode has no x"
+
+
+@pytest.mark.parametrize(
+    ("line", "lacks"),
+    [
+        ("-S serve --flag", []),
+        ("-S gone --flag", ["gone"]),
+        ("-vS gone", ["gone"]),
+        ("--split-string=-u C A=b gone", ["gone"]),
+        ("-S A=b 'gone away'", ["gone away"]),
+        ("-S ${NAME}", []),
+        ("-i gone", []),  # env takes it for one option, and says so
+    ],
+)
+def test_env_splits_its_words(needs: Image, line: str, lacks: list[str]) -> None:
+    files = {
+        "/usr/bin/env": elf(),
+        "/usr/bin/serve": elf(),
+        "/app": f"#!/usr/bin/env {line}\n".encode(),
+    }
+    assert [name for _, name in missing(needs(files))] == lacks
+
+
+def test_env_of_busybox_does_not_split(needs: Image) -> None:
+    files = {"/bin/busybox": elf(), "/usr/bin/env": "/bin/busybox", "/bin/serve": elf()}
+    (row,) = needs({**files, "/app": b"#!/usr/bin/env -S serve x\n"}).missing
+    assert (row.what, "BusyBox" in row.details) == (Lack.EXECUTABLE, True)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("tini", "-s", "-e", "143", "--", "gone"),
+        ("tini", "gone", "x"),
+        ("env", "-i", "A=b", "gone"),
+        ("env", "-u", "A", "-S", "B=c gone x"),
+        ("nice", "-n", "5", "timeout", "-k", "1", "10", "gone"),
+        ("gosu", "nobody", "gone"),
+        ("sh", "-c", "gone --serve"),
+        ("sh", "-c", "exec gone"),
+        ("busy", "-c", "gone"),
+    ],
+)
+def test_what_a_wrapper_or_a_shell_starts(needs: Image, argv: tuple[str, ...]) -> None:
+    names = ("tini", "env", "nice", "timeout", "gosu", "dash", "serve")
+    files: dict[str, Any] = {f"/bin/{name}": elf() for name in names}
+    files |= {
+        "/bin/sh": "dash",
+        "/bin/busybox": elf(more=b"\0true\0serve\0"),
+        "/bin/busy": "busybox",
+    }
+    files["/bin/ash"] = "busybox"
+    argv = ("/bin/ash", *argv[1:]) if argv[0] == "busy" else argv
+    (row,) = needs(files, argv=argv).missing
+    assert (row.what, row.name, row.sure) == (Lack.COMMAND, "gone", True)
+    there = tuple(word.replace("gone", "serve") for word in argv)
+    assert needs(files, argv=there).missing == ()
+
+
+def test_what_a_shell_knows_without_a_file(needs: Image) -> None:
+    files: dict[str, Any] = {"/bin/bash": elf(), "/bin/mksh": elf(), "/bin/sh": "mksh"}
+    assert missing(needs(files, argv=("bash", "-c", "wait"))) == []
+    (row,) = needs(files, argv=("sh", "-c", "gone")).missing
+    assert not row.sure, "a shell that is not known may have it"
+    env = (*PATH, ("BASH_FUNC_gone%%", "() { :; }"))
+    (row,) = needs(files, argv=("bash", "-c", "gone"), env=env).missing
+    assert not row.sure
+    assert missing(needs(files, argv=("bash", "-c", "gone; wait"))) == []
+
+
+def test_files_that_the_kernel_does_not_start(needs: Image) -> None:
+    kind = bytearray(elf())
+    kind[16] = 1
+    nowhere = bytearray(elf())
+    nowhere[24:32] = bytes(8)
+    empty = bytearray(elf())
+    empty[56:58] = bytes(2)
+    for data, why in (
+        (bytes(kind), "an object file"),
+        (bytes(nowhere), "no entry point"),
+        (bytes(empty), "no program headers"),
+        (elf()[:40], "cut off"),
+        (elf(needed=("libc.so.6",)), "shared library"),
+    ):
+        (row,) = needs({"/app": data}).missing
+        assert (row.what, why in row.details) == (Lack.EXECUTABLE, True), why
+
+
+def test_a_loader_that_is_the_command(needs: Image) -> None:
+    files = {"/prog": PROGRAM, **glibc("GLIBC_2.34")}
+    argv = (LOADER, "/prog")
+    assert needs(files, argv=argv).missing == ()
+    assert missing(needs(files, argv=(LOADER, "/gone"))) == [("command", "/gone")]
+    del files["/lib/libc.so.6"]
+    assert missing(needs(files, argv=argv)) == [("library", "libc.so.6")]
+
+
+Owned = tuple[bytes | str, int, int]
+
+
+def denied(folder: Path, files: dict[str, Owned], **changes: Any) -> list[tuple[str, str]]:
+    """files: content (None: a folder), mode, owner."""
+    path = folder / "owned"
+    with tarfile.open(path, "w") as made:
+        for name, (data, mode, owner) in files.items():
+            info = tarfile.TarInfo(name.lstrip("/"))
+            info.mode, info.uid, info.gid = mode, owner, owner
+            if isinstance(data, str):
+                info.type = tarfile.DIRTYPE
+                made.addfile(info)
+            else:
+                info.size = len(data)
+                made.addfile(info, io.BytesIO(data))
+    more = {"env": PATH, "cwd": "/", "argv": ("/app",), **changes}
+    (found,) = read([path], IMAGE, [spec(**more)])
+    return [(row.name, row.details) for row in found.missing if row.what is Lack.ACCESS]
+
+
+def test_who_may_run_a_program(tmp_path: Path) -> None:
+    own: dict[str, Owned] = {"/app": (elf(), 0o700, 7)}
+    row = [("user 8 may not run /app", "/app: mode 0700, owner 7:7")]
+    caps = ("CAP_DAC_OVERRIDE",)
+    assert denied(tmp_path, own, user="8", capabilities=caps) == []
+    assert denied(tmp_path, own, user="8", capabilities=()) == row
+    assert denied(tmp_path, own, user="8", capabilities=caps, init=True) == row
+    assert denied(tmp_path, own, user="7", capabilities=()) == []
+    assert denied(tmp_path, own, capabilities=caps) == []
+    assert denied(tmp_path, own, capabilities=())[0][0] == "user 0 may not run /app"
+    own["/app"] = (elf(), 0o710, 7)
+    assert denied(tmp_path, own, user="8:7", capabilities=()) == []
+    assert denied(tmp_path, own, user="8", group_add=("7",), capabilities=()) == []
+
+
+def test_who_may_read_a_script_and_search_a_folder(tmp_path: Path) -> None:
+    caps = {"capabilities": ("CAP_DAC_OVERRIDE",), "user": "8"}
+    script: dict[str, Owned] = {"/app": (b"#!/bin/sh\n", 0o711, 0), "/bin/sh": (elf(), 0o755, 0)}
+    assert denied(tmp_path, script, **caps) == [
+        ("user 8 may not read /app", "/app: mode 0711, owner 0:0")
+    ]
+    assert denied(tmp_path, {**script, "/app": (b"#!/bin/sh\n", 0o755, 0)}, **caps) == []
+    hidden: dict[str, Owned] = {"/root": ("", 0o700, 0), "/root/app": (elf(), 0o755, 0)}
+    hidden["/bin/tini"] = (elf(), 0o755, 0)
+    assert denied(tmp_path, hidden, argv=("/root/app",), **caps) == []
+    assert denied(tmp_path, hidden, argv=("tini", "/root/app"), **caps) == [
+        ("user 8 may not run /root/app", "/root: mode 0700, owner 0:0")
+    ]
+    setuid = {**hidden, "/bin/tini": (elf(), 0o4755, 0)}
+    assert denied(tmp_path, setuid, argv=("tini", "/root/app"), **caps) == []
+
+
+def test_a_library_that_the_user_may_not_read(tmp_path: Path) -> None:
+    files: dict[str, Owned] = {name: (data, 0o755, 0) for name, data in glibc("GLIBC_2.34").items()}
+    files["/app"] = (PROGRAM, 0o755, 0)
+    path = "/lib/libc.so.6"
+    files[path] = (files[path][0], 0o600, 0)
+    assert denied(tmp_path, files, user="8") == []
+    (found,) = read([tmp_path / "owned"], IMAGE, [spec(argv=("/app",), user="8", env=PATH)])
+    assert [(row.name, "may not read" in row.details) for row in found.missing] == [
+        ("libc.so.6", True)
+    ]

@@ -1,0 +1,103 @@
+"""Programs that set something up and then become, or start, the program that their arguments name.
+
+Sources: the manuals of coreutils, util-linux, tini, dumb-init, catatonit, gosu and su-exec.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class _Usage:
+    """valued: the options whose value is the next word. plain: words before the program. assigns:
+    NAME=VALUE may stand before it."""
+
+    valued: frozenset[str] = frozenset()
+    plain: int = 0
+    assigns: bool = False
+
+
+def _usage(*valued: str, plain: int = 0) -> _Usage:
+    return _Usage(frozenset(valued), plain)
+
+
+_WRAPPERS: Mapping[str, _Usage] = MappingProxyType(
+    {
+        "catatonit": _usage(),
+        "dumb-init": _usage("-r", "--rewrite"),
+        "env": _Usage(frozenset(("-u", "--unset", "-C", "--chdir")), assigns=True),
+        "gosu": _usage(plain=1),
+        "ionice": _usage("-c", "--class", "-n", "--classdata"),
+        "nice": _usage("-n", "--adjustment"),
+        "nohup": _usage(),
+        "setsid": _usage(),
+        "stdbuf": _usage("-i", "-o", "-e", "--input", "--output", "--error"),
+        "su-exec": _usage(plain=1),
+        "timeout": _usage("-k", "--kill-after", "-s", "--signal", plain=1),
+        "tini": _usage("-p", "-e"),
+    }
+)
+# Options after which these programs start nothing, or which make them ask for other files.
+_NO_START = frozenset(("-h", "--help", "--version", "-V", "-p", "--pid", "-P", "--pgid"))
+_CHANGES_USER = frozenset(("gosu", "su-exec"))
+
+
+def is_wrapper(name: str) -> bool:
+    """Whether a program of this name starts what its arguments name."""
+    return name in _WRAPPERS
+
+
+def changes_user(name: str) -> bool:
+    """Whether it starts the program as another user."""
+    return name in _CHANGES_USER
+
+
+def wrapped(name: str, words: Sequence[str]) -> tuple[str, ...]:
+    """The program that a wrapper is told to start, with its own arguments; () where there is none,
+    or the words cannot be understood. words: the wrapper's arguments."""
+    usage = _WRAPPERS[name]
+    left = list(words)
+    while left and left[0].startswith("-") and left[0] != "-":
+        option = left.pop(0)
+        if option == "--":
+            break
+        if name == "env" and (text := _split_option(option, left)) is not None:
+            left = [*split(text), *left]
+        elif option in usage.valued:
+            left = left[1:]
+        elif option in _NO_START:
+            return ()
+    if usage.assigns:
+        left = left[1:] if left[:1] == ["-"] else left
+        while left and "=" in left[0]:
+            if left.pop(0).startswith("PATH="):
+                return ()  # it looks for the program in other folders
+    return tuple(left[usage.plain :])
+
+
+def _split_option(option: str, left: list[str]) -> str | None:
+    """The text of env's option -S, which it splits into words; None for another option."""
+    for begin in ("--split-string=", "-vS", "-S"):
+        if option.startswith(begin):
+            text = option[len(begin) :]
+            return text if text or begin.endswith("=") else (left.pop(0) if left else "")
+    return None
+
+
+def split(text: str) -> list[str]:
+    """A text as env's option -S splits it (coreutils, env(1)); nothing where it names variables,
+    or quotes do not end."""
+    try:
+        return [] if "$" in text or "\\" in text else shlex.split(text, comments=True)
+    except ValueError:
+        return []
+
+
+def asks_to_split(line: str) -> bool:
+    """Whether the arguments of env in the first line of a script, which are one word for it, are
+    its option -S."""
+    return line.startswith(("-S", "-vS", "--split-string="))
