@@ -117,6 +117,13 @@ def _brought(folder: Node) -> dict[int, list[str]]:
     return found
 
 
+def links_of_folder(folders: int) -> int:
+    """How many names a folder has that holds so many folders: its own, `.`, and a `..` of each.
+
+    Where they are too many it says 1, which means "many" (dir_nlink)."""
+    return 1 if folders + 2 > _MAX_LINKS else folders + 2
+
+
 def _blocks(tree: Tree, node: Node) -> int:
     """How many blocks it takes beside a folder's names, at most a few more."""
     member = tree.member(node)
@@ -247,9 +254,7 @@ class _Writer:
         inode, block = self._inode(node, self._tree.member(node))
         runs = self._folder_runs[node]
         inode.size = sum(run.blocks for run in runs) * BLOCK
-        inode.links = 2 + sum(child.folder for child in node.children.values())
-        if inode.links > _MAX_LINKS:
-            inode.links = 1  # "many", with dir_nlink
+        inode.links = links_of_folder(sum(child.folder for child in node.children.values()))
         self._map(node.number, inode, runs)
         self._space.folder(node.number)
         self._finish(node.number, inode, block)
