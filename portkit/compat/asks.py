@@ -11,6 +11,24 @@ from portkit.model import CAPABILITIES, Form, Severity
 
 # What has a value of its own in each namespace (runc, libcontainer/configs/validate).
 _OWN = re.compile(r"kernel\.(sem|shm\w+|msg\w+|domainname)|fs\.mqueue\..+|net\..+")
+_INTERFACE = re.compile(r"^(net\.ipv[46]\.(?:conf|neigh))\.[^.]+\.")
+# Settings below net.* that only the first network namespace has, or that only it may set (Linux,
+# net/core/sysctl_net_core.c, net/ipv4/sysctl_net_ipv4.c).
+_OF_THE_HOST = frozenset(
+    (
+        "net.core.default_qdisc",
+        "net.core.dev_weight",
+        "net.core.netdev_budget",
+        "net.core.netdev_max_backlog",
+        "net.core.rmem_default",
+        "net.core.rmem_max",
+        "net.core.wmem_default",
+        "net.core.wmem_max",
+        "net.ipv4.tcp_max_orphans",
+        "net.ipv4.tcp_mem",
+        "net.ipv4.udp_mem",
+    )
+)
 # Devices that are looked for: facts have /dev two deep, without terminals and loops.
 _SEEN = re.compile(r"/dev/(?!tty\w*$|vcs|loop\d|ram\d|pts|fd|shm|mqueue|std)[^/]+(/[^/]+)?")
 _LOW = 1024
@@ -22,6 +40,13 @@ def devices(case: Case) -> Iterator[Found]:
     for path in dict.fromkeys(
         (*(each.source for each in case.spec.devices), *case.spec.stated.devices)
     ):
+        if not path.startswith("/"):
+            yield Found(
+                f"{path} names a device by CDI, and portkit gives devices by their path only",
+                (f"devices: {path}",),
+                "Name the device's file, such as /dev/dri/renderD128, or remove the device.",
+            )
+            continue
         if not _SEEN.fullmatch(path):
             continue
         there = linux_of(case.facts).devices
@@ -51,6 +76,22 @@ def sysctls(case: Case) -> Iterator[Found]:
                 (f"sysctls: {name}", "network_mode: host"),
                 "Set it on the host, or give the service a network of its own.",
             )
+        elif name.startswith("net.") and _is_not_own(name, linux_of(case.facts).net_sysctls):
+            yield Found(
+                f"a container cannot set {name}: only the host as a whole has it, or no module "
+                "that has it is loaded there",
+                (f"sysctls: {name}={case.spec.sysctls[name]}", f"{case.facts.host}: /proc/sys/net"),
+                f"Remove it from the compose file; if the app needs it, set it on the host: sysctl "
+                f"-w {name}={case.spec.sysctls[name]}.",
+            )
+
+
+def _is_not_own(name: str, own: tuple[str, ...] | None) -> bool:
+    """Whether a container has no such setting. own: what was seen on the host; None where nobody
+    looked: then what no kernel gives to a container."""
+    if own is None:
+        return name in _OF_THE_HOST
+    return _INTERFACE.sub(r"\1.*.", name) not in own
 
 
 def ipv6(case: Case) -> Iterator[Found]:

@@ -126,6 +126,7 @@ def encrypted(case: DiskCase) -> Iterator[Found]:
             else ("and starts only with its key")
         ),
         (f"encryption: {told.encryption}",),
+        "Decrypt a copy of it with qemu-img convert." if old else "",
     )
 
 

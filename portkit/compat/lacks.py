@@ -58,12 +58,18 @@ def access(case: Case) -> Iterator[Found]:
         yield _found(row, f'{row.name}: "permission denied"')
 
 
-def working_folder(case: Case) -> Iterator[Found]:
-    """The working directory of the service, or a part of its path, is a file."""
+def folder(case: Case) -> Iterator[Found]:
+    """A file of the image is where the service needs a folder: its working directory, or the place
+    for a volume."""
     for row in _missing(case, Lack.FOLDER):
-        yield _found(
-            row, f"{row.name}, the working directory, cannot be entered or created: {row.details}"
-        )
+        if row.by == "working_dir":
+            yield _found(row, f"the working directory {row.name} cannot be entered: {row.details}")
+        else:
+            yield _found(
+                row,
+                f"no {row.by} can be put on {row.name}: {row.details}",
+                "Put it on a folder, or remove the file from the image.",
+            )
 
 
 def interpreter(case: Case) -> Iterator[Found]:

@@ -18,7 +18,7 @@ OF_THE_IMAGE = frozenset(
         "missing-user",
         "not-executable",
         "permission-denied",
-        "working-folder",
+        "file-in-the-way",
         "symbol-version",
     )
 )

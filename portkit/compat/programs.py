@@ -11,13 +11,14 @@ from portkit.architecture import TABLE
 from portkit.compat.rule import Case, Found, UnknownFact, linux_of
 from portkit.compat.versions import dotted, version
 from portkit.engines.libvirt_guests import model_level
-from portkit.engines.virtual_cpu import x86_level
+from portkit.engines.virtual_cpu import x86_features, x86_level
 from portkit.model import Binary, Facts, Form, Needs, Role, Severity, virtualises
 from portkit.model.needs import Release
 
 # Machines whose programs a processor of another one runs by itself, if its kernel was built so.
 _ALSO: dict[str, tuple[str, ...]] = {"amd64": ("386",), "arm64": ("arm",)}
 _YES, _NO = "yes", "no"
+_INSTRUCTIONS = {"aes": "AES", "pclmulqdq": "PCLMULQDQ", "sha_ni": "SHA"}
 _WITHOUT_CHECK = (2, 36)  # of glibc
 
 
@@ -186,6 +187,41 @@ def cpu_level(case: Case) -> Iterator[Found]:
             "Ask whoever built the program, or try it there.",
             Severity.UNKNOWN,
         )
+
+
+def cpu_features(case: Case) -> Iterator[Found]:
+    """Code with instructions that no level includes, such as those for AES and SHA: where the
+    processor lacks them, the program ends with SIGILL."""
+    if case.image.architecture != "amd64":
+        return
+    asking = [each for each in (case.needs.binaries if case.needs else ()) if each.features]
+    if not asking:
+        return
+    has = _features(case)
+    where = "the VM's processor" if case.form is Form.DISK else "the host's processor"
+    for each in asking:
+        if has is None and each.features_sure and each.sure:
+            raise UnknownFact("the instructions that its processor has")
+        lacks = [name for name in each.features if has is not None and name not in has]
+        if lacks:
+            names = ", ".join(_INSTRUCTIONS[name] for name in lacks)
+            certain = each.features_sure and each.sure
+            yield Found(
+                f"{each.path} has instructions ({names}) that {where} does not have"
+                + ("" if certain else ", and may choose other code without them"),
+                (f"{each.path}: its code", *_processor(case)),
+                severity=None if certain else Severity.UNKNOWN,
+            )
+
+
+def _features(case: Case) -> frozenset[str] | None:
+    own = linux_of(case.facts).cpu_features
+    host = None if own is None else frozenset(own)
+    if case.form is Form.IMAGE:
+        return host
+    kvm = virtualises(case.facts, case.image.architecture)
+    model = case.app.machine.cpu_model
+    return x86_features(kvm=kvm, host=host, qemu=case.facts.qemu_version, model=model)
 
 
 def _levels(case: Case) -> tuple[dict[int, str], dict[int, str]]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from portkit.compat import asks, engine, stated
+from portkit.compat import asks, bounds, engine, stated
 from portkit.compat.rule import IMAGE, Case, Rule, Scope
 from portkit.compat.table_of_programs import PROGRAMS
 from portkit.model import Severity
@@ -248,6 +248,63 @@ _ASKED: tuple[Rule[Case], ...] = (
     ),
 )
 
+_BOUNDS: tuple[Rule[Case], ...] = (
+    Rule(
+        "processors",
+        Severity.ERROR,
+        Scope.HOST,
+        bounds.processors,
+        remedy="Ask for fewer with cpus, or use a host that has as many.",
+        source="moby, daemon/daemon_unix.go (verifyPlatformContainerResources)",
+    ),
+    Rule(
+        "memory-limits",
+        Severity.ERROR,
+        Scope.FORM,
+        bounds.memory,
+        remedy="Correct mem_limit, mem_reservation or memswap_limit in the compose file.",
+        forms=IMAGE,
+        source="moby, daemon/daemon_unix.go (verifyPlatformContainerResources)",
+    ),
+    Rule(
+        "limits-raised",
+        Severity.UNKNOWN,
+        Scope.HOST,
+        bounds.raised,
+        remedy="Remove the limit from ulimits if the app does not need it, use a host that is not "
+        "itself a container, or move the disk.",
+        forms=IMAGE,
+        source="setrlimit(2), EPERM; capabilities(7), CAP_SYS_RESOURCE",
+    ),
+    Rule(
+        "address-outside",
+        Severity.ERROR,
+        Scope.FORM,
+        bounds.addresses,
+        remedy="Give the network that subnet (ipam), or remove the address.",
+        forms=IMAGE,
+        source="moby, daemon/network.go (no configured subnet contains the IP address)",
+    ),
+    Rule(
+        "network-driver",
+        Severity.UNKNOWN,
+        Scope.HOST,
+        bounds.swarm,
+        remedy="Use the driver bridge for an app on one host.",
+        forms=IMAGE,
+        source="Docker, engine/network/drivers/overlay",
+    ),
+    Rule(
+        "log-socket",
+        Severity.ERROR,
+        Scope.HOST,
+        bounds.logging,
+        remedy="Use another log driver (json-file, local), or start the system log on the host.",
+        forms=IMAGE,
+        source="Docker, engine/logging/drivers (journald, syslog)",
+    ),
+)
+
 # What the App's file states in x-portkit.needs.
 _STATED: tuple[Rule[Case], ...] = (
     Rule(
@@ -288,4 +345,4 @@ _STATED: tuple[Rule[Case], ...] = (
     ),
 )
 
-NEEDS: tuple[Rule[Case], ...] = (*PROGRAMS, *_CONTAINERS, *_ASKED, *_STATED)
+NEEDS: tuple[Rule[Case], ...] = (*PROGRAMS, *_CONTAINERS, *_ASKED, *_BOUNDS, *_STATED)

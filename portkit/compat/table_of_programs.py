@@ -63,12 +63,12 @@ PROGRAMS: tuple[Rule[Case], ...] = (
         "libcontainer/init_linux.go",
     ),
     Rule(
-        "working-folder",
+        "file-in-the-way",
         Severity.ERROR,
         Scope.APP,
-        lacks.working_folder,
+        lacks.folder,
         remedy="Set another working_dir (WORKDIR in the Dockerfile).",
-        source="chdir(2), ENOTDIR; moby, daemon (SetupWorkingDirectory)",
+        source="chdir(2) and mount(2), ENOTDIR; moby, daemon (SetupWorkingDirectory)",
     ),
     Rule(
         "missing-loader",
@@ -117,6 +117,15 @@ PROGRAMS: tuple[Rule[Case], ...] = (
         programs.cpu_level,
         source="pulp-oci-images#772 (x86-64-v2); kuvasz#346 (x86-64-v3); psABI for x86-64, levels; "
         "glibc, sysdeps/x86/dl-isa-level.c; QEMU, changelog of 7.2 (AVX2 of TCG)",
+    ),
+    Rule(
+        "cpu-features",
+        Severity.ERROR,
+        Scope.HOST,
+        programs.cpu_features,
+        remedy="Use a host or a processor model that has them, or build the program without them.",
+        source="Intel SDM, volume 2 (AESENC, PCLMULQDQ, SHA256RNDS2); QEMU, target/i386/cpu.c and "
+        "changelog of 8.2 (SHA of TCG)",
     ),
     Rule(
         "kernel-old",

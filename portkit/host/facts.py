@@ -40,11 +40,13 @@ class _Linux(_Part):
 
     cpu_model: _Word = ""
     cpu_level: Annotated[int, Field(ge=0, le=9)] = 0
+    cpu_features: _Words | None = None
     page_bytes: _Bytes = 0
     cgroup: Annotated[int, Field(ge=0, le=2)] = 0
     cap_bounding: Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")] = ""
     vsyscall: bool | None = None
     sysctls: _Table = {}
+    net_sysctls: _Words | None = None
     config: _Table = {}
     modules: _Words | None = None
     loadable: _Words | None = None

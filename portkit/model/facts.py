@@ -29,21 +29,26 @@ class Binfmt:
 class Linux:
     """What the kernel and the processor of a host give. 0, "", {} and None are unknown.
 
-    cpu_level: of x86-64, 1 is the baseline. cgroup: the version. cap_bounding: the
-    capabilities that its processes can have, a mask in hex. vsyscall: whether the old page of
-    system calls is mapped. config: y, m or n of options of the kernel. modules: those that are
-    loaded; loadable: of those that programs ask for, which are there. devices: paths. binfmt: the
-    handlers that are enabled. runs: by architecture, whether a tiny program for it ran: "yes",
-    "no" (the kernel knows no way), or what else happened. lsm: names with commas between them.
+    cpu_level: of x86-64, 1 is the baseline. cpu_features: instructions beside the levels that every
+    processor has, as /proc/cpuinfo calls them, of those that are looked for. net_sysctls: the
+    network settings that a container can have of its own, with `*` for an interface. cgroup: the
+    version. cap_bounding: the capabilities that its processes can have, a mask in hex. vsyscall:
+    whether the old page of system calls is mapped. config: y, m or n of options of the kernel.
+    modules: those that are loaded; loadable: of those that programs ask for, which are there.
+    devices: paths. binfmt: the handlers that are enabled. runs: by architecture, whether a tiny
+    program for it ran: "yes", "no" (the kernel knows no way), or what else happened. lsm: names
+    with commas between them.
     """
 
     cpu_model: str = ""
     cpu_level: int = 0
+    cpu_features: tuple[str, ...] | None = None
     page_bytes: int = 0
     cgroup: int = 0
     cap_bounding: str = ""
     vsyscall: bool | None = None
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    net_sysctls: tuple[str, ...] | None = None
     config: Mapping[str, str] = field(default_factory=dict)
     modules: tuple[str, ...] | None = None
     loadable: tuple[str, ...] | None = None

@@ -26,7 +26,7 @@ class Lack(StrEnum):
     LOADER = "loader"  # the ELF interpreter
     LIBRARY = "library"
     VERSION = "version"  # a symbol version that a library has not
-    FOLDER = "folder"  # the working directory: a file is in its place
+    FOLDER = "folder"  # the working directory, or a place for a volume: a file is there
     ACCESS = "access"  # it is there, and the user may not run or read it
     USER = "user"  # whom the service is to run as, or that group
 
@@ -36,12 +36,13 @@ class Binary:
     """One ELF file that the start of an image reaches.
 
     path: in the image, symlinks followed. machine: in Go's words, as an image's architecture;
-    "elf-N" for a number that has none. level: of x86-64 that its own note asks for; 0 where no
-    note says more than the baseline, which proves nothing. kernel: the oldest Linux that its note
+    "elf-N" for a number that has none. level: of x86-64 that its own note asks for; 0 where no note
+    says more than the baseline, which proves nothing. kernel: the oldest Linux that its note
     allows. align: the largest page of memory with which it can be mapped; 0 is any. code_level: of
     x86-64 that the code of a program shows; 0 is not known. code_sure: it does not choose between
-    that code and other code, as a library may tell it to. sure: the start runs it for certain; else
-    it is named where a script or a wrapper may run it.
+    that code and other code, as a library may tell it to. features: instructions that no level
+    includes, as /proc/cpuinfo calls them, which its code has; features_sure: as code_sure. sure:
+    the start runs it for certain; else it is named where a script or a wrapper may run it.
     """
 
     path: str
@@ -53,6 +54,8 @@ class Binary:
     align: int = 0
     code_level: int = 0
     code_sure: bool = False
+    features: tuple[str, ...] = ()
+    features_sure: bool = False
     sure: bool = True
 
 

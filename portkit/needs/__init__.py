@@ -91,7 +91,8 @@ def _needs(root: Root, spec: RunSpec, image: ImageConfig) -> Needs:
 def _find_user(root: Root, walk: Start, spec: RunSpec) -> None:
     """Engines and the guest look names up in the image's own files; a number needs no entry."""
     user, _, group = spec.user.partition(":")
-    for name, path in ((user, "/etc/passwd"), (group, "/etc/group")):
+    groups = (group, *spec.group_add)
+    for name, path in ((user, "/etc/passwd"), *((each, "/etc/group") for each in groups)):
         if not name or name.isdecimal() or walk.covered(path):
             continue
         rows = root.text(path, _PEOPLE_BYTES).splitlines()

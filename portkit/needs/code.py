@@ -68,6 +68,22 @@ _V4 = re.compile(
     ),
     re.DOTALL,
 )
+# Instructions that no level includes, by the name of their flag in /proc/cpuinfo: in their legacy
+# form, and AES and PCLMULQDQ with VEX (Intel SDM, volume 2).
+_VEX_66 = rb"[\x01\x05\x09\x0d\x11\x15\x19\x1d\x21\x25\x29\x2d\x31\x35\x39\x3d" + (
+    rb"\x41\x45\x49\x4d\x51\x55\x59\x5d\x61\x65\x69\x6d\x71\x75\x79\x7d]"
+)
+_FEATURES = {
+    "aes": re.compile(
+        rb"\x66[\x40-\x4f]?\x0f(?:\x38[\xdb-\xdf]|\x3a\xdf)"
+        rb"|\xc4[\x42\x62\xc2\xe2]" + _VEX_66 + rb"[\xdb-\xdf]",
+        re.DOTALL,
+    ),
+    "pclmulqdq": re.compile(
+        rb"\x66[\x40-\x4f]?\x0f\x3a\x44|\xc4[\x43\x63\xc3\xe3]" + _VEX_66 + rb"\x44", re.DOTALL
+    ),
+    "sha_ni": re.compile(rb"(?<![\x66\xf2\xf3])(?:[\x40-\x4f])?\x0f(?:\x38[\xc8-\xcd]|\x3a\xcc)"),
+}
 # Moves and sums of SSE and SSE2 in their legacy form. A compiler that may use AVX writes none: it
 # would be slower (Intel, optimization manual, 15.3). Where they are many, only some functions are
 # for more than the baseline, and something chooses.
@@ -115,6 +131,16 @@ def level(*parts: bytes, alone: bool) -> tuple[int, bool]:
         found = 4 if evex >= enough else 3
         return (found, through and (alone or size >= _LARGE)) if through or alone else (0, False)
     return (2, alone) if _count(_V2, parts, _FEW) == _FEW else (0, False)
+
+
+def features(*parts: bytes) -> tuple[str, ...]:
+    """The instructions beside the levels that the code of a program has, by their flags. As for
+    `level`: where it asks the processor by itself, nothing is said."""
+    if any(_CPUID in part for part in parts):
+        return ()
+    return tuple(
+        name for name, pattern in _FEATURES.items() if _count(pattern, parts, _FEW) == _FEW
+    )
 
 
 def _count(pattern: re.Pattern[bytes], parts: Iterable[bytes], most: int | None = None) -> int:

@@ -49,7 +49,7 @@ FUNCTIONS = _BY_CLONE3 | _AIO | _TO_OTHERS | _EXEC
 # glibc's __x86_get_cpuid_feature_leaf, Rust's std_detect, cpu_features, has_avx2 and the like.
 _ASKING = re.compile(
     rb"cpu_?(?:id(?!le)|info|feature|model|support|cap|flag)|std_detect"
-    rb"|(?:has|have|can|is|supports?|detect)_?(?:avx|sse|bmi|fma)"
+    rb"|(?:has|have|can|is|supports?|detect)_?(?:avx|sse|bmi|fma|aes|sha|pclmul)"
     rb"|(?:avx|sse)[0-9]*_?(?:support|avail)",
     re.IGNORECASE,
 )

@@ -162,11 +162,17 @@ class Linked:
             level = level or code.go_level(part)
             alone = alone and not code.reads_cpuinfo(part)
         shown = (level, level > 0)
+        features: tuple[str, ...] = ()
         whole = sum(map(len, parts)) == sum(size for _, size in read.code)
         if whole and not read.asks_processor:  # of a part nothing is said: the rest may ask
             shown = max(shown, code.level(*parts, alone=alone))
+            features = code.features(*parts)
         self.binaries[entry.path] = replace(
-            self.binaries[entry.path], code_level=shown[0], code_sure=shown[1]
+            self.binaries[entry.path],
+            code_level=shown[0],
+            code_sure=shown[1],
+            features=features,
+            features_sure=alone and bool(features),
         )
         for part in parts:
             if code.calls(part, code.IO_URING_SETUP, imports_syscall=read.imports_syscall):

@@ -21,6 +21,7 @@ from portkit.needs.root import Entry, Root
 
 _APE = (b"MZqFpD=", b"jartsr=")  # cosmopolitan, ape/specification.md
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "ksh", "zsh"))
+_FOLDERS = ("volume", "tmpfs")  # types of mounts that are a folder
 _MARK = b"\xef\xbb\xbf"  # of UTF-8, which editors of Windows write
 _SETUID = 0o6000
 _BUSYBOX_BYTES = 4 << 20
@@ -43,16 +44,21 @@ class Start(Linked):
 
     def walk(self) -> None:
         """Everything from argv on."""
-        self._working_folder()
+        self._folders_needed()
         entry = self._command(self._spec.argv, sure=True)
         if entry is not None:
             self.command = entry.path
 
-    def _working_folder(self) -> None:
-        """Engines and the guest create it where nothing is there."""
+    def _folders_needed(self) -> None:
+        """The working directory and those that volumes are put on. Engines and the guest create
+        them where nothing is there."""
         folder = self._spec.cwd or "/"
         if (file := self._root.in_the_way(folder)) and not self.covered(file):
             self.lack(Missing(Lack.FOLDER, folder, "working_dir", f"{file} is a file"))
+        for mount in self._spec.mounts:
+            file = self._root.in_the_way(mount.target) if mount.type in _FOLDERS else ""
+            if file:
+                self.lack(Missing(Lack.FOLDER, mount.target, mount.type, f"{file} is a file"))
 
     def _command(self, argv: Sequence[str], *, sure: bool, depth: int = 0) -> Entry | None:
         """depth: 0 for the service's own, which the engine starts, or its init (`init: true`) by

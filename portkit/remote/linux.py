@@ -13,8 +13,9 @@ import re
 import struct
 import subprocess
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Set, Tuple
 
+from portkit.remote import net_sysctls
 from portkit.wire.json_types import JsonObject
 
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
@@ -29,6 +30,8 @@ _LEVELS = (
     ("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"),
     ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
 )
+# What processors have beside the levels and programs use, in the words of /proc/cpuinfo.
+FEATURES = frozenset(("aes", "pclmulqdq", "sha_ni"))
 SYSCTLS = (
     "vm.max_map_count",
     "vm.nr_hugepages",
@@ -143,16 +146,19 @@ _EXITS = {
 
 def gather() -> JsonObject:
     """The fields of portkit.model.Linux."""
-    model, level = cpu(_text("/proc/cpuinfo"))
+    about = _text("/proc/cpuinfo")
+    model, level = cpu(about)
     memory = _text("/proc/meminfo")
     return {
         "cpu_model": model,
         "cpu_level": level if platform.machine() == "x86_64" else 0,
+        "cpu_features": features(about),
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),
         "cgroup": cgroup(_text("/proc/self/mounts")),
         "cap_bounding": bounding(_text("/proc/self/status")),
         "vsyscall": "[vsyscall]" in _text("/proc/self/maps"),
         "sysctls": {name: value for name in SYSCTLS for value in _sysctl(name)},
+        "net_sysctls": net_sysctls.gather(),
         "config": config(_config()),
         "modules": loaded(_maybe("/proc/modules")),
         "loadable": _loadable(Path("/lib/modules") / platform.release()),
@@ -170,9 +176,19 @@ def cpu(text: str) -> Tuple[str, int]:
     """The model and the x86-64 level of /proc/cpuinfo; 0 where it names no flags of x86."""
     model = re.search(r"^model name\s*:\s*(.{1,200})$", text, re.MULTILINE)
     # Processors of one machine may differ: a program may run on any of them.
-    rows = [set(row.split()) for row in re.findall(r"^flags\s*:(.*)$", text, re.MULTILINE)]
     name = model.group(1).strip() if model else ""
-    return name, min((level_of(flags) for flags in rows), default=0)
+    return name, min(map(level_of, _flags(text)), default=0)
+
+
+def features(text: str) -> Optional[List[str]]:
+    """Those of FEATURES that each processor of /proc/cpuinfo has; None where it names no flags of
+    x86."""
+    rows = _flags(text)
+    return sorted(FEATURES.intersection(*rows)) if rows else None
+
+
+def _flags(text: str) -> List[Set[str]]:
+    return [set(row.split()) for row in re.findall(r"^flags\s*:(.*)$", text, re.MULTILINE)]
 
 
 def level_of(flags: Iterable[str]) -> int:

@@ -14,6 +14,7 @@ from portkit.engines.domain_xml import Domain, domain_xml
 from portkit.engines.virtual_cpu import x86_level
 from portkit.model import (
     App,
+    Attachment,
     Binary,
     Binfmt,
     Device,
@@ -25,6 +26,7 @@ from portkit.model import (
     ImageConfig,
     Lack,
     Linux,
+    Logging,
     Machine,
     Missing,
     Mount,
@@ -36,6 +38,7 @@ from portkit.model import (
     Severity,
     Software,
     Stated,
+    Subnet,
     Ulimit,
     Verdict,
 )
@@ -613,7 +616,7 @@ def test_stated_memory_and_files() -> None:
 
 
 def test_what_keeps_a_file_from_being_started() -> None:
-    for what, rule in ((Lack.ACCESS, "permission-denied"), (Lack.FOLDER, "working-folder")):
+    for what, rule in ((Lack.ACCESS, "permission-denied"), (Lack.FOLDER, "file-in-the-way")):
         needs = replace(NEEDS, missing=(Missing(what, "/app", "argv[0]", "a file"),))
         for form in Form:
             assert rules(form=form, needs=needs) == {f"error:{rule}"}
@@ -621,6 +624,92 @@ def test_what_keeps_a_file_from_being_started() -> None:
         needs = replace(NEEDS, missing=(Missing(Lack.EXECUTABLE, "/app", "argv[0]", why),))
         (found,) = judged(needs=needs)
         assert cure in found.remedy
+
+
+def test_instructions_beside_the_levels() -> None:
+    needs = replace(NEEDS, binaries=(replace(PROGRAM, features=("aes",), features_sure=True),))
+    perhaps = replace(NEEDS, binaries=(replace(PROGRAM, features=("aes",)),))
+    has, lacks = host(cpu_features=("aes",)), host(cpu_features=())
+    assert rules(has, needs=needs) == rules(has, needs=perhaps) == set()
+    assert rules(lacks, needs=needs) == {"error:cpu-features"}
+    assert rules(lacks, needs=perhaps) == {"unknown:cpu-features"}
+    assert rules(host(), needs=needs) == {"unknown:cpu-features"}
+    assert rules(host(), needs=perhaps) == set()
+    (found,) = judged(lacks, needs=needs)
+    assert "AES" in found.message
+    guests = Guests(cpu_models={"qemu64": 1})
+    emulated = replace(has, accelerator="tcg", qemu_version="7.2.0", guests=guests)
+    model = {"machine": Machine(cpu_model="qemu64")}
+    assert rules(emulated, Form.DISK, needs=needs) == set()
+    assert rules(emulated, Form.DISK, needs=needs, **model) == {"error:cpu-features"}
+    sha = replace(NEEDS, binaries=(replace(PROGRAM, features=("sha_ni",), features_sure=True),))
+    assert rules(emulated, Form.DISK, needs=sha) == {"error:cpu-features"}
+    later = replace(emulated, qemu_version="10.0.13")
+    assert rules(later, Form.DISK, needs=sha) == set()
+    kvm = replace(lacks, accelerator="kvm")
+    assert rules(kvm, Form.DISK, needs=needs) == {"error:cpu-features"}
+
+
+def test_network_settings_that_a_container_has() -> None:
+    own = ("net.core.somaxconn", "net.ipv4.conf.*.rp_filter")
+    for name, wanted in (
+        ("net.core.somaxconn", set()),
+        ("net.ipv4.conf.eth0.rp_filter", set()),
+        ("net.core.rmem_max", {"error:sysctl"}),
+        ("net.ipv4.nothing", {"error:sysctl"}),
+    ):
+        assert rules(host(net_sysctls=own), sysctls={name: "1"}) == wanted, name
+    assert rules(host(), sysctls={"net.core.rmem_max": "1"}) == {"error:sysctl"}
+    assert rules(host(), sysctls={"net.ipv4.nothing": "1"}) == set(), "nobody looked"
+
+
+def test_limits_that_an_engine_checks() -> None:
+    few = replace(host(), cpus=2)
+    assert rules(few, cpus=2.0) == set()
+    (found,) = judged(few, cpus=2.5)
+    assert (found.rule, found.severity) == ("processors", Severity.ERROR)
+    assert rules(few, Form.DISK, machine=Machine(cpus=3)) == {"warning:processors"}
+    podman = replace(few, engine=Engine(name="Podman Engine"))
+    assert "error:processors" not in rules(podman, cpus=3.0)
+    contradiction = {"error:memory-limits"}
+    assert rules(mem_limit_bytes=64 << 20, mem_reservation_bytes=65 << 20) == contradiction
+    assert rules(mem_limit_bytes=64 << 20, memswap_bytes=63 << 20) == contradiction
+    assert rules(memswap_bytes=64 << 20) == contradiction
+    assert rules(mem_limit_bytes=64 << 20, memswap_bytes=-1) == set()
+    assert rules(mem_limit_bytes=64 << 20, mem_reservation_bytes=64 << 20) == set()
+
+
+def test_limits_that_only_a_whole_host_can_raise() -> None:
+    whole, part = host(cap_bounding="000001ffffffffff"), host(cap_bounding="00000000a80425fb")
+    endless = {"ulimits": {"memlock": Ulimit(-1, -1)}}
+    assert rules(whole, **endless) == rules(whole, oom_score_adj=-5) == set()
+    assert rules(part, **endless) == {"unknown:limits-raised"}
+    assert rules(part, ulimits={"memlock": Ulimit(0, 65536)}) == set()
+    assert rules(part, oom_score_adj=-5) == {"error:limits-raised"}
+    assert rules(part, oom_score_adj=5) == set()
+
+
+def test_networks_and_logs_that_a_host_does_not_have() -> None:
+    subnets = (Subnet("10.8.0.0/24"),)
+    for address, wanted in (("10.8.0.9", set()), ("10.9.0.9", {"error:address-outside"})):
+        app = App(
+            "a",
+            (Service("a", networks=(Attachment("n", ipv4=address),)),),
+            "compose.yaml",
+            networks=(Network("n", "a_n", subnets=subnets),),
+        )
+        spec = apps.resolve_all(app, [IMAGE])
+        found = compat.check(spec, {IMAGE.digest: IMAGE}, host(), Form.IMAGE)
+        assert {
+            f"{row.severity}:{row.rule}" for row in found if row.rule not in ELSEWHERE
+        } == wanted
+    swarm = {"networks": (Network("n", "a_n", driver="overlay"),)}
+    assert "unknown:network-driver" in rules(**swarm)
+    journal = {"logging": Logging("journald")}
+    assert rules(host(devices=()), **journal) == {"error:log-socket"}
+    assert rules(host(devices=("/dev/log",)), **journal) == rules(host(), **journal) == set()
+    away = {"logging": Logging("syslog", {"syslog-address": "udp://10.0.0.1:514"})}
+    assert rules(host(devices=()), **away) == set()
 
 
 def test_versions() -> None:

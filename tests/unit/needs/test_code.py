@@ -255,3 +255,19 @@ def test_programs_of_this_machine_are_for_the_baseline() -> None:
         parts = [data[at : at + size] for at, size in read_.code]
         found[path.name], _ = code.level(*parts, alone=True)
     assert {name for name, level in found.items() if level} == set()
+
+
+def test_instructions_that_no_level_includes() -> None:
+    for name, text in (
+        ("aes", "660f38dcc1"),  # aesenc %xmm1,%xmm0
+        ("aes", "66440f3adfc101"),  # aeskeygenassist
+        ("aes", "c4e279dcc1"),  # vaesenc
+        ("pclmulqdq", "660f3a44c100"),
+        ("sha_ni", "0f38cbc1"),  # sha256rnds2
+        ("sha_ni", "0f3accc101"),  # sha1rnds4
+    ):
+        one = bytes.fromhex(text)
+        assert code.features(PLAIN + one * 3) == (name,), text
+        assert code.features(PLAIN + one * 2) == (), "that may be numbers"
+        assert code.features(PLAIN + one * 3, CPUID) == (), "it asks the processor"
+    assert code.features(V3 * 9, V4 * 9, CRC32 * 9) == ()

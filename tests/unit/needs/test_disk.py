@@ -328,3 +328,43 @@ def test_a_disk_that_changes_while_it_is_read(
     monkeypatch.setattr(disk, "look", look)
     with pytest.raises(ConflictError, match="changed or replaced"):
         disk.read(path)
+
+
+@pytest.mark.parametrize(
+    ("begin", "word"),
+    [
+        (b"\x1f\x8b\x08\0", "gunzip"),
+        (b"\xfd7zXZ\0", "unxz"),
+        (b"\x28\xb5\x2f\xfd", "unzstd"),
+        (b"PK\3\4", "unzip"),
+        (b"x".ljust(257, b"\0") + b"ustar\x0000", "tar xf"),
+    ],
+)
+def test_a_disk_in_another_file_is_refused(tmp_path: Path, begin: bytes, word: str) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(begin.ljust(1 << 16, b"\1"))
+    with pytest.raises(AppError, match="not a disk") as seen:
+        disk.read(path, within=False)
+    assert word in str(seen.value.resolution)
+    sector = begin.ljust(510, b"\0")[:510] + b"\x55\xaa"
+    path.write_bytes(sector.ljust(1 << 16, b"\1"))
+    disk.read(path, within=False)  # a boot sector may begin like that
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.vmdk", "-f vmdk -O qcow2 a.vmdk a.qcow2"),
+        ("a.vhd", "-f vpc"),
+        ("a.ova", "tar xf a.ova"),
+        ("a.disk", "--disk-format"),
+    ],
+)
+def test_the_name_of_another_format_says_how_to_convert_it(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    assert disk.is_disk(str(tmp_path / name)) is not name.endswith(".disk")
+    with pytest.raises(AppError) as seen:
+        disk.read(tmp_path / name, within=False)
+    assert words in str(seen.value.resolution)

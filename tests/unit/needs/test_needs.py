@@ -487,7 +487,10 @@ def test_a_working_folder_that_is_a_file(needs: Image) -> None:
     assert needs(files, cwd="/app/below").missing[0].details == "/app is a file"
     for cwd in ("/", "/srv", "/opt/new/folder"):
         assert needs(files, cwd=cwd).missing == ()
-    assert needs(files, cwd="/opt/conf", mounts=(Mount("volume", "/opt/conf"),)).missing == ()
+    for kind in ("volume", "tmpfs"):
+        (row,) = needs(files, mounts=(Mount(kind, "/srv/conf"),)).missing
+        assert (row.name, row.by, row.details) == ("/srv/conf", kind, "/opt/conf is a file")
+        assert needs(files, mounts=(Mount(kind, "/srv/new"),)).missing == ()
 
 
 def test_what_is_there_in_the_place_of_a_command(needs: Image) -> None:

@@ -13,7 +13,7 @@ from portkit import process
 from portkit.errors import HostError
 from portkit.host.facts import parse_facts
 from portkit.model import Binfmt, Engine, Linux
-from portkit.remote import engine_facts, facts, linux
+from portkit.remote import engine_facts, facts, linux, net_sysctls
 from tests.factories import FACTS
 
 V2 = "fpu sse sse2 cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3"
@@ -232,3 +232,22 @@ def test_facts_and_back() -> None:
 def test_facts_that_cannot_be_right(part: dict[str, Any]) -> None:
     with pytest.raises(HostError):
         parse_facts(plain(**part))
+
+
+def test_instructions_that_every_processor_has() -> None:
+    text = "".join(f"flags\t\t: fpu aes {more}\n" for more in ("sha_ni sse2", "pclmulqdq"))
+    assert linux.features(text) == ["aes"]
+    assert linux.features("Features\t: fp asimd aes") is None
+
+
+def test_network_settings_of_a_namespace() -> None:
+    found = net_sysctls.names(
+        [
+            "/proc/sys/net/core/somaxconn",
+            "/proc/sys/net/ipv4/conf/lo/rp_filter",
+            "/proc/sys/net/ipv4/conf/all/rp_filter",
+        ]
+    )
+    assert found == ["net.core.somaxconn", "net.ipv4.conf.*.rp_filter"]
+    seen = net_sysctls.gather()
+    assert seen is None or "net.ipv4.ip_forward" in seen
