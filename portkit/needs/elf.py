@@ -68,6 +68,14 @@ _MACHINES = {
     (8, 32, False): "mips",
     (8, 64, True): "mips64le",
     (258, 64, True): "loong64",
+    (20, 32, False): "ppc",
+    (8, 64, False): "mips64",
+    (40, 32, False): "armbe",
+    (183, 64, False): "arm64be",
+    (2, 32, False): "sparc",
+    (43, 64, False): "sparc64",
+    (4, 32, False): "m68k",
+    (22, 32, False): "s390",
 }
 
 

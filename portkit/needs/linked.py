@@ -47,7 +47,7 @@ class Linked:
         targets += [each.target for each in spec.contents]
         resolved = [root.resolved(target) for target in targets]
         self._hidden = {target.rstrip("/") for target in (*targets, *resolved)}
-        self._searches: dict[tuple[str, str], Search] = {}
+        self._searches: dict[tuple[str, str, bool], Search] = {}
         self._elves: dict[str, Elf | None] = {}
         self._reads, self._tries = _READS, _TRIES
         self.binaries: dict[str, Binary] = {}
@@ -137,7 +137,8 @@ class Linked:
         self._keep(found, Role.LOADER, load, sure=sure)
         self.loaders[found.path] = loader.kind_of(found.path, load)
         if self.loaders[found.path]:
-            self._libraries(Object(entry.path, read), found, sure=sure)
+            gains = self.rights.gains(entry)
+            self._libraries(Object(entry.path, read), found, sure=sure, gains=gains)
         else:
             self.unread[f"{found.path} is a loader whose rules are not known"] = None
 
@@ -185,11 +186,11 @@ class Linked:
             budget -= len(data)
             yield data
 
-    def _libraries(self, program: Object, load: Entry, *, sure: bool) -> None:
+    def _libraries(self, program: Object, load: Entry, *, sure: bool, gains: bool) -> None:
         """Breadth first, as loaders do: a library that is loaded under a name is not looked for
-        again."""
+        again. gains: see `Rights.gains`."""
         kind = self.loaders[load.path]
-        search = self._search(kind, program.elf.machine, load.path)
+        search = self._search(kind, program.elf.machine, load.path, gains)
         known = {load.path.rpartition("/")[2]: self._elf(load)}
         known[program.elf.interpreter.rpartition("/")[2]] = self._elf(load)
         pending = deque([program])
@@ -209,11 +210,11 @@ class Linked:
             if kind == loader.GLIBC:
                 self._versions(each, known, sure=sure and search.sure)
 
-    def _search(self, kind: str, machine: str, load: str) -> Search:
-        key = (machine, load)
+    def _search(self, kind: str, machine: str, load: str, gains: bool) -> Search:
+        key = (machine, load, gains)
         if key not in self._searches:
-            cwd = self._spec.cwd or "/"
-            self._searches[key] = Search(self._root, kind, machine, load, self._env, cwd)
+            cwd, env = self._spec.cwd or "/", {} if gains else self._env
+            self._searches[key] = Search(self._root, kind, machine, load, env, cwd)
         return self._searches[key]
 
     def _library(self, name: str, by: Object, search: Search, *, sure: bool) -> Object | None:
@@ -239,6 +240,8 @@ class Linked:
                 self._keep(entry, Role.LIBRARY, read, sure=sure, kind=search.kind)
                 return Object(path, read, (*by.parents, by))
             other = f"{entry.path} is for {read.machine}"
+        if not other and not search.asks and "LD_LIBRARY_PATH" in self._env:
+            other = "LD_LIBRARY_PATH does not count for a program with more rights than its user"
         self.lack(Missing(Lack.LIBRARY, name, by.path, other, sure and search.sure))
         return None
 

@@ -89,6 +89,7 @@ class Search:
         self._home = posixpath.dirname(loader)
         # A loader elsewhere was built with default folders that its path only suggests.
         self.sure = bool(_USUAL.match(loader))
+        self.asks = "LD_LIBRARY_PATH" in env
         self._asked = self._split(env.get("LD_LIBRARY_PATH", ""))
         self._last: tuple[Object, tuple[str, ...]] | None = None
 

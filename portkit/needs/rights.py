@@ -18,6 +18,8 @@ _SEARCH = 1
 _WORDS = {READ: "read", RUN: "run"}
 _TEXT_BYTES = 1 << 20
 _ALL, _TO_READ = "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"
+_SETUID, _SETGID = 0o4000, 0o2000
+_FILE_CAPABILITIES = "security.capability"
 _ACL = "system.posix_acl_access"
 
 
@@ -67,6 +69,7 @@ class Rights:
         self._person = person(root, spec)
         self._capabilities = frozenset(spec.capabilities)
         self._all = spec.privileged
+        self._no_new = spec.no_new_privileges
 
     def denied(self, entry: Entry, what: int, *, by_engine: bool = False) -> Denied | None:
         """What keeps the user from a file; None where nothing does. by_engine: the engine's last
@@ -88,6 +91,16 @@ class Rights:
                 f"{each.path}: mode {mode & 0o7777:04o}, owner {uid}:{gid}",
             )
         return None
+
+    def gains(self, entry: Entry) -> bool:
+        """Whether the kernel gives a program more rights than its user has. Loaders then leave out
+        what the environment names (ld.so(8), secure-execution mode)."""
+        who, member = self._person, self._root.member(entry)
+        if who is None or self._no_new:
+            return False
+        other_user = bool(member.mode & _SETUID) and member.uid != who.uid
+        other_group = bool(member.mode & _SETGID) and member.gid not in who.groups
+        return other_user or other_group or (_FILE_CAPABILITIES in member.xattrs and who.uid != 0)
 
     def _folders(self, entry: Entry) -> Iterator[tuple[Entry, int]]:
         for folder in self._root.passed(entry.path):

@@ -668,3 +668,21 @@ def test_a_library_that_the_user_may_not_read(tmp_path: Path) -> None:
     assert [(row.name, "may not read" in row.details) for row in found.missing] == [
         ("libc.so.6", True)
     ]
+
+
+def test_the_environment_does_not_count_for_a_setuid_program(tmp_path: Path) -> None:
+    program = elf(interpreter=LOADER, needed=("liba",))
+    files: dict[str, Owned] = {name: (data, 0o755, 0) for name, data in glibc().items()}
+    files |= {"/app": (program, 0o4755, 0), "/x/liba": (elf(), 0o755, 0)}
+    env = (*PATH, ("LD_LIBRARY_PATH", "/x"))
+
+    def lacks(**changes: Any) -> list[str]:
+        denied(tmp_path, files)
+        (found,) = read([tmp_path / "owned"], IMAGE, [spec(argv=("/app",), env=env, **changes)])
+        return [f"{row.name}: {row.details}" for row in found.missing]
+
+    (row,) = lacks(user="8")
+    assert "liba: LD_LIBRARY_PATH does not count" in row
+    assert lacks() == lacks(user="8", security_opt=("no-new-privileges",)) == []
+    files["/app"] = (program, 0o755, 0)
+    assert lacks(user="8") == []
