@@ -37,6 +37,17 @@ class NullObserver:
     def bytes(self, name: str, done: int, total: int | None) -> None: ...
 
 
+class Quiet(NullObserver):
+    """An Observer that passes on what the user should read, and nothing of what begins and is
+    counted: of what is repeated for hours."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def message(self, text: str) -> None:
+        self._observer.message(text)
+
+
 class JsonObserver:
     """One JSON object a line: {"t": seconds, "event": "phase"|"message"|"bytes", ...}.
 

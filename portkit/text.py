@@ -8,6 +8,11 @@ import unicodedata
 _UNSHOWN = ("Cc", "Cf", "Cs")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 volume", "2 volumes"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def printable(text: str, limit: int | None = None) -> str:
     """`text` without escape codes and other control characters but newlines and tabs; the first
     `limit` characters of it."""

@@ -8,6 +8,7 @@ import time
 
 import click
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -106,6 +107,8 @@ class ConsoleObserver:
             self._progress.refresh()
         else:
             texts = [str(column(task)) for column in self._counts]
+            if total is None:  # the column has a question mark for it
+                texts[0] = decimal(done)
             known = ", ".join(text for text in texts if text not in _UNKNOWN)
             self._line(f"  {task.description}: {known}")
 

@@ -117,7 +117,7 @@ def _figures(figures: Iterable[Figure]) -> Iterator[str]:
         predicted = _value(each.predicted, each.unit)
         truth = "" if each.measured is None else f"; measured {_value(each.measured, each.unit)}"
         if each.error_percent is not None:
-            truth += f" ({each.error_percent:+.0f} %)"
+            truth += f" ({round(each.error_percent):+d} %)"  # not -0
         # The basis of the sum repeats its parts, which have lines of their own.
         basis = each.basis if each.what != "downtime" else each.basis.partition(":")[0]
         yield f"{each.what}: predicted ~ {predicted}{truth} [{basis}]"
@@ -166,7 +166,8 @@ def print_report(report: Report) -> None:
         console.print(Text(clean(text)))
     # A finding that is true of both forms is printed once.
     for finding in dict.fromkeys(each for form in report.forms for each in form.findings):
-        remedy = f" {finding.remedy}" if finding.severity is Severity.ERROR else ""
+        more = finding.severity is Severity.ERROR and finding.remedy
+        remedy = f". {finding.remedy}" if more else ""
         console.print(Text(clean(finding_line(finding) + remedy)))
     for form in report.forms:
         if form.boot and form.boot.machine:

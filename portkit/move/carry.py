@@ -115,7 +115,7 @@ def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
         _forward(ground, steps)
     # Ctrl-C too: KeyboardInterrupt is no Exception.
     except BaseException as error:
-        brief = error.brief if isinstance(error, PortkitError) else type(error).__name__
+        brief = error.brief if isinstance(error, PortkitError) else _named(error)
         stays = ground.plan.live is not None or is_kept(ground.plan, steps)
         try:
             served = served or serves_on(ground.plan, steps, error)
@@ -133,6 +133,10 @@ def walk_forward(ground: Ground, journal: Journal, steps: Steps) -> None:
             say_what_is_left(ground.clock.observer, move, left)
         raise
     journal.settle(move, MoveState.MEASURED if ground.plan.keep is None else MoveState.DONE)
+
+
+def _named(error: BaseException) -> str:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
 
 
 def is_kept(plan: Plan, steps: Steps) -> bool:
@@ -223,7 +227,8 @@ def _stays_unfinished(
         with process.uninterrupted():
             give_room(ground)
             names = [step.name for step in steps_of(ground)]
-            left = walk.backward(steps_of(ground)[names.index(FENCE) :], steps)
+            again = steps_of(ground)[names.index(FENCE) :]
+            left = walk.backward(again, steps, ground.clock.observer)
         if left:
             say_what_is_left(ground.clock.observer, move, left)
             return True
@@ -265,7 +270,7 @@ def walk_backward(
     # A second Ctrl-C would stop the rollback that the first one began.
     with process.uninterrupted():
         give_room(ground)
-        left = walk.backward(steps_of(ground), steps)
+        left = walk.backward(steps_of(ground), steps, ground.clock.observer)
         if not left:
             journal.settle(ground.plan.move, MoveState.ROLLED_BACK, why)
     return left

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from portkit.host import Host
 from portkit.model import Basis, DataFolder, Figure, Foreseen, Form, Part, figure
 from portkit.move.history import Past, times, typical
+from portkit.text import counted
 from portkit.volumes import Place, Survey, foresee, survey
 
 # Defaults where nothing is known, in seconds. An engine's stop of a process that ends when it is
@@ -200,7 +201,7 @@ def _corrected(part: Part, factor: float, count: int) -> Part:
 def _size_words(seen: Sequence[Survey]) -> str:
     entries = sum(each.entries for each in seen)
     more = "" if all(each.whole for each in seen) else "; not all was listed in time: it is more"
-    return f"{entries} entries in {len(seen)} volumes{more}"
+    return f"{entries} entries in {counted(len(seen), 'volume')}{more}"
 
 
 def _sent_words(seen: Sequence[Survey]) -> str:

@@ -248,7 +248,9 @@ class Journal:
                 raise ConflictError(
                     "another portkit is working on this Move",
                     details=identity,
-                    resolution="Wait until it has ended. `portkit moves` shows it.",
+                    resolution="Wait until it has ended; `portkit moves` shows it. If it waits for "
+                    "you, end its waiting with Ctrl-C where it runs. The App keeps running where "
+                    "it is, and you can repeat this command then.",
                 )
             yield
         finally:

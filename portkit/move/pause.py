@@ -15,6 +15,7 @@ from portkit.move.plan import Pause
 from portkit.move.step import FormStep
 from portkit.move.taken import require_unused
 from portkit.move.up import up_since
+from portkit.progress import Quiet
 from portkit.volumes import Pass, predicted_last_s
 from portkit.watch import no_room
 from portkit.wire.json_types import JsonObject
@@ -22,6 +23,8 @@ from portkit.wire.json_types import JsonObject
 _LOOK_S = 0.5  # whether somebody has told the Move to go on; each look reads the journal
 # Between two passes while a Move waits: a pass reads every entry of every volume.
 _LEAST_S, _TIMES = 5.0, 4.0
+# What a cutover would cost is told again when it has changed by so much, or after this time.
+_MUCH_S, _MUCH, _TELL_S = 0.5, 0.2, 60.0
 # Between two looks at an App that waits to be kept: whether a restart has ended it.
 _CONFIRM_S = 15.0
 
@@ -37,28 +40,51 @@ class Wait(FormStep):
             f"cutover {move}"
         )
         passes: dict[int, list[Pass]] = {}
+        cost = _Cost(ground)
         while not ground.results.told(Pause.CUTOVER):
             began = time.monotonic()
             require_unused(ground)  # days may go by
             for volume in live_of(ground).warm:
                 known = passes.setdefault(volume.number, [])
-                known.append(copy_of(ground, volume, self.form).run())
-            last_s = sum(predicted_last_s(known) for known in passes.values() if known)
+                # What comes after the first one repeats itself for hours, perhaps.
+                quiet = Quiet(ground.clock.observer) if known else None
+                known.append(copy_of(ground, volume, self.form).run(observer=quiet))
             if passes:
-                ground.clock.observer.message(_would_cost(ground.plan.foreseen, last_s))
+                cost.tell(sum(predicted_last_s(known) for known in passes.values() if known))
             wait_for(ground, Pause.CUTOVER, max(_LEAST_S, _TIMES * (time.monotonic() - began)))
         if not passes:
             return {}
         return {"predicted_last_s": sum(map(predicted_last_s, filter(None, passes.values())))}
 
 
-def _would_cost(known: Foreseen | None, last_s: float) -> str:
-    """What a cutover now would cost. known: what was predicted of it before the Move; None of one
-    that an earlier portkit has begun."""
+@dataclass
+class _Cost:
+    """What a cutover now would cost, told where it has changed, and now and then as a sign of
+    life."""
+
+    ground: Ground
+    told_s: float = 0.0
+    told_at: float = float("-inf")
+
+    def tell(self, last_s: float) -> None:
+        """last_s: how long the last pass would take now."""
+        seconds, text = _would_cost(self.ground.plan.foreseen, last_s)
+        changed = abs(seconds - self.told_s) > max(_MUCH_S, _MUCH * self.told_s)
+        now = time.monotonic()
+        if changed or now - self.told_at >= _TELL_S:
+            self.ground.clock.observer.message(text)
+            self.told_s, self.told_at = seconds, now
+
+
+def _would_cost(known: Foreseen | None, last_s: float) -> tuple[float, str]:
+    """Seconds that a cutover now would cost, and the words for it. known: what was predicted of it
+    before the Move; None of one that an earlier portkit has begun."""
     if known is None:
-        return f"a cutover now would copy for {last_s:.1f} s between the App's stop and its start"
+        text = f"a cutover now would copy for {last_s:.1f} s between the App's stop and its start"
+        return last_s, text
     down = foresee.now(known, last_s).downtime_s
-    return f"a cutover now would cost a downtime of about {down.value:.1f} s: {down.why}"
+    text = f"a cutover now would cost a downtime of about {down.value:.1f} s: {down.why}"
+    return down.value, text
 
 
 class Confirm(FormStep):

@@ -216,9 +216,14 @@ def go_on(
             connect=connect,
         )
     wanted = {Pause.CUTOVER: plans.FENCE, Pause.COMMIT: plans.CONFIRM}[pause]
+    news, observer = "", observer or NullObserver()
     while entry.live:
         time.sleep(_LOOK_S)
         entry = journal.get(identity)
+        doing = next((n for n, state, _ in steps.entries() if state is walk.StepState.DOING), news)
+        if doing != news:
+            observer.phase(doing)
+            news = doing
         waits = steps.state(plans.CONFIRM) is walk.StepState.DOING and pause is Pause.CUTOVER
         if waits and steps.state(wanted) is walk.StepState.DONE:
             return Ended(identity, MoveState.WAITING)
@@ -237,6 +242,20 @@ def go_on(
             "made it.",
         )
     return Ended(identity, entry.state)
+
+
+def pause_of(entry: Entry, steps: Steps) -> Pause | None:
+    """What a Move waits for the user to say; None for one that does not, or has ended."""
+    plan = plan_from(entry.plan)
+    if plan.live is None or entry.state not in OPEN or is_kept(plan, steps):
+        return None
+    if entry.live:
+        at = {plans.WAIT: Pause.CUTOVER, plans.CONFIRM: Pause.COMMIT}
+        return next((at[n] for n in at if steps.state(n) is walk.StepState.DOING), None)
+    if entry.state is not MoveState.WAITING or plan.without_stop:
+        return None
+    booted = steps.state(f"boot {plan.forms[0]}") is walk.StepState.DONE
+    return Pause.COMMIT if booted else Pause.CUTOVER
 
 
 def _hook_failed(plan: Plan, steps: Steps) -> bool:

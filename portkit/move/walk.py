@@ -21,6 +21,7 @@ from typing import Protocol
 from portkit import process
 from portkit.errors import PortkitError
 from portkit.halt import Halt, Halted
+from portkit.progress import Observer
 from portkit.wire.json_types import JsonObject
 
 _PATIENCE_S = 2.0  # more than twice as long as a lane that waits for a host does not look
@@ -173,7 +174,9 @@ def _do(step: Step, record: Record) -> None:
     record.note(step.name, StepState.DONE, step.do())
 
 
-def backward(steps: Sequence[Step], record: Record) -> tuple[Failure, ...]:
+def backward(
+    steps: Sequence[Step], record: Record, observer: Observer | None = None
+) -> tuple[Failure, ...]:
     """Undo every step that was begun, the last first. One that fails does not hold up the others,
     but those that it builds on stay as they are; empty when nothing is left."""
     failures: list[Failure] = []
@@ -186,6 +189,8 @@ def backward(steps: Sequence[Step], record: Record) -> tuple[Failure, ...]:
             left.add(step.name)
             continue
         record.note(step.name, StepState.UNDOING)
+        if observer is not None:
+            observer.phase(f"undo {step.name}")
         try:
             step.undo()
         # Anything else is a bug or Ctrl-C, and ends the walk; the record says `undoing`, so that

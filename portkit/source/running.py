@@ -38,6 +38,7 @@ from portkit.source.hindrances import hindrances
 from portkit.source.host import OnHost
 from portkit.source.images import Images
 from portkit.store import Store
+from portkit.text import counted
 from portkit.wire import labels
 from portkit.wire.json_types import JsonObject
 
@@ -291,8 +292,8 @@ def _changed(host: Host, one: Container, image: Artifact, store: Store, clock: C
 
 def _data_finding(names: Sequence[str]) -> Finding:
     message = (
-        f"the data of {len(names)} volumes is copied while the App runs, and what changes "
-        "meanwhile after the App was stopped"
+        f"the data of {counted(len(names), 'volume')} is copied while the App runs, and what "
+        "changes meanwhile after the App was stopped"
     )
     return Finding("data-carried", Severity.INFO, message, tuple(name[:80] for name in names))
 

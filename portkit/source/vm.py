@@ -37,6 +37,7 @@ from portkit.source.fetched import fetch
 from portkit.source.images import Images
 from portkit.source.vm_description import Description, decode
 from portkit.store import Store
+from portkit.text import counted
 from portkit.transfer.forward import Parcel
 from portkit.volumes import Folder
 
@@ -199,8 +200,8 @@ class RunningVM:
     def _carried(self) -> Iterator[Finding]:
         if self._disks:
             message = (
-                f"the data of {len(self._disks)} volumes is read from their disks after the VM "
-                "was stopped, all of it while the App is down; a prediction does not include it"
+                f"the data of {counted(len(self._disks), 'volume')} is read from disks after the "
+                "VM was stopped, all of it while the App is down; a prediction does not include it"
             )
             yield Finding("data-carried", Severity.INFO, message, (self._domain.id,))
 

@@ -55,10 +55,14 @@ class Copy:
         self.sent: Index | None = None
         self.seconds: float | None = None
 
-    def run(self, *, last: bool = False, full: bool = False) -> Pass:
+    def run(
+        self, *, last: bool = False, full: bool = False, observer: Observer | None = None
+    ) -> Pass:
         """A pass. After the last one both folders are equal, by the hashes of all that is in them,
         and the target's is on its disk. `sent` is what the source had then. `seconds`
         is how long the latest pass took.
+
+        observer: of this pass alone, instead of the one that all have.
 
         full: hash all of it now, whatever a host can prove. Where `Pass.remembered` is not 0, a
         later `verify_origin` does that for the source.
@@ -68,13 +72,14 @@ class Copy:
         in the target's folder; TransferError when a connection stays broken.
         """
         hosts = (self._origin.host, self._target.host)
+        observer = observer or self._observer
         retries = {
-            host: Retries(Link(host.remote, pause=host.remote.pause), self._observer)
-            for host in hosts
+            host: Retries(Link(host.remote, pause=host.remote.pause), observer) for host in hosts
         }
         while True:
             try:
-                work = self._try(last, self._trust(last, full), list(retries.values()))
+                trust = self._trust(last, full)
+                work = self._try(last, trust, list(retries.values()), observer)
                 done = work.run()
             except PortkitError as error:
                 lost = [host for host in hosts if host.remote.lost]
@@ -97,13 +102,13 @@ class Copy:
         here, there = (Trust.PROOF if last or each else Trust.TIMES for each in self._provable)
         return here, there
 
-    def _try(self, last: bool, trust: tuple[Trust, Trust], retries: list[Retries]) -> _Try:
+    def _try(
+        self, last: bool, trust: tuple[Trust, Trust], retries: list[Retries], observer: Observer
+    ) -> _Try:
         folders = (self._origin, self._target)
         encoding = encoding_of(*(folder.host for folder in folders))
         sides = [Side(folder, encoding) for folder in folders]
-        return _Try(
-            sides[0], sides[1], self._observer, self._rate, last, trust, self._nodes, retries
-        )
+        return _Try(sides[0], sides[1], observer, self._rate, last, trust, self._nodes, retries)
 
 
 @dataclass

@@ -20,6 +20,7 @@ from portkit.move import forward as forwards
 from portkit.move.plan import plan_from
 from portkit.move.verified import unverified
 from portkit.move.walk import StepState
+from portkit_cli.going_on import state_of, ways_on
 from portkit_cli.observers import observer
 from portkit_cli.options import Messages, output, progress
 from portkit_cli.render import clean, compared, print_report, stdout
@@ -51,9 +52,10 @@ def moves(every: bool, output: str) -> None:
       portkit moves
       portkit moves --all --output json
     """
+    journal = Journal()
     entries = [
         entry
-        for entry in Journal().moves()
+        for entry in journal.moves()
         # Nothing of such a Move is left on any host, so few users need to see it.
         if every or entry.state is not library.MoveState.ROLLED_BACK
     ]
@@ -65,7 +67,7 @@ def moves(every: bool, output: str) -> None:
         table.add_column(name)
     for entry in entries:
         texts = (entry.id, entry.app, entry.source, entry.target, _when(entry.started))
-        table.add_row(*map(clean, texts), _state(entry))
+        table.add_row(*map(clean, texts), state_of(entry, journal))
     stdout().print(table)
 
 
@@ -98,7 +100,7 @@ def show_move(identity: str, output: str) -> None:
         return
     click.echo(clean(f"{entry.id}: {entry.app}, {entry.source} -> {entry.target}"))
     ended = f", ended {_when(entry.ended)}" if entry.ended else ""
-    click.echo(f"{_state(entry)}, started {_when(entry.started)}{ended}")
+    click.echo(f"{state_of(entry, journal)}, started {_when(entry.started)}{ended}")
     if entry.error:
         click.echo(clean(f"because: {entry.error}"))
     if note is not None:
@@ -114,9 +116,8 @@ def show_move(identity: str, output: str) -> None:
         if measured:
             sent, seconds = measured["sent_bytes"], measured["seconds"]
             click.echo(clean(compared(form, plan.predicted.get(form), sent, seconds)))
-    if entry.unfinished:
-        click.echo(f"\nContinue it:  portkit resume {entry.id}")
-        click.echo(f"Roll it back: portkit rollback {entry.id}")
+    if lines := list(ways_on(entry, journal)):
+        click.echo("\n" + "\n".join(lines))
 
 
 @click.command()
@@ -195,7 +196,10 @@ def _go_on(identity: str, pause: library.Pause, progress: str, *, unverified: bo
     if ended.report is not None:
         print_report(ended.report)
     else:
-        click.echo(f"{identity} is {ended.state.value}", err=True)
+        journal = Journal()
+        entry = journal.get(identity)
+        lines = [f"{identity} is {ended.state.value}", *ways_on(entry, journal)]
+        click.echo("\n".join(lines), err=True)
 
 
 @click.command()
@@ -380,12 +384,6 @@ def _document(entry: Entry) -> dict[str, Any]:
         "ended": None if entry.ended is None else round(entry.ended, 3),
         "error": entry.error,
     }
-
-
-def _state(entry: Entry) -> str:
-    if entry.unfinished:
-        return f"UNFINISHED ({entry.state})"
-    return entry.state.value
 
 
 def _when(seconds: float) -> str:

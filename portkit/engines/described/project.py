@@ -20,6 +20,7 @@ from portkit.engines.described.reading import Described, Engine
 from portkit.engines.described.service import describe
 from portkit.engines.docker_client import LabelMap, Text, or_empty
 from portkit.model import Finding, Severity
+from portkit.text import counted
 from portkit.wire import labels
 
 _Pairs = Annotated[dict[str, str], or_empty(dict)]
@@ -169,7 +170,7 @@ def _changed(container: Container, paths: Sequence[str] | None) -> Iterator[Find
         # Names of files are anybody's: a line break in one must not look like another line.
         names = [" ".join(path.split()) for path in own[:10]]
         shown = ", ".join(names) + (", ..." if len(own) > 10 else "")
-        message = f"{len(own)} files of its own layer, which are in no volume"
+        message = f"{counted(len(own), 'file')} of its own layer, not in any volume"
     else:
         return
     yield Finding(

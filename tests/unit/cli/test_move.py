@@ -111,7 +111,7 @@ def test_a_dry_run_ends_as_the_move_would(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(moves, "plan_apps", lambda apps, **_: (report,))
     done = portkit("move", "shop:1", "--to", "web2", "--dry-run")
     assert done.exit_code == ConflictError.exit_code
-    assert "error port-free: port 80 is taken (it listens) Free it." in done.stdout
+    assert "error port-free: port 80 is taken (it listens). Free it." in done.stdout
 
 
 def test_the_downtime_that_was_predicted_stands_beside_the_measured_one(

@@ -49,6 +49,17 @@ def test_a_slow_first_second_promises_nothing(
     assert all(time.startswith("0:00:") for time in times)
 
 
+def test_of_what_is_unknown_nothing_is_promised(
+    now: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    observer = ConsoleObserver(live=False)
+    for done in (0, 11_300):
+        now[0] += 6.0
+        observer.bytes("scan", done, None)
+    assert "?" not in (shown := capsys.readouterr().err)
+    assert "scan: 11.3 kB" in shown
+
+
 def test_a_smaller_count_is_something_new(
     now: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:

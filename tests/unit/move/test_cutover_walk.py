@@ -456,7 +456,7 @@ def test_who_serves_well_on_the_target_is_not_stopped_for_what_fails_elsewhere(
             if name == step:
                 raise error
 
-    def backward(walked: Sequence[Step], _: object) -> tuple[()]:
+    def backward(walked: Sequence[Step], *_: object) -> tuple[()]:
         undone.extend(each.name for each in reversed(walked))
         return ()
 

@@ -1,0 +1,35 @@
+"""What a Move is doing, in a word, and the commands by which it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portkit.move import Entry, Journal, Pause
+from portkit.move.unfinished import pause_of
+from portkit_cli.render import clean
+
+
+def state_of(entry: Entry, journal: Journal) -> str:
+    """The state as a list of Moves has it."""
+    if entry.unfinished:
+        return f"UNFINISHED ({entry.state})"
+    pause = pause_of(entry, journal.record(entry.id)) if entry.live else None
+    return entry.state.value if pause is None else f"waits for {pause}"
+
+
+def ways_on(entry: Entry, journal: Journal) -> Iterator[str]:
+    """Lines with the commands by which a Move that waits or was interrupted goes on."""
+    pause = pause_of(entry, journal.record(entry.id))
+    back = f"portkit rollback {entry.id}"
+    # Only the process that is at work on it could go back.
+    first = " (after Ctrl-C where it waits)" if entry.live else ""
+    if pause is Pause.CUTOVER:
+        yield f"Cut it over:  portkit cutover {entry.id}"
+        yield f"Roll it back: {back}{first}"
+    elif pause is Pause.COMMIT:
+        yield clean(f"The App runs on {entry.target}.")
+        yield f"Keep it there: portkit commit {entry.id}"
+        yield f"Go back and lose what it has written there: {back} --discard-writes{first}"
+    elif entry.unfinished:
+        yield f"Continue it:  portkit resume {entry.id}"
+        yield f"Roll it back: {back}"
