@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portkit.move import Entry, Journal, Pause
-from portkit.move.unfinished import pause_of
+from portkit.move.waits import pause_of
 from portkit_cli.render import clean
 
 
@@ -21,15 +21,13 @@ def ways_on(entry: Entry, journal: Journal) -> Iterator[str]:
     """Lines with the commands by which a Move that waits or was interrupted goes on."""
     pause = pause_of(entry, journal.record(entry.id))
     back = f"portkit rollback {entry.id}"
-    # Only the process that is at work on it could go back.
-    first = " (after Ctrl-C where it waits)" if entry.live else ""
     if pause is Pause.CUTOVER:
         yield f"Cut it over:  portkit cutover {entry.id}"
-        yield f"Roll it back: {back}{first}"
+        yield f"Roll it back: {back}"
     elif pause is Pause.COMMIT:
         yield clean(f"The App runs on {entry.target}.")
         yield f"Keep it there: portkit commit {entry.id}"
-        yield f"Go back and lose what it has written there: {back} --discard-writes{first}"
+        yield f"Go back and lose what it has written there: {back} --discard-writes"
     elif entry.unfinished:
         yield f"Continue it:  portkit resume {entry.id}"
         yield f"Roll it back: {back}"

@@ -15,7 +15,7 @@ from portkit.halt import Halt, Heeding
 from portkit.host import Host
 from portkit.model import App, AppSpec, Artifact, Facts, Form
 from portkit.move.downtime import Downtime
-from portkit.move.plan import LAST_LAYER, Pause, Plan
+from portkit.move.plan import LAST_LAYER, Plan
 from portkit.source import Source
 from portkit.store import Store
 from portkit.store.manifest import artifact_from, manifest_of
@@ -35,7 +35,7 @@ class Results(Protocol):
     def result(self, step: str) -> JsonObject:
         """What the step recorded last; empty when there is nothing."""
 
-    def told(self, pause: Pause) -> bool:
+    def told(self, word: str) -> bool:
         """Whether somebody has said that the Move shall not wait there any longer."""
 
 

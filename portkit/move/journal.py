@@ -31,7 +31,6 @@ from portkit.errors import ConflictError, PortkitError
 from portkit.model import Artifact, Form
 from portkit.move import history
 from portkit.move.journal_file import JournalFile
-from portkit.move.plan import Pause
 from portkit.move.walk import StepState
 from portkit.wire.json_types import JsonObject
 
@@ -216,10 +215,16 @@ class Journal:
 
         self.file.surely(change)
 
-    def tell(self, identity: str, pause: Pause) -> None:
-        """Let a waiting Move continue, even if it begins to wait only later."""
+    def tell(self, identity: str, word: str) -> None:
+        """Let a waiting Move continue, even if it begins to wait only later. word: a Pause; or
+        LET_GO, and it waits no more, here and now."""
         with self.file.opened() as database:
-            database.execute("insert or ignore into told values (?, ?)", (identity, pause))
+            database.execute("insert or ignore into told values (?, ?)", (identity, word))
+
+    def untell(self, identity: str, word: str) -> None:
+        """As if nobody had said that."""
+        with self.file.opened() as database:
+            database.execute("delete from told where move = ? and pause = ?", (identity, word))
 
     def forget(self, identity: str) -> None:
         """Remove a Move that has ended from the journal; nothing on any host is changed."""
@@ -322,11 +327,11 @@ class Steps:
         row = self._row(step)
         return {} if row is None else dict(json.loads(row["result"]))
 
-    def told(self, pause: Pause) -> bool:
-        """Whether somebody has said that the Move shall not wait there."""
+    def told(self, word: str) -> bool:
+        """Whether somebody has said that the Move shall not wait there, or LET_GO."""
         with self._journal.file.opened() as database:
             query = "select 1 from told where move = ? and pause = ?"
-            return database.execute(query, (self._identity, pause)).fetchone() is not None
+            return database.execute(query, (self._identity, word)).fetchone() is not None
 
     def note(self, step: str, state: StepState, result: JsonObject | None = None) -> None:
         """Record a step's state, and what it tells of itself beside what it has told before."""

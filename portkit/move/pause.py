@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass
 
 from portkit import boot
-from portkit.errors import EngineError, HostError, PortkitError, TransferError
+from portkit.errors import ConflictError, EngineError, HostError, PortkitError, TransferError
 from portkit.model import Foreseen, Form
 from portkit.move import foresee
 from portkit.move.cutover import copy_of, live_of, start_again
 from portkit.move.ground import Ground
-from portkit.move.plan import Pause
+from portkit.move.plan import LET_GO, Pause
 from portkit.move.step import FormStep
 from portkit.move.taken import require_unused
 from portkit.move.up import up_since
@@ -154,7 +154,14 @@ class _Kept:
 
 
 def wait_for(ground: Ground, pause: Pause, seconds: float) -> None:
-    """Until the Move is told to go on, at most for so long."""
+    """Until the Move is told to go on, at most for so long. ConflictError where it is told that
+    another process takes it over."""
     deadline = time.monotonic() + seconds
     while not ground.results.told(pause) and time.monotonic() < deadline:
+        if ground.results.told(LET_GO):
+            raise ConflictError(
+                "another portkit rolls this Move back",
+                details=f"{ground.plan.move} of {ground.plan.app}",
+                resolution="`portkit moves --all` shows how that ends.",
+            )
         ground.halt.pause(_LOOK_S)

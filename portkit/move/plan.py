@@ -138,6 +138,10 @@ class Pause(StrEnum):
     COMMIT = "commit"
 
 
+# What a Move that waits is told when another process takes it over, to roll it back.
+LET_GO = "let go"
+
+
 @dataclass(frozen=True)
 class Hook:
     """A command of the user's for `/bin/sh -c` on this machine, such as one that changes a name in

@@ -36,6 +36,7 @@ from portkit.move.plan import Pause, Plan, plan_from
 from portkit.move.read_again import changed, image_of, packed_of, source_host, source_of
 from portkit.move.reported import form_reports, report_of
 from portkit.move.steps import steps_of
+from portkit.move.waits import pause_of, take_over
 from portkit.progress import NullObserver, Observer
 from portkit.report import Report
 from portkit.source.origin import Origin, origin
@@ -244,20 +245,6 @@ def go_on(
     return Ended(identity, entry.state)
 
 
-def pause_of(entry: Entry, steps: Steps) -> Pause | None:
-    """What a Move waits for the user to say; None for one that does not, or has ended."""
-    plan = plan_from(entry.plan)
-    if plan.live is None or entry.state not in OPEN or is_kept(plan, steps):
-        return None
-    if entry.live:
-        at = {plans.WAIT: Pause.CUTOVER, plans.CONFIRM: Pause.COMMIT}
-        return next((at[n] for n in at if steps.state(n) is walk.StepState.DOING), None)
-    if entry.state is not MoveState.WAITING or plan.without_stop:
-        return None
-    booted = steps.state(f"boot {plan.forms[0]}") is walk.StepState.DONE
-    return Pause.COMMIT if booted else Pause.CUTOVER
-
-
 def _hook_failed(plan: Plan, steps: Steps) -> bool:
     """Whether the target has kept the App, and what follows it was begun and has not succeeded."""
     after = (name for name in plan.steps() if name.startswith((plans.HOOK, plans.FORWARD)))
@@ -293,6 +280,10 @@ def rollback(
     if entry.state is not MoveState.DONE or plan.live is None or not discard_writes:
         entry = _open_entry(journal, identity)
     _refuse_older(journal, entry)
+    if entry.live and (pause := pause_of(entry, journal.record(identity))):
+        if pause is Pause.COMMIT and not discard_writes:
+            raise _has_writes(entry, at_source=True, word="commit")
+        take_over(journal, identity)
     with (
         journal.held(identity),
         connect(plan.target, observer) as target,
@@ -331,12 +322,12 @@ def _origin(host: Host | None, live: Live) -> AbstractContextManager[Origin]:
     return origin(host, live)
 
 
-def _has_writes(entry: Entry, *, at_source: bool) -> ConflictError:
+def _has_writes(entry: Entry, *, at_source: bool, word: str = "resume") -> ConflictError:
     away = "start it at its source again and lose that" if at_source else "remove it with that"
     return ConflictError(
         f"the App was started on {entry.target} and may have written data there",
         details=f"{entry.id} of {entry.app}: {entry.source} does not have that data",
-        resolution=f"To keep it there: portkit resume {entry.id}\n"
+        resolution=f"To keep it there: portkit {word} {entry.id}\n"
         f"To {away}: portkit rollback {entry.id} --discard-writes",
     )
 

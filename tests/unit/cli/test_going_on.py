@@ -47,7 +47,7 @@ def test_one_that_waits_says_for_what(journal: Journal) -> None:
         assert printed("moves").rstrip().endswith("waits for commit")
         shown = printed("show", MOVE)
         assert f"Keep it there: portkit commit {MOVE}" in shown
-        assert "--discard-writes (after Ctrl-C where it waits)" in shown
+        assert f"portkit rollback {MOVE} --discard-writes\n" in shown
 
 
 def test_one_whose_process_is_gone_goes_on_by_the_same_commands(journal: Journal) -> None:
