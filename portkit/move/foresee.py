@@ -206,17 +206,21 @@ def _size_words(seen: Sequence[Survey]) -> str:
 
 def _sent_words(seen: Sequence[Survey]) -> str:
     packed, wire = (
-        sum(each.packed_bytes for each in seen) / 1e6,
-        sum(each.packed_wire_bytes for each in seen) / 1e6,
+        sum(each.packed_bytes for each in seen),
+        sum(each.packed_wire_bytes for each in seen),
     )
     if not packed:
         return "there is no content to test the connection with" + _rest_words(seen)
-    words = f"by {packed:.1f} MB of it, compressed to {wire:.1f} MB"
+    words = f"by {_size(packed)} of it, compressed to {_size(wire)}"
     # The way is the same for all of them.
     if seen[0].way_s > 0:
-        rate = seen[0].way_bytes / seen[0].way_s / 1e6
-        words += f", and {seen[0].way_bytes / 1e6:.2f} MB sent for a trial, {rate:.1f} MB/s"
+        rate = seen[0].way_bytes / seen[0].way_s
+        words += f", and {_size(seen[0].way_bytes)} sent for a trial, {_size(rate)}/s"
     return words + _rest_words(seen)
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def _change_words(seen: Sequence[Survey]) -> str:
