@@ -13,6 +13,7 @@ from portkit.model.disk import Boot, BootConfig, Bus, EfiLoader, Inside, TableKi
 
 _ESP = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "EF"})  # UEFI 2.10, tables 5.7 and 5.4
 _ENCRYPTED = (": crypto_LUKS", ": BitLocker")
+NO_PROGRAM = "none"  # what portkit.needs.inside_worker calls a loader that is no program
 _OLD_KERNEL = re.compile(r"vmlinuz-(2\.[0-9.]+)")
 _DISKS_ON = {
     Bus.VIRTIO: "virtio disks",
@@ -77,7 +78,14 @@ def loader(case: DiskCase) -> Iterator[Found]:
     if not case.uefi or not inside.looked or any(esp(case)):
         return
     paths = [each.path for each in inside.loaders]
-    if any(path.upper() == case.default_loader.upper() for path in paths):
+    own = [each for each in inside.loaders if _is_default(case, each)]
+    if own and all(each.kind == NO_PROGRAM for each in own):
+        yield Found(
+            f"UEFI firmware does not start this disk: {own[0].path} is not a program for UEFI",
+            (f"{own[0].path}: its content does not begin with MZ",),
+            "Put a boot loader for UEFI there, or use --firmware bios.",
+        )
+    if own:
         return
     if inside.unread:
         yield Found(

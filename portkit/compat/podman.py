@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portkit.compat.rule import Case, Found, UnknownFact, engine_of
-from portkit.model import DEFAULT_CAPABILITIES
+from portkit.model import DEFAULT_CAPABILITIES, Lack
 
 _LOGS = ("", "k8s-file", "json-file", "journald", "none", "passthrough")
 _BY_ITSELF = ("always", "unless-stopped", "on-failure")
@@ -16,6 +16,16 @@ def limit(case: Case) -> Iterator[Found]:
     asked = case.spec.ulimits.get("as")
     if engine_of(case.facts).podman and asked is not None and (asked.soft, asked.hard) != (-1, -1):
         yield Found("Podman cannot limit the address space", (f"ulimits.as: {asked.hard}",))
+
+
+def access(case: Case) -> Iterator[Found]:
+    """Podman starts the program of a user who is not root without the service's capabilities: a
+    file that only root may run is denied, which Docker starts."""
+    if not engine_of(case.facts).podman or case.needs is None:
+        return
+    for row in case.needs.missing:
+        if row.what is Lack.ACCESS_BY_RIGHTS:
+            yield Found(f'{row.name}: "permission denied"', (f"{row.by}: {row.name}", row.details))
 
 
 def log(case: Case) -> Iterator[Found]:

@@ -17,6 +17,15 @@ PODMAN: tuple[Rule[Case], ...] = (
         source="docker/go-units, ulimit.go; seen with Podman 5.4.2",
     ),
     Rule(
+        "podman-permission",
+        Severity.ERROR,
+        Scope.HOST,
+        podman.access,
+        remedy="Give the user access in the Dockerfile (chmod, chown), or use a host with Docker.",
+        forms=IMAGE,
+        source='execve(2), EACCES; seen with Podman 5.4.2 ("exec container process")',
+    ),
+    Rule(
         "podman-log",
         Severity.ERROR,
         Scope.HOST,

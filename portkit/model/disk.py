@@ -86,7 +86,7 @@ class EfiLoader:
     """A program for UEFI on the disk. signed_by: "" where it carries no signature, "Microsoft"
     where its signature names one of the authorities that firmware comes with, else "others".
     kind: of a default loader "systemd-boot", "GRUB", "shim", "Linux" for a kernel that starts
-    itself, else ""."""
+    itself, "none" for a file that is no program for UEFI, else ""."""
 
     path: str
     signed_by: str = ""

@@ -28,6 +28,9 @@ class Lack(StrEnum):
     VERSION = "version"  # a symbol version that a library has not
     FOLDER = "folder"  # the working directory, or a place for a volume: a file is there
     ACCESS = "access"  # it is there, and the user may not run or read it
+    # The user may run it only with the service's capabilities, which not every engine leaves to
+    # a user who is not root until the program runs.
+    ACCESS_BY_RIGHTS = "access-by-rights"
     USER = "user"  # whom the service is to run as, or that group
 
 

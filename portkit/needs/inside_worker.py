@@ -99,11 +99,10 @@ def main(path: str, kind: str) -> dict[str, Any]:
     g.launch()
     try:
         found: dict[str, Any] = {"systems": [], "places": [], "files": {}, "unread": []}
-        types = g.list_filesystems()
         notes = found["unread"]
         roots = first(g.inspect_os(), MOST_SYSTEMS, "systems", notes)
         found["systems"] = [system(g, root) for root in roots]
-        places = first(list(types.items()), MOST_PLACES, "file systems", notes)
+        places = first(list(g.list_filesystems().items()), MOST_PLACES, "file systems", notes)
         places = [(device, name) for device, name in places if look(g, device, name, found)]
         for device, name in places:
             look_for_grub(g, device, name, found)
@@ -341,13 +340,14 @@ def strangers(g: Any, known: list[str], notes: list[str]) -> list[str]:
 
 
 def loader_kind(g: Any, path: str) -> str:
-    """Which program a default loader for UEFI is; "" for another one."""
+    """Which program a default loader for UEFI is; "" for another one, "none" for no program."""
     if "/boot/" not in path.lower():
         return ""
     data = bytes(g.pread(path, LOADER_BYTES, 0))
     if other_kernel(data[:4096]):
         return "Linux"
-    return next((name for name, mark in LOADER_MARKS.items() if mark in data), "")
+    other = "" if data.startswith(b"MZ") else "none"
+    return next((name for name, mark in LOADER_MARKS.items() if mark in data), other)
 
 
 def configs(g: Any, notes: list[str], left: int) -> list[dict[str, Any]]:

@@ -13,10 +13,10 @@ from itertools import chain
 
 from portkit.model import RunSpec
 from portkit.model.needs import Binary, Lack, Missing, Role
-from portkit.needs import code, elf, loader
+from portkit.needs import code, elf, elf_header, loader
 from portkit.needs.elf import Elf, ElfError
 from portkit.needs.loader import Object, Search
-from portkit.needs.rights import READ, RUN, Denied, Rights
+from portkit.needs.rights import READ, RUN, Rights
 from portkit.needs.root import Entry, Root, joined
 
 _FILES = 1000  # ELF files of one service
@@ -79,15 +79,23 @@ class Linked:
             for each in self._hidden
         )
 
-    def _elf(self, entry: Entry) -> Elf | None:
+    def _elf(self, entry: Entry, *, sure: bool = False) -> Elf | None:
         if entry.path not in self._elves:
             try:
                 read = elf.parse(lambda at, size: self._bytes(entry, at, size))
             except ElfError as error:
                 read = None
-                self.unread[f"{entry.path}: {error}"] = None
+                self._unreadable(entry, error, sure=sure)
             self._elves[entry.path] = read
         return self._elves[entry.path]
+
+    def _unreadable(self, entry: Entry, error: ElfError, *, sure: bool) -> None:
+        has = self._root.member(entry).size
+        end = elf_header.end(lambda at, size: self._root.read(entry, at, size))
+        if _is_cut(has, end):
+            self.lack(Missing(Lack.EXECUTABLE, entry.path, entry.path, _cut(has, end), sure))
+        else:
+            self.unread[f"{entry.path}: {error}"] = None
 
     def _bytes(self, entry: Entry, at: int, size: int) -> bytes:
         self._reads -= 1
@@ -100,7 +108,7 @@ class Linked:
         before = self.binaries.get(entry.path)
         if before is not None and (before.sure or not sure):
             return
-        read = self._elf(entry)
+        read = self._elf(entry, sure=sure)
         if read is None:
             return
         self._keep(entry, Role.PROGRAM, read, sure=sure)
@@ -119,9 +127,9 @@ class Linked:
         if not self._root.member(found).mode & 0o111:
             self.lack(Missing(Lack.EXECUTABLE, found.path, entry.path, NO_MODE_X, sure))
             return
-        if sure and (denied := self.rights.denied(found, RUN, by_engine=by_engine)):
-            self.deny(denied, entry.path)
-        load = self._elf(found)
+        if sure:
+            self.may(found, RUN, entry.path, by_engine=by_engine)
+        load = self._elf(found, sure=sure)
         if load is None:
             return
         self._load(entry, read, found, load, sure=sure)
@@ -152,9 +160,12 @@ class Linked:
             why = "it is a shared library: it has no entry point"
             self.lack(Missing(Lack.EXECUTABLE, entry.path, entry.path, why, sure))
 
-    def deny(self, denied: Denied, by: str) -> None:
-        """Note that the user may not use a file."""
-        self.lack(Missing(Lack.ACCESS, denied.what, by, denied.place))
+    def may(self, entry: Entry, what: int, by: str, *, by_engine: bool = False) -> None:
+        """Note where the service's user may not run or read a file."""
+        if denied := self.rights.denied(entry, what):
+            with_rights = by_engine and not self.rights.denied(entry, what, by_engine=True)
+            lack = Lack.ACCESS_BY_RIGHTS if with_rights else Lack.ACCESS
+            self.lack(Missing(lack, denied.what, by, denied.place))
 
     def _look_at_code(self, entry: Entry, read: Elf) -> None:
         parts = list(self._parts(entry, read.code))
@@ -233,7 +244,7 @@ class Linked:
             if sure and (denied := self.rights.denied(entry, READ)):
                 other = f"{denied.what} ({denied.place})"
                 continue
-            read = self._elf(entry)
+            read = self._elf(entry, sure=sure)
             if read is None:
                 return None
             if read.key == by.elf.key:  # else the loader goes on
@@ -262,10 +273,8 @@ class Linked:
         if before is None or (sure and not before.sure):
             self.files[entry.path] = read
             has = self._root.member(entry).size
-            if has <= (read.end - 1) // _PAGE * _PAGE:
-                # The kernel maps pages that are not there, and touching one ends the program. In
-                # the page where the file ends, the rest is zeros.
-                why = f"it is cut off: it has {has} bytes, and its segments end at {read.end}"
+            if _is_cut(has, read.end):
+                why = _cut(has, read.end)
                 self.lack(Missing(Lack.EXECUTABLE, entry.path, entry.path, why, sure))
             # Kernels, and musl, look at where segments are; glibc also at what they state.
             stated = role is Role.LIBRARY and kind == loader.GLIBC
@@ -287,6 +296,16 @@ class Linked:
         if missing.sure:
             self.missing.pop(replace(missing, sure=False), None)
         self.missing[missing] = None
+
+
+def _is_cut(has: int, end: int) -> bool:
+    """Whether a file lacks pages of its segments. The kernel maps pages that are not there, and
+    touching one ends the program. In the page where the file ends, the rest is zeros."""
+    return has <= (end - 1) // _PAGE * _PAGE
+
+
+def _cut(has: int, end: int) -> str:
+    return f"it is cut off: it has {has} bytes, and its segments end at {end}"
 
 
 def _is_others(library: str) -> bool:

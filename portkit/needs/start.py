@@ -222,8 +222,7 @@ class Start(Linked):
         """Note where the service's user may not run or read a file."""
         if not sure or self.as_other:
             return
-        if denied := self.rights.denied(entry, what, by_engine=by_engine):
-            self.deny(denied, by)
+        self.may(entry, what, by, by_engine=by_engine)
         self.as_other = bool(self._root.member(entry).mode & _SETUID)
 
     def _script(

@@ -324,3 +324,8 @@ def test_by_documentation() -> None:
     silent = replace(kind, known=known - {"qemu_version"})
     verdict, _ = compat.documented_disk(disk, DiskMachine(), silent)
     assert verdict is Verdict.UNKNOWN
+
+
+def test_a_default_loader_that_is_no_program() -> None:
+    junk = within(loaders=(EfiLoader("/EFI/BOOT/BOOTX64.EFI", "", "none"),))
+    assert "not a program" in found(junk, HOST, Boot.UEFI)["error:loader"].message

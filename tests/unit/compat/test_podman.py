@@ -14,7 +14,10 @@ from portkit.model import (
     Facts,
     Form,
     Healthcheck,
+    Lack,
     Logging,
+    Missing,
+    Needs,
     Port,
     Service,
     Severity,
@@ -90,3 +93,13 @@ def test_unknown_is_said() -> None:
 def test_the_engine_is_called_by_its_name() -> None:
     assert engine_name(host()) == "Podman 5.4.2"
     assert engine_name(facts()) == "Docker 26.1"
+
+
+def test_a_program_that_only_the_capabilities_let_the_user_start() -> None:
+    app = App("a", (Service("a"),), "compose.yaml")
+    spec = apps.resolve_all(app, [IMAGE])
+    lack = Missing(Lack.ACCESS_BY_RIGHTS, "user 8 may not run /app", "argv[0]", "mode 0700")
+    own = {"a": Needs("linux", "amd64", missing=(lack,))}
+    for at, wanted in ((host(), {"podman-permission"}), (facts(docker_version="26.1"), set())):
+        rows = compat.check(spec, {IMAGE.digest: IMAGE}, at, Form.IMAGE, needs=own)
+        assert {row.rule for row in rows if row.severity is Severity.ERROR} == wanted

@@ -608,7 +608,9 @@ def test_a_loader_that_is_the_command(needs: Image) -> None:
 Owned = tuple[bytes | str, int, int]
 
 
-def denied(folder: Path, files: dict[str, Owned], **changes: Any) -> list[tuple[str, str]]:
+def denied(
+    folder: Path, files: dict[str, Owned], what: Lack = Lack.ACCESS, **changes: Any
+) -> list[tuple[str, str]]:
     """files: content (None: a folder), mode, owner."""
     path = folder / "owned"
     with tarfile.open(path, "w") as made:
@@ -623,7 +625,7 @@ def denied(folder: Path, files: dict[str, Owned], **changes: Any) -> list[tuple[
                 made.addfile(info, io.BytesIO(data))
     more = {"env": PATH, "cwd": "/", "argv": ("/app",), **changes}
     (found,) = read([path], IMAGE, [spec(**more)])
-    return [(row.name, row.details) for row in found.missing if row.what is Lack.ACCESS]
+    return [(row.name, row.details) for row in found.missing if row.what is what]
 
 
 def test_who_may_run_a_program(tmp_path: Path) -> None:
@@ -631,6 +633,8 @@ def test_who_may_run_a_program(tmp_path: Path) -> None:
     row = [("user 8 may not run /app", "/app: mode 0700, owner 7:7")]
     caps = ("CAP_DAC_OVERRIDE",)
     assert denied(tmp_path, own, user="8", capabilities=caps) == []
+    assert denied(tmp_path, own, Lack.ACCESS_BY_RIGHTS, user="8", capabilities=caps) == row
+    assert denied(tmp_path, own, Lack.ACCESS_BY_RIGHTS, user="7", capabilities=caps) == []
     assert denied(tmp_path, own, user="8", capabilities=()) == row
     assert denied(tmp_path, own, user="8", capabilities=caps, init=True) == row
     assert denied(tmp_path, own, user="7", capabilities=()) == []
@@ -686,3 +690,15 @@ def test_the_environment_does_not_count_for_a_setuid_program(tmp_path: Path) -> 
     assert lacks() == lacks(user="8", security_opt=("no-new-privileges",)) == []
     files["/app"] = (program, 0o755, 0)
     assert lacks(user="8") == []
+
+
+def test_a_library_that_is_cut_off(needs: Image) -> None:
+    files = {"/app": PROGRAM, **glibc("GLIBC_2.34")}
+    whole = elf(soname="libc.so.6")
+    long = bytearray(whole.ljust(20000, b"\0"))
+    at = long.index(struct.pack("<II", 1, 5))  # its segment that is loaded
+    long[at + 32 : at + 40] = (20000).to_bytes(8, "little")
+    files["/lib/libc.so.6"] = bytes(long[:200])
+    (row,) = needs(files).missing
+    assert (row.what, row.sure) == (Lack.EXECUTABLE, True)
+    assert row.details == "it is cut off: it has 200 bytes, and its segments end at 20000"
