@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from portkit.compat.rule import Case, Found, engine_of, linux_of
 from portkit.model import CAPABILITIES, Form, Severity
@@ -90,6 +90,31 @@ def addresses(case: Case) -> Iterator[Found]:
                     f"{address} is in no subnet of the network {place.network}",
                     (f"networks.{place.network}: {', '.join(own) or 'no subnet'}",),
                 )
+
+
+def subnets(case: Case) -> Iterator[Found]:
+    """An engine gives no addresses to a second network that the first one may have given."""
+    for each in case.app.joined(case.spec):
+        for subnet in (row.subnet for row in each.subnets if row.subnet and not each.external):
+            for name, other in case.facts.subnets:
+                if name != each.engine_name and _overlap(subnet, other):
+                    yield Found(
+                        f"the subnet {subnet} of the network {each.name} overlaps with one that "
+                        "the host's engine already uses",
+                        (f"networks.{each.name}: {subnet}", f"{case.facts.host}: {name}, {other}"),
+                    )
+
+
+def _overlap(one: str, other: str) -> bool:
+    try:
+        mine, theirs = ip_network(one, strict=False), ip_network(other, strict=False)
+    except ValueError:  # what an engine says is input
+        return False
+    if isinstance(mine, IPv4Network) and isinstance(theirs, IPv4Network):
+        return mine.overlaps(theirs)
+    return (
+        isinstance(mine, IPv6Network) and isinstance(theirs, IPv6Network) and mine.overlaps(theirs)
+    )
 
 
 def swarm(case: Case) -> Iterator[Found]:

@@ -116,7 +116,8 @@ def user(case: Case) -> Iterator[Found]:
     """The user or group that the service is to run as is not in the image: "no matching entries in
     passwd file"."""
     for row in _missing(case, Lack.USER):
-        yield _found(row, f"the service is to run as {row.name!a}, who is not in {row.by}")
+        whom = "run as" if row.by == "/etc/passwd" else "have the group"
+        yield _found(row, f"the service is to {whom} {row.name!a}, which is not in {row.by}")
 
 
 def unread(case: Case) -> Iterator[Found]:

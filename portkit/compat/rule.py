@@ -38,6 +38,7 @@ OF_THE_MACHINE = {
     "listening": "the ports that are in use",
     "listening_udp": "the ports that are in use",
     "networks": "the networks that it has",
+    "subnets": "the networks that it has",
     "volumes": "the volumes that it has",
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from portkit.compat import asks, bounds, engine, stated
 from portkit.compat.rule import IMAGE, Case, Rule, Scope
 from portkit.compat.table_of_programs import PROGRAMS
+from portkit.errors import ConflictError
 from portkit.model import Severity
 
 _CONTAINERS: tuple[Rule[Case], ...] = (
@@ -284,6 +285,17 @@ _BOUNDS: tuple[Rule[Case], ...] = (
         remedy="Give the network that subnet (ipam), or remove the address.",
         forms=IMAGE,
         source="moby, daemon/network.go (no configured subnet contains the IP address)",
+    ),
+    Rule(
+        "subnet-taken",
+        Severity.ERROR,
+        Scope.HOST,
+        bounds.subnets,
+        remedy="Give the network another subnet (ipam), or none: the engine then chooses a free "
+        "one.",
+        forms=IMAGE,
+        error=ConflictError,
+        source='moby, libnetwork/ipamapi ("Pool overlaps with other one on this address space")',
     ),
     Rule(
         "network-driver",

@@ -16,6 +16,7 @@ _Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]
 _Port = Annotated[int, Field(ge=0, le=65535)]
 _Address = Annotated[str, Field(max_length=64), AfterValidator(printable)]
 # JSON knows no tuples.
+_Subnet = Annotated[tuple[_Word, _Address], Field(strict=False)]
 _Socket = Annotated[tuple[_Address, _Port], Field(strict=False)]
 
 
@@ -125,6 +126,7 @@ class _Facts(BaseModel):
     listening: Annotated[list[_Socket], FailFast()] = []
     listening_udp: Annotated[list[_Socket], FailFast()] = []
     networks: Annotated[list[_Word], FailFast()] = []
+    subnets: Annotated[list[_Subnet], FailFast(), Field(max_length=2000)] = []
     linux: _Linux = Field(default_factory=_Linux)
     engine: _Engine = Field(default_factory=_Engine)
     guests: _Guests = Field(default_factory=_Guests)

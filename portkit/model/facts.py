@@ -164,6 +164,8 @@ class Facts:
     listening: tuple[tuple[str, int], ...] = ()  # (address, port) of TCP sockets that listen
     listening_udp: tuple[tuple[str, int], ...] = ()
     networks: tuple[str, ...] = ()  # the names of those of its Docker Engine
+    # (the network's name, subnet) of those that its Docker Engine has given addresses to.
+    subnets: tuple[tuple[str, str], ...] = ()
     linux: Linux = field(default_factory=Linux)
     engine: Engine = field(default_factory=Engine)
     guests: Guests = field(default_factory=Guests)

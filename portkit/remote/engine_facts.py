@@ -12,6 +12,7 @@ from portkit.remote import engine
 from portkit.wire.json_types import JsonObject
 
 _RESTARTS = "podman-restart.service"
+_MOST_SUBNETS = 2000
 _POLICY = re.compile(r"restart-policy=([a-z-]{1,20})")
 
 
@@ -55,6 +56,18 @@ def runc_command(path: str) -> List[str]:
     """The command whose output `of_runc` reads; [] where it is not there."""
     binary = shutil.which("runc", path=path)
     return [binary, "--version"] if binary else []
+
+
+def subnets(networks: List[JsonObject]) -> List[List[str]]:
+    """The name of each network in /networks with each of its subnets. Pure."""
+    found = []
+    for row in networks:
+        config = engine.fields(row, "IPAM").get("Config")
+        for each in config if isinstance(config, list) else []:
+            subnet = engine.text(each, "Subnet") if isinstance(each, dict) else ""
+            if subnet:
+                found.append([engine.text(row, "Name")[:200], subnet[:64]])
+    return sorted(found)[:_MOST_SUBNETS]
 
 
 def _runtimes(info: JsonObject) -> List[str]:

@@ -153,11 +153,13 @@ def _docker() -> JsonObject:
     # Another program than runc may start Podman's containers.
     other = podman and engine.text(info, "DefaultRuntime") != "runc"
     runc = [] if other else engine_facts.runc_command(tool_path())
+    networks = engine.get_rows("/networks")
     return {
         "docker_version": engine.text(info, "ServerVersion") or None,
         "docker_store": "containerd" if containerd else engine.text(info, "Driver") or None,
         "docker_free_bytes": _free(engine.root(info)),
-        "networks": sorted({engine.text(row, "Name") for row in engine.get_rows("/networks")}),
+        "networks": sorted({engine.text(row, "Name") for row in networks}),
+        "subnets": engine_facts.subnets(networks),
         "volumes": sorted({engine.text(row, "Name") for row in engine.volumes()}),
         "docker_buildx": bool(_output(["docker", "buildx", "version"])),
         "engine": {

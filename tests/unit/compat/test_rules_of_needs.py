@@ -55,8 +55,11 @@ def judged(
     image: ImageConfig = IMAGE,
     networks: tuple[Network, ...] = (),
     needs: Needs | None = None,
+    attached: bool = False,
     **service: Any,
 ) -> tuple[Finding, ...]:
+    places = tuple(Attachment(each.name) for each in networks) if attached else ()
+    service = {**service, "networks": places} if attached else service
     app = App("a", (Service("a", **service),), "compose.yaml", networks=networks)
     spec = apps.resolve_all(app, [image])
     own = {"a": needs} if needs else {}
@@ -703,6 +706,15 @@ def test_networks_and_logs_that_a_host_does_not_have() -> None:
         assert {
             f"{row.severity}:{row.rule}" for row in found if row.rule not in ELSEWHERE
         } == wanted
+    two = replace(host(), subnets=(("bridge", "172.17.0.0/16"), ("a_n", "10.8.0.0/24")))
+    for subnet, wanted in (
+        ("172.17.4.0/24", {"error:subnet-taken"}),
+        ("10.8.0.0/24", set()),  # its own, as an earlier Move left it
+        ("fd00::/64", set()),
+    ):
+        row = Network("n", "a_n", subnets=(Subnet(subnet),))
+        more = {"networks": (row,), "attached": True}
+        assert rules(two, **more) == wanted, subnet
     swarm = {"networks": (Network("n", "a_n", driver="overlay"),)}
     assert "unknown:network-driver" in rules(**swarm)
     journal = {"logging": Logging("journald")}

@@ -251,3 +251,15 @@ def test_network_settings_of_a_namespace() -> None:
     assert found == ["net.core.somaxconn", "net.ipv4.conf.*.rp_filter"]
     seen = net_sysctls.gather()
     assert seen is None or "net.ipv4.ip_forward" in seen
+
+
+def test_subnets_of_an_engine() -> None:
+    rows = [
+        {"Name": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}},
+        {"Name": "host", "IPAM": {"Config": None}},
+        {"Name": "odd", "IPAM": {"Config": ["x", {"Gateway": "1"}]}},
+        {"Name": "none"},
+    ]
+    assert engine_facts.subnets(rows) == [["bridge", "172.17.0.0/16"]]
+    told = {**asdict(FACTS), "subnets": [["bridge", "172.17.0.0/16"]]}
+    assert parse_facts(json.loads(json.dumps(told))).subnets == (("bridge", "172.17.0.0/16"),)
