@@ -22,6 +22,7 @@ from portkit.move.marker import give_room
 from portkit.move.plan import (
     CONFIRM,
     FENCE,
+    LET_GO,
     PRESYNC,
     UNQUIESCE,
     VERIFY_SOURCE,
@@ -33,7 +34,7 @@ from portkit.move.planned import plan_of
 from portkit.move.prepare import Job, Packed
 from portkit.move.reported import form_reports, report_of
 from portkit.move.steps import steps_of
-from portkit.progress import Observer
+from portkit.progress import NullObserver, Observer
 from portkit.report import (
     Report,
 )
@@ -201,7 +202,8 @@ def _stays_unfinished(
     `serves_on`.
     """
     move, target = ground.plan.move, ground.plan.target
-    tell = ground.clock.observer.message
+    # Whoever takes it over says what becomes of it.
+    tell = (NullObserver() if steps.told(LET_GO) else ground.clock.observer).message
     if is_kept(ground.plan, steps):
         journal.settle(move, MoveState.WAITING, brief)
         tell(f"the App runs on {target}; to end the Move: portkit resume {move}")
