@@ -22,7 +22,7 @@ from portkit.move import carry
 from portkit.move.carry import serves_on
 from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState
-from portkit.move.plan import Hook, Plan
+from portkit.move.plan import LET_GO, Hook, Plan
 from portkit.move.steps import steps_of
 from portkit.move.walk import Step, StepState, backward, forward
 from portkit.progress import NullObserver
@@ -470,3 +470,18 @@ def test_who_serves_well_on_the_target_is_not_stopped_for_what_fails_elsewhere(
     assert journal.get(PLAN.move).state is MoveState.WAITING
     assert ("boot image" in undone) is not stays
     assert any("so it stays there" in text for text in heard.messages) is stays
+
+
+def test_what_is_taken_over_by_a_rollback_gets_no_advice() -> None:
+    journal = Journal()
+    journal.add(PLAN.move, app="shop", source="old", target="new", plan=PLAN.to_json())
+    steps = journal.record(PLAN.move)
+    for name in ("presync", "boot image"):
+        steps.note(name, StepState.DONE)
+    steps.note("confirm", StepState.DOING)
+    journal.tell(PLAN.move, LET_GO)
+    heard = Heard()
+    ground = Ground(PLAN, steps, HOST, HOST, Clock(heard))
+    assert carry._stays_unfinished(ground, journal, steps, "taken over", served=True)
+    assert journal.get(PLAN.move).state is MoveState.WAITING
+    assert heard.messages == []
