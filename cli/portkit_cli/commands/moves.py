@@ -45,7 +45,8 @@ def moves(every: bool, output: str) -> None:
     """List the Moves made from this machine.
 
     The newest Move comes first. A Move that is UNFINISHED was interrupted: end it with `portkit
-    resume ID` or `portkit rollback ID`.
+    resume ID` or `portkit rollback ID`. A Move that waits for you says for which command, and
+    `portkit show ID` prints how it goes on.
 
     \b
     Examples:
