@@ -35,10 +35,10 @@ def command(case: Case) -> Iterator[Found]:
         remedy = ""
         if row.name.endswith("\r"):
             remedy = "Give the script Unix line endings: dos2unix."
+        who = "the command" if row.by == "argv[0]" else row.by
         yield _found(
             row,
-            f'{row.by} asks for {row.name!a}, which is not in the image: "no such file or '
-            'directory"',
+            f'{who} asks for {row.name!a}, which is not in the image: "no such file or directory"',
             remedy,
         )
 
