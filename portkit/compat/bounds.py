@@ -14,6 +14,7 @@ _LOW = {"memlock": 8 << 20, "rtprio": 0, "nice": 0}
 _RAISES = CAPABILITIES.index("CAP_SYS_RESOURCE")
 _BY_LOG = ("journald", "syslog")  # log drivers that write to this socket of the host
 _LOG = "/dev/log"
+_ASKED = {"gelf": "gelf-address", "splunk": "splunk-url"}  # options without which they do not start
 
 
 def processors(case: Case) -> Iterator[Found]:
@@ -129,7 +130,15 @@ def swarm(case: Case) -> Iterator[Found]:
 
 
 def logging(case: Case) -> Iterator[Found]:
-    """The log drivers of journald and syslog write to a socket of the host."""
+    """The log drivers of journald and syslog write to a socket of the host, and others have to be
+    told where to send the log."""
+    wanted, told = _ASKED.get(case.spec.logging.driver), case.spec.logging.options
+    if wanted and wanted not in told and not engine_of(case.facts).podman:
+        yield Found(
+            f"the log driver {case.spec.logging.driver} needs the option {wanted}",
+            (f"logging.driver: {case.spec.logging.driver}",),
+            f"Name it in the compose file (logging.options.{wanted}), or use another log driver.",
+        )
     driver, there = case.spec.logging.driver, linux_of(case.facts).devices
     elsewhere = "syslog-address" in case.spec.logging.options
     if driver not in _BY_LOG or elsewhere or engine_of(case.facts).podman or there is None:

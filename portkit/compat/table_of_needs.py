@@ -307,7 +307,7 @@ _BOUNDS: tuple[Rule[Case], ...] = (
         source="Docker, engine/network/drivers/overlay",
     ),
     Rule(
-        "log-socket",
+        "log-driver",
         Severity.ERROR,
         Scope.HOST,
         bounds.logging,

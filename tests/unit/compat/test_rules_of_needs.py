@@ -718,8 +718,10 @@ def test_networks_and_logs_that_a_host_does_not_have() -> None:
     swarm = {"networks": (Network("n", "a_n", driver="overlay"),)}
     assert "unknown:network-driver" in rules(**swarm)
     journal = {"logging": Logging("journald")}
-    assert rules(host(devices=()), **journal) == {"error:log-socket"}
+    assert rules(host(devices=()), **journal) == {"error:log-driver"}
     assert rules(host(devices=("/dev/log",)), **journal) == rules(host(), **journal) == set()
+    assert rules(logging=Logging("splunk")) == {"error:log-driver"}
+    assert rules(logging=Logging("gelf", {"gelf-address": "udp://10.0.0.1:1"})) == set()
     away = {"logging": Logging("syslog", {"syslog-address": "udp://10.0.0.1:514"})}
     assert rules(host(devices=()), **away) == set()
 
