@@ -42,9 +42,10 @@ class Denied:
 def person(root: Root, spec: RunSpec) -> Person | None:
     """Whom the service runs as; None where a name is not in the image's own files."""
     user, _, group = spec.user.partition(":")
+    user = user or "0"
     people = [row.split(":") for row in root.text("/etc/passwd", _TEXT_BYTES).splitlines()]
     rows = [row for row in people if len(row) > 3 and user in (row[0], row[2])]
-    uid = _number(user or "0") if not rows else _number(rows[0][2])
+    uid = _number(user) if not rows else _number(rows[0][2])
     if uid is None:
         return None
     name = rows[0][0] if rows else ""

@@ -640,6 +640,8 @@ def test_who_may_run_a_program(tmp_path: Path) -> None:
     assert denied(tmp_path, own, user="7", capabilities=()) == []
     assert denied(tmp_path, own, capabilities=caps) == []
     assert denied(tmp_path, own, capabilities=())[0][0] == "user 0 may not run /app"
+    odd: dict[str, Owned] = {**own, "/etc/passwd": (b"::::\nroot:x:0:0::/:\n", 0o644, 0)}
+    assert denied(tmp_path, odd, capabilities=())[0][0] == "user 0 may not run /app"
     own["/app"] = (elf(), 0o710, 7)
     assert denied(tmp_path, own, user="8:7", capabilities=()) == []
     assert denied(tmp_path, own, user="8", group_add=("7",), capabilities=()) == []
