@@ -107,7 +107,8 @@ class Prober:
                 asker.pause(paused=False)
 
     def answered(self, name: str) -> bool:
-        """Whether a side has answered rightly since it was first asked."""
+        """Whether a side has answered rightly since it was first asked; the source of a Move that
+        has turned back: since then."""
         return name in self._askers and self._askers[name].answered
 
     def saw(self, name: str, moment: float) -> None:
@@ -119,6 +120,8 @@ class Prober:
         """The Move turns back: the target has been stopped, and the source is about to start."""
         with self._lock:
             self._recorder.back(time.monotonic() - self.began)
+        if SOURCE in self._askers:
+            self._askers[SOURCE].answered = False
 
     def stop(self) -> Timeline:
         """End within about a second; a second call returns the same. Requests without an answer by

@@ -241,6 +241,8 @@ def _stays_unfinished(
         f"{move}"
     )
     _say_what_is_aside(ground)
+    if said := ground.downtime.await_source_again():
+        tell(said)
     return True
 
 

@@ -19,6 +19,8 @@ _BEFORE_S = 0.5
 # For the first one: an app on an emulated processor may need seconds for each answer.
 _FIRST_S = 10.0
 _LOOK_S = 0.1
+# For the first answer of a source that was started again; a VM on an emulated processor needs more.
+_AGAIN_S = 60.0
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Downtime:
 
     _prober: Prober | None = None
     _target_started: bool = False
+    _back_s: float | None = None  # a moment of time.monotonic()
 
     def begin(
         self, front: RunSpec, form: Form, source: Host, target: Host, *, coming: bool = False
@@ -88,6 +91,20 @@ class Downtime:
         """The target has been stopped, and the source is about to start again."""
         if self._prober is not None:
             self._prober.back()
+            self._back_s = time.monotonic()
+
+    def await_source_again(self) -> str:
+        """In words, for how long the App of a Move that has gone back did not answer, once its
+        source answers again; "" where it has not gone back, or nobody was asked."""
+        if self._prober is None or self._back_s is None:
+            return ""
+        while not self._prober.answered(SOURCE):
+            if time.monotonic() > self._back_s + _AGAIN_S:
+                return f"the App has not answered at its source for {_AGAIN_S:.0f} s"
+            time.sleep(_LOOK_S)
+        seconds = self._prober.stop().downtime_s
+        since = "" if seconds is None else f"; no host answered for {seconds:.2f} s"
+        return f"the App answers at its source again{since}"
 
     def end(self) -> Timeline | None:
         """What was seen; None where nobody was asked."""

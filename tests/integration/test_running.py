@@ -128,7 +128,7 @@ def test_one_that_fails_on_the_target_runs_at_its_source_again(lab: Lab, store: 
         failed = portkit("move", *words, store=store, check=False)
         assert failed.code == 8, failed.stderr
         assert b"exited with code 3" in failed.stderr
-        assert b"at its source" in failed.stderr
+        assert b"the App answers at its source again; no host answered for" in failed.stderr
         assert ask(source, "POST", b"") == b"2\n"
         assert state_of(lab, "alpha", "failing") == "running always"
         entry = newest(store)

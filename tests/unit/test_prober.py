@@ -277,6 +277,19 @@ def test_a_vm_that_is_on_its_way_is_asked_as_often_as_before(coming: bool, pause
     assert asker._due() - asker._last_sent == pytest.approx(pause_s, abs=0.15 * pause_s)
 
 
+def test_a_move_that_turns_back_waits_for_an_answer_from_then_on() -> None:
+    port = free_port()
+    with serving(port), Prober({SOURCE: side(port)}) as prober:
+        time.sleep(0.3)
+        assert prober.answered(SOURCE)
+        with prober.quiet(SOURCE):
+            time.sleep(0.2)
+            prober.back()
+            assert not prober.answered(SOURCE)
+        time.sleep(0.5)
+        assert prober.answered(SOURCE)
+
+
 def test_an_answer_that_somebody_else_got_counts() -> None:
     """A VM that boots for minutes is asked ever more seldom, and may be up in between."""
     first = free_port()

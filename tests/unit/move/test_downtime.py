@@ -15,7 +15,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(downtime, "time", SimpleNamespace(monotonic=lambda: self.now))
+        times = SimpleNamespace(monotonic=lambda: self.now, sleep=self.pause)
+        monkeypatch.setattr(downtime, "time", times)
 
     def pause(self, seconds: float) -> None:
         assert seconds >= 0
@@ -45,3 +46,28 @@ def test_where_nobody_is_asked_nothing_is_waited_for() -> None:
     halt: Any = None
     Downtime().await_source(halt)
     assert time.monotonic() - began < 5
+    assert Downtime().await_source_again() == ""
+
+
+@pytest.mark.parametrize(
+    ("answers_s", "said"),
+    [
+        (0.0, "the App answers at its source again; no host answered for 7.25 s"),
+        (40.0, "the App answers at its source again; no host answered for 7.25 s"),
+        (90.0, "the App has not answered at its source for 60 s"),
+    ],
+)
+def test_a_move_that_goes_back_says_for_how_long_nobody_answered(
+    answers_s: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    prober: Any = SimpleNamespace(
+        back=lambda: None,
+        answered=lambda side: side == "source" and clock.now >= 100 + answers_s,
+        stop=lambda: SimpleNamespace(downtime_s=7.25),
+    )
+    known = Downtime(prober)
+    assert known.await_source_again() == "", "it has not gone back"
+    known.goes_back()
+    assert known.await_source_again() == said
+    assert clock.now - 100 == pytest.approx(min(answers_s, 60.0), abs=0.15)
