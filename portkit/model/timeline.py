@@ -43,9 +43,10 @@ class Timeline:
     """What a prober saw of both sides. Times are seconds of its monotonic clock since it began.
 
     downtime_s: the longest time between two successes that follow each other, on whichever side;
-    it began at `down_from_s`. None where there were fewer than two, or where the source was asked
-    and had no success before the Move turned back: then nobody saw when the App went down. poll_s:
-    the longest time that was left between two requests to a side, so no time is more exact.
+    it began at `down_from_s`. None where there were fewer than two, where the source was asked and
+    had no success before the Move turned back (nobody saw when the App went down), or where the
+    target was asked and had none, and the Move has not turned back (it is not over). poll_s: the
+    longest time that was left between two requests to a side, so no time is more exact.
     ended_s: when it was stopped.
     last_success_s: None where nothing answered; what is between it and `ended_s` is no part of
     `downtime_s`. both_answered: empty where nothing proves that both sides served at the same time.
