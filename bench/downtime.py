@@ -18,15 +18,9 @@ while the app is stopped. The rows of the phases show how the time of ours is sp
 phases between the app's stop and its first answer. `FILES=1 make bench-downtime` makes the rows for
 a volume with one file of 1 GiB.
 
-The figures below were made while other programs used both cores (six to ten of them wanted to run
-at any time): all sides took longer than they would alone, and the runs vary. They are older than
-the change that makes a further quick pass right before the stop. The decisive part is the last pass
-("last sync"), which no longer hashes what is proven to be unchanged (docs/volumes.md). The step
-`verify source` hashes it when the app answers again. That took 2.8 and 3.9 s in the first two of
-these runs, and is not part of the downtime.
-
-Their result file was lost after the run; the values below were copied by hand from its log. The
-next run replaces them.
+The decisive part is the last pass ("last sync"), which does not hash what is proven to be unchanged
+(docs/volumes.md). The step `verify source` hashes it when the app answers again; it is not part of
+the downtime.
 """
 
 from __future__ import annotations
@@ -170,7 +164,7 @@ class Ground:
             self.create(hosts.TARGET)
             here, there = self.data(hosts.SOURCE), self.data(hosts.TARGET)
             pipe = f"tar -C {here} --numeric-owner --xattrs --acls -cf - . | {hosts.to_target()}"
-            with self._asking() as prober:
+            with self._asking(hosts.SOURCE, hosts.TARGET) as prober:
                 self.on(hosts.SOURCE, f"docker stop {APP}")
                 self.on(hosts.SOURCE, f"{pipe} tar -C {there} --xattrs --acls -xpf -")
                 return self._start(prober)
@@ -183,22 +177,23 @@ class Ground:
             copy = f"rsync -aHAX --numeric-ids -e '{shell}' {self.data(hosts.SOURCE)}/ "
             copy += f"{address}:{self.data(hosts.TARGET)}/"
             self.on(hosts.SOURCE, copy)
-            with self._asking() as prober:
+            with self._asking(hosts.SOURCE, hosts.TARGET) as prober:
                 self.on(hosts.SOURCE, f"docker stop {APP}")
                 self.on(hosts.SOURCE, f"{copy} --delete")
                 return self._start(prober)
 
     def restart(self) -> float:
         """docker restart on the source."""
-        with self.round(), self._asking() as prober:
+        with self.round(), self._asking(hosts.SOURCE) as prober:
             with prober.quiet(SOURCE):
                 self.on(hosts.SOURCE, f"docker restart {APP}")
             return downtime(prober)
 
     @contextmanager
-    def _asking(self) -> Iterator[Prober]:
-        sides = {SOURCE: side(hosts.SOURCE), TARGET: side(hosts.TARGET)}
-        with Prober(sides) as prober:
+    def _asking(self, *names: str) -> Iterator[Prober]:
+        """The App is asked within, on the hosts where it is or will be."""
+        sides = {hosts.SOURCE: SOURCE, hosts.TARGET: TARGET}
+        with Prober({sides[name]: side(name) for name in names}) as prober:
             time.sleep(_BEFORE_S)
             yield prober
 

@@ -80,7 +80,8 @@ def test_a_guest_that_panics_is_shown(
     with raw.open("r+b") as file:
         boot_partition = file.read(48 << 20)
         archives = [at for at in range(0, 48 << 20, 512) if boot_partition[at : at + 6] == CPIO]
-        assert len(archives) == 2, "the kit's and the image's own"
+        # A file in one of them may begin at such a place, too.
+        assert len(archives) >= 2, "the kit's and the image's own"
         for at in archives:
             file.seek(at)
             file.write(bytes(512))
