@@ -190,6 +190,7 @@ def test_two_apps_over_one_connection(lab: Lab, store: Path) -> None:
     assert ours(lab, "beta") == before
 
 
+REFUSED = "    sysctls: {net.ipv4.ip_default_ttl: many}\n"
 SOON = "    x-portkit: {health: {timeout: 15s}}\n"
 
 
@@ -208,11 +209,12 @@ SOON = "    x-portkit: {health: {timeout: 15s}}\n"
             marks=pytest.mark.campaign,
         ),
         ("both", f"    command: [/no/such]\n{PUBLISHED}", 9, ["/no/such", "not in the image"]),
+        ("both", f"{SLEEP}{PUBLISHED}    working_dir: /etc/passwd\n", 9, ["/etc/passwd"]),
         # Nobody sees it before the engine does, or the guest.
-        ("image", f"{SLEEP}{PUBLISHED}    working_dir: /etc/passwd\n", 5, ["not a directory"]),
+        ("image", SLEEP + PUBLISHED + REFUSED, 5, ["invalid argument"]),
         pytest.param(
             "disk",
-            f"{SLEEP}{PUBLISHED}    working_dir: /etc/passwd\n",
+            SLEEP + PUBLISHED + REFUSED,
             8,
             ["portkit:"],
             marks=pytest.mark.campaign,
