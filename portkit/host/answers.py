@@ -105,7 +105,7 @@ class _Sockets(_Answer):
 
 class _Process(_Answer):
     pid: _Bytes
-    started: _Bytes
+    started: _Word
 
 
 class _Ended(_Answer):

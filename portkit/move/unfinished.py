@@ -264,12 +264,11 @@ def rollback(
     """Roll an unfinished Move back, so that nothing of it stays on the target.
 
     skip_hooks: do not run the commands after the commit again to report the rollback. skip_quiesce:
-    do not run x-portkit.quiesce.after at the source.
-
-    discard_writes: also roll back a Move of a running App that was started on the target, or a Move
-    that has ended: the App runs at its source again, with the data that it was stopped with, and
-    what it wrote on the target since is lost. The same applies to an App that the target has kept
-    when a command after the commit has failed. Without discard_writes, these raise ConflictError.
+    do not run x-portkit.quiesce.after at the source. discard_writes: also roll back a Move of a
+    running App that was started on the target, or a Move that has ended: the App runs at its source
+    again, with the data that it was stopped with, and what it wrote on the target since is lost.
+    The same applies to an App that the target has kept when a command after the commit has failed.
+    Without discard_writes, these raise ConflictError.
 
     If a step cannot be undone, the others are undone nevertheless, and the error of the first one
     that failed is raised. The same call can be made again.
@@ -280,10 +279,7 @@ def rollback(
     if entry.state is not MoveState.DONE or plan.live is None or not discard_writes:
         entry = _open_entry(journal, identity)
     _refuse_older(journal, entry)
-    if entry.live and (pause := pause_of(entry, journal.record(identity))):
-        if pause is Pause.COMMIT and not discard_writes:
-            raise _has_writes(entry, at_source=True, word="commit")
-        take_over(journal, identity)
+    _taken_over(journal, entry, discard_writes=discard_writes)
     with (
         journal.held(identity),
         connect(plan.target, observer) as target,
@@ -303,9 +299,8 @@ def rollback(
         served = has_served(ground, steps)
         if not discard_writes and (served or steps.state("commit") is walk.StepState.DONE):
             raise _has_writes(entry, at_source=plan.live is not None)
-        if served and plan.live is not None:
-            with _origin(source, plan.live) as there:
-                there.require()  # before the App is stopped where it runs now
+        if served:  # before the App is stopped where it runs now
+            _require_origin(source, plan.live)
         _lock_again(ground, steps)
         if source is not None and entry.state is MoveState.DONE:
             end_forward(identity, source)  # somebody may have begun it after the Move
@@ -315,6 +310,23 @@ def rollback(
         say_what_is_left(observer, identity, left)
         raise left[0].error
     return Ended(identity, MoveState.ROLLED_BACK)
+
+
+def _taken_over(journal: Journal, entry: Entry, *, discard_writes: bool) -> None:
+    """Another portkit in which the Move waits for the user lets it go. ConflictError where the App
+    runs on the target by then, unless the user has said that what it wrote there is lost."""
+    if not entry.live or not (pause := pause_of(entry, journal.record(entry.id))):
+        return
+    if pause is Pause.COMMIT and not discard_writes:
+        raise _has_writes(entry, at_source=True, word="commit")
+    take_over(journal, entry.id)
+
+
+def _require_origin(host: Host | None, live: Live | None) -> None:
+    """What a running App is started again from is there."""
+    if live is not None:
+        with _origin(host, live) as there:
+            there.require()
 
 
 def _origin(host: Host | None, live: Live) -> AbstractContextManager[Origin]:

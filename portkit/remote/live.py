@@ -10,18 +10,19 @@ import shutil
 import stat
 import time
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Dict
 
 from portkit.remote import instances, staging, vm_disks
 from portkit.remote.channel import Channel
+from portkit.wire import processes
 from portkit.wire.frames import RemoteError
 from portkit.wire.json_types import JsonObject
 
 # A socket's path has at most 107 characters, and here at most 40.
 RUN = Path("/run/portkit/live")
 _PIDS = Path("/run/libvirt/qemu")  # NAME.pid of each domain that runs
-_PROC = Path("/proc")
 _WAITS_S, _LOOK_S = 1.0, 0.005
+_UNKNOWN: JsonObject = {"pid": 0, "started": ""}
 
 
 def offer(args: JsonObject, channel: Channel) -> JsonObject:
@@ -90,7 +91,7 @@ def begin(args: JsonObject, channel: Channel) -> JsonObject:
 
 
 def process(args: JsonObject, channel: Channel) -> JsonObject:
-    """The process that runs a domain, and when it was started, in the kernel's ticks; 0 and 0 where
+    """The process that runs a domain, and what no other process of its number has; 0 and "" where
     libvirt has not noted it. args: name, of the domain."""
     name = str(args["name"])
     if "/" in name or name.startswith("."):
@@ -98,32 +99,21 @@ def process(args: JsonObject, channel: Channel) -> JsonObject:
     try:
         pid = int((_PIDS / (name + ".pid")).read_text())
     except (FileNotFoundError, ValueError):
-        return {"pid": 0, "started": 0}
-    state, started = _process(pid)
-    return {"pid": pid, "started": started} if state else {"pid": 0, "started": 0}
+        return _UNKNOWN
+    started = processes.started(pid)
+    return {"pid": pid, "started": started} if started else _UNKNOWN
 
 
 def ended(args: JsonObject, channel: Channel) -> JsonObject:
     """Whether a process has ended, or does so within a second. args: as `process` answers; one that
     is not known never ends."""
-    pid, started = int(args["pid"]), int(args["started"])
+    pid, started = int(args["pid"]), str(args["started"])
     end = time.monotonic() + _WAITS_S
     while time.monotonic() < end:
-        if pid and _process(pid) != ("on", started):
+        if started and processes.started(pid) != started:
             return {"ended": True}
-        time.sleep(_LOOK_S if pid else _WAITS_S)
+        time.sleep(_LOOK_S if started else _WAITS_S)
     return {"ended": False}
-
-
-def _process(pid: int) -> Tuple[str, int]:
-    """proc(5), stat: "on", and when it was started; "" and 0 where it has ended."""
-    try:
-        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return "", 0
-    fields = text.rpartition(")")[2].split()
-    # A zombie has no memory and no threads any more.
-    return ("", 0) if fields[0] in "ZX" else ("on", int(fields[19]))
 
 
 def hand(args: JsonObject, channel: Channel) -> JsonObject:

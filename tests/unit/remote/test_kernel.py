@@ -39,7 +39,7 @@ def test_one_start_of_docker_is_told_from_the_next(
     mine = since()
     assert mine.split()[0] == kernel.identity({}, channel)["boot_id"]
     assert mine == since()
-    file.write_text(str(os.getppid()))
+    file.write_text("1")  # a parent may have been started within the same tick
     assert since() not in ("", mine)
     for text in ("", "\u00b2", "-1", "4194305"):  # no process has so high a number
         file.write_text(text)
