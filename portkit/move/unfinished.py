@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portkit import host as hosts
 from portkit.clock import Clock
@@ -228,21 +228,26 @@ def go_on(
         waits = steps.state(plans.CONFIRM) is walk.StepState.DOING and pause is Pause.CUTOVER
         if waits and steps.state(wanted) is walk.StepState.DONE:
             return Ended(identity, MoveState.WAITING)
+    _require_done(entry, steps)
+    return Ended(identity, entry.state)
+
+
+def _require_done(entry: Entry, steps: Steps) -> None:
+    """The Move that another process has made is done, else an error says what it is."""
     if entry.state is MoveState.WAITING and _hook_failed(plan_from(entry.plan), steps):
         raise HookError(
             entry.error or "the App has moved, but a command of --after-commit failed",
-            details=f"{identity} of {entry.app}: the process that made it has printed more",
+            details=f"{entry.id} of {entry.app}: the process that made it has printed more",
             resolution=f"The App runs on {entry.target}. When the cause is fixed: portkit resume "
-            f"{identity}\nTo end the Move without it: portkit resume {identity} --skip-hooks",
+            f"{entry.id}\nTo end the Move without it: portkit resume {entry.id} --skip-hooks",
         )
     if entry.state is not MoveState.DONE:
         raise ConflictError(
             f"the Move did not complete: it is {entry.state}",
-            details=entry.error or identity,
-            resolution=f"Run portkit show {identity}, and read the output of the process that "
+            details=entry.error or entry.id,
+            resolution=f"Run portkit show {entry.id}, and read the output of the process that "
             "made it.",
         )
-    return Ended(identity, entry.state)
 
 
 def _hook_failed(plan: Plan, steps: Steps) -> bool:
@@ -286,16 +291,8 @@ def rollback(
         source_host(plan, observer, connect) as source,
     ):
         steps = journal.record(identity)
-        ground = Ground(
-            plan,
-            steps,
-            target,
-            source,
-            Clock(observer),
-            for_good=True,
-            skip_hooks=skip_hooks,
-            skip_quiesce=skip_quiesce,
-        )
+        ground = Ground(plan, steps, target, source, Clock(observer), for_good=True)
+        ground = replace(ground, skip_hooks=skip_hooks, skip_quiesce=skip_quiesce)
         served = has_served(ground, steps)
         if not discard_writes and (served or steps.state("commit") is walk.StepState.DONE):
             raise _has_writes(entry, at_source=plan.live is not None)
