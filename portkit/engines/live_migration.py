@@ -23,6 +23,7 @@ from portkit.engines.patience import Late, Patient
 from portkit.errors import EngineError, PortkitError
 
 MEMORY, DISKS = "m", "d"  # sockets
+_SPEED, _DOWNTIME = "migrateSetMaxSpeed", "migrateSetMaxDowntime"  # MiB a second; milliseconds
 _LOOK_S = 0.25
 _ENDS_S = 60.0  # after it was told to; QEMU first answers what it is at
 
@@ -80,7 +81,7 @@ class _Migration:
         self._about, self._coming = about, target.raw(about["id"])
         with source.explained("look at the domain"):
             self._speed = Patient(self._found).migrateGetMaxSpeed()  # MiB a second
-        self._told = {"speed": self._speed}  # what QEMU was told last
+        self._told = {_SPEED: self._speed}  # what QEMU was told last
         self._over = threading.Event()
         self._error: BaseException | None = None
         self._came: Any = None
@@ -106,8 +107,7 @@ class _Migration:
             if self._came is not None:
                 self._begin(self._came)
             ending.join(_ENDS_S)
-            if self._told["speed"] != self._speed:  # libvirt keeps it for the next time
-                self._tell(Patient(self._found).migrateSetMaxSpeed, self._speed)
+            self._tell(_SPEED, self._speed)  # libvirt keeps it for the next time
         if self._error and self._stood_s is None:
             with self._source.explained("move the VM live"):
                 raise self._error
@@ -176,31 +176,23 @@ class _Migration:
                     "carry. Move it without --live: it is then stopped, and starts anew "
                     "on the target.",
                 )
-            self._tune(pace)
+            self._tell(_SPEED, pace.speed_mib or self._speed)
+            self._tell(_DOWNTIME, pace.allowed_ms)
             told(stats.get("data_processed", 0), stats.get("data_total", 0))
 
-    def _tune(self, pace: Pace) -> None:
-        """Tell QEMU how fast it may send, and for how long the guest may stand still."""
-        found = Patient(self._found)
-        speed = pace.speed_mib or self._speed
-        if speed != self._told.get("speed") and self._tell(found.migrateSetMaxSpeed, speed):
-            self._told["speed"] = speed
-        allowed = pace.allowed_ms
-        if allowed != self._told.get("allowed") and self._tell(
-            found.migrateSetMaxDowntime, allowed
-        ):
-            self._told["allowed"] = allowed
-
-    def _tell(self, call: Callable[[int], object], value: int) -> bool:
-        """False where libvirt takes it not yet, or no more."""
+    def _tell(self, call: str, value: int) -> None:
+        """Tell QEMU what it was not told already. Where libvirt takes it not yet, or no more, that
+        is no error."""
+        if self._told.get(call) == value:
+            return
         with self._source.explained("move the VM live"):
             try:
-                call(value)
+                getattr(Patient(self._found), call)(value)
             except self._libvirt.libvirtError as error:
                 if error.get_error_code() != self._libvirt.VIR_ERR_OPERATION_INVALID:
                     raise
-                return False
-        return True
+                return
+        self._told[call] = value
 
     def _stats(self, *, completed: bool = False) -> dict[str, int]:
         """What libvirt says of the job; nothing while there is none, or it is over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from portkit import host as hosts
 from portkit.clock import Clock
@@ -291,8 +291,16 @@ def rollback(
         source_host(plan, observer, connect) as source,
     ):
         steps = journal.record(identity)
-        ground = Ground(plan, steps, target, source, Clock(observer), for_good=True)
-        ground = replace(ground, skip_hooks=skip_hooks, skip_quiesce=skip_quiesce)
+        ground = Ground(
+            plan,
+            steps,
+            target,
+            source,
+            Clock(observer),
+            for_good=True,
+            skip_hooks=skip_hooks,
+            skip_quiesce=skip_quiesce,
+        )
         served = has_served(ground, steps)
         if not discard_writes and (served or steps.state("commit") is walk.StepState.DONE):
             raise _has_writes(entry, at_source=plan.live is not None)

@@ -43,6 +43,7 @@ _WRAPPERS: Mapping[str, _Usage] = MappingProxyType(
 )
 # Options after which these programs start nothing, or which make them ask for other files.
 _NO_START = frozenset(("-h", "--help", "--version", "-V", "-p", "--pid", "-P", "--pgid"))
+_SPLITS = ("--split-string=", "-vS", "-S")  # env's option, in front of its text
 _CHANGES_USER = frozenset(("gosu", "su-exec"))
 
 
@@ -81,7 +82,7 @@ def wrapped(name: str, words: Sequence[str]) -> tuple[str, ...]:
 
 def _split_option(option: str, left: list[str]) -> str | None:
     """The text of env's option -S, which it splits into words; None for another option."""
-    for begin in ("--split-string=", "-vS", "-S"):
+    for begin in _SPLITS:
         if option.startswith(begin):
             text = option[len(begin) :]
             return text if text or begin.endswith("=") else (left.pop(0) if left else "")
@@ -100,4 +101,4 @@ def split(text: str) -> list[str]:
 def asks_to_split(line: str) -> bool:
     """Whether the arguments of env in the first line of a script, which are one word for it, are
     its option -S."""
-    return line.startswith(("-S", "-vS", "--split-string="))
+    return line.startswith(_SPLITS)
