@@ -33,7 +33,8 @@ class Pace:
     that were left in it at most. least: the smallest `most` of an iteration that is over, when that
     was, and in which. sent: bytes, and when that has last changed. whole: when all of the memory
     began to be sent for the first time, and bytes sent until then. again_s: when what had changed
-    began to be sent. rate: bytes a second in between; None where it took too short a time."""
+    began to be sent. rate: bytes a second in between; None where it took too short a time, or
+    where libvirt counts less than before."""
 
     now_s: float = 0.0
     iteration: int = 0
@@ -68,7 +69,8 @@ class Pace:
         if iteration > 1 and self.again_s is None:
             began_s, sent = self.whole or (self.now_s, self.sent)
             took_s = self.now_s - began_s
-            rate = (self.sent - sent) / took_s if took_s >= _KNOWN_S else None
+            known = took_s >= _KNOWN_S and self.sent > sent
+            rate = (self.sent - sent) / took_s if known else None
             self = replace(self, again_s=self.now_s, rate=rate)
         return self
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import pytest
 from portkit import process
 from portkit.lab import Lab
 from tests.integration.commands import ROOT, ask, portkit, wait_for
+from tests.ports import free_port
 
 pytestmark = pytest.mark.lab
 OVMF = Path("/usr/share/OVMF")
@@ -24,12 +24,6 @@ def packed(lab: Lab, store: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     app = str(ROOT / "fixtures/apps/probe")
     portkit("pack", app, "--from", "lab:alpha", "--form", "disk", "-o", str(folder), store=store)
     return folder / "probe.qcow2"
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextmanager

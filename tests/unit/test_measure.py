@@ -20,6 +20,7 @@ from portkit.errors import BootError
 from portkit.measure import probe as probe_module
 from portkit.measure import ttfr, url_of
 from portkit.model import HealthProbe
+from tests.ports import free_port
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -106,6 +107,21 @@ def test_a_connection_that_is_closed_at_once_is_no_answer() -> None:
         held[0].close()
     assert 0.5 <= answer.seconds < 5
     assert answer.tries > 1
+
+
+def test_a_connection_to_itself_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TCP connects a socket that asks for the port that it was given, without any server."""
+    address = ("127.0.0.1", free_port())
+
+    def to_itself(*_: object) -> socket.socket:
+        one = socket.socket()
+        one.bind(address)
+        one.connect(address)
+        return one
+
+    monkeypatch.setattr(socket, "create_connection", to_itself)
+    with pytest.raises(ConnectionRefusedError, match="nothing listens"):
+        probe_module.ask(HealthProbe(scheme="tcp"), address, time.monotonic() + 5, [])
 
 
 def test_says_what_it_last_saw(server: HTTPServer) -> None:

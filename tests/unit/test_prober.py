@@ -18,6 +18,7 @@ from portkit.measure import probe as probe_module
 from portkit.measure.prober import _Asker
 from portkit.measure.recorder import Attempt, Recorder, longest_gap
 from portkit.model import HealthProbe, Overlap, Timeline
+from tests.ports import free_port
 
 
 def recorded(attempts: Sequence[Attempt], back_s: float | None = None) -> Timeline:
@@ -166,11 +167,6 @@ def serving(port: int, handler: type[BaseHTTPRequestHandler] = Handler) -> Itera
         finally:
             server.shutdown()
             thread.join()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def side(port: int, scheme: str = "http") -> Side:

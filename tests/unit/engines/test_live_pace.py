@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portkit.engines.live_pace import Pace
@@ -114,6 +114,7 @@ def test_a_link_that_is_too_slow_or_too_fast_to_know_is_not_slowed_down() -> Non
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 60), st.integers(0, 20), st.integers(0, 10**10))))
+@example([(1.0, 1, 2097152), (1.0, 2, 0)])  # what was sent is less than before
 def test_whatever_is_said_the_guest_may_stop_in_the_end(
     rows: list[tuple[float, int, int]],
 ) -> None:

@@ -15,6 +15,7 @@ from portkit import process
 from portkit.errors import ConflictError, HostError
 from portkit.remote import forwards
 from portkit.wire import processes
+from tests.ports import free_port
 from tests.unit.transfer.far import Far
 
 A = "pk-" + "a" * 12
@@ -54,8 +55,7 @@ def target() -> Iterator[int]:
 
 @pytest.fixture
 def port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
+    return free_port()
 
 
 def begin(far: Far, port: int, target: int) -> None:
@@ -115,7 +115,7 @@ def test_a_port_that_is_taken_is_left_alone(far: Far, target: int) -> None:
 def test_a_target_that_cannot_be_reached(far: Far, port: int, target: int) -> None:
     begin(far, port, target)
     with pytest.raises(HostError, match="cannot reach"):
-        begin(far, port + 1, port + 1)
+        begin(far, free_port(), free_port())
     assert live(far) == [], "what was there before has ended"
 
 

@@ -20,6 +20,7 @@ from portkit.model import Blob
 from portkit.store import Store
 from portkit.transfer.deliver import deliver
 from portkit.transfer.resume import Link
+from tests.ports import free_port
 from tests.unit.transfer.far import Far
 
 A, B = "pk-" + "a" * 12, "pk-" + "b" * 12
@@ -190,9 +191,9 @@ def test_a_port_is_reserved_before_the_bytes(
 def test_a_port_that_was_taken_since_the_check(connect: Connect) -> None:
     one = connect()
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
+        port = ["", free_port(), "tcp"]
+        other.bind(("127.0.0.1", port[1]))
         other.listen()
-        port = ["", other.getsockname()[1], "tcp"]
         with pytest.raises(ConflictError, match=f"port {port[1]} is already in use on the target"):
             begin(one, A, ports=[port])
         assert markers(one) == {}
