@@ -19,7 +19,7 @@ from portkit.engines.domain_xml import instance_of
 from portkit.engines.libvirt_live import LibvirtLive
 from portkit.engines.live_pace import Pace
 from portkit.engines.live_xml import LiveXml
-from portkit.engines.patience import Late, Patient
+from portkit.engines.patience import Late, Patient, begin
 from portkit.errors import EngineError, PortkitError
 
 MEMORY, DISKS = "m", "d"  # sockets
@@ -91,11 +91,7 @@ class _Migration:
     def made(self, told: Told) -> Moved:
         """What it took; `migrate` says more."""
         began = time.monotonic()
-        # daemon: a thread that never returns must not keep the program from ending.
-        moving = threading.Thread(target=self._move, daemon=True)
-        ending = threading.Thread(target=self._await_end, daemon=True)
-        moving.start()
-        ending.start()
+        moving, ending = begin(self._move), begin(self._await_end)
         try:
             self._watch(told)
         except BaseException:

@@ -7,17 +7,40 @@ that is left to itself when its time is over: it ends with the connection.
 
 from __future__ import annotations
 
+import atexit
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 CALL_S = 300.0  # starting a VM took 14 s on a slow host
+_LAST_S = 5.0  # a call ends soon after its connection
+_begun: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 class Late(Exception):
     """The call has not ended in time."""
+
+
+def begin(act: Callable[[], None]) -> threading.Thread:
+    """A thread that makes calls, and that may be left to itself."""
+    # daemon: a thread that never returns must not keep the program from ending.
+    thread = threading.Thread(target=act, daemon=True)
+    _begun.add(thread)
+    thread.start()
+    return thread
+
+
+@atexit.register
+def _wait() -> None:
+    """For calls that were left to themselves, some seconds at most: one that returns into Python
+    while that takes itself apart may end the program with SIGABRT."""
+    end = time.monotonic() + _LAST_S
+    for thread in list(_begun):
+        thread.join(max(0.0, end - time.monotonic()))
 
 
 def within(seconds: float, act: Callable[[], T]) -> T:
@@ -31,9 +54,7 @@ def within(seconds: float, act: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001 - it is raised where it belongs
             failure.append(error)
 
-    # daemon: a thread that never returns must not keep the program from ending.
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    thread = begin(run)
     thread.join(seconds)
     if thread.is_alive():
         raise Late

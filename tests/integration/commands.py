@@ -34,7 +34,8 @@ def on(lab: Lab, name: str, command: str, *, check: bool = True) -> str:
 def told(store: Path) -> dict[str, str]:
     """What the command is to know of our environment: the Store, the journal, and which lab."""
     own = {name: value for name, value in os.environ.items() if name.startswith("PORTKIT_")}
-    return {**own, "PORTKIT_STORE": str(store)}
+    # Where Python itself is ended by a signal, every thread's place is printed.
+    return {**own, "PORTKIT_STORE": str(store), "PYTHONFAULTHANDLER": "1"}
 
 
 def portkit(*words: str, store: Path, check: bool = True) -> process.Completed:

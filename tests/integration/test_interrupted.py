@@ -57,7 +57,7 @@ def test_interrupted_anywhere_leaves_nothing(
                 break
         os.kill(child.pid, number)
         rest = child.stderr.read()
-        assert child.wait(60) == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+        assert child.wait(60) == {signal.SIGINT: 130, signal.SIGTERM: 143}[number], rest.decode()
         assert b"Traceback" not in rest
     after = ours(lab, "beta"), on(lab, "beta", "docker images -aq; docker volume ls -q")
     assert after == before
