@@ -14,7 +14,7 @@ from rich.text import Text
 from portkit.delivery import Prediction
 from portkit.errors import PortkitError
 from portkit.model import Figure, Finding, Form, Severity
-from portkit.report import Cutover, FormReport, Report
+from portkit.report import Cutover, FormReport, Report, VolumeReport
 from portkit.text import printable
 
 
@@ -82,19 +82,30 @@ def finding_line(finding: Finding) -> str:
     return f"{finding.severity.value} {finding.rule}: {finding.message}{evidence}"
 
 
+def _called(volume: VolumeReport) -> str:
+    """By what a volume is known at its source, and on the target where that differs."""
+    name = volume.name[:12] if _ANONYMOUS.fullmatch(volume.name) else volume.name
+    here = f"volume {name}" if name else f"folder {volume.path}"
+    there = volume.target_name
+    if there in ("", volume.name):
+        return here
+    return f"{here} (on the target: {'' if there.startswith('/') else 'volume '}{there})"
+
+
 def _cutover(cutover: Cutover | None) -> Iterator[str]:
     """Lines about a running App that has changed its host."""
     if cutover is None:
         return
     for volume in cutover.volumes:
-        name = volume.name[:12] if _ANONYMOUS.fullmatch(volume.name) else volume.name
         yield (
-            f"volume {name or 'of a folder'}: {decimal(volume.bytes)} in {volume.entries} entries; "
+            f"{_called(volume)}: {decimal(volume.bytes)} in {volume.entries} entries; "
             f"sent {decimal(volume.sent_bytes)}, of it {decimal(volume.last_sent_bytes)} after "
             f"the stop, in {volume.last_s:.2f} s"
         )
         if volume.skipped:
             yield f"  left behind: {', '.join(volume.skipped[:5])}"
+    for file in cutover.files:
+        yield f"file {file.path}: on the target {file.target_path}"
     seen = cutover.timeline
     if seen is None:
         yield "downtime: not measured"

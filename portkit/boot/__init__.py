@@ -27,6 +27,14 @@ class Runner(Protocol):
         """Where the host has the content of each volume of an Instance that does not run, by
         number: what is put there is what the App finds, once `fill` was called."""
 
+    def volume_names(self, identity: str) -> Mapping[int, str]:
+        """By what people find each volume of an Instance, by number: the engine's name of it, or
+        the path of its disk. Volumes that the host had before are not among them."""
+
+    def content_folder(self, identity: str) -> str:
+        """Where the host has the files that came with the App, each Content by its number; "" where
+        it has none as files, as those in a VM."""
+
     def fill(self, identity: str, numbers: Sequence[int]) -> None:
         """Give these volumes of an Instance that does not run what is in their folders now."""
 

@@ -42,6 +42,14 @@ class Containers:
         """The engine's own folders."""
         return self._engine.volume_folders(identity)
 
+    def volume_names(self, identity: str) -> Mapping[int, str]:
+        """The engine's names."""
+        return self._engine.volume_names(identity)
+
+    def content_folder(self, identity: str) -> str:
+        """The engine's own folder."""
+        return self._engine.content_folder(identity)
+
     def fill(self, identity: str, numbers: Sequence[int]) -> None:
         """Nothing: the folders are the volumes."""
 

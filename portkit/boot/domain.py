@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from portkit.architecture import TABLE, Architecture
-from portkit.boot import console
+from portkit.boot import console, disks
 from portkit.boot.blueprint import Blueprint
 from portkit.boot.patience import PATIENCE_S
 from portkit.boot.remains import remains
@@ -104,6 +104,14 @@ class Domains:
         """Folders beside its disks, which are there until the Move is over."""
         folders = self._host.remote.call("instance.stage", {"id": identity})["folders"]
         return dict(enumerate(folders))
+
+    def volume_names(self, identity: str) -> Mapping[int, str]:
+        """The files of its disks."""
+        return disks.of_volumes(disks.made_with(self._host, identity))
+
+    def content_folder(self, identity: str) -> str:
+        """None: they are in its configuration."""
+        return ""
 
     def fill(self, identity: str, numbers: Sequence[int]) -> None:
         """Make the disks of these volumes anew."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -207,9 +207,23 @@ class Docker:
 
     def volume_folders(self, identity: str) -> dict[int, str]:
         """Where the host has the content of each volume of an Instance, by number."""
+        return {number: row.Mountpoint for number, row in self._own_volumes(identity)}
+
+    def volume_names(self, identity: str) -> dict[int, str]:
+        """What the engine calls each volume of an Instance, by number."""
+        return {number: row.Name for number, row in self._own_volumes(identity)}
+
+    def _own_volumes(self, identity: str) -> Iterator[tuple[int, Volume]]:
+        for row in self._volumes(f"{labels.MOVE}={identity}"):
+            number = row.Labels.get(labels.VOLUME, "")
+            if number.isdecimal():
+                yield int(number), row
+
+    def content_folder(self, identity: str) -> str:
+        """Where the host has the files that came with an App; "" where none did."""
+        name = docker_spec.content_volume(identity)
         rows = self._volumes(f"{labels.MOVE}={identity}")
-        told = ((row.Labels.get(labels.VOLUME, ""), row.Mountpoint) for row in rows)
-        return {int(number): place for number, place in told if number.isdecimal()}
+        return next((row.Mountpoint for row in rows if row.Name == name), "")
 
     def remove(self, identity: str, *, keep_data: bool = False) -> set[str]:
         """The containers, their volumes and networks; nothing else. The names of the images that

@@ -285,7 +285,7 @@ def _local(stack: ExitStack, observer: Observer, engine: str) -> Remote:
         stderr.seek(0)
         return stderr.read(4096).decode("utf-8", "replace").strip()
 
-    return Remote(start, observer, said, engine)
+    return Remote(start, observer, said, engine, "local")
 
 
 def _finish(child: process.Process) -> None:

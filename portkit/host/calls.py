@@ -149,7 +149,7 @@ class Remote:
         name: str = "",
     ) -> None:
         """engine: the socket that is to be used there, "" for the one that is found. name: of the
-        host, for what is said of a broken connection."""
+        host, which errors say."""
         self.engine = engine
         self._name = name
         self._start = start
@@ -236,19 +236,22 @@ class Remote:
         if "sudo:" in details:
             return HostError(
                 "portkit needs root on the host, and sudo asks for a password",
-                details=details,
+                details=self._named(details),
                 resolution="Log in as root, or allow sudo without a password on the host.",
             )
         if "python3" in details and not self.encodings:
             return HostError(
                 "the host has no python3 of a supported version",
-                details=details,
+                details=self._named(details),
                 resolution="Install python3 3.9 or newer on the host.",
             )
         details = details or "the connection ended"
-        if self._name:
-            details = f"{self._name}: {details}"
-        return TransferError(brief, details=details, resolution="Try again.")
+        return TransferError(brief, details=self._named(details), resolution="Try again.")
+
+    def _named(self, details: str) -> str:
+        """With the host's name before it: the remote half does not know by which name it was
+        reached, and speaks of "the host"."""
+        return ": ".join(part for part in (self._name, details) if part)
 
     def _row(self, payload: bytes) -> JsonObject:
         with self._speaking():
@@ -376,7 +379,7 @@ class Remote:
             if why := answers.wrong(verb, answer) or answers.unasked(verb, args, answer):
                 raise TransferError(
                     "unexpected response from the host",
-                    details=why,
+                    details=self._named(why),
                     resolution="Try again. If the error persists, check which program answers on "
                     "the host.",
                 )
@@ -390,4 +393,4 @@ class Remote:
         found = getattr(errors, kind, None)
         if not (isinstance(found, type) and issubclass(found, PortkitError)):
             found = HostError
-        raise found(brief, details=details, resolution=resolution)
+        raise found(brief, details=self._named(details), resolution=resolution)

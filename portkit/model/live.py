@@ -38,6 +38,11 @@ class LiveVolume:
     way: OnTaken | None = None
     image: bool = False
 
+    @property
+    def called(self) -> str:
+        """By what people know it at the source: a folder of the host has no other name."""
+        return self.name or self.path
+
 
 @dataclass(frozen=True)
 class DataFolder:

@@ -22,6 +22,7 @@ from portkit.move.artifact_steps import send
 from portkit.move.described import describe
 from portkit.move.ground import Ground
 from portkit.move.marker import mark
+from portkit.move.placed import placed
 from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, VOLUMES
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import require_unused
@@ -53,7 +54,8 @@ class Presync(FormStep):
             for volume in live_of(ground).travelling:
                 passes = [] if volume.image else warm(copy_of(ground, volume, self.form))
                 rows.append(_told(volume, passes))
-        return {"volumes": rows, "phases": ground.phases()}
+            names = placed(ground, self.form)
+        return {"volumes": rows, "placed": names, "phases": ground.phases()}
 
 
 def warm(copy: Copy) -> list[Pass]:
@@ -256,7 +258,7 @@ def copy_of(ground: Ground, volume: LiveVolume, form: Form) -> Copy:
         if folder is None:
             raise EngineError(
                 "a volume of the App no longer exists on the target",
-                details=f"number {volume.number} ({volume.name}) on {ground.target.name}",
+                details=f"number {volume.number} ({volume.called}) on {ground.target.name}",
                 resolution=f"Roll the Move back: portkit rollback {ground.plan.move}",
             )
         ground.copies[volume.number] = Copy(

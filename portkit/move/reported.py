@@ -9,6 +9,7 @@ from portkit.delivery import Transfer
 from portkit.model import (
     Artifact,
     Form,
+    LiveVolume,
     Timeline,
 )
 from portkit.move import predict
@@ -29,6 +30,7 @@ from portkit.move.verified import unverified
 from portkit.report import (
     Boot,
     Cutover,
+    FileReport,
     FormReport,
     Phase,
     Report,
@@ -66,17 +68,30 @@ def cutover_report(plan: Plan, steps: Steps) -> Cutover | None:
     if plan.live is None:
         return None
     timeline = steps.result(f"boot {plan.forms[0]}").get("timeline")
-    rows = [steps.result(name).get("volumes", ()) for name in (PRESYNC, LAST_SYNC)]
+    before, last = steps.result(PRESYNC), steps.result(LAST_SYNC)
+    # A Move that an earlier portkit began has not recorded them.
+    placed = before.get("placed", {"volumes": {}, "files": {}})
+    volumes = {each.number: each for each in plan.live.volumes}
     return Cutover(
         timeline and adapter(Timeline).validate_python(timeline),
-        tuple(map(_volume_report, *rows)),
+        tuple(
+            _volume_report(
+                volumes[end["volume"]], placed["volumes"].get(str(end["volume"]), ""), begun, end
+            )
+            for begun, end in zip(before.get("volumes", ()), last.get("volumes", ()), strict=True)
+        ),
+        tuple(FileReport(path, there) for path, there in sorted(placed["files"].items())),
     )
 
 
-def _volume_report(before: JsonObject, last: JsonObject) -> VolumeReport:
+def _volume_report(
+    volume: LiveVolume, target_name: str, before: JsonObject, last: JsonObject
+) -> VolumeReport:
     passes, (end,) = before["passes"], last["passes"]
     return VolumeReport(
-        name=last["name"],
+        name=volume.name,
+        path=volume.path,
+        target_name=target_name,
         entries=end["entries"],
         bytes=end["bytes"],
         passes=len(passes),

@@ -106,13 +106,17 @@ class ServiceBytes:
 class VolumeReport:
     """How the data of one volume came to the target.
 
-    name: what the source's engine calls it; "" for a folder of the host. entries, bytes: of its
-    content, as it was at the end. passes: how many there were while the App ran. sent_bytes: of
-    content, in all passes. last_s, last_sent_bytes: of the pass after the App was stopped. skipped:
-    what is no file, folder or link, and stayed behind.
+    name: what the source's engine calls it; "" for a folder of the host. path: where the source has
+    it. target_name: what the target's engine calls it, or the path of its disk there; "" where an
+    earlier portkit began the Move. entries, bytes: of its content, as it was at the end. passes:
+    how many there were while the App ran. sent_bytes: of content, in all passes. last_s,
+    last_sent_bytes: of the pass after the App was stopped. skipped: what is no file, folder or
+    link, and stayed behind.
     """
 
     name: str
+    path: str
+    target_name: str
     entries: int
     bytes: int
     passes: int
@@ -123,12 +127,22 @@ class VolumeReport:
 
 
 @dataclass(frozen=True)
+class FileReport:
+    """A file of the source host that went with the App's configuration. path: there. target_path:
+    on the target's host; in a VM, its path there."""
+
+    path: str
+    target_path: str
+
+
+@dataclass(frozen=True)
 class Cutover:
     """How a running App changed its host. timeline: what was seen of both hosts all through it;
     None where no published port leads to the App, or where the Move was resumed."""
 
     timeline: Timeline | None
     volumes: tuple[VolumeReport, ...]
+    files: tuple[FileReport, ...] = ()
 
 
 @dataclass(frozen=True)

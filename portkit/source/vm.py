@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 from portkit import boot, runtime
-from portkit.boot import vm_disks
+from portkit.boot import disks, vm_disks
 from portkit.bundle import described
 from portkit.clock import Clock
 from portkit.engines.libvirt_source import LibvirtSource
@@ -42,7 +41,6 @@ from portkit.transfer.forward import Parcel
 from portkit.volumes import Folder
 
 KIND = "vm"
-_VOLUME = re.compile(r"/pkv(\d{1,3})\.raw\Z")
 
 
 def is_vm(name: str) -> bool:
@@ -93,8 +91,7 @@ class RunningVM:
             self._refuse_beside(identity)
             row = self.host.remote.call("instance.described", {"id": identity})
             self._blobs = row["blobs"]
-            named = [(_VOLUME.search(path), path) for path in row["disks"]]
-            self._disks = {int(match[1]): path for match, path in named if match}
+            self._disks = disks.of_volumes(row["disks"])
             if not row["text"]:
                 raise _undescribed(identity, self.name)
             engine.require_disks(identity, row["disks"])
@@ -257,10 +254,9 @@ class RunningVM:
         that is known only when these are not in use any more."""
         if self._keeps_running or self._form is Form.IMAGE:
             return None
-        row = self.host.remote.call("instance.described", {"id": self._domain.id})
-        # The last is its configuration, which the target makes anew.
-        disks = [PurePosixPath(path) for path in row["disks"]][:-1]
-        return (DataFolder(str(disks[0].parent), tuple(each.name for each in disks)),)
+        *kept, _ = disks.made_with(self.host, self._domain.id)
+        paths = [PurePosixPath(path) for path in kept]
+        return (DataFolder(str(paths[0].parent), tuple(each.name for each in paths)),)
 
     def _volumes(self, spec: AppSpec) -> Iterator[LiveVolume]:
         names: dict[int, str] = {}

@@ -61,9 +61,9 @@ class Listener(NullObserver):
 
 
 @contextmanager
-def started(argv: list[str], observer: Listener | None = None) -> Iterator[Remote]:
+def started(argv: list[str], observer: Listener | None = None, name: str = "") -> Iterator[Remote]:
     with process.popen(argv, stdin=process.PIPE) as child:
-        yield Remote(lambda: child, observer or Listener(), lambda: "")
+        yield Remote(lambda: child, observer or Listener(), lambda: "", name=name)
 
 
 @contextmanager
@@ -72,12 +72,13 @@ def forger(
     hello: bytes = HELLO,
     observer: Listener | None = None,
     then: str = "pass",
+    name: str = "",
 ) -> Iterator[Remote]:
     with tempfile.NamedTemporaryFile("w") as file:
         code = FORGER.replace("HELLO", repr(hello)).replace("FRAMES", repr(rows))
         file.write(code.replace("THEN", then))
         file.flush()
-        with started([sys.executable, file.name], observer) as remote:
+        with started([sys.executable, file.name], observer, name) as remote:
             yield remote
 
 
@@ -117,9 +118,10 @@ def test_a_login_that_never_gets_there(
     monkeypatch: pytest.MonkeyPatch, script: str, word: str
 ) -> None:
     monkeypatch.setattr(calls, "_GREETING_S", 0.3)
-    with pytest.raises(PortkitError) as caught, started(["sh", "-c", script]):
+    with pytest.raises(PortkitError) as caught, started(["sh", "-c", script], name="web1"):
         pass
     assert word in str(caught.value)
+    assert caught.value.details.startswith("web1: "), "which of two hosts it is"
 
 
 # hostile input 28
@@ -235,8 +237,12 @@ def test_words_are_stripped_and_cut() -> None:  # hostile input 28
 def test_an_error_names_no_class_but_ours() -> None:  # hostile input 28
     for kind in ("PortkitError", "ClassVar", "__builtins__", "annotations"):
         row = b"J", json.dumps({"error": [kind, "b", "", ""]}).encode()
-        with forger(row) as remote, pytest.raises(PortkitError, match="b"):
+        with (
+            forger(row, name="web1") as remote,
+            pytest.raises(PortkitError, match="b") as caught,
+        ):
             remote.call("store.has", {"digests": []})
+        assert caught.value.details == "web1", "which of two hosts it is"
 
 
 # hostile inputs 25, 28, 30: it becomes a part of ssh's -L and of a URI

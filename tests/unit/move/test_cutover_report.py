@@ -1,16 +1,36 @@
 """What a Report says of how a running App changed its host."""
 
+import json
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jsonschema
 import pytest
+from portkit_cli import render
 
+from portkit import boot, report
+from portkit.boot.domain import Domains
 from portkit.clock import Clock
-from portkit.model import Basis, Foreseen, Form, Live, Part
+from portkit.model import (
+    Basis,
+    Content,
+    Foreseen,
+    Form,
+    Live,
+    LiveDomain,
+    LiveVolume,
+    OnTaken,
+    Part,
+)
 from portkit.move import pause
-from portkit.move.plan import plan_from
-from portkit.move.reported import phases_of
-from tests.factories import Heard, live, plan
+from portkit.move.ground import Cargo, Ground
+from portkit.move.placed import placed
+from portkit.move.plan import LAST_SYNC, PRESYNC, plan_from
+from portkit.move.reported import cutover_report, phases_of
+from tests.factories import FACTS, Heard, app_spec, live, plan, spec
 
 STEPS = (
     "boot image",
@@ -82,3 +102,136 @@ def test_the_phases_of_the_cutover_are_between_create_and_boot(
     chosen: Live | None, between: list[str], after: list[str]
 ) -> None:
     assert phases(chosen) == ["create image", *between, "boot image", *after]
+
+
+# ---------------------------------------------------------------- by what things are found
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs/report.schema.json").read_text())
+DOCKER = "/var/lib/docker/volumes"
+DISKS = [
+    "/i/pk/disk.qcow2",
+    "/i/pk/pkv0.raw",
+    "/i/pk/pkv10.raw",
+    "/i/pk/pkv1.raw",
+    "/i/pk/config.raw",
+]
+VOLUMES = (
+    LiveVolume(0, "shop_data", f"{DOCKER}/shop_data/_data"),
+    LiveVolume(1, "", "/srv/shop/files"),
+    LiveVolume(2, "shop_old", f"{DOCKER}/shop_old/_data", way=OnTaken.OVERRIDE),
+    LiveVolume(3, "shop_cache", f"{DOCKER}/shop_cache/_data", way=OnTaken.KEEP),
+    LiveVolume(4, "shop_kept", f"{DOCKER}/shop_kept/_data"),
+)
+DONE = {"entries": 3, "bytes": 9, "sent_bytes": 9, "seconds": 0.5, "skipped": []}
+
+
+def ground(form: Form, chosen: Live) -> Ground:
+    """A Move whose target tells what it has."""
+    contents = (Content("/etc/shop.conf", Path("/srv/shop.conf")), Content("/run/x", data=b"x"))
+    cargo: Any = Cargo(
+        None,  # type: ignore[arg-type]
+        app_spec(spec(contents=contents)),
+        None,  # type: ignore[arg-type]
+        {},
+        FACTS,
+        None,  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+    )
+    remote = SimpleNamespace(call=lambda verb, args: {"disks": DISKS})
+    host: Any = SimpleNamespace(endpoint="h", name="h", remote=remote)
+    made = plan(forms=(form,), keep=form, live=chosen)
+    results: Any = SimpleNamespace(result=lambda name: {})
+    return Ground(made, results, host, None, Clock(Heard()), cargo)
+
+
+@pytest.fixture
+def containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = SimpleNamespace(
+        volume_names=lambda move: {
+            0: "portkit-0123456789ab-0",
+            1: "portkit-0123456789ab-1",
+            4: "shop_kept",
+        },
+        content_folder=lambda move: f"{DOCKER}/portkit-0123456789ab-content/_data",
+    )
+
+    @contextmanager
+    def opened(host: object, form: Form) -> Any:
+        assert form is Form.IMAGE
+        yield runner
+
+    monkeypatch.setattr(boot, "runner", opened)
+
+
+def reported(there: dict[str, Any], chosen: Live) -> report.Cutover:
+    """As the journal keeps what the steps of a Move recorded."""
+    rows = [{"volume": each.number, "name": each.name} for each in chosen.travelling]
+    results = {
+        PRESYNC: {"volumes": [{**row, "passes": [DONE]} for row in rows], **there},
+        LAST_SYNC: {"volumes": [{**row, "passes": [DONE]} for row in rows]},
+    }
+    kept = json.loads(json.dumps(results))
+    steps: Any = SimpleNamespace(result=lambda name: kept.get(name, {}))
+    found = cutover_report(plan(forms=(Form.IMAGE,), live=chosen), steps)
+    assert found is not None
+    part = {**SCHEMA["properties"]["cutover"], "$defs": SCHEMA["$defs"]}
+    jsonschema.validate(report.plain(found), part)
+    return found
+
+
+@pytest.mark.usefixtures("containers")
+def test_what_came_is_named_as_the_target_knows_it() -> None:
+    chosen = live(volumes=VOLUMES)
+    found = reported({"placed": placed(ground(Form.IMAGE, chosen), Form.IMAGE)}, chosen)
+    lines = list(render._cutover(found))
+    assert [line.partition(": 9 bytes")[0] for line in lines[:4]] == [
+        "volume shop_data (on the target: volume portkit-0123456789ab-0)",
+        "folder /srv/shop/files (on the target: volume portkit-0123456789ab-1)",
+        "volume shop_old",
+        "volume shop_kept",
+    ]
+    place = f"{DOCKER}/portkit-0123456789ab-content/_data/0"
+    assert lines[4] == f"file /srv/shop.conf: on the target {place}"
+    assert [(each.path, each.target_name) for each in found.volumes[1:3]] == [
+        ("/srv/shop/files", "portkit-0123456789ab-1"),
+        (f"{DOCKER}/shop_old/_data", "shop_old"),
+    ]
+
+
+def test_in_a_vm_a_volume_is_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = live(volumes=(*VOLUMES[:2], replace(VOLUMES[4], number=10)))
+    there = ground(Form.DISK, chosen)
+    domains = object.__new__(Domains)
+    domains._host = there.target
+
+    @contextmanager
+    def opened(host: object, form: Form) -> Any:
+        yield domains
+
+    monkeypatch.setattr(boot, "runner", opened)
+    found = reported({"placed": placed(there, Form.DISK)}, chosen)
+    assert [each.target_name for each in found.volumes] == [
+        "/i/pk/pkv0.raw",
+        "/i/pk/pkv1.raw",
+        "/i/pk/pkv10.raw",
+    ]
+    assert (
+        "folder /srv/shop/files (on the target: /i/pk/pkv1.raw): " in [*render._cutover(found)][1]
+    )
+    assert found.files == (report.FileReport("/srv/shop.conf", "/etc/shop.conf"),)
+
+
+def test_a_vms_own_disks_are_found_in_its_folder() -> None:
+    domain = LiveDomain("pk-0", "no", autostart=False, running=True)
+    chosen = Live((), (LiveVolume(0, "disks of the VM", "/i/old/disks"),), domain=domain)
+    found = reported({"placed": placed(ground(Form.DISK, chosen), Form.DISK)}, chosen)
+    assert [each.target_name for each in found.volumes] == ["/i/pk"]
+
+
+def test_a_move_that_an_earlier_portkit_began_names_what_it_knows() -> None:
+    chosen = live(volumes=VOLUMES[:2])
+    lines = list(render._cutover(reported({}, chosen)))
+    assert [line.partition(":")[0] for line in lines[:2]] == [
+        "volume shop_data",
+        "folder /srv/shop/files",
+    ]

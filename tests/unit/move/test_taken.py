@@ -228,6 +228,7 @@ def test_what_is_replaced_is_filled_and_what_is_kept_is_not(
         yield SimpleNamespace(volume_folders=lambda move: {2: "/e/own/_data"})
 
     monkeypatch.setattr(cutover.boot, "runner", runner)
+    monkeypatch.setattr(cutover, "placed", lambda *_: {})
     monkeypatch.setattr(cutover, "require_unused", lambda ground: None)
     asked: list[Any] = []
     monkeypatch.setattr(cutover, "Copy", lambda origin, target, observer: (origin, target))

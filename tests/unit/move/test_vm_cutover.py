@@ -43,6 +43,8 @@ class Lot:
         runner = SimpleNamespace(
             life=lambda move: Life("running" if self.alive else "created"),
             volume_folders=lambda move: {0: "/docker/data"},
+            volume_names=lambda move: {0: "portkit-1-0"},
+            content_folder=lambda move: "",
             fill=lambda move, numbers: self.did.append(("fill", numbers)),
         )
 
