@@ -66,9 +66,8 @@ def figures(folders: tuple[str, ...] = PRODUCT) -> Figures:
         for each in _public(tree):
             public += 1
             documented += ast.get_docstring(each) is not None
-        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
-        code += len({row for token in tokens for row in _rows(token)})
-        comments += sum(token.type == tokenize.COMMENT for token in tokens)
+        lines, remarks = _lines(text)
+        code, comments = code + lines, comments + remarks
     functions.sort(reverse=True)
     return Figures(tuple(functions), public, documented, code, comments, uses)
 
@@ -91,7 +90,6 @@ def _public(tree: ast.Module) -> Iterator[ast.Module | ast.ClassDef | Function]:
 
 
 _NO_CODE = {
-    tokenize.COMMENT,
     tokenize.NL,
     tokenize.NEWLINE,
     tokenize.INDENT,
@@ -100,11 +98,16 @@ _NO_CODE = {
 }
 
 
-def _rows(token: tokenize.TokenInfo) -> range:
-    """The lines of code that a token takes; a text of several lines is a docstring or data."""
-    if token.type in _NO_CODE:
-        return range(0)
-    return range(token.start[0], token.end[0] + 1)
+def _lines(text: str) -> tuple[int, int]:
+    """How many lines of code there are, and how many comments. A text of several lines is a
+    docstring or data, and all of its lines count."""
+    rows, comments = set(), 0
+    for kind, _, (first, _), (last, _), _ in tokenize.generate_tokens(io.StringIO(text).readline):
+        if kind == tokenize.COMMENT:
+            comments += 1
+        elif kind not in _NO_CODE:
+            rows.update(range(first, last + 1))
+    return len(rows), comments
 
 
 def main() -> None:
