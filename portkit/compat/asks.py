@@ -9,26 +9,6 @@ from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
 from portkit.compat.versions import version
 from portkit.model import CAPABILITIES, Form, Severity
 
-# What has a value of its own in each namespace (runc, libcontainer/configs/validate).
-_OWN = re.compile(r"kernel\.(sem|shm\w+|msg\w+|domainname)|fs\.mqueue\..+|net\..+")
-_INTERFACE = re.compile(r"^(net\.ipv[46]\.(?:conf|neigh))\.[^.]+\.")
-# Settings below net.* that only the first network namespace has, or that only it may set (Linux,
-# net/core/sysctl_net_core.c, net/ipv4/sysctl_net_ipv4.c).
-_OF_THE_HOST = frozenset(
-    (
-        "net.core.default_qdisc",
-        "net.core.dev_weight",
-        "net.core.netdev_budget",
-        "net.core.netdev_max_backlog",
-        "net.core.rmem_default",
-        "net.core.rmem_max",
-        "net.core.wmem_default",
-        "net.core.wmem_max",
-        "net.ipv4.tcp_max_orphans",
-        "net.ipv4.tcp_mem",
-        "net.ipv4.udp_mem",
-    )
-)
 # Devices that are looked for: facts have /dev two deep, without terminals and loops.
 _SEEN = re.compile(r"/dev/(?!tty\w*$|vcs|loop\d|ram\d|pts|fd|shm|mqueue|std)[^/]+(/[^/]+)?")
 _LOW = 1024
@@ -56,42 +36,6 @@ def devices(case: Case) -> Iterator[Found]:
             yield Found(
                 f"the host has no {path}", (f"the app asks for {path}", f"{case.facts.host}: /dev")
             )
-
-
-def sysctls(case: Case) -> Iterator[Found]:
-    """An engine sets only kernel parameters that a container has for itself; the others belong to
-    the host."""
-    for name in case.spec.sysctls:
-        if not _OWN.fullmatch(name):
-            value, wanted = linux_of(case.facts).sysctls.get(name), case.spec.sysctls[name]
-            yield Found(
-                f"{name} belongs to the host as a whole, and no engine sets it for a container",
-                (f"sysctls: {name}={wanted}", f"{case.facts.host}: {value or 'not read'}"),
-                "Remove it from the compose file and set it on the host: sysctl -w "
-                f"{name}={wanted}. Or move the disk, which has a kernel of its own.",
-            )
-        elif name.startswith("net.") and case.spec.network_mode == "host":
-            yield Found(
-                f"{name} cannot be set for a service that uses the host's network",
-                (f"sysctls: {name}", "network_mode: host"),
-                "Set it on the host, or give the service a network of its own.",
-            )
-        elif name.startswith("net.") and _is_not_own(name, linux_of(case.facts).net_sysctls):
-            yield Found(
-                f"a container cannot set {name}: only the host as a whole has it, or no module "
-                "that has it is loaded there",
-                (f"sysctls: {name}={case.spec.sysctls[name]}", f"{case.facts.host}: /proc/sys/net"),
-                f"Remove it from the compose file; if the app needs it, set it on the host: sysctl "
-                f"-w {name}={case.spec.sysctls[name]}.",
-            )
-
-
-def _is_not_own(name: str, own: tuple[str, ...] | None) -> bool:
-    """Whether a container has no such setting. own: what was seen on the host; None where nobody
-    looked: then what no kernel gives to a container."""
-    if own is None:
-        return name in _OF_THE_HOST
-    return _INTERFACE.sub(r"\1.*.", name) not in own
 
 
 def ipv6(case: Case) -> Iterator[Found]:

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from portkit.compat import asks, bounds, engine, stated
-from portkit.compat.rule import IMAGE, Case, Rule, Scope
+from portkit.compat import asks, bounds, engine, stated, sysctls
+from portkit.compat.rule import DISK, IMAGE, Case, Rule, Scope
 from portkit.compat.table_of_programs import PROGRAMS
 from portkit.errors import ConflictError
 from portkit.model import Severity
@@ -188,10 +188,20 @@ _ASKED: tuple[Rule[Case], ...] = (
     Rule(
         "sysctl",
         Severity.ERROR,
-        Scope.FORM,
-        asks.sysctls,
+        Scope.HOST,
+        sysctls.of_a_container,
+        remedy="Correct the value in the compose file (sysctls), or remove it.",
         forms=IMAGE,
-        source="runc, libcontainer/configs/validate (sysctl)",
+        source="runc, libcontainer/configs/validate (sysctl); Linux, networking/ip-sysctl.rst",
+    ),
+    Rule(
+        "guest-sysctl",
+        Severity.ERROR,
+        Scope.FORM,
+        sysctls.of_a_guest,
+        remedy="Correct it in the compose file (sysctls), remove it, or move the image.",
+        forms=DISK,
+        source="Linux 6.1 and 6.12 of Debian: /proc/sys of guests that were tried",
     ),
     Rule(
         "ipv6",

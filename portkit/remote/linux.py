@@ -56,6 +56,7 @@ SYSCTLS = (
     "net.core.wmem_max",
     "net.ipv4.ip_forward",
     "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.tcp_allowed_congestion_control",
     "net.ipv6.conf.all.disable_ipv6",
 )
 # Options of the kernel that decide what a container can do.

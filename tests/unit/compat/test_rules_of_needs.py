@@ -500,6 +500,7 @@ def test_sysctls() -> None:
     assert asks("net.core.somaxconn") == asks("kernel.shmmax") == asks("fs.mqueue.msg_max") == set()
     assert asks("net.core.somaxconn", network_mode="host") == {"error:sysctl"}
     assert asks("vm.max_map_count", form=Form.DISK) == set()
+    assert asks("vm.nothing", form=Form.DISK) == {"error:guest-sysctl"}
 
 
 def test_ipv6() -> None:
