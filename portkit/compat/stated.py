@@ -13,8 +13,12 @@ _OF_THE_GUEST = {"vm.max_map_count": 65530, "vm.nr_hugepages": 0, "fs.nr_open": 
 _GUEST_HUGE_PAGE_BYTES = 2 << 20
 # The option of the kernel that each of these modules is made by, or is built in with.
 _OPTIONS = {
+    "8021q": "VLAN_8021Q",
+    "dummy": "DUMMY",
     "fuse": "FUSE_FS",
     "ip_tables": "IP_NF_IPTABLES",
+    "ipvlan": "IPVLAN",
+    "macvlan": "MACVLAN",
     "nf_tables": "NF_TABLES",
     "overlay": "OVERLAY_FS",
     "tun": "TUN",
@@ -55,7 +59,7 @@ def modules(case: Case) -> Iterator[Found]:
     for name in case.spec.stated.modules:
         if case.form is Form.DISK:
             raise UnknownFact(f"whether the guest's kernel has {name}")
-        has = _has_module(linux_of(case.facts), name)
+        has = has_module(linux_of(case.facts), name)
         if has is None:
             raise UnknownFact(f"whether its kernel has {name}")
         if not has:
@@ -65,7 +69,8 @@ def modules(case: Case) -> Iterator[Found]:
             )
 
 
-def _has_module(linux: Linux, name: str) -> bool | None:
+def has_module(linux: Linux, name: str) -> bool | None:
+    """Whether the kernel has this one, built in or as a module; None where nobody knows."""
     if name in (linux.modules or ()) or name in (linux.loadable or ()):
         return True
     told = linux.config.get(_OPTIONS.get(name, ""))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from portkit.compat import asks, bounds, engine, stated, sysctls
+from portkit.compat import asks, bounds, engine, networks, stated, sysctls
 from portkit.compat.rule import DISK, IMAGE, Case, Rule, Scope
 from portkit.compat.table_of_programs import PROGRAMS
 from portkit.errors import ConflictError
@@ -311,10 +311,20 @@ _BOUNDS: tuple[Rule[Case], ...] = (
         "network-driver",
         Severity.UNKNOWN,
         Scope.HOST,
-        bounds.swarm,
+        networks.driver,
         remedy="Use the driver bridge for an app on one host.",
         forms=IMAGE,
-        source="Docker, engine/network/drivers/overlay",
+        source="Docker, engine/network/drivers/overlay; GET /info, Plugins.Network",
+    ),
+    Rule(
+        "network-parent",
+        Severity.ERROR,
+        Scope.HOST,
+        networks.parent,
+        remedy="Name an interface of the host (driver_opts: {parent: NAME}), make it there, or use "
+        "the driver bridge.",
+        forms=IMAGE,
+        source="Docker, engine/network/drivers/macvlan and ipvlan; moby, libnetwork/drivers",
     ),
     Rule(
         "log-driver",

@@ -55,6 +55,7 @@ def guests(capabilities: str, domain: str, *, machine: str) -> Guests:
         machines=tuple(sorted(_machines(whole, machine))),
         firmware=tuple(_values(one.find("os/enum[@name='firmware']"))),
         secure=tuple(_values(one.find("os/loader/enum[@name='secure']"))),
+        max_cpus=_most(one),
         cpu_model=model,
         cpu_level=level,
         cpu_models={} if cpu is None else dict(_usable(cpu)),
@@ -73,6 +74,13 @@ def _machines(root: etree.Element, machine: str) -> set[str]:
             rows = [*arch.findall("machine"), *arch.findall("domain/machine")]
             found |= {_word(row.text) for row in rows} | {_word(r.get("canonical")) for r in rows}
     return found - {""}
+
+
+def _most(domain: etree.Element) -> int:
+    """The processors that a guest of this machine type can have; 0 where it does not say."""
+    row = domain.find("vcpu")
+    text = "" if row is None else row.get("max", "")
+    return int(text) if re.fullmatch("[0-9]{1,5}", text) and int(text) <= 1 << 16 else 0
 
 
 def _values(enum: etree.Element | None) -> Iterable[str]:

@@ -55,6 +55,8 @@ class _Linux(_Part):
     hugepages_free: _Bytes | None = None
     hugepage_bytes: _Bytes = 0
     ipv6: bool | None = None
+    interfaces: _Words | None = None
+    processors: Annotated[str, Field(pattern=r"^[0-9,-]{0,1000}$")] = ""
     binfmt: Annotated[list[_Binfmt], Field(max_length=200)] | None = None
     runs: _Table = {}
     lsm: _Word = ""
@@ -77,6 +79,9 @@ class _Engine(_Part):
     timers: bool | None = None
     boots: _Words | None = None
     platform: _Word = ""
+    network_drivers: _Words | None = None
+    swarm: bool | None = None
+    backing: _Word = ""
 
 
 class _Guests(_Part):
@@ -90,6 +95,7 @@ class _Guests(_Part):
     note: _Word = ""
     architectures: _Words = []
     secure: _Words = []
+    max_cpus: Annotated[int, Field(ge=0, le=1 << 16)] = 0
 
 
 class _Facts(BaseModel):

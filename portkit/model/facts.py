@@ -35,7 +35,8 @@ class Linux:
     version. cap_bounding: the capabilities that its processes can have, a mask in hex. vsyscall:
     whether the old page of system calls is mapped. config: y, m or n of options of the kernel.
     modules: those that are loaded; loadable: of those that programs ask for, which are there.
-    devices: paths. binfmt: the handlers that are enabled. runs: by architecture, whether a tiny
+    devices: paths. interfaces: of its network. processors: that its programs may use, such as
+    0-3,8. binfmt: the handlers that are enabled. runs: by architecture, whether a tiny
     program for it ran: "yes", "no" (the kernel knows no way), or what else happened. lsm: names
     with commas between them.
     """
@@ -56,6 +57,8 @@ class Linux:
     hugepages_free: int | None = None
     hugepage_bytes: int = 0
     ipv6: bool | None = None
+    interfaces: tuple[str, ...] | None = None
+    processors: str = ""
     binfmt: tuple[Binfmt, ...] | None = None
     runs: Mapping[str, str] = field(default_factory=dict)
     lsm: str = ""
@@ -77,7 +80,8 @@ class Engine:
     runtimes: names. d_type: False where its file system cannot hold layers. runc, libseccomp:
     versions of what starts containers. timers: of Podman, whether systemd runs there, which makes
     its healthchecks. boots: of Podman, the restart policies of the containers that are started with
-    the host.
+    the host. network_drivers: names. swarm: whether it is the manager of one. backing: the file
+    system below its own layers, as it calls it ("extfs").
     """
 
     name: str = ""
@@ -94,6 +98,9 @@ class Engine:
     timers: bool | None = None
     boots: tuple[str, ...] | None = None
     platform: str = ""
+    network_drivers: tuple[str, ...] | None = None
+    swarm: bool | None = None
+    backing: str = ""
 
     @property
     def podman(self) -> bool:
@@ -111,7 +118,7 @@ class Guests:
     machines: machine types, aliases included. firmware: "bios", "efi". secure: whether a loader
     for secure boot may be asked for, "yes", "no" or both. cpu_model, cpu_level: of the
     most that a guest gets, and its x86-64 level. cpu_models: those that work there, and the level
-    of each. note: why nothing is known, where libvirt was asked.
+    of each. max_cpus: that a guest can have. note: why nothing is known, where libvirt was asked.
     """
 
     machines: tuple[str, ...] = ()
@@ -122,6 +129,7 @@ class Guests:
     note: str = ""
     architectures: tuple[str, ...] = ()
     secure: tuple[str, ...] = ()
+    max_cpus: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,15 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from portkit.remote import engine
 from portkit.wire.json_types import JsonObject
 
 _RESTARTS = "podman-restart.service"
 _MOST_SUBNETS = 2000
+_MOST_DRIVERS = 2000
+_PLUGINS = ("/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins")
 _POLICY = re.compile(r"restart-policy=([a-z-]{1,20})")
 
 
@@ -26,6 +28,9 @@ def of_info(info: JsonObject) -> JsonObject:
         "rootless": any(_option(text).partition(",")[0] == "rootless" for text in options),
         "runtimes": _runtimes(info),
         "d_type": _d_type(info),
+        "network_drivers": _network_drivers(info),
+        "swarm": engine.fields(info, "Swarm").get("ControlAvailable") is True,
+        "backing": _status(info).get("Backing Filesystem", "")[:80],
     }
 
 
@@ -108,6 +113,22 @@ def _cgroup(text: str) -> int:
 
 
 def _d_type(info: JsonObject) -> bool:
+    return _status(info).get("Supports d_type") != "false"
+
+
+def _status(info: JsonObject) -> Dict[str, str]:
+    """What the storage driver says of itself. Podman's answer is a list of such pairs, too."""
     rows = info.get("DriverStatus") or []
     pairs = [row for row in rows if isinstance(row, list) and len(row) == 2]
-    return ["Supports d_type", "false"] not in pairs
+    return {str(name): str(value) for name, value in pairs}
+
+
+def _network_drivers(info: JsonObject) -> Optional[List[str]]:
+    names = engine.texts(engine.fields(info, "Plugins"), "Network")
+    return sorted({*names, *_plugins()})[:_MOST_DRIVERS] if names else None
+
+
+def _plugins() -> List[str]:
+    """The plugins of the old kind, which an engine finds when somebody asks for one (Docker,
+    extend/plugin_api)."""
+    return [path.stem for place in _PLUGINS for path in Path(place).glob("*.*")]

@@ -21,8 +21,7 @@ from portkit.wire.json_types import JsonObject
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _TRIAL_SECONDS = 10.0
 _TEXT_LIMIT = 1 << 20
-_MOST_DEVICES = 2000
-_MOST_MODULES = 2000
+_MOST_DEVICES = _MOST_MODULES = _MOST_INTERFACES = 2000
 # psABI for x86-64, "Micro-architecture levels", in the words of /proc/cpuinfo (pni is SSE3, abm
 # has LZCNT).
 _LEVELS = (
@@ -63,13 +62,16 @@ SYSCTLS = (
 OPTIONS = (
     "BINFMT_MISC",
     "CGROUP_HUGETLB",
+    "DUMMY",
     "FUSE_FS",
     "HUGETLBFS",
     "IA32_EMULATION",
     "IO_URING",
     "IPV6",
+    "IPVLAN",
     "IP_NF_IPTABLES",
     "IP_NF_IPTABLES_LEGACY",
+    "MACVLAN",
     "MODULES",
     "NF_TABLES",
     "OVERLAY_FS",
@@ -77,14 +79,17 @@ OPTIONS = (
     "TUN",
     "USER_NS",
     "VETH",
+    "VLAN_8021Q",
     "WIREGUARD",
     "X86_X32_ABI",
 )
 # Modules that programs in containers ask for; of others nothing is said.
 MODULES = frozenset(
     {
+        "8021q",
         "br_netfilter",
         "bridge",
+        "dummy",
         "fuse",
         "ip6_tables",
         "ip6table_filter",
@@ -95,6 +100,7 @@ MODULES = frozenset(
         "iptable_mangle",
         "iptable_nat",
         "iptable_raw",
+        "ipvlan",
         "kvm",
         "kvm_amd",
         "kvm_intel",
@@ -166,6 +172,8 @@ def gather() -> JsonObject:
         "devices": devices(_walk(Path("/dev"), 2)),
         "hugepages_free": _number(memory, r"^HugePages_Free:\s+(\d{1,15})$"),
         "hugepage_bytes": _number(memory, r"^Hugepagesize:\s+(\d{1,12}) kB$") * 1024,
+        "interfaces": interfaces(_maybe("/proc/net/dev")),
+        "processors": processors(_text("/proc/self/status")),
         "ipv6": os.path.exists("/proc/net/if_inet6"),
         "binfmt": _handlers(),
         "runs": {name: trial(name) for name in _EXITS},
@@ -219,6 +227,20 @@ def bounding(status: str) -> str:
     /proc/PID/status), in hex; "" where it is not told."""
     match = re.search(r"^CapBnd:\s+([0-9a-f]{16})$", status, re.MULTILINE)
     return match.group(1) if match else ""
+
+
+def processors(status: str) -> str:
+    """Those that a process here, and so an engine, may use, such as 0-3,8."""
+    match = re.search(r"^Cpus_allowed_list:\s+([0-9,-]{1,1000})$", status, re.MULTILINE)
+    return match.group(1) if match else ""
+
+
+def interfaces(text: Optional[str]) -> Optional[List[str]]:
+    """The names in /proc/net/dev."""
+    if text is None:
+        return None
+    rows = [row.split(":", 1)[0].strip() for row in text.splitlines() if ":" in row]
+    return sorted(rows)[:_MOST_INTERFACES]
 
 
 def config(text: Optional[str]) -> Dict[str, str]:

@@ -673,6 +673,14 @@ def test_limits_that_an_engine_checks() -> None:
     (found,) = judged(few, cpus=2.5)
     assert (found.rule, found.severity) == ("processors", Severity.ERROR)
     assert rules(few, Form.DISK, machine=Machine(cpus=3)) == {"warning:processors"}
+    assert rules(few, Form.DISK, machine=Machine(cpus=65)) == {"unknown:processors"}
+    fast = replace(few, accelerator="kvm")
+    assert rules(fast, Form.DISK, machine=Machine(cpus=65)) == {"warning:processors"}
+    limited = replace(fast, guests=Guests(max_cpus=64))
+    assert rules(limited, Form.DISK, machine=Machine(cpus=65)) == {"error:processors"}
+    for release, wanted in (("9.0.0", "error"), ("10.0.0", "unknown"), ("11.3.0", "warning")):
+        many = replace(fast, libvirt_version=release)
+        assert rules(many, Form.DISK, machine=Machine(cpus=256)) == {f"{wanted}:processors"}
     podman = replace(few, engine=Engine(name="Podman Engine"))
     assert "error:processors" not in rules(podman, cpus=3.0)
     contradiction = {"error:memory-limits"}
@@ -716,8 +724,6 @@ def test_networks_and_logs_that_a_host_does_not_have() -> None:
         row = Network("n", "a_n", subnets=(Subnet(subnet),))
         more = {"networks": (row,), "attached": True}
         assert rules(two, **more) == wanted, subnet
-    swarm = {"networks": (Network("n", "a_n", driver="overlay"),)}
-    assert "unknown:network-driver" in rules(**swarm)
     journal = {"logging": Logging("journald")}
     assert rules(host(devices=()), **journal) == {"error:log-driver"}
     assert rules(host(devices=("/dev/log",)), **journal) == rules(host(), **journal) == set()
@@ -725,6 +731,37 @@ def test_networks_and_logs_that_a_host_does_not_have() -> None:
     assert rules(logging=Logging("gelf", {"gelf-address": "udp://10.0.0.1:1"})) == set()
     away = {"logging": Logging("syslog", {"syslog-address": "udp://10.0.0.1:514"})}
     assert rules(host(devices=()), **away) == set()
+
+
+def test_networks_that_a_host_cannot_make() -> None:
+    def made(driver: str, facts: Facts, parent: str = "") -> set[str]:
+        row = Network("n", "a_n", driver=driver, driver_opts={"parent": parent} if parent else {})
+        return rules(facts, networks=(row,), attached=True)
+
+    def told(**engine: Any) -> Facts:
+        return host(engine=Engine(cgroup=1, **engine))
+
+    for driver in ("host", "none"):
+        assert made(driver, host()) == {"error:network-driver"}
+    for swarm, wanted in ((None, "unknown"), (True, "unknown"), (False, "error")):
+        assert made("overlay", told(swarm=swarm)) == {f"{wanted}:network-driver"}
+    assert made("weave", told(network_drivers=("bridge",))) == {"error:network-driver"}
+    assert made("weave", host()) == made("bridge", told(network_drivers=("bridge",))) == set()
+
+    bad = {"error:network-parent"}
+    has = {"interfaces": ("eth0", "eth0.5", "lo")}
+    plain = host(**has)
+    assert made("macvlan", plain, "eth0") == made("ipvlan", plain, "eth0.5") == set()
+    for name in ("eth9", "eth9.10", "eth0.5000", "eth0.x", "lo"):
+        assert made("macvlan", plain, name) == bad, name
+    assert made("macvlan", plain, "eth0.10") == made("macvlan", plain) == set()
+    bare = host(config={"VLAN_8021Q": "n", "DUMMY": "n", "IPVLAN": "n"}, **has)
+    assert made("macvlan", bare, "eth0.10") == made("macvlan", bare) == bad
+    assert made("ipvlan", bare, "eth0") == bad
+    assert made("macvlan", host(), "eth0") == {"unknown:network-parent"}
+    podman = host(engine=Engine(name="Podman Engine"), config={"DUMMY": "n"}, **has)
+    assert made("macvlan", podman) == set()
+    assert made("macvlan", podman, "eth0.10") == bad, "Podman makes no interface of a VLAN"
 
 
 def test_versions() -> None:

@@ -42,6 +42,7 @@ def test_a_pc(release: str, extra: str, machine: str) -> None:
     assert "virt" not in found.machines
     assert "efi" in found.firmware
     assert found.secure == (("yes", "no") if machine == "q35" else ("no",))
+    assert found.max_cpus >= 255
     assert found.cpu_models["qemu64"] == 1
     assert found.cpu_models["Nehalem"] == 2
     # QEMU 7.2 and later emulate AVX2, no AVX-512.

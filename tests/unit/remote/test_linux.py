@@ -123,6 +123,18 @@ def test_what_a_trial_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert linux.trial("arm64") == "it ends with 1"
 
 
+def test_processors_and_interfaces() -> None:
+    status = "CapBnd:\t000001ffffffffff\nCpus_allowed:\t3\nCpus_allowed_list:\t0-1,8\n"
+    assert linux.processors(status) == "0-1,8"
+    assert linux.processors("") == ""
+    head = "Inter-|   Receive\n face |bytes    packets\n"
+    assert linux.interfaces(head + "    lo:   1 2\n  eth0.10: 3 4\n") == ["eth0.10", "lo"]
+    assert linux.interfaces(None) is None
+    seen = linux.gather()
+    assert "lo" in seen["interfaces"]
+    assert seen["processors"]
+
+
 def test_this_machine() -> None:
     found = linux.gather()
     assert found["page_bytes"] == os.sysconf("SC_PAGE_SIZE")
@@ -148,6 +160,9 @@ def test_an_engine() -> None:
         "rootless": False,
         "runtimes": ["io.containerd.runc.v2", "runc"],
         "d_type": True,
+        "network_drivers": None,
+        "swarm": False,
+        "backing": "extfs",
     }
     rootless = {
         **INFO,

@@ -24,6 +24,8 @@ def test_docker_info(path: Path) -> None:
     assert (found["cgroup"], found["cgroup_driver"], found["rootless"]) == (1, "cgroupfs", False)
     assert any(option.startswith("seccomp,") for option in found["security"])
     assert "runc" in found["runtimes"]
+    assert {"bridge", "macvlan", "overlay"} <= set(found["network_drivers"])
+    assert found["swarm"] is False
     assert found["d_type"]
     wanted = path.name == "docker-info-containerd.json" or name(path) == (
         "debian-testing/docker-info.json"
