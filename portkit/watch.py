@@ -231,12 +231,11 @@ def watch(
 
 def published_place(target: Host, port: Port) -> Place:
     """Where a published port is asked: directly, or through ssh where a firewall is in the way."""
-    loopback = port.host_ip.startswith("127.") or port.host_ip == "::1"
-    address = port.host_ip if port.host_ip and not loopback else target.address()
+    address = port.host_ip if port.host_ip and not port.is_local else target.address()
     direct = (address, port.host_port)
     # Found out before the App starts, while nothing listens: the host refuses a connection that
     # reaches it.
-    if target.name == "local" or (not loopback and _reachable(address, port.host_port)):
+    if target.name == "local" or (not port.is_local and _reachable(address, port.host_port)):
         return Place(direct, direct, "direct")
     through = target.forward(port.host_port)
     return Place(through, through, "ssh")

@@ -26,22 +26,17 @@ def published(service: RunSpec) -> list[JsonObject]:
 def _first(service: RunSpec) -> dict[tuple[str, int], Port]:
     rows: dict[tuple[str, int], Port] = {}
     for port in service.ports:
-        if not is_local(port):
+        if not port.is_local:
             rows.setdefault((port.protocol, port.host_port), port)
     return rows
-
-
-def is_local(port: Port) -> bool:
-    """Whether it is published for its own host alone."""
-    return port.host_ip.startswith("127.") or port.host_ip == "::1"
 
 
 def lacks(service: RunSpec) -> Iterator[tuple[Severity, str]]:
     """What a Service cannot say of them, and how much it weighs."""
     first = _first(service)
-    if local := _numbers(filter(is_local, service.ports)):
+    if local := _numbers(port for port in service.ports if port.is_local):
         yield Severity.WARNING, f"{local}: was published for its own host alone, and is not now"
-    others = [port for port in service.ports if not is_local(port)]
+    others = [port for port in service.ports if not port.is_local]
     if wider := _numbers(port for port in others if port.host_ip not in _EVERY):
         text = "was published at one address of its host, and is now wherever the cluster does"
         yield Severity.WARNING, f"{wider}: {text}"

@@ -36,6 +36,11 @@ class Port:
         """The port of the host, where it is reached."""
         return self.target if self.published is None else self.published
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is published for its own host alone."""
+        return self.host_ip.startswith("127.") or self.host_ip == "::1"
+
 
 @dataclass(frozen=True)
 class Mount:

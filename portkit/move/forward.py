@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from portkit import host as hosts
 from portkit.errors import AppError, ConflictError, HookError, PortkitError
 from portkit.host import Host
-from portkit.model import App
+from portkit.model import App, Port
 from portkit.move.by_marker import Connect
 from portkit.move.cutover import source_of
 from portkit.move.journal import Journal, MoveState
@@ -46,6 +46,10 @@ class Forward(BaseStep):
         try:
             with ground.clock.phase("forward"):
                 begin(ground.plan, source_of(ground), ground.target)
+            for port in ground.plan.ports:
+                if port.protocol == "tcp" and port.is_local:
+                    where = f"port {port.host_port} is published on {port.host_ip} only"
+                    ground.clock.observer.message(f"{where}, so it is not forwarded")
         except PortkitError as error:
             plan = ground.plan
             raise HookError(
@@ -68,9 +72,15 @@ def begin(plan: Plan, source: Host, target: Host) -> None:
     rows = [
         [port.host_ip, port.host_port, address, port.host_port]
         for port in plan.ports
-        if port.protocol == "tcp"
+        if _is_forwarded(port)
     ]
     source.remote.call("forward.begin", {"id": plan.move, "app": plan.app, "rows": rows})
+
+
+def _is_forwarded(port: Port) -> bool:
+    """One that is published for its own host alone is so on the target too, where the source
+    cannot reach it."""
+    return port.protocol == "tcp" and not port.is_local
 
 
 def end(identity: str, source: Host) -> bool:
@@ -130,8 +140,8 @@ def refuse(apps: Sequence[App], source: Host | None, target: Host) -> None:
     why = ""
     if not all(app.running for app in apps):
         why = "only an App that runs there has ports"
-    elif not all(any(p.protocol == "tcp" for s in app.services for p in s.ports) for app in apps):
-        why = "the App publishes no TCP port"
+    elif not all(any(_is_forwarded(p) for s in app.services for p in s.ports) for app in apps):
+        why = "the App publishes no TCP port, or only for its own host (127.0.0.1)"
     elif source is None or source.endpoint == target.endpoint or address.startswith("127."):
         why = f"{target.name} ({address}) is not another host for it"
     if why:
