@@ -115,6 +115,7 @@ def project(seen: Seen, name: str) -> Project:
         for container in seen.containers
     ]
     services, findings = _services(described)
+    findings += tuple(_unordered(seen.containers))
     findings += tuple(
         note
         for container in seen.containers
@@ -159,6 +160,28 @@ def _services(described: Sequence[Described]) -> tuple[dict[str, object], tuple[
                 Finding("container-not-described", Severity.INFO, message, (name,), "", (name,))
             )
     return {name: services[name] for name in counts}, tuple(dict.fromkeys(findings))
+
+
+def _unordered(containers: Sequence[Container]) -> Iterator[Finding]:
+    """That a project does not record which of its services need others. Compose 2 writes a label
+    for that, an empty one where there is nothing to say; compose 1.29 and podman-compose do not."""
+    untold = {
+        each.service
+        for each in containers
+        if labels.COMPOSE + "service" in each.Config.Labels
+        and labels.COMPOSE + "depends_on" not in each.Config.Labels
+    }
+    if untold and len({each.service for each in containers}) > 1:
+        yield Finding(
+            "container-not-described",
+            Severity.WARNING,
+            "what these services depend on, which the tool that created them has not recorded: "
+            + ", ".join(sorted(untold))[:300],
+            ("Config.Labels",),
+            "If the order of their starts matters, create the containers with docker compose 2 "
+            "before you move them, or add `depends_on` to what `portkit show` prints.",
+            tuple(sorted(untold)),
+        )
 
 
 def _changed(container: Container, paths: Sequence[str] | None) -> Iterator[Finding]:

@@ -234,6 +234,21 @@ def test_what_it_depends_on_is_in_the_file_or_told() -> None:
     assert "it depends on db" in found.findings[0].message
 
 
+@pytest.mark.parametrize(("recorded", "told"), [({}, True), ({"depends_on": ""}, False)])
+def test_a_tool_that_records_no_order_of_services(recorded: dict[str, str], told: bool) -> None:
+    answers = said("28.5")
+    two = [answers[f"inspect_container {name}"] for name in ("changed", "other")]
+    for each in two:
+        compose = {"project": "shop", "service": each["Name"][1:], **recorded}
+        rows = {f"com.docker.compose.{key}": value for key, value in compose.items()}
+        each["Config"]["Labels"] = rows
+        answers["inspect_container " + each["Id"]] = each
+    seen = docker_look.these(cast(Any, Recorded(answers)), [each["Id"] for each in two])
+    assert seen is not None
+    notes = [each for each in docker_project.project(seen, "shop").findings if "depend" in str(each)]
+    assert [each.services for each in notes] == ([("changed", "other")] if told else [])
+
+
 def network(name: str, **more: object) -> Said:
     return {"Name": name, "Driver": "bridge", "IPAM": {"Config": []}, **more}
 
