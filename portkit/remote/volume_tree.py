@@ -19,6 +19,7 @@ from portkit.wire import beneath, tree
 from portkit.wire.frames import RemoteError
 
 _ENTRY = os.O_PATH | os.O_NOFOLLOW
+_END_NS = 1 << 63  # an index has 64 bits for a time; ext4 has room up to 2446, XFS up to 2486
 KINDS = {
     stat.S_IFDIR: tree.FOLDER,
     stat.S_IFREG: tree.FILE,
@@ -127,6 +128,14 @@ class Found(NamedTuple):
     def row(self) -> tree.Row:
         """As a row without hashes."""
         target = b""
+        if self.status.st_mtime_ns >= _END_NS:
+            raise RemoteError(
+                "VerifyError",
+                "the time of a file in a volume is after the year 2262",
+                repr(os.fsdecode(self.path))[:1000],
+                "portkit cannot represent that time, which is usually a mistake of a program. "
+                "Give the file another one with `touch`, and try again.",
+            )
         if self.kind == tree.SYMLINK:
             target = os.readlink(b"", dir_fd=self.descriptor)
         return row_of(self.path, self.status, target, self.xattrs())

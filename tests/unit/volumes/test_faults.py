@@ -228,6 +228,19 @@ def test_a_block_that_is_not_what_was_said(pair: Pair) -> None:
         side(pair).fill([tree.record(block)])
 
 
+def test_a_time_that_no_index_has_room_for(pair: Pair) -> None:
+    file = pair.origin / "later"
+    file.touch()
+    os.utime(file, ns=(0, 1 << 63))  # in the year 2262
+    if file.stat().st_mtime_ns != 1 << 63:
+        pytest.skip("the file system of the tests does not store that time")
+    with pytest.raises(errors.VerifyError, match="2262") as raised:
+        pair.copy().run()
+    assert "later" in raised.value.details and "touch" in raised.value.resolution
+    os.utime(file, ns=(0, (1 << 63) - 1))
+    assert pair.copy().run(last=True).digest
+
+
 def test_a_device_is_never_opened(pair: Pair) -> None:
     os.mkfifo(pair.target / "pipe")
     block = Block(b"pipe", 0, 1, 1, 0, tree.ZERO, b"x").pack()
