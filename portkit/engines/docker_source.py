@@ -85,6 +85,11 @@ class DockerSource(Docker):
         of them, or over 1 MiB."""
         with errors(self._host, "read a file of the container"):
             pieces, about = self._api.get_archive(container, path)
+            if leads := about.get("linkTarget"):
+                # The image has a symlink there (Debian's /etc/localtime), so the file was mounted
+                # where that leads. The engine has followed it to its end.
+                pieces.close()
+                pieces, about = self._api.get_archive(container, str(leads))
             with closing(pieces):
                 mode = about.get("mode")
                 if not isinstance(mode, int) or mode & _FOLDER:
@@ -302,8 +307,9 @@ def _from_tar(data: bytes, path: str) -> ContentFile:
     try:
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             member = archive.next()
-            file = None if member is None else archive.extractfile(member)
-            if member is None or file is None or not member.isreg():
+            # Of a symlink, tarfile would look for what it leads to.
+            file = archive.extractfile(member) if member is not None and member.isreg() else None
+            if member is None or file is None:
                 raise _unfit(path, "it is not a regular file")
             return ContentFile(
                 mode=member.mode & 0o7777,

@@ -22,6 +22,7 @@ class FakeEngine:
     def __init__(self, socket: Path) -> None:
         self.socket = socket
         self.answers: dict[str, tuple[int, Any]] = {"GET /version": (200, VERSION)}
+        self.headers: dict[str, dict[str, str]] = {}  # of answers, by the same keys
         self.location = ""  # that answers redirect to
         self.requests: list[tuple[str, str, Any]] = []
 
@@ -53,6 +54,8 @@ def fake_engine(folder: Path) -> Iterator[FakeEngine]:
             self.send_header("Content-Type", f"application/{kind}")
             if engine.location:
                 self.send_header("Location", engine.location)
+            for name, text in engine.headers.get(f"{self.command} {whole}", {}).items():
+                self.send_header(name, text)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)

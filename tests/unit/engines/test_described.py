@@ -245,7 +245,8 @@ def test_a_tool_that_records_no_order_of_services(recorded: dict[str, str], told
         answers["inspect_container " + each["Id"]] = each
     seen = docker_look.these(cast(Any, Recorded(answers)), [each["Id"] for each in two])
     assert seen is not None
-    notes = [each for each in docker_project.project(seen, "shop").findings if "depend" in str(each)]
+    findings = docker_project.project(seen, "shop").findings
+    notes = [each for each in findings if "depend" in each.message]
     assert [each.services for each in notes] == ([("changed", "other")] if told else [])
 
 

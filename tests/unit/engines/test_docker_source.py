@@ -1,13 +1,18 @@
 """What a Move does to containers that somebody else made, at their engine."""
 
+import base64
+import io
+import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from portkit.engines.docker_source import DockerSource
-from portkit.errors import ConflictError, EngineError
+from portkit.errors import AppError, ConflictError, EngineError
 from portkit.model import Live, LiveContainer, LiveVolume, OnTaken
 from tests.unit.fake_engine import FakeEngine, fake_engine
 
@@ -363,3 +368,34 @@ def test_a_network_that_cannot_be_removed_is_told(engine: FakeEngine, docker: Do
     (stay,) = docker.delete(live, {})
     assert stay == "network shop_default: web1: has active endpoints"
     assert engine.asked("DELETE", "/networks/2")
+
+
+def archived(engine: FakeEngine, path: str, member: tarfile.TarInfo, **about: object) -> None:
+    """What the engine says of a path in the container `WEB`, and its content."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(member, io.BytesIO(b"UTC\n"[: member.size]))
+    asked = f"GET /containers/{WEB}/archive?path={quote(path, safe='')}"
+    engine.answers[asked] = 200, packed.getvalue()
+    stat = base64.b64encode(json.dumps(about).encode()).decode()
+    engine.headers[asked] = {"X-Docker-Container-Path-Stat": stat}
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_a_file_that_is_mounted_where_the_image_has_a_symlink(
+    engine: FakeEngine, docker: DockerSource, followed: bool
+) -> None:
+    """As /etc/localtime of Debian's images."""
+    link, file = tarfile.TarInfo("localtime"), tarfile.TarInfo("UTC")
+    link.type, link.linkname = tarfile.SYMTYPE, "/usr/share/zoneinfo/Etc/UTC"
+    file.size = 4
+    leads = {"linkTarget": link.linkname} if followed else {}
+    archived(engine, "/etc/localtime", link, mode=0o777 | 1 << 27, **leads)
+    archived(engine, link.linkname, file, mode=0o644)
+    if followed:
+        read = docker.file_at(WEB, "/etc/localtime")
+        assert read is not None and read.data == b"UTC\n"
+        return
+    with pytest.raises(AppError) as raised:
+        docker.file_at(WEB, "/etc/localtime")
+    assert "not a regular file" in raised.value.details
