@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from portkit.compat.rule import Case, Found
 from portkit.model import Facts, Port
@@ -40,6 +41,21 @@ def free(case: Case) -> Iterator[Found]:
                 for row in own[:1]
             ),
         )
+
+
+def here(case: Case) -> Iterator[Found]:
+    """The App publishes a port on an address that the host does not have."""
+    if case.facts.addresses is None:
+        return
+    for port in case.spec.ports:
+        if port.host_ip in _ANY or port.is_local:
+            continue
+        if str(ip_address(port.host_ip)) not in case.facts.addresses:
+            yield Found(
+                f"the host does not have the address {port.host_ip}, on which port "
+                f"{port.host_port} is published",
+                (f"{case.facts.host} has {', '.join(case.facts.addresses)[:300] or 'none'}",),
+            )
 
 
 def taken(ports: Sequence[Port], facts: Facts) -> Iterator[tuple[str, int]]:

@@ -37,6 +37,7 @@ OF_THE_MACHINE = {
     "loop_s": "its speed",
     "listening": "the ports that are in use",
     "listening_udp": "the ports that are in use",
+    "addresses": "its addresses",
     "networks": "the networks that it has",
     "subnets": "the networks that it has",
     "volumes": "the volumes that it has",

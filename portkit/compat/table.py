@@ -145,6 +145,14 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         remedy="Publish another port, or stop what uses this one on the host.",
         error=ConflictError,
     ),
+    Rule(
+        "port-address",
+        Severity.ERROR,
+        Scope.HOST,
+        ports.here,
+        remedy="Publish it on every address, or give the host that address.",
+        error=ConflictError,
+    ),
     Rule("port-low", Severity.ERROR, Scope.HOST, ports.low, forms=DISK),
     Rule(
         "port-ipv6",

@@ -131,6 +131,7 @@ class _Facts(BaseModel):
     qemu_group: _Word | None = None
     listening: Annotated[list[_Socket], FailFast()] = []
     listening_udp: Annotated[list[_Socket], FailFast()] = []
+    addresses: Annotated[list[_Word], Field(max_length=10_000)] | None = None
     networks: Annotated[list[_Word], FailFast()] = []
     subnets: Annotated[list[_Subnet], FailFast(), Field(max_length=2000)] = []
     linux: _Linux = Field(default_factory=_Linux)

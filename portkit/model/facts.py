@@ -171,6 +171,8 @@ class Facts:
     qemu_group: str | None = None
     listening: tuple[tuple[str, int], ...] = ()  # (address, port) of TCP sockets that listen
     listening_udp: tuple[tuple[str, int], ...] = ()
+    # Its own, without 127.0.0.0/8; None where nobody looked, or where it may publish on others too.
+    addresses: tuple[str, ...] | None = None
     networks: tuple[str, ...] = ()  # the names of those of its Docker Engine
     # (the network's name, subnet) of those that its Docker Engine has given addresses to.
     subnets: tuple[tuple[str, str], ...] = ()

@@ -66,6 +66,7 @@ def gather(args: JsonObject, channel: Channel) -> JsonObject:
         "unprivileged_port_start": _unprivileged_port_start(),
         "listening": listening("tcp"),
         "listening_udp": listening("udp"),
+        "addresses": addresses(),
         "linux": linux.gather(),
     }
     row.update(_docker())
@@ -277,4 +278,28 @@ def listening(protocol: str) -> List[Tuple[str, int]]:
             words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
             packed = struct.pack("=%dI" % len(words), *words)
             found.add((socket.inet_ntop(family, packed), int(port, 16)))
+    return sorted(found)
+
+
+def addresses() -> Optional[List[str]]:
+    """The host's own addresses, without 127.0.0.0/8; None where a program may bind to others too
+    (ip_nonlocal_bind of ip-sysctl), or where the kernel does not list them."""
+    found = set()
+    try:
+        for family in ("ipv4", "ipv6"):
+            switch = Path("/proc/sys/net/%s/ip_nonlocal_bind" % family)
+            if switch.exists() and switch.read_text().strip() != "0":
+                return None
+        # "|-- 192.0.2.1" and below it "/32 host LOCAL", in each routing table (fib_trie.c).
+        for line in Path("/proc/net/fib_trie").read_text().splitlines():
+            words = line.split()
+            if words[:1] == ["|--"]:
+                address = words[1]
+            elif words == ["/32", "host", "LOCAL"] and not address.startswith("127."):
+                found.add(address)
+        if Path("/proc/net/if_inet6").exists():
+            for line in Path("/proc/net/if_inet6").read_text().splitlines():
+                found.add(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(line.split()[0])))
+    except OSError:
+        return None
     return sorted(found)

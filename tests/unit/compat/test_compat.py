@@ -237,6 +237,14 @@ def test_a_port_is_taken_where_it_would_be_bound() -> None:
     assert rules(taken, ports=(Port(9, 81, "tcp", "0.0.0.0"),)) == {"error:port-free"}
 
 
+def test_a_port_on_an_address_of_another_host() -> None:
+    there = replace(FACTS, addresses=("10.0.0.5", "2001:db8::1"))
+    assert rules(there, ports=(Port(9, 81, "tcp", "10.0.0.6"),)) == {"error:port-address"}
+    assert rules(FACTS, ports=(Port(9, 81, "tcp", "10.0.0.6"),)) == set(), "nobody looked"
+    for address in ("10.0.0.5", "2001:DB8:0::1", "", "0.0.0.0", "::", "127.0.0.2", "::1"):
+        assert "error:port-address" not in rules(there, ports=(Port(9, 81, "tcp", address),))
+
+
 def test_ports_of_several_apps() -> None:
     ports = {"a": [Port(80, 8080)], "b": [Port(1, 8080), Port(2, 8081)], "c": [Port(3, 8081)]}
     found = compat.clashes(ports)
