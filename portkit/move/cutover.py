@@ -15,7 +15,7 @@ from portkit import app as apps
 from portkit import boot, process, transfer
 from portkit.boot import vm_disks
 from portkit.boot.blueprint import Blueprint
-from portkit.errors import EngineError
+from portkit.errors import BootError, EngineError
 from portkit.host import Host
 from portkit.model import AppSpec, Artifact, Form, Live, LiveVolume, Severity
 from portkit.move.artifact_steps import send
@@ -223,6 +223,7 @@ class Fence(BaseStep):
                 if copy.seconds is not None and copy.seconds < _QUICK_S:
                     copy.run()
         ground.downtime.await_source(ground.halt)
+        _require_an_answer(ground)
         return {"phases": ground.phases()}
 
     def undo(self) -> None:
@@ -230,6 +231,31 @@ class Fence(BaseStep):
             there.unfence()
             # Its host may have been restarted since, and then started none of it.
             start(self.ground, there)
+
+
+def _require_an_answer(ground: Ground) -> None:
+    """BootError when the App runs at its source and does not answer there: on the target it would
+    not answer either, and be stopped for as long as it takes to find that out."""
+    url = ground.downtime.in_vain
+    if not url:
+        return
+    with origin_of(ground) as there:
+        seen = there.seen()
+    front = ground.loaded.spec.front.service
+    if seen.domain is None:
+        runs = any(each.running for each in seen.containers if each.service == front)
+    else:
+        runs = seen.domain.running
+    if runs:  # else its host was restarted since it was fenced
+        raise BootError(
+            "the App does not answer at its source, so portkit could not tell on the target "
+            "whether it is up",
+            details=f"{url}: no response as expected",
+            resolution="It was not stopped. If it needs another request, create the container "
+            "again with labels that describe it, such as x-portkit.health.path=/ready, "
+            "x-portkit.health.port, x-portkit.health.scheme=tcp or x-portkit.health.method="
+            "healthcheck, and move it anew.",
+        )
 
 
 class Stop(BaseStep):

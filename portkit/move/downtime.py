@@ -17,7 +17,7 @@ from portkit.model import Form, Method, Port, RunSpec, Timeline
 # Long enough for some answers of the source before it is stopped.
 _BEFORE_S = 0.5
 # For the first one: an app on an emulated processor may need seconds for each answer.
-_FIRST_S = 10.0
+_FIRST_S = 30.0
 _LOOK_S = 0.1
 # For the first answer of a source that was started again; a VM on an emulated processor needs more.
 _AGAIN_S = 60.0
@@ -30,6 +30,7 @@ class Downtime:
 
     _prober: Prober | None = None
     _target_started: bool = False
+    _url: str = ""
     _back_s: float | None = None  # a moment of time.monotonic()
 
     def begin(
@@ -39,9 +40,11 @@ class Downtime:
         way = health.way_of(front, form)
         if way.port is None or self._prober is not None:
             return
+        own = self._side(front, source, way.port, ready=True)
+        self._url = measure.url_of(front.health, own.address)
         self._prober = Prober(
             {
-                SOURCE: self._side(front, source, way.port, ready=True),
+                SOURCE: own,
                 TARGET: replace(
                     self._side(front, target, way.port, ready=front.health.scheme != "tcp"),
                     coming=coming,
@@ -51,7 +54,7 @@ class Downtime:
         self._prober.start()
 
     def await_source(self, halt: Halt) -> None:
-        """Pause until the source has answered since `begin`, for at most ten seconds: from an
+        """Pause until the source has answered since `begin`, for at most half a minute: from an
         answer of it the downtime is counted."""
         if self._prober is None:
             return
@@ -59,6 +62,13 @@ class Downtime:
         halt.pause(max(0.0, began + _BEFORE_S - time.monotonic()))
         while not self._prober.answered(SOURCE) and time.monotonic() < began + _FIRST_S:
             halt.pause(_LOOK_S)
+
+    @property
+    def in_vain(self) -> str:
+        """The URL at which the source has not answered since `begin`; "" where it has, or nobody
+        asks."""
+        asked = self._prober is not None and not self._prober.answered(SOURCE)
+        return self._url if asked else ""
 
     def _side(self, front: RunSpec, host: Host, port: Port, *, ready: bool) -> Side:
         place = watching.published_place(host, port)

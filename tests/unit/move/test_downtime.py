@@ -1,12 +1,14 @@
 """When the source of a cutover may be stopped, so that its downtime is counted from an answer."""
 
 import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from portkit.move import downtime
+from portkit.errors import BootError
+from portkit.move import cutover, downtime
 from portkit.move.downtime import Downtime
 
 
@@ -24,7 +26,7 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    ("answers_s", "waits_s"), [(0.0, 0.5), (0.4, 0.5), (3.0, 3.0), (60.0, 10.0)]
+    ("answers_s", "waits_s"), [(0.0, 0.5), (0.4, 0.5), (3.0, 3.0), (60.0, 30.0)]
 )
 def test_the_first_answer_is_waited_for(
     answers_s: float, waits_s: float, monkeypatch: pytest.MonkeyPatch
@@ -41,12 +43,38 @@ def test_the_first_answer_is_waited_for(
     assert clock.now == 500, "it was asked for long enough before"
 
 
+@pytest.mark.parametrize("runs", [True, False])
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_app_that_does_not_answer_at_its_source_is_not_stopped(
+    answers: bool, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prober: Any = SimpleNamespace(answered=lambda side: answers)
+    asked = Downtime(prober)
+    asked._url = "http://192.0.2.1:8090/"
+    rows = (
+        SimpleNamespace(service="web", running=runs),
+        SimpleNamespace(service="b", running=True),
+    )
+    live = SimpleNamespace(domain=None, containers=rows)
+    spec = SimpleNamespace(front=SimpleNamespace(service="web"))
+    ground: Any = SimpleNamespace(downtime=asked, loaded=SimpleNamespace(spec=spec))
+    there = nullcontext(SimpleNamespace(seen=lambda: live))
+    monkeypatch.setattr(cutover, "origin_of", lambda ground: there)
+    if answers or not runs:  # where it does not run, its host was restarted after the fence
+        cutover._require_an_answer(ground)
+        return
+    with pytest.raises(BootError) as raised:
+        cutover._require_an_answer(ground)
+    assert "http://192.0.2.1:8090/" in raised.value.details
+
+
 def test_where_nobody_is_asked_nothing_is_waited_for() -> None:
     began = time.monotonic()
     halt: Any = None
     Downtime().await_source(halt)
     assert time.monotonic() - began < 5
     assert Downtime().await_source_again() == ""
+    assert Downtime().in_vain == ""
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ class Lot:
         downtime: Any = SimpleNamespace(
             begin=lambda *args, **more: self.did.append("ask both"),
             await_source=lambda halt: None,
+            in_vain="",
             goes_back=lambda: None,
         )
         ground = Ground(self.plan, results, host, host, Clock(Heard()), cargo, downtime=downtime)
