@@ -17,12 +17,13 @@ TOP_KNOWN = TOP_CARRIED | {"models"}
 
 CARRIED = _words(
     """
-    build cap_add cap_drop command configs container_name cpus depends_on deploy devices dns dns_opt
-    dns_search domainname entrypoint env_file environment expose extends extra_hosts group_add
-    healthcheck hostname image init ipc label_file labels links logging mem_limit mem_reservation
-    memswap_limit network_mode networks oom_score_adj pid pids_limit platform ports privileged
-    profiles read_only restart scale secrets security_opt shm_size stdin_open stop_grace_period
-    stop_signal sysctls tmpfs tty ulimits user userns_mode volumes volumes_from working_dir
+    build cap_add cap_drop command configs container_name cpus cpuset depends_on deploy devices
+    dns dns_opt dns_search domainname entrypoint env_file environment expose extends extra_hosts
+    group_add healthcheck hostname image init ipc label_file labels links logging mem_limit
+    mem_reservation memswap_limit network_mode networks oom_score_adj pid pids_limit platform
+    ports privileged profiles read_only restart runtime scale secrets security_opt shm_size
+    stdin_open stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits user
+    userns_mode volumes volumes_from working_dir
     """
 )
 # They say how compose handles the service, not what its process sees.
@@ -32,9 +33,9 @@ HARMLESS = frozenset(["attach", "develop", "pull_policy"])
 _OTHERS = _words(
     """
     annotations blkio_config cgroup cgroup_parent cpu_count cpu_percent cpu_period
-    cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpuset credential_spec device_cgroup_rules
+    cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares credential_spec device_cgroup_rules
     driver_opts external_links gpus isolation mac_address mem_swappiness models oom_kill_disable
-    post_start pre_stop provider runtime storage_opt use_api_socket uts
+    post_start pre_stop provider use_api_socket uts
     """
 )
 KNOWN = CARRIED | HARMLESS | _OTHERS

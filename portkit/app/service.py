@@ -133,7 +133,10 @@ class _Service:
             "init": get("init", reader.flag, False),
             "labels": self._labels(),
             "security_opt": get("security_opt", self._texts("security_opt"), ()),
-            "sysctls": get("sysctls", self._sysctls, {}),
+            "sysctls": get("sysctls", self._pairs("sysctls"), {}),
+            "cpuset": get("cpuset", reader.text, ""),
+            "runtime": get("runtime", reader.text, ""),
+            "storage_opt": get("storage_opt", self._pairs("storage_opt"), {}),
             "shm_bytes": get("shm_size", self._using(values.size), None) or None,
             "memswap_bytes": get("memswap_limit", self._using(limits.memory_and_swap), None),
             "oom_score_adj": get("oom_score_adj", self._using(limits.score), 0),
@@ -325,9 +328,12 @@ class _Service:
         rows = [each for each in self._reader.list_of(value) if each.data not in ("", None)]
         return tuple(dict.fromkeys(networks.address(self._reader, each) for each in rows))
 
-    def _sysctls(self, value: Value) -> dict[str, str]:
-        pairs = self._reader.pairs(value, "sysctls")
-        return {key: text or "" for key, text in pairs.items()}
+    def _pairs(self, key: str) -> Callable[[Value], dict[str, str]]:
+        def read(value: Value) -> dict[str, str]:
+            pairs = self._reader.pairs(value, key)
+            return {name: text or "" for name, text in pairs.items()}
+
+        return read
 
     def _scale(self) -> int:
         number = limits.scale(self._reader, self._row)

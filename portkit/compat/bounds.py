@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from portkit.compat.rule import Case, Found, engine_of, linux_of
+from portkit.compat.rule import Case, Found, UnknownFact, engine_name, engine_of, linux_of
 from portkit.compat.versions import version
 from portkit.model import CAPABILITIES, Form, Severity
 
@@ -17,6 +18,9 @@ _LOW = {"memlock": 8 << 20, "rtprio": 0, "nice": 0}
 _WITHOUT_EIM, _SOME_CPUS, _ALL_CPUS = 255, (9, 1), (11, 3)
 # Emulated processors for one of the host's: 32 took 330 s until the first answer, 8 took 33 s.
 _SLOW = 32
+_SPAN = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
+# Docker 23 and newer start the program of such a name, or path, where the host has it.
+_SHIMS = ("io.containerd.", "/")
 _RAISES = CAPABILITIES.index("CAP_SYS_RESOURCE")
 _BY_LOG = ("journald", "syslog")  # log drivers that write to this socket of the host
 _LOG = "/dev/log"
@@ -65,6 +69,78 @@ def _of_the_vm(case: Case) -> Iterator[Found]:
             evidence,
             severity=Severity.WARNING,
         )
+
+
+def cpuset(case: Case) -> Iterator[Found]:
+    """A service may be told which of the host's processors it may use; no engine starts it where
+    the host does not have one of them."""
+    asked = case.spec.cpuset
+    if not asked:
+        return
+    wanted, told = _numbers(asked), linux_of(case.facts).processors
+    if wanted is None:
+        yield Found(
+            f"{asked[:80]!a} is not a list of processors",
+            (f"cpuset: {asked[:80]}",),
+            "Write it in the compose file like 0-3,8.",
+        )
+        return
+    if not told:
+        raise UnknownFact("which processors it has")
+    if absent := sorted(wanted - (_numbers(told) or set())):
+        yield Found(
+            f"the host does not have the processors {', '.join(map(str, absent[:20]))}",
+            (f"cpuset: {asked}", f"{case.facts.host}: {told}"),
+        )
+
+
+def _numbers(text: str) -> set[int] | None:
+    """0-3,8 as numbers; None where it is none (cpuset(7), list format)."""
+    found: set[int] = set()
+    for part in text.split(","):
+        match = _SPAN.fullmatch(part)
+        if match is None or (first := int(match[1])) > (last := int(match[2] or match[1])):
+            return None
+        found |= set(range(first, last + 1))
+    return found
+
+
+def runtime(case: Case) -> Iterator[Found]:
+    """Another runtime than the engine's own (runsc, nvidia) must be set up in the engine."""
+    asked, engine = case.spec.runtime, engine_of(case.facts)
+    if not asked or asked in (engine.runtimes or ()):
+        return
+    if engine.runtimes is None or engine.podman or asked.startswith(_SHIMS):
+        raise UnknownFact(f"whether its engine has the runtime {asked[:80]}")
+    yield Found(
+        f"{engine_name(case.facts)} has no runtime {asked[:80]}",
+        (f"runtime: {asked[:80]}", f"{case.facts.host}: {', '.join(engine.runtimes)}"),
+    )
+
+
+def storage(case: Case) -> Iterator[Found]:
+    """overlay2 has one option for a container, its size, and only on XFS with project quotas. The
+    containerd image store takes options and does nothing for them."""
+    asked = case.spec.storage_opt
+    if not asked:
+        return
+    store = case.facts.docker_store
+    told = tuple(f"storage_opt: {key}={value}" for key, value in asked.items())
+    engine = engine_of(case.facts)
+    if store == "containerd":
+        yield Found("the engine's image store ignores storage_opt", told, severity=Severity.WARNING)
+    elif store != "overlay2" or not engine.backing:
+        raise UnknownFact("what its engine's storage driver does for storage_opt")
+    elif strange := sorted(set(asked) - {"size"}):
+        yield Found(f"overlay2 has no storage option {', '.join(strange)[:80]}", told)
+    elif engine.backing != "xfs":
+        yield Found(
+            "overlay2 limits the size of a container only on XFS with project quotas, and the "
+            f"engine's folder is on {engine.backing}",
+            (*told, f"{case.facts.host}: Backing Filesystem {engine.backing}"),
+        )
+    else:
+        raise UnknownFact("whether the engine's XFS is mounted with pquota")
 
 
 def memory(case: Case) -> Iterator[Found]:

@@ -88,6 +88,9 @@ def engine_only(case: Case) -> Iterator[Found]:
         "domainname": spec.domainname,
         "mem_reservation": spec.mem_reservation_bytes,
         "memswap_limit": spec.memswap_bytes,
+        "cpuset": spec.cpuset,
+        "runtime": spec.runtime,
+        "storage_opt": spec.storage_opt,
     }
     names = tuple(name for name, value in asked.items() if value)
     if names:

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from portkit.compat import asks, bounds, engine, networks, stated, sysctls
+from portkit.compat import asks, engine, stated, sysctls
 from portkit.compat.rule import DISK, IMAGE, Case, Rule, Scope
+from portkit.compat.table_of_bounds import BOUNDS
 from portkit.compat.table_of_programs import PROGRAMS
-from portkit.errors import ConflictError
 from portkit.model import Severity
 
 _CONTAINERS: tuple[Rule[Case], ...] = (
@@ -259,84 +259,6 @@ _ASKED: tuple[Rule[Case], ...] = (
     ),
 )
 
-_BOUNDS: tuple[Rule[Case], ...] = (
-    Rule(
-        "processors",
-        Severity.ERROR,
-        Scope.HOST,
-        bounds.processors,
-        remedy="Ask for fewer with cpus, or use a host that has as many.",
-        source="moby, daemon/daemon_unix.go (verifyPlatformContainerResources)",
-    ),
-    Rule(
-        "memory-limits",
-        Severity.ERROR,
-        Scope.FORM,
-        bounds.memory,
-        remedy="Correct mem_limit, mem_reservation or memswap_limit in the compose file.",
-        forms=IMAGE,
-        source="moby, daemon/daemon_unix.go (verifyPlatformContainerResources)",
-    ),
-    Rule(
-        "limits-raised",
-        Severity.UNKNOWN,
-        Scope.HOST,
-        bounds.raised,
-        remedy="Remove the limit from ulimits if the app does not need it, use a host that is not "
-        "itself a container, or move the disk.",
-        forms=IMAGE,
-        source="setrlimit(2), EPERM; capabilities(7), CAP_SYS_RESOURCE",
-    ),
-    Rule(
-        "address-outside",
-        Severity.ERROR,
-        Scope.FORM,
-        bounds.addresses,
-        remedy="Give the network that subnet (ipam), or remove the address.",
-        forms=IMAGE,
-        source="moby, daemon/network.go (no configured subnet contains the IP address)",
-    ),
-    Rule(
-        "subnet-taken",
-        Severity.ERROR,
-        Scope.HOST,
-        bounds.subnets,
-        remedy="Give the network another subnet (ipam), or none: the engine then chooses a free "
-        "one.",
-        forms=IMAGE,
-        error=ConflictError,
-        source='moby, libnetwork/ipamapi ("Pool overlaps with other one on this address space")',
-    ),
-    Rule(
-        "network-driver",
-        Severity.UNKNOWN,
-        Scope.HOST,
-        networks.driver,
-        remedy="Use the driver bridge for an app on one host.",
-        forms=IMAGE,
-        source="Docker, engine/network/drivers/overlay; GET /info, Plugins.Network",
-    ),
-    Rule(
-        "network-parent",
-        Severity.ERROR,
-        Scope.HOST,
-        networks.parent,
-        remedy="Name an interface of the host (driver_opts: {parent: NAME}), make it there, or use "
-        "the driver bridge.",
-        forms=IMAGE,
-        source="Docker, engine/network/drivers/macvlan and ipvlan; moby, libnetwork/drivers",
-    ),
-    Rule(
-        "log-driver",
-        Severity.ERROR,
-        Scope.HOST,
-        bounds.logging,
-        remedy="Use another log driver (json-file, local), or start the system log on the host.",
-        forms=IMAGE,
-        source="Docker, engine/logging/drivers (journald, syslog)",
-    ),
-)
-
 # What the App's file states in x-portkit.needs.
 _STATED: tuple[Rule[Case], ...] = (
     Rule(
@@ -377,4 +299,4 @@ _STATED: tuple[Rule[Case], ...] = (
     ),
 )
 
-NEEDS: tuple[Rule[Case], ...] = (*PROGRAMS, *_CONTAINERS, *_ASKED, *_BOUNDS, *_STATED)
+NEEDS: tuple[Rule[Case], ...] = (*PROGRAMS, *_CONTAINERS, *_ASKED, *BOUNDS, *_STATED)

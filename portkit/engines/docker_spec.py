@@ -228,6 +228,9 @@ def _limits(service: RunSpec) -> dict[str, Any]:
         "shm_size": service.shm_bytes,
         "oom_score_adj": service.oom_score_adj,
         "sysctls": dict(service.sysctls),
+        "cpuset_cpus": service.cpuset,
+        "runtime": service.runtime,
+        "storage_opt": dict(service.storage_opt),
     }
 
 

@@ -48,6 +48,24 @@ _FIELDS: tuple[tuple[Severity, str, Callable[[RunSpec], object], str], ...] = (
     ),
     (
         _WARNING,
+        "cpuset",
+        lambda service: service.cpuset,
+        "the node's kubelet chooses the processors of a pod",
+    ),
+    (
+        _WARNING,
+        "runtime",
+        lambda service: service.runtime,
+        "a pod names a RuntimeClass of the cluster",
+    ),
+    (
+        _WARNING,
+        "storage_opt",
+        lambda service: service.storage_opt,
+        "a pod limits its ephemeral storage",
+    ),
+    (
+        _WARNING,
         "memswap_limit",
         lambda service: service.memswap_bytes is not None,
         "swap is the kubelet's to give",

@@ -119,8 +119,9 @@ class Surroundings:
     without a limit. network_mode: "", which is a place in each of `networks`; or "none", "host",
     "bridge", "service:NAME". links: (service, name under which this one alone knows it).
     extra_hosts: (name, address). stated: what it says that it needs of its host. quiesce: what runs
-    in it when a Move stops it. pid, ipc, userns_mode: "", "host", "service:NAME", ...; as compose
-    writes them.
+    in it when a Move stops it. cpuset: the host's processors that it may use, such as 0-1. runtime:
+    what starts it in the engine's place of runc. storage_opt: of the engine's storage driver. pid,
+    ipc, userns_mode: "", "host", "service:NAME", ...; as compose writes them.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -135,6 +136,9 @@ class Surroundings:
     shm_bytes: int | None = None
     oom_score_adj: int = 0
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    cpuset: str = ""
+    runtime: str = ""
+    storage_opt: Mapping[str, str] = field(default_factory=dict)
     security_opt: tuple[str, ...] = ()
     devices: tuple[Device, ...] = ()
     tty: bool = False

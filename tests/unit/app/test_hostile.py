@@ -177,7 +177,7 @@ def test_a_newer_schema(tmp_path: Path, text: str, line: int) -> None:  # hostil
     [
         (HEAD + "    scale: 3\n", "scale"),
         (HEAD + "    gpus: all\n", "gpus"),
-        (HEAD + "    runtime: runsc\n", "runtime"),
+        (HEAD + "    cpu_shares: 5\n", "cpu_shares"),
         (HEAD + "    deploy: {replicas: 3}\n", "deploy.replicas"),
         (
             HEAD + "    deploy: {resources: {reservations: {devices: []}}}\n",

@@ -764,6 +764,43 @@ def test_networks_that_a_host_cannot_make() -> None:
     assert made("macvlan", podman, "eth0.10") == bad, "Podman makes no interface of a VLAN"
 
 
+def test_what_an_engine_is_told_of_its_host() -> None:
+    two = host(processors="0-1,8")
+    for text, wanted in (
+        ("0-1", set()),
+        ("8,0", set()),
+        ("0,7", {"error:cpuset"}),
+        ("1-9", {"error:cpuset"}),
+        ("1-0", {"error:cpuset"}),
+        ("0,,1", {"error:cpuset"}),
+        (" 0 , 1", {"error:cpuset"}),
+    ):
+        assert rules(two, cpuset=text) == wanted, text
+    assert rules(host(), cpuset="0") == {"unknown:cpuset"}
+    assert rules(two, Form.DISK, cpuset="7") == set()
+    known = host(engine=Engine(cgroup=1, runtimes=("io.containerd.runc.v2", "runc")))
+    assert rules(known, runtime="runc") == set()
+    assert rules(known, runtime="nvidia") == {"error:runtime"}
+    assert rules(known, runtime="io.containerd.kata.v2") == {"unknown:runtime"}
+    assert rules(host(), runtime="runsc") == {"unknown:runtime"}
+    podman = host(engine=Engine(name="Podman Engine", runtimes=("crun",)))
+    assert rules(podman, runtime="runsc") == {"unknown:runtime"}
+
+
+def test_the_size_of_a_containers_layer() -> None:
+    def asks(store: str, backing: str, **options: str) -> set[str]:
+        facts = replace(host(engine=Engine(cgroup=1, backing=backing)), docker_store=store)
+        return rules(facts, storage_opt=options)
+
+    assert asks("overlay2", "extfs", size="10G") == {"error:storage-opt"}
+    assert asks("overlay2", "xfs", foo="1") == {"error:storage-opt"}
+    assert asks("overlay2", "xfs", size="10G") == {"unknown:storage-opt"}
+    assert asks("overlay2", "", size="10G") == asks("btrfs", "btrfs", size="10G")
+    assert asks("btrfs", "btrfs", size="10G") == {"unknown:storage-opt"}
+    assert asks("containerd", "", size="10G") == {"warning:storage-opt"}
+    assert asks("overlay2", "extfs") == set()
+
+
 def test_versions() -> None:
     assert version("20.10.24+dfsg1") == (20, 10, 24)
     assert version("6.1.0-18-amd64") == (6, 1, 0)
