@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 Row = tuple[str, str, str]  # kind (f d l h c), name, content or target
@@ -28,3 +29,17 @@ def layer(path: Path, rows: list[Row], *, mode: int = 0o644, **pax: str) -> Path
             info.size = len(data)
             out.addfile(info, io.BytesIO(data))
     return path
+
+
+def folders(names: Iterable[str]) -> bytes:
+    """A tar of folders with these names, of at most 100 ASCII characters. tarfile takes a fifth of
+    a millisecond for each."""
+    info = tarfile.TarInfo()
+    info.type, info.mode = tarfile.DIRTYPE, 0o755
+    rest = info.tobuf(tarfile.USTAR_FORMAT)[100:]
+    head, tail = rest[:48], rest[56:]
+    usual = sum(head) + sum(tail) + sum(b" " * 8)  # where the sum itself stands, blanks count
+    rows = []
+    for name in (each.encode() for each in names):
+        rows += (name.ljust(100, b"\0"), head, b"%06o\0 " % (usual + sum(name)), tail)
+    return b"".join(rows) + bytes(1024)

@@ -417,7 +417,7 @@ def flips(near: Store, far: Far, count: int) -> None:
 
 
 def test_one_flipped_bit(near: Store, far: Far) -> None:
-    flips(near, far, 1000)
+    flips(near, far, 400)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from portkit.package.ext4.extents import Run
 from portkit.package.ext4.geometry import GROUP, geometry
 from portkit.package.flatten import flattened
 from portkit.wire.sparse import write_at
+from tests.unit.package.layers import folders
 
 MIB = 1 << 20
 XATTR = "SCHILY.xattr."
@@ -51,6 +52,10 @@ def written(
 ) -> Path:
     """A file system of these layers; e2fsck has nothing to say."""
     paths = [layer(place / f"layer{number}", rows) for number, rows in enumerate(layers)]
+    return written_of(place, paths, size, uuid)
+
+
+def written_of(place: Path, paths: list[Path], size: int, uuid: bytes = bytes(16)) -> Path:
     out = place / "out.ext4"
     with flattened(paths) as tree, out.open("w+b") as file:
         file.truncate(size)
@@ -222,7 +227,9 @@ def test_many_pieces_take_one_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_folders_in_a_folder_until_they_are_many(tmp_path: Path) -> None:
     assert [ext4.links_of_folder(count) for count in (0, 64_998, 64_999)] == [2, 65_000, 1]
-    written(tmp_path, [folder(f"d/{number}") for number in range(64_999)], size=800 * MIB)
+    path = tmp_path / "layer"
+    path.write_bytes(folders(f"d/{number}" for number in range(64_999)))
+    written_of(tmp_path, [path], 800 * MIB)
 
 
 def test_an_acl_of_a_symlink_is_left_out(tmp_path: Path) -> None:
