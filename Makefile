@@ -4,6 +4,8 @@ STAMP := $(VENV)/.ready
 # A lab test spends most of its time waiting, so two processes run tests, each with a lab of its own.
 # Lab tests come first, in the order of their files, and quick tests fill the gaps at the end.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# Images of Python often set it: then every process that a test starts compiles all modules anew.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help setup demo test campaign unit lint fuzz coverage docs man wheel clean
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from portkit import process
-from portkit.host.calls import BOOT
+from portkit.host.program import BOOT
 
 # `compile` of the loader's namespace; the one of Python stays as it is.
 _KEPT = """

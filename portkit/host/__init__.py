@@ -21,8 +21,9 @@ from portkit import process, runtime
 from portkit.architecture import TABLE, Architecture
 from portkit.errors import EngineError, HostError
 from portkit.host import endpoint as endpoints
-from portkit.host.calls import BOOT, Remote
+from portkit.host.calls import Remote
 from portkit.host.limit import Bucket
+from portkit.host.program import BOOT
 from portkit.host.ssh import Counters, Session
 from portkit.model import Facts, Guests
 from portkit.progress import NullObserver, Observer

@@ -7,24 +7,21 @@ import json
 import secrets
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib import resources
 
 from portkit import errors
 from portkit.errors import HostError, PortkitError, TransferError
 from portkit.halt import Halt
 from portkit.host.limit import Bucket
 from portkit.host.pipes import Pipes, Silent
+from portkit.host.program import loader
 from portkit.process import Process, end, wait
 from portkit.progress import Observer
 from portkit.text import printable
 from portkit.wire import codec, frames
 from portkit.wire.json_types import JsonObject
 
-# Reads its length, then the loader: a command line short enough for any shell.
-BOOT = "import sys,zlib;b=sys.stdin.buffer;exec(zlib.decompress(b.read(int(b.readline()))))"
 # Bytes of what a login may print (motd, profiles) before the remote half begins.
 _BANNER_LIMIT = 64 * 1024
 _GREETING_S = 60.0  # a login that asks something waits for ever
@@ -58,45 +55,6 @@ _LIMITS_S = {
     "move.begin": 3600.0,  # waits for what an engine has begun for a broken connection
 }
 _TALK_BYTES = 64 << 20  # of progress in one call: a long build has some MB
-# Every module of the remote half travels in one text, and is imported from memory: nothing is
-# written on the host, and no module there can stand in for one of these.
-_LOADER = """
-import importlib.machinery, json, sys
-SOURCES = json.loads(%s)
-class Room:
-    def find_spec(self, name, path=None, target=None):
-        if name in SOURCES:
-            package = any(other.startswith(name + ".") for other in SOURCES)
-            return importlib.machinery.ModuleSpec(name, self, is_package=package)
-    def create_module(self, spec):
-        return None
-    def exec_module(self, module):
-        name = module.__spec__.name
-        exec(compile(SOURCES[name], "<remote %%s>" %% name, "exec"), module.__dict__)
-if sys.version_info < (3, 9):
-    sys.exit("portkit: python3 of this host is older than 3.9: " + sys.version)
-sys.meta_path.insert(0, Room())
-from portkit.remote import serve
-sys.exit(serve.main(%r, %r))
-"""
-
-
-def loader(nonce: str, engine: str = "") -> bytes:
-    """The program that is sent: its length in a line, then deflated Python with every module.
-
-    engine: the socket that it uses, "" for the one that it finds.
-    """
-    sources = {"portkit": ""}
-    for package in ("portkit.wire", "portkit.remote"):
-        sources[package] = ""
-        for file in resources.files(package).iterdir():
-            # Neither package's __init__ has code: a package that is empty is made up on the host.
-            if file.name.endswith(".py") and file.name != "__init__.py":
-                name = file.name.removesuffix(".py")
-                sources[f"{package}.{name}"] = file.read_text(encoding="utf-8")
-    # JSON twice: a JSON text that is written as a literal of Python.
-    code = zlib.compress((_LOADER % (json.dumps(json.dumps(sources)), nonce, engine)).encode())
-    return f"{len(code)}\n".encode() + code
 
 
 class _Taking:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import socket
 import struct
@@ -51,8 +50,8 @@ def gather(args: JsonObject, channel: Channel) -> JsonObject:
         "os_id": release.get("ID", "unknown"),
         "os_version": release.get("VERSION_ID", release.get("VERSION_CODENAME", "")),
         "os_name": release.get("PRETTY_NAME", "unknown"),
-        "architecture": architecture(platform.machine()),
-        "kernel": platform.release(),
+        "architecture": architecture(os.uname().machine),
+        "kernel": os.uname().release,
         # Those that this process may use: a container or a cpuset may have fewer than the machine.
         "cpus": len(os.sched_getaffinity(0)),
         "memory_bytes": memory.get("MemTotal", 0),
@@ -182,7 +181,7 @@ def _output(argv: List[str]) -> str:
 
 
 def _virtual() -> JsonObject:
-    binary = shutil.which(_EMULATOR + platform.machine())
+    binary = shutil.which(_EMULATOR + os.uname().machine)
     row: JsonObject = {"qemu_binary": binary}
     there = {name for machine, name in _MACHINES.items() if shutil.which(_EMULATOR + machine)}
     row["emulators"] = sorted(there)
@@ -240,8 +239,8 @@ def accelerator(binary: Optional[str]) -> Tuple[str, str]:
     """
     if not os.path.exists(_KVM):
         return "tcg", "/dev/kvm is not there"
-    kernel = "/boot/vmlinuz-" + platform.release()
-    if not binary or platform.machine() != "x86_64" or not os.path.exists(kernel):
+    kernel = "/boot/vmlinuz-" + os.uname().release
+    if not binary or os.uname().machine != "x86_64" or not os.path.exists(kernel):
         return "tcg", "a guest under KVM was not tried: no kernel of this host in /boot"
     argv = [binary, "-accel", "kvm", "-m", "512", "-nodefaults", "-no-user-config"]
     # With panic=-1 the kernel reboots at once, which -no-reboot makes the end of QEMU, with status

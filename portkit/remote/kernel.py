@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
 from typing import Dict
 
@@ -42,7 +41,7 @@ def identity(args: JsonObject, channel: Channel) -> JsonObject:
         if not name.endswith(_OF_CHILDREN):
             found[name] = os.readlink(os.path.join(_NAMESPACES, name))
     return {
-        "release": platform.release(),
+        "release": os.uname().release,
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         "namespaces": found,
         "since": _since(),

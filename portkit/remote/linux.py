@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import gzip
 import os
-import platform
 import re
 import struct
 import subprocess
@@ -158,7 +157,7 @@ def gather() -> JsonObject:
     memory = _text("/proc/meminfo")
     return {
         "cpu_model": model,
-        "cpu_level": level if platform.machine() == "x86_64" else 0,
+        "cpu_level": level if os.uname().machine == "x86_64" else 0,
         "cpu_features": features(about),
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),
         "cgroup": cgroup(_text("/proc/self/mounts")),
@@ -168,7 +167,7 @@ def gather() -> JsonObject:
         "net_sysctls": net_sysctls.gather(),
         "config": config(_config()),
         "modules": loaded(_maybe("/proc/modules")),
-        "loadable": _loadable(Path("/lib/modules") / platform.release()),
+        "loadable": _loadable(Path("/lib/modules") / os.uname().release),
         "devices": devices(_walk(Path("/dev"), 2)),
         "hugepages_free": _number(memory, r"^HugePages_Free:\s+(\d{1,15})$"),
         "hugepage_bytes": _number(memory, r"^Hugepagesize:\s+(\d{1,12}) kB$") * 1024,
@@ -360,7 +359,7 @@ def _config() -> Optional[str]:
         with gzip.open("/proc/config.gz", "rt", encoding="ascii", errors="replace") as file:
             return file.read(4 * _TEXT_LIMIT)
     except OSError:
-        return _maybe("/boot/config-" + platform.release())
+        return _maybe("/boot/config-" + os.uname().release)
 
 
 def _loadable(folder: Path) -> Optional[List[str]]:

@@ -17,7 +17,8 @@ from portkit import host as host_room
 from portkit import process
 from portkit.errors import HostError, PortkitError, TransferError
 from portkit.host import answers, calls, pipes
-from portkit.host.calls import BOOT, Remote
+from portkit.host.calls import Remote
+from portkit.host.program import BOOT
 from portkit.progress import NullObserver
 from portkit.remote import serve
 from portkit.wire import frames

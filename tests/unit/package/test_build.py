@@ -21,7 +21,7 @@ from tests import remote_half
 
 # Writes its arguments and environment down; the image's id goes where --iidfile says.
 DOCKER = """\
-#!{python}
+#!{python} -IS
 import json, os, sys
 with open({log!r}, "a") as file:
     file.write(json.dumps([sys.argv[1:], dict(os.environ)]) + "\\n")

@@ -107,7 +107,7 @@ def process(number: int, *words: str, opened: Path | None = None) -> None:
 
 
 def test_a_connection_at_work(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from portkit.host.calls import BOOT
+    from portkit.host.program import BOOT
 
     blob = here.put_bytes(b"blob")
     (here.root / "tmp/dead").mkdir()
