@@ -24,7 +24,7 @@ def compile(text, name, mode, real=compile, folder=%r):
     path = "%%s/%%s" %% (folder, hashlib.sha256((name + text).encode()).hexdigest())
     try:
         with open(path, "rb") as file:
-            return marshal.load(file)
+            return marshal.loads(file.read())
     except FileNotFoundError:
         code = real(text, name, mode)
     part = "%%s.%%d" %% (path, os.getpid())
