@@ -17,7 +17,7 @@ import pytest
 
 from portkit import process
 from portkit.errors import TransferError
-from portkit.host import calls, pipes
+from portkit.host import calls, pipes, program
 from portkit.host.calls import Remote
 from portkit.progress import NullObserver
 from portkit.wire import frames
@@ -150,8 +150,8 @@ def host(time: Time, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(calls, "end", lambda near: None)
     monkeypatch.setattr(calls, "wait", lambda near, seconds: 0)
     os.mkfifo(tmp_path / "gate")
-    code = SLOW.replace("GATE", repr(str(tmp_path / "gate"))) + "sys.exit(serve.main"
-    monkeypatch.setattr(calls, "_LOADER", calls._LOADER.replace("sys.exit(serve.main", code))
+    code = SLOW.replace("GATE", repr(str(tmp_path / "gate")))
+    monkeypatch.setattr(program, "_MAIN", code + program._MAIN)
     with ExitStack() as stack:
         yield Host(tmp_path, stack)
 

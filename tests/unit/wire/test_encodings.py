@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from portkit.host import calls
+from portkit.host import program
 from portkit.host.calls import Remote
 from portkit.progress import NullObserver
 from portkit.remote import layers, store
@@ -37,8 +37,7 @@ def test_encodings_are_what_both_ends_have(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not there:
-        code = calls._LOADER.replace("sys.exit(serve.main", WITHOUT + "sys.exit(serve.main")
-        monkeypatch.setattr(calls, "_LOADER", code)
+        monkeypatch.setattr(program, "_MAIN", WITHOUT + program._MAIN)
     if not here:
         monkeypatch.setattr(codec, "_LIB", None)
     with remote_half.started({"PORTKIT_REMOTE_STORE": str(tmp_path / "store")}) as child:
