@@ -18,7 +18,8 @@ import yaml
 
 from bench import compat_page, hosts
 from bench.apps import Teller
-from bench.compat_cells import ARTIFACTS, PROGRAMS, Artifact, Cell
+from bench.compat_cells import ARTIFACTS, PROGRAMS
+from bench.compat_kinds import Artifact, Cell
 from bench.compat_rows import Json, by_profile, kind, now, predicted, record
 from portkit import app as apps
 from portkit import image_config, process
@@ -87,7 +88,11 @@ def written(name: str, artifact: Artifact, folder: Path) -> Path:
         process.run([*hosts.ssh(hosts.SOURCE), change], input=layer(artifact, folder), timeout=300)
     more = {"memory": "160m", "health": TRIES, **artifact.portkit}
     service = {**image, "stop_grace_period": "1s", **artifact.service, "x-portkit": more}
-    (where / "compose.yaml").write_text(yaml.safe_dump({"services": {name: service}}))
+    document: Json = {"services": {name: service}}
+    if artifact.network:
+        document["networks"] = {"own": dict(artifact.network)}
+        service.setdefault("networks", ["own"])
+    (where / "compose.yaml").write_text(yaml.safe_dump(document))
     return where
 
 

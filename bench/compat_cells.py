@@ -5,75 +5,14 @@ To add a cell, add a row to CELLS; for a new kind of artifact, add a row to ARTI
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
+from bench import compat_settings
+from bench.compat_kinds import Artifact, Program, each
 from portkit.model import Form
 
 IMAGE, DISK = Form.IMAGE, Form.DISK
 LOADER, LIBC = "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"
 MAPS = 262144
 MUCH = 256 << 20
-
-
-@dataclass(frozen=True)
-class Program:
-    """How a program is made of bench/truth/probe.c. flags: of the compiler. dynamic: by gcc, for
-    this machine's glibc; else static, with musl."""
-
-    flags: tuple[str, ...] = ()
-    dynamic: bool = False
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """One App. program: a key of PROGRAMS, or the text of a file; None for a Dockerfile of the
-    folder's. own: files of this machine in its image. service: of its compose file. bulk: bytes of
-    noise that its image holds. system: what its image is for. attested: its image is built with
-    provenance, on a host whose image store keeps that."""
-
-    about: str
-    program: str | None = "static"
-    service: Mapping[str, Any] = field(default_factory=dict)
-    own: tuple[str, ...] = ()
-    portkit: Mapping[str, Any] = field(default_factory=dict)
-    bulk: int = 0
-    mode: int = 0o755
-    system: str = "linux"
-    dockerfile: str = "Dockerfile"
-    attested: bool = False
-
-
-@dataclass(frozen=True)
-class Cell:
-    """An artifact in a form on a host. host: of the lab, or a key of PROFILES. ground: a key of
-    bench.compat_apps.GROUNDS, what is done to the host while the cell is judged and tried. source:
-    of a row that it stands for. says: of a profile's, what the source reports: "runs", "does not
-    run", or "degraded". rule: that has to be the reason. shows: what the reason that is seen has to
-    have in it, in one of these words. symptom: what an app that runs says where that rule is right,
-    and does not say where it is not found."""
-
-    artifact: str
-    form: Form
-    host: str
-    ground: str = ""
-    source: str = ""
-    says: str = ""
-    rule: str = ""
-    shows: tuple[str, ...] = ()
-    symptom: str = ""
-
-    @property
-    def kind(self) -> str:
-        """Of what is started."""
-        return self.form.value
-
-    @property
-    def name(self) -> str:
-        """Its id."""
-        place = f"{self.host} ({self.ground})" if self.ground else self.host
-        return f"{self.artifact}, {self.form}, {place}"
 
 
 PROGRAMS = {
@@ -221,71 +160,8 @@ ARTIFACTS = {
     ),
     "low-port": Artifact("a published port below 1024", service={"ports": ["80:80"]}),
     "kernel": Artifact("an app that needs Linux 3.17", portkit={"needs": {"kernel": "3.17"}}),
+    **compat_settings.ARTIFACTS,
 }
-
-PROFILES = {
-    "rootless": (
-        "Docker, rootless",
-        'docker_version = "26.1"\nunprivileged_port_start = 1024',
-        "[facts.engine]\nrootless = true",
-    ),
-    "linux-3.10": ("Linux 3.10", 'docker_version = "20.10.24"\nkernel = "3.10.0"', ""),
-    "old-docker": (
-        "Docker's own 20.10.9",
-        'docker_version = "20.10.9"\nkernel = "5.4"',
-        '[facts.engine]\nplatform = "Docker Engine - Community"',
-    ),
-    "old-libseccomp": (
-        "libseccomp 2.4.1",
-        'docker_version = "20.10.24"\nkernel = "5.4"',
-        '[facts.engine]\nlibseccomp = "2.4.1"\nrunc = "1.1.4"',
-    ),
-    "old-runc": (
-        "runc 1.0.0-rc90",
-        'docker_version = "19.03.8"\nkernel = "5.4"',
-        '[facts.engine]\nlibseccomp = "2.5.5"\nrunc = "1.0.0-rc90"',
-    ),
-    "no-ip-tables": (
-        "RHEL 10: nf_tables alone",
-        'docker_version = "29.2.1"\nkernel = "6.12"',
-        '[facts.linux.config]\nIP_NF_IPTABLES = "n"\nIP_NF_IPTABLES_LEGACY = "n"',
-    ),
-    "few-maps": (
-        "vm.max_map_count of the kernel",
-        'docker_version = "26.1"\nkernel = "6.1"',
-        '[facts.linux.sysctls]\n"vm.max_map_count" = "65530"',
-    ),
-    "v1": (
-        "a processor of the baseline",
-        'docker_version = "26.1"\nkernel = "6.1"',
-        "[facts.linux]\ncpu_level = 1",
-    ),
-    "many-files": (
-        "fs.nr_open of 2^30",
-        'docker_version = "26.1"\nkernel = "6.1"',
-        '[facts.linux.sysctls]\n"fs.nr_open" = "1073741824"',
-    ),
-    "old-qemu": (
-        "QEMU 5.0",
-        'libvirt_version = "6.0"\nqemu_version = "5.0.0"\naccelerator = "kvm"\nkernel = "5.4"',
-        '[facts.guests]\nmachines = ["q35"]\nfirmware = ["bios", "efi"]',
-    ),
-    "rhel-machines": (
-        "RHEL's QEMU without q35",
-        'libvirt_version = "10.0"\nqemu_version = "9.0"\naccelerator = "kvm"\nkernel = "5.14"\n'
-        "missing_tools = []\nunprivileged_port_start = 1024\nuefi = true",
-        '[facts.guests]\nmachines = ["pc-i440fx-rhel7.6.0"]\nfirmware = ["efi"]',
-    ),
-}
-
-
-# Profiles of portkit's own, by their names.
-KINDS = ("kubernetes-kubevirt",)
-
-
-def _each(artifact: str, form: Form, *hosts: str, **more: Any) -> list[Cell]:
-    return [Cell(artifact, form, host, **more) for host in hosts]
-
 
 _LAB = ("alpha", "beta", "gamma")
 _ABSENT = ("no such file or directory", "No such file or directory")
@@ -293,33 +169,33 @@ _SIGILL = ("exited with code 132",)
 _LEVEL = ("CPU ISA level is lower than required",)
 _DENIED = ("Operation not permitted", "operation not permitted", "permission denied")
 CELLS = (
-    *_each("static", IMAGE, *_LAB),
-    *_each("static", DISK, *_LAB),
-    *_each("uefi", DISK, "beta", "gamma"),
-    *_each("glibc", IMAGE, "alpha", "gamma"),
-    *_each(
+    *each("static", IMAGE, *_LAB),
+    *each("static", DISK, *_LAB),
+    *each("uefi", DISK, "beta", "gamma"),
+    *each("glibc", IMAGE, "alpha", "gamma"),
+    *each(
         "no-loader", IMAGE, *_LAB, source="docker-alpine#219", rule="missing-loader", shows=_ABSENT
     ),
-    *_each(
+    *each(
         "no-loader", DISK, "beta", source="docker-alpine#219", rule="missing-loader", shows=_ABSENT
     ),
-    *_each("no-library", IMAGE, "alpha", "gamma", rule="missing-library", shows=_ABSENT),
-    *_each("script", IMAGE, "beta", rule="missing-command", shows=_ABSENT),
-    *_each("crlf", IMAGE, "beta", rule="missing-command", shows=_ABSENT),
-    *_each("no-mode", IMAGE, "beta", rule="not-executable", shows=_DENIED),
-    *_each("no-command", IMAGE, "beta", rule="missing-command", shows=_ABSENT),
-    *_each("windows", IMAGE, "beta", "gamma", rule="system"),
-    *_each("windows", DISK, "beta", rule="system"),
-    *_each("v3-marked", IMAGE, "beta"),
-    *_each("v3-marked", DISK, "beta", source="QEMU's maximum is v3"),
-    *_each("v3-marked-qemu64", DISK, "beta", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
-    *_each("v3-marked-v2", DISK, "beta", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
+    *each("no-library", IMAGE, "alpha", "gamma", rule="missing-library", shows=_ABSENT),
+    *each("script", IMAGE, "beta", rule="missing-command", shows=_ABSENT),
+    *each("crlf", IMAGE, "beta", rule="missing-command", shows=_ABSENT),
+    *each("no-mode", IMAGE, "beta", rule="not-executable", shows=_DENIED),
+    *each("no-command", IMAGE, "beta", rule="missing-command", shows=_ABSENT),
+    *each("windows", IMAGE, "beta", "gamma", rule="system"),
+    *each("windows", DISK, "beta", rule="system"),
+    *each("v3-marked", IMAGE, "beta"),
+    *each("v3-marked", DISK, "beta", source="QEMU's maximum is v3"),
+    *each("v3-marked-qemu64", DISK, "beta", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
+    *each("v3-marked-v2", DISK, "beta", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
     # Whether these run depends on the processor of this machine.
-    *_each("v4-marked", IMAGE, "beta", source="kuvasz#346"),
-    *_each("v4-unmarked", IMAGE, "gamma", source="kuvasz#346"),
-    *_each("v4-unmarked", DISK, "gamma", source="kuvasz#346", rule="cpu-level", shows=_SIGILL),
-    *_each("v2-unmarked", DISK, "beta"),
-    *_each(
+    *each("v4-marked", IMAGE, "beta", source="kuvasz#346"),
+    *each("v4-unmarked", IMAGE, "gamma", source="kuvasz#346"),
+    *each("v4-unmarked", DISK, "gamma", source="kuvasz#346", rule="cpu-level", shows=_SIGILL),
+    *each("v2-unmarked", DISK, "beta"),
+    *each(
         "v2-unmarked-qemu64",
         DISK,
         "alpha",
@@ -327,10 +203,10 @@ CELLS = (
         rule="cpu-level",
         shows=_SIGILL,
     ),
-    *_each("v4-marked", DISK, "gamma", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
-    *_each("v3-unmarked", IMAGE, "alpha"),
-    *_each("v3-unmarked", DISK, "alpha"),
-    *_each(
+    *each("v4-marked", DISK, "gamma", source="kuvasz#346", rule="cpu-level", shows=_LEVEL),
+    *each("v3-unmarked", IMAGE, "alpha"),
+    *each("v3-unmarked", DISK, "alpha"),
+    *each(
         "v3-unmarked-qemu64",
         DISK,
         "alpha",
@@ -338,10 +214,10 @@ CELLS = (
         rule="cpu-level",
         shows=_SIGILL,
     ),
-    *_each("v3-unmarked-v2", DISK, "alpha", source="kuvasz#346", rule="cpu-level", shows=_SIGILL),
-    *_each("cpu-qemu64", DISK, "beta"),
-    *_each("v3-marked-v3", DISK, "beta", rule="cpu-model"),
-    *_each(
+    *each("v3-unmarked-v2", DISK, "alpha", source="kuvasz#346", rule="cpu-level", shows=_SIGILL),
+    *each("cpu-qemu64", DISK, "beta"),
+    *each("v3-marked-v3", DISK, "beta", rule="cpu-model"),
+    *each(
         "io-uring",
         IMAGE,
         *_LAB,
@@ -349,7 +225,7 @@ CELLS = (
         rule="io-uring-refused",
         symptom="io_uring_setup: Operation not permitted",
     ),
-    *_each(
+    *each(
         "bubblewrap",
         IMAGE,
         "beta",
@@ -358,19 +234,19 @@ CELLS = (
         rule="sandbox-refused",
         shows=_DENIED,
     ),
-    *_each(
+    *each(
         "bubblewrap", DISK, "beta", source="bubblewrap#505", rule="sandbox-refused", shows=_DENIED
     ),
-    *_each("iptables", IMAGE, "beta"),
-    *_each("memory", DISK, "beta", rule="memory", shows=("Cannot allocate memory",)),
-    *_each("bulk", IMAGE, "gamma", ground="Store of 1 MiB", rule="space"),
-    *_each("port", IMAGE, "beta", ground="port taken", rule="port-free"),
-    *_each("port", DISK, "beta", ground="port taken", rule="port-free"),
-    *_each("static", IMAGE, "beta", ground="Docker dead", rule="docker"),
-    *_each("static", DISK, "beta", ground="libvirt dead", rule="libvirt"),
-    *_each("ipv6", IMAGE, "gamma", ground="IPv6 off", rule="ipv6"),
-    *_each("ipv6", DISK, "gamma", rule="port-ipv6"),
-    *_each(
+    *each("iptables", IMAGE, "beta"),
+    *each("memory", DISK, "beta", rule="memory", shows=("Cannot allocate memory",)),
+    *each("bulk", IMAGE, "gamma", ground="Store of 1 MiB", rule="space"),
+    *each("port", IMAGE, "beta", ground="port taken", rule="port-free"),
+    *each("port", DISK, "beta", ground="port taken", rule="port-free"),
+    *each("static", IMAGE, "beta", ground="Docker dead", rule="docker"),
+    *each("static", DISK, "beta", ground="libvirt dead", rule="libvirt"),
+    *each("ipv6", IMAGE, "gamma", ground="IPv6 off", rule="ipv6"),
+    *each("ipv6", DISK, "gamma", rule="port-ipv6"),
+    *each(
         "maps",
         IMAGE,
         "beta",
@@ -378,7 +254,7 @@ CELLS = (
         rule="needs-sysctl",
         shows=("vm.max_map_count is",),
     ),
-    *_each(
+    *each(
         "maps-set",
         IMAGE,
         "beta",
@@ -386,21 +262,21 @@ CELLS = (
         rule="sysctl",
         shows=("is not in a separate kernel namespace",),
     ),
-    *_each("maps-set", DISK, "beta", source="elk-docker#89"),
-    *_each("files", IMAGE, "beta", rule="open-files", shows=_DENIED),
-    *_each(
+    *each("maps-set", DISK, "beta", source="elk-docker#89"),
+    *each("files", IMAGE, "beta", rule="open-files", shows=_DENIED),
+    *each(
         "files-few",
         IMAGE,
         "beta",
         rule="needs-open-files",
         shows=("the limit of open files is 1024",),
     ),
-    *_each("shm", IMAGE, "beta", rule="needs-shared-memory", shows=("/dev/shm is 67108864",)),
-    *_each("shm-set", IMAGE, "beta"),
-    *_each("huge", IMAGE, "beta", rule="needs-huge-pages", shows=("Out of memory",)),
-    *_each("device", IMAGE, "beta", rule="device", shows=_ABSENT),
-    *_each("module", IMAGE, "beta", rule="needs-module", shows=("Not supported",)),
-    *_each(
+    *each("shm", IMAGE, "beta", rule="needs-shared-memory", shows=("/dev/shm is 67108864",)),
+    *each("shm-set", IMAGE, "beta"),
+    *each("huge", IMAGE, "beta", rule="needs-huge-pages", shows=("Out of memory",)),
+    *each("device", IMAGE, "beta", rule="device", shows=_ABSENT),
+    *each("module", IMAGE, "beta", rule="needs-module", shows=("Not supported",)),
+    *each(
         "low-port",
         IMAGE,
         "rootless",
@@ -408,7 +284,7 @@ CELLS = (
         says="does not run",
         rule="port-rootless",
     ),
-    *_each(
+    *each(
         "kernel",
         IMAGE,
         "linux-3.10",
@@ -416,8 +292,8 @@ CELLS = (
         says="does not run",
         rule="kernel-old",
     ),
-    *_each("glibc", IMAGE, "old-docker", source="moby#42680 (threads alone)", says="runs"),
-    *_each(
+    *each("glibc", IMAGE, "old-docker", source="moby#42680 (threads alone)", says="runs"),
+    *each(
         "redis",
         IMAGE,
         "old-docker",
@@ -425,7 +301,7 @@ CELLS = (
         says="does not run",
         rule="clone3-refused",
     ),
-    *_each(
+    *each(
         "glibc",
         IMAGE,
         "old-libseccomp",
@@ -433,7 +309,7 @@ CELLS = (
         says="degraded",
         rule="faccessat2-refused",
     ),
-    *_each(
+    *each(
         "static",
         IMAGE,
         "old-runc",
@@ -441,7 +317,7 @@ CELLS = (
         says="degraded",
         rule="new-calls-refused",
     ),
-    *_each(
+    *each(
         "iptables",
         IMAGE,
         "no-ip-tables",
@@ -449,11 +325,11 @@ CELLS = (
         says="degraded",
         rule="iptables-legacy",
     ),
-    *_each(
+    *each(
         "maps", IMAGE, "few-maps", source="elk-docker#89", says="does not run", rule="needs-sysctl"
     ),
-    *_each("v3-marked", IMAGE, "v1", source="kuvasz#346", says="does not run", rule="cpu-level"),
-    *_each(
+    *each("v3-marked", IMAGE, "v1", source="kuvasz#346", says="does not run", rule="cpu-level"),
+    *each(
         "static",
         DISK,
         "rhel-machines",
@@ -461,8 +337,8 @@ CELLS = (
         says="does not run",
         rule="machine-type",
     ),
-    *_each("attested", IMAGE, "beta", "gamma", source="buildx#1714", rule="attestations"),
-    *_each(
+    *each("attested", IMAGE, "beta", "gamma", source="buildx#1714", rule="attestations"),
+    *each(
         "systemd",
         IMAGE,
         "alpha",
@@ -470,7 +346,7 @@ CELLS = (
         rule="systemd-new",
         shows=("unsupported legacy cgroup hierarchy",),
     ),
-    *_each(
+    *each(
         "rpm",
         IMAGE,
         "many-files",
@@ -478,7 +354,7 @@ CELLS = (
         says="degraded",
         rule="open-files-many",
     ),
-    *_each(
+    *each(
         "uefi",
         DISK,
         "kubernetes-kubevirt",
@@ -486,4 +362,5 @@ CELLS = (
         says="does not run",
         rule="firmware",
     ),
+    *compat_settings.CELLS,
 )

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench import compat_page, harness
-from bench.compat_cells import KINDS, PROFILES
+from bench.compat_kinds import KINDS, PROFILES
 from portkit.compat import profile
 from portkit.move import Cell as Predicted
 from portkit.move.observed import Outcome
 
 Json = dict[str, Any]
-AnyCell = Any  # compat_cells.Cell or compat_disks.DiskCell
+AnyCell = Any  # compat_kinds.Cell or compat_disks.DiskCell
 
 
 def by_profile(cell: AnyCell) -> bool:
@@ -29,7 +29,7 @@ def kind(name: str) -> profile.Profile:
     text = (
         f'title = "{title}"\nread = 2026-11-29\n[facts]\narchitecture = "amd64"\n{plain}\n{more}\n'
     )
-    text += f'[[documents]]\ntitle = "{title}"\naddress = "bench/compat_cells.py"\nsays = "this"\n'
+    text += f'[[documents]]\ntitle = "{title}"\naddress = "bench/compat_kinds.py"\nsays = "this"\n'
     return profile.parse(text.encode(), name)
 
 

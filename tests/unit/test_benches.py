@@ -9,7 +9,9 @@ from bench import (
     check,
     compat_apps,
     compat_cells,
+    compat_disk_files,
     compat_disks,
+    compat_kinds,
     compat_page,
     compat_rows,
     cutover_rounds,
@@ -51,8 +53,8 @@ def test_the_cells_of_disk_files() -> None:
     names = [cell.name for cell in compat_disks.CELLS]
     assert len(set(names)) == len(names)
     for cell in compat_disks.CELLS:
-        assert cell.artifact in compat_disks.DISKS
-        assert (cell.host in compat_cells.PROFILES) == bool(cell.says)
+        assert cell.artifact in compat_disk_files.DISKS
+        assert (cell.host in compat_kinds.PROFILES) == bool(cell.says)
         assert not cell.rule or cell.rule in {rule.id for rule in RULES}
         assert etree.fromstring(compat_disks.domain(cell, "a")).findtext("name") == "a"
 
@@ -71,13 +73,13 @@ def test_the_cells_of_disk_files() -> None:
 def test_a_cell_agrees_for_its_reason(
     verdict: str, rules: list[str], outcome: str, said: str, agrees: bool | None
 ) -> None:
-    cell = compat_cells.Cell("v3-marked", Form.DISK, "beta", rule="cpu-level")
+    cell = compat_kinds.Cell("v3-marked", Form.DISK, "beta", rule="cpu-level")
     predicted = {"verdict": verdict, "rules": dict.fromkeys(rules, "error")}
     assert compat_rows.agrees(cell, predicted, {"outcome": outcome, "said": said}) is agrees
 
 
 def test_a_cell_that_failed_for_another_reason_does_not_agree() -> None:
-    cell = compat_cells.Cell("v3-unmarked", Form.DISK, "alpha", rule="cpu-level", shows=("132",))
+    cell = compat_kinds.Cell("v3-unmarked", Form.DISK, "alpha", rule="cpu-level", shows=("132",))
     predicted = {"verdict": "incompatible", "rules": {"cpu-level": "error"}}
     for reason, agrees in (("exited with code 132", True), ("libvirt refused it", False)):
         seen = {"outcome": "does not run", "said": "", "reason": reason}
@@ -94,7 +96,7 @@ def test_the_results_of_the_truth_table_are_of_its_cells() -> None:
 
 
 def test_an_app_that_runs_says_what_a_warning_is_about() -> None:
-    cell = compat_cells.Cell("io-uring", Form.IMAGE, "beta", rule="io", symptom="EPERM")
+    cell = compat_kinds.Cell("io-uring", Form.IMAGE, "beta", rule="io", symptom="EPERM")
     for rules, said in (({"io": "warning"}, "EPERM"), ({}, "")):
         predicted = {"verdict": "native", "rules": rules}
         assert compat_rows.agrees(cell, predicted, {"outcome": "runs", "said": said}) is True
