@@ -79,7 +79,7 @@ def request(
     except (http.client.HTTPException, socket.timeout, ConnectionError) as error:
         raise RemoteError(
             "EngineError",
-            "the Docker Engine closed the connection",
+            "the container engine closed the connection",
             "%s %s: %s" % (method, path, error),
             "Read the engine's log on the host.",
         ) from error
@@ -129,7 +129,14 @@ def _refused(method: str, path: str, response: http.client.HTTPResponse) -> Remo
     except (ValueError, KeyError, TypeError):
         text = data.decode("utf-8", "replace").strip()
     details = "%s %s: %d %s" % (method, path, response.status, text)
-    return failed("the Docker Engine rejected a request", details)
+    return failed("%s rejected a request" % _name(response), details)
+
+
+def _name(response: http.client.HTTPResponse) -> str:
+    """Which engine answers, by its own word: Libpod/5.4.2, Docker/26.1.5."""
+    server = response.getheader("Server") or ""
+    names = {"Libpod": "Podman", "Docker": "the Docker Engine"}
+    return names.get(server.partition("/")[0], "the container engine")
 
 
 def _words(response: http.client.HTTPResponse) -> bytes:
@@ -156,7 +163,9 @@ def _ended_early(
     except (http.client.HTTPException, OSError):
         details = "%s %s: %s" % (method, path, error)
         return failed(
-            "the Docker Engine closed the connection", details, "Read the engine's log on the host."
+            "the container engine closed the connection",
+            details,
+            "Read the engine's log on the host.",
         )
 
 
@@ -186,7 +195,7 @@ def malformed(path: str, why: str) -> RemoteError:
     """The error for an answer that no engine gives."""
     return RemoteError(
         "EngineError",
-        "the Docker Engine's response is malformed",
+        "the container engine's response is malformed",
         "GET %s: %s" % (path[:200], why),
         "Check which program listens on %s on the host." % SOCKET,
     )
