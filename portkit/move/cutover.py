@@ -254,7 +254,7 @@ def _require_an_answer(ground: Ground) -> None:
             resolution="It was not stopped. If it needs another request, create the container "
             "again with labels that describe it, such as x-portkit.health.path=/ready, "
             "x-portkit.health.port, x-portkit.health.scheme=tcp or x-portkit.health.method="
-            "healthcheck, and move it anew.",
+            "healthcheck. Then roll this Move back, and move the App anew.",
         )
 
 

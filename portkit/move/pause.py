@@ -49,12 +49,11 @@ class Wait(FormStep):
                 # What comes after the first one repeats itself for hours, perhaps.
                 quiet = Quiet(ground.clock.observer) if known else None
                 known.append(copy_of(ground, volume, self.form).run(observer=quiet))
-            if passes:
-                cost.tell(sum(predicted_last_s(known) for known in passes.values() if known))
+            # After one pass nobody knows how much changes in the time of a pass.
+            if passes and all(len(known) > 1 for known in passes.values()):
+                cost.tell(sum(map(predicted_last_s, passes.values())))
             wait_for(ground, Pause.CUTOVER, max(_LEAST_S, _TIMES * (time.monotonic() - began)))
-        if not passes:
-            return {}
-        return {"predicted_last_s": sum(map(predicted_last_s, filter(None, passes.values())))}
+        return {}
 
 
 @dataclass
