@@ -286,8 +286,8 @@ class DockerSource(Docker):
             raise EngineError(
                 "a container of the App no longer exists",
                 details=f"{self._host}: {', '.join(each[:12] for each in sorted(lost))}",
-                resolution="It was removed or created again: run `docker ps -a` there. A Move needs "
-                "the containers at its source until it has ended.",
+                resolution="It was removed or created again: run `docker ps -a` there. A "
+                "Move needs the containers at its source until it has ended.",
             )
         return rows
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from portkit import boot, process
-from portkit.errors import HookError, PortkitError, ToolError, VerifyError
+from portkit.errors import EngineError, HookError, PortkitError, ToolError, VerifyError
 from portkit.halt import Halt
 from portkit.model import (
     Finding,
@@ -39,6 +39,7 @@ from portkit.report import (
     Report,
 )
 from portkit.source import Source
+from portkit.source.origin import origin
 from portkit.store import Store
 
 
@@ -158,6 +159,22 @@ def has_served(ground: Ground, steps: Steps) -> bool:
         return plan.live is not None and state is walk.StepState.DONE
     # Of one that was to be stopped there, too: it may have gone on serving since.
     return boot.was_started(ground.target, plan.forms[0], plan.move)
+
+
+def require_origin(ground: Ground) -> None:
+    """What a running App is started again from is there; or the target has nothing of it any more
+    either (`rollback --on`), and there is nothing to lose."""
+    plan, host = ground.plan, ground.source
+    if plan.live is None:
+        return
+    assert host is not None, "a running App is on a host"
+    try:
+        with origin(host, plan.live) as there:
+            there.require()
+    except EngineError:
+        rows = boot.instances(ground.target)
+        if any(each.id == plan.move and each.status != "remains" for each in rows):
+            raise
 
 
 def serves_on(plan: Plan, steps: walk.Record, error: BaseException) -> bool:

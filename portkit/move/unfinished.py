@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from portkit import host as hosts
@@ -14,8 +14,6 @@ from portkit.errors import (
     HostError,
     TransferError,
 )
-from portkit.host import Host
-from portkit.model import Live
 from portkit.move import plan as plans
 from portkit.move import walk
 from portkit.move.behind import came_back
@@ -24,6 +22,7 @@ from portkit.move.carry import (
     cargo_of,
     has_served,
     is_kept,
+    require_origin,
     say_what_is_left,
     walk_backward,
     walk_forward,
@@ -39,7 +38,6 @@ from portkit.move.steps import steps_of
 from portkit.move.waits import pause_of, take_over
 from portkit.progress import NullObserver, Observer
 from portkit.report import Report
-from portkit.source.origin import Origin, origin
 from portkit.store import Store, default_root
 
 _LOOK_S = 0.5  # at a Move that another process makes
@@ -305,7 +303,7 @@ def rollback(
         if not discard_writes and (served or steps.state("commit") is walk.StepState.DONE):
             raise _has_writes(entry, at_source=plan.live is not None)
         if served:  # before the App is stopped where it runs now
-            _require_origin(source, plan.live)
+            require_origin(ground)
         _lock_again(ground, steps)
         if source is not None and entry.state is MoveState.DONE:
             end_forward(identity, source)  # somebody may have begun it after the Move
@@ -325,18 +323,6 @@ def _taken_over(journal: Journal, entry: Entry, *, discard_writes: bool) -> None
     if pause is Pause.COMMIT and not discard_writes:
         raise _has_writes(entry, at_source=True, word="commit")
     take_over(journal, entry.id)
-
-
-def _require_origin(host: Host | None, live: Live | None) -> None:
-    """What a running App is started again from is there."""
-    if live is not None:
-        with _origin(host, live) as there:
-            there.require()
-
-
-def _origin(host: Host | None, live: Live) -> AbstractContextManager[Origin]:
-    assert host is not None, "a running App is on a host"
-    return origin(host, live)
 
 
 def _has_writes(entry: Entry, *, at_source: bool, word: str = "resume") -> ConflictError:

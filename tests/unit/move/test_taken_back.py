@@ -19,7 +19,7 @@ from portkit.errors import (
     VerifyError,
 )
 from portkit.model import Form, Instance, Life, LiveContainer, LiveVolume, OnTaken, Quiesce
-from portkit.move import cutover, steps, unfinished
+from portkit.move import carry, cutover, steps, unfinished
 from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState
 from portkit.move.plan import Pause
@@ -35,7 +35,10 @@ def connect(name: str, _: Any) -> Iterator[Any]:
     yield SimpleNamespace(endpoint=name, name=name)
 
 
-def test_the_target_goes_on_when_the_source_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("there", [True, False])
+def test_the_target_goes_on_when_the_source_is_gone(
+    monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
     made = plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=live())
     journal = Journal()
     journal.add(made.move, app="shop", source="old", target="new", plan=made.to_json())
@@ -55,7 +58,18 @@ def test_the_target_goes_on_when_the_source_is_gone(monkeypatch: pytest.MonkeyPa
     def never(*_: object) -> None:
         raise AssertionError("something was taken back")
 
-    monkeypatch.setattr(unfinished, "origin", origin)
+    on_target = [SimpleNamespace(id=made.move, status="running" if there else "remains")]
+    monkeypatch.setattr(boot, "instances", lambda host: on_target)
+    monkeypatch.setattr(carry, "origin", origin)
+    monkeypatch.setattr(unfinished, "_lock_again", lambda *_: None)
+    monkeypatch.setattr(unfinished, "end_forward", lambda *_: None)
+    if not there:  # removed by `rollback --on`: nothing to lose, and the Move can end
+        monkeypatch.setattr(unfinished, "walk_backward", lambda *_: ())
+        ended = unfinished.rollback(
+            made.move, discard_writes=True, journal=journal, connect=connect
+        )
+        assert ended.state is MoveState.ROLLED_BACK
+        return
     monkeypatch.setattr(unfinished, "walk_backward", never)
     with pytest.raises(EngineError, match="not there any more"):
         unfinished.rollback(made.move, discard_writes=True, journal=journal, connect=connect)
