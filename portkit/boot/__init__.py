@@ -57,8 +57,9 @@ class Runner(Protocol):
     def life(self, identity: str) -> Life:
         """What the engine says about it now: whether it runs, since when, and its health."""
 
-    def commit(self, identity: str, spec: AppSpec) -> None:
-        """Let the host start it by itself from now on, as compose's `restart` says."""
+    def commit(self, identity: str, policies: Mapping[str, str], spec: AppSpec | None) -> None:
+        """Let the host start it by itself from now on, as compose's `restart` says: policies, by
+        service. spec: the App, for a VM, whose guest is told anew what it runs."""
 
     def withdraw(self, identity: str) -> None:
         """Take `commit` back: the host starts it by itself no more. No error when there is none."""

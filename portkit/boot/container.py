@@ -69,9 +69,8 @@ class Containers:
         """What the engine says about the container now."""
         return self._engine.life(identity)
 
-    def commit(self, identity: str, spec: AppSpec) -> None:
+    def commit(self, identity: str, policies: Mapping[str, str], spec: AppSpec | None) -> None:
         """Set the restart policies that the App asks for."""
-        policies = {service.service: service.restart for service in spec.services}
         self._engine.restart_policies(identity, policies)
 
     def withdraw(self, identity: str) -> None:

@@ -171,16 +171,17 @@ class Domains:
             booted=active or ran or bool(text) or self._booted(identity),
         )
 
-    def commit(self, identity: str, spec: AppSpec) -> None:
+    def commit(self, identity: str, policies: Mapping[str, str], spec: AppSpec | None) -> None:
         """Write the restart policies for the guest, and set autostart for the host.
 
         The guest reads its policy anew whenever a service ends, so it needs no restart for this.
         """
+        assert spec is not None, "whoever commits a VM knows its App"
         args = {"id": identity, "config": _encoded(spec)}
         self._host.remote.call("instance.config", args)
-        policies = {service.restart for service in spec.services}
+        asked = set(policies.values())
         # As far as the host is concerned: the strongest of them brings the VM up again.
-        strongest = (policy for policy in ("always", "unless-stopped") if policy in policies)
+        strongest = (policy for policy in ("always", "unless-stopped") if policy in asked)
         self._engine.commit(identity, next(strongest, spec.front.restart))
 
     def withdraw(self, identity: str) -> None:

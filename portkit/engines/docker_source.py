@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
@@ -166,10 +167,10 @@ class DockerSource(Docker):
         return turns
 
     def require_stopped(self, ids: Sequence[str]) -> None:
-        """ConflictError when one of these containers runs, or would be started by itself."""
-        awake = [
-            each for each, (policy, runs) in self.states(ids).items() if runs or policy != "no"
-        ]
+        """ConflictError when one of these containers runs, or would be started by itself: of those
+        that are still there."""
+        there = [row.Id for row in self._rows_of(ids)]  # one that was removed starts no more
+        awake = self._awake(there)
         if awake:
             raise ConflictError(
                 "somebody or something started the App at its source again",
@@ -178,6 +179,27 @@ class DockerSource(Docker):
                 "its restart policy to `no` (docker update --restart no), or roll the "
                 "Move back.",
             )
+
+    def _awake(self, ids: Sequence[str]) -> list[str]:
+        return [each for each, (policy, runs) in self.states(ids).items() if runs or policy != "no"]
+
+    def lost(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Those of these containers that are not there any more."""
+        return tuple(sorted(set(ids) - {row.Id for row in self._rows_of(ids)}))
+
+    def in_their_place(
+        self, kind: str, name: str, ids: Collection[str], volumes: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Containers that are not these, and run in their place or would start by themselves: with
+        the name of the container or of the project, or with their volumes (the engine's names)."""
+        asked = {
+            "container": {"name": f"^/?{re.escape(name)}$"},
+            "project": {"label": f"{labels.COMPOSE}project={name}"},
+        }[kind]
+        with errors(self._host, "list containers"):
+            named = [row.Id for row in self._listed(asked, all_=True) if row.Id not in ids]
+        users = {each for volume in volumes for each in self.users_of(volume)} - set(ids)
+        return tuple(sorted({*self._awake(named), *users}))
 
     def execute(self, container: str, argv: Sequence[str], within_s: float) -> None:
         """Run a command in a container that runs. ToolError when it fails or does not end in so
@@ -287,7 +309,7 @@ class DockerSource(Docker):
                 "a container of the App no longer exists",
                 details=f"{self._host}: {', '.join(each[:12] for each in sorted(lost))}",
                 resolution="It was removed or created again: run `docker ps -a` there. A "
-                "Move needs the containers at its source until it has ended.",
+                "Move needs the containers at its source until the App runs on the target.",
             )
         return rows
 

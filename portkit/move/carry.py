@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from portkit import boot, process
-from portkit.errors import EngineError, HookError, PortkitError, ToolError, VerifyError
+from portkit.errors import ConflictError, HookError, PortkitError, ToolError, VerifyError
 from portkit.halt import Halt
 from portkit.model import (
     Finding,
@@ -161,20 +161,27 @@ def has_served(ground: Ground, steps: Steps) -> bool:
     return boot.was_started(ground.target, plan.forms[0], plan.move)
 
 
-def require_origin(ground: Ground) -> None:
+def require_origin(ground: Ground, steps: Steps) -> None:
     """What a running App is started again from is there; or the target has nothing of it any more
     either (`rollback --on`), and there is nothing to lose."""
     plan, host = ground.plan, ground.source
     if plan.live is None:
         return
     assert host is not None, "a running App is on a host"
-    try:
-        with origin(host, plan.live) as there:
-            there.require()
-    except EngineError:
-        rows = boot.instances(ground.target)
-        if any(each.id == plan.move and each.status != "remains" for each in rows):
-            raise
+    with origin(host, plan.live) as there:
+        lost = there.lost()
+    rows = boot.instances(ground.target) if lost else ()
+    if any(each.id == plan.move and each.status != "remains" for each in rows):
+        ended = steps.state("release") is walk.StepState.DONE
+        raise ConflictError(
+            "the App cannot be started at its source again: it is no longer there",
+            details=f"{host.name}: {', '.join(lost)}"[:2000],
+            resolution=f"Nothing was changed: the App stays on {plan.target}, the only place where "
+            "it still exists."
+            + ("" if ended else f"\nTo keep it there: portkit commit {plan.move}")
+            + "\nTo remove it there as well, with all its data: portkit rollback "
+            f"{plan.move} --on {plan.target} --discard-writes",
+        )
 
 
 def serves_on(plan: Plan, steps: walk.Record, error: BaseException) -> bool:

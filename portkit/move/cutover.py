@@ -15,7 +15,7 @@ from portkit import app as apps
 from portkit import boot, process, transfer
 from portkit.boot import vm_disks
 from portkit.boot.blueprint import Blueprint
-from portkit.errors import BootError, EngineError
+from portkit.errors import BootError, EngineError, HostError
 from portkit.host import Host
 from portkit.model import AppSpec, Artifact, Form, Live, LiveVolume, Severity
 from portkit.move.artifact_steps import send
@@ -26,7 +26,8 @@ from portkit.move.placed import placed
 from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, VOLUMES
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import require_unused
-from portkit.move.up import up_again
+from portkit.move.up import require_known, up_again
+from portkit.move.verified import unverifiable
 from portkit.progress import Observer
 from portkit.report import adapter
 from portkit.source.origin import Origin, origin
@@ -107,12 +108,15 @@ class VerifySource(FormStep):
                 (last,) = row["passes"]
                 if last["remembered"]:
                     copy = ground.copies.get(volume.number)
-                    verify_origin(
-                        _at_source(ground, volume),
-                        last["digest"],
-                        None if copy is None else copy.sent,
-                        ground.clock.observer,
-                    )
+                    try:
+                        verify_origin(
+                            _at_source(ground, volume),
+                            last["digest"],
+                            None if copy is None else copy.sent,
+                            ground.clock.observer,
+                        )
+                    except HostError as error:  # such as a folder that was removed there
+                        raise unverifiable(ground.plan, volume, error) from error
         return {"verified": True, "phases": ground.phases()}
 
 
@@ -362,6 +366,7 @@ def start_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
     with origin_of(ground) as there:
         there.require_stopped()
     require_unused(ground, starts_again=True)
+    require_known(ground)
     ground.clock.observer.message(
         f"the App does not run on {ground.target.name} any more; it is started there again"
     )

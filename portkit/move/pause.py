@@ -94,10 +94,11 @@ class Confirm(FormStep):
     def do(self) -> JsonObject:
         ground = self.ground
         move = ground.plan.move
-        ground.clock.observer.message(
-            f"the App runs on {ground.plan.target}; to keep it there: portkit commit {move}; to "
-            f"roll back: portkit rollback {move} --discard-writes"
-        )
+        if not ground.results.told(Pause.COMMIT):
+            ground.clock.observer.message(
+                f"the App runs on {ground.plan.target}; to keep it there: portkit commit {move}; "
+                f"to roll back: portkit rollback {move} --discard-writes"
+            )
         said: set[str] = set()  # since all was well: it may last for hours
         kept = _Kept(ground, self.form, ground.results.result(f"boot {self.form}").get("up_since"))
         while not ground.results.told(Pause.COMMIT):

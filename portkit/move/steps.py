@@ -18,7 +18,7 @@ from portkit.move import cutover, pause
 from portkit.move import plan as plans
 from portkit.move.artifact_steps import MakeDisk, Send
 from portkit.move.booted import booted
-from portkit.move.described import describe
+from portkit.move.described import describe, policies_of
 from portkit.move.forward import Forward
 from portkit.move.ground import MAKE_DISK, SEND_DISK, Ground
 from portkit.move.hooks import RunHook
@@ -189,7 +189,7 @@ class Commit(FormStep):
                 )
             if life.stuck:
                 raise no_room(plan.move, ground.target, "after its first answer")
-            runner.commit(plan.move, ground.loaded.spec)
+            runner.commit(plan.move, *policies_of(ground, self.form))
         for tag, hold in self._tags().items():
             if not transfer.tag(ground.target, hold, tag):
                 ground.clock.observer.message(

@@ -34,6 +34,7 @@ from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps
 from portkit.move.plan import Pause, Plan, plan_from
 from portkit.move.read_again import changed, image_of, packed_of, source_host, source_of
 from portkit.move.reported import form_reports, report_of
+from portkit.move.source_gone import Given, end_without, lost_at_source
 from portkit.move.steps import steps_of
 from portkit.move.waits import pause_of, take_over
 from portkit.progress import NullObserver, Observer
@@ -86,7 +87,8 @@ def resume(
 ) -> Ended:
     """Continue an unfinished Move to its end; steps that are done are not repeated.
 
-    The App is read again from its original place. Raises AppError if it has changed since. If the
+    The App is read again from its original place. Raises AppError if it has changed since; one that
+    runs on the target may have been removed at its source, and then there is no Report. If the
     Move fails now, it is rolled back like any other. skip_hooks: do not run the remaining commands
     that were given for after the commit; without it, HookError if one of them fails. unverified:
     the target keeps a running App even if its source is not, or no longer, what was sent.
@@ -98,6 +100,9 @@ def resume(
     plan = plan_from(entry.plan)
     if is_kept(plan, journal.record(identity)):
         return _released(plan, journal, observer, connect, skip_hooks=skip_hooks)
+    if lost := lost_at_source(plan, journal.record(identity), observer, connect):
+        given = Given(skip_hooks, skip_quiesce, unverified)
+        return Ended(identity, end_without(plan, lost, given, journal, observer, connect))
     image = image_of(plan, store)
     with (
         journal.held(identity),
@@ -303,7 +308,7 @@ def rollback(
         if not discard_writes and (served or steps.state("commit") is walk.StepState.DONE):
             raise _has_writes(entry, at_source=plan.live is not None)
         if served:  # before the App is stopped where it runs now
-            require_origin(ground)
+            require_origin(ground, steps)
         _lock_again(ground, steps)
         if source is not None and entry.state is MoveState.DONE:
             end_forward(identity, source)  # somebody may have begun it after the Move

@@ -6,6 +6,7 @@ import time
 
 from portkit import boot, compat, health
 from portkit import watch as watching
+from portkit.errors import BootError
 from portkit.host import Host
 from portkit.model import Form
 from portkit.move.ground import Ground
@@ -22,6 +23,18 @@ def up_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
         watch.first_answer(started)
     with ground.clock.phase("settle"):
         watch.settle()
+
+
+def require_known(ground: Ground) -> None:
+    """BootError where the App is no longer at its source: how it is asked whether it is up is read
+    there."""
+    if ground.cargo is None:
+        move, on = ground.plan.move, ground.target.name
+        raise BootError(
+            f"the App does not run on {on}, and is no longer at its source",
+            details=f"{move} of {ground.plan.app}",
+            resolution=f"Start it: portkit start {move} --on {on}\nThen: portkit commit {move}",
+        )
 
 
 def up_since(host: Host, form: Form) -> str:

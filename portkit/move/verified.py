@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from portkit.model import Finding, Severity
+from portkit.errors import HostError
+from portkit.model import Finding, LiveVolume, Severity
 from portkit.move.ground import Results
 from portkit.move.plan import VERIFY_SOURCE, Plan
 from portkit.move.walk import Record, StepState
@@ -28,4 +29,14 @@ def unverified(plan: Plan, steps: Journalled) -> Finding | None:
         "went on without that, as the user requested",
         (f"{plan.source} -> {plan.target}: portkit commit {plan.move} --unverified",),
         "Compare the data yourself, and keep what is at the source until then.",
+    )
+
+
+def unverifiable(plan: Plan, volume: LiveVolume, why: HostError) -> HostError:
+    """What is raised where the source cannot be compared any more with what was sent."""
+    return HostError(
+        "the data at the source cannot be compared with what was sent",
+        details=f"{volume.called} on {plan.source}: {why.brief} ({why.details})",
+        resolution="If it was removed there, nobody can verify it any more. To keep the App on "
+        f"{plan.target} without that: portkit commit {plan.move} --unverified",
     )

@@ -29,6 +29,13 @@ class Origin(Protocol):
     def require(self) -> None:
         """EngineError when something of it is not there any more."""
 
+    def lost(self) -> tuple[str, ...]:
+        """What of it is not there any more, in words."""
+
+    def in_its_place(self, what: str) -> tuple[str, ...]:
+        """What runs there in the place of what is lost, or would start by itself, in words. what:
+        as the App was named when it was moved."""
+
     def require_copied(self) -> None:
         """AppError when it writes elsewhere than into what the Move copies."""
 
@@ -50,7 +57,8 @@ class Origin(Protocol):
         not come down in time, and is taken for what runs, in words."""
 
     def require_stopped(self) -> None:
-        """ConflictError when somebody has started it again, or something would."""
+        """ConflictError when somebody has started it again, or something would. What was removed
+        does not start."""
 
     def start(self) -> tuple[str, ...]:
         """Start again what ran before; what of it is not there any more, in words."""
@@ -87,6 +95,21 @@ class Containers:
     def require(self) -> None:
         """EngineError when one of its containers is not there any more."""
         self._engine.order([each.id for each in self._live.containers])
+
+    def lost(self) -> tuple[str, ...]:
+        """Those of its containers that were removed."""
+        names = {each.id: each.service for each in self._live.containers}
+        return tuple(
+            f"container {each[:12]} ({names[each]})" for each in self._engine.lost([*names])
+        )
+
+    def in_its_place(self, what: str) -> tuple[str, ...]:
+        """Containers that have its name or its volumes."""
+        kind, _, name = what.partition(":")
+        own = [each.id for each in self._live.containers]
+        volumes = [each.name for each in self._live.travelling if each.name]
+        found = self._engine.in_their_place(kind, name, own, volumes)
+        return tuple(f"container {each[:12]}" for each in found)
 
     def require_copied(self) -> None:
         """Nothing: what a container has mounted stays as it is while it exists."""
@@ -158,6 +181,15 @@ class Machine:
         """EngineError when it is not there any more."""
         self._engine.seen(self._domain.id)
 
+    def lost(self) -> tuple[str, ...]:
+        """Itself, where its domain was removed."""
+        there = self._engine.is_there(self._domain.id)
+        return () if there else (f"VM {self._domain.id}",)
+
+    def in_its_place(self, what: str) -> tuple[str, ...]:
+        """Nothing: its id is its alone."""
+        return ()
+
     def require_copied(self) -> None:
         """AppError when it has other disks than portkit has given it: a snapshot, say, makes a file
         of its own for what is written from then on.
@@ -199,7 +231,8 @@ class Machine:
 
     def require_stopped(self) -> None:
         """ConflictError when somebody has started it again, or something would."""
-        self._engine.require_stopped(self._domain.id)
+        if self._engine.is_there(self._domain.id):
+            self._engine.require_stopped(self._domain.id)
 
     def start(self) -> tuple[str, ...]:
         """Start it where it ran before."""

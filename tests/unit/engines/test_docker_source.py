@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import pytest
 
@@ -104,6 +104,34 @@ def test_one_that_somebody_started_again_is_noticed(
         docker.require_stopped(BOTH)
     have(engine, db="exited no", web="exited no")
     docker.require_stopped(BOTH)
+
+
+def test_one_that_was_removed_does_not_run(engine: FakeEngine, docker: DockerSource) -> None:
+    have(engine, web="exited no")
+    docker.require_stopped(BOTH)
+    assert docker.lost(BOTH) == (DB,)
+    have(engine, web="running no")
+    with pytest.raises(ConflictError, match="started the App at its source again"):
+        docker.require_stopped(BOTH)
+
+
+@pytest.mark.parametrize("kind", ["container", "project"])
+def test_what_runs_in_the_place_of_what_was_removed(
+    engine: FakeEngine, docker: DockerSource, kind: str
+) -> None:
+    for db, web, found in (
+        ("exited no", "exited no", set()),
+        ("exited always", "exited no", {DB}),
+        ("running no", "exited no", {DB}),
+    ):
+        have(engine, db=db, web=web)
+        assert set(docker.in_their_place(kind, "shop.1", ["f" * 64], [])) == found
+    assert docker.in_their_place(kind, "shop.1", BOTH, []) == (), "these are the App's own"
+    queries = [parse_qs(path.partition("?")[2]) for _, path, _ in engine.requests]
+    asked = [json.loads(query["filters"][0]) for query in queries if "filters" in query]
+    named = {"container": {"name": [r"^/?shop\.1$"]}}
+    named["project"] = {"label": ["com.docker.compose.project=shop.1"]}
+    assert named[kind] in asked
 
 
 def test_a_volume_that_was_made_anew_is_not_deleted(

@@ -15,7 +15,6 @@ from portkit import boot
 from portkit.clock import Clock
 from portkit.errors import (
     ConflictError,
-    EngineError,
     VerifyError,
 )
 from portkit.model import Form, Instance, Life, LiveContainer, LiveVolume, OnTaken, Quiesce
@@ -47,9 +46,9 @@ def test_the_target_goes_on_when_the_source_is_gone(
     asked: list[str] = []
 
     class Source:
-        def require(self) -> None:
-            asked.append("require")
-            raise EngineError("a container of the App is not there any more")
+        def lost(self) -> tuple[str, ...]:
+            asked.append("lost")
+            return ("container aaaaaaaaaaaa (web)",)
 
     @contextmanager
     def origin(*_: object) -> Iterator[Source]:
@@ -71,9 +70,11 @@ def test_the_target_goes_on_when_the_source_is_gone(
         assert ended.state is MoveState.ROLLED_BACK
         return
     monkeypatch.setattr(unfinished, "walk_backward", never)
-    with pytest.raises(EngineError, match="not there any more"):
+    with pytest.raises(ConflictError, match="no longer there") as caught:
         unfinished.rollback(made.move, discard_writes=True, journal=journal, connect=connect)
-    assert asked == ["require"]
+    assert "container aaaaaaaaaaaa (web)" in caught.value.details
+    assert f"portkit commit {made.move}" in caught.value.resolution, "it was not released"
+    assert asked == ["lost"]
     assert journal.get(made.move).state is MoveState.DONE
 
 

@@ -78,7 +78,7 @@ class Restarted:
         results: Any = SimpleNamespace(result=lambda name: rows.get(name, {}), **told)
         remote = SimpleNamespace(call=self.call)
         host: Any = SimpleNamespace(endpoint="there", name="there", remote=remote)
-        spec: Any = SimpleNamespace(front=None)
+        spec: Any = SimpleNamespace(front=None, services=())
         cargo: Any = SimpleNamespace(spec=spec)
         ground = Ground(chosen, results, host, host, Clock(self.heard), cargo)
         return {each.name: each for each in steps.steps_of(ground)}[name]

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from portkit.source.origin import Containers
+from portkit.model import LiveDomain
+from portkit.source.origin import Containers, Machine
 from tests.factories import live
 
 
@@ -32,3 +33,13 @@ def test_those_that_are_stopped_together_are_waited_for_together(
     host: Any = SimpleNamespace(remote=SimpleNamespace(call=call))
     assert Containers(engine, host, live()).waits_s() == seconds
     assert asked == [("process.ignored", [(11, 15), (12, 3), (13, 37)])]
+
+
+def test_what_is_not_there_any_more_has_a_name() -> None:
+    gone: Any = SimpleNamespace(lost=tuple, is_there=lambda identity: False)
+    host: Any = SimpleNamespace(name="old")
+    assert Containers(gone, host, live()).lost() == (f"container {'a' * 12} (web)",)
+    domain = LiveDomain("pk-0123456789ab", "always", autostart=True, running=True)
+    vm = Machine(gone, host, live(domain=domain), domain)
+    assert vm.lost() == ("VM pk-0123456789ab",)
+    vm.require_stopped()  # libvirt, which would be asked, does not know it

@@ -1,0 +1,97 @@
+"""The end of a Move whose App runs on the target and was removed at its source before the commit.
+
+What is left to do is on the target. Of the source, its data is verified where it is still there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portkit.clock import Clock
+from portkit.errors import ConflictError
+from portkit.move.by_marker import Connect
+from portkit.move.carry import walk_forward
+from portkit.move.ground import Ground
+from portkit.move.journal import Journal, MoveState, Steps
+from portkit.move.plan import Plan
+from portkit.move.read_again import source_host
+from portkit.move.walk import StepState
+from portkit.progress import Observer
+from portkit.source.origin import origin
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user asked of a Move that goes on, as in Ground."""
+
+    skip_hooks: bool
+    skip_quiesce: bool
+    unverified: bool
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What of the App is no longer at its source, and what runs there in its place; in words."""
+
+    things: tuple[str, ...]
+    instead: tuple[str, ...]
+
+
+def lost_at_source(plan: Plan, steps: Steps, observer: Observer, connect: Connect) -> Lost | None:
+    """What is lost of an App that has been started on the target; None where nothing is, and before
+    that: a Move that has yet to start it needs all of it."""
+    if plan.live is None or steps.state(f"boot {plan.forms[0]}") is not StepState.DONE:
+        return None
+    with source_host(plan, observer, connect) as host:
+        assert host is not None, "a running App is on a host"
+        with origin(host, plan.live) as there:
+            things = there.lost()
+            return Lost(things, there.in_its_place(plan.app_source)) if things else None
+
+
+def end_without(
+    plan: Plan, lost: Lost, given: Given, journal: Journal, observer: Observer, connect: Connect
+) -> MoveState:
+    """Go to the end of such a Move. ConflictError where something runs in the place of the App at
+    its source, unless the user keeps the target whatever is there (given.unverified)."""
+    if lost.instead and not given.unverified:
+        raise _in_its_place(plan, lost)
+    with (
+        journal.held(plan.move),
+        connect(plan.target, observer) as target,
+        source_host(plan, observer, connect) as source,
+    ):
+        observer.message(
+            f"no longer on {plan.source}: {', '.join(lost.things)}; the Move is completed on "
+            f"{plan.target} without it, and cannot be rolled back any more"
+        )
+        for each in lost.instead:
+            observer.message(f"on {plan.source} {each} runs in its place; it is left running")
+        steps = journal.record(plan.move)
+        ground = Ground(
+            plan,
+            steps,
+            target,
+            source,
+            Clock(observer),
+            from_start=False,
+            skip_hooks=given.skip_hooks,
+            skip_quiesce=given.skip_quiesce,
+            unverified=given.unverified,
+        )
+        journal.file.reserve()
+        journal.settle(plan.move, MoveState.RUNNING)
+        walk_forward(ground, journal, steps)
+    return journal.get(plan.move).state
+
+
+def _in_its_place(plan: Plan, lost: Lost) -> ConflictError:
+    return ConflictError(
+        "the App was removed at its source, and something runs there in its place",
+        details=f"{plan.source}: {', '.join(lost.things)} are gone; {', '.join(lost.instead)} run, "
+        "or would start"[:2000],
+        resolution="Decide which one shall continue. To keep the App on the target, stop them and "
+        "set their restart policy to `no` (docker update --restart no), then: portkit commit "
+        f"{plan.move}\nIf they have nothing to do with the App: portkit commit {plan.move} "
+        "--unverified",
+    )
