@@ -259,8 +259,21 @@ class DockerSource(Docker):
         for each in self.behind(live, back, known):
             why = f" ({each.why}; portkit does not delete it)" if each.why else ""
             found.append(f"{each.kind} {each.name}{why}")
-        images = dict.fromkeys(row.Image for row in rows if row.Image)
-        return (*found, *(f"image {name} (portkit does not delete it)" for name in images))
+        held = self.held(live)
+        for name in dict.fromkeys(row.Image for row in rows if row.Image):
+            stays = "" if name in held else " (portkit does not delete it)"
+            found.append(f"image {name}{stays}")
+        return tuple(found)
+
+    def held(self, live: Live) -> tuple[str, ...]:
+        """The names by which an earlier Move holds the images of an App's containers here, as far
+        as no other container needs them."""
+        with errors(self._host, "list containers"):
+            rows = self._listed({}, all_=True)
+        own = {each.id for each in live.containers}
+        others = {row.Image for row in rows if row.Id not in own}
+        mine = {row.Image for row in rows if row.Id in own and row.Image.startswith(labels.HELD)}
+        return tuple(sorted(mine - others))
 
     def delete(
         self, live: Live, back: Mapping[str, str], known: Collection[Behind] = ()

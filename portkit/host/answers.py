@@ -155,6 +155,10 @@ class _Collected(_Answer):
     busy: _Bytes
 
 
+class _There(_Answer):
+    paths: Annotated[list[_Word], FailFast()]
+
+
 class _Staged(_Answer):
     folders: Annotated[list[_Word], FailFast()]
 
@@ -321,6 +325,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "volume.kept": _Aside,
     "volume.beside": _Aside,
     "volume.drop": _Answer,
+    "volume.there": _There,
 }
 
 

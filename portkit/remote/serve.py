@@ -85,6 +85,7 @@ VERBS = {
     "process.ignored": stops.ignored,
     "volume.scan": volumes.scan,
     "volume.digest": volumes.digest,
+    "volume.there": volumes.there,
     "volume.pages": volumes.pages,
     "volume.read": volumes.read,
     "volume.shape": volume_apply.shape,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable, Deque, Dict, Iterator, List, Optional, Set, Tuple
@@ -202,6 +203,11 @@ def scan(args: JsonObject, channel: Channel) -> JsonObject:
         "provable": provable,
         "remembered": known.remembered,
     }
+
+
+def there(args: JsonObject, channel: Channel) -> JsonObject:
+    """Which of these folders are there. args: paths."""
+    return {"paths": [path for path in args["paths"] if os.path.isdir(path)]}
 
 
 def digest(args: JsonObject, channel: Channel) -> JsonObject:

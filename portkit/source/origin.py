@@ -155,16 +155,24 @@ class Containers:
         return self._engine.behind(self._live, back, known)
 
     def left(self, back: Mapping[str, str], known: Collection[Behind] = ()) -> tuple[str, ...]:
-        """What of it is still there, in words."""
-        return self._engine.left(self._live, back, known)
+        """What of it is still there, in words: folders of the host that travelled, too."""
+        paths = [each.path for each in self._live.travelling if not each.name]
+        there = self._host.remote.call("volume.there", {"paths": paths})["paths"] if paths else ()
+        folders = [f"folder {path} (portkit does not delete it)" for path in paths if path in there]
+        return (*self._engine.left(self._live, back, known), *folders)
 
     def delete(self, back: Mapping[str, str], known: Collection[Behind] = ()) -> tuple[str, ...]:
-        """Remove its containers, and the volumes whose data was taken along and that nothing else
-        uses; those that could not be removed, in words.
+        """Remove its containers, the volumes whose data was taken along and that nothing else
+        uses, and the names by which portkit holds its images; volumes that could not be removed, in
+        words.
 
         ConflictError while one of its containers runs.
         """
-        return self._engine.delete(self._live, back, known)
+        held = self._engine.held(self._live)
+        stay = self._engine.delete(self._live, back, known)
+        for image in held:
+            self._host.remote.call("image.remove", {"reference": image})
+        return stay
 
 
 class Machine:

@@ -200,6 +200,22 @@ def test_a_volume_whose_data_did_not_travel_is_not_deleted(
     assert not engine.asked("DELETE", "/volumes")
 
 
+@pytest.mark.parametrize("other", ["portkit/held:a-1", "debian"])
+def test_an_image_that_an_earlier_move_brought_is_portkit_s_to_remove(
+    engine: FakeEngine, docker: DockerSource, other: str
+) -> None:
+    have(engine, db="exited no", web="exited no")
+    (_, (db, web)) = engine.answers["GET /containers/json"]
+    db["Image"], web["Image"] = other, "portkit/held:a-1"
+    engine.answers["GET /volumes"] = (200, {"Volumes": []})
+    live = Live((LiveContainer(WEB, "web", "always", running=True),), ())
+    shared = other == web["Image"]
+    assert docker.held(live) == (() if shared else (web["Image"],))
+    stays = " (portkit does not delete it)" if shared else ""
+    assert docker.left(live, {})[-1] == f"image {web['Image']}{stays}"
+    assert docker.held(Live((LiveContainer(DB, "db", "always", running=True),), ())) == ()
+
+
 def test_nothing_is_deleted_while_it_runs(engine: FakeEngine, docker: DockerSource) -> None:
     have(engine, db="exited no", web="running no")
     live = Live((LiveContainer(WEB, "web", "always", running=True),), ())

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from portkit.model import LiveDomain
+from portkit.model import LiveDomain, LiveVolume
 from portkit.source.origin import Containers, Machine
 from tests.factories import live
 
@@ -33,6 +33,37 @@ def test_those_that_are_stopped_together_are_waited_for_together(
     host: Any = SimpleNamespace(remote=SimpleNamespace(call=call))
     assert Containers(engine, host, live()).waits_s() == seconds
     assert asked == [("process.ignored", [(11, 15), (12, 3), (13, 37)])]
+
+
+def test_folders_that_stayed_behind_are_named() -> None:
+    told: list[Any] = []
+
+    def call(verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        told.append((verb, args))
+        return {"paths": ["/srv/uploads"]}
+
+    def delete(*_: object) -> tuple[str, ...]:
+        told.append("deleted")
+        return ("volume data: in use",)
+
+    volumes = (
+        LiveVolume(0, "data", "/v/data"),
+        LiveVolume(1, "", "/srv/uploads"),
+        LiveVolume(2, "", "/srv/gone"),
+    )
+    engine: Any = SimpleNamespace(
+        left=lambda *_: ("volume data",), held=lambda _: ("portkit/held:a",), delete=delete
+    )
+    host: Any = SimpleNamespace(remote=SimpleNamespace(call=call))
+    there = Containers(engine, host, live(volumes=volumes))
+    assert there.left({}) == (
+        "volume data",
+        "folder /srv/uploads (portkit does not delete it)",
+    )
+    assert told == [("volume.there", {"paths": ["/srv/uploads", "/srv/gone"]})]
+    told.clear()
+    assert there.delete({}) == ("volume data: in use",)
+    assert told == ["deleted", ("image.remove", {"reference": "portkit/held:a"})]
 
 
 def test_what_is_not_there_any_more_has_a_name() -> None:
