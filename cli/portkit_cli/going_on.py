@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portkit.errors import PortkitError
 from portkit.move import Entry, Journal, Pause
+from portkit.move.journal import OPEN
 from portkit.move.waits import pause_of
 from portkit_cli.render import clean
 
 
 def state_of(entry: Entry, journal: Journal) -> str:
     """The state as a list of Moves has it."""
-    if entry.unfinished:
-        return f"UNFINISHED ({entry.state})"
-    pause = pause_of(entry, journal.record(entry.id)) if entry.live else None
-    return entry.state.value if pause is None else f"waits for {pause}"
+    try:
+        pause = pause_of(entry, journal.record(entry.id)) if entry.state in OPEN else None
+    except PortkitError:  # another version of portkit has planned it; the list is of all Moves
+        pause = None
+    if pause is not None:
+        return f"waits for {pause}"
+    return f"UNFINISHED ({entry.state})" if entry.unfinished else entry.state.value
 
 
 def ways_on(entry: Entry, journal: Journal) -> Iterator[str]:

@@ -209,7 +209,8 @@ def prepare(job: Job) -> tuple[Packed, ...]:
     # A bundle may lack a form; that is seen before anything else is asked.
     job.source.require(job.forms)
     lacks = job.source.lacking(job.target, job.store)
-    if error := compat.refusal({"": lacks}):  # before anything is unpacked
+    # What an App's description alone says stands in the way, before anything is fetched.
+    if error := compat.refusal({app.name: (*lacks, *app.findings) for app in job.apps}):
         raise error
     return _judge(package(job), job, lacks, refusing=True, disks=Disks.LATER)
 

@@ -60,6 +60,14 @@ def refuse(journal: Journal, app: str, target: str) -> None:
             continue
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started))
         details = f"{entry.id}: {entry.source} -> {entry.target}, started {started}"
+        if pause := pause_of(entry, journal.record(entry.id)):
+            lost = " --discard-writes" if pause is Pause.COMMIT else ""
+            raise ConflictError(
+                f"another Move of {app} waits for {pause}",
+                details=details,
+                resolution=f"Let it go on: portkit {pause} {entry.id}\nOr roll it back: portkit "
+                f"rollback {entry.id}{lost}",
+            )
         if entry.live:
             raise ConflictError(
                 f"another Move of {app} is running",

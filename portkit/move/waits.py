@@ -16,8 +16,10 @@ _PATIENCE_S = 120.0  # a process that copies while it waits looks between two pa
 
 def pause_of(entry: Entry, steps: Steps) -> Pause | None:
     """What a Move waits for the user to say; None for one that does not, or has ended."""
+    if not entry.plan.get("live") or entry.state not in OPEN:
+        return None
     plan = plan_from(entry.plan)
-    if plan.live is None or entry.state not in OPEN or is_kept(plan, steps):
+    if is_kept(plan, steps):
         return None
     if entry.live:
         at = {plans.WAIT: Pause.CUTOVER, plans.CONFIRM: Pause.COMMIT}

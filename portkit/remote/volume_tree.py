@@ -151,7 +151,13 @@ class Root:
             # The user's own path may lead over symlinks: /var/lib/docker is often one.
             self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise RemoteError("HostError", "the folder does not exist", str(error)) from error
+            raise RemoteError(
+                "HostError",
+                "the folder does not exist",
+                str(error),
+                "It was removed or renamed on that host. Put it back and try again. A Move that "
+                "still needs it can be rolled back: `portkit moves` lists its id.",
+            ) from error
         self.key = os.fsencode(os.readlink("/proc/self/fd/%d" % self.descriptor))
         if self.key == b"/":
             self.close()

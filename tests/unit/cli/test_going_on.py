@@ -52,10 +52,18 @@ def test_one_that_waits_says_for_what(journal: Journal) -> None:
 
 def test_one_whose_process_is_gone_goes_on_by_the_same_commands(journal: Journal) -> None:
     journal.settle(MOVE, MoveState.WAITING, "interrupted")
-    assert printed("moves").rstrip().endswith("UNFINISHED (waiting)")
+    assert printed("moves").rstrip().endswith("waits for cutover")
     assert f"Roll it back: portkit rollback {MOVE}\n" in printed("show", MOVE)
     came_to_confirm(journal)
+    assert printed("moves").rstrip().endswith("waits for commit")
     assert f"portkit rollback {MOVE} --discard-writes\n" in printed("show", MOVE)
+
+
+def test_one_that_another_version_has_planned_is_listed(journal: Journal) -> None:
+    newer = {"schema": "portkit.plan/99", "live": {"containers": []}}
+    journal.add("pk-000000000009", app="blog", source="old", target="new", plan=newer)
+    journal.settle("pk-000000000009", MoveState.WAITING)
+    assert "UNFINISHED (waiting)" in printed("moves")
 
 
 def test_one_that_was_killed_is_resumed(journal: Journal) -> None:

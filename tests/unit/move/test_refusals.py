@@ -15,7 +15,18 @@ from portkit.errors import (
     SpaceError,
 )
 from portkit.host import Counters
-from portkit.model import App, Artifact, Blob, Facts, Form, ImageConfig, Port, Service
+from portkit.model import (
+    App,
+    Artifact,
+    Blob,
+    Facts,
+    Finding,
+    Form,
+    ImageConfig,
+    Port,
+    Service,
+    Severity,
+)
 from portkit.source import OnHost
 from portkit.store import Store
 from tests.factories import FACTS
@@ -132,3 +143,18 @@ def test_too_little_room_is_told_before_bytes_move(tmp_path: Path) -> None:
     # Two blobs, and the stream of one that has two bytes.
     assert "4 bytes needed, 1 free" in error.details
     assert set(calls) == {"image.list", "store.has"}
+
+
+def test_what_the_app_says_itself_ends_the_move_before_its_image_is_fetched(tmp_path: Path) -> None:
+    class Source(OnHost):
+        def images(self, *_: object) -> Any:
+            raise AssertionError("the whole image was fetched in vain")
+
+    source: Any = FakeHost("old", FACTS)
+    target: Any = FakeHost("new", FACTS)
+    why = Finding("bind-not-carried", Severity.ERROR, "/srv is a folder of the source host")
+    app = App("shop", (Service("shop", image="shop:1"),), "compose.yaml", findings=(why,))
+    store = Store(tmp_path / "store")
+    with pytest.raises(PortkitError, match="/srv is a folder of the source host"):
+        moves.move_app(app, source=Source(source), target=target, forms=(Form.IMAGE,), store=store)
+    assert (source.calls, target.calls) == ([], [])

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from portkit.errors import ConflictError
 from portkit.halt import Halt
 from portkit.model import Form
 from portkit.move import pause, unfinished, waits
-from portkit.move.journal import Journal
+from portkit.move.journal import Journal, MoveState
 from portkit.move.plan import LET_GO, Pause
 from portkit.move.walk import StepState
 from tests.factories import live, plan
@@ -44,6 +45,31 @@ def test_who_waits_ends_when_another_takes_over(journal: Journal) -> None:
         assert not journal.get(MOVE).live
         with pytest.raises(ConflictError, match="another portkit rolls this Move back"):
             waiting.result(timeout=0)
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        ("wait", f"portkit rollback {MOVE}"),
+        ("confirm", f"portkit rollback {MOVE} --discard-writes"),
+    ],
+)
+@pytest.mark.parametrize("held", [True, False])
+def test_a_second_move_is_told_what_the_first_one_waits_for(
+    journal: Journal, step: str, says: str, held: bool
+) -> None:
+    steps = journal.record(MOVE)
+    steps.note("boot image", StepState.DONE if step == "confirm" else StepState.PENDING)
+    steps.note(step, StepState.DOING)
+    journal.settle(MOVE, MoveState.RUNNING if held else MoveState.WAITING)
+    wanted = Pause.COMMIT if step == "confirm" else Pause.CUTOVER
+    with (
+        journal.held(MOVE) if held else nullcontext(),
+        pytest.raises(ConflictError, match=f"waits for {wanted}") as caught,
+    ):
+        unfinished.refuse(journal, "shop", "new")
+    assert f"portkit {wanted} {MOVE}" in caught.value.resolution
+    assert caught.value.resolution.endswith(says)
 
 
 def test_who_does_not_end_goes_on(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
