@@ -105,7 +105,7 @@ def disk_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_disks
 
 
-_OF_APPS = ("source", "pull", "form", "files", "profiles", "name", "carry")
+_OF_APPS = ("source", "pull", "form", "files", "profiles", "name", "carry", "health")
 
 
 def named(names: Sequence[str], told: DiskOptions, *, tried: bool) -> bool:

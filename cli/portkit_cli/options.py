@@ -38,6 +38,20 @@ on_host = click.option(
 )
 
 
+def _health(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> Mapping[str, str]:
+    """What is said by each key of x-portkit.health."""
+    said: dict[str, str] = {}
+    for text in values:
+        key, sign, value = text.partition("=")
+        if not (key and sign):
+            raise click.BadParameter(f"{text[:200]!r} is not KEY=VALUE")
+        if said.setdefault(key, value) != value:
+            raise click.BadParameter(f"two different values for {key[:200]}")
+    return said
+
+
 def _reading(*profile: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options that say how an App is read. profile: the option names for compose profiles."""
 
@@ -73,6 +87,15 @@ def _reading(*profile: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
             help="Move this bind-mounted file or folder along with APP. Needed for one that is "
             "outside of APP's folder or that holds data. Can be repeated.",
         )
+        @click.option(
+            "--health",
+            multiple=True,
+            metavar="KEY=VALUE",
+            callback=_health,
+            help="How to ask whether APP is up, in place of what APP says itself: the keys of "
+            "x-portkit.health, such as scheme=tcp, path=/ready or method=healthcheck. Can be "
+            "repeated.",
+        )
         @wraps(command)
         def with_reading(
             *args: Any,
@@ -80,9 +103,11 @@ def _reading(*profile: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
             profiles: tuple[str, ...],
             name: str,
             carry: tuple[str, ...],
+            health: Mapping[str, str],
             **rest: Any,
         ) -> Any:
-            return command(*args, reading=Reading(files, profiles, name, carry), **rest)
+            reading = Reading(files, profiles, name, carry, health)
+            return command(*args, reading=reading, **rest)
 
         return with_reading
 

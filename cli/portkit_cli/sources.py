@@ -51,8 +51,10 @@ def begun(
 ) -> Iterator[tuple[tuple[App, ...], Source]]:
     """The Apps and where their images come from: a host, or the bundle that APP names. keep: see
     `portkit.connect`."""
-    if len(names) > 1 and (reading.files or reading.name):
-        raise click.UsageError("--file and --project-name can only be used with a single APP")
+    if len(names) > 1 and (reading.files or reading.name or reading.health):
+        raise click.UsageError(
+            "--file, --project-name and --health can only be used with a single APP"
+        )
     live = running is not None and running.live
     if live and not all(map(is_vm, names)):
         raise click.UsageError("--live only moves virtual machines that run: name one as vm:NAME")
@@ -70,11 +72,11 @@ def begun(
             )
         with connect(source, told, keep=keep) as host:
             if is_vm(names[0]):
-                machine = RunningVM(host, names[0], keeps_running=live)
+                machine = RunningVM(host, names[0], keeps_running=live, health=reading.health)
                 yield (machine.app(),), machine
                 return
             on_taken = None if running is None else running.on_taken
-            there = Running(host, names[0], reading.carry, on_taken=on_taken)
+            there = Running(host, names[0], reading.carry, health=reading.health, on_taken=on_taken)
             yield (there.app(),), there
         return
     if running is not None and running.on_taken:
@@ -90,13 +92,13 @@ def begun(
         raise click.UsageError("--from does not apply to a bundle, which has no source host")
     if given("pull"):
         raise click.UsageError("--pull does not apply to a bundle, which contains its images")
-    if reading != Reading():
+    if reading != Reading(health=reading.health):
         raise click.UsageError(
             "--file, --profile, --project-name and --carry do not apply to a bundle, which was "
             "made with them"
         )
     with Bundle(Path(names[0])) as bundle:
-        yield (bundle.app,), InBundle(bundle)
+        yield (app_room.with_health(bundle.app, reading.health),), InBundle(bundle)
 
 
 def given(name: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from portkit.app.asked import with_health
 from portkit.app.carried import filled
 from portkit.app.names import app_name, image_reference, made_name
 from portkit.app.resolve import defaults, resolve, resolve_all
@@ -16,7 +17,7 @@ from portkit.model import App, Build, Finding, Reading, Service, Severity
 
 _DOCKERFILES = ("Dockerfile", "Containerfile")  # the first that is there
 
-__all__ = ["defaults", "filled", "load", "resolve", "resolve_all"]
+__all__ = ["defaults", "filled", "load", "resolve", "resolve_all", "with_health"]
 
 
 def load(
@@ -27,6 +28,7 @@ def load(
     profiles: Sequence[str] = (),
     name: str = "",
     carry: Sequence[str | Path] = (),
+    health: Mapping[str, str] | None = None,
 ) -> App:
     """Read an App: a folder with a compose.yaml or a Dockerfile, a compose file, or an image's
     name.
@@ -35,8 +37,9 @@ def load(
     COMPOSE_FILE, COMPOSE_PROFILES and COMPOSE_PROJECT_NAME in it apply if the corresponding
     arguments are empty. files: compose files in the folder `source`, merged in this order.
     profiles: select the services that belong to the App. name: the App's name. carry: paths of bind
-    mounts that travel with the App although they are outside of its folder, or hold data. Raises
-    AppError, which names the file and, if there is one, the line.
+    mounts that travel with the App although they are outside of its folder, or hold data. health:
+    by the keys of `x-portkit.health`, what counts in place of what the App says, of the service
+    that answers for it. Raises AppError, which names the file and, if there is one, the line.
     """
     environ = dict(os.environ) if environ is None else environ
     text = str(source)
@@ -47,6 +50,13 @@ def load(
     except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, no such user
         raise _no_app(text, str(error)) from error
     reading = Reading(tuple(map(str, files)), tuple(profiles), name, carried)
+    app = _loaded(path, text, reading, environ, folder=folder, file=file)
+    return with_health(app, health or {})
+
+
+def _loaded(
+    path: Path, text: str, reading: Reading, environ: Mapping[str, str], *, folder: bool, file: bool
+) -> App:
     if folder:
         return _folder(path.resolve(), text, reading, environ)
     if file and not reading.files and path.name.partition(".")[0] in _DOCKERFILES:
@@ -63,7 +73,7 @@ def load(
         image_reference(text)
     except ValueError as error:
         raise _no_app(text, "it is not a folder, a file or an image reference") from error
-    name = app_name(name or made_name(re.split(r"[:@]", text.rsplit("/", 1)[-1])[0]))
+    name = app_name(reading.name or made_name(re.split(r"[:@]", text.rsplit("/", 1)[-1])[0]))
     return App(name, (Service(name, image=text),), text, reading=reading)
 
 

@@ -42,6 +42,7 @@ _CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_CPUS = 256
 _MAX_DISK = 1 << 40  # all of it is hashed, holes too, wherever it is used first: an hour for this
 _VOLUME = range(64 << 20, (8 << 40) + 1)  # a host's ext4 takes such a file
+_USUAL = HealthProbe()
 _MIN_MEMORY = 96 << 20  # with 64 MiB the boot loader found no room for the kernel
 
 
@@ -103,34 +104,38 @@ def front_of(reader: Reader, extra: Value, names: Collection[str]) -> str:
     return name
 
 
-def health_of(reader: Reader, extra: Value, *, top: bool = False) -> HealthProbe:
-    """How the app is asked from outside. top: x-portkit of the top level."""
+def health_of(
+    reader: Reader, extra: Value, *, top: bool = False, default: HealthProbe = _USUAL
+) -> HealthProbe:
+    """How the app is asked from outside; `default` where x-portkit is silent. top: x-portkit of the
+    top level."""
     outer = _block(reader, extra, _KEYS)
     known = {"scheme", "path", "port", "contains", "expect", "ca_file", "timeout"}
     known |= {"method", "running", "settle"} | ({"service"} if top else set())
     block = outer.get("health", Value({}, extra.line))
     row = _block(reader, block, known)
-    scheme = reader.text(row["scheme"]) if "scheme" in row else "http"
+    scheme = reader.text(row["scheme"]) if "scheme" in row else default.scheme
     if scheme not in ("http", "https", "tcp"):
         raise reader.error(row["scheme"], "scheme must be http, https or tcp")
-    path = reader.text(row["path"]) if "path" in row else "/"
+    path = reader.text(row["path"]) if "path" in row else default.path
     if not path.startswith("/") or any(ord(c) <= 32 or ord(c) > 126 for c in path):
         raise reader.error(row["path"], "path must begin with / and contain no spaces")
-    port = reader.use(row["port"], values.port) if "port" in row else None
-    ca_file = None
+    port = reader.use(row["port"], values.port) if "port" in row else default.port
+    ca_file = default.ca_file
     if "ca_file" in row:
         ca_file = reader.use(row["ca_file"], reader.files(row["ca_file"]).certificate)
+    timeout = row.get("timeout")
     return HealthProbe(
         scheme=scheme,
         path=path,
         port=port,
-        contains=reader.text(row["contains"]) if "contains" in row else "",
-        expect=_expected(reader, row["expect"]) if "expect" in row else "",
+        contains=reader.text(row["contains"]) if "contains" in row else default.contains,
+        expect=_expected(reader, row["expect"]) if "expect" in row else default.expect,
         ca_file=ca_file,
-        timeout_s=reader.use(row["timeout"], values.duration) if "timeout" in row else None,
-        method=reader.use(row["method"], Method) if "method" in row else None,
-        running_s=_seconds(reader, row, "running", HealthProbe.running_s),
-        settle_s=_seconds(reader, row, "settle", HealthProbe.settle_s),
+        timeout_s=default.timeout_s if timeout is None else reader.use(timeout, values.duration),
+        method=reader.use(row["method"], Method) if "method" in row else default.method,
+        running_s=_seconds(reader, row, "running", default.running_s),
+        settle_s=_seconds(reader, row, "settle", default.settle_s),
     )
 
 

@@ -206,13 +206,15 @@ class Reading:
 
     files: compose files in the order in which they are merged, absolute in an App; () is those
     that compose would find. profiles: of services. name: of the App; "" is the files' own or the
-    folder's. carry: absolute paths of bind mounts that travel with the App.
+    folder's. carry: absolute paths of bind mounts that travel with the App. health: by the keys of
+    x-portkit.health, what the user says in their place of the service that answers for the App.
     """
 
     files: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     name: str = ""
     carry: tuple[str, ...] = ()
+    health: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

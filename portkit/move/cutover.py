@@ -31,6 +31,7 @@ from portkit.move.verified import unverifiable
 from portkit.progress import Observer
 from portkit.report import adapter
 from portkit.source.origin import Origin, origin
+from portkit.source.silent import MESSAGE, REMEDY
 from portkit.volumes import Copy, Folder, Pass, another, verify_origin
 from portkit.wire.json_types import JsonObject
 
@@ -252,13 +253,10 @@ def _require_an_answer(ground: Ground) -> None:
         runs = seen.domain.running
     if runs:  # else its host was restarted since it was fenced
         raise BootError(
-            "the App does not answer at its source, so portkit could not tell on the target "
-            "whether it is up",
+            MESSAGE,
             details=f"{url}: no response as expected",
-            resolution="It was not stopped. If it needs another request, create the container "
-            "again with labels that describe it, such as x-portkit.health.path=/ready, "
-            "x-portkit.health.port, x-portkit.health.scheme=tcp or x-portkit.health.method="
-            "healthcheck. Then roll this Move back, and move the App anew.",
+            resolution="It was not stopped. Roll this Move back, and move the App anew when it "
+            f"answers. {REMEDY}",
         )
 
 

@@ -53,7 +53,7 @@ def source_of(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tupl
     """The App as it is now, and where its images come from."""
     if plan.source is None:
         with Bundle(Path(plan.app_source)) as bundle:
-            yield bundle.app, InBundle(bundle)
+            yield apps.with_health(bundle.app, plan.reading.health), InBundle(bundle)
         return
     if plan.live is not None and plan.live.domain is not None:
         with connect(plan.source, observer) as host:
@@ -63,6 +63,7 @@ def source_of(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tupl
                 moving=plan.live.domain.id,
                 form=plan.forms[0],
                 keeps_running=plan.without_stop,
+                health=plan.reading.health,
             )
             yield machine.app(), machine
         return
@@ -72,6 +73,7 @@ def source_of(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tupl
                 host,
                 plan.app_source,
                 plan.reading.carry,
+                health=plan.reading.health,
                 on_taken=plan.live.on_taken,
                 moving=plan.live.containers,
             )

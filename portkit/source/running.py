@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from portkit.app import compose, environment
+from portkit.app import compose, environment, with_health
 from portkit.clock import Clock
 from portkit.engines import docker_state
 from portkit.engines.docker_source import DockerSource
@@ -37,6 +37,7 @@ from portkit.source.binds import Bind, place
 from portkit.source.hindrances import hindrances
 from portkit.source.host import OnHost
 from portkit.source.images import Images
+from portkit.source.silent import silent
 from portkit.store import Store
 from portkit.text import counted
 from portkit.wire import labels
@@ -107,6 +108,7 @@ class Running(OnHost):
     Without --form it goes as an image, which is what it runs from.
 
     carry: absolute paths of the host that travel with the App although they are bind mounts.
+    health: as `portkit.app.with_health` is told.
     on_taken: what becomes of its volumes where the target has one of that name, by their names; ""
     is for all others. moving: its containers in a Move of it that has begun before: these are read,
     and not what has its name now. Their restart policies may be off by then, and those from before
@@ -121,15 +123,18 @@ class Running(OnHost):
         what: str,
         carry: Sequence[str] = (),
         *,
+        health: Mapping[str, str] | None = None,
         on_taken: Mapping[str, OnTaken] | None = None,
         moving: Sequence[LiveContainer] = (),
     ) -> None:
         super().__init__(host)
         self._what, self._carry = what, tuple(carry)
-        self._on_taken = dict(on_taken or {})
+        self._health, self._on_taken = dict(health or {}), dict(on_taken or {})
         self._ids = tuple(each.id for each in moving)
         self._policies = {each.service: each.restart for each in moving}
         self._seen: Seen | None = None
+        self._app: App | None = None
+        self._silence: tuple[Finding, ...] | None = None
         self._binds: list[Bind] = []
         self._bases: list[Artifact] = []
         self._layers: dict[str, Changed] = {}
@@ -137,7 +142,7 @@ class Running(OnHost):
     def app(self) -> App:
         """The App as it runs there, read again at each call. AppError when there is none."""
         kind, name = _parsed(self._what)
-        self._bases = []
+        self._bases, self._silence = [], None
         with _engine(self.host) as engine:
             again = self._ids
             seen = engine.see_again(kind, name, again) if again else engine.see(kind, name)
@@ -159,7 +164,7 @@ class Running(OnHost):
         ]
         findings = (*app.findings, *told, *placed.findings, *found)
         volumes = chosen(app.volumes, self._on_taken)
-        return replace(
+        app = replace(
             app,
             services=services,
             findings=findings,
@@ -168,6 +173,17 @@ class Running(OnHost):
             seen_up=all(_came_up(each) for each in seen.containers),
             reading=Reading(carry=self._carry),
         )
+        self._app = with_health(app, self._health)
+        return self._app
+
+    def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:
+        """An answer of the App at its source, where it is silent: it is asked as it will be on the
+        target, and once for all targets."""
+        assert self._seen is not None, "the App was read before"
+        assert self._app is not None, "the App was read before"
+        if self._silence is None:
+            self._silence = silent(self.host, self._app.front_service, self._seen.containers)
+        return self._silence
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
         """What its containers have changed in their images, which travels as layers; and that its

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from portkit import boot, runtime
+from portkit.app import with_health
 from portkit.boot import disks, vm_disks
 from portkit.bundle import described
 from portkit.clock import Clock
@@ -58,7 +59,7 @@ class RunningVM:
 
     what: vm:NAME, the name of the App or the id of the VM. moving: the id of the VM where a Move of
     it has begun before, which has fenced it. form: as `require` is told. keeps_running: it is to go
-    on running while it moves.
+    on running while it moves. health: as `portkit.app.with_health` is told.
     """
 
     forms: tuple[Form, ...] = (Form.DISK,)
@@ -71,9 +72,10 @@ class RunningVM:
         moving: str = "",
         form: Form = Form.DISK,
         keeps_running: bool = False,
+        health: Mapping[str, str] | None = None,
     ) -> None:
         self.host, self.name = host, host.name
-        self._keeps_running = keeps_running
+        self._keeps_running, self._health = keeps_running, dict(health or {})
         self._what, self._moving, self._form = what, moving, form
         self._disks: dict[int, str] = {}
         self._seen: LiveDomain | None = None
@@ -99,12 +101,13 @@ class RunningVM:
         app = told.app
         if told.cas:
             app = described.trusting(app, told.cas, runtime.subfolder())
-        return replace(
+        app = replace(
             app,
             running=True,
             seen_up=self._domain.running,
             findings=(*app.findings, *self._findings()),
         )
+        return with_health(app, self._health)
 
     def _identity(self, engine: LibvirtSource) -> str:
         if self._moving:

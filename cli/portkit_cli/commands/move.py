@@ -110,6 +110,7 @@ def move(
       portkit move vm:shop --from web1 --to web2 --live
       portkit move vm:shop --from web1 --to web2 --form image
       portkit move container:db --from web1 --to web2 --dry-run
+      portkit move container:redis --from web1 --to web2 --health scheme=tcp
       portkit move ./shop -f compose.yaml -f production.yaml --profile mail --to web2
       portkit move /media/usb/shop.portkit --to web2
     """

@@ -153,9 +153,14 @@ class _Settings(Part):
     Ports: _Bindings = {}
 
 
+class _Health(Part):
+    Status: Text = ""
+
+
 class _State(Part):
     Status: Text = ""
     ExitCode: int | None = None
+    Health: _Health | None = None
 
 
 class Container(Part):

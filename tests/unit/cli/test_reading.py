@@ -11,7 +11,7 @@ from portkit import app as apps
 from portkit.errors import AppError
 
 CHOICES = ["-f", "a.yaml", "--file", "b.yaml", "--profile", "p", "--profile", "q", "-p", "mine"]
-CHOICES += ["--carry", "data"]
+CHOICES += ["--carry", "data", "--health", "scheme=tcp", "--health", "expect=a=b"]
 VERBS = [["move", "--to", "web2"], ["check", "--on", "web2"], ["pack"], ["measure", "--on", "web2"]]
 # `portkit check --profile` names a kind of host; every verb knows the longer name.
 LONGER = [word.replace("--profile", "--compose-profile") for word in CHOICES]
@@ -33,15 +33,16 @@ def test_they_reach_the_reader(verb: list[str], monkeypatch: pytest.MonkeyPatch)
     assert portkit(*verb, "./shop", *LONGER).exit_code == AppError.exit_code
     assert portkit(*verb, "./shop").exit_code == AppError.exit_code
     choices = {"files": ("a.yaml", "b.yaml"), "profiles": ("p", "q"), "name": "mine"}
-    none = {"files": (), "profiles": (), "name": "", "carry": ()}
-    assert seen == [("./shop", {**choices, "carry": ("data",)}), ("./shop", none)]
+    choices |= {"carry": ("data",), "health": {"scheme": "tcp", "expect": "a=b"}}
+    none = {"files": (), "profiles": (), "name": "", "carry": (), "health": {}}
+    assert seen == [("./shop", choices), ("./shop", none)]
     if verb[0] != "check":
         assert portkit(*verb, "./shop", *CHOICES).exit_code == AppError.exit_code
         assert seen[2] == seen[0]
 
 
 def test_files_and_a_name_are_for_one_app() -> None:
-    for option in (["-f", "a.yaml"], ["-p", "mine"]):
+    for option in (["-f", "a.yaml"], ["-p", "mine"], ["--health", "scheme=tcp"]):
         done = portkit("move", "./shop", "./blog", "--to", "web2", *option)
         assert done.exit_code == 2
         assert "with a single APP" in done.stderr
@@ -52,3 +53,14 @@ def test_a_bundle_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     done = portkit("move", str(tmp_path / "shop.portkit"), "--to", "web2", "--profile", "p")
     assert done.exit_code == 2
     assert "do not apply to a bundle" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["tcp"], "is not KEY=VALUE"), (["path=/a", "path=/b"], "two different values for path")],
+)
+def test_a_health_check_is_said_by_keys(words: list[str], said: str) -> None:
+    options = [each for word in words for each in ("--health", word)]
+    done = portkit("move", "./shop", "--to", "web2", *options)
+    assert done.exit_code == 2
+    assert said in done.stderr

@@ -66,6 +66,7 @@ def test_an_app_that_does_not_answer_at_its_source_is_not_stopped(
     with pytest.raises(BootError) as raised:
         cutover._require_an_answer(ground)
     assert "http://192.0.2.1:8090/" in raised.value.details
+    assert "--health scheme=tcp" in raised.value.resolution
 
 
 def test_where_nobody_is_asked_nothing_is_waited_for() -> None:

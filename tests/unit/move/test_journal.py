@@ -214,7 +214,9 @@ def test_a_fingerprint_is_keyed(journal: Journal, tmp_path: Path) -> None:
 
 
 def test_a_plan_comes_back_as_it_was() -> None:
-    read = Reading(files=("/a/b.yaml",), profiles=("p",), name="n", carry=("/c",))
+    read = Reading(
+        files=("/a/b.yaml",), profiles=("p",), name="n", carry=("/c",), health={"path": "/a"}
+    )
     for made in (
         plan(reading=read),
         plan(forms=(Form.DISK,), keep=None, source=None, blobs=()),

@@ -11,8 +11,8 @@ import pytest
 
 from portkit import boot
 from portkit.errors import AppError, EngineError
-from portkit.model import Form, Instance, Live, LiveContainer, LiveDomain
-from portkit.move.plan import Plan
+from portkit.model import Form, Instance, Live, LiveContainer, LiveDomain, Reading
+from portkit.move.plan import Plan, plan_from
 from portkit.move.read_again import source_of
 from portkit.progress import NullObserver
 from portkit.source import vm
@@ -77,6 +77,25 @@ def test_a_stale_twin_is_not_what_moves(engine: FakeEngine, app: str, several: b
     put(engine, STALE, NOW, several=several)
     assert read(engine, app, NOW) == "b"
     assert read(engine, app, STALE) == "a"
+
+
+def test_the_user_s_health_check_is_not_forgotten(engine: FakeEngine) -> None:
+    put(engine, NOW, several=False)
+
+    @contextmanager
+    def connect(name: str, *_: object) -> Iterator[Any]:
+        yield SimpleNamespace(name=name, docker_socket=lambda: engine.socket)
+
+    row = LiveContainer(NOW, "web", "always", running=True)
+    one = plan(
+        app_source="container:web",
+        forms=(Form.IMAGE,),
+        live=live(containers=(row,), volumes=()),
+        reading=Reading(health={"scheme": "tcp"}),
+    )
+    with source_of(plan_from(one.to_json()), NullObserver(), connect) as (found, _):
+        assert found.front_service.health.scheme == "tcp"
+        assert found.reading == one.reading, "for a Move that is planned anew"
 
 
 @pytest.mark.parametrize("app", ["container:web", "project:web"])
