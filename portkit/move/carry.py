@@ -244,7 +244,8 @@ def _stays_unfinished(
             tell(f"to continue without verifying: portkit commit {move} --unverified")
         else:
             tell(f"to continue: portkit commit {move}")
-        tell(f"to go back and lose that data: portkit rollback {move} --discard-writes")
+        if ground.cargo is not None:  # else it is no longer at its source
+            tell(f"to go back and lose that data: portkit rollback {move} --discard-writes")
         return True
     if steps.state(PRESYNC) is not walk.StepState.DONE:
         return False

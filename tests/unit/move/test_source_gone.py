@@ -110,6 +110,7 @@ def test_data_that_is_gone_was_not_verified(
         assert f"portkit commit {MOVE} --unverified" in caught.value.resolution
         assert there.did == []
         assert there.journal.get(MOVE).state is MoveState.WAITING
+        assert not any("portkit rollback" in each for each in there.heard.messages)
     assert there.commit(unverified=True) is MoveState.DONE
     told = there.journal.record(MOVE).result("verify source")
     assert told["verified"] is (not remembered)
