@@ -227,8 +227,8 @@ class Fence(BaseStep):
                 copy = copy_of(ground, volume, form)
                 if copy.seconds is not None and copy.seconds < _QUICK_S:
                     copy.run()
-        ground.downtime.await_source(ground.halt)
-        _require_an_answer(ground)
+        if _runs(ground):  # else its user has stopped it, or its host was restarted meanwhile
+            _await_an_answer(ground)
         return {"phases": ground.phases()}
 
     def undo(self) -> None:
@@ -238,20 +238,21 @@ class Fence(BaseStep):
             start(self.ground, there)
 
 
-def _require_an_answer(ground: Ground) -> None:
-    """BootError when the App runs at its source and does not answer there: on the target it would
-    not answer either, and be stopped for as long as it takes to find that out."""
-    url = ground.downtime.in_vain
-    if not url:
-        return
+def _runs(ground: Ground) -> bool:
+    """Whether what answers for the App runs at its source."""
     with origin_of(ground) as there:
         seen = there.seen()
+    if seen.domain is not None:
+        return seen.domain.running
     front = ground.loaded.spec.front.service
-    if seen.domain is None:
-        runs = any(each.running for each in seen.containers if each.service == front)
-    else:
-        runs = seen.domain.running
-    if runs:  # else its host was restarted since it was fenced
+    return any(each.running for each in seen.containers if each.service == front)
+
+
+def _await_an_answer(ground: Ground) -> None:
+    """BootError when the App, which runs at its source, does not answer there: on the target it
+    would not answer either, and be stopped for as long as it takes to find that out."""
+    ground.downtime.await_source(ground.halt)
+    if url := ground.downtime.in_vain:
         raise BootError(
             MESSAGE,
             details=f"{url}: no response as expected",

@@ -43,30 +43,38 @@ def test_the_first_answer_is_waited_for(
     assert clock.now == 500, "it was asked for long enough before"
 
 
-@pytest.mark.parametrize("runs", [True, False])
 @pytest.mark.parametrize("answers", [True, False])
 def test_an_app_that_does_not_answer_at_its_source_is_not_stopped(
-    answers: bool, runs: bool, monkeypatch: pytest.MonkeyPatch
+    answers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prober: Any = SimpleNamespace(answered=lambda side: answers)
+    clock = Clock(monkeypatch)
+    prober: Any = SimpleNamespace(began=100.0, answered=lambda side: answers)
     asked = Downtime(prober)
     asked._url = "http://192.0.2.1:8090/"
+    ground: Any = SimpleNamespace(downtime=asked, halt=clock)
+    if answers:
+        cutover._await_an_answer(ground)
+        return
+    with pytest.raises(BootError) as raised:
+        cutover._await_an_answer(ground)
+    assert "http://192.0.2.1:8090/" in raised.value.details
+    assert "--health scheme=tcp" in raised.value.resolution
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_one_that_was_stopped_meanwhile_is_not_waited_for(
+    runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = (
         SimpleNamespace(service="web", running=runs),
         SimpleNamespace(service="b", running=True),
     )
     live = SimpleNamespace(domain=None, containers=rows)
     spec = SimpleNamespace(front=SimpleNamespace(service="web"))
-    ground: Any = SimpleNamespace(downtime=asked, loaded=SimpleNamespace(spec=spec))
+    ground: Any = SimpleNamespace(loaded=SimpleNamespace(spec=spec))
     there = nullcontext(SimpleNamespace(seen=lambda: live))
     monkeypatch.setattr(cutover, "origin_of", lambda ground: there)
-    if answers or not runs:  # where it does not run, its host was restarted after the fence
-        cutover._require_an_answer(ground)
-        return
-    with pytest.raises(BootError) as raised:
-        cutover._require_an_answer(ground)
-    assert "http://192.0.2.1:8090/" in raised.value.details
-    assert "--health scheme=tcp" in raised.value.resolution
+    assert cutover._runs(ground) is runs
 
 
 def test_where_nobody_is_asked_nothing_is_waited_for() -> None:

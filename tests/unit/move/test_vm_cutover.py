@@ -38,7 +38,7 @@ class Lot:
         volumes = (LiveVolume(0, "the VM's own disks", "/i/old/disks"),)
         if form is Form.IMAGE:
             volumes = (LiveVolume(0, "data", "/i/old/pkv0.raw", image=True),)
-        live = live or Live((), volumes, domain=domain)
+        self.live = live = live or Live((), volumes, domain=domain)
         self.plan = plan(forms=(form,), keep=form, live=live, holds={})
         runner = SimpleNamespace(
             life=lambda move: Life("running" if self.alive else "created"),
@@ -78,6 +78,9 @@ class Lot:
     def call(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
         self.did.append((verb, args))
         return {"folders": ["/i/new/data/disks"]}
+
+    def seen(self) -> Any:
+        return self.live
 
     def __getattr__(self, name: str) -> Any:
         return lambda: self.did.append(name) or ()
