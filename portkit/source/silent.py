@@ -25,10 +25,11 @@ MESSAGE = (
     "the App does not answer at its source, so portkit could not tell on the target "
     "whether it is up"
 )
-OTHERWISE = "If it needs another request, describe it with --health, such as --health path=/ready."
+_OTHERWISE = "If it needs another request, describe it with --health, such as --health path=/ready."
+_LATER = "If it is still starting, try again when it answers."
 _TCP = "If it does not speak HTTP, add --health scheme=tcp."
 # Where it is not known what would help.
-REMEDY = f"{_TCP} {OTHERWISE}"
+REMEDY = f"{_TCP} {_OTHERWISE}"
 
 
 def silent(host: Host, front: Service, containers: Sequence[Container]) -> tuple[Finding, ...]:
@@ -50,7 +51,7 @@ def silent(host: Host, front: Service, containers: Sequence[Container]) -> tuple
     if not why:
         return ()
     healthy = one.State.Health is not None and one.State.Health.Status == "healthy"
-    remedy = " ".join((*_ways_out(front.health, place, healthy=healthy), OTHERWISE))
+    remedy = " ".join((*_ways_out(front.health, place, healthy=healthy), _OTHERWISE, _LATER))
     return (Finding("source-silent", Severity.ERROR, MESSAGE, (why,), remedy, (front.name,)),)
 
 
