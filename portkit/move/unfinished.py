@@ -140,8 +140,7 @@ def resume(
             journal.file.reserve()
             journal.settle(identity, MoveState.RUNNING)
             walk_forward(ground, journal, steps)
-        reports = form_reports(plan, steps, packed, cargo)
-        report = report_of(packed, (), reports, plan, steps)
+        report = report_of(packed, (), form_reports(plan, steps, packed, cargo), plan, steps)
     return Ended(identity, journal.get(identity).state, report)
 
 

@@ -118,7 +118,6 @@ def move(
     # This refuses a malformed name. The connection is made below, after the one to the source.
     there = connect(target, told)
     begun = sources.begun(names, reading, source, pull, told, running=running)
-    # The Moves that succeeded are printed even when a later one failed.
     printed = _printed(output, several=len(names) > 1)
     with printed as reports, begun as (loaded, origin), there as host:
         _limit(host, limit, running)
