@@ -201,6 +201,11 @@ class Journal:
             rows = database.execute(query, (app, target, _content(image, limit))).fetchall()
             return {Form(row["form"]): _prediction(json.loads(row["predicted"])) for row in rows}
 
+    def goes_on(self, identity: str) -> None:
+        """Record that a Move runs again; SpaceError as of `add`."""
+        self.file.reserve()
+        self.settle(identity, MoveState.RUNNING)
+
     def settle(self, identity: str, state: MoveState, error: str = "") -> None:
         """Record how a Move stands or has ended; `error` in one line, without secrets."""
         ended = None if state in OPEN else time.time()

@@ -79,8 +79,7 @@ def end_without(
             skip_quiesce=given.skip_quiesce,
             unverified=given.unverified,
         )
-        journal.file.reserve()
-        journal.settle(plan.move, MoveState.RUNNING)
+        journal.goes_on(plan.move)
         walk_forward(ground, journal, steps)
     return journal.get(plan.move).state
 

@@ -137,8 +137,7 @@ def resume(
                 skip_quiesce=skip_quiesce,
                 unverified=unverified,
             )
-            journal.file.reserve()
-            journal.settle(identity, MoveState.RUNNING)
+            journal.goes_on(identity)
             walk_forward(ground, journal, steps)
         report = report_of(packed, (), form_reports(plan, steps, packed, cargo), plan, steps)
     return Ended(identity, journal.get(identity).state, report)

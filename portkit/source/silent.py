@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from portkit import measure
 from portkit import watch as watching
 from portkit.errors import AppError, BootError
-from portkit.health import choose
+from portkit.health import choose, runs_check
 from portkit.host import Host
-from portkit.model import Finding, Form, HealthProbe, Service, Severity
+from portkit.model import Finding, Form, Healthcheck, HealthProbe, Service, Severity
 from portkit.watch import Place
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
@@ -39,7 +39,7 @@ def silent(host: Host, front: Service, containers: Sequence[Container]) -> tuple
     if one is None or one.State.Status != "running":
         return ()
     check = one.Config.Healthcheck
-    checks_itself = check is not None and check.Test[:1] not in ([], ["NONE"])
+    checks_itself = check is not None and runs_check(Healthcheck(tuple(check.Test)))
     try:
         way = choose(front.ports, front.health, Form.IMAGE, checks_itself=checks_itself)
     except AppError:  # the rule `health` says it
