@@ -190,7 +190,9 @@ def test_two_apps_over_one_connection(lab: Lab, store: Path) -> None:
     assert ours(lab, "beta") == before
 
 
-REFUSED = "    sysctls: {net.ipv4.ip_default_ttl: many}\n"
+NO_NUMBER = "    sysctls: {net.ipv4.ip_default_ttl: many}\n"
+# A list, whose entries no rule reads.
+REFUSED = "    sysctls: {net.ipv4.ip_local_reserved_ports: '70000'}\n"
 SOON = "    x-portkit: {health: {timeout: 15s}}\n"
 
 
@@ -210,6 +212,7 @@ SOON = "    x-portkit: {health: {timeout: 15s}}\n"
         ),
         ("both", f"    command: [/no/such]\n{PUBLISHED}", 9, ["/no/such", "not in the image"]),
         ("both", f"{SLEEP}{PUBLISHED}    working_dir: /etc/passwd\n", 9, ["/etc/passwd"]),
+        ("both", SLEEP + PUBLISHED + NO_NUMBER, 9, ["'many' is not a number"]),
         # Nobody sees it before the engine does, or the guest.
         ("image", SLEEP + PUBLISHED + REFUSED, 5, ["invalid argument"]),
         pytest.param(
