@@ -58,7 +58,6 @@ class _Images(_Answer):
 class _Changes(_Answer):
     exact: bool
     size: _Bytes
-    added: _Bytes
     changed: _Bytes
     deleted: _Bytes
     missing: Annotated[list[_Word], FailFast()]

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from portkit.errors import AppError, SpaceError, VerifyError
 from portkit.host import Host
@@ -74,10 +74,10 @@ def changed(
     layer, told = _receive(host, container, store, mounts, observer)
     missing = tuple(dict.fromkeys(map(printable, (*told["missing"], *told["odd"]))))
     nothing = Changed(artifact, missing=missing, untold=told["untold"], exact=told["exact"])
-    if layer is None or _is_as_before(artifact, layer, store):
+    if layer is None or _is_as_before(artifact, layer, mounts, store):
         return nothing
     made = with_layer(artifact, layer, f"changes of container {name}", store)
-    paths = told["added"] + told["changed"] + told["deleted"]
+    paths = told["changed"] + told["deleted"]
     observer.message(f"{name} has changed {paths} files of its image ({layer.size} bytes)")
     return replace(nothing, artifact=made, digest=layer.digest, size_bytes=layer.size, paths=paths)
 
@@ -116,8 +116,9 @@ def _room(store: Store) -> int:
     return shutil.disk_usage(store.root).free
 
 
-def _is_as_before(artifact: Artifact, layer: Blob, store: Store) -> bool:
-    """Whether all that it has are folders of the image, unchanged but for their time.
+def _is_as_before(artifact: Artifact, layer: Blob, mounts: Sequence[str], store: Store) -> bool:
+    """Whether all that it has are folders of the image, unchanged but for their time, and folders
+    as an engine makes them on the way to a mount.
 
     An engine that makes places for mounts changes the time of the folders around them, and lists
     these; they are not told from folders that somebody has changed before they are compared.
@@ -139,27 +140,38 @@ def _is_as_before(artifact: Artifact, layer: Blob, store: Store) -> bool:
             details=str(error),
             resolution="Try again. If the error persists, check which program answers on the host.",
         ) from None
-    return not others and _are_in(folders, [store.content(each) for each in artifact.diff_ids])
-
-
-def _are_in(folders: dict[str, Member], layers: Sequence[Path]) -> bool:
-    with flattened(layers) as tree:
-        return all(_is_in(tree, path.split("/"), member) for path, member in folders.items())
-
-
-def _is_in(tree: Tree, steps: Sequence[str], member: Member) -> bool:
-    node: Node | None = tree.root
-    for step in steps:
-        node = None if node is None else node.children.get(step)
-    before = tree.member(node) if node is not None and node.folder else None
-    if before is None:
+    if others:
         return False
-    return (before.mode, before.uid, before.gid, dict(before.xattrs)) == (
-        member.mode,
-        member.uid,
-        member.gid,
-        dict(member.xattrs),
-    )
+    on_the_way = {
+        str(folder).strip("/") for each in mounts for folder in PurePosixPath(each).parents
+    }
+    with flattened([store.content(each) for each in artifact.diff_ids]) as tree:
+        return all(
+            _is_in(tree, path, member)
+            or (path in on_the_way and _is_an_engines(tree, path, member))
+            for path, member in folders.items()
+        )
+
+
+def _is_in(tree: Tree, path: str, member: Member) -> bool:
+    node = _found(tree, path)
+    before = tree.member(node) if node is not None and node.folder else None
+    return before is not None and _beside_time(before) == _beside_time(member)
+
+
+def _is_an_engines(tree: Tree, path: str, member: Member) -> bool:
+    return _found(tree, path) is None and _beside_time(member) == (0o755, 0, 0, {})
+
+
+def _found(tree: Tree, path: str) -> Node | None:
+    node: Node | None = tree.root
+    for step in path.split("/"):
+        node = None if node is None else node.children.get(step)
+    return node
+
+
+def _beside_time(member: Member) -> tuple[int, int, int, dict[str, str]]:
+    return member.mode, member.uid, member.gid, dict(member.xattrs)
 
 
 def with_layer(artifact: Artifact, layer: Blob, what: str, store: Store) -> Artifact:

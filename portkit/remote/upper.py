@@ -2,8 +2,8 @@
 
 An engine's own list is not enough: it compares size and time alone, and its export has of all
 attributes only capabilities, and whole seconds (moby, pkg/archive/changes_unix.go, archive.go). The
-names in this folder are those of every file that was written to. Its folders may stand for others
-(redirect_dir) and hide some, so that what is in it is still for the engine to say.
+names in this folder are those of every file that was written to. Where its folders stand for others
+(redirect_dir) or hide what the image has, what is in it is still for the engine to say.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from portkit.wire.json_types import JsonObject
 _KEPT = ("user.", "system.posix_acl_access", "system.posix_acl_default", "security.capability")
 # By which a folder stands for another one, or hides what the image has in it. Source: the kernel's
 # Documentation/filesystems/overlayfs.rst.
-_OTHER = ("trusted.overlay.redirect", "trusted.overlay.opaque")
+_OTHER = tuple(
+    "%s.overlay.%s" % (space, what)
+    for space in ("trusted", "user")  # "user" with the mount option userxattr
+    for what in ("redirect", "opaque")
+)
 _MOST = 1_000_000  # names
 _MOUNTS_LIMIT = 4 << 20
 
@@ -31,13 +35,32 @@ class Upper:
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def names(self) -> Optional[List[str]]:
-        """What is at the top of it, whiteouts included; None where it cannot be read."""
+    def listed(self) -> Optional[Dict[str, bool]]:
+        """The path of all that is in it -> whether the container has deleted that; bytes that are
+        no UTF-8 as lone surrogates. None where only the engine can tell what is in it: where a
+        folder stands for another one or hides what the image has, where a file has several names,
+        and where something cannot be read."""
+        found: Dict[str, bool] = {}
+        pending = [""]
         try:
-            with self._seen("") as place, beneath.listing(place) as here:
-                return sorted(os.listdir(here))
-        except OSError:  # it has just gone
+            while pending:
+                path = pending.pop()
+                if len(found) > _MOST:
+                    return None
+                with self._seen(path) as place, beneath.listing(place) as here:
+                    if any(name in _OTHER for name in os.listxattr(here)):
+                        return None
+                    for entry in os.scandir(here):
+                        below = path + "/" + entry.name if path else entry.name
+                        row = entry.stat(follow_symlinks=False)
+                        found[below] = _is_whiteout(row)
+                        if stat.S_ISDIR(row.st_mode):
+                            pending.append(below)
+                        elif row.st_nlink != 1:
+                            return None
+        except OSError:  # it has just gone, or is damaged
             return None
+        return found
 
     def written(self) -> Iterator[str]:
         """The path of each file that was written to or made, and of each folder with attributes of
@@ -67,18 +90,6 @@ class Upper:
         except OSError:  # it is not here, or has just gone
             return {}
 
-    def is_plain(self, path: str) -> bool:
-        """Whether there is a file of one name here, or a folder that stands for no other one."""
-        try:
-            with self._seen(path) as place:
-                row = os.stat(place)
-                if not stat.S_ISDIR(row.st_mode):
-                    whiteout = stat.S_ISCHR(row.st_mode) and row.st_rdev == 0
-                    return row.st_nlink == 1 and not whiteout
-                return not any(name in _OTHER for name in os.listxattr(place))
-        except OSError:  # it is not here
-            return False
-
     def time_ns(self, path: str) -> Optional[int]:
         """When it was changed last; None where it is not here."""
         try:
@@ -94,7 +105,7 @@ class Upper:
             with self._seen(path) as place, beneath.listing(place) as here:
                 for entry in os.scandir(here):
                     row = entry.stat(follow_symlinks=False)
-                    if not stat.S_ISCHR(row.st_mode) or row.st_rdev != 0:
+                    if not _is_whiteout(row):
                         found.append((entry.name, stat.S_ISDIR(row.st_mode)))
         except OSError:  # it has just gone
             return []
@@ -111,6 +122,10 @@ class Upper:
             yield "/proc/self/fd/%d" % here
         finally:
             os.close(here)
+
+
+def _is_whiteout(row: os.stat_result) -> bool:
+    return stat.S_ISCHR(row.st_mode) and row.st_rdev == 0
 
 
 def find(row: JsonObject) -> Optional[Upper]:

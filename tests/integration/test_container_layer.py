@@ -19,7 +19,14 @@ MOUNTS = ("/srv/app/data", "/srv/scratch", "/etc/below/vol")
 _MOUNTED = "--init -v /srv/app/data -v layer-test:/etc/below/vol --tmpfs /srv/scratch"
 RUN = f"docker run -d {_MOUNTED} --name {NAME} -e PASSWORD=of-the-container {BASE} sleep 10000"
 GONE = f"docker rm -f -v {NAME}; docker volume rm -f layer-test"
-# In the container. Every line is one way in which a tree can change.
+# In the container. All of this overlayfs keeps as it is, and the engine is not asked to compare.
+FEW = """
+set -e
+mkdir -p /run/app/deep; echo 1 > /run/app/deep/pid; echo more >> /etc/profile; rm /etc/motd
+chmod 600 /etc/networks; ln -s nowhere /run/link; rmdir /media; chown 7:8 /mnt
+mkdir /srv/app/beside; chmod 750 /srv/app
+"""
+# Every line is one way in which a tree can change.
 CHANGE = r"""
 set -e
 echo new > /etc/new; echo more >> /etc/passwd; chmod 600 /etc/group; chown 7:8 /etc/shells
@@ -112,20 +119,8 @@ def taken(host_name: str, container: str, store: Store) -> Changed:
         return changed(host, container, base, store, name=NAME, mounts=MOUNTS)
 
 
-def test_the_same_tree_elsewhere(lab: Lab, source: str, store: Store) -> None:
-    container = on(lab, source, f"docker inspect -f '{{{{.Id}}}}' {NAME}").strip()
-    untouched = taken(source, container, store)
-    assert (untouched.digest, untouched.paths) == ("", 0), "places of mounts are no changes"
-
-    inside(lab, source, f"exec {NAME}", CHANGE)
-    beside(lab, source, ATTRIBUTES)
-    found = taken(source, container, store)
-    assert (found.missing, found.exact) == ((), True)
-    assert taken(source, container, store).digest == found.digest, "the same bytes once more"
-    data = store.content(found.digest).read_bytes()
-    assert b"not-in-the-layer" not in data
-    assert b"of-the-container" not in data + store.content(found.artifact.digest).read_bytes()
-
+def assert_the_same_on_beta(lab: Lab, source: str, found: Changed, store: Store) -> str:
+    """Return the tree as the container sees it."""
     held = transfer.held_name(found.artifact.digest, MOVE)
     with connect("lab:beta") as target:
         transfer.send(found.artifact, store, target, move=MOVE)
@@ -137,6 +132,28 @@ def test_the_same_tree_elsewhere(lab: Lab, source: str, store: Store) -> None:
             target.remote.call("image.remove", {"reference": held})
     here = inside(lab, source, f"exec {NAME}", TREE) + beside(lab, source, SEEN)
     assert there.splitlines() == here.splitlines()
+    return here
+
+
+def test_the_same_tree_elsewhere(lab: Lab, source: str, store: Store) -> None:
+    container = on(lab, source, f"docker inspect -f '{{{{.Id}}}}' {NAME}").strip()
+    untouched = taken(source, container, store)
+    assert (untouched.digest, untouched.paths) == ("", 0), "places of mounts are no changes"
+
+    inside(lab, source, f"exec {NAME}", FEW)
+    found = taken(source, container, store)
+    assert found.exact
+    assert "./run/app/deep/pid 644 " in assert_the_same_on_beta(lab, source, found, store)
+
+    inside(lab, source, f"exec {NAME}", CHANGE)
+    beside(lab, source, ATTRIBUTES)
+    found = taken(source, container, store)
+    assert (found.missing, found.exact) == ((), True)
+    assert taken(source, container, store).digest == found.digest, "the same bytes once more"
+    data = store.content(found.digest).read_bytes()
+    assert b"not-in-the-layer" not in data
+    assert b"of-the-container" not in data + store.content(found.artifact.digest).read_bytes()
+    here = assert_the_same_on_beta(lab, source, found, store)
     assert " 6755 0 0 f 1 " in here
     assert "/aaa 755 0 0 f 2 " in here
     assert "'./usr/games' system.posix_acl_default 02" in here

@@ -17,7 +17,7 @@ def test_looking_changes_no_atime(tmp_path: Path) -> None:
         # Older than the mtime: mount(8), relatime changes each such atime.
         os.utime(each, ns=(1, each.stat().st_mtime_ns))
     upper = Upper(str(tmp_path))
-    assert upper.names() == ["etc"]
+    assert upper.listed() == {"etc": False, "etc/file": False}
     assert list(upper.written()) == ["etc/file"]
     assert used(str(tmp_path)) > 0
     descriptor = beneath.open_file(str(tmp_path), "etc/file")
