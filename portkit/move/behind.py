@@ -86,6 +86,8 @@ def left_behind(
             steps.note(_FORGET, StepState.DOING, {_KNOWN: [asdict(each) for each in known]})
             stay = there.delete(back, known)
             forward.end(identity, host)
+            # It is still there where the Move ended without this host.
+            host.remote.call("move.end", {"id": identity, "app": plan.app})
             if may_be:
                 _set_aside(plan, connect, observer or NullObserver(), drop=True)
                 steps.note(VOLUMES, StepState.DONE, {_DROPPED: True})

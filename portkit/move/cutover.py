@@ -97,11 +97,13 @@ class VerifySource(FormStep):
 
     def do(self) -> JsonObject:
         ground = self.ground
-        require_stopped(ground)
+        if ground.gone is None:
+            require_stopped(ground)
         up_after_restart(ground, self.form)
         sent = ground.results.result(LAST_SYNC)["volumes"]
         # What was hashed as a whole after the stop is verified already.
-        if ground.unverified and any(row["passes"][0]["remembered"] for row in sent):
+        lacks = ground.unverified and any(row["passes"][0]["remembered"] for row in sent)
+        if ground.gone is not None or lacks:
             ground.clock.observer.message("the source was not verified, as the user requested")
             return {"verified": False}
         with ground.clock.phase("verify source"):
@@ -362,8 +364,9 @@ def up_after_restart(ground: Ground, form: Form) -> None:
 def start_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
     """Start what has ended on the target. ConflictError when somebody has started the App at its
     source since."""
-    with origin_of(ground) as there:
-        there.require_stopped()
+    if ground.gone is None:
+        with origin_of(ground) as there:
+            there.require_stopped()
     require_unused(ground, starts_again=True)
     require_known(ground)
     ground.clock.observer.message(

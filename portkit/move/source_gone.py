@@ -1,20 +1,23 @@
-"""The end of a Move whose App runs on the target and was removed at its source before the commit.
+"""The end of a Move whose App runs on the target, and whose source was removed or cannot be reached
+before the commit.
 
 What is left to do is on the target. Of the source, its data is verified where it is still there.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from portkit.clock import Clock
-from portkit.errors import ConflictError
+from portkit.errors import ConflictError, HostError, PortkitError, TransferError
 from portkit.move.by_marker import Connect
 from portkit.move.carry import walk_forward
 from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState, Steps
 from portkit.move.plan import Plan
 from portkit.move.read_again import source_host
+from portkit.move.verified import or_without_source
 from portkit.move.walk import StepState
 from portkit.progress import Observer
 from portkit.source.origin import origin
@@ -31,18 +34,33 @@ class Given:
 
 @dataclass(frozen=True)
 class Lost:
-    """What of the App is no longer at its source, and what runs there in its place; in words."""
+    """What of the App is no longer at its source, and what runs there in its place; in words. gone:
+    why nothing there can be reached."""
 
-    things: tuple[str, ...]
-    instead: tuple[str, ...]
+    things: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
+    gone: PortkitError | None = None
 
 
-def lost_at_source(plan: Plan, steps: Steps, observer: Observer, connect: Connect) -> Lost | None:
+def lost_at_source(
+    plan: Plan, steps: Steps, observer: Observer, connect: Connect, *, unverified: bool
+) -> Lost | None:
     """What is lost of an App that has been started on the target; None where nothing is, and before
-    that: a Move that has yet to start it needs all of it."""
+    that: a Move that has yet to start it needs all of it.
+
+    A source that cannot be reached is lost only to a user who has said that the target keeps the
+    App whatever is there (unverified); else HostError or TransferError. The App was stopped and
+    fenced there before it was started on the target.
+    """
     if plan.live is None or steps.state(f"boot {plan.forms[0]}") is not StepState.DONE:
         return None
-    with source_host(plan, observer, connect) as host:
+    with ExitStack() as opened:
+        try:
+            host = opened.enter_context(source_host(plan, observer, connect))
+        except (HostError, TransferError) as error:
+            if unverified:
+                return Lost(gone=error)
+            raise or_without_source(plan, error) from None
         assert host is not None, "a running App is on a host"
         with origin(host, plan.live) as there:
             things = there.lost()
@@ -56,14 +74,13 @@ def end_without(
     its source, unless the user keeps the target whatever is there (given.unverified)."""
     if lost.instead and not given.unverified:
         raise _in_its_place(plan, lost)
-    with (
-        journal.held(plan.move),
-        connect(plan.target, observer) as target,
-        source_host(plan, observer, connect) as source,
-    ):
+    with journal.held(plan.move), connect(plan.target, observer) as target, ExitStack() as opened:
+        source = None
+        if lost.gone is None:
+            source = opened.enter_context(source_host(plan, observer, connect))
         observer.message(
-            f"no longer on {plan.source}: {', '.join(lost.things)}; the Move is completed on "
-            f"{plan.target} without it, and cannot be rolled back any more"
+            f"{_what(plan, lost)}; the Move is completed on {plan.target} without it"
+            + ("" if lost.gone else ", and cannot be rolled back any more")
         )
         for each in lost.instead:
             observer.message(f"on {plan.source} {each} runs in its place; it is left running")
@@ -78,10 +95,17 @@ def end_without(
             skip_hooks=given.skip_hooks,
             skip_quiesce=given.skip_quiesce,
             unverified=given.unverified,
+            gone=lost.gone,
         )
         journal.goes_on(plan.move)
         walk_forward(ground, journal, steps)
     return journal.get(plan.move).state
+
+
+def _what(plan: Plan, lost: Lost) -> str:
+    if lost.gone is not None:
+        return f"{plan.source} cannot be reached ({lost.gone.brief})"
+    return f"no longer on {plan.source}: {', '.join(lost.things)}"
 
 
 def _in_its_place(plan: Plan, lost: Lost) -> ConflictError:

@@ -28,6 +28,7 @@ from portkit.move.quiesce import Quiesce, Unquiesce
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import TakeVolumes, require_unused
 from portkit.move.up import up_again, up_since, watch_over
+from portkit.move.verified import or_without_source
 from portkit.move.walk import Step
 from portkit.watch import no_room
 from portkit.wire.json_types import JsonObject
@@ -227,9 +228,16 @@ class Release(BaseStep):
     """The Move is over: its lock and its markers go."""
 
     def do(self) -> JsonObject:
-        if self.ground.gone is not None:  # its marker can be removed when it is there again
-            raise self.ground.gone
-        release(self.ground)
+        ground, plan = self.ground, self.ground.plan
+        # Its marker can be removed when it is there again.
+        if ground.gone is not None and plan.live is not None and not ground.unverified:
+            raise or_without_source(plan, ground.gone)
+        release(ground)
+        if ground.gone is not None:
+            ground.clock.observer.message(
+                f"the marker of this Move, and what stayed of the App, is still on {plan.source}; "
+                f"when that can be reached again: portkit forget {plan.move} --delete"
+            )
         return {}
 
 

@@ -99,17 +99,19 @@ def resume(
     runs on the target may have been removed at its source, and then there is no Report. If the
     Move fails now, it is rolled back like any other. skip_hooks: do not run the remaining commands
     that were given for after the commit; without it, HookError if one of them fails. unverified:
-    the target keeps a running App even if its source is not, or no longer, what was sent.
+    the target keeps a running App even if its source is not, or no longer, what was sent, or cannot
+    be reached.
     skip_quiesce: do not run the remaining commands of x-portkit.quiesce.
     """
     journal, observer = journal or Journal(), observer or NullObserver()
     store = store or Store(default_root())
     entry = _open_entry(journal, identity)
     plan = plan_from(entry.plan)
-    if is_kept(plan, journal.record(identity)):
-        return _released(plan, journal, observer, connect, skip_hooks=skip_hooks)
-    if lost := lost_at_source(plan, journal.record(identity), observer, connect):
-        given = Given(skip_hooks, skip_quiesce, unverified)
+    given = Given(skip_hooks, skip_quiesce, unverified)
+    steps = journal.record(identity)
+    if is_kept(plan, steps):
+        return _released(plan, given, journal, observer, connect)
+    if lost := lost_at_source(plan, steps, observer, connect, unverified=unverified):
         return Ended(identity, end_without(plan, lost, given, journal, observer, connect))
     image = image_of(plan, store)
     with (
@@ -122,7 +124,6 @@ def resume(
         packed = packed_of(plan, app, source, target, image, observer)
         if fingerprint(journal, packed.spec) != plan.fingerprint:
             raise changed(plan, "its settings, or the values of variables in them")
-        steps = journal.record(identity)
         with packed.turn.taken() as clock:
             cargo = cargo_of(packed, store, source)
             ground = Ground(
@@ -144,7 +145,7 @@ def resume(
 
 
 def _released(
-    plan: Plan, journal: Journal, observer: Observer, connect: Connect, *, skip_hooks: bool
+    plan: Plan, given: Given, journal: Journal, observer: Observer, connect: Connect
 ) -> Ended:
     """The end of a Move whose App the target has kept already. Of the source it needs no more than
     to remove its marker, so a source that is gone keeps nobody from being told."""
@@ -166,7 +167,8 @@ def _released(
             source,
             Clock(observer),
             from_start=False,
-            skip_hooks=skip_hooks,
+            skip_hooks=given.skip_hooks,
+            unverified=given.unverified,
             gone=gone,
         )
         walk_forward(ground, journal, steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from portkit.errors import HostError
+from portkit.errors import HostError, PortkitError
 from portkit.model import Finding, LiveVolume, Severity
 from portkit.move.ground import Results
 from portkit.move.plan import VERIFY_SOURCE, Plan
@@ -40,3 +40,12 @@ def unverifiable(plan: Plan, volume: LiveVolume, why: HostError) -> HostError:
         resolution="If it was removed there, nobody can verify it any more. To keep the App on "
         f"{plan.target} without that: portkit commit {plan.move} --unverified",
     )
+
+
+def or_without_source(plan: Plan, gone: PortkitError) -> PortkitError:
+    """gone, why the source cannot be reached, with the way out for one that never will be again."""
+    gone.resolution = (
+        f"{gone.resolution}\nIf {plan.source} is lost for good, keep the App on {plan.target} "
+        f"without it: portkit commit {plan.move} --unverified"
+    ).strip()
+    return gone

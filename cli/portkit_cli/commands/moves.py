@@ -174,7 +174,8 @@ def cutover(identity: str, progress: str) -> None:
 @click.option(
     "--unverified",
     is_flag=True,
-    help="Commit even if the data at the source differs from what was sent, or was not compared.",
+    help="Commit even if the data at the source differs from what was sent or was not compared, "
+    "and even if the source cannot be reached.",
 )
 @progress
 def commit(identity: str, unverified: bool, progress: str) -> None:

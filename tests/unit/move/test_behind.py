@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
@@ -28,9 +28,21 @@ BEHIND = (Behind("network", "n1", "shop_default"),)
 ASIDE = (SetAside(FIRST, "data", PLACE, 4096),)
 
 
+class Remote:
+    """Of each host. asked: of it, by its name."""
+
+    asked: ClassVar[list[tuple[str, str, object]]] = []
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def call(self, verb: str, args: object) -> None:
+        self.asked.append((self._name, verb, args))
+
+
 @contextmanager
 def connect(name: str, *_: object) -> Iterator[Any]:
-    yield SimpleNamespace(name=name, endpoint=name)
+    yield SimpleNamespace(name=name, endpoint=name, remote=Remote(name))
 
 
 def moved(
@@ -107,6 +119,8 @@ def test_a_volume_that_stays_does_not_keep_the_move_for_ever(
         behind.left_behind(FIRST, delete=True, journal=journal, connect=connect)
     assert f"portkit forget {FIRST} --keep" in caught.value.resolution
     assert did == [("deleted", {}), "forward", ("dropped", "new")]
+    # A Move that ended without its source has left its marker there.
+    assert Remote.asked[-1] == ("old", "move.end", {"id": FIRST, "app": "shop"})
 
 
 def test_what_is_the_app_s_again_does_not_refuse_to_forget(

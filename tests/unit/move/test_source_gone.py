@@ -31,6 +31,7 @@ class Hosts:
     lost: tuple[str, ...] = (LOST,)
     instead: tuple[str, ...] = ()
     volume: HostError | None = None  # what the source says of the volume
+    unreachable: HostError | None = None  # what ssh says of the source
     running: bool = True
     did: list[Any] = field(default_factory=list)
     heard: Heard = field(default_factory=Heard)
@@ -77,6 +78,8 @@ class Hosts:
     def commit(self, *, unverified: bool = False) -> MoveState:
         @contextmanager
         def connect(name: str, _: Any) -> Iterator[Any]:
+            if name == "old" and self.unreachable is not None:
+                raise self.unreachable
             yield SimpleNamespace(endpoint=name, name=name, remote=SimpleNamespace(lost=False))
 
         ended = unfinished.go_on(
@@ -124,6 +127,34 @@ def test_what_runs_in_its_place_is_not_overlooked(monkeypatch: pytest.MonkeyPatc
     assert there.did == []
     assert there.commit(unverified=True) is MoveState.DONE
     assert any("bbbbbbbbbbbb" in each for each in there.heard.messages)
+
+
+@pytest.mark.parametrize("last", ["boot image", "commit"])
+def test_a_source_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, last: str) -> None:
+    """The App was fenced there, so it does not start by itself when its host is back."""
+    there = Hosts(
+        monkeypatch, unreachable=HostError("old cannot be reached", resolution="Start it.")
+    )
+    names = PLAN.steps()
+    for name in names[: names.index(last) + 1]:
+        there.journal.record(MOVE).note(name, StepState.DONE, {})
+    last_pass = {"passes": [{"remembered": 1, "digest": "d"}]}
+    there.journal.record(MOVE).note("last sync", StepState.DONE, {"volumes": [last_pass]})
+    with pytest.raises(HostError, match="old cannot be reached") as caught:
+        there.commit()
+    assert "Start it." in caught.value.resolution
+    assert f"portkit commit {MOVE} --unverified" in caught.value.resolution
+    assert there.did == []
+    assert there.journal.get(MOVE).state is MoveState.WAITING
+
+    assert there.commit(unverified=True) is MoveState.DONE
+    assert there.did == [
+        *([] if last == "commit" else [(MOVE, {"web": "always"}, None)]),
+        "released",
+    ]
+    assert any(f"portkit forget {MOVE} --delete" in each for each in there.heard.messages)
+    told = there.journal.record(MOVE).result("verify source")
+    assert told.get("verified", False) is False
 
 
 def test_one_that_has_ended_on_the_target_is_started_by_the_user(
