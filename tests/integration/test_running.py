@@ -1,6 +1,7 @@
 """Apps that run change their host with their data, between real hosts, and come back."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +10,7 @@ import jsonschema
 import pytest
 
 from bench.decoys import beside
+from portkit import lab as lab_room
 from portkit import process
 from portkit.lab import Lab
 from tests.integration import clients
@@ -184,6 +186,39 @@ def test_it_waits_until_it_is_told(lab: Lab, store: Path, counted: str) -> None:
     on(lab, "beta", "docker volume rm counted-data")
     portkit("forget", identity, "--delete", store=store)
     assert counted not in on(lab, "alpha", "docker ps -a --format '{{.Names}}'").split()
+
+
+def test_a_source_that_is_lost_before_the_commit(lab: Lab, store: Path, counted: str) -> None:
+    """The user decides that the target keeps the App without it; and it comes back after all."""
+    words = [PORTKIT, "move", f"container:{counted}", "--from", "lab:alpha", "--to", "lab:beta"]
+    with process.popen([*words, "--confirm"], env=told(store)) as moving:
+        assert moving.stderr is not None
+        said = b""
+        while b"to keep it there: portkit commit" not in said:
+            said = moving.stderr.readline()
+            assert said, "it ended"
+        moving.send_signal(signal.SIGINT)
+        moving.communicate(timeout=300)
+    move = newest(store)["id"]
+    lab_room.cut("alpha")
+    try:
+        failed = portkit("commit", move, store=store, check=False)
+        assert failed.code != 0
+        assert f"portkit commit {move} --unverified" in failed.stderr.decode()
+        done = portkit("commit", move, "--unverified", store=store)
+        assert b"lab:alpha cannot be reached" in done.stderr
+    finally:
+        lab_room.mend("alpha")
+    assert newest(store)["state"] == "done"
+    container = on(lab, "beta", f"docker ps -q --filter label=portkit.move={move}").strip()
+    assert state_of(lab, "beta", container) == "running always"
+    assert state_of(lab, "alpha", counted) == "exited no"
+    markers = "ls /var/lib/portkit/moves"
+    assert f"{move}.json" in on(lab, "alpha", markers).split()
+    portkit("forget", move, "--delete", store=store)
+    assert f"{move}.json" not in on(lab, "alpha", markers).split()
+    assert counted not in on(lab, "alpha", "docker ps -a --format '{{.Names}}'").split()
+    portkit("rm", "--yes", "--data", move, "--on", "lab:beta", store=store)
 
 
 def test_a_dry_run_changes_nothing_and_the_move_is_compared_with_what_it_predicted(
