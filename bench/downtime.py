@@ -15,8 +15,9 @@ an answer on either host, measured by portkit's prober (portkit/measure/prober.p
 The commands of a, b and c use an ssh connection that is already open. After each round everything
 is restored. ours, b and c take turns three times; a runs only once, because it copies for so long
 while the app is stopped. The rows of the phases show how the time of ours is spent; they are the
-phases between the app's stop and its first answer. `FILES=1 make bench-downtime` makes the rows for
-a volume with one file of 1 GiB.
+phases between the app's stop and its first answer. The rows of the errors have by how many per cent
+each Move was not as portkit had predicted it (bench/predictions.py). `FILES=1 make bench-downtime`
+makes the rows for a volume with one file of 1 GiB.
 
 The decisive part is the last pass ("last sync"), which does not hash what is proven to be unchanged
 (docs/volumes.md). The step `verify source` hashes it when the app answers again; it is not part of
@@ -38,7 +39,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import harness, hosts
+from bench import harness, hosts, predictions
 from bench.servers import HERE, page_writer
 from portkit import lab, process
 from portkit.errors import PortkitError
@@ -63,11 +64,13 @@ Run = Callable[[], float]
 @dataclass
 class Ground:
     """The app on alpha, and a folder for what is of this machine. phases: of each Move of ours,
-    the seconds of those between the stop and the first answer."""
+    the seconds of those between the stop and the first answer. compared: what was predicted of
+    each, with what came."""
 
     folder: Path
     files: int
     phases: list[Mapping[str, float]] = field(default_factory=list)
+    compared: list[Sequence[predictions.Json]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.env = hosts.environment(self.folder)
@@ -149,6 +152,7 @@ class Ground:
             report = json.loads(self._portkit(*words))
             rows = [*report["phases"], *(row for each in report["forms"] for row in each["phases"])]
             self.phases.append(cut_phases(rows))
+            self.compared.append(predictions.compared(report))
             harness.tell(f"phases: {self.phases[-1]}; volumes: {report['cutover']['volumes']}")
             self._portkit("rollback", report["move"], "--discard-writes")
             return float(report["cutover"]["timeline"]["downtime_s"])
@@ -251,7 +255,7 @@ def rows(ground: Ground, what: str) -> list[harness.Row]:
     for name in PHASES:
         values = tuple(each[name] for each in ground.phases)
         made.append(harness.Row(f"{what}, of ours: {name}", "s", values))
-    return made
+    return made + predictions.errors(ground.compared, f"ours, {what}", None)
 
 
 def main() -> int:

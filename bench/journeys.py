@@ -18,7 +18,9 @@ The bar is that this holds for each leg; a journey ends with the first leg that 
 (longest time between two correct answers), the bytes sent and the duration of each leg are recorded
 beside it: first those of the leg from alpha, then those of the leg to alpha. They decide nothing,
 because the machine may do other work in the meantime, which an emulated processor shares. There is
-no downtime where no answer of the source was seen before its stop (Kinto in a VM). JOURNEYS is a
+no downtime where no answer of the source was seen before its stop (Kinto in a VM). By how many per
+cent each leg was not as portkit had predicted it is recorded as well: the bytes, the seconds and
+the downtime, as in bench/predictions.py. JOURNEYS is a
 regular expression, such as `^kinto, gamma`, that selects the journeys to make.
 """
 
@@ -32,12 +34,12 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import harness, hosts
+from bench import harness, hosts, predictions
 from bench.projects import WRONG, Ground, told
 from bench.stateful import APPS, UNANSWERED, Stateful, wrong
 from bench.writer import Acknowledged, Address, Writer
@@ -112,12 +114,14 @@ JOURNEYS = [Journey(app, other) for other in OTHERS for app in APPS]
 
 @dataclass(frozen=True)
 class Arrived:
-    """What a leg has cost. down_s: by portkit's prober; None where the source did not answer it."""
+    """What a leg has cost. down_s: by portkit's prober; None where the source did not answer it.
+    compared: what portkit had predicted of it, with what came."""
 
     leg: Leg
     seconds: float
     down_s: float | None
     sent: int
+    compared: Sequence[predictions.Json] = ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,8 @@ class Told:
                 for (what, unit), values in figures.items()
                 if values
             ]
-        return rows
+        figures_of_all = (each.compared for each in self.arrived)
+        return rows + predictions.errors(figures_of_all, f"a leg of {self.journey}", None)
 
 
 def came_back(rows: Iterable[Acknowledged], leg: Leg) -> str:
@@ -246,7 +251,8 @@ def _arrived(report: dict[str, Any], leg: Leg, seconds: float) -> Arrived:
         raise AssertionError(f"both hosts answered portkit: {both}")
     sent = sum(each["transfer"]["sent_bytes"] for each in report["forms"])
     sent += sum(each["sent_bytes"] for each in cutover["volumes"])
-    return Arrived(leg, seconds, cutover["timeline"]["downtime_s"], sent)
+    down_s = cutover["timeline"]["downtime_s"]
+    return Arrived(leg, seconds, down_s, sent, predictions.compared(report))
 
 
 def made(journey: Journey) -> Iterator[Told]:

@@ -22,13 +22,14 @@ Move of 64 MiB (0.9 MB) are not included; the report has them as `survey_bytes`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ class Ground:
             self._note(f"container, {rate}", json.loads(self.portkit(*words)), "--data")
 
     def _note(self, what: str, report: Json, *more: str) -> None:
-        found = [each for each in report["predictions"] if each["measured"]]
+        found = compared(report)
         harness.tell(f"{what}: {json.dumps(found)}")
         self.moves[what].append(found)
         # Not rolled back: only Moves that ended well are what later ones are predicted by.
@@ -137,19 +138,26 @@ class Ground:
         hosts.on(hosts.TARGET, _GONE)
 
 
-def errors(moves: Mapping[str, Sequence[Sequence[Json]]]) -> list[harness.Row]:
+def compared(report: Json) -> list[Json]:
+    """The figures of a Report of which it has both: predicted and measured."""
+    return [each for each in report["predictions"] if each["measured"]]
+
+
+def errors(
+    moves: Iterable[Sequence[Json]], of: str = "a Move", limit: float | None = LIMIT
+) -> list[harness.Row]:
     """For bytes, seconds and downtime, by how many per cent each Move was not as predicted. moves:
-    of each kind, the figures of every Move. What a Move sends is its image and its data together,
+    the figures of every Move (`compared`). What a Move sends is its image and its data together,
     and so is the time for it."""
     found: dict[str, list[float]] = defaultdict(list)
-    for figures in (each for some in moves.values() for each in some):
+    for figures in moves:
         for kind in dict.fromkeys(KINDS.values()):
             rows = [row for row in figures if KINDS.get(row["what"]) == kind]
             predicted, measured = (sum(row[k] for row in rows) for k in ("predicted", "measured"))
             if measured > 0:
                 found[kind].append(abs(100 * (predicted - measured) / measured))
     return [
-        harness.Row(f"error of the {kind} of a Move", "%", tuple(values), limit=LIMIT)
+        harness.Row(f"error of the {kind} of {of}", "%", tuple(values), limit=limit)
         for kind, values in found.items()
     ]
 
@@ -179,7 +187,9 @@ def main() -> int:
                 ground.container(rate)
                 if turn == 0:
                     ground.form("disk", rate)
-    return harness.finish(NAME, [*errors(ground.moves), *beside(ground.moves)])
+    return harness.finish(
+        NAME, [*errors(itertools.chain(*ground.moves.values())), *beside(ground.moves)]
+    )
 
 
 if __name__ == "__main__":

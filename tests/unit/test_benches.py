@@ -228,7 +228,7 @@ def test_errors_of_predictions_are_those_of_a_whole_move_and_have_no_sign() -> N
     ]
     second = [{"what": "downtime", "unit": "s", "predicted": 3.0, "measured": 3.0}]
     moves = {"container, 20mbit": [first, second]}
-    found = {row.row: row for row in predictions.errors(moves)}
+    found = {row.row: row for row in predictions.errors([first, second])}
     assert found["error of the downtime of a Move"].ours == (50.0, 0.0)
     assert found["error of the seconds of a Move"].ours == (50.0,)
     assert found["error of the seconds of a Move"].met is False
