@@ -5,9 +5,9 @@
 Each folder contains compose files that others have written, at a commit that should be recorded
 beside the result (docs/compose-reading.md). The benchmark starts and changes nothing in it. A file
 counts as read completely if nothing that changes the App is left out; informational findings do not
-count. A network or volume that exists already (`external`) is created anew at the App's target,
-which a finding reports: such files are counted separately. --compose: the `docker-compose` whose
-`config` is the reference. --each: print a line for each file.
+count. Files with a network or volume that exists already (`external`) are counted separately: the
+App joins the target's network, and its volume is created anew there. --compose: the
+`docker-compose` whose `config` is the reference. --each: print a line for each file.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from portkit.errors import AppError
 from portkit.model import App, Finding, Severity
 from tests.compose_answers import plain, whole
 
-# A network or volume that is there already is made anew where the App goes.
-_MADE_ANEW = re.compile(r"'(network|volume)s\..*\.external'.*")
+# A volume that is there already is made anew where the App goes.
+_MADE_ANEW = re.compile(r"'volumes\..*\.external'.*")
 _SPECIFIC = (  # of a reason, what is particular to its file
     (re.compile(r"^[^\n]*\n"), ""),
     (re.compile(r"^(/|e)\S*?:\d+: "), ""),
@@ -89,7 +89,7 @@ def read(path: Path, compose: str | None, carry: Sequence[str], environ: Mapping
         found = whole(app, plain(answer), Path("/nowhere"))
         differing = tuple(f"{key}: {pair}" for key, pair in sorted(found.items()))
     outcome, reason = judged(app)
-    anew = any(_MADE_ANEW.fullmatch(each.message) for each in app.findings)
+    anew = any(each.external for each in (*app.networks, *app.volumes))
     return Read(path, len(app.services), outcome, reason, anew, differing)
 
 
@@ -167,7 +167,7 @@ def table(found: Sequence[Read]) -> str:
             f"| not valid: compose refuses them too | {count['not valid']} |",
             f"| **read completely** | {count['complete']} of {valid}"
             f" ({100 * count['complete'] / max(valid, 1):.1f} %) |",
-            f"| of these with an external network or volume, created anew | {anew} |",
+            f"| of these with an external network or volume | {anew} |",
             f"| something is left out, with a message | {count['left out']} |",
             f"| refused | {count['refused']} |",
             f"| read otherwise than by compose | {sum(bool(each.differing) for each in found)} |",

@@ -62,6 +62,9 @@ def volume(reader: Reader, key: str, value: Value, project: str) -> Volume:
     if value.data is not None:
         row = reader.level(value, "volumes", f"volumes.{key[:80]}")
     name, external = networks.engine_name(reader, key, row, project, "volume")
+    if external:
+        message = f"'volumes.{key[:80]}.external': portkit creates a new one on the target"
+        reader.note("compose-not-carried", row["external"], message, Severity.WARNING)
 
     def pairs(field: str) -> dict[str, str]:
         if field not in row or row[field].data is None:

@@ -170,9 +170,6 @@ def engine_name(
             name = reader.text(told.data["name"], "external.name") if "name" in told.data else name
         else:
             external = reader.flag(told)
-    if external:
-        message = f"'{what}s.{key[:80]}.external': portkit creates a new one on the target"
-        reader.note("compose-not-carried", row["external"], message, Severity.WARNING)
     name = name or (key if external else f"{project}_{key}")
     if not _ENGINE_NAME.fullmatch(name):
         raise reader.error(row.get("name"), f"{name[:80]!r} is not a valid name for a {what}")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from portkit.compat.networks import made
 from portkit.compat.rule import Case, Found, UnknownFact, engine_name, engine_of, linux_of
 from portkit.compat.versions import version
 from portkit.model import CAPABILITIES, Form, Severity
@@ -204,8 +205,8 @@ def addresses(case: Case) -> Iterator[Found]:
 
 def subnets(case: Case) -> Iterator[Found]:
     """An engine gives no addresses to a second network that the first one may have given."""
-    for each in case.app.joined(case.spec):
-        for subnet in (row.subnet for row in each.subnets if row.subnet and not each.external):
+    for each in made(case):
+        for subnet in (row.subnet for row in each.subnets if row.subnet):
             for name, other in case.facts.subnets:
                 if name != each.engine_name and _overlap(subnet, other):
                     yield Found(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 
 from portkit.compat.rule import Case, Found, UnknownFact, engine_name, engine_of, linux_of
 from portkit.compat.stated import has_module
@@ -66,9 +67,77 @@ def parent(case: Case) -> Iterator[Found]:
             )
 
 
+def external(case: Case) -> Iterator[Found]:
+    """A network that is not the App's alone is the one that the host has by that name; where there
+    is none, it is made."""
+    for each in case.app.joined(case.spec):
+        if each.external and each.engine_name not in case.facts.networks:
+            yield Found(
+                f"the host has no network {each.engine_name}, which is not the App's alone: "
+                "portkit creates it there, and the App is alone in it at first",
+                (f"networks.{each.name}: {each.engine_name}",),
+            )
+
+
+def differs(case: Case) -> Iterator[Found]:
+    """The network of the host that the App is to join must be like the one that it is in, and have
+    its fixed addresses."""
+    kinds = {name: (driver, internal) for name, driver, internal in case.facts.network_kinds}
+    places = {place.network: place for place in case.spec.networks}
+    for each in case.app.joined(case.spec):
+        name = each.engine_name
+        if not each.external or name not in kinds:
+            continue
+        driver, internal = kinds[name]
+        if each.driver and (driver, internal) != (each.driver, each.internal):
+            yield Found(
+                f"the host's network {name} is of another kind",
+                (
+                    f"where the App runs: {_kind(each.driver, each.internal)}",
+                    f"{case.facts.host}: {_kind(driver, internal)}",
+                ),
+            )
+        subnets = [subnet for other, subnet in case.facts.subnets if other == name]
+        for address in filter(None, (places[each.name].ipv4, places[each.name].ipv6)):
+            if not any(_inside(address, subnet) for subnet in subnets):
+                yield Found(
+                    f"{address} is in no subnet of the host's network {name}",
+                    (f"{case.facts.host}: {', '.join(subnets) or 'no subnet'}",),
+                )
+
+
+def outside(case: Case) -> Iterator[Found]:
+    """A VM is in no network of the host's engine."""
+    names = [each.engine_name for each in case.app.joined(case.spec) if each.external]
+    if names:
+        yield Found(
+            "a VM cannot join a network of the host's engine: containers there reach the App only "
+            "through its published ports",
+            tuple(names),
+        )
+
+
+def made(case: Case) -> Iterator[Network]:
+    """The networks that are made on the host for the service."""
+    for each in case.app.joined(case.spec):
+        if not each.external or each.engine_name not in case.facts.networks:
+            yield each
+
+
+def _kind(driver: str, internal: bool) -> str:
+    return f"{driver}, internal" if internal else driver
+
+
+def _inside(address: str, subnet: str) -> bool:
+    try:
+        return ip_address(address) in ip_network(subnet, strict=False)
+    except ValueError:  # what an engine says is input
+        return False
+
+
 def _made(case: Case) -> Iterator[Network]:
-    """Those that are made for the service with a driver that the file names."""
-    yield from (each for each in case.app.joined(case.spec) if each.driver and not each.external)
+    """Those of them with a driver that the file names."""
+    yield from (each for each in made(case) if each.driver)
 
 
 def _lacks(network: Network, name: str, linux: Linux, *, podman: bool) -> str:

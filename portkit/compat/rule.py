@@ -40,6 +40,7 @@ OF_THE_MACHINE = {
     "addresses": "its addresses",
     "networks": "the networks that it has",
     "subnets": "the networks that it has",
+    "network_kinds": "the networks that it has",
     "volumes": "the volumes that it has",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portkit.compat import bounds, networks
-from portkit.compat.rule import IMAGE, Case, Rule, Scope
+from portkit.compat.rule import DISK, IMAGE, Case, Rule, Scope
 from portkit.errors import ConflictError
 from portkit.model import Severity
 
@@ -84,6 +84,36 @@ BOUNDS: tuple[Rule[Case], ...] = (
         forms=IMAGE,
         error=ConflictError,
         source='moby, libnetwork/ipamapi ("Pool overlaps with other one on this address space")',
+    ),
+    Rule(
+        "network-external",
+        Severity.WARNING,
+        Scope.HOST,
+        networks.external,
+        remedy="If a reverse proxy, say, has to reach the App there, move or start it first. "
+        "portkit removes the network with this App only if no other container is in it by then.",
+        forms=IMAGE,
+        source="compose-spec, 06-networks.md (external)",
+    ),
+    Rule(
+        "network-differs",
+        Severity.ERROR,
+        Scope.HOST,
+        networks.differs,
+        remedy="Make the two alike: create the network again on one of the hosts (docker network "
+        "create), or give it another name where the App runs.",
+        forms=IMAGE,
+        error=ConflictError,
+        source="Docker, reference/cli/docker/network/create (--driver, --internal, --subnet)",
+    ),
+    Rule(
+        "network-outside",
+        Severity.WARNING,
+        Scope.FORM,
+        networks.outside,
+        remedy="Publish the ports that they need, or move the image.",
+        forms=DISK,
+        source="QEMU, System Emulation, Network emulation (user mode network stack)",
     ),
     Rule(
         "network-driver",

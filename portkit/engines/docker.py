@@ -229,7 +229,8 @@ class Docker:
         """The containers, their volumes and networks; nothing else. The names of the images that
         they were made from.
 
-        keep_data: volumes with the data of an App that ran elsewhere stay.
+        keep_data: volumes with the data of an App that ran elsewhere stay. A network that is not
+        the App's alone stays while another container is in it.
         """
         with errors(self._host, "remove the container"):
             rows = self._rows(identity)
@@ -241,11 +242,20 @@ class Docker:
             # number.
             label = f"{labels.MOVE}={identity}"
             for network in self._networks(label):
-                self._api.remove_network(network.Id)
+                if labels.EXTERNAL not in network.Labels or not self._joined(network.Name):
+                    self._api.remove_network(network.Id)
             for volume in self._volumes(label):
                 if not (keep_data and labels.DATA in volume.Labels):
                     self._api.remove_volume(volume.Name)
         return {row.Image for row in rows}
+
+    def _joined(self, network: str) -> bool:
+        """Whether a container is in a network, also one that does not run: it could not be started
+        without that."""
+        from portkit.engines.docker_client import Row, read_all
+
+        rows = read_all(Row, self._api.containers(all=True, filters={"network": network}))
+        return any(network in row.networks for row in rows)
 
     def remove_service(self, identity: str, service: str) -> None:
         """The container of one of several services. Volumes and networks of the App stay: the

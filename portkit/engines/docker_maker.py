@@ -73,27 +73,29 @@ class Maker:
 
     def _networks(self, app: AppSpec, mine: Mapping[str, str]) -> None:
         used = {
-            network.name: network
-            for service in app.services
-            for network in app.joined(service)
-            if not network.external
+            network.name: network for service in app.services for network in app.joined(service)
         }
         for network in used.values():
             with errors(self._host, "create a network"):
-                self._refuse_taken(network)
+                if self._is_there(network):
+                    continue
                 about = {**network.labels, **docker_spec.network_labels(app, network), **mine}
                 self._api.create_network(**docker_spec.network(network), labels=about)
 
-    def _refuse_taken(self, network: Network) -> None:
-        """The engine takes a second network of one name, and then cannot tell them apart."""
+    def _is_there(self, network: Network) -> bool:
+        """Whether the engine has it and the App joins it; ConflictError where the App was to have
+        one of its own. The engine takes a second network of one name, and then cannot tell them
+        apart."""
         rows = self._api.networks(names=[network.engine_name])
-        if any(row.get("Name") == network.engine_name for row in rows):
+        there = any(row.get("Name") == network.engine_name for row in rows)
+        if there and not network.external:
             raise ConflictError(
                 "a network with that name already exists",
                 details=f"{network.engine_name} on {self._host}",
                 resolution="Remove what it belongs to (`portkit ps` lists what portkit runs), or "
                 "give this App another `name:`.",
             )
+        return there
 
     def _contents_volume(
         self, held: Mapping[str, str], app: AppSpec, identity: str, mine: Mapping[str, str]

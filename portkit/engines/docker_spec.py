@@ -306,7 +306,9 @@ def network(row: Network) -> dict[str, Any]:
 
 
 def network_labels(app: AppSpec, row: Network) -> dict[str, str]:
-    """Compose's labels of a network."""
+    """Compose's labels of a network, or that it is not the App's alone."""
+    if row.external:
+        return {labels.EXTERNAL: "yes"}
     return {_COMPOSE + "project": app.app, _COMPOSE + "network": row.name}
 
 

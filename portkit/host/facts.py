@@ -17,6 +17,7 @@ _Port = Annotated[int, Field(ge=0, le=65535)]
 _Address = Annotated[str, Field(max_length=64), AfterValidator(printable)]
 # JSON knows no tuples.
 _Subnet = Annotated[tuple[_Word, _Address], Field(strict=False)]
+_NetworkKind = Annotated[tuple[_Word, _Word, bool], Field(strict=False)]
 _Socket = Annotated[tuple[_Address, _Port], Field(strict=False)]
 
 
@@ -134,6 +135,7 @@ class _Facts(BaseModel):
     addresses: Annotated[list[_Word], Field(max_length=10_000)] | None = None
     networks: Annotated[list[_Word], FailFast()] = []
     subnets: Annotated[list[_Subnet], FailFast(), Field(max_length=2000)] = []
+    network_kinds: Annotated[list[_NetworkKind], FailFast(), Field(max_length=2000)] = []
     linux: _Linux = Field(default_factory=_Linux)
     engine: _Engine = Field(default_factory=_Engine)
     guests: _Guests = Field(default_factory=_Guests)

@@ -176,6 +176,8 @@ class Facts:
     networks: tuple[str, ...] = ()  # the names of those of its Docker Engine
     # (the network's name, subnet) of those that its Docker Engine has given addresses to.
     subnets: tuple[tuple[str, str], ...] = ()
+    # (name, driver, whether it is internal) of its Docker Engine's networks.
+    network_kinds: tuple[tuple[str, str, bool], ...] = ()
     linux: Linux = field(default_factory=Linux)
     engine: Engine = field(default_factory=Engine)
     guests: Guests = field(default_factory=Guests)

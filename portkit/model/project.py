@@ -42,7 +42,9 @@ class Subnet:
 @dataclass(frozen=True)
 class Network:
     """A network of the App. name: in the file. engine_name: what the engine calls it. external: it
-    is there already and the App does not make it. internal: it leads nowhere outside."""
+    is not the App's alone: the App joins the host's, and makes it only where there is none.
+    internal: it leads nowhere outside. driver: "" is the engine's own choice, or not known of an
+    external one."""
 
     name: str
     engine_name: str
@@ -88,8 +90,8 @@ TAKEN_REMEDY = (
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume of the App. name, engine_name, external: as those of a Network. on_taken: where the
-    App brings its data."""
+    """A volume of the App. name, engine_name: as those of a Network. external: the file says that
+    it is there already. on_taken: where the App brings its data."""
 
     name: str
     engine_name: str

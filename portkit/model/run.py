@@ -133,9 +133,11 @@ class AppSpec:
     def joined(self, service: RunSpec) -> tuple[Network, ...]:
         """The networks that a service is attached to, the one with the highest priority first. None
         for an App of one service that asks for nothing: it is on the engine's own bridge."""
-        if not self.several and service.networks == _UNTOLD:
-            return ()
         known = {network.name: network for network in self.networks}
+        usual = known.get(_UNTOLD[0].network)
+        asks = usual is not None and usual.external
+        if not self.several and service.networks == _UNTOLD and not asks:
+            return ()
         rows = sorted(service.networks, key=lambda each: -each.priority)
         return tuple(known[row.network] for row in rows if row.network in known)
 

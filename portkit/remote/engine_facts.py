@@ -13,6 +13,7 @@ from portkit.wire.json_types import JsonObject
 
 _RESTARTS = "podman-restart.service"
 _MOST_SUBNETS = 2000
+_MOST_NETWORKS = 2000
 _MOST_DRIVERS = 2000
 _PLUGINS = ("/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins")
 _POLICY = re.compile(r"restart-policy=([a-z-]{1,20})")
@@ -73,6 +74,19 @@ def subnets(networks: List[JsonObject]) -> List[List[str]]:
             if subnet:
                 found.append([engine.text(row, "Name")[:200], subnet[:64]])
     return sorted(found)[:_MOST_SUBNETS]
+
+
+def network_kinds(networks: List[JsonObject]) -> List[List[object]]:
+    """The name of each network in /networks, its driver, and whether it is internal. Pure."""
+    found = [
+        [
+            engine.text(row, "Name")[:200],
+            engine.text(row, "Driver")[:80],
+            row.get("Internal") is True,
+        ]
+        for row in networks
+    ]
+    return sorted(found)[:_MOST_NETWORKS]
 
 
 def _runtimes(info: JsonObject) -> List[str]:

@@ -160,6 +160,7 @@ def _docker() -> JsonObject:
         "docker_free_bytes": _free(engine.root(info)),
         "networks": sorted({engine.text(row, "Name") for row in networks}),
         "subnets": engine_facts.subnets(networks),
+        "network_kinds": engine_facts.network_kinds(networks),
         "volumes": sorted({engine.text(row, "Name") for row in engine.volumes()}),
         "docker_buildx": bool(_output(["docker", "buildx", "version"])),
         "engine": {

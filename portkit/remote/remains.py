@@ -111,7 +111,7 @@ def _of_engine() -> Iterator[JsonObject]:
     containers = engine.get_rows("/containers/json?all=1")
     moves = {engine.fields(each, "Labels").get(labels.MOVE) for each in containers}
     yield from _volumes(moves)
-    yield from _networks(moves)
+    yield from _networks(moves, containers)
     names = {labels.familiar(engine.text(each, "Image")) for each in containers}
     for row in engine.get_rows("/images/json"):
         for tag in map(labels.familiar, engine.texts(row, "RepoTags")):
@@ -133,12 +133,16 @@ def _volumes(moves: "set[Optional[str]]") -> Iterator[JsonObject]:
             yield _row("volume", str(identity), given.get(labels.APP), name, _is_empty(place))
 
 
-def _networks(moves: "set[Optional[str]]") -> Iterator[JsonObject]:
+def _networks(moves: "set[Optional[str]]", containers: List[JsonObject]) -> Iterator[JsonObject]:
+    places = [engine.fields(each, "NetworkSettings") for each in containers]
+    # Of one that is not an App's alone, the engine would not notice containers that do not run.
+    joined = {name for place in places for name in engine.fields(place, "Networks")}
     for row in _marked_networks():
-        given = engine.fields(row, "Labels")
+        given, name = engine.fields(row, "Labels"), engine.text(row, "Name")
         identity = given.get(labels.MOVE)
-        if leases.is_id(identity) and identity not in moves:
-            yield _row("network", str(identity), given.get(labels.APP), engine.text(row, "Name"))
+        used = labels.EXTERNAL in given and name in joined
+        if leases.is_id(identity) and identity not in moves and not used:
+            yield _row("network", str(identity), given.get(labels.APP), name)
 
 
 def _marked_networks() -> List[JsonObject]:

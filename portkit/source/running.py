@@ -94,10 +94,12 @@ def _engine(host: Host) -> closing[DockerSource]:
     return closing(DockerSource(host.docker_socket(), host.name))
 
 
-def _shown(seen: Seen, kind: str, name: str) -> Shown:
+def _shown(seen: Seen, kind: str, name: str, *, moves: bool = False) -> Shown:
+    """moves: as `engines.described.project.project`."""
     from portkit.engines.described import project as docker_project
 
-    found = docker_project.project(seen, name if kind == "project" else seen.containers[0].app)
+    called = name if kind == "project" else seen.containers[0].app
+    found = docker_project.project(seen, called, moves=moves)
     document = {key: environment.escaped(value) for key, value in found.document.items()}
     return Shown(document, found.findings)
 
@@ -146,7 +148,7 @@ class Running(OnHost):
         with _engine(self.host) as engine:
             again = self._ids
             seen = engine.see_again(kind, name, again) if again else engine.see(kind, name)
-            self._seen, shown = seen, _shown(seen, kind, name)
+            self._seen, shown = seen, _shown(seen, kind, name, moves=True)
             self._binds = _binds(engine, seen)
             placed = place(shown.document, self._binds, self._carry)
             found = hindrances(seen, engine.users_of)

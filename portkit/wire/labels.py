@@ -9,6 +9,8 @@ HELD = "portkit/held:"
 MOVE, APP, FORM = "portkit.move", "portkit.app", "portkit.form"
 # Of a volume: its number in the App, and whether it holds the data of an App that ran elsewhere.
 VOLUME, DATA = "portkit.volume", "portkit.data"
+# Of a network that is not the App's alone, and that a Move made because the host had none.
+EXTERNAL = "portkit.external"
 # Of one of several containers: the name of its service, and whether it answers for the App.
 SERVICE, FRONT = "portkit.service", "portkit.front"
 # Of those that it depends on, the ones that it can do without; compose's own label does not say.

@@ -95,8 +95,10 @@ class Project:
     findings: tuple[Finding, ...]
 
 
-def project(seen: Seen, name: str) -> Project:
-    """The compose file of these containers. name: of the project, or of a container alone."""
+def project(seen: Seen, name: str, *, moves: bool = False) -> Project:
+    """The compose file of these containers. name: of the project, or of a container alone. moves:
+    networks that are not theirs alone are `external`, with all that makes one that is like them,
+    which compose itself refuses."""
     called = made_name(name)
     networks = _keys(seen.networks.values(), _NETWORK, called)
     volumes = _keys(seen.volumes.values(), _VOLUME, called)
@@ -134,6 +136,7 @@ def project(seen: Seen, name: str) -> Project:
                 networks[each.Name],
                 called,
                 _has_fixed_address(seen.containers, each.Name),
+                moves=moves,
             )
             for each in seen.networks.values()
         },
@@ -256,9 +259,21 @@ def _was_chosen(subnet: object) -> bool:
     return bool(text) and not _POOLS.match(text)
 
 
-def _network(network: Network, key: str, project: str, fixed: bool) -> dict[str, object]:
+def _is_external(network: Network, project: str) -> bool:
+    """Whether it is another's than the project's: somebody made it for several, such as that of a
+    reverse proxy."""
+    return (
+        labels.EXTERNAL in network.Labels
+        or network.Labels.get(labels.COMPOSE + "project") != project
+    )
+
+
+def _network(
+    network: Network, key: str, project: str, fixed: bool, *, moves: bool
+) -> dict[str, object]:
     """fixed: an address in it is. Subnets are said where they were chosen, as far as one can
     tell; else the engine of another host chooses its own."""
+    external = moves and _is_external(network, project)
     subnets = [
         {word: row[key] for key, word in _SUBNET.items() if row.get(key)}
         for row in network.Ipam.Rows
@@ -275,7 +290,8 @@ def _network(network: Network, key: str, project: str, fixed: bool) -> dict[str,
     }
     told: dict[str, object] = {
         **_named(network.Name, key, project),
-        "driver": "" if network.Driver in ("", "bridge") else network.Driver,
+        "external": external,
+        "driver": "" if network.Driver == "bridge" and not external else network.Driver,
         "driver_opts": network.Options,
         "internal": network.Internal,
         "attachable": network.Attachable,

@@ -336,6 +336,14 @@ def test_a_finding_of_one_of_several_services_names_it() -> None:
     assert [each.rule for each in found].count("accelerator") == 1
 
 
+def test_a_default_network_of_others_is_joined_by_one_service() -> None:
+    one = Service("wiki", networks=(Attachment("default"),))
+    for external in (False, True):
+        network = Network("default", "proxy", external=external)
+        spec = apps.resolve_all(App("wiki", (one,), "-", networks=(network,)), [IMAGE])
+        assert [each.engine_name for each in spec.joined(spec.front)] == ["proxy"] * external
+
+
 def test_a_network_whose_name_is_taken() -> None:
     networks = (
         Network("front", "shop_front"),

@@ -807,6 +807,34 @@ def test_versions() -> None:
     assert version("") == version(None) == version("unknown") == ()
 
 
+def test_a_network_that_is_not_the_apps_alone() -> None:
+    """One service that only uses the `default` network joins it, too."""
+    for name in ("default", "front"):
+        proxy = Network(name, "proxy", external=True, driver="bridge")
+        place = Attachment(name, ipv4="10.9.0.5")
+        alone = App("wiki", (Service("wiki", networks=(place,)),), "-", networks=(proxy,))
+
+        def found(facts: Facts, form: Form = Form.IMAGE, app: App = alone) -> list[str]:
+            spec = apps.resolve_all(app, [IMAGE])
+            rows = compat.check(spec, {IMAGE.digest: IMAGE}, facts, form)
+            return [f"{each.severity}:{each.rule}" for each in rows if "network-" in each.rule]
+
+        there = replace(
+            host(),
+            networks=("bridge", "proxy"),
+            network_kinds=(("bridge", "bridge", False), ("proxy", "bridge", False)),
+            subnets=(("proxy", "10.9.0.0/16"), ("proxy", "odd")),
+        )
+        assert found(there) == []
+        assert found(host()) == ["warning:network-external"]
+        assert found(replace(there, subnets=())) == ["error:network-differs"]
+        for kind in (("proxy", "macvlan", False), ("proxy", "bridge", True)):
+            assert found(replace(there, network_kinds=(kind,))) == ["error:network-differs"]
+        assert found(there, Form.DISK) == ["warning:network-outside"]
+    untold = replace(alone, networks=(replace(proxy, driver=""),))  # as of a compose file
+    assert found(replace(there, network_kinds=(kind,)), app=untold) == []
+
+
 def test_every_rule_of_the_table_is_tried_here() -> None:
     text = Path(__file__).read_text()
     tried = [rule.id for rule in NEEDS_RULES if f":{rule.id}" in text or f'"{rule.id}"' in text]

@@ -276,6 +276,25 @@ def test_networks_of_two_projects_stay_two() -> None:
     }
 
 
+def test_a_network_that_is_not_the_apps_alone_is_external_when_it_moves() -> None:
+    """It has all that makes one that is like it, where the target has none."""
+    answers = said("28.5")
+    own = network("changed_default", Labels=of_compose("changed", "network", "default"))
+    proxy = network("proxy", Internal=True)
+    left = network("front", Labels={"portkit.external": "yes", **of_compose("changed", "x", "y")})
+    joined(answers, own, proxy, left)
+    seen = docker_look.container(cast(Any, Recorded(answers)), "changed")
+    assert seen is not None
+    document = cast(Said, docker_project.project(seen, "changed", moves=True).document)
+    assert document["networks"] == {
+        "default": {},
+        "front": {"name": "front", "external": True, "driver": "bridge"},
+        "proxy": {"name": "proxy", "external": True, "driver": "bridge", "internal": True},
+    }
+    app = compose.read(json.dumps(document).encode(), "container:changed")
+    assert sorted(each.engine_name for each in app.networks if each.external) == ["front", "proxy"]
+
+
 def test_volumes_whose_keys_would_be_one_stay_two() -> None:
     answers = said("28.5")
     container = answers["inspect_container changed"]

@@ -3,6 +3,7 @@
 import io
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,40 @@ def test_a_network_that_is_another_ones(engine: FakeEngine, docker: Docker) -> N
     with pytest.raises(ConflictError, match="network with that name"):
         docker.create(HELD, shop(), ID)
     assert not engine.asked("POST", "/containers/create")
+
+
+def test_a_network_that_is_not_the_apps_alone(engine: FakeEngine, docker: Docker) -> None:
+    """It is joined where the host has it, and else made without compose's labels; it is removed
+    with the App only if nobody else is in it."""
+    app = shop()
+    networks = (app.networks[0], replace(app.networks[1], external=True))
+    app = replace(app, networks=networks)
+    engine.answers["GET /networks"] = 200, [{"Id": "n0", "Name": "shop_back"}]
+    docker.create(HELD, app, ID)
+    assert [row["Name"] for row in engine.asked("POST", "/networks/create")] == ["shop_front"]
+    engine.answers["GET /networks"] = 200, []
+    docker.create(HELD, app, ID)
+    made = engine.asked("POST", "/networks/create")[-1]
+    assert (made["Name"], made["Labels"]) == (
+        "shop_back",
+        {
+            "portkit.external": "yes",
+            "portkit.move": ID,
+            "portkit.app": "shop",
+            "portkit.form": "image",
+        },
+    )
+    engine.answers["GET /networks"] = 200, [{"Id": "n2", **made}]
+    engine.answers["GET /volumes"] = 200, {"Volumes": []}
+    engine.answers["DELETE /networks/n2"] = 204, b""
+    beside = {**row("other", "exited"), "NetworkSettings": {"Networks": {"shop_back": {}}}}
+    engine.answers["GET /containers/json"] = 200, [beside]
+    engine.answers["DELETE /containers/other"] = 204, b""
+    docker.remove(ID)
+    assert not engine.asked("DELETE", "/networks/n2")
+    engine.answers["GET /containers/json"] = 200, []
+    docker.remove(ID)
+    assert len(engine.asked("DELETE", "/networks/n2")) == 1
 
 
 def test_one_service_alone_is_on_the_engines_own_network(

@@ -276,5 +276,10 @@ def test_subnets_of_an_engine() -> None:
         {"Name": "none"},
     ]
     assert engine_facts.subnets(rows) == [["bridge", "172.17.0.0/16"]]
+    kinds = [["back", "overlay", True], ["bridge", "bridge", False]]
+    told_of = [{"Name": n, "Driver": d, "Internal": i} for n, d, i in reversed(kinds)]
+    assert engine_facts.network_kinds([*told_of]) == kinds
+    read = parse_facts({**json.loads(json.dumps(asdict(FACTS))), "network_kinds": kinds})
+    assert read.network_kinds == (("back", "overlay", True), ("bridge", "bridge", False))
     told = {**asdict(FACTS), "subnets": [["bridge", "172.17.0.0/16"]]}
     assert parse_facts(json.loads(json.dumps(told))).subnets == (("bridge", "172.17.0.0/16"),)

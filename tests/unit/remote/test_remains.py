@@ -81,6 +81,18 @@ def test_what_is_found(host: FakeEngine) -> None:
     assert kinds(remains.find(None)) == wanted[1:], "without libvirt no folder is judged"
 
 
+def test_a_network_of_several_stays_while_a_container_is_in_it(host: FakeEngine) -> None:
+    """Also one that does not run, of which the engine takes no notice."""
+    _, (row, *_) = host.answers["GET /networks"]
+    row["Labels"] = {**row["Labels"], "portkit.external": "yes"}
+    _, (runs,) = host.answers["GET /containers/json"]
+    for joined in (True, False):
+        places = {"Networks": {row["Name"]: {}} if joined else {}}
+        host.answers["GET /containers/json"] = 200, [{**runs, "NetworkSettings": places}]
+        found = [kind for kind, *_ in kinds(remains.find(None))]
+        assert ("network" in found) is not joined
+
+
 def test_a_dead_engine_hides_nothing_else(
     host: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
