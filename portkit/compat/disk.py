@@ -10,7 +10,7 @@ from portkit.compat.room import beyond_memory
 from portkit.compat.rule import Found, UnknownFact
 from portkit.compat.versions import dotted, version
 from portkit.model import Facts, Severity
-from portkit.model.disk import Boot, DiskFile, DiskMachine
+from portkit.model.disk import Boot, DiskFile, DiskMachine, EfiLoader
 
 _DIRTY, _CORRUPT, _KNOWN_BITS = 0, 1, 5
 # The release of QEMU that brought each incompatible feature of qcow2 (its ChangeLog).
@@ -50,6 +50,10 @@ class DiskCase:
         """What a firmware that was told nothing starts (UEFI 2.10, 3.5.1.1)."""
         known = TABLE.get(self.facts.architecture)
         return f"/EFI/BOOT/{known.loader if known else AMD64.loader}"
+
+    def is_default(self, loader: EfiLoader) -> bool:
+        """Whether it is that one."""
+        return loader.path.upper() == self.default_loader.upper()
 
 
 def hypervisor(case: DiskCase) -> Iterator[Found]:

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from portkit.boot_text import GRUB, SYSLINUX, SYSTEMD_BOOT
 from portkit.compat.disk import DiskCase
+from portkit.compat.disk_secure import SHIM, second_stages
 from portkit.compat.rule import Found
+from portkit.guest_files import pe
 from portkit.model import Severity
-from portkit.model.disk import Boot, BootConfig, Bus, EfiLoader, Inside, TableKind
+from portkit.model.disk import BootConfig, Bus, EfiLoader, Inside, TableKind
 
 _ESP = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "EF"})  # UEFI 2.10, tables 5.7 and 5.4
 _ENCRYPTED = (": crypto_LUKS", ": BitLocker")
@@ -78,7 +80,7 @@ def loader(case: DiskCase) -> Iterator[Found]:
     if not case.uefi or not inside.looked or any(esp(case)):
         return
     paths = [each.path for each in inside.loaders]
-    own = [each for each in inside.loaders if _is_default(case, each)]
+    own = [each for each in inside.loaders if case.is_default(each)]
     if own and all(each.kind == NO_PROGRAM for each in own):
         yield Found(
             f"UEFI firmware does not start this disk: {own[0].path} is not a program for UEFI",
@@ -86,6 +88,7 @@ def loader(case: DiskCase) -> Iterator[Found]:
             "Put a boot loader for UEFI there, or use --firmware bios.",
         )
     if own:
+        yield from _second_stage(own[0], inside)
         return
     if inside.unread:
         yield Found(
@@ -105,27 +108,16 @@ def loader(case: DiskCase) -> Iterator[Found]:
     )
 
 
-def signature(case: DiskCase) -> Iterator[Found]:
-    """With secure boot, a firmware starts only what is signed with a key that it trusts; otherwise
-    it prints "Access Denied"."""
-    if case.firmware is not Boot.UEFI_SECURE:
-        return
-    for each in case.disk.inside.loaders:
-        if not _is_default(case, each):
-            continue
-        if not each.signed_by:
-            yield Found(
-                f"secure boot rejects this disk's loader with Access Denied: {each.path} is not "
-                "signed",
-                (each.path,),
-            )
-        elif each.signed_by != "Microsoft":
-            yield Found(
-                f"secure boot starts {each.path} only if the key of its signer is enrolled",
-                (each.path,),
-                "Enroll the key, or use --firmware uefi.",
-                Severity.UNKNOWN,
-            )
+def _second_stage(loader: EfiLoader, inside: Inside) -> Iterator[Found]:
+    """A shim starts another loader, whose name is in the shim."""
+    wanted = pe.second_stages(loader.starts)
+    if loader.kind == SHIM and wanted and not inside.unread and not second_stages(loader, inside):
+        yield Found(
+            f"UEFI firmware starts {loader.path}, a shim, and the loader that this starts is not "
+            "on the disk",
+            tuple(f"{loader.folder}/{name}" for name in wanted),
+            "Install the loader beside it (Debian: grub-install --force-extra-removable).",
+        )
 
 
 def kernel(case: DiskCase) -> Iterator[Found]:
@@ -159,8 +151,8 @@ def _configs(case: DiskCase) -> Sequence[BootConfig] | None:
     """What the boot loader reads that such a machine starts; None where that is not known."""
     inside, layout = case.disk.inside, case.disk.layout
     if case.uefi:
-        kinds = [each.kind for each in inside.loaders if _is_default(case, each)]
-        wanted = {"shim": GRUB}.get(kinds[0], kinds[0]) if len(kinds) == 1 else ""
+        kinds = [each.kind for each in inside.loaders if case.is_default(each)]
+        wanted = {SHIM: GRUB}.get(kinds[0], kinds[0]) if len(kinds) == 1 else ""
     elif layout is not None and layout.code == "grub":
         wanted = GRUB
     else:  # its boot code in the MBR starts the active partition, where it is itself
@@ -199,10 +191,6 @@ def _configured(configs: Sequence[BootConfig], inside: Inside) -> Iterator[Found
         "Put the kernel where the loader's configuration names it, or correct that: in the old "
         "machine, or with guestfish.",
     )
-
-
-def _is_default(case: DiskCase, loader: EfiLoader) -> bool:
-    return loader.path.upper() == case.default_loader.upper()
 
 
 def old_kernel(case: DiskCase) -> Iterator[Found]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from portkit.compat import disk, disk_start
+from portkit.compat import disk, disk_secure, disk_start
 from portkit.compat.disk import DiskCase
 from portkit.compat.rule import DISK, Found, Rule, Scope
 from portkit.errors import IncompatibleError, PortkitError, SpaceError
@@ -134,9 +134,9 @@ DISKS: tuple[Rule[DiskCase], ...] = (
     _rule(
         "signature",
         Severity.ERROR,
-        disk_start.signature,
+        disk_secure.signature,
         "Use --firmware uefi, or install a signed loader on the disk (Debian: shim-signed).",
-        "k3os#792; UEFI specification 2.10, 32.5",
+        "k3os#792; UEFI specification 2.10, 32.5; shim, README.md",
     ),
     _rule(
         "kernel",

@@ -86,11 +86,26 @@ class EfiLoader:
     """A program for UEFI on the disk. signed_by: "" where it carries no signature, "Microsoft"
     where its signature names one of the authorities that firmware comes with, else "others".
     kind: of a default loader "systemd-boot", "GRUB", "shim", "Linux" for a kernel that starts
-    itself, "none" for a file that is no program for UEFI, else ""."""
+    itself, "none" for a file that is no program for UEFI, else "". names: in the certificates of
+    its signature. Of a shim, trusts: the names in the certificates that it brings, and starts: the
+    programs that it may start from its own folder."""
 
     path: str
     signed_by: str = ""
     kind: str = ""
+    names: tuple[str, ...] = ()
+    trusts: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Its folder, as FAT compares names."""
+        return self.path.lower().rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """Its name in that folder, as FAT compares names."""
+        return self.path.lower().rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -122,6 +137,7 @@ class Inside:
 
     unread: why more may be there than is told; `looked` is False where nothing was looked at.
     systems: in words, such as "debian 12". architectures: in Go's words. kernels, loaders: paths.
+    programs: the kernels as programs for UEFI, which have signatures.
     flaws: files that have a kernel's name and are none, with the reason.
     built_level: of x86-64 that the distribution is compiled for, built_by says so.
     fixed_devices: lines of fstab that name a disk as the kernel numbers them.
@@ -134,6 +150,7 @@ class Inside:
     kernels: tuple[str, ...] = ()
     flaws: tuple[str, ...] = ()
     loaders: tuple[EfiLoader, ...] = ()
+    programs: tuple[EfiLoader, ...] = ()
     configs: tuple[BootConfig, ...] = ()
     built_level: int = 0
     built_by: str = ""

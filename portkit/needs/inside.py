@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from portkit import boot_text, process, runtime
 from portkit.boot_text import GRUB, SYSTEMD_BOOT
 from portkit.errors import PortkitError
+from portkit.guest_files import pe
 from portkit.model.disk import BootConfig, Bus, BusDriver, DiskFormat, EfiLoader, Inside
 from portkit.needs import appliance, boot_config, distribution
 from portkit.text import printable
@@ -79,6 +80,8 @@ class _Loader(_Strict):
     path: _Text
     signature: _Text
     kind: _Text = ""
+    trusts: _Names = []
+    starts: _Names = []
 
 
 class _Config(_Strict):
@@ -100,6 +103,7 @@ class _Place(_Strict):
     configs: list[_Config] = []
     files: dict[_Text, _Text] = {}
     loaders: list[_Loader]
+    programs: list[_Loader] = []
     initrds: list[_Drivers]
     more_initrds: _Names = []
     built_in: list[_Drivers]
@@ -176,15 +180,8 @@ def inside(told: object) -> Inside:
         ),
         kernels=_words(path for place in seen.places for path in place.kernels),
         flaws=_words(why for place in seen.places for why in place.flaws),
-        loaders=tuple(
-            EfiLoader(
-                printable(each.path, _WORD),
-                _signer(bytes.fromhex(each.signature)),
-                printable(each.kind, _WORD),
-            )
-            for place in seen.places
-            for each in place.loaders[:_MOST]
-        ),
+        loaders=tuple(_program(each) for place in seen.places for each in place.loaders[:_MOST]),
+        programs=tuple(_program(each) for place in seen.places for each in place.programs[:_MOST]),
         configs=tuple(configs[:_MOST]),
         built_level=level,
         built_by=printable(by, _WORD),
@@ -221,6 +218,18 @@ def _configs(seen: _Seen) -> Iterator[BootConfig]:
             if more and loader == SYSTEMD_BOOT:
                 found = boot_config.read(rows, everywhere)
                 yield from (replace(each, loader=GRUB) for each in found)
+
+
+def _program(told: _Loader) -> EfiLoader:
+    signature = bytes.fromhex(told.signature)
+    return EfiLoader(
+        path=printable(told.path, _WORD),
+        signed_by=_signer(signature),
+        kind=printable(told.kind, _WORD),
+        names=_words(pe.names(signature)),
+        trusts=_words(told.trusts),
+        starts=_words(told.starts),
+    )
 
 
 def _signer(signature: bytes) -> str:

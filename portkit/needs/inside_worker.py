@@ -16,13 +16,14 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # another Python does not know portkit
 from portkit import boot_text
+from portkit.guest_files import kernel, pe
 
 # A name that is not in UTF-8, or a text with a NUL, is a ValueError of Python's.
 ERRORS = (RuntimeError, ValueError)
 MOST = 200  # of anything, so that a hostile disk does not fill the memory
 MOST_SYSTEMS, MOST_PLACES, MOST_LOADERS, MOST_INITRDS, MOST_BUILTIN = 8, 32, 20, 4, 32
 MOST_CONFIGS, MOST_STRANGERS = 24, 24
-SIGNATURE_BYTES, TEXT_BYTES, BUILTIN_BYTES = 64 << 10, 64 << 10, 1 << 20
+TEXT_BYTES, BUILTIN_BYTES = 64 << 10, 1 << 20
 CONFIG_BYTES = 2 << 20  # of all configurations of boot loaders; one has some KiB
 OUTPUT_BYTES = 16 << 20  # more is not read (portkit.wire.strict_json); a whole disk has some KiB
 SMALL_BYTES = 8 << 20  # a partition without a file system that holds a boot loader
@@ -60,10 +61,8 @@ WINDOWS = tuple(
     f"/Windows/System32/drivers/{name}.sys"
     for name in ("viostor", "vioscsi", "storahci", "msahci", "intelide", "atapi")
 )
-# What a kernel may begin with that says nothing of Linux: ELF and PE; gzip and zstd.
-BEGINS = (b"\x7fELF", b"MZ", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 LEAST_KERNEL = 256 << 10
-INITRD_BYTES = 24 << 20
+INITRD_BYTES, PIECE_BYTES = 24 << 20, 3 << 20  # libguestfs reads up to 4 MiB at once
 CPIO = re.compile(rb"07070[12][0-9A-Fa-f]{104}([^\0]{1,300})\0")
 DRIVERS = ("virtio", "ahci", "ata_piix", "ata-piix")  # in names of modules
 # Where boot loaders have their configuration: that of SYSLINUX and EXTLINUX, GRUB, systemd-boot.
@@ -80,13 +79,6 @@ CONFIGS = {
     ),
     "systemd-boot": ("/loader/entries/*.conf", "/boot/loader/entries/*.conf"),
 }
-# What a loader has of itself in its own bytes.
-LOADER_MARKS = {
-    "systemd-boot": b"LoaderInfo: systemd-boot",
-    "GRUB": b"Welcome to GRUB!",
-    "shim": b"UEFI SHIM",
-}
-LOADER_BYTES = 3 << 20  # libguestfs reads up to 4 MiB at once
 
 
 def main(path: str, kind: str) -> dict[str, Any]:
@@ -192,17 +184,16 @@ def place(
     initrds = list(dict.fromkeys(g.realpath(path) for path in matches(g, INITRDS, notes)))
     initrds.sort(key=lambda path: any(word in path for word in SPARE))
     named = matches(g, KERNELS, notes)
-    kernels = [path for path in named if not flaw(g, path)]
+    kernels = [path for path in named if not kernel.flaw(g, path)]
+    kernels += strangers(g, named, notes)
     told = configs(g, notes, config_bytes)
     return {
-        "kernels": [*kernels, *strangers(g, named, notes)],
-        "flaws": [f"{path} {why}" for path in named if (why := flaw(g, path))],
+        "kernels": kernels,
+        "flaws": [f"{path} {why}" for path in named if (why := kernel.flaw(g, path))],
         "configs": told,
         "files": named_files(g, told, notes, device),
-        "loaders": [
-            {"path": path, "signature": signature(g, path), "kind": loader_kind(g, path)}
-            for path in loaders
-        ],
+        "loaders": [loader(g, path) for path in loaders],
+        "programs": [program(g, path) for path in kernels if not path.endswith("ntoskrnl.exe")],
         "initrds": [initrd(g, path) for path in initrds[:MOST_INITRDS]],
         "more_initrds": initrds[MOST_INITRDS:],
         "built_in": [lines(g, path) for path in built_in],
@@ -243,16 +234,19 @@ def text(g: Any, path: str, notes: list[str]) -> str:
     return bytes(g.pread(path, TEXT_BYTES, 0)).decode("utf-8", "replace")
 
 
-def signature(g: Any, path: str) -> str:
-    """The certificates of a program for UEFI, in hex; "" where it has none (Microsoft, "PE
-    Format": the fifth data directory)."""
-    head = bytes(g.pread(path, 4096, 0))
-    at = int.from_bytes(head[60:64], "little")
-    row = at + 24 + (112 if head[at + 24 : at + 26] == b"\x0b\x02" else 96) + 4 * 8
-    place, size = (int.from_bytes(head[row + i : row + i + 4], "little") for i in (0, 4))
-    if head[:2] != b"MZ" or head[at : at + 4] != b"PE\0\0" or not place or not size:
-        return ""
-    return bytes(g.pread(path, min(size, SIGNATURE_BYTES), place)).hex()
+def program(g: Any, path: str) -> dict[str, Any]:
+    """A program for UEFI, such as a kernel, and its certificates in hex."""
+    return {"path": path, "signature": pe.signature(g, path).hex()}
+
+
+def loader(g: Any, path: str) -> dict[str, Any]:
+    """A program for UEFI that a firmware or a shim may start. kind: of a default loader alone."""
+    if "/boot/" not in path.lower():
+        return program(g, path)
+    data = pe.body(g, path)
+    kind = "Linux" if kernel.is_other(data[:4096]) else pe.kind(data)
+    more = {"trusts": pe.names(data), "starts": pe.started(data)} if kind == "shim" else {}
+    return {**program(g, path), "kind": kind, **more}
 
 
 def initrd(g: Any, path: str) -> dict[str, Any]:
@@ -270,8 +264,8 @@ def initrd(g: Any, path: str) -> dict[str, Any]:
 def archived(g: Any, path: str) -> list[str]:
     """The names in archives that are not compressed (Linux, driver-api/early-userspace/buffer-
     format.rst); what is compressed shows none."""
-    pieces = range(0, min(g.filesize(path), INITRD_BYTES), LOADER_BYTES)
-    data = b"".join(bytes(g.pread(path, LOADER_BYTES, at)) for at in pieces)
+    pieces = range(0, min(g.filesize(path), INITRD_BYTES), PIECE_BYTES)
+    data = b"".join(bytes(g.pread(path, PIECE_BYTES, at)) for at in pieces)
     return [match[1].decode("utf-8", "replace") for match in CPIO.finditer(data)]
 
 
@@ -284,32 +278,6 @@ def lines(g: Any, path: str) -> dict[str, Any]:
 def drivers(names: list[str]) -> list[str]:
     """Those that may be of disks."""
     return [name[:300] for name in names if any(word in name for word in DRIVERS)][:MOST]
-
-
-# ---------------------------------------------------------------- kernels
-
-
-def flaw(g: Any, path: str) -> str:
-    """Why a file cannot be what a boot loader starts, by its content; "" where it can."""
-    head = bytes(g.pread(path, 4096, 0))
-    if head[0x202:0x206] == b"HdrS":  # Linux, arch/x86/boot.rst
-        setup, paragraphs = head[0x1F1] or 4, int.from_bytes(head[0x1F4:0x1F8], "little")
-        whole = (setup + 1) * 512 + paragraphs * 16
-        return f"is cut off: it should have {whole} bytes" if g.filesize(path) < whole else ""
-    return "" if other_kernel(head) or head.startswith(BEGINS) else "is no kernel"
-
-
-def other_kernel(head: bytes) -> bool:
-    """A kernel of another processor or wrapping: Linux, arch/arm64/booting.rst, arch/riscv/boot-
-    image-header.rst, arch/arm/boot/compressed/head.S, drivers/firmware/efi/libstub/zboot-header.S;
-    U-Boot's legacy image; and a unified kernel image (UAPI.5)."""
-    return (
-        head[0x38:0x3C] in (b"ARM\x64", b"RSC\x05")
-        or head[0x24:0x28] == b"\x18\x28\x6f\x01"
-        or head[4:8] == b"zimg"
-        or head[:4] == b"\x27\x05\x19\x56"
-        or (head[:2] == b"MZ" and b".linux\0\0" in head)
-    )
 
 
 def strangers(g: Any, known: list[str], notes: list[str]) -> list[str]:
@@ -328,26 +296,15 @@ def strangers(g: Any, known: list[str], notes: list[str]) -> list[str]:
             regular = told["st_mode"] & 0o170000 == 0o100000
             if regular and told["st_size"] > LEAST_KERNEL and path not in known and len(path) < 300:
                 found.append(path)
-    heads = {path: bytes(g.pread(path, 4096, 0)) for path in found[:MOST_STRANGERS]}
+    heads = {path: kernel.head(g, path) for path in found[:MOST_STRANGERS]}
     return [
         path
         for path, head in heads.items()
-        if other_kernel(head) or (head[0x202:0x206] == b"HdrS" and not flaw(g, path))
+        if kernel.is_other(head) or (kernel.is_bzimage(head) and not kernel.flaw(g, path))
     ]
 
 
 # ---------------------------------------------------------------- what boot loaders are told
-
-
-def loader_kind(g: Any, path: str) -> str:
-    """Which program a default loader for UEFI is; "" for another one, "none" for no program."""
-    if "/boot/" not in path.lower():
-        return ""
-    data = bytes(g.pread(path, LOADER_BYTES, 0))
-    if other_kernel(data[:4096]):
-        return "Linux"
-    other = "" if data.startswith(b"MZ") else "none"
-    return next((name for name, mark in LOADER_MARKS.items() if mark in data), other)
 
 
 def configs(g: Any, notes: list[str], left: int) -> list[dict[str, Any]]:
@@ -377,7 +334,7 @@ def named_files(
         for path in first(named, MOST, f"files that {row['path']} names", notes):
             if path not in looked:
                 there = [name for name in (path, within(device, path)) if is_file(g, name, notes)]
-                looked[path] = flaw(g, there[0]) if there else boot_text.ABSENT
+                looked[path] = kernel.flaw(g, there[0]) if there else boot_text.ABSENT
     return looked
 
 

@@ -200,6 +200,42 @@ def test_an_unsigned_loader_under_secure_boot() -> None:
     assert rules(others, HOST, Boot.UEFI_SECURE) == {"unknown:signature"}
 
 
+CA, OTHER = ("Debian Secure Boot CA",), ("My CA", "My signer")
+SHIM = replace(LOADER, kind="shim", trusts=CA, starts=("fbx64.efi", "mmx64.efi", "grubx64.efi"))
+GRUB = EfiLoader("/EFI/BOOT/grubx64.efi", "others", names=CA)
+KERNEL = EfiLoader("/boot/vmlinuz-6.1.0", "others", names=CA)
+
+
+def secured(*loaders: EfiLoader, programs: tuple[EfiLoader, ...] = (KERNEL,)) -> dict[str, Finding]:
+    return found(within(loaders=(SHIM, *loaders), programs=programs), HOST, Boot.UEFI_SECURE)
+
+
+def test_a_shim_verifies_what_it_starts() -> None:
+    assert secured(GRUB) == {}
+    row = secured(replace(GRUB, signed_by="", names=()))["error:signature"]
+    assert "/EFI/BOOT/grubx64.efi is not signed" in row.message
+    row = secured(GRUB, programs=(replace(KERNEL, signed_by=""),))["error:signature"]
+    assert "rejects the kernel: /boot/vmlinuz-6.1.0 is not signed" in row.message
+    row = secured(replace(GRUB, names=OTHER))["unknown:signature"]
+    assert row.evidence == ("/EFI/BOOT/grubx64.efi: signed by My CA, My signer",)
+    unsigned = EfiLoader("/boot/vmlinuz-own")
+    assert set(secured(GRUB, programs=(KERNEL, unsigned))) == {"unknown:signature"}
+    spare = EfiLoader("/boot/vmlinuz-0-rescue-1")
+    assert secured(GRUB, programs=(KERNEL, spare)) == {}
+    plain = within(loaders=(SHIM, replace(GRUB, signed_by="")), programs=(unsigned,))
+    assert rules(plain, HOST, Boot.UEFI) == set()
+
+
+def test_a_shim_with_the_fallback_starts_what_is_in_other_folders() -> None:
+    fallback = EfiLoader("/EFI/BOOT/fbx64.efi", "others", names=CA)
+    other = replace(GRUB, path="/EFI/debian/GRUBX64.EFI")
+    assert secured(fallback, other) == {}
+    assert set(secured(fallback, replace(other, signed_by=""))) == {"error:signature"}
+    assert set(secured(other)) == {"error:loader"}, "nothing is beside the shim"
+    alone = within(loaders=(SHIM,), unread=("/dev/sda3: zfs",))
+    assert rules(alone, HOST, Boot.UEFI) == {"info:unread"}
+
+
 def test_what_is_inside() -> None:
     nothing = replace(laid_out(code=""), inside=replace(INSIDE, kernels=(), loaders=()))
     assert rules(nothing) == {"error:bios", "error:kernel"}

@@ -148,6 +148,36 @@ def test_a_kernel_is_known_by_its_content() -> None:
     ]
 
 
+def program(body: bytes, *names: str) -> bytes:
+    """A program for UEFI, with certificates of these names behind it if there are any."""
+    head = bytearray(b"MZ".ljust(512, b"\0"))
+    head[60:64], head[64:68], head[88:90] = (64).to_bytes(4, "little"), b"PE\0\0", b"\x0b\x02"
+    rows = (b"\x06\x03\x55\x04\x03\x0c" + bytes([len(n)]) + n.encode() for n in names)
+    signature = b"".join(rows)
+    places = (len(head) + len(body), len(signature)) if names else (0, 0)
+    at = 64 + 24 + 112 + 32
+    head[at : at + 8] = b"".join(each.to_bytes(4, "little") for each in places)
+    return bytes(head) + body + signature
+
+
+def test_who_signed_what_and_what_a_shim_trusts() -> None:
+    ca = b"\x06\x03\x55\x04\x03\x13\x06Own CA"
+    body = b"UEFI SHIM\0" + "\\grubx64.efi".encode("utf-16-le") + b"\0\0" + ca
+    names = {
+        "/EFI/BOOT/BOOTX64.EFI": program(body, "Microsoft Corporation UEFI CA 2011"),
+        "/EFI/BOOT/grubx64.efi": program(b"Welcome to GRUB!", "Own CA", "Own signer"),
+        "/boot/vmlinuz-1": program(b".linux\0\0", "Own signer"),
+        "/boot/vmlinuz-2": program(b".linux\0\0"),
+    }
+    found = seen(inside_worker.place(Disk(**names), []))
+    shim, grub = sorted(found.loaders, key=lambda each: each.path)
+    assert (shim.kind, shim.signed_by, shim.trusts) == ("shim", "Microsoft", ("Own CA",))
+    assert shim.starts == ("grubx64.efi",)
+    assert (grub.signed_by, grub.names) == ("others", ("Own CA", "Own signer"))
+    signed = {each.path: each.signed_by for each in found.programs}
+    assert signed == {"/boot/vmlinuz-1": "others", "/boot/vmlinuz-2": ""}
+
+
 def test_an_initrd_that_libguestfs_cannot_list() -> None:
     class Padded(Disk):
         def initrd_list(self, path: str) -> list[str]:
