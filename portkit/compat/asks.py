@@ -5,18 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from portkit.compat import guest
 from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
+from portkit.compat.stated import value_in_guest
 from portkit.compat.versions import version
 from portkit.model import CAPABILITIES, Form, Severity
 
 # Devices that are looked for: facts have /dev two deep, without terminals and loops.
 _SEEN = re.compile(r"/dev/(?!tty\w*$|vcs|loop\d|ram\d|pts|fd|shm|mqueue|std)[^/]+(/[^/]+)?")
 _LOW = 1024
+_NR_OPEN = 1 << 20  # what every kernel begins with
 _LAST = len(CAPABILITIES) - 1
 
 
 def devices(case: Case) -> Iterator[Found]:
-    """A host's device that the file names must exist there."""
+    """A host's device that the file names must exist there. A VM has only the devices of a
+    container that asks for none."""
+    if case.form is Form.DISK:
+        yield from guest.devices(case)
+        return
     for path in dict.fromkeys(
         (*(each.source for each in case.spec.devices), *case.spec.stated.devices)
     ):
@@ -39,10 +46,20 @@ def devices(case: Case) -> Iterator[Found]:
 
 
 def ipv6(case: Case) -> Iterator[Found]:
-    """The file asks for IPv6, which the host's kernel may not have."""
+    """The file asks for IPv6, which the host's kernel may not have. In a VM it works only inside
+    the VM."""
     asked = [f"networks.{row.name}.enable_ipv6" for row in case.app.networks if row.enable_ipv6]
-    asked += [f"ports: {port.host_ip}" for port in case.spec.ports if ":" in port.host_ip]
     asked += ["x-portkit.needs.ipv6"] if case.spec.stated.ipv6 else []
+    if case.form is Form.DISK:  # `port-ipv6` has the ports
+        if asked:
+            yield Found(
+                "in the VM, IPv6 works only inside it: its ports and networks have IPv4 addresses",
+                tuple(asked),
+                "Move the image instead if others must reach the app by IPv6.",
+                Severity.WARNING,
+            )
+        return
+    asked += [f"ports: {port.host_ip}" for port in case.spec.ports if ":" in port.host_ip]
     if not asked:
         return
     linux = linux_of(case.facts)
@@ -69,16 +86,28 @@ def shared_memory(case: Case) -> Iterator[Found]:
 
 
 def open_files(case: Case) -> Iterator[Found]:
-    """No limit of open files can be above fs.nr_open: the container would not start."""
+    """No limit of open files can be above fs.nr_open: the container, or the service in the VM,
+    would not start."""
     limit = case.spec.ulimits.get("nofile")
     if limit is None or 0 <= limit.hard <= _LOW:
         return
-    has = linux_of(case.facts).number("fs.nr_open")
-    if has is not None and (limit.hard > has or limit.hard < 0):
+    disk = case.form is Form.DISK
+    name = "fs.nr_open"
+    has = value_in_guest(case, name) if disk else linux_of(case.facts).number(name)
+    if has is None and limit.hard > _NR_OPEN:
+        raise UnknownFact(name)
+    # No kernel allows as many as there can be (kernel/sys.c, do_prlimit).
+    if limit.hard < 0 or (has is not None and limit.hard > has):
         asked = "without a limit" if limit.hard < 0 else str(limit.hard)
+        most = f"allows {has}" if has is not None else "has a limit"
+        where = "the VM" if disk else case.facts.host
         yield Found(
-            f"the app asks for {asked} open files, and the host's kernel allows {has}",
-            (f"ulimits.nofile: {limit.hard}", f"{case.facts.host}: fs.nr_open = {has}"),
+            f"the app asks for {asked} open files, and the {'VM' if disk else 'host'}'s kernel "
+            f"{most}",
+            (f"ulimits.nofile: {limit.hard}", f"{where}: fs.nr_open = {has or 'not known'}"),
+            "Set a lower ulimits.nofile, or in the compose file: sysctls: {fs.nr_open: N}."
+            if disk
+            else "",
         )
 
 

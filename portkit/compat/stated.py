@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portkit.compat import guest
 from portkit.compat.rule import Case, Found, UnknownFact, linux_of
 from portkit.model import Form, Linux
 
 _SHM_BYTES = 64 << 20  # /dev/shm of a container that asks for nothing, and of the guest's services
-# What the guest's kernel begins with: nothing in the guest changes it but the App's `sysctls`.
-_OF_THE_GUEST = {"vm.max_map_count": 65530, "vm.nr_hugepages": 0, "fs.nr_open": 1 << 20}
 _GUEST_HUGE_PAGE_BYTES = 2 << 20
 # The option of the kernel that each of these modules is made by, or is built in with.
 _OPTIONS = {
@@ -30,42 +29,70 @@ _OPTIONS = {
 def sysctls(case: Case) -> Iterator[Found]:
     """A value of the host's kernel that the App checks for, or does not work without."""
     for name, wanted in case.spec.stated.sysctls.items():
+        if case.form is Form.DISK:
+            yield from _of_the_guest(case, name, wanted)
+            continue
         has = _value(case, name)
         if has is None:
             raise UnknownFact(name)
         if has < wanted:
-            disk = case.form is Form.DISK
             yield Found(
                 f"{name} is {has}, and the app needs {wanted}",
-                (f"x-portkit.needs.sysctls: {name}", "the VM" if disk else case.facts.host),
-                f"In the compose file: sysctls: {{{name}: {wanted}}}."
-                if disk
-                else f"On the host: sysctl -w {name}={wanted}.",
+                (f"x-portkit.needs.sysctls: {name}", case.facts.host),
+                f"On the host: sysctl -w {name}={wanted}.",
             )
+
+
+def _of_the_guest(case: Case, name: str, wanted: int) -> Iterator[Found]:
+    has = value_in_guest(case, name)
+    if has is None:
+        yield Found(
+            f"the VM's kernel has no {name}",
+            (f"x-portkit.needs.sysctls: {name}", "the VM"),
+            "Move the image instead.",
+        )
+    elif has < wanted:
+        yield Found(
+            f"{name} is {has}, and the app needs {wanted}",
+            (f"x-portkit.needs.sysctls: {name}", "the VM"),
+            f"In the compose file: sysctls: {{{name}: {wanted}}}.",
+        )
+
+
+def value_in_guest(case: Case, name: str) -> int | None:
+    """What a setting of the guest is when the service starts; None where its kernel has none. In a
+    VM a sysctl of the compose file is the machine's own, or that of the service's network."""
+    own = case.spec.sysctls.get(name, "")
+    return int(own) if own.isdecimal() else guest.begins_with(case, name)
 
 
 def _value(case: Case, name: str) -> int | None:
     told = case.spec.sysctls.get(name, "")
     # A container has its own of some; which the engine refuses to set is another rule's.
-    if told.isdecimal() and (case.form is Form.DISK or name.startswith(("net.", "kernel.shm"))):
+    if told.isdecimal() and name.startswith(("net.", "kernel.shm")):
         return int(told)
-    if case.form is Form.DISK:
-        return _OF_THE_GUEST.get(name)
     return linux_of(case.facts).number(name)
 
 
 def modules(case: Case) -> Iterator[Found]:
     """A kernel module that the App needs: loaded, built in, or available to be loaded."""
     for name in case.spec.stated.modules:
+        told = f"x-portkit.needs.modules: {name}"
         if case.form is Form.DISK:
-            raise UnknownFact(f"whether the guest's kernel has {name}")
+            if not guest.has_module(case, name):
+                yield Found(
+                    f"the VM's kernel has no {name}, and loads no modules",
+                    (told,),
+                    "Move the image instead, to a host whose kernel has it.",
+                )
+            continue
         has = has_module(linux_of(case.facts), name)
         if has is None:
             raise UnknownFact(f"whether its kernel has {name}")
         if not has:
             yield Found(
                 f"the host's kernel has no {name}",
-                (f"x-portkit.needs.modules: {name}", f"{case.facts.host}: {case.facts.kernel}"),
+                (told, f"{case.facts.host}: {case.facts.kernel}"),
             )
 
 
@@ -87,16 +114,16 @@ def huge_pages(case: Case) -> Iterator[Found]:
     if not wanted:
         return
     if case.form is Form.DISK:
-        asked = case.spec.sysctls.get("vm.nr_hugepages", "0")
-        has: int | None = int(asked) * _GUEST_HUGE_PAGE_BYTES if asked.isdecimal() else 0
+        size = _GUEST_HUGE_PAGE_BYTES
+        has: int | None = (value_in_guest(case, "vm.nr_hugepages") or 0) * size
     else:
         linux = linux_of(case.facts)
-        free = linux.hugepages_free
+        free, size = linux.hugepages_free, linux.hugepage_bytes or _GUEST_HUGE_PAGE_BYTES
         has = None if free is None else free * linux.hugepage_bytes
     if has is None:
         raise UnknownFact("how many huge pages are free")
     if has < wanted:
-        number = -(-wanted // _GUEST_HUGE_PAGE_BYTES)
+        number = -(-wanted // size)
         yield Found(
             f"the app needs {wanted} bytes of huge pages, and {has} bytes are free",
             ("x-portkit.needs.huge_pages", "the VM" if case.form is Form.DISK else case.facts.host),

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
-from importlib import resources
 
 from portkit.architecture import AMD64
+from portkit.compat import guest
 from portkit.compat.kernel_values import number, refused
 from portkit.compat.rule import Case, Found, UnknownFact, engine_name, engine_of, linux_of
 from portkit.compat.versions import version
@@ -157,7 +156,8 @@ def of_a_guest(case: Case) -> Iterator[Found]:
     values: else the service does not start."""
     for name, value in case.spec.sysctls.items():
         asked = f"sysctls: {name}={value}"
-        mark = _guest().get(_INTERFACE.sub(r"\1.*.", name))
+        found = guest.setting(name)
+        mark = found[0] if found else None
         if mark == "?" or (mark is None and case.image.architecture != AMD64.name):
             raise UnknownFact(f"whether the guest's kernel has {name}")
         if mark is None:
@@ -175,16 +175,3 @@ def of_a_guest(case: Case) -> Iterator[Found]:
 def _congestion(name: str, value: str) -> str:
     known = name != _CONGESTION or value.strip() in _OF_THE_GUEST
     return "" if known else f"it has {' and '.join(_OF_THE_GUEST)}"
-
-
-@cache
-def _guest() -> dict[str, str]:
-    """The settings that the guest's kernel has, by name, with their marks."""
-    file = resources.files("portkit.compat") / "guest_sysctls.txt"
-    found = {}
-    for line in file.read_text().splitlines():
-        head, *names = line.split()
-        for text in names if head != "#" else ():
-            name = text.rstrip("!?")
-            found[f"{head}.{name}"] = text[len(name) :]
-    return found

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from portkit.compat import asks, engine, stated, sysctls
+from portkit.compat import asks, engine, guest, stated, sysctls
 from portkit.compat.rule import DISK, IMAGE, Case, Rule, Scope
 from portkit.compat.table_of_bounds import BOUNDS
 from portkit.compat.table_of_programs import PROGRAMS
@@ -181,8 +181,8 @@ _ASKED: tuple[Rule[Case], ...] = (
         Severity.ERROR,
         Scope.HOST,
         asks.devices,
-        remedy="Load the kernel module of the device on the host, or remove the device.",
-        forms=IMAGE,
+        remedy="Load the kernel module of the device on the host, remove the device, or move the "
+        "image instead of the disk.",
         source="runc, libcontainer/devices",
     ),
     Rule(
@@ -210,7 +210,6 @@ _ASKED: tuple[Rule[Case], ...] = (
         asks.ipv6,
         remedy="Switch IPv6 on: sysctl net.ipv6.conf.all.disable_ipv6=0. Or remove it from the "
         "compose file.",
-        forms=IMAGE,
         source="Linux, networking/ip-sysctl.rst (disable_ipv6)",
     ),
     Rule(
@@ -227,7 +226,6 @@ _ASKED: tuple[Rule[Case], ...] = (
         Scope.HOST,
         asks.open_files,
         remedy="Set a lower ulimits.nofile, or raise fs.nr_open on the host.",
-        forms=IMAGE,
         source="setrlimit(2), EPERM",
     ),
     Rule(
@@ -267,6 +265,15 @@ _STATED: tuple[Rule[Case], ...] = (
         Scope.HOST,
         stated.sysctls,
         source="elk-docker#89; Linux, admin-guide/sysctl",
+    ),
+    Rule(
+        "guest-kernel",
+        Severity.UNKNOWN,
+        Scope.FORM,
+        guest.kernel,
+        remedy="Move the image instead, to a host with that kernel.",
+        forms=DISK,
+        source="Debian 12 and 13, linux-image-cloud-amd64",
     ),
     Rule(
         "needs-module",

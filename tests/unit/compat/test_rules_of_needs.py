@@ -450,7 +450,8 @@ def test_memory_maps() -> None:
 def test_other_software() -> None:
     needs = with_software("all-descriptors")
     many = {"ulimits": {"nofile": Ulimit(1 << 30, 1 << 30)}}
-    assert rules(needs=needs, **many) == {"warning:open-files-many"}
+    roomy = host(sysctls={"fs.nr_open": "1073741824"})
+    assert rules(roomy, needs=needs, **many) == {"warning:open-files-many"}
     assert rules(needs=needs) == set()
     assert rules(needs=with_software("fuse")) == {"info:fuse"}
     device = {"devices": (Device("/dev/fuse", "/dev/fuse"),)}
@@ -489,7 +490,11 @@ def test_devices() -> None:
     for path in ("/dev/fuse", "/dev/net/tun", "/dev/dri", "/dev/ttyS0", "/dev/a/b/c"):
         assert rules(facts, **asks(path)) == set(), path
     assert rules(host(), **asks("/dev/kvm")) == {"unknown:device"}
-    assert rules(facts, Form.DISK, **asks("/dev/kvm")) == set()
+    assert rules(facts, Form.DISK, **asks("/dev/kvm")) == {"unknown:device"}
+    assert rules(facts, Form.DISK, **asks("/dev/null")) == set()
+    stated = {"stated": Stated(devices=("/dev/kvm",))}
+    assert rules(facts, Form.DISK, **stated, **asks("/dev/kvm")) == {"error:device"}
+    assert rules(facts, Form.DISK, stated=Stated(devices=("/dev/urandom",))) == set()
 
 
 def test_sysctls() -> None:
@@ -525,7 +530,29 @@ def test_limits() -> None:
         (-1, {"error:open-files"}),
         (5000, set()),
     ):
-        assert rules(kernel, ulimits={"nofile": Ulimit(1024, hard)}) == wanted
+        for form in Form:
+            assert rules(kernel, form, ulimits={"nofile": Ulimit(1024, hard)}) == wanted
+    many = {"ulimits": {"nofile": Ulimit(1 << 30, 1 << 30)}}
+    assert rules(**many) == {"unknown:open-files"}
+    raised = {"sysctls": {"fs.nr_open": str(1 << 30)}}
+    assert rules(kernel, Form.DISK, **many, **raised) == set()
+
+
+def test_settings_of_the_guest() -> None:
+    def disk(image: ImageConfig = IMAGE, **wanted: int) -> set[str]:
+        names = {name.replace("__", "."): value for name, value in wanted.items()}
+        return states(form=Form.DISK, image=image, sysctls=names)
+
+    for name, least in (("fs__aio-max-nr", 65536), ("vm__max_map_count", 65530)):
+        assert disk(**{name: least}) == set()
+        assert disk(**{name: least + 1}) == {"error:needs-sysctl"}
+    assert disk(net__core__somaxconn=4096) == disk(kernel__shmmax=1 << 40) == set()
+    assert disk(fs__inotify__max_user_instances=512) == {"error:needs-sysctl"}
+    assert disk(vm__nothing=1) == {"error:needs-sysctl"}
+    assert disk(fs__file___max=1) == {"error:needs-sysctl"}, "a name that is none"
+    assert disk(**{"fs__file-max": 1}) == {"unknown:needs-sysctl"}, "it depends on the memory"
+    assert disk(kernel__io_uring_disabled=0) == {"unknown:needs-sysctl"}, "6.12 has it"
+    assert "unknown:needs-sysctl" in disk(ARM, vm__nothing=1)
 
 
 def test_ports_of_users_without_rights() -> None:
@@ -570,7 +597,9 @@ def states(facts: Facts = FACTS, form: Form = Form.IMAGE, **more: Any) -> set[st
 
 def test_stated_kernels_and_processors() -> None:
     assert states(kernel=(6, 5, 0)) == {"error:kernel-old"}
-    assert states(kernel=(5, 15, 0)) == states(form=Form.DISK, kernel=(6, 5, 0)) == set()
+    assert states(kernel=(5, 15, 0)) == states(form=Form.DISK, kernel=(6, 1, 0)) == set()
+    for wanted in ((6, 5, 0), (6, 15, 0)):
+        assert states(form=Form.DISK, kernel=wanted) == {"unknown:guest-kernel"}
     assert states(host(cpu_level=2), cpu_level=3) == {"error:cpu-level"}
     assert states(host(cpu_level=3), cpu_level=3) == set()
     assert states(host(), cpu_level=3) == {"unknown:cpu-level"}
@@ -598,10 +627,17 @@ def test_stated_modules_and_devices() -> None:
     assert module(config={"WIREGUARD": "y"}) == set()
     assert module(config={"WIREGUARD": "n"}) == {"error:needs-module"}
     assert module(config={"WIREGUARD": "m"}, loadable=()) == {"error:needs-module"}
-    assert module() == module(Form.DISK) == {"unknown:needs-module"}
+    assert module() == {"unknown:needs-module"}
+    assert module(Form.DISK) == {"error:needs-module"}
+    for name, wanted in (("ext4", set()), ("virtio-rng", set()), ("tun", {"error:needs-module"})):
+        assert states(form=Form.DISK, modules=(name,)) == wanted
+    assert states(form=Form.DISK, modules=("overlay",)) == {"error:needs-module"}, "one service"
+    assert states(form=Form.DISK, modules=("fuse",)) == {"unknown:needs-module"}, "6.12 has it"
+    assert states(form=Form.DISK, image=ARM, modules=("tun",)) >= {"unknown:needs-module"}
     assert states(host(devices=()), devices=("/dev/net/tun",)) == {"error:device"}
     assert states(host(devices=("/dev/net/tun",)), devices=("/dev/net/tun",)) == set()
     assert states(host(ipv6=False), ipv6=True) == {"error:ipv6"}
+    assert states(host(ipv6=False), Form.DISK, ipv6=True) == {"warning:ipv6"}
 
 
 def test_stated_memory_and_files() -> None:
