@@ -19,8 +19,6 @@ _IO_URING = 25  # the first Docker whose profile leaves io_uring out (moby#46762
 _MAPS = 262144  # vm.max_map_count that the servers check for
 _GUEST_MAPS = 65530  # DEFAULT_MAX_MAP_COUNT of Linux: nothing in the guest raises it
 _MANY_FILES = 1 << 20  # a limit above which a loop over all descriptors is felt
-# systemd 226 is the first that knows cgroup v2 as a whole, 258 the first without v1 (its NEWS).
-_SYSTEMD_V2, _SYSTEMD_WITHOUT_V1 = 226, 258
 # The first of each release of Java that reads cgroup v2: 15, and what it was taken back to.
 _JAVA_V2 = {8: (8, 0, 372), 11: (11, 0, 16)}
 _JAVA_ALL = 15
@@ -175,55 +173,8 @@ def iptables(case: Case) -> Iterator[Found]:
     )
 
 
-def cgroup_v2(case: Case) -> Iterator[Found]:
-    """A systemd before 226 as init does not work with cgroup v2: it freezes."""
-    found = _systemd(case)
-    if found is not None and 0 < _number(found) < _SYSTEMD_V2 and _cgroup(case) == 2:
-        yield _init(case, found, 2)
-
-
-def cgroup_v1(case: Case) -> Iterator[Found]:
-    """A systemd from 258 on as init does not start with cgroup v1."""
-    found = _systemd(case)
-    if found is not None and _number(found) >= _SYSTEMD_WITHOUT_V1 and _cgroup(case) == 1:
-        yield _init(case, found, 1)
-
-
-def init_rights(case: Case) -> Iterator[Found]:
-    """systemd as the first process mounts file systems and creates cgroups, which an unprivileged
-    container may not. Podman gives it what it needs."""
-    found = _systemd(case)
-    if found is None or case.spec.privileged or engine_of(case.facts).podman:
-        return
-    given = "CAP_SYS_ADMIN" in case.spec.capabilities or any(
-        each.target.startswith("/sys/fs/cgroup") for each in case.spec.mounts
-    )
-    yield Found(
-        "systemd as the first process needs privileges that a container does not have",
-        (f"{found.path}: systemd {found.version or '(its version is not known)'}",),
-        severity=Severity.UNKNOWN if given else None,
-    )
-
-
-def _systemd(case: Case) -> Software | None:
-    """What runs for certain: where a script may start it, the script knows about containers."""
-    found = _software(case, "systemd")
-    return found if found is not None and found.sure else None
-
-
-def _number(systemd: Software) -> int:
-    """Its version; 0 is unknown."""
-    return int(systemd.version) if systemd.version.isdecimal() else 0
-
-
-def _init(case: Case, found: Software, has: int) -> Found:
-    return Found(
-        f"systemd {found.version} as init does not start with cgroup v{has}",
-        (f"{found.path}: systemd {found.version}", f"{case.facts.host}: cgroup v{has}"),
-    )
-
-
-def _cgroup(case: Case) -> int:
+def cgroup_of(case: Case) -> int:
+    """The version of the host's cgroups."""
     has = engine_of(case.facts).cgroup or linux_of(case.facts).cgroup
     if not has:
         raise UnknownFact("the version of its cgroups")
@@ -239,7 +190,7 @@ def java(case: Case) -> Iterator[Found]:
     knows = has >= _JAVA_V2.get(has[0] if has else 0, (_JAVA_ALL,))
     if knows or case.form is Form.DISK or case.spec.mem_limit_bytes is None:
         return
-    if _cgroup(case) == 2:
+    if cgroup_of(case) == 2:
         yield Found(
             f"Java {found.version} does not see the memory limit of a cgroup v2",
             (f"{found.path}: Java {found.version}", f"{case.facts.host}: cgroup v2"),

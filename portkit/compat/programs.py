@@ -20,6 +20,7 @@ _ALSO: dict[str, tuple[str, ...]] = {"amd64": ("386",), "arm64": ("arm",)}
 _YES, _NO = "yes", "no"
 _INSTRUCTIONS = {"aes": "AES", "pclmulqdq": "PCLMULQDQ", "sha_ni": "SHA"}
 _WITHOUT_CHECK = (2, 36)  # of glibc
+_PERHAPS_RUN = "a script or another program may run it"
 
 
 def windows(case: Case) -> Iterator[Found]:
@@ -226,26 +227,33 @@ def _features(case: Case) -> frozenset[str] | None:
 
 def _levels(case: Case) -> tuple[dict[int, str], dict[int, str]]:
     """The levels that the image asks for, and those that it asks for unless a program chooses
-    between its functions; each with what shows it."""
-    binaries = [each for each in (case.needs.binaries if case.needs else ()) if each.sure]
-    asks = {
-        each.level: f"{each.path}: its note asks for x86-64-v{each.level}"
-        for each in binaries
-        if each.level
-    }
+    between its functions or is not run; each with what shows it."""
+    asks: dict[int, str] = {}
     perhaps: dict[int, str] = {}
-    for each in binaries:
-        if each.code_level and each.code_sure:
-            why = f"{each.path}: its code is compiled for x86-64-v{each.code_level}"
-            asks.setdefault(each.code_level, why)
-        elif each.code_level:
-            why = f"{each.path}: it has code for x86-64-v{each.code_level}"
-            perhaps.setdefault(each.code_level, f"{why}, and may choose other code without it")
+    for each in case.needs.binaries if case.needs else ():
+        for level, by_note, certain in (
+            (each.level, True, True),
+            (each.code_level, False, each.code_sure),
+        ):
+            if level:
+                told = asks if certain and each.sure else perhaps
+                told.setdefault(level, _why(each, level, by_note=by_note, certain=certain))
     if case.needs is not None and case.needs.built_level:
         asks.setdefault(case.needs.built_level, case.needs.built_by)
-    if told := case.spec.stated.cpu_level:
-        asks.setdefault(told, f"x-portkit.needs.cpu: x86-64-v{told}")
+    if stated := case.spec.stated.cpu_level:
+        asks.setdefault(stated, f"x-portkit.needs.cpu: x86-64-v{stated}")
     return asks, perhaps
+
+
+def _why(each: Binary, level: int, *, by_note: bool, certain: bool) -> str:
+    name = f"x86-64-v{level}"
+    if by_note:
+        why = f"{each.path}: its note asks for {name}"
+    elif certain:
+        why = f"{each.path}: its code is compiled for {name}"
+    else:
+        why = f"{each.path}: it has code for {name}, and may choose other code without it"
+    return why if each.sure else f"{why}; {_PERHAPS_RUN}"
 
 
 def _level(case: Case) -> int:
@@ -269,20 +277,25 @@ def _processor(case: Case) -> tuple[str, ...]:
 def kernel(case: Case) -> Iterator[Found]:
     """An ABI note requires a later kernel: glibc before 2.36 ends with "kernel too old", or ignores
     the library."""
-    noted, told = _noted(case.needs), case.spec.stated.kernel
-    if not noted and not told:
+    told = case.spec.stated.kernel
+    noted, perhaps = _noted(case.needs, sure=True), _noted(case.needs, sure=False)
+    if not noted and not told and not perhaps:
         return
-    has = version(case.facts.kernel)
-    if has and told and has < told:
+    if not (has := version(case.facts.kernel)):
+        return
+    if told and has < told:
         yield _old(case, told, f"x-portkit.needs.kernel: {dotted(told)}")
-    elif has and noted and has < max(noted):
+    elif noted and has < max(noted):
         yield _old(case, max(noted), noted[max(noted)], _is_certain(case.needs))
+    elif perhaps and has < max(perhaps):
+        why = f"{perhaps[max(perhaps)]}; {_PERHAPS_RUN}"
+        yield _old(case, max(perhaps), why, _is_certain(case.needs) or Severity.UNKNOWN)
 
 
-def _noted(needs: Needs | None) -> dict[Release, str]:
+def _noted(needs: Needs | None, *, sure: bool) -> dict[Release, str]:
     """The kernels that ABI notes ask for, and which say so. Loaders look at their own note and at
     those of libraries; a static program has its C library in it."""
-    binaries = [each for each in (needs.binaries if needs else ()) if each.sure]
+    binaries = [each for each in (needs.binaries if needs else ()) if each.sure is sure]
     dynamic = any(each.role is Role.LOADER for each in binaries)
     return {
         each.kernel: f"{each.path}: ABI note {dotted(each.kernel)}"
@@ -309,16 +322,15 @@ def _old(case: Case, wanted: Release, why: str, severity: Severity | None = None
 def page_size(case: Case) -> Iterator[Found]:
     """A file whose segments are aligned for smaller pages than the kernel's cannot be mapped; glibc
     refuses such libraries."""
-    pages = case.needs.binaries if case.needs else ()
-    for each in pages:
-        if not each.sure or not each.align:
-            continue
+    files = case.needs.binaries if case.needs else ()
+    for each in sorted(files, key=lambda file: not file.sure):
         has = linux_of(case.facts).page_bytes
-        if has and each.align < has:
+        if has and 0 < each.align < has:
             yield Found(
                 f"{each.path} is built for memory pages of {each.align} bytes, and the host has "
                 f"pages of {has} bytes",
                 (f"{each.path}: alignment of its segments", f"{case.facts.host}: page size"),
                 "Rebuild it for larger pages, or use a kernel with pages of 4096 bytes.",
+                None if each.sure else Severity.UNKNOWN,
             )
             return

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from portkit.compat import asks, engine, guest, stated, sysctls
+from portkit.compat import asks, engine, guest, stated, sysctls, systemd
 from portkit.compat.rule import DISK, IMAGE, Case, Rule, Scope
 from portkit.compat.table_of_bounds import BOUNDS
 from portkit.compat.table_of_programs import PROGRAMS
@@ -80,16 +80,16 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         "systemd-old",
         Severity.ERROR,
         Scope.HOST,
-        engine.cgroup_v2,
+        systemd.cgroup_v2,
         remedy="Move the disk, use a host with cgroup v1, or an image with a newer systemd.",
         forms=IMAGE,
-        source="podman#6183; systemd, NEWS of 226",
+        source="podman#6183; systemd#2903 (the file system type cgroup2)",
     ),
     Rule(
         "systemd-new",
         Severity.ERROR,
         Scope.HOST,
-        engine.cgroup_v1,
+        systemd.cgroup_v1,
         remedy="Move the disk, or use a host with cgroup v2.",
         forms=IMAGE,
         source="systemd, NEWS of 258",
@@ -98,7 +98,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         "systemd-rights",
         Severity.ERROR,
         Scope.HOST,
-        engine.init_rights,
+        systemd.rights,
         remedy="Move the disk, in which it has a whole machine, or set `privileged: true`.",
         forms=IMAGE,
         source="systemd, docs/CONTAINER_INTERFACE.md",

@@ -112,7 +112,7 @@ class Linked:
         if read is None:
             return
         self._keep(entry, Role.PROGRAM, read, sure=sure)
-        if sure and read.machine == "amd64":
+        if read.machine == "amd64":
             self._look_at_code(entry, read)
         if not read.interpreter:
             self._without_loader(entry, read, sure=sure)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 
 from portkit.model import RunSpec
 from portkit.model.needs import Lack, Missing
-from portkit.needs import elf, elf_header, loader, shells, wrappers
+from portkit.needs import commands, elf, elf_header, loader, shells, wrappers
 from portkit.needs.linked import NO_MODE_X, Linked
 from portkit.needs.rights import READ, RUN
 from portkit.needs.root import Entry, Root
@@ -28,9 +27,9 @@ _BUSYBOX_BYTES = 4 << 20
 _SCRIPT_LINE = 256  # BINPRM_BUF_SIZE: the kernel reads no more of a script's first line
 _SCRIPT_BYTES = 1 << 16  # of a script in which `exec` is looked for
 _SCRIPTS = 5  # one that interprets another that ...: the kernel gives up then
+_TEXT = 4096  # characters of what a shell is told to run
+_MOST_SCRIPTS = 200  # that are read: they may name each other in any number of ways
 _WORDS = 32  # of argv that are looked at
-_EXEC = re.compile(r"^[ \t]*exec[ \t]+([\w./+-]+)", re.MULTILINE)
-_SHELL_WORDS = set("|&;<>()$`\\\"'*?[]#~=%{}!\n")
 
 
 class Start(Linked):
@@ -39,6 +38,7 @@ class Start(Linked):
     def __init__(self, root: Root, spec: RunSpec) -> None:
         super().__init__(root, spec)
         self._seen: set[str] = set()  # scripts may name each other in any number of ways
+        self._scripts_left = _MOST_SCRIPTS
         self.command = ""
         self.as_other = False  # a program before has become another user
 
@@ -60,41 +60,54 @@ class Start(Linked):
             if file:
                 self.lack(Missing(Lack.FOLDER, mount.target, mount.type, f"{file} is a file"))
 
-    def _command(self, argv: Sequence[str], *, sure: bool, depth: int = 0) -> Entry | None:
+    def _command(
+        self, argv: Sequence[str], *, sure: bool, depth: int = 0, asked: bool = True
+    ) -> Entry | None:
         """depth: 0 for the service's own, which the engine starts, or its init (`init: true`) by
-        execvp(3); the others a shell starts."""
+        execvp(3); the others a shell starts. asked: that it is not there is a lack."""
         found = self._looked_up(argv[0])
         if found is None:
-            self._lacks_command(argv[0], sure=sure)
+            if asked:
+                self._lacks_command(argv[0], sure=sure)
             return None
         by_engine = depth == 0 and not self._spec.init
-        self._file(found, "argv[0]", sure=sure, depth=depth, by_engine=by_engine)
+        self._file(found, "argv[0]", argv[1:], sure=sure, depth=depth, by_engine=by_engine)
+        self._by_name(argv, found, sure=sure, depth=depth, asked=asked)
+        return found
+
+    def _by_name(
+        self, argv: Sequence[str], found: Entry, *, sure: bool, depth: int, asked: bool
+    ) -> None:
+        """What a program starts that is known by its name, as its arguments tell."""
         name = argv[0].rpartition("/")[2]
-        if name in _SHELLS and len(argv) > 2 and argv[1] == "-c":
-            self._shell(argv[2], found, sure=sure, depth=depth)
+        if name == shells.BUSYBOX and len(argv) > 1:
+            self._by_name(argv[1:], found, sure=sure, depth=depth, asked=asked)
+        elif name in _SHELLS:
+            self._shell(commands.told(argv[1:]), found, sure=sure, depth=depth)
         elif wrappers.is_wrapper(name):
-            self._wrapped(name, argv[1:], sure=sure, depth=depth)
+            self._wrapped(name, argv[1:], sure=sure, depth=depth, asked=asked)
         elif self._is_loader(found) and len(argv) > 1 and not argv[1].startswith("-"):
             self._by_loader(argv[1], found, sure=sure)
-        elif depth == 0:
+        elif depth <= 1:
             for word in argv[1:_WORDS]:
-                # A wrapper (`tini --`, an entrypoint script) may run what its arguments name.
+                # A wrapper (an entrypoint script, another init) may run what its arguments name.
                 other = self._looked_up(word) if word and not word.startswith("-") else None
                 if other is not None and self._executable(other):
-                    self._file(other, found.path, sure=False, depth=1)
-        return found
+                    self._file(other, found.path, sure=False, depth=depth + 1)
 
     def _is_loader(self, entry: Entry) -> bool:
         read = self.files.get(entry.path)
         return read is not None and bool(loader.kind_of(entry.path, read))
 
-    def _wrapped(self, name: str, words: Sequence[str], *, sure: bool, depth: int) -> None:
+    def _wrapped(
+        self, name: str, words: Sequence[str], *, sure: bool, depth: int, asked: bool
+    ) -> None:
         """What a wrapper becomes, or starts."""
         argv = wrappers.wrapped(name, words)
-        if argv and depth < _SCRIPTS:
+        if argv and argv[0] and depth < _SCRIPTS:
             # Whether the other user may run it is not looked at.
-            self.as_other = self.as_other or wrappers.changes_user(name)
-            self._command(argv, sure=sure, depth=depth + 1)
+            self.as_other = self.as_other or (sure and wrappers.changes_user(name))
+            self._command(argv, sure=sure, depth=depth + 1, asked=asked)
 
     def _by_loader(self, name: str, load: Entry, *, sure: bool) -> None:
         """A program that a loader is told to start, which need not have the mode x."""
@@ -104,29 +117,38 @@ class Start(Linked):
         elif not self.covered(entry.path):
             self.loaded(entry, load, sure=sure)
 
-    def _shell(self, text: str, shell: Entry, *, sure: bool, depth: int) -> None:
+    def _shell(self, told: commands.Told, shell: Entry, *, sure: bool, depth: int) -> None:
         """What a shell is told to run: only one plain command is run for certain."""
-        plain = not set(text) & _SHELL_WORDS
-        try:
-            words = shlex.split(text[:4096])
-        except ValueError:
+        if depth > _SCRIPTS:
             return
-        if words[:1] == ["exec"]:
-            words = words[1:]
-        if not words or depth > _SCRIPTS:
-            return
-        if plain and self._looked_up(words[0]) is None and "/" not in words[0]:
-            if not shells.is_built_in(words[0]):
-                known = self._knows_only_files(shell, words[0])
-                self._lacks_command(words[0], sure=sure and known)
-            return
-        if plain:
-            self._command(words, sure=sure, depth=depth + 1)
-            return
-        for word in words[:_WORDS]:
-            other = self._looked_up(word) if "/" in word or word == words[0] else None
-            if other is not None and self._executable(other):
-                self._file(other, "sh -c", sure=False, depth=depth + 1)
+        if told.script:
+            self._by_shell(told, sure=sure, depth=depth)
+        rows = commands.commands(told.text[:_TEXT], self._env, told.arguments)
+        for row in rows[:_WORDS]:
+            words = row.words[1:] if row.words[0] == "exec" else row.words
+            alone = len(rows) == 1 and row.known and not row.moves
+            if not words or not words[0]:
+                continue
+            found, login = self._looked_up(words[0]), told.login and "/" not in words[0]
+            if found is None and "/" not in words[0]:
+                if alone and not shells.is_built_in(words[0]):
+                    known = self._knows_only_files(shell, words[0]) and not login
+                    self._lacks_command(words[0], sure=sure and known)
+            elif found is not None or alone:
+                certain = sure and alone and not login
+                self._command(words, sure=certain, depth=depth + 1, asked=alone)
+
+    def _by_shell(self, told: commands.Told, *, sure: bool, depth: int) -> None:
+        """A script that a shell is told to read, which need not have the mode x."""
+        name = told.script
+        entry = self._root.file(self.beside(name)) or self._looked_up(name)
+        if entry is None:
+            self._lacks_command(name if "/" in name else f"./{name}", sure=sure)
+        elif self.covered(entry.path):
+            self.unread[f"{entry.path} may be covered by a volume"] = None
+        else:
+            self._may(entry, READ, "argv[0]", sure=sure)
+            self._execs(entry, told.arguments, sure=sure, depth=depth)
 
     def _knows_only_files(self, shell: Entry, name: str) -> bool:
         """Whether a shell has no command of this name in itself; functions come from its
@@ -182,10 +204,17 @@ class Start(Linked):
         return bool(self._root.member(entry).mode & 0o111)
 
     def _file(
-        self, entry: Entry, by: str, *, sure: bool, depth: int, by_engine: bool = False
+        self,
+        entry: Entry,
+        by: str,
+        arguments: Sequence[str] = (),
+        *,
+        sure: bool,
+        depth: int,
+        by_engine: bool = False,
     ) -> None:
-        """by_engine: the engine starts it. Else a shell does, or a wrapper by execvp(3), which give
-        a file that the kernel refuses with ENOEXEC to the shell."""
+        """arguments: of a script. by_engine: the engine starts it. Else a shell does, or a wrapper
+        by execvp(3), which give a file that the kernel refuses with ENOEXEC to the shell."""
         if self.covered(entry.path):
             self.unread[f"{entry.path} may be covered by a volume"] = None
             return
@@ -198,14 +227,14 @@ class Start(Linked):
         self._seen.add(entry.path)
         head = self._root.read(entry, 0, _SCRIPT_LINE)
         if head.startswith(b"#!"):
-            self._script(entry, head, sure=sure, depth=depth, by_engine=by_engine)
+            self._script(entry, head, arguments, sure=sure, depth=depth, by_engine=by_engine)
         elif head.startswith(elf.MAGIC):
             if why := elf_header.refused(head[:64], self._root.member(entry).size):
                 self.lack(Missing(Lack.EXECUTABLE, entry.path, by, why, sure))
                 return
             self.program(entry, sure=sure, by_engine=by_engine)
         elif not by_engine:
-            self._execs(entry, depth)
+            self._execs(entry, arguments, sure=sure, depth=depth)
         elif head.startswith(_APE):
             # A shell script and a program for several systems at once; hosts may have a handler.
             why = "the kernel knows its format (APE) only by a handler"
@@ -226,7 +255,14 @@ class Start(Linked):
         self.as_other = bool(self._root.member(entry).mode & _SETUID)
 
     def _script(
-        self, entry: Entry, head: bytes, *, sure: bool, depth: int, by_engine: bool
+        self,
+        entry: Entry,
+        head: bytes,
+        arguments: Sequence[str],
+        *,
+        sure: bool,
+        depth: int,
+        by_engine: bool,
     ) -> None:
         line = head[2:].partition(b"\n")[0].decode("utf-8", "surrogateescape")
         words = re.split("[ \t]+", line.strip(" \t"), maxsplit=1) if line.strip(" \t") else []
@@ -246,11 +282,12 @@ class Start(Linked):
             return
         self._file(found, entry.path, sure=sure, depth=depth + 1, by_engine=by_engine)
         self._may(entry, READ, entry.path, sure=sure)
-        name = words[0].rpartition("/")[2]
-        if name == "env" and len(words) > 1:
-            self._told_env(words[1].strip(" \t"), found, entry, sure=sure, depth=depth)
-        elif name in _SHELLS:
-            self._execs(entry, depth)
+        name, more = words[0].rpartition("/")[2], words[1].strip(" \t") if words[1:] else ""
+        if name == "env" and more:
+            self._told_env(more, found, entry, sure=sure, depth=depth)
+            name = more.removeprefix("-S").split()[0].rpartition("/")[2] if more != "-S" else ""
+        if name in _SHELLS or (name == shells.BUSYBOX and more.split()[:1] in (["sh"], ["ash"])):
+            self._execs(entry, arguments, sure=sure, depth=depth)
 
     def _told_env(self, word: str, env: Entry, entry: Entry, *, sure: bool, depth: int) -> None:
         """The kernel gives all that stands behind the interpreter as one word. entry: the
@@ -273,12 +310,18 @@ class Start(Linked):
             where = f"PATH is {self._env.get('PATH', '')}"
             self.lack(Missing(Lack.COMMAND, name, entry.path, where, sure))
 
-    def _execs(self, entry: Entry, depth: int) -> None:
-        """What a shell script may become by `exec`."""
-        if depth >= _SCRIPTS:
+    def _execs(self, entry: Entry, arguments: Sequence[str], *, sure: bool, depth: int) -> None:
+        """What a shell script may become, or end with."""
+        self._scripts_left -= 1
+        if depth >= _SCRIPTS or self._scripts_left < 0:
             return
         text = self._root.read(entry, 0, _SCRIPT_BYTES).decode("utf-8", "replace")
-        for word in _EXEC.findall(text)[:_WORDS]:
-            other = self._looked_up(word)
-            if other is not None and self._executable(other):
-                self._file(other, entry.path, sure=False, depth=depth + 1)
+        rows = list(commands.of_a_script(text, self._env, arguments))
+        asked = not commands.sets_its_arguments(text)
+        for row, certain in rows[:_WORDS]:
+            named = row.words == (*arguments,)  # the App's own command, passed on
+            if shells.is_built_in(row.words[0]) and "/" not in row.words[0]:
+                continue
+            self._command(
+                row.words, sure=sure and certain and named, depth=depth + 1, asked=asked and named
+            )

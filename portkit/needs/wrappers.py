@@ -1,6 +1,7 @@
 """Programs that set something up and then become, or start, the program that their arguments name.
 
-Sources: the manuals of coreutils, util-linux, tini, dumb-init, catatonit, gosu and su-exec.
+Sources: the manuals of coreutils, util-linux, tini, dumb-init, catatonit, gosu, su-exec, numactl
+and s6.
 """
 
 from __future__ import annotations
@@ -28,23 +29,42 @@ def _usage(*valued: str, plain: int = 0) -> _Usage:
 _WRAPPERS: Mapping[str, _Usage] = MappingProxyType(
     {
         "catatonit": _usage(),
+        "chroot": _usage(plain=1),
+        "chrt": _usage("-T", "-P", "-D", plain=1),
         "dumb-init": _usage("-r", "--rewrite"),
         "env": _Usage(frozenset(("-u", "--unset", "-C", "--chdir")), assigns=True),
         "gosu": _usage(plain=1),
         "ionice": _usage("-c", "--class", "-n", "--classdata"),
         "nice": _usage("-n", "--adjustment"),
         "nohup": _usage(),
+        "numactl": _usage(
+            *("-i", "--interleave", "-N", "--cpunodebind", "-C", "--physcpubind", "-m"),
+            *("--membind", "-p", "--preferred", "-P", "--preferred-many", "-w"),
+        ),
+        "runuser": _usage("-u", "--user", "-g", "--group", "-G", "--supp-group", "-w"),
+        "s6-setuidgid": _usage(plain=1),
+        "setpriv": _usage(
+            *("--reuid", "--regid", "--ruid", "--euid", "--rgid", "--egid", "--groups"),
+            *("--ambient-caps", "--inh-caps", "--bounding-set", "--securebits", "--pdeathsig"),
+            *("--selinux-label", "--apparmor-profile", "--landlock-access", "--landlock-rule"),
+            "--seccomp-filter",
+        ),
         "setsid": _usage(),
         "stdbuf": _usage("-i", "-o", "-e", "--input", "--output", "--error"),
         "su-exec": _usage(plain=1),
+        "taskset": _usage(plain=1),
         "timeout": _usage("-k", "--kill-after", "-s", "--signal", plain=1),
         "tini": _usage("-p", "-e"),
+        "tini-static": _usage("-p", "-e"),
     }
 )
-# Options after which these programs start nothing, or which make them ask for other files.
-_NO_START = frozenset(("-h", "--help", "--version", "-V", "-p", "--pid", "-P", "--pgid"))
+# Options after which these programs start nothing, or which make them look in other folders.
+_NO_START = frozenset(
+    ("-h", "--help", "--version", "-V", "-p", "--pid", "-P", "--pgid", "--reset-env", "-d")
+)
 _SPLITS = ("--split-string=", "-vS", "-S")  # env's option, in front of its text
-_CHANGES_USER = frozenset(("gosu", "su-exec"))
+_CHANGES_USER = frozenset(("chroot", "gosu", "runuser", "s6-setuidgid", "setpriv", "su-exec"))
+_RUNS_AS = ("-u", "--user")  # without it runuser starts a shell of that user's
 
 
 def is_wrapper(name: str) -> bool:
@@ -62,6 +82,8 @@ def wrapped(name: str, words: Sequence[str]) -> tuple[str, ...]:
     or the words cannot be understood. words: the wrapper's arguments."""
     usage = _WRAPPERS[name]
     left = list(words)
+    if name == "runuser" and not any(word.split("=")[0] in _RUNS_AS for word in words):
+        return ()
     while left and left[0].startswith("-") and left[0] != "-":
         option = left.pop(0)
         if option == "--":
@@ -77,6 +99,8 @@ def wrapped(name: str, words: Sequence[str]) -> tuple[str, ...]:
         while left and "=" in left[0]:
             if left.pop(0).startswith("PATH="):
                 return ()  # it looks for the program in other folders
+    if name == "chroot" and left[:1] != ["/"]:
+        return ()  # it sees other files
     return tuple(left[usage.plain :])
 
 

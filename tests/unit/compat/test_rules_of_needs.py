@@ -216,7 +216,9 @@ def test_levels_of_the_processor(level: int) -> None:
         kvm = replace(host(cpu_level=has), accelerator="kvm")
         assert rules(kvm, Form.DISK, needs=leveled(level)) == wanted
     assert rules(host(), needs=leveled(level)) == {"unknown:cpu-level"}
-    assert rules(host(cpu_level=1), needs=leveled(level, sure=False)) == set()
+    unsure = leveled(level, sure=False)
+    assert rules(host(cpu_level=1), needs=unsure) == {"unknown:cpu-level"}
+    assert rules(host(cpu_level=level), needs=unsure) == set()
     built = replace(NEEDS, built_level=level, built_by="/etc/os-release: rhel 9")
     (found,) = judged(host(cpu_level=1), needs=built)
     assert found.evidence[0] == "/etc/os-release: rhel 9"
@@ -224,6 +226,10 @@ def test_levels_of_the_processor(level: int) -> None:
 
 def test_code_that_a_program_may_choose() -> None:
     for sure, wanted in ((True, "error:cpu-level"), (False, "unknown:cpu-level")):
+        behind = replace(PROGRAM, code_level=2, code_sure=sure, sure=False)
+        needs = replace(NEEDS, binaries=(PROGRAM, behind))
+        assert rules(host(cpu_level=1), needs=needs) == {"unknown:cpu-level"}
+        assert rules(host(cpu_level=2), needs=needs) == set()
         needs = replace(NEEDS, binaries=(replace(PROGRAM, code_level=2, code_sure=sure),))
         assert rules(host(cpu_level=1), needs=needs) == {wanted}
         assert rules(host(cpu_level=2), needs=needs) == set()
@@ -286,6 +292,8 @@ def test_an_old_kernel() -> None:
 def test_pages() -> None:
     needs = replace(NEEDS, binaries=(replace(PROGRAM, align=4096),))
     assert rules(host(page_bytes=65536), needs=needs) == {"error:page-size"}
+    behind = replace(needs, binaries=(replace(needs.binaries[0], sure=False),))
+    assert rules(host(page_bytes=65536), needs=behind) == {"unknown:page-size"}
     assert rules(host(page_bytes=4096), needs=needs) == rules(needs=needs) == set()
 
 
@@ -388,6 +396,8 @@ def test_sandboxes_and_tables() -> None:
     ("number", "cgroup", "wanted"),
     [
         ("219", 2, {"error:systemd-old"}),
+        ("229", 2, {"error:systemd-old"}),
+        ("230", 2, set()),
         ("219", 1, set()),
         ("252", 2, set()),
         ("252", 1, set()),
@@ -411,7 +421,8 @@ def test_systemd(number: str, cgroup: int, wanted: set[str]) -> None:
     podman = replace(facts, engine=replace(facts.engine, name="Podman Engine"))
     assert rules(podman, needs=needs) == wanted
     perhaps = replace(needs, software=(replace(needs.software[0], sure=False),))
-    assert rules(facts, needs=perhaps) == set()
+    unsure = {row.replace("error:", "unknown:") for row in wanted}
+    assert rules(facts, needs=perhaps) == {*unsure, "unknown:systemd-rights"}
 
 
 @pytest.mark.parametrize(
