@@ -26,6 +26,15 @@ def _usage(*valued: str, plain: int = 0) -> _Usage:
     return _Usage(frozenset(valued), plain)
 
 
+_OF_NUMACTL = (
+    "-i --interleave -N --cpunodebind -C --physcpubind -m --membind -p --preferred -P "
+    "--preferred-many -w --weighted-interleave"
+)
+_OF_SETPRIV = (
+    "--reuid --regid --ruid --euid --rgid --egid --groups --ambient-caps --inh-caps "
+    "--bounding-set --securebits --pdeathsig --selinux-label --apparmor-profile --landlock-access "
+    "--landlock-rule --seccomp-filter"
+)
 _WRAPPERS: Mapping[str, _Usage] = MappingProxyType(
     {
         "catatonit": _usage(),
@@ -37,18 +46,10 @@ _WRAPPERS: Mapping[str, _Usage] = MappingProxyType(
         "ionice": _usage("-c", "--class", "-n", "--classdata"),
         "nice": _usage("-n", "--adjustment"),
         "nohup": _usage(),
-        "numactl": _usage(
-            *("-i", "--interleave", "-N", "--cpunodebind", "-C", "--physcpubind", "-m"),
-            *("--membind", "-p", "--preferred", "-P", "--preferred-many", "-w"),
-        ),
+        "numactl": _usage(*_OF_NUMACTL.split()),
         "runuser": _usage("-u", "--user", "-g", "--group", "-G", "--supp-group", "-w"),
         "s6-setuidgid": _usage(plain=1),
-        "setpriv": _usage(
-            *("--reuid", "--regid", "--ruid", "--euid", "--rgid", "--egid", "--groups"),
-            *("--ambient-caps", "--inh-caps", "--bounding-set", "--securebits", "--pdeathsig"),
-            *("--selinux-label", "--apparmor-profile", "--landlock-access", "--landlock-rule"),
-            "--seccomp-filter",
-        ),
+        "setpriv": _usage(*_OF_SETPRIV.split()),
         "setsid": _usage(),
         "stdbuf": _usage("-i", "-o", "-e", "--input", "--output", "--error"),
         "su-exec": _usage(plain=1),
