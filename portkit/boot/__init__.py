@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol, assert_never
 
@@ -39,12 +39,17 @@ class Runner(Protocol):
         """Give these volumes of an Instance that does not run what is in their folders now."""
 
     def start(
-        self, identity: str, within_s: float = PATIENCE_S, service: str | None = None
+        self,
+        identity: str,
+        within_s: float = PATIENCE_S,
+        service: str | None = None,
+        resting: Collection[str] | None = None,
     ) -> None:
         """Start it. Returns as soon as the engine has started all services, before the app is up.
 
         within_s: how long a service may wait for another one that it depends on. service: only one
-        of several; AppError where that is not possible."""
+        of several; AppError where that is not possible. resting: services that are not started, and
+        that no other one waits for; None: those that were not started the last time."""
 
     def stop(
         self, identity: str, grace_s: float | None = None, service: str | None = None

@@ -19,6 +19,7 @@ _STARTING = re.compile(rf"starting (?:{_NAME}: )?")
 _EXITED = re.compile(rf"{_NAME} exited with code ([0-9]{{1,3}})")
 _HEALTH = re.compile(rf"{_NAME} is (healthy|unhealthy)(?:: (.*))?")
 _NEVER = re.compile(rf"{_NAME} is not started: ")
+_RESTS = re.compile(rf"{_NAME} rests")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class _Service:
     code: int | None = None
     health: str = ""
     said: str = ""
+    rests: bool = False
     starts: int = 0
     ends: int = 0
 
@@ -93,7 +95,7 @@ def life(log: str, about: About, *, active: bool, whole: bool, booted: bool = Tr
         if ended and len(about.services) > 1:
             return Life("exited", one.code, restarts=restarts, service=name)
     begun = said.of(about.front).starts or not whole
-    checked = [said.of(name) for name in about.checks]
+    checked = [one for one in map(said.of, about.checks) if not one.rests]
     ill = [name for name in about.checks if said.of(name).health == "unhealthy"]
     return Life(
         status="running",
@@ -136,4 +138,6 @@ def _said(log: str, about: About) -> _Said:
             said.of(match[1]).health, said.of(match[1]).said = match[2], match[3] or ""
         elif (match := _NEVER.match(line)) and match[1] in known:
             said.of(match[1]).status, said.of(match[1]).code = "exited", 1
+        elif (match := _RESTS.fullmatch(line)) and match[1] in known:
+            said.of(match[1]).rests = True
     return said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from portkit.boot.blueprint import Blueprint
 from portkit.boot.patience import PATIENCE_S
@@ -54,10 +54,14 @@ class Containers:
         """Nothing: the folders are the volumes."""
 
     def start(
-        self, identity: str, within_s: float = PATIENCE_S, service: str | None = None
+        self,
+        identity: str,
+        within_s: float = PATIENCE_S,
+        service: str | None = None,
+        resting: Collection[str] | None = None,
     ) -> None:
         """Start the containers, each when what it depends on is as it has to be."""
-        self._engine.start(identity, within_s, service)
+        self._engine.start(identity, within_s, service, resting)
 
     def stop(
         self, identity: str, grace_s: float | None = None, service: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from portkit.architecture import TABLE, Architecture
@@ -127,10 +127,17 @@ class Domains:
             )
 
     def start(
-        self, identity: str, within_s: float = PATIENCE_S, service: str | None = None
+        self,
+        identity: str,
+        within_s: float = PATIENCE_S,
+        service: str | None = None,
+        resting: Collection[str] | None = None,
     ) -> None:
         """Start the domain; the guest's init starts the services."""
         self._refuse_one(service)
+        if resting is not None and len(self._about(identity).services) > 1:
+            args = {"id": identity, "services": sorted(resting)}
+            self._host.remote.call("instance.rest", args)
         self._engine.start(identity)
 
     def _refuse_one(self, service: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -85,17 +85,29 @@ class Docker:
                 self._api.remove_container(row.Id, force=True)
         self._maker.containers(held, app, identity)
 
-    def start(self, identity: str, within_s: float, service: str | None = None) -> None:
+    def start(
+        self,
+        identity: str,
+        within_s: float,
+        service: str | None = None,
+        resting: Collection[str] | None = None,
+    ) -> None:
         """Start the containers in the order in which they need each other; returns when the engine
         has started the last one's process.
 
         within_s: how long one may have to wait for what it depends on. service: only one of
-        several. BootError when what it depends on fails.
+        several. resting: services that are not started and not waited for; None: those that were
+        never started, unless none was. BootError when what it depends on fails.
         """
-        rows = self._chosen(identity, service)
+        rows = every = self._chosen(identity, None)
         if service is not None:
+            rows = self._chosen(identity, service)
             rows = [row for row in rows if docker_state.listed(row).status != "running"]
-        self._start(rows, self._services(identity), within_s)
+            resting = docker_state.never_started(every) - {service}
+        elif resting is None:
+            resting = docker_state.never_started(every)
+        awake = [row for row in every if row.service not in resting]
+        self._start([row for row in rows if row in awake], awake, within_s)
 
     def _start(self, rows: Sequence[Row], beside: Sequence[Row], within_s: float) -> None:
         """Start containers in this order. beside: those that they may have to wait for."""
@@ -191,6 +203,11 @@ class Docker:
                     details=f"{row.Id[:12]} on {self._host}, of {identity}",
                     resolution="Remove that container if nobody needs it.",
                 )
+            # Podman's service that starts containers with the host takes a new one with this policy
+            # for one that ran (podman-ps(1), should-start-on-boot). Docker's daemon starts none
+            # that has never been started (moby, daemon.restore).
+            if self._podman and row.State == "created" and policy == "unless-stopped":
+                policy = "no"
             self._set_restart(row.Id, policy)
 
     def withdraw(self, identity: str) -> None:

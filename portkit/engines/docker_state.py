@@ -94,6 +94,12 @@ def came_up(status: str, exit_code: int | None) -> bool:
     return status in ("running", "paused") or (status, exit_code) == ("exited", 0)
 
 
+def never_started(rows: Sequence[Row]) -> frozenset[str]:
+    """The services whose containers were never started; none where none of them was."""
+    found = frozenset(row.service for row in rows if listed(row).status == "created")
+    return found if len(found) < len(rows) else frozenset()
+
+
 def ordered(rows: Sequence[Row]) -> list[Row]:
     """By what each needs; rows that need each other, which nobody but a stranger would write, stay
     as they are."""

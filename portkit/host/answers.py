@@ -167,6 +167,7 @@ class _Described(_Answer):
     blobs: _Word
     # What the system is on, the volumes and, as the last, the configuration.
     disks: Annotated[list[_Word], Field(min_length=2), FailFast()]
+    resting: Annotated[list[_Word], Field(max_length=256), FailFast()]
 
 
 class _Moved(_Answer):
@@ -283,6 +284,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "container.changes": _Changes,
     "instance.create": _Folder,
     "instance.config": _Answer,
+    "instance.rest": _Answer,
     "instance.remove": _Removed,
     "instance.remains": _Remains,
     "instance.log": _Log,

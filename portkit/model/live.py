@@ -57,13 +57,15 @@ class DataFolder:
 class LiveDomain:
     """A VM of portkit's at the source. id: of the Instance. restart: compose's word in its mark,
     before the Move. autostart: whether libvirt started it with the host. running: whether it ran
-    when the Move was planned. keeps_running: it is not stopped, but goes on on the target."""
+    when the Move was planned. keeps_running: it is not stopped, but goes on on the target. resting:
+    services in it that are not started when it boots."""
 
     id: str
     restart: str
     autostart: bool
     running: bool
     keeps_running: bool = False
+    resting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

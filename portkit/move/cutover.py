@@ -23,13 +23,13 @@ from portkit.move.described import describe
 from portkit.move.ground import Ground
 from portkit.move.marker import mark
 from portkit.move.placed import placed
-from portkit.move.plan import FENCE, LAST_SYNC, VERIFY_SOURCE, VOLUMES
+from portkit.move.plan import LAST_SYNC, VERIFY_SOURCE, VOLUMES
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import require_unused
 from portkit.move.up import require_known, up_again
 from portkit.move.verified import unverifiable
+from portkit.move.was import before_fence
 from portkit.progress import Observer
-from portkit.report import adapter
 from portkit.source.origin import Origin, origin
 from portkit.source.silent import MESSAGE, REMEDY
 from portkit.volumes import Copy, Folder, Pass, another, verify_origin
@@ -324,13 +324,8 @@ def source_of(ground: Ground) -> Host:
 
 def origin_of(ground: Ground, *, before: bool = False) -> AbstractContextManager[Origin]:
     """The running App at its source. before: as it was right before it was fenced."""
-    return origin(source_of(ground), before_fence(ground) if before else live_of(ground))
-
-
-def before_fence(ground: Ground) -> Live:
-    """The running App as it was right before it was fenced; before that, as it was planned."""
-    was = ground.results.result(FENCE).get("was")
-    return live_of(ground) if was is None else adapter(Live).validate_python(was)
+    was = before_fence(ground) if before else None
+    return origin(source_of(ground), was or live_of(ground))
 
 
 def start(ground: Ground, there: Origin) -> None:

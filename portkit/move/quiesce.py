@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from portkit.errors import EngineError, ToolError
+from portkit.model import Live
 from portkit.move import cutover
 from portkit.move.ground import Ground
 from portkit.move.step import BaseStep, FormStep
+from portkit.move.was import before_fence
 from portkit.source.quiesce import commands
 from portkit.wire.json_types import JsonObject
 
@@ -21,7 +23,7 @@ class Quiesce(BaseStep):
         ground = self.ground
         if _skipped(ground, "before"):
             return {}
-        there = commands(cutover.source_of(ground), cutover.before_fence(ground))
+        there = commands(cutover.source_of(ground), _was(ground))
         with there as asked, ground.clock.phase("quiesce"):
             asked.before()
         return {"phases": ground.phases()}
@@ -32,7 +34,7 @@ class Quiesce(BaseStep):
             cutover.start(ground, there)  # its host may have been restarted since it was fenced
         if _skipped(ground, "after"):
             return
-        containers = commands(cutover.source_of(ground), cutover.before_fence(ground))
+        containers = commands(cutover.source_of(ground), _was(ground))
         with containers as asked, _way_out(ground, "rollback"):
             asked.after(ground.halt.pause)
 
@@ -44,7 +46,7 @@ class Unquiesce(FormStep):
     def do(self) -> JsonObject:
         ground = self.ground
         cutover.up_after_restart(ground, self.form)
-        was = cutover.before_fence(ground)
+        was = _was(ground)
         # With `before` alone, the App may run in a VM now, on a host without an engine.
         if not any(each.quiesce.after for each in was.containers) or _skipped(ground, "after"):
             return {}
@@ -52,6 +54,10 @@ class Unquiesce(FormStep):
         with there as asked, ground.clock.phase("unquiesce"), _way_out(ground, "resume"):
             asked.after(ground.halt.pause)
         return {"phases": ground.phases()}
+
+
+def _was(ground: Ground) -> Live:
+    return before_fence(ground) or cutover.live_of(ground)
 
 
 def _skipped(ground: Ground, key: str) -> bool:

@@ -30,6 +30,7 @@ from portkit.move.taken import TakeVolumes, require_unused
 from portkit.move.up import up_again, up_since, watch_over
 from portkit.move.verified import or_without_source
 from portkit.move.walk import Step
+from portkit.move.was import resting
 from portkit.watch import no_room
 from portkit.wire.json_types import JsonObject
 
@@ -99,12 +100,13 @@ class Start(FormStep):
             watch = watch_over(ground, self.form, runner, way)
             # Not behind the start: the Move would be rolled back if the answer were lost.
             since = None if plan.live is None else up_since(ground.target, self.form)
+            rest = None if plan.live is None else resting(ground)
             for number in range(1, plan.repeat + 1):
                 counted = f" {number}" if number > 1 else ""
                 with ground.clock.phase(f"boot {self.form}{counted}"):
                     started = time.monotonic()
                     with ground.downtime.target_starting():
-                        runner.start(plan.move)
+                        runner.start(plan.move, resting=rest)
                     answers.append(watch.first_answer(started))
                     ground.downtime.answered(answers[-1], started)
                 # A Move that is resumed has no meaningful start: it may have lain for days.
@@ -190,7 +192,11 @@ class Commit(FormStep):
                 )
             if life.stuck:
                 raise no_room(plan.move, ground.target, "after its first answer")
-            runner.commit(plan.move, *policies_of(ground, self.form))
+            policies, spec = policies_of(ground, self.form)
+            if self.form is Form.DISK:  # what is not started with the VM is no reason to start it
+                rest = resting(ground)
+                policies = {name: each for name, each in policies.items() if name not in rest}
+            runner.commit(plan.move, policies, spec)
         for tag, hold in self._tags().items():
             if not transfer.tag(ground.target, hold, tag):
                 ground.clock.observer.message(

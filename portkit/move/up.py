@@ -10,6 +10,7 @@ from portkit.errors import BootError
 from portkit.host import Host
 from portkit.model import Form
 from portkit.move.ground import Ground
+from portkit.move.was import resting
 
 
 def up_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
@@ -19,7 +20,7 @@ def up_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
     with ground.clock.phase(f"start {form}"):
         started = time.monotonic()
         if not runner.life(ground.plan.move).running:  # a process that was killed started it
-            runner.start(ground.plan.move)
+            runner.start(ground.plan.move, resting=resting(ground))
         watch.first_answer(started)
     with ground.clock.phase("settle"):
         watch.settle()

@@ -17,9 +17,9 @@ import resource
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Iterable, List, Optional, Set, Tuple
+from typing import BinaryIO, Callable, Iterable, List, Optional, Set, Tuple, cast
 
-from portkit.remote import facts, leases, mounts, store, volume_disk
+from portkit.remote import facts, leases, mounts, resting, store, volume_disk
 from portkit.remote.channel import Channel
 from portkit.wire import sparse
 from portkit.wire.frames import RemoteError
@@ -30,6 +30,7 @@ _ID = re.compile(r"pk-[0-9a-f]{12}")
 # hostile input 12: what makes disks from foreign input ends in time and in memory.
 _TOOL_SECONDS = 600.0
 _TOOL_MEMORY = 4 << 30
+_CONFIG_LIMIT = 17 << 20  # bytes of a configuration disk; its records have at most 16 MiB
 
 
 def folder_of(identity: object) -> Path:
@@ -241,20 +242,46 @@ def _verify(digest: str, path: Path, *others: Path) -> None:
 
 
 def configure(args: JsonObject, channel: Channel) -> JsonObject:
-    """Write the configuration disk anew, in place: a guest that runs may have it open."""
+    """Write the configuration disk anew. Services that are not started stay so. args: id, config
+    (base64)."""
     data = base64.b64decode(args["config"])
-    path = folder_of(args["id"]) / "config.raw"
-    # The file is QEMU's user's, who could have put a link in its place.
-    descriptor = os.open(str(path), os.O_WRONLY | os.O_NOFOLLOW)
+    return _configured(args["id"], lambda old: resting.rested(data, resting.resting(old)))
+
+
+def rest(args: JsonObject, channel: Channel) -> JsonObject:
+    """From the next boot on, these services of a guest are not started, and all others are.
+
+    args: id, services (names)."""
+    return _configured(args["id"], lambda old: resting.rested(old, args["services"]))
+
+
+def at_rest(identity: str) -> List[str]:
+    """The services of an Instance that are not started."""
     try:
+        with _config(identity) as file:
+            return sorted(resting.resting(file.read(_CONFIG_LIMIT)))
+    except FileNotFoundError:  # a folder that was not removed to the end
+        return []
+
+
+def _config(identity: str) -> BinaryIO:
+    # The file is QEMU's user's, who could have put a link in its place.
+    path = folder_of(identity) / "config.raw"
+    return cast(BinaryIO, os.fdopen(os.open(str(path), os.O_RDWR | os.O_NOFOLLOW), "r+b"))
+
+
+def _configured(identity: str, change: Callable[[bytes], bytes]) -> JsonObject:
+    """In place: a guest that runs may have it open."""
+    with _config(identity) as file:
+        old = file.read(_CONFIG_LIMIT)
+        data = change(old)
         # A running guest has the size of the disk in memory; a shorter or longer one would be read
         # wrongly.
-        if len(data) != os.fstat(descriptor).st_size:
+        if len(data) != os.fstat(file.fileno()).st_size:
             raise RemoteError("HostError", "the configuration has another size than before")
-        sparse.write_at(descriptor, data, 0)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        if data != old:
+            sparse.write_at(file.fileno(), data, 0)
+            os.fsync(file.fileno())
     return {}
 
 

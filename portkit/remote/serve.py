@@ -56,6 +56,7 @@ VERBS = {
     "container.changes": container_layer.changes,
     "instance.create": instances.create,
     "instance.config": instances.configure,
+    "instance.rest": instances.rest,
     "instance.remove": instances.remove,
     "instance.remains": remains.listing,
     "instance.log": instances.log,

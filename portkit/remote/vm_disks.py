@@ -43,8 +43,8 @@ def describe(args: JsonObject, channel: Channel) -> JsonObject:
 
 
 def described(args: JsonObject, channel: Channel) -> JsonObject:
-    """What `describe` kept, "" where nothing was; where this host has blobs; and the disks that the
-    Instance was made with. args: id."""
+    """What `describe` kept, "" where nothing was; where this host has blobs; the disks that the
+    Instance was made with; and the services that are not started. args: id."""
     folder = staging.folder_of(args["id"])
     path = folder / "about.json"
     try:
@@ -60,6 +60,7 @@ def described(args: JsonObject, channel: Channel) -> JsonObject:
         "text": text,
         "blobs": str(store.path_of("sha256:" + "0" * 64).parent),
         "disks": [str(folder / name) for name in (*_disks(folder), "config.raw")],
+        "resting": instances.at_rest(args["id"]),
     }
 
 

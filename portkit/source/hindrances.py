@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs i
     from portkit.engines.described.answers import Container
     from portkit.engines.described.project import Seen, Volume
 
+_CONTAINER = "container:"  # of a mode, as the engine says it
 _SWARM = "com.docker.swarm."
 _POD = "io.kubernetes."
 # Of volumes of the driver `local`: the engine mounts something else there while it is in use.
@@ -39,6 +40,42 @@ def hindrances(seen: Seen, users_of: Callable[[str], Sequence[str]]) -> tuple[Fi
         if others := set(users_of(name)) - ours:
             found.append(_shared(name, others))
     return tuple(found)
+
+
+def at_rest(seen: Seen, front: str) -> Iterator[Finding]:
+    """What is said of the containers that do not run, where others do. front: the service that
+    answers for the App."""
+    rows = [each for each in seen.containers if not docker_state.runs(each.State.Status)]
+    if len(rows) == len(seen.containers):
+        return  # `hindrances` has an error for that
+    for one in rows:
+        if one.service != front:
+            yield rests(one.service)
+            continue
+        yield _error(
+            "source-front-rests",
+            f"{front}, which is asked whether the App is up, is stopped at its source",
+            "Start it first. Or name another service that shows it: --health front=SERVICE.",
+            front,
+        )
+    stopped = {f"{_CONTAINER}{each.Id}": each.service for each in rows}
+    for one in seen.containers:
+        host = one.HostConfig
+        for mode in {host.NetworkMode, host.PidMode, host.IpcMode} & set(stopped):
+            if one not in rows:
+                yield _error(
+                    "source-shares-stopped",
+                    f"{one.service} shares a namespace of {stopped[mode]}, which is stopped, so "
+                    "no engine could start it again",
+                    f"Start {stopped[mode]} first, or stop {one.service}.",
+                    one.service,
+                )
+
+
+def rests(service: str) -> Finding:
+    """Of a service that does not run at the source."""
+    message = f"{service} is stopped at its source, and stays stopped on the target"
+    return Finding("source-rests", Severity.INFO, message, (), "", (service,))
 
 
 def _container(one: Container) -> Iterator[Finding]:

@@ -183,7 +183,8 @@ class Machine:
 
     def seen(self) -> Live:
         """As it is there now."""
-        return replace(self._live, domain=self._engine.seen(self._domain.id))
+        now = replace(self._engine.seen(self._domain.id), resting=self._domain.resting)
+        return replace(self._live, domain=now)
 
     def require(self) -> None:
         """EngineError when it is not there any more."""

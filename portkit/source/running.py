@@ -34,7 +34,7 @@ from portkit.model import (
 )
 from portkit.package.changes import Changed, changed
 from portkit.source.binds import Bind, place
-from portkit.source.hindrances import hindrances
+from portkit.source.hindrances import at_rest, hindrances
 from portkit.source.host import OnHost
 from portkit.source.images import Images
 from portkit.source.silent import silent
@@ -175,7 +175,9 @@ class Running(OnHost):
             seen_up=all(_came_up(each) for each in seen.containers),
             reading=Reading(carry=self._carry),
         )
-        self._app = with_health(app, self._health)
+        app = with_health(app, self._health)
+        rest = tuple(at_rest(seen, app.front_service.name))
+        self._app = replace(app, findings=(*app.findings, *rest))
         return self._app
 
     def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:

@@ -34,6 +34,7 @@ from portkit.package import image
 from portkit.package.image import joined
 from portkit.source import live
 from portkit.source.fetched import fetch
+from portkit.source.hindrances import rests
 from portkit.source.images import Images
 from portkit.source.vm_description import Description, decode
 from portkit.store import Store
@@ -94,6 +95,7 @@ class RunningVM:
             row = self.host.remote.call("instance.described", {"id": identity})
             self._blobs = row["blobs"]
             self._disks = disks.of_volumes(row["disks"])
+            self._seen = replace(self._seen, resting=tuple(row["resting"]))
             if not row["text"]:
                 raise _undescribed(identity, self.name)
             engine.require_disks(identity, row["disks"])
@@ -135,6 +137,8 @@ class RunningVM:
         if not self._domain.running:
             message = "the VM is not running at its source, and will be started on the target"
             yield Finding("source-stopped", Severity.WARNING, message)
+        for service in self._domain.resting:
+            yield rests(service)
 
     @property
     def _domain(self) -> LiveDomain:

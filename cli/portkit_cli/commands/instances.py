@@ -167,8 +167,9 @@ def stop(
 def start(instance: str, service: str | None, host: str, form: str | None) -> None:
     """Start INSTANCE again.
 
-    If INSTANCE has several services, portkit starts each after those that it depends on. With
-    SERVICE, only that one is started, which is not possible in a VM.
+    If INSTANCE has several services, portkit starts each after those that it depends on, also those
+    that were stopped when a Move brought them here. With SERVICE, only that one is started, which
+    is not possible in a VM.
 
     \b
     Examples:
@@ -176,7 +177,7 @@ def start(instance: str, service: str | None, host: str, form: str | None) -> No
       portkit start shop worker --on web2
     """
     with _found(host, instance, form, alone=True) as (runner, one):
-        runner.start(one.id, service=service)
+        runner.start(one.id, service=service, resting=())
     click.echo(f"{service or one.id} started")
 
 

@@ -84,7 +84,8 @@ static int grow(size_t count, size_t most) {
 
 static void numbers(struct service *service, const unsigned char *data) {
     service->umask = word(data), service->stop_signal = word(data + 4);
-    service->grace_ms = word(data + 8), service->restart = (int)word(data + 12);
+    service->grace_ms = word(data + 8), service->restart = data[12];
+    service->rests = data[13]; /* the host writes it: portkit/remote/resting.py */
     service->retries = word(data + 16), service->read_only = (int)word(data + 20);
     service->privileged = (int)word(data + 24), service->capabilities = wide(data + 28);
 }
@@ -221,7 +222,7 @@ void config_restart(struct service *service, size_t index) {
     for (uint32_t at = 0, step; body && (step = record_at(body, size, at)); at += step) {
         if (body[at] == 'S') number++;
         if (body[at] != 'N' || step != NUMBERS + 5 || (number && number - 1 != index)) continue;
-        service->restart = (int)word(body + at + 5 + 12);
+        service->restart = body[at + 5 + 12];
         service->retries = word(body + at + 5 + 16);
     }
     free(body);

@@ -190,11 +190,11 @@ static int ready(const struct run *run, char *why, size_t size) {
     for (size_t i = 0; i < run->service->needc; i++) {
         const struct need *need = &run->service->needs[i];
         const struct run *other = &runs[need->service];
-        int over = other->state == ENDED, met = 0;
+        int over = other->state == ENDED, met = other->service->rests;
         switch (need->condition) {
-        case STARTED: met = other->was_started; break;
-        case HEALTHY: met = other->health == WELL; break;
-        case COMPLETED: met = over && !other->code; break;
+        case STARTED: met |= other->was_started; break;
+        case HEALTHY: met |= other->health == WELL; break;
+        case COMPLETED: met |= over && !other->code; break;
         }
         if (met) continue;
         if (!over && other->health != ILL) {
@@ -331,6 +331,10 @@ static void prepare(void) {
         struct run *run = &runs[i];
         run->service = app->services[i];
         run->pause_ms = BACKOFF_FIRST_MS;
+        if (run->service->rests) {
+            say("%s rests", name_of(run));
+            run->state = ENDED;
+        }
         pipe_make(&run->in, &run->out);
         if (run->service->checkc) pipe_make(&run->check_in, &run->check_out);
     }

@@ -55,6 +55,11 @@ UP = STARTED + said("migrate exited with code 0", "starting web: nginx")
             True,
             Life("running", started="this boot", restarts=1, health="starting"),
         ),
+        (
+            said("db rests", "starting web: nginx"),
+            True,
+            Life("running", started="this boot"),
+        ),
         (UP + said("web exited with code 0"), False, Life("exited", 0)),
         (UP + said("web exited with code 0"), True, Life("exited", 0, service="web")),
     ],

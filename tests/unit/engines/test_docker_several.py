@@ -242,6 +242,61 @@ def test_what_one_needs_fails(
     assert not engine.asked("POST", "/containers/web/start")
 
 
+def started(engine: FakeEngine) -> list[str]:
+    paths = [path for how, path, _ in engine.requests if how == "POST" and "/start" in path]
+    return [path.split("/")[-2] for path in paths]
+
+
+NEW = {"Status": "created"}
+
+
+def test_one_that_rests_is_neither_started_nor_waited_for(
+    engine: FakeEngine, docker: Docker
+) -> None:
+    states(engine, web=RUNS, job=NEW, db={**RUNS, "Health": {"Status": "starting"}})
+    docker.start(ID, 600.0, resting=("db", "job"))
+    assert started(engine) == ["web"]
+
+
+def test_one_that_was_never_started_stays_so_unless_all_are_asked_for(
+    engine: FakeEngine, docker: Docker
+) -> None:
+    states(engine, web=RUNS, job=DONE, db=WELL)
+    db = row("db", "created", "Created")
+    web = row("web", "exited", "Exited (0) 1 s ago", **ROWS[0]["Labels"])
+    engine.answers["GET /containers/json"] = 200, [web, ROWS[1], db]
+    docker.start(ID, 600.0)
+    assert started(engine) == ["job", "web"]
+    engine.requests.clear()
+    docker.start(ID, 600.0, "web")
+    assert started(engine) == ["web"]
+    engine.requests.clear()
+    docker.start(ID, 600.0, resting=())
+    assert started(engine) == ["db", "job", "web"]
+    engine.answers["GET /containers/json"] = 200, [db]
+    engine.requests.clear()
+    docker.start(ID, 600.0)
+    assert started(engine) == ["db"], "a new Instance is started as a whole"
+
+
+def test_podman_would_start_one_that_rests_with_its_host(
+    engine: FakeEngine, docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row("web"), row("worker", "created", "Created")]
+    engine.answers["GET /containers/json"] = 200, rows
+    for name in ("web", "worker"):
+        engine.answers[f"POST /containers/{name}/update"] = 200, {}
+
+    def kept() -> list[str]:
+        docker.restart_policies(ID, {"web": "unless-stopped", "worker": "unless-stopped"})
+        asked = [engine.asked("POST", f"/containers/{each}/update") for each in ("web", "worker")]
+        return [each[-1]["RestartPolicy"]["Name"] for each in asked]
+
+    assert kept() == ["unless-stopped", "unless-stopped"]
+    docker.__dict__["_podman"] = True
+    assert kept() == ["unless-stopped", "no"]
+
+
 def test_one_that_runs_is_not_started_again(engine: FakeEngine, docker: Docker) -> None:
     states(engine, web=RUNS, job=DONE, db={"Status": "exited", "ExitCode": 0})
     docker.start(ID, 5.0, "web")

@@ -288,8 +288,8 @@ MADE = {"base": "", "overlay": "", "config": "", "serial": "", "state": "", "dir
         (
             "instance.described",
             {"id": "x"},
-            {"text": "", "blobs": "", "disks": DISK},
-            {"text": "", "blobs": "", "disks": [*DISK, "/i/config.raw"]},
+            {"text": "", "blobs": "", "disks": DISK, "resting": []},
+            {"text": "", "blobs": "", "disks": [*DISK, "/i/config.raw"], "resting": []},
         ),
         (
             "instance.create",

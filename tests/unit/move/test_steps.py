@@ -221,7 +221,7 @@ class Engine:
         self.told: list[str] = []
         self.running = False
 
-    def start(self, _: str) -> None:
+    def start(self, _: str, **__: object) -> None:
         assert not self.running
         self.told.append("start")
         self.running = True

@@ -15,6 +15,8 @@ from portkit.wire.frames import RemoteError
 MOVE = {"id": "pk-0123456789ab"}
 BASE = "a" * 64 + ".raw"
 
+CONFIG = b"PORTKIT1".ljust(512, b"\0")  # without a record
+
 
 @pytest.fixture
 def instance(root: Path) -> Path:
@@ -26,6 +28,7 @@ def instance(root: Path) -> Path:
     (folder / "base").write_text(BASE)
     for name in ("pkv0.raw", "config.raw", "serial.log", "state.log"):
         (folder / name).write_bytes(b"of this host")
+    (folder / "config.raw").write_bytes(CONFIG)
     overlay(folder / "disk.qcow2")
     return folder
 
@@ -88,7 +91,7 @@ def test_the_disks_that_came_take_the_place_of_the_others(instance: Path) -> Non
         assert (instance / "disk.qcow2").samefile(place / "disk.qcow2")
         assert not list(instance.glob("*.new"))
     assert (instance / "serial.log").read_bytes() == b"", "of no boot yet"
-    assert (instance / "config.raw").read_bytes() == b"of this host"
+    assert (instance / "config.raw").read_bytes() == CONFIG
     assert staging.holds_data(MOVE, None) == {"moved": True}
 
 

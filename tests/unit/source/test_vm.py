@@ -97,7 +97,7 @@ def test_its_data_is_looked_at_where_it_is() -> None:
         def call(self, verb: str, args: dict[str, object]) -> dict[str, object]:
             asked.append(verb)
             disks = ["/i/pk/disk.qcow2", "/i/pk/pkv0.raw", "/i/pk/config.raw"]
-            return {"text": "", "blobs": "/b", "disks": disks}
+            return {"text": "", "blobs": "/b", "disks": disks, "resting": []}
 
     source = RunningVM(SimpleNamespace(name="a", remote=Asked()), "vm:shop")  # type: ignore[arg-type]
     source._seen = Engine().now
@@ -112,7 +112,8 @@ def test_one_that_is_off_shows_nothing_of_its_image(
 ) -> None:
     class Described:
         def call(self, verb: str, args: dict[str, object]) -> dict[str, object]:
-            return {"text": written(), "blobs": "/b", "disks": ["/i/disk.qcow2", "/i/config.raw"]}
+            disks = ["/i/disk.qcow2", "/i/config.raw"]
+            return {"text": written(), "blobs": "/b", "disks": disks, "resting": ["worker"]}
 
     engine = Engine(running=runs)
     monkeypatch.setattr(vm, "_engine", lambda host: nullcontext(engine))

@@ -1,0 +1,32 @@
+"""A running App as it was at its source right before it was fenced. It runs so on the target."""
+
+from __future__ import annotations
+
+from portkit.model import Live
+from portkit.move.ground import Ground
+from portkit.move.plan import FENCE
+from portkit.report import adapter
+
+
+def before_fence(ground: Ground) -> Live | None:
+    """The App at its source right before it was fenced; before that, as it was planned. None where
+    none ran."""
+    was = ground.results.result(FENCE).get("was")
+    return ground.plan.live if was is None else adapter(Live).validate_python(was)
+
+
+def resting(ground: Ground) -> tuple[str, ...]:
+    """The services that did not run at the source, and are not started on the target.
+
+    Where what answers for the App was stopped meanwhile, its user has stopped the App to move it:
+    what ran when the Move was planned counts then."""
+    was, planned = before_fence(ground), ground.plan.live
+    if was is None or planned is None:
+        return ()
+    if was.domain is not None:
+        return was.domain.resting
+    # At the end of a Move whose source is gone nothing of the App is read any more.
+    front = None if ground.cargo is None else ground.cargo.spec.front.service
+    ran = any(each.running for each in was.containers if front in (None, each.service))
+    counted = was.containers if ran else planned.containers
+    return tuple(each.service for each in counted if not each.running and each.service != front)
