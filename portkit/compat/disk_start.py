@@ -11,12 +11,12 @@ from portkit.compat.disk_secure import SHIM, second_stages
 from portkit.compat.rule import Found
 from portkit.guest_files import pe
 from portkit.model import Severity
-from portkit.model.disk import BootConfig, Bus, EfiLoader, Inside, TableKind
+from portkit.model.disk import ENCRYPTED, BootConfig, Bus, EfiLoader, Inside, TableKind
 
 _ESP = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "EF"})  # UEFI 2.10, tables 5.7 and 5.4
-_ENCRYPTED = (": crypto_LUKS", ": BitLocker")
 NO_PROGRAM = "none"  # what portkit.needs.inside_worker calls a loader that is no program
-_OLD_KERNEL = re.compile(r"vmlinuz-(2\.[0-9.]+)")
+_IN_NAME = re.compile(r"vmlinuz-([0-9][0-9.]+)")
+_SILENT = {True: Severity.INFO, False: Severity.UNKNOWN}
 _DISKS_ON = {
     Bus.VIRTIO: "virtio disks",
     Bus.SCSI: "disks on virtio-scsi",
@@ -165,7 +165,7 @@ def _configs(case: DiskCase) -> Sequence[BootConfig] | None:
         return None
     # What was not read may have another configuration, or the kernel. GRUB alone reads encrypted
     # file systems.
-    unread = [each for each in inside.unread if wanted == GRUB or not each.endswith(_ENCRYPTED)]
+    unread = [each for each in inside.unread if wanted == GRUB or not each.endswith(ENCRYPTED)]
     return found if found and not unread and all(each.sure for each in found) else None
 
 
@@ -197,9 +197,12 @@ def old_kernel(case: DiskCase) -> Iterator[Found]:
     """Kernels of the 2.6 series are reported to panic on the machine type q35."""
     if "q35" not in case.chipset:
         return
+    known = dict(case.disk.inside.releases)
     for path in case.disk.inside.kernels:
-        if match := _OLD_KERNEL.search(path):
-            yield Found(f"Linux {match[1]} may panic on the machine type {case.chipset}", (path,))
+        named = _IN_NAME.search(path)
+        release = known.get(path) or (named[1] if named else "")
+        if release.startswith("2."):
+            yield Found(f"Linux {release} may panic on the machine type {case.chipset}", (path,))
 
 
 def bus(case: DiskCase) -> Iterator[Found]:
@@ -223,8 +226,52 @@ def bus(case: DiskCase) -> Iterator[Found]:
         yield Found(
             f"it is not known whether what starts the system has a driver for {_DISKS_ON[wanted]}",
             tuple(filter(None, (driver.by if driver else "",))),
-            # Nearly every system of the last ten years can read virtio disks.
-            severity=Severity.INFO if wanted is Bus.VIRTIO else Severity.UNKNOWN,
+            # Nearly every kernel of the last ten years can read virtio disks; an initrd that was
+            # made for its old machine may not.
+            severity=Severity.UNKNOWN if driver and driver.by else _SILENT[wanted is Bus.VIRTIO],
+        )
+
+
+def locked(case: DiskCase) -> Iterator[Found]:
+    """An encrypted root is opened when the system starts: by a person who enters the passphrase, or
+    by what is in the initrd. The key in the old machine's TPM stays there."""
+    inside = case.disk.inside
+    if not inside.encrypted:
+        return
+    if inside.systems:  # the root is elsewhere
+        yield Found(
+            "the disk has encrypted file systems, and the system may wait for a passphrase",
+            inside.encrypted,
+            severity=Severity.WARNING,
+        )
+        return
+    keys = [key for each in inside.unlocks for key in each.keys]
+    fetched = [key for each in inside.unlocks for key in each.fetched]
+    if fetched:
+        yield Found(
+            "the system is on an encrypted file system, whose key comes from elsewhere (a TPM or a "
+            "server), which the VM may not have",
+            (*inside.encrypted, *fetched[:8]),
+            severity=Severity.UNKNOWN,
+        )
+    elif keys:
+        yield Found(
+            "the system is on an encrypted file system, and a key is in its initrd",
+            (*inside.encrypted, *keys[:8]),
+            severity=Severity.INFO,
+        )
+    elif inside.unlocks and all(each.whole for each in inside.unlocks):
+        yield Found(
+            "the system is on an encrypted file system: the VM stops at its start and asks for the "
+            "passphrase at its console",
+            (*inside.encrypted, *(f"{each.path}: no key is in it" for each in inside.unlocks[:8])),
+        )
+    else:
+        yield Found(
+            "the system may be on an encrypted file system; then the VM asks for its passphrase or "
+            "recovery key at its start",
+            inside.encrypted,
+            severity=Severity.UNKNOWN,
         )
 
 

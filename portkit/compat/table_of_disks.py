@@ -148,6 +148,15 @@ DISKS: tuple[Rule[DiskCase], ...] = (
         scope=Scope.APP,
     ),
     _rule(
+        "locked",
+        Severity.ERROR,
+        disk_start.locked,
+        "Enter it at the VM's console at each start, or add a key to the initrd or decrypt the "
+        "disk in the old machine.",
+        "crypttab(5); cryptsetup-reencrypt(8)",
+        scope=Scope.APP,
+    ),
+    _rule(
         "old-kernel",
         Severity.UNKNOWN,
         disk_start.old_kernel,

@@ -6,7 +6,7 @@ from typing import Any
 
 # What a kernel may begin with that says nothing of Linux: ELF and PE; gzip and zstd.
 _BEGINS = (b"\x7fELF", b"MZ", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
-_HEAD_BYTES = 4096
+_HEAD_BYTES, _RELEASE_BYTES = 4096, 100
 
 
 def head(g: Any, path: str) -> bytes:
@@ -40,3 +40,13 @@ def is_other(data: bytes) -> bool:
         or data[:4] == b"\x27\x05\x19\x56"
         or (data[:2] == b"MZ" and b".linux\0\0" in data)
     )
+
+
+def release(g: Any, path: str) -> str:
+    """Of a kernel for x86 what uname(2) will say, which is in its header; "" of others."""
+    data = head(g, path)
+    at = int.from_bytes(data[0x20E:0x210], "little")
+    if not is_bzimage(data) or not at:
+        return ""
+    text = bytes(g.pread(path, _RELEASE_BYTES, at + 0x200)).partition(b"\0")[0]
+    return text.partition(b" ")[0].decode("ascii", "replace")

@@ -131,13 +131,29 @@ class BusDriver:
     by: str = ""
 
 
+# How the reasons in `Inside.unread` end for a file system that is encrypted.
+ENCRYPTED = (": crypto_LUKS", ": BitLocker")
+
+
+@dataclass(frozen=True)
+class Unlock:
+    """How an initrd opens encrypted disks without a person. whole: all of it was read. keys: those
+    that are in it; fetched: what gets one from elsewhere, such as a TPM or a server."""
+
+    path: str
+    whole: bool
+    keys: tuple[str, ...] = ()
+    fetched: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Inside:
     """What libguestfs saw in the file systems of a disk.
 
     unread: why more may be there than is told; `looked` is False where nothing was looked at.
     systems: in words, such as "debian 12". architectures: in Go's words. kernels, loaders: paths.
-    programs: the kernels as programs for UEFI, which have signatures.
+    programs: the kernels as programs for UEFI, which have signatures. releases: of kernels, path
+    and release, as they say themselves. encrypted: file systems; unlocks: what may open them.
     flaws: files that have a kernel's name and are none, with the reason.
     built_level: of x86-64 that the distribution is compiled for, built_by says so.
     fixed_devices: lines of fstab that name a disk as the kernel numbers them.
@@ -149,6 +165,9 @@ class Inside:
     architectures: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
     flaws: tuple[str, ...] = ()
+    releases: tuple[tuple[str, str], ...] = ()
+    encrypted: tuple[str, ...] = ()
+    unlocks: tuple[Unlock, ...] = ()
     loaders: tuple[EfiLoader, ...] = ()
     programs: tuple[EfiLoader, ...] = ()
     configs: tuple[BootConfig, ...] = ()

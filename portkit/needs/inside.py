@@ -20,8 +20,17 @@ from portkit import boot_text, process, runtime
 from portkit.boot_text import GRUB, SYSTEMD_BOOT
 from portkit.errors import PortkitError
 from portkit.guest_files import pe
-from portkit.model.disk import BootConfig, Bus, BusDriver, DiskFormat, EfiLoader, Inside
-from portkit.needs import appliance, boot_config, distribution
+from portkit.model.disk import (
+    ENCRYPTED,
+    BootConfig,
+    Bus,
+    BusDriver,
+    DiskFormat,
+    EfiLoader,
+    Inside,
+    Unlock,
+)
+from portkit.needs import appliance, boot_config, distribution, encryption
 from portkit.text import printable
 from portkit.wire import strict_json
 
@@ -95,11 +104,15 @@ class _Drivers(_Strict):
     path: _Text
     drivers: _Names
     whole: bool = True
+    why: _Text = ""
+    crypttab: _Text = ""
+    keys: _Names = []
 
 
 class _Place(_Strict):
     kernels: _Names
     flaws: _Names = []
+    releases: dict[_Text, _Text] = {}
     configs: list[_Config] = []
     files: dict[_Text, _Text] = {}
     loaders: list[_Loader]
@@ -179,6 +192,13 @@ def inside(told: object) -> Inside:
             _MACHINES.get(s.machine, s.machine) for s in seen.systems if s.machine != "unknown"
         ),
         kernels=_words(path for place in seen.places for path in place.kernels),
+        releases=tuple(
+            (printable(path, _WORD), printable(release, _WORD))
+            for place in seen.places
+            for path, release in list(place.releases.items())[:_MOST]
+        ),
+        encrypted=_words([each for each in seen.unread if each.endswith(ENCRYPTED)]),
+        unlocks=_unlocks(seen),
         flaws=_words(why for place in seen.places for why in place.flaws),
         loaders=tuple(_program(each) for place in seen.places for each in place.loaders[:_MOST]),
         programs=tuple(_program(each) for place in seen.places for each in place.programs[:_MOST]),
@@ -218,6 +238,16 @@ def _configs(seen: _Seen) -> Iterator[BootConfig]:
             if more and loader == SYSTEMD_BOOT:
                 found = boot_config.read(rows, everywhere)
                 yield from (replace(each, loader=GRUB) for each in found)
+
+
+def _unlocks(seen: _Seen) -> tuple[Unlock, ...]:
+    """What opens an encrypted disk without a person: of each initrd that is started."""
+    return tuple(
+        Unlock(printable(each.path, _WORD), each.whole, *encryption.means(each.crypttab, each.keys))
+        for place in seen.places
+        for each in place.initrds
+        if _usual(each.path)
+    )[:_MOST]
 
 
 def _program(told: _Loader) -> EfiLoader:
@@ -260,6 +290,8 @@ def _linux(seen: _Seen, bus: Bus) -> BusDriver:
         return BusDriver(bus, True, built_in[0].path) if sure else BusDriver(bus, None)
     told = [(_start_has(each, built_in, bus), each.path) for each in initrds]
     told += [(None, f"{path}: not read") for path in more]
+    whole = {each.path: f"{each.path}: {each.why}" for each in initrds if each.why}
+    told = [(value, whole.get(path, path) if value is None else path) for value, path in told]
     values = {value for value, _ in told}
     if len(values) == 1:
         return BusDriver(bus, *told[0])

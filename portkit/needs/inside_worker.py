@@ -7,7 +7,6 @@ the standard library, guestfs and portkit.boot_text, and judges nothing. argv: t
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # another Python does not know portkit
 from portkit import boot_text
-from portkit.guest_files import kernel, pe
+from portkit.guest_files import initrd, kernel, pe
 
 # A name that is not in UTF-8, or a text with a NUL, is a ValueError of Python's.
 ERRORS = (RuntimeError, ValueError)
@@ -55,15 +54,28 @@ KERNELS = (
 )
 LOADERS = tuple(f"/{top}/*/*.{end}" for top in ("EFI", "efi") for end in ("efi", "EFI"))
 SPARE = ("rescue", "kdump")  # in names of initrds
-INITRDS = ("/initrd*", "/initramfs*", "/boot/initrd*", "/boot/initramfs*", "/ostree/*/initramfs*")
+INITRDS = (
+    "/initrd*",
+    "/initramfs*",
+    "/boot/initrd*",
+    "/boot/initramfs*",
+    "/ostree/*/initramfs*",
+    "/*/*/initrd",
+    "/EFI/nixos/*initrd*.efi",
+    "/boot/kernels/*-initrd",
+    "/kernels/*-initrd",
+)
 BUILTIN = ("/lib/modules/*/modules.builtin", "/usr/lib/modules/*/modules.builtin")
 WINDOWS = tuple(
     f"/Windows/System32/drivers/{name}.sys"
     for name in ("viostor", "vioscsi", "storahci", "msahci", "intelide", "atapi")
 )
 LEAST_KERNEL = 256 << 10
-INITRD_BYTES, PIECE_BYTES = 24 << 20, 3 << 20  # libguestfs reads up to 4 MiB at once
-CPIO = re.compile(rb"07070[12][0-9A-Fa-f]{104}([^\0]{1,300})\0")
+INITRD_BYTES, PIECE_BYTES = 256 << 20, 3 << 20  # libguestfs reads up to 4 MiB at once
+# What an initrd has to open encrypted disks: its crypttab (Debian; dracut and Arch), and keys or
+# programs that fetch one.
+CRYPTTABS = ("cryptroot/crypttab", "etc/crypttab")
+KEYS = ("cryptroot/keyfiles/", "cryptsetup-keys.d/", "crypto_keyfile", ".keyfile", "clevis-decrypt")
 DRIVERS = ("virtio", "ahci", "ata_piix", "ata-piix")  # in names of modules
 # Where boot loaders have their configuration: that of SYSLINUX and EXTLINUX, GRUB, systemd-boot.
 CONFIGS = {
@@ -189,12 +201,13 @@ def place(
     told = configs(g, notes, config_bytes)
     return {
         "kernels": kernels,
+        "releases": {path: found for path in kernels if (found := kernel.release(g, path))},
         "flaws": [f"{path} {why}" for path in named if (why := kernel.flaw(g, path))],
         "configs": told,
         "files": named_files(g, told, notes, device),
         "loaders": [loader(g, path) for path in loaders],
         "programs": [program(g, path) for path in kernels if not path.endswith("ntoskrnl.exe")],
-        "initrds": [initrd(g, path) for path in initrds[:MOST_INITRDS]],
+        "initrds": [unpacked(g, path) for path in initrds[:MOST_INITRDS]],
         "more_initrds": initrds[MOST_INITRDS:],
         "built_in": [lines(g, path) for path in built_in],
         "windows_drivers": matches(g, WINDOWS, notes),
@@ -249,24 +262,25 @@ def loader(g: Any, path: str) -> dict[str, Any]:
     return {**program(g, path), "kind": kind, **more}
 
 
-def initrd(g: Any, path: str) -> dict[str, Any]:
-    """What an initrd has of drivers for disks. whole: it was read up to its init: with code for the
-    processor in front of it, libguestfs lists that alone."""
-    try:
-        names = g.initrd_list(path)
-    except ERRORS as error:  # of several archives one after the other, or padded
-        names = archived(g, path)
-        if not names:
-            return {"path": path, "whole": False, "drivers": [str(error)[:200]]}
-    return {"path": path, "whole": "init" in names, "drivers": drivers(names)}
+def unpacked(g: Any, path: str) -> dict[str, Any]:
+    """What an initrd has of drivers for disks. whole: it was read up to its end, and has an init:
+    code for the processor stands in front of it, in an archive of its own."""
+    told = initrd.listed(pieces(g, path), CRYPTTABS)
+    why = told.why or ("" if "init" in told.names else "it has no init")
+    return {
+        "path": path,
+        "whole": not why,
+        "why": why,
+        "drivers": drivers(told.names),
+        "crypttab": "\n".join(told.texts.values()),
+        "keys": [name[:300] for name in told.names if any(word in name for word in KEYS)][:MOST],
+    }
 
 
-def archived(g: Any, path: str) -> list[str]:
-    """The names in archives that are not compressed (Linux, driver-api/early-userspace/buffer-
-    format.rst); what is compressed shows none."""
-    pieces = range(0, min(g.filesize(path), INITRD_BYTES), PIECE_BYTES)
-    data = b"".join(bytes(g.pread(path, PIECE_BYTES, at)) for at in pieces)
-    return [match[1].decode("utf-8", "replace") for match in CPIO.finditer(data)]
+def pieces(g: Any, path: str) -> Iterator[bytes]:
+    """A file, as libguestfs gives it."""
+    for at in range(0, min(g.filesize(path), INITRD_BYTES), PIECE_BYTES):
+        yield bytes(g.pread(path, PIECE_BYTES, at))
 
 
 def lines(g: Any, path: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from portkit.model.disk import (
     Partition,
     Qcow2,
     TableKind,
+    Unlock,
 )
 from tests.disks import ESP, LINUX
 from tests.factories import FACTS
@@ -254,6 +255,35 @@ def test_what_is_inside() -> None:
     assert rules(old, HOST, None, "pc") == set()
 
 
+def test_an_old_kernel_by_what_it_says_itself() -> None:
+    old = within(kernels=("/vmlinuz",), releases=(("/vmlinuz", "2.6.32-754.el6.x86_64"),))
+    assert "2.6.32-754" in found(old)["unknown:old-kernel"].message
+    new = within(kernels=("/vmlinuz-2.6",), releases=(("/vmlinuz-2.6", "6.1.0"),))
+    assert rules(new) == set()
+
+
+def test_a_system_that_asks_for_its_passphrase() -> None:
+    def locked(*unlocks: Unlock, **more: Any) -> set[str]:
+        told = {"systems": (), "unread": LUKS, "encrypted": LUKS, "unlocks": unlocks}
+        return rules(within(**told | more)) - {"info:unread"}
+
+    plain = Unlock("/initrd", True)
+    assert locked(plain) == {"error:locked"}
+    assert locked() == locked(replace(plain, whole=False)) == {"unknown:locked"}
+    assert locked(replace(plain, keys=("etc/keys/a.keyfile",))) == {"info:locked"}
+    tpm = replace(plain, keys=("a",), fetched=("root UUID=1 - tpm2-device=auto",))
+    assert locked(tpm) == {"unknown:locked"}
+    assert locked(plain, systems=("debian 12",)) == {"warning:locked"}, "its root is elsewhere"
+    row = found(within(systems=(), encrypted=LUKS, unlocks=(plain,)))["error:locked"]
+    assert row.evidence == (*LUKS, "/initrd: no key is in it")
+
+
+def test_an_initrd_that_could_not_be_read_is_not_trusted() -> None:
+    unread = BusDriver(Bus.VIRTIO, None, "/boot/initrd: it is compressed with lz4")
+    row = found(within(buses=(unread,)))["unknown:bus"]
+    assert row.evidence == (unread.by,)
+
+
 def test_the_bus_of_the_disk() -> None:
     buses = (BusDriver(Bus.VIRTIO, False, "/i"), BusDriver(Bus.SATA, True, "/i"))
     row = found(within(buses=buses))["error:bus"]
@@ -280,6 +310,7 @@ def test_more_memory_than_the_host_has() -> None:
         assert rules(GOOD, swaps, None, "", Bus.VIRTIO, HOST.memory_bytes + 1) == {wanted}
 
 
+LUKS = ("/dev/sda3: crypto_LUKS",)
 ABSENT = ("/vmlinuz, which is not on the disk",)
 
 

@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from portkit.needs import inside, inside_worker
@@ -36,14 +37,12 @@ class Disk:
     def realpath(self, path: str) -> str:
         return path
 
-    def initrd_list(self, path: str) -> list[str]:
-        return ["init"]
-
     def pread(self, path: str, count: int, offset: int) -> bytes:
         return self.content.get(path, bytes(count))[offset : offset + count]
 
     def filesize(self, path: str) -> int:
-        known = len(self.content.get(path, b"")) if path.endswith((".cfg", ".conf")) else 1 << 20
+        short = path.endswith((".cfg", ".conf")) or "initr" in path
+        known = len(self.content.get(path, b"")) if short else 1 << 20
         return self.sizes.get(path, known)
 
     def is_dir(self, path: str, **_: bool) -> bool:
@@ -65,11 +64,26 @@ class Disk:
         ]
 
 
-def bzimage(paragraphs: int = 0x1000) -> bytes:
+def cpio(files: Mapping[str, bytes]) -> bytes:
+    """An archive as the kernel unpacks it (Linux, early-userspace/buffer-format.rst)."""
+    out = bytearray()
+    for name, data in (*files.items(), ("TRAILER!!!", b"")):
+        fields = [0] * 13
+        fields[1], fields[4], fields[6], fields[11] = 0o100644, 1, len(data), len(name) + 1
+        out += b"070701" + b"".join(b"%08x" % number for number in fields) + name.encode() + b"\0"
+        out += bytes(-len(out) % 4) + data
+        out += bytes(-len(out) % 4)
+    return bytes(out)
+
+
+def bzimage(paragraphs: int = 0x1000, release: bytes = b"") -> bytes:
     """The head of a kernel for x86, whose whole is 512 * 5 + paragraphs * 16 bytes."""
     head = bytearray(4096)
     head[0x1F1], head[0x202:0x206] = 4, b"HdrS"
     head[0x1F4:0x1F8] = paragraphs.to_bytes(4, "little")
+    if release:
+        head[0x20E:0x210] = (0xC00 - 0x200).to_bytes(2, "little")
+        head[0xC00 : 0xC00 + len(release) + 20] = release + b" (me@here) #1 SMP\0\0\0"
     return bytes(head)
 
 

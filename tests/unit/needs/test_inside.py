@@ -1,5 +1,6 @@
 """What libguestfs says of a disk, in our words; and what becomes of it when it fails."""
 
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from portkit.boot_text import ABSENT
 from portkit.errors import ToolError
 from portkit.model.disk import Bus, BusDriver, DiskFormat, EfiLoader
 from portkit.needs import appliance, inside, inside_worker
-from tests.unit.needs.guest_files import PARTITION, Disk, bzimage, configured
+from tests.unit.needs.guest_files import PARTITION, Disk, bzimage, configured, cpio
 
 DEBIAN = {
     "kernels": ["/vmlinuz", "/boot/vmlinuz-6.1.0-41-amd64"],
@@ -55,7 +56,7 @@ def on(found: inside.Inside, bus: Bus = Bus.VIRTIO) -> bool | None:
 
 
 def seen(*places: dict[str, Any], **more: Any) -> inside.Inside:
-    return inside.inside({"systems": [SYSTEM], "places": list(places), "unread": [], **more})
+    return inside.inside({"systems": [SYSTEM], "places": list(places), "unread": []} | more)
 
 
 def test_a_debian() -> None:
@@ -178,17 +179,43 @@ def test_who_signed_what_and_what_a_shim_trusts() -> None:
     assert signed == {"/boot/vmlinuz-1": "others", "/boot/vmlinuz-2": ""}
 
 
-def test_an_initrd_that_libguestfs_cannot_list() -> None:
-    class Padded(Disk):
-        def initrd_list(self, path: str) -> list[str]:
-            raise RuntimeError("cpio: exit code 2")
-
-    rows = (b"070701" + b"0" * 104 + name + b"\0" for name in (b"init", b"modules/virtio_blk.ko"))
-    disk = Padded(**{"/initrd": b"".join(rows), "/initrd-2": b"\x28\xb5\x2f\xfd" + bytes(99)})
-    disk.sizes = {"/initrd": 300, "/initrd-2": 100}
+def test_an_initrd_is_read_to_its_end() -> None:
+    code = cpio({"kernel/x86/microcode/AuthenticAMD.bin": bytes(9)})
+    main = cpio({"init": b"", "modules/virtio_blk.ko": b"", "etc/crypttab": b"a UUID=1 none\n"})
+    disk = Disk(**{"/initrd": code + gzip.compress(main), "/initrd-2": code + b"\x89LZO0000"})
     first, second = inside_worker.place(disk, [])["initrds"]
-    assert first == {"path": "/initrd", "whole": True, "drivers": ["modules/virtio_blk.ko"]}
-    assert second == {"path": "/initrd-2", "whole": False, "drivers": ["cpio: exit code 2"]}
+    assert (first["whole"], first["drivers"]) == (True, ["modules/virtio_blk.ko"])
+    assert first["crypttab"] == "a UUID=1 none\n"
+    assert (second["whole"], second["drivers"]) == (False, [])
+    assert "not known" in second["why"]
+    alone = inside_worker.place(Disk(**{"/initrd": code}), [])
+    assert alone["initrds"][0]["why"] == "it has no init"
+    assert "it has no init" in seen(alone).buses[0].by
+
+
+def test_what_opens_an_encrypted_disk() -> None:
+    locked = "/dev/sda3: crypto_LUKS"
+
+    def means(crypttab: str, *names: str) -> tuple[int, int]:
+        row = {**initrd("6.1"), "crypttab": crypttab, "keys": list(names)}
+        found = seen({**DEBIAN, "initrds": [row]}, unread=[locked])
+        assert found.encrypted == (locked,)
+        (unlock,) = found.unlocks
+        assert unlock.whole
+        return len(unlock.keys), len(unlock.fetched)
+
+    assert means("") == means("root UUID=1 none luks\n# c UUID=2 /key\n") == (0, 0)
+    assert means("root UUID=1 /cryptroot/keyfiles/root.key luks\n") == (1, 0)
+    assert means("", "crypto_keyfile.bin") == (1, 0)
+    assert means("root UUID=1 - tpm2-device=auto\n") == (0, 1)
+    assert means("", "usr/bin/clevis-decrypt-tang") == (0, 1)
+
+
+def test_the_release_of_a_kernel_is_in_its_header() -> None:
+    names = {"/vmlinuz": bzimage(release=b"2.6.32-754.el6.x86_64"), "/boot/Image": b"\x7fELF"}
+    names["/boot/bzImage"] = bzimage()
+    found = seen(inside_worker.place(Disk(**names), []))
+    assert found.releases == (("/vmlinuz", "2.6.32-754.el6.x86_64"),)
 
 
 def test_what_boot_loaders_are_told_and_is_there() -> None:
@@ -224,7 +251,7 @@ def test_what_the_worker_leaves_out_is_told() -> None:
     assert (len(rows), notes[-1]) == (32, "and 8 more file systems")
     found = inside.inside({"systems": [], "places": [place], "unread": notes})
     assert on(found) is None
-    assert "not read" in found.buses[0].by or found.buses[0].by == initrds[1]
+    assert "not read" in found.buses[0].by or initrds[1] in found.buses[0].by
 
 
 @pytest.mark.parametrize(
