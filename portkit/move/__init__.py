@@ -40,9 +40,11 @@ from portkit.move.hooks import hooks_of
 from portkit.move.journal import Entry, Journal, MoveState
 from portkit.move.matrix import Cell, HostKnown, Matrix, matrix_json, outcome
 from portkit.move.observed import Observed, Outcome
+from portkit.move.open_entry import Ended
 from portkit.move.plan import Course, Pause
 from portkit.move.prepare import Job, Packed, new_id
-from portkit.move.unfinished import Ended, go_on, resume, rollback
+from portkit.move.taken_back import rollback
+from portkit.move.unfinished import go_on, resume
 from portkit.move.where import (
     Packages,
     check_apps,

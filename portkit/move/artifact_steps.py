@@ -66,6 +66,8 @@ def send(ground: Ground, artifact: Artifact) -> Transfer:
 class Send(FormStep):
     """The Artifact into the target's engine or Store, verified there."""
 
+    undone_at = "target"
+
     def before(self) -> JsonObject:
         if self.form is Form.IMAGE:
             return {}

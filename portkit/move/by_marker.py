@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from portkit import boot, transfer
 from portkit import host as hosts
 from portkit.boot import taken
-from portkit.errors import ConflictError
+from portkit.errors import ConflictError, HostError, TransferError
 from portkit.host import Host
 from portkit.model import Form, Live, LiveContainer, LiveDomain
 from portkit.progress import NullObserver, Observer
@@ -63,13 +63,16 @@ def rollback_on(
     host: Host,
     *,
     discard_writes: bool = False,
+    without_target: bool = False,
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
 ) -> bool:
     """Roll a Move back by its marker on the host, without the journal.
 
     discard_writes: also if a running App, or one whose Move has commands after its commit, was
-    started on the target, and may have written there.
+    started on the target, and may have written there. without_target: the host is the source, and
+    the target is gone for good: nothing proves that the App does not run there, and the caller
+    vouches for that. It may have been started there, so this needs discard_writes.
 
     This is for a Move that another machine started. Calling it for the source starts an App that
     ran there again, which is possible once nothing of the Move is left on the target. Returns False
@@ -93,13 +96,24 @@ def rollback_on(
             f"{found['about'].get('holder', 'the machine that began it')}: they are not run for "
             "this rollback"
         )
+    if without_target and (found["role"] == "target" or live is None):
+        raise ConflictError(
+            "--without-target is for the source of a running App",
+            details=f"{identity} of {found['app']}: {host.name} has the marker of its "
+            f"{found['role']}" + ("" if live else "; no App ran at the source"),
+            resolution="Leave out --without-target: no other host is needed.",
+        )
     if found["role"] == "target":
         # A Move with commands after its commit may wait for one: the target keeps its App by then.
         if (live is not None or found["about"].get("hooks")) and not discard_writes:
             _refuse_started(found, host)
         _clear(found, host, observer if live else NullObserver(), strict=live is not None)
     elif live is not None:
-        _start_again(found, host, live, observer, connect)
+        if without_target:
+            _require_vouched(found, host, observer, connect, discard_writes=discard_writes)
+        else:
+            _require_nothing_left(found, host, observer, connect)
+        _start_again(found, host, live, observer)
     # Last: as long as there is a marker, the same call can be made again.
     host.remote.call("move.end", {"id": identity, "app": found["app"]})
     return True
@@ -143,10 +157,59 @@ def _clear(marker: JsonObject, host: Host, observer: Observer, *, strict: bool) 
     transfer.release(marker["hold"].split(), host, brought, move=identity, parts=brought)
 
 
-def _start_again(
-    marker: JsonObject, host: Host, live: Live, observer: Observer, connect: Connect
+def _require_vouched(
+    marker: JsonObject, host: Host, observer: Observer, connect: Connect, *, discard_writes: bool
 ) -> None:
-    """The App runs at its source again, once nothing can run on the target."""
+    """ConflictError where the target can be reached from here after all, or the user has not said
+    that what the App may have written there is lost."""
+    identity, target = marker["id"], marker["about"]["target"]
+    if not discard_writes:
+        raise ConflictError(
+            f"the App may have been started on {target} and have written data there",
+            details=f"{identity} of {marker['app']}: the marker on {host.name} does not say it",
+            resolution="To start it here and lose that: portkit rollback "
+            f"{identity} --on {host.name} --without-target --discard-writes",
+        )
+    endpoint = marker["about"].get("endpoint", "")
+    if endpoint != "local":  # that was the machine that began the Move, whatever is called so here
+        try:
+            with connect(target, observer) as there:
+                reached = there.endpoint == endpoint
+        except (HostError, TransferError) as error:
+            reached = False
+            observer.message(f"{target} cannot be reached: {error.brief}")
+        if reached:
+            raise ConflictError(
+                f"{target} can be reached, so the Move is not rolled back without it",
+                details=f"{identity} of {marker['app']}: --without-target",
+                resolution=f"First: portkit rollback {identity} --on {target}\nThen: portkit "
+                f"rollback {identity} --on {host.name}",
+            )
+    observer.message(
+        f"what this Move has brought to {target} was not removed there; if that comes back: "
+        f"portkit rollback {identity} --on {target}"
+    )
+
+
+def _require_nothing_left(
+    marker: JsonObject, host: Host, observer: Observer, connect: Connect
+) -> None:
+    """ConflictError where the App may run on the target."""
+    identity, about = marker["id"], marker["about"]
+    without = (
+        f"If {about['target']} is lost for good: portkit rollback {identity} --on {host.name} "
+        "--without-target\nThis starts the App here without proof that it is stopped there: do it "
+        "only if that host is off or destroyed. It does not start the App by itself before the "
+        "commit; after the commit it does."
+    )
+    try:
+        _ask_target(marker, observer, connect, without)
+    except (HostError, TransferError) as error:
+        error.resolution = f"{error.resolution}\n{without}".strip()
+        raise
+
+
+def _ask_target(marker: JsonObject, observer: Observer, connect: Connect, without: str) -> None:
     target, endpoint = marker["about"]["target"], marker["about"].get("endpoint", "")
     left = False
     with connect(target, observer) as there:
@@ -158,7 +221,7 @@ def _start_again(
                 f"({endpoint or 'unknown'})",
                 resolution="Make sure that nothing of the Move runs there. Then restore the "
                 "restart policies here and start the containers (docker update, "
-                "docker start) or the VM (virsh autostart, virsh start).",
+                "docker start) or the VM (virsh autostart, virsh start).\n" + without,
             )
         for form in _forms(marker):
             with boot.runner(there, form) as runner:
@@ -169,6 +232,10 @@ def _start_again(
             details=f"{marker['id']} of {marker['app']} on {target}",
             resolution=f"First: portkit rollback {marker['id']} --on {target}",
         )
+
+
+def _start_again(marker: JsonObject, host: Host, live: Live, observer: Observer) -> None:
+    """The App runs at its source again; nothing can run on the target."""
     if marker["about"].get("forward"):
         host.remote.call("forward.end", {"id": marker["id"]})  # it has the App's ports
     with origin(host, live) as source:

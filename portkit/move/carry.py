@@ -157,6 +157,8 @@ def has_served(ground: Ground, steps: Steps) -> bool:
         return on_target(ground)
     if plan.live is None or state not in (walk.StepState.DOING, walk.StepState.UNDOING):
         return plan.live is not None and state is walk.StepState.DONE
+    if "target" in ground.missing:
+        return True  # nobody can say that it was not
     # Of one that was to be stopped there, too: it may have gone on serving since.
     return boot.was_started(ground.target, plan.forms[0], plan.move)
 
@@ -165,20 +167,22 @@ def require_origin(ground: Ground, steps: Steps) -> None:
     """What a running App is started again from is there; or the target has nothing of it any more
     either (`rollback --on`), and there is nothing to lose."""
     plan, host = ground.plan, ground.source
-    if plan.live is None:
+    if plan.live is None or "target" in ground.missing:
         return
-    assert host is not None, "a running App is on a host"
-    with origin(host, plan.live) as there:
-        lost = there.lost()
+    lost: tuple[str, ...] = ("the host cannot be reached",)
+    if host is not None:
+        with origin(host, plan.live) as there:
+            lost = there.lost()
     rows = boot.instances(ground.target) if lost else ()
     if any(each.id == plan.move and each.status != "remains" for each in rows):
         ended = steps.state("release") is walk.StepState.DONE
         raise ConflictError(
             "the App cannot be started at its source again: it is no longer there",
-            details=f"{host.name}: {', '.join(lost)}"[:2000],
+            details=f"{plan.source}: {', '.join(lost)}"[:2000],
             resolution=f"Nothing was changed: the App stays on {plan.target}, the only place where "
             "it still exists."
             + ("" if ended else f"\nTo keep it there: portkit commit {plan.move}")
+            + ("" if ended or host is not None else " --unverified")
             + "\nTo remove it there as well, with all its data: portkit rollback "
             f"{plan.move} --on {plan.target} --discard-writes",
         )
@@ -299,7 +303,9 @@ def walk_backward(
     # A second Ctrl-C would stop the rollback that the first one began.
     with process.uninterrupted():
         give_room(ground)
-        left = walk.backward(steps_of(ground), steps, ground.clock.observer)
+        # What can only be undone at an end that is gone stays as the journal has it.
+        todo = [each for each in steps_of(ground) if each.undone_at not in ground.missing]
+        left = walk.backward(todo, steps, ground.clock.observer)
         if not left:
             journal.settle(ground.plan.move, MoveState.ROLLED_BACK, why)
     return left

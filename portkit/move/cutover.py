@@ -204,6 +204,8 @@ class LastLayer(FormStep):
 class Fence(BaseStep):
     """Nothing starts the App at its source any more; how it was right before is recorded."""
 
+    undone_at = "source"
+
     def before(self) -> JsonObject:
         require_unused(self.ground)
         with origin_of(self.ground) as there:
@@ -264,6 +266,8 @@ def _await_an_answer(ground: Ground) -> None:
 
 class Stop(BaseStep):
     """The App is stopped at its source, each service before those that it needs."""
+
+    undone_at = "source"
 
     def do(self) -> JsonObject:
         with (

@@ -32,6 +32,8 @@ class Forwarded:
 class Forward(BaseStep):
     """The source forwards the App's TCP ports to the target, whatever becomes of portkit."""
 
+    undone_at = "source"
+
     def do(self) -> JsonObject:
         ground = self.ground
         if ground.skip_hooks:

@@ -66,7 +66,8 @@ class Ground:
     is going to make this Move again, so that also what came of a blob that was cut is not kept.
     halt: by which a lane learns that the other has failed. copies: of the volumes of a running App,
     by number, with what this process knows of them. downtime: asks both hosts during a cutover.
-    gone: why the source, which is needed for its marker only, cannot be reached. skip_hooks: the
+    at_target: None for a rollback without the target. gone: why the source cannot be reached, which
+    a Move that goes on needs for its marker only. skip_hooks: the
     user's commands after the commit are not run, but count as done. skip_quiesce: those of
     x-portkit.quiesce likewise. unverified: the target keeps the App, whatever its source is by now.
     began: when this process began with it.
@@ -74,7 +75,7 @@ class Ground:
 
     plan: Plan
     results: Results
-    target: Host
+    at_target: Host | None
     source: Host | None
     clock: Clock
     cargo: Cargo | None = None
@@ -93,11 +94,24 @@ class Ground:
     ends: list[tuple[str, Host]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ends = [("target", self.target)]
-        if self.source is not None:
-            self.ends.append(("source", self.source))
+        both = (("target", self.at_target), ("source", self.source))
+        self.ends = [(role, host) for role, host in both if host is not None]
         # Of two Moves from A to B and from B to A, one gets both locks: they ask in one order.
         self.ends.sort(key=lambda end: end[1].endpoint)
+
+    @property
+    def target(self) -> Host:
+        """The target, which only a rollback can be without."""
+        assert self.at_target is not None, "a step at the target was made without it"
+        return self.at_target
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The ends of the Move that are not at hand: "target", "source"."""
+        return (
+            *(("target",) if self.at_target is None else ()),
+            *(("source",) if self.source is None and self.plan.source is not None else ()),
+        )
 
     @property
     def loaded(self) -> Cargo:

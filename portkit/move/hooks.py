@@ -99,7 +99,7 @@ class RunHook(FormStep):
             self.form,
             event,
             url=str(boot.get("url", "")),
-            target=ground.target.address(),
+            target=_address(ground.at_target),
             source=_address(ground.source),
         )
         try:

@@ -121,6 +121,8 @@ def both(ground: Ground) -> Iterator[Both]:
 def on_target(ground: Ground) -> bool:
     """Whether the guest runs on the target, or may have run there. ConflictError where it runs at
     its source as well, unless the user has said that what the target wrote is lost."""
+    if ground.missing:
+        return _may_be_on_target(ground)
     with both(ground) as ends:
         return (ends.found() if ground.for_good else ends.side()) is not Side.SOURCE
 
@@ -217,6 +219,9 @@ class MoveLive(FormStep):
         where it may have run on the target, unless the user has said that this is lost."""
         ground = self.ground
         ground.downtime.goes_back()
+        if ground.missing:
+            _undo_at_one(ground)
+            return
         with both(ground) as ends, process.uninterrupted():
             if (ends.found() if ground.for_good else ends.side()) is not Side.SOURCE:
                 if not ground.for_good:
@@ -232,6 +237,54 @@ class MoveLive(FormStep):
             ends.only(Side.SOURCE)
         for host in (source_of(ground), ground.target):
             host.remote.call("live.end", {"id": ground.plan.move})  # of a process that was killed
+
+
+@contextmanager
+def _one(ground: Ground, role: str) -> Iterator[tuple[LibvirtLive, str, Seen]]:
+    """One end, where the other one is gone for good; the VM's id there, and how it is once libvirt
+    has done on its own what it does then."""
+    live = ground.plan.live
+    assert live is not None and live.domain is not None, "only a VM can move live"
+    host = source_of(ground) if role == "source" else ground.target
+    identity = live.domain.id if role == "source" else ground.plan.move
+    with closing(LibvirtLive(host.libvirt_uri(), host.name)) as end:
+        if role == "source":
+            end.await_sent(identity)
+        else:
+            end.await_received(identity)
+        yield end, identity, _seen(end.condition(identity, came=role == "target"))
+
+
+def _may_be_on_target(ground: Ground) -> bool:
+    """As `on_target`, by what one end alone shows. A guest that runs at its source has not run on
+    the target because of the Move; of one that stands still there, or is off, nobody can tell."""
+    if "source" not in ground.missing:
+        with _one(ground, "source") as (_, _, seen):
+            return seen.doing is not Doing.RUNS
+    if "target" not in ground.missing:
+        with _one(ground, "target") as (_, _, seen):
+            return side(Seen(Doing.ABSENT), seen) is Side.TARGET
+    return True
+
+
+def _undo_at_one(ground: Ground) -> None:
+    """The guest goes on at its source, which takes its way back to be the only one; what has come
+    of it to the target is ended there."""
+    absent = Seen(Doing.ABSENT)
+    for role, host in ground.ends:
+        with _one(ground, role) as (end, identity, seen), process.uninterrupted():
+            found = (seen, absent) if role == "source" else (absent, seen)
+            for act in acts(*found, Side.SOURCE):
+                match act:
+                    case Act.RESUME_SOURCE:
+                        end.proceed(identity)
+                    case Act.CUT_TARGET:
+                        end.cut(identity)
+                    case Act.FORGET:
+                        end.forget_arrived(identity)
+                    case Act.MARK | Act.CUT_SOURCE | Act.RESUME_TARGET:
+                        raise AssertionError(f"{act} does not lead to the source")
+        host.remote.call("live.end", {"id": ground.plan.move})
 
 
 def source_of(ground: Ground) -> Host:

@@ -17,6 +17,9 @@ from portkit.move.ground import Ground
 from portkit.wire import labels
 from portkit.wire.json_types import JsonObject
 
+# In the result of the step `release`: the ends of the Move whose marker is still there.
+LEFT = "left"
+
 
 def mark(ground: Ground, role: str, host: Host, more: Sequence[str] = ()) -> list[str]:
     """Take the lock and write the marker; the digests that the Move will have brought there.
@@ -56,7 +59,7 @@ def _about(ground: Ground, role: str, more: Sequence[str]) -> JsonObject:
             "holder": _holder(),
             "started": ground.began,
             "forms": " ".join(plan.forms),
-            "endpoint": ground.target.endpoint,
+            "endpoint": "" if ground.at_target is None else ground.target.endpoint,
             # Not the commands: they are nobody's business there.
             **({"hooks": str(len(plan.hooks))} if plan.hooks else {}),
             **({"forward": "yes"} if plan.forward else {}),
@@ -89,7 +92,7 @@ def give_room(ground: Ground) -> None:
 
 
 def release(ground: Ground) -> None:
-    """Let the locks go and remove the markers, on both hosts."""
+    """Let the locks go and remove the markers, on both hosts as far as they are at hand."""
     plan = ground.plan
     for _, host in ground.ends:
         # First, or a connection that breaks now would take the lock again.

@@ -19,6 +19,8 @@ from portkit.wire.json_types import JsonObject
 class Quiesce(BaseStep):
     """What is to run before they are stopped."""
 
+    undone_at = "source"
+
     def do(self) -> JsonObject:
         ground = self.ground
         if _skipped(ground, "before"):

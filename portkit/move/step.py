@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from portkit.model import Form
 from portkit.move.ground import Ground
@@ -11,7 +12,13 @@ from portkit.wire.json_types import JsonObject
 
 @dataclass(frozen=True)
 class BaseStep:
-    """A `portkit.move.walk.Step` on the hosts of a Move."""
+    """A `portkit.move.walk.Step` on the hosts of a Move.
+
+    undone_at: the end without which it cannot be undone, "target" or "source"; "" where it is
+    undone at neither, or at whichever is at hand.
+    """
+
+    undone_at: ClassVar[str] = ""
 
     ground: Ground
     name: str

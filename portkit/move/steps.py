@@ -23,13 +23,12 @@ from portkit.move.forward import Forward
 from portkit.move.ground import MAKE_DISK, SEND_DISK, Ground
 from portkit.move.hooks import RunHook
 from portkit.move.live_step import MoveLive
-from portkit.move.marker import mark, release
+from portkit.move.marker import LEFT, mark, release
 from portkit.move.quiesce import Quiesce, Unquiesce
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import TakeVolumes, require_unused
 from portkit.move.up import up_again, up_since, watch_over
 from portkit.move.verified import or_without_source
-from portkit.move.walk import Step
 from portkit.move.was import resting
 from portkit.watch import no_room
 from portkit.wire.json_types import JsonObject
@@ -54,6 +53,8 @@ class Reserve(BaseStep):
 
 class Create(FormStep):
     """The Instance, which nothing starts by itself yet."""
+
+    undone_at = "target"
 
     def do(self) -> JsonObject:
         ground, cargo = self.ground, self.ground.loaded
@@ -84,6 +85,8 @@ class Create(FormStep):
 
 class Start(FormStep):
     """Started and measured as often as was asked for; it ends stopped unless it is kept."""
+
+    undone_at = "target"
 
     def do(self) -> JsonObject:
         ground, cargo = self.ground, self.ground.loaded
@@ -165,6 +168,8 @@ class Again(FormStep):
 class Commit(FormStep):
     """The host starts it by itself from now on; an image gets the user's name where it is free."""
 
+    undone_at = "target"
+
     def before(self) -> JsonObject:
         # Noted before a tag is set: whether an undo may take it away cannot be seen afterwards.
         free = [tag for tag in self._tags() if not transfer.has_image(self.ground.target, tag)]
@@ -240,14 +245,16 @@ class Release(BaseStep):
             raise or_without_source(plan, ground.gone)
         release(ground)
         if ground.gone is not None:
+            and_app = ", and what stayed of the App," if plan.live is not None else ""
+            how = " --delete" if plan.live is not None else ""
             ground.clock.observer.message(
-                f"the marker of this Move, and what stayed of the App, is still on {plan.source}; "
-                f"when that can be reached again: portkit forget {plan.move} --delete"
+                f"the marker of this Move{and_app} is still on {plan.source}; when that can be "
+                f"reached again: portkit forget {plan.move}{how}"
             )
-        return {}
+        return {LEFT: list(ground.missing)}
 
 
-def steps_of(ground: Ground) -> tuple[Step, ...]:
+def steps_of(ground: Ground) -> tuple[BaseStep, ...]:
     """The steps of a Plan, in the order of `Plan.steps`."""
     main, aside = ground.lane(), ground.lane()
     names = ground.plan.steps()

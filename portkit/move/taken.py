@@ -33,6 +33,8 @@ class TakeVolumes(BaseStep):
     """Of those that are replaced, what they have is set aside. Those that are kept are only looked
     at: nothing may run that uses them."""
 
+    undone_at = "target"
+
     def do(self) -> JsonObject:
         ground = self.ground
         live = ground.plan.live

@@ -1,10 +1,9 @@
-"""Moves that were left unfinished: refused a second time, resumed, or rolled back."""
+"""Moves that were left unfinished: refused a second time, or resumed."""
 
 from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from portkit import host as hosts
 from portkit.clock import Clock
@@ -16,41 +15,21 @@ from portkit.errors import (
 )
 from portkit.move import plan as plans
 from portkit.move import walk
-from portkit.move.behind import came_back
 from portkit.move.by_marker import Connect
-from portkit.move.carry import (
-    cargo_of,
-    has_served,
-    is_kept,
-    require_origin,
-    say_what_is_left,
-    walk_backward,
-    walk_forward,
-)
+from portkit.move.carry import cargo_of, is_kept, walk_forward
 from portkit.move.fingerprint import fingerprint
-from portkit.move.forward import end as end_forward
 from portkit.move.ground import Ground
 from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps
+from portkit.move.open_entry import Ended, open_entry
 from portkit.move.plan import Pause, Plan, plan_from
 from portkit.move.read_again import changed, image_of, packed_of, source_host, source_of
 from portkit.move.reported import form_reports, report_of
 from portkit.move.source_gone import Given, end_without, lost_at_source
-from portkit.move.steps import steps_of
-from portkit.move.waits import pause_of, take_over
+from portkit.move.waits import pause_of
 from portkit.progress import NullObserver, Observer
-from portkit.report import Report
 from portkit.store import Store, default_root
 
 _LOOK_S = 0.5  # at a Move that another process makes
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A Move that was ended: how, and its Report if it was resumed."""
-
-    move: str
-    state: MoveState
-    report: Report | None = None
 
 
 def refuse(journal: Journal, app: str, target: str) -> None:
@@ -105,7 +84,7 @@ def resume(
     """
     journal, observer = journal or Journal(), observer or NullObserver()
     store = store or Store(default_root())
-    entry = _open_entry(journal, identity)
+    entry = open_entry(journal, identity)
     plan = plan_from(entry.plan)
     given = Given(skip_hooks, skip_quiesce, unverified)
     steps = journal.record(identity)
@@ -210,7 +189,7 @@ def go_on(
     unverified: as for `resume`; ConflictError while a process is at work on it.
     """
     journal = journal or Journal()
-    entry = _open_entry(journal, identity)
+    entry = open_entry(journal, identity)
     steps = journal.record(identity)
     _require_waits(entry, steps, pause)
     if unverified and entry.live:
@@ -265,135 +244,3 @@ def _hook_failed(plan: Plan, steps: Steps) -> bool:
     """Whether the target has kept the App, and what follows it was begun and has not succeeded."""
     after = (name for name in plan.steps() if name.startswith((plans.HOOK, plans.FORWARD)))
     return is_kept(plan, steps) and any(steps.state(name) is walk.StepState.DOING for name in after)
-
-
-def rollback(
-    identity: str,
-    *,
-    discard_writes: bool = False,
-    skip_hooks: bool = False,
-    skip_quiesce: bool = False,
-    journal: Journal | None = None,
-    observer: Observer | None = None,
-    connect: Connect = hosts.connect,
-) -> Ended:
-    """Roll an unfinished Move back, so that nothing of it stays on the target.
-
-    skip_hooks: do not run the commands after the commit again to report the rollback. skip_quiesce:
-    do not run x-portkit.quiesce.after at the source. discard_writes: also roll back a Move of a
-    running App that was started on the target, or a Move that has ended: the App runs at its source
-    again, with the data that it was stopped with, and what it wrote on the target since is lost.
-    The same applies to an App that the target has kept when a command after the commit has failed.
-    Without discard_writes, these raise ConflictError.
-
-    If a step cannot be undone, the others are undone nevertheless, and the error of the first one
-    that failed is raised. The same call can be made again.
-    """
-    journal, observer = journal or Journal(), observer or NullObserver()
-    entry = journal.get(identity)
-    plan = plan_from(entry.plan)
-    if entry.state is not MoveState.DONE or plan.live is None or not discard_writes:
-        entry = _open_entry(journal, identity)
-    _refuse_older(journal, entry)
-    _taken_over(journal, entry, discard_writes=discard_writes)
-    with (
-        journal.held(identity),
-        connect(plan.target, observer) as target,
-        source_host(plan, observer, connect) as source,
-    ):
-        steps = journal.record(identity)
-        ground = Ground(
-            plan,
-            steps,
-            target,
-            source,
-            Clock(observer),
-            for_good=True,
-            skip_hooks=skip_hooks,
-            skip_quiesce=skip_quiesce,
-        )
-        served = has_served(ground, steps)
-        if not discard_writes and (served or steps.state("commit") is walk.StepState.DONE):
-            raise _has_writes(entry, at_source=plan.live is not None)
-        if served:  # before the App is stopped where it runs now
-            require_origin(ground, steps)
-        _lock_again(ground, steps)
-        if source is not None and entry.state is MoveState.DONE:
-            end_forward(identity, source)  # somebody may have begun it after the Move
-        journal.settle(identity, MoveState.ROLLING_BACK, entry.error)
-        left = walk_backward(ground, journal, steps, entry.error or "rolled back by hand")
-    if left:
-        say_what_is_left(observer, identity, left)
-        raise left[0].error
-    return Ended(identity, MoveState.ROLLED_BACK)
-
-
-def _taken_over(journal: Journal, entry: Entry, *, discard_writes: bool) -> None:
-    """Another portkit in which the Move waits for the user lets it go. ConflictError where the App
-    runs on the target by then, unless the user has said that what it wrote there is lost."""
-    if not entry.live or not (pause := pause_of(entry, journal.record(entry.id))):
-        return
-    if pause is Pause.COMMIT and not discard_writes:
-        raise _has_writes(entry, at_source=True, word="commit")
-    take_over(journal, entry.id)
-
-
-def _has_writes(entry: Entry, *, at_source: bool, word: str = "resume") -> ConflictError:
-    away = "start it at its source again and lose that" if at_source else "remove it with that"
-    return ConflictError(
-        f"the App was started on {entry.target} and may have written data there",
-        details=f"{entry.id} of {entry.app}: {entry.source} does not have that data",
-        resolution=f"To keep it there: portkit {word} {entry.id}\n"
-        f"To {away}: portkit rollback {entry.id} --discard-writes",
-    )
-
-
-def _refuse_older(journal: Journal, entry: Entry) -> None:
-    """ConflictError when the App has moved on from the target since: what is there now is the
-    source of that Move. It may have gone by the name that the engine there has for it, or be seen
-    by the volumes of the source that it has again."""
-    moves = journal.moves()
-    own = {row["name"] for row in (entry.plan.get("live") or {}).get("volumes", ())}
-    back = {move for name, move in came_back(entry, moves).items() if name in own}
-    made = entry.id.removeprefix("pk-")
-    for other in moves:
-        later = other.started > entry.started and other.state is not MoveState.ROLLED_BACK
-        same = other.source == entry.target and (other.app == entry.app or made in other.app)
-        if later and (same or other.id in back):
-            raise ConflictError(
-                "the App has been moved again since",
-                details=f"{other.id}: {other.source} -> {other.target}",
-                resolution=f"Roll that Move back first: portkit rollback {other.id} "
-                "--discard-writes",
-            )
-
-
-def _open_entry(journal: Journal, identity: str) -> Entry:
-    entry = journal.get(identity)
-    if entry.state in OPEN:
-        return entry
-    done = entry.state is MoveState.DONE
-    if done and entry.plan.get("live"):
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.ended))
-        raise ConflictError(
-            f"the Move has ended: the App runs on {entry.target}",
-            details=f"{identity} of {entry.app}: what it wrote there since {when} is not at "
-            f"{entry.source}",
-            resolution="To start it at its source again and lose that: "
-            f"portkit rollback {identity} --discard-writes",
-        )
-    raise ConflictError(
-        f"the Move has ended: it is {entry.state}",
-        details=f"{identity} of {entry.app}, {entry.source} -> {entry.target}",
-        resolution=f"To remove what it brought: portkit rm {identity} --on {entry.target}"
-        if done
-        else "Nothing of it is left on the target.",
-    )
-
-
-def _lock_again(ground: Ground, steps: Steps) -> None:
-    """The lock of the process that died is gone: a rollback holds it as well."""
-    # A step that was never begun, or was undone, left no lock that could be taken over.
-    reserve = steps_of(ground)[0]
-    if steps.state(reserve.name) not in (walk.StepState.PENDING, walk.StepState.UNDONE):
-        reserve.do()

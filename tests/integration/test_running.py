@@ -23,6 +23,7 @@ from tests.integration.commands import (
     on,
     ours,
     portkit,
+    restarted,
     services,
     told,
     wait_for,
@@ -188,8 +189,8 @@ def test_it_waits_until_it_is_told(lab: Lab, store: Path, counted: str) -> None:
     assert counted not in on(lab, "alpha", "docker ps -a --format '{{.Names}}'").split()
 
 
-def test_a_source_that_is_lost_before_the_commit(lab: Lab, store: Path, counted: str) -> None:
-    """The user decides that the target keeps the App without it; and it comes back after all."""
+def waiting_for_commit(store: Path, counted: str) -> str:
+    """A Move to beta whose App runs there, and whose process has ended."""
     words = [PORTKIT, "move", f"container:{counted}", "--from", "lab:alpha", "--to", "lab:beta"]
     with process.popen([*words, "--confirm"], env=told(store)) as moving:
         assert moving.stderr is not None
@@ -199,7 +200,12 @@ def test_a_source_that_is_lost_before_the_commit(lab: Lab, store: Path, counted:
             assert said, "it ended"
         moving.send_signal(signal.SIGINT)
         moving.communicate(timeout=300)
-    move = newest(store)["id"]
+    return str(newest(store)["id"])
+
+
+def test_a_source_that_is_lost_before_the_commit(lab: Lab, store: Path, counted: str) -> None:
+    """The user decides that the target keeps the App without it; and it comes back after all."""
+    move = waiting_for_commit(store, counted)
     lab_room.cut("alpha")
     try:
         failed = portkit("commit", move, store=store, check=False)
@@ -219,6 +225,33 @@ def test_a_source_that_is_lost_before_the_commit(lab: Lab, store: Path, counted:
     assert f"{move}.json" not in on(lab, "alpha", markers).split()
     assert counted not in on(lab, "alpha", "docker ps -a --format '{{.Names}}'").split()
     portkit("rm", "--yes", "--data", move, "--on", "lab:beta", store=store)
+
+
+def test_a_target_that_is_lost_before_the_commit(lab: Lab, store: Path, counted: str) -> None:
+    """The user vouches that it runs nothing; and it comes back after all."""
+    before = ours(lab, "beta")
+    move = waiting_for_commit(store, counted)
+    back = ("rollback", move, "--without-target", "--discard-writes")
+    refused = portkit(*back, store=store, check=False)
+    assert b"lab:beta can be reached" in refused.stderr
+    assert state_of(lab, "alpha", counted) == "exited no"
+    lab_room.cut("beta")
+    try:
+        failed = portkit("rollback", move, "--discard-writes", store=store, check=False)
+        assert f"portkit rollback {move} --without-target" in failed.stderr.decode()
+        assert state_of(lab, "alpha", counted) == "exited no"
+        portkit(*back, store=store)
+        assert ask(f"http://{lab.address('alpha')}:{PORT}/", "POST", b"") == b"1\n"
+        assert state_of(lab, "alpha", counted) == "running always"
+        assert f"{move}.json" not in on(lab, "alpha", "ls /var/lib/portkit/moves").split()
+    finally:
+        lab_room.mend("beta")
+    assert newest(store)["state"] == "rolled back"
+    restarted(lab, "beta")
+    container = on(lab, "beta", f"docker ps -aq --filter label=portkit.move={move}").strip()
+    assert state_of(lab, "beta", container) == "exited no", "nothing starts it by itself there"
+    portkit("rollback", move, "--on", "lab:beta", "--discard-writes", store=store)
+    assert ours(lab, "beta") == before
 
 
 def test_a_dry_run_changes_nothing_and_the_move_is_compared_with_what_it_predicted(

@@ -218,6 +218,17 @@ def _go_on(identity: str, pause: library.Pause, progress: str, *, unverified: bo
     help="Roll back even if the App has run on the target, and lose what it wrote there. This also "
     "takes back a Move that has completed: an App that was running runs at its source again.",
 )
+@click.option(
+    "--without-target",
+    is_flag=True,
+    help="The target is lost for good: undo only what concerns the source, and start the App "
+    "there. Nothing proves then that the App does not run on the target.",
+)
+@click.option(
+    "--without-source",
+    is_flag=True,
+    help="The source is lost for good: clean up only the target.",
+)
 @_skip_hooks
 @_skip_quiesce
 @progress
@@ -225,6 +236,8 @@ def rollback(
     identity: str,
     host: str | None,
     discard_writes: bool,
+    without_target: bool,
+    without_source: bool,
     skip_hooks: bool,
     skip_quiesce: bool,
     progress: str,
@@ -236,12 +249,21 @@ def rollback(
     any machine can clean up HOST, because a marker on HOST records what the Move left there. Run it
     for the target first, and then for the source, which starts the App there again.
 
+    If one of the hosts is lost for good, --without-target or --without-source ends the Move without
+    it. --without-target starts the App at its source although nothing proves that it is stopped on
+    the target. Use it only if that host is off or destroyed. If it comes back, it does not start
+    the App by itself, unless the Move was committed; `portkit rollback ID --on HOST` then cleans it
+    up. Both options are refused while that host can be reached.
+
     \b
     Examples:
       portkit rollback pk-6e4b06d66696
       portkit rollback pk-6e4b06d66696 --discard-writes
       portkit rollback pk-6e4b06d66696 --on web2
+      portkit rollback pk-6e4b06d66696 --without-target --discard-writes
     """
+    if host is not None and without_source:
+        raise click.UsageError("--on HOST needs no source: leave out --without-source")
     # The journal of this machine knows both hosts.
     if host is None:
         library.rollback(
@@ -249,6 +271,8 @@ def rollback(
             discard_writes=discard_writes,
             skip_hooks=skip_hooks,
             skip_quiesce=skip_quiesce,
+            without_target=without_target,
+            without_source=without_source,
             observer=observer(progress),
         )
         click.echo(f"{identity} is rolled back", err=True)
@@ -257,7 +281,11 @@ def rollback(
     # brought.
     with connect(host, Messages()) as there:
         done = library.rollback_on(
-            identity, there, discard_writes=discard_writes, observer=observer(progress)
+            identity,
+            there,
+            discard_writes=discard_writes,
+            without_target=without_target,
+            observer=observer(progress),
         )
         if not done:
             raise PortkitError(

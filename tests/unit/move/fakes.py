@@ -1,11 +1,12 @@
-"""The twins of the fakes by which a Move's steps are played: a step, and the journal."""
+"""The twins of the fakes by which a Move's steps are played: a step, the journal, and a libvirt."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
+from portkit.engines.libvirt_live import Condition
 from portkit.move.walk import Step, StepState
 
 
@@ -56,3 +57,42 @@ class FakeRecord:
         self.world.act("")
         known = self.rows.get(step, (StepState.PENDING, {}))[1]
         self.rows[step] = (state, {**known, **(result or {})})
+
+
+RUNS = Condition(there=True, on=True, runs=True)
+PAUSED = Condition(there=True, on=True, paused=True)
+OFF = Condition(there=True)
+LEFT = replace(OFF, left=True)
+
+
+@dataclass
+class End:
+    """One host's libvirt, with one domain."""
+
+    now: Condition
+    did: list[str] = field(default_factory=list)
+
+    def close(self) -> None: ...
+
+    def await_sent(self, identity: str) -> None: ...
+
+    def await_received(self, identity: str) -> None: ...
+
+    def condition(self, identity: str, *, came: bool = False) -> Condition:
+        return self.now
+
+    def cut(self, identity: str) -> None:
+        self.did.append("cut")
+        self.now = replace(self.now, on=False, runs=False, paused=False)
+
+    def proceed(self, identity: str) -> None:
+        self.did.append("proceed")
+        self.now = replace(self.now, runs=True, paused=False)
+
+    def mark_arrived(self, identity: str) -> None:
+        self.did.append("mark")
+        self.now = replace(self.now, arrived=True)
+
+    def forget_arrived(self, identity: str) -> None:
+        self.did.append("forget")
+        self.now = replace(self.now, arrived=False)

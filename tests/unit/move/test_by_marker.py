@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portkit.errors import ConflictError
+from portkit.errors import ConflictError, HostError
 from portkit.model import Form, Instance, Live, LiveContainer, LiveDomain
 from portkit.move import by_marker
 
@@ -139,3 +139,53 @@ def test_a_source_where_nothing_ran_needs_no_target(left: list[Instance]) -> Non
     source = Source({})
     assert rolled_back(source)
     assert source.done == ["move.list", "move.end"]
+
+
+@contextmanager
+def unreachable(*_: Any) -> Iterator[Any]:
+    raise HostError("new cannot be reached", resolution="Start it.")
+    yield
+
+
+def test_a_target_that_is_gone_for_good(left: list[Instance]) -> None:
+    source = Source(by_marker.told(LIVE))
+    with pytest.raises(HostError) as caught:
+        by_marker.rollback_on(MOVE, source, connect=unreachable)  # type: ignore[arg-type]
+    assert f"portkit rollback {MOVE} --on old --without-target" in caught.value.resolution
+    assert "without proof that it is stopped" in caught.value.resolution
+    with pytest.raises(ConflictError, match="may have been started on new") as refused:
+        _without(source, unreachable)
+    assert "--without-target --discard-writes" in refused.value.resolution
+    assert source.done == ["move.list"] * 2
+    assert _without(source, unreachable, discard_writes=True)
+    assert source.done[-4:] == ["settle", "unfence", "start", "move.end"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "known"), [("ssh://new", True), ("ssh://another", False), ("local", False)]
+)
+def test_a_target_that_can_be_reached_is_asked(
+    left: list[Instance], endpoint: str, known: bool
+) -> None:
+    """Whatever else has its name here proves nothing: the user vouches for it."""
+    source = Source({**by_marker.told(LIVE), "endpoint": endpoint})
+    if known:
+        with pytest.raises(ConflictError, match="new can be reached"):
+            _without(source, connect, discard_writes=True)
+        assert source.done == ["move.list"]
+    else:
+        assert _without(source, connect, discard_writes=True)
+        assert source.done[-1] == "move.end"
+
+
+@pytest.mark.parametrize("role", ["source", "target"])
+def test_a_host_where_no_app_ran_needs_no_other(left: list[Instance], role: str) -> None:
+    source = Source({} if role == "source" else by_marker.told(LIVE), role=role)
+    with pytest.raises(ConflictError, match="for the source of a running App"):
+        _without(source, connect, discard_writes=True)
+
+
+def _without(source: Any, by: Any, *, discard_writes: bool = False) -> bool:
+    return by_marker.rollback_on(
+        MOVE, source, discard_writes=discard_writes, without_target=True, connect=by
+    )

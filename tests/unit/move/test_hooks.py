@@ -17,7 +17,7 @@ import pytest
 from portkit.clock import Clock
 from portkit.errors import AppError, ConflictError, HookError, HostError, PortkitError
 from portkit.model import Form, Port
-from portkit.move import carry, hooks, unfinished, walk
+from portkit.move import carry, hooks, taken_back, unfinished, walk
 from portkit.move.ground import Ground
 from portkit.move.hooks import Event, facts, hooks_of
 from portkit.move.journal import Journal, MoveState
@@ -265,19 +265,19 @@ def test_a_rollback_tells_those_that_were_begun(
 
     monkeypatch.setattr(carry, "steps_of", hooks_alone)
     with pytest.raises(ConflictError, match="may have written data there") as refused:
-        unfinished.rollback(chosen.move, journal=journal, connect=connect)
+        taken_back.rollback(chosen.move, journal=journal, connect=connect)
     assert f"rollback {chosen.move} --discard-writes" in refused.value.resolution
     assert undone == []
     assert journal.get(chosen.move).state is MoveState.WAITING
     with pytest.raises(HookError, match="failed during the rollback") as caught:
-        unfinished.rollback(chosen.move, discard_writes=True, journal=journal, connect=connect)
+        taken_back.rollback(chosen.move, discard_writes=True, journal=journal, connect=connect)
     assert "--skip-hooks" in caught.value.resolution
     assert undone == ["commit", "boot image", "create image", "transfer image", "reserve"]
     assert journal.get(chosen.move).state is MoveState.ROLLING_BACK
     (tmp_path / "fixed").touch()
     with pytest.raises(HookError):  # the third was begun, and always fails
-        unfinished.rollback(chosen.move, journal=journal, connect=connect)
-    ended = unfinished.rollback(chosen.move, skip_hooks=True, journal=journal, connect=connect)
+        taken_back.rollback(chosen.move, journal=journal, connect=connect)
+    ended = taken_back.rollback(chosen.move, skip_hooks=True, journal=journal, connect=connect)
     assert ended.state is MoveState.ROLLED_BACK
     log = (tmp_path / "log").read_text().splitlines()
     assert log == [
@@ -304,6 +304,7 @@ class Undoes:
     name: str
     needs: tuple[str, ...]
     undone: list[str]
+    undone_at: str = ""
 
     def undo(self) -> None:
         self.undone.append(self.name)

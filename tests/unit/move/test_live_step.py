@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,42 +16,7 @@ from portkit.move import carry
 from portkit.move.journal import MoveState
 from portkit.move.live import Side
 from portkit.move.live_step import Both
-
-RUNS = Condition(there=True, on=True, runs=True)
-PAUSED = Condition(there=True, on=True, paused=True)
-OFF = Condition(there=True)
-LEFT = replace(OFF, left=True)
-
-
-@dataclass
-class End:
-    """One host's libvirt, with one domain."""
-
-    now: Condition
-    did: list[str] = field(default_factory=list)
-
-    def await_sent(self, identity: str) -> None: ...
-
-    def await_received(self, identity: str) -> None: ...
-
-    def condition(self, identity: str, *, came: bool = False) -> Condition:
-        return self.now
-
-    def cut(self, identity: str) -> None:
-        self.did.append("cut")
-        self.now = replace(self.now, on=False, runs=False, paused=False)
-
-    def proceed(self, identity: str) -> None:
-        self.did.append("proceed")
-        self.now = replace(self.now, runs=True, paused=False)
-
-    def mark_arrived(self, identity: str) -> None:
-        self.did.append("mark")
-        self.now = replace(self.now, arrived=True)
-
-    def forget_arrived(self, identity: str) -> None:
-        self.did.append("forget")
-        self.now = replace(self.now, arrived=False)
+from tests.unit.move.fakes import LEFT, OFF, PAUSED, RUNS, End
 
 
 def ends(source: Condition, target: Condition) -> tuple[Both, End, End]:

@@ -42,6 +42,7 @@ class FakeSteps:
         self._app, self.name = ground.plan.app, name
         self.needs = self.after = ()
         self.renewed = self.aside = False
+        self.undone_at = ""
 
     def before(self) -> dict[str, Any]:
         return {}

@@ -18,7 +18,7 @@ from portkit.errors import (
     VerifyError,
 )
 from portkit.model import Form, Instance, Life, LiveContainer, LiveVolume, OnTaken, Quiesce
-from portkit.move import carry, cutover, steps, unfinished
+from portkit.move import carry, cutover, steps, taken_back, unfinished
 from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState
 from portkit.move.plan import Pause
@@ -60,18 +60,18 @@ def test_the_target_goes_on_when_the_source_is_gone(
     on_target = [SimpleNamespace(id=made.move, status="running" if there else "remains")]
     monkeypatch.setattr(boot, "instances", lambda host: on_target)
     monkeypatch.setattr(carry, "origin", origin)
-    monkeypatch.setattr(unfinished, "_lock_again", lambda *_: None)
-    monkeypatch.setattr(unfinished, "end_forward", lambda *_: None)
+    monkeypatch.setattr(taken_back, "_lock_again", lambda *_: None)
+    monkeypatch.setattr(taken_back, "end_forward", lambda *_: None)
     if not there:  # removed by `rollback --on`: nothing to lose, and the Move can end
-        monkeypatch.setattr(unfinished, "walk_backward", lambda *_: ())
-        ended = unfinished.rollback(
+        monkeypatch.setattr(taken_back, "walk_backward", lambda *_: ())
+        ended = taken_back.rollback(
             made.move, discard_writes=True, journal=journal, connect=connect
         )
         assert ended.state is MoveState.ROLLED_BACK
         return
-    monkeypatch.setattr(unfinished, "walk_backward", never)
+    monkeypatch.setattr(taken_back, "walk_backward", never)
     with pytest.raises(ConflictError, match="no longer there") as caught:
-        unfinished.rollback(made.move, discard_writes=True, journal=journal, connect=connect)
+        taken_back.rollback(made.move, discard_writes=True, journal=journal, connect=connect)
     assert "container aaaaaaaaaaaa (web)" in caught.value.details
     assert f"portkit commit {made.move}" in caught.value.resolution, "it was not released"
     assert asked == ["lost"]
@@ -112,11 +112,11 @@ def never(*_: object) -> None:
 def test_what_was_written_on_the_target_is_not_lost_unasked(
     monkeypatch: pytest.MonkeyPatch, state: MoveState
 ) -> None:
-    monkeypatch.setattr(unfinished, "walk_backward", never)
+    monkeypatch.setattr(taken_back, "walk_backward", never)
     journal = Journal()
     identity = moved(journal, 1, "old", "new", state)
     with pytest.raises(ConflictError) as caught:
-        unfinished.rollback(identity, journal=journal, connect=connect)
+        taken_back.rollback(identity, journal=journal, connect=connect)
     assert "--discard-writes" in caught.value.resolution
     assert journal.get(identity).state is state
 
@@ -125,7 +125,7 @@ def test_what_goes_on_serving_while_its_stop_fails_is_not_lost_unasked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The walk back could not reach the target, and the App served there until the next day."""
-    monkeypatch.setattr(unfinished, "walk_backward", never)
+    monkeypatch.setattr(taken_back, "walk_backward", never)
     rows = [Instance("pk-000000000001", "shop", Form.IMAGE, "new", "running")]
 
     @contextmanager
@@ -138,7 +138,7 @@ def test_what_goes_on_serving_while_its_stop_fails_is_not_lost_unasked(
     identity = moved(journal, 1, "old", "new", MoveState.ROLLING_BACK)
     journal.record(identity).note("boot image", StepState.UNDOING)
     with pytest.raises(ConflictError) as caught:
-        unfinished.rollback(identity, journal=journal, connect=connect)
+        taken_back.rollback(identity, journal=journal, connect=connect)
     assert "--discard-writes" in caught.value.resolution
     assert journal.get(identity).state is MoveState.ROLLING_BACK
 
@@ -244,12 +244,12 @@ def test_a_move_that_another_one_went_on_from_is_not_taken_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its target is the stopped source of that one, and the App runs on a third host."""
-    monkeypatch.setattr(unfinished, "walk_backward", never)
+    monkeypatch.setattr(taken_back, "walk_backward", never)
     journal = Journal()
     first = moved(journal, 1, "a", "b", MoveState.DONE)
     second = moved(journal, 2, "b", "c", MoveState.DONE)
     with pytest.raises(ConflictError, match="has been moved again since") as caught:
-        unfinished.rollback(first, discard_writes=True, journal=journal, connect=connect)
+        taken_back.rollback(first, discard_writes=True, journal=journal, connect=connect)
     assert second in caught.value.resolution
 
 
@@ -262,12 +262,12 @@ def test_one_whose_app_came_back_is_not_taken_back(
 ) -> None:
     """Its source would run a second time, on the same volume. The App went back by the name of the
     container that the first Move has made, or is known by its volume alone."""
-    monkeypatch.setattr(unfinished, "walk_backward", never)
+    monkeypatch.setattr(taken_back, "walk_backward", never)
     journal, data = Journal(), LiveVolume(0, "shop_data", "/v")
     first = moved(journal, 1, "a", "b", MoveState.DONE, volumes=(data,))
     back = moved(journal, 2, "b", "a", MoveState.DONE, app=app, volumes=(replace(data, way=way),))
     with pytest.raises(ConflictError, match="has been moved again since") as caught:
-        unfinished.rollback(first, discard_writes=True, journal=journal, connect=connect)
+        taken_back.rollback(first, discard_writes=True, journal=journal, connect=connect)
     assert back in caught.value.resolution
 
 
@@ -276,7 +276,7 @@ def test_a_move_of_another_app_is_no_return() -> None:
     first = moved(journal, 1, "a", "b", MoveState.DONE, volumes=(LiveVolume(0, "data", "/v"),))
     other = LiveVolume(0, "mail", "/v", way=OnTaken.OVERRIDE)
     moved(journal, 2, "c", "a", MoveState.DONE, app="post", volumes=(other,))
-    unfinished._refuse_older(journal, journal.get(first))
+    taken_back._refuse_older(journal, journal.get(first))
 
 
 def test_a_commit_before_the_cutover_starts_none() -> None:

@@ -13,7 +13,7 @@ import pytest
 from portkit.errors import ConflictError
 from portkit.halt import Halt
 from portkit.model import Form
-from portkit.move import pause, unfinished, waits
+from portkit.move import pause, taken_back, unfinished, waits
 from portkit.move.journal import Journal, MoveState
 from portkit.move.plan import LET_GO, Pause
 from portkit.move.walk import StepState
@@ -76,18 +76,18 @@ def test_who_does_not_end_goes_on(journal: Journal, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(waits, "_PATIENCE_S", 0.1)
     journal.record(MOVE).note("wait", StepState.DOING)
     with journal.held(MOVE), pytest.raises(ConflictError, match="another portkit is working"):
-        unfinished.rollback(MOVE, journal=journal)
+        taken_back.rollback(MOVE, journal=journal)
 
 
 def test_nobody_ends_for_a_rollback_that_is_refused(journal: Journal) -> None:
     journal.record(MOVE).note("confirm", StepState.DOING)
     with journal.held(MOVE), pytest.raises(ConflictError, match="may have written") as caught:
-        unfinished.rollback(MOVE, journal=journal)
+        taken_back.rollback(MOVE, journal=journal)
     assert f"portkit commit {MOVE}" in caught.value.resolution
 
 
 def test_who_does_not_wait_is_left_alone(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unfinished, "take_over", lambda *_: pytest.fail("it is at work"))
+    monkeypatch.setattr(taken_back, "take_over", lambda *_: pytest.fail("it is at work"))
     journal.record(MOVE).note("stop", StepState.DOING)
     with journal.held(MOVE), pytest.raises(ConflictError, match="another portkit is working"):
-        unfinished.rollback(MOVE, journal=journal)
+        taken_back.rollback(MOVE, journal=journal)
