@@ -9,8 +9,9 @@ from __future__ import annotations
 import bz2
 import ctypes
 import lzma
+import re
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from portkit.wire.codec import Decompressor
@@ -64,8 +65,9 @@ class _Bytes:
             yield piece
 
 
-def listed(data: Iterator[bytes], wanted: Collection[str]) -> Listed:
-    """What is in an initrd. data: its pieces. wanted: the names whose texts to keep."""
+def listed(data: Iterator[bytes], wanted: re.Pattern[str]) -> Listed:
+    """What is in an initrd. data: its pieces. wanted: the names whose texts to
+    keep."""
     found = Listed([], {})
     try:
         _segments(_Bytes(data), found, wanted)
@@ -74,7 +76,7 @@ def listed(data: Iterator[bytes], wanted: Collection[str]) -> Listed:
     return found
 
 
-def _segments(source: _Bytes, found: Listed, wanted: Collection[str]) -> None:
+def _segments(source: _Bytes, found: Listed, wanted: re.Pattern[str]) -> None:
     while head := source.peek(6):
         if head[:1] == b"\0":  # padding
             source.skip(4 if not any(head[:4]) else 1)
@@ -84,7 +86,7 @@ def _segments(source: _Bytes, found: Listed, wanted: Collection[str]) -> None:
             _segments(_Bytes(_opened(head, source)), found, wanted)
 
 
-def _entry(source: _Bytes, found: Listed, wanted: Collection[str]) -> None:
+def _entry(source: _Bytes, found: Listed, wanted: re.Pattern[str]) -> None:
     begin = source.seen
     header = source.take(_HEADER)
     if len(header) < _HEADER:
@@ -95,7 +97,7 @@ def _entry(source: _Bytes, found: Listed, wanted: Collection[str]) -> None:
     name = source.take(name_bytes).rstrip(b"\0").decode("utf-8", "replace").removeprefix("./")
     source.skip((begin - source.seen) % 4)
     end = source.seen + size
-    if name in wanted and size <= _TEXT_BYTES:
+    if wanted.fullmatch(name) and size <= _TEXT_BYTES:
         found.texts[name] = source.take(size).decode("utf-8", "replace")
     else:
         source.skip(size)

@@ -54,7 +54,7 @@ _SPARE = ("rescue", "kdump")
 # The release of a kernel: in the names of its initrd (Debian, Red Hat, SUSE) and of its modules.
 _OF_INITRD = re.compile(r"/(?:initrd|initramfs)(?:\.img)?-([^/]+?)(?:\.img)?$")
 _OF_MODULES = re.compile(r"/lib/modules/([^/]+)/modules\.builtin$")
-# The driver of each bus: Linux's module, and a file of Windows.
+# The driver of each bus: Linux's module, and the services of Windows.
 _MODULE = {
     Bus.VIRTIO: "virtio_blk",
     Bus.SCSI: "virtio_scsi",
@@ -62,10 +62,10 @@ _MODULE = {
     Bus.IDE: "ata_piix",
 }
 _WINDOWS = {
-    Bus.VIRTIO: ("viostor.sys",),
-    Bus.SCSI: ("vioscsi.sys",),
-    Bus.SATA: ("storahci.sys", "msahci.sys"),  # the second up to Windows 7
-    Bus.IDE: ("intelide.sys", "atapi.sys"),
+    Bus.VIRTIO: ("viostor",),
+    Bus.SCSI: ("vioscsi",),
+    Bus.SATA: ("storahci", "msahci"),  # the second up to Windows 7
+    Bus.IDE: ("intelide", "atapi"),
 }
 _FIXED = ("/dev/sd", "/dev/hd", "/dev/xvd", "/dev/vd")
 
@@ -103,10 +103,19 @@ class _Config(_Strict):
 class _Drivers(_Strict):
     path: _Text
     drivers: _Names
+
+
+class _Initrd(_Drivers):
     whole: bool = True
+    built_in: list[_Drivers] = []
     why: _Text = ""
     crypttab: _Text = ""
     keys: _Names = []
+
+
+class _Windows(_Strict):
+    path: _Text
+    starts: dict[_Text, int]
 
 
 class _Place(_Strict):
@@ -117,10 +126,10 @@ class _Place(_Strict):
     files: dict[_Text, _Text] = {}
     loaders: list[_Loader]
     programs: list[_Loader] = []
-    initrds: list[_Drivers]
+    initrds: list[_Initrd]
     more_initrds: _Names = []
     built_in: list[_Drivers]
-    windows_drivers: _Names
+    windows: _Windows | None = None
     fstab: _Text
     os_release: _Text
 
@@ -274,14 +283,27 @@ def _bus(bus: Bus, seen: _Seen) -> BusDriver:
     linux = _linux(seen, bus)
     for place in seen.places if linux.there is not True else ():
         windows = [path for path in place.kernels if path.endswith("ntoskrnl.exe")]
+        if place.windows is not None:
+            return _windows(place.windows, bus)
         if windows:
-            has = [path for path in place.windows_drivers if path.endswith(_WINDOWS[bus])]
-            return BusDriver(bus, bool(has), (has or windows)[0])
+            return BusDriver(bus, None, f"{windows[0]}: its registry was not read")
     return linux
 
 
+def _windows(told: _Windows, bus: Bus) -> BusDriver:
+    """Whether Windows starts a driver of the bus at its boot, whatever files it has."""
+    rows = [(name, told.starts[name]) for name in _WINDOWS[bus] if name in told.starts]
+    there = any(start == 0 for _, start in rows)
+    words = [f"{name} has Start {start}" for name, start in rows if (start == 0) is there]
+    return BusDriver(bus, there, f"{told.path}: {', '.join(words) or 'no such service'}")
+
+
 def _linux(seen: _Seen, bus: Bus) -> BusDriver:
-    built_in = [each for place in seen.places for each in place.built_in]
+    built_in = [
+        each
+        for place in seen.places
+        for each in (*place.built_in, *(row for one in place.initrds for row in one.built_in))
+    ]
     initrds = [each for place in seen.places for each in place.initrds if _usual(each.path)]
     more = [path for place in seen.places for path in place.more_initrds if _usual(path)]
     if not initrds:
@@ -302,7 +324,7 @@ def _usual(path: str) -> bool:
     return not any(word in path.rpartition("/")[2] for word in _SPARE)
 
 
-def _start_has(initrd: _Drivers, built_in: list[_Drivers], bus: Bus) -> bool | None:
+def _start_has(initrd: _Initrd, built_in: list[_Drivers], bus: Bus) -> bool | None:
     """Whether an initrd or its own kernel has the driver: of a kernel whose release is not known,
     what all kernels of the disk have or lack."""
     if initrd.whole and _has(initrd, bus):

@@ -15,17 +15,32 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # another Python does not know portkit
 from portkit import boot_text
-from portkit.guest_files import initrd, kernel, pe
+from portkit.guest_files import drivers, kernel, pe, registry
 
 # A name that is not in UTF-8, or a text with a NUL, is a ValueError of Python's.
 ERRORS = (RuntimeError, ValueError)
 MOST = 200  # of anything, so that a hostile disk does not fill the memory
 MOST_SYSTEMS, MOST_PLACES, MOST_LOADERS, MOST_INITRDS, MOST_BUILTIN = 8, 32, 20, 4, 32
 MOST_CONFIGS, MOST_STRANGERS = 24, 24
-TEXT_BYTES, BUILTIN_BYTES = 64 << 10, 1 << 20
+TEXT_BYTES = 64 << 10
 CONFIG_BYTES = 2 << 20  # of all configurations of boot loaders; one has some KiB
 OUTPUT_BYTES = 16 << 20  # more is not read (portkit.wire.strict_json); a whole disk has some KiB
 SMALL_BYTES = 8 << 20  # a partition without a file system that holds a boot loader
+WINDOWS = "/[Ww][Ii][Nn][Dd][Oo][Ww][Ss]/[Ss]ystem32"
+HIVE = (f"{WINDOWS}/[Cc]onfig/SYSTEM", f"{WINDOWS}/[Cc]onfig/system")
+# The services that are drivers for disks and network cards.
+SERVICES = (
+    "viostor",
+    "vioscsi",
+    "storahci",
+    "msahci",
+    "intelide",
+    "atapi",
+    "netkvm",
+    "e1000",
+    "e1iexpress",
+)
+ENCRYPTED = ("crypto_LUKS", "BitLocker")
 # Where kernels are: Debian, Red Hat and Arch, kernel-install and unified images, OSTree, Alpine,
 # live systems, NixOS, Flatcar, FreeBSD, Windows.
 KERNELS = (
@@ -50,7 +65,7 @@ KERNELS = (
     "/boot/kernels/*Image",
     "/kernels/*Image",
     "/flatcar/vmlinuz-*",
-    "/Windows/System32/ntoskrnl.exe",
+    f"{WINDOWS}/ntoskrnl.exe",
 )
 LOADERS = tuple(f"/{top}/*/*.{end}" for top in ("EFI", "efi") for end in ("efi", "EFI"))
 SPARE = ("rescue", "kdump")  # in names of initrds
@@ -66,17 +81,7 @@ INITRDS = (
     "/kernels/*-initrd",
 )
 BUILTIN = ("/lib/modules/*/modules.builtin", "/usr/lib/modules/*/modules.builtin")
-WINDOWS = tuple(
-    f"/Windows/System32/drivers/{name}.sys"
-    for name in ("viostor", "vioscsi", "storahci", "msahci", "intelide", "atapi")
-)
 LEAST_KERNEL = 256 << 10
-INITRD_BYTES, PIECE_BYTES = 256 << 20, 3 << 20  # libguestfs reads up to 4 MiB at once
-# What an initrd has to open encrypted disks: its crypttab (Debian; dracut and Arch), and keys or
-# programs that fetch one.
-CRYPTTABS = ("cryptroot/crypttab", "etc/crypttab")
-KEYS = ("cryptroot/keyfiles/", "cryptsetup-keys.d/", "crypto_keyfile", ".keyfile", "clevis-decrypt")
-DRIVERS = ("virtio", "ahci", "ata_piix", "ata-piix")  # in names of modules
 # Where boot loaders have their configuration: that of SYSLINUX and EXTLINUX, GRUB, systemd-boot.
 CONFIGS = {
     "SYSLINUX": tuple(
@@ -107,6 +112,7 @@ def main(path: str, kind: str) -> dict[str, Any]:
         roots = first(g.inspect_os(), MOST_SYSTEMS, "systems", notes)
         found["systems"] = [system(g, root) for root in roots]
         places = first(list(g.list_filesystems().items()), MOST_PLACES, "file systems", notes)
+        places += [row for row in encrypted(g) if row not in places]
         places = [(device, name) for device, name in places if look(g, device, name, found)]
         for device, name in places:
             look_for_grub(g, device, name, found)
@@ -114,6 +120,13 @@ def main(path: str, kind: str) -> dict[str, Any]:
         return found
     finally:
         g.shutdown()
+
+
+def encrypted(g: Any) -> list[tuple[str, str]]:
+    """The encrypted file systems, which libguestfs leaves out of its list of file systems."""
+    devices = [*g.list_devices(), *g.list_partitions(), *g.lvs()]
+    kinds = [(device, g.vfs_type(device)) for device in devices]
+    return [row for row in kinds if row[1] in ENCRYPTED][:MOST_PLACES]
 
 
 def first(rows: list[Any], count: int, what: str, notes: list[str]) -> list[Any]:
@@ -138,7 +151,7 @@ def look(g: Any, device: str, kind: str, found: dict[str, Any]) -> bool:
     """Whether one file system could be read, which may be none."""
     if kind == "swap":
         return False
-    if kind in ("unknown", "crypto_LUKS", "BitLocker"):
+    if kind in ("unknown", *ENCRYPTED):
         if kind != "unknown" or g.blockdev_getsize64(device) > SMALL_BYTES:
             found["unread"].append(f"{device}: {kind}")
         return False
@@ -207,10 +220,10 @@ def place(
         "files": named_files(g, told, notes, device),
         "loaders": [loader(g, path) for path in loaders],
         "programs": [program(g, path) for path in kernels if not path.endswith("ntoskrnl.exe")],
-        "initrds": [unpacked(g, path) for path in initrds[:MOST_INITRDS]],
+        "initrds": [drivers.unpacked(g, path) for path in initrds[:MOST_INITRDS]],
         "more_initrds": initrds[MOST_INITRDS:],
-        "built_in": [lines(g, path) for path in built_in],
-        "windows_drivers": matches(g, WINDOWS, notes),
+        "built_in": [drivers.lines(g, path) for path in built_in],
+        "windows": windows(g, notes),
         "fstab": text(g, "/etc/fstab", notes),
         "os_release": text(g, "/etc/os-release", notes) or text(g, "/usr/lib/os-release", notes),
     }
@@ -262,36 +275,15 @@ def loader(g: Any, path: str) -> dict[str, Any]:
     return {**program(g, path), "kind": kind, **more}
 
 
-def unpacked(g: Any, path: str) -> dict[str, Any]:
-    """What an initrd has of drivers for disks. whole: it was read up to its end, and has an init:
-    code for the processor stands in front of it, in an archive of its own."""
-    told = initrd.listed(pieces(g, path), CRYPTTABS)
-    why = told.why or ("" if "init" in told.names else "it has no init")
-    return {
-        "path": path,
-        "whole": not why,
-        "why": why,
-        "drivers": drivers(told.names),
-        "crypttab": "\n".join(told.texts.values()),
-        "keys": [name[:300] for name in told.names if any(word in name for word in KEYS)][:MOST],
-    }
-
-
-def pieces(g: Any, path: str) -> Iterator[bytes]:
-    """A file, as libguestfs gives it."""
-    for at in range(0, min(g.filesize(path), INITRD_BYTES), PIECE_BYTES):
-        yield bytes(g.pread(path, PIECE_BYTES, at))
-
-
-def lines(g: Any, path: str) -> dict[str, Any]:
-    """What a kernel has of them built in."""
-    data = bytes(g.pread(path, BUILTIN_BYTES, 0)).decode("utf-8", "replace")
-    return {"path": path, "drivers": drivers(data.splitlines())}
-
-
-def drivers(names: list[str]) -> list[str]:
-    """Those that may be of disks."""
-    return [name[:300] for name in names if any(word in name for word in DRIVERS)][:MOST]
+def windows(g: Any, notes: list[str]) -> dict[str, Any] | None:
+    """How Windows starts its drivers; None where it is not there, or its registry cannot be
+    read."""
+    for hive in matches(g, HIVE, notes):
+        try:
+            return {"path": hive, "starts": registry.starts(g, hive, SERVICES)}
+        except ERRORS as error:
+            notes.append(f"{hive}: {str(error)[:200]}")
+    return None
 
 
 def strangers(g: Any, known: list[str], notes: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from portkit.boot_text import ABSENT
 from portkit.errors import ToolError
-from portkit.model.disk import Bus, BusDriver, DiskFormat, EfiLoader
+from portkit.model.disk import ENCRYPTED, Bus, BusDriver, DiskFormat, EfiLoader
 from portkit.needs import appliance, inside, inside_worker
 from tests.unit.needs.guest_files import PARTITION, Disk, bzimage, configured, cpio
 
@@ -24,12 +24,11 @@ DEBIAN = {
         }
     ],
     "built_in": [{"path": "/lib/modules/6.1.0/modules.builtin", "drivers": []}],
-    "windows_drivers": [],
     "fstab": "# made\nUUID=1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n/dev/vdb1 /a ext4\n",
     "os_release": 'ID=debian\nVERSION_ID="12"\n',
 }
 EFI = {
-    **{key: [] for key in ("kernels", "initrds", "built_in", "windows_drivers")},
+    **{key: [] for key in ("kernels", "initrds", "built_in")},
     "loaders": [
         {"path": "/EFI/BOOT/BOOTX64.EFI", "signature": ""},
         {
@@ -193,6 +192,36 @@ def test_an_initrd_is_read_to_its_end() -> None:
     assert "it has no init" in seen(alone).buses[0].by
 
 
+def test_an_initrd_has_the_list_of_what_its_kernel_has_built_in() -> None:
+    """The disk's own list is on the root, which may be encrypted."""
+    name = "usr/lib/modules/6.1.0-9/modules.builtin"
+    for builtin, there in ((b"kernel/drivers/block/virtio_blk.ko\n", True), (b"\n", False)):
+        disk = Disk(**{"/initrd.img-6.1.0-9": cpio({"init": b"", name: builtin})})
+        assert on(seen(inside_worker.place(disk, []))) is there
+
+
+def test_encrypted_file_systems_are_looked_for() -> None:
+    class Devices:
+        def list_devices(self) -> list[str]:
+            return ["/dev/sda"]
+
+        def list_partitions(self) -> list[str]:
+            return ["/dev/sda1", "/dev/sda2"]
+
+        def lvs(self) -> list[str]:
+            return ["/dev/vg/root"]
+
+        def vfs_type(self, device: str) -> str:
+            kinds = {"/dev/sda1": "BitLocker", "/dev/vg/root": "crypto_LUKS"}
+            return kinds.get(device, "ext4")
+
+    rows = [("/dev/sda1", "BitLocker"), ("/dev/vg/root", "crypto_LUKS")]
+    assert inside_worker.encrypted(Devices()) == rows
+    told: dict[str, Any] = {"unread": []}
+    assert not any(inside_worker.look(Devices(), *row, told) for row in rows)
+    assert told["unread"] == [f"{device}{ENCRYPTED[kind == 'BitLocker']}" for device, kind in rows]
+
+
 def test_what_opens_an_encrypted_disk() -> None:
     locked = "/dev/sda3: crypto_LUKS"
 
@@ -267,17 +296,66 @@ def test_kernels_of_other_systems(path: str) -> None:
     assert inside_worker.place(disk, [])["kernels"] == [path]
 
 
-def test_windows() -> None:
-    place = {**EFI, "kernels": ["/Windows/System32/ntoskrnl.exe"]}
-    assert on(seen(place)) is False
-    assert on(seen({**place, "windows_drivers": ["/Windows/System32/drivers/viostor.sys"]}))
-    own = seen({**place, "windows_drivers": ["/Windows/System32/drivers/storahci.sys"]})
-    assert (on(own), on(own, Bus.SATA), on(own, Bus.IDE)) == (False, True, False)
+HIVE = "/Windows/System32/config/SYSTEM"
 
-    drivers = "/Windows/System32/drivers/"  # of Windows 7
-    kernel = {"/Windows/System32/ntoskrnl.exe": b"MZ"}
-    disk = Disk(f"{drivers}msahci.sys", f"{drivers}atapi.sys", **kernel)
-    assert on(configured((PARTITION, disk)), Bus.SATA)
+
+class Registry(Disk):
+    """With the hive SYSTEM: keys are dicts, values are numbers."""
+
+    def __init__(self, services: dict[str, Any], current: int = 1) -> None:
+        super().__init__(**{HIVE: b"regf", "/Windows/System32/ntoskrnl.exe": b"MZ"})
+        tree = {"Select": {"Current": current}, "ControlSet001": {"Services": services}}
+        self.nodes: list[Any] = [None, tree]
+
+    def hivex_open(self, path: str) -> None:
+        assert path == HIVE
+
+    def hivex_close(self) -> None:
+        pass
+
+    def hivex_root(self) -> int:
+        return 1
+
+    def hivex_node_get_child(self, node: int, name: str) -> int:
+        return self.known(self.nodes[node].get(name), dict)
+
+    def hivex_node_get_value(self, node: int, name: str) -> int:
+        return self.known(self.nodes[node].get(name), int)
+
+    def hivex_value_value(self, value: int) -> bytes:
+        return int(self.nodes[value]).to_bytes(4, "little")
+
+    def known(self, value: object, kind: type) -> int:
+        self.nodes.append(value)
+        return len(self.nodes) - 1 if isinstance(value, kind) else 0
+
+
+def windows(services: dict[str, Any], **more: int) -> dict[Bus, bool | None]:
+    found = configured((PARTITION, Registry(services, **more)))
+    return {each.bus: each.there for each in found.buses}
+
+
+def test_windows_loads_the_drivers_that_its_registry_starts() -> None:
+    boot, demand = {"Start": 0}, {"Start": 3}
+    assert windows({"viostor": boot, "storahci": demand}) == {
+        Bus.VIRTIO: True,
+        Bus.SCSI: False,
+        Bus.SATA: False,
+        Bus.IDE: False,
+    }
+    assert windows({"msahci": boot, "atapi": boot})[Bus.SATA] is True
+    overridden = {"storahci": {"Start": 0, "StartOverride": {"0": 3}}}
+    assert windows(overridden)[Bus.SATA] is False, "Windows on IDE, given a SATA disk"
+    found = configured((PARTITION, Registry({"viostor": demand})))
+    assert found.buses[0].by == f"{HIVE}: viostor has Start 3"
+
+
+def test_windows_whose_registry_cannot_be_read() -> None:
+    assert set(windows({"viostor": {"Start": 0}}, current=2).values()) == {None}
+    bare = Disk(**{"/WINDOWS/system32/ntoskrnl.exe": b"MZ"})
+    found = configured((PARTITION, bare)).buses[0]
+    assert found.there is None
+    assert "registry was not read" in found.by
 
 
 def test_the_level_of_a_distribution() -> None:
