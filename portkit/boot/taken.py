@@ -29,6 +29,14 @@ def places(host: Host, replaced: Sequence[str], kept: Sequence[str]) -> dict[str
         return engine.places(replaced, kept)
 
 
+def present(host: Host, names: Sequence[str]) -> frozenset[str]:
+    """Those of these volumes that the engine has."""
+    from portkit.engines.docker_volumes import DockerVolumes
+
+    with closing(DockerVolumes(host.docker_socket(), host.name)) as engine:
+        return engine.present(names)
+
+
 def set_aside(
     host: Host, identity: str, replaced: dict[str, str], kept: dict[str, str]
 ) -> Sequence[str]:

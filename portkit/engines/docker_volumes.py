@@ -41,6 +41,10 @@ class DockerVolumes(DockerSource):
         self.require_unused(names)
         return {name: known[name].Mountpoint for name in names}
 
+    def present(self, names: Sequence[str]) -> frozenset[str]:
+        """Those of these volumes that are there."""
+        return frozenset(names).intersection(each.Name for each in self._volumes())
+
     def require_unused(self, names: Sequence[str], but: Collection[str] = ()) -> None:
         """ConflictError when a container that runs uses one of these volumes. but: ids of those
         that may."""

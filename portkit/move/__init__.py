@@ -38,6 +38,7 @@ from portkit.move.foreign import check_disks
 from portkit.move.forward import refuse as refuse_forward
 from portkit.move.hooks import hooks_of
 from portkit.move.journal import Entry, Journal, MoveState
+from portkit.move.left_marker import remove_markers
 from portkit.move.matrix import Cell, HostKnown, Matrix, matrix_json, outcome
 from portkit.move.observed import Observed, Outcome
 from portkit.move.open_entry import Ended
@@ -91,6 +92,7 @@ __all__ = [
     "plan_app",
     "plan_apps",
     "prove_apps",
+    "remove_markers",
     "require_nothing_aside",
     "resume",
     "rollback",

@@ -13,6 +13,7 @@ from portkit.host import Host
 from portkit.model import Behind, Live, OnTaken
 from portkit.move import forward
 from portkit.move.by_marker import Connect
+from portkit.move.elsewhere import require_elsewhere
 from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps
 from portkit.move.plan import VOLUMES, Plan, plan_from
 from portkit.move.walk import StepState
@@ -41,6 +42,7 @@ def left_behind(
     identity: str,
     *,
     delete: bool = False,
+    last_copy: bool = False,
     journal: Journal | None = None,
     observer: Observer | None = None,
     connect: Connect = hosts.connect,
@@ -49,7 +51,8 @@ def left_behind(
     volumes of the target had that it replaced. None for a Move that stopped nothing.
 
     delete: remove its containers, volumes and networks there, and what was set aside. ConflictError
-    when the Move has not ended, when the App runs there, or when one of these cannot be removed.
+    when the Move has not ended, when the App runs there, when one of these cannot be removed, or
+    when what is at the source may be the last copy of the App, unless that is to go (last_copy).
     """
     journal = journal or Journal()
     entry = journal.get(identity)
@@ -79,6 +82,8 @@ def left_behind(
         may_be = _may_be_aside(entry, steps)
         aside = _set_aside(plan, connect, observer or NullObserver()) if may_be else ()
         if removes:
+            if not last_copy:
+                require_elsewhere(entry, plan, journal.moves(), observer or NullObserver(), connect)
             _refuse_holding(plan.live, host, back)
             # Before the first is removed: after that, nothing there shows any more what is left.
             rows = {(each.kind, each.id): each for each in (*there.behind(back, known), *known)}

@@ -184,7 +184,10 @@ def test_it_waits_until_it_is_told(lab: Lab, store: Path, counted: str) -> None:
     portkit("rm", "--yes", identity, "--on", "lab:beta", store=store)
     assert "counted-data" in on(lab, "beta", VOLUMES).split(), "data stays"
     on(lab, "beta", "docker volume rm counted-data")
-    portkit("forget", identity, "--delete", store=store)
+    refused = portkit("forget", identity, "--delete", store=store, check=False)
+    assert b"may be the last copy" in refused.stderr
+    assert counted in on(lab, "alpha", "docker ps -a --format '{{.Names}}'").split()
+    portkit("forget", identity, "--delete", "--last-copy", store=store)
     assert counted not in on(lab, "alpha", "docker ps -a --format '{{.Names}}'").split()
 
 

@@ -305,7 +305,12 @@ def rollback(
     help="Remove what stayed behind at the source and what was set aside on the target.",
 )
 @click.option("--keep", is_flag=True, help="Leave what stayed behind at the source where it is.")
-def forget(identity: str, delete: bool, keep: bool) -> None:
+@click.option(
+    "--last-copy",
+    is_flag=True,
+    help="With --delete: delete it even if it may be the last copy of the App and its data.",
+)
+def forget(identity: str, delete: bool, keep: bool, last_copy: bool) -> None:
     """Remove a Move that has ended from the list.
 
     The App on the target is not touched and keeps running; `portkit rm` removes it.
@@ -316,20 +321,31 @@ def forget(identity: str, delete: bool, keep: bool) -> None:
 
     With --delete, portkit removes these containers, volumes, networks and set-aside data, and stops
     forwarding. It removes nothing that is in use, and no volume that a later Move gave to the App
-    again. With --keep, portkit leaves them to you. --keep is refused while data is set aside on the
-    target, because only this Move can reach that data.
+    again. It asks the target first: if neither the App nor its data is there any more, or the
+    target cannot be reached, what stayed at the source may be the last copy, and portkit deletes it
+    only with --last-copy. With --keep, portkit leaves everything to you. --keep is refused while
+    data is set aside on the target, because only this Move can reach that data.
+
+    If the Move ended without one of its hosts, its marker is still there and refuses another Move
+    of the App. portkit removes it; with --keep also if that host cannot be reached, and says so.
 
     \b
     Examples:
       portkit forget pk-6e4b06d66696
       portkit forget pk-6e4b06d66696 --delete
+      portkit forget pk-6e4b06d66696 --delete --last-copy
     """
     if delete and keep:
         raise click.UsageError("--delete and --keep cannot be combined")
+    if last_copy and not delete:
+        raise click.UsageError("--last-copy is for --delete")
     journal = Journal()
     if keep:
         library.require_nothing_aside(identity, journal=journal)
-    left = None if keep else library.left_behind(identity, delete=delete, journal=journal)
+    library.remove_markers(identity, keep=keep, journal=journal, observer=Messages())
+    left = None
+    if not keep:
+        left = library.left_behind(identity, delete=delete, last_copy=last_copy, journal=journal)
     if left is not None and (left.things or left.set_aside):
         _print_left(left)
         if not delete:

@@ -14,13 +14,14 @@ from portkit_cli.main import main
 from portkit import boot
 from portkit.boot import taken
 from portkit.boot.taken import SetAside
-from portkit.errors import ConflictError, EngineError
+from portkit.errors import ConflictError, EngineError, HostError
 from portkit.model import Behind, Form, Instance, LiveVolume, OnTaken
-from portkit.move import behind, forward
+from portkit.move import behind, elsewhere, forward, left_marker
 from portkit.move.journal import Entry, Journal, MoveState
+from portkit.move.marker import LEFT
 from portkit.move.plan import VOLUMES
 from portkit.move.walk import StepState
-from tests.factories import live, plan
+from tests.factories import Heard, live, plan
 
 FIRST, SECOND = "pk-000000000001", "pk-000000000002"
 PLACE = f"/v/data/portkit-was-{FIRST}"
@@ -42,7 +43,8 @@ class Remote:
 
 @contextmanager
 def connect(name: str, *_: object) -> Iterator[Any]:
-    yield SimpleNamespace(name=name, endpoint=name, remote=Remote(name))
+    facts = SimpleNamespace(docker_version="26.1")
+    yield SimpleNamespace(name=name, endpoint=name, remote=Remote(name), facts=lambda: facts)
 
 
 def moved(
@@ -94,6 +96,8 @@ def test_what_a_later_move_has_given_to_the_app_again(
 def at_its_end(monkeypatch: pytest.MonkeyPatch, stay: tuple[str, ...]) -> list[Any]:
     """What a forget did, at a source where these volumes cannot be removed."""
     did: list[Any] = []
+    on_target = (Instance(FIRST, "shop", Form.IMAGE, "new", "running"),)
+    monkeypatch.setattr(boot, "instances", lambda host: on_target)
     there = SimpleNamespace(
         behind=lambda back, known: known or BEHIND,
         left=lambda back, known: ("container", *back),
@@ -240,3 +244,148 @@ def test_rm_names_the_volumes_that_stay(monkeypatch: pytest.MonkeyPatch, data: b
     assert did == [not data]
     assert ("volume data stays, because the host had it before" in done.stdout) is data
     assert (f"portkit forget {FIRST} --delete" in done.stdout) is data
+
+
+@contextmanager
+def old_alone(name: str, *more: object) -> Iterator[Any]:
+    if name != "old":
+        raise HostError(f"{name} cannot be reached", resolution="Start it.")
+    with connect(name, *more) as host:
+        yield host
+
+
+@contextmanager
+def nowhere(name: str, *_: object) -> Iterator[Any]:
+    raise HostError(f"{name} cannot be reached", resolution="Start it.")
+    yield
+
+
+@pytest.mark.parametrize(
+    ("instance", "volumes", "reached", "last"),
+    [
+        (True, (), True, False),
+        (False, (0,), True, False),  # portkit rm leaves it
+        (False, (), True, True),
+        (True, (0,), False, True),
+    ],
+)
+def test_the_last_copy_is_not_deleted_unasked(
+    monkeypatch: pytest.MonkeyPatch,
+    instance: bool,
+    volumes: tuple[int, ...],
+    reached: bool,
+    last: bool,
+) -> None:
+    journal = Journal()
+    moved(journal, None)
+    did = at_its_end(monkeypatch, ())
+    monkeypatch.setattr(behind, "_refuse_holding", lambda *_: None)
+    if not instance:
+        monkeypatch.setattr(boot, "instances", lambda host: ())
+    names = SimpleNamespace(volume_names=lambda move: dict.fromkeys(volumes, "data"))
+    monkeypatch.setattr(boot, "runner", lambda *_: nullcontext(names))
+    by: Any = connect if reached else old_alone
+    if last:
+        with pytest.raises(ConflictError, match="may be the last copy") as caught:
+            behind.left_behind(FIRST, delete=True, journal=journal, connect=by)
+        assert f"portkit forget {FIRST} --keep" in caught.value.resolution
+        assert f"portkit forget {FIRST} --delete --last-copy" in caught.value.resolution
+        assert did == []
+    behind.left_behind(FIRST, delete=True, last_copy=last, journal=journal, connect=by)
+    assert did == [("deleted", {}), "forward"]
+
+
+@pytest.mark.parametrize("way", [OnTaken.OVERRIDE, OnTaken.KEEP])
+def test_a_volume_that_the_target_had_before_is_known_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, way: OnTaken
+) -> None:
+    """What was kept has nothing of the App's."""
+    journal, asked = Journal(), list[str]()
+    entry = moved(journal, way)
+    monkeypatch.setattr(boot, "instances", lambda host: ())
+    runner = SimpleNamespace(volume_names=lambda move: {})
+    monkeypatch.setattr(boot, "runner", lambda *_: nullcontext(runner))
+    monkeypatch.setattr(taken, "present", lambda host, names: asked.extend(names) or {"data"})
+    chosen = behind.plan_from(entry.plan)
+    if way is OnTaken.OVERRIDE:
+        elsewhere.require_elsewhere(entry, chosen, journal.moves(), Heard(), connect)
+        assert asked == ["data"]
+    else:
+        with pytest.raises(ConflictError, match="last copy"):
+            elsewhere.require_elsewhere(entry, chosen, journal.moves(), Heard(), connect)
+
+
+@pytest.mark.parametrize(
+    ("source", "state", "found"),
+    [
+        ("new", MoveState.DONE, True),
+        ("new", MoveState.WAITING, False),
+        ("new", MoveState.ROLLED_BACK, False),
+        ("other", MoveState.DONE, False),
+    ],
+)
+def test_one_that_has_moved_on_is_elsewhere(source: str, state: MoveState, found: bool) -> None:
+    journal = Journal()
+    first = moved(journal, None)
+    second = moved(journal, None, SECOND, source, "third", state)
+    assert elsewhere.moved_on(first, journal.moves()) == (second if found else None)
+    assert elsewhere.moved_on(second, journal.moves()) is None
+
+
+def left(journal: Journal, role: str, state: MoveState) -> None:
+    moved(journal, None, state=state)
+    journal.record(FIRST).note("release", StepState.DONE, {LEFT: [role]})
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_marker_that_was_left_is_removed(keep: bool) -> None:
+    journal, heard = Journal(), Heard()
+    left(journal, "source", MoveState.DONE)
+    told: dict[str, Any] = {"keep": keep, "journal": journal, "observer": heard}
+    if keep:
+        left_marker.remove_markers(FIRST, **told, connect=nowhere)
+        assert f"remove /var/lib/portkit/moves/{FIRST}.json there" in heard.messages[0]
+    else:
+        with pytest.raises(HostError, match="old cannot be reached") as caught:
+            left_marker.remove_markers(FIRST, **told, connect=nowhere)
+        assert f"portkit forget {FIRST} --keep" in caught.value.resolution
+    Remote.asked.clear()
+    for _ in range(2):
+        left_marker.remove_markers(FIRST, **told, connect=connect)
+    assert Remote.asked == [("old", "move.end", {"id": FIRST, "app": "shop"})], "once"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_rollback_has_left_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """Its marker says what it is, or how the App is started again."""
+    journal, heard = Journal(), Heard()
+    left(journal, "target", MoveState.ROLLED_BACK)
+    rows = {"moves": [{"id": FIRST}] if there else []}
+    monkeypatch.setattr(Remote, "call", lambda self, verb, args: rows)
+    told: dict[str, Any] = {"journal": journal, "observer": heard}
+    if there:
+        with pytest.raises(ConflictError, match="something of this Move is still") as caught:
+            left_marker.remove_markers(FIRST, **told, connect=connect)
+        assert f"portkit rollback {FIRST} --on new" in caught.value.resolution
+        left_marker.remove_markers(FIRST, keep=True, **told, connect=nowhere)
+        assert f"portkit rollback {FIRST} --on new" in heard.messages[0]
+    else:
+        left_marker.remove_markers(FIRST, **told, connect=connect)
+        assert journal.record(FIRST).result("release") == {LEFT: []}
+
+
+def test_a_move_that_stopped_nothing_forgets_its_marker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one with commands behind its commit, whose source was lost by then."""
+    journal = Journal()
+    made = plan(move=FIRST, forms=(Form.IMAGE,), keep=Form.IMAGE)
+    journal.add(FIRST, app="shop", source="old", target="new", plan=made.to_json())
+    journal.record(FIRST).note("release", StepState.DONE, {LEFT: ["source"]})
+    journal.settle(FIRST, MoveState.DONE)
+    monkeypatch.setitem(left_marker.remove_markers.__kwdefaults__, "connect", connect)
+    Remote.asked.clear()
+    done = CliRunner().invoke(main, ["forget", FIRST])
+    assert done.exit_code == 0, done.output
+    assert Remote.asked == [("old", "move.end", {"id": FIRST, "app": "shop"})]
+    assert not journal.moves()

@@ -13,6 +13,7 @@ from portkit.errors import BootError, ConflictError, EngineError, HostError
 from portkit.model import Form, Life
 from portkit.move import cutover, source_gone, steps, unfinished
 from portkit.move.journal import Journal, MoveState
+from portkit.move.marker import LEFT
 from portkit.move.plan import Pause
 from portkit.move.walk import StepState
 from tests.factories import Heard, live, plan
@@ -156,6 +157,7 @@ def test_a_source_that_cannot_be_reached(
         "released",
     ]
     assert any(f"portkit forget {MOVE} --delete" in each for each in there.heard.messages)
+    assert there.journal.record(MOVE).result("release")[LEFT] == ["source"]
     if last != "commit":
         told = there.journal.record(MOVE).result("verify source")
         assert told["verified"] is (not remembered), "or the last pass has hashed all of it"
