@@ -67,8 +67,9 @@ def start(service: Service) -> None:
         file_actions=[(os.POSIX_SPAWN_OPEN, 1, log, flags, 0o640), (os.POSIX_SPAWN_DUP2, 1, 2)],
         setsid=True,
         setsigmask=[],
-        # Python ignores SIGPIPE and SIGXFSZ, and what is ignored is inherited.
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, *SIGNALS],
+        # What is ignored is inherited, down to each container: SIGPIPE and SIGXFSZ by Python, and
+        # SIGHUP where somebody has started the lab under nohup.
+        setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
     )
 
 
