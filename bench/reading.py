@@ -89,7 +89,7 @@ def read(path: Path, compose: str | None, carry: Sequence[str], environ: Mapping
         found = whole(app, plain(answer), Path("/nowhere"))
         differing = tuple(f"{key}: {pair}" for key, pair in sorted(found.items()))
     outcome, reason = judged(app)
-    anew = any(each.external for each in (*app.networks, *app.volumes))
+    anew = any(n.external for n in app.networks) or any(v.external for v in app.volumes)
     return Read(path, len(app.services), outcome, reason, anew, differing)
 
 

@@ -14,7 +14,7 @@ from portkit.engines.docker import Docker
 from portkit.engines.docker_behind import behind
 from portkit.engines.docker_errors import errors
 from portkit.errors import AppError, BootError, ConflictError, EngineError, PortkitError
-from portkit.model import Behind, ContentFile, Live
+from portkit.model import Behind, ContentFile, Live, Port
 from portkit.wire import labels
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
@@ -125,6 +125,14 @@ class DockerSource(Docker):
                 docker_state.runs(seen.State.Status),
             )
         return found
+
+    def reached(self, container: str, port: Port) -> Port | None:
+        """Where a port that it publishes is reached now; None where that is not known."""
+        from portkit.engines.described.answers import Container
+        from portkit.engines.docker_client import read
+
+        with errors(self._host, "look at the container"):
+            return read(Container, self._api.inspect_container(container)).reached(port)
 
     def set_restart(self, policies: Mapping[str, str]) -> None:
         """Set the restart policy of each container that is still there, as compose's `restart` says

@@ -106,6 +106,11 @@ class Prober:
             if asker is not None:
                 asker.pause(paused=False)
 
+    def moved(self, name: str, side: Side) -> None:
+        """A side is asked elsewhere from now on."""
+        self._sides[name] = side
+        self._askers[name].moved(side)
+
     def answered(self, name: str) -> bool:
         """Whether a side has answered rightly since it was first asked; the source of a Move that
         has turned back: since then."""
@@ -194,6 +199,13 @@ class _Asker:
     def pause(self, *, paused: bool) -> None:
         """Ask nothing, or go on."""
         self._paused = paused
+        self._wake.set()
+
+    def moved(self, side: Side) -> None:
+        """Ask there from now on."""
+        with self._lock:
+            self._side = side
+            self._addresses.clear()
         self._wake.set()
 
     def stop(self) -> None:

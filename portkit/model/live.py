@@ -88,13 +88,15 @@ class Live:
     containers: each after those that it needs. volumes: by number, each once. on_taken: what the
     user has chosen for volumes whose names the target has, by their names; "" is for all others.
     domain: where the App is a VM, which has no containers; its one volume is the folder of its
-    disks, or, where it becomes containers, each volume is a disk.
+    disks, or, where it becomes containers, each volume is a disk. chosen: of each port (by its
+    `key`) whose number the source's engine has chosen, that number.
     """
 
     containers: tuple[LiveContainer, ...]
     volumes: tuple[LiveVolume, ...]
     on_taken: Mapping[str, OnTaken] = field(default_factory=dict)
     domain: LiveDomain | None = None
+    chosen: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def travelling(self) -> tuple[LiveVolume, ...]:

@@ -37,6 +37,11 @@ class Port:
         return self.target if self.published is None else self.published
 
     @property
+    def key(self) -> str:
+        """By which it is told from the other ports of its App: NUMBER/PROTOCOL of the host."""
+        return f"{self.host_port}/{self.protocol}"
+
+    @property
     def is_local(self) -> bool:
         """Whether it is published for its own host alone."""
         return self.host_ip.startswith("127.") or self.host_ip == "::1"

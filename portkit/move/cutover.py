@@ -221,8 +221,9 @@ class Fence(BaseStep):
             for volume in live_of(ground).warm:
                 warm(copy_of(ground, volume, form))
         if live_of(ground).serves:  # else there is no answer from which a downtime could be counted
-            ends = source_of(ground), ground.target
-            ground.downtime.begin(front, form, *ends, coming=ground.plan.without_stop)
+            ends, coming = (source_of(ground), ground.target), ground.plan.without_stop
+            with origin_of(ground) as there:
+                ground.downtime.begin(front, form, *ends, reached=there.reached, coming=coming)
         with origin_of(ground) as there, ground.clock.phase("fence"):
             there.fence()
         with ground.clock.phase("presync"):
@@ -339,6 +340,7 @@ def start(ground: Ground, there: Origin) -> None:
             f"the {what} is no longer on {source_of(ground).name}: it was removed or created "
             "again. Check whether what is there runs"
         )
+    ground.downtime.source_started(there.reached)
 
 
 def settle(observer: Observer, there: Origin) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from portkit import health, measure
 from portkit import watch as watching
+from portkit.errors import PortkitError
 from portkit.halt import Halt
 from portkit.host import Host
 from portkit.measure import SOURCE, TARGET, Prober, Side
@@ -23,6 +24,20 @@ _LOOK_S = 0.1
 _AGAIN_S = 60.0
 
 
+# Where a published port of a service is reached at the source; None where nobody knows.
+Reached = Callable[[str, Port], Port | None]
+
+
+@dataclass(frozen=True)
+class _AtSource:
+    """Where the source is asked. port: as on the target. at: as it is there now."""
+
+    front: RunSpec
+    host: Host
+    port: Port
+    at: Port
+
+
 @dataclass
 class Downtime:
     """The prober of one Move's process. None is at work before `begin`, and where the App cannot
@@ -32,15 +47,28 @@ class Downtime:
     _target_started: bool = False
     _url: str = ""
     _back_s: float | None = None  # a moment of time.monotonic()
+    _own: _AtSource | None = None
 
     def begin(
-        self, front: RunSpec, form: Form, source: Host, target: Host, *, coming: bool = False
+        self,
+        front: RunSpec,
+        form: Form,
+        source: Host,
+        target: Host,
+        *,
+        reached: Reached,
+        coming: bool = False,
     ) -> None:
-        """Ask both hosts from now on. coming: the VM moves to the target while it runs."""
+        """Ask both hosts from now on. reached: as `Origin.reached`. coming: the VM moves to the
+        target while it runs."""
         way = health.way_of(front, form)
         if way.port is None or self._prober is not None:
             return
-        own = self._side(front, source, way.port, ready=True)
+        at = reached(front.service, way.port)
+        if at is None:  # whoever answers at another port of the source is not the App
+            return
+        self._own = _AtSource(front, source, way.port, at)
+        own = self._side(front, source, at, ready=True)
         self._url = measure.url_of(front.health, own.address)
         self._prober = Prober(
             {
@@ -102,6 +130,19 @@ class Downtime:
         if self._prober is not None:
             self._prober.back()
             self._back_s = time.monotonic()
+
+    def source_started(self, reached: Reached) -> None:
+        """The source runs again, and its engine may have chosen another port. reached: as
+        `Origin.reached`."""
+        own = self._own
+        if self._prober is None or own is None:
+            return
+        at = None
+        with suppress(PortkitError):  # the App runs, and only how it is measured depends on this
+            at = reached(own.front.service, own.port)
+        if at is not None and at != own.at:
+            self._own = replace(own, at=at)
+            self._prober.moved(SOURCE, self._side(own.front, own.host, at, ready=True))
 
     def await_source_again(self) -> str:
         """In words, for how long the App of a Move that has gone back did not answer, once its

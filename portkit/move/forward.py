@@ -71,8 +71,9 @@ class Forward(BaseStep):
 def begin(plan: Plan, source: Host, target: Host) -> None:
     """Let the source forward; what was forwarded for this Move before ends."""
     address = target.address()
+    chosen = plan.live.chosen if plan.live is not None else {}
     rows = [
-        [port.host_ip, port.host_port, address, port.host_port]
+        [port.host_ip, chosen.get(port.key, port.host_port), address, port.host_port]
         for port in plan.ports
         if _is_forwarded(port)
     ]

@@ -13,7 +13,7 @@ from portkit.engines.libvirt_source import LibvirtSource
 from portkit.errors import ConflictError
 from portkit.guest.config import signal_number
 from portkit.host import Host
-from portkit.model import Behind, Live, LiveDomain
+from portkit.model import Behind, Live, LiveDomain, Port
 
 # For what a service waits for before it is started again. It ran before, also where a healthcheck
 # has failed for weeks, and now nobody serves.
@@ -25,6 +25,10 @@ class Origin(Protocol):
 
     def seen(self) -> Live:
         """As it is there now: what of it runs, and what starts it."""
+
+    def reached(self, service: str, port: Port) -> Port | None:
+        """Where a port that one of its services publishes is reached now: an engine may have chosen
+        the number, and chooses another one at each start. None where nobody knows."""
 
     def require(self) -> None:
         """EngineError when something of it is not there any more."""
@@ -91,6 +95,11 @@ class Containers:
             for each in self._live.containers
         )
         return replace(self._live, containers=rows)
+
+    def reached(self, service: str, port: Port) -> Port | None:
+        """Where its engine publishes that port now."""
+        whose = [each.id for each in self._live.containers if each.service == service]
+        return self._engine.reached(whose[0], port) if whose else None
 
     def require(self) -> None:
         """EngineError when one of its containers is not there any more."""
@@ -185,6 +194,10 @@ class Machine:
         """As it is there now."""
         now = replace(self._engine.seen(self._domain.id), resting=self._domain.resting)
         return replace(self._live, domain=now)
+
+    def reached(self, service: str, port: Port) -> Port | None:
+        """There, whatever it is: QEMU publishes what it is told."""
+        return port
 
     def require(self) -> None:
         """EngineError when it is not there any more."""

@@ -264,6 +264,7 @@ class Running(OnHost):
             tuple(containers[each] for each in order),
             tuple(volumes[number] for number in sorted(volumes)),
             self._on_taken,
+            chosen=_chosen_ports(spec, seen),
         )
 
     def data(self, spec: AppSpec) -> tuple[DataFolder, ...]:
@@ -300,6 +301,19 @@ def chosen(volumes: Sequence[Volume], on_taken: Mapping[str, OnTaken]) -> tuple[
         name = "" if way is OnTaken.CLONE else each.engine_name
         found.append(replace(each, engine_name=name, on_taken=way))
     return tuple(found)
+
+
+def _chosen_ports(spec: AppSpec, seen: Seen) -> dict[str, int]:
+    """As `Live.chosen`."""
+    services = {each.service: each for each in spec.services}
+    found = {
+        port.key: at.host_port
+        for one in seen.containers
+        if one.service in services
+        for port in services[one.service].ports
+        if (at := one.reached(port)) is not None
+    }
+    return {key: number for key, number in found.items() if int(key.partition("/")[0]) != number}
 
 
 def _changed(host: Host, one: Container, image: Artifact, store: Store, clock: Clock) -> Changed:

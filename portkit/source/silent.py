@@ -44,9 +44,10 @@ def silent(host: Host, front: Service, containers: Sequence[Container]) -> tuple
         way = choose(front.ports, front.health, Form.IMAGE, checks_itself=checks_itself)
     except AppError:  # the rule `health` says it
         return ()
-    if way.port is None:
+    port = None if way.port is None else one.reached(way.port)
+    if port is None:
         return ()
-    place = watching.published_place(host, way.port)
+    place = watching.published_place(host, port)
     why = _silence(front.health, place, _PATIENCE_S)
     if not why:
         return ()

@@ -1,6 +1,7 @@
 """Apps that run change their host with their data, between real hosts, and come back."""
 
 import json
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.integration.commands import (
     told,
     wait_for,
 )
-from tests.integration.counter import PORT, counter, remove
+from tests.integration.counter import PORT, SERVER, counter, remove
 
 pytestmark = pytest.mark.lab
 VOLUMES = "docker volume ls --format '{{.Name}}'"
@@ -203,6 +204,35 @@ def waiting_for_commit(store: Path, counted: str) -> str:
         moving.send_signal(signal.SIGINT)
         moving.communicate(timeout=300)
     return str(newest(store)["id"])
+
+
+@pytest.fixture
+def exposed(lab: Lab) -> Iterator[str]:
+    """A container whose port the engine has chosen; something else answers at port 80 there."""
+    for name, publish in (("proxy", ["-p", "80:80"]), ("exposed", ["-P", "--expose", "80"])):
+        words = ["docker", "run", "-d", "--name", name, "-v", f"{name}-data:/data", *publish]
+        on(lab, "alpha", shlex.join([*words, "debian:bookworm-slim", "perl", "-e", SERVER]))
+    yield "exposed"
+    for name in ("proxy", "exposed"):
+        remove(lab, name)
+
+
+def test_a_port_that_the_engine_chose(lab: Lab, store: Path, exposed: str) -> None:
+    """The source is asked there, and a process that goes on reads the same App while it is
+    stopped."""
+    chosen = on(lab, "alpha", f"docker port {exposed} 80/tcp").split()[0].rpartition(":")[2]
+    assert ask(f"http://{lab.address('alpha')}:{chosen}/", "POST", b"") == b"1\n"
+    move = waiting_for_commit(store, exposed)
+    portkit("commit", move, store=store)
+    assert ask(f"http://{lab.address('beta')}:80/", "POST", b"") == b"2\n"
+    portkit("rm", "--yes", "--data", move, "--on", "lab:beta", store=store)
+    on(lab, "alpha", f"docker start {exposed}")
+    words = ("move", f"container:{exposed}", "--from", "lab:alpha", "--to", "lab:beta")
+    report = json.loads(portkit(*words, "--output", "json", store=store).text)
+    timeline = report["cutover"]["timeline"]
+    assert timeline["both_answered"] == [], "the proxy answers all the time"
+    assert 0 < timeline["downtime_s"] < 120
+    portkit("rm", "--yes", "--data", report["move"], "--on", "lab:beta", store=store)
 
 
 def test_a_source_that_is_lost_before_the_commit(lab: Lab, store: Path, counted: str) -> None:

@@ -364,6 +364,19 @@ def test_nothing_that_a_probe_raises_reaches_the_caller(monkeypatch: pytest.Monk
     assert seen.spans[SOURCE][0].reason == "ValueError"
 
 
+def test_a_side_that_is_elsewhere_now() -> None:
+    """An engine chooses another port when it starts a container again."""
+    there = free_port()
+    with serving(there), Prober({SOURCE: side(free_port())}) as prober:
+        time.sleep(0.2)
+        assert not prober.answered(SOURCE)
+        prober.moved(SOURCE, side(there))
+        deadline = time.monotonic() + 5
+        while not prober.answered(SOURCE) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert prober.answered(SOURCE)
+
+
 def test_a_name_that_nobody_knows_is_a_failure() -> None:
     with Prober({SOURCE: Side(HealthProbe(), ("nowhere.invalid", 80))}) as prober:
         time.sleep(0.5)

@@ -7,12 +7,14 @@ named here is kept in `model_extra`, so that nothing is lost silently.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from portkit.engines.docker_client import LabelMap, Restart, Text, or_empty
 from portkit.engines.marks import ours
+from portkit.model import Port
 from portkit.wire import labels
 
 CONTAINER = "container:"  # of a mode, before the id of the container whose namespace it is
@@ -205,6 +207,21 @@ class Container(Part):
     def volumes(self) -> tuple[str, ...]:
         """The volumes with a name that it uses."""
         return tuple(dict.fromkeys(mount.Name for mount in self.Mounts if mount.is_named))
+
+    def reached(self, port: Port) -> Port | None:
+        """Where a port that it publishes is reached now: the engine may have chosen the number.
+        None where it has, and it does not run."""
+        key = f"{port.target}/{port.protocol}"
+        if str(port.host_port) in {
+            row.HostPort for row in self.HostConfig.PortBindings.get(key) or ()
+        }:
+            return port
+        usual = (port.host_ip,) if port.host_ip else ("", "0.0.0.0")  # noqa: S104 - it is compared
+        rows = self.NetworkSettings.Ports.get(key) or []
+        # Engines may choose one number for IPv4 and another one for IPv6.
+        rows = sorted(rows, key=lambda row: row.HostIp not in usual)
+        chosen = next((int(row.HostPort) for row in rows if row.HostPort.isdecimal()), 0)
+        return replace(port, published=chosen) if chosen else None
 
     @property
     def service(self) -> str:

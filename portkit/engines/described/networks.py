@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from portkit.engines.described.answers import CONTAINER, Binding, Place
+from collections.abc import Collection
+
+from portkit.engines.described.answers import CONTAINER, Binding, Container, Place
 from portkit.engines.described.reading import Reading
 from portkit.model import Severity
 
@@ -92,7 +94,7 @@ def _ports(reading: Reading) -> list[str]:
     engine of another host chooses its own."""
     host = reading.container.HostConfig
     bound = reading.container.NetworkSettings.Ports
-    keys = {**host.PortBindings, **(bound if host.PublishAllPorts else {})}
+    keys = {**host.PortBindings, **dict.fromkeys(_published_all(reading.container))}
     rows: list[str] = []
     for key in sorted(keys, key=_number):
         asked = host.PortBindings.get(key) or [Binding()]
@@ -103,6 +105,17 @@ def _ports(reading: Reading) -> list[str]:
             what = f"the engine chose the port of {key}: {shown}"
             reading.lost(f"HostConfig.PortBindings.{key}", what, Severity.INFO)
     return list(dict.fromkeys(rows))
+
+
+def _published_all(container: Container) -> Collection[str]:
+    """What the engine publishes of itself (`docker run -P`): every port that is exposed. What it
+    says is published now is nothing while the container is stopped.
+
+    Source: moby, daemon/container_operations.go (buildSandboxOptions)."""
+    mode = container.HostConfig.NetworkMode
+    elsewhere = mode in ("none", "host") or mode.startswith(CONTAINER)
+    asked = container.HostConfig.PublishAllPorts and not elsewhere
+    return container.Config.ExposedPorts if asked else ()
 
 
 def _number(key: str) -> tuple[int, str]:
@@ -120,6 +133,6 @@ def _port(key: str, binding: Binding) -> str:
 
 def _exposed(reading: Reading) -> list[str]:
     container = reading.container
-    bound = {key for key, rows in container.NetworkSettings.Ports.items() if rows}
-    known = {*reading.image.ExposedPorts, *container.HostConfig.PortBindings, *bound}
+    published = {*container.HostConfig.PortBindings, *_published_all(container)}
+    known = {*reading.image.ExposedPorts, *published}
     return sorted({*container.Config.ExposedPorts} - known, key=_number)

@@ -18,6 +18,7 @@ from portkit.engines.described import project as docker_project
 from portkit.engines.described.service import duration
 from portkit.engines.docker_client import Malformed
 from portkit.errors import AppError
+from portkit.model import Port
 from tests.unit.engines.recorded import FOLDER, Recorded, Said, said, shown
 
 ENGINES = ("20.10", "28.5")
@@ -274,6 +275,38 @@ def test_networks_of_two_projects_stay_two() -> None:
         "default": {},
         "proxy_default": {"name": "proxy_default"},
     }
+
+
+def published(status: str) -> docker_look.Container:
+    """The container `changed` with -P -p 81, as it runs and as it is stopped."""
+    answers = said("28.5")
+    container = answers["inspect_container changed"]
+    container["State"] = {"Status": status}
+    container["HostConfig"]["PublishAllPorts"] = True
+    container["HostConfig"]["PortBindings"] = {
+        "81/tcp": [{"HostIp": "", "HostPort": ""}],
+        "82/tcp": [{"HostIp": "", "HostPort": "8082"}],
+    }
+    exposed = ("80/tcp", "81/tcp", "82/tcp")
+    container["Config"]["ExposedPorts"] = {key: {} for key in exposed}
+    numbers = (("::", "49200"), ("0.0.0.0", "49153"))
+    rows = [{"HostIp": address, "HostPort": number} for address, number in numbers]
+    bound = exposed if status == "running" else ()
+    container["NetworkSettings"]["Ports"] = dict.fromkeys(bound, rows)
+    seen = docker_look.container(cast(Any, Recorded(answers)), "changed")
+    assert seen is not None
+    document = cast(dict[str, Any], docker_project.project(seen, "changed").document)
+    assert document["services"]["changed"]["ports"] == ["80", "81", "8082:82"]
+    assert "expose" not in document["services"]["changed"]
+    return seen.containers[0]
+
+
+def test_ports_that_the_engine_chooses_read_the_same_when_it_is_stopped() -> None:
+    running, stopped = published("running"), published("exited")
+    assert running.reached(Port(80)) == Port(80, 49153)
+    assert running.reached(Port(81)) == Port(81, 49153)
+    assert running.reached(Port(82, 8082)) == stopped.reached(Port(82, 8082)) == Port(82, 8082)
+    assert stopped.reached(Port(80)) is None
 
 
 def test_a_network_that_is_not_the_apps_alone_is_external_when_it_moves() -> None:

@@ -2,14 +2,17 @@
 
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from portkit.errors import BootError
+from portkit.errors import BootError, EngineError
+from portkit.model import Form, Port
 from portkit.move import cutover, downtime
 from portkit.move.downtime import Downtime
+from tests.factories import spec
 
 
 class Clock:
@@ -84,6 +87,40 @@ def test_where_nobody_is_asked_nothing_is_waited_for() -> None:
     assert time.monotonic() - began < 5
     assert Downtime().await_source_again() == ""
     assert Downtime().in_vain == ""
+
+
+def test_a_source_whose_engine_chose_another_port_is_asked_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    class Prober:
+        def __init__(self, sides: Any) -> None:
+            asked.append(sides["source"].address)
+
+        def start(self) -> None: ...
+
+        def moved(self, name: str, side: Any) -> None:
+            asked.append(side.address)
+
+    monkeypatch.setattr(downtime, "Prober", Prober)
+    host: Any = SimpleNamespace(name="local", address=lambda: "127.0.0.1")
+    front = spec(ports=(Port(80),))
+    nobody = Downtime()
+    nobody.begin(front, Form.IMAGE, host, host, reached=lambda service, port: None)
+    assert asked == [], "who answers at the port of that number is not the App"
+    known = Downtime()
+    for number in (49153, 49153, 49160):
+        reached = lambda service, port, number=number: replace(port, published=number)  # noqa: E731
+        if not asked:
+            known.begin(front, Form.IMAGE, host, host, reached=reached)
+        known.source_started(reached)
+
+    def fails(service: str, port: Port) -> Port:
+        raise EngineError("gone")
+
+    known.source_started(fails)
+    assert asked == [("127.0.0.1", 49153), ("127.0.0.1", 49160)]
 
 
 @pytest.mark.parametrize(

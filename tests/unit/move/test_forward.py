@@ -30,9 +30,19 @@ def host(name: str, address: str) -> Any:
 def test_ports_of_the_host_itself_are_not_forwarded() -> None:
     source, target = host("a", "192.0.2.1"), host("b", "192.0.2.2")
     ports = (Port(80, 8080), LOCAL, Port(9, 9, "tcp", "::1"), Port(53, 53, "udp"))
-    plan = SimpleNamespace(move="pk-000000000000", app="shop", ports=ports)
+    plan = SimpleNamespace(move="pk-000000000000", app="shop", ports=ports, live=None)
     forward.begin(cast(Plan, plan), cast(Host, source), cast(Host, target))
     assert [args["rows"] for _, args in source.remote.asked] == [[["", 8080, "192.0.2.2", 8080]]]
+
+
+def test_a_port_that_the_engine_chose_is_forwarded_under_that_number() -> None:
+    source, target = host("a", "192.0.2.1"), host("b", "192.0.2.2")
+    live = SimpleNamespace(chosen={"80/tcp": 49153})
+    ports = (Port(80), Port(81))
+    plan = SimpleNamespace(move="pk-000000000000", app="shop", ports=ports, live=live)
+    forward.begin(cast(Plan, plan), cast(Host, source), cast(Host, target))
+    ((_, args),) = source.remote.asked
+    assert [row[1::2] for row in args["rows"]] == [[49153, 80], [81, 81]]
 
 
 @pytest.mark.parametrize(("ports", "fits"), [((LOCAL,), False), ((LOCAL, Port(80)), True)])

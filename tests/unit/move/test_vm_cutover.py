@@ -67,6 +67,7 @@ class Lot:
         cargo = Cargo(nothing, app_spec(spec()), nothing, {}, FACTS, nothing, source)
         results: Any = SimpleNamespace(result=lambda name: {})
         downtime: Any = SimpleNamespace(
+            source_started=lambda reached: None,
             begin=lambda *args, **more: self.did.append("ask both"),
             await_source=lambda halt: None,
             in_vain="",

@@ -48,8 +48,16 @@ def server(says: bytes) -> Iterator[int]:
         listening.shutdown(socket.SHUT_RDWR)
 
 
-def seen(port: int, *, status: str = "running", health: str = "", **said: Any) -> list[Finding]:
-    """The findings of an App that publishes a port of this machine."""
+def seen(
+    port: int | None,
+    *,
+    at: int | None = None,
+    status: str = "running",
+    health: str = "",
+    **said: Any,
+) -> list[Finding]:
+    """The findings of an App that publishes a port of this machine. at: the number that the engine
+    has chosen for it, where `port` is None."""
     host: Any = SimpleNamespace(name="local", address=lambda: "127.0.0.1")
     front = Service("db", image="x", ports=(Port(1, port),), health=HealthProbe(**said))
     check = SimpleNamespace(Test=["CMD", "true"]) if health else None
@@ -57,6 +65,7 @@ def seen(port: int, *, status: str = "running", health: str = "", **said: Any) -
         service="db",
         State=SimpleNamespace(Status=status, Health=SimpleNamespace(Status=health)),
         Config=SimpleNamespace(Healthcheck=check),
+        reached=lambda asked: asked if port else at and Port(1, at),
     )
     return list(silent.silent(host, front, [one]))
 
@@ -67,6 +76,13 @@ def test_one_that_answers_has_no_finding() -> None:
         assert len(seen(port, contains="else")) == 1
     with server(REDIS) as port:
         assert seen(port, scheme="tcp") == []
+
+
+def test_a_port_that_the_engine_chose_is_asked_there() -> None:
+    with server(HTTP) as port:
+        assert seen(None, at=port) == []
+    assert len(seen(None, at=port)) == 1
+    assert seen(None) == [], "who answers elsewhere is not the App"
 
 
 def test_one_that_speaks_no_http_is_told_how_to_ask_it() -> None:
