@@ -15,7 +15,7 @@ from portkit.delivery import Prediction
 from portkit.errors import PortkitError
 from portkit.model import Figure, Finding, Form, Severity
 from portkit.report import Cutover, FormReport, Report, VolumeReport
-from portkit.text import printable
+from portkit.text import listed, printable
 
 
 def clean(text: str) -> str:
@@ -103,7 +103,7 @@ def _cutover(cutover: Cutover | None) -> Iterator[str]:
             f"the stop, in {volume.last_s:.2f} s"
         )
         if volume.skipped:
-            yield f"  left behind: {', '.join(volume.skipped[:5])}"
+            yield f"  left behind: {listed(volume.skipped)}"
     for file in cutover.files:
         yield f"file {file.path}: on the target {file.target_path}"
     seen = cutover.timeline

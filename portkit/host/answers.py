@@ -158,6 +158,10 @@ class _There(_Answer):
     paths: Annotated[list[_Word], FailFast()]
 
 
+class _Mounted(_Answer):
+    mounts: Annotated[list[_Word], FailFast()]
+
+
 class _Staged(_Answer):
     folders: Annotated[list[_Word], FailFast()]
 
@@ -326,6 +330,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "volume.kept": _Aside,
     "volume.beside": _Aside,
     "volume.drop": _Answer,
+    "volume.mounted": _Mounted,
     "volume.there": _There,
 }
 

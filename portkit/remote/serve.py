@@ -86,6 +86,7 @@ VERBS = {
     "process.ignored": stops.ignored,
     "volume.scan": volumes.scan,
     "volume.digest": volumes.digest,
+    "volume.mounted": volumes.mounted,
     "volume.there": volumes.there,
     "volume.pages": volumes.pages,
     "volume.read": volumes.read,

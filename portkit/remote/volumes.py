@@ -9,6 +9,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable, Deque, Dict, Iterator, List, Optional, Set, Tuple
 
+from portkit.remote import mounts
 from portkit.remote import volume_stream as stream
 from portkit.remote.channel import Channel
 from portkit.remote.ext4_image import Image
@@ -208,6 +209,16 @@ def scan(args: JsonObject, channel: Channel) -> JsonObject:
 def there(args: JsonObject, channel: Channel) -> JsonObject:
     """Which of these folders are there. args: paths."""
     return {"paths": [path for path in args["paths"] if os.path.isdir(path)]}
+
+
+def mounted(args: JsonObject, channel: Optional[Channel]) -> JsonObject:
+    """The mount points below these folders. args: paths."""
+    found: Set[str] = set()
+    for path in args["paths"]:
+        real = os.fsencode(os.path.realpath(path))  # the kernel tells places without symlinks
+        places = mounts.below(real)
+        found.update(os.path.join(path, os.fsdecode(each)) for each in places)
+    return {"mounts": sorted(found)}
 
 
 def digest(args: JsonObject, channel: Channel) -> JsonObject:

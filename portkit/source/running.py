@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -32,11 +32,13 @@ from portkit.model import (
     Severity,
     Volume,
 )
-from portkit.package.changes import Changed, changed
+from portkit.package.changes import Changed
 from portkit.source.binds import Bind, place
+from portkit.source.folders import data_folders, mounted_below
 from portkit.source.hindrances import at_rest, hindrances
 from portkit.source.host import OnHost
 from portkit.source.images import Images
+from portkit.source.layers import changed_in, layer_findings
 from portkit.source.silent import silent
 from portkit.store import Store
 from portkit.text import counted
@@ -136,7 +138,7 @@ class Running(OnHost):
         self._policies = {each.service: each.restart for each in moving}
         self._seen: Seen | None = None
         self._app: App | None = None
-        self._silence: tuple[Finding, ...] | None = None
+        self._looked: tuple[Finding, ...] | None = None
         self._binds: list[Bind] = []
         self._bases: list[Artifact] = []
         self._layers: dict[str, Changed] = {}
@@ -144,7 +146,7 @@ class Running(OnHost):
     def app(self) -> App:
         """The App as it runs there, read again at each call. AppError when there is none."""
         kind, name = _parsed(self._what)
-        self._bases, self._silence = [], None
+        self._bases, self._looked = [], None
         with _engine(self.host) as engine:
             again = self._ids
             seen = engine.see_again(kind, name, again) if again else engine.see(kind, name)
@@ -181,13 +183,18 @@ class Running(OnHost):
         return self._app
 
     def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:
-        """An answer of the App at its source, where it is silent: it is asked as it will be on the
-        target, and once for all targets."""
+        """What its source lacks for all targets, found out once: an answer of the App, where it is
+        silent though it is asked as it will be on the target; and data in folders that are not
+        copied."""
         assert self._seen is not None, "the App was read before"
         assert self._app is not None, "the App was read before"
-        if self._silence is None:
-            self._silence = silent(self.host, self._app.front_service, self._seen.containers)
-        return self._silence
+        if self._looked is None:
+            folders = data_folders(self._seen.containers)
+            self._looked = (
+                *silent(self.host, self._app.front_service, self._seen.containers),
+                *mounted_below(self.host, folders),
+            )
+        return self._looked
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
         """What its containers have changed in their images, which travels as layers; and that its
@@ -199,7 +206,7 @@ class Running(OnHost):
         volumes = {mount.Name for mount in mounts if mount.Type == "volume"}
         names = sorted(volumes - keeps)
         pairs = self._layers.items()
-        layers = [note for service, made in pairs for note in _layer_findings(service, made)]
+        layers = [note for service, made in pairs for note in layer_findings(service, made)]
         return (*layers, *([_data_finding(names)] if names else []))
 
     def images(self, app: App, store: Store, clock: Clock) -> Images:
@@ -211,7 +218,7 @@ class Running(OnHost):
         found = []
         for service, image in zip(app.services, self._bases, strict=True):
             with clock.phase("package changes"):
-                made = _changed(self.host, first[service.name], image, store, clock)
+                made = changed_in(self.host, first[service.name], image, store, clock)
             self._layers[service.name] = made
             found.append(made.artifact)
         return Images.of(found)
@@ -316,39 +323,12 @@ def _chosen_ports(spec: AppSpec, seen: Seen) -> dict[str, int]:
     return {key: number for key, number in found.items() if int(key.partition("/")[0]) != number}
 
 
-def _changed(host: Host, one: Container, image: Artifact, store: Store, clock: Clock) -> Changed:
-    mounts = [mount.Destination for mount in one.Mounts]
-    mounts += [*one.HostConfig.Tmpfs, *(each.Target for each in one.HostConfig.Mounts)]
-    return changed(
-        host, one.Id, image, store, name=one.name, mounts=mounts, observer=clock.observer
-    )
-
-
 def _data_finding(names: Sequence[str]) -> Finding:
     message = (
         f"the data of {counted(len(names), 'volume')} is copied while the App runs, and what "
         "changes meanwhile after the App was stopped"
     )
     return Finding("data-carried", Severity.INFO, message, tuple(name[:80] for name in names))
-
-
-def _layer_findings(service: str, made: Changed) -> Iterator[Finding]:
-    if made.digest:
-        message = (
-            f"{service}: {made.paths} files and folders that it has changed in its image are "
-            f"moved as a layer of {made.size_bytes} bytes"
-        )
-        yield Finding("container-changed", Severity.INFO, message, (), "", (service,))
-    if not made.exact:
-        message = (
-            f"{service}: it is not known whether everything was found that it has changed "
-            "in its image"
-        )
-        yield Finding("container-changed", Severity.WARNING, message, (), "", (service,))
-    if made.missing:
-        more = f" and {made.untold} more" if made.untold else ""
-        message = f"{service}: changed in its image but not moved: {len(made.missing)}{more}"
-        yield Finding("container-changed", Severity.WARNING, message, made.missing, "", (service,))
 
 
 def _came_up(one: Container) -> bool:

@@ -69,7 +69,7 @@ class Copy:
 
         Raises VerifyError when somebody writes during the last pass, or when what arrived is not
         what was sent; SpaceError when the target is full; ConflictError when something is mounted
-        in the target's folder; TransferError when a connection stays broken.
+        in one of the folders; TransferError when a connection stays broken.
         """
         hosts = (self._origin.host, self._target.host)
         observer = observer or self._observer
@@ -157,7 +157,15 @@ class _Try:
         self.provable = source.provable, target.provable
         self.seen = source.index
         index, skipped = source.index.travelling(nodes=self.nodes)
-        _refuse_mounts(target.index, self.target.folder)
+        _refuse_mounts(
+            source.index,
+            self.origin.folder,
+            "portkit does not copy it, so the App would be without it on the target. Move what is "
+            "mounted there to a folder or volume of its own, or unmount it.",
+        )
+        _refuse_mounts(
+            target.index, self.target.folder, "Unmount it there, or choose another folder."
+        )
         changes = diff(index, target.index)
         most, room = changes.sizes()
         # Nothing to make and nothing to send is usual in a late pass.
@@ -298,12 +306,12 @@ def _rounds(wanted: Iterator[Wanted]) -> Iterator[list[Wanted]]:
         yield some
 
 
-def _refuse_mounts(index: Index, folder: Folder) -> None:
+def _refuse_mounts(index: Index, folder: Folder, resolution: str) -> None:
     if mounts := index.mounts():
         raise ConflictError(
             f"something is mounted in the folder on {folder.host.name}",
             details=f"{folder.path}: {', '.join(mounts[:10])}",
-            resolution="Unmount it there, or choose another folder.",
+            resolution=resolution,
         )
 
 

@@ -43,6 +43,7 @@ class Hosts:
                 settle=tuple,
                 unfence=lambda: self.did.append("unfence"),
                 start=self._start,
+                reached=lambda service, port: port,
             )
 
         @contextmanager
