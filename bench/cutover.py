@@ -13,7 +13,10 @@ portkit has reported as lost; if the two sides never both answered; and if every
 hosts is unchanged. A Move that ended well is then taken back with `rollback --discard-writes`,
 which is checked, too.
 
-The same is done with a VM that portkit made, with a volume, which moves from disk to disk.
+The same is done with a VM that portkit made, with a volume, which moves from disk to disk. In the
+rounds named "asked", the container's Move waits before its cutover and before its commit (and is
+told to go on at once), replaces a volume of the target, and runs commands; there only portkit is
+killed.
 
 Ours is the number of rounds that ended otherwise; the bar is none. ROUNDS is a regular expression,
 such as `^container: boot image, worked, (kill|reboot)`, that selects the rounds to play; without
@@ -38,15 +41,17 @@ from bench import harness, hosts, kill
 from bench.campaign import campaign, wanted
 from bench.cutover_rounds import CAMPAIGNS, PORTKIT, Round
 from bench.record import Record
-from bench.subjects import PORT, Container, Subject, Vm
+from bench.subjects import PORT, Asked, Container, Subject, Vm
 from bench.writer import Writer
 from portkit import lab, process
 from portkit.move.journal import Entry, Journal, MoveState, Steps
+from portkit.move.plan import Pause
 from portkit.move.walk import StepState
 
 NAME = "cutover"
-SUBJECTS: dict[str, type[Container | Vm]] = {"container": Container, "vm": Vm}
+SUBJECTS: dict[str, type[Container | Vm]] = {"container": Container, "asked": Asked, "vm": Vm}
 # Run as a program: makes a Move; at a point it runs a statement of Python, once, and prints that.
+# Such a Move waits for nobody.
 HERE = "bench: here it fails"
 MAKER = f"""
 import sys
@@ -68,6 +73,8 @@ def noting(self, name, state, result=None):
     if name == step and (state, point) in (("doing", "begun"), ("done", "recorded")):
         now()
 Steps.note = noting
+if point:  # else it shall wait
+    Steps.told = lambda self, word: word in ("cutover", "commit")
 main(sys.argv[4:], standalone_mode=True)
 """
 
@@ -149,6 +156,8 @@ def play(ground: Ground, each: Round) -> str:
 def _ended(ground: Ground, each: Round, entry: Entry, said: str, writer: Writer) -> str:
     """One command ends what is open; then it is judged who serves."""
     if entry.unfinished:
+        for pause in Pause:  # of a Move that would wait
+            ground.journal.tell(entry.id, pause)
         option = ["--discard-writes"] if each.ending == "rollback" else []
         ended = ground.run(each.ending, entry.id, *option, "--progress", "plain")
         said += ended.stderr.decode(errors="replace")

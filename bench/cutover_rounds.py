@@ -22,6 +22,17 @@ STEPS = {
         "boot image",
         *_LAST,
     ),
+    # Of a Move that waits twice, replaces a volume, and runs commands of the user's.
+    "asked": (
+        "reserve",
+        "volumes",
+        "transfer image",
+        "wait",
+        "quiesce",
+        "unquiesce",
+        "confirm",
+        "hook 1",
+    ),
     "vm": ("create disk", "presync", "fence", "stop", "last sync", "boot disk", *_LAST),
 }
 ENGINES = {"container": "dockerd", "vm": "libvirtd"}
@@ -95,6 +106,7 @@ CAMPAIGNS = {
     "portkit killed": kills(),
     "a link cut, or dockerd killed": faults(),
     "a host rebooted": reboots(),
+    "a Move with all that a user can ask for: portkit killed": kills("asked"),
     "a VM: portkit killed": kills("vm"),
     "a VM: a link cut, or libvirtd killed": faults("vm"),
     "a VM: a host rebooted": reboots("vm"),

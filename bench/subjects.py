@@ -41,10 +41,7 @@ while (my $c = $l->accept) {
   close $c;
 }
 """
-_RUN = (
-    f"docker volume create data >/dev/null; docker run -d --name {CONTAINER} --restart always "
-    f"-p {PORT}:80 -v data:/data {TAG} perl -e {shlex.quote(SERVER)}"
-)
+_OPTIONS = f"--restart always -p {PORT}:80 -v data:/data"
 _SIDES = (
     "docker ps -aq | xargs -r docker inspect -f "
     "'{{.Name}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}} "
@@ -117,6 +114,7 @@ class Container:
 
     content_there: bool = False
     words: tuple[str, ...] = (f"container:{CONTAINER}", "--form", "image")
+    options: str = _OPTIONS
     patience_s: float = 20.0
     decoys: Decoys = field(default_factory=partial(Decoys, CONTAINER))
 
@@ -124,7 +122,13 @@ class Container:
         if self.content_there and not hosts.on(hosts.TARGET, f"docker images -q {TAG}"):
             saved = process.run([*hosts.ssh(hosts.SOURCE), f"docker save {TAG} | gzip -1"])
             process.run([*hosts.ssh(hosts.TARGET), "docker load"], input=saved.stdout)
-        hosts.on(hosts.SOURCE, f"docker inspect {CONTAINER} >/dev/null 2>&1 || {{ {_RUN}; }}")
+        run_it = f"docker run -d --name {CONTAINER} {self.options} {TAG}"
+        run_it += f" perl -e {shlex.quote(SERVER)}"
+        hosts.on(
+            hosts.SOURCE,
+            f"docker inspect {CONTAINER} >/dev/null 2>&1 || "
+            f"{{ docker volume create data >/dev/null; {run_it}; }}",
+        )
         self.decoys.put()
 
     def restart(self) -> None:
@@ -172,6 +176,26 @@ class Container:
         where = "'{{range .Mounts}}{{.Source}}{{end}}'"
         command = f"cat $(docker inspect -f {where} $(docker ps -q --filter publish={PORT}))/log"
         return set(map(int, hosts.on(host, command).split()))
+
+
+@dataclass
+class Asked(Container):
+    """The same, in a Move with all that a user can ask for: it waits before the cutover and before
+    the commit, replaces a volume that the target has, and runs commands in the container and
+    here. (A forward would let both hosts answer.)"""
+
+    words: tuple[str, ...] = (
+        *(f"container:{CONTAINER}", "--form", "image", "--hold", "--confirm"),
+        *("--volumes", "override", "--after-commit", "true"),
+    )
+    options: str = (
+        f"{_OPTIONS} --label x-portkit.quiesce.before=true --label x-portkit.quiesce.after=true"
+    )
+
+    def ready(self, run: Run) -> None:
+        super().ready(run)
+        place = "$(docker volume inspect -f '{{.Mountpoint}}' data)"
+        hosts.on(hosts.TARGET, f"docker volume create data >/dev/null; echo own > {place}/own")
 
 
 @dataclass
