@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from portkit.architecture import AMD64, TABLE
+from portkit.compat import machine_types
 from portkit.compat.room import beyond_memory
 from portkit.compat.rule import Found, UnknownFact
 from portkit.compat.versions import dotted, version
@@ -76,9 +77,9 @@ def features(case: DiskCase) -> Iterator[Found]:
             (f"{name}: header",),
             severity=Severity.UNKNOWN,
         )
-    has = version(case.facts.qemu_version)
     for bit in told.incompatible:
         since, what = _SINCE.get(bit, ((), ""))
+        has = version(case.facts.qemu_version) if since else ()
         if has and has < since:
             what = what or f"clusters compressed with {told.compression}"
             yield Found(
@@ -150,17 +151,21 @@ def room(case: DiskCase) -> Iterator[Found]:
 
 
 def chipset(case: DiskCase) -> Iterator[Found]:
-    """QEMU drops machine types six years after their release, and distributions have their own."""
+    """QEMU has machine types for each of its releases and drops them six years later; distributions
+    have their own."""
     has = case.facts.guests.machines
     if not has and case.machine.chipset:
         raise UnknownFact("the machine types of its QEMU")
     if has and case.chipset not in has:
-        kin = case.chipset.rstrip("0123456789.").rstrip("-")
-        near = [name for name in has if kin and name.startswith(kin)]
-        yield Found(
-            f"QEMU {case.facts.qemu_version or ''} on the host has no machine type {case.chipset}",
-            (f"it has {', '.join((near or list(has))[:12])}",),
-        )
+        yield from machine_types.absent(case.chipset, has, _qemu(case.facts))
+
+
+def _qemu(facts: Facts) -> str | None:
+    """Its version; None where nobody knows it."""
+    try:
+        return facts.qemu_version
+    except UnknownFact:
+        return None
 
 
 def firmware(case: DiskCase) -> Iterator[Found]:

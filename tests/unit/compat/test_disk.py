@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from portkit import compat
-from portkit.compat import Profile
+from portkit.compat import Profile, profile
 from portkit.model import Facts, Finding, Form, Guests, Severity, Verdict
 from portkit.model.disk import (
     Boot,
@@ -137,6 +137,57 @@ def test_a_machine_type_that_qemu_dropped() -> None:
     silent = replace(HOST, guests=Guests(cpu_level=3))
     assert rules(GOOD, silent, None, "pc") == {"unknown:chipset"}
     assert rules(GOOD, silent) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "chipset", "wanted"),
+    [
+        ("ubuntu-22.04", "pc-q35-6.2", ""),
+        ("ubuntu-22.04", "pc-i440fx-4.2", ""),
+        ("ubuntu-22.04", "pc-q35-7.0", "error:chipset"),
+        ("ubuntu-22.04", "pc-q35-2.0", "unknown:chipset"),
+        ("ubuntu-22.04", "pc-q35-jammy", "unknown:chipset"),
+        ("ubuntu-22.04", "virt-6.2", "error:chipset"),
+        ("ubuntu-24.04", "pc-i440fx-1.4", "unknown:chipset"),
+        ("debian-12-arm64", "virt-7.2", ""),
+        ("debian-12-arm64", "virt-8.0", "error:chipset"),
+        ("rhel-9", "pc-q35-rhel9.0.0", ""),
+        ("rhel-9", "pc-q35-rhel9.4.0", "unknown:chipset"),
+        ("rhel-9", "pc-q35-6.2", "error:chipset"),
+        ("rhel-9", "pc-i440fx-rhel7.0.0", "error:chipset"),
+        ("kubernetes-kubevirt", "pc-q35-3.0", "error:chipset"),
+        ("kubernetes-kubevirt", "pc-q35-rhel9.6.0", "unknown:chipset"),
+        ("kubernetes-kubevirt", "pc", "error:chipset"),
+    ],
+)
+def test_machine_types_of_which_only_documents_tell(name: str, chipset: str, wanted: str) -> None:
+    firmware = Boot.UEFI if "arm64" in name else None
+    kind = profile.load(name)
+    rows = compat.check_disk(GOOD, DiskMachine(firmware, chipset), kind.facts, kind.unknown)
+    assert [f"{r.severity}:chipset" for r in rows if r.rule == "disk-chipset"] == [wanted][
+        : len(wanted)
+    ]
+
+
+def test_machine_types_that_a_new_qemu_dropped() -> None:
+    new = replace(HOST, qemu_version="11.1.2", guests=replace(GUESTS, machines=("pc", "q35")))
+    assert rules(GOOD, new, None, "pc-i440fx-4.2") == {"error:chipset"}
+    assert rules(GOOD, new, None, "pc-i440fx-5.1") == {"error:chipset"}
+    assert rules(GOOD, new, None, "pc-i440fx-5.2") == set()
+    assert rules(GOOD, replace(new, qemu_version=None), None, "pc-i440fx-5.2") > {"unknown:chipset"}
+
+
+def test_disks_of_others_under_kubevirt() -> None:
+    kind = profile.load("kubernetes-kubevirt")
+    verdict, rows = compat.documented_disk(GOOD, DiskMachine(), kind)
+    assert verdict is Verdict.NATIVE
+    assert "libvirt and QEMU run" in {row.rule: row for row in rows}["disk-hypervisor"].message
+    for firmware in (Boot.UEFI, Boot.UEFI_SECURE):
+        verdict, rows = compat.documented_disk(GOOD, DiskMachine(firmware), kind)
+        assert verdict is Verdict.INCOMPATIBLE
+        row = {row.rule: row for row in rows}["disk-firmware"]
+        assert "needs SMM" in row.message
+        assert "secureBoot to false" in row.remedy
 
 
 def test_firmware_that_a_host_lacks() -> None:
