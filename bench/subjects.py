@@ -185,8 +185,15 @@ class Asked(Container):
     here. (A forward would let both hosts answer.)"""
 
     words: tuple[str, ...] = (
-        *(f"container:{CONTAINER}", "--form", "image", "--hold", "--confirm"),
-        *("--volumes", "override", "--after-commit", "true"),
+        f"container:{CONTAINER}",
+        "--form",
+        "image",
+        "--hold",
+        "--confirm",
+        "--volumes",
+        "override",
+        "--after-commit",
+        "true",
     )
     options: str = (
         f"{_OPTIONS} --label x-portkit.quiesce.before=true --label x-portkit.quiesce.after=true"
