@@ -149,6 +149,8 @@ class _Published(_Answer):
 
 class _RowMount(_Answer):
     Name: Text = ""  # of a volume; a folder of the host has none
+    Source: Text = ""
+    RW: bool = True
 
 
 class _RowNetworks(_Answer):

@@ -7,7 +7,7 @@ import re
 import tarfile
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from portkit.engines import docker_state
 from portkit.engines.docker import Docker
@@ -23,6 +23,16 @@ if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs i
 
 _FOLDER = 1 << 31  # of Go's FileMode, which the engine gives
 _FILE_LIMIT = (1 << 20) + (64 << 10)  # bytes of a file of the App's configuration, and its headers
+
+
+class Held(NamedTuple):
+    """What a container has mounted of its host. volume: its name; "" for a bind mount. path: on the
+    host; "" for what is not there, such as a tmpfs."""
+
+    container: str
+    volume: str
+    path: str
+    writes: bool
 
 
 class DockerSource(Docker):
@@ -80,6 +90,18 @@ class DockerSource(Docker):
         with errors(self._host, "list containers"):
             rows = self._listed({"volume": volume, "status": ["running", "paused", "restarting"]})
         return tuple(row.Id for row in rows)
+
+    def held_by_others(self, ids: Collection[str]) -> tuple[Held, ...]:
+        """What all containers but these have mounted of the host, of those that have not ended."""
+        with errors(self._host, "list containers"):
+            rows = self._listed({"status": ["running", "paused", "restarting"]})
+        places = {each.Name: each.Mountpoint for each in self._volumes()}
+        return tuple(
+            Held(row.Id, mount.Name, places.get(mount.Name) or mount.Source, mount.RW)
+            for row in rows
+            if row.Id not in ids
+            for mount in row.Mounts
+        )
 
     def file_at(self, container: str, path: str) -> ContentFile | None:
         """The file that a container sees at a path; None for a folder. AppError when it is neither

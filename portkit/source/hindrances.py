@@ -1,9 +1,9 @@
-"""What keeps a running App from being moved with its data. Pure but for what it is given to ask."""
+"""What keeps a running App from being stopped and started elsewhere. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from portkit.engines import docker_state
@@ -11,20 +11,15 @@ from portkit.model import Finding, Severity
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
     from portkit.engines.described.answers import Container
-    from portkit.engines.described.project import Seen, Volume
+    from portkit.engines.described.project import Seen
 
 _CONTAINER = "container:"  # of a mode, as the engine says it
 _SWARM = "com.docker.swarm."
 _POD = "io.kubernetes."
-# Of volumes of the driver `local`: the engine mounts something else there while it is in use.
-_MOUNTED = ("type", "device")
 
 
-def hindrances(seen: Seen, users_of: Callable[[str], Sequence[str]]) -> tuple[Finding, ...]:
-    """Errors for what a Move cannot stop safely, or whose data it could not take along.
-
-    users_of: the ids of the running containers that use a volume.
-    """
+def hindrances(seen: Seen) -> tuple[Finding, ...]:
+    """Errors for what a Move cannot stop safely."""
     found: list[Finding] = []
     for each in seen.containers:
         found += _container(each)
@@ -32,13 +27,6 @@ def hindrances(seen: Seen, users_of: Callable[[str], Sequence[str]]) -> tuple[Fi
         found.append(_stopped(seen))
     counts = Counter(each.service for each in seen.containers)
     found += [_scaled(service, count) for service, count in counts.items() if count > 1]
-    ours = {each.Id for each in seen.containers}
-    for volume in seen.volumes.values():
-        found += _volume(volume)
-    names = {m.Name for each in seen.containers for m in each.Mounts if m.Type == "volume"}
-    for name in sorted(names):
-        if others := set(users_of(name)) - ours:
-            found.append(_shared(name, others))
     return tuple(found)
 
 
@@ -114,26 +102,6 @@ def _stopped(seen: Seen) -> Finding:
 def _scaled(service: str, count: int) -> Finding:
     message = f"the service {service} has {count} containers, and portkit moves only one"
     return _error("source-scaled", message, "Scale it down to one first.", service)
-
-
-def _volume(volume: Volume) -> Iterator[Finding]:
-    told = [f"{key}={volume.Options[key]}" for key in _MOUNTED if volume.Options.get(key)]
-    if volume.Driver not in ("", "local") or told:
-        what = ", ".join(told) or f"driver {volume.Driver[:80]}"
-        yield _error(
-            "volume-not-local",
-            f"the data of the volume {volume.Name[:80]} is not stored on the host ({what[:200]})",
-            "Mount the same storage on the target, or copy the data into a plain volume first.",
-        )
-
-
-def _shared(name: str, others: Sequence[str] | set[str]) -> Finding:
-    ids = ", ".join(sorted(each[:12] for each in others))
-    return _error(
-        "volume-shared",
-        f"other running containers use the volume {name[:80]} too: {ids}",
-        "Move the whole project (project:NAME), or stop them first.",
-    )
 
 
 def _error(rule: str, message: str, remedy: str, *services: str) -> Finding:

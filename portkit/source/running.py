@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from portkit.app import compose, environment, with_health
 from portkit.clock import Clock
 from portkit.engines import docker_state
-from portkit.engines.docker_source import DockerSource
+from portkit.engines.docker_source import DockerSource, Held
 from portkit.errors import AppError, PortkitError
 from portkit.host import Host
 from portkit.model import (
@@ -34,7 +34,7 @@ from portkit.model import (
 )
 from portkit.package.changes import Changed
 from portkit.source.binds import Bind, place
-from portkit.source.folders import data_folders, mounted_below
+from portkit.source.folders import data_folders, mounted_below, not_local, shared
 from portkit.source.hindrances import at_rest, hindrances
 from portkit.source.host import OnHost
 from portkit.source.images import Images
@@ -106,6 +106,15 @@ def _shown(seen: Seen, kind: str, name: str, *, moves: bool = False) -> Shown:
     return Shown(document, found.findings)
 
 
+class _Looked(NamedTuple):
+    """What was seen at the source. silence: findings where it does not answer. mounts: below the
+    folders of its data. others: what other containers have mounted."""
+
+    silence: tuple[Finding, ...]
+    mounts: Sequence[str]
+    others: Sequence[Held]
+
+
 class Running(OnHost):
     """A Source: containers that run on a host, with their volumes. `app()` is the App to move.
 
@@ -138,7 +147,8 @@ class Running(OnHost):
         self._policies = {each.service: each.restart for each in moving}
         self._seen: Seen | None = None
         self._app: App | None = None
-        self._looked: tuple[Finding, ...] | None = None
+        self._folders: dict[str, str] = {}
+        self._looked: _Looked | None = None
         self._binds: list[Bind] = []
         self._bases: list[Artifact] = []
         self._layers: dict[str, Changed] = {}
@@ -152,8 +162,9 @@ class Running(OnHost):
             seen = engine.see_again(kind, name, again) if again else engine.see(kind, name)
             self._seen, shown = seen, _shown(seen, kind, name, moves=True)
             self._binds = _binds(engine, seen)
-            placed = place(shown.document, self._binds, self._carry)
-            found = hindrances(seen, engine.users_of)
+        placed = place(shown.document, self._binds, self._carry)
+        self._folders = data_folders(seen.containers, placed.folders.values())
+        found = hindrances(seen)
         text = json.dumps(placed.document).encode()
         app = compose.read(text, self._what, contents=placed.contents)
         services = tuple(
@@ -183,18 +194,34 @@ class Running(OnHost):
         return self._app
 
     def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:
-        """What its source lacks for all targets, found out once: an answer of the App, where it is
-        silent though it is asked as it will be on the target; and data in folders that are not
-        copied."""
+        """What is wrong with it at its source, which is looked at once for all targets: it is
+        silent though it is asked as it will be on the target; its data is not where it is copied
+        from; or others write there. Nothing of that matters for a volume that the target keeps."""
         assert self._seen is not None, "the App was read before"
         assert self._app is not None, "the App was read before"
         if self._looked is None:
-            folders = data_folders(self._seen.containers)
-            self._looked = (
-                *silent(self.host, self._app.front_service, self._seen.containers),
-                *mounted_below(self.host, folders),
-            )
-        return self._looked
+            self._looked = self._look(self._seen, self._app)
+        kept = {each.engine_name for each in self._app.volumes if each.on_taken is OnTaken.KEEP}
+        if kept and target is not None:
+            kept &= set(target.facts().volumes)
+        folders = {path: name for path, name in self._folders.items() if name not in kept}
+        volumes = [row for name, row in self._seen.volumes.items() if name not in kept]
+        return (
+            *self._looked.silence,
+            *not_local(volumes),
+            *mounted_below(folders, self._looked.mounts),
+            *shared(folders, self._looked.others),
+        )
+
+    def _look(self, seen: Seen, app: App) -> _Looked:
+        with _engine(self.host) as engine:
+            others = engine.held_by_others([each.Id for each in seen.containers])
+        asked = {"paths": sorted(self._folders)}
+        return _Looked(
+            silent(self.host, app.front_service, seen.containers),
+            self.host.remote.call("volume.mounted", asked)["mounts"],
+            others,
+        )
 
     def running(self, app: App, facts: Facts) -> tuple[Finding, ...]:
         """What its containers have changed in their images, which travels as layers; and that its

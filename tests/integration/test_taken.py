@@ -140,3 +140,30 @@ def test_there_and_back_the_volume_is_the_app_s_again(lab: Lab, store: Path, tak
     folder = "$(docker volume inspect -f '{{.Mountpoint}}' taken-data)"
     assert on(lab, "alpha", f"cat {folder}/count; echo; ls {folder}/..").split() == ["3", "_data"]
     assert on(lab, "beta", f"docker ps -aq --filter id={moved}") == ""
+
+
+def test_data_that_a_copy_would_not_take_along(lab: Lab, store: Path) -> None:
+    """What others write, what is mounted below, what is stored elsewhere: all is told before."""
+    folder, disk = "/srv/lab-app", "docker volume create -o type=tmpfs -o device=tmpfs lab-disk"
+    on(lab, "alpha", f"mkdir -p {folder}/in; mount -t tmpfs none {folder}/in; {disk}")
+    on(lab, "beta", disk)
+    counter(lab, "laden", "-v", f"{folder}:/files", "-v", "lab-disk:/disk")
+    other = f"-v {folder}/in:/in debian:bookworm-slim sleep infinity"
+    on(lab, "alpha", f"docker run -d --name writer {other}")
+    words = ["move", "container:laden", "--from", "lab:alpha", "--to", "lab:beta", "--dry-run"]
+    words += ["--carry", folder]
+    try:
+        refused = portkit(*words, store=store, check=False)
+        said = refused.text
+        assert refused.code == 9, said
+        assert f"other running containers use the folder {folder} too" in said
+        assert f"what is mounted below the folder {folder} would stay behind: {folder}/in" in said
+        assert "the data of the volume lab-disk is not stored on the host" in said
+        on(lab, "alpha", f"docker rm -f writer; umount -l {folder}/in")
+        portkit(*words, "--volumes", "lab-disk=keep", store=store)
+    finally:
+        on(lab, "alpha", f"docker rm -f writer; umount -l {folder}/in", check=False)
+        remove(lab, "laden")
+        gone = f"docker volume rm lab-disk; rm -r {folder}"
+        on(lab, "alpha", gone, check=False)
+        on(lab, "beta", gone, check=False)

@@ -425,6 +425,23 @@ def archived(engine: FakeEngine, path: str, member: tarfile.TarInfo, **about: ob
     engine.headers[asked] = {"X-Docker-Container-Path-Stat": stat}
 
 
+def test_what_others_have_mounted(engine: FakeEngine, docker: DockerSource) -> None:
+    mounts = [
+        {"Type": "volume", "Name": "data", "Source": "", "RW": False},
+        {"Type": "bind", "Source": "/srv/files/"},
+        {"Type": "tmpfs"},
+    ]
+    rows = [{"Id": each, "Mounts": mounts} for each in (WEB, "other")]
+    engine.answers["GET /containers/json"] = 200, rows
+    volume = {"Name": "data", "Mountpoint": "/v/data/_data"}
+    engine.answers["GET /volumes"] = 200, {"Volumes": [volume]}
+    assert docker.held_by_others([WEB]) == (
+        ("other", "data", "/v/data/_data", False),
+        ("other", "", "/srv/files/", True),
+        ("other", "", "", True),
+    )
+
+
 @pytest.mark.parametrize("followed", [True, False])
 def test_a_file_that_is_mounted_where_the_image_has_a_symlink(
     engine: FakeEngine, docker: DockerSource, followed: bool

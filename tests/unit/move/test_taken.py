@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import click
 import pytest
@@ -19,6 +19,7 @@ from portkit import compat
 from portkit.boot import taken
 from portkit.clock import Clock
 from portkit.engines.docker import Docker
+from portkit.engines.docker_source import Held
 from portkit.engines.docker_volumes import DockerVolumes
 from portkit.errors import AppError, ConflictError, IncompatibleError
 from portkit.model import App, AppSpec, Form, LiveVolume, Mount, OnTaken, Service, Volume
@@ -135,6 +136,21 @@ def test_what_is_kept_is_not_called_carried() -> None:
     app = App("shop", (), "x", volumes=chosen(volumes(), {"data": OnTaken.KEEP}))
     (row,) = Running.running(there, app, FACTS)
     assert (row.rule, row.evidence) == ("data-carried", ("shop_logs",))
+
+
+@pytest.mark.parametrize(("there", "refused"), [(["shop_data"], 1), ([], 2)])
+def test_what_is_kept_need_not_be_fit_to_travel(there: list[str], refused: int) -> None:
+    """NFS that both hosts have, say; where the target lacks it, its data would be copied."""
+    nfs = [SimpleNamespace(Name=name, Driver="nfs", Options={}) for name in NAMES[:2]]
+    source: Any = Running.__new__(Running)
+    source._seen = SimpleNamespace(volumes={each.Name: each for each in nfs})
+    source._app = App("shop", (), "x", volumes=chosen(volumes(), {"data": OnTaken.KEEP}))
+    source._folders = {f"/v/{name}": name for name in NAMES[:2]}
+    others = [Held("0123456789ab", name, f"/v/{name}", True) for name in NAMES[:2]]
+    source._looked = SimpleNamespace(silence=(), mounts=(), others=others)
+    target: Any = SimpleNamespace(facts=lambda: SimpleNamespace(volumes=there))
+    rules = [each.rule for each in Running.lacking(source, target, cast(Any, None))]
+    assert rules == ["volume-not-local"] * refused + ["volume-shared"] * refused
 
 
 @pytest.mark.parametrize(
