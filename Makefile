@@ -29,6 +29,7 @@ help:
 	@echo "make bench-projects      move twelve compose projects in both forms and use them"
 	@echo "make bench-compat        compare the predictions of check with trials; docs/compat-truth.md"
 	@echo "make bench-check         measure what check costs, and that it changes nothing on a host"
+	@echo "make bench-spoilt        judge apps by spoilt files, outputs and answers of hosts"
 	@echo "make bench-predictions   compare the predicted cost of Moves with the measured cost"
 	@echo "make bench-downtime      measure the downtime of a container with 1 GiB, against rsync"
 	@echo "make bench-live          move a VM without a stop, against virsh migrate"

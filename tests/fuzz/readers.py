@@ -119,12 +119,13 @@ class Reader:
         data = self.spoil(chance.choice(self.seeds), chance)
         return swell(data, chance) if chance.random() < 0.01 else data
 
-    def run(self, data: bytes, folder: Path) -> None:
-        """Read it; anything but success and the errors that are allowed is raised."""
+    def run(self, data: bytes, folder: Path) -> bool:
+        """Read it; False where one of the errors that are allowed came out. Others are raised."""
         try:
             self.read(data, folder)
         except (PortkitError, *self.allowed):
-            return
+            return False
+        return True
 
 
 def _tar(members: dict[str, bytes]) -> bytes:

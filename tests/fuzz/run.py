@@ -39,16 +39,18 @@ class Slow(BaseException):
 
 @dataclass
 class Most:
-    """The longest call of a reader, and the most memory that one took beyond its process."""
+    """The longest call of a reader, and the most memory that one took beyond its process. read: how
+    many of the cases were read to their end; the others ended with an error."""
 
     seconds: float = 0.0
     peak_bytes: int = 0
     cases: int = 0
+    read: int = 0
 
-    def take(self, seconds: float, peak_bytes: int) -> None:
+    def take(self, seconds: float, peak_bytes: int, read: int) -> None:
         """Count a case."""
         self.seconds, self.peak_bytes = max(self.seconds, seconds), max(self.peak_bytes, peak_bytes)
-        self.cases += 1
+        self.cases, self.read = self.cases + 1, self.read + read
 
 
 def attempt(reader: Reader, data: bytes, most: Most) -> str:
@@ -58,12 +60,12 @@ def attempt(reader: Reader, data: bytes, most: Most) -> str:
     that C libraries count as well.
     """
     _reset_peak()
-    before = _peak()
+    before, read = _peak(), False
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
         try:
             _alarm(LIMIT_S)
-            reader.run(data, Path(folder))
+            read = reader.run(data, Path(folder))
         except (Slow, MemoryError) as error:
             return f"{type(error).__name__} at {_place(error)}"
         except Exception as error:  # noqa: BLE001 - that is what is looked for
@@ -72,7 +74,7 @@ def attempt(reader: Reader, data: bytes, most: Most) -> str:
             _alarm(0)
             took = time.process_time() - began
             peak = _peak() - before
-            most.take(took, peak)
+            most.take(took, peak, read)
     if peak > LIMIT_BYTES:
         return f"took {peak >> 20} MiB"
     return f"took {took:.1f} s" if took > LIMIT_S else ""
@@ -101,7 +103,7 @@ def _place(error: BaseException) -> str:
     return f"{ours[-1].filename.rpartition('/portkit/')[2]}:{ours[-1].lineno}"
 
 
-def child(name: str, seed: str, first: int) -> None:
+def child(name: str, seed: str, first: int, cases: int) -> None:
     """Read case after case; a line of JSON for each: what is wrong with it, and what it took."""
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
 
@@ -110,17 +112,17 @@ def child(name: str, seed: str, first: int) -> None:
 
     signal.signal(signal.SIGPROF, late)
     reader = readers()[name]
-    for number in range(first, first + _CASES):
+    for number in range(first, first + cases):
         most = Most()
         why = attempt(reader, reader.case(f"{seed} {number}"), most)
-        print(json.dumps([number, why, most.seconds, most.peak_bytes]), flush=True)
+        print(json.dumps([number, why, most.seconds, most.peak_bytes, most.read]), flush=True)
 
 
 def watched(
-    name: str, seed: str, first: int, until: float, most: Most
+    name: str, seed: str, first: int, until: float, most: Most, cases: int = _CASES
 ) -> Iterator[tuple[int, str]]:
     """What is wrong in the cases of one child, until it ends or its time is over."""
-    argv = [sys.executable, "-m", "tests.fuzz.run", "--child", name, seed, str(first)]
+    argv = [sys.executable, "-m", "tests.fuzz.run", "--child", name, seed, str(first), str(cases)]
     env = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"}
     with process.popen(argv, env=env, stderr=process.DEVNULL) as running:
         assert running.stdout is not None
@@ -133,11 +135,11 @@ def watched(
                 yield number, f"did not end within {_SILENCE_S:g} s"
                 return
             if not line:
-                if number < first + _CASES:
+                if number < first + cases:
                     yield number, f"the process ended: {running.wait()}"
                 return
-            _, why, seconds, peak_bytes = json.loads(line)
-            most.take(seconds, peak_bytes)
+            _, why, *took = json.loads(line)
+            most.take(*took)
             if why:
                 yield number, why
             number += 1
@@ -149,10 +151,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", default=str(Random().randrange(10**9)))
     parser.add_argument("--reader", action="append")
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     told = parser.parse_args()
     if told.child:
-        child(told.child[0], told.child[1], int(told.child[2]))
+        child(*told.child[:2], *map(int, told.child[2:]))
         return 0
     return _all(told.seconds, told.seed, told.reader or list(readers()))
 
