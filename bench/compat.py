@@ -27,6 +27,8 @@ from bench.compat_cells import CELLS
 from portkit.host import connect
 from portkit.source import OnHost
 
+LAB = (hosts.SOURCE, hosts.TARGET, compat_apps.KEEPER, *compat_apps.ENGINES)
+
 
 def main() -> int:
     wanted = os.environ.get("CELLS", "").split()
@@ -42,7 +44,7 @@ def main() -> int:
     if not wanted:
         compat_page.PATH.unlink(missing_ok=True)
     with (
-        hosts.practice(hosts.SOURCE, hosts.TARGET, compat_apps.KEEPER),
+        hosts.practice(*LAB),
         tempfile.TemporaryDirectory(prefix="portkit-truth-") as name,
     ):
         compat_apps.play(chosen(CELLS), Path(name), results)

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from bench import compat_page, hosts
+from bench import binfmt, compat_page, hosts
 from bench.apps import Teller
 from bench.compat_cells import ARTIFACTS, PROGRAMS
 from bench.compat_kinds import Artifact, Cell
@@ -34,6 +34,7 @@ from portkit.store import Store
 HERE = Path(__file__).parent / "truth"
 # Has the containerd image store, which keeps an index.
 KEEPER = "gamma"
+ENGINES = {"delta": "podman"}
 TRIES = {"method": "running", "running": "2s", "settle": "0s"}
 
 
@@ -44,7 +45,8 @@ def program(name: str, folder: Path) -> bytes:
     """One of PROGRAMS, compiled."""
     made, told = folder / name, PROGRAMS[name]
     if not made.exists():
-        zig = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-musl", "-static"]
+        static = ["-static"] if told.target.endswith("musl") else []
+        zig = [sys.executable, "-m", "ziglang", "cc", "-target", told.target, *static]
         compiler = ["gcc", "-O1"] if told.dynamic else [*zig, "-Os", "-s"]
         process.run([*compiler, "-o", made, *told.flags, HERE / "probe.c"], timeout=900)
     return made.read_bytes()
@@ -89,6 +91,8 @@ def written(name: str, artifact: Artifact, folder: Path) -> Path:
     more = {"memory": "160m", "health": TRIES, **artifact.portkit}
     service = {**image, "stop_grace_period": "1s", **artifact.service, "x-portkit": more}
     document: Json = {"services": {name: service}}
+    for other, settings in artifact.others.items():
+        document["services"][other] = {**image, "stop_grace_period": "1s", **settings}
     if artifact.network:
         document["networks"] = {"own": dict(artifact.network)}
         service.setdefault("networks", ["own"])
@@ -104,17 +108,18 @@ def packaged(names: Sequence[str], folder: Path, source: OnHost) -> dict[str, Pa
     )
     rows = {each.app.name: each for each in found.packages}
     return {
-        name: for_system(row, ARTIFACTS[name].system, found.request.store)
-        for name, row in rows.items()
+        name: for_platform(row, ARTIFACTS[name], found.request.store) for name, row in rows.items()
     }
 
 
-def for_system(package: Package, system: str, store: Store) -> Package:
-    """The same with an image that says it is for another system: an engine of Linux makes none."""
+def for_platform(package: Package, artifact: Artifact, store: Store) -> Package:
+    """The same with an image that says it is for another system or processor: Debian 12's engine
+    imports none."""
     (old,) = package.image.images
-    if old.os == system:
+    if (old.os, old.architecture) == (artifact.system, artifact.architecture):
         return package
-    config = json.loads(store.read_bytes(old.digest, 1 << 20)) | {"os": system}
+    told = {"os": artifact.system, "architecture": artifact.architecture}
+    config = json.loads(store.read_bytes(old.digest, 1 << 20)) | told
     blob = store.put_bytes(json.dumps(config).encode())
     new = image_config.parse_image_config(store.read_bytes(blob.digest, 1 << 20))
     blobs = tuple(
@@ -163,6 +168,30 @@ GROUNDS = {
         "sysctl -n net.ipv6.conf.all.disable_ipv6 && sysctl -qw net.ipv6.conf.all.disable_ipv6=1",
         "sysctl -qw net.ipv6.conf.all.disable_ipv6=SAID",
     ),
+}
+
+
+def handler(flags: str | None) -> Any:
+    """The kernel's handler for programs of arm64, with these flags; None: there is none."""
+
+    @contextmanager
+    def ground(host: str) -> Iterator[None]:
+        with binfmt.alone():
+            hosts.on(binfmt.HOST, binfmt.REMOVE)
+            try:
+                if flags is not None:
+                    hosts.on(binfmt.HOST, binfmt.register(flags))
+                yield
+            finally:
+                hosts.on(binfmt.HOST, binfmt.REMOVE)
+
+    return ground
+
+
+GROUNDS |= {
+    "no handler for arm64": handler(None),
+    "a handler without flag F": handler(""),
+    "a handler with flag F": handler("F"),
 }
 
 
@@ -221,12 +250,12 @@ def tried(
 
 def symptom(cell: Cell) -> str:
     """What the app says under the host's own engine."""
-    image = f"truth-{cell.artifact}:1"
+    image, engine = f"truth-{cell.artifact}:1", ENGINES.get(cell.host, "docker")
     data = process.run([*hosts.ssh(hosts.SOURCE), f"docker save {image}"], timeout=300).stdout
-    process.run([*hosts.ssh(cell.host), "docker load -q"], input=data, timeout=300)
-    said = hosts.on(cell.host, f"timeout 10 docker run --rm {image}", check=False)
+    process.run([*hosts.ssh(cell.host), f"{engine} load -q"], input=data, timeout=300)
+    said = hosts.on(cell.host, f"timeout 10 {engine} run --rm {image}", check=False)
     if cell.host != hosts.SOURCE:
-        hosts.on(cell.host, f"docker rmi -f {image}")
+        hosts.on(cell.host, f"{engine} rmi -f {image}")
     return " ".join(said.split())
 
 

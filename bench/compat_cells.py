@@ -5,7 +5,7 @@ To add a cell, add a row to CELLS; for a new kind of artifact, add a row to ARTI
 
 from __future__ import annotations
 
-from bench import compat_settings
+from bench import compat_arm, compat_podman, compat_settings
 from bench.compat_kinds import Artifact, Program, each
 from portkit.model import Form
 
@@ -26,6 +26,7 @@ PROGRAMS = {
         ("-mcpu=x86_64_v4", "-DSUM", "-O3", "-ffast-math", "-mprefer-vector-width=512")
     ),
     "ring": Program(("-DRING",)),
+    **compat_arm.PROGRAMS,
 }
 _GLIBC = (LOADER, LIBC)
 _PORTS = {name: number for number, name in enumerate(("taken", "six"), 8091)}
@@ -161,6 +162,8 @@ ARTIFACTS = {
     "low-port": Artifact("a published port below 1024", service={"ports": ["80:80"]}),
     "kernel": Artifact("an app that needs Linux 3.17", portkit={"needs": {"kernel": "3.17"}}),
     **compat_settings.ARTIFACTS,
+    **compat_podman.ARTIFACTS,
+    **compat_arm.ARTIFACTS,
 }
 
 _LAB = ("alpha", "beta", "gamma")
@@ -363,4 +366,6 @@ CELLS = (
         rule="firmware",
     ),
     *compat_settings.CELLS,
+    *compat_podman.CELLS,
+    *compat_arm.CELLS,
 )

@@ -12,18 +12,20 @@ from portkit.model import Form
 @dataclass(frozen=True)
 class Program:
     """How a program is made of bench/truth/probe.c. flags: of the compiler. dynamic: by gcc, for
-    this machine's glibc; else static, with musl."""
+    this machine's glibc; else by zig, for that target; with musl it is static."""
 
     flags: tuple[str, ...] = ()
     dynamic: bool = False
+    target: str = "x86_64-linux-musl"
 
 
 @dataclass(frozen=True)
 class Artifact:
     """One App. program: a key of PROGRAMS, or the text of a file; None for a Dockerfile of the
     folder's. own: files of this machine in its image. service: of its compose file. bulk: bytes of
-    noise that its image holds. system: what its image is for. attested: its image is built with
-    provenance, on a host whose image store keeps that."""
+    noise that its image holds. system, architecture: what its image is for. attested: its image is
+    built with provenance, on a host whose image store keeps that. others: further services of its
+    compose file, of the same image."""
 
     about: str
     program: str | None = "static"
@@ -33,6 +35,8 @@ class Artifact:
     bulk: int = 0
     mode: int = 0o755
     system: str = "linux"
+    architecture: str = "amd64"
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dockerfile: str = "Dockerfile"
     attested: bool = False
     network: Mapping[str, Any] = field(default_factory=dict)

@@ -1,11 +1,13 @@
 /* What an app asks of a kernel, as a program of a few KB: it ends where it does not get it.
  *
- * probe serve | maps N | shm N | huge N | files N | module KIND | ring
+ * probe serve | maps N | shm N | huge N | files N | module KIND | listen PORT | tun | work N | ring
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static void end(int signal) {
@@ -84,6 +87,34 @@ static int module(const char *kind) {
     return 1;
 }
 
+static int port(const char *number) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(atoi(number))};
+    int server = socket(AF_INET, SOCK_STREAM, 0);
+    if (server < 0 || bind(server, (void *)&at, sizeof at) || listen(server, 9))
+        return perror("listen"), 1;
+    return 0;
+}
+
+/* As a VPN's client begins. */
+static int tun(void) { return open("/dev/net/tun", O_RDWR) < 0 ? perror("/dev/net/tun"), 1 : 0; }
+
+/* So many million steps of arithmetic and memory, and how long they took. */
+static int work(const char *millions) {
+    static unsigned table[1 << 16];
+    struct timespec begun, done;
+    unsigned value = 1;
+    clock_gettime(CLOCK_MONOTONIC, &begun);
+    for (long long left = atoll(millions) * 1000000; left > 0; left--) {
+        value = value * 1664525 + 1013904223;
+        table[value >> 16] += value ^ table[value & 0xffff];
+    }
+    clock_gettime(CLOCK_MONOTONIC, &done);
+    printf("work %lld us %u\n",
+           (done.tv_sec - begun.tv_sec) * 1000000LL + (done.tv_nsec - begun.tv_nsec) / 1000,
+           table[value & 0xffff]);
+    return 0;
+}
+
 #ifdef RING
 /* An app that does without io_uring where it is refused, and says so. */
 static int ring(void) {
@@ -119,6 +150,10 @@ int main(int count, char **word) {
     if (!strcmp(what, "huge")) code = huge(more);
     if (!strcmp(what, "files")) code = files(more);
     if (!strcmp(what, "module")) code = module(more);
+    if (!strcmp(what, "listen")) code = port(more);
+    if (!strcmp(what, "tun")) code = tun();
+    if (!strcmp(what, "work")) code = work(more);
+    if (!strcmp(what, "healthy")) return 0;
 #ifdef RING
     code = ring();
 #endif

@@ -1,6 +1,5 @@
 """The portkit command as a user types it, and what it did on the hosts of the lab."""
 
-import fcntl
 import json
 import os
 import time
@@ -87,14 +86,6 @@ def machine(
             yield move
     finally:
         portkit("rm", "--yes", "--data", move, "--on", f"lab:{host}", store=store)
-
-
-@contextmanager
-def binfmt_table() -> Iterator[None]:
-    """The kernel's table of handlers for one test alone: all labs of this machine share it."""
-    with Path("/run/portkit-test-binfmt.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def ask(

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from bench import binfmt
 from portkit import process
 from portkit.guest import foreign
 from portkit.guest.kit import cache_root
 from portkit.lab import Lab
-from tests.integration.commands import ask, binfmt_table, moved, on, portkit
+from tests.integration.commands import ask, moved, on, portkit
 
 pytestmark = pytest.mark.lab
 IMAGE = "portkit-arm64:1"
@@ -22,11 +23,6 @@ PORT = 8097
 # What the processor is for the program, over HTTP.
 START = "mkdir /w && busybox uname -m > /w/index.html && exec busybox httpd -f -p 80 -h /w"
 BUSYBOX = "bin/busybox"
-# Of the kernel's admin-guide/binfmt-misc.rst: any ELF file for aarch64 of 64 bits, little-endian.
-MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
-MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
-NAME = "portkit-test-aarch64"
-TABLE = "/proc/sys/fs/binfmt_misc"
 
 
 def image(program: bytes) -> bytes:
@@ -74,18 +70,17 @@ def app(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def handler(lab: Lab, flags: str) -> None:
-    rule = f":{NAME}:M::{MAGIC}:{MASK}:/usr/bin/qemu-aarch64:{flags}"
-    on(lab, "gamma", f"printf %s '{rule}' > {TABLE}/register")
+    on(lab, binfmt.HOST, binfmt.register(flags))
 
 
 def no_handler(lab: Lab) -> None:
-    on(lab, "gamma", f"if [ -e {TABLE}/{NAME} ]; then echo -1 > {TABLE}/{NAME}; fi")
+    on(lab, binfmt.HOST, binfmt.REMOVE)
 
 
 @pytest.fixture
 def table(lab: Lab) -> Iterator[None]:
     """The machine's table of handlers is this test's, and is left as it was."""
-    with binfmt_table():
+    with binfmt.alone():
         try:
             yield
         finally:

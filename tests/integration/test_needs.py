@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from bench import binfmt
 from portkit import process
 from portkit.lab import Lab
 from portkit.remote import linux
 from tests.elves import LOADER
-from tests.integration.commands import binfmt_table, portkit
+from tests.integration.commands import portkit
 
 pytestmark = pytest.mark.lab
 SOURCE = '#include <unistd.h>\nint main(void) { return write(1, "here\\n", 5) != 5; }\n'
@@ -110,7 +111,7 @@ def cells(name: str, store: Path) -> dict[str, tuple[str, list[str]]]:
 def test_what_is_said_beforehand_happens(
     lab: Lab, store: Path, images: dict[str, str], case: Case
 ) -> None:
-    with binfmt_table():
+    with binfmt.alone():
         found = cells(images[case.name], store)
         code, text = alpha(lab, f"docker run --rm {images[case.name]}")
     refused = [case.rule] if case.rule else []
