@@ -8,19 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portkit.architecture import TABLE
-from portkit.compat.rule import Case, Found, UnknownFact, linux_of
+from portkit.compat.rule import Case, Found, linux_of
 from portkit.compat.versions import dotted, version
-from portkit.engines.libvirt_guests import model_level
-from portkit.engines.virtual_cpu import x86_features, x86_level
-from portkit.model import Binary, Facts, Form, Needs, Role, Severity, virtualises
+from portkit.model import Binary, Facts, Form, Needs, Role, Severity
 from portkit.model.needs import Release
 
 # Machines whose programs a processor of another one runs by itself, if its kernel was built so.
 _ALSO: dict[str, tuple[str, ...]] = {"amd64": ("386",), "arm64": ("arm",)}
 _YES, _NO = "yes", "no"
-_INSTRUCTIONS = {"aes": "AES", "pclmulqdq": "PCLMULQDQ", "sha_ni": "SHA"}
 _WITHOUT_CHECK = (2, 36)  # of glibc
-_PERHAPS_RUN = "a script or another program may run it"
+PERHAPS_RUN = "a script or another program may run it"
 
 
 def windows(case: Case) -> Iterator[Found]:
@@ -153,127 +150,6 @@ def _programs(case: Case) -> tuple[Binary, ...]:
 # ---------------------------------------------------------------- the processor and the kernel
 
 
-def cpu_level(case: Case) -> Iterator[Found]:
-    """Code for a later level of x86-64 than the processor has: the loader refuses it, or it ends
-    with SIGILL."""
-    if case.image.architecture != "amd64":
-        return
-    asks, perhaps = _levels(case)
-    if not asks and not perhaps:
-        return
-    has = _level(case)
-    if asks and not has:
-        raise UnknownFact("the x86-64 level of its processor")
-    level = max(asks, default=0)
-    where = "the VM's processor" if case.form is Form.DISK else "the host's processor"
-    if level > has:
-        yield Found(
-            f"the image needs x86-64-v{level}, and {where} has v{has}",
-            (asks[level], *_processor(case)),
-            (
-                "Use a host or a processor model with that level, or an image that is built for a "
-                "lower one."
-            )
-            if case.form is Form.IMAGE or virtualises(case.facts, case.image.architecture)
-            else (
-                "Use a host with working KVM, move the image instead of the disk, or build it "
-                "for a lower level."
-            ),
-        )
-    elif has and max(perhaps, default=0) > has:
-        level = max(perhaps)
-        yield Found(
-            f"the image may need x86-64-v{level}, and {where} has v{has}",
-            (perhaps[level], *_processor(case)),
-            "Ask whoever built the program, or try it there.",
-            Severity.UNKNOWN,
-        )
-
-
-def cpu_features(case: Case) -> Iterator[Found]:
-    """Code with instructions that no level includes, such as those for AES and SHA: where the
-    processor lacks them, the program ends with SIGILL."""
-    if case.image.architecture != "amd64":
-        return
-    asking = [each for each in (case.needs.binaries if case.needs else ()) if each.features]
-    if not asking:
-        return
-    has = _features(case)
-    where = "the VM's processor" if case.form is Form.DISK else "the host's processor"
-    for each in asking:
-        if has is None and each.features_sure and each.sure:
-            raise UnknownFact("the instructions that its processor has")
-        lacks = [name for name in each.features if has is not None and name not in has]
-        if lacks:
-            names = ", ".join(_INSTRUCTIONS[name] for name in lacks)
-            certain = each.features_sure and each.sure
-            yield Found(
-                f"{each.path} has instructions ({names}) that {where} does not have"
-                + ("" if certain else ", and may choose other code without them"),
-                (f"{each.path}: its code", *_processor(case)),
-                severity=None if certain else Severity.UNKNOWN,
-            )
-
-
-def _features(case: Case) -> frozenset[str] | None:
-    own = linux_of(case.facts).cpu_features
-    host = None if own is None else frozenset(own)
-    if case.form is Form.IMAGE:
-        return host
-    kvm = virtualises(case.facts, case.image.architecture)
-    model = case.app.machine.cpu_model
-    return x86_features(kvm=kvm, host=host, qemu=case.facts.qemu_version, model=model)
-
-
-def _levels(case: Case) -> tuple[dict[int, str], dict[int, str]]:
-    """The levels that the image asks for, and those that it asks for unless a program chooses
-    between its functions or is not run; each with what shows it."""
-    asks: dict[int, str] = {}
-    perhaps: dict[int, str] = {}
-    for each in case.needs.binaries if case.needs else ():
-        for level, by_note, certain in (
-            (each.level, True, True),
-            (each.code_level, False, each.code_sure),
-        ):
-            if level:
-                told = asks if certain and each.sure else perhaps
-                told.setdefault(level, _why(each, level, by_note=by_note, certain=certain))
-    if case.needs is not None and case.needs.built_level:
-        asks.setdefault(case.needs.built_level, case.needs.built_by)
-    if stated := case.spec.stated.cpu_level:
-        asks.setdefault(stated, f"x-portkit.needs.cpu: x86-64-v{stated}")
-    return asks, perhaps
-
-
-def _why(each: Binary, level: int, *, by_note: bool, certain: bool) -> str:
-    name = f"x86-64-v{level}"
-    if by_note:
-        why = f"{each.path}: its note asks for {name}"
-    elif certain:
-        why = f"{each.path}: its code is compiled for {name}"
-    else:
-        why = f"{each.path}: it has code for {name}, and may choose other code without it"
-    return why if each.sure else f"{why}; {_PERHAPS_RUN}"
-
-
-def _level(case: Case) -> int:
-    host = linux_of(case.facts).cpu_level
-    if case.form is Form.IMAGE:
-        return host
-    kvm, model = virtualises(case.facts, case.image.architecture), case.app.machine.cpu_model
-    most = x86_level(kvm=kvm, host_level=host, qemu=case.facts.qemu_version)
-    # Of a model of which this machine has less, nothing is started: rule `cpu-model`.
-    return min(most, model_level(model)) if model else most
-
-
-def _processor(case: Case) -> tuple[str, ...]:
-    if case.form is Form.DISK and case.app.machine.cpu_model:
-        return (f"x-portkit.cpu_model: {case.app.machine.cpu_model}",)
-    if case.form is Form.DISK and not virtualises(case.facts, case.image.architecture):
-        return (f"{case.facts.host}: QEMU {case.facts.qemu_version} emulates the processor",)
-    return (f"{case.facts.host}: /proc/cpuinfo, {linux_of(case.facts).cpu_model}",)
-
-
 def kernel(case: Case) -> Iterator[Found]:
     """An ABI note requires a later kernel: glibc before 2.36 ends with "kernel too old", or ignores
     the library."""
@@ -288,7 +164,7 @@ def kernel(case: Case) -> Iterator[Found]:
     elif noted and has < max(noted):
         yield _old(case, max(noted), noted[max(noted)], _is_certain(case.needs))
     elif perhaps and has < max(perhaps):
-        why = f"{perhaps[max(perhaps)]}; {_PERHAPS_RUN}"
+        why = f"{perhaps[max(perhaps)]}; {PERHAPS_RUN}"
         yield _old(case, max(perhaps), why, _is_certain(case.needs) or Severity.UNKNOWN)
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from portkit.compat import lacks, programs
+from portkit.compat import lacks, processor, programs
 from portkit.compat.rule import IMAGE, Case, Rule, Scope
 from portkit.model import Severity
 
@@ -114,7 +114,7 @@ PROGRAMS: tuple[Rule[Case], ...] = (
         "cpu-level",
         Severity.ERROR,
         Scope.HOST,
-        programs.cpu_level,
+        processor.level,
         source="pulp-oci-images#772 (x86-64-v2); kuvasz#346 (x86-64-v3); psABI for x86-64, levels; "
         "glibc, sysdeps/x86/dl-isa-level.c; QEMU, changelog of 7.2 (AVX2 of TCG)",
     ),
@@ -122,10 +122,10 @@ PROGRAMS: tuple[Rule[Case], ...] = (
         "cpu-features",
         Severity.ERROR,
         Scope.HOST,
-        programs.cpu_features,
+        processor.features,
         remedy="Use a host or a processor model that has them, or build the program without them.",
-        source="Intel SDM, volume 2 (AESENC, PCLMULQDQ, SHA256RNDS2); QEMU, target/i386/cpu.c and "
-        "changelog of 8.2 (SHA of TCG)",
+        source="Intel SDM, volume 2; AMD APM, volumes 4 and 6 (XOP, FMA4); QEMU, "
+        "target/i386/cpu.c and changelog of 8.2 (SHA of TCG)",
     ),
     Rule(
         "kernel-old",

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from xml.etree import ElementTree as etree
 
 from portkit.architecture import TABLE
+from portkit.engines import cpu_models
 from portkit.engines.bounded_xml import tree_of
 from portkit.errors import EngineError
 from portkit.model import Guests
@@ -18,28 +19,6 @@ from portkit.text import printable
 _LIMIT = 4 << 20  # characters; libvirt's own for a text (remote_protocol.x)
 _MAX_ELEMENTS = 200_000  # a recorded one has 12,000
 _WORD = 200  # characters of a name
-_VERSION = re.compile(r"-v\d+$")
-
-# The features that each x86-64 level asks for beyond the one below, as libvirt names them (System V
-# ABI for x86-64, 1.0, table 3.1). OSXSAVE is left out: the kernel of the guest sets it.
-_LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"cx16", "lahf_lm", "popcnt", "pni", "sse4.1", "sse4.2", "ssse3"}),
-    frozenset({"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}),
-    frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
-)
-# The level of each model of QEMU, of whatever version (QEMU's docs/system/cpu-models-x86-abi.csv;
-# models that came later by what their own documentation lists). 0: below the baseline.
-_MODELS = {
-    0: "486 athlon coreduo kvm32 n270 pentium pentium2 pentium3 qemu32",
-    1: "Conroe Opteron_G1 Opteron_G2 Opteron_G3 Penryn core2duo kvm64 phenom qemu64",
-    2: "Denverton IvyBridge Nehalem Opteron_G4 Opteron_G5 SandyBridge Snowridge Westmere",
-    3: "Broadwell Dhyana EPYC EPYC-Milan EPYC-Rome Haswell KnightsMill SierraForest Skylake-Client",
-    4: "Cascadelake-Server Cooperlake EPYC-Genoa EPYC-Turin GraniteRapids Icelake-Server "
-    "SapphireRapids Skylake-Server",
-}
-_LEVEL_OF = {name: level for level, names in _MODELS.items() for name in names.split()}
-# Variants that libvirt names by what they lack or were patched for.
-_VARIANT = re.compile(r"(-noTSX)?(-IBRS|-IBPB|-MPK)?$")
 
 
 def guests(capabilities: str, domain: str, *, machine: str) -> Guests:
@@ -91,14 +70,13 @@ def _usable(cpu: etree.Element) -> Iterable[tuple[str, int]]:
     """The models that work on the host, with their levels; versions of one model are left out."""
     for row in cpu.findall("mode[@name='custom']/model"):
         name = _word(row.text)
-        if row.get("usable") == "yes" and not _VERSION.search(name):
+        if row.get("usable") == "yes" and cpu_models.without_version(name):
             yield name, model_level(name)
 
 
 def model_level(name: str) -> int:
     """The x86-64 level of a CPU model; 0 where it has none or is not known."""
-    plain = _VERSION.sub("", name)
-    return _LEVEL_OF.get(plain) or _LEVEL_OF.get(_VARIANT.sub("", plain), 0)
+    return cpu_models.level(cpu_models.of_model(name) or frozenset())
 
 
 def _host_model(cpu: etree.Element) -> tuple[str, int]:
@@ -108,19 +86,13 @@ def _host_model(cpu: etree.Element) -> tuple[str, int]:
     if mode is None or mode.get("supported") != "yes":
         return "", 0
     name = _word(mode.findtext("model"))
-    level = model_level(name)
-    has = {each for wanted in _LEVELS[: max(level - 1, 0)] for each in wanted}
-    for row in mode.findall("feature"):
-        feature = row.get("name", "")
-        has = has - {feature} if row.get("policy") == "disable" else has | {feature}
-    if level == 0:  # a model that is not known may lack anything
+    has = cpu_models.of_model(name)
+    if has is None:  # it may lack anything
         return name, 0
-    reached = 1
-    for wanted in _LEVELS:
-        if not wanted <= has:
-            break
-        reached += 1
-    return name, reached
+    for row in mode.findall("feature"):
+        feature = cpu_models.flag(row.get("name", ""))
+        has = has - {feature} if row.get("policy") == "disable" else has | {feature}
+    return name, cpu_models.level(has)
 
 
 def _word(text: str | None) -> str:

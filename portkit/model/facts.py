@@ -29,8 +29,8 @@ class Binfmt:
 class Linux:
     """What the kernel and the processor of a host give. 0, "", {} and None are unknown.
 
-    cpu_level: of x86-64, 1 is the baseline. cpu_features: instructions beside the levels that every
-    processor has, as /proc/cpuinfo calls them, of those that are looked for. net_sysctls: the
+    cpu_level: of x86-64, 1 is the baseline. cpu_features: flags in /proc/cpuinfo that every
+    processor has, of those that are looked for (portkit.remote.linux, FEATURES). net_sysctls: the
     network settings that a container can have of its own, with `*` for an interface. cgroup: the
     version. cap_bounding: the capabilities that its processes can have, a mask in hex. vsyscall:
     whether the old page of system calls is mapped. config: y, m or n of options of the kernel.

@@ -39,13 +39,12 @@ class Binary:
     """One ELF file that the start of an image reaches.
 
     path: in the image, symlinks followed. machine: in Go's words, as an image's architecture;
-    "elf-N" for a number that has none. level: of x86-64 that its own note asks for; 0 where no note
-    says more than the baseline, which proves nothing. kernel: the oldest Linux that its note
-    allows. align: the largest page of memory with which it can be mapped; 0 is any. code_level: of
-    x86-64 that the code of a program shows; 0 is not known. code_sure: it does not choose between
-    that code and other code, as a library may tell it to. features: instructions that no level
-    includes, as /proc/cpuinfo calls them, which its code has; features_sure: as code_sure. sure:
-    the start runs it for certain; else it is named where a script or a wrapper may run it.
+    "elf-N" for a number that has none. level: of x86-64 that it states to ask for; 0 where it does
+    not state more than the baseline, which proves nothing. kernel: the oldest Linux that its note
+    allows. align: the largest page of memory with which it can be mapped; 0 is any. features: what
+    its code needs of the processor beyond the baseline of x86-64, as flags in /proc/cpuinfo.
+    perhaps_features: what it may choose other code for, as a library may tell it to. sure: the
+    start runs it for certain; else it is named where a script or a wrapper may run it.
     """
 
     path: str
@@ -55,10 +54,8 @@ class Binary:
     level: int = 0
     kernel: Release | None = None
     align: int = 0
-    code_level: int = 0
-    code_sure: bool = False
     features: tuple[str, ...] = ()
-    features_sure: bool = False
+    perhaps_features: tuple[str, ...] = ()
     sure: bool = True
 
 

@@ -7,11 +7,18 @@ from collections.abc import Mapping
 from portkit.needs.linked import numbers
 
 # The x86-64 level that a distribution is compiled for, by the major version of its release. Red
-# Hat's release notes of 9 ("x86-64-v2") and 10 ("x86-64-v3"); AlmaLinux 10 is there for v2 as well.
+# Hat's release notes of 9 ("x86-64-v2") and 10 ("x86-64-v3"), which those that are built of its
+# sources follow; Amazon Linux 2023, "System requirements"; openSUSE Leap 16.0 and SLES 16.0,
+# release notes ("x86-64-v2"). AlmaLinux 10 is there for both levels: its loader tells which.
+_OF_RED_HAT = ("rhel", "centos", "rocky", "ol", "cloudlinux", "eurolinux")
 _BUILT_FOR = {
-    **{(name, 9): 2 for name in ("rhel", "centos", "rocky", "ol", "almalinux")},
-    **{(name, 10): 3 for name in ("rhel", "centos", "rocky", "ol")},
+    **{(name, 9): 2 for name in (*_OF_RED_HAT, "almalinux")},
+    **{(name, 10): 3 for name in _OF_RED_HAT},
     ("almalinux", 10): 2,
+    ("amzn", 2023): 2,
+    ("opensuse-leap", 16): 2,
+    ("sles", 16): 2,
+    ("sles_sap", 16): 2,
 }
 
 

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 
 from portkit.model import RunSpec
 from portkit.model.needs import Binary, Lack, Missing, Role
 from portkit.needs import code, elf, elf_header, loader
 from portkit.needs.elf import Elf, ElfError
+from portkit.needs.instructions import Instructions
 from portkit.needs.loader import Object, Search
 from portkit.needs.rights import READ, RUN, Rights
 from portkit.needs.root import Entry, Root, joined
 
 _FILES = 1000  # ELF files of one service
 _READS = 500_000  # of all ELF files; a desktop program with 300 libraries takes a fifth of it
+_CODE_BYTES = 256 << 20  # of all ELF files whose instructions are looked at
 _TRIES = 200_000  # of paths for libraries
 # Libraries of compilers and C libraries: none tells a program what the processor can, but by
 # a function whose name says so.
@@ -56,6 +57,9 @@ class Linked:
         self.loaders: dict[str, str] = {}  # path, and whose it is
         self.files: dict[str, Elf] = {}
         self.io_uring: list[str] = []  # programs whose code calls it
+        self._called: set[str] = set()
+        self._scans: dict[str, code.Scan] = {}
+        self._code_left = _CODE_BYTES
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -112,9 +116,9 @@ class Linked:
         if read is None:
             return
         self._keep(entry, Role.PROGRAM, read, sure=sure)
-        if read.machine == "amd64":
-            self._look_at_code(entry, read)
+        self._look_at_calls(entry, read)
         if not read.interpreter:
+            self._look_at_code([Object(entry.path, read)], whole=True)
             self._without_loader(entry, read, sure=sure)
             return
         found = self._root.file(self.beside(read.interpreter))
@@ -146,8 +150,10 @@ class Linked:
         self.loaders[found.path] = loader.kind_of(found.path, load)
         if self.loaders[found.path]:
             gains = self.rights.gains(entry)
-            self._libraries(Object(entry.path, read), found, sure=sure, gains=gains)
+            files, whole = self._libraries(Object(entry.path, read), found, sure=sure, gains=gains)
+            self._look_at_code(files, whole=whole)
         else:
+            self._look_at_code([Object(entry.path, read)], whole=False)
             self.unread[f"{found.path} is a loader whose rules are not known"] = None
 
     def _without_loader(self, entry: Entry, read: Elf, *, sure: bool) -> None:
@@ -167,28 +173,52 @@ class Linked:
             lack = Lack.ACCESS_BY_RIGHTS if with_rights else Lack.ACCESS
             self.lack(Missing(lack, denied.what, by, denied.place))
 
-    def _look_at_code(self, entry: Entry, read: Elf) -> None:
-        parts = list(self._parts(entry, read.code))
-        alone, level = not any(map(_is_others, read.needed)) and "dlopen" not in read.names, 0
-        for part in chain(self._parts(entry, read.data), parts):
-            level = level or code.go_level(part)
-            alone = alone and not code.reads_cpuinfo(part)
-        shown = (level, level > 0)
-        features: tuple[str, ...] = ()
-        whole = sum(map(len, parts)) == sum(size for _, size in read.code)
-        if whole and not read.asks_processor:  # of a part nothing is said: the rest may ask
-            shown = max(shown, code.level(*parts, alone=alone))
-            features = code.features(*parts)
-        self.binaries[entry.path] = replace(
-            self.binaries[entry.path],
-            code_level=shown[0],
-            code_sure=shown[1],
-            features=features,
-            features_sure=alone and bool(features),
-        )
-        for part in parts:
+    def _look_at_calls(self, entry: Entry, read: Elf) -> None:
+        if read.machine != "amd64" or entry.path in self._called:
+            return
+        self._called.add(entry.path)
+        for part in self._parts(entry, read.code):
             if code.calls(part, code.IO_URING_SETUP, imports_syscall=read.imports_syscall):
                 self.io_uring.append(entry.path)
+
+    def _look_at_code(self, files: Sequence[Object], *, whole: bool) -> None:
+        """Which instructions a program, the first of the files, and its libraries run. whole: none
+        of its libraries is missing."""
+        scans = {
+            each.path: scan
+            for number, each in enumerate(files)
+            if each.elf.machine == "amd64" and (number == 0 or _is_others(each.path))
+            for scan in [self._scan(each)]
+        }
+        alone = whole and not any(each.tells for each in scans.values())
+        for number, (path, scan) in enumerate(scans.items()):
+            sure, perhaps = code.runs(scan, alone=alone, library=number > 0)
+            entry = self._root.file(path)
+            if entry is None:
+                continue
+            before = self.binaries[entry.path]
+            sure |= set(before.features)
+            perhaps = (perhaps | set(before.perhaps_features)) - sure
+            self.binaries[entry.path] = replace(
+                before,
+                level=max(before.level, scan.go_level),
+                features=tuple(sorted(sure)),
+                perhaps_features=tuple(sorted(perhaps)),
+            )
+
+    def _scan(self, file: Object) -> code.Scan:
+        if file.path not in self._scans:
+            entry = self._root.file(file.path)
+            assert entry is not None, "it was found there"
+            size = sum(size for _, size in file.elf.code)
+            self._code_left -= size
+            if self._code_left < 0:
+                scan = code.Scan(Instructions(), asks=True, tells=True, go_level=0)
+            else:
+                parts = list(self._parts(entry, file.elf.code))
+                scan = code.scan(parts, self._parts(entry, file.elf.data), file.elf)
+            self._scans[file.path] = scan
+        return self._scans[file.path]
 
     def _parts(self, entry: Entry, places: Iterable[tuple[int, int]]) -> Iterator[bytes]:
         budget = code.CODE_BYTES  # segments of a file that is meant to harm may be one another's
@@ -197,14 +227,17 @@ class Linked:
             budget -= len(data)
             yield data
 
-    def _libraries(self, program: Object, load: Entry, *, sure: bool, gains: bool) -> None:
-        """Breadth first, as loaders do: a library that is loaded under a name is not looked for
-        again. gains: see `Rights.gains`."""
+    def _libraries(
+        self, program: Object, load: Entry, *, sure: bool, gains: bool
+    ) -> tuple[list[Object], bool]:
+        """The program and what is loaded with it, and whether that is all. Breadth first, as
+        loaders do: a library that is loaded under a name is not looked for again. gains: see
+        `Rights.gains`."""
         kind = self.loaders[load.path]
         search = self._search(kind, program.elf.machine, load.path, gains)
         known = {load.path.rpartition("/")[2]: self._elf(load)}
         known[program.elf.interpreter.rpartition("/")[2]] = self._elf(load)
-        pending = deque([program])
+        pending, files, whole = deque([program]), [program], True
         while pending:
             each = pending.popleft()
             for name in each.elf.needed:
@@ -212,14 +245,16 @@ class Linked:
                     continue
                 if len(self.binaries) >= _FILES:
                     self.unread[f"more than {_FILES} files"] = None
-                    return
+                    return files, False
                 found = self._library(name, each, search, sure=sure)
-                known[name] = found.elf if found else None
+                known[name], whole = found.elf if found else None, whole and found is not None
                 if found:
                     known.setdefault(found.elf.soname, found.elf)
                     pending.append(found)
+                    files.append(found)
             if kind == loader.GLIBC:
                 self._versions(each, known, sure=sure and search.sure)
+        return files, whole
 
     def _search(self, kind: str, machine: str, load: str, gains: bool) -> Search:
         key = (machine, load, gains)
@@ -308,8 +343,8 @@ def _cut(has: int, end: int) -> str:
     return f"it is cut off: it has {has} bytes, and its segments end at {end}"
 
 
-def _is_others(library: str) -> bool:
-    return _RUNTIME.fullmatch(library) is None
+def _is_others(path: str) -> bool:
+    return _RUNTIME.fullmatch(path.rpartition("/")[2]) is None
 
 
 def _newest(defined: frozenset[str], like: str) -> str:

@@ -28,8 +28,9 @@ _LEVELS = (
     ("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"),
     ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
 )
-# What processors have beside the levels and programs use, in the words of /proc/cpuinfo.
-FEATURES = frozenset(("aes", "pclmulqdq", "sha_ni"))
+# Beyond the levels, and two flags of the baseline: who has these has looked for all.
+_BESIDE = "adx aes avx512_vnni avx_vnni fma4 fsgsbase gfni lm pclmulqdq rdrand rdseed sha_ni"
+FEATURES = frozenset((_BESIDE + " sse2 sse4a vaes vpclmulqdq xop").split()).union(*_LEVELS)
 SYSCTLS = (
     "vm.max_map_count",
     "vm.nr_hugepages",

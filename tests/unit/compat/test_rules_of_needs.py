@@ -224,22 +224,71 @@ def test_levels_of_the_processor(level: int) -> None:
     assert found.evidence[0] == "/etc/os-release: rhel 9"
 
 
+NEHALEM = ("lm", "sse2", "pni", "ssse3", "sse4_1", "sse4_2", "popcnt", "cx16", "lahf_lm")
+
+
+def with_code(*flags: str, perhaps: tuple[str, ...] = (), sure: bool = True) -> Needs:
+    one = replace(PROGRAM, features=flags, perhaps_features=perhaps, sure=sure)
+    return replace(NEEDS, binaries=(PROGRAM, replace(one, path="/lib/libx.so")))
+
+
 def test_code_that_a_program_may_choose() -> None:
-    for sure, wanted in ((True, "error:cpu-level"), (False, "unknown:cpu-level")):
-        behind = replace(PROGRAM, code_level=2, code_sure=sure, sure=False)
-        needs = replace(NEEDS, binaries=(PROGRAM, behind))
-        assert rules(host(cpu_level=1), needs=needs) == {"unknown:cpu-level"}
-        assert rules(host(cpu_level=2), needs=needs) == set()
-        needs = replace(NEEDS, binaries=(replace(PROGRAM, code_level=2, code_sure=sure),))
-        assert rules(host(cpu_level=1), needs=needs) == {wanted}
-        assert rules(host(cpu_level=2), needs=needs) == set()
-    noted = replace(PROGRAM, level=2, code_level=3, code_sure=False)
+    has, lacks = host(cpu_features=(*NEHALEM, "avx")), host(cpu_features=NEHALEM)
+    for needs, wanted in (
+        (with_code("avx"), "error:cpu-level"),
+        (with_code(perhaps=("avx",)), "unknown:cpu-level"),
+        (with_code("avx", sure=False), "unknown:cpu-level"),
+    ):
+        assert rules(lacks, needs=needs) == {wanted}
+        assert rules(has, needs=needs) == set(), "an instruction counts, and not its level"
+    (found,) = judged(lacks, needs=with_code("avx", "fma"))
+    assert "/lib/libx.so has instructions (AVX, FMA)" in found.message
+    noted = replace(PROGRAM, level=2, perhaps_features=("avx2",))
     needs = replace(NEEDS, binaries=(noted,))
-    assert [rules(host(cpu_level=has), needs=needs) for has in (1, 2, 3)] == [
-        {"error:cpu-level"},
-        {"unknown:cpu-level"},
-        set(),
-    ]
+    full = (*NEHALEM, "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe")
+    assert [
+        rules(host(cpu_level=level, cpu_features=flags), needs=needs)
+        for level, flags in ((1, ("lm", "sse2")), (2, NEHALEM), (3, full))
+    ] == [{"error:cpu-level"}, {"unknown:cpu-level"}, set()]
+
+
+def test_what_is_known_of_a_processor() -> None:
+    """Facts of an older portkit have few flags, and documents at most the level."""
+    assert rules(host(cpu_level=1), needs=with_code("avx")) == {"unknown:cpu-level"}
+    assert rules(host(cpu_level=3), needs=with_code("avx")) == set()
+    assert rules(host(cpu_level=2), needs=with_code(perhaps=("avx",))) == set()
+    assert rules(host(cpu_features=()), needs=with_code("adx")) == {"unknown:cpu-features"}
+    assert rules(host(cpu_features=("lm",)), needs=with_code("adx")) == {"error:cpu-features"}
+
+
+@pytest.mark.parametrize(
+    ("model", "flag", "rule"),
+    [
+        ("Conroe", "ssse3", ""),
+        ("Conroe", "sse4_1", "error:cpu-level"),
+        ("SandyBridge", "avx", ""),
+        ("IvyBridge", "avx", ""),
+        ("IvyBridge", "f16c", ""),
+        ("SandyBridge", "avx2", "error:cpu-level"),
+        ("Haswell", "adx", "error:cpu-features"),
+        ("Haswell", "movbe", ""),
+        ("Opteron_G4", "xop", "error:cpu-features"),  # the host has none
+        ("qemu64", "rdrand", "error:cpu-features"),
+        ("qemu64", "popcnt", ""),
+        ("qemu32", "", "error:cpu-level"),
+        ("pentium3", "", "error:cpu-level"),
+        ("486", "", "error:cpu-level"),
+        ("", "xop", "error:cpu-features"),
+        ("", "adx", ""),
+        ("Other-Model", "avx", "unknown:cpu-level"),
+    ],
+)
+def test_instructions_of_a_processor_model(model: str, flag: str, rule: str) -> None:
+    facts = replace(host(), accelerator="tcg", qemu_version="10.0.2")
+    facts = replace(facts, guests=Guests(cpu_models={model: 1}))
+    needs = with_code(flag) if flag else NEEDS
+    found = rules(facts, Form.DISK, needs=needs, machine=Machine(cpu_model=model))
+    assert found == ({rule} if rule else set())
 
 
 def test_the_processor_of_a_vm_without_kvm() -> None:
@@ -678,8 +727,7 @@ def test_what_keeps_a_file_from_being_started() -> None:
 
 
 def test_instructions_beside_the_levels() -> None:
-    needs = replace(NEEDS, binaries=(replace(PROGRAM, features=("aes",), features_sure=True),))
-    perhaps = replace(NEEDS, binaries=(replace(PROGRAM, features=("aes",)),))
+    needs, perhaps = with_code("aes"), with_code(perhaps=("aes",))
     has, lacks = host(cpu_features=("aes",)), host(cpu_features=())
     assert rules(has, needs=needs) == rules(has, needs=perhaps) == set()
     assert rules(lacks, needs=needs) == {"error:cpu-features"}
@@ -693,7 +741,7 @@ def test_instructions_beside_the_levels() -> None:
     model = {"machine": Machine(cpu_model="qemu64")}
     assert rules(emulated, Form.DISK, needs=needs) == set()
     assert rules(emulated, Form.DISK, needs=needs, **model) == {"error:cpu-features"}
-    sha = replace(NEEDS, binaries=(replace(PROGRAM, features=("sha_ni",), features_sure=True),))
+    sha = with_code("sha_ni")
     assert rules(emulated, Form.DISK, needs=sha) == {"error:cpu-features"}
     later = replace(emulated, qemu_version="10.0.13")
     assert rules(later, Form.DISK, needs=sha) == set()

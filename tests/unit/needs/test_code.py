@@ -1,15 +1,18 @@
-"""What machine code shows: a level that no note tells, and a system call."""
+"""What machine code shows: instructions that no note tells, and a system call."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from portkit import process
-from portkit.needs import code, read
+from portkit.engines.cpu_models import LEVELS
+from portkit.model import Binary
+from portkit.needs import code, instructions, read
 from portkit.needs.elf import ElfError, parse
-from tests.elves import elf, layer
+from tests.elves import LOADER, elf, glibc, layer
 from tests.factories import IMAGE, spec
 
 # vmovups (%rax),%ymm0; vfmadd213ps; shlx; vzeroupper
@@ -29,43 +32,75 @@ CPUID = bytes.fromhex("31c0 0fa2")
 PLAIN = bytes.fromhex("554889e5 f30f10450c f30f58c1 5d c3") * 50
 
 
-def level(*parts: bytes, alone: bool = True) -> int:
-    """What is certain."""
-    found, sure = code.level(*parts, alone=alone)
-    return found if sure else 0
+SSSE3 = bytes.fromhex("660f3800c1")  # pshufb
+_FILE = elf()
+ELF = parse(lambda at, size: _FILE[at : at + size])
 
 
-def level_of(path: Path) -> int:
-    """Of a whole program, as a service's needs show it."""
-    made = layer(path.with_name("layer"), {"/app": path.read_bytes()})
-    (found,) = read([made], IMAGE, [spec(argv=("/app",))])
-    (binary,) = (each for each in found.binaries if each.path == "/app")
-    return binary.code_level if binary.code_sure else 0
+def runs(
+    *parts: bytes, alone: bool = True, library: bool = False
+) -> tuple[frozenset[str], frozenset[str]]:
+    """What it certainly runs, and what perhaps."""
+    read_ = replace(ELF, code=tuple((0, len(part)) for part in parts))
+    return code.runs(code.scan(parts, (), read_), alone=alone, library=library)
 
 
-def test_a_level() -> None:
-    assert level(PLAIN) == level(b"") == 0
-    assert level(V3) == 3
-    assert level(V3 + CPUID) == level(V3, CPUID) == 0, "it may take the right one of several"
-    assert level(PUSH, V3[:9], V3[9:]) == 3, "of all parts"
-    assert level(V3[:9]) == 0, "that may be numbers"
-    assert level(PUSH * 8000 + V3) == 0, "few in much code"
-    assert level(PLAIN * 400 + CRC32 * 3) == 2
-    assert level(CRC32 * 3 + V3) == 3
-    assert level(PLAIN + CRC32 * 3 + CPUID) == 0
-    assert level(PLAIN + POPCNT * 3) == 0, "models below v2 have it, too"
-    assert level(V3 + V4) == 4
+def certain(*parts: bytes) -> set[str]:
+    return set(runs(*parts)[0])
+
+
+def binary(path: Path, *libraries: Path, **changes: Any) -> Binary:
+    """A whole program, as a service's needs show it."""
+    files = {"/app": path.read_bytes(), **{f"/lib/{n.name}": n.read_bytes() for n in libraries}}
+    files |= {each: elf(soname=each[5:]) for each in ("/lib/libc.so.6", "/lib/libm.so.6")}
+    files[LOADER] = elf(soname="ld-linux-x86-64.so.2", defined=("GLIBC_PRIVATE",))
+    made = layer(path.with_name("layer"), files)
+    (found,) = read([made], IMAGE, [spec(argv=("/app",), cwd="/", **changes)])
+    (one,) = (each for each in found.binaries if each.path == "/app")
+    return one
+
+
+def level_of(path: Path, *libraries: Path) -> int:
+    """The level that its instructions are of for certain."""
+    flags = set(binary(path, *libraries).features)
+    return max((at for at, names in enumerate(LEVELS, 2) if names & flags), default=0)
+
+
+def test_instructions_of_all_code() -> None:
+    v3 = {"avx", "fma", "bmi2"}
+    assert certain(PLAIN) == certain(b"") == set()
+    assert certain(V3 * 3) == v3
+    assert certain(V3 * 3 + CPUID) == certain(V3 * 3, CPUID) == set(), "it may take the right one"
+    assert certain(PUSH, V3 * 2, V3) == v3, "of all parts"
+    assert certain(V3[:9]) == set(), "that may be numbers"
+    assert certain(PUSH * 8000 + V3) == set(), "few in much code"
+    assert certain(PLAIN * 400 + CRC32 * 3) == {"sse4_2"}
+    assert certain(CRC32 * 3 + V3 * 3) == {*v3, "sse4_2"}
+    assert certain(PLAIN + CRC32 * 3 + CPUID) == set()
+    assert certain(PLAIN + POPCNT * 3) == {"popcnt"}
+    assert certain(V3 * 3 + V4) == {*v3, "avx512f"}
     for text in BAD:
-        assert code.level(PLAIN + text * 3, alone=True) == (0, False), "text of a disassembler"
+        assert runs(PLAIN + text * 3) == (set(), set()), "text of a disassembler"
 
 
 def test_what_others_may_choose() -> None:
     """A library may have told the program what the processor can."""
-    assert code.level(PLAIN + V3, alone=False) == (0, False), "most of it is for the baseline"
-    assert code.level(PLAIN + V3, alone=True) == (3, False)
-    assert code.level(PUSH + V3, alone=False) == (3, False), "the rest does not show anything"
-    assert code.level(PUSH * 20000 + V3 * 20, alone=False) == (3, True), "the baseline has SSE"
-    assert code.level(PLAIN + CRC32 * 3, alone=False) == (2, False), "SSE4.2 beside SSE is usual"
+    avx, three = {"avx"}, V3[:4] * 3
+    assert runs(PLAIN + three, alone=False) == (set(), set()), "most of it is for the baseline"
+    assert runs(PLAIN + three, alone=True) == (set(), avx)
+    assert runs(PUSH + three, alone=False) == (set(), avx), "the rest does not show anything"
+    assert runs(PUSH * 20000 + three * 20, alone=False) == (avx, set()), "the baseline has SSE"
+    assert runs(PLAIN + CRC32 * 3, alone=False) == (set(), {"sse4_2"}), "beside SSE that is usual"
+    large = PUSH * 50000 + three * 20
+    assert runs(large + CPUID) == (set(), avx), "bytes that look like cpuid are in much code"
+    assert runs(large + PLAIN * 50 + CPUID) == (set(), set())
+
+
+def test_what_is_called_of_a_library_is_not_known() -> None:
+    assert runs(PLAIN + CRC32 * 3, library=True) == (set(), {"sse4_2"})
+    assert runs(PLAIN + CRC32 * 3, library=True, alone=False) == (set(), set())
+    assert "avx" in runs(V3 * 9, library=True)[0], "nothing chooses"
+    assert "avx" in runs(V3 * 9, library=True, alone=False)[1]
 
 
 @pytest.mark.parametrize(
@@ -81,10 +116,34 @@ def test_what_others_may_choose() -> None:
 def test_who_may_tell_a_program_what_the_processor_can(
     tmp_path: Path, more: dict[str, Any]
 ) -> None:
+    made = {"interpreter": LOADER, "code": V3 * 9}
     alone, told = tmp_path / "alone", tmp_path / "told"
-    alone.write_bytes(elf(code=V3 * 9, needed=("libc.so.6", "libm.so.6"), names=("printf",)))
-    told.write_bytes(elf(code=V3 * 9, **more))
-    assert (level_of(alone), level_of(told)) == (3, 0)
+    alone.write_bytes(elf(needed=("libc.so.6", "libm.so.6"), names=("printf",), **made))
+    told.write_bytes(elf(**made, **more))
+    own = tmp_path / "libown.so"
+    own.write_bytes(elf(code=CPUID))
+    assert (level_of(alone), level_of(told, own)) == (3, 0)
+    own.write_bytes(elf(code=PLAIN))
+    found = level_of(told, own)
+    assert found == (3 if "libown.so" in more.get("needed", ()) else 0), "it cannot know it"
+
+
+def test_instructions_of_a_library(tmp_path: Path) -> None:
+    """The program is for the baseline, and nothing in the process asks the processor."""
+    files = {**glibc(), "/app": elf(interpreter=LOADER, needed=("libx.so",), code=PLAIN)}
+    asks = {**files, "/app": elf(interpreter=LOADER, needed=("libx.so",), code=PLAIN + CPUID)}
+
+    def of(files: dict[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        path = layer(tmp_path / "layer", files)
+        (found,) = read([path], IMAGE, [spec(argv=("/app",), cwd="/")])
+        one = next(each for each in found.binaries if each.path == "/lib/libx.so")
+        return one.features, one.perhaps_features
+
+    v3 = {"/lib/libx.so": elf(code=V3 * 9)}
+    assert of({**files, **v3}) == (("avx", "bmi2", "fma"), ())
+    assert of({**asks, **v3}) == ((), ("avx", "bmi2", "fma"))
+    assert of({**files, "/lib/libx.so": elf(code=V3 * 9 + CPUID)}) == ((), ())
+    assert of({**files, "/lib/libx.so": elf(code=PLAIN + CRC32 * 3)}) == ((), ("sse4_2",))
 
 
 def test_what_go_was_told(tmp_path: Path) -> None:
@@ -94,7 +153,7 @@ def test_what_go_was_told(tmp_path: Path) -> None:
     files = {"/app": elf(code=CPUID + stated), "/lower": elf(code=V3 * 9 + b"build\tGOAMD64=v2\n")}
     path = layer(tmp_path / "layer", files)
     app, lower = read([path], IMAGE, [spec(argv=("/app",)), spec(argv=("/lower",))])
-    assert [each.code_level for each in (*app.binaries, *lower.binaries)] == [3, 3]
+    assert [each.level for each in (*app.binaries, *lower.binaries)] == [3, 2]
 
 
 def test_code_in_several_segments(tmp_path: Path) -> None:
@@ -108,8 +167,8 @@ def test_code_in_several_segments(tmp_path: Path) -> None:
     }
     path = layer(tmp_path / "layer", files)
     found = read([path], IMAGE, [spec(argv=(name,)) for name in files])
-    levels = {each.command: each.binaries[0].code_level for each in found}
-    assert levels == {"/both": 0, "/apart": 0, "/neither": 3, "/large": 0}
+    has = {each.command: "avx" in each.binaries[0].features for each in found}
+    assert has == {"/both": False, "/apart": False, "/neither": True, "/large": False}
 
 
 def test_a_system_call() -> None:
@@ -140,9 +199,11 @@ def test_a_system_call_through_musl() -> None:
 
 def test_programs_in_an_image(tmp_path: Path) -> None:
     raw = bytes.fromhex("b8a9010000 0f05")
-    path = layer(tmp_path / "layer", {"/app": elf(code=V3 + raw), "/arm": elf(183, code=V3 + raw)})
+    path = layer(
+        tmp_path / "layer", {"/app": elf(code=V3 * 3 + raw), "/arm": elf(183, code=V3 * 3 + raw)}
+    )
     app, arm = read([path], IMAGE, [spec(argv=("/app",)), spec(argv=("/arm",))])
-    assert [each.code_level for each in (*app.binaries, *arm.binaries)] == [3, 0]
+    assert [bool(each.features) for each in (*app.binaries, *arm.binaries)] == [True, False]
     assert [row.name for row in app.software] == ["io_uring"]
     assert arm.software == ()
 
@@ -222,7 +283,8 @@ def test_programs_that_ask_a_library(tmp_path: Path, kind: str) -> None:
         more = ["./libown.so"] if name == "own" else []
         argv = ["gcc", "-O3", f"-march={march}", "-o", name, "a.c", *more]
         process.run(argv, cwd=tmp_path)
-        found[name] = level_of(tmp_path / name)
+        libraries = [tmp_path / "libown.so"] if name == "own" else []
+        found[name] = level_of(tmp_path / name, *libraries)
     assert found == {"own": 0, "glibc": 0, "nothing": 3}
 
 
@@ -253,21 +315,63 @@ def test_programs_of_this_machine_are_for_the_baseline() -> None:
         except ElfError:
             continue
         parts = [data[at : at + size] for at, size in read_.code]
-        found[path.name], _ = code.level(*parts, alone=True)
-    assert {name for name, level in found.items() if level} == set()
+        found[path.name] = code.runs(code.scan(parts, (), read_), alone=True, library=False)
+    assert {name: flags for name, flags in found.items() if any(flags)} == {}
 
 
-def test_instructions_that_no_level_includes() -> None:
-    for name, text in (
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
         ("aes", "660f38dcc1"),  # aesenc %xmm1,%xmm0
         ("aes", "66440f3adfc101"),  # aeskeygenassist
         ("aes", "c4e279dcc1"),  # vaesenc
+        ("vaes", "c4e27ddcc1"),  # of 256 bits
         ("pclmulqdq", "660f3a44c100"),
+        ("vpclmulqdq", "c4e37d44c100"),
         ("sha_ni", "0f38cbc1"),  # sha256rnds2
         ("sha_ni", "0f3accc101"),  # sha1rnds4
-    ):
-        one = bytes.fromhex(text)
-        assert code.features(PLAIN + one * 3) == (name,), text
-        assert code.features(PLAIN + one * 2) == (), "that may be numbers"
-        assert code.features(PLAIN + one * 3, CPUID) == (), "it asks the processor"
-    assert code.features(V3 * 9, V4 * 9, CRC32 * 9) == ()
+        ("gfni", "660f38cfc1"),
+        ("pni", "f20f7cc1"),  # haddps
+        ("pni", "f20f12c1"),  # movddup
+        ("ssse3", "660f3800c1"),
+        ("sse4_1", "660f3840c1"),
+        ("sse4_2", "f2480f38f1c1"),
+        ("sse4a", "f20f2b07"),  # movntsd
+        ("popcnt", "f3480fb8c0"),
+        ("abm", "f3480fbdc0"),  # lzcnt
+        ("movbe", "480f38f007"),
+        ("adx", "66480f38f6c1"),
+        ("adx", "f3480f38f6c1"),
+        ("fsgsbase", "f3480faec0"),  # rdfsbase
+        ("xop", "8fe878a2c110"),  # vpcmov
+        ("fma4", "c4e3f969c120"),
+        ("bmi1", "c4e278f2c1"),  # andn
+        ("bmi2", "c4e27bf6c1"),  # mulx
+        ("bmi2", "c4e37bf0c105"),  # rorx
+        ("f16c", "c4e27d13c1"),
+        ("fma", "c4e275a8c2"),
+        ("avx", "c5fc1000"),
+        ("avx2", "c5fdefc0"),
+        ("avx512f", "62f17c481000"),
+        ("avx_vnni", "c4e27d50c1"),
+    ],
+)
+def test_the_flag_of_an_instruction(flag: str, text: str) -> None:
+    one = bytes.fromhex(text) + b"\xc3"
+    found = instructions.of(PUSH * 50 + one * 3)
+    assert {*found.avx, *found.others} - {"avx"} == {flag} - {"avx"}
+    assert flag in {*found.avx, *found.others}
+    if flag != "fsgsbase":
+        few = instructions.of(PUSH * 50 + one * 2)
+        assert (few.avx, few.others) == (set(), set()), "that may be numbers"
+
+
+def test_random_numbers_are_read_in_one_place() -> None:
+    for flag, text in (("rdrand", "0fc7f0 8907 b801000000 0f42c1"), ("rdseed", "480fc7f8 0f92c0")):
+        assert instructions.of(PUSH * 50 + bytes.fromhex(text)).others == {flag}
+    assert instructions.of(PUSH * 50 + bytes.fromhex("f30fc7f8 0f92c0") * 9).others == set(), (
+        "rdpid"
+    )
+    assert instructions.of(PUSH * 50 + bytes.fromhex("0fc7f0 c3")).others == set(), (
+        "it asks no carry"
+    )

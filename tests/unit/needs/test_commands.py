@@ -154,7 +154,7 @@ def test_what_is_behind_a_script(made: Made) -> None:
     (binary,) = (
         each for each in made("/ep.sh", "/srv", script=other).binaries if each.path == "/srv"
     )
-    assert (binary.code_level, binary.code_sure) == (3, True), "its code is read nevertheless"
+    assert "avx" in binary.features, "its code is read nevertheless"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from portkit.model import Mount
 from portkit.model.needs import Binary, Lack, Missing, Needs, Role
-from portkit.needs import loader, read
+from portkit.needs import distribution, loader, read
 from tests.elves import LOADER, elf, glibc, layer
 from tests.factories import IMAGE, spec
 
@@ -320,8 +320,33 @@ def test_levels(needs: Image) -> None:
     assert "/etc/os-release" in found.built_by
     static = needs({"/app": elf(), "/etc/os-release": release})
     assert static.built_level == 0, "it does not use what the distribution compiled"
-    checks = files[LOADER] + b"CPU does not support x86-64-v%d"
-    assert needs({**files, LOADER: checks}).built_level == 2
+    text = b"CPU does not support x86-64-v%d"
+    sse = bytes.fromhex("0f10450c f30f58c1") * 50
+    alma = {"/etc/os-release": b'ID="almalinux"\nVERSION_ID="10.1"\n'}
+    for code, level in ((sse, 2), (bytes.fromhex("c5fc1000 c5f877") * 50, 3)):
+        checks = elf(
+            soname="ld-linux-x86-64.so.2", defined=("GLIBC_PRIVATE",), code=code, more=text
+        )
+        assert needs({**files, LOADER: checks}).built_level == level
+        assert needs({**files, LOADER: checks, **alma}).built_level == level
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "level"),
+    [
+        ("amzn", "2023", 2),
+        ("amzn", "2", 0),
+        ("opensuse-leap", "16.0", 2),
+        ("opensuse-leap", "15.6", 0),
+        ("cloudlinux", "9.4", 2),
+        ("cloudlinux", "10.0", 3),
+        ("rhel", "10.1", 3),
+        ("sles", "16.0", 2),
+        ("debian", "13", 0),
+    ],
+)
+def test_what_distributions_are_built_for(name: str, version: str, level: int) -> None:
+    assert distribution.level_of({"ID": name, "VERSION_ID": version})[0] == level
 
 
 def test_known_software(needs: Image) -> None:
