@@ -16,6 +16,7 @@ from portkit.model.disk import Boot, DiskFile, DiskMachine, EfiLoader
 _DIRTY, _CORRUPT, _KNOWN_BITS = 0, 1, 5
 # The release of QEMU that brought each incompatible feature of qcow2 (its ChangeLog).
 _SINCE = {2: ((4, 0), "its data in another file"), 3: ((5, 1), ""), 4: ((5, 2), "subclusters")}
+_SECTOR_BYTES = 512  # QEMU's, unless it is told otherwise (logical_block_size)
 _COMPRESSIONS = frozenset({"zlib", "zstd"})
 
 
@@ -207,8 +208,18 @@ def memory(case: DiskCase) -> Iterator[Found]:
 
 
 def table(case: DiskCase) -> Iterator[Found]:
-    """A damaged partition table: a UEFI firmware finds no partition, or repairs the table."""
+    """A damaged partition table: a UEFI firmware finds no partition, or repairs the table. One for
+    sectors of another size than the VM's disk has is found by nobody."""
     layout = case.disk.layout
+    if layout is not None and layout.sector_bytes != _SECTOR_BYTES:
+        yield Found(
+            f"the disk's partition table counts sectors of {layout.sector_bytes} bytes, and the "
+            f"disk of a VM has sectors of {_SECTOR_BYTES}",
+            (f"the GPT is at byte {layout.sector_bytes}",),
+            f"Give the disk these in the domain's XML (blockio logical_block_size="
+            f"'{layout.sector_bytes}'), with UEFI: a BIOS starts no such disk.",
+            Severity.ERROR,
+        )
     if layout is None or not layout.faults:
         return
     fatal = layout.damaged and case.uefi

@@ -60,7 +60,7 @@ class Layout:
 
     signature: that sector ends with 55 AA. code: "" for none, "active" for boot code that starts
     the partition marked for it, "grub", or "other". faults: of the table.
-    damaged: neither copy of a GPT is whole.
+    damaged: neither copy of a GPT is whole. sector_bytes: that a GPT counts in.
     """
 
     table: TableKind
@@ -70,6 +70,7 @@ class Layout:
     fat: bool = False  # the whole disk is a FAT file system
     faults: tuple[str, ...] = ()
     damaged: bool = False
+    sector_bytes: int = 512
 
 
 class Bus(StrEnum):

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from portkit.errors import AppError, ConflictError
 from portkit.model.disk import DiskFile, DiskFormat, Inside, Layout, Qcow2
-from portkit.needs import partition_table, qcow2
+from portkit.needs import foreign, partition_table, qcow2
 from portkit.needs.inside import look
 from portkit.text import printable
 
@@ -29,40 +29,6 @@ SUFFIXES = {
 }
 _HEAD_BYTES = 2 << 20  # the largest cluster, in which a header and what it names must be
 _MAX_BYTES = 1 << 53  # 8 PiB, far beyond every file system that holds such files
-# Disks of other programs, by how they begin, or end.
-_FOREIGN = {
-    b"KDMV": "VMDK",
-    b"# Disk DescriptorFile": "VMDK",
-    b"COWD": "VMDK",
-    b"QED\0": "QED",
-    b"vhdxfile": "VHDX",
-    b"conectix": "VHD",
-    b"<<< ": "VDI",
-    b"LUKS\xba\xbe": "LUKS",
-    b"WithoutFreeSpace": "Parallels",
-    b"WithouFreSpacExt": "Parallels",
-}
-# Files in which a disk may be, and how it is taken out.
-_WRAPPED = {
-    b"\x1f\x8b\x08": ("gzip", "gunzip"),
-    b"\xfd7zXZ\0": ("xz", "unxz"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
-    b"BZh": ("bzip2", "bunzip2"),
-    b"PK\3\4": ("zip", "unzip"),
-    b"7z\xbc\xaf\x27\x1c": ("7-Zip", "7z x"),
-}
-_TAR, _TAR_AT = b"ustar", 257
-# Disks of other programs by the names that people give to them, and what qemu-img calls each.
-_CONVERTED = {
-    ".vmdk": "vmdk",
-    ".vhdx": "vhdx",
-    ".vhd": "vpc",
-    ".vdi": "vdi",
-    ".qed": "qed",
-}
-_ARCHIVES = frozenset((".ova",))
-_FOOTER, _FOOTER_BYTES = b"conectix", 512
-_ISO, _ISO_AT = b"CD001", 32769
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux (fcntl(2))
 # QEMU locks the byte 100 + N of a file for each permission N that it has on it: 1 to 3 are to
 # write, to write what is there already, and to resize (block/file-posix.c, block-common.h).
@@ -73,7 +39,7 @@ def is_disk(name: str) -> bool:
     """Whether a name on the command line is that of a disk file: neither a folder, nor an image
     whose tag ends like one."""
     path = Path(name)
-    if path.suffix.lower() not in (*SUFFIXES, *_CONVERTED, *_ARCHIVES) or path.is_dir():
+    if path.suffix.lower() not in (*SUFFIXES, *foreign.SUFFIXES) or path.is_dir():
         return False
     return path.exists() or ":" not in path.name
 
@@ -87,34 +53,10 @@ def read(path: Path, kind: DiskFormat | None = None, *, within: bool = True) -> 
     """
     kind = kind or SUFFIXES.get(path.suffix.lower())
     if kind is None:
-        raise _without_format(path)
+        raise foreign.without_format(path)
     with _opened(path) as file:
         _refuse_in_use(path, file)
         return _read(path, file, kind, within=within)
-
-
-def _without_format(path: Path) -> AppError:
-    """For a disk whose name does not show one of the formats that portkit reads."""
-    suffix = path.suffix.lower()
-    if suffix in _ARCHIVES:
-        return AppError(
-            "this is an archive with a virtual machine, and not a disk",
-            details=str(path),
-            resolution=f"Take its disk out (tar xf {path.name}), convert that (qemu-img convert -f "
-            "vmdk -O qcow2 DISK.vmdk DISK.qcow2), and check the qcow2.",
-        )
-    if known := _CONVERTED.get(suffix):
-        return AppError(
-            f"portkit reads no {suffix.removeprefix('.').upper()} disks",
-            details=str(path),
-            resolution=f"Convert it first: qemu-img convert -f {known} -O qcow2 {path.name} "
-            f"{path.stem}.qcow2",
-        )
-    return AppError(
-        "portkit cannot tell the format of this disk",
-        details=str(path),
-        resolution="Name it with --disk-format qcow2 or --disk-format raw.",
-    )
 
 
 def _read(path: Path, file: BinaryIO, kind: DiskFormat, *, within: bool) -> DiskFile:
@@ -123,7 +65,7 @@ def _read(path: Path, file: BinaryIO, kind: DiskFormat, *, within: bool) -> Disk
     if found.layout is None:
         inside = Inside(unread=("its content is encrypted, stored in another file, or unknown",))
     elif within:
-        inside = look(path, kind)
+        inside = look(path, kind, found.layout.sector_bytes)
     else:
         inside = Inside(unread=("it was not asked for",))
     # libguestfs and its QEMU open the disk by its path, which need not be this file any more.
@@ -168,7 +110,7 @@ def _refuse_in_use(path: Path, file: BinaryIO) -> None:
 def _headers(path: Path, file: BinaryIO, kind: DiskFormat) -> DiskFile:
     size = os.fstat(file.fileno()).st_size
     head = file.read(_HEAD_BYTES)
-    _refuse_foreign(path, kind, file, head, size)
+    foreign.refuse(path, kind, head, _at(file, max(size - foreign.FOOTER_BYTES, 0), 8))
     if kind is DiskFormat.QCOW2:
         return _qcow2(path, file, head, size)
     return DiskFile(
@@ -235,43 +177,6 @@ def _opened(path: Path) -> BinaryIO:
             "into a file.",
         )
     return os.fdopen(descriptor, "rb")
-
-
-def _refuse_foreign(path: Path, kind: DiskFormat, file: BinaryIO, head: bytes, size: int) -> None:
-    """AppError for what is another format than was stated, or two at once: other programs would
-    see another disk in it."""
-    _refuse_wrapped(path, head)
-    found = [name for mark, name in _FOREIGN.items() if head.startswith(mark)]
-    if head.startswith(qcow2.MAGIC) and kind is DiskFormat.RAW:
-        found.append("qcow2")
-    if _at(file, max(size - _FOOTER_BYTES, 0), len(_FOOTER)) == _FOOTER:
-        found.append("VHD")
-    if kind is DiskFormat.QCOW2:
-        table = head[510:512] == b"\x55\xaa"
-        found += ["a partition table"] if table else []
-        found += ["ISO 9660"] if head[_ISO_AT : _ISO_AT + 5] == _ISO and table else []
-    if not found:
-        return
-    raise AppError(
-        f"the file is not, or not only, of the stated format: {kind}",
-        details=f"{path}: it has the signatures of {', '.join(dict.fromkeys(found))}",
-        resolution="Name a qcow2 with --disk-format qcow2. Convert other formats first: "
-        "qemu-img convert -f FORMAT -O qcow2.",
-    )
-
-
-def _refuse_wrapped(path: Path, head: bytes) -> None:
-    """AppError for a file in which a disk may be, and which is none itself."""
-    if head[510:512] == b"\x55\xaa":
-        return  # a boot sector, whatever its code begins with
-    rows = [row for mark, row in _WRAPPED.items() if head.startswith(mark)]
-    rows += [("tar", "tar xf")] if head[_TAR_AT : _TAR_AT + 5] == _TAR else []
-    for name, tool in rows:
-        raise AppError(
-            f"the file is compressed, or an archive ({name}), and not a disk",
-            details=str(path),
-            resolution=f"Take the disk out ({tool}), and check that.",
-        )
 
 
 def _at(file: BinaryIO, offset: int, length: int) -> bytes:

@@ -141,12 +141,12 @@ class _Seen(_Strict):
     unread: _Names
 
 
-def look(disk: Path, kind: DiskFormat) -> Inside:
+def look(disk: Path, kind: DiskFormat, sector_bytes: int = 512) -> Inside:
     """What is inside a disk that stands on no other file."""
     try:
         env = appliance.environment(appliance.kernel(), runtime.subfolder())
         done = process.run(
-            [python(), "-I", _WORKER, disk.resolve(), kind.value],
+            [python(), "-I", _WORKER, disk.resolve(), kind.value, str(sector_bytes)],
             env=env,
             timeout=DEADLINE_S,
             memory_bytes=_MEMORY_BYTES,

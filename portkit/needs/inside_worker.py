@@ -1,7 +1,8 @@
 """Looks into a disk with libguestfs and prints what is there as JSON; a program of its own.
 
 libguestfs may hang, and is there for one Python alone, which need not be portkit's. So this uses
-the standard library, guestfs and portkit.boot_text, and judges nothing. argv: the disk, its format.
+the standard library, guestfs and what of portkit does the same, and judges nothing. argv: the disk,
+its format, the bytes of its sectors.
 """
 
 from __future__ import annotations
@@ -98,13 +99,13 @@ CONFIGS = {
 }
 
 
-def main(path: str, kind: str) -> dict[str, Any]:
+def main(path: str, kind: str, sector_bytes: int) -> dict[str, Any]:
     """What is on the disk: systems, and each file system with what is in it."""
     import guestfs
 
     g = guestfs.GuestFS(python_return_dict=True)
     g.set_memsize(512)
-    g.add_drive_opts(path, format=kind, readonly=True)
+    g.add_drive_opts(path, format=kind, readonly=True, blocksize=sector_bytes)
     g.launch()
     try:
         found: dict[str, Any] = {"systems": [], "places": [], "files": {}, "unread": []}
@@ -360,4 +361,4 @@ def printed(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(printed(main(sys.argv[1], sys.argv[2])))
+    sys.stdout.write(printed(main(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

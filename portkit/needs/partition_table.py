@@ -16,7 +16,7 @@ from portkit.model.disk import Layout, Partition, TableKind
 
 Read = Callable[[int, int], bytes]  # offset, length
 
-SECTOR = 512
+SECTOR, LARGE_SECTOR = 512, 4096
 _SIGNATURE = b"\x55\xaa"
 _CODE_BYTES = 440
 _MBR_ENTRY = struct.Struct("<B3xB3xII")
@@ -113,8 +113,11 @@ class _Table:
 
 
 def _gpt(read: Read, disk_bytes: int, signature: bool, code: str) -> Layout:
-    main = _copy(read, 1)
-    spare = _copy(read, disk_bytes // SECTOR - 1)
+    sector, main, spare = SECTOR, *_copies(read, disk_bytes, SECTOR)
+    if main.parts is spare.parts is None:  # of a disk whose sectors are larger ("4Kn")
+        larger = _copies(read, disk_bytes, LARGE_SECTOR)
+        if any(copy.parts is not None for copy in larger):
+            sector, main, spare = LARGE_SECTOR, *larger
     faults = [
         f"the {name} copy of its GPT: {copy.why}"
         for name, copy in (("first", main), ("second", spare))
@@ -124,11 +127,24 @@ def _gpt(read: Read, disk_bytes: int, signature: bool, code: str) -> Layout:
     parts = main.parts if main.parts is not None else spare.parts
     rows = parts or ()
     faults += _faults(rows, disk_bytes)
-    return Layout(TableKind.GPT, rows, signature, code, False, tuple(faults), parts is None)
+    return Layout(
+        TableKind.GPT,
+        rows,
+        signature,
+        code,
+        faults=tuple(faults),
+        damaged=parts is None,
+        sector_bytes=sector,
+    )
 
 
-def _copy(read: Read, sector: int) -> _Table:
-    head = read(sector * SECTOR, SECTOR) if sector > 0 else b""
+def _copies(read: Read, disk_bytes: int, unit: int) -> tuple[_Table, _Table]:
+    """Both copies of a table for sectors of that size."""
+    return _copy(read, 1, unit), _copy(read, disk_bytes // unit - 1, unit)
+
+
+def _copy(read: Read, sector: int, unit: int) -> _Table:
+    head = read(sector * unit, SECTOR) if sector > 0 else b""
     if len(head) < SECTOR or head[:8] != b"EFI PART":
         return _Table(None, "it is not there")
     fields = _GPT.unpack_from(head)
@@ -140,19 +156,21 @@ def _copy(read: Read, sector: int) -> _Table:
         return _Table(None, "the checksum of its header is wrong")
     if not 0 < count <= _MOST_ENTRIES or width % 128 or not 128 <= width <= _MOST_ENTRY_BYTES:
         return _Table(None, f"{count} entries of {width} bytes")
-    data = read(entries_at * SECTOR, count * width)
+    data = read(entries_at * unit, count * width)
     if len(data) < count * width or zlib.crc32(data) != entries_sum:
         return _Table(None, "the checksum of its entries is wrong")
-    return _Table(tuple(_entries(read, data, width)))
+    return _Table(tuple(_entries(read, data, width, unit)))
 
 
-def _entries(read: Read, data: bytes, width: int) -> Iterator[Partition]:
+def _entries(read: Read, data: bytes, width: int, unit: int) -> Iterator[Partition]:
     for at in range(0, len(data), width):
         kind, _, start, last, attributes = _GPT_ENTRY.unpack_from(data, at)
         if any(kind) and last >= start:
             guid = str(UUID(bytes_le=kind)).upper()
             active = bool(attributes & _LEGACY_BOOTABLE)
-            yield _partition(read, start, last - start + 1, guid, active=active)
+            place, size = start * unit, (last - start + 1) * unit
+            fat = _is_fat(read(place, SECTOR))
+            yield Partition(place, size, guid, active, fat)
 
 
 def _faults(parts: tuple[Partition, ...], disk_bytes: int) -> Iterator[str]:

@@ -39,8 +39,15 @@ def header(head: bytes, file_bytes: int) -> Qcow2:
 
     VerifyError when it is none, or asks for more than QEMU allows.
     """
-    if len(head) < _HEADER.size or head[:4] != MAGIC:
-        raise _malformed("it does not begin as a qcow2")
+    if head[:4] != MAGIC:
+        raise VerifyError(
+            "the file does not begin as a qcow2",
+            details=f"its first bytes are {head[:4]!r}",
+            resolution="Name a raw disk with --disk-format raw. If it should be a qcow2, it is "
+            "damaged: copy it again.",
+        )
+    if len(head) < _HEADER.size:
+        raise _malformed("it ends within its header")
     fields = _HEADER.unpack_from(head)
     version, backing_at, backing_bytes, bits, size, method, l1, l1_at = fields[1:9]
     if version not in (2, 3):

@@ -431,6 +431,13 @@ def test_damaged_tables() -> None:
     assert rules(laid_out(faults=faults, damaged=True), HOST, Boot.UEFI) == {"error:table"}
 
 
+def test_a_table_for_larger_sectors() -> None:
+    for firmware in (Boot.BIOS, Boot.UEFI):
+        row = found(laid_out(sector_bytes=4096), HOST, firmware)["error:table"]
+        assert "sectors of 4096 bytes" in row.message
+        assert "logical_block_size='4096'" in row.remedy
+
+
 def test_by_documentation() -> None:
     disk = qcow2(compression="zstd", incompatible=(3,))
     facts = replace(HOST, qemu_version="4.2.1")

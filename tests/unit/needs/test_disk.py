@@ -156,10 +156,70 @@ def test_a_format_is_stated_and_not_two_at_once(tmp_path: Path) -> None:
     assert disk.read(written(tmp_path, BOOTABLE, "a.disk"), DiskFormat.RAW, within=False).layout
 
 
+def test_a_table_for_larger_sectors() -> None:
+    unit, sectors = 4096, 600
+    small = disks.gpt(sectors, [(disks.ESP, 64, 99, 0), (disks.LINUX, 100, 500, 0)])
+    disk = bytearray(sectors * unit)
+    for number in range(sectors):  # the same sectors, eight times as large
+        disk[number * unit : number * unit + 512] = small[number * 512 : (number + 1) * 512]
+    for at in (2, sectors - 33):
+        disk[at * unit : at * unit + 128 * 128] = small[at * 512 : at * 512 + 128 * 128]
+    disk[64 * unit : 64 * unit + 512] = disks.signed(disks.FAT_SECTOR)
+    found = layout_of(bytes(disk))
+    assert (found.sector_bytes, found.damaged, found.faults) == (unit, False, ())
+    assert [(part.start, part.fat) for part in found.partitions] == [
+        (64 * unit, True),
+        (100 * unit, False),
+    ]
+    assert layout_of(bytes(BOOTABLE)).sector_bytes == 512
+
+
+DESCRIPTION = (
+    b'# Disk DescriptorFile\nversion=1\nparentCID=ffffffff\nRW 4096 FLAT "a-flat.vmdk" 0\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "brief", "cure"),
+    [
+        ("a.iso", bytes(32769) + b"CD001", "CD or DVD", "CD-ROM"),
+        ("a.raw", bytes(32769) + b"CD001" + bytes(9000), "CD or DVD", "CD-ROM"),
+        ("a.vmdk", DESCRIPTION, "which are not beside it", "Copy these files"),
+        ("a-flat.vmdk", BOOTABLE, "does not describe itself", "--disk-format raw"),
+        ("a-s001.vmdk", b"KDMV" + bytes(99), "does not describe itself", "that names it"),
+        ("a.vmdk", DESCRIPTION.replace(b"ffffffff", b"12ab34cd"), "only the changes", "snapshots"),
+        ("a.vmdk", b"KDMV" + DESCRIPTION, "reads no VMDK", "convert -f vmdk"),
+        ("a.qcow", b"QFI\xfb\0\0\0\1", "reads no QCOW", "convert -f qcow "),
+        ("a.qcow2", b"QFI\xfb\0\0\0\1" + bytes(99), "stated format", "convert -f qcow "),
+        ("a.img", b"QFI\xfb\0\0\0\3" + bytes(99), "stated format", "--disk-format qcow2"),
+        ("a.qcow2", disks.mbr([]), "stated format", "--disk-format raw"),
+        ("a.qcow2", b"x" * 5000, "begin as a qcow2", "--disk-format raw"),
+        ("a.raw", b"vhdxfile" + BOOTABLE, "stated format", "convert -f vhdx "),
+    ],
+)
+def test_what_is_no_disk_that_portkit_reads(
+    tmp_path: Path, name: str, data: bytes, brief: str, cure: str
+) -> None:
+    with pytest.raises((AppError, VerifyError)) as caught:
+        read(tmp_path, data, name)
+    assert brief in caught.value.brief
+    assert cure in caught.value.resolution
+
+
+def test_a_vmdk_with_its_parts_and_a_hybrid_cd(tmp_path: Path) -> None:
+    written(tmp_path, BOOTABLE, "a-flat.vmdk")
+    with pytest.raises(AppError, match="reads no VMDK"):
+        read(tmp_path, DESCRIPTION, "a.vmdk")
+    cd = bytearray(BOOTABLE)
+    cd[32769:32774] = b"CD001"
+    assert read(tmp_path, bytes(cd), "a.raw").layout, "as on a USB stick"
+
+
 def test_names(tmp_path: Path) -> None:
     (tmp_path / "folder.img").mkdir()
     written(tmp_path, b"x", "a:1.raw")
     assert disk.is_disk("old.qcow2")
+    assert disk.is_disk("installer.iso")
     assert disk.is_disk(f"{tmp_path}/a:1.raw")
     for name in ("shop", "registry:5000/app:2.raw", f"{tmp_path}/folder.img", "a.portkit"):
         assert not disk.is_disk(name)
@@ -363,7 +423,7 @@ def test_a_disk_in_another_file_is_refused(tmp_path: Path, begin: bytes, word: s
 def test_the_name_of_another_format_says_how_to_convert_it(
     tmp_path: Path, name: str, words: str
 ) -> None:
-    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / name).write_bytes(b"KDMV")
     assert disk.is_disk(str(tmp_path / name)) is not name.endswith(".disk")
     with pytest.raises(AppError) as seen:
         disk.read(tmp_path / name, within=False)
