@@ -143,10 +143,12 @@ class _Kept:
                 return f"{error.brief} ({error.details}). {error.resolution}"
             if not life.running:
                 if since == self.since:
-                    on = ground.plan.target
+                    on, code = ground.plan.target, life.exit_code
+                    how = "" if code is None else f" with code {code}"
                     return (
-                        f"the App has ended on {on}, so nobody serves; to start it there again: "
-                        f"portkit start {move} --on {on}"
+                        f"the App has ended on {on}{how}, so nobody serves; before the commit no "
+                        f"restart policy starts it; to start it there again: portkit start {move} "
+                        f"--on {on}"
                     )
                 start_again(ground, self.form, runner)
         self.since = since
@@ -160,7 +162,7 @@ def wait_for(ground: Ground, pause: Pause, seconds: float) -> None:
     while not ground.results.told(pause) and time.monotonic() < deadline:
         if ground.results.told(LET_GO):
             raise ConflictError(
-                "another portkit rolls this Move back",
+                "another portkit takes this Move over",
                 details=f"{ground.plan.move} of {ground.plan.app}",
                 resolution="`portkit moves --all` shows how that ends.",
             )

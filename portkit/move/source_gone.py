@@ -1,5 +1,5 @@
-"""The end of a Move whose App runs on the target, and whose source was removed or cannot be reached
-before the commit.
+"""The end of a Move whose App runs on the target, and which lacks something before the commit: its
+source was removed or cannot be reached, or its image is no longer in the Store here.
 
 What is left to do is on the target. Of the source, its data is verified where it is still there.
 """
@@ -35,11 +35,18 @@ class Given:
 @dataclass(frozen=True)
 class Lost:
     """What of the App is no longer at its source, and what runs there in its place; in words. gone:
-    why nothing there can be reached."""
+    why nothing there can be reached. image: why its image cannot be read from the Store here."""
 
     things: tuple[str, ...] = ()
     instead: tuple[str, ...] = ()
     gone: PortkitError | None = None
+    image: PortkitError | None = None
+
+
+def runs_on_target(plan: Plan, steps: Steps) -> bool:
+    """Whether a running App was started on the target: to keep it there, nothing is sent any more,
+    and neither its image nor its containers at the source are needed."""
+    return plan.live is not None and steps.state(f"boot {plan.forms[0]}") is StepState.DONE
 
 
 def lost_at_source(
@@ -52,8 +59,9 @@ def lost_at_source(
     App whatever is there (unverified); else HostError or TransferError. The App was stopped and
     fenced there before it was started on the target.
     """
-    if plan.live is None or steps.state(f"boot {plan.forms[0]}") is not StepState.DONE:
+    if not runs_on_target(plan, steps):
         return None
+    assert plan.live is not None, "it was asked above"
     with ExitStack() as opened:
         try:
             host = opened.enter_context(source_host(plan, observer, connect))
@@ -80,7 +88,7 @@ def end_without(
             source = opened.enter_context(source_host(plan, observer, connect))
         observer.message(
             f"{_what(plan, lost)}; the Move is completed on {plan.target} without it"
-            + ("" if lost.gone else ", and cannot be rolled back any more")
+            + (", and cannot be rolled back any more" if lost.things else "")
         )
         for each in lost.instead:
             observer.message(f"on {plan.source} {each} runs in its place; it is left running")
@@ -105,6 +113,8 @@ def end_without(
 def _what(plan: Plan, lost: Lost) -> str:
     if lost.gone is not None:
         return f"{plan.source} cannot be reached ({lost.gone.brief})"
+    if lost.image is not None:
+        return f"{lost.image.brief} ({lost.image.details})"
     return f"no longer on {plan.source}: {', '.join(lost.things)}"
 
 

@@ -11,6 +11,7 @@ from portkit.errors import (
     ConflictError,
     HookError,
     HostError,
+    PortkitError,
     TransferError,
 )
 from portkit.move import plan as plans
@@ -24,8 +25,8 @@ from portkit.move.open_entry import Ended, open_entry
 from portkit.move.plan import Pause, Plan, plan_from
 from portkit.move.read_again import changed, image_of, packed_of, source_host, source_of
 from portkit.move.reported import form_reports, report_of
-from portkit.move.source_gone import Given, end_without, lost_at_source
-from portkit.move.waits import pause_of
+from portkit.move.source_gone import Given, Lost, end_without, lost_at_source, runs_on_target
+from portkit.move.waits import pause_of, take_over
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store, default_root
 
@@ -75,11 +76,11 @@ def resume(
     """Continue an unfinished Move to its end; steps that are done are not repeated.
 
     The App is read again from its original place. Raises AppError if it has changed since; one that
-    runs on the target may have been removed at its source, and then there is no Report. If the
-    Move fails now, it is rolled back like any other. skip_hooks: do not run the remaining commands
-    that were given for after the commit; without it, HookError if one of them fails. unverified:
-    the target keeps a running App even if its source is not, or no longer, what was sent, or cannot
-    be reached.
+    runs on the target may have been removed at its source, or its image here, and then there is no
+    Report. If the Move fails now, it is rolled back like any other. skip_hooks: do not run the
+    remaining commands that were given for after the commit; without it, HookError if one of them
+    fails. unverified: the target keeps a running App even if its source is not, or no longer, what
+    was sent, or cannot be reached.
     skip_quiesce: do not run the remaining commands of x-portkit.quiesce.
     """
     journal, observer = journal or Journal(), observer or NullObserver()
@@ -92,7 +93,13 @@ def resume(
         return _released(plan, given, journal, observer, connect)
     if lost := lost_at_source(plan, steps, observer, connect, unverified=unverified):
         return Ended(identity, end_without(plan, lost, given, journal, observer, connect))
-    image = image_of(plan, store)
+    try:
+        image = image_of(plan, store)
+    except PortkitError as error:
+        if not runs_on_target(plan, steps):
+            raise
+        lost = Lost(image=error)  # the Store was emptied while the Move waited
+        return Ended(identity, end_without(plan, lost, given, journal, observer, connect))
     with (
         journal.held(identity),
         source_of(plan, observer, connect) as (app, source),
@@ -186,16 +193,15 @@ def go_on(
     A process that is at work on it makes the rest, and this waits for it; else the Move is resumed.
     ConflictError for a Move that waits nowhere, or was taken back meanwhile; HookError where the
     target has kept the App and a command after the commit has failed, whichever process ran it.
-    unverified: as for `resume`; ConflictError while a process is at work on it.
+    unverified: as for `resume`; a process that waits for the commit lets the Move go, and while one
+    is at work on it, this is a ConflictError.
     """
     journal = journal or Journal()
     entry = open_entry(journal, identity)
     steps = journal.record(identity)
     _require_waits(entry, steps, pause)
     if unverified and entry.live:
-        raise ConflictError(
-            "the Move is still running", details=f"{identity}: its source is being verified"
-        )
+        entry = _left_by_its_process(journal, entry, steps)
     journal.tell(identity, pause)
     if not entry.live:
         return resume(
@@ -220,6 +226,28 @@ def go_on(
             return Ended(identity, MoveState.WAITING)
     _require_done(entry, steps)
     return Ended(identity, entry.state)
+
+
+def _left_by_its_process(journal: Journal, entry: Entry, steps: Steps) -> Entry:
+    """The entry of a Move that the process which waits with it has let go: that one does not know
+    that its source is not needed. ConflictError where it does anything else."""
+    if pause_of(entry, steps) is Pause.COMMIT:
+        take_over(journal, entry.id)
+        entry = journal.get(entry.id)
+        if not entry.live:
+            return entry
+    doing = next((n for n, state, _ in steps.entries() if state is walk.StepState.DOING), "a step")
+    way = "Wait until it has ended, or waits for you (`portkit moves` shows it), and try again."
+    if runs_on_target(plan_from(entry.plan), steps):
+        way += (
+            f" Or end it with Ctrl-C where it runs: the App keeps serving on {entry.target}, and "
+            "this command can be repeated."
+        )
+    raise ConflictError(
+        "another portkit is still working on this Move",
+        details=f"{entry.id} of {entry.app}: {doing}",
+        resolution=way,
+    )
 
 
 def _require_done(entry: Entry, steps: Steps) -> None:

@@ -27,13 +27,14 @@ def up_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
 
 
 def require_known(ground: Ground) -> None:
-    """BootError where the App is no longer at its source: how it is asked whether it is up is read
-    there."""
+    """BootError where the Move goes on without its App's source or image: how the App is asked
+    whether it is up is read from them."""
     if ground.cargo is None:
         move, on = ground.plan.move, ground.target.name
         raise BootError(
-            f"the App does not run on {on}, and is no longer at its source",
-            details=f"{move} of {ground.plan.app}",
+            f"the App does not run on {on} any more, and this Move cannot start it",
+            details=f"{move} of {ground.plan.app}: it is no longer at its source, or its image is "
+            "not in the Store here",
             resolution=f"Start it: portkit start {move} --on {on}\nThen: portkit commit {move}",
         )
 

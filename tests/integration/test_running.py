@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -283,6 +284,29 @@ def test_a_target_that_is_lost_before_the_commit(lab: Lab, store: Path, counted:
     assert state_of(lab, "beta", container) == "running no", "what the user has to rule out"
     portkit("rollback", move, "--on", "lab:beta", "--discard-writes", store=store)
     assert ours(lab, "beta") == before
+
+
+def test_a_commit_relieves_who_waits_and_needs_no_image(
+    lab: Lab, counted: str, tmp_path: Path
+) -> None:
+    words = [PORTKIT, "move", f"container:{counted}", "--from", "lab:alpha", "--to", "lab:beta"]
+    with process.popen([*words, "--confirm"], env=told(tmp_path)) as moving:
+        assert moving.stderr is not None
+        said = b""
+        while b"to keep it there: portkit commit" not in said:
+            said = moving.stderr.readline()
+            assert said, "it ended"
+        shutil.rmtree(tmp_path)
+        move = newest(tmp_path)["id"]
+        done = portkit("commit", move, "--unverified", store=tmp_path)
+        assert b"the image of this Move no longer exists here" in done.stderr
+        _, said = moving.communicate(timeout=60)
+        assert b"another portkit takes this Move over" in said
+    assert newest(tmp_path)["state"] == "done"
+    container = on(lab, "beta", f"docker ps -q --filter label=portkit.move={move}").strip()
+    assert state_of(lab, "beta", container) == "running always"
+    portkit("forget", move, "--delete", store=tmp_path)
+    portkit("rm", "--yes", "--data", move, "--on", "lab:beta", store=tmp_path)
 
 
 def test_a_dry_run_changes_nothing_and_the_move_is_compared_with_what_it_predicted(

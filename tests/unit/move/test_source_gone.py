@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from portkit import boot
-from portkit.errors import BootError, ConflictError, EngineError, HostError
+from portkit.errors import BootError, ConflictError, EngineError, HostError, PortkitError
 from portkit.model import Form, Life
 from portkit.move import cutover, source_gone, steps, unfinished
 from portkit.move.journal import Journal, MoveState
 from portkit.move.marker import LEFT
+from portkit.move.open_entry import Ended
 from portkit.move.plan import Pause
 from portkit.move.walk import StepState
 from tests.factories import Heard, live, plan
@@ -163,11 +164,59 @@ def test_a_source_that_cannot_be_reached(
         assert told["verified"] is (not remembered), "or the last pass has hashed all of it"
 
 
+def test_an_image_that_is_no_longer_here_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Store here was emptied while the Move waited, and the App serves."""
+    there = Hosts(monkeypatch, lost=())
+    assert there.commit() is MoveState.DONE
+    assert there.did == ["verified", (MOVE, {"web": "always"}, None), "released"]
+    (said,) = [each for each in there.heard.messages if "no longer exists here" in each]
+    assert "completed on new without it" in said
+    assert "rolled back" not in said, "it could be"
+
+
+def test_before_it_was_started_its_image_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Hosts(monkeypatch, lost=())
+    there.journal.record(MOVE).note("boot image", StepState.DOING)
+    with pytest.raises(PortkitError, match="no longer exists here") as caught:
+        there.commit()
+    assert f"portkit rollback {MOVE}" in caught.value.resolution
+    assert there.did == []
+
+
+@pytest.mark.parametrize("step", ["confirm", "verify source", "last sync"])
+def test_a_process_at_work_is_no_dead_end(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """One that waits is relieved; another one is named, with what can be done."""
+    there = Hosts(monkeypatch)
+    names = PLAN.steps()
+    for name in names:
+        done = names.index(name) < names.index(step)
+        there.journal.record(MOVE).note(name, StepState.DONE if done else StepState.PENDING)
+    there.journal.record(MOVE).note(step, StepState.DOING)
+    with there.journal.held(MOVE):
+
+        def relieved(journal: Journal, move: str) -> None:
+            journal.settle(move, MoveState.WAITING)
+            monkeypatch.setattr(Journal, "_live", lambda *_: False)
+
+        monkeypatch.setattr(unfinished, "take_over", relieved)
+        monkeypatch.setattr(unfinished, "resume", lambda move, **_: Ended(move, MoveState.DONE))
+        if step == "confirm":
+            assert there.commit(unverified=True) is MoveState.DONE
+            return
+        with pytest.raises(ConflictError) as caught:
+            there.commit(unverified=True)
+    if step == "last sync":
+        assert "First: portkit cutover" in caught.value.resolution
+    else:
+        assert "verify source" in caught.value.details
+        assert "Ctrl-C" in caught.value.resolution
+
+
 def test_one_that_has_ended_on_the_target_is_started_by_the_user(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = Hosts(monkeypatch, running=False)
-    with pytest.raises(BootError, match="is no longer at its source") as caught:
+    with pytest.raises(BootError, match="this Move cannot start it") as caught:
         there.commit()
     assert f"portkit start {MOVE} --on new" in caught.value.resolution
     there.running = True

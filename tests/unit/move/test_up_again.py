@@ -164,7 +164,8 @@ def test_of_what_ends_in_another_way_the_user_is_told_once(
     there.step("confirm", told=lambda pause: next(looks) > 4).do()
     assert there.did == []
     (told,) = [text for text in there.heard.messages if "has ended" in text]
-    assert told.startswith("the App has ended on new, so nobody serves")
+    assert told.startswith("the App has ended on new with code 0, so nobody serves")
+    assert "no restart policy starts it" in told
 
 
 def test_what_ends_after_it_was_started_again_stays_as_it_is(

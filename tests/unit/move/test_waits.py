@@ -43,7 +43,7 @@ def test_who_waits_ends_when_another_takes_over(journal: Journal) -> None:
             time.sleep(0.01)
         waits.take_over(journal, MOVE)
         assert not journal.get(MOVE).live
-        with pytest.raises(ConflictError, match="another portkit rolls this Move back"):
+        with pytest.raises(ConflictError, match="another portkit takes this Move over"):
             waiting.result(timeout=0)
 
 
