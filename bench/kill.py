@@ -7,8 +7,9 @@ but not recorded yet, and when it is recorded; and at random times inside the lo
 the target or nothing: no byte, container, image, domain, volume or file more than before.
 
 Before that, the walk over the steps is simulated with kills and faults in all orders, ten thousand
-times (tests/unit/move/test_walk.py). Ours is the number of rounds that ended otherwise; the bar is
-none.
+times for a Move of both forms (tests/unit/move/test_walk.py) and ten thousand times for a running
+app that changes its host, whose hosts restart as well (tests/unit/move/test_cutover_walk.py). Ours
+is the number of rounds that ended otherwise; the bar is none.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ LONG = (
 )
 SEED = 20261125
 SIMULATED = 10_000
+SIMULATIONS = {"Moves": "test_walk.py", "Moves of a running app": "test_cutover_walk.py"}
 # A server of one line, so that the base image is all it needs.
 _SERVER = (
     "use IO::Socket::INET; my $l = IO::Socket::INET->new(LocalPort => 80, Listen => 9, "
@@ -230,21 +232,22 @@ def clean(ground: Ground) -> None:
         path.unlink()
 
 
-def simulated() -> harness.Row:
-    """The walk in all orders; 1 when some order ended neither whole nor with nothing."""
-    test = Path(__file__).parents[1] / "tests/unit/move/test_walk.py"
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
+def simulated(what: str, test: str) -> harness.Row:
+    """The walk in all orders; 1 when some order ended otherwise than it may. what: is simulated."""
+    path = Path(__file__).parents[1] / "tests/unit/move" / test
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
     env = {"PORTKIT_WALK_RUNS": str(SIMULATED), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     done = process.run(argv, env=env, check=False, timeout=3600)
-    harness.tell(f"{SIMULATED} simulated Moves: {done.text.splitlines()[-1]}")
-    name = f"{SIMULATED} simulated Moves, that some order broke"
+    harness.tell(f"{SIMULATED} simulated {what}: {done.text.splitlines()[-1]}")
+    name = f"{SIMULATED} simulated {what}, that some order broke"
     return harness.Row(name, "orders", (float(done.code != 0),), limit=0)
 
 
 def main() -> int:
     status = 0
     if "ROUNDS" not in os.environ:
-        status = harness.finish(NAME, [simulated()], command=f"make bench-{NAME}")
+        rows = [simulated(what, test) for what, test in SIMULATIONS.items()]
+        status = harness.finish(NAME, rows, command=f"make bench-{NAME}")
     every = rounds(inside=4)
     record = Record(NAME, {"kills of portkit that moves both forms": every})
     with hosts.ground(), tempfile.TemporaryDirectory(prefix="portkit-kill-") as name:

@@ -333,8 +333,10 @@ def _made_of(ground: Ground, form: Form) -> tuple[str, ...]:
 
 
 def _stopped(ground: Ground) -> tuple[str, ...]:
-    """What has to be done at the source before an App that ran there starts."""
-    return () if ground.plan.live is None else (plans.LAST_SYNC, plans.LAST_LAYER, plans.STOP)
+    """What has to be done before an App that ran at the source starts. What copies is not done
+    again while it could not be stopped on the target: it would undo what was written there."""
+    copies = (plans.PRESYNC, plans.WAIT, plans.LAST_SYNC, plans.LAST_LAYER)
+    return () if ground.plan.live is None else (*copies, plans.STOP)
 
 
 def _boot(ground: Ground, name: str, form: Form) -> BaseStep:

@@ -22,7 +22,7 @@ from portkit.move import carry
 from portkit.move.carry import serves_on
 from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState
-from portkit.move.plan import LET_GO, Hook, Plan
+from portkit.move.plan import LET_GO, Hook, Pause, Plan
 from portkit.move.steps import steps_of
 from portkit.move.walk import Step, StepState, backward, forward
 from portkit.progress import NullObserver
@@ -38,7 +38,14 @@ def planned() -> Plan:
     one = LiveContainer("a" * 64, "web", "always", running=True, quiesce=quiesce)
     theirs = LiveVolume(0, "data", "/v/data", way=OnTaken.OVERRIDE)
     there = live(containers=(one,), volumes=(theirs,))
-    return plan(forms=(Form.IMAGE,), keep=Form.IMAGE, live=there, hooks=hooks, forward=True)
+    return plan(
+        forms=(Form.IMAGE,),
+        keep=Form.IMAGE,
+        live=there,
+        hooks=hooks,
+        forward=True,
+        pauses=(Pause.CUTOVER, Pause.COMMIT),
+    )
 
 
 def real_steps() -> tuple[Step, ...]:
@@ -123,6 +130,13 @@ class World:
         assert not self.target.running
         self.target = Side()
 
+    def do_presync(self) -> None:
+        assert self.target.there
+        self.target.data = self.source.data  # over whatever is there
+
+    def do_wait(self) -> None:
+        self.do_presync()  # the data keeps up
+
     def do_fence(self) -> None:
         self.source.by_itself = False
 
@@ -191,6 +205,9 @@ class World:
         if self.missed:
             raise VerifyError("the source is not what was sent")
         self.verified = True
+
+    def do_confirm(self) -> None:
+        self.up_after_restart()
 
     def undo_commit(self) -> None:
         self.target.by_itself = False
@@ -385,6 +402,7 @@ def test_the_order_of_a_cutover() -> None:
         "transfer image",
         "create image",
         "presync",
+        "wait",
         "fence",
         "quiesce",
         "stop",
@@ -393,6 +411,7 @@ def test_the_order_of_a_cutover() -> None:
         "boot image",
         "unquiesce",
         "verify source",
+        "confirm",
         "commit",
         "forward",
         "hook 1",
