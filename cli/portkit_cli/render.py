@@ -15,7 +15,7 @@ from portkit.delivery import Prediction
 from portkit.errors import PortkitError
 from portkit.model import Figure, Finding, Form, Severity
 from portkit.report import Cutover, FormReport, Report, VolumeReport
-from portkit.text import listed, printable
+from portkit.text import printable
 
 
 def clean(text: str) -> str:
@@ -102,8 +102,6 @@ def _cutover(cutover: Cutover | None) -> Iterator[str]:
             f"sent {decimal(volume.sent_bytes)}, of it {decimal(volume.last_sent_bytes)} after "
             f"the stop, in {volume.last_s:.2f} s"
         )
-        if volume.skipped:
-            yield f"  left behind: {listed(volume.skipped)}"
     for file in cutover.files:
         yield f"file {file.path}: on the target {file.target_path}"
     seen = cutover.timeline

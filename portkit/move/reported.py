@@ -6,12 +6,7 @@ from collections.abc import Sequence
 
 from portkit import compat
 from portkit.delivery import Transfer
-from portkit.model import (
-    Artifact,
-    Form,
-    LiveVolume,
-    Timeline,
-)
+from portkit.model import Artifact, Finding, Form, LiveVolume, Severity, Timeline
 from portkit.move import predict
 from portkit.move.ground import Cargo, read
 from portkit.move.journal import Steps
@@ -38,13 +33,13 @@ from portkit.report import (
     adapter,
     by_service,
 )
+from portkit.text import listed
 from portkit.wire.json_types import JsonObject
 
 
 def form_reports(plan: Plan, steps: Steps, packed: Packed, cargo: Cargo) -> list[FormReport]:
     """What each form's steps recorded, as parts of the Report."""
-    if note := unverified(plan, steps):
-        packed = packed.also((note,))
+    packed = packed.also(tuple(filter(None, (unverified(plan, steps), _no_files(plan, steps)))))
     carried = {form: _carried(form, steps, cargo) for form in plan.forms}
     return [_form_report(form, plan, steps, packed, made) for form, made in carried.items()]
 
@@ -81,6 +76,25 @@ def cutover_report(plan: Plan, steps: Steps) -> Cutover | None:
             for begun, end in zip(before.get("volumes", ()), last.get("volumes", ()), strict=True)
         ),
         tuple(FileReport(path, there) for path, there in sorted(placed["files"].items())),
+    )
+
+
+def _no_files(plan: Plan, steps: Steps) -> Finding | None:
+    """What of the volumes was not moved because it is no file, folder or link."""
+    cutover = cutover_report(plan, steps)
+    found = [
+        f"{volume.name or volume.path}: {each}"
+        for volume in (cutover.volumes if cutover is not None else ())
+        for each in volume.skipped
+    ]
+    if not found:
+        return None
+    return Finding(
+        "no-files",
+        Severity.INFO,
+        "FIFOs, sockets and devices in the App's data were not moved: " + listed(found),
+        tuple(found),
+        "An App usually creates them when it starts. If it does not, create them on the target.",
     )
 
 

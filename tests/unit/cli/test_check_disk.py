@@ -42,7 +42,7 @@ def check(*words: str, monkeypatch: pytest.MonkeyPatch) -> Result:
 def test_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "old.qcow2"
     path.write_bytes(disks.qcow2(bytes(disks.gpt(4096, [(disks.LINUX, 64, 999, 0)]))))
-    words = [str(path), "--machine", "pc-i440fx-4.2", "--headers", "--output", "json"]
+    words = [str(path), "--machine", "pc-i440fx-99.0", "--headers", "--output", "json"]
     done = check(*words, monkeypatch=monkeypatch)
     assert done.exit_code == 9
     document = json.loads(done.stdout)
@@ -72,4 +72,4 @@ def test_a_disk_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "a.qcow2").write_bytes(b"\0" * 600)
     done = check(str(tmp_path / "a.qcow2"), monkeypatch=monkeypatch)
     assert done.exit_code != 0
-    assert "not sound" in str(done.exception) + done.stderr
+    assert "does not begin as a qcow2" in done.stderr
