@@ -39,7 +39,9 @@ from portkit.wire.json_types import JsonObject
 
 def form_reports(plan: Plan, steps: Steps, packed: Packed, cargo: Cargo) -> list[FormReport]:
     """What each form's steps recorded, as parts of the Report."""
-    packed = packed.also(tuple(filter(None, (unverified(plan, steps), _no_files(plan, steps)))))
+    packed = packed.also(
+        tuple(filter(None, (unverified(plan, steps), no_files(cutover_report(plan, steps)))))
+    )
     carried = {form: _carried(form, steps, cargo) for form in plan.forms}
     return [_form_report(form, plan, steps, packed, made) for form, made in carried.items()]
 
@@ -79,9 +81,8 @@ def cutover_report(plan: Plan, steps: Steps) -> Cutover | None:
     )
 
 
-def _no_files(plan: Plan, steps: Steps) -> Finding | None:
+def no_files(cutover: Cutover | None) -> Finding | None:
     """What of the volumes was not moved because it is no file, folder or link."""
-    cutover = cutover_report(plan, steps)
     found = [
         f"{volume.name or volume.path}: {each}"
         for volume in (cutover.volumes if cutover is not None else ())

@@ -29,7 +29,7 @@ from portkit.move import pause
 from portkit.move.ground import Cargo, Ground
 from portkit.move.placed import placed
 from portkit.move.plan import LAST_SYNC, PRESYNC, plan_from
-from portkit.move.reported import cutover_report, phases_of
+from portkit.move.reported import cutover_report, no_files, phases_of
 from tests.factories import FACTS, Heard, app_spec, live, plan, spec
 
 STEPS = (
@@ -196,6 +196,18 @@ def test_what_came_is_named_as_the_target_knows_it() -> None:
         ("/srv/shop/files", "portkit-0123456789ab-1"),
         (f"{DOCKER}/shop_old/_data", "shop_old"),
     ]
+
+
+def test_what_is_no_file_is_a_finding() -> None:
+    chosen = live(volumes=VOLUMES[:2])
+    found = reported({}, chosen)
+    assert no_files(found) is no_files(None) is None
+    socket, *others = found.volumes
+    note = no_files(replace(found, volumes=(replace(socket, skipped=("socket run/s",)), *others)))
+    assert note is not None
+    assert note.rule == "no-files"
+    assert note.evidence == ("shop_data: socket run/s",)
+    assert "shop_data: socket run/s" in note.message
 
 
 def test_in_a_vm_a_volume_is_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
