@@ -105,7 +105,17 @@ def disk_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_disks
 
 
-_OF_APPS = ("source", "pull", "form", "files", "profiles", "name", "carry", "health")
+_OF_APPS = (
+    "source",
+    "pull",
+    "form",
+    "files",
+    "profiles",
+    "name",
+    "carry",
+    "same_paths",
+    "health",
+)
 
 
 def named(names: Sequence[str], told: DiskOptions, *, tried: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -52,6 +53,16 @@ def _health(
     return said
 
 
+def _absolute(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Paths of a host, which are not looked up here."""
+    for path in values:
+        if posixpath.normpath(path) != path or not path.startswith("/") or path == "/":
+            raise click.BadParameter(f"{path[:200]!r} is not an absolute path as its host has it")
+    return values
+
+
 def _reading(*profile: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options that say how an App is read. profile: the option names for compose profiles."""
 
@@ -88,6 +99,15 @@ def _reading(*profile: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
             "outside of APP's folder or that holds data. Can be repeated.",
         )
         @click.option(
+            "--same-path",
+            "same_paths",
+            multiple=True,
+            metavar="PATH",
+            callback=_absolute,
+            help="Where APP binds this path of its host, such as a socket, bind the target's own "
+            "and move nothing. An engine's socket lets APP control the target. Can be repeated.",
+        )
+        @click.option(
             "--health",
             multiple=True,
             metavar="KEY=VALUE",
@@ -103,10 +123,11 @@ def _reading(*profile: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
             profiles: tuple[str, ...],
             name: str,
             carry: tuple[str, ...],
+            same_paths: tuple[str, ...],
             health: Mapping[str, str],
             **rest: Any,
         ) -> Any:
-            reading = Reading(files, profiles, name, carry, health)
+            reading = Reading(files, profiles, name, carry, health, same_paths)
             return command(*args, reading=reading, **rest)
 
         return with_reading

@@ -66,9 +66,11 @@ def begun(
                 "--file, --profile, --project-name and --pull do not apply to a running App, whose "
                 "settings are read from its host"
             )
-        if is_vm(names[0]) and (reading.carry or (running is not None and given("volumes"))):
+        of_binds = reading.carry or reading.same_paths
+        if is_vm(names[0]) and (of_binds or (running is not None and given("volumes"))):
             raise click.UsageError(
-                "--carry and --volumes do not apply to a VM, which moves with all of its disks"
+                "--carry, --same-path and --volumes do not apply to a VM, which moves with all of "
+                "its disks"
             )
         with connect(source, told, keep=keep) as host:
             if is_vm(names[0]):
@@ -76,7 +78,14 @@ def begun(
                 yield (machine.app(),), machine
                 return
             on_taken = None if running is None else running.on_taken
-            there = Running(host, names[0], reading.carry, health=reading.health, on_taken=on_taken)
+            there = Running(
+                host,
+                names[0],
+                reading.carry,
+                same_paths=reading.same_paths,
+                health=reading.health,
+                on_taken=on_taken,
+            )
             yield (there.app(),), there
         return
     if running is not None and running.on_taken:
@@ -94,8 +103,8 @@ def begun(
         raise click.UsageError("--pull does not apply to a bundle, which contains its images")
     if reading != Reading(health=reading.health):
         raise click.UsageError(
-            "--file, --profile, --project-name and --carry do not apply to a bundle, which was "
-            "made with them"
+            "--file, --profile, --project-name, --carry and --same-path do not apply to a bundle, "
+            "whose files were read when it was made"
         )
     with Bundle(Path(names[0])) as bundle:
         yield (app_room.with_health(bundle.app, reading.health),), InBundle(bundle)

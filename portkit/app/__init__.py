@@ -29,6 +29,7 @@ def load(
     name: str = "",
     carry: Sequence[str | Path] = (),
     health: Mapping[str, str] | None = None,
+    same_paths: Sequence[str] = (),
 ) -> App:
     """Read an App: a folder with a compose.yaml or a Dockerfile, a compose file, or an image's
     name.
@@ -39,7 +40,8 @@ def load(
     profiles: select the services that belong to the App. name: the App's name. carry: paths of bind
     mounts that travel with the App although they are outside of its folder, or hold data. health:
     by the keys of `x-portkit.health`, what counts in place of what the App says, of the service
-    that answers for it. Raises AppError, which names the file and, if there is one, the line.
+    that answers for it. same_paths: absolute paths that the App binds of whatever host it is on,
+    such as a socket. Raises AppError, which names the file and, if there is one, the line.
     """
     environ = dict(os.environ) if environ is None else environ
     text = str(source)
@@ -49,7 +51,9 @@ def load(
         carried = tuple(str(Path(each).expanduser().resolve()) for each in carry)
     except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, no such user
         raise _no_app(text, str(error)) from error
-    reading = Reading(tuple(map(str, files)), tuple(profiles), name, carried)
+    reading = Reading(
+        tuple(map(str, files)), tuple(profiles), name, carried, same_paths=tuple(same_paths)
+    )
     app = _loaded(path, text, reading, environ, folder=folder, file=file)
     return with_health(app, health or {})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -81,16 +81,19 @@ def read(
     source: str,
     attached: Iterable[str] = (),
     contents: Mapping[str, tuple[ContentFile, ...]] | None = None,
+    same_paths: Sequence[str] = (),
 ) -> App:
     """The App of a document that came from elsewhere. No file of this machine is read, looked
     for or named by it, and no variable of the environment is seen.
 
     `env_file`, `build`, `include`, bind mounts but those of `contents`, and every `ca_file` but
     those of `attached` (which stay in the App as they are written) are an AppError. source: what to
-    call the document in errors.
+    call the document in errors. same_paths: as of a Reading.
     """
     reader = Reader(Path(source), Sealed(frozenset(attached), contents or {}), {})
-    return _Project(reader, Reading()).app([(document, reader.origin)], "", "app")
+    return _Project(reader, Reading(same_paths=tuple(same_paths))).app(
+        [(document, reader.origin)], "", "app"
+    )
 
 
 def _variables(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
@@ -234,7 +237,7 @@ class _Project:
             volumes=self._rows(top, "volumes"),
             configs=Mounted(reader, ContentKind.CONFIG, top.get("configs")),
             secrets=Mounted(reader, ContentKind.SECRET, top.get("secrets")),
-            binds=Binds(reader, carry),
+            binds=Binds(reader, carry, self.reading.same_paths),
             # Of one service it says what its own would say.
             extra=top.get("x-portkit") if len(rows) == 1 else None,
         )

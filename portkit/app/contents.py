@@ -52,11 +52,15 @@ class Tree:
 
 
 class Binds:
-    """Decides what becomes of each bind mount. carry: what the user lets travel, absolute."""
+    """Decides what becomes of each bind mount. carry: what the user lets travel, absolute.
+    same_paths: what is mounted of whatever host the App is on."""
 
-    def __init__(self, reader: Reader, carry: Collection[Path]) -> None:
+    def __init__(
+        self, reader: Reader, carry: Collection[Path], same_paths: Collection[str] = ()
+    ) -> None:
         self._reader = reader
         self._carry = tuple(carry)
+        self.same_paths = same_paths
 
     def read(self, value: Value, mount: Mount, *, create: bool) -> Content | Mount | None:
         """A Content where it travels; None where nothing is needed; the mount, with a Finding that
@@ -74,6 +78,14 @@ class Binds:
                 size_bytes=content_bytes(rows),
                 files=rows,
             )
+        if mount.source in self.same_paths:
+            message = (
+                f"{mount.source[:200]} on {mount.target[:120]} is the target's own: nothing that "
+                "is there is moved"
+            )
+            remedy = "Make sure that the target has it, and that the App may use it there."
+            reader.note("bind-same-path", value, message, Severity.WARNING, remedy)
+            return mount
         source: str = reader.use(value, lambda _: files.bind(mount.source))
         path = posixpath.normpath("/" + source.lstrip("/"))
         if path in _CLOCK:

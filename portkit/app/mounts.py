@@ -31,7 +31,8 @@ def read(
     found: dict[str, Mount | Content | None] = {}
     for each in reader.items(value, "volumes"):
         long = isinstance(each.data, dict)
-        mount, create = _long(reader, each) if long else (_short(reader, each), True)
+        same = binds.same_paths
+        mount, create = _long(reader, each, same) if long else (_short(reader, each, same), True)
         made: Mount | Content | None = mount
         if mount.type == "bind":
             made = binds.read(each, mount, create=create)
@@ -99,8 +100,9 @@ def _tell(reader: Reader, key: str, value: Value, driver: str, options: dict[str
         reader.note("compose-not-carried", value, message, Severity.WARNING)
 
 
-def _short(reader: Reader, each: Value) -> Mount:
-    mount, options = reader.use(each, lambda _: values.mount(reader.text(each, "volumes")))
+def _short(reader: Reader, each: Value, same_paths: Collection[str]) -> Mount:
+    text = reader.text(each, "volumes")
+    mount, options = reader.use(each, lambda _: values.mount(text, same_paths))
     for option in options:
         message = f"portkit ignores the volume option {option[:80]!r}"
         weight = Severity.INFO if option in _ELSEWHERE else Severity.WARNING
@@ -108,7 +110,7 @@ def _short(reader: Reader, each: Value) -> Mount:
     return mount
 
 
-def _long(reader: Reader, each: Value) -> tuple[Mount, bool]:
+def _long(reader: Reader, each: Value, same_paths: Collection[str]) -> tuple[Mount, bool]:
     """The mount, and whether compose makes the folder of a bind where there is none."""
     row = reader.level(each, "volumes[]", "volumes")
 
@@ -141,7 +143,7 @@ def _long(reader: Reader, each: Value) -> tuple[Mount, bool]:
         tmpfs_bytes=size,
         tmpfs_mode=mode,
     )
-    return _checked(reader, each, mount), create
+    return _checked(reader, each, mount, same_paths), create
 
 
 def _tmpfs(
@@ -171,5 +173,5 @@ def _number(value: object) -> int:
     return value
 
 
-def _checked(reader: Reader, each: Value, mount: Mount) -> Mount:
-    return reader.use(each, lambda _: values.checked_mount(mount))
+def _checked(reader: Reader, each: Value, mount: Mount, same_paths: Collection[str] = ()) -> Mount:
+    return reader.use(each, lambda _: values.checked_mount(mount, same_paths))

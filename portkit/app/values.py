@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import posixpath
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from fractions import Fraction
 
@@ -153,9 +154,9 @@ def address_of(text: str) -> str:
     return "" if text == "0.0.0.0" else str(ipaddress.ip_address(text))  # noqa: S104 - read, not bound
 
 
-def mount(text: str) -> tuple[Mount, tuple[str, ...]]:
+def mount(text: str, same_paths: Collection[str] = ()) -> tuple[Mount, tuple[str, ...]]:
     """The short form: [SOURCE:]TARGET[:OPTIONS], and the options but `ro` and `rw`. A source that
-    is a path is a bind mount."""
+    is a path is a bind mount. same_paths: as of `checked_mount`."""
     parts = text.split(":")
     if len(parts) > 3 or not all(parts):
         raise ValueError(f"{text[:80]!r} is not [SOURCE:]TARGET[:OPTIONS]")
@@ -164,13 +165,15 @@ def mount(text: str) -> tuple[Mount, tuple[str, ...]]:
     source, target = parts if len(parts) == 2 else ("", parts[0])
     bind = source.startswith(("/", ".", "~"))
     found = Mount("bind" if bind else "volume", target, source, access[-1:] == ["ro"])
-    return checked_mount(found), tuple(option for option in options if option not in access)
+    return checked_mount(found, same_paths), tuple(
+        option for option in options if option not in access
+    )
 
 
-def checked_mount(row: Mount) -> Mount:
+def checked_mount(row: Mount, same_paths: Collection[str] = ()) -> Mount:
     """The mount, its target as the engine has it: without needless slashes, and `..` carried out in
     the text. ValueError when it is on the root, a folder of the system or an engine's socket, or a
-    name is malformed."""
+    name is malformed. same_paths: what may be mounted of any host, as the user said."""
     # Docker 20.10 to 28.5 refuse it for every kind of mount; none takes it as below working_dir.
     if not row.target.startswith("/"):
         raise ValueError(f"{row.target[:80]!r} is not an absolute path, which the engine requires")
@@ -179,7 +182,8 @@ def checked_mount(row: Mount) -> Mount:
     target = posixpath.normpath("/" + row.target.lstrip("/"))
     if target == "/":
         raise ValueError("a volume cannot be mounted on /")
-    if posixpath.basename(target) in _SOCKETS:
+    allowed = row.type == "bind" and row.source in same_paths
+    if posixpath.basename(target) in _SOCKETS and not allowed:
         raise ValueError(_commands(row.source or target))
     if target in _SYSTEM:
         raise ValueError(f"a volume cannot be mounted on {target[:80]}")
@@ -202,6 +206,6 @@ def checked_source(path: str) -> str:
 def _commands(path: str) -> str:
     return (
         f"{path[:80]} is an engine's socket, and whoever can write to it is root on the host. "
-        "portkit does not move an App that controls its engine: remove this mount, or run the "
-        "App by hand"
+        "portkit does not move an App that controls its engine, unless you allow that with "
+        f"--same-path {path[:80]}: it then controls the target's"
     )

@@ -71,6 +71,13 @@ def fixed_addresses(case: Case) -> Iterator[Found]:
         yield Found("in the VM, the service has another address than the file gives it", told)
 
 
+def host_paths(case: Case) -> Iterator[Found]:
+    """A VM has nothing of its host's files."""
+    paths = tuple(mount.source for mount in case.spec.mounts if mount.type == "bind")
+    if paths:
+        yield Found("a VM cannot mount a path of its host", paths)
+
+
 def engine_only(case: Case) -> Iterator[Found]:
     """Settings that only a container engine applies to a process, and the guest does not."""
     spec = case.spec

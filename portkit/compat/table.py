@@ -233,6 +233,14 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         forms=DISK,
     ),
     Rule(
+        "host-path",
+        Severity.ERROR,
+        Scope.FORM,
+        process.host_paths,
+        remedy="Move the image, or remove the mount.",
+        forms=DISK,
+    ),
+    Rule(
         "address-changed",
         Severity.WARNING,
         Scope.FORM,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import re
-import tarfile
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from portkit.engines import docker_state
 from portkit.engines.docker import Docker
 from portkit.engines.docker_behind import behind
 from portkit.engines.docker_errors import errors
+from portkit.engines.docker_file import Unfit, file_at
 from portkit.errors import AppError, BootError, ConflictError, EngineError, PortkitError
 from portkit.model import Behind, ContentFile, Live, Port
 from portkit.wire import labels
@@ -20,9 +18,6 @@ from portkit.wire import labels
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
     from portkit.engines.described.project import Seen
     from portkit.engines.docker_client import Row
-
-_FOLDER = 1 << 31  # of Go's FileMode, which the engine gives
-_FILE_LIMIT = (1 << 20) + (64 << 10)  # bytes of a file of the App's configuration, and its headers
 
 
 class Held(NamedTuple):
@@ -103,26 +98,10 @@ class DockerSource(Docker):
             for mount in row.Mounts
         )
 
-    def file_at(self, container: str, path: str) -> ContentFile | None:
-        """The file that a container sees at a path; None for a folder. AppError when it is neither
-        of them, or over 1 MiB."""
+    def file_at(self, container: str, path: str) -> ContentFile | Unfit | None:
+        """As `docker_file.file_at`."""
         with errors(self._host, "read a file of the container"):
-            pieces, about = self._api.get_archive(container, path)
-            if leads := about.get("linkTarget"):
-                # The image has a symlink there (Debian's /etc/localtime), so the file was mounted
-                # where that leads. The engine has followed it to its end.
-                pieces.close()
-                pieces, about = self._api.get_archive(container, str(leads))
-            with closing(pieces):
-                mode = about.get("mode")
-                if not isinstance(mode, int) or mode & _FOLDER:
-                    return None
-                data = bytearray()
-                for piece in pieces:
-                    data += piece
-                    if len(data) > _FILE_LIMIT:
-                        raise _unfit(path, "it has more than 1 MiB")
-        return _from_tar(bytes(data), path)
+            return file_at(self._api, container, path)
 
     def order(self, ids: Sequence[str]) -> tuple[str, ...]:
         """These containers, each after those that it needs."""
@@ -367,30 +346,3 @@ def _named_by_compose(row: Row) -> Row:
     """Compose says the service in a label of its own."""
     told = row.Labels.get(labels.COMPOSE + "service", "")
     return row.model_copy(update={"Labels": {labels.SERVICE: told, **row.Labels}})
-
-
-def _from_tar(data: bytes, path: str) -> ContentFile:
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            member = archive.next()
-            # Of a symlink, tarfile would look for what it leads to.
-            file = archive.extractfile(member) if member is not None and member.isreg() else None
-            if member is None or file is None:
-                raise _unfit(path, "it is not a regular file")
-            return ContentFile(
-                mode=member.mode & 0o7777,
-                uid=member.uid,
-                gid=member.gid,
-                mtime_s=int(member.mtime),
-                data=file.read(),
-            )
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        raise _unfit(path, f"the engine sent no archive of it ({type(error).__name__})") from error
-
-
-def _unfit(path: str, why: str) -> AppError:
-    return AppError(
-        "a file that is mounted into the container cannot be moved with it",
-        details=f"{path[:400]}: {why}",
-        resolution="Mount a folder instead, or put the file into an image.",
-    )

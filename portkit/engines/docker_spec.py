@@ -319,6 +319,10 @@ def _mounts(
 
     found = []
     for mount, number in zip(mounts, numbers, strict=True):
+        if mount.type == "bind":
+            row = DockerMount(mount.target, mount.source, "bind", read_only=mount.read_only)
+            found.append(row)
+            continue
         if number is None:
             size, mode = mount.tmpfs_bytes, mount.tmpfs_mode
             found.append(DockerMount(mount.target, None, "tmpfs", tmpfs_size=size, tmpfs_mode=mode))

@@ -213,6 +213,7 @@ class Reading:
     that compose would find. profiles: of services. name: of the App; "" is the files' own or the
     folder's. carry: absolute paths of bind mounts that travel with the App. health: by the keys of
     x-portkit.health, what the user says in their place of the service that answers for the App.
+    same_paths: absolute paths that are bound of whatever host the App is on, sockets say.
     """
 
     files: tuple[str, ...] = ()
@@ -220,6 +221,7 @@ class Reading:
     name: str = ""
     carry: tuple[str, ...] = ()
     health: Mapping[str, str] = field(default_factory=dict)
+    same_paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

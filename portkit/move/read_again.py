@@ -73,6 +73,7 @@ def source_of(plan: Plan, observer: Observer, connect: Connect) -> Iterator[tupl
                 host,
                 plan.app_source,
                 plan.reading.carry,
+                same_paths=plan.reading.same_paths,
                 health=plan.reading.health,
                 on_taken=plan.live.on_taken,
                 moving=plan.live.containers,

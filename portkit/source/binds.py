@@ -1,32 +1,46 @@
 """What becomes of the bind mounts of a running App: each travels, is replaced, or stops the Move.
 
 A folder of the host that may travel becomes a volume of the App; a single file goes with the
-App's configuration. Pure.
+App's configuration. Pure but for `bound`.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portkit.app import values
+from portkit.engines.docker_file import Unfit
+from portkit.engines.docker_source import DockerSource
 from portkit.model import ContentFile, Finding, Severity
+from portkit.wire import labels
 from portkit.wire.json_types import JsonObject
+
+if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
+    from portkit.engines.described.answers import Container
 
 # The time zone and the like: whatever the source host has there may be seen by the App anyway.
 _HARMLESS = ("/etc/localtime", "/etc/timezone")
+# Where portkit puts the files of an App: a volume of its own.
+_OWN_FILES = re.compile(r"/volumes/portkit-[0-9a-f]{12}-content/_data/\d+$")
 _CARRY = (
     "To move it along, allow it with --carry {0}. If the App can do without it, remove the mount."
+)
+_SAME = (
+    "To mount the target's own in its place, which controls that host if it is an engine's socket, "
+    "allow it with --same-path {0}. Or mount a folder, or remove the mount."
 )
 
 
 @dataclass(frozen=True)
 class Bind:
     """A bind mount of a container. file: its content, where it is a single file; None for a
-    folder. home: the folder of the compose project that it belongs to; "" for none. own: whether it
-    is one of the App's own files, which came with it in an earlier Move."""
+    folder. unfit: what it is, where it is neither, or a file that is too large. home: the folder of
+    the compose project that it belongs to; "" for none. own: whether it is one of the App's own
+    files, which came with it in an earlier Move."""
 
     service: str
     source: str
@@ -35,6 +49,7 @@ class Bind:
     file: ContentFile | None
     home: str = ""
     own: bool = False
+    unfit: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,13 +64,45 @@ class Placed:
     findings: tuple[Finding, ...]
 
 
-def place(document: JsonObject, binds: Sequence[Bind], carry: Collection[str]) -> Placed:
+def bound(
+    engine: DockerSource, containers: Iterable[Container], same_paths: Collection[str]
+) -> list[Bind]:
+    """The bind mounts, with the content of those that are files and travel."""
+    found = []
+    for one in containers:
+        for mount in (each for each in one.Mounts if each.Type == "bind"):
+            same = mount.Source in same_paths
+            file = None if same else engine.file_at(one.Id, mount.Destination)
+            moved = labels.MOVE in one.Config.Labels
+            found.append(
+                Bind(
+                    service=one.service,
+                    source=mount.Source,
+                    target=mount.Destination,
+                    read_only=not mount.RW,
+                    file=None if isinstance(file, Unfit) else file,
+                    home=one.Config.Labels.get(labels.COMPOSE + "project.working_dir", ""),
+                    own=moved and _OWN_FILES.search(mount.Source) is not None,
+                    unfit=file.why if isinstance(file, Unfit) else "",
+                )
+            )
+    return found
+
+
+def place(
+    document: JsonObject,
+    binds: Sequence[Bind],
+    carry: Collection[str],
+    same_paths: Collection[str] = (),
+) -> Placed:
     """The compose file of a running App, with what travels in place of its bind mounts.
 
     carry: absolute paths of the source host that may travel, with all that is below them.
+    same_paths: those that are bound of the target's own, which stay what they are.
     """
     names: dict[str, str] = {}  # of a folder's path
-    bound = {bind.source.rstrip("/") for bind in binds if bind.file is None}
+    binds = [each for each in binds if each.source not in same_paths]
+    bound = {each.source.rstrip("/") for each in binds if each.file is None and not each.unfit}
     contents: dict[str, tuple[ContentFile, ...]] = {}
     findings: list[Finding] = []
     volumes = dict(document.get("volumes", {}))
@@ -98,6 +145,9 @@ def _overlapping(bind: Bind, folders: Collection[str]) -> Finding | None:
 def judged(bind: Bind, carry: Collection[str]) -> Finding:
     """Whether a bind mount travels; an error where it does not."""
     what = f"{bind.source[:200]} on {bind.target[:200]}"
+    if bind.unfit:
+        message = f"{what} is {bind.unfit} of the source host, which does not travel"
+        return _error(bind, message, _SAME.format(bind.source))
     try:
         path = values.checked_source(bind.source)
     except ValueError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from portkit.model import (
     Volume,
 )
 from portkit.package.changes import Changed
-from portkit.source.binds import Bind, place
+from portkit.source.binds import Bind, bound, place
 from portkit.source.folders import data_folders, mounted_below, not_local, shared
 from portkit.source.hindrances import at_rest, hindrances
 from portkit.source.host import OnHost
@@ -42,7 +41,6 @@ from portkit.source.layers import changed_in, layer_findings
 from portkit.source.silent import silent
 from portkit.store import Store
 from portkit.text import counted
-from portkit.wire import labels
 from portkit.wire.json_types import JsonObject
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
@@ -50,8 +48,6 @@ if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs i
     from portkit.engines.described.project import Seen
 
 KINDS = ("container", "project")
-# Where portkit puts the files of an App: a volume of its own.
-_OWN_FILES = re.compile(r"/volumes/portkit-[0-9a-f]{12}-content/_data/\d+$")
 
 
 @dataclass(frozen=True)
@@ -121,6 +117,7 @@ class Running(OnHost):
     Without --form it goes as an image, which is what it runs from.
 
     carry: absolute paths of the host that travel with the App although they are bind mounts.
+    same_paths: those that are bound of whatever host it is on.
     health: as `portkit.app.with_health` is told.
     on_taken: what becomes of its volumes where the target has one of that name, by their names; ""
     is for all others. moving: its containers in a Move of it that has begun before: these are read,
@@ -136,12 +133,13 @@ class Running(OnHost):
         what: str,
         carry: Sequence[str] = (),
         *,
+        same_paths: Sequence[str] = (),
         health: Mapping[str, str] | None = None,
         on_taken: Mapping[str, OnTaken] | None = None,
         moving: Sequence[LiveContainer] = (),
     ) -> None:
         super().__init__(host)
-        self._what, self._carry = what, tuple(carry)
+        self._what, self._carry, self._same = what, tuple(carry), tuple(same_paths)
         self._health, self._on_taken = dict(health or {}), dict(on_taken or {})
         self._ids = tuple(each.id for each in moving)
         self._policies = {each.service: each.restart for each in moving}
@@ -161,12 +159,12 @@ class Running(OnHost):
             again = self._ids
             seen = engine.see_again(kind, name, again) if again else engine.see(kind, name)
             self._seen, shown = seen, _shown(seen, kind, name, moves=True)
-            self._binds = _binds(engine, seen)
-        placed = place(shown.document, self._binds, self._carry)
+            self._binds = bound(engine, seen.containers, self._same)
+        placed = place(shown.document, self._binds, self._carry, self._same)
         self._folders = data_folders(seen.containers, placed.folders.values())
         found = hindrances(seen)
         text = json.dumps(placed.document).encode()
-        app = compose.read(text, self._what, contents=placed.contents)
+        app = compose.read(text, self._what, contents=placed.contents, same_paths=self._same)
         services = tuple(
             replace(each, restart=self._policies.get(each.name, each.restart))
             for each in app.services
@@ -186,7 +184,7 @@ class Running(OnHost):
             volumes=volumes,
             running=True,
             seen_up=all(_came_up(each) for each in seen.containers),
-            reading=Reading(carry=self._carry),
+            reading=Reading(carry=self._carry, same_paths=self._same),
         )
         app = with_health(app, self._health)
         rest = tuple(at_rest(seen, app.front_service.name))
@@ -255,7 +253,7 @@ class Running(OnHost):
         another one than when the App was read: it went with the App's configuration."""
         assert self._seen is not None, "the App was read before"
         with _engine(self.host) as engine:
-            binds = _binds(engine, self._seen)
+            binds = bound(engine, self._seen.containers, self._same)
         if changed := [each.source for each in binds if each not in self._binds]:
             raise PortkitError(
                 "a file that is mounted into the App has changed since the Move began",
@@ -378,21 +376,3 @@ def _container(
 def _volume(number: int, mount: Mount, created: str) -> LiveVolume:
     name = mount.Name if mount.Type == "volume" else ""
     return LiveVolume(number, name, mount.Source, created)
-
-
-def _binds(engine: DockerSource, seen: Seen) -> list[Bind]:
-    """The bind mounts, with the content of those that are files."""
-    return [
-        Bind(
-            service=each.service,
-            source=mount.Source,
-            target=mount.Destination,
-            read_only=not mount.RW,
-            file=engine.file_at(each.Id, mount.Destination),
-            home=each.Config.Labels.get(labels.COMPOSE + "project.working_dir", ""),
-            own=labels.MOVE in each.Config.Labels and _OWN_FILES.search(mount.Source) is not None,
-        )
-        for each in seen.containers
-        for mount in each.Mounts
-        if mount.Type == "bind"
-    ]

@@ -15,13 +15,14 @@ pytestmark = pytest.mark.lab
 
 NETWORKS = "docker network ls --format '{{.Name}}'"
 SECOND = PORT + 1
+SOCKET = "/var/run/docker.sock"
 
 
 @pytest.fixture
 def two(lab: Lab) -> Iterator[None]:
     """Two containers in one network on alpha."""
     on(lab, "alpha", "docker network create edge")
-    counter(lab, "one", "--network", "edge")
+    counter(lab, "one", "--network", "edge", "-v", f"{SOCKET}:/run/engine.sock")
     words = ["docker", "run", "-d", "--name", "two", "--network", "edge", "-p", f"{SECOND}:80"]
     words += ["-v", "two-data:/data", "debian:bookworm-slim", "perl", "-e", SERVER]
     on(lab, "alpha", shlex.join(words))
@@ -36,13 +37,19 @@ def test_two_apps_of_one_network_move_one_after_the_other(lab: Lab, store: Path,
     made = []
     told = []
     for name in ("one", "two"):
-        words = (f"container:{name}", "--from", "lab:alpha", "--to", "lab:beta")
+        words = [f"container:{name}", "--from", "lab:alpha", "--to", "lab:beta"]
+        if name == "one":
+            refused = portkit("move", *words, store=store, check=False).stderr
+            assert f"--same-path {SOCKET}".encode() in refused
+            words += ["--same-path", SOCKET]
         report = json.loads(portkit("move", *words, "--output", "json", store=store).text)
         made.append(report["move"])
         told.append([row["rule"] for row in report["forms"][0]["compat"]["findings"]])
     assert ["network-external" in rules for rules in told] == [True, False]
     for port in (PORT, SECOND):
         assert ask(f"http://{lab.address('beta')}:{port}/", "POST", b"") == b"1\n"
+    one_there = on(lab, "beta", f"docker ps -q --filter label=portkit.move={made[0]}").strip()
+    on(lab, "beta", f"docker exec {one_there} test -S /run/engine.sock")
     two_there = on(lab, "beta", f"docker ps -q --filter label=portkit.move={made[1]}").strip()
     reach = "use IO::Socket::INET; exit !IO::Socket::INET->new('one:80')"
     on(lab, "beta", shlex.join(["docker", "exec", two_there, "perl", "-e", reach]))

@@ -123,6 +123,12 @@ def test_what_the_user_lets_travel(tmp_path: Path) -> None:
     for row in ("/dev/dri:/d", "/lib/modules:/d"):
         assert isinstance(bound(shop, row, carry=["/"])[0], Mount), row
     assert "an engine's socket" in refused(shop, "volumes: ['/run/docker.sock:/s']", carry=["/"])
+    same = {"same_paths": ["/run/docker.sock"]}
+    found, finding = bound(shop, "/run/docker.sock:/run/docker.sock:ro", **same)
+    assert found == Mount("bind", "/run/docker.sock", "/run/docker.sock", read_only=True)
+    assert (finding.rule, finding.severity) == ("bind-same-path", "warning")
+    for row in ("volumes: ['data:/run/docker.sock']", "volumes: ['/x/docker.sock:/s']"):
+        assert "an engine's socket" in refused(shop, row, **same)
 
 
 def test_what_somebody_else_has_written_is_data(

@@ -12,6 +12,7 @@ from portkit.errors import AppError
 
 CHOICES = ["-f", "a.yaml", "--file", "b.yaml", "--profile", "p", "--profile", "q", "-p", "mine"]
 CHOICES += ["--carry", "data", "--health", "scheme=tcp", "--health", "expect=a=b"]
+CHOICES += ["--same-path", "/run/x.sock"]
 VERBS = [["move", "--to", "web2"], ["check", "--on", "web2"], ["pack"], ["measure", "--on", "web2"]]
 # `portkit check --profile` names a kind of host; every verb knows the longer name.
 LONGER = [word.replace("--profile", "--compose-profile") for word in CHOICES]
@@ -34,11 +35,18 @@ def test_they_reach_the_reader(verb: list[str], monkeypatch: pytest.MonkeyPatch)
     assert portkit(*verb, "./shop").exit_code == AppError.exit_code
     choices = {"files": ("a.yaml", "b.yaml"), "profiles": ("p", "q"), "name": "mine"}
     choices |= {"carry": ("data",), "health": {"scheme": "tcp", "expect": "a=b"}}
+    choices |= {"same_paths": ("/run/x.sock",)}
     none = {"files": (), "profiles": (), "name": "", "carry": (), "health": {}}
+    none |= {"same_paths": ()}
     assert seen == [("./shop", choices), ("./shop", none)]
     if verb[0] != "check":
         assert portkit(*verb, "./shop", *CHOICES).exit_code == AppError.exit_code
         assert seen[2] == seen[0]
+
+
+@pytest.mark.parametrize("path", ["relative", "/", "/a/../b", "/a/"])
+def test_a_path_of_whatever_host_is_absolute(path: str) -> None:
+    assert "is not an absolute path" in portkit("pack", ".", "--same-path", path).output
 
 
 def test_files_and_a_name_are_for_one_app() -> None:

@@ -344,6 +344,15 @@ def test_a_default_network_of_others_is_joined_by_one_service() -> None:
         assert [each.engine_name for each in spec.joined(spec.front)] == ["proxy"] * external
 
 
+def test_a_vm_has_no_path_of_its_host() -> None:
+    socket = Mount("bind", "/run/docker.sock", "/run/docker.sock")
+    app = App("shop", (Service("web", volumes=(socket,)),), "compose.yaml")
+    spec = apps.resolve_all(app, [IMAGE])
+    for form, wanted in ((Form.IMAGE, []), (Form.DISK, ["error"])):
+        rows = compat.check(spec, {IMAGE.digest: IMAGE}, FACTS, form)
+        assert [row.severity for row in rows if row.rule == "host-path"] == wanted
+
+
 def test_a_network_whose_name_is_taken() -> None:
     networks = (
         Network("front", "shop_front"),

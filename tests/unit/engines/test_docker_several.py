@@ -163,6 +163,14 @@ def test_one_service_alone_is_on_the_engines_own_network(
     assert "portkit.service" not in body["Labels"]
 
 
+def test_a_path_of_the_target_is_bound(engine: FakeEngine, docker: Docker) -> None:
+    socket = Mount("bind", "/run/docker.sock", "/run/docker.sock", read_only=True)
+    docker.create(HELD, shop(mounts=(socket,)), ID)
+    _, web, _ = engine.asked("POST", "/containers/create")
+    (mount,) = web["HostConfig"]["Mounts"]
+    assert (mount["Type"], mount["Source"], mount["ReadOnly"]) == ("bind", "/run/docker.sock", True)
+
+
 def test_files_come_into_a_volume_of_their_own(engine: FakeEngine, docker: Docker) -> None:
     engine.answers["PUT /containers/c1/archive"] = 200, {}
     engine.answers["DELETE /containers/c1"] = 204, b""

@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, quote
 
 import pytest
 
+from portkit.engines.docker_file import Unfit
 from portkit.engines.docker_source import DockerSource
-from portkit.errors import AppError, ConflictError, EngineError
+from portkit.errors import ConflictError, EngineError
 from portkit.model import Live, LiveContainer, LiveVolume, OnTaken
 from tests.unit.fake_engine import FakeEngine, fake_engine
 
@@ -457,6 +458,16 @@ def test_a_file_that_is_mounted_where_the_image_has_a_symlink(
         read = docker.file_at(WEB, "/etc/localtime")
         assert read is not None and read.data == b"UTC\n"
         return
-    with pytest.raises(AppError) as raised:
-        docker.file_at(WEB, "/etc/localtime")
-    assert "not a regular file" in raised.value.details
+    assert docker.file_at(WEB, "/etc/localtime") == Unfit("not a regular file")
+
+
+def test_what_is_no_file_that_travels(engine: FakeEngine, docker: DockerSource) -> None:
+    """It is told beside all else that is found of the App."""
+    member = tarfile.TarInfo("it")
+    for mode, kind in ((1 << 24, "a socket"), (1 << 26, "a device"), (1 << 25, "a FIFO")):
+        archived(engine, "/run/it", member, mode=mode | 0o660)
+        assert docker.file_at(WEB, "/run/it") == Unfit(kind)
+    archived(engine, "/run/it", member, mode=0o644)
+    asked = f"GET /containers/{WEB}/archive?path=%2Frun%2Fit"
+    engine.answers[asked] = 200, bytes(2 << 20)
+    assert docker.file_at(WEB, "/run/it") == Unfit("a file of more than 1 MiB")

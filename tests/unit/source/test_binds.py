@@ -56,6 +56,19 @@ def test_what_travels(one: Bind, carry: list[str], travels: bool) -> None:
     assert (judged(one, carry).severity is not Severity.ERROR) is travels
 
 
+def test_a_socket_is_the_targets_own_only_where_the_user_says_so() -> None:
+    socket = bind("/run/docker.sock", "/run/docker.sock", unfit="a socket")
+    large = bind("/srv/db.mmdb", "/db", unfit="a file of more than 1 MiB")
+    rows = document("/run/docker.sock:/run/docker.sock", "/srv/db.mmdb:/db")
+    refused = place(rows, (socket, large), ["/run", "/srv"])
+    assert "volumes" not in refused.document["services"]["web"]
+    assert [note.rule for note in refused.findings] == ["bind-not-carried"] * 2
+    assert "is a socket of the source host" in refused.findings[0].message
+    assert "--same-path /run/docker.sock" in refused.findings[0].remedy
+    placed = place(rows, (socket, large), [], ["/run/docker.sock", "/srv/db.mmdb"])
+    assert (placed.document, placed.findings) == (rows, ())
+
+
 def test_folders_that_hold_each_other_would_become_two_copies() -> None:
     outer, inner = bind("/srv/app", "/app"), bind("/srv/app/uploads", "/uploads")
     placed = place(document("/srv/app:/app", "/srv/app/uploads:/uploads"), (outer, inner), ["/srv"])
