@@ -289,7 +289,8 @@ def _network(
         "options": network.Ipam.Options,
     }
     told: dict[str, object] = {
-        **_named(network.Name, key, project),
+        # Of one that is external, compose takes the key itself for the engine's name.
+        **({"name": network.Name} if external else _named(network.Name, key, project)),
         "external": external,
         "driver": "" if network.Driver == "bridge" and not external else network.Driver,
         "driver_opts": network.Options,
