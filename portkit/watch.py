@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import assert_never
@@ -24,6 +24,7 @@ from portkit.text import printable
 
 _LAST_LINES = 30
 _ADDRESS_POLL_S = 0.05
+_AGAIN_POLL_S = 0.2  # what is waited for is started by such a look
 _NEWS_S = 10.0  # between two looks at what a silent app wrote: each reads its log on the host
 _NEWS_LENGTH = 200
 
@@ -45,7 +46,8 @@ class Place:
 class Watch:
     """One Instance, how it is known to be up, and where it is asked. health: as the App has it; how
     long is waited is the deadline's. before: what the engine said at the last first answer. halt:
-    ends the wait when another lane of the Move has failed."""
+    ends the wait when another lane of the Move has failed. unasked: services whose healthchecks do
+    not count."""
 
     runner: boot.Runner
     identity: str
@@ -57,17 +59,18 @@ class Watch:
     observer: Observer = field(default_factory=NullObserver)
     before: Life | None = None
     halt: Halt = field(default_factory=Halt)
+    unasked: Collection[str] = ()
+    _again: str = field(default="", init=False)
     _news: str = field(default="", init=False)
     _next_news: float = field(default=0.0, init=False)
 
     def first_answer(self, started: float) -> measure.Answer:
         """The first right answer of what was started at `started`, in seconds of
         time.monotonic(); BootError holds the app's last words."""
-        self._news, self._next_news = "", time.monotonic() + _NEWS_S
+        self._news, self._next_news, self._again = "", time.monotonic() + _NEWS_S, ""
         with self._last_words():
             answer = self._wait(started)
-            # Taken after the answer: what happens from then on is compared with this.
-            self.before = self._life("after its first answer")
+            self._all_up()
             return answer
 
     def all_healthy(self, started: float, checks: Sequence[Healthcheck]) -> float | None:
@@ -81,7 +84,7 @@ class Watch:
             timeout = self.deadline.seconds
             timeout = max(timeout, *(measure.check_timeout(each, timeout) for each in checks), 0.0)
             found = measure.until_healthy(self._starting, started=started, timeout_s=timeout)
-            self.before = self._life("after its first answer")
+            self._all_up()
         return round(found.seconds, 3)
 
     def settle(self) -> None:
@@ -138,8 +141,21 @@ class Watch:
             time.sleep(_ADDRESS_POLL_S)
         return address
 
+    def _all_up(self) -> None:
+        """Nothing of it waits to be started again. What happens from then on is compared with what
+        the engine says now."""
+        deadline = time.monotonic() + self.deadline.seconds
+        while (life := self._starting()).again:
+            if time.monotonic() > deadline:
+                raise BootError(f"{life.again}, however often it was started again")
+            time.sleep(_AGAIN_POLL_S)
+        self.before = life
+
     def _starting(self) -> Life:
-        life = self._life("before it answered")
+        life = self._life("before it answered", again=True)
+        if life.again and life.again != self._again:
+            self.observer.message(f"{life.again}; it is started again, as its restart policy says")
+        self._again = life.again or self._again
         if time.monotonic() >= self._next_news:
             self._next_news = time.monotonic() + _NEWS_S
             self._tell_news()
@@ -161,9 +177,9 @@ class Watch:
     def _still(self) -> Life:
         return self._life("after its first answer")
 
-    def _life(self, when: str) -> Life:
+    def _life(self, when: str, *, again: bool = False) -> Life:
         self.halt.check()
-        life = self.runner.life(self.identity)
+        life = self.runner.life(self.identity, self.unasked, again=again)
         if life.stuck:
             raise no_room(self.identity, self.target, when)
         if life.status != "exited":
@@ -179,7 +195,8 @@ class Watch:
             yield
         except BootError as error:
             said = self.runner.logs(self.identity, _LAST_LINES).strip()
-            parts = (error.details, "its last output:", said) if said else (error.details,)
+            again = f"{self._again}, and was started again" if self._again else ""
+            parts = (error.details, again, *(("its last output:", said) if said else ()))
             raise BootError(
                 error.brief,
                 details="\n".join(part for part in parts if part),
@@ -208,12 +225,14 @@ def watch(
     check: Healthcheck | None = None,
     observer: Observer | None = None,
     halt: Halt | None = None,
+    unasked: Collection[str] = (),
 ) -> Watch:
     """A Watch; where a published port is asked is found out now, before a clock runs.
 
     check: the app's own, whose engine may give it more time than the deadline; a timeout that the
     App names is obeyed all the same. observer: is told of a deadline that is longer than usual,
-    and of what the app writes while it does not answer. halt: ends the wait.
+    and of what the app writes while it does not answer. halt: ends the wait. unasked: services
+    whose healthchecks do not count.
     """
     observer = observer or NullObserver()
     if way.method is Method.HEALTHCHECK and health.timeout_s is None:
@@ -226,7 +245,18 @@ def watch(
         )
     place = None if way.port is None else published_place(target, way.port)
     halt = halt or Halt()
-    return Watch(runner, identity, target, health, way, deadline, place, observer, halt=halt)
+    return Watch(
+        runner,
+        identity,
+        target,
+        health,
+        way,
+        deadline,
+        place,
+        observer,
+        halt=halt,
+        unasked=unasked,
+    )
 
 
 def published_place(target: Host, port: Port) -> Place:

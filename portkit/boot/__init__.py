@@ -10,7 +10,7 @@ from portkit.boot.blueprint import Blueprint
 from portkit.boot.patience import PATIENCE_S
 from portkit.errors import AppError, ConflictError
 from portkit.host import Host
-from portkit.model import REMAINS, AppSpec, Facts, Form, Instance, Life
+from portkit.model import REMAINS, AppSpec, Facts, Form, Instance, Life, Standing
 
 
 class Runner(Protocol):
@@ -43,13 +43,13 @@ class Runner(Protocol):
         identity: str,
         within_s: float = PATIENCE_S,
         service: str | None = None,
-        resting: Collection[str] | None = None,
+        standing: Standing | None = None,
     ) -> None:
         """Start it. Returns as soon as the engine has started all services, before the app is up.
 
         within_s: how long a service may wait for another one that it depends on. service: only one
-        of several; AppError where that is not possible. resting: services that are not started, and
-        that no other one waits for; None: those that were not started the last time."""
+        of several; AppError where that is not possible. standing: what is not demanded of them, and
+        no other one waits for; None: that those run which were not started the last time."""
 
     def stop(
         self, identity: str, grace_s: float | None = None, service: str | None = None
@@ -59,8 +59,10 @@ class Runner(Protocol):
         grace_s: how long to wait; None for the App's own stop_grace_period. service: only one of
         several; AppError where that is not possible."""
 
-    def life(self, identity: str) -> Life:
-        """What the engine says about it now: whether it runs, since when, and its health."""
+    def life(self, identity: str, unasked: Collection[str] = (), *, again: bool = False) -> Life:
+        """What the engine says about it now: whether it runs, since when, and its health. unasked:
+        services whose healthchecks do not count. again: before `commit`, what has ended is started
+        again where its restart policy says so, which nothing else does then."""
 
     def commit(self, identity: str, policies: Mapping[str, str], spec: AppSpec | None) -> None:
         """Let the host start it by itself from now on, as compose's `restart` says: policies, by

@@ -16,7 +16,7 @@ _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])")
 _LINE = re.compile(r"^portkit: (.*)$", re.MULTILINE)
 _NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)"
 _STARTING = re.compile(rf"starting (?:{_NAME}: )?")
-_EXITED = re.compile(rf"{_NAME} exited with code ([0-9]{{1,3}})")
+_EXITED = re.compile(rf"{_NAME} exited with code ([0-9]{{1,3}})(; it is started again)?")
 _HEALTH = re.compile(rf"{_NAME} is (healthy|unhealthy)(?:: (.*))?")
 _NEVER = re.compile(rf"{_NAME} is not started: ")
 _RESTS = re.compile(rf"{_NAME} rests")
@@ -39,6 +39,7 @@ class _Service:
     health: str = ""
     said: str = ""
     rests: bool = False
+    again: bool = False  # it has ended, and init starts it again
     starts: int = 0
     ends: int = 0
 
@@ -71,6 +72,8 @@ def states(log: str, about: About, *, active: bool) -> tuple[ServiceState, ...]:
 
 def _state(name: str, one: _Service, about: About, *, active: bool) -> ServiceState:
     status, code = one.status, one.code
+    if active and one.again:
+        status, code = "running", None  # as of a container that is about to be started again
     if not active and status == "running":
         status, code = "exited", None  # the guest was cut off
     health = (one.health or "starting") if name in about.checks and status == "running" else ""
@@ -91,10 +94,12 @@ def life(log: str, about: About, *, active: bool, whole: bool, booted: bool = Tr
     for name, one in said.services.items():
         # A service that ended with code 0 has done its work, unless it answers for the App; among
         # several, one that failed is the end of the App.
-        ended = one.status == "exited" and (one.code or name == about.front)
+        ended = one.status == "exited" and not one.again and (one.code or name == about.front)
         if ended and len(about.services) > 1:
             return Life("exited", one.code, restarts=restarts, service=name)
-    begun = said.of(about.front).starts or not whole
+    front = said.of(about.front)
+    begun = not front.again and (front.starts or not whole)
+    again = [(name, one.code) for name, one in said.services.items() if one.again]
     checked = [one for one in map(said.of, about.checks) if not one.rests]
     ill = [name for name in about.checks if said.of(name).health == "unhealthy"]
     return Life(
@@ -103,6 +108,7 @@ def life(log: str, about: About, *, active: bool, whole: bool, booted: bool = Tr
         restarts=restarts,
         health=worst_health(one.health or "starting" for one in checked if one.status != "exited"),
         service=ill[0] if ill and len(about.services) > 1 else "",
+        again="".join(f"{name} exited with code {code}" for name, code in again[:1]),
         said=said.of(ill[0]).said if ill else "",
     )
 
@@ -131,9 +137,11 @@ def _said(log: str, about: About) -> _Said:
             name = match[1] if match[1] in known else about.front
             one = said.of(name)
             one.status, one.code, one.health, one.starts = "running", None, "", one.starts + 1
+            one.again = False
         elif (match := _EXITED.match(line)) and match[1] in known:
             one = said.of(match[1])
             one.status, one.code, one.ends = "exited", int(match[2]), one.ends + 1
+            one.again = match[3] is not None
         elif (match := _HEALTH.match(line)) and match[1] in known:
             said.of(match[1]).health, said.of(match[1]).said = match[2], match[3] or ""
         elif (match := _NEVER.match(line)) and match[1] in known:

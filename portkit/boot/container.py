@@ -9,7 +9,7 @@ from portkit.boot.patience import PATIENCE_S
 from portkit.boot.remains import found, remains
 from portkit.engines.docker import Docker
 from portkit.host import Host
-from portkit.model import AppSpec, Form, Instance, Life
+from portkit.model import AppSpec, Form, Instance, Life, Standing
 from portkit.wire import labels
 
 
@@ -58,10 +58,10 @@ class Containers:
         identity: str,
         within_s: float = PATIENCE_S,
         service: str | None = None,
-        resting: Collection[str] | None = None,
+        standing: Standing | None = None,
     ) -> None:
         """Start the containers, each when what it depends on is as it has to be."""
-        self._engine.start(identity, within_s, service, resting)
+        self._engine.start(identity, within_s, service, standing)
 
     def stop(
         self, identity: str, grace_s: float | None = None, service: str | None = None
@@ -69,9 +69,9 @@ class Containers:
         """Stop the containers in reverse order; the exit code is the engine's."""
         return self._engine.stop(identity, grace_s, service)
 
-    def life(self, identity: str) -> Life:
-        """What the engine says about the container now."""
-        return self._engine.life(identity)
+    def life(self, identity: str, unasked: Collection[str] = (), *, again: bool = False) -> Life:
+        """What the engine says about the container now. again: portkit starts it again."""
+        return self._engine.life(identity, unasked, again=again)
 
     def commit(self, identity: str, policies: Mapping[str, str], spec: AppSpec | None) -> None:
         """Set the restart policies that the App asks for."""

@@ -22,7 +22,7 @@ from portkit.guest.config import encode_app, is_init_system
 from portkit.guest.several import GUEST_ADDRESS, places
 from portkit.health import runs_check
 from portkit.host import Host
-from portkit.model import AppSpec, Form, Instance, Life, RunSpec, virtualises
+from portkit.model import AppSpec, Form, Instance, Life, RunSpec, Standing, virtualises
 
 # An emulated guest takes some seconds to power off after the app has ended.
 _FIRMWARE_S = 10.0
@@ -63,9 +63,7 @@ class Domains:
                 "disk": artifact.digest,
                 "boot": start.direct(artifact, spec.machine.firmware),
                 "kit": [b.digest for b in artifact.blobs if b.digest != artifact.digest],
-                # Inside the VM the guest's init restarts the App. Until `commit` it must not, or an
-                # App that fails at once would look as if it had stayed up.
-                "config": _encoded(_not_restarted(spec)),
+                "config": _encoded(spec),
                 "volumes": [{"name": name, "bytes": spec.machine.volume_bytes} for name in volumes],
                 "again": again,
             },
@@ -131,13 +129,13 @@ class Domains:
         identity: str,
         within_s: float = PATIENCE_S,
         service: str | None = None,
-        resting: Collection[str] | None = None,
+        standing: Standing | None = None,
     ) -> None:
         """Start the domain; the guest's init starts the services."""
         self._refuse_one(service)
-        if resting is not None and len(self._about(identity).services) > 1:
-            args = {"id": identity, "services": sorted(resting)}
-            self._host.remote.call("instance.rest", args)
+        if standing is not None and len(self._about(identity).services) > 1:
+            args = {"id": identity, "resting": standing.resting, "ill": standing.ill}
+            self._host.remote.call("instance.stand", args)
         self._engine.start(identity)
 
     def _refuse_one(self, service: str | None) -> None:
@@ -157,22 +155,31 @@ class Domains:
         self._engine.stop(identity, grace_s, _FIRMWARE_S)
         return console.exit_code(self._state_log(identity)[0], self._about(identity))
 
-    def life(self, identity: str) -> Life:
-        """Read from what the guest's init wrote since this boot."""
+    def life(self, identity: str, unasked: Collection[str] = (), *, again: bool = False) -> Life:
+        """Read from what the guest's init wrote since this boot. again: it does that by itself, as
+        long as the VM runs."""
         power = self._engine.power(identity)
         log = self._state_log(identity)
         # A QEMU that died, or whose disk is full, may have left nothing on the guest's console.
         ran = power is Power.ENDED
-        life = self._life(identity, *log, active=power.active, ran=ran)
+        life = self._life(identity, *log, active=power.active, ran=ran, unasked=unasked)
         return replace(life, stuck=power is Power.STUCK)
 
     def _life(
-        self, identity: str, text: str, size: int, *, active: bool, ran: bool = False
+        self,
+        identity: str,
+        text: str,
+        size: int,
+        *,
+        active: bool,
+        ran: bool = False,
+        unasked: Collection[str] = (),
     ) -> Life:
         """text, size: of `_state_log`."""
+        about = self._about(identity)
         return console.life(
             text,
-            self._about(identity),
+            replace(about, checks=tuple(each for each in about.checks if each not in unasked)),
             active=active,
             whole=size <= _STATE_BYTES,
             booted=active or ran or bool(text) or self._booted(identity),
@@ -181,7 +188,8 @@ class Domains:
     def commit(self, identity: str, policies: Mapping[str, str], spec: AppSpec | None) -> None:
         """Write the restart policies for the guest, and set autostart for the host.
 
-        The guest reads its policy anew whenever a service ends, so it needs no restart for this.
+        The guest has them already, but for one that an earlier portkit has made. It reads them anew
+        whenever a service ends, so it needs no restart for this.
         """
         assert spec is not None, "whoever commits a VM knows its App"
         args = {"id": identity, "config": _encoded(spec)}
@@ -295,10 +303,6 @@ def _kernel(paths: list[str], architecture: Architecture, *, kvm: bool) -> Kerne
 
 def _encoded(spec: AppSpec) -> str:
     return base64.b64encode(encode_app(spec)).decode()
-
-
-def _not_restarted(spec: AppSpec) -> AppSpec:
-    return replace(spec, services=tuple(replace(each, restart="no") for each in spec.services))
 
 
 def _published(spec: AppSpec) -> tuple[Forward, ...]:

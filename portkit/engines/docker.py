@@ -11,30 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portkit.engines import docker_spec, docker_state, podman
+from portkit.engines.docker_again import Again
 from portkit.engines.docker_errors import errors
 from portkit.engines.docker_maker import Maker
+from portkit.engines.docker_start import Starter
 from portkit.engines.marks import ours
 from portkit.engines.patience import CALL_S, Patient, within
-from portkit.errors import AppError, BootError, ConflictError, EngineError
+from portkit.errors import AppError, ConflictError, EngineError
 from portkit.model import (
     AppSpec,
-    Condition,
-    Dependency,
     Instance,
     Life,
+    Standing,
 )
 from portkit.wire import labels
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
-    from portkit.engines.docker_client import Inspected, NetworkRow, Row, State, Volume
+    from portkit.engines.docker_client import Inspected, NetworkRow, Row, Volume
 
-_POLL_S = 0.1  # each question is a request to the engine, over ssh for most targets
-_LAST_LINES = 30
-_FAILED = {
-    Condition.STARTED: "did not start",
-    Condition.HEALTHY: "did not become healthy",
-    Condition.COMPLETED: "failed",
-}
 _LOG_LIMIT = 1 << 20  # bytes of a log that are kept
 _LOG_READ = 64 << 20  # bytes after which an engine is not listened to any more
 
@@ -57,6 +51,8 @@ class Docker:
         self._sdk = made
         self._api = Patient(made)
         self._checks = podman.Checks(self._api)
+        self._again = Again(self._api.start)
+        self._starter = Starter(host, self._api.start, self._inspect, self._log, self._again, pause)
         self._maker = Maker(self._api, host, lambda: self._podman)
 
     @cached_property
@@ -90,70 +86,26 @@ class Docker:
         identity: str,
         within_s: float,
         service: str | None = None,
-        resting: Collection[str] | None = None,
+        standing: Standing | None = None,
     ) -> None:
         """Start the containers in the order in which they need each other; returns when the engine
         has started the last one's process.
 
         within_s: how long one may have to wait for what it depends on. service: only one of
-        several. resting: services that are not started and not waited for; None: those that were
-        never started, unless none was. BootError when what it depends on fails.
+        several. standing: what is not demanded; None: that those run which were never started,
+        unless none was. BootError when what it depends on fails.
         """
         rows = every = self._chosen(identity, None)
+        resting: Collection[str] = docker_state.never_started(every)
         if service is not None:
             rows = self._chosen(identity, service)
             rows = [row for row in rows if docker_state.listed(row).status != "running"]
             resting = docker_state.never_started(every) - {service}
-        elif resting is None:
-            resting = docker_state.never_started(every)
+        elif standing is not None:
+            resting = standing.resting
         awake = [row for row in every if row.service not in resting]
-        self._start([row for row in rows if row in awake], awake, within_s)
-
-    def _start(self, rows: Sequence[Row], beside: Sequence[Row], within_s: float) -> None:
-        """Start containers in this order. beside: those that they may have to wait for."""
-        known = {row.service: row for row in beside}
-        deadline = time.monotonic() + within_s
-        with errors(self._host, "start the container"):
-            for row in rows:
-                for need in docker_spec.needs_of(row.Labels):
-                    if need.service in known:
-                        self._wait_for(known[need.service], need, row, deadline)
-                self._api.start(row.Id)
-
-    def _wait_for(self, other: Row, need: Dependency, row: Row, deadline: float) -> None:
-        """Until `other` is as `row` needs it to be, or is known not to come to that where `row` can
-        do without it."""
-        condition, required = need.condition, need.required
-        while True:
-            state = self._inspect(other.Id).State
-            met = docker_state.met(state, condition)
-            if met:
-                return
-            if met is None and not required:
-                return
-            if met is None or time.monotonic() > deadline:
-                raise self._unmet(other, condition, row, state, late=met is not None)
-            self._pause(_POLL_S)
-
-    def _unmet(
-        self, other: Row, condition: Condition, row: Row, state: State, *, late: bool
-    ) -> BootError:
-        ended = docker_state.has_ended(state) and condition is not Condition.COMPLETED
-        what = "does not run" if ended else _FAILED[condition] + " in time" * late
-        return BootError(
-            f"{row.service} cannot start: {other.service} {what}",
-            details=self._last_words(other, state),
-            resolution=f"Read the output of {other.service} above"
-            + (", and start it first." if ended else "."),
-        )
-
-    def _last_words(self, row: Row, state: State) -> str:
-        """What a service wrote last, and what its healthcheck did."""
-        checks = state.Health.Log[-3:] if state.Health else []
-        said = [f"healthcheck, code {each.ExitCode}: {each.Output.strip()}" for each in checks]
-        code = "" if state.Status == "running" else f"exit code {state.ExitCode}"
-        log = self._log(row.Id, _LAST_LINES).strip()
-        return "\n".join(text for text in (code, *said, log) if text)[: docker_state.SAID_LIMIT]
+        ill = standing.ill if standing is not None else ()
+        self._starter.start([row for row in rows if row in awake], awake, within_s, ill)
 
     def stop(
         self, identity: str, grace_s: float | None = None, service: str | None = None
@@ -355,13 +307,13 @@ class Docker:
             for data in self._api.logs(row.Id, stream=True, follow=True, tail=0):
                 write(data)
 
-    def life(self, identity: str) -> Life:
-        """What the engine says of the containers now, as one."""
+    def life(self, identity: str, unasked: Collection[str] = (), *, again: bool = False) -> Life:
+        """What the engine says of the containers now, as one. unasked: services whose healthchecks
+        do not count. again: start again what has ended, as its restart policy says."""
         rows = self._services(identity)
         with errors(self._host, "look at the container"):
-            return docker_state.together(
-                [(row, docker_state.life(self._inspect(row.Id))) for row in rows]
-            )
+            lives = [self._again.life(row, self._inspect(row.Id), start=again) for row in rows]
+            return docker_state.together(list(zip(rows, lives, strict=True)), unasked)
 
     def instances(self) -> tuple[Instance, ...]:
         """Every Instance that portkit made here; not those with labels it would never write."""

@@ -115,8 +115,9 @@ class DockerSource(Docker):
         self._these(ids)
         self.set_restart(dict.fromkeys(ids, "no"))
 
-    def states(self, ids: Sequence[str]) -> dict[str, tuple[str, bool]]:
-        """The restart policy of each container, as compose says it, and whether it runs."""
+    def states(self, ids: Sequence[str]) -> dict[str, tuple[str, bool, bool]]:
+        """The restart policy of each container, as compose says it, whether it runs, and whether
+        its healthcheck fails."""
         found = {}
         for identity in ids:
             with errors(self._host, "look at the container"):
@@ -124,6 +125,7 @@ class DockerSource(Docker):
             found[identity] = (
                 seen.HostConfig.RestartPolicy.told,
                 docker_state.runs(seen.State.Status),
+                seen.State.Health is not None and seen.State.Health.Status == "unhealthy",
             )
         return found
 
@@ -190,7 +192,8 @@ class DockerSource(Docker):
             )
 
     def _awake(self, ids: Sequence[str]) -> list[str]:
-        return [each for each, (policy, runs) in self.states(ids).items() if runs or policy != "no"]
+        rows = self.states(ids).items()
+        return [each for each, (policy, runs, _) in rows if runs or policy != "no"]
 
     def lost(self, ids: Sequence[str]) -> tuple[str, ...]:
         """Those of these containers that are not there any more."""
@@ -237,7 +240,7 @@ class DockerSource(Docker):
             if self._runs(row.Id):
                 continue
             try:
-                self._start([row], rows, within_s)
+                self._starter.start([row], rows, within_s)
             except (BootError, EngineError):  # also where a log cannot be read
                 with errors(self._host, "start the container"):
                     self._api.start(row.Id)

@@ -82,7 +82,7 @@ def marks(app: AppSpec, identity: str) -> dict[str, str]:
 
 def service_labels(app: AppSpec, service: RunSpec, identity: str) -> dict[str, str]:
     """All labels of a container: its own, portkit's, and of several services compose's."""
-    mine = marks(app, identity)
+    mine = {**marks(app, identity), labels.RESTART: service.restart}
     if not app.several:
         return {**_settings(service), **service.labels, **mine}
     compose = {

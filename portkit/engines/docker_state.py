@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, assert_never
 
@@ -77,6 +78,15 @@ def met(state: State, condition: Condition) -> bool | None:
             assert_never(condition)
 
 
+def starts_again(policy: str, exit_code: int, times: int) -> bool:
+    """Whether an engine starts a container again that has ended so, and was started again so many
+    times. policy: as compose's `restart` says it."""
+    kind, _, most = policy.partition(":")
+    if kind == "on-failure":
+        return exit_code != 0 and (not most.isdecimal() or int(most) == 0 or times < int(most))
+    return kind in ("always", "unless-stopped")
+
+
 def has_ended(state: State) -> bool:
     """Whether a container ran and does so no more."""
     return _STATES.get(state.Status, "exited") == "exited"
@@ -139,13 +149,18 @@ def _needs(rows: Iterable[Row]) -> dict[str, list[str]]:
     }
 
 
-def together(rows: Sequence[tuple[Row, Life]]) -> Life:
+def together(rows: Sequence[tuple[Row, Life]], unasked: Collection[str] = ()) -> Life:
     """The containers of an App as one: it runs as long as its front does, and none has failed.
 
-    A service that ended with code 0 has done its work; one that failed is the App's end.
+    A service that ended with code 0 has done its work; one that failed is the App's end. unasked:
+    services whose healthchecks do not count.
     """
     if len(rows) == 1:
         return rows[0][1]
+    rows = [
+        (row, replace(life, health="")) if row.service in unasked else (row, life)
+        for row, life in rows
+    ]
     lives = [life for _, life in rows]
     front = next((life for row, life in rows if row.front), lives[-1])
     failed = next(((row, life) for row, life in rows if life.exit_code), None)
@@ -163,6 +178,7 @@ def together(rows: Sequence[tuple[Row, Life]]) -> Life:
         health=worst_health(life.health for life in lives if life.status == "running"),
         address=front.address,
         service=service,
+        again=next((life.again for life in lives if life.again), ""),
         said=said,
     )
 

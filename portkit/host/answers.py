@@ -288,7 +288,7 @@ _SCHEMAS: dict[str, type[_Answer]] = {
     "container.changes": _Changes,
     "instance.create": _Folder,
     "instance.config": _Answer,
-    "instance.rest": _Answer,
+    "instance.stand": _Answer,
     "instance.remove": _Removed,
     "instance.remains": _Remains,
     "instance.log": _Log,

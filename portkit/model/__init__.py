@@ -19,6 +19,7 @@ from portkit.model.instance import (
     Life,
     MachineStart,
     ServiceState,
+    Standing,
     worst_health,
 )
 from portkit.model.live import Behind, DataFolder, Live, LiveContainer, LiveDomain, LiveVolume
@@ -120,6 +121,7 @@ __all__ = [
     "Severity",
     "Software",
     "Span",
+    "Standing",
     "Stated",
     "Subnet",
     "Surroundings",

@@ -21,6 +21,17 @@ class ServiceState:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """How the services of an App stood at its source: no more is demanded of them on the target.
+
+    resting: they did not run, and are not started. ill: their healthchecks failed, and are not
+    waited for."""
+
+    resting: tuple[str, ...] = ()
+    ill: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Instance:
     """An App started on a Host in a Form.
 
@@ -79,8 +90,9 @@ class Life:
     often the app was started again since then without being asked for. health: what the engine
     says of the App's own healthcheck (starting, healthy, unhealthy), "" where it runs none.
     address: where only the host reaches it, or "". service: of several, the one that ended or
-    is unhealthy. said: what the healthcheck that fails wrote last. stuck: it runs, and stands still
-    until its host's disk has room.
+    is unhealthy. again: what has ended and is about to be started again, in words. said: what the
+    healthcheck that fails wrote last. stuck: it runs, and stands still until its host's disk has
+    room.
     """
 
     status: str  # created | running | exited
@@ -90,6 +102,7 @@ class Life:
     health: str = ""
     address: str = ""
     service: str = ""
+    again: str = ""
     said: str = field(default="", compare=False)
     stuck: bool = False
 

@@ -13,7 +13,8 @@ from portkit.model.quiesce import Quiesce
 class LiveContainer:
     """A container of the source. restart: its restart policy before the Move, in compose's words.
     running: whether it ran when the Move was planned. changed: whether it had changed files of its
-    image by then. quiesce: what runs in it before it is stopped, and after."""
+    image by then. quiesce: what runs in it before it is stopped, and after. ill: whether its
+    healthcheck failed."""
 
     id: str
     service: str
@@ -21,6 +22,7 @@ class LiveContainer:
     running: bool
     changed: bool = False
     quiesce: Quiesce = field(default_factory=Quiesce)
+    ill: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from portkit.move.ground import Ground
 from portkit.move.live import Act, Doing, Seen, Side, acts, side
 from portkit.move.step import FormStep
 from portkit.move.up import up_again, up_since, watch_over
-from portkit.move.was import resting
+from portkit.move.was import standing
 from portkit.source.live import refuse
 from portkit.wire.json_types import JsonObject
 
@@ -134,9 +134,9 @@ class MoveLive(FormStep):
         ground = self.ground
         moved: Moved | None = None
         since = up_since(ground.target, self.form)
-        if rest := resting(ground):  # it goes on as it is, and they stay so when it boots again
-            args = {"id": ground.plan.move, "services": list(rest)}
-            ground.target.remote.call("instance.rest", args)
+        if rest := standing(ground).resting:  # and they stay so when it boots again
+            args = {"id": ground.plan.move, "resting": rest, "ill": ()}
+            ground.target.remote.call("instance.stand", args)
         with both(ground) as ends:
             if ends.side() is Side.SOURCE:
                 ends.only(Side.SOURCE)

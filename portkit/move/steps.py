@@ -29,7 +29,7 @@ from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import TakeVolumes, require_unused
 from portkit.move.up import up_again, up_since, watch_over
 from portkit.move.verified import or_without_source
-from portkit.move.was import resting
+from portkit.move.was import standing
 from portkit.watch import no_room
 from portkit.wire.json_types import JsonObject
 
@@ -103,13 +103,13 @@ class Start(FormStep):
             watch = watch_over(ground, self.form, runner, way)
             # Not behind the start: the Move would be rolled back if the answer were lost.
             since = None if plan.live is None else up_since(ground.target, self.form)
-            rest = None if plan.live is None else resting(ground)
+            stood = None if plan.live is None else standing(ground)
             for number in range(1, plan.repeat + 1):
                 counted = f" {number}" if number > 1 else ""
                 with ground.clock.phase(f"boot {self.form}{counted}"):
                     started = time.monotonic()
                     with ground.downtime.target_starting():
-                        runner.start(plan.move, resting=rest)
+                        runner.start(plan.move, standing=stood)
                     answers.append(watch.first_answer(started))
                     ground.downtime.answered(answers[-1], started)
                 # A Move that is resumed has no meaningful start: it may have lain for days.
@@ -199,7 +199,7 @@ class Commit(FormStep):
                 raise no_room(plan.move, ground.target, "after its first answer")
             policies, spec = policies_of(ground, self.form)
             if self.form is Form.DISK:  # what is not started with the VM is no reason to start it
-                rest = resting(ground)
+                rest = standing(ground).resting
                 policies = {name: each for name, each in policies.items() if name not in rest}
             runner.commit(plan.move, policies, spec)
         for tag, hold in self._tags().items():

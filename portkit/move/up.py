@@ -10,7 +10,7 @@ from portkit.errors import BootError
 from portkit.host import Host
 from portkit.model import Form
 from portkit.move.ground import Ground
-from portkit.move.was import resting
+from portkit.move.was import standing
 
 
 def up_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
@@ -20,7 +20,7 @@ def up_again(ground: Ground, form: Form, runner: boot.Runner) -> None:
     with ground.clock.phase(f"start {form}"):
         started = time.monotonic()
         if not runner.life(ground.plan.move).running:  # a process that was killed started it
-            runner.start(ground.plan.move, resting=resting(ground))
+            runner.start(ground.plan.move, standing=standing(ground))
         watch.first_answer(started)
     with ground.clock.phase("settle"):
         watch.settle()
@@ -62,4 +62,5 @@ def watch_over(ground: Ground, form: Form, runner: boot.Runner, way: health.Way)
         check=front.healthcheck,
         observer=ground.clock.observer,
         halt=ground.halt,
+        unasked=standing(ground).ill,
     )

@@ -19,7 +19,7 @@ import subprocess
 from pathlib import Path
 from typing import BinaryIO, Callable, Iterable, List, Optional, Set, Tuple, cast
 
-from portkit.remote import facts, leases, mounts, resting, store, volume_disk
+from portkit.remote import facts, leases, mounts, standing, store, volume_disk
 from portkit.remote.channel import Channel
 from portkit.wire import sparse
 from portkit.wire.frames import RemoteError
@@ -242,24 +242,28 @@ def _verify(digest: str, path: Path, *others: Path) -> None:
 
 
 def configure(args: JsonObject, channel: Channel) -> JsonObject:
-    """Write the configuration disk anew. Services that are not started stay so. args: id, config
-    (base64)."""
+    """Write the configuration disk anew. What `stand` has said of its services stays. args: id,
+    config (base64)."""
     data = base64.b64decode(args["config"])
-    return _configured(args["id"], lambda old: resting.rested(data, resting.resting(old)))
+    return _configured(args["id"], lambda old: standing.with_standing(data, standing.standing(old)))
 
 
-def rest(args: JsonObject, channel: Channel) -> JsonObject:
-    """From the next boot on, these services of a guest are not started, and all others are.
+def stand(args: JsonObject, channel: Channel) -> JsonObject:
+    """How the services of a guest stand from its next boot on.
 
-    args: id, services (names)."""
-    return _configured(args["id"], lambda old: resting.rested(old, args["services"]))
+    args: id, resting (names of services that are not started; all others are), ill (of which no
+    other one waits until they are healthy)."""
+    told = dict.fromkeys(args["ill"], standing.ILL)
+    told.update(dict.fromkeys(args["resting"], standing.RESTS))
+    return _configured(args["id"], lambda old: standing.with_standing(old, told))
 
 
 def at_rest(identity: str) -> List[str]:
     """The services of an Instance that are not started."""
     try:
         with _config(identity) as file:
-            return sorted(resting.resting(file.read(_CONFIG_LIMIT)))
+            told = standing.standing(file.read(_CONFIG_LIMIT))
+            return sorted(name for name, each in told.items() if each == standing.RESTS)
     except FileNotFoundError:  # a folder that was not removed to the end
         return []
 

@@ -56,7 +56,7 @@ VERBS = {
     "container.changes": container_layer.changes,
     "instance.create": instances.create,
     "instance.config": instances.configure,
-    "instance.rest": instances.rest,
+    "instance.stand": instances.stand,
     "instance.remove": instances.remove,
     "instance.remains": remains.listing,
     "instance.log": instances.log,

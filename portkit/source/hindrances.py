@@ -60,6 +60,27 @@ def at_rest(seen: Seen, front: str) -> Iterator[Finding]:
                 )
 
 
+def ailing(seen: Seen) -> Iterator[Finding]:
+    """What is said of containers that run and do not do well."""
+    for one in seen.containers:
+        if one.State.Status == "restarting":
+            yield _error(
+                "source-restarting",
+                f"{one.service} ends again and again at its source, where the engine starts it "
+                "again",
+                f"Read its log: docker logs {one.name}. Or stop it (docker stop {one.name}): it "
+                "then stays stopped on the target.",
+                one.service,
+            )
+        elif one.unhealthy:
+            message = (
+                f"the healthcheck of {one.service} fails at its source, so it is not waited for on "
+                "the target"
+            )
+            remedy = "Read what it says: docker inspect."
+            yield Finding("source-unhealthy", Severity.WARNING, message, (), remedy, (one.service,))
+
+
 def rests(service: str) -> Finding:
     """Of a service that does not run at the source."""
     message = f"{service} is stopped at its source, and stays stopped on the target"

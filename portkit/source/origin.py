@@ -91,8 +91,9 @@ class Containers:
         """As it is there now: which of its containers run, and what starts them."""
         states = self._engine.states([each.id for each in self._live.containers])
         rows = tuple(
-            replace(each, restart=states[each.id][0], running=states[each.id][1])
+            replace(each, restart=restart, running=running, ill=ill)
             for each in self._live.containers
+            for restart, running, ill in (states[each.id],)
         )
         return replace(self._live, containers=rows)
 

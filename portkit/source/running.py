@@ -34,7 +34,7 @@ from portkit.model import (
 from portkit.package.changes import Changed
 from portkit.source.binds import Bind, bound, place
 from portkit.source.folders import data_folders, mounted_below, not_local, shared
-from portkit.source.hindrances import at_rest, hindrances
+from portkit.source.hindrances import ailing, at_rest, hindrances
 from portkit.source.host import OnHost
 from portkit.source.images import Images
 from portkit.source.layers import changed_in, layer_findings
@@ -187,8 +187,8 @@ class Running(OnHost):
             reading=Reading(carry=self._carry, same_paths=self._same),
         )
         app = with_health(app, self._health)
-        rest = tuple(at_rest(seen, app.front_service.name))
-        self._app = replace(app, findings=(*app.findings, *rest))
+        states = (*at_rest(seen, app.front_service.name), *ailing(seen))
+        self._app = replace(app, findings=(*app.findings, *states))
         return self._app
 
     def lacking(self, target: Host | None, store: Store) -> tuple[Finding, ...]:
@@ -370,6 +370,7 @@ def _container(
         running=docker_state.runs(one.State.Status),
         changed=layer is not None and layer.digest != "",
         quiesce=quiesce,
+        ill=one.unhealthy,
     )
 
 

@@ -11,7 +11,7 @@ from portkit import watch as watching
 from portkit.errors import AppError, BootError
 from portkit.health import choose, runs_check
 from portkit.host import Host
-from portkit.model import Finding, Form, Healthcheck, HealthProbe, Service, Severity
+from portkit.model import Finding, Form, Healthcheck, HealthProbe, Method, Service, Severity
 from portkit.watch import Place
 
 if TYPE_CHECKING:  # they load the SDK, which may be absent where nobody needs it
@@ -44,7 +44,9 @@ def silent(host: Host, front: Service, containers: Sequence[Container]) -> tuple
         way = choose(front.ports, front.health, Form.IMAGE, checks_itself=checks_itself)
     except AppError:  # the rule `health` says it
         return ()
-    port = None if way.port is None else one.reached(way.port)
+    if way.port is None:
+        return _ill(front) if way.method is Method.HEALTHCHECK and one.unhealthy else ()
+    port = one.reached(way.port)
     if port is None:
         return ()
     place = watching.published_place(host, port)
@@ -54,6 +56,16 @@ def silent(host: Host, front: Service, containers: Sequence[Container]) -> tuple
     healthy = one.State.Health is not None and one.State.Health.Status == "healthy"
     remedy = " ".join((*_ways_out(front.health, place, healthy=healthy), _OTHERWISE, _LATER))
     return (Finding("source-silent", Severity.ERROR, MESSAGE, (why,), remedy, (front.name,)),)
+
+
+def _ill(front: Service) -> tuple[Finding, ...]:
+    """Of one that nobody can ask but the engine."""
+    message = (
+        f"the healthcheck of {front.name}, which shows whether the App is up, fails at its source"
+    )
+    remedy = "Find out why: docker inspect. Or have it counted as up when it has kept running for "
+    remedy += "some seconds: --health method=running."
+    return (Finding("source-silent", Severity.ERROR, message, (), remedy, (front.name,)),)
 
 
 def _ways_out(health: HealthProbe, place: Place, *, healthy: bool) -> Iterator[str]:

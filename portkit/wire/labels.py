@@ -15,6 +15,8 @@ EXTERNAL = "portkit.external"
 SERVICE, FRONT = "portkit.service", "portkit.front"
 # Of those that it depends on, the ones that it can do without; compose's own label does not say.
 WISHES = "portkit.wishes"
+# Its restart policy, as compose's `restart` says it: before `commit` its engine has none.
+RESTART = "portkit.restart"
 # Before what users say of a container, as in the x-portkit block of a compose file.
 SETTING = "x-portkit."
 # Before the names of compose's own labels.

@@ -1,4 +1,4 @@
-"""What does not run at the source does not run on the target, in either form."""
+"""No more is demanded of an App on the target than it did at its source, in either form."""
 
 import json
 import shlex
@@ -13,6 +13,7 @@ from tests.integration.counter import SERVER
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 PORT = 8142
+LATE = 8143
 JOB = "echo it ran >> /data/runs"
 
 
@@ -65,3 +66,56 @@ def test_what_rests_stays_so_until_it_is_started(
         assert services("beta", move, form, store) == woken
     finally:
         portkit("rm", "--yes", "--data", move, *there, store=store)
+
+
+# It ends until its database accepts connections, which that does after some seconds.
+WEB = "use IO::Socket::INET; IO::Socket::INET->new('db:5432') or exit 1; " + SERVER
+DB = (
+    "use IO::Socket::INET; $SIG{TERM} = sub { exit 0 }; sleep 4; "
+    "my $l = IO::Socket::INET->new(LocalPort => 5432, Listen => 9, ReuseAddr => 1) or die; "
+    "while (my $c = $l->accept) { close $c }"
+)
+
+
+@pytest.fixture
+def late(lab: Lab) -> Iterator[str]:
+    """A compose project on alpha that relies on its restart policies, with a service whose
+    healthcheck has always failed."""
+    common = "docker run -d --restart always --label com.docker.compose.project=late"
+    common += " --stop-timeout 1 --network late_default"
+    common += " --label com.docker.compose.container-number=1"
+    labels = "--label com.docker.compose.project=late --label com.docker.compose.network=default"
+    on(lab, "alpha", f"docker network create {labels} late_default")
+    sick = "--health-cmd 'echo no; false' --health-interval 1s --health-retries 1"
+    for name, more, command in (
+        ("db", "--network-alias db", ["perl", "-e", DB]),
+        ("sick", sick, ["sleep", "1000"]),
+        ("web", f"-p {LATE}:80", ["perl", "-e", WEB]),
+    ):
+        label = f"--label com.docker.compose.service={name} --name late-{name}-1"
+        needs = "sick:service_healthy:false" if name == "web" else ""
+        label += f" --label com.docker.compose.depends_on={needs}"
+        words = shlex.join(["debian:bookworm-slim", *command])
+        on(lab, "alpha", f"{common} {label} {more} {words}")
+    wait_for(f"http://{lab.address('alpha')}:{LATE}/")
+    yield "late"
+    names = " ".join(f"late-{name}-1" for name in ("db", "sick", "web"))
+    on(lab, "alpha", f"docker rm -f {names}; docker network rm late_default", check=False)
+
+
+@pytest.mark.parametrize("form", ["image", "disk"])
+def test_one_that_relies_on_its_restart_policies(
+    lab: Lab, store: Path, late: str, form: str
+) -> None:
+    words = ("--from", "lab:alpha", "--to", "lab:beta", "--form", form, "--output", "json")
+    done = portkit("move", f"project:{late}", *words, store=store)
+    report = json.loads(done.text)
+    move, told = report["move"], report["forms"][0]["compat"]["findings"]
+    try:
+        assert "source-unhealthy" in [each["rule"] for each in told]
+        assert b"web exited with code 1; it is started again" in done.stderr
+        wait_for(f"http://{lab.address('beta')}:{LATE}/")
+        there = services("beta", move, form, store)
+        assert (there["web"], there["sick"]) == ("running", "running unhealthy")
+    finally:
+        portkit("rm", "--yes", "--data", move, "--on", "lab:beta", store=store)

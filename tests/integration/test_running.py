@@ -129,6 +129,7 @@ def test_one_that_fails_on_the_target_runs_at_its_source_again(lab: Lab, store: 
     try:
         assert ask(source, "POST", b"") == b"1\n"
         words = ("container:failing", "--from", "lab:alpha", "--to", "lab:beta")
+        words += ("--health", "timeout=5s")  # so long it is started again and again
         failed = portkit("move", *words, store=store, check=False)
         assert failed.code == 8, failed.stderr
         assert b"exited with code 3" in failed.stderr

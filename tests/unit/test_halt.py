@@ -79,7 +79,7 @@ def test_who_reports_progress_is_halted() -> None:
 
 def test_a_silent_app_is_not_waited_for() -> None:
     class Silent:
-        def life(self, _: str) -> Life:
+        def life(self, *_: object, **__: object) -> Life:
             halt.give_up(FULL)
             return Life("created")
 

@@ -28,7 +28,7 @@ class FakeRunner:
     def __init__(self, *lives: Life) -> None:
         self.lives = list(lives)
 
-    def life(self, _: str) -> Life:
+    def life(self, *_: object, **__: object) -> Life:
         return self.lives.pop(0) if len(self.lives) > 1 else self.lives[0]
 
     def logs(self, *_: object) -> str:
@@ -248,3 +248,23 @@ def test_a_guest_whose_host_has_no_room_is_not_waited_for() -> None:
     with pytest.raises(SpaceError, match="stood still before it answered") as caught:
         running(UP, stuck, probe=PATIENT).first_answer(time.monotonic())
     assert "web2" in caught.value.resolution
+
+
+def test_what_ends_and_is_started_again_is_told_and_waited_for() -> None:
+    heard = Heard()
+    gone = replace(UP, started="", again="db exited with code 1")
+    lives = [gone, gone, replace(UP, restarts=1)]
+    way = Way(Method.HEALTHCHECK)
+    healthy = [replace(each, health="healthy") for each in lives]
+    watch = watched(FakeRunner(*healthy), way, observer=heard)
+    watch.first_answer(time.monotonic())
+    assert watch.before is not None
+    assert (watch.before.again, watch.before.restarts) == ("", 1)
+    said = "db exited with code 1; it is started again, as its restart policy says"
+    assert heard.messages == [said]
+    never = watched(FakeRunner(replace(gone, health="healthy")), way)
+    error = failed(lambda: never.first_answer(time.monotonic()))
+    assert error.brief == "db exited with code 1, however often it was started again"
+    silent = running(replace(gone, again="the app exited with code 3"))
+    error = failed(lambda: silent.first_answer(time.monotonic()))
+    assert "the app exited with code 3, and was started again" in error.details

@@ -15,7 +15,7 @@ from rich.table import Table
 from portkit import boot
 from portkit.boot import Runner, taken
 from portkit.host import Host, connect
-from portkit.model import Form, Instance, ServiceState
+from portkit.model import Form, Instance, ServiceState, Standing
 from portkit_cli.options import Messages, on_host, output
 from portkit_cli.render import clean, stdout
 
@@ -177,7 +177,7 @@ def start(instance: str, service: str | None, host: str, form: str | None) -> No
       portkit start shop worker --on web2
     """
     with _found(host, instance, form, alone=True) as (runner, one):
-        runner.start(one.id, service=service, resting=())
+        runner.start(one.id, service=service, standing=Standing())
     click.echo(f"{service or one.id} started")
 
 

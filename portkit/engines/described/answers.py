@@ -183,6 +183,14 @@ class Container(Part):
         return self.Name.lstrip("/")
 
     @property
+    def unhealthy(self) -> bool:
+        """Whether it runs, and its healthcheck fails."""
+        health = self.State.Health
+        return (
+            self.State.Status == "running" and health is not None and (health.Status == "unhealthy")
+        )
+
+    @property
     def app(self) -> str:
         """The App that it is, alone: one that portkit made keeps the App's name, as its own name
         says besides which Move made it, and is another one after each."""

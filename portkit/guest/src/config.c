@@ -85,7 +85,8 @@ static int grow(size_t count, size_t most) {
 static void numbers(struct service *service, const unsigned char *data) {
     service->umask = word(data), service->stop_signal = word(data + 4);
     service->grace_ms = word(data + 8), service->restart = data[12];
-    service->rests = data[13]; /* the host writes it: portkit/remote/resting.py */
+    /* The host writes it: portkit/remote/standing.py. */
+    service->rests = data[13] == 1, service->was_ill = data[13] == 2;
     service->retries = word(data + 16), service->read_only = (int)word(data + 20);
     service->privileged = (int)word(data + 24), service->capabilities = wide(data + 28);
 }

@@ -34,6 +34,7 @@ struct service {
     size_t mountc;
     int restart;             /* 0 no, 1 always, 2 on failure */
     int rests;               /* it is not started, and nobody waits for it */
+    int was_ill;             /* nobody waits until it is healthy */
     int read_only, privileged;
     int minded;              /* PID 1 is an init of ours, which starts the program (`init: true`) */
     int no_new_privileges;   /* neither setuid bits nor file capabilities give it more rights */

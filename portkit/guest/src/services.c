@@ -172,11 +172,13 @@ static int again(const struct run *run) {
 static void ended(struct run *run, int status) {
     drain(run);
     run->code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    say("%s exited with code %d", name_of(run), run->code);
     if (run->check > 0) kill(run->check, SIGKILL);
     run->pid = 0, run->state = ENDED, run->kill_at = 0, run->health = NO_CHECK;
     config_restart(run->service, (size_t)(run - runs));
-    if (stopping || !again(run)) return;
+    int more = !stopping && again(run);
+    /* One line: whoever reads it must not take one that is started again for one that is over. */
+    say("%s exited with code %d%s", name_of(run), run->code, more ? "; it is started again" : "");
+    if (!more) return;
     if (now_ms() - run->begun > SETTLED_MS) run->pause_ms = BACKOFF_FIRST_MS;
     run->tries++;
     run->again_at = now_ms() + run->pause_ms;
@@ -193,7 +195,9 @@ static int ready(const struct run *run, char *why, size_t size) {
         int over = other->state == ENDED, met = other->service->rests;
         switch (need->condition) {
         case STARTED: met |= other->was_started; break;
-        case HEALTHY: met |= other->health == WELL; break;
+        case HEALTHY:
+            met |= other->health == WELL || (other->service->was_ill && other->was_started);
+            break;
         case COMPLETED: met |= over && !other->code; break;
         }
         if (met) continue;

@@ -60,6 +60,16 @@ UP = STARTED + said("migrate exited with code 0", "starting web: nginx")
             True,
             Life("running", started="this boot"),
         ),
+        (
+            UP + said("web exited with code 1; it is started again"),
+            True,
+            Life("running", restarts=1, health="healthy", again="web exited with code 1"),
+        ),
+        (
+            UP + said("web exited with code 1; it is started again", "starting web: nginx"),
+            True,
+            Life("running", started="this boot", restarts=1, health="healthy"),
+        ),
         (UP + said("web exited with code 0"), False, Life("exited", 0)),
         (UP + said("web exited with code 0"), True, Life("exited", 0, service="web")),
     ],

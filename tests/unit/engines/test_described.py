@@ -330,12 +330,13 @@ def test_a_network_that_is_not_the_apps_alone_is_external_when_it_moves() -> Non
 
 def test_a_network_without_labels_that_is_called_as_compose_would_call_it() -> None:
     answers = said("28.5")
-    joined(answers, network("changed_default"))
+    joined(answers, network("changed_default"), network("other"))
     seen = docker_look.container(cast(Any, Recorded(answers)), "changed")
     assert seen is not None
     document = cast(Said, docker_project.project(seen, "changed", moves=True).document)
     app = compose.read(json.dumps(document).encode(), "container:changed")
-    assert [each.engine_name for each in app.networks if each.external] == ["changed_default"]
+    names = sorted(each.engine_name for each in app.networks if each.external)
+    assert names == ["changed_default", "other"]
 
 
 def test_volumes_whose_keys_would_be_one_stay_two() -> None:

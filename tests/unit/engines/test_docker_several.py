@@ -27,6 +27,7 @@ from portkit.model import (
     Network,
     RunSpec,
     ServiceState,
+    Standing,
 )
 from portkit.source import running
 from tests.factories import IMAGE, spec
@@ -262,7 +263,7 @@ def test_one_that_rests_is_neither_started_nor_waited_for(
     engine: FakeEngine, docker: Docker
 ) -> None:
     states(engine, web=RUNS, job=NEW, db={**RUNS, "Health": {"Status": "starting"}})
-    docker.start(ID, 600.0, resting=("db", "job"))
+    docker.start(ID, 600.0, standing=Standing(("db", "job")))
     assert started(engine) == ["web"]
 
 
@@ -279,12 +280,41 @@ def test_one_that_was_never_started_stays_so_unless_all_are_asked_for(
     docker.start(ID, 600.0, "web")
     assert started(engine) == ["web"]
     engine.requests.clear()
-    docker.start(ID, 600.0, resting=())
+    docker.start(ID, 600.0, standing=Standing())
     assert started(engine) == ["db", "job", "web"]
     engine.answers["GET /containers/json"] = 200, [db]
     engine.requests.clear()
     docker.start(ID, 600.0)
     assert started(engine) == ["db"], "a new Instance is started as a whole"
+
+
+def test_one_that_a_start_waits_for_is_started_again(engine: FakeEngine, docker: Docker) -> None:
+    states(engine, web=RUNS, job=DONE, db={"Status": "exited", "ExitCode": 1})
+    db = row("db", **{"portkit.restart": "on-failure"})
+    engine.answers["GET /containers/json"] = 200, [*ROWS[:2], db]
+    with pytest.raises(BootError, match="db does not run"):
+        docker.start(ID, 0.5)
+    assert started(engine).count("db") > 1
+
+
+def test_no_more_is_waited_for_than_there_was_at_the_source(
+    engine: FakeEngine, docker: Docker
+) -> None:
+    sick = {**RUNS, "Health": {"Status": "unhealthy"}}
+    states(engine, web=RUNS, job=DONE, db=sick)
+    docker.start(ID, 5.0, standing=Standing(ill=("db",)))
+    assert started(engine) == ["db", "job", "web"]
+    assert docker.life(ID).health == "unhealthy"
+    assert docker.life(ID, ("db",)).health == ""
+
+
+def test_one_that_ends_while_the_app_is_waited_for(engine: FakeEngine, docker: Docker) -> None:
+    states(engine, web=RUNS, job=DONE, db={"Status": "exited", "ExitCode": 9})
+    db = row("db", "exited", "Exited (9) 1 s ago", **{"portkit.restart": "always"})
+    engine.answers["GET /containers/json"] = 200, [*ROWS[:2], db]
+    assert docker.life(ID).status == "exited"
+    life = docker.life(ID, again=True)
+    assert (life.status, life.again) == ("running", "db exited with code 9")
 
 
 def test_podman_would_start_one_that_rests_with_its_host(

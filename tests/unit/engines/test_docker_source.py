@@ -63,7 +63,7 @@ def started(engine: FakeEngine) -> list[str]:
 
 def test_how_they_are_is_read(engine: FakeEngine, docker: DockerSource) -> None:
     have(engine, db="running on-failure:3", web="exited no")
-    assert docker.states(BOTH) == {DB: ("on-failure:3", True), WEB: ("no", False)}
+    assert docker.states(BOTH) == {DB: ("on-failure:3", True, False), WEB: ("no", False, False)}
 
 
 def test_how_they_would_be_stopped(engine: FakeEngine, docker: DockerSource) -> None:

@@ -29,7 +29,7 @@ class Engine:
     def start(self, _: str, **__: object) -> None: ...
     def stop(self, *_: object) -> None: ...
 
-    def life(self, _: str) -> Life:
+    def life(self, *_: object, **__: object) -> Life:
         return Life("running", started="t1")
 
 
@@ -61,6 +61,7 @@ def test_of_a_move(health: HealthProbe, there: Any, seconds: float) -> None:
         downtime=Downtime(),
         from_start=True,
         phases=list,
+        results=SimpleNamespace(result=lambda step: {}),
     )
     made = Start(ground, "boot disk", form=Form.DISK).do()["boot"]
     assert made["timeout_s"] == seconds

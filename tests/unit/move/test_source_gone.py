@@ -51,7 +51,7 @@ class Hosts:
         @contextmanager
         def runner(*_: object) -> Iterator[Any]:
             yield SimpleNamespace(
-                life=lambda move: Life("running" if self.running else "exited"),
+                life=lambda *_, **__: Life("running" if self.running else "exited"),
                 commit=lambda *told: self.did.append(told),
             )
 

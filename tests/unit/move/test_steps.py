@@ -230,7 +230,7 @@ class Engine:
         self.told.append("stop")
         self.running = False
 
-    def life(self, _: str) -> Life:
+    def life(self, *_: object, **__: object) -> Life:
         return Life("running" if self.running else "created", started="t1")
 
     def logs(self, *_: object) -> str:

@@ -155,7 +155,7 @@ def test_only_the_user_keeps_what_was_not_verified(
 
     @contextmanager
     def runner(*_: object) -> Iterator[Any]:
-        yield SimpleNamespace(life=lambda move: Life("running"))
+        yield SimpleNamespace(life=lambda *_, **__: Life("running"))
 
     def differs(*_: object) -> None:
         raise VerifyError("a volume at the source is not what was sent to the target")
@@ -216,7 +216,7 @@ def test_nothing_starts_on_the_target_while_the_source_runs(
 
     @contextmanager
     def runner(*_: object) -> Iterator[Any]:
-        yield SimpleNamespace(life=lambda move: Life("exited", 0))
+        yield SimpleNamespace(life=lambda *_, **__: Life("exited", 0))
 
     @contextmanager
     def origin(*_: object) -> Iterator[Any]:

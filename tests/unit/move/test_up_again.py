@@ -51,7 +51,7 @@ class Restarted:
         @contextmanager
         def runner(*_: object) -> Iterator[Any]:
             yield SimpleNamespace(
-                life=lambda move: self.life,
+                life=lambda *_, **__: self.life,
                 logs=lambda *_: "",
                 commit=lambda *_: self.did.append("commit"),
             )

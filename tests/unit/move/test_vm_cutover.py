@@ -41,7 +41,7 @@ class Lot:
         self.live = live = live or Live((), volumes, domain=domain)
         self.plan = plan(forms=(form,), keep=form, live=live, holds={})
         runner = SimpleNamespace(
-            life=lambda move: Life("running" if self.alive else "created"),
+            life=lambda *_, **__: Life("running" if self.alive else "created"),
             volume_folders=lambda move: {0: "/docker/data"},
             volume_names=lambda move: {0: "portkit-1-0"},
             content_folder=lambda move: "",

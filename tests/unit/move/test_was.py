@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from portkit.model import Live, LiveContainer, LiveDomain
-from portkit.move.was import resting
+from portkit.model import Live, LiveContainer, LiveDomain, Standing
+from portkit.move.was import standing
 from tests.factories import live
 
 NAMES = ("db", "web", "worker")
@@ -42,13 +42,20 @@ def test_what_did_not_run_when_it_was_fenced(
     planned: tuple[str, ...], was: tuple[str, ...] | None, expected: tuple[str, ...]
 ) -> None:
     found = ground(running(*planned), None if was is None else running(*was))
-    assert resting(found) == expected
+    assert standing(found).resting == expected
     found.cargo = None  # its source is gone
     if was != ("db",):
-        assert resting(found) == expected
+        assert standing(found).resting == expected
+
+
+def test_a_healthcheck_that_failed_there() -> None:
+    was = running("db", "web")
+    rows = tuple(replace(each, ill=each.service != "web") for each in was.containers)
+    found = ground(running(*NAMES), replace(was, containers=rows))
+    assert standing(found) == Standing(("worker",), ("db",))
 
 
 def test_of_a_vm_and_of_an_app_that_is_only_made() -> None:
     domain = LiveDomain("pk-0123456789ab", "no", False, True, resting=("worker",))
-    assert resting(ground(replace(live(), containers=(), domain=domain))) == ("worker",)
-    assert resting(ground(None)) == ()
+    assert standing(ground(replace(live(), containers=(), domain=domain))).resting == ("worker",)
+    assert standing(ground(None)) == Standing()

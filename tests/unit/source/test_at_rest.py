@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from portkit.model import Severity
-from portkit.source.hindrances import at_rest
+from portkit.source.hindrances import ailing, at_rest
 
 
 def seen(**containers: str) -> Any:
@@ -19,7 +19,9 @@ def seen(**containers: str) -> Any:
             SimpleNamespace(
                 Id=f"id-{name}",
                 service=name,
-                State=SimpleNamespace(Status=state),
+                name=f"shop-{name}-1",
+                State=SimpleNamespace(Status=state.removesuffix(" unhealthy")),
+                unhealthy=state.endswith(" unhealthy"),
                 HostConfig=host,
             )
         )
@@ -48,3 +50,12 @@ def test_one_cannot_share_the_network_of_one_that_is_stopped() -> None:
     rows = told("web", web="running of vpn", vpn="exited", other="exited of vpn")
     assert ("source-shares-stopped", Severity.ERROR, ("web",)) in rows
     assert len(rows) == 3
+
+
+def test_what_is_broken_there_is_said_before_anything_is_stopped() -> None:
+    rows = list(ailing(seen(web="running unhealthy", db="running", loop="restarting")))
+    assert [(each.rule, each.severity, each.services) for each in rows] == [
+        ("source-unhealthy", Severity.WARNING, ("web",)),
+        ("source-restarting", Severity.ERROR, ("loop",)),
+    ]
+    assert "docker stop shop-loop-1" in rows[1].remedy

@@ -54,18 +54,21 @@ def seen(
     at: int | None = None,
     status: str = "running",
     health: str = "",
+    published: bool = True,
     **said: Any,
 ) -> list[Finding]:
     """The findings of an App that publishes a port of this machine. at: the number that the engine
     has chosen for it, where `port` is None."""
     host: Any = SimpleNamespace(name="local", address=lambda: "127.0.0.1")
-    front = Service("db", image="x", ports=(Port(1, port),), health=HealthProbe(**said))
+    ports = (Port(1, port),) if published else ()
+    front = Service("db", image="x", ports=ports, health=HealthProbe(**said))
     check = SimpleNamespace(Test=["CMD", "true"]) if health else None
     one: Any = SimpleNamespace(
         service="db",
         State=SimpleNamespace(Status=status, Health=SimpleNamespace(Status=health)),
         Config=SimpleNamespace(Healthcheck=check),
         reached=lambda asked: asked if port else at and Port(1, at),
+        unhealthy=health == "unhealthy",
     )
     return list(silent.silent(host, front, [one]))
 
@@ -114,3 +117,12 @@ def test_who_is_not_going_to_be_asked_is_not_asked() -> None:
         assert seen(port, health="healthy", method=Method.HEALTHCHECK) == []
         assert len(seen(port, method=Method.HEALTHCHECK)) == 1, "it has no healthcheck"
         assert seen(port, method=Method.RUNNING) == []
+
+
+def test_one_that_only_its_engine_can_ask() -> None:
+    for method in (Method.HEALTHCHECK, None):
+        asked: Any = {"published": method is not None, "method": method}
+        (found,) = seen(1, health="unhealthy", **asked)
+        assert (found.rule, "method=running" in found.remedy) == ("source-silent", True)
+        assert seen(1, health="starting", **asked) == []
+    assert seen(1, health="unhealthy", published=False, method=Method.RUNNING) == []

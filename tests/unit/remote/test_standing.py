@@ -1,5 +1,6 @@
 """The services that a guest does not start, in the configuration that init reads."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from portkit.guest.config import encode_app
 from portkit.model import AppSpec, Machine
 from portkit.remote import instances
-from portkit.remote.resting import rested, resting
+from portkit.remote.standing import ILL, RESTS, standing, with_standing
 from portkit.wire.frames import RemoteError
 from tests.factories import spec
 
@@ -24,11 +25,11 @@ def config(*names: str, restart: str = "always") -> bytes:
 
 def test_a_flag_of_each_service() -> None:
     whole = config("db", "web", "worker")
-    assert resting(whole) == set()
-    made = rested(whole, ["worker", "db", "unknown"])
-    assert resting(made) == {"db", "worker"}
+    assert standing(whole) == {}
+    made = with_standing(whole, {"worker": RESTS, "db": ILL, "unknown": RESTS})
+    assert standing(made) == {"db": ILL, "worker": RESTS}
     assert len(made) == len(whole)
-    assert rested(made, []) == whole, "the checksum is right again"
+    assert with_standing(made, {}) == whole, "the checksum is right again"
 
 
 def test_the_policies_are_written_and_what_rests_stays_so(
@@ -39,10 +40,12 @@ def test_the_policies_are_written_and_what_rests_stays_so(
     path = tmp_path / ID / "config.raw"
     assert instances.at_rest(ID) == []
     path.write_bytes(config("db", "web", restart="no"))
-    instances.rest({"id": ID, "services": ["db"]}, None)  # type: ignore[arg-type]
+    told = {"id": ID, "resting": ["db"], "ill": ["web"]}
+    instances.stand(told, None)  # type: ignore[arg-type]
     final = config("db", "web")
-    instances._configured(ID, lambda old: rested(final, resting(old)))
-    assert path.read_bytes() == rested(final, ["db"])
+    args = {"id": ID, "config": base64.b64encode(final).decode()}
+    instances.configure(args, None)  # type: ignore[arg-type]
+    assert path.read_bytes() == with_standing(final, {"db": RESTS, "web": ILL})
     assert instances.at_rest(ID) == ["db"]
     with pytest.raises(RemoteError, match="another size"):
         instances._configured(ID, lambda old: old + bytes(512))
@@ -51,4 +54,4 @@ def test_the_policies_are_written_and_what_rests_stays_so(
 @pytest.mark.parametrize("cut", [0, 10, 40])
 def test_one_that_is_damaged(cut: int) -> None:
     with pytest.raises(RemoteError, match="is damaged"):
-        resting(config("db", "web")[:cut])
+        standing(config("db", "web")[:cut])
