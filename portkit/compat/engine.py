@@ -3,153 +3,19 @@ against the guest's kernel."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from portkit.compat.lacks import OF_A_DRIVER
-from portkit.compat.rule import Case, Found, UnknownFact, engine_name, engine_of, linux_of
+from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
 from portkit.compat.versions import Version, dotted, version
 from portkit.model import Form, Lack, Severity, Software
-from portkit.model.run import security_option
 
-# The first Docker whose profile answers ENOSYS to clone3 (release notes of 20.10.10).
-_CLONE3 = (20, 10, 10)
-_OF_DOCKER = "Docker Engine"  # what the platform of Docker's own packages begins with
-_IO_URING = 25  # the first Docker whose profile leaves io_uring out (moby#46762)
 _MAPS = 262144  # vm.max_map_count that the servers check for
 _GUEST_MAPS = 65530  # DEFAULT_MAX_MAP_COUNT of Linux: nothing in the guest raises it
 _MANY_FILES = 1 << 20  # a limit above which a loop over all descriptors is felt
 # The first of each release of Java that reads cgroup v2: 15, and what it was taken back to.
 _JAVA_V2 = {8: (8, 0, 372), 11: (11, 0, 16)}
 _JAVA_ALL = 15
-_CANDIDATE = re.compile(r"[-~]rc\.?([0-9]{1,4})")  # "~" is Debian's
-_DEFAULT = ("", "default", "builtin")  # what engines call their own seccomp profile
-
-
-def clone3(case: Case) -> Iterator[Found]:
-    """glibc 2.34 creates threads with clone3, which an old engine's seccomp profile denies with
-    EPERM: a program with threads ends. There is no finding for a program that uses no function that
-    creates any."""
-    needs = case.needs
-    if needs is None or needs.libc != "glibc" or needs.libc_version < (2, 34):
-        return
-    engine, own = version(case.facts.docker_version), engine_of(case.facts)
-    old = () < engine < _CLONE3 and _filtered(case) and not own.podman
-    if not old or needs.threads is False:
-        return
-    evidence = (
-        f"the image: glibc {dotted(needs.libc_version)}",
-        f"{case.facts.host}: Docker {case.facts.docker_version}",
-    )
-    perhaps = "" if needs.threads else ", if it starts any"
-    if own.platform.startswith(_OF_DOCKER):
-        yield Found(
-            f"threads of this image fail with EPERM under the engine's seccomp profile{perhaps}",
-            (*evidence, f"{case.facts.host}: {own.platform}"),
-            severity=Severity.ERROR if needs.threads else None,
-        )
-    else:
-        yield Found(
-            f"threads of this image{perhaps} fail with EPERM under the engine's seccomp profile, "
-            "if its distribution has not put the fix of 20.10.10 into it",
-            evidence,
-        )
-
-
-def faccessat2(case: Case) -> Iterator[Found]:
-    """glibc 2.33 uses faccessat2 to find out whether a file is executable; with an old libseccomp
-    the result is EPERM, so `test -x` is wrong."""
-    needs = case.needs
-    if needs is None or needs.libc != "glibc" or needs.libc_version < (2, 33):
-        return
-    has = version(engine_of(case.facts).libseccomp)
-    if has and has < (2, 4, 4) and _filtered(case):
-        yield _old_seccomp(
-            case,
-            "programs get wrong answers when they ask whether a file may be executed (faccessat2)",
-        )
-
-
-def time64(case: Case) -> Iterator[Found]:
-    """musl 1.2 uses 64-bit times even in 32-bit programs, with system calls that an old libseccomp
-    denies: dates are wrong. 64-bit programs do not use these calls."""
-    needs = case.needs
-    if needs is None or needs.libc != "musl" or needs.libc_version < (1, 2):
-        return
-    narrow = any(each.bits == 32 and each.sure for each in needs.binaries)
-    if not narrow:
-        return
-    has = version(engine_of(case.facts).libseccomp)
-    if has and has < (2, 4, 2) and _filtered(case):
-        yield _old_seccomp(
-            case, "dates are wrong, because 64-bit time calls of 32-bit programs are blocked"
-        )
-
-
-def _old_seccomp(case: Case, what: str) -> Found:
-    needs = case.needs
-    assert needs is not None
-    return Found(
-        what,
-        (
-            f"the image: {needs.libc} {dotted(needs.libc_version)}",
-            f"{case.facts.host}: libseccomp {engine_of(case.facts).libseccomp}",
-        ),
-    )
-
-
-def unknown_calls(case: Case) -> Iterator[Found]:
-    """An old runc returns EPERM, and not ENOSYS, for system calls that its libseccomp does not
-    know: programs that could do without a new call end."""
-    text = engine_of(case.facts).runc
-    has = version(text)
-    # 1.0.0-rc93 is the first that answers ENOSYS; numbers alone do not tell candidates apart.
-    match = _CANDIDATE.search(text)
-    candidate = int(match[1]) if match else 0
-    old = has and (has < (1, 0, 0) or (has == (1, 0, 0) and 0 < candidate < 93))
-    if old and _filtered(case):
-        yield Found(
-            "new system calls fail with EPERM in containers, where programs expect ENOSYS",
-            (f"{case.facts.host}: runc {text}",),
-        )
-
-
-def io_uring(case: Case) -> Iterator[Found]:
-    """A program with liburing: the engine's seccomp profile, or the kernel, may not allow it."""
-    found = _software(case, "io_uring")
-    if found is None:
-        return
-    linux = linux_of(case.facts)
-    off = linux.config.get("IO_URING") == "n" or linux.number("kernel.io_uring_disabled") == 2
-    if case.form is Form.IMAGE and off:
-        yield Found("the kernel has no io_uring, or it is switched off", (found.path,))
-    elif case.form is Form.IMAGE:
-        engine = version(case.facts.docker_version)
-        old = not engine or engine[0] < _IO_URING or engine_of(case.facts).podman
-        if not old and _filtered(case):
-            yield Found(
-                "the engine's seccomp profile blocks io_uring with EPERM",
-                (found.path, f"{case.facts.host}: {engine_name(case.facts)}"),
-            )
-
-
-def bubblewrap(case: Case) -> Iterator[Found]:
-    """bubblewrap creates namespaces and mounts, which the engine's seccomp profile denies without
-    CAP_SYS_ADMIN. As root it creates no user namespace, and needs that capability in a VM, too."""
-    found = _software(case, "bubblewrap")
-    given = case.spec.privileged or "CAP_SYS_ADMIN" in case.spec.capabilities
-    root = case.spec.user.partition(":")[0] in ("", "0", "root")
-    if found is None or given or not (root if case.form is Form.DISK else _filtered(case)):
-        return
-    yield Found(
-        "the app cannot create its sandbox: bubblewrap",
-        (found.path,),
-        "Give the service the right to mount (cap_add: [SYS_ADMIN]), or run it as a user other "
-        "than root."
-        if case.form is Form.DISK
-        else "",
-        severity=Severity.ERROR if found.sure else None,
-    )
 
 
 def iptables(case: Case) -> Iterator[Found]:
@@ -321,17 +187,3 @@ def d_type(case: Case) -> Iterator[Found]:
 
 def _software(case: Case, name: str) -> Software | None:
     return case.needs.software_named(name) if case.needs else None
-
-
-def _filtered(case: Case) -> bool:
-    """Whether the engine's own seccomp profile holds the service."""
-    if case.form is Form.DISK or case.spec.privileged:
-        return False
-    told = dict(security_option(text) for text in case.spec.security_opt)
-    if told.get("seccomp"):  # unconfined, or a profile of the App's own
-        return False
-    options = engine_of(case.facts).security
-    if options is None:
-        return True
-    own = [text.partition(",profile=") for text in options if text.startswith("seccomp")]
-    return any(profile in _DEFAULT for _, _, profile in own)

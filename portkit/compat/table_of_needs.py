@@ -5,7 +5,16 @@
 
 from __future__ import annotations
 
-from portkit.compat import asks, engine, guest, stated, sysctls, systemd
+from portkit.compat import (
+    asks,
+    engine,
+    guest,
+    namespaces,
+    seccomp,
+    stated,
+    sysctls,
+    systemd,
+)
 from portkit.compat.rule import DISK, IMAGE, Case, Rule, Scope
 from portkit.compat.table_of_bounds import BOUNDS
 from portkit.compat.table_of_programs import PROGRAMS
@@ -16,7 +25,7 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         "clone3-refused",
         Severity.UNKNOWN,
         Scope.HOST,
-        engine.clone3,
+        seccomp.clone3,
         remedy="Install Docker 20.10.10 or newer on the host, or a distribution package with its "
         "fix (clone3 answered with ENOSYS), or move the disk.",
         forms=IMAGE,
@@ -26,46 +35,61 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         "faccessat2-refused",
         Severity.WARNING,
         Scope.HOST,
-        engine.faccessat2,
-        remedy="Install libseccomp 2.4.4 or newer on the host, or move the disk.",
+        seccomp.faccessat2,
+        remedy="Install runc 1.0.0-rc93 or newer on the host (or Docker 20.10 and libseccomp "
+        "2.4.4), or move the disk.",
         forms=IMAGE,
-        source="runner-images#2531",
+        source="runner-images#2531; docker-alpine#182 (musl)",
     ),
     Rule(
         "time64-refused",
         Severity.WARNING,
         Scope.HOST,
-        engine.time64,
-        remedy="Install libseccomp 2.4.2 or newer on the host, or move the disk.",
+        seccomp.time64,
+        remedy="Install runc 1.0.0-rc93 or newer on the host (or Docker 19.03.9 and libseccomp "
+        "2.4.2), or move the disk.",
         forms=IMAGE,
-        source="docker-alpine#150; gerbera#2485 (not for 64 bits)",
+        source="docker-alpine#150; moby#40734 (glibc); gerbera#2485 (not for 64 bits)",
     ),
     Rule(
         "new-calls-refused",
         Severity.WARNING,
         Scope.HOST,
-        engine.unknown_calls,
-        remedy="Install a newer runc and libseccomp on the host, or move the disk.",
+        seccomp.unknown_calls,
+        remedy="Install runc 1.0.0-rc95 or newer, or crun 0.19 or newer, on the host, or move the "
+        "disk.",
         forms=IMAGE,
-        source="dangerzone#1201 (mseal); runc, changelog of 1.0.0-rc93",
+        source="dangerzone#1201 (mseal); runc, changelog of 1.0.0-rc93; crun, NEWS of 0.19",
     ),
     Rule(
         "io-uring-refused",
         Severity.WARNING,
         Scope.HOST,
-        engine.io_uring,
+        seccomp.io_uring,
         remedy="Give the service a seccomp profile that allows it, or move the disk.",
         forms=IMAGE,
-        source="moby#46762",
+        source="moby#46762; containers/common, pkg/seccomp; Linux, admin-guide/sysctl/kernel.rst "
+        "(io_uring_disabled)",
+    ),
+    Rule(
+        "calls-refused",
+        Severity.INFO,
+        Scope.HOST,
+        seccomp.refused,
+        remedy="If the app needs it, give the service that capability (cap_add), or a seccomp "
+        "profile that allows it, or move the disk.",
+        source="moby/profiles, seccomp/default.json; containers/common, pkg/seccomp; tried with "
+        "Docker 20.10 and Podman 5.4",
     ),
     Rule(
         "sandbox-refused",
         Severity.WARNING,
         Scope.HOST,
-        engine.bubblewrap,
+        namespaces.bubblewrap,
         remedy="Give the service a seccomp profile that allows namespaces and mounts, or "
         "cap_add: [SYS_ADMIN].",
-        source="bubblewrap#505; moby#47480 (AppArmor of Ubuntu 24.04)",
+        source="bubblewrap#505; moby#47480 (AppArmor of Ubuntu 24.04); tried with bubblewrap 0.12, "
+        "Docker 20.10 and Podman 5.4",
     ),
     Rule(
         "iptables-legacy",

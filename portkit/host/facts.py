@@ -77,6 +77,7 @@ class _Engine(_Part):
     d_type: bool | None = None
     runc: _Word = ""
     libseccomp: _Word = ""
+    crun: _Word = ""
     timers: bool | None = None
     boots: _Words | None = None
     platform: _Word = ""

@@ -23,7 +23,7 @@ from portkit.model.instance import (
     worst_health,
 )
 from portkit.model.live import Behind, DataFolder, Live, LiveContainer, LiveDomain, LiveVolume
-from portkit.model.needs import Binary, Lack, Missing, Needs, Role, Software, Stated
+from portkit.model.needs import Binary, Called, Lack, Missing, Needs, Role, Software, Stated
 from portkit.model.packed import PackedApp
 from portkit.model.project import (
     Attachment,
@@ -72,6 +72,7 @@ __all__ = [
     "Binfmt",
     "Blob",
     "Build",
+    "Called",
     "Condition",
     "Content",
     "ContentFile",

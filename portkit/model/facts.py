@@ -77,7 +77,7 @@ class Engine:
     built it, as that answer says: "Docker Engine - Community" is Docker itself; distributions leave
     it empty.
     security: its options, such as "seccomp,profile=builtin", "apparmor", "rootless", "userns".
-    runtimes: names. d_type: False where its file system cannot hold layers. runc, libseccomp:
+    runtimes: names. d_type: False where its file system cannot hold layers. runc, libseccomp, crun:
     versions of what starts containers. timers: of Podman, whether systemd runs there, which makes
     its healthchecks. boots: of Podman, the restart policies of the containers that are started with
     the host. network_drivers: names. swarm: whether it is the manager of one. backing: the file
@@ -95,6 +95,7 @@ class Engine:
     d_type: bool | None = None
     runc: str = ""
     libseccomp: str = ""
+    crun: str = ""
     timers: bool | None = None
     boots: tuple[str, ...] | None = None
     platform: str = ""

@@ -84,6 +84,16 @@ class Software:
 
 
 @dataclass(frozen=True)
+class Called:
+    """A system call that a program of the start has, and that may be refused to it. name: as in
+    section 2 of the manual. sure: the program is so small that it most likely makes the call."""
+
+    name: str
+    path: str
+    sure: bool = False
+
+
+@dataclass(frozen=True)
 class Stated:
     """What the App's file states in x-portkit.needs, as no file of an image tells it. sysctls: of
     the host, at least so much. 0, None, False and nothing are no need."""
@@ -107,8 +117,8 @@ class Needs:
     order in which they were reached. libc: "glibc", "musl" or "", and its version, of the dynamic
     programs. built_level: the least x86-64 level that the image's own loader or its distribution
     is built for; built_by: the file that says so. distribution: of os-release. threads: whether its
-    start makes any; None is not known. unread: what could not be looked at, and why: there may be
-    more than is told here.
+    start makes any; None is not known. calls: that may be refused. unread: what could not be looked
+    at, and why: there may be more than is told here.
     """
 
     os: str
@@ -124,6 +134,7 @@ class Needs:
     distribution: str = ""
     software: tuple[Software, ...] = ()
     threads: bool | None = None
+    calls: tuple[Called, ...] = ()
     unread: tuple[str, ...] = field(default=())
 
     def software_named(self, name: str) -> Software | None:

@@ -18,6 +18,7 @@ from portkit.needs.linked import numbers
 from portkit.needs.root import Root
 from portkit.needs.software import software
 from portkit.needs.start import Start
+from portkit.needs.system_calls import calls
 from portkit.needs.threads import makes_threads
 from portkit.package.flatten import flattened
 from portkit.store import Store
@@ -84,6 +85,7 @@ def _needs(root: Root, spec: RunSpec, image: ImageConfig) -> Needs:
         distribution=name_of(release),
         software=software(root, walk),
         threads=makes_threads(root, walk),
+        calls=calls(root, walk),
         unread=tuple(walk.unread),
     )
 

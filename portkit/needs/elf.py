@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from portkit.needs.call_numbers import CALLED
+
 Read = Callable[[int, int], bytes]  # (offset, bytes) -> what the file has there, less at its end
 MAGIC = b"\x7fELF"
 _LOAD, _DYNAMIC, _INTERP, _NOTE, _PROPERTY = 1, 2, 3, 4, 0x6474E553
@@ -99,11 +101,11 @@ class Elf:
     align: the least that a segment states to be aligned to (p_align), which glibc's loader checks
     of libraries. page: the largest page with which all of them can be mapped; 0 is any. Where it is
     smaller than the kernel's page, mmap(2) refuses. code: offset and bytes of the segments that are
-    executable; data: of the others. end: bytes that the file has to have for its segments.
-    entry: the address at which it begins; 0 is none.
+    executable; data: of the others. end: bytes that the file has to have for its segments. entry:
+    the address at which it begins; 0 is none.
     imports_syscall: whether syscall(3) is among its names. names: those of FUNCTIONS that a name in
     it is, or ends with: a linker writes a name that another one ends with no second time.
-    asks_processor: whether one of its names is of a function that reports what a processor can.
+    called: those of CALLED. asks_processor: a name is of a function that reports what it can.
     """
 
     key: tuple[int, int, bool]
@@ -126,6 +128,7 @@ class Elf:
     entry: int = 0
     imports_syscall: bool = False
     names: frozenset[str] = frozenset()
+    called: frozenset[str] = frozenset()
     asks_processor: bool = False
 
     @property
@@ -202,6 +205,7 @@ class _File:
             entry=self._start,
             imports_syscall=self._imports_syscall(),
             names=self._names(),
+            called=self._called(),
             asks_processor=_ASKING.search(self._name_table) is not None,
         )
 
@@ -343,6 +347,9 @@ class _File:
 
     def _imports_syscall(self) -> bool:
         return b"\0syscall\0" in self._name_table
+
+    def _called(self) -> frozenset[str]:  # whole names: `mount` is the end of `umount`, too
+        return frozenset(each for each in CALLED if b"\0%b\0" % each.encode() in self._name_table)
 
     def _names(self) -> frozenset[str]:
         if self._first(_STRSZ) > _SEGMENT_BYTES:

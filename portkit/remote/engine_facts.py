@@ -38,8 +38,12 @@ def of_info(info: JsonObject) -> JsonObject:
 def of_version(version: JsonObject) -> JsonObject:
     """The fields that /version has. Pure."""
     components = version.get("Components")
-    first = components[0] if isinstance(components, list) and components else {}
+    rows = components if isinstance(components, list) else []
+    first = rows[0] if rows else {}
+    told = " ".join(engine.text(row, "Version") for row in rows if isinstance(row, dict))
+    crun = re.search(r"\bcrun version ([0-9]\S{0,39})", told)
     return {
+        "crun": crun.group(1) if crun else "",
         "platform": engine.text(engine.fields(version, "Platform"), "Name")[:80],
         "name": engine.text(first, "Name")[:80] if isinstance(first, dict) else "",
         "api": engine.text(version, "ApiVersion")[:20],

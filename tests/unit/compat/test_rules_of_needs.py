@@ -17,6 +17,7 @@ from portkit.model import (
     Attachment,
     Binary,
     Binfmt,
+    Called,
     Device,
     Engine,
     Facts,
@@ -362,7 +363,9 @@ def test_threads_under_an_old_engine() -> None:
     assert rules(host("20.10.9"), needs=glibc(2, 34), **open_) == set()
     off = Engine(security=("apparmor",))
     assert rules(host("20.10.9", off), needs=glibc(2, 34)) == set()
-    assert rules(host("4.3.1", Engine(name="Podman Engine")), needs=glibc(2, 34)) == set()
+    assert rules(podman("4.3.1"), needs=glibc(2, 34)) == set()
+    found = rules(podman("3.2.3", crun="1.0"), needs=glibc(2, 34))
+    assert found == {"unknown:clone3-refused", "warning:new-calls-refused"}
     for profile, wanted in (
         ("unconfined", set()),
         ("/etc/docker/own.json", set()),
@@ -391,16 +394,28 @@ def test_what_makes_no_threads_is_left_alone(
 
 
 def test_old_libseccomp_and_runc() -> None:
-    def seccomp(number: str) -> Facts:
-        return host(engine=Engine(cgroup=1, libseccomp=number))
+    def old(library: str = "", runc: str = "", docker: str = "26.1") -> Facts:
+        return host(docker, Engine(cgroup=1, libseccomp=library, runc=runc))
 
-    assert rules(seccomp("2.4.3"), needs=glibc(2, 33)) == {"warning:faccessat2-refused"}
-    assert rules(seccomp("2.4.4"), needs=glibc(2, 33)) == set()
-    musl = replace(NEEDS, libc="musl", libc_version=(1, 2, 0))
-    narrow = replace(musl, binaries=(replace(PROGRAM, machine="386", bits=32),))
-    assert rules(seccomp("2.4.1"), needs=narrow) == {"warning:time64-refused"}
-    assert rules(seccomp("2.4.1"), needs=musl) == set(), "it concerns code of 32 bits alone"
-    for runc, old in (
+    new_calls = {"warning:new-calls-refused"}
+    for needs in (glibc(2, 33), musl(1, 2, 2)):
+        assert rules(old("2.4.3"), needs=needs) == {"warning:faccessat2-refused"}
+        both = {"warning:faccessat2-refused"} | new_calls
+        assert rules(old("2.5.1", "1.0.0-rc10", "19.03.8"), needs=needs) == both
+        assert rules(old("2.4.3", "1.0.0-rc92"), needs=needs) == both
+        assert rules(old("2.4.3", "1.0.0-rc93"), needs=needs) == set(), "it answers ENOSYS"
+        assert rules(old("2.5.1", "1.1.5", "19.03.8"), needs=needs) == set()
+        assert rules(old("2.4.4"), needs=needs) == set()
+    assert rules(old("2.4.3"), needs=musl(1, 2, 1)) == set()
+    narrow = (replace(PROGRAM, machine="386", bits=32),)
+    for needs in (musl(1, 2, 0), glibc(2, 31)):
+        thirty_two = replace(needs, binaries=narrow)
+        assert rules(old("2.4.1"), needs=thirty_two) == {"warning:time64-refused"}
+        assert rules(old("2.4.1", "1.0.0-rc93"), needs=thirty_two) == set()
+        assert "warning:time64-refused" in rules(old("2.5.1", "", "19.03.8"), needs=thirty_two)
+        assert rules(old("2.4.1"), needs=needs) == set(), "it concerns code of 32 bits alone"
+    assert rules(old("2.4.1"), needs=replace(glibc(2, 30), binaries=narrow)) == set()
+    for runc, refuses in (
         ("1.0.0-rc92", True),
         ("1.0.0-rc93", False),
         ("1.0.0~rc10+ds1", True),
@@ -409,29 +424,180 @@ def test_old_libseccomp_and_runc() -> None:
         ("1.1.5+ds1", False),
         ("", False),
     ):
-        found = rules(host(engine=Engine(cgroup=1, runc=runc)), needs=NEEDS)
-        assert found == ({"warning:new-calls-refused"} if old else set()), runc
+        assert rules(old(runc=runc), needs=NEEDS) == (new_calls if refuses else set()), runc
+
+
+def musl(*numbers: int) -> Needs:
+    return replace(NEEDS, libc="musl", libc_version=numbers)
+
+
+def calling(*names: str, sure: bool = True) -> Needs:
+    return replace(NEEDS, calls=tuple(Called(name, "/app", sure=sure) for name in names))
+
+
+def podman(number: str = "5.4.2", **engine: Any) -> Facts:
+    return host(number, Engine(name="Podman Engine", cgroup=1, **engine))
+
+
+@pytest.mark.parametrize(
+    ("number", "engine", "denies"),
+    [
+        ("3.4.4", {"crun": "0.17"}, True),
+        ("3.4.4", {"crun": "1.4.5"}, False),
+        ("3.4.4", {"runc": "1.0.0-rc94"}, True),
+        ("3.4.4", {"runc": "1.1.0"}, False),
+        ("3.0.1", {"crun": "1.8"}, True),
+        ("3.4.4", {}, False),
+    ],
+)
+def test_new_calls_under_podman(number: str, engine: dict[str, str], denies: bool) -> None:
+    facts = podman(number, **engine)
+    assert rules(facts, needs=NEEDS) == ({"warning:new-calls-refused"} if denies else set())
+    wanted = {"unknown:new-calls-refused"} if denies else set()
+    assert rules(facts, needs=calling("mseal")) == wanted
+    assert rules(facts, Form.DISK, needs=calling("mseal")) == set()
+    open_ = {"security_opt": ("seccomp=unconfined",)}
+    assert rules(facts, needs=calling("mseal"), **open_) == set()
 
 
 def test_io_uring() -> None:
-    needs = with_software("io_uring")
-    assert rules(host("25.0.3"), needs=needs) == {"warning:io-uring-refused"}
-    assert rules(host("24.0.7"), needs=needs) == set()
-    assert rules(host("24.0.7", config={"IO_URING": "n"}), needs=needs) == {
-        "warning:io-uring-refused"
-    }
-    assert rules(host("25.0.3"), Form.DISK, needs=needs) == set()
-    assert rules(host("25.0.3", Engine(name="Podman Engine")), needs=needs) == set()
+    blocked = {"warning:io-uring-refused"}
+    for needs in (with_software("io_uring"), calling("io_uring_setup")):
+        assert rules(host("25.0.3"), needs=needs) == blocked
+        assert rules(host("24.0.7"), needs=needs) == set()
+        assert rules(host("19.03.8"), needs=needs) == blocked, "it is not in that profile yet"
+        assert rules(host("24.0.7", Engine(libseccomp="2.4.4")), needs=needs) == blocked
+        assert rules(host("24.0.7", config={"IO_URING": "n"}), needs=needs) == blocked
+        assert rules(host("25.0.3"), Form.DISK, needs=needs) == set()
+        (found,) = judged(podman(), needs=needs)
+        assert (found.rule, "ENOSYS" in found.message) == ("io-uring-refused", True)
+    old = replace(host("24.0.7"), kernel="4.18.0-553.el8")
+    assert rules(old, needs=with_software("io_uring")) == blocked
+    for value, more, wanted in (
+        ("0", {}, set()),
+        ("1", {}, blocked),
+        ("1", {"cap_add": ("SYS_ADMIN",)}, set()),
+        ("1", {"cap_add": ("SYS_ADMIN",), "user": "7"}, blocked),
+        ("2", {"privileged": True}, blocked),
+    ):
+        facts = host("24.0.7", sysctls={"kernel.io_uring_disabled": value})
+        assert rules(facts, needs=with_software("io_uring"), **more) == wanted, (value, more)
 
 
-def test_sandboxes_and_tables() -> None:
-    needs = with_software("bubblewrap")
-    assert rules(needs=needs) == {"error:sandbox-refused"}, "it is the command itself"
-    assert "error:sandbox-refused" in rules(form=Form.DISK, needs=needs), "as root"
-    assert "error:sandbox-refused" not in rules(form=Form.DISK, needs=needs, user="1000")
-    needs = replace(needs, software=(Software("bubblewrap", "", "/usr/bin/bwrap", sure=False),))
-    assert rules(needs=needs) == {"warning:sandbox-refused"}
-    assert rules(needs=needs, privileged=True) == set()
+@pytest.mark.parametrize(
+    ("name", "capability", "docker", "under_podman"),
+    [
+        ("userfaultfd", "", True, True),
+        ("keyctl", "", True, False),
+        ("add_key", "", True, True),
+        ("perf_event_open", "PERFMON", True, True),
+        ("bpf", "BPF", True, True),
+        ("unshare", "SYS_ADMIN", True, False),
+        ("setns", "SYS_ADMIN", True, True),
+        ("mount", "SYS_ADMIN", True, True),
+        ("quotactl", "SYS_ADMIN", True, True),
+        ("mbind", "SYS_NICE", True, False),
+    ],
+)
+def test_calls_that_a_profile_denies(
+    name: str, capability: str, docker: bool, under_podman: bool
+) -> None:
+    """As seen with Docker 20.10 and Podman 5.4."""
+    able = {"cap_add": (capability,)} if capability else {}
+    for facts, denies in ((host("26.1"), docker), (podman(), under_podman)):
+        found = rules(facts, needs=calling(name))
+        assert found == ({"unknown:calls-refused"} if denies else set())
+        assert rules(facts, needs=calling(name), privileged=True) == set()
+        if able:
+            assert rules(facts, needs=calling(name), **able) == set()
+        if denies:
+            large = rules(facts, needs=calling(name, sure=False))
+            assert large in ({"info:calls-refused"}, {"warning:calls-refused"})
+    assert rules(host(), needs=calling("nothing")) == set()
+
+
+def test_capabilities_that_an_old_profile_does_not_know() -> None:
+    for name, capability in (("bpf", "BPF"), ("perf_event_open", "PERFMON")):
+        needs, able = calling(name), {"cap_add": (capability,)}
+        assert rules(host("20.10.24"), needs=needs, **able) == {"unknown:calls-refused"}
+        assert rules(host("23.0.1"), needs=needs, **able) == set()
+        assert rules(host("20.10.24"), needs=needs, cap_add=("SYS_ADMIN",)) == set()
+
+
+def test_calls_that_the_kernel_denies() -> None:
+    open_ = {"security_opt": ("seccomp=unconfined",)}
+    denied = {"unknown:calls-refused"}
+    assert rules(needs=calling("mount"), **open_) == denied
+    assert rules(needs=calling("mount"), user="7", cap_add=("SYS_ADMIN",), **open_) == denied
+    for setting, value, name in (
+        ("kernel.perf_event_paranoid", "3", "perf_event_open"),
+        ("kernel.unprivileged_bpf_disabled", "2", "bpf"),
+        ("user.max_user_namespaces", "0", "unshare"),
+    ):
+        facts = host(sysctls={setting: value})
+        (found,) = judged(facts, needs=calling(name), **open_)
+        assert setting in found.message
+        assert rules(needs=calling(name), **open_) == set()
+        assert rules(facts, needs=calling(name), cap_add=("SYS_ADMIN",), **open_) == set()
+    assert rules(form=Form.DISK, needs=calling("perf_event_open")) == denied, "3 in Debian"
+    assert rules(form=Form.DISK, needs=calling("keyctl", "userfaultfd")) == set()
+
+
+def sandbox(*options: str, sure: bool = True) -> dict[str, Any]:
+    found = Software("bubblewrap", "", "/usr/bin/bwrap", sure=sure)
+    argv = ("/usr/bin/bwrap", "--ro-bind", "/", "/", *options, "true")
+    return {"needs": replace(NEEDS, software=(found,)), "command": argv}
+
+
+OPEN: dict[str, Any] = {"security_opt": ("seccomp=unconfined",)}
+REFUSED, PERHAPS = {"error:sandbox-refused"}, {"unknown:sandbox-refused"}
+
+
+def test_sandboxes() -> None:
+    """As seen with bubblewrap 0.12, Docker 20.10 and Podman 5.4."""
+    own_proc = ("--unshare-pid", "--proc", "/proc")
+    assert rules(**sandbox()) == rules(user="7", **sandbox()) == REFUSED
+    for facts, more in ((host(), OPEN), (podman(), {})):
+        for user, options, wanted in (
+            ("0", (), REFUSED),
+            ("0", ("--unshare-all",), set()),
+            ("0", ("--unshare-all", "--proc", "/proc"), REFUSED),
+            ("7", (), set()),
+            ("7", ("--proc", "/proc"), set()),
+            ("7", own_proc, REFUSED),
+        ):
+            assert rules(facts, user=user, **more, **sandbox(*options)) == wanted, (user, options)
+        assert rules(facts, privileged=True, **sandbox()) == set()
+        assert rules(facts, cap_add=("SYS_ADMIN",), **more, **sandbox(*own_proc)) == set()
+    assert rules(**sandbox(sure=False)) == {"warning:sandbox-refused"}
+    assert rules(podman(), user="7", **sandbox(sure=False)) == set()
+
+
+def test_sandboxes_and_the_kernel() -> None:
+    for setting, value, wanted in (
+        ("user.max_user_namespaces", "0", REFUSED),
+        ("kernel.unprivileged_userns_clone", "0", REFUSED),
+        ("kernel.apparmor_restrict_unprivileged_userns", "1", PERHAPS),
+    ):
+        facts = host(sysctls={setting: value})
+        (found,) = judged(facts, user="7", **OPEN, **sandbox())
+        assert {f"{found.severity}:{found.rule}"} == wanted
+        assert setting in found.message
+        assert rules(facts, cap_add=("SYS_ADMIN",), **sandbox()) == set(), "as root it needs none"
+    confined = host(engine=Engine(cgroup=1, security=("apparmor", "seccomp,profile=builtin")))
+    able = {"cap_add": ("SYS_ADMIN",)}
+    assert rules(confined, **able, **sandbox()) == PERHAPS
+    off = {"security_opt": ("apparmor=unconfined",)}
+    assert rules(confined, **able, **off, **sandbox()) == set()
+
+
+def test_sandboxes_in_a_vm() -> None:
+    assert rules(form=Form.DISK, **sandbox()) == REFUSED, "as root"
+    assert rules(form=Form.DISK, user="1000", **sandbox()) == set()
+    assert rules(form=Form.DISK, user="1000", **sandbox("--unshare-all", "--proc", "/p")) == REFUSED
+
+
+def test_tables() -> None:
     tables, able = with_software("iptables-legacy"), {"cap_add": ("NET_ADMIN",)}
     new = host(config={"IP_NF_IPTABLES": "m"}, loadable=("nf_tables",))
     assert rules(new, needs=tables, **able) == {"warning:iptables-legacy"}

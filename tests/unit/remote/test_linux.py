@@ -177,6 +177,7 @@ def test_an_engine() -> None:
         "api": "1.45",
         "api_min": "1.24",
         "platform": "",
+        "crun": "",
     }
     own = {"Platform": {"Name": "Docker Engine - Community"}}
     assert engine_facts.of_version(own)["platform"] == "Docker Engine - Community"

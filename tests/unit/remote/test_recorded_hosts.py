@@ -60,7 +60,8 @@ def test_podman() -> None:
     assert not any(engine.podman(json.loads(path.read_text())) for path in INFO)
     version = engine_facts.of_version(json.loads((PODMAN / "version.json").read_text()))
     platform = {"platform": "linux/amd64/debian-13"}
-    assert version == {"name": "Podman Engine", "api": "1.41", "api_min": "1.24", **platform}
+    own = {"api": "1.41", "api_min": "1.24", "crun": "1.21", **platform}
+    assert version == {"name": "Podman Engine", **own}
     rows = json.loads((PODMAN / "images.json").read_text())
     assert all(engine.Image({**row, "RootFS": {"Layers": []}}).id == row["Id"] for row in rows)
 
