@@ -21,8 +21,8 @@ from portkit.needs.start import Start
 
 # Of a program with less code than this one may expect that it makes the calls that it has. The
 # servers and runtimes that have some of these for a setting that hardly anybody uses have megabytes
-# (nginx: bpf, HAProxy: setns); the tools of util-linux have 20 to 90 KiB. A static program has its C
-# library in it: musl has some 30 KiB of code, glibc some 500.
+# (nginx: bpf, HAProxy: setns); the tools of util-linux have 20 to 90 KiB. A static program has its
+# C library in it: musl has some 30 KiB of code, glibc some 500.
 SMALL_CODE_BYTES, SMALL_STATIC_BYTES = 128 << 10, 768 << 10
 # Programs that are many in one, or that start others.
 _MANY = re.compile(r"(?:ba|da|a|k|z)?sh|busybox.*|toybox|coreutils|systemd.*|bwrap|runc|crun")
