@@ -16,6 +16,7 @@ from portkit.model.disk import ENCRYPTED, BootConfig, Bus, EfiLoader, Inside, Ta
 _ESP = frozenset({"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "EF"})  # UEFI 2.10, tables 5.7 and 5.4
 NO_PROGRAM = "none"  # what portkit.needs.inside_worker calls a loader that is no program
 _IN_NAME = re.compile(r"vmlinuz-([0-9][0-9.]+)")
+_CARD, _OTHER_CARDS = "virtio_net", ("e1000e", "e1000")
 _SILENT = {True: Severity.INFO, False: Severity.UNKNOWN}
 _DISKS_ON = {
     Bus.VIRTIO: "virtio disks",
@@ -282,3 +283,28 @@ def devices(case: DiskCase) -> Iterator[Found]:
     lines = [line for line in case.disk.inside.fixed_devices if not line.startswith(new)]
     if lines:
         yield Found(f"fstab names disks that are {new}a and so on there", tuple(lines[:8]))
+
+
+def network(case: DiskCase) -> Iterator[Found]:
+    """The system starts without a network: it has no driver for the VM's card, or is configured for
+    the card of its old machine."""
+    inside = case.disk.inside
+    lacking = [each for each in inside.cards if _CARD not in each.drivers]
+    if lacking and len(lacking) == len(inside.cards):
+        others = [name for name in _OTHER_CARDS if all(name in each.drivers for each in lacking)]
+        yield Found(
+            "the system on the disk has no driver for virtio network cards: the VM has no network",
+            tuple(f"{each.path}: {', '.join(each.drivers) or 'none'}" for each in lacking[:8]),
+            f"Give the VM a card of the model {others[0]} (interface/model/@type), or install the "
+            "driver in the old machine."
+            if others
+            else "",
+        )
+    if inside.card_pins:
+        yield Found(
+            "the network configuration on the disk is for the card of its old machine: the VM's "
+            "card may get another name, and stay without an address",
+            inside.card_pins[:8],
+            "Give the VM's card the same address (interface/mac), or configure the network by a "
+            "pattern such as en*.",
+        )

@@ -172,6 +172,14 @@ DISKS: tuple[Rule[DiskCase], ...] = (
         "Linux, drivers/block/virtio_blk.c, drivers/ata/ahci.c; virtio-win (viostor)",
     ),
     _rule(
+        "network",
+        Severity.WARNING,
+        disk_start.network,
+        "Install the driver in the old machine (Linux: virtio_net; Windows: virtio-win).",
+        "systemd.net-naming-scheme(7); virt-v2v(1), Network; Linux, drivers/net/virtio_net.c",
+        scope=Scope.APP,
+    ),
+    _rule(
         "memory",
         Severity.ERROR,
         disk.memory,

@@ -9,7 +9,6 @@ from typing import Any
 from portkit.guest_files import initrd
 
 _MOST = 200  # of anything, so that a hostile disk does not fill the memory
-_BUILTIN_BYTES = 1 << 20
 _INITRD_BYTES, _PIECE_BYTES = 256 << 20, 3 << 20  # libguestfs reads up to 4 MiB at once
 # What an initrd has to open encrypted disks: its crypttab (Debian; dracut and Arch), and keys or
 # programs that fetch one. It also has the list of what its kernel has built in.
@@ -23,7 +22,8 @@ _KEYS = (
     ".keyfile",
     "clevis-decrypt",
 )
-_DRIVERS = ("virtio", "ahci", "ata_piix", "ata-piix")  # in names of modules
+# In the names of modules: for disks, and for the network cards that QEMU has.
+_DRIVERS = ("virtio", "ahci", "ata_piix", "ata-piix", "e1000", "8139", "vmxnet3")
 
 
 def unpacked(g: Any, path: str) -> dict[str, Any]:
@@ -53,11 +53,11 @@ def _pieces(g: Any, path: str) -> Iterator[bytes]:
 
 
 def lines(g: Any, path: str) -> dict[str, Any]:
-    """What a kernel has of them built in."""
-    data = bytes(g.pread(path, _BUILTIN_BYTES, 0)).decode("utf-8", "replace")
-    return {"path": path, "drivers": _named(data.splitlines())}
+    """Those in a list of modules: modules.builtin, or modules.dep, where a colon follows."""
+    data = bytes(g.pread(path, _PIECE_BYTES, 0)).decode("utf-8", "replace")
+    return {"path": path, "drivers": _named([row.partition(":")[0] for row in data.splitlines()])}
 
 
 def _named(names: list[str]) -> list[str]:
-    """Those that may be of disks."""
+    """Those that are asked for."""
     return [name[:300] for name in names if any(word in name for word in _DRIVERS)][:_MOST]

@@ -132,6 +132,15 @@ class BusDriver:
     by: str = ""
 
 
+@dataclass(frozen=True)
+class Cards:
+    """The network cards for which a kernel has drivers, as Linux calls these, of those that QEMU
+    has; path: of what lists them."""
+
+    path: str
+    drivers: tuple[str, ...] = ()
+
+
 # How the reasons in `Inside.unread` end for a file system that is encrypted.
 ENCRYPTED = (": crypto_LUKS", ": BitLocker")
 
@@ -157,7 +166,8 @@ class Inside:
     and release, as they say themselves. encrypted: file systems; unlocks: what may open them.
     flaws: files that have a kernel's name and are none, with the reason.
     built_level: of x86-64 that the distribution is compiled for, built_by says so.
-    fixed_devices: lines of fstab that name a disk as the kernel numbers them.
+    fixed_devices: lines of fstab that name a disk as the kernel numbers them. cards: of each
+    kernel; card_pins: lines that name the old machine's card by its address or its place.
     """
 
     looked: bool = False
@@ -176,6 +186,8 @@ class Inside:
     built_by: str = ""
     buses: tuple[BusDriver, ...] = ()
     fixed_devices: tuple[str, ...] = ()
+    cards: tuple[Cards, ...] = ()
+    card_pins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from portkit.errors import VerifyError
 from portkit.model import ImageConfig, RunSpec
 from portkit.model.needs import Lack, Missing, Needs, Role
-from portkit.needs import instructions, loader
-from portkit.needs.distribution import level_of, name_of, os_release
+from portkit.needs import loader
+from portkit.needs.distribution import checked_level, level_of, name_of, os_release
 from portkit.needs.linked import numbers
 from portkit.needs.root import Root
 from portkit.needs.software import software
@@ -110,10 +110,7 @@ def _built_level(root: Root, walk: Start, release: dict[str, str]) -> tuple[int,
             continue
         known = level_of(release)
         if _CHECKS in root.read(entry, 0, _LOADER_BYTES):
-            # The text is the same for every level; the loader's own code is compiled for its own.
-            parts = [root.read(entry, *place) for place in walk.files[path].code]
-            found = instructions.of(*parts)
-            level = 2 if not found.through else 4 if "avx512f" in found.avx else 3
+            level = checked_level([root.read(entry, *place) for place in walk.files[path].code])
             known = max(known, (level, f"{path} checks for x86-64-v{level}, as its code shows"))
         if known[0]:
             return known

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from portkit.needs import instructions
 from portkit.needs.linked import numbers
 
 # The x86-64 level that a distribution is compiled for, by the major version of its release. Red
@@ -42,3 +43,10 @@ def level_of(release: Mapping[str, str]) -> tuple[int, str]:
         return 0, ""
     told = f"{release['ID']} {release['VERSION_ID']}"
     return known, f"/etc/os-release: {told} is built for x86-64-v{known}"
+
+
+def checked_level(code: Sequence[bytes]) -> int:
+    """The x86-64 level of a glibc whose loader checks the processor. code: of the loader: the text
+    is the same for every level, and it is compiled for its own."""
+    found = instructions.of(*code)
+    return 2 if not found.through else 4 if "avx512f" in found.avx else 3

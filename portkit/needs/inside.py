@@ -19,18 +19,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from portkit import boot_text, process, runtime
 from portkit.boot_text import GRUB, SYSTEMD_BOOT
 from portkit.errors import PortkitError
-from portkit.guest_files import pe
+from portkit.guest_files import cpu, pe
 from portkit.model.disk import (
     ENCRYPTED,
     BootConfig,
     Bus,
     BusDriver,
+    Cards,
     DiskFormat,
     EfiLoader,
     Inside,
     Unlock,
 )
-from portkit.needs import appliance, boot_config, distribution, encryption
+from portkit.needs import appliance, boot_config, distribution, elf, encryption, network_config
 from portkit.text import printable
 from portkit.wire import strict_json
 
@@ -67,6 +68,9 @@ _WINDOWS = {
     Bus.SATA: ("storahci", "msahci"),  # the second up to Windows 7
     Bus.IDE: ("intelide", "atapi"),
 }
+# Drivers of network cards that QEMU has: Linux's modules, and the services of Windows.
+_CARDS = frozenset({"virtio_net", "e1000e", "e1000", "8139cp", "vmxnet3"})
+_WINDOWS_CARDS = {"netkvm": "virtio_net", "e1iexpress": "e1000e", "e1000": "e1000"}
 _FIXED = ("/dev/sd", "/dev/hd", "/dev/xvd", "/dev/vd")
 
 _Text = Annotated[str, Field(max_length=256 << 10)]
@@ -129,6 +133,9 @@ class _Place(_Strict):
     initrds: list[_Initrd]
     more_initrds: _Names = []
     built_in: list[_Drivers]
+    modules: list[_Drivers] = []
+    network: dict[_Text, _Text] = {}
+    libc_loader: _Text = ""
     windows: _Windows | None = None
     fstab: _Text
     os_release: _Text
@@ -189,6 +196,7 @@ def inside(told: object) -> Inside:
         raise ValueError(str(error)) from None
     releases = [distribution.os_release(place.os_release) for place in seen.places]
     levels = [distribution.level_of(each) for each in releases]
+    levels += [_libc_level(place.libc_loader) for place in seen.places]
     level, by = max(levels, default=(0, ""))
     configs = list(_configs(seen))
     left = len(configs) - _MOST
@@ -218,6 +226,10 @@ def inside(told: object) -> Inside:
             BusDriver(bus, found.there, printable(found.by, _WORD))
             for bus in Bus
             for found in [_bus(bus, seen)]
+        ),
+        cards=_cards(seen),
+        card_pins=_words(
+            line for place in seen.places for line in network_config.pinned(place.network)
         ),
         fixed_devices=_words(line for place in seen.places for line in _fixed(place.fstab)),
     )
@@ -320,6 +332,31 @@ def _linux(seen: _Seen, bus: Bus) -> BusDriver:
     return BusDriver(bus, None, next(path for value, path in told if value is not True))
 
 
+def _cards(seen: _Seen) -> tuple[Cards, ...]:
+    """What each kernel has for network cards: a list of its modules, with what is built in."""
+    found = []
+    for place in seen.places:
+        for each in place.modules:
+            same = each.path.rpartition("/")[0]
+            more = [b for b in place.built_in if b.path.rpartition("/")[0].endswith(same)]
+            names = {_module(name) for row in (each, *more) for name in row.drivers}
+            found.append(Cards(printable(each.path, _WORD), tuple(sorted(names & _CARDS))))
+        if place.windows is not None:
+            told = place.windows
+            names = {card for name, card in _WINDOWS_CARDS.items() if name in told.starts}
+            found.append(Cards(printable(told.path, _WORD), tuple(sorted(names))))
+    return tuple(found[:_MOST])
+
+
+def _libc_level(packed: str) -> tuple[int, str]:
+    if not packed:
+        return 0, ""
+    data = cpu.loader_of(packed)
+    read = elf.parse(lambda at, count: data[at : at + count])
+    level = distribution.checked_level([data[at : at + count] for at, count in read.code])
+    return level, f"its loader of programs checks for x86-64-v{level}, as its code shows"
+
+
 def _usual(path: str) -> bool:
     return not any(word in path.rpartition("/")[2] for word in _SPARE)
 
@@ -342,8 +379,12 @@ def _start_has(initrd: _Initrd, built_in: list[_Drivers], bus: Bus) -> bool | No
 
 
 def _has(drivers: _Drivers, bus: Bus) -> bool:
-    names = (name.rpartition("/")[2].partition(".ko")[0] for name in drivers.drivers)
-    return any(name.replace("-", "_") == _MODULE[bus] for name in names)
+    return any(_module(name) == _MODULE[bus] for name in drivers.drivers)
+
+
+def _module(path: str) -> str:
+    """The name of a module, which is written in two ways."""
+    return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
 def _fixed(fstab: str) -> Iterator[str]:

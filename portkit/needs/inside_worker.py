@@ -16,14 +16,14 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # another Python does not know portkit
 from portkit import boot_text
-from portkit.guest_files import drivers, kernel, pe, registry
+from portkit.guest_files import cpu, drivers, kernel, pe, registry
 
 # A name that is not in UTF-8, or a text with a NUL, is a ValueError of Python's.
 ERRORS = (RuntimeError, ValueError)
 MOST = 200  # of anything, so that a hostile disk does not fill the memory
 MOST_SYSTEMS, MOST_PLACES, MOST_LOADERS, MOST_INITRDS, MOST_BUILTIN = 8, 32, 20, 4, 32
 MOST_CONFIGS, MOST_STRANGERS = 24, 24
-TEXT_BYTES = 64 << 10
+TEXT_BYTES, CONFIG_TEXT = 64 << 10, 16 << 10
 CONFIG_BYTES = 2 << 20  # of all configurations of boot loaders; one has some KiB
 OUTPUT_BYTES = 16 << 20  # more is not read (portkit.wire.strict_json); a whole disk has some KiB
 SMALL_BYTES = 8 << 20  # a partition without a file system that holds a boot loader
@@ -81,6 +81,20 @@ INITRDS = (
     "/boot/kernels/*-initrd",
     "/kernels/*-initrd",
 )
+# Which card has which name, and what is configured for it.
+NETWORK = (
+    "/etc/udev/rules.d/*net*.rules",
+    "/etc/sysconfig/network-scripts/ifcfg-*",
+    "/etc/sysconfig/network/ifcfg-*",
+    "/etc/netplan/*.yaml",
+    "/etc/NetworkManager/system-connections/*",
+    "/etc/systemd/network/*.link",
+    "/etc/systemd/network/*.network",
+    "/etc/network/interfaces",
+    "/etc/network/interfaces.d/*",
+)
+MODULES = ("/lib/modules/*/modules.dep", "/usr/lib/modules/*/modules.dep")
+LIBC_LOADER = "/lib64/ld-linux-x86-64.so.2"
 BUILTIN = ("/lib/modules/*/modules.builtin", "/usr/lib/modules/*/modules.builtin")
 LEAST_KERNEL = 256 << 10
 # Where boot loaders have their configuration: that of SYSLINUX and EXTLINUX, GRUB, systemd-boot.
@@ -204,11 +218,15 @@ def place(
 ) -> dict[str, Any]:
     """What is in the file system that is mounted. notes: where not all of it was read."""
     loaders = first(matches(g, LOADERS, notes), MOST_LOADERS, "programs for UEFI", notes)
-    built_in = first(matches(g, BUILTIN, notes), MOST_BUILTIN, "lists of built-in drivers", notes)
+    built_in = first(
+        once(g, matches(g, BUILTIN, notes)), MOST_BUILTIN, "lists of built-in drivers", notes
+    )
     # Links in / name some of them again. Those of no usual start come last: they are seldom asked
     # for, and large.
-    initrds = list(dict.fromkeys(g.realpath(path) for path in matches(g, INITRDS, notes)))
+    initrds = once(g, matches(g, INITRDS, notes))
     initrds.sort(key=lambda path: any(word in path for word in SPARE))
+    modules = first(once(g, matches(g, MODULES, notes)), MOST_BUILTIN, "lists of modules", notes)
+    network = first(matches(g, NETWORK, notes), MOST_CONFIGS, "files of the network", notes)
     named = matches(g, KERNELS, notes)
     kernels = [path for path in named if not kernel.flaw(g, path)]
     kernels += strangers(g, named, notes)
@@ -224,6 +242,9 @@ def place(
         "initrds": [drivers.unpacked(g, path) for path in initrds[:MOST_INITRDS]],
         "more_initrds": initrds[MOST_INITRDS:],
         "built_in": [drivers.lines(g, path) for path in built_in],
+        "modules": [drivers.lines(g, path) for path in modules],
+        "network": {path: text(g, path, notes)[:CONFIG_TEXT] for path in network},
+        "libc_loader": cpu.checking_loader(g, LIBC_LOADER) if is_file(g, LIBC_LOADER, []) else "",
         "windows": windows(g, notes),
         "fstab": text(g, "/etc/fstab", notes),
         "os_release": text(g, "/etc/os-release", notes) or text(g, "/usr/lib/os-release", notes),
@@ -243,6 +264,11 @@ def matches(g: Any, patterns: tuple[str, ...], notes: list[str]) -> list[str]:
             if len(name) < 300 and is_file(g, name, notes):
                 found.setdefault(name.lower(), name)
     return first(list(found.values()), MOST, f"like {patterns[0]}", notes)
+
+
+def once(g: Any, paths: list[str]) -> list[str]:
+    """Each file by one name: links, such as /lib, name some of them again."""
+    return list(dict.fromkeys(g.realpath(path) for path in paths))
 
 
 def is_file(g: Any, path: str, notes: list[str]) -> bool:

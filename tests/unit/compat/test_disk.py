@@ -14,6 +14,7 @@ from portkit.model.disk import (
     BootConfig,
     Bus,
     BusDriver,
+    Cards,
     DiskFile,
     DiskFormat,
     DiskMachine,
@@ -429,6 +430,17 @@ def test_damaged_tables() -> None:
     faults = ("the first copy of its GPT: the checksum of its header is wrong",)
     assert rules(laid_out(faults=faults)) == {"warning:table"}
     assert rules(laid_out(faults=faults, damaged=True), HOST, Boot.UEFI) == {"error:table"}
+
+
+def test_a_system_without_a_network() -> None:
+    old, new = Cards("/lib/modules/3/modules.dep", ("e1000", "vmxnet3")), Cards("/n", ("e1000",))
+    row = found(within(cards=(old, new)))["warning:network"]
+    assert row.evidence == ("/lib/modules/3/modules.dep: e1000, vmxnet3", "/n: e1000")
+    assert "model e1000 " in row.remedy
+    assert "Install the driver" in found(within(cards=(Cards("/a"),)))["warning:network"].remedy
+    assert rules(within(cards=(old, Cards("/m", ("virtio_net",))))) == set()
+    pins = ("/etc/netplan/1.yaml: macaddress: 00:0c:29:aa:bb:cc",)
+    assert found(within(card_pins=pins))["warning:network"].evidence == pins
 
 
 def test_a_table_for_larger_sectors() -> None:

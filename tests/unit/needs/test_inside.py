@@ -11,6 +11,7 @@ from portkit.boot_text import ABSENT
 from portkit.errors import ToolError
 from portkit.model.disk import ENCRYPTED, Bus, BusDriver, DiskFormat, EfiLoader
 from portkit.needs import appliance, inside, inside_worker
+from tests.elves import elf
 from tests.unit.needs.guest_files import PARTITION, Disk, bzimage, configured, cpio
 
 DEBIAN = {
@@ -294,6 +295,32 @@ def test_what_the_worker_leaves_out_is_told() -> None:
 def test_kernels_of_other_systems(path: str) -> None:
     disk = Disk("/EFI/nixos/abc-initrd.efi", **{path: bzimage()})
     assert inside_worker.place(disk, [])["kernels"] == [path]
+
+
+def test_the_network_cards_of_each_kernel() -> None:
+    own, new = "/usr/lib/modules/5.14.0-1", "/lib/modules/5.14.0-2"
+    files = {
+        f"{own}/modules.dep": b"kernel/drivers/net/ethernet/intel/e1000/e1000.ko.xz:\n",
+        f"{own}/modules.builtin": b"kernel/drivers/net/virtio_net.ko\n",
+        f"{new}/modules.dep": b"kernel/drivers/net/vmxnet3/vmxnet3.ko: kernel/x/virtio_net.ko\n",
+        "/etc/netplan/1.yaml": b"   macaddress: 00:0c:29:aa:bb:cc\n",
+    }
+    found = seen(inside_worker.place(Disk(**files), []))
+    assert {each.path: each.drivers for each in found.cards} == {
+        f"{own}/modules.dep": ("e1000", "virtio_net"),
+        f"{new}/modules.dep": ("vmxnet3",),
+    }
+    assert found.card_pins == ("/etc/netplan/1.yaml: macaddress: 00:0c:29:aa:bb:cc",)
+
+
+@pytest.mark.parametrize(("code", "level"), [("0f10450c f30f58c1", 2), ("c5fc1000 c5f877", 3)])
+def test_the_level_that_the_c_library_checks_for(code: str, level: int) -> None:
+    text = b"CPU does not support x86-64-v%d"
+    same = bytes.fromhex(code) * 50
+    for data, wanted in ((elf(code=same, more=text), level), (elf(code=same), 0)):
+        disk = Disk(**{inside_worker.LIBC_LOADER: data})
+        found = seen(inside_worker.place(disk, []))
+        assert found.built_level == wanted
 
 
 HIVE = "/Windows/System32/config/SYSTEM"
