@@ -28,6 +28,7 @@ help:
 	@echo "make bench-space         move a running app while a disk is full"
 	@echo "make bench-projects      move twelve compose projects in both forms and use them"
 	@echo "make bench-compat        compare the predictions of check with trials; docs/compat-truth.md"
+	@echo "make bench-emulated      measure how much slower an app for arm64 is on a host for amd64"
 	@echo "make bench-check         measure what check costs, and that it changes nothing on a host"
 	@echo "make bench-spoilt        judge apps by spoilt files, outputs and answers of hosts"
 	@echo "make bench-predictions   compare the predicted cost of Moves with the measured cost"

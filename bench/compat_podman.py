@@ -38,7 +38,9 @@ ARTIFACTS = {
         others={"second": {**_SECOND, "devices": ["/dev/kvm"]}},
     ),
     "links": Artifact(
-        "a link to another service", service={"links": ["second:db"]}, others={"second": _SECOND}
+        "an app that finds another one by a link",
+        service={"command": ["/app", "find", "db"], "links": ["second:db"]},
+        others={"second": _SECOND},
     ),
     "root-only": Artifact(
         "a program that only root may run, for a user with the usual rights",
@@ -99,11 +101,12 @@ CELLS: tuple[Cell, ...] = (
     *each("two-device", IMAGE, *BOTH, rule="device", shows=_ABSENT),
     *each("device", IMAGE, DELTA, rule="device"),
     *each("links", IMAGE, "beta"),
-    *each("links", IMAGE, DELTA, rule="podman-links"),
+    *each("links", IMAGE, DELTA, rule="podman-links", shows=("no db",)),
     *each("root-only", IMAGE, "beta"),
     *each("root-only", IMAGE, DELTA, rule="podman-permission", shows=_DENIED),
     *each("rights", IMAGE, DELTA, rule="podman-capabilities"),
-    *each("address-space", IMAGE, DELTA, rule="podman-ulimit"),
+    *each("address-space", IMAGE, "beta"),
+    *each("address-space", IMAGE, DELTA, rule="podman-ulimit", shows=("is not limited",)),
     *each("syslog", IMAGE, DELTA, rule="podman-log"),
     *each("always", IMAGE, DELTA, rule="podman-restart"),
     *each("files", IMAGE, DELTA, rule="open-files"),

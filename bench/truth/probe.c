@@ -1,12 +1,14 @@
 /* What an app asks of a kernel, as a program of a few KB: it ends where it does not get it.
  *
- * probe serve | maps N | shm N | huge N | files N | module KIND | listen PORT | tun | work N | ring
+ * probe serve | maps N | shm N | huge N | files N | module KIND | listen PORT | tun | work N |
+ *       find NAME | space N | ring
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -57,6 +59,21 @@ static int files(const char *wanted) {
     return few("the limit of open files", limit.rlim_max, wanted);
 }
 
+static int space(const char *most) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit)) return perror("getrlimit"), 1;
+    if (limit.rlim_max <= strtoull(most, NULL, 10)) return 0;
+    printf("the address space is not limited to %s\n", most);
+    return 78;
+}
+
+static int find(const char *name) {
+    struct addrinfo *found;
+    int wrong = getaddrinfo(name, NULL, NULL, &found);
+    if (wrong) printf("no %s: %s\n", name, gai_strerror(wrong));
+    return wrong ? 68 : 0;
+}
+
 /* A network interface of a kind that a module of the kernel makes. */
 static int module(const char *kind) {
     struct {
@@ -98,11 +115,13 @@ static int port(const char *number) {
 /* As a VPN's client begins. */
 static int tun(void) { return open("/dev/net/tun", O_RDWR) < 0 ? perror("/dev/net/tun"), 1 : 0; }
 
-/* So many million steps of arithmetic and memory, and how long they took. */
+/* So many million steps of arithmetic and memory, and how long they took. Whoever
+ * connects meanwhile is served by the kernel. */
 static int work(const char *millions) {
     static unsigned table[1 << 16];
     struct timespec begun, done;
     unsigned value = 1;
+    if (port("80")) return 1;
     clock_gettime(CLOCK_MONOTONIC, &begun);
     for (long long left = atoll(millions) * 1000000; left > 0; left--) {
         value = value * 1664525 + 1013904223;
@@ -151,6 +170,8 @@ int main(int count, char **word) {
     if (!strcmp(what, "files")) code = files(more);
     if (!strcmp(what, "module")) code = module(more);
     if (!strcmp(what, "listen")) code = port(more);
+    if (!strcmp(what, "find")) code = find(more);
+    if (!strcmp(what, "space")) code = space(more);
     if (!strcmp(what, "tun")) code = tun();
     if (!strcmp(what, "work")) code = work(more);
     if (!strcmp(what, "healthy")) return 0;
