@@ -46,6 +46,7 @@ ARTIFACTS = {
     "parent": Artifact("a macvlan on an interface that is not there", network=_stands_on("eth9")),
     "vlan": Artifact("a macvlan on a VLAN, without 802.1q", network=_stands_on("eth0.10")),
     "macvlan": Artifact("a macvlan on eth0", network=_stands_on("eth0")),
+    "macvlan-subnet": Artifact("the same with a subnet", network={**_stands_on("eth0"), **_SUBNET}),
     "splunk": Artifact(
         "a log driver without its address", service={"logging": {"driver": "splunk"}}
     ),

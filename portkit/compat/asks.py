@@ -132,8 +132,8 @@ def low_port(case: Case) -> Iterator[Found]:
 
 
 def capabilities(case: Case) -> Iterator[Found]:
-    """A host that is itself a container may lack capabilities, and cannot grant them: a container
-    that asks for one by name is not started."""
+    """A host that is itself a container may lack capabilities, and cannot grant them: runc does not
+    start a container that asks for one by name, and crun starts it without."""
     mask = linux_of(case.facts).cap_bounding
     if not mask:
         return
@@ -147,8 +147,13 @@ def capabilities(case: Case) -> Iterator[Found]:
             f"the host cannot give {', '.join(absent)}",
             (f"{case.facts.host}: CapBnd {mask}",),
             # Some engines then give the others, and some do not start it.
-            severity=Severity.UNKNOWN if case.spec.privileged else None,
+            severity=Severity.UNKNOWN if case.spec.privileged else _by_name(case),
         )
+
+
+def _by_name(case: Case) -> Severity | None:
+    """crun starts a container without what the host cannot give; runc does not start it."""
+    return Severity.WARNING if engine_of(case.facts).runtimes == ("crun",) else None
 
 
 def rootless(case: Case) -> Iterator[Found]:

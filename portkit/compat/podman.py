@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portkit.compat.networks import made
 from portkit.compat.rule import Case, Found, UnknownFact, engine_of
 from portkit.model import DEFAULT_CAPABILITIES, Lack
 
 _LOGS = ("", "k8s-file", "json-file", "journald", "none", "passthrough")
+_PROXY = "/run/podman/nv-proxy.sock"
 _BY_ITSELF = ("always", "unless-stopped", "on-failure")
 
 
@@ -74,6 +76,23 @@ def health(case: Case) -> Iterator[Found]:
             "host does not have",
             (f"{case.facts.host}: no /run/systemd/system",),
         )
+
+
+def dhcp(case: Case) -> Iterator[Found]:
+    """Podman takes the addresses of a macvlan network without a subnet from a DHCP server, by a
+    program of netavark that listens at a socket of systemd."""
+    engine = engine_of(case.facts)
+    for each in made(case) if engine.podman else ():
+        if each.driver != "macvlan" or any(row.subnet for row in each.subnets):
+            continue
+        if engine.dhcp is None:
+            raise UnknownFact("whether netavark's DHCP proxy listens there")
+        if not engine.dhcp:
+            yield Found(
+                f"Podman asks a DHCP server for the addresses of the network {each.name}, and "
+                "netavark's DHCP proxy does not listen on the host",
+                (f"networks.{each.name}: no subnet", f"{case.facts.host}: no {_PROXY}"),
+            )
 
 
 def restart(case: Case) -> Iterator[Found]:

@@ -54,6 +54,17 @@ PODMAN: tuple[Rule[Case], ...] = (
         source="capabilities(7), ambient set; podman-run(1), --cap-add; seen with Podman 5.4.2",
     ),
     Rule(
+        "podman-dhcp",
+        Severity.ERROR,
+        Scope.HOST,
+        podman.dhcp,
+        remedy="Give the network a subnet (ipam.config), or run on the host: "
+        "systemctl enable --now netavark-dhcp-proxy.socket",
+        forms=IMAGE,
+        source='podman-network-create(1), --ipam-driver; seen with Podman 5.4.2 ("unable to obtain '
+        'lease")',
+    ),
+    Rule(
         "podman-health",
         Severity.WARNING,
         Scope.HOST,

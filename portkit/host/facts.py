@@ -79,6 +79,7 @@ class _Engine(_Part):
     libseccomp: _Word = ""
     crun: _Word = ""
     timers: bool | None = None
+    dhcp: bool | None = None
     boots: _Words | None = None
     platform: _Word = ""
     network_drivers: _Words | None = None

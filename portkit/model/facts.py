@@ -79,9 +79,10 @@ class Engine:
     security: its options, such as "seccomp,profile=builtin", "apparmor", "rootless", "userns".
     runtimes: names. d_type: False where its file system cannot hold layers. runc, libseccomp, crun:
     versions of what starts containers. timers: of Podman, whether systemd runs there, which makes
-    its healthchecks. boots: of Podman, the restart policies of the containers that are started with
-    the host. network_drivers: names. swarm: whether it is the manager of one. backing: the file
-    system below its own layers, as it calls it ("extfs").
+    its healthchecks. dhcp: of Podman, whether netavark's DHCP proxy listens there. boots: of
+    Podman, the restart policies of the containers that are started with the host.
+    network_drivers: names. swarm: whether it is the manager of one. backing: the file system
+    below its own layers, as it calls it ("extfs").
     """
 
     name: str = ""
@@ -97,6 +98,7 @@ class Engine:
     libseccomp: str = ""
     crun: str = ""
     timers: bool | None = None
+    dhcp: bool | None = None
     boots: tuple[str, ...] | None = None
     platform: str = ""
     network_drivers: tuple[str, ...] | None = None

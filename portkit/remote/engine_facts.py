@@ -11,6 +11,7 @@ from typing import Dict, List, Optional
 from portkit.remote import engine
 from portkit.wire.json_types import JsonObject
 
+_DHCP_PROXY = "/run/podman/nv-proxy.sock"  # of netavark-dhcp-proxy.socket
 _RESTARTS = "podman-restart.service"
 _MOST_SUBNETS = 2000
 _MOST_NETWORKS = 2000
@@ -104,7 +105,11 @@ def of_podman() -> JsonObject:
     """What Podman leaves to systemd, where it is the engine."""
     timers = os.path.isdir("/run/systemd/system")  # sd_booted(3)
     wants = Path("/etc/systemd/system").glob("*.wants/" + _RESTARTS)
-    return {"timers": timers, "boots": boots(next(wants, None)) if timers else []}
+    return {
+        "timers": timers,
+        "boots": boots(next(wants, None)) if timers else [],
+        "dhcp": os.path.exists(_DHCP_PROXY),
+    }
 
 
 def boots(unit: Optional[Path]) -> List[str]:

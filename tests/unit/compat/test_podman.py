@@ -10,6 +10,7 @@ from portkit.compat.rule import engine_name
 from portkit.compat.table_of_podman import PODMAN
 from portkit.model import (
     App,
+    Attachment,
     Engine,
     Facts,
     Form,
@@ -18,9 +19,11 @@ from portkit.model import (
     Logging,
     Missing,
     Needs,
+    Network,
     Port,
     Service,
     Severity,
+    Subnet,
     Ulimit,
 )
 from tests.factories import IMAGE, facts
@@ -103,3 +106,20 @@ def test_a_program_that_only_the_capabilities_let_the_user_start() -> None:
     for at, wanted in ((host(), {"podman-permission"}), (facts(docker_version="26.1"), set())):
         rows = compat.check(spec, {IMAGE.digest: IMAGE}, at, Form.IMAGE, needs=own)
         assert {row.rule for row in rows if row.severity is Severity.ERROR} == wanted
+
+
+def test_a_macvlan_without_a_subnet_needs_dhcp() -> None:
+    def told(at: Facts, *subnets: Subnet, driver: str = "macvlan") -> set[tuple[str, Severity]]:
+        own = Network("own", "a_own", driver=driver, subnets=subnets)
+        app = App(
+            "a", (Service("a", networks=(Attachment("own"),)),), "compose.yaml", networks=(own,)
+        )
+        rows = compat.check(apps.resolve_all(app, [IMAGE]), {IMAGE.digest: IMAGE}, at, Form.IMAGE)
+        return {(row.rule, row.severity) for row in rows if row.rule == "podman-dhcp"}
+
+    assert told(host(dhcp=False)) == {("podman-dhcp", Severity.ERROR)}
+    assert told(host()) == {("podman-dhcp", Severity.UNKNOWN)}
+    assert told(host(dhcp=True)) == set()
+    assert told(host(dhcp=False), Subnet("10.8.0.0/24")) == set()
+    assert told(host(dhcp=False), driver="bridge") == set()
+    assert told(facts()) == set(), "Docker"

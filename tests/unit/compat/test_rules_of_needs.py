@@ -808,6 +808,8 @@ def test_ports_of_users_without_rights() -> None:
 def test_capabilities_that_the_host_lacks() -> None:
     lacking = host(cap_bounding="000001fffeffffff")  # SYS_RESOURCE
     assert rules(lacking, cap_add=("SYS_RESOURCE",)) == {"error:capability-absent"}
+    crun = replace(lacking, engine=Engine(name="Podman Engine", runtimes=("crun",)))
+    assert rules(crun, cap_add=("SYS_RESOURCE",)) == {"warning:capability-absent"}
     assert rules(lacking, cap_add=("SYS_ADMIN",)) == rules(lacking) == set()
     assert rules(lacking, privileged=True) == {"unknown:capability-absent"}
     assert rules(lacking, Form.DISK, cap_add=("SYS_RESOURCE",)) == set()
@@ -1020,7 +1022,7 @@ def test_networks_that_a_host_cannot_make() -> None:
     assert made("macvlan", bare, "eth0.10") == made("macvlan", bare) == bad
     assert made("ipvlan", bare, "eth0") == bad
     assert made("macvlan", host(), "eth0") == {"unknown:network-parent"}
-    podman = host(engine=Engine(name="Podman Engine"), config={"DUMMY": "n"}, **has)
+    podman = host(engine=Engine(name="Podman Engine", dhcp=True), config={"DUMMY": "n"}, **has)
     assert made("macvlan", podman) == set()
     assert made("macvlan", podman, "eth0.10") == bad, "Podman makes no interface of a VLAN"
 
