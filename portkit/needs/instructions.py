@@ -135,6 +135,8 @@ _NOT_F2 = rb"(?<!\xf2\x0f\x38)(?<!\xf2[\x40-\x4f]\x0f\x38)"  # crc32 has it
 _NOT_F3 = rb"(?<!\xf3\x0f\xc7)(?<!\xf3[\x40-\x4f]\x0f\xc7)"  # rdpid has it
 # What the carry flag is used for, which says whether there was a random number.
 _CARRY = rb"(?=.{0,16}?(?:\x0f[\x42\x43\x82\x83\x92\x93]|[\x72\x73]))"
+# A number that ends with 0F, before a comparison (38 C8), looks the same; but a hash has many.
+_ANOTHER_SHA = rb"(?=.{1,80}?\x0f(?:\x38[\xc8-\xcd]|\x3a\xcc))"
 _OF_0F38 = (
     _group("ssse3", rb"[\x00-\x0b\x1c-\x1e]"),
     _group("sse4_1", rb"[\x10\x14\x15\x17\x20-\x25\x28-\x2b\x30-\x36\x38-\x41]"),
@@ -176,9 +178,9 @@ _LEGACY = (
     _begins(
         b"\x0f\x38",
         _group("movbe", _NOT_F2 + rb"[\xf0\xf1][\x00-\xbf]"),
-        _group("sha_ni", rb"[\xc8-\xcd]"),
+        _group("sha_ni", rb"[\xc8-\xcd]" + _ANOTHER_SHA),
     ),
-    _begins(b"\x0f\x3a", _group("sha_ni", rb"\xcc")),
+    _begins(b"\x0f\x3a", _group("sha_ni", rb"\xcc" + _ANOTHER_SHA)),
     _begins(
         b"\x0f\xc7" + _NOT_F3,
         _group("rdrand", rb"[\xf0-\xf7]" + _CARRY),
