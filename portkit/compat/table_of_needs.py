@@ -11,6 +11,7 @@ from portkit.compat import (
     guest,
     namespaces,
     seccomp,
+    servers,
     stated,
     sysctls,
     systemd,
@@ -143,6 +144,14 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         engine.maps,
         remedy="Run on the host: sysctl -w vm.max_map_count=262144.",
         source="elk-docker#89; Elasticsearch, bootstrap checks",
+    ),
+    Rule(
+        "open-files-few",
+        Severity.ERROR,
+        Scope.FORM,
+        servers.open_files,
+        remedy="In the compose file: ulimits: {nofile: 65536}.",
+        source="Elasticsearch and OpenSearch, bootstrap checks (file descriptors)",
     ),
     Rule(
         "open-files-many",

@@ -660,17 +660,40 @@ def test_java(number: str, blind: bool) -> None:
 
 
 def test_memory_maps() -> None:
-    needs = with_software("many-maps", "8.1.0")
-    assert rules(host(sysctls={"vm.max_map_count": "65530"}), needs=needs) == {"error:memory-maps"}
-    enough = host(sysctls={"vm.max_map_count": "262144"})
-    assert rules(enough, needs=needs) == set()
-    assert rules(host(), needs=needs) == {"unknown:memory-maps"}
-    assert rules(enough, Form.DISK, needs=needs) == {"error:memory-maps"}, "the guest's own"
-    raised = {"sysctls": {"vm.max_map_count": "262144"}}
+    needs, files = with_software("many-maps", "8.1.0"), {"ulimits": {"nofile": Ulimit(1024, 65535)}}
+    few, enough = (host(sysctls={"vm.max_map_count": each}) for each in ("65530", "262144"))
+    assert rules(few, needs=needs, **files) == {"error:memory-maps"}
+    assert rules(enough, needs=needs, **files) == set()
+    assert rules(host(), needs=needs, **files) == {"unknown:memory-maps"}
+    assert rules(enough, Form.DISK, needs=needs, **files) == {"error:memory-maps"}, "the guest's"
+    raised = {"sysctls": {"vm.max_map_count": "262144"}, **files}
     assert rules(enough, Form.DISK, needs=needs, **raised) == set()
     perhaps = replace(needs, software=(replace(needs.software[0], sure=False),))
-    low = host(sysctls={"vm.max_map_count": "65530"})
-    assert rules(low, needs=perhaps) == {"warning:memory-maps"}
+    assert rules(few, needs=perhaps, **files) == {"warning:memory-maps"}
+
+
+def test_a_server_that_checks_how_many_files_it_may_open() -> None:
+    """portkit's own limit, where the compose file has none, is 16384."""
+    enough = host(sysctls={"vm.max_map_count": "262144"})
+    able = {"sysctls": {"vm.max_map_count": "262144"}}
+    needs = with_software("many-maps", "8.1.0")
+    of_5 = replace(
+        needs, software=(Software("many-maps", "5.6.0", "/lib/elasticsearch-5.6.0.jar"),)
+    )
+    perhaps = replace(needs, software=(replace(needs.software[0], sure=False),))
+    for form, more in ((Form.IMAGE, {}), (Form.DISK, able)):
+        for limit, each, wanted in (
+            (None, needs, {"error:open-files-few"}),
+            (Ulimit(65535, 65535), needs, set()),
+            (Ulimit(1024, 65535), needs, set()),  # Java raises it
+            (Ulimit(-1, -1), needs, set()),
+            (Ulimit(65534, 65534), needs, {"error:open-files-few"}),
+            (Ulimit(65535, 65535), of_5, {"error:open-files-few"}),
+            (None, perhaps, {"warning:open-files-few"}),
+            (None, NEEDS, set()),
+        ):
+            limits = {"ulimits": {"nofile": limit}} if limit else {}
+            assert rules(enough, form, needs=each, **limits, **more) == wanted
 
 
 def test_other_software() -> None:
