@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bench.subjects import serving
+from portkit import lab as lab_room
 from portkit import process
 from portkit.lab import Lab
 from tests.integration import commands
@@ -168,3 +169,31 @@ def test_an_accident_at_the_end(lab: Lab, store: Path, machine: str, mode: str) 
     assert state(lab, "alpha", machine) == "shut off"
     portkit("rollback", move, "--discard-writes", store=store)
     assert state(lab, "alpha", machine) == "running"
+
+
+@pytest.mark.campaign
+def test_a_target_that_is_lost_at_the_end(lab: Lab, store: Path, machine: str) -> None:
+    """All of it has arrived there, and the user vouches that it does not run; it goes on from its
+    disks at its source."""
+    before, there = add(lab, "alpha"), ours(lab, "beta")
+    process.run(
+        [sys.executable, "-m", "tests.integration.losing", "killed", *LIVE],
+        env={**told(store), "PYTHONPATH": str(ROOT)},
+        check=False,
+        timeout=300,
+    )
+    move = json.loads(portkit(*MOVES, store=store).text)[0]["id"]
+    lab_room.cut("beta")
+    try:
+        refused = portkit("rollback", move, "--without-target", store=store, check=False)
+        assert b"may have written data there" in refused.stderr
+        assert state(lab, "alpha", machine) == "shut off"
+        words = ("rollback", move, "--without-target", "--discard-writes")
+        portkit(*words, store=store)
+        assert state(lab, "alpha", machine) == "running"
+        commands.wait_for(f"http://{lab.address('alpha')}:{PORT}/", 120)
+        assert add(lab, "alpha") > before
+    finally:
+        lab_room.mend("beta")
+    portkit("rollback", move, "--on", "lab:beta", "--discard-writes", store=store)
+    assert ours(lab, "beta") == there

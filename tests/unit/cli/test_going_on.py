@@ -78,3 +78,16 @@ def test_one_that_has_ended_needs_nothing(journal: Journal) -> None:
     journal.settle(MOVE, MoveState.DONE)
     assert printed("moves").rstrip().endswith("done")
     assert "portkit" not in printed("show", MOVE)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("rollback", MOVE, "--on", "new", "--without-source"),
+        ("forget", MOVE, "--last-copy"),
+        ("forget", MOVE, "--keep", "--last-copy"),
+    ],
+)
+def test_options_that_mean_nothing_together(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, list(words))
+    assert done.exit_code == 2, done.output
