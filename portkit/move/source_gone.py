@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 from portkit.clock import Clock
 from portkit.errors import ConflictError, HostError, PortkitError, TransferError
+from portkit.model import Artifact
 from portkit.move.by_marker import Connect
 from portkit.move.carry import walk_forward
 from portkit.move.ground import Ground
 from portkit.move.journal import Journal, MoveState, Steps
 from portkit.move.plan import Plan
-from portkit.move.read_again import source_host
+from portkit.move.read_again import image_of, source_host
 from portkit.move.verified import or_without_source
 from portkit.move.walk import StepState
 from portkit.progress import Observer
 from portkit.source.origin import origin
+from portkit.store import Store
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,16 @@ def lost_at_source(
         with origin(host, plan.live) as there:
             things = there.lost()
             return Lost(things, there.in_its_place(plan.app_source)) if things else None
+
+
+def image_or_lost(plan: Plan, steps: Steps, store: Store) -> Artifact | Lost:
+    """The image of a Move; Lost where it is no longer in the Store here, and is needed no more."""
+    try:
+        return image_of(plan, store)
+    except PortkitError as error:
+        if not runs_on_target(plan, steps):
+            raise
+        return Lost(image=error)
 
 
 def end_without(

@@ -70,7 +70,8 @@ def rollback(
     _taken_over(journal, entry, discard_writes=discard_writes)
     with journal.held(identity), ExitStack() as opened:
         steps = journal.record(identity)
-        ends = _Ends(plan, steps, {"target": without_target, "source": without_source}, observer)
+        without = {"target": without_target, "source": without_source}
+        ends = _Ends(plan, steps, without, observer, steps.state("release") is StepState.DONE)
         ground = Ground(
             plan,
             steps,
@@ -82,7 +83,6 @@ def rollback(
             skip_quiesce=skip_quiesce,
         )
         _require_discard(entry, ground, steps, discard_writes=discard_writes)
-        released = steps.state("release") is StepState.DONE
         _lock_again(ground, steps)
         if ground.source is not None and entry.state is MoveState.DONE:
             end_forward(identity, ground.source)  # somebody may have begun it after the Move
@@ -91,21 +91,20 @@ def rollback(
     if left:
         say_what_is_left(observer, identity, left)
         raise left[0].error
-    if ground.missing:
-        marked = [role for role in ground.missing if role == "source" or not released]
-        steps.note("release", StepState.UNDONE, {LEFT: marked})
-        ends.say_what_stays(ground.missing, released=released)
+    ends.tell_what_stays(ground.missing)
     return Ended(identity, MoveState.ROLLED_BACK)
 
 
 @dataclass(frozen=True)
 class _Ends:
-    """Both ends of a Move. without: whether the user has said that one is gone for good."""
+    """Both ends of a Move. without: whether the user has said that one is gone for good. released:
+    whether the Move had ended, and removed its markers where it could."""
 
     plan: Plan
     steps: Steps
     without: Mapping[str, bool]
     observer: Observer
+    released: bool
 
     def opened(self, role: str, stack: ExitStack, connect: Connect) -> Host | None:
         """A connection; None for the source of a bundle, and for an end that is gone for good."""
@@ -152,13 +151,17 @@ class _Ends:
         error.resolution = "\n".join([error.resolution, *words]).strip()
         return error
 
-    def say_what_stays(self, missing: tuple[str, ...], *, released: bool) -> None:
-        """What is left on a host that was not reached, and how that is cleaned up."""
+    def tell_what_stays(self, missing: tuple[str, ...]) -> None:
+        """Record and say what is left on a host that was not reached, and how it is cleaned up."""
+        if not missing:
+            return
+        marked = [role for role in missing if role == "source" or not self.released]
+        self.steps.note("release", StepState.UNDONE, {LEFT: marked})
         plan, tell = self.plan, self.observer.message
         if "target" in missing:
             tell(f"what this Move has brought to {plan.target} was not removed there")
             # Its marker went with the end of the Move.
-            how = f"rm {plan.move} --data --on" if released else f"rollback {plan.move} --on"
+            how = f"rm {plan.move} --data --on" if self.released else f"rollback {plan.move} --on"
             tell(f"if {plan.target} comes back: portkit {how} {plan.target}")
             if plan.live is not None:
                 tell(_by_itself(self.steps, plan.target))

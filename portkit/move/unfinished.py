@@ -11,7 +11,6 @@ from portkit.errors import (
     ConflictError,
     HookError,
     HostError,
-    PortkitError,
     TransferError,
 )
 from portkit.move import plan as plans
@@ -23,9 +22,16 @@ from portkit.move.ground import Ground
 from portkit.move.journal import OPEN, Entry, Journal, MoveState, Steps
 from portkit.move.open_entry import Ended, open_entry
 from portkit.move.plan import Pause, Plan, plan_from
-from portkit.move.read_again import changed, image_of, packed_of, source_host, source_of
+from portkit.move.read_again import changed, packed_of, source_host, source_of
 from portkit.move.reported import form_reports, report_of
-from portkit.move.source_gone import Given, Lost, end_without, lost_at_source, runs_on_target
+from portkit.move.source_gone import (
+    Given,
+    Lost,
+    end_without,
+    image_or_lost,
+    lost_at_source,
+    runs_on_target,
+)
 from portkit.move.waits import pause_of, take_over
 from portkit.progress import NullObserver, Observer
 from portkit.store import Store, default_root
@@ -78,10 +84,9 @@ def resume(
     The App is read again from its original place. Raises AppError if it has changed since; one that
     runs on the target may have been removed at its source, or its image here, and then there is no
     Report. If the Move fails now, it is rolled back like any other. skip_hooks: do not run the
-    remaining commands that were given for after the commit; without it, HookError if one of them
-    fails. unverified: the target keeps a running App even if its source is not, or no longer, what
-    was sent, or cannot be reached.
-    skip_quiesce: do not run the remaining commands of x-portkit.quiesce.
+    remaining commands for after the commit, one of which may raise HookError. skip_quiesce: do not
+    run those of x-portkit.quiesce. unverified: the target keeps a running App even if its source is
+    not, or no longer, what was sent, or cannot be reached.
     """
     journal, observer = journal or Journal(), observer or NullObserver()
     store = store or Store(default_root())
@@ -91,15 +96,10 @@ def resume(
     steps = journal.record(identity)
     if is_kept(plan, steps):
         return _released(plan, given, journal, observer, connect)
-    if lost := lost_at_source(plan, steps, observer, connect, unverified=unverified):
-        return Ended(identity, end_without(plan, lost, given, journal, observer, connect))
-    try:
-        image = image_of(plan, store)
-    except PortkitError as error:
-        if not runs_on_target(plan, steps):
-            raise
-        lost = Lost(image=error)  # the Store was emptied while the Move waited
-        return Ended(identity, end_without(plan, lost, given, journal, observer, connect))
+    lost = lost_at_source(plan, steps, observer, connect, unverified=unverified)
+    image = lost or image_or_lost(plan, steps, store)
+    if isinstance(image, Lost):
+        return Ended(identity, end_without(plan, image, given, journal, observer, connect))
     with (
         journal.held(identity),
         source_of(plan, observer, connect) as (app, source),

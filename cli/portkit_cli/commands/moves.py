@@ -250,8 +250,8 @@ def rollback(
     for the target first, and then for the source, which starts the App there again.
 
     If one of the hosts is lost for good, --without-target or --without-source ends the Move without
-    it. --without-target starts the App at its source although nothing proves that it is stopped on
-    the target. Use it only if that host is off or destroyed. If it comes back, it does not start
+    it. --without-target starts the App at its source without proof that it is stopped on the
+    target. Use it only if that host is off or destroyed. If it comes back, it does not start
     the App by itself, unless the Move was committed; `portkit rollback ID --on HOST` then cleans it
     up. Both options are refused while that host can be reached.
 
@@ -264,8 +264,7 @@ def rollback(
     """
     if host is not None and without_source:
         raise click.UsageError("--on HOST needs no source: leave out --without-source")
-    # The journal of this machine knows both hosts.
-    if host is None:
+    if host is None:  # the journal of this machine knows both hosts
         library.rollback(
             identity,
             discard_writes=discard_writes,
@@ -277,8 +276,6 @@ def rollback(
         )
         click.echo(f"{identity} is rolled back", err=True)
         return
-    # Without the journal of the machine that started the Move: the marker on the host says what it
-    # brought.
     with connect(host, Messages()) as there:
         done = library.rollback_on(
             identity,

@@ -230,7 +230,7 @@ def test_before_it_was_started_on_the_target_it_is_needed(monkeypatch: pytest.Mo
     def gone(*_: object) -> Any:
         raise EngineError("a container of the App no longer exists")
 
-    monkeypatch.setattr(unfinished, "image_of", lambda *_: None)
+    monkeypatch.setattr(source_gone, "image_of", lambda *_: None)
     monkeypatch.setattr(unfinished, "source_of", gone)
     with pytest.raises(EngineError, match="no longer exists"):
         there.commit()
