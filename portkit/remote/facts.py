@@ -17,9 +17,23 @@ from portkit.remote.channel import Channel
 from portkit.wire.json_types import JsonObject
 
 _KVM_SECONDS = 15.0
-# Where Debian and Ubuntu install the firmware (package ovmf); libvirt chooses the file itself by
-# its descriptors.
-_UEFI = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd")
+# Where distributions install the firmware (Debian and Ubuntu, Red Hat, SUSE, Arch), by the machine
+# of uname(2); libvirt chooses the file itself by its descriptors.
+_UEFI = {
+    "x86_64": (
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "/usr/share/OVMF/OVMF_CODE.fd",
+        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+        "/usr/share/qemu/ovmf-x86_64-code.bin",
+        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+    ),
+    "aarch64": (
+        "/usr/share/AAVMF/AAVMF_CODE.fd",
+        "/usr/share/edk2/aarch64/QEMU_EFI-silent-pflash.raw",
+        "/usr/share/qemu/aavmf-aarch64-code.bin",
+        "/usr/share/edk2/aarch64/QEMU_CODE.fd",
+    ),
+}
 _TCP_LISTEN, _UDP_BOUND = "0A", "07"  # include/net/tcp_states.h
 TOOLS = ("qemu-img", "mkfs.ext4", "prlimit")  # what instances.py runs
 LIBVIRT_SOCKETS = ("/var/run/libvirt/libvirt-sock", "/var/run/libvirt/virtqemud-sock")
@@ -27,6 +41,16 @@ LIBVIRT_SOCKETS = ("/var/run/libvirt/libvirt-sock", "/var/run/libvirt/virtqemud-
 KEPT = ("accelerator", "accelerator_note")
 _KVM = "/dev/kvm"
 _EMULATOR = "qemu-system-"
+# Red Hat's QEMU, which is for the machine's own processor alone, and in nobody's PATH.
+_RED_HAT = "/usr/libexec/qemu-kvm"
+# How a kernel of the host runs under KVM: what QEMU needs for it, and the kernel's console. The
+# host's own interrupt controller, where the architecture has several.
+_TRIALS: Dict[str, Tuple[List[str], str]] = {
+    "x86_64": ([], "ttyS0"),
+    "aarch64": (["-machine", "virt,gic-version=max", "-cpu", "host"], "ttyAMA0"),
+}
+_KERNELS = ("/boot/vmlinuz-%s", "/usr/lib/modules/%s/vmlinuz", "/lib/modules/%s/vmlinuz")
+_PACKED_IN_EFI = b"zimg"  # drivers/firmware/efi/libstub/zboot-header.S: not every QEMU unpacks it
 # What uname(2) says, in Go's words; riscv64, ppc64le and s390x are the same in both.
 _MACHINES = {
     "x86_64": "amd64",
@@ -60,7 +84,7 @@ def gather(args: JsonObject, channel: Channel) -> JsonObject:
         "store_free_bytes": _free(store.ROOT),
         "python": sys.version.split()[0],
         "loop_s": loop_s(),
-        "uefi": any(os.path.exists(path) for path in _UEFI),
+        "uefi": any(os.path.exists(path) for path in _UEFI.get(os.uname().machine, ())),
         "missing_tools": [name for name in TOOLS if shutil.which(name, path=tool_path()) is None],
         "unprivileged_port_start": _unprivileged_port_start(),
         "listening": listening("tcp"),
@@ -182,9 +206,10 @@ def _output(argv: List[str]) -> str:
 
 
 def _virtual() -> JsonObject:
-    binary = shutil.which(_EMULATOR + os.uname().machine)
+    binary = emulator(os.uname().machine)
     row: JsonObject = {"qemu_binary": binary}
     there = {name for machine, name in _MACHINES.items() if shutil.which(_EMULATOR + machine)}
+    there |= {architecture(os.uname().machine)} if binary else set()
     row["emulators"] = sorted(there)
     if binary:
         words = _output([binary, "--version"]).split()
@@ -195,6 +220,12 @@ def _virtual() -> JsonObject:
         row["libvirt_version"] = lines[0].split()[-1] if lines else (text and "unknown") or None
     row["qemu_user"], row["qemu_group"] = qemu_account()
     return row
+
+
+def emulator(machine: str) -> Optional[str]:
+    """QEMU's program for guests of this host's own architecture."""
+    found = shutil.which(_EMULATOR + machine)
+    return found or (_RED_HAT if os.access(_RED_HAT, os.X_OK) else None)
 
 
 def libvirt_socket() -> Optional[str]:
@@ -240,14 +271,19 @@ def accelerator(binary: Optional[str]) -> Tuple[str, str]:
     """
     if not os.path.exists(_KVM):
         return "tcg", "/dev/kvm is not there"
-    kernel = "/boot/vmlinuz-" + os.uname().release
-    if not binary or os.uname().machine != "x86_64" or not os.path.exists(kernel):
-        return "tcg", "a guest under KVM was not tried: no kernel of this host in /boot"
-    argv = [binary, "-accel", "kvm", "-m", "512", "-nodefaults", "-no-user-config"]
+    machine = os.uname().machine
+    kernel = own_kernel()
+    why = "" if binary else "there is no QEMU for %s" % machine
+    why = why or ("" if machine in _TRIALS else "portkit has no trial for %s" % machine)
+    why = why or ("" if kernel else "no kernel of this host in /boot that QEMU starts")
+    if why:
+        return "tcg", "a guest under KVM was not tried: " + why
+    more, console = _TRIALS[machine]
+    argv = [str(binary), "-accel", "kvm", "-m", "512", "-nodefaults", "-no-user-config", *more]
     # With panic=-1 the kernel reboots at once, which -no-reboot makes the end of QEMU, with status
     # 0.
     argv += ["-display", "none", "-no-reboot", "-serial", "stdio"]
-    argv += ["-kernel", kernel, "-append", "console=ttyS0 panic=-1"]
+    argv += ["-kernel", str(kernel), "-append", "console=%s panic=-1" % console]
     try:
         done = subprocess.run(argv, capture_output=True, timeout=_KVM_SECONDS)
     except subprocess.TimeoutExpired:
@@ -255,6 +291,20 @@ def accelerator(binary: Optional[str]) -> Tuple[str, str]:
     if done.returncode == 0 and b"Linux version" in done.stdout:
         return "kvm", "a kernel ran under it"
     return "tcg", "QEMU could not run a kernel under KVM"
+
+
+def own_kernel() -> Optional[str]:
+    """The file of the kernel that runs here, if QEMU starts such a file."""
+    for form in _KERNELS:
+        path = form % os.uname().release
+        try:
+            with open(path, "rb") as file:
+                head = file.read(8)
+        except OSError:
+            continue
+        if head[4:8] != _PACKED_IN_EFI:
+            return path
+    return None
 
 
 def listening(protocol: str) -> List[Tuple[str, int]]:
