@@ -18,7 +18,7 @@ from bench.apps import Teller
 from portkit import lab, process, runtime
 from portkit.host import Host, connect
 
-SOURCE, TARGET = "alpha", "beta"
+SOURCE, TARGET = os.environ.get("HOSTS", "alpha beta").split()
 NUMBER = "8"
 SHAPED = "100mbit"
 _HERE = ("rsync", "casync")

@@ -90,7 +90,7 @@ def lose_answer() -> None:
     patched.__init__ = begin
 
 
-TARGET = "lab:beta"
+TARGET = "lab:gamma"
 
 if __name__ == "__main__":
     mode = sys.argv.pop(1)

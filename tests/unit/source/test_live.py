@@ -12,13 +12,13 @@ from portkit.source.live import LiveHost, obstacles, untried, version
 GUEST = LiveGuest(
     uuid="9b7d1cac-5004-4d42-809c-de18cdcb0076",
     architecture="x86_64",
-    machine="pc-q35-7.2",
+    machine="pc-q35-9.2",
     virtual="qemu",
     cpu_mode="custom",
     cpu="Nehalem",
     uefi=False,
 )
-OLD = LiveHost("old", "9.0.0", "7.2.22", by_root=True, machines=["pc-q35-7.2"], models=["Nehalem"])
+OLD = LiveHost("old", "9.0.0", "9.2.4", by_root=True, machines=["pc-q35-9.2"], models=["Nehalem"])
 NEW = replace(OLD, name="new", libvirt="11.3.0", qemu="10.0.13")
 ANY = replace(GUEST, cpu_mode="maximum", cpu="")
 PASSED = replace(GUEST, cpu_mode="host-passthrough", cpu="", virtual="kvm")
@@ -37,7 +37,8 @@ def test_a_pair_that_works() -> None:
         (GUEST, replace(OLD, libvirt="8.10.0"), NEW, "libvirt 8.10.0 on old"),
         (GUEST, OLD, replace(NEW, libvirt=None), "libvirt (none) on new"),
         (GUEST, OLD, replace(NEW, qemu=None), "is unknown"),
-        (GUEST, OLD, replace(NEW, machines=["pc-q35-10.0"]), "no machine type pc-q35-7.2"),
+        (GUEST, replace(OLD, qemu="7.2.22"), NEW, "may miss some of what the guest writes"),
+        (GUEST, OLD, replace(NEW, machines=["pc-q35-10.0"]), "no machine type pc-q35-9.2"),
         (GUEST, OLD, replace(NEW, models=["Westmere"]), "its processor, Nehalem"),
         (ANY, OLD, NEW, "whatever its host provides"),
         (PASSED, replace(OLD, kvm=True), replace(OLD, kvm=True, name="new"), "whatever its host"),
@@ -52,6 +53,11 @@ def test_a_pair_that_does_not(
     (found,) = obstacles(guest, source, target)
     assert reason in found.reason
     assert "without --live" in found.resolution
+
+
+def test_a_real_processor_may_leave_an_older_qemu() -> None:
+    kvm = replace(OLD, qemu="7.2.22", kvm=True)
+    assert obstacles(replace(GUEST, virtual="kvm"), kvm, replace(NEW, kvm=True)) == ()
 
 
 def test_what_was_never_tried_is_said() -> None:
