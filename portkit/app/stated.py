@@ -4,7 +4,7 @@ x-portkit:
   needs:
     kernel: "5.15"                        # the oldest Linux
     cpu: x86-64-v3                        # the least level of x86-64
-    sysctls: {vm.max_map_count: 262144}   # the host's own, at least so much
+    sysctls: {vm.max_map_count: 262144}   # at least so much; "<=1" is at most, "=1" exactly
     modules: [wireguard]                  # of the kernel, loaded or built in
     devices: [/dev/net/tun]               # whether or not they are given to the service
     huge_pages: 512m                      # free
@@ -26,6 +26,7 @@ _KEYS = {"kernel", "cpu", "sysctls", "modules", "devices", "huge_pages", "shared
 _KEYS |= {"open_files", "ipv6"}
 _KERNEL = re.compile(r"([0-9]{1,3})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?")
 _LEVEL = re.compile(r"x86-64-v([1-4])")
+_BOUND = re.compile(r"(<=|=)\s*([0-9]{1,19})")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DEVICE = re.compile(r"/dev/[A-Za-z0-9_.:/-]{1,100}")
 
@@ -40,10 +41,12 @@ def stated_of(reader: Reader, extra: Value) -> Stated:
         for key, name in (("huge_pages", "huge_page_bytes"), ("shared_memory", "shm_bytes"))
         if key in row
     }
+    least, most = _sysctls(reader, row["sysctls"]) if "sysctls" in row else ({}, {})
     return Stated(
         kernel=reader.use(row["kernel"], _kernel) if "kernel" in row else None,
         cpu_level=reader.use(row["cpu"], _level) if "cpu" in row else 0,
-        sysctls=_sysctls(reader, row["sysctls"]) if "sysctls" in row else {},
+        sysctls=least,
+        sysctls_most=most,
         modules=_names(reader, row, "modules", _NAME),
         devices=_names(reader, row, "devices", _DEVICE),
         open_files=reader.use(row["open_files"], values.count) if "open_files" in row else 0,
@@ -52,13 +55,24 @@ def stated_of(reader: Reader, extra: Value) -> Stated:
     )
 
 
-def _sysctls(reader: Reader, value: Value) -> dict[str, int]:
-    found = {}
+def _sysctls(reader: Reader, value: Value) -> tuple[dict[str, int], dict[str, int]]:
+    """What each setting has to be at least, and at most."""
+    least, most = {}, {}
     for name, each in reader.mapping(value).items():
         if not _NAME.fullmatch(name):
             raise reader.error(each, f"{name[:80]!r} is not a valid sysctl name")
-        found[name] = reader.use(each, values.count)
-    return found
+        relation, number = reader.use(each, _bound)
+        if relation != "<=":
+            least[name] = number
+        if relation:
+            most[name] = number
+    return least, most
+
+
+def _bound(value: object) -> tuple[str, int]:
+    """A number, which is the least; "<=4" and "=4"."""
+    match = _BOUND.fullmatch(value) if isinstance(value, str) else None
+    return (match[1], int(match[2])) if match else ("", values.count(value))
 
 
 def _names(

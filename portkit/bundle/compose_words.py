@@ -234,12 +234,19 @@ def _quiesce(quiesce: Quiesce) -> dict[str, object]:
     return {"quiesce": told}
 
 
+def _bounds(stated: Stated) -> dict[str, object]:
+    """As `portkit.app.stated` reads them."""
+    most = stated.sysctls_most
+    exactly = {name: f"={most[name]}" for name in stated.sysctls if name in most}
+    return {**stated.sysctls, **{name: f"<={number}" for name, number in most.items()}, **exactly}
+
+
 def _stated(stated: Stated) -> dict[str, object]:
     kernel = stated.kernel
     return _told(
         kernel=None if kernel is None else ".".join(map(str, kernel)),
         cpu=f"x86-64-v{stated.cpu_level}" if stated.cpu_level else None,
-        sysctls=dict(stated.sysctls) or None,
+        sysctls=_bounds(stated) or None,
         modules=list(stated.modules) or None,
         devices=list(stated.devices) or None,
         huge_pages=stated.huge_page_bytes or None,

@@ -14,6 +14,7 @@ from typing import cast
 
 from portkit.architecture import TABLE
 from portkit.compat import ports as port_rules
+from portkit.compat.asks import sought
 from portkit.compat.disk import DiskCase
 from portkit.compat.host import taken_networks
 from portkit.compat.owner import Lacking, Running, disproved
@@ -59,6 +60,7 @@ __all__ = [
     "refusal",
     "running",
     "something_taken",
+    "sought",
     "space",
     "space_needed",
     "verdict",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 
 from portkit.compat import guest
-from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
+from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of, one_by_one
 from portkit.compat.stated import value_in_guest
 from portkit.compat.versions import version
-from portkit.model import CAPABILITIES, Form, Severity
+from portkit.model import CAPABILITIES, Form, RunSpec, Severity, Sought
 
-# Devices that are looked for: facts have /dev two deep, without terminals and loops.
+# What is looked for on every host: /dev two deep, without terminals and loops.
 _SEEN = re.compile(r"/dev/(?!tty\w*$|vcs|loop\d|ram\d|pts|fd|shm|mqueue|std)[^/]+(/[^/]+)?")
+_EVERYWHERE = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 _LOW = 1024
 _NR_OPEN = 1 << 20  # what every kernel begins with
 _LAST = len(CAPABILITIES) - 1
@@ -24,25 +26,39 @@ def devices(case: Case) -> Iterator[Found]:
     if case.form is Form.DISK:
         yield from guest.devices(case)
         return
-    for path in dict.fromkeys(
-        (*(each.source for each in case.spec.devices), *case.spec.stated.devices)
-    ):
-        if not path.startswith("/"):
-            yield Found(
-                f"{path} names a device by CDI, and portkit gives devices by their path only",
-                (f"devices: {path}",),
-                "Name the device's file, such as /dev/dri/renderD128, or remove the device.",
-            )
-            continue
-        if not _SEEN.fullmatch(path):
-            continue
-        there = linux_of(case.facts).devices
-        if there is None:
-            raise UnknownFact(f"whether it has {path}")
-        if not any(each == path or each.startswith(path + "/") for each in there):
-            yield Found(
-                f"the host has no {path}", (f"the app asks for {path}", f"{case.facts.host}: /dev")
-            )
+    named = (*(each.source for each in case.spec.devices), *case.spec.stated.devices)
+    yield from one_by_one(dict.fromkeys(named), partial(_device, case))
+
+
+def _device(case: Case, path: str) -> Iterator[Found]:
+    if not path.startswith("/"):
+        yield Found(
+            f"{path} names a device by CDI, and portkit gives devices by their path only",
+            (f"devices: {path}",),
+            "Name the device's file, such as /dev/dri/renderD128, or remove the device.",
+        )
+        return
+    path, linux = path.rstrip("/"), linux_of(case.facts)
+    there = (*_EVERYWHERE, *(linux.devices or ()))
+    if any(each == path or each.startswith(path + "/") for each in there):
+        return
+    if linux.devices is None or not (path in linux.sought or _SEEN.fullmatch(path)):
+        raise UnknownFact(f"whether it has {path}")
+    yield Found(f"the host has no {path}", (f"the app asks for {path}", f"{case.facts.host}: /dev"))
+
+
+def sought(services: Iterable[RunSpec]) -> Sought | None:
+    """What a host has to be asked for by name before these services are judged; None is nothing."""
+    sysctls: dict[str, None] = {}
+    modules: dict[str, None] = {}
+    paths: dict[str, None] = {}
+    for each in services:
+        sysctls |= dict.fromkeys((*each.stated.sysctls, *each.stated.sysctls_most))
+        modules |= dict.fromkeys(each.stated.modules)
+        paths |= dict.fromkeys((*each.stated.devices, *(row.source for row in each.devices)))
+    if not (sysctls or modules or paths):
+        return None
+    return Sought(tuple(sysctls), tuple(modules), tuple(paths))
 
 
 def ipv6(case: Case) -> Iterator[Found]:

@@ -6,12 +6,12 @@ is made. It is one of those that were looked at: OLDEST and NEWEST.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 
 from portkit.architecture import AMD64
+from portkit.compat.own import INTERFACE
 from portkit.compat.rule import Case, Found, UnknownFact
 from portkit.compat.versions import dotted
 from portkit.model import Severity
@@ -28,7 +28,6 @@ DEVICES = frozenset(
 # (portkit/guest/src/network.c, rights_give; limits.c, limits_prepare).
 _BY_INIT = {"net.ipv4.ip_unprivileged_port_start": 0}
 _BY_INIT_OF_SEVERAL = {"user.max_user_namespaces": 0}
-_INTERFACE = re.compile(r"^(net\.ipv[46]\.(?:conf|neigh))\.([^.]+)\.")
 
 
 def kernel(case: Case) -> Iterator[Found]:
@@ -82,13 +81,13 @@ def kernel_default(name: str) -> int | None:
     """What this setting begins with in every namespace that a kernel from 5.4 on makes, and in none
     another value; None where that is not known."""
     found = setting(name)
-    return found[1] if found else None
+    return found[1] if found and not found[0] else None
 
 
 def setting(name: str) -> tuple[str, int | None] | None:
     """The marks of a setting and the value that it begins with, if it is always the same one; None
     where neither of the guest's kernels has the setting."""
-    return _settings().get(_INTERFACE.sub(r"\1.*.", name))
+    return _settings().get(INTERFACE.sub(r"\1.*.", name))
 
 
 def has_module(case: Case, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -23,6 +23,7 @@ from portkit.model import (
 )
 
 S = TypeVar("S")
+T = TypeVar("T")
 BOTH, IMAGE, DISK = frozenset(Form), frozenset({Form.IMAGE}), frozenset({Form.DISK})
 
 
@@ -134,6 +135,19 @@ class Found:
     severity: Severity | None = None
 
 
+def one_by_one(items: Iterable[T], look: Callable[[T], Iterable[Found]]) -> Iterator[Found]:
+    """What `look` finds of each item: one of which something is not known does not hide others."""
+    for item in items:
+        try:
+            yield from look(item)
+        except UnknownFact as missing:
+            yield Found(_not_known(missing.name), severity=Severity.UNKNOWN)
+
+
+def _not_known(name: str) -> str:
+    return f"not known about the host: {name}"
+
+
 @dataclass(frozen=True)
 class Rule(Generic[S]):
     """One named compatibility rule.
@@ -173,4 +187,4 @@ class Rule(Generic[S]):
             return Finding(self.id, Severity.INFO, message)
         refuses = self.severity is Severity.ERROR
         severity = Severity.UNKNOWN if refuses else Severity.INFO
-        return Finding(self.id, severity, f"not known about the host: {name}")
+        return Finding(self.id, severity, _not_known(name))

@@ -5,40 +5,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 from portkit.architecture import AMD64
 from portkit.compat import guest
 from portkit.compat.kernel_values import number, refused
-from portkit.compat.rule import Case, Found, UnknownFact, engine_name, engine_of, linux_of
+from portkit.compat.own import INTERFACE, OF_IPC, is_of_the_host
+from portkit.compat.rule import (
+    Case,
+    Found,
+    UnknownFact,
+    engine_name,
+    engine_of,
+    linux_of,
+    one_by_one,
+)
 from portkit.compat.versions import version
 from portkit.model import Severity
 
-# What has a value of its own in each IPC namespace (runc, libcontainer/configs/validate; ipc(5)).
-_OF_IPC = re.compile(
-    r"kernel\.(sem|shm(all|max|mni|_rmid_forced)|msg(max|mnb|mni))|"
-    r"fs\.mqueue\.(queues_max|msg_max|msgsize_max|msg_default|msgsize_default)"
-)
-_INTERFACE = re.compile(r"^(net\.ipv[46]\.(?:conf|neigh))\.([^.]+)\.")
 _EVERY = ("all", "default", "lo")
 _ETHERNET = re.compile(r"eth([0-9]{1,3})")
 _BY_ENDPOINT = (28,)  # the Docker that takes those of an interface as an option of a network alone
-# Settings below net.* that only the first network namespace has, or that only it may set (Linux,
-# net/core/sysctl_net_core.c, net/ipv4/sysctl_net_ipv4.c).
-_OF_THE_HOST = frozenset(
-    (
-        "net.core.default_qdisc",
-        "net.core.dev_weight",
-        "net.core.netdev_budget",
-        "net.core.netdev_max_backlog",
-        "net.core.rmem_default",
-        "net.core.rmem_max",
-        "net.core.wmem_default",
-        "net.core.wmem_max",
-        "net.ipv4.tcp_max_orphans",
-        "net.ipv4.tcp_mem",
-        "net.ipv4.udp_mem",
-    )
-)
 _CONGESTION = "net.ipv4.tcp_congestion_control"
 _ALLOWED = "net.ipv4.tcp_allowed_congestion_control"
 _OF_THE_GUEST = ("reno", "cubic")  # what both kernels have without a module
@@ -49,12 +36,16 @@ _LOW = 1024
 def of_a_container(case: Case) -> Iterator[Found]:
     """An engine sets only kernel parameters that a container has for itself, and the kernel takes
     only values of the right form and size: else the container does not start."""
-    for name, value in case.spec.sysctls.items():
-        asked = f"sysctls: {name}={value}"
-        kept = (*_of_the_host(case, name, asked), *_of_an_interface(case, name, asked))
-        yield from kept
-        if not kept:
-            yield from _valued(case, name, value)
+    yield from one_by_one(case.spec.sysctls.items(), partial(_in_a_container, case))
+
+
+def _in_a_container(case: Case, setting: tuple[str, str]) -> Iterator[Found]:
+    name, value = setting
+    asked = f"sysctls: {name}={value}"
+    kept = (*_of_the_host(case, name, asked), *_of_an_interface(case, name, asked))
+    yield from kept
+    if not kept:
+        yield from _valued(case, name, value)
 
 
 def _of_the_host(case: Case, name: str, asked: str) -> Iterator[Found]:
@@ -63,7 +54,7 @@ def _of_the_host(case: Case, name: str, asked: str) -> Iterator[Found]:
     on_host = f"set it on the host: sysctl -w {asked.removeprefix('sysctls: ')}."
     if name == "kernel.domainname" and not case.spec.domainname:
         return  # it is that of the UTS namespace
-    if not name.startswith("net.") and not _OF_IPC.fullmatch(name):
+    if not name.startswith("net.") and not OF_IPC.fullmatch(name):
         yield Found(
             f"{name} belongs to the host as a whole, and no engine sets it for a container",
             (asked, f"{case.facts.host}: {linux.sysctls.get(name) or 'not read'}"),
@@ -82,7 +73,7 @@ def _of_the_host(case: Case, name: str, asked: str) -> Iterator[Found]:
             (asked, "ipc: host"),
             "Set it on the host, or remove ipc: host.",
         )
-    elif name.startswith("net.") and _is_not_own(name, linux.net_sysctls):
+    elif name.startswith("net.") and is_of_the_host(name, linux.net_sysctls):
         yield Found(
             f"a container cannot set {name}: only the host as a whole has it, or no module that "
             "has it is loaded there",
@@ -91,17 +82,9 @@ def _of_the_host(case: Case, name: str, asked: str) -> Iterator[Found]:
         )
 
 
-def _is_not_own(name: str, own: tuple[str, ...] | None) -> bool:
-    """Whether a container has no such setting. own: what was seen on the host; None where nobody
-    looked: then what no kernel gives to a container."""
-    if own is None:
-        return name in _OF_THE_HOST
-    return _INTERFACE.sub(r"\1.*.", name) not in own
-
-
 def _of_an_interface(case: Case, name: str, asked: str) -> Iterator[Found]:
     """What belongs to one interface: a container has lo, and eth0 with its first network."""
-    match = _INTERFACE.match(name)
+    match = INTERFACE.match(name)
     if match is None or match[2] in _EVERY or case.spec.network_mode == "host":
         return
     remedy = f"Set it for all interfaces: {match[1]}.all or {match[1]}.default."
@@ -154,22 +137,26 @@ def _valued(case: Case, name: str, value: str) -> Iterator[Found]:
 def of_a_guest(case: Case) -> Iterator[Found]:
     """The guest's init writes these into its own kernel, which has to have them and to take their
     values: else the service does not start."""
-    for name, value in case.spec.sysctls.items():
-        asked = f"sysctls: {name}={value}"
-        found = guest.setting(name)
-        mark = found[0] if found else None
-        if mark == "?" or (mark is None and case.image.architecture != AMD64.name):
-            raise UnknownFact(f"whether the guest's kernel has {name}")
-        if mark is None:
-            yield Found(f"the guest's kernel has no {name}, or no module that has it", (asked,))
-        elif mark == "!" and case.app.several:
-            yield Found(
-                f"a service cannot set {name} in a VM of several services: each has a network of "
-                "its own, and only the VM as a whole has it",
-                (asked,),
-            )
-        elif why := refused(name, value) or _congestion(name, value):
-            yield Found(f"the guest's kernel refuses {name}={value[:80]}: {why}", (asked,))
+    yield from one_by_one(case.spec.sysctls.items(), partial(_in_a_guest, case))
+
+
+def _in_a_guest(case: Case, setting: tuple[str, str]) -> Iterator[Found]:
+    name, value = setting
+    asked = f"sysctls: {name}={value}"
+    found = guest.setting(name)
+    mark = found[0] if found else None
+    if mark == "?" or (mark is None and case.image.architecture != AMD64.name):
+        raise UnknownFact(f"whether the guest's kernel has {name}")
+    if mark is None:
+        yield Found(f"the guest's kernel has no {name}, or no module that has it", (asked,))
+    elif mark == "!" and case.app.several:
+        yield Found(
+            f"a service cannot set {name} in a VM of several services: each has a network of "
+            "its own, and only the VM as a whole has it",
+            (asked,),
+        )
+    elif why := refused(name, value) or _congestion(name, value):
+        yield Found(f"the guest's kernel refuses {name}={value[:80]}: {why}", (asked,))
 
 
 def _congestion(name: str, value: str) -> str:

@@ -25,7 +25,7 @@ from portkit.host.calls import Remote
 from portkit.host.limit import Bucket
 from portkit.host.program import BOOT
 from portkit.host.ssh import Counters, Session
-from portkit.model import Facts, Guests
+from portkit.model import Facts, Guests, Sought
 from portkit.progress import NullObserver, Observer
 from portkit.remote.engine import SOCKETS
 from portkit.remote.facts import KEPT, LIBVIRT_SOCKETS
@@ -64,12 +64,13 @@ class Host:
         self._sockets: dict[str, Path] = {}
         self._libvirt: str | None = None
 
-    def facts(self, *, guests: bool = False) -> Facts:
+    def facts(self, *, guests: bool = False, sought: Sought | None = None) -> Facts:
         """What the host is and has now; nothing is changed. HostError if its response is not valid.
 
-        guests: also ask libvirt, if it runs, which guests it supports.
+        guests: also ask libvirt, if it runs, which guests it supports. sought: what else to look
+        for, by name.
         """
-        row = self._said()
+        row = self._said({"ask": sought.row()} if sought else {})
         told = row.pop("libvirt_socket", None)
         # A host's word: in ssh's -L, anything else could lead somewhere else.
         if told is not None and told not in LIBVIRT_SOCKETS:
@@ -99,17 +100,17 @@ class Host:
         finally:
             libvirt.close()
 
-    def _said(self) -> JsonObject:
+    def _said(self, args: JsonObject) -> JsonObject:
         """What the host says of itself; a trial that it made before is not repeated if it may be
         kept and the host says that it still holds."""
         if not self._keep:
-            return self.remote.call("facts", {})
+            return self.remote.call("facts", args)
         from portkit.host.kept import Kept
 
         kept = Kept()
         known, names = kept.read(self.endpoint), (*KEPT, "kept_mark")
         whole = all(name in known for name in names)
-        row = self.remote.call("facts", {"kept": known} if whole else {})
+        row = self.remote.call("facts", {**args, "kept": known} if whole else args)
         if row.pop("was_kept", False) and whole:
             self.kept_s = max(time.time() - known["at"], 0.0)
         else:

@@ -61,6 +61,7 @@ class _Linux(_Part):
     binfmt: Annotated[list[_Binfmt], Field(max_length=200)] | None = None
     runs: _Table = {}
     lsm: _Word = ""
+    sought: _Words = []
 
 
 class _Engine(_Part):

@@ -54,6 +54,7 @@ from portkit.model.service import (
     Surroundings,
     Ulimit,
 )
+from portkit.model.sought import Sought
 from portkit.model.timeline import Overlap, Span, Timeline
 
 __all__ = [
@@ -121,6 +122,7 @@ __all__ = [
     "ServiceState",
     "Severity",
     "Software",
+    "Sought",
     "Span",
     "Standing",
     "Stated",

@@ -38,7 +38,8 @@ class Linux:
     devices: paths. interfaces: of its network. processors: that its programs may use, such as
     0-3,8. binfmt: the handlers that are enabled. runs: by architecture, whether a tiny
     program for it ran: "yes", "no" (the kernel knows no way), or what else happened. lsm: names
-    with commas between them.
+    with commas between them. sought: names of settings, modules and devices that were looked for by
+    name: what is not among the others is not there.
     """
 
     cpu_model: str = ""
@@ -62,6 +63,7 @@ class Linux:
     binfmt: tuple[Binfmt, ...] | None = None
     runs: Mapping[str, str] = field(default_factory=dict)
     lsm: str = ""
+    sought: tuple[str, ...] = ()
 
     def number(self, sysctl: str) -> int | None:
         """The value of a sysctl that is a number; None where it is unknown."""

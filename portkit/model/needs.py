@@ -95,12 +95,14 @@ class Called:
 
 @dataclass(frozen=True)
 class Stated:
-    """What the App's file states in x-portkit.needs, as no file of an image tells it. sysctls: of
-    the host, at least so much. 0, None, False and nothing are no need."""
+    """What the App's file states in x-portkit.needs, as no file of an image tells it. sysctls: at
+    least so much; sysctls_most: at most; a value that is wanted exactly is in both. 0, None, False
+    and nothing are no need."""
 
     kernel: Release | None = None
     cpu_level: int = 0
     sysctls: Mapping[str, int] = field(default_factory=dict)
+    sysctls_most: Mapping[str, int] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     huge_page_bytes: int = 0

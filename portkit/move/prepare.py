@@ -251,7 +251,8 @@ def _judge(
     # The links are shared by all Moves of one call; any turn leads to them.
     turns[0].links.lead_to(job.target)
     with turns[0].taken() as clock, clock.phase("look at the target"):
-        target = job.target.facts(guests=Form.DISK in job.forms)
+        services = [service for each in packages for service in each.spec.services]
+        target = job.target.facts(guests=Form.DISK in job.forms, sought=compat.sought(services))
     there = _instances(packages, target, job.target)
     apps = {each.app.name: (each.spec, each.image.images) for each in packages}
     own = {each.app.name: each.needs for each in packages}

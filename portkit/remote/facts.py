@@ -90,7 +90,7 @@ def gather(args: JsonObject, channel: Channel) -> JsonObject:
         "listening": listening("tcp"),
         "listening_udp": listening("udp"),
         "addresses": addresses(),
-        "linux": linux.gather(),
+        "linux": linux.gather(args.get("ask")),
     }
     row.update(_docker())
     row.update(_virtual())

@@ -12,14 +12,19 @@ import re
 import struct
 import subprocess
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Set, Tuple
+from typing import Dict, Iterable, List, Optional, Pattern, Set, Tuple
 
 from portkit.remote import net_sysctls
+from portkit.remote.linux_names import MODULES, OPTIONS, SYSCTLS
 from portkit.wire.json_types import JsonObject
 
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _TRIAL_SECONDS = 10.0
 _TEXT_LIMIT = 1 << 20
+_MOST_ASKED = 200
+_SETTING = re.compile(r"[a-z]{1,20}(\.[A-Za-z0-9_:@-]{1,80}){1,6}")
+_MODULE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DEVICE = re.compile(r"/dev/[A-Za-z0-9_.:@+/-]{1,200}")
 _MOST_DEVICES = _MOST_MODULES = _MOST_INTERFACES = 2000
 # psABI for x86-64, "Micro-architecture levels", in the words of /proc/cpuinfo (pni is SSE3, abm
 # has LZCNT).
@@ -31,105 +36,6 @@ _LEVELS = (
 # Beyond the levels, and two flags of the baseline: who has these has looked for all.
 _BESIDE = "adx aes avx512_vnni avx_vnni fma4 fsgsbase gfni lm pclmulqdq rdrand rdseed sha_ni"
 FEATURES = frozenset((_BESIDE + " sse2 sse4a vaes vpclmulqdq xop").split()).union(*_LEVELS)
-SYSCTLS = (
-    "vm.max_map_count",
-    "vm.nr_hugepages",
-    "vm.overcommit_memory",
-    "vm.swappiness",
-    "fs.nr_open",
-    "fs.file-max",
-    "fs.aio-max-nr",
-    "fs.inotify.max_user_instances",
-    "fs.inotify.max_user_watches",
-    "kernel.pid_max",
-    "kernel.threads-max",
-    "kernel.shmmax",
-    "kernel.msgmax",
-    "kernel.io_uring_disabled",
-    "kernel.unprivileged_userns_clone",
-    "kernel.apparmor_restrict_unprivileged_userns",
-    "kernel.perf_event_paranoid",
-    "user.max_user_namespaces",
-    "net.core.somaxconn",
-    "net.core.rmem_max",
-    "net.core.wmem_max",
-    "net.ipv4.ip_forward",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.tcp_allowed_congestion_control",
-    "net.ipv6.conf.all.disable_ipv6",
-)
-# Options of the kernel that decide what a container can do.
-OPTIONS = (
-    "BINFMT_MISC",
-    "CGROUP_HUGETLB",
-    "DUMMY",
-    "FUSE_FS",
-    "HUGETLBFS",
-    "IA32_EMULATION",
-    "IO_URING",
-    "IPV6",
-    "IPVLAN",
-    "IP_NF_IPTABLES",
-    "IP_NF_IPTABLES_LEGACY",
-    "MACVLAN",
-    "MODULES",
-    "NF_TABLES",
-    "OVERLAY_FS",
-    "SECCOMP_FILTER",
-    "TUN",
-    "USER_NS",
-    "VETH",
-    "VLAN_8021Q",
-    "WIREGUARD",
-    "X86_X32_ABI",
-)
-# Modules that programs in containers ask for; of others nothing is said.
-MODULES = frozenset(
-    {
-        "8021q",
-        "br_netfilter",
-        "bridge",
-        "dummy",
-        "fuse",
-        "ip6_tables",
-        "ip6table_filter",
-        "ip6table_nat",
-        "ip_tables",
-        "ip_vs",
-        "iptable_filter",
-        "iptable_mangle",
-        "iptable_nat",
-        "iptable_raw",
-        "ipvlan",
-        "kvm",
-        "kvm_amd",
-        "kvm_intel",
-        "loop",
-        "macvlan",
-        "nbd",
-        "nf_conntrack",
-        "nf_nat",
-        "nf_tables",
-        "nfs",
-        "nfsd",
-        "nvidia",
-        "overlay",
-        "ppp_generic",
-        "rbd",
-        "sctp",
-        "snd_aloop",
-        "tun",
-        "uinput",
-        "v4l2loopback",
-        "veth",
-        "vfio",
-        "vhost_net",
-        "vxlan",
-        "wireguard",
-        "xfs",
-        "zfs",
-    }
-)
 # e_machine and class of an ELF file, in Go's words.
 _MACHINES = {
     (3, 1): "386",
@@ -151,8 +57,12 @@ _EXITS = {
 }
 
 
-def gather() -> JsonObject:
-    """The fields of portkit.model.Linux."""
+def gather(asked: object = None) -> JsonObject:
+    """The fields of portkit.model.Linux. asked: names of sysctls, modules and devices beside those
+    that are looked for in every case."""
+    sysctls = names(asked, "sysctls", _SETTING)
+    modules = [name.replace("-", "_") for name in names(asked, "modules", _MODULE)]
+    paths = names(asked, "devices", _DEVICE)
     about = _text("/proc/cpuinfo")
     model, level = cpu(about)
     memory = _text("/proc/meminfo")
@@ -164,12 +74,12 @@ def gather() -> JsonObject:
         "cgroup": cgroup(_text("/proc/self/mounts")),
         "cap_bounding": bounding(_text("/proc/self/status")),
         "vsyscall": "[vsyscall]" in _text("/proc/self/maps"),
-        "sysctls": {name: value for name in SYSCTLS for value in _sysctl(name)},
+        "sysctls": {name: value for name in (*SYSCTLS, *sysctls) for value in _sysctl(name)},
         "net_sysctls": net_sysctls.gather(),
         "config": config(_config()),
         "modules": loaded(_maybe("/proc/modules")),
-        "loadable": _loadable(Path("/lib/modules") / os.uname().release),
-        "devices": devices(_walk(Path("/dev"), 2)),
+        "loadable": _loadable(Path("/lib/modules") / os.uname().release, modules),
+        "devices": sorted({*devices(_walk(Path("/dev"), 2)), *filter(os.path.exists, paths)}),
         "hugepages_free": _number(memory, r"^HugePages_Free:\s+(\d{1,15})$"),
         "hugepage_bytes": _number(memory, r"^Hugepagesize:\s+(\d{1,12}) kB$") * 1024,
         "interfaces": interfaces(_maybe("/proc/net/dev")),
@@ -178,7 +88,16 @@ def gather() -> JsonObject:
         "binfmt": _handlers(),
         "runs": {name: trial(name) for name in _EXITS},
         "lsm": (_maybe("/sys/kernel/security/lsm") or "").strip(),
+        "sought": sorted({*SYSCTLS, *MODULES, *sysctls, *modules, *paths}),
     }
+
+
+def names(asked: object, kind: str, form: Pattern[str]) -> List[str]:
+    """Those of one kind that somebody asks for, as far as they can be such names."""
+    told = asked.get(kind) if isinstance(asked, dict) else None
+    rows = told if isinstance(told, list) else []
+    fit = {row for row in rows if isinstance(row, str) and form.fullmatch(row)}
+    return sorted(name for name in fit if ".." not in name)[:_MOST_ASKED]
 
 
 def cpu(text: str) -> Tuple[str, int]:
@@ -258,11 +177,11 @@ def loaded(text: Optional[str]) -> Optional[List[str]]:
     return sorted({row.split(" ", 1)[0] for row in text.splitlines() if row})[:_MOST_MODULES]
 
 
-def loadable(dep: str, builtin: str) -> List[str]:
-    """Those of MODULES that modules.dep or modules.builtin name."""
+def loadable(dep: str, builtin: str, more: Iterable[str] = ()) -> List[str]:
+    """Those of MODULES, and of some more, that modules.dep or modules.builtin name."""
     rows = [row.split(":", 1)[0] for row in (dep + "\n" + builtin).splitlines()]
     names = {os.path.basename(row).split(".ko", 1)[0].replace("-", "_") for row in rows}
-    return sorted(names & MODULES)
+    return sorted(names & MODULES.union(more))
 
 
 def devices(paths: Iterable[str]) -> List[str]:
@@ -363,9 +282,9 @@ def _config() -> Optional[str]:
         return _maybe("/boot/config-" + os.uname().release)
 
 
-def _loadable(folder: Path) -> Optional[List[str]]:
+def _loadable(folder: Path, more: Iterable[str]) -> Optional[List[str]]:
     dep, builtin = _maybe(str(folder / "modules.dep")), _maybe(str(folder / "modules.builtin"))
-    return None if dep is None and builtin is None else loadable(dep or "", builtin or "")
+    return None if dep is None and builtin is None else loadable(dep or "", builtin or "", more)
 
 
 def _walk(folder: Path, depth: int) -> List[str]:

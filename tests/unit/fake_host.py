@@ -24,7 +24,7 @@ class FakeHost:
         self.calls: list[str] = []
         self.bytes = self.written = 0
 
-    def facts(self, *, guests: bool = False) -> Facts:
+    def facts(self, *, guests: bool = False, sought: object = None) -> Facts:
         return self._facts
 
     def counters(self) -> Counters:

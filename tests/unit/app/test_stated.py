@@ -15,7 +15,7 @@ NEEDS = """
       needs:
         kernel: "5.10"
         cpu: x86-64-v3
-        sysctls: {vm.max_map_count: 262144}
+        sysctls: {vm.max_map_count: 262144, vm.swappiness: "<=10", vm.panic_on_oom: "=0"}
         modules: [wireguard]
         devices: [/dev/net/tun]
         huge_pages: 512m
@@ -26,7 +26,8 @@ NEEDS = """
 STATED = Stated(
     kernel=(5, 10, 0),
     cpu_level=3,
-    sysctls={"vm.max_map_count": 262144},
+    sysctls={"vm.max_map_count": 262144, "vm.panic_on_oom": 0},
+    sysctls_most={"vm.swappiness": 10, "vm.panic_on_oom": 0},
     modules=("wireguard",),
     devices=("/dev/net/tun",),
     huge_page_bytes=512 << 20,
@@ -58,6 +59,8 @@ def test_everything_that_can_be_stated(tmp_path: Path) -> None:
         "{cpu: 3}",
         "{sysctls: {vm.max_map_count: -1}}",
         "{sysctls: {'a/b': 1}}",
+        "{sysctls: {vm.swappiness: '<10'}}",
+        "{sysctls: {vm.swappiness: '<=-1'}}",
         "{modules: ['../x']}",
         "{devices: [/etc/passwd]}",
         "{huge_pages: many}",

@@ -8,6 +8,7 @@ import pytest
 
 from portkit import app as apps
 from portkit import compat
+from portkit.compat import stated
 from portkit.compat.table_of_needs import NEEDS as NEEDS_RULES
 from portkit.compat.versions import version
 from portkit.engines.domain_xml import Domain, domain_xml
@@ -38,11 +39,13 @@ from portkit.model import (
     Service,
     Severity,
     Software,
+    Sought,
     Stated,
     Subnet,
     Ulimit,
     Verdict,
 )
+from portkit.remote.linux_names import MODULES, OPTIONS
 from tests.factories import FACTS, IMAGE
 
 PROGRAM = Binary("/app", Role.PROGRAM, "amd64", 64)
@@ -736,8 +739,15 @@ def test_devices() -> None:
 
     facts = host(devices=("/dev/dri/card0", "/dev/fuse", "/dev/net/tun"))
     assert rules(facts, **asks("/dev/kvm")) == {"error:device"}
-    for path in ("/dev/fuse", "/dev/net/tun", "/dev/dri", "/dev/ttyS0", "/dev/a/b/c"):
+    for path in ("/dev/fuse", "/dev/net/tun", "/dev/dri", "/dev/dri/", "/dev/null", "/dev/tty"):
         assert rules(facts, **asks(path)) == set(), path
+    deep = ("/dev/ttyUSB0", "/dev/loop0", "/dev/serial/by-id/x", "/dev/bus/usb/001/002")
+    asked = replace(facts, linux=replace(facts.linux, sought=deep))
+    for path in deep:
+        assert rules(facts, **asks(path)) == {"unknown:device"}, "nobody looked for it"
+        assert rules(asked, **asks(path)) == {"error:device"}
+        there = replace(asked, linux=replace(asked.linux, devices=(path,)))
+        assert rules(there, **asks(path)) == set()
     assert rules(host(), **asks("/dev/kvm")) == {"unknown:device"}
     assert rules(facts, Form.DISK, **asks("/dev/kvm")) == {"unknown:device"}
     assert rules(facts, Form.DISK, **asks("/dev/null")) == set()
@@ -866,8 +876,35 @@ def test_stated_sysctls() -> None:
     given = {"service_sysctls": {"vm.max_map_count": "262144"}}
     assert states(low, Form.DISK, **wants, **given) == set()
     assert states(low, **wants, **given) == {"error:needs-sysctl", "error:sysctl"}
-    own = {"sysctls": {"net.core.somaxconn": 4096}}
-    assert states(host(), **own, service_sysctls={"net.core.somaxconn": "4096"}) == set()
+    more = {"sysctls": {"net.core.somaxconn": 65535}}
+    assert states(host(), **more, service_sysctls={"net.core.somaxconn": "65535"}) == set()
+    tuned = {"net.core.somaxconn": "65535", "kernel.shmmni": "9000", "net.core.rmem_max": "9000000"}
+    begins = host(sysctls=tuned)
+    (found,) = judged(begins, stated=Stated(**more))
+    assert found.message == "net.core.somaxconn is 4096, and the app needs 65535"
+    assert "In the compose file" in found.remedy
+    assert states(begins, **more, service_network_mode="host") == set()
+    assert states(begins, sysctls={"kernel.shmmni": 9000}) == {"error:needs-sysctl"}
+    assert states(begins, sysctls={"kernel.shmmni": 9000}, service_ipc="host") == set()
+    assert states(begins, sysctls={"net.core.rmem_max": 9000000}) == set(), "it is the host's"
+    assert states(begins, sysctls={"kernel.shmmax": 1 << 40, "kernel.msgmax": 8192}) == set()
+    ancient = replace(begins, kernel="4.15")
+    assert states(ancient, sysctls={"net.core.somaxconn": 128}) == {"unknown:needs-sysctl"}
+    assert states(sysctls={"net.ipv4.tcp_rmem": 1}) == {"unknown:needs-sysctl"}
+    low_ports = {"sysctls": {"net.ipv4.ip_unprivileged_port_start": 80}}
+    assert states(host("20.10.1"), **low_ports) == states(podman(), **low_ports) == set()
+
+
+def test_settings_that_restrict() -> None:
+    for name in ("kernel.perf_event_paranoid", "kernel.yama.ptrace_scope"):
+        facts = host(sysctls={name: "4"})
+        assert states(facts, sysctls={name: 1}) == {"error:needs-sysctl"}
+        assert states(facts, sysctls={name: 4}) == set()
+    facts = host(sysctls={"vm.overcommit_memory": "1"})
+    for least, most, wanted in ((None, 0, True), (None, 1, False), (2, 2, True), (1, 1, False)):
+        bounds = {"sysctls": {"vm.overcommit_memory": least}} if least is not None else {}
+        found = states(facts, **bounds, sysctls_most={"vm.overcommit_memory": most})
+        assert found == ({"error:needs-sysctl"} if wanted else set())
 
 
 def test_stated_modules_and_devices() -> None:
@@ -878,6 +915,15 @@ def test_stated_modules_and_devices() -> None:
     assert module(config={"WIREGUARD": "y"}) == set()
     assert module(config={"WIREGUARD": "n"}) == {"error:needs-module"}
     assert module(config={"WIREGUARD": "m"}, loadable=()) == {"error:needs-module"}
+    assert module(config={"WIREGUARD": "m", "MODULES": "n"}) == {"error:needs-module"}
+    for name in ("ip_vs", "nbd", "br-netfilter", "zfs"):
+        assert states(host(loadable=("tun",)), modules=(name,)) == {"error:needs-module"}
+        built = host(config={"MODULES": "n", "IP_VS": "n", "BLK_DEV_NBD": "n"})
+        absent = "unknown" if name == "br-netfilter" else "error"
+        assert states(built, modules=(name,)) == {f"{absent}:needs-module"}
+    odd = host(loadable=("tun",), sought=("batman_adv",))
+    assert states(odd, modules=("batman-adv",)) == {"error:needs-module"}
+    assert states(odd, modules=("cifs",)) == {"unknown:needs-module"}, "nobody looked for it"
     assert module() == {"unknown:needs-module"}
     assert module(Form.DISK) == {"error:needs-module"}
     for name, wanted in (("ext4", set()), ("virtio-rng", set()), ("tun", {"error:needs-module"})):
@@ -1125,3 +1171,31 @@ def test_every_rule_of_the_table_is_tried_here() -> None:
     text = Path(__file__).read_text()
     tried = [rule.id for rule in NEEDS_RULES if f":{rule.id}" in text or f'"{rule.id}"' in text]
     assert set(tried) | {"needs-unread"} == {rule.id for rule in NEEDS_RULES}
+
+
+def test_what_a_host_is_asked_for_by_name() -> None:
+    needs = Stated(
+        sysctls={"vm.x": 1}, sysctls_most={"vm.y": 2}, modules=("ip_vs",), devices=("/dev/a",)
+    )
+    service = Service("a", devices=(Device("/dev/b", "/dev/c"),), stated=needs)
+    spec = apps.resolve_all(App("a", (service,), "compose.yaml"), [IMAGE])
+    found = compat.sought(spec.services)
+    assert found == Sought(("vm.x", "vm.y"), ("ip_vs",), ("/dev/a", "/dev/b"))
+    plain = apps.resolve_all(App("a", (Service("a"),), "compose.yaml"), [IMAGE])
+    assert compat.sought(plain.services) is None
+
+
+def test_the_modules_are_those_that_are_looked_for() -> None:
+    assert set(stated._OPTIONS) == MODULES
+    assert set(filter(None, stated._OPTIONS.values())) <= set(OPTIONS)
+
+
+def test_what_is_not_known_hides_nothing() -> None:
+    facts = host(sysctls={"vm.max_map_count": "1"}, loadable=("tun",), devices=())
+    both = {"error:needs-sysctl", "unknown:needs-sysctl"}
+    assert states(facts, sysctls={"vm.nothing": 1, "vm.max_map_count": 2}) == both
+    both = {"error:needs-module", "unknown:needs-module"}
+    assert states(facts, modules=("cifs", "ip_vs")) == both
+    assert states(facts, devices=("/dev/a/b/c", "/dev/kvm")) == {"error:device", "unknown:device"}
+    found = rules(host(), Form.DISK, sysctls={"kernel.io_uring_disabled": "0", "vm.nothing": "1"})
+    assert found == {"error:guest-sysctl", "unknown:guest-sysctl"}

@@ -27,7 +27,7 @@ class FakeHost:
     def limit(self, rate: float | None) -> None:
         """As `portkit.Host.limit`."""
 
-    def facts(self, *, guests: bool = False) -> portkit.Facts:
+    def facts(self, *, guests: bool = False, sought: object = None) -> portkit.Facts:
         return FACTS
 
 

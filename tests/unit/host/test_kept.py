@@ -33,7 +33,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def said(remote: FakeRemote, *, keep: bool = True) -> tuple[Host, dict[str, Any]]:
     host = Host("web1", None, cast(Any, remote), keep=keep)
-    return host, host._said()
+    return host, host._said({})
 
 
 def test_a_trial_is_not_repeated_and_its_age_is_known() -> None:

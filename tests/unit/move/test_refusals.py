@@ -52,7 +52,7 @@ class FakeHost:
             raise EngineError("the Docker Engine does not answer")
         return self.docker
 
-    def facts(self, *, guests: bool = False) -> Facts:
+    def facts(self, *, guests: bool = False, sought: object = None) -> Facts:
         return self._facts
 
     def counters(self) -> Counters:

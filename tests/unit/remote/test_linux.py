@@ -284,3 +284,21 @@ def test_subnets_of_an_engine() -> None:
     assert read.network_kinds == (("back", "overlay", True), ("bridge", "bridge", False))
     told = {**asdict(FACTS), "subnets": [["bridge", "172.17.0.0/16"]]}
     assert parse_facts(json.loads(json.dumps(told))).subnets == (("bridge", "172.17.0.0/16"),)
+
+
+def test_what_is_asked_for_by_name() -> None:
+    hostile = ["/dev/../etc/shadow", "/etc/passwd", "/dev/null\n", 7, "/dev/null", "/dev/tty"]
+    asked = {
+        "sysctls": ["kernel.ostype", "../etc/passwd", "kernel.nothing", "net.ipv4.conf.all.x/y"],
+        "modules": ["no-such", "a/b"],
+        "devices": [*hostile, "/dev/no/such"],
+    }
+    found = linux.gather(asked)
+    assert found["sysctls"]["kernel.ostype"] == "Linux"
+    assert {"kernel.nothing", "no_such", "/dev/tty", "/dev/no/such"} <= set(found["sought"])
+    assert "/dev/tty" in found["devices"]
+    assert "/dev/no/such" not in found["devices"]
+    assert not [name for name in found["sought"] if ".." in name or name.startswith("/etc")]
+    for nothing in (None, [], {"sysctls": "x"}):
+        assert linux.names(nothing, "sysctls", linux._SETTING) == []
+    assert linux.loadable("kernel/net/batman-adv.ko.xz:\n", "", ["batman_adv"]) == ["batman_adv"]
