@@ -150,16 +150,22 @@ def gpu(case: Case) -> Iterator[Found]:
 
 
 def vsyscall(case: Case) -> Iterator[Found]:
-    """Programs of a glibc before 2.14 call the kernel at a fixed address; if it is not mapped, they
-    end with SIGSEGV, exit code 139."""
+    """Programs for x86-64 of a glibc before 2.14 call the kernel at a fixed address; if it is not
+    mapped, they end with SIGSEGV, exit code 139."""
     needs = case.needs
-    if needs is None or needs.libc != "glibc" or not () < needs.libc_version < (2, 14):
+    if needs is None or linux_of(case.facts).vsyscall is not False:
         return
-    if case.form is Form.IMAGE and linux_of(case.facts).vsyscall is False:
+    for_x86 = any(each.machine == "amd64" for each in needs.binaries)
+    old = for_x86 and needs.libc == "glibc" and () < needs.libc_version < (2, 14)
+    static = needs.software_named("vsyscall")
+    if old or static:
+        why = f"the image: glibc {dotted(needs.libc_version)}" if old else ""
+        why = why or f"{static.path if static else ''}: its code calls the fixed address"
         yield Found(
             "programs of this image crash with SIGSEGV, because the kernel does not map a "
-            "vsyscall page",
-            (f"the image: glibc {dotted(needs.libc_version)}", "/proc/self/maps: no [vsyscall]"),
+            "vsyscall page" + ("" if old else ", where they ask for the time"),
+            (why, "/proc/self/maps: no [vsyscall]"),
+            severity=None if old else Severity.UNKNOWN,
         )
 
 

@@ -17,6 +17,7 @@ from portkit.model.needs import Release
 _ALSO: dict[str, tuple[str, ...]] = {"amd64": ("386",), "arm64": ("arm",)}
 _YES, _NO = "yes", "no"
 _WITHOUT_CHECK = (2, 36)  # of glibc
+_LEAST_PAGE_BYTES = 4096  # of any machine; nothing in a file says for which jemalloc was built
 PERHAPS_RUN = "a script or another program may run it"
 
 
@@ -197,10 +198,10 @@ def _old(case: Case, wanted: Release, why: str, severity: Severity | None = None
 
 def page_size(case: Case) -> Iterator[Found]:
     """A file whose segments are aligned for smaller pages than the kernel's cannot be mapped; glibc
-    refuses such libraries."""
+    refuses such libraries. A jemalloc ends where pages are larger than those it was built for."""
+    has = linux_of(case.facts).page_bytes
     files = case.needs.binaries if case.needs else ()
     for each in sorted(files, key=lambda file: not file.sure):
-        has = linux_of(case.facts).page_bytes
         if has and 0 < each.align < has:
             yield Found(
                 f"{each.path} is built for memory pages of {each.align} bytes, and the host has "
@@ -210,3 +211,12 @@ def page_size(case: Case) -> Iterator[Found]:
                 None if each.sure else Severity.UNKNOWN,
             )
             return
+    found = case.needs.software_named("jemalloc") if case.needs else None
+    if found is not None and has > _LEAST_PAGE_BYTES:
+        yield Found(
+            f"{found.path} has jemalloc, which may be built for pages of {_LEAST_PAGE_BYTES} "
+            f"bytes, and the host has pages of {has} bytes",
+            (f"{found.path}: Unsupported system page size", f"{case.facts.host}: page size"),
+            "Build it with --with-lg-page=16, or use a kernel with pages of 4096 bytes.",
+            Severity.UNKNOWN,
+        )

@@ -11,7 +11,7 @@ from portkit.compat.namespaces import why_no_user_namespace
 from portkit.compat.rule import Case, Found, UnknownFact, engine_name, engine_of, linux_of
 from portkit.compat.stated import value_in_guest
 from portkit.compat.versions import Version, dotted, version
-from portkit.model import Form, Severity
+from portkit.model import Form, Needs, Severity
 
 # The first Docker whose profile answers ENOSYS to clone3 (release notes of 20.10.10).
 _CLONE3 = (20, 10, 10)
@@ -38,18 +38,15 @@ _NEW = ("mseal",)
 def clone3(case: Case) -> Iterator[Found]:
     """glibc 2.34 creates threads with clone3, which an old engine's seccomp profile denies with
     EPERM: a program with threads ends. There is no finding for a program that uses no function that
-    creates any."""
+    creates any. A static program counts if its own code has the call."""
     needs = case.needs
-    if needs is None or needs.libc != "glibc" or needs.libc_version < (2, 34):
+    if needs is None or not (by := _by_clone3(needs)):
         return
     engine, own = version(case.facts.docker_version), engine_of(case.facts)
     first = _PODMAN_ERRNO if own.podman else _CLONE3
-    if not () < engine < first or not is_filtered(case) or needs.threads is False:
+    if not () < engine < first or not is_filtered(case):
         return
-    evidence = (
-        f"the image: glibc {dotted(needs.libc_version)}",
-        f"{case.facts.host}: {engine_name(case.facts)}",
-    )
+    evidence = (by, f"{case.facts.host}: {engine_name(case.facts)}")
     perhaps = "" if needs.threads else ", if it starts any"
     if own.platform.startswith(_OF_DOCKER):
         yield Found(
@@ -63,6 +60,15 @@ def clone3(case: Case) -> Iterator[Found]:
             f"if its distribution has not put the fix of {dotted(first)} into it",
             evidence,
         )
+
+
+def _by_clone3(needs: Needs) -> str:
+    """What shows that threads of the start are made with clone3; "" where nothing does. A static
+    program of such a glibc has the call in its own code."""
+    if needs.libc == "glibc" and needs.libc_version >= (2, 34) and needs.threads is not False:
+        return f"the image: glibc {dotted(needs.libc_version)}"
+    own = next((each for each in needs.calls if each.name == "clone3"), None)
+    return f"{own.path}: its code calls clone3" if own else ""
 
 
 def faccessat2(case: Case) -> Iterator[Found]:

@@ -30,6 +30,7 @@ NUMBERS: Mapping[str, Mapping[str, int]] = MappingProxyType(
                 "bpf": 321,
                 "userfaultfd": 323,
                 "io_uring_setup": 425,
+                "clone3": 435,
                 "mseal": 462,
             }
         ),
@@ -54,6 +55,7 @@ NUMBERS: Mapping[str, Mapping[str, int]] = MappingProxyType(
                 "bpf": 280,
                 "userfaultfd": 282,
                 "io_uring_setup": 425,
+                "clone3": 435,
                 "mseal": 462,
             }
         ),

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from portkit.model.needs import Software
+from portkit.model.needs import Role, Software
+from portkit.needs.code import CODE_BYTES
 from portkit.needs.root import Root
 from portkit.needs.start import Start
 
@@ -36,6 +37,9 @@ _LISTENS = re.compile(
 _COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 _OTHER_HOST = re.compile(r"(?i)(?:network|transport)[._](?:tcp[._])?(?:bind_+|publish_+)?host")
 _LEGACY = re.compile(r"(?:x|ip6?)tables-legacy")
+# mov $0xffffffffff600000, %rax and the like: of gettimeofday, time or getcpu.
+_VSYSCALL = re.compile(rb"[\x48\x49]\xc7[\xc0-\xc7]\x00[\x00\x04\x08]\x60\xff")
+_PAGES = b"<jemalloc>: Unsupported system page size"
 _SBIN = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 # Software that closes or looks at every descriptor up to its limit before it starts a child
 # (containerd#7566).
@@ -140,6 +144,31 @@ def _checks(root: Root, start: Start, config: str) -> bool:
     return not any(_OTHER_HOST.search(row) for row in told)
 
 
+def _vsyscall(root: Root, start: Start) -> Found:
+    """A static program that calls the kernel at the fixed addresses of vsyscalls, as the C library
+    of before 2.14 does where it asks for the time."""
+    for path, each in start.binaries.items():
+        entry, read = root.file(path), start.files[path]
+        if each.role is Role.PROGRAM and each.machine == "amd64" and entry and not read.needed:
+            parts = (root.read(entry, at, min(size, CODE_BYTES)) for at, size in read.code)
+            if any(_VSYSCALL.search(part) for part in parts):
+                yield Hit("", path, each.sure)
+                return
+
+
+def _jemalloc(root: Root, start: Start) -> Found:
+    """A jemalloc has the size of pages for which it was built in it, and ends with this message
+    where they are larger. Pages of x86 have one size."""
+    for path, each in start.binaries.items():
+        entry, read = root.file(path), start.files[path]
+        if entry is None or each.machine in ("amd64", "386", "x32"):
+            continue
+        for at, size in (*read.data, *read.code):
+            if _PAGES in root.read(entry, at, min(size, CODE_BYTES)):
+                yield Hit("", path, each.sure)
+                return
+
+
 def _bubblewrap(root: Root, start: Start) -> Found:
     if entry := root.file("/usr/bin/bwrap"):
         # As the command itself there is nothing else that the service could do without it.
@@ -179,6 +208,8 @@ SOFTWARE: Mapping[str, Callable[[Root, Start], Found]] = MappingProxyType(
         "io_uring": _io_uring,
         "fuse": _library("libfuse"),
         "many-maps": _many_maps,
+        "vsyscall": _vsyscall,
+        "jemalloc": _jemalloc,
         "bubblewrap": _bubblewrap,
         "iptables-legacy": _legacy_tables,
         "all-descriptors": _descriptors,

@@ -41,6 +41,8 @@ def makes_threads(root: Root, start: Start) -> bool | None:
         for path, each in start.binaries.items()
         if each.role is not Role.LOADER and start.files[path].soname not in _OF_GLIBC
     ]
+    if not start.files[start.command].needed:
+        return None  # a static program names no function
     names = {name for each in own for name in each.names}
     if not names and not start.unread:
         return False

@@ -347,6 +347,8 @@ def test_pages() -> None:
     assert rules(host(page_bytes=65536), needs=needs) == {"error:page-size"}
     behind = replace(needs, binaries=(replace(needs.binaries[0], sure=False),))
     assert rules(host(page_bytes=65536), needs=behind) == {"unknown:page-size"}
+    for size, wanted in ((16384, {"unknown:page-size"}), (4096, set()), (0, set())):
+        assert rules(host(page_bytes=size), needs=with_software("jemalloc")) == wanted
     assert rules(host(page_bytes=4096), needs=needs) == rules(needs=needs) == set()
 
 
@@ -355,6 +357,15 @@ def test_pages() -> None:
 
 def glibc(*numbers: int) -> Needs:
     return replace(NEEDS, libc="glibc", libc_version=numbers)
+
+
+def test_threads_of_a_static_program() -> None:
+    """Of glibc nothing is seen but the call itself."""
+    calls = replace(NEEDS, calls=(Called("clone3", "/app"),))
+    old = Engine(cgroup=1, platform="Docker Engine - Community")
+    assert rules(host("20.10.9", engine=old), needs=calls) == {"unknown:clone3-refused"}
+    assert rules(host("20.10.10", engine=old), needs=calls) == set()
+    assert rules(host("20.10.9", engine=old), needs=NEEDS) == set()
 
 
 def test_threads_under_an_old_engine() -> None:
@@ -718,6 +729,15 @@ def test_vsyscall_and_file_systems() -> None:
     assert rules(host(vsyscall=False), needs=glibc(2, 12)) == {"error:vsyscall"}
     assert rules(host(vsyscall=True), needs=glibc(2, 12)) == set()
     assert rules(host(vsyscall=False), needs=glibc(2, 36)) == set()
+    for machine in ("386", "arm"):
+        foreign = replace(glibc(2, 12), binaries=(replace(PROGRAM, machine=machine, bits=32),))
+        assert rules(host(vsyscall=False, runs={"386": "yes"}), needs=foreign) in (
+            set(),
+            {"error:program-machine"},
+        ), "only x86-64 has that page"
+    static = with_software("vsyscall")
+    assert rules(host(vsyscall=False), needs=static) == {"unknown:vsyscall"}
+    assert rules(host(vsyscall=True), needs=static) == rules(host(), needs=static) == set()
     assert rules(host(engine=Engine(d_type=False))) == {"warning:engine-file-system"}
 
 

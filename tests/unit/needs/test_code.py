@@ -382,3 +382,49 @@ def test_random_numbers_are_read_in_one_place() -> None:
     assert instructions.of(PUSH * 50 + bytes.fromhex("0fc7f0 c3")).others == set(), (
         "it asks no carry"
     )
+
+
+STATIC_TIME = bytes.fromhex("4883ec08 48c7c0000460ff ffd0 4883c408 c3")  # mov, call *%rax
+
+
+def test_a_static_program_that_calls_a_vsyscall(tmp_path: Path) -> None:
+    def software(program: bytes) -> list[str]:
+        path = layer(tmp_path / "layer", {"/app": program, **glibc()})
+        (found,) = read([path], IMAGE, [spec(argv=("/app",), cwd="/")])
+        return [each.name for each in found.software]
+
+    assert software(elf(code=STATIC_TIME)) == ["vsyscall"]
+    assert software(elf(code=PLAIN)) == []
+    assert software(elf(3, bits=32, code=STATIC_TIME)) == []
+    dynamic = elf(interpreter=LOADER, needed=("libc.so.6",), code=STATIC_TIME)
+    assert software(dynamic) == [], "the version of its C library tells"
+
+
+def test_jemalloc_in_a_program_or_a_library(tmp_path: Path) -> None:
+    text = b"<jemalloc>: Unsupported system page size\n"
+    loader = "/lib/ld-linux-aarch64.so.1"
+    files = {
+        "/app": elf(183, interpreter=loader, needed=("libj.so",)),
+        loader: elf(183, soname="ld-linux-aarch64.so.1", defined=("GLIBC_PRIVATE",)),
+        "/lib/libj.so": elf(183, code=text),
+        "/own": elf(183, code=text),
+        "/x86": elf(code=text),
+    }
+    path = layer(tmp_path / "layer", files)
+    found = read([path], IMAGE, [spec(argv=(each,), cwd="/") for each in ("/app", "/own", "/x86")])
+    places = [[(row.name, row.path) for row in each.software] for each in found]
+    assert places == [[("jemalloc", "/lib/libj.so")], [("jemalloc", "/own")], []]
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="a compiler makes the files")
+def test_threads_of_a_static_program(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text(
+        "#include <pthread.h>\n"
+        "static void *run(void *word) { return word; }\n"
+        "int main(void) { pthread_t one; return pthread_create(&one, 0, run, 0); }\n"
+    )
+    process.run(["gcc", "-static", "-pthread", "-o", "a", "a.c"], cwd=tmp_path)
+    path = layer(tmp_path / "layer", {"/app": (tmp_path / "a").read_bytes()})
+    (found,) = read([path], IMAGE, [spec(argv=("/app",), cwd="/")])
+    assert "clone3" in [each.name for each in found.calls]
+    assert found.threads is None
