@@ -194,13 +194,14 @@ def test_it_waits_until_it_is_told(lab: Lab, store: Path, counted: str) -> None:
     assert counted not in on(lab, "alpha", "docker ps -a --format '{{.Names}}'").split()
 
 
-def waiting_for_commit(store: Path, counted: str) -> str:
-    """A Move to beta whose App runs there, and whose process has ended."""
+def waiting_for(pause: str, store: Path, counted: str) -> str:
+    """A Move to beta that waits, and whose process has ended. pause: cutover or commit."""
     words = [PORTKIT, "move", f"container:{counted}", "--from", "lab:alpha", "--to", "lab:beta"]
-    with process.popen([*words, "--confirm"], env=told(store)) as moving:
+    option = {"cutover": "--hold", "commit": "--confirm"}[pause]
+    with process.popen([*words, option], env=told(store)) as moving:
         assert moving.stderr is not None
         said = b""
-        while b"to keep it there: portkit commit" not in said:
+        while b": portkit " + pause.encode() not in said:
             said = moving.stderr.readline()
             assert said, "it ended"
         moving.send_signal(signal.SIGINT)
@@ -224,7 +225,7 @@ def test_a_port_that_the_engine_chose(lab: Lab, store: Path, exposed: str) -> No
     stopped."""
     chosen = on(lab, "alpha", f"docker port {exposed} 80/tcp").split()[0].rpartition(":")[2]
     assert ask(f"http://{lab.address('alpha')}:{chosen}/", "POST", b"") == b"1\n"
-    move = waiting_for_commit(store, exposed)
+    move = waiting_for("commit", store, exposed)
     portkit("commit", move, store=store)
     assert ask(f"http://{lab.address('beta')}:80/", "POST", b"") == b"2\n"
     portkit("rm", "--yes", "--data", move, "--on", "lab:beta", store=store)
@@ -239,7 +240,7 @@ def test_a_port_that_the_engine_chose(lab: Lab, store: Path, exposed: str) -> No
 
 def test_a_source_that_is_lost_before_the_commit(lab: Lab, store: Path, counted: str) -> None:
     """The user decides that the target keeps the App without it; and it comes back after all."""
-    move = waiting_for_commit(store, counted)
+    move = waiting_for("commit", store, counted)
     lab_room.cut("alpha")
     try:
         failed = portkit("commit", move, store=store, check=False)
@@ -264,7 +265,7 @@ def test_a_source_that_is_lost_before_the_commit(lab: Lab, store: Path, counted:
 def test_a_target_that_is_lost_before_the_commit(lab: Lab, store: Path, counted: str) -> None:
     """The user vouches that it runs nothing; and it comes back after all."""
     before = ours(lab, "beta")
-    move = waiting_for_commit(store, counted)
+    move = waiting_for("commit", store, counted)
     back = ("rollback", move, "--without-target", "--discard-writes")
     refused = portkit(*back, store=store, check=False)
     assert b"lab:beta can be reached" in refused.stderr
@@ -285,6 +286,29 @@ def test_a_target_that_is_lost_before_the_commit(lab: Lab, store: Path, counted:
     assert state_of(lab, "beta", container) == "running no", "what the user has to rule out"
     portkit("rollback", move, "--on", "lab:beta", "--discard-writes", store=store)
     assert ours(lab, "beta") == before
+
+
+def test_a_source_that_is_lost_before_the_cutover(lab: Lab, store: Path, counted: str) -> None:
+    """What has come of its data is not removed unasked; and it comes back after all."""
+    before = ours(lab, "beta")
+    move = waiting_for("cutover", store, counted)
+    back = ("rollback", move, "--without-source")
+    lab_room.cut("alpha")
+    try:
+        failed = portkit("rollback", move, store=store, check=False)
+        assert f"portkit rollback {move} --without-source" in failed.stderr.decode()
+        refused = portkit(*back, store=store, check=False)
+        assert b"may have the only copy" in refused.stderr
+        assert ours(lab, "beta") != before
+        portkit(*back, "--discard-writes", store=store)
+        assert ours(lab, "beta") == before
+    finally:
+        lab_room.mend("alpha")
+    refused = portkit("forget", move, store=store, check=False)
+    assert f"portkit rollback {move} --on lab:alpha" in refused.stderr.decode()
+    portkit("rollback", move, "--on", "lab:alpha", store=store)
+    assert state_of(lab, "alpha", counted) == "running always"
+    portkit("forget", move, store=store)
 
 
 def test_a_commit_relieves_who_waits_and_needs_no_image(
