@@ -36,7 +36,7 @@ CELLS: tuple[Cell, ...] = (
     *each("arm-no-loader", IMAGE, "gamma", ground=FIXED, rule="missing-loader"),
     *each("arm-as-amd", IMAGE, "beta", ground=NONE, rule="program-machine", shows=_FORMAT),
     *each("arm-as-amd", IMAGE, "beta", ground=FIXED),
-    *each("amd-as-arm", IMAGE, "gamma", ground=NONE, rule="architecture"),
+    *each("amd-as-arm", IMAGE, "beta", "gamma", "delta", ground=NONE, rule="architecture"),
     *each("arm", DISK, "alpha", rule="emulator"),
     *each("arm", DISK, "gamma", rule="emulated"),
     *each("arm-uefi", DISK, "gamma", rule="emulated"),

@@ -48,7 +48,10 @@ ARTIFACTS = {
         mode=0o700,
     ),
     "rights": Artifact("NET_ADMIN for a user", service={**_USER, "cap_add": ["NET_ADMIN"]}),
-    "address-space": Artifact("a limit of the address space", service={"ulimits": {"as": 1 << 30}}),
+    "address-space": Artifact(
+        "an app whose address space must be limited",
+        service={"command": ["/app", "space", str(1 << 36)], "ulimits": {"as": 1 << 36}},
+    ),
     "syslog": Artifact("the log driver syslog", service={"logging": {"driver": "syslog"}}),
     "always": Artifact("restart: always", service={"restart": "always"}),
     "tun": Artifact(

@@ -31,9 +31,19 @@ def windows(case: Case) -> Iterator[Found]:
 
 
 def architecture(case: Case) -> Iterator[Found]:
-    """The image must be for the architecture of the host, or the host must be able to run it."""
+    """The image must be for the architecture of the host, or the host must be able to run it.
+    Engines only warn of what the image says; the kernel looks at the programs."""
     wanted, has = case.image.architecture, case.facts.architecture
     if wanted == has or _helped(case.facts, wanted):
+        return
+    sure = {each.machine for each in _programs(case) if each.sure}
+    if sure == {has}:
+        yield Found(
+            f"the image says that it is for {wanted}, but its programs are for {has}",
+            (f"the image's configuration: architecture is {wanted}",),
+            f"Correct its platform: docker build --platform linux/{has}.",
+            Severity.WARNING,
+        )
         return
     own = [each for each in linux_of(case.facts).binfmt or () if each.architecture == wanted]
     install = (

@@ -140,6 +140,17 @@ def test_a_program_for_another_machine_in_an_image_that_says_it_is_ours() -> Non
     assert rules(host(runs={"386": "no"}), needs=narrow) == {"error:program-machine"}
 
 
+def test_a_program_for_this_machine_in_an_image_that_says_another() -> None:
+    image, own = replace(IMAGE, architecture="arm64"), replace(NEEDS, binaries=(PROGRAM,))
+    bare = host(binfmt=())
+    assert rules(bare, image=image, needs=own) == {"warning:architecture"}
+    assert rules(bare, image=image) == {"error:architecture"}, "nothing is known of its programs"
+    other = replace(own, binaries=(PROGRAM, replace(PROGRAM, machine="arm64")))
+    assert "error:architecture" in rules(bare, image=image, needs=other)
+    perhaps = replace(own, binaries=(replace(PROGRAM, sure=False),))
+    assert "error:architecture" in rules(bare, image=image, needs=perhaps)
+
+
 def test_an_image_for_windows() -> None:
     image = replace(IMAGE, os="windows")
     assert rules(image=image) == rules(form=Form.DISK, image=image) == {"error:system"}
