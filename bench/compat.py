@@ -43,6 +43,8 @@ def main() -> int:
     disks = chosen(compat_disks.CELLS)
     if not wanted:
         compat_page.PATH.unlink(missing_ok=True)
+    else:
+        results.keep({cell.name for cell in (*CELLS, *compat_disks.CELLS)})
     with (
         hosts.practice(*LAB),
         tempfile.TemporaryDirectory(prefix="portkit-truth-") as name,

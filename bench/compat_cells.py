@@ -5,9 +5,12 @@ To add a cell, add a row to CELLS; for a new kind of artifact, add a row to ARTI
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bench import compat_arm, compat_podman, compat_settings
 from bench.compat_kinds import Artifact, Program, each
 from portkit.model import Form
+from tests import elves
 
 IMAGE, DISK = Form.IMAGE, Form.DISK
 LOADER, LIBC = "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"
@@ -26,10 +29,19 @@ PROGRAMS = {
         ("-mcpu=x86_64_v4", "-DSUM", "-O3", "-ffast-math", "-mprefer-vector-width=512")
     ),
     "ring": Program(("-DRING",)),
+    "seal": Program(("-DSEAL",)),
     **compat_arm.PROGRAMS,
 }
 _GLIBC = (LOADER, LIBC)
 _PORTS = {name: number for number, name in enumerate(("taken", "six"), 8091)}
+
+
+def noted() -> Mapping[str, bytes]:
+    """A program for glibc 2.35, and a library with an ABI note: only read, never started."""
+    program = elves.elf(interpreter=elves.LOADER, needed=("libc.so.6", "libnoted.so"))
+    library = elves.elf(soname="libnoted.so", kernel=(3, 17, 0))
+    return {"/app": program, "/lib/libnoted.so": library, **elves.glibc("GLIBC_2.35")}
+
 
 ARTIFACTS = {
     "static": Artifact("a static program"),
@@ -53,6 +65,7 @@ ARTIFACTS = {
         "unmarked-v2",
         portkit={"cpu_model": "qemu64"},
     ),
+    "seal": Artifact("a program that calls mseal where the kernel has it", "seal"),
     "io-uring": Artifact("a program that uses io_uring where it may", "ring"),
     "bubblewrap": Artifact(
         "bubblewrap as the command",
@@ -64,6 +77,14 @@ ARTIFACTS = {
         None,
         {
             "command": ["sh", "-c", "iptables -L -n > /dev/null && exec sleep infinity"],
+            "cap_add": ["NET_ADMIN", "NET_RAW"],
+        },
+    ),
+    "iptables-try": Artifact(
+        "an app that tries iptables-legacy and goes on",
+        None,
+        {
+            "command": ["sh", "-c", "iptables -L -n; exec sleep infinity"],
             "cap_add": ["NET_ADMIN", "NET_RAW"],
         },
     ),
@@ -160,7 +181,7 @@ ARTIFACTS = {
         portkit={"cpu_model": "Haswell"},
     ),
     "low-port": Artifact("a published port below 1024", service={"ports": ["80:80"]}),
-    "kernel": Artifact("an app that needs Linux 3.17", portkit={"needs": {"kernel": "3.17"}}),
+    "kernel": Artifact("a program with a library whose ABI note asks for Linux 3.17", files=noted),
     **compat_settings.ARTIFACTS,
     **compat_podman.ARTIFACTS,
     **compat_arm.ARTIFACTS,
@@ -241,6 +262,7 @@ CELLS = (
         "bubblewrap", DISK, "beta", source="bubblewrap#505", rule="sandbox-refused", shows=_DENIED
     ),
     *each("iptables", IMAGE, "beta"),
+    *each("iptables-try", DISK, "beta", source="gluetun#734", rule="iptables-legacy"),
     *each("memory", DISK, "beta", rule="memory", shows=("Cannot allocate memory",)),
     *each("bulk", IMAGE, "gamma", ground="Store of 1 MiB", rule="space"),
     *each("port", IMAGE, "beta", ground="port taken", rule="port-free"),
@@ -313,13 +335,21 @@ CELLS = (
         rule="faccessat2-refused",
     ),
     *each(
-        "static",
+        "glibc",
         IMAGE,
-        "old-runc",
+        "new-runc",
+        source="runc, changelog of 1.0.0-rc93",
+        says="runs",
+    ),
+    *each(
+        "seal",
+        IMAGE,
+        "old-podman",
         source="dangerzone#1201",
-        says="degraded",
+        says="does not run",
         rule="new-calls-refused",
     ),
+    *each("seal", IMAGE, "alpha", "delta", source="dangerzone#1201"),
     *each(
         "iptables",
         IMAGE,
@@ -332,14 +362,6 @@ CELLS = (
         "maps", IMAGE, "few-maps", source="elk-docker#89", says="does not run", rule="needs-sysctl"
     ),
     *each("v3-marked", IMAGE, "v1", source="kuvasz#346", says="does not run", rule="cpu-level"),
-    *each(
-        "static",
-        DISK,
-        "rhel-machines",
-        source="kubevirt#2308",
-        says="does not run",
-        rule="machine-type",
-    ),
     *each("attested", IMAGE, "beta", "gamma", source="buildx#1714", rule="attestations"),
     *each(
         "systemd",

@@ -102,6 +102,23 @@ CELLS = (
         rule="disk-chipset",
         shows=("machine type",),
     ),
+    DiskCell(
+        "own",
+        "rhel-8",
+        chipset="pc-q35-3.0",
+        source="kubevirt#2308",
+        says="does not run",
+        rule="disk-chipset",
+    ),
+    DiskCell("own", "alpha", chipset="pc-q35-3.0"),
+    DiskCell(
+        "own",
+        "gamma",
+        chipset="pc-q35-3.0",
+        source="QEMU's machine list",
+        rule="disk-chipset",
+        shows=("machine type",),
+    ),
     DiskCell("no-kernel", "alpha", rule="disk-kernel", shows=("Loading /vmlinuz failed",)),
     DiskCell(
         "no-kernel",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,12 +25,13 @@ class Artifact:
     folder's. own: files of this machine in its image. service: of its compose file. bulk: bytes of
     noise that its image holds. system, architecture: what its image is for. attested: its image is
     built with provenance, on a host whose image store keeps that. others: further services of its
-    compose file, of the same image."""
+    compose file, of the same image. files: of its image, instead of a program."""
 
     about: str
     program: str | None = "static"
     service: Mapping[str, Any] = field(default_factory=dict)
     own: tuple[str, ...] = ()
+    files: Callable[[], Mapping[str, bytes]] | None = None
     portkit: Mapping[str, Any] = field(default_factory=dict)
     bulk: int = 0
     mode: int = 0o755
@@ -85,15 +86,22 @@ PROFILES = {
         'docker_version = "20.10.9"\nkernel = "5.4"',
         '[facts.engine]\nplatform = "Docker Engine - Community"',
     ),
+    # The runners of GitHub in January 2021 (runner-images#2531 and #2658), as their runc was, and
+    # the same with a runc that answers ENOSYS by itself.
     "old-libseccomp": (
-        "libseccomp 2.4.1",
-        'docker_version = "20.10.24"\nkernel = "5.4"',
-        '[facts.engine]\nlibseccomp = "2.4.1"\nrunc = "1.1.4"',
+        "libseccomp 2.4.3, runc 1.0.0-rc92",
+        'docker_version = "20.10.2"\nkernel = "5.4"',
+        '[facts.engine]\nlibseccomp = "2.4.3"\nrunc = "1.0.0-rc92"',
     ),
-    "old-runc": (
-        "runc 1.0.0-rc90",
-        'docker_version = "19.03.8"\nkernel = "5.4"',
-        '[facts.engine]\nlibseccomp = "2.5.5"\nrunc = "1.0.0-rc90"',
+    "new-runc": (
+        "libseccomp 2.4.3, runc 1.1.4",
+        'docker_version = "20.10.24"\nkernel = "5.4"',
+        '[facts.engine]\nlibseccomp = "2.4.3"\nrunc = "1.1.4"',
+    ),
+    "old-podman": (
+        "Podman 3.4.4, crun 0.17",
+        'docker_version = "3.4.4"\nkernel = "5.15"',
+        '[facts.engine]\nname = "Podman Engine"\ncrun = "0.17"',
     ),
     "no-ip-tables": (
         "RHEL 10: nf_tables alone",
@@ -120,17 +128,11 @@ PROFILES = {
         'libvirt_version = "6.0"\nqemu_version = "5.0.0"\naccelerator = "kvm"\nkernel = "5.4"',
         '[facts.guests]\nmachines = ["q35"]\nfirmware = ["bios", "efi"]',
     ),
-    "rhel-machines": (
-        "RHEL's QEMU without q35",
-        'libvirt_version = "10.0"\nqemu_version = "9.0"\naccelerator = "kvm"\nkernel = "5.14"\n'
-        "missing_tools = []\nunprivileged_port_start = 1024\nuefi = true",
-        '[facts.guests]\nmachines = ["pc-i440fx-rhel7.6.0"]\nfirmware = ["efi"]',
-    ),
 }
 
 
 # Profiles of portkit's own, by their names.
-KINDS = ("kubernetes-kubevirt",)
+KINDS = ("kubernetes-kubevirt", "rhel-8")
 
 
 def each(artifact: str, form: Form, *hosts: str, **more: Any) -> list[Cell]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,12 @@ class Results:
             self.rows = {**Results.read().rows, row["cell"]: row}
             document = {"machine": harness.machine(), "cells": list(self.rows.values())}
             PATH.write_text(json.dumps(document, indent=1) + "\n")
+
+    def keep(self, names: Collection[str]) -> None:
+        """Forget cells that are not there any more."""
+        self.rows = {name: row for name, row in self.rows.items() if name in names}
+        document = json.loads(PATH.read_text()) | {"cells": list(self.rows.values())}
+        PATH.write_text(json.dumps(document, indent=1) + "\n")
 
     def counts(self) -> dict[str, int]:
         """How many cells there are of each kind."""

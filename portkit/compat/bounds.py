@@ -107,11 +107,21 @@ def _numbers(text: str) -> set[int] | None:
 
 
 def runtime(case: Case) -> Iterator[Found]:
-    """Another runtime than the engine's own (runsc, nvidia) must be set up in the engine."""
+    """Another runtime than the engine's own (runsc, nvidia) must be set up in the engine. Podman
+    does not read which one a client of Docker's API asks for."""
     asked, engine = case.spec.runtime, engine_of(case.facts)
     if not asked or asked in (engine.runtimes or ()):
         return
-    if engine.runtimes is None or engine.podman or asked.startswith(_SHIMS):
+    if engine.podman:
+        own = ", ".join(engine.runtimes or ()) or "its default"
+        yield Found(
+            f"Podman starts the service with its own runtime, and not with {asked[:80]}",
+            (f"runtime: {asked[:80]}", f"{case.facts.host}: {own}"),
+            "Remove runtime from the compose file, or use a host with Docker that has it.",
+            Severity.WARNING,
+        )
+        return
+    if engine.runtimes is None or asked.startswith(_SHIMS):
         raise UnknownFact(f"whether its engine has the runtime {asked[:80]}")
     yield Found(
         f"{engine_name(case.facts)} has no runtime {asked[:80]}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portkit.compat import guest
 from portkit.compat.lacks import OF_A_DRIVER
 from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
 from portkit.compat.versions import Version, dotted, version
@@ -19,10 +20,18 @@ _JAVA_ALL = 15
 
 
 def iptables(case: Case) -> Iterator[Found]:
-    """iptables-legacy inside an image needs the old tables in the host's kernel; new releases have
-    only nf_tables."""
+    """iptables-legacy inside an image needs the old tables in the kernel: new releases of
+    distributions have only nf_tables, and the guest has neither."""
     found = _software(case, "iptables-legacy")
     if found is None or "CAP_NET_ADMIN" not in case.spec.capabilities:
+        return
+    if case.form is Form.DISK:
+        if not guest.has_module(case, "ip_tables"):
+            yield Found(
+                "the VM's kernel has no ip_tables: \"can't initialize iptables table\"",
+                (found.path,),
+                "Move the image.",
+            )
         return
     linux = linux_of(case.facts)
     config = linux.config.get("IP_NF_IPTABLES_LEGACY", "n"), linux.config.get("IP_NF_IPTABLES")

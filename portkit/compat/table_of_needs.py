@@ -98,7 +98,6 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         Scope.HOST,
         engine.iptables,
         remedy="Use iptables-nft in the image, or load ip_tables on the host if its kernel has it.",
-        forms=IMAGE,
         source="gluetun#734 (RHEL 10)",
     ),
     Rule(

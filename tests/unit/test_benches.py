@@ -54,7 +54,7 @@ def test_the_cells_of_disk_files() -> None:
     assert len(set(names)) == len(names)
     for cell in compat_disks.CELLS:
         assert cell.artifact in compat_disk_files.DISKS
-        assert (cell.host in compat_kinds.PROFILES) == bool(cell.says)
+        assert compat_rows.by_profile(cell) == bool(cell.says)
         assert not cell.rule or cell.rule in {rule.id for rule in RULES}
         assert etree.fromstring(compat_disks.domain(cell, "a")).findtext("name") == "a"
 

@@ -630,6 +630,8 @@ def test_tables() -> None:
     for config in ({"IP_NF_IPTABLES": "y"}, {"IP_NF_IPTABLES_LEGACY": "y"}):
         assert rules(host(config=config), needs=tables, **able) == set()
     assert rules(host(), needs=tables, **able) == {"info:iptables-legacy"}
+    assert rules(host(), Form.DISK, needs=tables, **able) == {"warning:iptables-legacy"}
+    assert rules(host(), Form.DISK, needs=tables) == set()
 
 
 @pytest.mark.parametrize(
@@ -1147,7 +1149,7 @@ def test_what_an_engine_is_told_of_its_host() -> None:
     assert rules(known, runtime="io.containerd.kata.v2") == {"unknown:runtime"}
     assert rules(host(), runtime="runsc") == {"unknown:runtime"}
     podman = host(engine=Engine(name="Podman Engine", runtimes=("crun",)))
-    assert rules(podman, runtime="runsc") == {"unknown:runtime"}
+    assert rules(podman, runtime="runsc") == {"warning:runtime"}
 
 
 def test_the_size_of_a_containers_layer() -> None:
