@@ -23,7 +23,7 @@ from portkit.move.described import describe
 from portkit.move.ground import Ground
 from portkit.move.marker import mark
 from portkit.move.placed import placed
-from portkit.move.plan import LAST_SYNC, VERIFY_SOURCE, VOLUMES
+from portkit.move.plan import LAST_SYNC, VERIFY_SOURCE, VOLUMES, WAIT
 from portkit.move.step import BaseStep, FormStep
 from portkit.move.taken import require_unused
 from portkit.move.up import require_known, up_again
@@ -182,6 +182,11 @@ class LastLayer(FormStep):
                 )
                 if self.form is Form.DISK:
                     describe(ground, spec, made)
+        # By now the image's own name holds what the target had of it before.
+        kept = {*holds.values(), *ground.plan.holds.values()}
+        old = [name for name in ground.results.result(WAIT).get("held", ()) if name not in kept]
+        if old:
+            transfer.release(old, ground.target, (), move=ground.plan.move)
         # Of an image the Report says what was planned: which service runs which is in the Plan.
         if self.form is Form.DISK:
             cargo.artifacts[self.form] = made

@@ -71,10 +71,12 @@ def foreseen(
     )
 
 
-def now(known: Foreseen, last_s: float) -> Foreseen:
-    """With what the passes that were made by now say of the last one."""
+def now(known: Foreseen, last_s: float, layer_s: Part | None = None) -> Foreseen:
+    """With what the passes that were made by now say of the last one. layer_s: of the last layer,
+    where that is known better by now."""
     why = "from the passes so far"
-    return replace(known, last_s=Part(last_s, Basis.MEASURED, why, last_s))
+    last = Part(last_s, Basis.MEASURED, why, last_s)
+    return replace(known, last_s=last, layer_s=layer_s or known.layer_s)
 
 
 def figures(

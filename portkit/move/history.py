@@ -98,11 +98,11 @@ def past_of(
         source=source,
         target=target,
         form=form,
-        stop_s=_phases(result("stop")),
-        layer_s=_phases(result("last layer")),
+        stop_s=seconds_of(result("stop")),
+        layer_s=seconds_of(result("last layer")),
         boot_s=number(starts[0]) if isinstance(starts, list) and starts else None,
         first_s=_passes(result("presync"), 1),
-        last_s=_phases(result("last sync")),
+        last_s=seconds_of(result("last sync")),
         downtime_s=number(timeline.get("downtime_s")),
         raw_last_s=number(_object(foreseen.get("last_s")).get("raw")),
     )
@@ -133,7 +133,8 @@ def times(pairs: Iterable[tuple[float | None, float | None]]) -> tuple[float, in
     return min(_MOST_TIMES, max(_LEAST_TIMES, statistics.median(found))), len(found)
 
 
-def _phases(result: JsonObject) -> float | None:
+def seconds_of(result: JsonObject) -> float | None:
+    """What the phases of a step took together; None where it has recorded none."""
     rows = result.get("phases")
     if not isinstance(rows, list):
         return None

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from portkit import boot
 from portkit.errors import ConflictError, EngineError, HostError, PortkitError, TransferError
-from portkit.model import Foreseen, Form
+from portkit.model import Foreseen, Form, Part
 from portkit.move import foresee
 from portkit.move.cutover import copy_of, live_of, start_again
 from portkit.move.ground import Ground
+from portkit.move.layers import Layers
 from portkit.move.plan import LET_GO, Pause
 from portkit.move.step import FormStep
 from portkit.move.taken import require_unused
@@ -40,7 +41,7 @@ class Wait(FormStep):
             f"cutover {move}"
         )
         passes: dict[int, list[Pass]] = {}
-        cost = _Cost(ground)
+        cost, layers = _Cost(ground), Layers(ground, self.form)
         while not ground.results.told(Pause.CUTOVER):
             began = time.monotonic()
             require_unused(ground)  # days may go by
@@ -49,11 +50,13 @@ class Wait(FormStep):
                 # What comes after the first one repeats itself for hours, perhaps.
                 quiet = Quiet(ground.clock.observer) if known else None
                 known.append(copy_of(ground, volume, self.form).run(observer=quiet))
+            took = time.monotonic() - began
+            layers.keep_up()
             # After one pass nobody knows how much changes in the time of a pass.
-            if passes and all(len(known) > 1 for known in passes.values()):
-                cost.tell(sum(map(predicted_last_s, passes.values())))
-            wait_for(ground, Pause.CUTOVER, max(_LEAST_S, _TIMES * (time.monotonic() - began)))
-        return {}
+            if all(len(known) > 1 for known in passes.values()):
+                cost.tell(sum(map(predicted_last_s, passes.values())), layers.foreseen())
+            wait_for(ground, Pause.CUTOVER, max(_LEAST_S, _TIMES * took))
+        return {"held": layers.held}
 
 
 @dataclass
@@ -65,9 +68,9 @@ class _Cost:
     told_s: float = 0.0
     told_at: float = float("-inf")
 
-    def tell(self, last_s: float) -> None:
-        """last_s: how long the last pass would take now."""
-        seconds, text = _would_cost(self.ground.plan.foreseen, last_s)
+    def tell(self, last_s: float, layer_s: Part | None = None) -> None:
+        """last_s: how long the last pass would take now; layer_s: the last layer."""
+        seconds, text = _would_cost(self.ground.plan.foreseen, last_s, layer_s)
         changed = abs(seconds - self.told_s) > max(_MUCH_S, _MUCH * self.told_s)
         now = time.monotonic()
         if changed or now - self.told_at >= _TELL_S:
@@ -75,13 +78,15 @@ class _Cost:
             self.told_s, self.told_at = seconds, now
 
 
-def _would_cost(known: Foreseen | None, last_s: float) -> tuple[float, str]:
+def _would_cost(
+    known: Foreseen | None, last_s: float, layer_s: Part | None = None
+) -> tuple[float, str]:
     """Seconds that a cutover now would cost, and the words for it. known: what was predicted of it
     before the Move; None of one that an earlier portkit has begun."""
     if known is None:
         text = f"a cutover now would copy for {last_s:.1f} s between the App's stop and its start"
         return last_s, text
-    down = foresee.now(known, last_s).downtime_s
+    down = foresee.now(known, last_s, layer_s).downtime_s
     text = f"a cutover now would cost a downtime of about {down.value:.1f} s: {down.why}"
     return down.value, text
 

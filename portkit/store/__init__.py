@@ -23,7 +23,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -276,6 +276,11 @@ class Store:
         path.replace(self.path(digest))
         _sync_folder(self.root / "blobs" / "sha256")
         soundness.trust(self.path(digest))
+
+    def discard(self, digests: Iterable[str]) -> None:
+        """Remove blobs that were made here and that nobody is going to need."""
+        for digest in digests:
+            self.path(digest).unlink(missing_ok=True)
 
     def newest(self, limit: int, least: int = 0) -> list[Blob]:
         """At most `limit` blobs of at least so many bytes, the last written first."""

@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -162,6 +163,15 @@ def test_it_waits_until_it_is_told(lab: Lab, store: Path, counted: str) -> None:
             said = moving.stderr.readline()
             assert said, "it ended"
         identity = newest(store)["id"]
+        on(lab, "alpha", f"docker exec {counted} dd if=/dev/urandom of=/opt/big bs=1M count=40")
+        # It is brought while the App runs, so a cutover costs little more than before.
+        held = "docker images -q portkit/held | sort -u | wc -l"
+        images = int(on(lab, "beta", held))
+        deadline = time.monotonic() + 120
+        while int(on(lab, "beta", held)) == images:
+            assert time.monotonic() < deadline, "nothing came"
+            time.sleep(1.0)
+        on(lab, "alpha", f"docker exec {counted} touch /opt/late")
         for number in range(1, 6):
             assert ask(source, "POST", b"") == b"%d\n" % number
         portkit("cutover", identity, store=store)
@@ -172,6 +182,8 @@ def test_it_waits_until_it_is_told(lab: Lab, store: Path, counted: str) -> None:
         assert moving.returncode == 0, said
     report = json.loads(out)
     assert report["cutover"]["timeline"]["both_answered"] == []
+    kept = int(on(lab, "beta", held))
+    assert kept <= images + 1, "what was replaced is gone"
     container = on(lab, "beta", f"docker ps -q --filter label=portkit.move={identity}").strip()
     assert state_of(lab, "beta", container) == "running always"
     seen = on(
