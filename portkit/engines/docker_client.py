@@ -157,6 +157,10 @@ class _RowNetworks(_Answer):
     Networks: Annotated[dict[str, dict[str, object] | None], or_empty(dict)] = {}
 
 
+class _RowHost(_Answer):
+    NetworkMode: Text = ""
+
+
 class Row(_Answer):
     """A container of the list."""
 
@@ -165,6 +169,8 @@ class Row(_Answer):
     State: Text = ""
     Status: Text = ""
     Labels: LabelMap = {}
+    Names: Annotated[list[Text], Field(max_length=1000), or_empty(list)] = []
+    HostConfig: Annotated[_RowHost, or_empty(_RowHost)] = _RowHost()
 
     Ports: Annotated[list[_Published], Field(max_length=_PORTS), or_empty(list)] = []
     Mounts: Annotated[list[_RowMount], Field(max_length=10_000), or_empty(list)] = []
@@ -247,6 +253,8 @@ class Restart(_Answer):
 
 class _HostConfig(_Answer):
     RestartPolicy: Restart = Restart()
+    PidMode: Text = ""
+    IpcMode: Text = ""
 
 
 class Inspected(_Answer):

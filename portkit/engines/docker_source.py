@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from portkit.engines import docker_state
+from portkit.engines import docker_spec, docker_state
 from portkit.engines.docker import Docker
 from portkit.engines.docker_behind import behind
 from portkit.engines.docker_errors import errors
@@ -28,6 +28,15 @@ class Held(NamedTuple):
     volume: str
     path: str
     writes: bool
+
+
+class Beside(NamedTuple):
+    """Another container. modes: of its namespaces, as the engine says them. needs: the services of
+    its project that it depends on."""
+
+    name: str
+    modes: frozenset[str]
+    needs: frozenset[str]
 
 
 class DockerSource(Docker):
@@ -102,6 +111,22 @@ class DockerSource(Docker):
         """As `docker_file.file_at`."""
         with errors(self._host, "read a file of the container"):
             return file_at(self._api, container, path)
+
+    def beside(self, ids: Collection[str], project: str) -> list[Beside]:
+        """The containers that run here beside these. project: of compose; "" for none. Only of its
+        containers it is known what they depend on, and whose processes they see."""
+        found = []
+        with errors(self._host, "list containers"):
+            rows = [row for row in self._listed({}) if row.Id not in ids]
+            for row in rows:
+                modes, needs = {row.HostConfig.NetworkMode}, list[str]()
+                if project and row.Labels.get(labels.COMPOSE + "project") == project:
+                    host = self._inspect(row.Id).HostConfig
+                    modes |= {host.PidMode, host.IpcMode}
+                    needs = [need.service for need in docker_spec.needs_of(row.Labels)]
+                name = row.Names[0].lstrip("/") if row.Names else row.Id[:12]
+                found.append(Beside(name, frozenset(modes), frozenset(needs)))
+        return found
 
     def order(self, ids: Sequence[str]) -> tuple[str, ...]:
         """These containers, each after those that it needs."""

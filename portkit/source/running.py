@@ -38,6 +38,7 @@ from portkit.source.hindrances import ailing, at_rest, hindrances
 from portkit.source.host import OnHost
 from portkit.source.images import Images
 from portkit.source.layers import changed_in, layer_findings
+from portkit.source.siblings import left_alone, require_own
 from portkit.source.silent import silent
 from portkit.store import Store
 from portkit.text import counted
@@ -160,6 +161,9 @@ class Running(OnHost):
             seen = engine.see_again(kind, name, again) if again else engine.see(kind, name)
             self._seen, shown = seen, _shown(seen, kind, name, moves=True)
             self._binds = bound(engine, seen.containers, self._same)
+            ids = [each.Id for each in seen.containers]
+            beside = engine.beside(ids, seen.containers[0].project if kind == "container" else "")
+        require_own(seen)
         placed = place(shown.document, self._binds, self._carry, self._same)
         self._folders = data_folders(seen.containers, placed.folders.values())
         found = hindrances(seen)
@@ -187,7 +191,8 @@ class Running(OnHost):
             reading=Reading(carry=self._carry, same_paths=self._same),
         )
         app = with_health(app, self._health)
-        states = (*at_rest(seen, app.front_service.name), *ailing(seen))
+        states = [*at_rest(seen, app.front_service.name), *ailing(seen)]
+        states += left_alone(seen.containers, beside)
         self._app = replace(app, findings=(*app.findings, *states))
         return self._app
 
