@@ -158,7 +158,7 @@ def verdict(findings: Iterable[Finding], facts: Facts, form: Form) -> Verdict:
         return Verdict.INCOMPATIBLE
     if Severity.UNKNOWN in severities:
         return Verdict.UNKNOWN
-    if facts.architecture not in TABLE:
+    if form is Form.DISK and facts.architecture not in TABLE:
         return Verdict.UNKNOWN
     if form is Form.DISK and facts.accelerator != "kvm":
         return Verdict.EMULATED

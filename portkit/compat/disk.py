@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from portkit.architecture import AMD64, TABLE
 from portkit.compat import machine_types
-from portkit.compat.room import beyond_memory
+from portkit.compat.room import beyond_memory, of_memory
 from portkit.compat.rule import Found, UnknownFact
 from portkit.compat.versions import dotted, version
 from portkit.model import Facts, Severity
@@ -198,10 +198,12 @@ def memory(case: DiskCase) -> Iterator[Found]:
     """A VM cannot have more memory than its host has with its swap, and swaps where it has more
     than the host has without."""
     wanted, has = case.machine.memory_bytes, case.facts.memory_bytes
-    if wanted and has and wanted > has:
+    severity = beyond_memory(wanted, case.facts) if wanted and has else None
+    if severity is not None:
         yield Found(
             f"the VM is to have {wanted} bytes of memory, and the host has {has}",
-            severity=beyond_memory(wanted, case.facts),
+            of_memory(case.facts),
+            severity=severity,
         )
     elif wanted and not has:
         raise UnknownFact("its memory")

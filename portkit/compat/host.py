@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from portkit.architecture import TABLE
-from portkit.compat.rule import Case, Found, UnknownFact
+from portkit.compat.rule import Case, Found, UnknownFact, linux_of
 from portkit.model import AppSpec, Facts, Firmware, OnTaken, RunSpec, Severity
+
+_ARM = re.compile("v([5-8])")  # OCI image-spec v1.1, image-index.md (variants)
 
 
 def kit(case: Case) -> Iterator[Found]:
@@ -19,6 +22,23 @@ def kit(case: Case) -> Iterator[Found]:
             f"the images are for {' and '.join(case.machines)}, and a VM has one kind of processor",
             remedy="Use images for one architecture, or move the images instead of the disk.",
         )
+
+
+def arm_version(case: Case) -> Iterator[Found]:
+    """An image for 32-bit ARM says for which version of it its programs are compiled: an older
+    processor ends them with SIGILL."""
+    wanted, has = _ARM.fullmatch(case.image.variant), linux_of(case.facts).arm_version
+    if case.image.architecture == case.facts.architecture == "arm" and wanted:
+        if has and int(wanted[1]) > has:
+            yield Found(
+                f"the image is for ARMv{wanted[1]}, and the host's processor is ARMv{has}",
+                (
+                    f"the image's configuration: variant {case.image.variant}",
+                    f"{case.facts.host}: ARMv{has}",
+                ),
+            )
+        elif not has:
+            raise UnknownFact("the version of its ARM processor")
 
 
 def emulator(case: Case) -> Iterator[Found]:

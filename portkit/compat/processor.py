@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ _NO_KVM = (
     "level."
 )
 _MOST = 10  # files that are named as evidence
+# Of an image for amd64: the x86-64 level that whoever built it states (Go, GOAMD64).
+_VARIANT = re.compile("v([2-4])")
 
 
 def level(case: Case) -> Iterator[Found]:
@@ -180,6 +183,9 @@ def _levels(case: Case) -> tuple[dict[int, str], dict[int, str]]:
             (asks if each.sure else perhaps).setdefault(each.level, _stated(each))
     if case.needs is not None and case.needs.built_level:
         asks.setdefault(case.needs.built_level, case.needs.built_by)
+    image = case.image
+    if image.architecture == "amd64" and (match := _VARIANT.fullmatch(image.variant)):
+        asks.setdefault(int(match[1]), f"the image's configuration: variant {image.variant}")
     if stated := case.spec.stated.cpu_level:
         asks.setdefault(stated, f"x-portkit.needs.cpu: x86-64-v{stated}")
     return asks, perhaps

@@ -15,7 +15,7 @@ from portkit.model.needs import Release
 
 # Machines whose programs a processor of another one runs by itself, if its kernel was built so.
 _ALSO: dict[str, tuple[str, ...]] = {"amd64": ("386",), "arm64": ("arm",)}
-_YES, _NO = "yes", "no"
+_YES, _NO, _UNKNOWN = "yes", "no", "unknown"
 _WITHOUT_CHECK = (2, 36)  # of glibc
 _LEAST_PAGE_BYTES = 4096  # of any machine; nothing in a file says for which jemalloc was built
 PERHAPS_RUN = "a script or another program may run it"
@@ -34,9 +34,19 @@ def architecture(case: Case) -> Iterator[Found]:
     """The image must be for the architecture of the host, or the host must be able to run it.
     Engines only warn of what the image says; the kernel looks at the programs."""
     wanted, has = case.image.architecture, case.facts.architecture
-    if wanted == has or _helped(case.facts, wanted):
-        return
+    helped = _helped(case.facts, wanted)
     sure = {each.machine for each in _programs(case) if each.sure}
+    tried = linux_of(case.facts).runs.get(wanted, "")
+    # Many processors for 64-bit ARM run no 32-bit programs any more (Arm, AArch32 at EL0).
+    if (wanted, has, helped) == ("arm", "arm64", "native") and tried != _YES and sure != {has}:
+        yield Found(
+            "it is not known whether the host's processor runs programs for 32-bit ARM",
+            (f"{case.facts.host}: {has}",),
+            "Try it there with --prove, or use an image for arm64.",
+            Severity.UNKNOWN,
+        )
+    if wanted == has or helped:
+        return
     if sure == {has}:
         yield Found(
             f"the image says that it is for {wanted}, but its programs are for {has}",
@@ -127,13 +137,13 @@ def _runs_in(case: Case, machine_: str) -> bool:
 def _helped(facts: Facts, wanted: str) -> str:
     """How a host runs a program for another machine in a container: "native", "emulated" or ""."""
     tried = linux_of(facts).runs.get(wanted, "")
-    if wanted in _ALSO.get(facts.architecture, ()):
-        # What was not tried is so on nearly every host; a rule must not refuse for it.
-        return "" if tried == _NO else "native"
     handlers = [each for each in linux_of(facts).binfmt or () if each.architecture == wanted]
-    # "unknown": the trial itself was not possible there.
-    works = tried in ("", _YES, "unknown")
-    return "emulated" if any(each.fixed for each in handlers) and works else ""
+    if handlers:  # the kernel asks them before the processor: fs/binfmt_misc.c, insert_binfmt
+        # "unknown": the trial itself was not possible there.
+        works = tried in ("", _YES, _UNKNOWN)
+        return "emulated" if any(each.fixed for each in handlers) and works else ""
+    # What was not tried is so on nearly every host; a rule must not refuse for it.
+    return "native" if wanted in _ALSO.get(facts.architecture, ()) and tried != _NO else ""
 
 
 def _handlers(facts: Facts, wanted: str, form: Form) -> tuple[str, ...]:

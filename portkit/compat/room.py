@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from portkit.compat.rule import Case, Found
+from portkit.compat.rule import Case, Found, linux_of
 from portkit.model import Artifact, Blob, Facts, Form, Severity
 
 MAX_VOLUMES = 24  # virtio disks vdc to vdz: vda is the root, vdb the configuration
+_OVERCOMMIT, _ALWAYS, _STRICTLY = "vm.overcommit_memory", 1, 2
 # Two readings of one file system's free bytes, taken within a moment, differ by no more than that.
 _SAME_FILE_SYSTEM_BYTES = 64 << 20
 
@@ -28,19 +29,50 @@ class Load:
 
 def guest_memory(case: Case) -> Iterator[Found]:
     """A VM cannot have more memory than the host has with its swap, and swaps where it has more
-    than the host has without."""
-    need = case.app.machine.memory_bytes
-    if need > case.facts.memory_bytes:
-        yield replace(_too_much(need, case.facts), severity=beyond_memory(need, case.facts))
+    than the host has without. A host may also promise any amount, or promise less."""
+    need, facts = case.app.machine.memory_bytes, case.facts
+    severity = beyond_memory(need, facts)
+    if severity is not None:
+        yield replace(_too_much(need, facts), severity=severity)
 
 
-def beyond_memory(need: int, facts: Facts) -> Severity:
-    """How bad it is that a VM is to have more memory than its host. Linux refuses QEMU what memory
-    and swap together do not have (vm.overcommit_memory of 0; mm/util.c)."""
+def beyond_memory(need: int, facts: Facts) -> Severity | None:
+    """How bad it is that a VM is to have so much memory; None where it is not. Linux refuses QEMU
+    what memory and swap together do not have, or nothing, or what exceeds a limit
+    (vm.overcommit_memory of 0, 1 and 2; mm/util.c)."""
+    has, mode = facts.memory_bytes, linux_of(facts).number(_OVERCOMMIT)
+    if mode == _STRICTLY:
+        limit = _promised(facts)
+        if limit is None:
+            return Severity.UNKNOWN
+        return Severity.ERROR if need > limit else Severity.WARNING if need > has else None
+    if need <= has:
+        return None
+    if mode == _ALWAYS:
+        return Severity.WARNING
     if facts.swap_bytes is None:
         return Severity.UNKNOWN
-    fits = need <= facts.memory_bytes + facts.swap_bytes
-    return Severity.WARNING if fits else Severity.ERROR
+    return Severity.WARNING if need <= has + facts.swap_bytes else Severity.ERROR
+
+
+def _promised(facts: Facts) -> int | None:
+    """The most that Linux promises to all programs together with vm.overcommit_memory of 2; None
+    where that is not known."""
+    linux, swap = linux_of(facts), facts.swap_bytes
+    kbytes, ratio = linux.number("vm.overcommit_kbytes"), linux.number("vm.overcommit_ratio")
+    if swap is None or not (kbytes or ratio):
+        return None
+    return swap + (kbytes * 1024 if kbytes else facts.memory_bytes * (ratio or 0) // 100)
+
+
+def of_memory(facts: Facts) -> tuple[str, ...]:
+    """What a host has of memory, and how it promises it, as evidence."""
+    mode = linux_of(facts).number(_OVERCOMMIT)
+    rows = [f"the host has {facts.memory_bytes} bytes, and {facts.swap_bytes or 0} of swap"]
+    if mode:
+        limit = f", which allows {_promised(facts)} bytes" if mode == _STRICTLY else ""
+        rows.append(f"{_OVERCOMMIT} is {mode}{limit}")
+    return tuple(rows)
 
 
 def memory_limit(case: Case) -> Iterator[Found]:
@@ -64,7 +96,7 @@ def memory_free(case: Case) -> Iterator[Found]:
 def _too_much(need: int, facts: Facts) -> Found:
     return Found(
         f"the App asks for {need} bytes of memory, more than the host has",
-        (f"the host has {facts.memory_bytes} bytes, and {facts.swap_bytes or 0} of swap",),
+        of_memory(facts),
     )
 
 

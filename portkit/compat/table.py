@@ -35,6 +35,15 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         source="OCI image-spec v1.1, config.md; Linux, admin-guide/binfmt-misc.rst (flag F)",
     ),
     Rule(
+        "arm-version",
+        Severity.ERROR,
+        Scope.HOST,
+        host.arm_version,
+        "Use an image for that version, such as arm32v6 of Docker's official images.",
+        forms=IMAGE,
+        source="OCI image-spec v1.1, image-index.md (platform variants)",
+    ),
+    Rule(
         "emulator",
         Severity.ERROR,
         Scope.HOST,

@@ -62,6 +62,7 @@ class _Linux(_Part):
     runs: _Table = {}
     lsm: _Word = ""
     sought: _Words = []
+    arm_version: Annotated[int, Field(ge=0, le=9)] = 0
 
 
 class _Engine(_Part):

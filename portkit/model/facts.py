@@ -39,7 +39,7 @@ class Linux:
     0-3,8. binfmt: the handlers that are enabled. runs: by architecture, whether a tiny
     program for it ran: "yes", "no" (the kernel knows no way), or what else happened. lsm: names
     with commas between them. sought: names of settings, modules and devices that were looked for by
-    name: what is not among the others is not there.
+    name: what is not among the others is not there. arm_version: of a processor for 32-bit ARM.
     """
 
     cpu_model: str = ""
@@ -64,6 +64,7 @@ class Linux:
     runs: Mapping[str, str] = field(default_factory=dict)
     lsm: str = ""
     sought: tuple[str, ...] = ()
+    arm_version: int = 0
 
     def number(self, sysctl: str) -> int | None:
         """The value of a sysctl that is a number; None where it is unknown."""

@@ -87,6 +87,7 @@ def gather(asked: object = None) -> JsonObject:
         "ipv6": os.path.exists("/proc/net/if_inet6"),
         "binfmt": _handlers(),
         "runs": {name: trial(name) for name in _EXITS},
+        "arm_version": arm_version(os.uname().machine),
         "lsm": (_maybe("/sys/kernel/security/lsm") or "").strip(),
         "sought": sorted({*SYSCTLS, *MODULES, *sysctls, *modules, *paths}),
     }
@@ -106,6 +107,12 @@ def cpu(text: str) -> Tuple[str, int]:
     # Processors of one machine may differ: a program may run on any of them.
     name = model.group(1).strip() if model else ""
     return name, min(map(level_of, _flags(text)), default=0)
+
+
+def arm_version(machine: str) -> int:
+    """Of a machine for 32-bit ARM as uname(2) calls it, such as armv7l; 0 of others."""
+    match = re.match(r"armv(\d)", machine)
+    return int(match.group(1)) if match else 0
 
 
 def features(text: str) -> Optional[List[str]]:

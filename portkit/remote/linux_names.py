@@ -6,6 +6,8 @@ SYSCTLS = (
     "vm.max_map_count",
     "vm.nr_hugepages",
     "vm.overcommit_memory",
+    "vm.overcommit_ratio",
+    "vm.overcommit_kbytes",
     "vm.swappiness",
     "fs.nr_open",
     "fs.file-max",

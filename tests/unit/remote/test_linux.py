@@ -302,3 +302,8 @@ def test_what_is_asked_for_by_name() -> None:
     for nothing in (None, [], {"sysctls": "x"}):
         assert linux.names(nothing, "sysctls", linux._SETTING) == []
     assert linux.loadable("kernel/net/batman-adv.ko.xz:\n", "", ["batman_adv"]) == ["batman_adv"]
+
+
+def test_the_version_of_a_32_bit_arm() -> None:
+    versions = [linux.arm_version(name) for name in ("armv6l", "armv7l", "aarch64", "x86_64")]
+    assert versions == [6, 7, 0, 0]
