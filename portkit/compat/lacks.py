@@ -24,9 +24,36 @@ _CURES = {
     "linker": "Link the object file to a program.",
     "memory dump": "Name a program as the command.",
     "BusyBox": "Install coreutils in the image, or name the program itself in the first line.",
+    "its loader": "Use a program for the image's own architecture, or install the C library of its "
+    "own.",
     "names nothing": "Name an interpreter behind #!.",
     "again and again": "Name an interpreter behind #! that is a program.",
 }
+
+
+# What cures a loader that is not there, by how its name begins.
+_SECOND = (
+    "Install the C library for programs of {bits}: {debian} (Debian, after dpkg --add-architecture "
+    "{name}){other}. Or use a program for the image's own architecture."
+)
+_LOADERS = {
+    "ld-musl": "Use an Alpine image, build the program for glibc, or link it statically.",
+    "ld-uClibc": "Build the program for the image's C library, link it statically, or use an image "
+    "with uClibc (busybox:uclibc, for example).",
+    "ld-linux.so.2": _SECOND.format(
+        bits="32 bits",
+        debian="libc6:i386",
+        name="i386",
+        other=", glibc.i686 (Fedora, Red Hat), or libc6-i386",
+    ),
+    "ld-linux-armhf": _SECOND.format(bits="ARM", debian="libc6:armhf", name="armhf", other=""),
+    "ld-linux.so.3": _SECOND.format(bits="ARM", debian="libc6:armel", name="armel", other=""),
+}
+_LOADERS["ld64-uClibc"] = _LOADERS["ld-uClibc"]
+_OF_GLIBC = (
+    "Use an image with glibc (Debian, for example), link the program statically, or add gcompat to "
+    "an Alpine image."
+)
 
 
 def command(case: Case) -> Iterator[Found]:
@@ -85,12 +112,8 @@ def interpreter(case: Case) -> Iterator[Found]:
 
 
 def _loader_remedy(name: str) -> str:
-    if "ld-musl" in name:
-        return "Use an Alpine image, build the program for glibc, or link it statically."
-    return (
-        "Use an image with glibc (Debian, for example), link the program statically, or add "
-        "gcompat to an Alpine image."
-    )
+    base = name.rpartition("/")[2]
+    return next((text for begin, text in _LOADERS.items() if base.startswith(begin)), _OF_GLIBC)
 
 
 def library(case: Case) -> Iterator[Found]:

@@ -68,7 +68,7 @@ def _needs(root: Root, spec: RunSpec, image: ImageConfig) -> Needs:
     walk.walk()
     _find_user(root, walk, spec)
     release = os_release(root.text("/etc/os-release", _TEXT_BYTES))
-    kinds = [kind for kind in walk.loaders.values() if kind]
+    kinds = [kind for kind in walk.loaders.values() if kind in (loader.GLIBC, loader.MUSL)]
     kind = kinds[0] if kinds else ""
     level, by = _built_level(root, walk, release)
     return Needs(

@@ -21,6 +21,7 @@ from portkit.needs.root import Entry, Root, joined
 
 _FILES = 1000  # ELF files of one service
 _READS = 500_000  # of all ELF files; a desktop program with 300 libraries takes a fifth of it
+_SMALL_LOADER_BYTES = 1 << 18  # gcompat's has 20 KiB
 _CODE_BYTES = 256 << 20  # of all ELF files whose instructions are looked at
 _TRIES = 200_000  # of paths for libraries
 # Libraries of compilers and C libraries: none tells a program what the processor can, but by
@@ -146,8 +147,15 @@ class Linked:
             self._load(entry, read, load, own, sure=sure)
 
     def _load(self, entry: Entry, read: Elf, found: Entry, load: Elf, *, sure: bool) -> None:
+        if load.key != read.key:  # the kernel says ELIBBAD
+            why = f"its loader {found.path} is for {load.machine}, and it is for {read.machine}"
+            self.lack(Missing(Lack.EXECUTABLE, entry.path, entry.path, why, sure))
+            return
         self._keep(found, Role.LOADER, load, sure=sure)
-        self.loaders[found.path] = loader.kind_of(found.path, load)
+        kind = loader.kind_of(found.path, load)
+        if not kind and loader.is_gcompat(self._root.read(found, 0, _SMALL_LOADER_BYTES)):
+            kind = loader.MUSL
+        self.loaders[found.path] = kind
         if self.loaders[found.path]:
             gains = self.rights.gains(entry)
             files, whole = self._libraries(Object(entry.path, read), found, sure=sure, gains=gains)

@@ -1,8 +1,9 @@
 """Which file a dynamic loader takes for a library's name, in an image.
 
 Sources: ld.so(8) and glibc's elf/dl-load.c; musl's ldso/dynlink.c; glibc, sysdeps/generic/
-dl-cache.h. A name is looked for as the loader does, but in no folder of glibc-hwcaps: these hold
-second copies for better processors. What a program loads later by dlopen is not in its file.
+dl-cache.h; uClibc-ng, ldso/ldso/dl-elf.c; gcompat, loader/loader.c. A name is looked for as the
+loader does, but in no folder of glibc-hwcaps: these hold second copies for better processors. What
+a program loads later by dlopen is not in its file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from itertools import islice
 from portkit.needs.elf import Elf
 from portkit.needs.root import Root, joined
 
-GLIBC, MUSL = "glibc", "musl"
+GLIBC, MUSL, UCLIBC = "glibc", "musl", "uclibc"
 _CACHE_BYTES = 8 << 20
 _CACHE_ENTRIES = 50_000
 _CACHE = b"glibc-ld.so.cache1.1"
@@ -47,6 +48,7 @@ _MUSL_MACHINES = {
     "s390x": "s390x",
     "ppc64le": "powerpc64le",
 }
+_OF_UCLIBC = ("ld-uClibc", "ld64-uClibc", "ld32-uClibc")
 # musl is one library: these names are its own, whatever is on the disk (ldso/dynlink.c, reserved).
 _OF_MUSL = ("c", "pthread", "rt", "m", "dl", "util", "xnet")
 
@@ -62,13 +64,22 @@ class Object:
 
 
 def kind_of(path: str, elf: Elf) -> str:
-    """Whose loader a file is: "glibc", "musl", or "" for one whose rules are not known here."""
+    """Whose loader a file is: "glibc", "musl", "uclibc", or "" for one whose rules are not known
+    here."""
     name = posixpath.basename(path)
+    if name.startswith(_OF_UCLIBC) or elf.soname.startswith(_OF_UCLIBC):
+        return UCLIBC
     if name.startswith("ld-musl-") or elf.soname.startswith(("libc.musl-", "ld-musl-")):
         return MUSL
     if elf.soname.startswith(("ld-linux", "ld64.so", "ld.so")) and "GLIBC_PRIVATE" in elf.defined:
         return GLIBC
     return ""
+
+
+def is_gcompat(data: bytes) -> bool:
+    """Whether a loader, by its content, is that of gcompat, which starts musl's with a library that
+    has what glibc has more."""
+    return b"libgcompat.so" in data
 
 
 def of_musl(name: str) -> bool:
@@ -88,7 +99,8 @@ class Search:
         self._root, self.kind, self._machine, self._cwd = root, kind, machine, cwd
         self._home = posixpath.dirname(loader)
         # A loader elsewhere was built with default folders that its path only suggests.
-        self.sure = bool(_USUAL.match(loader))
+        # uClibc's can be told by its build to look elsewhere.
+        self.sure = bool(_USUAL.match(loader)) and kind != UCLIBC
         self.asks = "LD_LIBRARY_PATH" in env
         self._asked = self._split(env.get("LD_LIBRARY_PATH", ""))
         self._last: tuple[Object, tuple[str, ...]] | None = None

@@ -195,6 +195,10 @@ def test_messages_name_cause_and_cure() -> None:
     loader = one(Lack.LOADER, "/lib64/ld-linux-x86-64.so.2")
     assert "no such file or directory" in loader.message
     assert "gcompat" in loader.remedy
+    assert "libc6:i386" in one(Lack.LOADER, "/lib/ld-linux.so.2").remedy
+    assert "libc6:armhf" in one(Lack.LOADER, "/lib/ld-linux-armhf.so.3").remedy
+    for name in ("/lib/ld-uClibc.so.0", "/lib/ld64-uClibc.so.1"):
+        assert "uClibc" in one(Lack.LOADER, name).remedy
 
 
 def test_what_could_not_be_read_is_unknown() -> None:

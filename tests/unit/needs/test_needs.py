@@ -303,6 +303,29 @@ def test_musl(needs: Image) -> None:
     assert missing(needs({**glib, **own})) == [], "versions are glibc's, and musl has libc itself"
 
 
+def test_gcompat_and_uclibc(needs: Image) -> None:
+    musl = {MUSL: elf(soname="libc.musl-x86_64.so.1")}
+    stub = elf(more=b"--preload\0/lib/libgcompat.so.0\0" + MUSL.encode() + b"\0")
+    program = {"/app": elf(interpreter=LOADER, needed=("libc.so.6", "libz.so.1"))}
+    found = needs({**program, **musl, LOADER: stub, "/usr/lib/libz.so.1": elf()})
+    assert (found.missing, found.unread, found.libc) == ((), (), "musl")
+    assert missing(needs({**program, **musl, LOADER: stub})) == [("library", "libz.so.1")]
+    uclibc = "/lib/ld64-uClibc.so.1"
+    own = {"/app": elf(interpreter=uclibc, needed=("libc.so.1",)), uclibc: elf()}
+    found = needs({**own, "/lib/libc.so.1": elf()})
+    assert (found.missing, found.unread, found.libc) == ((), (), "")
+    (row,) = needs(own).missing
+    assert (row.name, row.sure) == ("libc.so.1", False)
+
+
+def test_a_loader_for_another_machine(needs: Image) -> None:
+    files = {"/app": PROGRAM, **glibc("GLIBC_2.34")}
+    files[LOADER] = elf(183, soname="ld-linux-x86-64.so.2", defined=("GLIBC_PRIVATE",))
+    (row,) = needs(files).missing
+    assert (row.what, row.sure) == (Lack.EXECUTABLE, True)
+    assert row.details == f"its loader {LOADER} is for arm64, and it is for amd64"
+
+
 def test_a_loader_that_is_not_known(needs: Image) -> None:
     found = needs(
         {"/app": elf(interpreter="/lib/ld-own.so", needed=("x",)), "/lib/ld-own.so": elf()}
