@@ -24,10 +24,13 @@ _HEAD = """\
 What [portkit check](how-to/check.md) predicts, beside what happened. The predictions were recorded
 before anything was tried. A cell is tried with a Move that keeps nothing, in the same steps as any
 Move, even where a rule says that it cannot run. The hosts are those of the [lab](lab.md): alpha is
-Debian 12, beta 13, gamma testing; the brackets say what was done to the host before. Without KVM
-their VMs are emulated, and have QEMU's `max` processor unless the artifact names another one. A
-cell *by profile* is about a host that the lab cannot provide: the observed result is what the named
-public report says, and was not tried here.
+Debian 12, beta 13, gamma testing, and delta is Debian 13 with Podman; the brackets say what was
+done to the host before. Without KVM their VMs are emulated, and have QEMU's `max` processor unless
+the artifact names another one. A cell *by profile* is about a host that the lab cannot provide: the
+observed result is what the named public report says, and was not tried here. The lab's hosts are
+containers of one machine. So they have its kernel, in which iptables-legacy works, and may not
+raise limits above their own: a kernel without ip_tables is shown by a VM, and a limit of 2^30 open
+files by a profile alone.
 
 A *disk file* is a disk that portkit does not know to be its own: it is judged by `portkit check
 NAME.qcow2` from its file alone, and libvirt starts it in the machine in brackets. It counts as

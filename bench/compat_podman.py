@@ -123,8 +123,14 @@ CELLS: tuple[Cell, ...] = (
     *each("port", IMAGE, DELTA, ground="port taken", rule="port-free"),
     *each("windows", IMAGE, DELTA, rule="system"),
     *each("tun", IMAGE, "beta", DELTA, source="gluetun#734"),
-    *each("static", IMAGE, DELTA, ground="rootless"),
-    *each("port", IMAGE, DELTA, ground="rootless"),
+    *each(
+        "static",
+        IMAGE,
+        DELTA,
+        ground="rootless",
+        rule="podman-rootless",
+        shows=("ping_group_range",),
+    ),
     *each(
         "low-port",
         IMAGE,

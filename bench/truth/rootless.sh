@@ -1,10 +1,10 @@
 # Has a user's own Podman answer where the host's did. Prints the process that does.
 set -e
-if ! id truth > /dev/null 2>&1; then
+if ! { command -v newuidmap && command -v pasta; } > /dev/null; then
     apt-get -qq update
-    apt-get -qq install --no-install-recommends uidmap > /dev/null 2>&1
-    useradd truth
+    apt-get -qq install --no-install-recommends uidmap passt > /dev/null 2>&1
 fi
+id truth > /dev/null 2>&1 || useradd truth
 home=/var/lib/containers/truth run=/run/user/$(id -u truth)
 mkdir -p $home $run
 chown truth $home $run

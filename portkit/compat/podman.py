@@ -13,6 +13,16 @@ _PROXY = "/run/podman/nv-proxy.sock"
 _BY_ITSELF = ("always", "unless-stopped", "on-failure")
 
 
+def rootless(case: Case) -> Iterator[Found]:
+    """A user's own Podman cannot set what containers of root's have (net.ipv4.ping_group_range, for
+    one): groups that the user does not have cannot be named."""
+    if engine_of(case.facts).podman and engine_of(case.facts).rootless:
+        yield Found(
+            "the engine is a user's own Podman, which portkit does not support",
+            (f"{case.facts.host}: rootless",),
+        )
+
+
 def limit(case: Case) -> Iterator[Found]:
     """Podman does not support a limit of the address space."""
     asked = case.spec.ulimits.get("as")

@@ -8,6 +8,16 @@ from portkit.model import Severity
 
 PODMAN: tuple[Rule[Case], ...] = (
     Rule(
+        "podman-rootless",
+        Severity.ERROR,
+        Scope.HOST,
+        podman.rootless,
+        remedy="Let root's Podman answer: systemctl enable --now podman.socket",
+        forms=IMAGE,
+        source='seen with Podman 5.4.2 ("write to /proc/sys/net/ipv4/ping_group_range: Invalid '
+        'argument")',
+    ),
+    Rule(
         "podman-ulimit",
         Severity.ERROR,
         Scope.HOST,

@@ -108,6 +108,12 @@ def test_a_program_that_only_the_capabilities_let_the_user_start() -> None:
         assert {row.rule for row in rows if row.severity is Severity.ERROR} == wanted
 
 
+def test_a_users_own_podman() -> None:
+    assert found(host(rootless=True)) == {"podman-rootless": Severity.ERROR}
+    assert found(host(rootless=False)) == found(host(rootless=True), Form.DISK) == {}
+    assert found(facts(engine=Engine(rootless=True))) == {}, "Docker"
+
+
 def test_a_macvlan_without_a_subnet_needs_dhcp() -> None:
     def told(at: Facts, *subnets: Subnet, driver: str = "macvlan") -> set[tuple[str, Severity]]:
         own = Network("own", "a_own", driver=driver, subnets=subnets)
