@@ -2,22 +2,22 @@
 
 A VM that portkit made runs on beta (Debian 13, libvirt 11.3, QEMU 10.0) with a small web server, a
 volume of 64 MiB, and a writer that replaces 29 random pages of 4 KiB a second in a file of 32 MiB
-on that volume. It goes to gamma (Debian testing, a newer QEMU) over a link of 100 Mbit. From QEMU
-7.2 on alpha, portkit refuses it: that may lose what an emulated processor writes.
+on that volume. It goes to epsilon, which is like beta, over a link of 100 Mbit. (From QEMU 7.2 on
+alpha, portkit refuses it: that may lose what an emulated processor writes.)
 
 - ours: `portkit move vm:NAME --live`, with everything that belongs to it: it examines both hosts,
-  creates the domain on gamma, waits until the app has stayed up, and commits;
+  creates the domain on epsilon, waits until the app has stayed up, and commits;
 - peer: `virsh migrate --live --persistent --copy-storage-all`, started on beta, to
-  `qemu+ssh://gamma/system`. QEMU's own connections go from host to host, without encryption. What
-  virsh needs on gamma was put there by hand before and is not counted: the kernel, the initrd, the
-  base of the disk, an empty overlay and an empty disk of the right sizes.
+  `qemu+ssh://epsilon/system`. QEMU's own connections go from host to host, without encryption. What
+  virsh needs on epsilon was put there by hand before and is not counted: the kernel, the initrd,
+  the base of the disk, an empty overlay and an empty disk of the right sizes.
 
-For ours, too, gamma already has the base of the VM's disk, because another VM of that image is
+For ours, too, epsilon already has the base of the VM's disk, because another VM of that image is
 there. Both move the same VM; after each run it is started anew on beta. The downtime is the
 longest time without an answer on either host, measured by portkit's prober
 (portkit/measure/prober.py), which asks both 20 times a second. The bar is 1.15 times that of virsh
 plus 0.1 s. The row "stood still" is what libvirt reports about the guest's processors, plus, for
-ours, the time until portkit has let them run. The bytes are those on gamma's link, in both
+ours, the time until portkit has let them run. The bytes are those on epsilon's link, in both
 directions, with headers. `RATE=none make bench-live` does not limit the link.
 """
 
@@ -36,7 +36,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("HOSTS", "beta gamma")  # read when the others are imported
+os.environ.setdefault("HOSTS", "beta epsilon")  # read when the others are imported
 
 from bench import harness, hosts
 from bench.downtime import downtime, side
@@ -68,7 +68,7 @@ _INSTANCES = "/var/lib/portkit/instances"
 
 @dataclass(frozen=True)
 class Run:
-    """One way to gamma. stood_s: of the guest's processors, as libvirt says."""
+    """One way to epsilon. stood_s: of the guest's processors, as libvirt says."""
 
     downtime_s: float
     stood_s: float
@@ -131,7 +131,7 @@ class Ground:
         return Run(gone_s, stood, cost.seconds, cost.bytes)
 
     def _prepare(self, folder: str) -> None:
-        """On gamma: what the VM was booted from, and empty disks, QEMU's as at the source."""
+        """On epsilon: what the VM was booted from, and empty disks, QEMU's as at the source."""
         names = f"{_INSTANCES[1:]}/base {folder[1:]}"
         hosts.on(
             hosts.SOURCE,

@@ -78,6 +78,8 @@ MEMBERS: Mapping[str, Member] = {
     ),
     # Nothing but Podman: no docker command, no libvirt.
     "delta": Member("delta", "trixie", 14, _PODMAN),
+    # Like beta, whose root it shares: a VM moves without a stop between these two.
+    "epsilon": Member("epsilon", "trixie", 15, _ENGINES + _CLIENTS),
 }
 DEFAULT_NAMES = ("alpha", "beta")
 

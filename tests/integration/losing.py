@@ -90,7 +90,7 @@ def lose_answer() -> None:
     patched.__init__ = begin
 
 
-TARGET = "lab:gamma"
+TARGET = "lab:epsilon"
 
 if __name__ == "__main__":
     mode = sys.argv.pop(1)
