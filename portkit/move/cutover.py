@@ -18,6 +18,7 @@ from portkit.boot.blueprint import Blueprint
 from portkit.errors import BootError, EngineError, HostError
 from portkit.host import Host
 from portkit.model import AppSpec, Artifact, Form, Live, LiveVolume, Severity
+from portkit.move import foresee
 from portkit.move.artifact_steps import send
 from portkit.move.described import describe
 from portkit.move.ground import Ground
@@ -32,7 +33,7 @@ from portkit.move.was import before_fence
 from portkit.progress import Observer
 from portkit.source.origin import Origin, origin
 from portkit.source.silent import MESSAGE, REMEDY
-from portkit.volumes import Copy, Folder, Pass, another, verify_origin
+from portkit.volumes import Copy, Folder, Pass, verify_origin, warm
 from portkit.wire.json_types import JsonObject
 
 # A pass right before the stop makes the last one shorter; one that takes longer is not worth it.
@@ -51,21 +52,21 @@ class Presync(FormStep):
     def do(self) -> JsonObject:
         ground = self.ground
         require_unused(ground)
-        rows = []
         with ground.clock.phase("presync"):
-            for volume in live_of(ground).travelling:
-                passes = [] if volume.image else warm(copy_of(ground, volume, self.form))
-                rows.append(_told(volume, passes))
+            made = {
+                volume: [] if volume.image else warm(copy_of(ground, volume, self.form))
+                for volume in live_of(ground).travelling
+            }
             names = placed(ground, self.form)
+        _tell_if_too_fast(ground, made)
+        rows = [_told(volume, passes) for volume, passes in made.items()]
         return {"volumes": rows, "placed": names, "phases": ground.phases()}
 
 
-def warm(copy: Copy) -> list[Pass]:
-    """Passes while the App runs, as long as each makes the last one shorter."""
-    passes = [copy.run()]
-    while another(passes):
-        passes.append(copy.run())
-    return passes
+def _tell_if_too_fast(ground: Ground, made: Mapping[LiveVolume, list[Pass]]) -> None:
+    passes = {volume.called: rows for volume, rows in made.items()}
+    if words := foresee.too_fast_words(passes, ground.plan.foreseen):
+        ground.clock.observer.message(words)
 
 
 class LastSync(FormStep):
@@ -223,8 +224,8 @@ class Fence(BaseStep):
         front, form = ground.loaded.spec.front, ground.plan.forms[0]
         if not ground.from_start:  # the last pass was long ago, and what follows is downtime
             require_unused(ground)
-            for volume in live_of(ground).warm:
-                warm(copy_of(ground, volume, form))
+            made = {each: warm(copy_of(ground, each, form)) for each in live_of(ground).warm}
+            _tell_if_too_fast(ground, made)
         if live_of(ground).serves:  # else there is no answer from which a downtime could be counted
             ends, coming = (source_of(ground), ground.target), ground.plan.without_stop
             with origin_of(ground) as there:

@@ -6,14 +6,14 @@ figures of that and of earlier Moves, and is pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from portkit.host import Host
 from portkit.model import Basis, DataFolder, Figure, Foreseen, Form, Part, figure
 from portkit.move.history import Past, times, typical
-from portkit.text import counted
-from portkit.volumes import Place, Survey, foresee, survey
+from portkit.text import counted, listed
+from portkit.volumes import Pass, Place, Survey, foresee, predicted_last_s, survey, too_fast
 
 # Defaults where nothing is known, in seconds. An engine's stop of a process that ends when it is
 # told to; its start of one that answers soon; a VM's until its App answers, with KVM and without.
@@ -77,6 +77,30 @@ def now(known: Foreseen, last_s: float, layer_s: Part | None = None) -> Foreseen
     why = "from the passes so far"
     last = Part(last_s, Basis.MEASURED, why, last_s)
     return replace(known, last_s=last, layer_s=layer_s or known.layer_s)
+
+
+def would_cost(
+    known: Foreseen | None, last_s: float, layer_s: Part | None = None
+) -> tuple[float, str]:
+    """Seconds that a cutover now would cost, and the words for it. known: what was predicted of it
+    before the Move; None of one that an earlier portkit has begun."""
+    if known is None:
+        text = f"a cutover now would copy for {last_s:.1f} s between the App's stop and its start"
+        return last_s, text
+    down = now(known, last_s, layer_s).downtime_s
+    text = f"a cutover now would cost a downtime of about {down.value:.1f} s: {down.why}"
+    return down.value, text
+
+
+def too_fast_words(passes: Mapping[str, Sequence[Pass]], known: Foreseen | None) -> str:
+    """In words, which volumes change faster than they can be copied, and what a cutover now would
+    cost; "" where none does. passes: that were made, by the name of the volume."""
+    names = [name for name, made in passes.items() if too_fast(made)]
+    if not names:
+        return ""
+    last_s = sum(predicted_last_s(made) for made in passes.values() if made)
+    cost = would_cost(known, last_s)[1]
+    return f"{listed(names)}: what is there changes faster than it can be copied, and {cost}"
 
 
 def figures(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from portkit import boot
 from portkit.errors import ConflictError, EngineError, HostError, PortkitError, TransferError
-from portkit.model import Foreseen, Form, Part
+from portkit.model import Form, Part
 from portkit.move import foresee
 from portkit.move.cutover import copy_of, live_of, start_again
 from portkit.move.ground import Ground
@@ -70,25 +70,12 @@ class _Cost:
 
     def tell(self, last_s: float, layer_s: Part | None = None) -> None:
         """last_s: how long the last pass would take now; layer_s: the last layer."""
-        seconds, text = _would_cost(self.ground.plan.foreseen, last_s, layer_s)
+        seconds, text = foresee.would_cost(self.ground.plan.foreseen, last_s, layer_s)
         changed = abs(seconds - self.told_s) > max(_MUCH_S, _MUCH * self.told_s)
         now = time.monotonic()
         if changed or now - self.told_at >= _TELL_S:
             self.ground.clock.observer.message(text)
             self.told_s, self.told_at = seconds, now
-
-
-def _would_cost(
-    known: Foreseen | None, last_s: float, layer_s: Part | None = None
-) -> tuple[float, str]:
-    """Seconds that a cutover now would cost, and the words for it. known: what was predicted of it
-    before the Move; None of one that an earlier portkit has begun."""
-    if known is None:
-        text = f"a cutover now would copy for {last_s:.1f} s between the App's stop and its start"
-        return last_s, text
-    down = foresee.now(known, last_s, layer_s).downtime_s
-    text = f"a cutover now would cost a downtime of about {down.value:.1f} s: {down.why}"
-    return down.value, text
 
 
 class Confirm(FormStep):

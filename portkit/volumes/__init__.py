@@ -3,8 +3,8 @@
 docs/volumes.md says what is kept, and how sure it is.
 """
 
-from portkit.volumes.copy import Copy
-from portkit.volumes.passes import Pass, another, predicted_last_s
+from portkit.volumes.copy import Copy, warm
+from portkit.volumes.passes import Pass, another, predicted_last_s, too_fast
 from portkit.volumes.side import Folder
 from portkit.volumes.survey import Place, Survey, link_rate, survey
 from portkit.volumes.verify import verify_origin
@@ -19,5 +19,7 @@ __all__ = [
     "link_rate",
     "predicted_last_s",
     "survey",
+    "too_fast",
     "verify_origin",
+    "warm",
 ]

@@ -15,7 +15,7 @@ from portkit.transfer.resume import Link, Retries
 from portkit.volumes import streams
 from portkit.volumes.diff import Changes, Wanted, diff
 from portkit.volumes.index import Index, first_difference, shown
-from portkit.volumes.passes import Pass
+from portkit.volumes.passes import Pass, another
 from portkit.volumes.side import Folder, Scanned, Side, Trust, encoding_of
 from portkit.wire.blocks import Want
 from portkit.wire.json_types import JsonObject
@@ -320,3 +320,11 @@ def _first_change(before: Index, after: Index) -> str:
         if before.rows.get(path) != after.rows.get(path):
             return shown(path)
     return "."
+
+
+def warm(copy: Copy) -> list[Pass]:
+    """Passes while the App runs, as long as each makes the last one shorter."""
+    passes = [copy.run()]
+    while another(passes):
+        passes.append(copy.run())
+    return passes

@@ -59,6 +59,11 @@ def another(passes: Sequence[Pass], *, most: int = MAX_WARM) -> bool:
     return len(passes) < 2 or done < _SHRINKS * _work_s(passes[-2])
 
 
+def too_fast(passes: Sequence[Pass]) -> bool:
+    """Whether a folder changes so fast that no further pass leaves less for the last one."""
+    return len(passes) > 1 and not another(passes) and _work_s(passes[-1]) >= _SOON_S
+
+
 def _work_s(done: Pass) -> float:
     """What it took beside reading both sides, which each pass does."""
     return done.seconds - done.scan_s

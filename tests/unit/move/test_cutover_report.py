@@ -25,7 +25,7 @@ from portkit.model import (
     OnTaken,
     Part,
 )
-from portkit.move import pause
+from portkit.move import foresee, pause
 from portkit.move.ground import Cargo, Ground
 from portkit.move.placed import placed
 from portkit.move.plan import LAST_SYNC, PRESYNC, plan_from
@@ -57,7 +57,7 @@ def phases(chosen: Live | None) -> list[str]:
 
 
 def test_what_a_cutover_now_would_cost_is_said_while_it_waits() -> None:
-    assert "copy for 4.0 s" in pause._would_cost(None, 4.0)[1], "of an older Move"
+    assert "copy for 4.0 s" in foresee.would_cost(None, 4.0)[1], "of an older Move"
     part = Part(1.0, Basis.ASSUMED, "a guess", 1.0)
     known = Foreseen(
         data_bytes=part,
@@ -69,7 +69,7 @@ def test_what_a_cutover_now_would_cost_is_said_while_it_waits() -> None:
         boot_s=part,
         rest_s=part,
     )
-    seconds, said = pause._would_cost(known, 4.0)
+    seconds, said = foresee.would_cost(known, 4.0)
     assert seconds == 8.0
     assert "a downtime of about 8.0 s" in said
     assert "last pass 4.00 s (measured)" in said

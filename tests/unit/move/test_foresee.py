@@ -14,7 +14,7 @@ from portkit.model import Basis, Foreseen, Form, figure
 from portkit.move import foresee
 from portkit.move.history import Past, past_of, times, typical
 from portkit.report import adapter
-from portkit.volumes import Survey
+from portkit.volumes import Pass, Survey, predicted_last_s
 from portkit.volumes import foresee as volumes
 
 SEEN = Survey(
@@ -186,6 +186,38 @@ def test_the_passes_of_a_move_that_waits_say_what_a_cutover_would_cost() -> None
     assert later.downtime_s.value == pytest.approx(
         known.downtime_s.value - known.last_s.value + 4.0
     )
+
+
+def test_a_volume_that_changes_too_fast_is_told_with_the_downtime() -> None:
+    first = Pass(
+        entries=1,
+        bytes=1000,
+        changed_entries=1,
+        sent_bytes=1000,
+        wire_bytes=1000,
+        deleted=0,
+        seconds=10.0,
+        last=False,
+        digest="",
+        skipped=(),
+        vanished=0,
+        scan_s=0.0,
+        send_s=10.0,
+        began_s=0.0,
+        remembered=0,
+        hashed=0,
+        hashed_there=0,
+        provable=True,
+    )
+    busy = [first, replace(first, began_s=10.0)]
+    calm = [first, replace(first, began_s=10.0, sent_bytes=1, seconds=0.1, send_s=0.1)]
+    known = foresee.foreseen([SEEN], WAY, ())
+    assert foresee.too_fast_words({"logs": calm, "disks": []}, known) == ""
+    said = foresee.too_fast_words({"logs": calm, "db": busy}, known)
+    assert said.startswith("db: what is there changes faster than it can be copied, and a cutover ")
+    last_s = predicted_last_s(calm) + predicted_last_s(busy)
+    assert f"last pass {last_s:.2f} s" in said
+    assert "would copy for" in foresee.too_fast_words({"db": busy}, None), "of an older Move"
 
 
 def test_medians_and_corrections() -> None:

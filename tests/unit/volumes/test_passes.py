@@ -2,7 +2,7 @@
 
 import pytest
 
-from portkit.volumes import Pass, another, predicted_last_s
+from portkit.volumes import Pass, another, predicted_last_s, too_fast
 
 
 def done(
@@ -45,9 +45,13 @@ def test_when_it_pays() -> None:
     assert another([FIRST, done(600, 20.0, 10.0)])
     assert not another([FIRST, done(900, 20.0, 14.0)])  # it changes too fast
     assert not another([FIRST, done(100, 20.0, 0.9, send=0.2)])  # it is as short as it gets
+    assert too_fast([FIRST, done(900, 20.0, 14.0)])
+    assert not too_fast([FIRST, done(100, 20.0, 0.9, send=0.2)])
+    assert not too_fast([FIRST]), "another one is made"
     halving = [done(1000, float(n), 2.0 ** (10 - n)) for n in range(6)]
     assert all(another(halving[:n]) for n in range(6))
     assert not another(halving)
+    assert too_fast(halving)
 
 
 def test_after_one_pass_all_may_have_changed() -> None:
