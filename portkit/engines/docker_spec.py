@@ -90,6 +90,8 @@ def service_labels(app: AppSpec, service: RunSpec, identity: str) -> dict[str, s
         _COMPOSE + "service": service.service,
         _COMPOSE + "container-number": "1",
         _COMPOSE + "oneoff": "False",
+        # Compose 2 does not see a container without it: `up` would start a second one beside it.
+        _COMPOSE + "config-hash": labels.NO_HASH,
         _NEEDS: needs_label(service),
     }
     front = {labels.FRONT: "yes"} if service is app.front else {}

@@ -81,6 +81,23 @@ def ailing(seen: Seen) -> Iterator[Finding]:
             yield Finding("source-unhealthy", Severity.WARNING, message, (), remedy, (one.service,))
 
 
+def compose_up(seen: Seen) -> Iterator[Finding]:
+    """What compose would do with the App after its Move, where its containers are compose's."""
+    if not any(each.project for each in seen.containers):
+        return
+    there = "creates its containers there anew, without what they had changed in their images"
+    if len({each.service for each in seen.containers}) == 1:  # portkit's has no project then
+        there = "starts a second container beside portkit's there"
+    yield Finding(
+        "compose-up",
+        Severity.WARNING,
+        "after the Move, `docker compose up` starts the App at its source again, although it runs "
+        f"on the target; on the target it {there}",
+        (),
+        "Turn off whatever runs `docker compose up` at the source: a systemd unit, cron, CI.",
+    )
+
+
 def rests(service: str) -> Finding:
     """Of a service that does not run at the source."""
     message = f"{service} is stopped at its source, and stays stopped on the target"

@@ -34,7 +34,7 @@ from portkit.model import (
 from portkit.package.changes import Changed
 from portkit.source.binds import Bind, bound, place
 from portkit.source.folders import data_folders, mounted_below, not_local, shared
-from portkit.source.hindrances import ailing, at_rest, hindrances
+from portkit.source.hindrances import ailing, at_rest, compose_up, hindrances
 from portkit.source.host import OnHost
 from portkit.source.images import Images
 from portkit.source.layers import changed_in, layer_findings
@@ -166,7 +166,7 @@ class Running(OnHost):
         require_own(seen)
         placed = place(shown.document, self._binds, self._carry, self._same)
         self._folders = data_folders(seen.containers, placed.folders.values())
-        found = hindrances(seen)
+        found = (*hindrances(seen), *compose_up(seen))
         text = json.dumps(placed.document).encode()
         app = compose.read(text, self._what, contents=placed.contents, same_paths=self._same)
         services = tuple(

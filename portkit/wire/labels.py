@@ -21,6 +21,9 @@ RESTART = "portkit.restart"
 SETTING = "x-portkit."
 # Before the names of compose's own labels.
 COMPOSE = "com.docker.compose."
+# Of a container, in the place of the hash of its service in a compose file: it is no such hash, so
+# compose makes the container anew from that file when it is told to bring the project up.
+NO_HASH = "portkit"
 # Podman writes names in full, and puts those that came by a file into a registry of its own.
 _IN_FULL = ("docker.io/library/", "docker.io/")
 _LOCAL = "localhost/"

@@ -4,6 +4,7 @@ build from a git repository."""
 import json
 import os
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from portkit.lab import Lab
 from portkit.model import Build, GitUrl
 from portkit.package.build import build
 from tests.compose_cases import FOLDER, cases, record, recorded
-from tests.integration.commands import HAVE_COMPOSE, on
+from tests.integration.commands import HAVE_COMPOSE, moved, on
 
 pytestmark = pytest.mark.lab
 RANDOM = 20  # times that a different answer is asked for again
@@ -82,3 +83,32 @@ def test_a_git_repository_is_built(lab: Lab, name: str) -> None:
         with pytest.raises(EngineError, match=r"ref nope"):
             build(host, Build(GitUrl("http://127.0.0.1:8099/repo.git#nope")))
     on(lab, name, f"docker rmi {built} {inline}; rm -rf /srv/git")
+
+
+def test_compose_takes_the_place_of_what_portkit_has_started(
+    lab: Lab, store: Path, tmp_path: Path
+) -> None:
+    """On the target, with the same files: nothing runs twice."""
+    on(lab, "gamma", HAVE_COMPOSE)
+    text = "services:\n" + "".join(
+        f"  {name}:\n    image: debian:bookworm-slim\n    command: [sleep, infinity]\n"
+        for name in ("web", "worker")
+    )
+    folder = tmp_path / "upshop"
+    folder.mkdir()
+    (folder / "compose.yaml").write_text(text)
+    listed = "docker ps -a --filter label=com.docker.compose.project=upshop --format '{{.Names}}'"
+    with moved(folder, "gamma", store, "--form", "image"):
+        assert len(on(lab, "gamma", "docker-compose -p upshop ps -q").split()) == 2
+        try:
+            on(
+                lab,
+                "gamma",
+                f"mkdir /srv/upshop; echo {shlex.quote(text)} > /srv/upshop/compose.yaml",
+            )
+            on(lab, "gamma", "cd /srv/upshop && docker-compose up -d")
+            names = on(lab, "gamma", listed).split()
+            assert sorted(names) == ["upshop-web-1", "upshop-worker-1"]
+        finally:
+            gone = "cd /srv/upshop && docker-compose down -t 0; rm -r /srv/upshop"
+            on(lab, "gamma", gone, check=False)

@@ -105,6 +105,7 @@ def test_what_the_engine_is_asked(engine: FakeEngine, docker: Docker) -> None:
     }
     assert list(web["NetworkingConfig"]["EndpointsConfig"]) == ["shop_front"]
     assert web["Labels"]["com.docker.compose.project"] == "shop"
+    assert web["Labels"]["com.docker.compose.config-hash"], "else compose 2 does not see it"
     assert web["Labels"]["com.docker.compose.depends_on"] == "db:service_healthy:false"
     assert web["Labels"]["portkit.front"]
     assert copy["HostConfig"]["NetworkMode"] == "container:portkit-shop-0123456789ab-db"
