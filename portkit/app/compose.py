@@ -64,16 +64,39 @@ def load(folder: Path, reading: Reading, environ: Mapping[str, str]) -> App:
 
     `environ` wins over the .env file beside the first of them.
     """
-    paths = [_absolute(folder, name) for name in reading.files]
+    paths, texts, reader = _opened(folder, reading.files, environ)
+    profiles = reading.profiles or _words(reader.environ.get(_PROFILES, ""), ",")
+    given = reading.name or reader.environ.get(_PROJECT, "")
+    # Whatever chose them now, they are chosen when the App is read again.
+    chosen = replace(reading, files=tuple(map(str, paths)), profiles=profiles, name=given)
+    return _Project(reader, chosen).app(texts, given, made_name(paths[0].parent.name))
+
+
+def project_name(folder: Path, environ: Mapping[str, str]) -> str:
+    """What compose calls the project in a folder, of which no more is read than that. AppError
+    where it has no compose file."""
+    files = files_of(folder, environ)
+    if not files:
+        raise AppError(
+            "the folder contains no compose project",
+            details=f"{folder} has no {FILES[0]}",
+            resolution="Name the project itself: `docker compose ls` on its host lists them.",
+        )
+    paths, texts, reader = _opened(folder, files, environ)
+    given, made = reader.environ.get(_PROJECT, ""), made_name(paths[0].parent.name)
+    return _Project(reader, Reading()).name(Assembler(reader).parsed(texts), given, made)
+
+
+def _opened(
+    folder: Path, files: Sequence[str], environ: Mapping[str, str]
+) -> tuple[list[Path], list[tuple[bytes, Origin]], Reader]:
+    """The compose files, their content, and what reads it."""
+    paths = [_absolute(folder, name) for name in files]
     known = {"PWD": str(paths[0].parent), **_variables(paths[0].parent, environ)}
     reader = Reader(paths[0], Folder(paths[0].parent), known)
     origins = [replace(reader.origin, name=str(path)) for path in paths]
     texts = [(read_file(path), origin) for path, origin in zip(paths, origins, strict=True)]
-    profiles = reading.profiles or _words(known.get(_PROFILES, ""), ",")
-    given = reading.name or known.get(_PROJECT, "")
-    # Whatever chose them now, they are chosen when the App is read again.
-    chosen = replace(reading, files=tuple(map(str, paths)), profiles=profiles, name=given)
-    return _Project(reader, chosen).app(texts, given, made_name(paths[0].parent.name))
+    return paths, texts, reader
 
 
 def read(
@@ -134,7 +157,7 @@ class _Project:
         assembler = Assembler(reader)
         documents = assembler.parsed(texts)
         # Before anything else is interpolated: values may be made from the project's name.
-        name = self._name(documents, given, made)
+        name = self.name(documents, given, made)
         reader.environ[_PROJECT] = name
         top = reader.mapping(assembler.document(documents))
         _check_top(reader, top)
@@ -151,7 +174,7 @@ class _Project:
         )
         return replace(app, findings=tuple(reader.findings))
 
-    def _name(self, documents: list[Value], given: str, made: str) -> str:
+    def name(self, documents: list[Value], given: str, made: str) -> str:
         """The project's name, which variables may ask for."""
         # As compose does: -p and the variable win over `name:` in the files, of which the last
         # counts (docker compose, "Specify a project name").

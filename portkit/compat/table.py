@@ -292,7 +292,7 @@ RUNNING: Rule[Running] = Rule(
     Scope.APP,
     owner.running,
     remedy="Stop it there first. To move it as it runs, with its data, name it container:NAME, "
-    "project:NAME or vm:NAME.",
+    "project:NAME (or project:./FOLDER) or vm:NAME.",
     error=ConflictError,
 )
 BUNDLE_LACKS: Rule[Lacking] = Rule(

@@ -38,6 +38,7 @@ from portkit.source.hindrances import ailing, at_rest, compose_up, hindrances
 from portkit.source.host import OnHost
 from portkit.source.images import Images
 from portkit.source.layers import changed_in, layer_findings
+from portkit.source.named import named
 from portkit.source.siblings import left_alone, require_own
 from portkit.source.silent import silent
 from portkit.store import Store
@@ -67,8 +68,8 @@ def is_running(name: str) -> bool:
 
 
 def show(host: Host, what: str) -> Shown:
-    """The compose file of `container:NAME` or `project:NAME`, as it is on the host. Nothing there
-    is changed.
+    """The compose file of `container:NAME`, `project:NAME` or `project:FOLDER`, as it is on the
+    host. Nothing there is changed.
 
     Raises AppError if the host has no such container or project, and EngineError if the engine does
     not answer.
@@ -79,7 +80,7 @@ def show(host: Host, what: str) -> Shown:
 
 
 def _parsed(what: str) -> tuple[str, str]:
-    kind, sign, name = what.partition(":")
+    kind, sign, name = named(what).partition(":")
     if kind not in KINDS or not sign or not name:
         raise AppError(
             "portkit cannot show that",
@@ -140,7 +141,8 @@ class Running(OnHost):
         moving: Sequence[LiveContainer] = (),
     ) -> None:
         super().__init__(host)
-        self._what, self._carry, self._same = what, tuple(carry), tuple(same_paths)
+        # The name stays, whatever becomes of a folder and of where portkit was started.
+        self._what, self._carry, self._same = named(what), tuple(carry), tuple(same_paths)
         self._health, self._on_taken = dict(health or {}), dict(on_taken or {})
         self._ids = tuple(each.id for each in moving)
         self._policies = {each.service: each.restart for each in moving}

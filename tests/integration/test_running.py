@@ -67,7 +67,8 @@ def test_a_database_and_its_server(lab: Lab, store: Path) -> None:
     with moved("kinto", "beta", store, "--form", "image") as first:
         check = clients.kinto(lab.address("beta"))
         words = ("--from", "lab:beta", "--to", "lab:gamma", "--output", "json")
-        report = json.loads(portkit("move", "project:kinto", *words, store=store).text)
+        folder = f"project:{ROOT / 'fixtures/apps/kinto'}"  # which stands for its name
+        report = json.loads(portkit("move", folder, *words, store=store).text)
         jsonschema.validate(report, SCHEMA)
         (volume,) = report["cutover"]["volumes"]
         assert volume["bytes"] > 20_000_000

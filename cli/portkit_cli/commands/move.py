@@ -86,7 +86,8 @@ def move(
 
     APP is a folder with compose.yaml or Dockerfile, a compose file, the name of an image, a bundle
     (NAME.portkit), or something that runs on the source: container:NAME, project:NAME or vm:NAME (a
-    VM that portkit made). HOST is an ssh alias, [user@]host[:port], ssh://..., lab:NAME or local.
+    VM that portkit made). project:FOLDER is the project of a compose file on this machine. HOST is
+    an ssh alias, [user@]host[:port], ssh://..., lab:NAME or local.
 
     A running APP moves with its data. portkit copies its volumes while it runs, stops it, copies
     what has changed since, and starts it on the target. If it does not answer there, portkit starts
@@ -106,6 +107,7 @@ def move(
       portkit move ./shop ./blog ./wiki --from web1 --to web2
       portkit move registry:2 --pull missing --to ops@10.0.0.7 --repeat 5 --output json
       portkit move project:shop --from web1 --to web2 --after-commit ./dns.sh
+      portkit move project:./shop --from web1 --to web2
       portkit move project:shop --from web1 --to web2 --volumes shop_data=override
       portkit move vm:shop --from web1 --to web2 --live
       portkit move vm:shop --from web1 --to web2 --form image

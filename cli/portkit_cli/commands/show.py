@@ -25,7 +25,7 @@ from portkit_cli.render import clean, finding_line
 def show(what: str, host: str | None, output: str) -> None:
     """Print the steps of a Move, or a running app as a compose file.
 
-    WHAT is the id of a Move, container:NAME or project:NAME.
+    WHAT is the id of a Move, container:NAME, project:NAME or project:FOLDER.
 
     For a Move, portkit prints its steps, each of which is pending, doing, done, undoing or undone,
     and what sending each form cost. If `portkit move --dry-run` ran before for the same image, its
