@@ -139,11 +139,15 @@ def tool_path() -> str:
 
 
 def _os_release() -> Dict[str, str]:
-    """os-release(5), values without their quotes."""
     try:
         text = Path("/etc/os-release").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return {}
+    return os_release(text)
+
+
+def os_release(text: str) -> Dict[str, str]:
+    """os-release(5), values without their quotes. Pure."""
     pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
     return {key: value.strip("\"'") for key, value in pairs}
 
