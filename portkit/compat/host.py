@@ -9,6 +9,7 @@ from portkit.architecture import TABLE
 from portkit.compat.rule import Case, Found, UnknownFact, linux_of
 from portkit.model import AppSpec, Facts, Firmware, OnTaken, RunSpec, Severity
 
+_USER = "user"
 _ARM = re.compile("v([5-8])")  # OCI image-spec v1.1, image-index.md (variants)
 
 
@@ -133,6 +134,21 @@ def libvirt(case: Case) -> Iterator[Found]:
     """A VM needs libvirt and QEMU."""
     if case.facts.libvirt_version is None or case.facts.qemu_version is None:
         yield Found("the host does not have libvirt with QEMU", (case.facts.host,))
+
+
+def user_network(case: Case) -> Iterator[Found]:
+    """The network of a portkit VM is QEMU's user network, which forwards ports without a rule on
+    the host. QEMU may be built without it."""
+    try:
+        has = case.facts.netdevs
+    except UnknownFact:  # nearly every distribution's QEMU has it; a rule must not refuse for it
+        return
+    if has is not None and _USER not in has and case.image.architecture == case.facts.architecture:
+        yield Found(
+            "QEMU on the host is built without the user network (libslirp), which portkit's VMs "
+            "have",
+            (f"{case.facts.host}: -netdev help lists {', '.join(has)}",),
+        )
 
 
 def machine_type(case: Case) -> Iterator[Found]:

@@ -88,6 +88,15 @@ CASE_RULES: tuple[Rule[Case], ...] = (
         forms=DISK,
     ),
     Rule(
+        "user-network",
+        Severity.ERROR,
+        Scope.HOST,
+        host.user_network,
+        "Install a QEMU with it (--enable-slirp), or move the image instead of the disk.",
+        forms=DISK,
+        source="QEMU, net/net.c (network backend 'user' is not compiled into this binary)",
+    ),
+    Rule(
         "machine-type",
         Severity.ERROR,
         Scope.HOST,

@@ -18,6 +18,7 @@ from portkit.text import printable
 
 _LIMIT = 4 << 20  # characters; libvirt's own for a text (remote_protocol.x)
 _MAX_ELEMENTS = 200_000  # a recorded one has 12,000
+_CONFINING = ("apparmor", "selinux")  # security drivers of libvirt
 _WORD = 200  # characters of a name
 
 
@@ -35,6 +36,8 @@ def guests(capabilities: str, domain: str, *, machine: str) -> Guests:
         firmware=tuple(_values(one.find("os/enum[@name='firmware']"))),
         secure=tuple(_values(one.find("os/loader/enum[@name='secure']"))),
         max_cpus=_most(one),
+        interfaces=tuple(_values(one.find("devices/interface/enum[@name='backendType']"))),
+        confined_by=_confined(whole),
         cpu_model=model,
         cpu_level=level,
         cpu_models={} if cpu is None else dict(_usable(cpu)),
@@ -42,6 +45,17 @@ def guests(capabilities: str, domain: str, *, machine: str) -> Guests:
             name for name, known in TABLE.items() if _machines(whole, known.machine)
         ),
     )
+
+
+def confined_by(capabilities: str) -> tuple[str, ...]:
+    """What of the host's kernel keeps each guest to its own files, by libvirt's capabilities:
+    "apparmor", "selinux". libvirt's "dac", owners and modes, is not meant."""
+    return _confined(_parsed(capabilities))
+
+
+def _confined(root: etree.Element) -> tuple[str, ...]:
+    models = [_word(each.text) for each in root.iterfind("host/secmodel/model")]
+    return tuple(each for each in models if each in _CONFINING)
 
 
 def _machines(root: etree.Element, machine: str) -> set[str]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from portkit.engines.libvirt import Libvirt
-from portkit.engines.live_xml import ARRIVED, confined_by, uuid_of
+from portkit.engines.libvirt_guests import confined_by
+from portkit.engines.live_xml import ARRIVED, uuid_of
 from portkit.engines.patience import Late, Patient
 from portkit.errors import ConflictError, EngineError
 

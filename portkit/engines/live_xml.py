@@ -26,7 +26,6 @@ _PARTS |= {"features", "cpu", "clock", "on_poweroff", "on_reboot", "on_crash", "
 _PARTS |= {"seclabel", "pm", _COMMANDLINE}
 _OS = {"type", "kernel", "initrd", "cmdline", "boot"}
 # Each device but disks and serial ports, with what is in it: nothing of its host.
-_CONFINING = ("apparmor", "selinux")
 _DEVICES: Mapping[str, tuple[str, ...]] = {
     "emulator": (),
     "disk": ("driver", "source", "backingStore", "target", "readonly", "serial", "address"),
@@ -79,13 +78,6 @@ def live_guest(xml: str) -> LiveGuest:
 def uuid_of(xml: str) -> str:
     """The domain's; EngineError as for `live_guest`."""
     return live_guest(xml).uuid
-
-
-def confined_by(capabilities: str) -> tuple[str, ...]:
-    """What of the host's kernel keeps each guest to its own files, by libvirt's capabilities:
-    "apparmor", "selinux". libvirt's "dac", owners and modes, is not meant."""
-    models = [_word(each.text) for each in _tree(capabilities).iterfind("host/secmodel/model")]
-    return tuple(each for each in models if each in _CONFINING)
 
 
 def disks_of_guest(xml: str) -> tuple[str, ...]:

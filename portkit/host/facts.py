@@ -101,6 +101,8 @@ class _Guests(_Part):
     architectures: _Words = []
     secure: _Words = []
     max_cpus: Annotated[int, Field(ge=0, le=1 << 16)] = 0
+    interfaces: _Words = []
+    confined_by: _Words = []
 
 
 class _Facts(BaseModel):
@@ -145,6 +147,7 @@ class _Facts(BaseModel):
     guests: _Guests = Field(default_factory=_Guests)
     volumes: Annotated[list[_Word], FailFast()] = []
     emulators: Annotated[list[_Word], Field(max_length=100)] | None = None
+    netdevs: Annotated[list[_Word], Field(max_length=100)] | None = None
     swap_bytes: _Bytes | None = None
 
 

@@ -136,6 +136,8 @@ class Guests:
     architectures: tuple[str, ...] = ()
     secure: tuple[str, ...] = ()
     max_cpus: int = 0
+    interfaces: tuple[str, ...] = ()
+    confined_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,8 @@ class Facts:
     volumes: tuple[str, ...] = ()  # as networks
     # The architectures of guests for which QEMU's program is there; None where nobody looked.
     emulators: tuple[str, ...] | None = None
+    # What QEMU can give to guests as a network, as it calls it: "user", "tap"; None is not known.
+    netdevs: tuple[str, ...] | None = None
     swap_bytes: int | None = None  # None where nobody looked
 
 

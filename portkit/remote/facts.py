@@ -218,12 +218,19 @@ def _virtual() -> JsonObject:
     if binary:
         words = _output([binary, "--version"]).split()
         row["qemu_version"] = words[3] if len(words) > 3 else None
+        row["netdevs"] = netdevs(_output([binary, "-machine", "none", "-netdev", "help"]))
     if libvirt_socket():
         text = _output(["virsh", "-c", "qemu:///system", "version", "--daemon"])
         lines = [line for line in text.splitlines() if line.startswith("Running against daemon")]
         row["libvirt_version"] = lines[0].split()[-1] if lines else (text and "unknown") or None
     row["qemu_user"], row["qemu_group"] = qemu_account()
     return row
+
+
+def netdevs(text: str) -> Optional[List[str]]:
+    """The kinds of networks that a QEMU was built with, of its own list; None where it has none."""
+    title, _, rows = text.partition("\n")
+    return sorted(rows.split()) if title.startswith("Available netdev") else None
 
 
 def emulator(machine: str) -> Optional[str]:

@@ -91,3 +91,12 @@ def test_memory_that_a_host_promises() -> None:
     assert severity(9, 6 * GIB, memory="2", ratio="50") is warning
     assert severity(5, 0, memory="2", ratio="0", kbytes=str(6 << 20)) is None
     assert severity(5, 0, memory="2") is severity(5, None, memory="2", ratio="50") is unknown
+
+
+def test_a_qemu_without_the_network_of_our_vms() -> None:
+    def rows(*netdevs: str) -> set[str]:
+        return judged(replace(FACTS, netdevs=netdevs), IMAGE, Form.DISK)[1]
+
+    assert "error:user-network" in rows("socket", "tap")
+    assert "error:user-network" not in rows("socket", "user") | judged(FACTS, IMAGE, Form.DISK)[1]
+    assert judged(replace(FACTS, netdevs=("tap",)), IMAGE)[1] == set()

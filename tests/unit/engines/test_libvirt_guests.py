@@ -142,3 +142,12 @@ def test_spoilt_documents(seed: int) -> None:
     )
     with contextlib.suppress(EngineError):
         guests(whole, spoilt, machine="x86_64")
+
+
+def test_networks_of_libvirts_own_and_what_confines_guests() -> None:
+    assert guests(*recorded("debian-12"), machine="x86_64").interfaces == ()
+    whole, one = recorded("debian-testing")
+    found = guests(whole, one, machine="x86_64")
+    assert (found.interfaces, found.confined_by) == (("default", "passt"), ())
+    confined = whole.replace("<model>none</model>", "<model>selinux</model>", 1)
+    assert guests(confined, one, machine="x86_64").confined_by == ("selinux",)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portkit.engines.domain_xml import Domain, Forward, Kernel, disks_of, domain_xml, instance_of
-from portkit.engines.live_xml import confined_by, disks_of_guest, for_target, live_guest
+from portkit.engines.libvirt_guests import confined_by
+from portkit.engines.live_xml import disks_of_guest, for_target, live_guest
 from portkit.errors import EngineError
 from portkit.model import Port
 

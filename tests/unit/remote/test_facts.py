@@ -73,3 +73,10 @@ def test_red_hats_qemu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert row["qemu_binary"] == str(qemu)
     assert row["qemu_version"] == "9.0.0"
     assert row["emulators"] == [facts.architecture(os.uname().machine)]
+
+
+def test_the_networks_that_a_qemu_was_built_with() -> None:
+    text = "Available netdev backend types:\nsocket\nuser\ntap\nbridge"
+    assert facts.netdevs(text) == ["bridge", "socket", "tap", "user"]
+    assert facts.netdevs("") is None
+    assert facts.netdevs("qemu: invalid option") is None
