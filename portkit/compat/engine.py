@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portkit.compat import guest
 from portkit.compat.lacks import OF_A_DRIVER
 from portkit.compat.rule import Case, Found, UnknownFact, engine_of, linux_of
 from portkit.compat.versions import Version, dotted, version
@@ -17,35 +16,6 @@ _MANY_FILES = 1 << 20  # a limit above which a loop over all descriptors is felt
 # The first of each release of Java that reads cgroup v2: 15, and what it was taken back to.
 _JAVA_V2 = {8: (8, 0, 372), 11: (11, 0, 16)}
 _JAVA_ALL = 15
-
-
-def iptables(case: Case) -> Iterator[Found]:
-    """iptables-legacy inside an image needs the old tables in the kernel: new releases of
-    distributions have only nf_tables, and the guest has neither."""
-    found = _software(case, "iptables-legacy")
-    if found is None or "CAP_NET_ADMIN" not in case.spec.capabilities:
-        return
-    if case.form is Form.DISK:
-        if not guest.has_module(case, "ip_tables"):
-            yield Found(
-                "the VM's kernel has no ip_tables: \"can't initialize iptables table\"",
-                (found.path,),
-                "Move the image.",
-            )
-        return
-    linux = linux_of(case.facts)
-    config = linux.config.get("IP_NF_IPTABLES_LEGACY", "n"), linux.config.get("IP_NF_IPTABLES")
-    if "y" in config or "ip_tables" in (linux.modules or ()):
-        return
-    absent = (config[1] == "n") or (
-        linux.loadable is not None and "ip_tables" not in linux.loadable
-    )
-    if not absent:
-        raise UnknownFact("whether its kernel has ip_tables")
-    yield Found(
-        "the host's kernel has no ip_tables: \"can't initialize iptables table\"",
-        (found.path, f"{case.facts.host}: Linux {case.facts.kernel}"),
-    )
 
 
 def cgroup_of(case: Case) -> int:

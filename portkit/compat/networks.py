@@ -51,9 +51,16 @@ def parent(case: Case) -> Iterator[Found]:
         if each.driver not in _PARENTED:
             continue
         name = each.driver_opts.get("parent", "")
+        told = f"networks.{each.name}.driver_opts.parent: {name or 'none'}"
+        if engine_of(case.facts).rootless:
+            yield Found(
+                f"the engine runs rootless and cannot use the host's interfaces ({each.driver})",
+                (f"networks.{each.name}.driver: {each.driver}", f"{case.facts.host}: rootless"),
+                "Use the driver bridge, or an engine with root privileges.",
+            )
+            continue
         if linux.interfaces is None:
             raise UnknownFact("its network interfaces")
-        told = f"networks.{each.name}.driver_opts.parent: {name or 'none'}"
         if has_module(linux, each.driver) is False:
             yield Found(
                 f"the host's kernel has no {each.driver}",

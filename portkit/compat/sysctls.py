@@ -31,6 +31,25 @@ _ALLOWED = "net.ipv4.tcp_allowed_congestion_control"
 _OF_THE_GUEST = ("reno", "cubic")  # what both kernels have without a module
 _RANGE = "net.ipv4.ip_local_port_range"
 _LOW = 1024
+_KUBERNETES = "kubernetes"
+# Kubernetes, tasks/administer-cluster/sysctl-cluster: safe sysctls, the last six from 1.29 and 1.32
+# on.
+_SAFE_IN_A_POD = frozenset(
+    (
+        "kernel.shm_rmid_forced",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.ping_group_range",
+        "net.ipv4.tcp_syncookies",
+        "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_fin_timeout",
+        "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes",
+        "net.ipv4.tcp_rmem",
+        "net.ipv4.tcp_wmem",
+    )
+)
 
 
 def of_a_container(case: Case) -> Iterator[Found]:
@@ -42,6 +61,13 @@ def of_a_container(case: Case) -> Iterator[Found]:
 def _in_a_container(case: Case, setting: tuple[str, str]) -> Iterator[Found]:
     name, value = setting
     asked = f"sysctls: {name}={value}"
+    if case.facts.os_id == _KUBERNETES and name not in _SAFE_IN_A_POD:
+        yield Found(
+            f"a kubelet refuses a pod that sets {name}, unless it was told to allow that",
+            (asked,),
+            f"Allow it on the nodes: --allowed-unsafe-sysctls={name}. Or remove it.",
+            Severity.UNKNOWN,
+        )
     kept = (*_of_the_host(case, name, asked), *_of_an_interface(case, name, asked))
     yield from kept
     if not kept:

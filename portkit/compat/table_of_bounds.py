@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portkit.compat import bounds, networks
+from portkit.compat import bounds, engine_setup, networks
 from portkit.compat.rule import DISK, IMAGE, Case, Rule, Scope
 from portkit.errors import ConflictError
 from portkit.model import Severity
@@ -64,6 +64,43 @@ BOUNDS: tuple[Rule[Case], ...] = (
         "itself a container, or move the disk.",
         forms=IMAGE,
         source="setrlimit(2), EPERM; capabilities(7), CAP_SYS_RESOURCE",
+    ),
+    Rule(
+        "limits-ignored",
+        Severity.WARNING,
+        Scope.HOST,
+        engine_setup.limits,
+        remedy="Use an engine with root privileges, or cgroup v2 with these controllers delegated, "
+        "or remove the limit.",
+        forms=IMAGE,
+        source="moby, daemon/daemon_unix.go (verifyPlatformContainerResources); Docker, "
+        "engine/security/rootless",
+    ),
+    Rule(
+        "engine-user-namespaces",
+        Severity.ERROR,
+        Scope.HOST,
+        engine_setup.user_namespaces,
+        remedy="Set userns_mode: host for the service, or use an engine without userns-remap.",
+        forms=IMAGE,
+        source="moby, daemon/daemon_unix.go (privileged mode is incompatible with user namespaces)",
+    ),
+    Rule(
+        "apparmor",
+        Severity.WARNING,
+        Scope.HOST,
+        engine_setup.apparmor,
+        remedy="Use a host with AppArmor and that profile, or remove the option.",
+        forms=IMAGE,
+        source="moby, daemon/oci_linux.go (WithApparmor); containers/common, pkg/apparmor",
+    ),
+    Rule(
+        "init-absent",
+        Severity.ERROR,
+        Scope.HOST,
+        engine_setup.init,
+        forms=IMAGE,
+        source="moby, daemon/config (LookupInitPath); podman-run(1), --init",
     ),
     Rule(
         "address-outside",

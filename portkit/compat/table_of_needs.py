@@ -15,6 +15,7 @@ from portkit.compat import (
     stated,
     sysctls,
     systemd,
+    tables,
 )
 from portkit.compat.rule import DISK, IMAGE, Case, Rule, Scope
 from portkit.compat.table_of_bounds import BOUNDS
@@ -96,9 +97,17 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         "iptables-legacy",
         Severity.WARNING,
         Scope.HOST,
-        engine.iptables,
-        remedy="Use iptables-nft in the image, or load ip_tables on the host if its kernel has it.",
+        tables.legacy,
+        remedy="Use iptables-nft in the image.",
         source="gluetun#734 (RHEL 10)",
+    ),
+    Rule(
+        "iptables-nft",
+        Severity.WARNING,
+        Scope.HOST,
+        tables.nft,
+        remedy="Use iptables-legacy in the image, or a host with Linux 3.13 or newer.",
+        source="Linux 3.13 (nf_tables); iptables, xtables-nft(8)",
     ),
     Rule(
         "systemd-old",

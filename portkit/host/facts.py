@@ -87,6 +87,8 @@ class _Engine(_Part):
     network_drivers: _Words | None = None
     swarm: bool | None = None
     backing: _Word = ""
+    unable: _Words | None = None
+    init: bool | None = None
 
 
 class _Guests(_Part):

@@ -85,7 +85,8 @@ class Engine:
     its healthchecks. dhcp: of Podman, whether netavark's DHCP proxy listens there. boots: of
     Podman, the restart policies of the containers that are started with the host.
     network_drivers: names. swarm: whether it is the manager of one. backing: the file system
-    below its own layers, as it calls it ("extfs").
+    below its own layers, as it calls it ("extfs"). unable: what it cannot limit, of memory, swap,
+    cpu, cpuset and pids. init: whether the program is there that `init: true` starts.
     """
 
     name: str = ""
@@ -107,6 +108,8 @@ class Engine:
     network_drivers: tuple[str, ...] | None = None
     swarm: bool | None = None
     backing: str = ""
+    unable: tuple[str, ...] | None = None
+    init: bool | None = None
 
     @property
     def podman(self) -> bool:

@@ -40,6 +40,7 @@ _LEGACY = re.compile(r"(?:x|ip6?)tables-legacy")
 # mov $0xffffffffff600000, %rax and the like: of gettimeofday, time or getcpu.
 _VSYSCALL = re.compile(rb"[\x48\x49]\xc7[\xc0-\xc7]\x00[\x00\x04\x08]\x60\xff")
 _PAGES = b"<jemalloc>: Unsupported system page size"
+_NFT = re.compile(r"nft|(?:x|ip6?)tables-nft.*")
 _SBIN = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 # Software that closes or looks at every descriptor up to its limit before it starts a child
 # (containerd#7566).
@@ -188,6 +189,19 @@ def _legacy_tables(root: Root, start: Start) -> Found:
             return
 
 
+def _nft(root: Root, start: Start) -> Found:
+    """nft, or an iptables that writes to nf_tables: what is started, or `iptables` in the image."""
+    for path in start.binaries:
+        if _NFT.fullmatch(posixpath.basename(path)):
+            yield Hit("", path, start.binaries[path].sure)
+            return
+    for folder in _SBIN:
+        entry = root.file(f"{folder}/iptables")
+        if entry is not None and _NFT.fullmatch(posixpath.basename(entry.path)):
+            yield Hit("", entry.path, sure=False)
+            return
+
+
 def _descriptors(root: Root, start: Start) -> Found:
     for path in _LOOPS:
         if entry := root.file(path):
@@ -212,6 +226,7 @@ SOFTWARE: Mapping[str, Callable[[Root, Start], Found]] = MappingProxyType(
         "jemalloc": _jemalloc,
         "bubblewrap": _bubblewrap,
         "iptables-legacy": _legacy_tables,
+        "nftables": _nft,
         "all-descriptors": _descriptors,
         "nvidia": _nvidia,
     }

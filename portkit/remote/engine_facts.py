@@ -17,6 +17,14 @@ _MOST_SUBNETS = 2000
 _MOST_NETWORKS = 2000
 _MOST_DRIVERS = 2000
 _PLUGINS = ("/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins")
+_LIMITS = (
+    ("MemoryLimit", "memory"),
+    ("SwapLimit", "swap"),
+    ("CpuCfsQuota", "cpu"),
+    ("CPUSet", "cpuset"),
+    ("PidsLimit", "pids"),
+)
+_HELPERS = ("/usr/local/libexec", "/usr/libexec", "/usr/local/lib", "/usr/lib")
 _POLICY = re.compile(r"restart-policy=([a-z-]{1,20})")
 
 
@@ -33,6 +41,7 @@ def of_info(info: JsonObject) -> JsonObject:
         "network_drivers": _network_drivers(info),
         "swarm": engine.fields(info, "Swarm").get("ControlAvailable") is True,
         "backing": _status(info).get("Backing Filesystem", "")[:80],
+        "unable": _unable(info),
     }
 
 
@@ -123,6 +132,25 @@ def boots(unit: Optional[Path]) -> List[str]:
     if any("should-start-on-boot=true" in line for line in started):
         return ["always", "unless-stopped"]
     return sorted({name for line in started for name in _POLICY.findall(line)})
+
+
+def _unable(info: JsonObject) -> Optional[List[str]]:
+    told = {name: info.get(key) for key, name in _LIMITS}
+    if not any(isinstance(value, bool) for value in told.values()):
+        return None
+    return [name for name, value in told.items() if value is False]
+
+
+def init(info: JsonObject, path: str) -> bool:
+    """Whether the program is there that this engine starts before a container's own (Docker,
+    LookupInitPath; containers/common, helper_binaries_dir)."""
+    podman = engine.podman(info)
+    name = engine.text(info, "InitBinary") or ("catatonit" if podman else "docker-init")
+    if os.path.isabs(name):
+        return os.path.exists(name)
+    own = "podman" if podman else "docker"
+    places = [os.path.join(place, own) for place in _HELPERS]
+    return shutil.which(name, path=os.pathsep.join([*places, path])) is not None
 
 
 def _option(text: str) -> str:

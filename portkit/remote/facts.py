@@ -193,6 +193,7 @@ def _docker() -> JsonObject:
         "docker_buildx": bool(_output(["docker", "buildx", "version"])),
         "engine": {
             **engine_facts.of_info(info),
+            "init": engine_facts.init(info, tool_path()),
             **engine_facts.of_version(version),
             **engine_facts.of_runc(_output(runc or ["false"])),
             **(engine_facts.of_podman() if podman else {}),

@@ -627,15 +627,90 @@ def test_sandboxes_in_a_vm() -> None:
 
 
 def test_tables() -> None:
-    tables, able = with_software("iptables-legacy"), {"cap_add": ("NET_ADMIN",)}
-    new = host(config={"IP_NF_IPTABLES": "m"}, loadable=("nf_tables",))
-    assert rules(new, needs=tables, **able) == {"warning:iptables-legacy"}
-    assert rules(new, needs=tables) == set(), "it may not change tables anyway"
-    for config in ({"IP_NF_IPTABLES": "y"}, {"IP_NF_IPTABLES_LEGACY": "y"}):
-        assert rules(host(config=config), needs=tables, **able) == set()
-    assert rules(host(), needs=tables, **able) == {"info:iptables-legacy"}
-    assert rules(host(), Form.DISK, needs=tables, **able) == {"warning:iptables-legacy"}
-    assert rules(host(), Form.DISK, needs=tables) == set()
+    able = {"cap_add": ("NET_ADMIN",)}
+    refused = {"error:iptables-legacy"}
+    for name, option, path in (
+        ("ip_tables", "IP_NF_IPTABLES", "/usr/sbin/xtables-legacy-multi"),
+        ("ip6_tables", "IP6_NF_IPTABLES", "/usr/sbin/ip6tables-legacy"),
+    ):
+        needs = replace(NEEDS, software=(Software("iptables-legacy", "", path),))
+        new = host(config={option: "m"}, loadable=("nf_tables",))
+        assert rules(new, needs=needs, **able) == refused
+        assert rules(new, needs=needs) == set(), "it may not change tables anyway"
+        idle = host(config={option: "m"}, loadable=(name,), modules=())
+        (found,) = judged(idle, needs=needs, **able)
+        assert (found.severity, f"modprobe {name}" in found.remedy) == (Severity.ERROR, True)
+        assert rules(host(modules=(name,)), needs=needs, **able) == set()
+        for built in ({option: "y"}, {f"{option}_LEGACY": "y"}):
+            assert rules(host(config=built), needs=needs, **able) == set()
+        assert rules(host(), needs=needs, **able) == {"unknown:iptables-legacy"}
+        assert rules(host(), Form.DISK, needs=needs, **able) == refused
+        assert rules(host(), Form.DISK, needs=needs) == set()
+        perhaps = replace(needs, software=(replace(needs.software[0], sure=False),))
+        assert rules(new, needs=perhaps, **able) == {"warning:iptables-legacy"}
+    argv = {"command": ("/usr/sbin/ip6tables", "-L")}
+    only_four = host(config={"IP_NF_IPTABLES": "y", "IP6_NF_IPTABLES": "n"})
+    assert rules(only_four, needs=with_software("iptables-legacy"), **able, **argv) == refused
+
+
+def test_tables_of_nftables() -> None:
+    needs, able = with_software("nftables"), {"cap_add": ("NET_ADMIN",)}
+    for facts, wanted in (
+        (host(config={"NF_TABLES": "n"}), {"error:iptables-nft"}),
+        (host(config={"NF_TABLES": "m"}, loadable=("nf_tables",)), set()),
+        (replace(host(), kernel="3.10.0-1160.el7"), {"error:iptables-nft"}),
+        (host(loadable=("ip_tables",)), {"error:iptables-nft"}),
+        (host(), {"unknown:iptables-nft"}),
+    ):
+        assert rules(facts, needs=needs, **able) == wanted
+        assert rules(facts, Form.DISK, needs=needs, **able) == {"error:iptables-nft"}
+        assert rules(facts, needs=needs) == set()
+
+
+def test_limits_that_an_engine_does_not_have() -> None:
+    memory = {"mem_limit_bytes": 64 << 20}
+    for engine in (Engine(cgroup=2, unable=("memory", "cpu")), Engine(cgroup=1, rootless=True)):
+        assert rules(host(engine=engine), **memory) == {"warning:limits-ignored"}
+        assert rules(host(engine=engine), cpus=1.0) == {"error:limits-ignored"}
+        called = replace(engine, name="Podman Engine")
+        assert "warning:limits-ignored" in rules(host(engine=called), cpus=1.0)
+        assert rules(host(engine=engine)) == set()
+    able = Engine(cgroup=1, rootless=True, unable=())
+    assert rules(host(engine=able), **memory) == rules(host(), **memory) == set()
+
+
+def test_an_engine_with_a_user_namespace() -> None:
+    facts = host(engine=Engine(cgroup=2, security=("seccomp,profile=builtin", "userns")))
+    refused = {"error:engine-user-namespaces"}
+    for asked in ({"privileged": True}, {"network_mode": "host"}, {"pid": "host"}):
+        assert rules(facts, **asked) == refused
+        assert rules(facts, userns_mode="host", **asked) == rules(host(), **asked) == set()
+    assert rules(facts) == set()
+
+
+def test_profiles_of_apparmor() -> None:
+    asked = {"security_opt": ("apparmor=mine",)}
+    without, has = Engine(cgroup=1, security=()), Engine(cgroup=1, security=("apparmor",))
+    assert rules(host(engine=without), **asked) == {"warning:apparmor"}
+    called = replace(without, name="Podman Engine")
+    assert rules(host(engine=called), **asked) == {"error:apparmor"}
+    assert rules(host(engine=has), **asked) == {"unknown:apparmor"}
+    assert rules(host(), **asked) == {"info:apparmor"}
+    for name in ("unconfined", "docker-default"):
+        assert rules(host(engine=without), security_opt=(f"apparmor={name}",)) == set()
+
+
+def test_the_program_that_is_started_first() -> None:
+    for has, wanted in ((False, {"error:init-absent"}), (True, set()), (None, set())):
+        facts = host(engine=Engine(cgroup=1, init=has))
+        assert rules(facts, init=True) == wanted
+        assert rules(facts) == rules(facts, Form.DISK, init=True) == set()
+
+
+def test_what_a_kubelet_allows() -> None:
+    nodes = replace(host(), os_id="kubernetes")
+    assert rules(nodes, sysctls={"net.core.somaxconn": "1024"}) == {"unknown:sysctl"}
+    assert rules(nodes, sysctls={"net.ipv4.tcp_syncookies": "1"}) == set()
 
 
 @pytest.mark.parametrize(

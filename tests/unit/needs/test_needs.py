@@ -392,6 +392,9 @@ def test_known_software(needs: Image) -> None:
     own = {"/usr/sbin/iptables-legacy": "xtables-legacy-multi"}
     own |= {"/usr/sbin/xtables-legacy-multi": elf(), "/usr/sbin/iptables": b""}
     assert known(own, argv=("/usr/sbin/iptables-legacy", "-L")) == {"iptables-legacy": ""}
+    new = {"/usr/sbin/iptables": "xtables-nft-multi", "/usr/sbin/xtables-nft-multi": elf()}
+    assert known(new) == {"nftables": ""}
+    assert known({"/usr/sbin/nft": elf()}, argv=("/usr/sbin/nft", "-f", "/x")) == {"nftables": ""}
     assert known(own, argv=("/usr/sbin/iptables",)) == {}
     assert known({"/usr/bin/bwrap": b"", "/usr/bin/rpm": b""}) == {
         "bubblewrap": "",

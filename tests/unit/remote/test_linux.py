@@ -163,6 +163,7 @@ def test_an_engine() -> None:
         "network_drivers": None,
         "swarm": False,
         "backing": "extfs",
+        "unable": None,
     }
     rootless = {
         **INFO,
@@ -172,6 +173,20 @@ def test_an_engine() -> None:
     found = engine_facts.of_info(rootless)
     assert (found["rootless"], found["d_type"]) == (True, False)
     assert engine_facts.of_info({})["cgroup"] == 1
+    limits = {"MemoryLimit": True, "CpuCfsQuota": False, "PidsLimit": False}
+    assert engine_facts.of_info({**INFO, **limits})["unable"] == ["cpu", "pids"]
+
+
+def test_the_program_before_the_others(tmp_path: Path) -> None:
+    program = tmp_path / "docker-init"
+    assert not engine_facts.init({"InitBinary": str(program)}, "/nowhere")
+    assert not engine_facts.init({"InitBinary": "docker-init"}, str(tmp_path))
+    program.touch(mode=0o755)
+    assert engine_facts.init({"InitBinary": str(program)}, "/nowhere")
+    assert engine_facts.init({"InitBinary": "docker-init"}, str(tmp_path))
+
+
+def test_what_an_engine_does_not_say() -> None:
     assert engine_facts.of_version({"ApiVersion": "1.45", "MinAPIVersion": "1.24"}) == {
         "name": "",
         "api": "1.45",
