@@ -41,9 +41,11 @@ def elf(
     codes: Sequence[bytes] = (),
     more: bytes = b"",
     names: Sequence[str] = (),
+    asks: Sequence[str] = (),
+    has: Sequence[str] = (),
 ) -> bytes:
     """A file of one segment that is mapped at address 0. codes: of further segments. more: bytes
-    behind them. names: of functions, in its table of names."""
+    behind them. names: of functions, in its table of names. asks, has: of its table of symbols."""
     strings = _Strings()
     for name in names:
         strings.add(name)
@@ -57,14 +59,16 @@ def elf(
     if note := _notes(order, bits, kernel, level):
         parts.append((4, note))
     tables = _needs(order, strings, wanted or {}), _defines(order, strings, defined)
-    rows = len(parts) + (2 if tags or any(tables) else 1) + len(codes)
+    symbols = _symbols(order, bits, strings, asks, has)
+    dynamic_ = bool(tags or any(tables) or symbols)
+    rows = len(parts) + (2 if dynamic_ else 1) + len(codes)
     at, content, segments = head + rows * entry, b"", []
     for kind, data in parts:
         at += -at % 8
         content = content.ljust(at - head - rows * entry, b"\0") + data
         segments.append((kind, at, len(data)))
         at += len(data)
-    if tags or any(tables):
+    if dynamic_:
         for table, tag, count in zip(
             tables,
             (_VERNEED, _VERDEF),
@@ -76,6 +80,11 @@ def elf(
                 content = content.ljust(at - head - rows * entry, b"\0") + table
                 tags += [(tag, at), count]
                 at += len(table)
+        for table, tag in symbols:
+            at += -at % 8
+            content = content.ljust(at - head - rows * entry, b"\0") + table
+            tags.append((tag, at))
+            at += len(table)
         content += strings.data
         tags += [(_TAGS["strtab"], at), (10, len(strings.data))]
         tags += [(0x6FFFFFFB, flags)] if flags else []
@@ -148,6 +157,22 @@ def _defines(order: str, strings: _Strings, defined: Sequence[str]) -> bytes:
         out += struct.pack(order + "HHHHIII", 1, 0, number + 1, 1, 0, 20, 0 if last else 28)
         out += struct.pack(order + "II", strings.add(name), 0)
     return out
+
+
+def _symbols(
+    order: str, bits: int, strings: _Strings, asks: Sequence[str], has: Sequence[str]
+) -> list[tuple[bytes, int]]:
+    """A table of symbols, and one of hashes, which has their number; with their tags."""
+    if not asks and not has:
+        return []
+    table = bytes(24 if bits == 64 else 16)
+    for name, section in (*((each, 0) for each in asks), *((each, 1) for each in has)):
+        at = strings.add(name)
+        if bits == 64:
+            table += struct.pack(order + "IBBHQQ", at, 1 << 4, 0, section, 0, 0)
+        else:
+            table += struct.pack(order + "IIIBBH", at, 0, 0, 1 << 4, 0, section)
+    return [(table, 6), (struct.pack(order + "II", 1, 1 + len(asks) + len(has)), 4)]
 
 
 def glibc(*versions: str, level: int = 0) -> dict[str, bytes]:

@@ -135,6 +135,17 @@ def symbols(case: Case) -> Iterator[Found]:
         )
 
 
+def functions(case: Case) -> Iterator[Found]:
+    """musl's loader finds no library with a function that a program or a library asks for: "Error
+    relocating: symbol not found"."""
+    for row in _missing(case, Lack.SYMBOL):
+        yield _found(
+            row,
+            f'{row.by} asks for {row.name}, which no library in the image has: "Error relocating: '
+            'symbol not found"',
+        )
+
+
 def user(case: Case) -> Iterator[Found]:
     """The user or group that the service is to run as is not in the image: "no matching entries in
     passwd file"."""

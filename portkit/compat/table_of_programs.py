@@ -95,6 +95,15 @@ PROGRAMS: tuple[Rule[Case], ...] = (
         source="glibc, elf/dl-version.c",
     ),
     Rule(
+        "missing-function",
+        Severity.ERROR,
+        Scope.APP,
+        lacks.functions,
+        remedy="Build it for the release of Alpine that the image is of, use an image with glibc, "
+        "or add gcompat.",
+        source="musl, ldso/dynlink.c (do_relocs)",
+    ),
+    Rule(
         "missing-user",
         Severity.ERROR,
         Scope.APP,

@@ -26,6 +26,7 @@ class Lack(StrEnum):
     LOADER = "loader"  # the ELF interpreter
     LIBRARY = "library"
     VERSION = "version"  # a symbol version that a library has not
+    SYMBOL = "symbol"  # a function or variable that no library has
     FOLDER = "folder"  # the working directory, or a place for a volume: a file is there
     ACCESS = "access"  # it is there, and the user may not run or read it
     # The user may run it only with the service's capabilities, which not every engine leaves to

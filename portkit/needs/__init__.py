@@ -12,7 +12,7 @@ from pathlib import Path
 from portkit.errors import VerifyError
 from portkit.model import ImageConfig, RunSpec
 from portkit.model.needs import Lack, Missing, Needs, Role
-from portkit.needs import loader
+from portkit.needs import extensions, loader, relocations
 from portkit.needs.distribution import checked_level, level_of, name_of, os_release
 from portkit.needs.linked import numbers
 from portkit.needs.root import Root
@@ -66,6 +66,8 @@ def of_services(
 def _needs(root: Root, spec: RunSpec, image: ImageConfig) -> Needs:
     walk = Start(root, spec)
     walk.walk()
+    relocations.look(root, walk)
+    extensions.look(root, walk)
     _find_user(root, walk, spec)
     release = os_release(root.text("/etc/os-release", _TEXT_BYTES))
     kinds = [kind for kind in walk.loaders.values() if kind in (loader.GLIBC, loader.MUSL)]

@@ -145,7 +145,7 @@ def machine_of(key: tuple[int, int, bool]) -> str:
 def parse(read: Read) -> Elf:
     """The ELF file behind `read`; ElfError where it is none or is damaged."""
     try:
-        return _File(read).elf()
+        return File(read).elf()
     except struct.error:
         raise ElfError("it ends too early") from None
 
@@ -160,7 +160,9 @@ class _Segment:
     flags: int
 
 
-class _File:
+class File:
+    """The tables of one file; `portkit.needs.symbols` reads further ones."""
+
     def __init__(self, read: Read) -> None:
         self._read = read
         head = read(0, 64)
@@ -192,7 +194,7 @@ class _File:
             rpath=self._first_name(_RPATH),
             runpath=self._first_name(_RUNPATH),
             soname=self._first_name(_SONAME),
-            default_folders=not self._first(_FLAGS_1) & _NODEFLIB,
+            default_folders=not self.first(_FLAGS_1) & _NODEFLIB,
             wanted=tuple(self._wanted()),
             defined=frozenset(self._defined()),
             kernel=kernel,
@@ -219,27 +221,23 @@ class _File:
         entry = 56 if self.bits == 64 else 32
         if self._count > _SEGMENTS or (self._count and self._entry != entry):
             raise ElfError(f"it has {self._count} program headers of {self._entry} bytes")
-        table = self._exactly(self._table, entry * self._count)
+        table = self.exactly(self._table, entry * self._count)
         rows = []
         for at in range(0, len(table), entry):
             if self.bits == 64:
-                kind, flags, offset, address, _, size, _, align = self._unpack(
-                    "IIQQQQQQ", table, at
-                )
+                kind, flags, offset, address, _, size, _, align = self.unpack("IIQQQQQQ", table, at)
             else:
-                kind, offset, address, _, size, _, flags, align = self._unpack(
-                    "IIIIIIII", table, at
-                )
+                kind, offset, address, _, size, _, flags, align = self.unpack("IIIIIIII", table, at)
             rows.append(_Segment(kind, offset, address, size, align, flags))
         return rows
 
     def _of(self, *types: int) -> Iterator[_Segment]:
         return (row for row in self._segments if row.type in types)
 
-    def _unpack(self, form: str, data: bytes, at: int) -> tuple[int, ...]:
+    def unpack(self, form: str, data: bytes, at: int) -> tuple[int, ...]:
         return struct.unpack_from(self._order + form, data, at)
 
-    def _exactly(self, offset: int, size: int) -> bytes:
+    def exactly(self, offset: int, size: int) -> bytes:
         data = self._read(offset, size)
         if len(data) != size:
             raise ElfError("it ends too early")
@@ -248,7 +246,7 @@ class _File:
     def _segment(self, row: _Segment, limit: int) -> bytes:
         if row.size > limit:
             raise ElfError(f"a segment has {row.size} bytes, at most {limit}")
-        return self._exactly(row.offset, row.size)
+        return self.exactly(row.offset, row.size)
 
     def _path(self, row: _Segment) -> str:
         data = self._segment(row, _NAME_BYTES)
@@ -264,7 +262,7 @@ class _File:
         for row in self._of(_NOTE, _PROPERTY):
             for kind, content in self._notes_of(self._segment(row, _SEGMENT_BYTES)):
                 if kind == _ABI_TAG and len(content) >= 16:
-                    system, *version = self._unpack("IIII", content, 0)
+                    system, *version = self.unpack("IIII", content, 0)
                     if system == 0:  # Linux
                         kernel = (version[0], version[1], version[2])
                 elif kind == _PROPERTIES:
@@ -275,7 +273,7 @@ class _File:
         """Type and content of the notes that are GNU's."""
         at = 0
         while at + 12 <= len(data):
-            name, size, kind = self._unpack("III", data, at)
+            name, size, kind = self.unpack("III", data, at)
             # Notes are aligned to 4 bytes, but a property of a 64-bit file to 8 (its psABI).
             align = 8 if kind == _PROPERTIES and self.bits == 64 else 4
             begin = at + 12 + name + -name % 4
@@ -288,9 +286,9 @@ class _File:
     def _level(self, data: bytes) -> int:
         at = 0
         while at + 8 <= len(data):
-            kind, size = self._unpack("II", data, at)
+            kind, size = self.unpack("II", data, at)
             if kind == _LEVEL_NEEDED and size == 4 and at + 12 <= len(data):
-                (bits,) = self._unpack("I", data, at + 8)
+                (bits,) = self.unpack("I", data, at + 8)
                 # Bit 0 is set in every file of a toolchain that writes the note at all.
                 return min(bits, 15).bit_length() if bits > 1 else 0
             at += 8 + size + -size % (8 if self.bits == 64 else 4)
@@ -307,7 +305,7 @@ class _File:
         data = self._segment(row, _SEGMENT_BYTES)
         found = []
         for at in range(0, len(data) - width + 1, width):
-            tag, value = self._unpack(form, data, at)
+            tag, value = self.unpack(form, data, at)
             if tag == 0:
                 break
             found.append((tag, value))
@@ -319,14 +317,14 @@ class _File:
             raise ElfError(f"it has more than {_ENTRIES} entries of one kind")
         return found
 
-    def _first(self, tag: int) -> int:
+    def first(self, tag: int) -> int:
         return next(iter(self._values(tag)), 0)
 
     def _first_name(self, tag: int) -> str:
         values = self._values(tag)
         return self._name(values[0]) if values else ""
 
-    def _place(self, address: int) -> int:
+    def place(self, address: int) -> int:
         """Where in the file a virtual address is."""
         for row in self._of(_LOAD):
             if row.address <= address < row.address + row.size:
@@ -337,7 +335,7 @@ class _File:
     def _strings(self) -> int:
         if not self._values(_STRTAB):
             raise ElfError("it has no table of names")
-        return self._place(self._first(_STRTAB))
+        return self.place(self.first(_STRTAB))
 
     def _name(self, offset: int) -> str:
         data = self._read(self._strings + offset, _NAME_BYTES)
@@ -352,27 +350,27 @@ class _File:
         return frozenset(each for each in CALLED if b"\0%b\0" % each.encode() in self._name_table)
 
     def _names(self) -> frozenset[str]:
-        if self._first(_STRSZ) > _SEGMENT_BYTES:
+        if self.first(_STRSZ) > _SEGMENT_BYTES:
             return FUNCTIONS  # any of them may be among what is not read
         return frozenset(name for name in FUNCTIONS if name.encode() + b"\0" in self._name_table)
 
     @cached_property
     def _name_table(self) -> bytes:
-        size = min(self._first(_STRSZ), _SEGMENT_BYTES)
+        size = min(self.first(_STRSZ), _SEGMENT_BYTES)
         return self._read(self._strings, size) if size else b""
 
     def _wanted(self) -> Iterator[Wanted]:
         """Elf64_Verneed and Elf64_Vernaux, which are the same in files of 32 bits."""
-        count, budget = self._first(_VERNEEDNUM), _VERSIONS
-        at = self._place(self._first(_VERNEED)) if count else 0
+        count, budget = self.first(_VERNEEDNUM), _VERSIONS
+        at = self.place(self.first(_VERNEED)) if count else 0
         for _ in range(min(count, _ENTRIES)):
-            _, names, file, first, following = self._unpack("HHIII", self._exactly(at, 16), 0)
+            _, names, file, first, following = self.unpack("HHIII", self.exactly(at, 16), 0)
             versions, place = [], at + first
             for _ in range(names):
                 budget -= 1
                 if budget < 0:
                     raise ElfError(f"it needs more than {_VERSIONS} versions")
-                _, flags, _, name, next_ = self._unpack("IHHII", self._exactly(place, 16), 0)
+                _, flags, _, name, next_ = self.unpack("IHHII", self.exactly(place, 16), 0)
                 if not flags & _WEAK:
                     versions.append(self._name(name))
                 if not next_:
@@ -385,11 +383,11 @@ class _File:
 
     def _defined(self) -> Iterator[str]:
         """Elf64_Verdef; the first Verdaux of each is its name."""
-        count = self._first(_VERDEFNUM)
-        at = self._place(self._first(_VERDEF)) if count else 0
+        count = self.first(_VERDEFNUM)
+        at = self.place(self.first(_VERDEF)) if count else 0
         for _ in range(min(count, _VERSIONS)):
-            *_, aux, following = self._unpack("HHHHIII", self._exactly(at, 20), 0)
-            (name,) = self._unpack("I", self._exactly(at + aux, 4), 0)
+            *_, aux, following = self.unpack("HHHHIII", self.exactly(at, 20), 0)
+            (name,) = self.unpack("I", self.exactly(at + aux, 4), 0)
             yield self._name(name)
             if not following:
                 return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from portkit.model import RunSpec
 from portkit.model.needs import Binary, Lack, Missing, Role
@@ -35,6 +35,19 @@ _PAGE = 4096  # bytes; no machine has smaller ones
 _DIGITS = re.compile("[0-9]{1,6}")
 
 
+@dataclass(frozen=True)
+class Process:
+    """What one program of the start has in its memory: itself and its libraries. load: its loader.
+    known: the libraries by the names that others need. whole: none is missing."""
+
+    files: tuple[Object, ...]
+    load: Entry
+    search: Search
+    known: Mapping[str, Elf | None]
+    whole: bool
+    sure: bool
+
+
 class Linked:
     """The ELF files that a service needs, beginning with programs; what was found is in its fields.
 
@@ -57,6 +70,7 @@ class Linked:
         self.unread: dict[str, None] = {}
         self.loaders: dict[str, str] = {}  # path, and whose it is
         self.files: dict[str, Elf] = {}
+        self.processes: list[Process] = []
         self.io_uring: list[str] = []  # programs whose code calls it
         self._called: set[str] = set()
         self._scans: dict[str, code.Scan] = {}
@@ -262,6 +276,7 @@ class Linked:
                     files.append(found)
             if kind == loader.GLIBC:
                 self._versions(each, known, sure=sure and search.sure)
+        self.processes.append(Process(tuple(files), load, search, known, whole, sure))
         return files, whole
 
     def _search(self, kind: str, machine: str, load: str, gains: bool) -> Search:

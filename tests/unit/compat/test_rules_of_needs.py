@@ -171,6 +171,7 @@ def test_an_image_for_windows() -> None:
         (Lack.LOADER, "/lib/ld-musl-x86_64.so.1", "missing-loader"),
         (Lack.LIBRARY, "libpq.so.5", "missing-library"),
         (Lack.VERSION, "GLIBC_2.38", "symbol-version"),
+        (Lack.SYMBOL, "__fprintf_chk", "missing-function"),
         (Lack.USER, "shop", "missing-user"),
     ],
 )
