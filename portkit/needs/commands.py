@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from portkit.needs import shells
+
 _TOKEN = re.compile(
     r"(?P<space>[ \t]+)"
     r"|(?P<redirect>[0-9]*(?:<<<|<<-?|>>|[<>]&|&>>?|<>|>\||[<>])(?!\())"
@@ -17,7 +19,7 @@ _TOKEN = re.compile(
     r"|'(?P<single>[^']*)'"
     r'|"(?P<double>(?:[^"\\]|\\.)*)"'
     r"|\\(?P<escaped>.)"
-    r"|(?P<plain>(?:[^\s'\"\\$`;&|()<>*?\[~{}!#]|(?<=\S)[#~{}!])+)"
+    r"|(?P<plain>(?:[^\s'\"\\$`;&|()<>*?\[~{}!#]|(?<=\S)[#~{}!]|\[{1,2}(?=\s))+)"
     r"|(?P<variable>\$(?:\{[^{}$`]*\}|[A-Za-z_][A-Za-z0-9_]*|[@*0-9]))"
     r"|(?P<other>.)",
     re.DOTALL,
@@ -35,14 +37,18 @@ _SET = re.compile(
 # Options of shells whose value is the next word (dash(1), bash(1)).
 _VALUED = frozenset(("--rcfile", "--init-file"))
 # What stands before a command in a script.
-_BEFORE = frozenset(("then", "else", "do", "time", "command"))
+_BEFORE = frozenset(("if", "elif", "while", "then", "else", "do", "time", "command"))
 _ENDS = frozenset(('exec "$@"', 'exec "${@}"', "exec $@"))
 # What may keep a script from its last line, or change what "$@" is there.
 _OTHERWISE = re.compile(
     r"\bset[ \t][^\n]*--(?:\s|$)|\bshift\b|\bexit\b(?![ \t]+[1-9$])|\bPATH="
-    r"|^[ \t]*(?:\.|source)[ \t]|<<|\bexec[ \t]+[^\s0-9<>&]",
+    r"|^[ \t]*(?:\.|source|eval|alias)[ \t]|<<|\bexec[ \t]+[^\s0-9<>&]",
     re.MULTILINE,
 )
+_CHANGES_FOLDER = re.compile(r"\b(?:cd|pushd)\b")
+_HARMLESS = frozenset(
+    ("cat", "chmod", "chown", "date", "env", "find", "grep", "hostname", "id", "ls", "mkdir")
+) | frozenset(("nproc", "sleep", "stat", "touch", "uname", "whoami"))
 _SETS_ARGUMENTS = re.compile(r"\bset[ \t][^\n]*--(?:\s|$)")
 _CONTINUED = re.compile(r"\\\r?\n")
 _LINE_CHARACTERS = 4096
@@ -153,6 +159,22 @@ def ends_with_its_arguments(text: str) -> bool:
     rows = _code_lines(text)
     before = "\n".join(rows[:-1])
     return bool(rows) and rows[-1].rstrip() in _ENDS and not _OTHERWISE.search(before)
+
+
+def makes_no_file(text: str) -> bool:
+    """Whether all commands of a script are known to put no file anywhere that has content. Others
+    may install what it ends with, or what that needs."""
+    rows = [row for line in _code_lines(text) for row in commands(line, {})]
+    return ">" not in text.replace(">&", "") and all(
+        word in _HARMLESS or shells.is_built_in(word)
+        for row in rows
+        for word in [next((each for each in row.words if each not in _BEFORE), "")]
+    )
+
+
+def changes_folder(text: str) -> bool:
+    """Whether names that a script ends with may be relative to another folder than its own."""
+    return _CHANGES_FOLDER.search(text) is not None
 
 
 def sets_its_arguments(text: str) -> bool:

@@ -317,9 +317,13 @@ class Start(Linked):
             return
         text = self._root.read(entry, 0, _SCRIPT_BYTES).decode("utf-8", "replace")
         rows = list(commands.of_a_script(text, self._env, arguments))
+        moves = commands.changes_folder(text)
         asked = not commands.sets_its_arguments(text)
         for row, certain in rows[:_WORDS]:
             named = row.words == (*arguments,)  # the App's own command, passed on
+            if moves and "/" in row.words[0] and not row.words[0].startswith("/"):
+                continue
+            certain = certain and commands.makes_no_file(text)
             if shells.is_built_in(row.words[0]) and "/" not in row.words[0]:
                 continue
             self._command(

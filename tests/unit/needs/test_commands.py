@@ -173,6 +173,18 @@ def test_what_a_script_may_become(made: Made, script: str) -> None:
         assert made(*argv, script=script).missing == ()
 
 
+def test_a_script_may_make_what_it_ends_with(made: Made) -> None:
+    for line in ("curl -o /nothing x", "echo x > /nothing", "make && :", "$INSTALL"):
+        (row,) = made("/ep.sh", "/nothing", script=PASSES.replace("set -e", line)).missing
+        assert (row.name, row.sure) == ("/nothing", False), line
+        assert not made.reached("/ep.sh", "/srv", script=PASSES.replace("set -e", line))["/srv"]
+    for line in ("cd /x", "pushd /x"):
+        moved = PASSES.replace("set -e", line)
+        assert made("/ep.sh", "./nothing", script=moved).missing == (), "of another folder"
+    known = "if [ -z $X ]; then echo x >&2; fi\nexport Y=1; mkdir -p /data"
+    assert made("/ep.sh", "/nothing", script=PASSES.replace("set -e", known)).missing[0].sure
+
+
 def test_a_script_that_is_not_there(made: Made) -> None:
     (row,) = made("sh", "/gone.sh").missing
     assert (row.what, row.name, row.sure) == (Lack.COMMAND, "/gone.sh", True)
