@@ -63,59 +63,67 @@ def _absolute(
     return values
 
 
+_file = click.option(
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="Read this compose file in the folder APP. Can be repeated; the files are merged.",
+)
+_project_name = click.option(
+    "-p",
+    "--project-name",
+    "name",
+    default="",
+    metavar="NAME",
+    help="Use this name for APP.  [default: the compose file's name, else the folder's]",
+)
+_carry = click.option(
+    "--carry",
+    multiple=True,
+    type=click.Path(),
+    metavar="PATH",
+    help="Move this bind-mounted file or folder along with APP. Needed for one that is "
+    "outside of APP's folder or that holds data. Can be repeated.",
+)
+_same_path = click.option(
+    "--same-path",
+    "same_paths",
+    multiple=True,
+    metavar="PATH",
+    callback=_absolute,
+    help="Where APP binds this path of its host, such as a socket, bind the target's own "
+    "and move nothing. An engine's socket lets APP control the target. Can be repeated.",
+)
+_asked = click.option(
+    "--health",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_health,
+    help="How to ask whether APP is up, in place of what APP says itself: the keys of "
+    "x-portkit.health, such as scheme=tcp, path=/ready or method=healthcheck. Can be "
+    "repeated.",
+)
+
+
 def _reading(*profile: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options that say how an App is read. profile: the option names for compose profiles."""
+    profiles = click.option(
+        *profile,
+        "profiles",
+        multiple=True,
+        metavar="NAME",
+        help="Include the services of this compose profile. Can be repeated.",
+    )
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        @click.option(
-            "-f",
-            "--file",
-            "files",
-            multiple=True,
-            metavar="FILE",
-            help="Read this compose file in the folder APP. Can be repeated; the files are merged.",
-        )
-        @click.option(
-            *profile,
-            "profiles",
-            multiple=True,
-            metavar="NAME",
-            help="Include the services of this compose profile. Can be repeated.",
-        )
-        @click.option(
-            "-p",
-            "--project-name",
-            "name",
-            default="",
-            metavar="NAME",
-            help="Use this name for APP.  [default: the compose file's name, else the folder's]",
-        )
-        @click.option(
-            "--carry",
-            multiple=True,
-            type=click.Path(),
-            metavar="PATH",
-            help="Move this bind-mounted file or folder along with APP. Needed for one that is "
-            "outside of APP's folder or that holds data. Can be repeated.",
-        )
-        @click.option(
-            "--same-path",
-            "same_paths",
-            multiple=True,
-            metavar="PATH",
-            callback=_absolute,
-            help="Where APP binds this path of its host, such as a socket, bind the target's own "
-            "and move nothing. An engine's socket lets APP control the target. Can be repeated.",
-        )
-        @click.option(
-            "--health",
-            multiple=True,
-            metavar="KEY=VALUE",
-            callback=_health,
-            help="How to ask whether APP is up, in place of what APP says itself: the keys of "
-            "x-portkit.health, such as scheme=tcp, path=/ready or method=healthcheck. Can be "
-            "repeated.",
-        )
+        @_file
+        @profiles
+        @_project_name
+        @_carry
+        @_same_path
+        @_asked
         @wraps(command)
         def with_reading(
             *args: Any,
