@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from portkit import app as app_room
 from portkit import move as moves
 from portkit.bundle import Bundle, is_bundle
-from portkit.host import connect
+from portkit.host import Host, connect
 from portkit.model import App, Form, Reading
 from portkit.progress import Observer
 from portkit.source import (
@@ -51,50 +51,74 @@ def begun(
 ) -> Iterator[tuple[tuple[App, ...], Source]]:
     """The Apps and where their images come from: a host, or the bundle that APP names. keep: see
     `portkit.connect`."""
+    _refuse_mixed(names, reading, running)
+    if any(is_running(name) or is_vm(name) for name in names):
+        with connect(source, told, keep=keep) as host:
+            yield _running(host, names[0], reading, running)
+        return
+    if any(is_bundle(name) for name in names):
+        with Bundle(Path(names[0])) as bundle:
+            yield (app_room.with_health(bundle.app, reading.health),), InBundle(bundle)
+        return
+    loaded = tuple(app_room.load(name, **asdict(reading)) for name in names)
+    with connect(source, told, keep=keep) as host:
+        yield loaded, OnHost(host, Pull(pull))
+
+
+def _running(
+    host: Host, name: str, reading: Reading, running: RunningOptions | None
+) -> tuple[tuple[App, ...], Source]:
+    if is_vm(name):
+        live = running is not None and running.live
+        machine = RunningVM(host, name, keeps_running=live, health=reading.health)
+        return (machine.app(),), machine
+    there = Running(
+        host,
+        name,
+        reading.carry,
+        same_paths=reading.same_paths,
+        health=reading.health,
+        on_taken=None if running is None else running.on_taken,
+    )
+    return (there.app(),), there
+
+
+def _refuse_mixed(names: Sequence[str], reading: Reading, running: RunningOptions | None) -> None:
+    """UsageError for Apps that are not moved together, and for options that do not apply."""
     if len(names) > 1 and (reading.files or reading.name or reading.health):
         raise click.UsageError(
             "--file, --project-name and --health can only be used with a single APP"
         )
-    live = running is not None and running.live
-    if live and not all(map(is_vm, names)):
+    if running is not None and running.live and not all(map(is_vm, names)):
         raise click.UsageError("--live only moves virtual machines that run: name one as vm:NAME")
     if any(is_running(name) or is_vm(name) for name in names):
-        if len(names) > 1:
-            raise click.UsageError("a running App is moved alone: do not name another APP")
-        if reading.files or reading.profiles or reading.name or given("pull"):
-            raise click.UsageError(
-                "--file, --profile, --project-name and --pull do not apply to a running App, whose "
-                "settings are read from its host"
-            )
-        of_binds = reading.carry or reading.same_paths
-        if is_vm(names[0]) and (of_binds or (running is not None and given("volumes"))):
-            raise click.UsageError(
-                "--carry, --same-path and --volumes do not apply to a VM, which moves with all of "
-                "its disks"
-            )
-        with connect(source, told, keep=keep) as host:
-            if is_vm(names[0]):
-                machine = RunningVM(host, names[0], keeps_running=live, health=reading.health)
-                yield (machine.app(),), machine
-                return
-            on_taken = None if running is None else running.on_taken
-            there = Running(
-                host,
-                names[0],
-                reading.carry,
-                same_paths=reading.same_paths,
-                health=reading.health,
-                on_taken=on_taken,
-            )
-            yield (there.app(),), there
+        _refuse_for_running(names, reading, running)
         return
     if running is not None and running.on_taken:
         raise click.UsageError("--volumes only applies to a running App, which brings its data")
-    if not any(is_bundle(name) for name in names):
-        loaded = tuple(app_room.load(name, **asdict(reading)) for name in names)
-        with connect(source, told, keep=keep) as host:
-            yield loaded, OnHost(host, Pull(pull))
-        return
+    if any(is_bundle(name) for name in names):
+        _refuse_for_bundle(names, reading)
+
+
+def _refuse_for_running(
+    names: Sequence[str], reading: Reading, running: RunningOptions | None
+) -> None:
+    if len(names) > 1:
+        raise click.UsageError("a running App is moved alone: do not name another APP")
+    if reading.files or reading.profiles or reading.name or given("pull"):
+        raise click.UsageError(
+            "--file, --profile, --project-name and --pull do not apply to a running App, whose "
+            "settings are read from its host"
+        )
+    of_binds = reading.carry or reading.same_paths
+    if is_vm(names[0]) and (of_binds or (running is not None and given("volumes"))):
+        raise click.UsageError(
+            "--carry, --same-path and --volumes do not apply to a VM, which moves with all of "
+            "its disks"
+        )
+
+
+def _refuse_for_bundle(names: Sequence[str], reading: Reading) -> None:
     if len(names) > 1:
         raise click.UsageError("a bundle is moved alone: do not name another APP")
     if given("source"):
@@ -106,8 +130,6 @@ def begun(
             "--file, --profile, --project-name, --carry and --same-path do not apply to a bundle, "
             "whose files were read when it was made"
         )
-    with Bundle(Path(names[0])) as bundle:
-        yield (app_room.with_health(bundle.app, reading.health),), InBundle(bundle)
 
 
 def given(name: str) -> bool:
