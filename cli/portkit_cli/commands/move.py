@@ -107,10 +107,8 @@ def move(
       portkit move ./shop ./blog ./wiki --from web1 --to web2
       portkit move registry:2 --pull missing --to ops@10.0.0.7 --repeat 5 --output json
       portkit move project:shop --from web1 --to web2 --after-commit ./dns.sh
-      portkit move project:./shop --from web1 --to web2
       portkit move project:shop --from web1 --to web2 --volumes shop_data=override
       portkit move vm:shop --from web1 --to web2 --live
-      portkit move vm:shop --from web1 --to web2 --form image
       portkit move container:db --from web1 --to web2 --dry-run
       portkit move container:redis --from web1 --to web2 --health scheme=tcp
       portkit move ./shop -f compose.yaml -f production.yaml --profile mail --to web2
