@@ -36,26 +36,23 @@ def of_process(root: Root, start: Start, process: Process) -> dict[str, Symbols]
     or where they are not known."""
     if process.search.kind != loader.MUSL or not process.whole or "LD_PRELOAD" in start.variables:
         return None
-    paths = [each.path for each in process.files] + list(_of_loader(root, process))
-    found: dict[str, Symbols] = {}
     try:
-        for path in paths:
-            found[path] = read(root, path)
+        paths = [*(each.path for each in process.files), *_of_loader(root, process)]
+        return {path: read(root, path) for path in paths}
     except ElfError:
         return None
-    return found
 
 
 def _of_loader(root: Root, process: Process) -> Iterator[str]:
     """The loader, which is the C library as well; or, of gcompat, what its own starts with."""
-    yield process.load.path
     if process.load.path.rpartition("/")[2].startswith("ld-musl-"):
+        yield process.load.path
         return
-    pending = [_GCOMPAT]
-    for folder in _FOLDERS[:1]:
-        names = (name for name in root.names(folder) if name.startswith("ld-musl-"))
-        yield from (f"{folder}/{name}" for name in names)
-    seen: set[str] = set()
+    own = [f"/lib/{name}" for name in root.names("/lib") if name.startswith("ld-musl-")]
+    if not own:
+        raise ElfError("musl's loader is elsewhere")
+    yield from own
+    pending, seen = [_GCOMPAT], set[str]()
     while pending:
         name = pending.pop()
         path = next((f"{at}/{name}" for at in _FOLDERS if root.file(f"{at}/{name}")), "")
@@ -63,6 +60,8 @@ def _of_loader(root: Root, process: Process) -> Iterator[str]:
             seen.add(path)
             yield path
             pending += _needed(root, path)
+        elif not path and not loader.of_musl(name):
+            raise ElfError(f"{name} is elsewhere")
 
 
 def _needed(root: Root, path: str) -> tuple[str, ...]:
