@@ -61,6 +61,7 @@ class Watch:
     halt: Halt = field(default_factory=Halt)
     unasked: Collection[str] = ()
     _again: str = field(default="", init=False)
+    _start: str | None = field(default=None, init=False)
     _news: str = field(default="", init=False)
     _next_news: float = field(default=0.0, init=False)
 
@@ -70,7 +71,7 @@ class Watch:
         self._news, self._next_news, self._again = "", time.monotonic() + _NEWS_S, ""
         with self._last_words():
             answer = self._wait(started)
-            self._all_up()
+            self._still_up()
             return answer
 
     def all_healthy(self, started: float, checks: Sequence[Healthcheck]) -> float | None:
@@ -84,7 +85,7 @@ class Watch:
             timeout = self.deadline.seconds
             timeout = max(timeout, *(measure.check_timeout(each, timeout) for each in checks), 0.0)
             found = measure.until_healthy(self._starting, started=started, timeout_s=timeout)
-            self._all_up()
+            self._still_up()
         return round(found.seconds, 3)
 
     def settle(self) -> None:
@@ -141,14 +142,24 @@ class Watch:
             time.sleep(_ADDRESS_POLL_S)
         return address
 
-    def _all_up(self) -> None:
-        """Nothing of it waits to be started again. What happens from then on is compared with what
-        the engine says now."""
+    def _still_up(self) -> None:
+        """What has answered still runs, and nothing else waits to be started again. What happens
+        from then on is compared with what the engine says now."""
         deadline = time.monotonic() + self.deadline.seconds
-        while (life := self._starting()).again:
+        while True:
+            asked = self._start  # as it was before the answer
+            life = self._starting()
+            if life.again and not life.started:
+                raise BootError(f"{life.again} after its first answer")
+            if not life.again and life.started == asked:
+                break
             if time.monotonic() > deadline:
-                raise BootError(f"{life.again}, however often it was started again")
-            time.sleep(_AGAIN_POLL_S)
+                what = self._again or "the app ended after each answer"
+                raise BootError(f"{what}, however often it was started again")
+            if life.started == asked:
+                time.sleep(_AGAIN_POLL_S)
+            else:  # perhaps it has ended since: then this start would not have answered
+                self._wait(time.monotonic())
         self.before = life
 
     def _starting(self) -> Life:
@@ -156,6 +167,7 @@ class Watch:
         if life.again and life.again != self._again:
             self.observer.message(f"{life.again}; it is started again, as its restart policy says")
         self._again = life.again or self._again
+        self._start = life.started
         if time.monotonic() >= self._next_news:
             self._next_news = time.monotonic() + _NEWS_S
             self._tell_news()

@@ -104,13 +104,19 @@ def life(log: str, about: About, *, active: bool, whole: bool, booted: bool = Tr
     ill = [name for name in about.checks if said.of(name).health == "unhealthy"]
     return Life(
         status="running",
-        started="this boot" if begun else "",
+        started=_start(front.starts) if begun else "",
         restarts=restarts,
         health=worst_health(one.health or "starting" for one in checked if one.status != "exited"),
         service=ill[0] if ill and len(about.services) > 1 else "",
         again="".join(f"{name} exited with code {code}" for name, code in again[:1]),
         said=said.of(ill[0]).said if ill else "",
     )
+
+
+def _start(number: int) -> str:
+    """Which start of what answers for the App it is; of a log whose beginning is cut off, nobody
+    knows."""
+    return f"this boot, start {number}" if number > 1 else "this boot"
 
 
 def _lasting(said: _Said) -> Iterator[_Service]:

@@ -82,5 +82,5 @@ def test_one_that_answers_and_ends_is_not_moved(
     command = ["perl", "-e", serve]
     done = move(tmp_path, store, form, command=command, ports=["8088:8088"], restart="always")
     assert done.code == BootError.exit_code
-    assert f"the app exited with code {code}".encode() in done.stderr
+    assert f"app exited with code {code}".encode() in done.stderr
     assert ours(lab, "beta") == before

@@ -252,7 +252,7 @@ def test_a_guest_whose_host_has_no_room_is_not_waited_for() -> None:
 
 def test_what_ends_and_is_started_again_is_told_and_waited_for() -> None:
     heard = Heard()
-    gone = replace(UP, started="", again="db exited with code 1")
+    gone = replace(UP, again="db exited with code 1")
     lives = [gone, gone, replace(UP, restarts=1)]
     way = Way(Method.HEALTHCHECK)
     healthy = [replace(each, health="healthy") for each in lives]
@@ -265,6 +265,28 @@ def test_what_ends_and_is_started_again_is_told_and_waited_for() -> None:
     never = watched(FakeRunner(replace(gone, health="healthy")), way)
     error = failed(lambda: never.first_answer(time.monotonic()))
     assert error.brief == "db exited with code 1, however often it was started again"
-    silent = running(replace(gone, again="the app exited with code 3"))
+    ended = replace(UP, started="", again="the app exited with code 3")
+    silent = running(ended)
     error = failed(lambda: silent.first_answer(time.monotonic()))
     assert "the app exited with code 3, and was started again" in error.details
+
+
+def test_one_that_ends_with_its_first_answer_is_not_up_although_it_is_started_again() -> None:
+    healthy = replace(UP, health="healthy")
+    ended = replace(healthy, started="", again="the app exited with code 3")
+    way = Way(Method.HEALTHCHECK)
+    at_once = watched(FakeRunner(healthy, ended), way)
+    error = failed(lambda: at_once.first_answer(time.monotonic()))
+    assert error.brief == "the app exited with code 3 after its first answer"
+    # By the next look it has been started again: that start has to answer, too.
+    second = replace(healthy, started="t2", restarts=1)
+    watch = watched(FakeRunner(healthy, second), way)
+    watch.first_answer(time.monotonic())
+    assert watch.before == second
+
+    class Flapping(FakeRunner):
+        def life(self, *_: object, **__: object) -> Life:
+            return replace(healthy, started=str(time.monotonic()))
+
+    error = failed(lambda: watched(Flapping(), way).first_answer(time.monotonic()))
+    assert "started again" in error.brief

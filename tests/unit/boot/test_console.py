@@ -68,7 +68,7 @@ UP = STARTED + said("migrate exited with code 0", "starting web: nginx")
         (
             UP + said("web exited with code 1; it is started again", "starting web: nginx"),
             True,
-            Life("running", started="this boot", restarts=1, health="healthy"),
+            Life("running", started="this boot, start 2", restarts=1, health="healthy"),
         ),
         (UP + said("web exited with code 0"), False, Life("exited", 0)),
         (UP + said("web exited with code 0"), True, Life("exited", 0, service="web")),

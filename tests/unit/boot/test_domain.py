@@ -53,6 +53,7 @@ def test_a_kernel_is_started_where_the_host_made_one_for_it() -> None:
 BEGUN = "portkit: starting sh\r\n"
 ENDED = "portkit: app exited with code 3\r\n"
 AGAIN = "portkit: starting the app again\r\n"
+SECOND = Life("running", started="this boot, start 2", restarts=1)
 THIS = Life("running", started="this boot")
 
 
@@ -64,8 +65,13 @@ THIS = Life("running", started="this boot")
         (True, BEGUN + "the app said: portkit: starting \r\n", 50, THIS),
         (True, "of a long log the end alone\r\n", 1 << 20, THIS),
         (True, BEGUN + ENDED, 50, Life("running", started="this boot", restarts=1)),
-        (True, BEGUN + ENDED + AGAIN, 80, Life("running", started="this boot", restarts=1)),
-        (True, BEGUN + BEGUN, 40, Life("running", started="this boot", restarts=1)),
+        (
+            True,
+            BEGUN + ENDED + AGAIN,
+            80,
+            Life("running", started="this boot, start 2", restarts=1),
+        ),
+        (True, BEGUN + BEGUN, 40, Life("running", started="this boot, start 2", restarts=1)),
         (False, "", 0, Life("created")),
         (False, BEGUN + ENDED, 50, Life("exited", 3, restarts=1)),
         (False, BEGUN, 20, Life("exited")),
