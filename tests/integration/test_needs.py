@@ -19,6 +19,18 @@ from tests.integration.commands import portkit
 
 pytestmark = pytest.mark.lab
 SOURCE = '#include <unistd.h>\nint main(void) { return write(1, "here\\n", 5) != 5; }\n'
+# It ends well where it may ask for its keyring (keyctl).
+KEYS = "#include <unistd.h>\nint main(void) { return syscall(250, 0, -3, 1) < 0; }\n"
+ASKED = """
+services:
+  a:
+    image: IMAGE
+    devices: [/dev/serial/by-id/no-such]
+    x-portkit:
+      needs:
+        sysctls: {kernel.sched_rr_timeslice_ms: 1000000000, kernel.no_such: 1}
+        devices: [/dev/pts/ptmx]
+"""
 # The hosts of the lab have the processor of this machine.
 HAS_V4 = linux.cpu(Path("/proc/cpuinfo").read_text())[1] >= 4
 LIBC = "/lib/x86_64-linux-gnu/libc.so.6"
@@ -120,6 +132,32 @@ def test_what_is_said_beforehand_happens(
     assert case.says in text
     if refused:
         assert found["disk"] == ("incompatible", refused), "it is so in a VM"
+
+
+def test_a_call_that_the_engine_refuses(lab: Lab, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text("#define _GNU_SOURCE\n" + KEYS)
+    process.run(["gcc", "-static", "-o", "keys", "a.c"], cwd=tmp_path)
+    case, name = Case("keys", "keys", (), "", ""), "portkit-needs-keys:1"
+    layer = root(case, {"keys": (tmp_path / "keys").read_bytes()})
+    code, text = alpha(lab, f"""docker import --change 'CMD ["/app"]' - {name}""", layer)
+    assert code == 0, text
+    try:
+        assert cells(name, store)["image"][0] == "unknown"
+        assert alpha(lab, f"docker run --rm {name}")[0] == 1
+        assert alpha(lab, f"docker run --rm --security-opt seccomp=unconfined {name}")[0] == 0
+    finally:
+        alpha(lab, f"docker rmi -f {name}")
+
+
+def test_a_host_is_asked_for_what_the_app_names(
+    lab: Lab, store: Path, images: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "compose.yaml").write_text(ASKED.replace("IMAGE", images["whole"]))
+    words = ("check", str(tmp_path), "--from", "lab:alpha", "--on", "lab:alpha", "--form", "image")
+    told = json.loads(portkit(*words, "--output", "json", store=store, check=False).text)
+    found = {f"{row['severity']}:{row['rule']}" for row in told["cells"][0]["findings"]}
+    assert {"error:device", "error:needs-sysctl", "unknown:needs-sysctl"} <= found
+    assert "unknown:device" not in found
 
 
 def test_the_processor_of_the_vm_is_another(
