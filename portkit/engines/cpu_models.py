@@ -68,7 +68,7 @@ _MODELS: dict[str, frozenset[str]] = {
     "Opteron_G2": _flags(_BASE, "pni cx16 lahf_lm"),
     "Opteron_G3": _K10,
     "Opteron_G4": _BULLDOZER,
-    "Opteron_G5": _flags(_BULLDOZER, "f16c fma bmi1 tbm"),
+    "Opteron_G5": _flags(_BULLDOZER, "f16c fma tbm"),
     "Penryn": _flags(_BASE, "pni ssse3 cx16 lahf_lm sse4_1"),
     "SandyBridge": _SANDY_BRIDGE,
     "SapphireRapids": _SAPPHIRE_RAPIDS,
