@@ -23,6 +23,7 @@ from portkit.progress import NullObserver, Observer
 from portkit.text import printable
 
 _LAST_LINES = 30
+_AGAIN = 2  # answers after the first one, until an App is up
 _ADDRESS_POLL_S = 0.05
 _AGAIN_POLL_S = 0.2  # what is waited for is started by such a look
 _NEWS_S = 10.0  # between two looks at what a silent app wrote: each reads its log on the host
@@ -89,15 +90,16 @@ class Watch:
         return round(found.seconds, 3)
 
     def settle(self) -> None:
-        """It goes on running for `settle_s` seconds, without a new start, and answers again."""
+        """It goes on running for `settle_s` seconds, without a new start, and answers again several
+        times meanwhile."""
         if not self.health.settle_s:
             return
         assert self.before is not None, "it answered"
         with self._last_words():
-            # Twice, before and after the second answer: an App that ends while it answers would
-            # pass otherwise.
-            measure.stays(self._still, self.before, self.health.settle_s)
-            self._wait(time.monotonic(), again=True)
+            for _ in range(_AGAIN):
+                measure.stays(self._still, self.before, self.health.settle_s / _AGAIN)
+                self._wait(time.monotonic(), again=True)
+            # Behind the last answer, too: an App that ends while it answers would pass otherwise.
             measure.stays(self._still, self.before, 0.0)
 
     def _wait(self, started: float, *, again: bool = False) -> measure.Answer:
