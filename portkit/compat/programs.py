@@ -88,7 +88,7 @@ def emulated(case: Case) -> Iterator[Found]:
     for wanted in dict.fromkeys((case.image.architecture, *machines)):
         if wanted != case.facts.architecture and _helped(case.facts, wanted) == "emulated":
             yield Found(
-                f"programs for {wanted} would be emulated, about four times slower",
+                f"programs for {wanted} would be emulated, two to four times slower",
                 _handlers(case.facts, wanted, case.form),
             )
 
