@@ -57,7 +57,7 @@ TABLE = {
         Call("setns", docker=(ADMIN,), podman=None, kernel=(ADMIN,)),
         Call("mount", docker=(ADMIN,), podman=None, kernel=(ADMIN,)),
         Call("pivot_root", docker=(), podman=None, kernel=(ADMIN,), rare=True),
-        Call("quotactl", docker=(ADMIN,), podman=(ADMIN,), rare=True),
+        Call("quotactl", docker=(ADMIN,), podman=(ADMIN,)),
         Call("fanotify_init", docker=(ADMIN,), podman=None, kernel=(ADMIN,), rare=True),
         Call(
             "open_by_handle_at",

@@ -42,6 +42,20 @@ def java(case: Case) -> Iterator[Found]:
         )
 
 
+def cgroup_files(case: Case) -> Iterator[Found]:
+    """A program that reads its memory limit from the files of cgroup v1 alone does not see it with
+    v2: it assumes that it has all of the host's memory."""
+    found = _software(case, "cgroup-v1")
+    java_ = _software(case, "java")  # that has a rule of its own
+    if found is None or java_ or case.spec.mem_limit_bytes is None:
+        return
+    if cgroup_of(case) == 2:
+        yield Found(
+            f"{found.path} looks for its memory limit only in files of cgroup v1",
+            (f"{found.path}: memory.limit_in_bytes", f"{case.facts.host}: cgroup v2"),
+        )
+
+
 def _java_version(text: str) -> Version:
     """(8, 0, 372) of 1.8.0_372, (11, 0, 16) of 11.0.16."""
     numbers = version(text.replace("_", "."))

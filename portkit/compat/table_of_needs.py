@@ -146,6 +146,16 @@ _CONTAINERS: tuple[Rule[Case], ...] = (
         source="corretto-11#320",
     ),
     Rule(
+        "cgroup-files",
+        Severity.WARNING,
+        Scope.HOST,
+        engine.cgroup_files,
+        remedy="Use a newer version of the program, or tell it its memory limit by a setting of "
+        "its own.",
+        forms=IMAGE,
+        source="Linux, admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst",
+    ),
+    Rule(
         "memory-maps",
         Severity.ERROR,
         Scope.HOST,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from portkit.model.needs import Role, Software
+from portkit.needs.cgroup_files import only_v1
 from portkit.needs.code import CODE_BYTES
 from portkit.needs.root import Root
 from portkit.needs.start import Start
@@ -202,6 +203,11 @@ def _nft(root: Root, start: Start) -> Found:
             return
 
 
+def _cgroup_v1(root: Root, start: Start) -> Found:
+    if hit := only_v1(root, start):
+        yield Hit("", *hit)
+
+
 def _descriptors(root: Root, start: Start) -> Found:
     for path in _LOOPS:
         if entry := root.file(path):
@@ -227,6 +233,7 @@ SOFTWARE: Mapping[str, Callable[[Root, Start], Found]] = MappingProxyType(
         "bubblewrap": _bubblewrap,
         "iptables-legacy": _legacy_tables,
         "nftables": _nft,
+        "cgroup-v1": _cgroup_v1,
         "all-descriptors": _descriptors,
         "nvidia": _nvidia,
     }

@@ -766,6 +766,14 @@ def test_java(number: str, blind: bool) -> None:
     assert rules(host(), needs=needs, **limit) == rules(v2, needs=needs) == set()
 
 
+def test_files_of_the_first_cgroups() -> None:
+    needs, v2 = with_software("cgroup-v1"), host(engine=Engine(cgroup=2))
+    limit = {"mem_limit_bytes": 1 << 28}
+    assert rules(v2, needs=needs, **limit) == {"warning:cgroup-files"}
+    assert rules(host(), needs=needs, **limit) == rules(v2, needs=needs) == set()
+    assert rules(v2, Form.DISK, needs=needs, **limit) == set()
+
+
 def test_memory_maps() -> None:
     needs, files = with_software("many-maps", "8.1.0"), {"ulimits": {"nofile": Ulimit(1024, 65535)}}
     few, enough = (host(sysctls={"vm.max_map_count": each}) for each in ("65530", "262144"))

@@ -392,6 +392,9 @@ def test_known_software(needs: Image) -> None:
     own = {"/usr/sbin/iptables-legacy": "xtables-legacy-multi"}
     own |= {"/usr/sbin/xtables-legacy-multi": elf(), "/usr/sbin/iptables": b""}
     assert known(own, argv=("/usr/sbin/iptables-legacy", "-L")) == {"iptables-legacy": ""}
+    old, both = b"memory.limit_in_bytes", b"memory.limit_in_bytes memory.max"
+    assert known({"/app": elf(code=old)}, argv=("/app",)) == {"cgroup-v1": ""}
+    assert known({"/app": elf(code=both)}, argv=("/app",)) == {}
     new = {"/usr/sbin/iptables": "xtables-nft-multi", "/usr/sbin/xtables-nft-multi": elf()}
     assert known(new) == {"nftables": ""}
     assert known({"/usr/sbin/nft": elf()}, argv=("/usr/sbin/nft", "-f", "/x")) == {"nftables": ""}
