@@ -141,16 +141,19 @@ def _unable(info: JsonObject) -> Optional[List[str]]:
     return [name for name, value in told.items() if value is False]
 
 
-def init(info: JsonObject, path: str) -> bool:
+def init(info: JsonObject, path: str) -> Optional[bool]:
     """Whether the program is there that this engine starts before a container's own (Docker,
-    LookupInitPath; containers/common, helper_binaries_dir)."""
+    LookupInitPath; containers/common, helper_binaries_dir); None where it may be where only the
+    engine looks."""
     podman = engine.podman(info)
     name = engine.text(info, "InitBinary") or ("catatonit" if podman else "docker-init")
-    if os.path.isabs(name):
-        return os.path.exists(name)
     own = "podman" if podman else "docker"
-    places = [os.path.join(place, own) for place in _HELPERS]
-    return shutil.which(name, path=os.pathsep.join([*places, path])) is not None
+    places = os.pathsep.join([*(os.path.join(place, own) for place in _HELPERS), path])
+    if os.path.exists(name) if os.path.isabs(name) else shutil.which(name, path=places):
+        return True
+    # Docker looks for it itself, for its version, and may have another PATH.
+    looked = engine.text(engine.fields(info, "InitCommit"), "ID") == "N/A"
+    return False if podman or looked else None
 
 
 def _option(text: str) -> str:

@@ -179,8 +179,11 @@ def test_an_engine() -> None:
 
 def test_the_program_before_the_others(tmp_path: Path) -> None:
     program = tmp_path / "docker-init"
-    assert not engine_facts.init({"InitBinary": str(program)}, "/nowhere")
-    assert not engine_facts.init({"InitBinary": "docker-init"}, str(tmp_path))
+    lacks = {"InitCommit": {"ID": "N/A"}}
+    for name in (str(program), "docker-init"):
+        assert engine_facts.init({"InitBinary": name, **lacks}, str(tmp_path)) is False
+        found = engine_facts.init({"InitBinary": name}, str(tmp_path))
+        assert found is None, "a daemon may have a PATH of its own"
     program.touch(mode=0o755)
     assert engine_facts.init({"InitBinary": str(program)}, "/nowhere")
     assert engine_facts.init({"InitBinary": "docker-init"}, str(tmp_path))
