@@ -1,6 +1,8 @@
 """What the benchmarks decide without starting anything."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as etree
 
 import pytest
@@ -16,11 +18,13 @@ from bench import (
     compat_rows,
     cutover_rounds,
     downtime,
+    emulated,
     harness,
     journeys,
     ordinary,
     predictions,
     several,
+    spoilt,
     stateful,
     vm,
 )
@@ -259,3 +263,23 @@ def test_a_host_whose_state_was_not_read(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(check.hosts, "on", lambda name, script: "volume a\n" * check.LINES)
     with pytest.raises(AssertionError, match="1 lines are not the state of a host"):
         check.state("beta")
+
+
+def test_what_emulation_costs() -> None:
+    pairs = [(name, form) for name in emulated.PROGRAMS for form in Form]
+    found = {pair: ((1.0, number + 1.0, 2.0),) for number, pair in enumerate(pairs)}
+    rows = {row.row: row for row in emulated.rows(found)}
+    assert len(rows) == 10
+    row = rows["VM, arm64, against container, amd64: arithmetic and memory"]
+    assert (row.ours, row.peer, row.ratio) == ((4.0,), (1.0,), 4.0)
+    assert rows["container, arm64 against amd64: the first answer"].ratio == 1.0
+
+
+def test_cases_that_were_not_reached_are_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    def some(*asked: Any) -> Iterator[tuple[int, str]]:
+        asked[4].cases, asked[4].read = spoilt.CASES - 2, 7
+        yield 3, "KeyError"
+
+    monkeypatch.setattr(spoilt, "watched", some)
+    faults, read, *_ = spoilt.rows("ELF files", "verdict-elf")
+    assert (faults.ours, faults.met, read.ours) == ((2,), False, (7,))
