@@ -31,6 +31,13 @@ _CANDIDATE = re.compile(r"[-~]rc\.?([0-9]{1,4})")  # "~" is Debian's
 # says so (defaultErrnoRet). Podman 3.3 is the first with such a profile, and with clone3 in it
 # (containers/common#573).
 _RUNC_ENOSYS, _RUNC_ERRNO, _CRUN_ERRNO, _PODMAN_ERRNO = 93, 95, (0, 19), (3, 3)
+# The setting that decides on a call, the values with which everybody may make it, and the
+# capabilities with which others do not matter. Of userfaultfd a part works with 0, too.
+_SETTINGS = {
+    "perf_event_open": ("kernel.perf_event_paranoid", range(-1, 3), ("CAP_PERFMON", calls.ADMIN)),
+    "bpf": ("kernel.unprivileged_bpf_disabled", range(1), ("CAP_BPF", calls.ADMIN)),
+    "userfaultfd": ("vm.unprivileged_userfaultfd", range(1, 2), ("CAP_SYS_PTRACE",)),
+}
 # Calls of Linux 6.10 and later, which none of these profiles knows.
 _NEW = ("mseal",)
 
@@ -245,14 +252,11 @@ def _why_refused(case: Case, call: calls.Call) -> str:
 
 def _by_setting(case: Case, name: str) -> str:
     """Which setting of the kernel refuses a call to a service without its capability."""
-    setting, most, capabilities = {
-        "perf_event_open": ("kernel.perf_event_paranoid", 2, ("CAP_PERFMON", calls.ADMIN)),
-        "bpf": ("kernel.unprivileged_bpf_disabled", 0, ("CAP_BPF", calls.ADMIN)),
-    }.get(name, ("", 0, ()))
+    setting, allows, capabilities = _SETTINGS.get(name, ("", range(0), ()))
     if not setting or (_any(case, capabilities) and case.spec.is_root):
         return ""
     has = _number(case, setting)
-    return f"{setting} is {has}" if has is not None and has > most else ""
+    return f"{setting} is {has}" if has is not None and has not in allows else ""
 
 
 def _number(case: Case, setting: str) -> int | None:

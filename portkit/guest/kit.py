@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import re
 import tempfile
@@ -84,7 +85,8 @@ def build_kit(
     tree = _kernel_tree(cache, known, apt)
     (kernel,) = (tree / "boot").glob("vmlinuz-*")
     release = kernel.name.removeprefix("vmlinuz-")
-    modules = tree / "lib/modules" / release
+    # Debian 13 has them in /usr/lib alone.
+    (modules,) = (each for each in _places(tree, release) if each.is_dir())
     init = compiled("portkit.guest", "init", architecture, cache)
     initrd = _kept(cache, "initrd", _initrd(init, modules, drivers, dhcp))
     made_of = _digest(kernel) + _digest(initrd)
@@ -185,7 +187,7 @@ def _initrd(init: Path, modules: Path, drivers: tuple[str, ...], dhcp: bool) -> 
     needed = dict.fromkeys(_with_needs(more, modules))
     several = [name for name in needed if name not in always]
     files = {
-        f"modules/{name}.ko": (0o644, _module(name, modules).read_bytes())
+        f"modules/{name}.ko": (0o644, _content(_module(name, modules)))
         for name in (*always, *several)
     }
     for listed, names in (("order", always), ("several", several)):
@@ -201,10 +203,20 @@ def _built_in(modules: Path) -> frozenset[str]:
     return frozenset(Path(row).stem.replace("-", "_") for row in rows)
 
 
+def _places(tree: Path, release: str) -> tuple[Path, ...]:
+    return tuple(tree / each / "modules" / release for each in ("lib", "usr/lib"))
+
+
+def _content(path: Path) -> bytes:
+    """A module as the guest's init loads it; Debian 13 has them packed."""
+    return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+
+
 def _module(name: str, modules: Path) -> Path:
     for spelled in (name, name.replace("_", "-"), name.replace("-", "_")):
-        for path in modules.rglob(f"{spelled}.ko"):
-            return path
+        for ending in (".ko", ".ko.xz"):
+            for path in modules.rglob(f"{spelled}{ending}"):
+                return path
     raise ToolError(
         "the kernel lacks a module that a disk needs",
         details=f"{name} in {modules}",

@@ -9,6 +9,7 @@ SYSCTLS = (
     "vm.overcommit_ratio",
     "vm.overcommit_kbytes",
     "vm.swappiness",
+    "vm.unprivileged_userfaultfd",
     "fs.nr_open",
     "fs.file-max",
     "fs.aio-max-nr",

@@ -1,5 +1,6 @@
 """The kernel modules of the initrd are in an order in which each can be loaded."""
 
+import lzma
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,6 +46,21 @@ def test_what_a_disk_for_other_hosts_has_more(
     assert b"dhcp\0" in more
     assert b"vmxnet3" not in usual
     assert b"dhcp\0" not in usual
+
+
+def test_modules_as_debian_13_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed, and below /usr/lib alone."""
+    modules = kit._places(tmp_path, "6.12")[1]
+    modules.mkdir(parents=True)
+    assert modules == tmp_path / "usr/lib/modules/6.12"
+    for name in (*kit._MODULES, *kit._OF_SEVERAL):
+        (modules / f"{name}.ko.xz").write_bytes(lzma.compress(f"code of {name}".encode()))
+    (tmp_path / "init").touch()
+    (modules / "modules.builtin").touch()
+    monkeypatch.setattr(kit.process, "run", lambda *_, **__: SimpleNamespace(text="\n"))
+    made = kit._initrd(tmp_path / "init", modules, (), False)
+    assert b"modules/virtio_blk.ko\0" in made
+    assert b"code of virtio_blk" in made
 
 
 def test_what_the_kernel_has_built_in_is_no_module(
