@@ -85,7 +85,7 @@ CELLS: tuple[Cell, ...] = (
         DELTA,
         source="moby#46762",
         rule="io-uring-refused",
-        symptom="io_uring_setup: Operation not permitted",
+        symptom="io_uring_setup: Function not implemented",
     ),
     *each("bubblewrap", IMAGE, DELTA, source="bubblewrap#505", rule="sandbox-refused"),
     *each("bubblewrap-user", IMAGE, "beta", source="bubblewrap#505", rule="sandbox-refused"),
