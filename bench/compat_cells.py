@@ -264,7 +264,7 @@ CELLS = (
     *each("iptables", IMAGE, "beta"),
     *each("iptables-try", DISK, "beta", source="gluetun#734", rule="iptables-legacy"),
     *each("memory", DISK, "beta", rule="memory", shows=("Cannot allocate memory",)),
-    *each("bulk", IMAGE, "gamma", ground="Store of 1 MiB", rule="space"),
+    *each("bulk", IMAGE, "gamma", ground="Store of 1 MiB", rule="space", shows=("bytes needed",)),
     *each("port", IMAGE, "beta", ground="port taken", rule="port-free"),
     *each("port", DISK, "beta", ground="port taken", rule="port-free"),
     *each("static", IMAGE, "beta", ground="Docker dead", rule="docker"),
