@@ -140,6 +140,12 @@ def write_app(folder: Path, lines: str) -> Path:
     return folder
 
 
+def without_base(lab: Lab, name: str) -> None:
+    """A host has no Debian image: a Move gives it the name that its App knows it by, which stays
+    when the App is removed."""
+    on(lab, name, "docker rmi debian:bookworm-slim", check=False)
+
+
 # They are started with their host: when they run, all that would start by itself does. A host
 # without a Debian image has no container among them.
 _WITNESSES = """

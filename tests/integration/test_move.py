@@ -20,6 +20,7 @@ from tests.integration.commands import (
     portkit,
     statuses,
     wait_for,
+    without_base,
     write_app,
 )
 
@@ -164,6 +165,7 @@ def test_registry_takes_an_image(lab: Lab, store: Path, target: str) -> None:
 
 def test_two_apps_over_one_connection(lab: Lab, store: Path) -> None:
     """What they have in common goes once."""
+    without_base(lab, "beta")
     before = ours(lab, "beta")
     told = "docker image inspect -f '{{index .RootFS.Layers 0}}' debian:bookworm-slim"
     base = on(lab, "alpha", told).strip()
@@ -275,6 +277,7 @@ def test_a_move_costs_what_was_predicted(lab: Lab, store: Path) -> None:
     """Bytes within 10 %, and 100 kB for what is said beside the blobs. The link is what is slow, on
     any machine: its rate decides how well it pays to compress."""
     words = ("fixtures/apps/radicale", "--from", "lab:alpha", "--output", "json")
+    without_base(lab, "beta")
     lab_room.shape("beta", "100mbit")
     try:
         done = portkit("move", *words, "--to", "lab:beta", "--dry-run", store=store)
