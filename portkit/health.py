@@ -45,6 +45,12 @@ class Deadline:
     grown: bool = False
 
 
+def slowness(loop_s: float | None) -> float:
+    """How many times as long as an ordinary host one takes, by `Facts.loop_s`; 1 where that is not
+    known."""
+    return 1.0 if loop_s is None else loop_s / _USUAL_LOOP_S
+
+
 def deadline(health: HealthProbe, verdict: Verdict, loop_s: float | None) -> Deadline:
     """The time that the App names (x-portkit.health.timeout), else one that fits the host.
 
@@ -56,10 +62,10 @@ def deadline(health: HealthProbe, verdict: Verdict, loop_s: float | None) -> Dea
     if verdict is Verdict.EMULATED:
         factor = _EMULATED
         reason += f", times {_EMULATED:g} because the VM's processor is emulated"
-    slowness = round((loop_s or 0.0) / _USUAL_LOOP_S, 1)
-    if slowness >= _SLOW:
-        factor *= slowness
-        reason += f", times {slowness:g} because the host is that much slower than usual"
+    times = 1.0 if loop_s is None else round(slowness(loop_s), 1)
+    if times >= _SLOW:
+        factor *= times
+        reason += f", times {times:g} because the host is that much slower than usual"
     if factor > _MOST:
         factor = _MOST
         reason += f", at most {DEFAULT_TIMEOUT_S * _MOST:g} s"

@@ -15,10 +15,11 @@ from portkit.move.history import Past, times, typical
 from portkit.text import counted, listed
 from portkit.volumes import Pass, Place, Survey, foresee, predicted_last_s, survey, too_fast
 
-# Defaults where nothing is known, in seconds. An engine's stop of a process that ends when it is
-# told to; its start of one that answers soon; a VM's until its App answers, with KVM and without.
-STOP_S, REST_S = 0.4, 0.1
-BOOT_S, BOOT_KVM_S, BOOT_TCG_S = 0.5, 5.0, 10.0
+# Defaults where nothing is known, in seconds of an ordinary host. An engine's stop of a process
+# that ends when it is told to; its start of one that answers soon; a VM's until its App answers,
+# with KVM and without.
+STOP_S, REST_S = 0.16, 0.06
+BOOT_S, BOOT_KVM_S, BOOT_TCG_S = 0.2, 5.0, 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,8 @@ class Way:
     """Which App goes where, in which form. fills: after the last pass, VM's disks are made of the
     volumes. layer_s: what it took to look for what its containers have changed in their images;
     None where it has none. waits_s: for which its stop waits in vain for processes that ignore it.
-    real: a VM has a real processor on the target."""
+    real: a VM has a real processor on the target. slow: how many times as long as an ordinary host
+    the source and the target take."""
 
     app: str
     source: str
@@ -36,6 +38,7 @@ class Way:
     layer_s: float | None
     real: bool
     waits_s: float = 0.0
+    slow: tuple[float, float] = (1.0, 1.0)
 
 
 def survey_of(data: Sequence[DataFolder], source: Host, target: Host) -> list[Survey]:
@@ -132,10 +135,11 @@ def figures(
 
 
 def _stop(way: Way, pasts: Sequence[Past]) -> Part:
-    default = Part(STOP_S, Basis.ASSUMED, "a process that ends when it is told to; a guess", STOP_S)
+    usual = STOP_S * way.slow[0]
+    default = Part(usual, Basis.ASSUMED, "a process that ends when it is told to; a guess", usual)
     if way.waits_s:
         why = "the kernel says that a process does not get the signal by which it is stopped, and "
-        default = _measured(way.waits_s + STOP_S, why + "the engine waits so long before it kills")
+        default = _measured(way.waits_s + usual, why + "the engine waits so long before it kills")
     # Another App's process takes the end otherwise.
     return _earlier(
         pasts,
@@ -164,6 +168,7 @@ def _boot(way: Way, pasts: Sequence[Past]) -> Part:
     seconds = BOOT_S
     if way.form is Form.DISK:
         seconds = BOOT_KVM_S if way.real else BOOT_TCG_S
+    seconds *= way.slow[1]
     default = Part(seconds, Basis.ASSUMED, "a usual value there; a guess", seconds)
     return _earlier(
         [each for each in pasts if each.form == way.form],
@@ -178,7 +183,8 @@ def _boot(way: Way, pasts: Sequence[Past]) -> Part:
 
 
 def _rest(way: Way, pasts: Sequence[Past]) -> Part:
-    default = Part(REST_S, Basis.ASSUMED, "what is between the steps; a guess", REST_S)
+    usual = REST_S * way.slow[1]
+    default = Part(usual, Basis.ASSUMED, "what is between the steps; a guess", usual)
     return _earlier(
         [each for each in pasts if each.form == way.form],
         lambda past: past.rest_s,

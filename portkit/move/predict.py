@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from portkit import compat, transfer
 from portkit.delivery import Delivery, Prediction
 from portkit.errors import PortkitError
+from portkit.health import slowness
 from portkit.model import Artifact, Blob, Figure, Foreseen, Form, figure, virtualises
 from portkit.move import foresee
 from portkit.move.history import PastTransfer, past_of
@@ -148,6 +149,7 @@ def cutover(packed: Packed, job: Job, journal: Journal, sent_bytes: int = 0) -> 
         layer_s=None if machine else sum(looked),
         waits_s=waits_s,
         real=virtualises(packed.target, packed.image.config.architecture),
+        slow=(slowness(job.source.facts().loop_s), slowness(packed.target.loop_s)),
     )
     return foresee.foreseen(seen, way, journal.pasts(), survey_bytes)
 

@@ -136,6 +136,14 @@ def test_what_nobody_knows_is_said_to_be_assumed() -> None:
     assert foresee.foreseen([SEEN], slow, ()).layer_s.value == 0
 
 
+def test_guesses_are_those_of_hosts_as_fast_as_these() -> None:
+    usual = foresee.foreseen([SEEN], WAY, ())
+    known = foresee.foreseen([SEEN], replace(WAY, slow=(2.0, 0.5)), ())
+    assert known.stop_s.value == 2.0 * usual.stop_s.value
+    assert known.boot_s.value == 0.5 * usual.boot_s.value
+    assert known.rest_s.value == 0.5 * usual.rest_s.value
+
+
 def test_what_there_was_no_time_for_is_assumed_as_in_the_others() -> None:
     untried = replace(SEEN, packed_bytes=0, packed_wire_bytes=0, pack_s=0.0)
     unread = replace(untried, sampled_bytes=0, read_s=0.0, window_s=0.0)
