@@ -23,6 +23,7 @@ from portkit.progress import NullObserver, Observer
 from portkit.text import printable
 
 _LAST_LINES = 30
+_ENDING = 3.0  # the part of the deadline for which what ends is started again
 _AGAIN = 2  # answers after the first one, until an App is up
 _ADDRESS_POLL_S = 0.05
 _AGAIN_POLL_S = 0.2  # what is waited for is started by such a look
@@ -62,6 +63,7 @@ class Watch:
     halt: Halt = field(default_factory=Halt)
     unasked: Collection[str] = ()
     _again: str = field(default="", init=False)
+    _ends_since: float = field(default=0.0, init=False)
     _start: str | None = field(default=None, init=False)
     _news: str = field(default="", init=False)
     _next_news: float = field(default=0.0, init=False)
@@ -70,6 +72,7 @@ class Watch:
         """The first right answer of what was started at `started`, in seconds of
         time.monotonic(); BootError holds the app's last words."""
         self._news, self._next_news, self._again = "", time.monotonic() + _NEWS_S, ""
+        self._ends_since = 0.0
         with self._last_words():
             answer = self._wait(started)
             self._still_up()
@@ -166,14 +169,27 @@ class Watch:
 
     def _starting(self) -> Life:
         life = self._life("before it answered", again=True)
-        if life.again and life.again != self._again:
-            self.observer.message(f"{life.again}; it is started again, as its restart policy says")
-        self._again = life.again or self._again
+        if life.again:
+            self._ended(life.again)
         self._start = life.started
         if time.monotonic() >= self._next_news:
             self._next_news = time.monotonic() + _NEWS_S
             self._tell_news()
         return life
+
+    def _ended(self, what: str) -> None:
+        """Something has ended and is about to be started again. BootError when that goes on for too
+        long: an App that always fails is down until it is taken back."""
+        if what != self._again:
+            self.observer.message(f"{what}; it is started again, as its restart policy says")
+        now = time.monotonic()
+        self._again, self._ends_since = what, self._ends_since or now
+        if now - self._ends_since > self.deadline.seconds / _ENDING:
+            raise BootError(
+                f"{what}, however often it was started again",
+                resolution="See its log. If it needs longer, raise x-portkit.health.timeout: a "
+                "third of that is how long an app may go on ending.",
+            )
 
     def _tell_news(self) -> None:
         """The last line that it wrote, where that is another one than before."""

@@ -271,6 +271,17 @@ def test_what_ends_and_is_started_again_is_told_and_waited_for() -> None:
     assert "the app exited with code 3, and was started again" in error.details
 
 
+def test_what_goes_on_ending_is_given_up_before_the_deadline() -> None:
+    ended = replace(UP, started="", again="the app exited with code 3")
+    watch = watched(FakeRunner(ended), Way(Method.RUNNING), replace(QUICK, timeout_s=30.0))
+    watch.deadline = replace(watch.deadline, seconds=1.5)
+    began = time.monotonic()
+    error = failed(lambda: watch.first_answer(began))
+    assert error.brief == "the app exited with code 3, however often it was started again"
+    assert "x-portkit.health.timeout" in error.resolution
+    assert time.monotonic() - began >= 0.5
+
+
 def test_one_that_ends_with_its_first_answer_is_not_up_although_it_is_started_again() -> None:
     healthy = replace(UP, health="healthy")
     ended = replace(healthy, started="", again="the app exited with code 3")
