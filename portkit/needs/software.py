@@ -179,27 +179,32 @@ def _bubblewrap(root: Root, start: Start) -> Found:
 
 def _legacy_tables(root: Root, start: Start) -> Found:
     """What is started, by whatever name, or what `iptables` is in the image."""
-    for path in start.binaries:
-        if _LEGACY.match(posixpath.basename(path)):
-            yield Hit("", path, start.binaries[path].sure)
-            return
-    for folder in _SBIN:
-        entry = root.file(f"{folder}/iptables")
-        if entry is not None and "legacy" in posixpath.basename(entry.path):
-            yield Hit("", entry.path)
-            return
+    return _tables(root, start, _LEGACY.match, lambda name: "legacy" in name)
 
 
 def _nft(root: Root, start: Start) -> Found:
     """nft, or an iptables that writes to nf_tables: what is started, or `iptables` in the image."""
+    return _tables(root, start, _NFT.fullmatch, _NFT.fullmatch, sure=False)
+
+
+def _tables(
+    root: Root,
+    start: Start,
+    starts: Callable[[str], object],
+    stands_for: Callable[[str], object],
+    *,
+    sure: bool = True,
+) -> Found:
+    """The first program with such a name that is started; else the file that `iptables` stands for
+    in the image. sure: of that one."""
     for path in start.binaries:
-        if _NFT.fullmatch(posixpath.basename(path)):
+        if starts(posixpath.basename(path)):
             yield Hit("", path, start.binaries[path].sure)
             return
     for folder in _SBIN:
         entry = root.file(f"{folder}/iptables")
-        if entry is not None and _NFT.fullmatch(posixpath.basename(entry.path)):
-            yield Hit("", entry.path, sure=False)
+        if entry is not None and stands_for(posixpath.basename(entry.path)):
+            yield Hit("", entry.path, sure=sure)
             return
 
 
