@@ -149,7 +149,7 @@ def cutover(packed: Packed, job: Job, journal: Journal, sent_bytes: int = 0) -> 
         layer_s=None if machine else sum(looked),
         waits_s=waits_s,
         real=virtualises(packed.target, packed.image.config.architecture),
-        slow=(slowness(job.source.facts().loop_s), slowness(packed.target.loop_s)),
+        slow=(slowness(packed.source.loop_s), slowness(packed.target.loop_s)),
     )
     return foresee.foreseen(seen, way, journal.pasts(), survey_bytes)
 
